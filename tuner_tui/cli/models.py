@@ -1,0 +1,187 @@
+"""`tuner-tui models`: which models are on this machine, what one is, and clearing what can be made again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+
+import click
+
+from tuner_tui.cli.output import plain
+from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.models import dequantised
+from tuner_tui.models.dequantised import DequantisedModel
+from tuner_tui.models.facts import ModelFacts, read_facts
+from tuner_tui.models.hub_cache import CachedModel, cached_models
+from tuner_tui.models.source import ModelSource, find_source
+
+NAME_WIDTH = 52
+LABELS = {
+    "model_type": "type",
+    "hidden_size": "hidden size",
+    "kv_heads": "key/value heads",
+    "head_dim": "head size",
+    "intermediate_size": "feed-forward size",
+    "vocab_size": "vocabulary",
+    "context_length": "context length",
+    "tied_embeddings": "tied embeddings",
+    "weight_bytes": "weights",
+    "dtype": "held as",
+    "has_chat_template": "chat template",
+}
+
+
+@click.group()
+def models() -> None:
+    """List, look at and clear the models on this machine."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_models(as_json: bool) -> None:
+    """List the Hub's cache and the GGUF models that were dequantised once."""
+    cached, entries = cached_models(), dequantised.list_entries()
+    if as_json:
+        report = {
+            "hub_cache": [dataclasses.asdict(model) for model in cached],
+            "dequantised": [{**dataclasses.asdict(entry), "folder": str(entry.folder)} for entry in entries],
+        }
+        click.echo(json.dumps(report, indent=2))
+        return
+    click.echo("From the Hub (cache)")
+    for line in map(cached_line, cached):
+        click.echo(line)
+    if not cached:
+        click.echo("  none")
+    click.echo("\nDequantised from GGUF (clear with `tuner-tui models clear`)")
+    for line in map(entry_line, entries):
+        click.echo(line)
+    if not entries:
+        click.echo("  none")
+
+
+@models.command()
+@click.argument("source")
+@click.option("--revision", help="Branch, tag or commit of a Hub repository.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(source: str, revision: str | None, as_json: bool) -> None:
+    """Show what SOURCE is: a folder, a GGUF file, a cached Hub name, or "demo"."""
+    found = find_source(source, revision)
+    facts = read_facts(found)
+    if as_json:
+        described = {**dataclasses.asdict(found), "path": str(found.path)}
+        click.echo(json.dumps({"source": described, "facts": dataclasses.asdict(facts)}, indent=2))
+        return
+    for line in fact_lines(found, facts):
+        click.echo(line)
+
+
+@models.command()
+@click.argument("fingerprint", required=False)
+@click.option("--all", "everything", is_flag=True, help="All of them, with leftovers of interrupted work.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
+    """Remove dequantised models; they are made again when a run needs them."""
+    if bool(fingerprint) == everything:
+        raise InputError(
+            "Clear which model?", "Give one fingerprint, or --all.", "See `tuner-tui models list` for both."
+        )
+    entries = dequantised.list_entries()
+    chosen = (
+        [entry for entry in entries if not entry.is_being_made]
+        if everything
+        else _named(entries, fingerprint)
+    )
+    if not chosen:
+        click.echo("Nothing to clear.")
+        return
+    for line in map(entry_line, chosen):
+        click.echo(line)
+    click.echo(f"Clearing frees {size_text(sum(entry.size_bytes for entry in chosen))}.")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("Nobody to ask", "Without a terminal nothing is cleared unasked.", "Add --yes.")
+        if not click.confirm("Clear?"):
+            click.echo("Nothing was cleared.")
+            return
+    freed = dequantised.remove_entry(None if everything else chosen[0].fingerprint)
+    click.echo(f"Freed {size_text(freed)}.")
+
+
+def _named(entries: list[DequantisedModel], fingerprint: str | None) -> list[DequantisedModel]:
+    """The one finished entry that a fingerprint, or its beginning, names."""
+    finished = [entry for entry in entries if not entry.folder.name.startswith(dequantised.PARTIAL_PREFIX)]
+    named = [entry for entry in finished if entry.fingerprint.startswith(fingerprint or "")]
+    if len(named) == 1:
+        return named
+    known = ", ".join(entry.fingerprint for entry in finished) or "none"
+    if named:
+        raise InputError(
+            "Which model?", f"{fingerprint!r} begins {len(named)} fingerprints.", "Give more of it."
+        )
+    raise NotFoundError(
+        "No such dequantised model", f"{fingerprint!r} is not in the cache.", f"Fingerprints there: {known}"
+    )
+
+
+def cached_line(model: CachedModel) -> str:
+    """A model of the Hub's cache in one line."""
+    return f"  {size_text(model.size_bytes):>8}  {_day(model.last_used)}  {_short(model.repo_id, NAME_WIDTH)}"
+
+
+def entry_line(entry: DequantisedModel) -> str:
+    """A dequantised model in one line, with what is wrong with it."""
+    state = "being made" if entry.is_being_made else "" if entry.is_whole else "unfinished"
+    name = " ".join(part for part in (entry.name, f"({state})" if state else "") if part)
+    key = f"{_short(entry.fingerprint, 16):<16}"
+    return (
+        f"  {size_text(entry.size_bytes):>8}  {_day(entry.made_at)}  {key}  {_short(name, NAME_WIDTH - 18)}"
+    )
+
+
+def fact_lines(source: ModelSource, facts: ModelFacts) -> list[str]:
+    """A model's facts, one a line."""
+    rows = [("model", source.name)]
+    if source.revision:
+        rows.append(("revision", source.revision))
+    for name, value in dataclasses.asdict(facts).items():
+        rows.append((LABELS.get(name, name), _fact_text(name, value)))
+    if source.size_bytes is not None:
+        rows.append(("on disk", size_text(source.size_bytes)))
+    return [f"{label:<18} {_short(text, 60)}" for label, text in rows]
+
+
+def _fact_text(name: str, value: object) -> str:
+    if value is None:
+        return "none" if name == "quantisation" else "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return size_text(value) if name == "weight_bytes" else f"{value:,}"
+    return str(value)
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes for people, in decimal units as disks and the Hub count."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    size = float(size_bytes)
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} TB"
+
+
+def _day(when: float | None) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(when)) if when else "unknown   "
+
+
+def _short(text: str, width: int) -> str:
+    """Literal text within a width; the middle of a long one is left out."""
+    text = plain(text)
+    if len(text) <= width:
+        return text
+    return f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"

@@ -1,0 +1,65 @@
+"""Where things live; the only place that knows the folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+APP = "tuner-tui"
+
+
+def _home() -> Path | None:
+    """The one folder that holds everything, when TUNER_TUI_HOME names it."""
+    home = os.environ.get("TUNER_TUI_HOME")
+    return Path(home).expanduser().absolute() if home else None
+
+
+def _folder(kind: str) -> Path:
+    home = _home()
+    if home is not None:
+        return home / kind
+    import platformdirs
+
+    return Path(getattr(platformdirs, f"user_{kind}_dir")(APP, appauthor=False))
+
+
+def config_dir() -> Path:
+    """Settings and the person's own presets."""
+    return _folder("config")
+
+
+def data_dir() -> Path:
+    """Runs, the queue and feedback."""
+    return _folder("data")
+
+
+def cache_dir() -> Path:
+    """What can be made again: dequantised models, token caches."""
+    return _folder("cache")
+
+
+def runs_dir() -> Path:
+    """One folder per run."""
+    return data_dir() / "runs"
+
+
+def queue_dir() -> Path:
+    """One small file per run that waits for the card."""
+    return data_dir() / "queue"
+
+
+def user_presets_dir() -> Path:
+    """The person's own presets."""
+    return config_dir() / "presets"
+
+
+def dequantised_dir() -> Path:
+    """Models that were dequantised once from a GGUF file, keyed by its hash."""
+    return cache_dir() / "dequantised"
+
+
+def shipped_dir(kind: str) -> Path:
+    """The folder of shipped `presets` or `assets`: inside an installed wheel, else the checkout's own."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_shipped" / kind
+    return installed if installed.is_dir() else package.parent / kind

@@ -1,0 +1,177 @@
+"""The combinations that the stack cannot do: one table, so that every refusal is a problem of the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a run spec, and where it stands."""
+
+    file: str
+    """Name of the file; empty when the value came from elsewhere."""
+    line: int | None
+    """Line in that file; None where unsure."""
+    key: str
+    """The dotted key, such as tuning.rank; empty when the whole file is meant."""
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        line = ": ".join(part for part in (where, self.key, self.message) if part)
+        return f"{line}\n    {self.hint}" if self.hint else line
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A combination of options that cannot run, why, and what to do instead."""
+
+    keys: tuple[str, ...]
+    """The options that take part; the first is where the problem is reported."""
+    applies: Callable[[RunSpec], bool]
+    reason: str
+    remedy: str
+
+
+def _precision(*held: str) -> Callable[[RunSpec], bool]:
+    return lambda spec: spec.model.precision in held
+
+
+def _is_full(spec: RunSpec) -> bool:
+    return isinstance(spec.tuning, FullTuning)
+
+
+def _targets(spec: RunSpec) -> tuple[str, ...] | None:
+    """The last parts of the module names that are listed; None when a word stands for them."""
+    if isinstance(spec.tuning, LoraTuning) and not isinstance(spec.tuning.targets, str):
+        return tuple(target.rpartition(".")[2].strip() for target in spec.tuning.targets)
+    return None
+
+
+def _has_evaluation(spec: RunSpec) -> bool:
+    return spec.data.evaluation is not None or spec.data.evaluation_share > 0
+
+
+# What was tried for each row is in tests/unit/test_rules.py; the stack is that of constraints.txt.
+RULES: tuple[Rule, ...] = (
+    Rule(
+        ("model.precision", "tuning.kind"),
+        lambda spec: _is_full(spec) and _precision("int8", "nf4")(spec),
+        "quantised weights cannot be trained themselves, so full tuning does not work on int8 or nf4",
+        'Take precision = "bf16", or tuning kind = "lora" for adapters on the quantised base.',
+    ),
+    Rule(
+        ("model.precision", "tuning.kind"),
+        lambda spec: _is_full(spec) and _precision("fp16")(spec),
+        "fp16 weights cannot be trained themselves: the gradient scaler refuses them",
+        'Take precision = "bf16" or "fp32", or tuning kind = "lora".',
+    ),
+    Rule(
+        ("tuning.dora", "model.precision"),
+        lambda spec: isinstance(spec.tuning, LoraTuning) and spec.tuning.dora and _precision("int8")(spec),
+        "DoRA does not work on an int8 base",
+        'Take precision = "nf4" or "bf16", or dora = false.',
+    ),
+    Rule(
+        ("tuning.targets",),
+        lambda spec: _targets(spec) == () or "" in (_targets(spec) or ()),
+        "names no module, so nothing would be trained",
+        'Take "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
+    ),
+    Rule(
+        ("tuning.targets",),
+        lambda spec: "lm_head" in (_targets(spec) or ()),
+        "the output head (lm_head) cannot have an adapter: the loss reads its weights directly",
+        'Leave "lm_head" out.',
+    ),
+    Rule(
+        ("tuning.targets",),
+        lambda spec: "embed_tokens" in (_targets(spec) or ()),
+        "an adapter on embed_tokens saves the whole embedding table with it, and merging it changes the "
+        "output head of models that share the two",
+        'Leave "embed_tokens" out.',
+    ),
+    Rule(
+        ("method.packing", "model.attention"),
+        lambda spec: spec.method.packing and spec.model.attention != "flash_attention_2",
+        "only flash attention is sure to keep packed rows from seeing each other",
+        'Take model.attention = "flash_attention_2", or packing = false.',
+    ),
+    Rule(
+        ("model.attention", "machine.device"),
+        lambda spec: spec.model.attention == "flash_attention_2" and spec.machine.device == "cpu",
+        "flash attention runs on a GPU only",
+        'Take attention = "auto", or another machine.device.',
+    ),
+    Rule(
+        ("model.attention", "model.precision"),
+        lambda spec: spec.model.attention == "flash_attention_2" and _precision("fp32")(spec),
+        "flash attention computes in 16 bit, not in fp32",
+        'Take attention = "auto", or another precision.',
+    ),
+    Rule(
+        ("model.precision", "machine.device"),
+        lambda spec: _precision("fp16")(spec) and spec.machine.device == "cpu",
+        "fp16 on a CPU has no gradient scaling, so small gradients are lost",
+        'Take precision = "auto", "fp32" or "bf16".',
+    ),
+    Rule(
+        ("training.optimizer", "machine.device"),
+        lambda spec: spec.training.optimizer == "paged_adamw_8bit" and spec.machine.device == "cpu",
+        "a CPU has no GPU memory to page from",
+        'Take optimizer = "adamw_8bit" or "adamw".',
+    ),
+    Rule(
+        ("training.micro_batch", "training.batch_size"),
+        lambda spec: (spec.training.micro_batch or 1) > spec.training.batch_size,
+        "the micro-batch is larger than batch_size",
+        "Take a micro_batch of at most batch_size, or leave it out to have it chosen.",
+    ),
+    Rule(
+        ("training.micro_batch", "training.batch_size"),
+        lambda spec: (
+            (micro := spec.training.micro_batch or 1) <= spec.training.batch_size
+            and spec.training.batch_size % micro != 0
+        ),
+        "batch_size must be a multiple of the micro-batch",
+        "Take a micro_batch that divides batch_size, or leave it out to have it chosen.",
+    ),
+    Rule(
+        ("evaluation.early_stopping", "data.evaluation", "data.evaluation_share"),
+        lambda spec: spec.evaluation.early_stopping is not None and not _has_evaluation(spec),
+        "early stopping needs held-out rows to look at",
+        "Give data.evaluation a file or data.evaluation_share a share such as 0.1, or leave it out.",
+    ),
+    Rule(
+        ("data.evaluation_share", "data.evaluation"),
+        lambda spec: spec.data.evaluation is not None and spec.data.evaluation_share > 0,
+        "held-out rows come from an evaluation file or from a share of the training rows, not from both",
+        "Leave one of the two out.",
+    ),
+    Rule(
+        ("method.loss_on", "data.shape"),
+        lambda spec: spec.data.shape == "text" and spec.method.loss_on == "answers",
+        "plain text has no answers, so there would be nothing to learn from",
+        'Set method.loss_on = "all".',
+    ),
+    Rule(
+        ("samples.budget_percent", "samples.prompts"),
+        lambda spec: bool(spec.samples.prompts) and spec.samples.budget_percent == 0,
+        "with no time for samples the prompts would never be answered",
+        "Take a budget such as 5, or leave the prompts out.",
+    ),
+)
+
+
+def check_rules(spec: RunSpec, skip: Collection[str] = ()) -> tuple[Problem, ...]:
+    """The rules that a spec breaks; those that touch a key in `skip` (known to be wrong) are left out."""
+    return tuple(
+        Problem("", None, rule.keys[0], rule.reason, rule.remedy)
+        for rule in RULES
+        if not any(key in skip or key.split(".")[0] in skip for key in rule.keys) and rule.applies(spec)
+    )

@@ -1,0 +1,317 @@
+"""RunSpec: every option of a run, declared once with its type, default, bounds, title, help and trade-off."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "nf4"]
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr"]
+Device = Literal["auto", "cuda", "cpu"]
+Switch = Literal["auto", "on", "off"]
+DataShape = Literal["auto", "messages", "instruction", "prompt_completion", "text"]
+
+
+def option(default: Any, title: str, help: str, trade: str = "", **bounds: Any) -> Any:  # noqa: A002
+    """A field of the spec; `trade` says what a higher or other value costs, `bounds` are pydantic's."""
+    return Field(default, title=title, description=help, json_schema_extra={"trade": trade}, **bounds)
+
+
+class Section(BaseModel):
+    """A table of run.toml; unknown keys are problems, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class ModelSpec(Section):
+    """The base that is tuned, and how it is held in memory."""
+
+    source: str = option(
+        ...,
+        "Model",
+        'A Hub repository ("owner/name"), a local folder, a GGUF file, or "demo" for SmolLM2-135M-Instruct.',
+        "More parameters answer better and need more memory and time.",
+        min_length=1,
+    )
+    revision: str | None = option(
+        None, "Revision", "Branch, tag or commit of a Hub repository; its main branch when absent."
+    )
+    precision: Precision = option(
+        "auto",
+        "Precision",
+        "How the base is held: fp32, bf16, fp16, int8 (bitsandbytes) or nf4 (4-bit, double quantisation). "
+        "auto takes the 16-bit type that this machine is good at, else fp32. "
+        "int8, nf4 and fp16 are for adapters, not for full tuning.",
+        "nf4 needs about a quarter of the memory of bf16 and loses a little quality; int8 stands between.",
+    )
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
+        "auto",
+        "Attention",
+        "Which attention kernel runs; auto takes PyTorch's own (sdpa).",
+        "flash_attention_2 needs its package and a recent card; eager is slow and always works.",
+    )
+    trust_remote_code: bool = option(
+        False,
+        "Trust remote code",
+        "Run Python code that the model's repository ships. Only for authors you trust.",
+        "Some models load only with it; it can do anything that you can do.",
+    )
+
+
+class DataSpec(Section):
+    """The rows that are learnt from."""
+
+    train: str = option(
+        ...,
+        "Training data",
+        "A JSONL file, one row a line; a relative path counts from the folder of run.toml. "
+        '"demo" is the shipped demo data.',
+        min_length=1,
+    )
+    evaluation: str | None = option(
+        None, "Evaluation data", "A JSONL file of held-out rows that are never trained on."
+    )
+    evaluation_share: float = option(
+        0.0,
+        "Evaluation share",
+        "Share of the training rows held out by seed, when there is no evaluation file.",
+        "More rows measure better and teach less.",
+        ge=0.0,
+        le=0.5,
+    )
+    shape: DataShape = option(
+        "auto",
+        "Shape",
+        "messages (chat turns), instruction (question or instruction, input, answer), prompt_completion or "
+        "text; auto reads it off the first rows.",
+    )
+    limit: int | None = option(None, "Row limit", "Use only the first so many rows.", ge=1)
+
+
+class SftMethod(Section):
+    """Supervised fine-tuning: learn to give the answers in the data."""
+
+    kind: Literal["sft"] = option(
+        "sft", "Method", "What is optimised; sft learns to give the answers in the data."
+    )
+    loss_on: Literal["answers", "all"] = option(
+        "answers",
+        "Loss on",
+        "answers trains only what the assistant says; all trains prompts too.",
+        "all can help on plain text and teaches the model to write questions.",
+    )
+    packing: bool = option(
+        False,
+        "Packing",
+        'Join short rows into full sequences. Needs attention = "flash_attention_2", which keeps rows apart.',
+        "Much faster on short rows; a step then holds more rows.",
+    )
+
+
+class LoraTuning(Section):
+    """Low-rank adapters beside frozen weights; with an int8 or nf4 base this is QLoRA."""
+
+    kind: Literal["lora"] = option(
+        "lora", "Tuning", "What is trained: lora (small adapters) or full (every weight)."
+    )
+    rank: int = option(
+        16,
+        "Rank",
+        "Width of the adapter's matrices (r).",
+        "Higher learns more and costs memory.",
+        ge=1,
+        le=1024,
+    )
+    alpha: float = option(
+        32.0,
+        "Alpha",
+        "Scale of the adapter; its output is multiplied by alpha / rank (alpha / sqrt(rank) with rsLoRA).",
+        "Acts like a learning rate of its own: twice the rank is a usual start.",
+        gt=0,
+        le=4096,
+    )
+    dropout: float = option(
+        0.0,
+        "Dropout",
+        "Share of adapter inputs zeroed while training.",
+        "Guards small data sets.",
+        ge=0,
+        lt=1,
+    )
+    targets: Literal["all-linear", "attention"] | tuple[str, ...] = option(
+        "all-linear",
+        "Targets",
+        "Which layers get adapters: all-linear (all but the head), attention (q, k, v, o), or a list of "
+        'module names such as ["q_proj", "v_proj"]; never the head (lm_head) or embed_tokens.',
+        "all-linear learns best; attention alone is smaller and faster.",
+    )
+    rslora: bool = option(
+        False,
+        "rsLoRA",
+        "Divide alpha by sqrt(rank) in place of rank.",
+        "Keeps ranks above 32 from learning slowly.",
+    )
+    dora: bool = option(
+        False,
+        "DoRA",
+        "Train direction and magnitude of each weight apart. Not on an int8 base.",
+        "Often a little better at low rank; noticeably slower and heavier.",
+    )
+
+
+class FullTuning(Section):
+    """Every weight is trained; the result is a whole model."""
+
+    kind: Literal["full"] = option(
+        "full", "Tuning", "What is trained: lora (small adapters) or full (every weight)."
+    )
+
+
+Method = Annotated[SftMethod, Field(discriminator="kind")]
+Tuning = Annotated[LoraTuning | FullTuning, Field(discriminator="kind")]
+
+
+class TrainingSpec(Section):
+    """How long, how fast and in which portions."""
+
+    epochs: float = option(
+        3.0, "Epochs", "How often each row is seen.", "More fits better, then overfits.", gt=0, le=1000
+    )
+    max_steps: int | None = option(None, "Step limit", "Stop after so many optimizer steps.", ge=1)
+    learning_rate: float | None = option(
+        None,
+        "Learning rate",
+        "Peak step size; absent takes 2e-4 for LoRA and 2e-5 for full tuning.",
+        "Too high forgets or diverges, too low learns nothing.",
+        gt=0,
+        le=1,
+    )
+    schedule: Schedule = option("cosine", "Schedule", "How the learning rate falls after warm-up.")
+    warmup: float = option(
+        0.05, "Warm-up", "Share of the steps over which the learning rate rises from zero.", ge=0, lt=1
+    )
+    weight_decay: float = option(
+        0.0, "Weight decay", "Pull of trained weights towards zero (AdamW, decoupled).", ge=0, le=1
+    )
+    max_grad_norm: float = option(
+        1.0, "Gradient clipping", "Largest gradient norm of a step; 0 turns clipping off.", ge=0, le=1000
+    )
+    batch_size: int = option(
+        8,
+        "Batch size",
+        "Rows per optimizer step (the effective batch).",
+        "Larger is steadier and takes fewer, longer steps; memory follows the micro-batch instead.",
+        ge=1,
+        le=65536,
+    )
+    micro_batch: int | None = option(
+        None,
+        "Micro-batch",
+        "Rows computed at once; gradients are accumulated up to the batch size. "
+        "Absent: chosen for this machine.",
+        "Larger is faster on a GPU and needs more memory.",
+        ge=1,
+        le=65536,
+    )
+    max_length: int = option(
+        1024,
+        "Length limit",
+        "Longest row in tokens; what is beyond is cut off.",
+        "Memory and time grow with the longest row; too short cuts answers.",
+        ge=8,
+        le=1_048_576,
+    )
+    checkpointing: Switch = option(
+        "auto",
+        "Gradient checkpointing",
+        "Compute activations again in the backward pass in place of keeping them. auto: on for a GPU.",
+        "On saves most activation memory and costs about a quarter more time.",
+    )
+    optimizer: Optimizer = option(
+        "adamw",
+        "Optimizer",
+        "adamw; adamw_8bit and paged_adamw_8bit (bitsandbytes) hold their states in 8 bit.",
+        "8-bit states need a quarter of the memory of adamw's.",
+    )
+    group_by_length: bool = option(
+        False, "Group by length", "Batch rows of like length.", "Less padding; the order is less random."
+    )
+    seed: int = option(42, "Seed", "Fixes the order of rows, adapter weights and dropout.", ge=0, lt=2**32)
+
+
+class EvaluationSpec(Section):
+    """Looking at held-out rows while training."""
+
+    every_steps: int | None = option(
+        None, "Evaluate every", "Optimizer steps between evaluations; absent: at each epoch's end.", ge=1
+    )
+    early_stopping: int | None = option(
+        None,
+        "Early stopping",
+        "Stop after so many evaluations without a better loss; the best adapter is kept.",
+        "Saves time and overfitting; needs evaluation data.",
+        ge=1,
+    )
+
+
+class CheckpointSpec(Section):
+    """What is kept to go on from."""
+
+    every_steps: int | None = option(
+        None, "Save every", "Optimizer steps between checkpoints; absent: at each epoch's end.", ge=1
+    )
+    keep: int = option(
+        2, "Keep", "How many of the latest checkpoints stay.", "Each costs disk.", ge=1, le=1000
+    )
+
+
+class SamplesSpec(Section):
+    """Fixed prompts, answered while it trains and once by the base."""
+
+    prompts: tuple[str, ...] = option((), "Prompts", "Questions answered as training goes on.")
+    every_steps: int | None = option(
+        None, "Sample every", "Optimizer steps between samples; absent: about five times a run.", ge=1
+    )
+    max_new_tokens: int = option(48, "Answer length", "Longest sampled answer in tokens.", ge=1, le=4096)
+    budget_percent: float = option(
+        5.0,
+        "Time budget",
+        "Largest share of the run's time that samples may take; samples beyond it are skipped and said.",
+        ge=0,
+        le=100,
+    )
+
+
+class MachineSpec(Section):
+    """Where it runs."""
+
+    device: Device = option("auto", "Device", "cuda, cpu, or auto: the GPU if there is one that works.")
+    threads: int | None = option(
+        None,
+        "CPU threads",
+        "Threads the worker computes with; absent leaves a share for the app.",
+        ge=1,
+        le=1024,
+    )
+
+
+class RunSpec(Section):
+    """Everything a run is, as the person said it (run.toml)."""
+
+    name: str | None = option(
+        None,
+        "Name",
+        "A short name for the run's folder; absent takes one from model and data.",
+        max_length=60,
+    )
+    model: ModelSpec
+    data: DataSpec
+    method: Method = SftMethod()
+    tuning: Tuning = LoraTuning()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    checkpoints: CheckpointSpec = CheckpointSpec()
+    samples: SamplesSpec = SamplesSpec()
+    machine: MachineSpec = MachineSpec()

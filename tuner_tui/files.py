@@ -1,0 +1,89 @@
+"""Files that other processes read while we write them: atomic writes, and following one that grows."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one, never a part.
+
+    Raises OSError (disk full, read-only folder); nothing is left behind then.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        os.fchmod(handle, 0o666 & ~_umask())
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _umask() -> int:
+    """The rights that new files are not given; the system tells only by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder outlive a power cut, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file():
+                total += path.stat().st_size
+        except OSError:
+            continue
+    return total
+
+
+class LineFollower:
+    """Reads the whole lines that a growing file has gained since the last look; a torn last line waits."""
+
+    def __init__(self, path: Path, chunk_bytes: int = 4 << 20) -> None:
+        self.path = path
+        self._chunk_bytes = chunk_bytes
+        self._position = 0
+
+    def read(self) -> bytes:
+        """The next whole lines, at most about one chunk; empty when there is nothing new."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                if file.tell() < self._position:  # the file was replaced by a shorter one
+                    self._position = 0
+                file.seek(self._position)
+                data = file.read(self._chunk_bytes)
+                while data and b"\n" not in data:  # a line longer than a chunk
+                    more = file.read(self._chunk_bytes)
+                    if not more:
+                        return b""
+                    data += more
+        except FileNotFoundError:
+            return b""
+        end = data.rfind(b"\n") + 1
+        self._position += end
+        return data[:end]

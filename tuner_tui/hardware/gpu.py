@@ -1,0 +1,299 @@
+"""NVIDIA cards through NVML: one frozen snapshot per card, `None` wherever the driver gives no answer."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from tuner_tui.hardware.system import ROOT, in_container, platform_kind
+
+NOT_AVAILABLE = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF, -1})
+"""What NVML writes into a number it does not have (the largest unsigned 32 and 64 bit values)."""
+
+THROTTLE_WORDS = (
+    (0x004, "power cap"),
+    (0x008, "hardware slowdown"),
+    (0x020, "thermal"),
+    (0x040, "thermal"),
+    (0x080, "power brake"),
+    (0x002, "clocks set by hand"),
+    (0x010, "sync boost"),
+    (0x100, "display clocks"),
+    (0x200, "board limit"),
+    (0x400, "reliability"),
+)
+"""NVML's clock event bits in plain words, the ones that matter most first; idle (0x1) is no brake."""
+
+
+class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that holds memory on a card."""
+
+    pid: int
+    """As the driver sees it: inside a container this can be the host's number."""
+    name: str | None = None
+    memory_bytes: int | None = None
+
+
+class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One card at one moment; every `None` means that the driver does not say."""
+
+    index: int
+    """NVML's index, in PCI bus order; torch may number the cards differently."""
+    name: str | None = None
+    uuid: str | None = None
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    """Held by processes; the driver's own reserve is left out where the driver tells it apart."""
+    memory_free_bytes: int | None = None
+    utilisation_percent: float | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    fan_percent: float | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    energy_millijoules: int | None = None
+    """A counter that runs since the driver was loaded."""
+    compute_capability: tuple[int, int] | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+
+
+class GpuReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What NVML says about this machine, or the sentence that says why it says nothing."""
+
+    driver_version: str | None = None
+    cuda_driver_version: str | None = None
+    """The newest CUDA this driver can run, as "13.0"."""
+    gpus: tuple[GpuSnapshot, ...] = ()
+    problem: str | None = None
+    """What is wrong and what to do, in one sentence."""
+    card_present: bool | None = None
+    """Whether there is an NVIDIA card here at all, driver or not; `None` where we cannot look."""
+
+
+class GpuReader:
+    """Opens NVML once and reads every card as often as asked."""
+
+    def __init__(self, nvml: Any = None, root: Path = ROOT) -> None:
+        self._nvml = nvml
+        self._root = root
+        self._handles: dict[int, Any] = {}
+        self._names: dict[int, str | None] = {}
+        self._failures: dict[int, str] = {}
+        self._driver_sees_processes = not in_container(root) and platform_kind(root) != "wsl2"
+        self._problem = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of NVML; reading afterwards reports the problem "closed"."""
+        if self._problem is None:
+            self._ask("nvmlShutdown")
+            self._problem = "The GPU reader is closed."
+
+    def read(self) -> GpuReport:
+        """Every card now; a card that fails is listed with nothing known and does not hide the others."""
+        if self._problem is not None:
+            return GpuReport(problem=self._problem, card_present=self._card_on_the_bus)
+        self._failures.clear()
+        count = self._ask("nvmlDeviceGetCount") or 0
+        gpus = tuple(self._read_gpu(index) for index in range(count))
+        self._forget_names(gpus)
+        return GpuReport(
+            driver_version=self._ask("nvmlSystemGetDriverVersion"),
+            cuda_driver_version=_cuda_version(self._ask("nvmlSystemGetCudaDriverVersion_v2")),
+            gpus=gpus,
+            problem=self._cards_problem(count),
+            card_present=True if count else self._card_on_the_bus,
+        )
+
+    @cached_property
+    def _card_on_the_bus(self) -> bool | None:
+        return nvidia_card_on_the_bus(self._root)
+
+    def _open(self) -> str | None:
+        """Start NVML; the sentence that says why it does not start, if it does not."""
+        if self._nvml is None:
+            try:
+                import pynvml
+            except ImportError:
+                return "The nvidia-ml-py package is missing; install it with: pip install nvidia-ml-py"
+            self._nvml = pynvml
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as error:
+            return self._explain(error)
+        return None
+
+    def _explain(self, error: Any) -> str:
+        nvml = self._nvml
+        known = {
+            nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
+                "No NVIDIA driver is installed here; with an NVIDIA card, install its driver (in a "
+                "container, start it with --gpus all)."
+            ),
+            nvml.NVML_ERROR_DRIVER_NOT_LOADED: (
+                "The NVIDIA driver is installed but not running; restart the machine, and reinstall the "
+                "driver if that does not help (in a container, start it with --gpus all)."
+            ),
+            nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
+                "The NVIDIA driver was updated while the old one is still running; restart the machine."
+            ),
+            nvml.NVML_ERROR_NO_PERMISSION: (
+                "This user may not use the NVIDIA card; get access to /dev/nvidia* (often group video)."
+            ),
+        }
+        return known.get(error.value, f"The NVIDIA driver does not start ({error}); restart the machine.")
+
+    def _cards_problem(self, count: int) -> str | None:
+        if not count:
+            return "The NVIDIA driver runs but shows no card; check its seat and power, or the container."
+        if self._failures:
+            index, reason = next(iter(self._failures.items()))
+            return f"GPU {index} does not answer ({reason}); restart the machine; check its power and heat."
+        return None
+
+    def _ask(self, call: str, *arguments: Any) -> Any:
+        """One NVML answer, or `None` where this card, driver or user gets none."""
+        try:
+            return getattr(self._nvml, call)(*arguments)
+        except (self._nvml.NVMLError, UnicodeDecodeError):
+            return None
+
+    def _handle(self, index: int) -> Any:
+        if index not in self._handles:
+            self._handles[index] = self._nvml.nvmlDeviceGetHandleByIndex(index)
+        return self._handles[index]
+
+    def _read_gpu(self, index: int) -> GpuSnapshot:
+        nvml = self._nvml
+        try:
+            card = self._handle(index)
+            uuid = nvml.nvmlDeviceGetUUID(card)
+        except nvml.NVMLError as error:
+            if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:
+                self._failures[index] = str(error)
+                return GpuSnapshot(index=index)
+            uuid = None
+        memory = self._memory(card)
+        utilisation = self._ask("nvmlDeviceGetUtilizationRates", card)
+        return GpuSnapshot(
+            index=index,
+            name=self._ask("nvmlDeviceGetName", card),
+            uuid=uuid,
+            memory_total_bytes=_above_zero(memory and memory.total),
+            memory_used_bytes=_known(memory and memory.used),
+            memory_free_bytes=_known(memory and memory.free),
+            utilisation_percent=_known(utilisation and utilisation.gpu),
+            temperature_celsius=_known(
+                self._ask("nvmlDeviceGetTemperature", card, nvml.NVML_TEMPERATURE_GPU)
+            ),
+            power_watts=_watts(self._ask("nvmlDeviceGetPowerUsage", card)),
+            power_limit_watts=_watts(self._ask("nvmlDeviceGetEnforcedPowerLimit", card)),
+            fan_percent=_known(self._ask("nvmlDeviceGetFanSpeed", card)),
+            sm_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", card, nvml.NVML_CLOCK_SM)),
+            memory_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", card, nvml.NVML_CLOCK_MEM)),
+            throttle_reasons=self._throttle_reasons(card),
+            energy_millijoules=_above_zero(self._ask("nvmlDeviceGetTotalEnergyConsumption", card)),
+            compute_capability=_pair(self._ask("nvmlDeviceGetCudaComputeCapability", card)),
+            processes=self._processes(card),
+        )
+
+    def _memory(self, card: Any) -> Any:
+        """The newer call tells the driver's reserve apart from what processes use."""
+        newer = self._ask("nvmlDeviceGetMemoryInfo", card, self._nvml.nvmlMemory_v2)
+        memory = newer if newer is not None else self._ask("nvmlDeviceGetMemoryInfo", card)
+        return memory if memory is not None and memory.total else None
+
+    def _throttle_reasons(self, card: Any) -> tuple[str, ...] | None:
+        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", card)
+        if bits is None:
+            bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", card)
+        if _known(bits) is None:
+            return None
+        return tuple(dict.fromkeys(word for bit, word in THROTTLE_WORDS if bits & bit))
+
+    def _processes(self, card: Any) -> tuple[GpuProcess, ...] | None:
+        """Who holds memory: compute and graphics together, the same process once."""
+        compute = self._ask("nvmlDeviceGetComputeRunningProcesses", card)
+        if compute is None or not (compute or self._driver_sees_processes):
+            return None  # in a container or WSL an empty list says nothing
+        held: dict[int, int | None] = {}
+        for process in [*compute, *(self._ask("nvmlDeviceGetGraphicsRunningProcesses", card) or [])]:
+            memory = _known(process.usedGpuMemory)
+            amounts = (held.get(process.pid), memory)
+            held[process.pid] = max((amount for amount in amounts if amount is not None), default=None)
+        return tuple(
+            GpuProcess(pid=pid, name=self._process_name(pid), memory_bytes=memory)
+            for pid, memory in sorted(held.items(), key=lambda item: -(item[1] or 0))
+        )
+
+    def _process_name(self, pid: int) -> str | None:
+        """The short name of a process, asked for once while it stays on a card."""
+        if pid not in self._names:
+            import psutil
+
+            try:
+                self._names[pid] = psutil.Process(pid).name()
+            except psutil.Error:
+                path = self._ask("nvmlSystemGetProcessName", pid)
+                self._names[pid] = (path.replace("\\", "/").split("/")[-1] or None) if path else None
+        return self._names[pid]
+
+    def _forget_names(self, gpus: tuple[GpuSnapshot, ...]) -> None:
+        """Process numbers are used again, so a name lives as long as its process holds memory."""
+        current = {process.pid for gpu in gpus for process in gpu.processes or ()}
+        self._names = {pid: name for pid, name in self._names.items() if pid in current}
+
+
+def read_gpus() -> GpuReport:
+    """Every card once, for callers that do not keep a reader."""
+    with GpuReader() as reader:
+        return reader.read()
+
+
+def nvidia_card_on_the_bus(root: Path = ROOT) -> bool | None:
+    """Whether the PCI bus shows an NVIDIA display or compute card; `None` where the bus cannot be read."""
+    devices = root / "sys/bus/pci/devices"
+    if not devices.is_dir():
+        return None
+    for device in devices.iterdir():
+        try:
+            vendor = (device / "vendor").read_text().strip()
+            kind = (device / "class").read_text().strip()
+        except OSError:
+            continue
+        if vendor == "0x10de" and kind.startswith("0x03"):
+            return True
+    return False
+
+
+def _known(value: Any) -> Any:
+    """The value unless it is one of NVML's ways to say that it has none."""
+    return None if value is None or value in NOT_AVAILABLE else value
+
+
+def _above_zero(value: Any) -> Any:
+    """For numbers that cannot be zero on a working card, where zero means that nobody counted."""
+    return _known(value) or None
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    known = _above_zero(milliwatts)
+    return None if known is None else known / 1000
+
+
+def _pair(capability: Any) -> tuple[int, int] | None:
+    return None if capability is None else (int(capability[0]), int(capability[1]))
+
+
+def _cuda_version(number: int | None) -> str | None:
+    return f"{number // 1000}.{number % 1000 // 10}" if number else None

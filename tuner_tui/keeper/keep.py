@@ -1,0 +1,181 @@
+"""Keeping one run: start its worker or adopt it, sample telemetry while it lives, and say how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.hardware.telemetry import TelemetrySample, TelemetrySampler
+from tuner_tui.keeper import process
+from tuner_tui.hardware.system import usable_cpu_count
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs import lock
+from tuner_tui.runs.events import PROTOCOL, Event, RunFailed, RunStarted
+from tuner_tui.runs.journal import append_event
+from tuner_tui.runs.status import RunFollower
+from tuner_tui.versions import library_versions
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.folder import RunFolder
+
+TICK_SECONDS = 1.0
+LOG_TAIL_LINES = 20
+
+
+class Telemetry:
+    """Appends one sample a second to the run's telemetry; a failure to measure or to write never harms the run."""
+
+    def __init__(self, folder: RunFolder, pid: int) -> None:
+        self._folder = folder
+        self._sampler = TelemetrySampler(pid, energy_wh_before=_energy_so_far(folder))
+
+    def tick(self) -> None:
+        """Take and write one sample."""
+        try:
+            line = msgspec.json.encode(self._sampler.sample()) + b"\n"
+            with self._folder.telemetry.open("ab") as file:
+                file.write(line)
+        except OSError:
+            return  # disk full or folder gone: the next second may do better
+
+    def close(self) -> None:
+        self._sampler.close()
+
+
+def start_and_keep(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> None:
+    """Start the run's worker, wait for it, and write the terminal event if it left without one."""
+    before = process.system_oom_kills()
+    append_event(
+        folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
+    )
+    try:
+        worker = process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
+    except OSError as error:
+        _write_failure(folder, RunFailed(kind="crash", title="The worker cannot be started", message=str(error)))
+        return
+    telemetry = Telemetry(folder, worker.pid)
+    while True:
+        try:
+            worker.wait(TICK_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            telemetry.tick()
+    telemetry.close()
+    process.end_group(worker.pid)
+    was_oom = process.system_oom_kills() > before
+    _write_failure(folder, explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom))
+
+
+def adopt_and_keep(folder: RunFolder) -> None:
+    """Wait for a worker whose keeper died. Nobody can learn its exit code then, and a failure says so."""
+    follower = RunFollower(folder)
+    telemetry: Telemetry | None = None
+    held = None
+    while held is None:
+        held = lock.acquire(folder.lock)
+        if held is not None:
+            break
+        follower.poll()
+        worker = follower.state.worker
+        if worker is not None:
+            telemetry = telemetry or Telemetry(folder, worker.pid)
+            telemetry.tick()
+            if not process.is_same_process(worker.pid, worker.process_started_at):
+                process.end_orphans(folder.path)  # children of a dead worker hold its lock
+        time.sleep(TICK_SECONDS)
+    if telemetry is not None:
+        telemetry.close()
+    _write_failure(
+        folder,
+        RunFailed(
+            kind="lost",
+            title="The worker left without a word",
+            message="Its keeper had died before it, so its exit code is not known.",
+            hint=f"Go on from the last checkpoint: tuner-tui runs resume {folder.name}",
+            log_tail=_log_tail(folder.log),
+        ),
+    )
+    held.release()
+
+
+def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:
+    """The failure that an exit code and the log's last lines stand for."""
+    resume_hint = "Go on from the last checkpoint with `tuner-tui runs resume`."
+    if code == -signal.SIGKILL and was_killed_for_memory:
+        return RunFailed(
+            kind="out_of_memory",
+            title="The system killed the worker for memory",
+            message="RAM ran out while it worked.",
+            hint="Close other programs, or take a smaller micro-batch, length limit or model. " + resume_hint,
+            exit_code=code,
+            log_tail=log_tail,
+        )
+    if code < 0:
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        return RunFailed(
+            kind="killed",
+            title=f"The worker was ended by {name}",
+            message="Something outside the run ended it." if name in ("SIGKILL", "SIGTERM") else "It crashed.",
+            hint=resume_hint,
+            exit_code=code,
+            log_tail=log_tail,
+        )
+    return RunFailed(
+        kind="crash",
+        title="The worker left without a word",
+        message=f"Its exit code is {code}.",
+        hint="The log's last lines say more. " + resume_hint,
+        exit_code=code,
+        log_tail=log_tail,
+    )
+
+
+def _write_failure(folder: RunFolder, failure: RunFailed) -> None:
+    """Write a terminal event, unless the attempt has one."""
+    follower = RunFollower(folder)
+    follower.poll()
+    if follower.state.ending is not None:
+        return
+    step = follower.state.last_step.step if follower.state.last_step else None
+    event: Event = msgspec.structs.replace(failure, step=step)
+    try:
+        append_event(folder.events, event)
+    except OSError as error:  # the folder is gone or full: readers will call the run interrupted
+        print(f"{folder.name}: the end could not be written: {error}")  # noqa: T201  (to the keeper's log)
+
+
+def _threads(folder: RunFolder) -> int:
+    try:
+        return decode_plan(folder.plan.read_bytes()).threads
+    except (OSError, msgspec.DecodeError):
+        return usable_cpu_count()
+
+
+def _energy_so_far(folder: RunFolder) -> float:
+    """Energy of earlier attempts, from the last line of telemetry."""
+    for line in reversed(_last_lines(folder.telemetry, 3)):
+        try:
+            return msgspec.json.decode(line, type=TelemetrySample).energy_wh or 0.0
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return 0.0
+
+
+def _log_tail(log: Path) -> tuple[str, ...]:
+    return tuple(_last_lines(log, LOG_TAIL_LINES))
+
+
+def _last_lines(path: Path, count: int) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
+            return list(deque((line.rstrip() for line in file.read().decode("utf-8", "replace").splitlines()), count))
+    except OSError:
+        return []

@@ -1,0 +1,130 @@
+"""Starting and ending processes; the only place that knows how this operating system does it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.lock import FileLock
+
+RUN_VARIABLE = "TUNER_TUI_RUN"
+"""Names the run in the environment of its worker and of all its children."""
+
+KEEPER_NICENESS = 0
+WORKER_NICENESS = 5
+
+
+def worker_environment(threads: int, folder: Path | None = None) -> dict[str, str]:
+    """The environment of a process with torch.
+
+    Waiting threads sleep (two busy-waiting pools on two cores slow each other several times), freed memory goes back
+    to the system, libraries send no usage statistics, and nobody's tracker starts unasked.
+    """
+    settings = {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+        "KMP_BLOCKTIME": "0",
+        "MALLOC_MMAP_THRESHOLD_": "262144",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+    }
+    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONSTARTUP", "PYTHONINSPECT")}
+    environment = own | {name: value for name, value in settings.items() if name != "PYTORCH_ALLOC_CONF"}
+    environment.setdefault("PYTORCH_ALLOC_CONF", settings["PYTORCH_ALLOC_CONF"])
+    if folder is not None:
+        environment[RUN_VARIABLE] = str(folder)
+    return environment
+
+
+def start_worker(
+    folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool
+) -> subprocess.Popen[bytes]:
+    """Start the run's worker in a session of its own, holding the run's lock with us; its output goes to the log."""
+    command = [sys.executable, "-m", "tuner_tui.worker", "train", str(folder.path)]
+    if is_resumed:
+        command.append("--resume")
+    with folder.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder.path,
+            env=worker_environment(threads, folder.path),
+            pass_fds=(lock.descriptor,),
+            start_new_session=True,
+        )
+
+
+def start_keeper(log_path: Path, cwd: Path) -> None:
+    """Start a keeper that outlives us: a session of its own, no terminal, not our child's zombie to reap."""
+    with log_path.open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "tuner_tui.keeper"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=os.environ | {RUN_VARIABLE: ""},
+            start_new_session=True,
+        )
+
+
+def end_group(leader_pid: int) -> None:
+    """Kill what is left of a worker's process group (data loaders that outlived it)."""
+    try:
+        os.killpg(leader_pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def end_orphans(folder: Path) -> int:
+    """Kill processes that carry a run's name in their environment; how many there were."""
+    import psutil
+
+    ended = 0
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(RUN_VARIABLE) == str(folder):
+                process.kill()
+                ended += 1
+        except (psutil.Error, OSError):
+            continue
+    return ended
+
+
+def is_same_process(pid: int, started_at: float) -> bool:
+    """Whether the process that had this id at that time still runs."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started_at) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def system_oom_kills() -> int:
+    """How often the kernel has killed a process for memory since it started, as far as it says."""
+    total = 0
+    for path, key in ((Path("/proc/vmstat"), "oom_kill"), (Path("/sys/fs/cgroup/memory.events"), "oom_kill")):
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.split()[:1] == [key])
+    return total

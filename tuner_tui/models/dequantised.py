@@ -1,0 +1,124 @@
+"""GGUF models that were dequantised once, kept by the hash of the file they came from.
+
+The worker writes one into a folder `.partial-FINGERPRINT-...` beside the others, with an `origin.json`
+({"source": path, "name": file name, "made_at": Unix time}), and renames it into place when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner_tui.config import paths
+from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.files import folder_size
+from tuner_tui.models.model_folder import read_json
+
+PARTIAL_PREFIX = ".partial-"
+ORIGIN_FILE = "origin.json"
+STALE_SECONDS = 600.0
+"""A partial folder that was written to more recently than this may still be being made."""
+
+
+@dataclass(frozen=True)
+class DequantisedModel:
+    """One folder of the cache."""
+
+    fingerprint: str
+    name: str
+    """The GGUF file's name; empty when nobody noted it."""
+    size_bytes: int
+    folder: Path
+    made_at: float | None
+    is_whole: bool
+    is_being_made: bool = False
+
+
+def fingerprint(gguf: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256."""
+    with gguf.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def entry_folder(fingerprint: str) -> Path:
+    """Where the dequantised model of a file lies, or will lie."""
+    if not re.fullmatch("[0-9a-f]{16}", fingerprint):
+        raise InputError("Not a fingerprint", f"{fingerprint!r} is not 16 hexadecimal digits.")
+    return paths.dequantised_dir() / fingerprint
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder of the cache was finished."""
+    return (folder / ORIGIN_FILE).is_file() and (folder / "config.json").is_file()
+
+
+def list_entries() -> list[DequantisedModel]:
+    """Everything in the cache, newest first, leftovers of interrupted work included."""
+    root = paths.dequantised_dir()
+    try:
+        folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise TunerError("Cannot read the cache", f"{root}: {error.strerror}.") from error
+    entries = [_entry(folder) for folder in folders]
+    return sorted(entries, key=lambda entry: (-(entry.made_at or 0), entry.fingerprint))
+
+
+def remove_entry(fingerprint: str | None) -> int:
+    """Remove one model, or with None everything that is not just being made; returns the bytes freed."""
+    if fingerprint is None:
+        return sum(_remove(entry) for entry in list_entries() if not entry.is_being_made)
+    folder = entry_folder(fingerprint)
+    if not folder.is_dir():
+        raise NotFoundError("No such dequantised model", f"{fingerprint} is not in the cache.")
+    return _remove(_entry(folder))
+
+
+def _entry(folder: Path) -> DequantisedModel:
+    partial = folder.name.startswith(PARTIAL_PREFIX)
+    try:
+        origin = read_json(folder / ORIGIN_FILE)
+    except InputError:
+        origin = {}
+    made_at = origin.get("made_at")
+    return DequantisedModel(
+        fingerprint=folder.name.removeprefix(PARTIAL_PREFIX),
+        name=str(origin.get("name") or ""),
+        size_bytes=folder_size(folder),
+        folder=folder,
+        made_at=float(made_at) if isinstance(made_at, int | float) else None,
+        is_whole=not partial and is_whole(folder),
+        is_being_made=partial and time.time() - _last_write(folder) < STALE_SECONDS,
+    )
+
+
+def _last_write(folder: Path) -> float:
+    """When anything in a folder was last written; files that vanish meanwhile do not count."""
+    latest = 0.0
+    for path in (folder, *folder.rglob("*")):
+        try:
+            latest = max(latest, path.stat().st_mtime)
+        except OSError:
+            continue
+    return latest
+
+
+def _remove(entry: DequantisedModel) -> int:
+    """Delete a folder, out of sight first, so that a half-deleted one never looks whole."""
+    try:
+        folder = entry.folder
+        if not folder.name.startswith(PARTIAL_PREFIX):
+            folder = folder.rename(
+                folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-removed-{time.time_ns()}")
+            )
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise TunerError(
+            "Cannot remove the model", f"{error.filename or entry.folder}: {error.strerror}."
+        ) from error
+    return entry.size_bytes

@@ -1,0 +1,234 @@
+"""What a model is, read from its settings and file headers: no weights are loaded, unknown stays None."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.models.gguf_header import GgufArray, GgufTensor, read_gguf
+from tuner_tui.models.model_folder import read_json, weight_files
+from tuner_tui.models.safetensors_header import SafetensorsTensor, read_safetensors
+from tuner_tui.models.source import ModelSource
+
+_DTYPES = {
+    "F32": "fp32",
+    "F16": "fp16",
+    "BF16": "bf16",
+    "float32": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+}
+_HEADS = ("lm_head.weight", "embed_out.weight")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Sizes and properties of a base model."""
+
+    model_type: str | None = None
+    hidden_size: int | None = None
+    layers: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    intermediate_size: int | None = None
+    vocab_size: int | None = None
+    context_length: int | None = None
+    tied_embeddings: bool | None = None
+    """Whether the output layer is the input embedding, so that both are held once."""
+    parameters: int | None = None
+    """Counted from the files' headers; None where a quantised file packs several into one number."""
+    weight_bytes: int | None = None
+    """Bytes of the tensors in the files."""
+    dtype: str | None = None
+    """What most bytes are: fp32, fp16, bf16, or the files' own word (q4_1, u8)."""
+    has_chat_template: bool | None = None
+    licence: str | None = None
+    quantisation: str | None = None
+    """The config's quantization method (gptq, awq, bitsandbytes, ...); None for a plain model and GGUF."""
+
+
+def read_facts(source: ModelSource) -> ModelFacts:
+    """The facts of a model on this machine (a folder, a GGUF file, a cached Hub snapshot)."""
+    if source.path is None:
+        raise NotFoundError(
+            "Not on this machine yet",
+            f"{source.name} is not complete in the Hub's cache.",
+            f"Download it first: hf download {source.name}",
+        )
+    try:
+        return _gguf_facts(source.path) if source.kind == "gguf" else _folder_facts(source.path)
+    except OSError as error:
+        raise InputError(
+            "Cannot read the model", f"{error.filename or source.path}: {error.strerror}."
+        ) from error
+
+
+def _folder_facts(folder: Path) -> ModelFacts:
+    whole = read_json(folder / "config.json")
+    config = _text_config(whole)
+    tensors = _tensors(folder)
+    quantisation = _quantisation(whole) or _quantisation(config)
+    heads = _number(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
+    hidden = _number(config, "hidden_size", "n_embd", "d_model", "dim")
+    kv_heads = _number(config, "num_key_value_heads", "num_kv_heads", "n_head_kv")
+    if kv_heads is None:
+        kv_heads = 1 if config.get("multi_query") is True else heads
+    return ModelFacts(
+        model_type=_text(whole.get("model_type")),
+        hidden_size=hidden,
+        layers=_number(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=_number(config, "head_dim") or _divided(hidden, heads),
+        intermediate_size=_number(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size"),
+        vocab_size=_number(config, "vocab_size"),
+        context_length=_number(
+            config,
+            "max_position_embeddings",
+            "n_positions",
+            "n_ctx",
+            "max_sequence_length",
+            "max_seq_len",
+            "seq_length",
+        ),
+        tied_embeddings=_tied(whole, config, tensors),
+        parameters=_parameters(tensors.values()) if not quantisation else None,
+        weight_bytes=_weight_bytes(tensors.values()),
+        dtype=_main_dtype(tensors.values()) or _config_dtype(config),
+        has_chat_template=_has_chat_template(folder),
+        licence=_licence(folder / "README.md"),
+        quantisation=quantisation,
+    )
+
+
+def _gguf_facts(path: Path) -> ModelFacts:
+    header = read_gguf(path)
+    architecture = header.text("general.architecture")
+
+    def number(key: str) -> int | None:
+        return header.number(f"{architecture}.{key}")
+
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    hidden, heads = number("embedding_length"), number("attention.head_count")
+    names = {tensor.name for tensor in header.tensors}
+    return ModelFacts(
+        model_type=architecture,
+        hidden_size=hidden,
+        layers=number("block_count"),
+        heads=heads,
+        kv_heads=number("attention.head_count_kv")
+        or (heads if f"{architecture}.attention.head_count_kv" not in header.metadata else None),
+        head_dim=number("attention.key_length") or _divided(hidden, heads),
+        intermediate_size=number("feed_forward_length"),
+        vocab_size=number("vocab_size") or (tokens.length if isinstance(tokens, GgufArray) else None),
+        context_length=number("context_length"),
+        tied_embeddings="output.weight" not in names if names else None,
+        parameters=_parameters(header.tensors),
+        weight_bytes=_weight_bytes(header.tensors),
+        dtype=_main_dtype(header.tensors),
+        has_chat_template=bool(header.text("tokenizer.chat_template")),
+        licence=header.text("general.license"),
+    )
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The language model's own settings, which models with vision keep one level down."""
+    for key in ("text_config", "llm_config", "language_config"):
+        inner = config.get(key)
+        if isinstance(inner, dict):
+            return {**config, **inner}
+    return config
+
+
+def _tensors(folder: Path) -> dict[str, SafetensorsTensor]:
+    """All tensors of a folder's safetensors files; none when they cannot be read."""
+    try:
+        return {
+            name: tensor for path in weight_files(folder) for name, tensor in read_safetensors(path).items()
+        }
+    except InputError:
+        return {}
+
+
+def _number(config: Mapping[str, Any], *names: str) -> int | None:
+    """The first of some settings that is a positive whole number."""
+    return next((config[name] for name in names if type(config.get(name)) is int and config[name] > 0), None)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _divided(hidden: int | None, heads: int | None) -> int | None:
+    return hidden // heads if hidden and heads else None
+
+
+def _tied(whole: dict[str, Any], config: dict[str, Any], tensors: Mapping[str, object]) -> bool | None:
+    for settings in (whole, config):
+        if isinstance(settings.get("tie_word_embeddings"), bool):
+            return bool(settings["tie_word_embeddings"])
+    if not tensors:
+        return None
+    return not any(name == head or name.endswith("." + head) for name in tensors for head in _HEADS)
+
+
+def _quantisation(config: dict[str, Any]) -> str | None:
+    settings = config.get("quantization_config")
+    if not isinstance(settings, dict):
+        return None
+    return _text(settings.get("quant_method")) or "unknown"
+
+
+def _parameters(tensors: Iterable[SafetensorsTensor | GgufTensor]) -> int | None:
+    return sum(tensor.elements for tensor in tensors) or None
+
+
+def _weight_bytes(tensors: Iterable[SafetensorsTensor | GgufTensor]) -> int | None:
+    return sum(tensor.size_bytes for tensor in tensors) or None
+
+
+def _main_dtype(tensors: Iterable[SafetensorsTensor | GgufTensor]) -> str | None:
+    """The type that takes most bytes."""
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        sizes[tensor.dtype] += tensor.size_bytes
+    if not sizes:
+        return None
+    dtype = sizes.most_common(1)[0][0]
+    return _DTYPES.get(dtype, dtype.lower())
+
+
+def _config_dtype(config: dict[str, Any]) -> str | None:
+    dtype = _text(config.get("dtype")) or _text(config.get("torch_dtype"))
+    return _DTYPES.get(dtype, dtype) if dtype else None
+
+
+def _has_chat_template(folder: Path) -> bool | None:
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file():
+        return False
+    try:
+        return bool(read_json(settings).get("chat_template"))
+    except InputError:
+        return None
+
+
+def _licence(readme: Path) -> str | None:
+    """The `license` of a model card's front matter."""
+    try:
+        text = readme.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    front = re.match(r"\ufeff?\s*---\s*\n(.*?)^---\s*$", text, re.DOTALL | re.MULTILINE)
+    found = front and re.search(
+        r"^license:[ \t]*(?:\n?[ \t]*-[ \t]*)?([^\s#\[][^\n#]*)", front[1], re.MULTILINE
+    )
+    return found[1].strip().strip("'\"") or None if found else None

@@ -1,0 +1,108 @@
+"""Every way in which the Hub can fail us, as one plain sentence and a next step; never with a token in it."""
+
+from __future__ import annotations
+
+from tuner_tui.errors import InputError, NotFoundError, TunerError
+
+LOGIN_HINT = "Log in with `hf auth login`, or set HF_TOKEN."
+_LATER = "Try again later, or use a model that is already on this machine."
+
+
+def explain_hub_error(error: Exception, repo_id: str, revision: str | None = None) -> TunerError:
+    """What a failure of the Hub's client means for the person who asked for this repository."""
+    import httpx2
+    from huggingface_hub import errors
+
+    page = f"https://huggingface.co/{repo_id}"
+    match error:
+        case errors.OfflineModeIsEnabled():
+            return TunerError(
+                "Offline mode is on",
+                f"{repo_id} is not complete in the Hub's cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE "
+                "forbids asking the Hub.",
+                "Unset the variable to download it, or use a model that is already on this machine.",
+            )
+        case errors.GatedRepoError():
+            if has_token():
+                return InputError(
+                    "This model is gated",
+                    f"The account of your token may not read {repo_id} yet.",
+                    f"Accept the terms at {page} (a fine-grained token must allow gated models too).",
+                )
+            return InputError(
+                "This model is gated",
+                f"{repo_id} is open only to accounts that accepted its terms, and no token is present.",
+                f"Accept the terms at {page}, then: {LOGIN_HINT}",
+            )
+        case errors.RepositoryNotFoundError():
+            if has_token():
+                return NotFoundError(
+                    "No such model on the Hub",
+                    f"{repo_id} does not exist, or it is private and your token may not see it.",
+                    f"Check the name at {page}",
+                )
+            return NotFoundError(
+                "No such model on the Hub",
+                f"{repo_id} does not exist, or it is private and you are not logged in.",
+                f"Check the name at {page}. If it is private: {LOGIN_HINT}",
+            )
+        case errors.RevisionNotFoundError():
+            return NotFoundError(
+                "No such revision",
+                f"{repo_id} has no branch, tag or commit {revision or 'main'!r}.",
+                f"See {page}/tree/main for what it has.",
+            )
+        case errors.DisabledRepoError():
+            return InputError(
+                "This model is switched off", f"Access to {repo_id} is disabled on the Hub.", page
+            )
+        case errors.HfHubHTTPError():
+            return _explain_status(error.response.status_code, repo_id, page)
+        case httpx2.TimeoutException() | TimeoutError():
+            return TunerError("The Hub does not answer", f"No answer about {repo_id} in time.", _LATER)
+        case UnicodeEncodeError() | httpx2.LocalProtocolError():
+            return InputError(
+                "Your token cannot be sent", "It holds characters that no token has.", LOGIN_HINT
+            )
+        case httpx2.HTTPError() | OSError():
+            return TunerError(
+                "Cannot reach the Hub",
+                f"The connection failed while asking about {repo_id} ({type(error).__name__}).",
+                "Check the network, or use a model that is already on this machine.",
+            )
+    return TunerError(
+        "The Hub's answer makes no sense",
+        f"What came back about {repo_id} could not be read ({type(error).__name__}).",
+        "A proxy or login page may stand between; try again later.",
+    )
+
+
+def has_token() -> bool:
+    """Whether the Hub's client would send a token."""
+    from huggingface_hub import get_token
+
+    try:
+        return get_token() is not None
+    except Exception:  # a token that cannot be renewed or read is none; the error may quote it
+        return False
+
+
+def _explain_status(status: int, repo_id: str, page: str) -> TunerError:
+    match status:
+        case 401 if has_token():
+            return InputError("The Hub refuses your token", "It is wrong or has expired.", LOGIN_HINT)
+        case 401:
+            return InputError("The Hub wants a login", f"{repo_id} is not open to everyone.", LOGIN_HINT)
+        case 403:
+            return InputError(
+                "The Hub denies access", f"Your account or token may not read {repo_id}.", f"See {page}"
+            )
+        case 404:
+            return NotFoundError("No such model on the Hub", f"{repo_id} was not found.", f"Check {page}")
+        case 429:
+            message = "It has had too many requests from you or your network (429)."
+            return TunerError("The Hub asks us to wait", message, "Try again in some minutes.")
+        case _ if status >= 500:
+            message = f"It failed to answer about {repo_id} ({status})."
+            return TunerError("The Hub has trouble", message, _LATER)
+    return TunerError("The Hub refused", f"It answered {status} about {repo_id}.", f"See {page}")

@@ -1,0 +1,134 @@
+"""The files of a model's folder, as transformers looks for them: settings, weights and tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tuner_tui.errors import InputError
+
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+CONVERT_PAGE = "https://huggingface.co/spaces/safetensors/convert"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth")
+_TOKENIZERS = (
+    ("tokenizer.json",),
+    ("tokenizer.model",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+    ("tekken.json",),
+)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises InputError naming the file when it is something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"Cannot read {path.name}", f"{path}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(
+            f"{path.name} is not JSON",
+            f"{path} cannot be read{where}.",
+            "Fetch the file again from where it came.",
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path.name} is not a JSON object", f"{path} holds {type(content).__name__} data.")
+    return content
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files with the base's weights; raises InputError when some or all are missing."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    index = folder / WEIGHTS_INDEX
+    if not index.is_file():
+        raise no_weights(str(folder), [entry.name for entry in folder.iterdir()])
+    names = sorted(set(read_weight_map(index).values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        are = "are" if more else "is"
+        raise InputError(
+            "Weights are missing",
+            f"{index} names {missing[0]}{more}, which {are} not in the folder.",
+            "Fetch the missing files from where the model came.",
+        )
+    return [folder / name for name in names]
+
+
+def read_weight_map(index: Path) -> dict[str, str]:
+    """Which file holds which tensor, from an index file."""
+    weight_map = read_json(index).get("weight_map")
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(map(_is_plain_name, weight_map.values()))
+    ):
+        raise InputError(
+            "The list of weights is broken",
+            f"{index} has no usable weight_map.",
+            "Fetch the file again from where the model came.",
+        )
+    return weight_map
+
+
+def _is_plain_name(name: object) -> bool:
+    """Whether a shard's name stays inside the model's folder and is a safetensors file."""
+    if not isinstance(name, str) or not name.endswith(".safetensors"):
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def has_tokenizer(names: Iterable[str]) -> bool:
+    """Whether a folder's file names include a tokenizer that transformers can load."""
+    present = set(names)
+    return any(present.issuperset(files) for files in _TOKENIZERS) or any(
+        name.endswith(".tiktoken") for name in present
+    )
+
+
+def no_tokenizer(where: str) -> InputError:
+    """The error for a model without a tokenizer."""
+    return InputError(
+        "No tokenizer",
+        f"{where} has neither tokenizer.json nor another tokenizer's files.",
+        "Add the tokenizer's files from the original model (tokenizer.json, tokenizer_config.json).",
+    )
+
+
+def no_weights(where: str, names: Iterable[str]) -> InputError:
+    """The error for a model without safetensors weights; it looks at which other files are there."""
+    files = sorted(names)
+    pickles = [name for name in files if name.endswith(_PICKLES) and name not in _NOT_WEIGHTS]
+    others = [name for name in files if name.endswith(".safetensors") and not name.startswith("adapter_")]
+    if pickles and not others:
+        return InputError(
+            "Weights are Python pickles",
+            f"{where} has weights only as {listed(pickles)}. "
+            "A pickle can run any code when it is loaded, so it is not opened.",
+            f"Take a safetensors version, or convert one you trust: {CONVERT_PAGE}",
+        )
+    if others:
+        return InputError(
+            "Weights are not under the usual name",
+            f"{where} has {listed(others)}, but neither {WEIGHTS} nor {WEIGHTS_INDEX}.",
+            "Fetch the whole model again, or give the file its usual name.",
+        )
+    return InputError(
+        "No weights",
+        f"{where} has neither {WEIGHTS} nor {WEIGHTS_INDEX}.",
+        "Fetch the model's safetensors files too.",
+    )
+
+
+def listed(names: list[str], limit: int = 3) -> str:
+    """A few file names for a sentence."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

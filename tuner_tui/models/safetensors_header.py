@@ -1,0 +1,101 @@
+"""The header of a safetensors file: which tensors it says it holds, checked against what is really there."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner_tui.errors import InputError
+
+MAX_HEADER_BYTES = 100_000_000
+"""The format's own limit; a larger header would only fill the memory."""
+
+DTYPE_BITS = {
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32,
+    "F16": 16, "BF16": 16, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+}  # fmt: skip
+_AGAIN = "Fetch the file again, then compare its size with the original's."
+
+
+@dataclass(frozen=True)
+class SafetensorsTensor:
+    """One tensor, as the header describes it."""
+
+    dtype: str
+    elements: int
+    size_bytes: int
+
+
+def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
+    """The tensors of a file; raises InputError when the file is cut short or its header lies."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        refuse_lfs_pointer(path, start)
+        if len(start) < 8:
+            raise InputError(
+                "Model file cut short", f"{path} holds only {size} bytes, too few to begin.", _AGAIN
+            )
+        length = int.from_bytes(start, "little")
+        if length > MAX_HEADER_BYTES:
+            raise _lie(path, f"it announces a header of {length:,} bytes; 100 MB is the limit")
+        if 8 + length > size:
+            short = 8 + length - size
+            raise InputError(
+                "Model file cut short", f"{path} ends inside its header, {short:,} bytes early.", _AGAIN
+            )
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise _lie(path, "its header is not JSON") from None
+    if not isinstance(header, dict):
+        raise _lie(path, "its header is not a JSON object")
+    spans = {name: _span(path, name, entry) for name, entry in header.items() if name != "__metadata__"}
+    end = 0
+    for name, (first, last, _) in sorted(spans.items(), key=lambda span: span[1][:2]):
+        if first != end:
+            raise _lie(path, f"the data of {name!r} starts at byte {first:,}, where {end:,} was due")
+        end = last
+    if short := 8 + length + end - size:
+        what = f"is {short:,} bytes short of" if short > 0 else f"is {-short:,} bytes longer than"
+        title = "Model file cut short" if short > 0 else "Model file is damaged"
+        raise InputError(title, f"{path} {what} the {8 + length + end:,} its header describes.", _AGAIN)
+    return {name: tensor for name, (_, _, tensor) in spans.items()}
+
+
+def refuse_lfs_pointer(path: Path, start: bytes) -> None:
+    """Refuse the small text that git leaves in place of a large file when git-lfs is not installed."""
+    if start.startswith(b"version "):
+        raise InputError(
+            "Only a Git LFS pointer",
+            f"{path} is a note of where the file is, not the file.",
+            "Install git-lfs and run `git lfs pull` in that folder.",
+        )
+
+
+def _lie(path: Path, what: str) -> InputError:
+    return InputError(
+        "Not a sound safetensors file", f"{path}: {what}.", "Fetch it again from where it came."
+    )
+
+
+def _span(path: Path, name: str, entry: Any) -> tuple[int, int, SafetensorsTensor]:
+    """Where a tensor's data starts and ends, when its entry is believable."""
+    try:
+        dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        numbers = [first, last, *shape]
+    except (KeyError, TypeError, ValueError):
+        raise _lie(path, f"the entry of {name!r} lacks dtype, shape or data_offsets") from None
+    if not all(type(number) is int and number >= 0 for number in numbers) or last < first:
+        raise _lie(path, f"the entry of {name!r} has impossible numbers")
+    elements = math.prod(shape)
+    bits = DTYPE_BITS.get(dtype) if isinstance(dtype, str) else None
+    if bits is not None and (last - first) * 8 != elements * bits:
+        raise _lie(path, f"{name!r} needs {elements * bits // 8:,} bytes and is given {last - first:,}")
+    return first, last, SafetensorsTensor(str(dtype), elements, last - first)

@@ -1,0 +1,1 @@
+"""The spec resolved on this machine: what will be done, and why."""

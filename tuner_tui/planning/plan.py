@@ -1,0 +1,90 @@
+"""The plan: what the spec's open settings resolve to on this machine, each with its reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.hardware.system import usable_cpu_count
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.source import ModelSource
+
+LARGEST_CPU_MICRO_BATCH = 8
+LARGEST_GPU_MICRO_BATCH = 4
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting that was resolved, and why."""
+
+    name: str
+    value: str
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told to do. What needs torch to decide (device, number type) the worker decides and reports."""
+
+    model_kind: str
+    model_location: str
+    """A folder, a GGUF file or a Hub repository's name."""
+    model_name: str
+    revision: str | None
+    learning_rate: float
+    threads: int
+    choices: tuple[Choice, ...]
+
+
+def make_plan(spec: RunSpec, source: ModelSource) -> Plan:
+    """Resolve a spec without torch."""
+    choices = []
+    rate = spec.training.learning_rate
+    if rate is None:
+        rate = 2e-4 if spec.tuning.kind == "lora" else 2e-5
+        choices.append(
+            Choice(name="learning rate", value=f"{rate:g}", reason=f"the usual start for {spec.tuning.kind} tuning")
+        )
+    threads = spec.machine.threads
+    if threads is None:
+        threads, reason = choose_threads(usable_cpu_count())
+        choices.append(Choice(name="CPU threads", value=str(threads), reason=reason))
+    return Plan(
+        model_kind=source.kind,
+        model_location=str(source.path or source.repo_id),
+        model_name=source.name,
+        revision=source.revision,
+        learning_rate=rate,
+        threads=threads,
+        choices=tuple(choices),
+    )
+
+
+def choose_threads(cores: int) -> tuple[int, str]:
+    """Threads for the worker, and why: one core stays for the app where there are more than two.
+
+    On two cores both are used, since waiting threads sleep and the worker runs at lower priority.
+    """
+    if cores <= 2:
+        return cores, f"both of {cores} cores, at low priority" if cores == 2 else "one core"
+    return cores - 1, f"{cores} cores, one left for the app"
+
+
+def choose_micro_batch(asked: int | None, batch_size: int, is_gpu: bool) -> tuple[int, str]:
+    """Rows computed at once, and why: the largest divisor of the batch size within a cautious bound."""
+    if asked is not None:
+        return asked, "as asked"
+    bound = LARGEST_GPU_MICRO_BATCH if is_gpu else LARGEST_CPU_MICRO_BATCH
+    micro_batch = max(size for size in range(1, min(bound, batch_size) + 1) if batch_size % size == 0)
+    return micro_batch, f"the largest divisor of {batch_size} up to {bound}"
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """The plan as plan.json holds it."""
+    return msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
+
+
+def decode_plan(data: bytes) -> Plan:
+    """The plan of a run. Raises msgspec.DecodeError when it is not one."""
+    return msgspec.json.decode(data, type=Plan)

@@ -1,0 +1,50 @@
+"""Requests that an app leaves for a worker: one small file each, gone once it was accepted."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, get_args
+
+import msgspec
+
+from tuner_tui.files import write_atomic
+from tuner_tui.runs.events import Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.runs.folder import RunFolder
+
+
+class ControlRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked, and the id by which its answer is known."""
+
+    id: str
+    request: Request
+
+
+def leave_request(folder: RunFolder, request: Request) -> str:
+    """Ask the run's worker for something; gives the id that its RequestAccepted will carry."""
+    asked = ControlRequest(id=secrets.token_hex(6), request=request)
+    folder.control.mkdir(exist_ok=True)
+    write_atomic(folder.control / f"{asked.id}.json", msgspec.json.encode(asked))
+    return asked.id
+
+
+def take_requests(control: Path) -> list[ControlRequest]:
+    """Read and remove what was asked; files that are no request are removed too."""
+    taken = []
+    try:
+        waiting = sorted(control.glob("*.json"))
+    except OSError:
+        return []
+    for path in waiting:
+        try:
+            taken.append(msgspec.json.decode(path.read_bytes(), type=ControlRequest))
+        except (msgspec.DecodeError, OSError):
+            pass
+        path.unlink(missing_ok=True)
+    return taken
+
+
+REQUESTS = get_args(Request)

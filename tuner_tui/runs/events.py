@@ -1,0 +1,269 @@
+"""The worker's protocol: every event of a run, and how a line of events.jsonl is written and read.
+
+Times are unix seconds (`at`), sizes bytes, durations seconds. A number that was not finite or is not known is None.
+An attempt begins with RunStarted and ends in exactly one of TERMINAL; without one, and with the run's lock free, it
+was interrupted. A run that is resumed after its end has one such pair for each attempt.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Literal
+
+import msgspec
+
+from tuner_tui.planning.plan import Choice
+
+PROTOCOL = 1
+
+Phase = Literal["loading", "preparing", "training", "evaluating", "sampling", "saving"]
+Request = Literal["stop", "save", "sample"]
+FailureKind = Literal[
+    "error",  # explained: a TunerError
+    "crash",  # an exception nobody explained
+    "out_of_memory",
+    "not_finite",  # the loss became NaN or infinite
+    "killed",  # a signal from outside
+    "lost",  # the worker left without a word and nobody knows its exit code
+]
+
+
+class EventBase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
+    """What all events have."""
+
+    at: float = 0.0
+
+
+class RunStarted(EventBase, frozen=True, kw_only=True, tag="started"):
+    """An attempt at the run begins: the keeper writes this just before it starts a worker."""
+
+    protocol: int
+    versions: dict[str, str] = {}
+    is_resumed: bool = False
+
+
+class WorkerStarted(EventBase, frozen=True, kw_only=True, tag="worker"):
+    """The attempt's worker is at work."""
+
+    pid: int
+    process_started_at: float
+    """When the system started this process; with the pid it names one process for good."""
+
+
+class PhaseEntered(EventBase, frozen=True, kw_only=True, tag="phase"):
+    """The worker has begun another kind of work."""
+
+    phase: Phase
+    detail: str = ""
+
+
+class ChoicesMade(EventBase, frozen=True, kw_only=True, tag="choices"):
+    """Settings that only the worker could resolve (those that need torch)."""
+
+    choices: tuple[Choice, ...]
+
+
+class ModelLoaded(EventBase, frozen=True, kw_only=True, tag="model"):
+    """The base is in memory with its adapter, ready to train."""
+
+    source: str
+    precision: str
+    device: str
+    parameters: int
+    trainable_parameters: int
+    memory_bytes: int
+    seconds: float
+
+
+class DataPrepared(EventBase, frozen=True, kw_only=True, tag="data"):
+    """Rows have become tokens."""
+
+    rows: int
+    dropped_rows: int
+    """Rows without a single trained token within the length limit."""
+    cut_rows: int
+    """Rows longer than the length limit."""
+    evaluation_rows: int
+    tokens: int
+    trained_tokens: int
+    longest_row: int
+    shape: str
+
+
+class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
+    """The first step is about to be made."""
+
+    total_steps: int
+    from_step: int = 0
+    micro_batch: int
+    accumulation: int
+    checkpoint: str | None = None
+    """The checkpoint gone on from, relative to the run's folder."""
+
+
+class StepLogged(EventBase, frozen=True, kw_only=True, tag="step"):
+    """One optimizer step."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    loss: float | None
+    grad_norm: float | None = None
+    learning_rate: float | None = None
+    tokens: int = 0
+    """Tokens in this step's rows, padding apart."""
+    seconds: float = 0.0
+    """The step's own time; samples, evaluation and saving apart."""
+    peak_memory_bytes: int | None = None
+    metrics: dict[str, float] = {}
+    """The method's own figures, by the trainer's names."""
+
+
+class Evaluated(EventBase, frozen=True, kw_only=True, tag="evaluated"):
+    """The held-out rows were looked at."""
+
+    step: int
+    loss: float | None
+    seconds: float
+    is_best: bool = False
+    metrics: dict[str, float] = {}
+
+
+class Sampled(EventBase, frozen=True, kw_only=True, tag="sample"):
+    """A fixed prompt was answered."""
+
+    step: int
+    prompt_index: int
+    prompt: str
+    answer: str
+    source: Literal["base", "tuned"]
+    seconds: float
+    is_finished: bool
+    """False when the answer was cut off by the length limit."""
+
+
+class CheckpointSaved(EventBase, frozen=True, kw_only=True, tag="checkpoint"):
+    """A whole checkpoint stands in the run's folder."""
+
+    step: int
+    path: str
+    size_bytes: int
+    seconds: float
+    reason: Literal["schedule", "request", "stop", "end"] = "schedule"
+
+
+class RequestAccepted(EventBase, frozen=True, kw_only=True, tag="request"):
+    """A request left in control/ was read; `takes_effect` says when it will be carried out."""
+
+    id: str
+    request: Request
+    takes_effect: str
+
+
+class Warned(EventBase, frozen=True, kw_only=True, tag="warning"):
+    """Something the person should know that does not end the run."""
+
+    message: str
+    hint: str = ""
+
+
+class AdapterSaved(EventBase, frozen=True, kw_only=True, tag="adapter"):
+    """The result stands in the run's folder."""
+
+    path: str
+    size_bytes: int
+
+
+class OverheadMeasured(EventBase, frozen=True, kw_only=True, tag="overhead"):
+    """Where the worker's time went besides steps."""
+
+    step_seconds: float
+    callback_seconds: float
+    """Time in our own callbacks; samples, evaluation and saving apart."""
+    sample_seconds: float
+    evaluation_seconds: float
+    checkpoint_seconds: float
+
+
+class RunFinished(EventBase, frozen=True, kw_only=True, tag="finished"):
+    """The run did all it was asked."""
+
+    step: int
+    loss: float | None
+    seconds: float
+    reason: Literal["complete", "early_stopping"] = "complete"
+
+
+class RunStopped(EventBase, frozen=True, kw_only=True, tag="stopped"):
+    """The run ended early because it was asked to; `checkpoint` is what it can go on from."""
+
+    step: int
+    checkpoint: str | None
+    seconds: float
+
+
+class RunFailed(EventBase, frozen=True, kw_only=True, tag="failed"):
+    """The run could not go on."""
+
+    kind: FailureKind
+    title: str
+    message: str = ""
+    hint: str = ""
+    exit_code: int | None = None
+    log_tail: tuple[str, ...] = ()
+    step: int | None = None
+
+
+Event = (
+    RunStarted
+    | WorkerStarted
+    | PhaseEntered
+    | ChoicesMade
+    | ModelLoaded
+    | DataPrepared
+    | TrainingStarted
+    | StepLogged
+    | Evaluated
+    | Sampled
+    | CheckpointSaved
+    | RequestAccepted
+    | Warned
+    | AdapterSaved
+    | OverheadMeasured
+    | RunFinished
+    | RunStopped
+    | RunFailed
+)
+TERMINAL = (RunFinished, RunStopped, RunFailed)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """One line of events.jsonl, stamped with the time when the event carries none; never NaN or infinity."""
+    if not event.at:
+        event = msgspec.structs.replace(event, at=time.time())
+    return _encoder.encode(event) + b"\n"
+
+
+def decode(line: bytes) -> Event | None:
+    """The event on a line; None for a kind this version does not know and for a line that is not whole."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def decode_lines(lines: bytes) -> list[Event]:
+    """All events of whole lines; lines that `decode` gives None for are left out."""
+    try:
+        return _decoder.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # one bad line: find it the slow way
+        return [event for line in lines.splitlines() if line.strip() and (event := decode(line)) is not None]
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None when it is NaN or infinite."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,46 @@
+"""Appending to events.jsonl: whole lines only, also after a writer that died in the middle of one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from tuner_tui.runs.events import Event, encode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def append_event(path: Path, event: Event) -> None:
+    """Append one event and close again. Raises OSError."""
+    writer = EventWriter(path)
+    try:
+        writer.write(event)
+    finally:
+        writer.close()
+
+
+class EventWriter:
+    """Appends events as whole lines; safe to use from several threads of a process."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = threading.Lock()
+        self._mend_torn_line()
+
+    def write(self, event: Event) -> None:
+        """Append one event. Raises OSError; what was written of a torn line is ended by the next write."""
+        line = encode(event)
+        with self._lock:
+            written = os.write(self._descriptor, line)
+            if written < len(line):  # the disk is full: end the torn line before the next event
+                os.write(self._descriptor, line[written:])
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _mend_torn_line(self) -> None:
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")

@@ -1,0 +1,264 @@
+"""RunState: the one fold of a run's events. Live view, re-attaching, history and tests read runs through it."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.runs.events import (
+    AdapterSaved,
+    CheckpointSaved,
+    ChoicesMade,
+    DataPrepared,
+    Evaluated,
+    Event,
+    ModelLoaded,
+    OverheadMeasured,
+    Phase,
+    PhaseEntered,
+    RequestAccepted,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    RunStopped,
+    Sampled,
+    StepLogged,
+    TrainingStarted,
+    Warned,
+    WorkerStarted,
+)
+from tuner_tui.runs.history import Curves, History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tuner_tui.planning.plan import Choice
+
+KEPT_SAMPLES = 200
+KEPT_EVALUATIONS = 2000
+KEPT_NOTES = 200
+
+
+class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one moment, whole: what screens and commands show."""
+
+    attempt: int
+    versions: dict[str, str]
+    protocol: int
+    phase: Phase | None
+    phase_detail: str
+    step: int
+    total_steps: int
+    epoch: float
+    started_at: float | None
+    ended_at: float | None
+    last_event_at: float | None
+    seconds_left: float | None
+    tokens: int
+    tokens_per_second: float | None
+    loss: float | None
+    last_step: StepLogged | None
+    model: ModelLoaded | None
+    data: DataPrepared | None
+    training: TrainingStarted | None
+    choices: tuple[Choice, ...]
+    evaluations: tuple[Evaluated, ...]
+    best_evaluation: Evaluated | None
+    samples: tuple[Sampled, ...]
+    checkpoints: tuple[CheckpointSaved, ...]
+    requests: tuple[RequestAccepted, ...]
+    warnings: tuple[Warned, ...]
+    adapter: AdapterSaved | None
+    overhead: OverheadMeasured | None
+    ending: RunFinished | RunStopped | RunFailed | None
+    curves: Curves
+
+
+class RunState:
+    """Grows event by event; memory stays bounded however long the run is."""
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.endings = 0
+        self.versions: dict[str, str] = {}
+        self.protocol = 0
+        self.worker: WorkerStarted | None = None
+        self.phase: Phase | None = None
+        self.phase_detail = ""
+        self.started_at: float | None = None
+        self.last_event_at: float | None = None
+        self.last_step: StepLogged | None = None
+        self.model: ModelLoaded | None = None
+        self.data: DataPrepared | None = None
+        self.training: TrainingStarted | None = None
+        self.choices: dict[str, Choice] = {}
+        self.evaluations: deque[Evaluated] = deque(maxlen=KEPT_EVALUATIONS)
+        self.best_evaluation: Evaluated | None = None
+        self.samples: deque[Sampled] = deque(maxlen=KEPT_SAMPLES)
+        self.base_samples: dict[int, Sampled] = {}
+        self.checkpoints: dict[str, CheckpointSaved] = {}
+        self.requests: deque[RequestAccepted] = deque(maxlen=KEPT_NOTES)
+        self.warnings: deque[Warned] = deque(maxlen=KEPT_NOTES)
+        self.adapter: AdapterSaved | None = None
+        self.overhead: OverheadMeasured | None = None
+        self.ending: RunFinished | RunStopped | RunFailed | None = None
+        self.history = History()
+        self._tokens = 0
+        self._recent: deque[StepLogged] = deque(maxlen=50)
+
+    def apply_all(self, events: Iterable[Event]) -> None:
+        """Fold many events; stretches of steps are folded at once, which makes long runs quick to open."""
+        for kind, group in groupby(events, key=type):
+            if kind is StepLogged:
+                self._apply_steps([event for event in group if isinstance(event, StepLogged)])
+            else:
+                for event in group:
+                    self.apply(event)
+
+    def apply(self, event: Event) -> None:
+        """Fold one event: the only place that says what an event means."""
+        self.last_event_at = event.at
+        match event:
+            case StepLogged():
+                self._apply_steps([event])
+            case RunStarted():
+                self._begin(event)
+            case WorkerStarted():
+                self.worker = event
+            case PhaseEntered():
+                self.phase, self.phase_detail = event.phase, event.detail
+            case ChoicesMade():
+                self.choices.update((choice.name, choice) for choice in event.choices)
+            case ModelLoaded():
+                self.model = event
+            case DataPrepared():
+                self.data = event
+            case TrainingStarted():
+                self._rewind(event)
+            case Evaluated():
+                self.evaluations.append(event)
+                if event.is_best:
+                    self.best_evaluation = event
+            case Sampled():
+                if event.source == "base":
+                    self.base_samples[event.prompt_index] = event
+                else:
+                    self.samples.append(event)
+            case CheckpointSaved():
+                self.checkpoints[event.path] = event
+            case RequestAccepted():
+                self.requests.append(event)
+            case Warned():
+                self.warnings.append(event)
+            case AdapterSaved():
+                self.adapter = event
+            case OverheadMeasured():
+                self.overhead = event
+            case RunFinished() | RunStopped() | RunFailed():
+                self.ending = event
+                self.endings += 1
+                self.phase = None
+
+    @property
+    def step(self) -> int:
+        """The last optimizer step that was made."""
+        if self.last_step is not None:
+            return self.last_step.step
+        return self.training.from_step if self.training else 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.training.total_steps if self.training else 0
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Mean time of the last steps, everything between them included."""
+        recent = self._recent
+        if len(recent) < 2:
+            return recent[0].seconds if recent else None
+        return (recent[-1].at - recent[0].at) / (len(recent) - 1)
+
+    def snapshot(self) -> RunSnapshot:
+        """A frozen copy for a screen or a command."""
+        seconds = sum(step.seconds for step in self._recent)
+        per_step = self.seconds_per_step
+        is_moving = self.ending is None and self.training is not None and per_step is not None
+        return RunSnapshot(
+            attempt=self.attempt,
+            versions=self.versions,
+            protocol=self.protocol,
+            phase=self.phase,
+            phase_detail=self.phase_detail,
+            step=self.step,
+            total_steps=self.total_steps,
+            epoch=self.last_step.epoch if self.last_step else 0.0,
+            started_at=self.started_at,
+            ended_at=self.ending.at if self.ending else None,
+            last_event_at=self.last_event_at,
+            seconds_left=(self.total_steps - self.step) * per_step if is_moving and per_step else None,
+            tokens=self._tokens,
+            tokens_per_second=sum(step.tokens for step in self._recent) / seconds if seconds else None,
+            loss=self.last_step.loss if self.last_step else None,
+            last_step=self.last_step,
+            model=self.model,
+            data=self.data,
+            training=self.training,
+            choices=tuple(self.choices.values()),
+            evaluations=tuple(self.evaluations),
+            best_evaluation=self.best_evaluation,
+            samples=(*self.base_samples.values(), *self.samples),
+            checkpoints=tuple(self.checkpoints.values()),
+            requests=tuple(self.requests),
+            warnings=tuple(self.warnings),
+            adapter=self.adapter,
+            overhead=self.overhead,
+            ending=self.ending,
+            curves=self.history.curves(),
+        )
+
+    def _begin(self, event: RunStarted) -> None:
+        self.attempt += 1
+        self.protocol = event.protocol
+        self.versions = event.versions
+        self.worker = None
+        self.ending = None
+        self.phase = None
+        if self.started_at is None:
+            self.started_at = event.at
+
+    def _rewind(self, event: TrainingStarted) -> None:
+        """A resumed run goes on from a checkpoint: steps after it will be made again."""
+        self.training = event
+        self._recent.clear()
+        if self.last_step is not None and self.last_step.step > event.from_step:
+            self.history.rewind(event.from_step)
+            self._tokens = self.history.last_tokens
+            self.last_step = None
+            kept = [past for past in self.evaluations if past.step <= event.from_step]
+            self.evaluations = deque(kept, maxlen=KEPT_EVALUATIONS)
+            self.best_evaluation = next((past for past in reversed(kept) if past.is_best), None)
+
+    def _apply_steps(self, steps: Sequence[StepLogged]) -> None:
+        first_at = self.started_at or steps[0].at
+        tokens, total = [], self._tokens
+        for step in steps:
+            total += step.tokens
+            tokens.append(total)
+        measures: dict[str, Sequence[float | None]] = {
+            "loss": [step.loss for step in steps],
+            "grad_norm": [step.grad_norm for step in steps],
+            "learning_rate": [step.learning_rate for step in steps],
+            "tokens_per_second": [step.tokens / step.seconds if step.seconds else None for step in steps],
+        }
+        if steps[-1].metrics:
+            measures |= {name: [step.metrics.get(name) for step in steps] for name in steps[-1].metrics}
+        self.history.extend(
+            [step.step for step in steps], tokens, [step.at - first_at for step in steps], measures
+        )
+        self._tokens = total
+        self._recent.extend(steps[-50:])
+        self.last_step = steps[-1]
+        self.last_event_at = steps[-1].at

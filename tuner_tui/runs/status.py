@@ -1,0 +1,62 @@
+"""What a run is doing, read the same way by everybody: its events, its lock and the queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+
+from tuner_tui.files import LineFollower
+from tuner_tui.runs import lock, queue
+from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped, decode_lines
+from tuner_tui.runs.state import RunState
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.folder import RunFolder
+
+Status = Literal["queued", "starting", "running", "finished", "stopped", "failed", "interrupted"]
+LIVE: tuple[Status, ...] = ("queued", "starting", "running")
+
+
+class RunFollower:
+    """Reads a run's events as they come and folds them; the same for a live run and a finished one."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.state = RunState()
+        self.status: Status = "interrupted"
+        self._lines = LineFollower(folder.events)
+
+    def poll(self) -> Status:
+        """Fold what is new and give the status of now."""
+        is_held = lock.is_held(self.folder.lock)  # before reading: a worker writes its last event, then lets go
+        is_queued = not is_held and queue.is_queued(self.folder.name)
+        while lines := self._lines.read():
+            self.state.apply_all(decode_lines(lines))
+        self.status = self._status(is_held, is_queued)
+        return self.status
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the run has ended, and may go on from where it was."""
+        return self.status in ("stopped", "failed", "interrupted")
+
+    def _status(self, is_held: bool, is_queued: bool) -> Status:
+        if is_queued:
+            return "queued"
+        match self.state.ending:
+            case RunFinished():
+                return "finished"
+            case RunStopped():
+                return "stopped"
+            case RunFailed():
+                return "failed"
+        if not is_held:
+            return "interrupted"
+        return "running" if self.state.worker else "starting"
+
+
+def read_run(folder: RunFolder) -> RunFollower:
+    """A run as it is now."""
+    follower = RunFollower(folder)
+    follower.poll()
+    return follower

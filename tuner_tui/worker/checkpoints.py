@@ -1,0 +1,157 @@
+"""Checkpoints that are whole or absent: made beside, given a manifest, made durable, then renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tuner_tui.files import folder_size, sync_folder, write_atomic
+from tuner_tui.runs.events import CheckpointSaved
+from tuner_tui.versions import library_versions
+
+if TYPE_CHECKING:
+    from tuner_tui.worker.job import Job
+
+MANIFEST = "manifest.json"
+NOT_NEEDED = ("training_args.bin", "README.md")
+"""What trainers add that resuming does not use; training_args.bin is a pickle besides."""
+_MIXIN_BASE: Any = object
+
+
+class ManifestFile(msgspec.Struct, frozen=True):
+    """One file of a checkpoint."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a checkpoint consists of; written last, so that its presence means the rest is whole."""
+
+    step: int
+    made_at: float
+    versions: dict[str, str]
+    files: dict[str, ManifestFile]
+
+
+class WholeCheckpoints(_MIXIN_BASE):
+    """A mixin for transformers' Trainer: saves through a staging folder and rotates by our own rule."""
+
+    job: Job
+    _staging: Path | None = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging else super()._get_output_dir(trial)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No card at each checkpoint: sharing writes one that is true."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        started = time.perf_counter()
+        step: int = self.state.global_step
+        reason = "stop" if self.job.stop.is_set() else "request" if self.job.save.is_set() else "schedule"
+        parent = self.job.folder.checkpoints
+        self._staging = parent / f".staging-{step:06d}-{os.getpid()}"
+        try:
+            super()._save_checkpoint(model, trial)
+            made = self._staging / f"checkpoint-{step}"
+            _complete(made, step)
+            target = parent / f"step-{step:06d}"
+            _move_away(target)
+            made.rename(target)
+            sync_folder(parent)
+        except Exception as error:
+            # Four kinds of exception stand for a full disk; training goes on, and the earlier checkpoints are whole.
+            self.job.warn(
+                f"The checkpoint of step {step} was not saved: {error}", "Free disk space; training goes on without it."
+            )
+            return
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+            self.job.save.clear()
+        self._rotate(step)
+        seconds = time.perf_counter() - started
+        self.job.times.checkpoints += seconds
+        self.job.emit(
+            CheckpointSaved(
+                step=step,
+                path=str(target.relative_to(self.job.folder.path)),
+                size_bytes=folder_size(target),
+                seconds=seconds,
+                reason=reason,
+            )
+        )
+
+    def _rotate(self, newest: int) -> None:
+        best = self.state.best_global_step
+        steps = sorted(step_of(path) for path in checkpoint_folders(self.job.folder.checkpoints))
+        for step in steps[: -self.job.spec.checkpoints.keep]:
+            if step not in (best, newest):
+                _move_away(self.job.folder.checkpoints / f"step-{step:06d}")
+
+
+def checkpoint_folders(parent: Path) -> list[Path]:
+    """All checkpoints, the oldest first."""
+    try:
+        return sorted((path for path in parent.glob("step-*") if path.is_dir()), key=step_of)
+    except OSError:
+        return []
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    digits = path.name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else -1
+
+
+def last_whole_checkpoint(parent: Path) -> Path | None:
+    """The newest checkpoint whose files are those of its manifest."""
+    return next((path for path in reversed(checkpoint_folders(parent)) if what_is_broken(path) is None), None)
+
+
+def what_is_broken(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be gone on from, or None when it is whole."""
+    try:
+        manifest = msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError):
+        return "its manifest is missing or damaged"
+    for name, expected in manifest.files.items():
+        path = checkpoint / name
+        if not path.is_file() or path.stat().st_size != expected.size:
+            return f"{name} is missing or cut off"
+        if _sha256(path) != expected.sha256:
+            return f"{name} is damaged"
+    return None
+
+
+def _complete(made: Path, step: int) -> None:
+    for name in NOT_NEEDED:
+        (made / name).unlink(missing_ok=True)
+    files = {}
+    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        files[str(path.relative_to(made))] = ManifestFile(path.stat().st_size, _sha256(path))
+    write_atomic(
+        made / MANIFEST, msgspec.json.encode(Manifest(step, time.time(), library_versions(), files))
+    )
+
+
+def _move_away(folder: Path) -> None:
+    """Delete a folder so that no reader ever sees half of it."""
+    if folder.exists():
+        hidden = folder.with_name(f".old-{folder.name}-{os.getpid()}")
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

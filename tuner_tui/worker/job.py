@@ -1,0 +1,115 @@
+"""What a training method works with: the run's folder, spec and plan, its events, and what the person asks for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tuner_tui.runs.control import ControlRequest, take_requests
+from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.planning.plan import Plan
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.journal import EventWriter
+
+POLL_SECONDS = 0.25
+
+
+class StopRequested(Exception):
+    """The run was asked to stop before its first step."""
+
+
+@dataclass
+class Times:
+    """Seconds spent besides steps."""
+
+    steps: float = 0.0
+    callbacks: float = 0.0
+    samples: float = 0.0
+    evaluations: float = 0.0
+    checkpoints: float = 0.0
+
+
+@dataclass
+class Job:
+    """One attempt at a run."""
+
+    folder: RunFolder
+    spec: RunSpec
+    plan: Plan
+    events: EventWriter
+    resume_from: Path | None = None
+    """The checkpoint to go on from."""
+    started: float = field(default_factory=time.monotonic)
+    times: Times = field(default_factory=Times)
+    stop: threading.Event = field(default_factory=threading.Event)
+    save: threading.Event = field(default_factory=threading.Event)
+    sample: threading.Event = field(default_factory=threading.Event)
+    phase: Phase = "loading"
+    step: int = 0
+
+    def emit(self, event: Event) -> None:
+        """Append to the run's events."""
+        self.events.write(event)
+
+    def enter(self, phase: Phase, detail: str = "") -> None:
+        """Say what is done from now on, and stop here if that was asked. Raises StopRequested."""
+        if self.stop.is_set() and phase in ("loading", "preparing"):
+            raise StopRequested
+        self.phase = phase
+        self.emit(PhaseEntered(phase=phase, detail=detail))
+
+    def warn(self, message: str, hint: str = "") -> None:
+        """Tell the person something that does not end the run."""
+        self.emit(Warned(message=message, hint=hint))
+
+    @property
+    def seconds(self) -> float:
+        """Since the attempt began."""
+        return time.monotonic() - self.started
+
+
+class RequestWatcher(threading.Thread):
+    """Answers requests as they come, also during a long step, and sets the flags that the training loop reads."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(name="requests", daemon=True)
+        self._job = job
+        self._leaving = threading.Event()
+
+    def run(self) -> None:
+        while not self._leaving.wait(POLL_SECONDS):
+            for asked in take_requests(self._job.folder.control):
+                self._accept(asked)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._leaving.set()
+        self.join()
+
+    def _accept(self, asked: ControlRequest) -> None:
+        self._job.emit(
+            RequestAccepted(id=asked.id, request=asked.request, takes_effect=when_it_takes_effect(self._job))
+        )
+        {"stop": self._job.stop, "save": self._job.save, "sample": self._job.sample}[asked.request].set()
+
+
+def when_it_takes_effect(job: Job) -> str:
+    """In words, when a request made now will be carried out."""
+    match job.phase:
+        case "loading":
+            return "when the model is loaded"
+        case "preparing":
+            return "when the data are prepared"
+        case "saving":
+            return "not any more: the run is saving its result"
+        case "evaluating" | "sampling":
+            return f"when {job.phase} ends, after step {job.step}"
+        case "training":
+            return f"after step {job.step + 1}"

@@ -1,0 +1,174 @@
+"""Bringing a base model and its tokenizer into memory, in the precision that was resolved."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models import dequantised
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import ModelSpec
+    from tuner_tui.planning.plan import Plan
+    from tuner_tui.worker.machine import Machine
+
+KEEP_FP32_BELOW = 1_000_000_000
+"""Models with fewer parameters are dequantised to fp32; larger ones to bf16, which their authors published."""
+
+
+def find_weights(plan: Plan) -> tuple[str, str | None]:
+    """(name or folder for from_pretrained, revision). A GGUF file is dequantised once into the cache."""
+    if plan.model_kind == "gguf":
+        return str(dequantise_once(Path(plan.model_location))), None
+    return plan.model_location, plan.revision
+
+
+def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with a pad token. Raises TunerError in plain words."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            location, revision=revision, trust_remote_code=spec.trust_remote_code
+        )
+    except Exception as error:
+        raise explain_loading(error, location, spec) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(location: str, revision: str | None, spec: ModelSpec, machine: Machine) -> PreTrainedModel:
+    """The base model, held as the machine's precision says. Raises TunerError in plain words."""
+    options: dict[str, Any] = {"dtype": machine.compute_dtype, "device_map": {"": 0} if machine.is_gpu else "cpu"}
+    quantisation = quantisation_config(machine)
+    if quantisation is not None:
+        options["quantization_config"] = quantisation
+    if spec.attention != "auto":
+        options["attn_implementation"] = spec.attention
+    try:
+        AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=spec.trust_remote_code)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            location,
+            revision=revision,
+            trust_remote_code=spec.trust_remote_code,
+            use_safetensors=True,
+            **options,
+        )
+    except Exception as error:
+        raise explain_loading(error, location, spec) from error
+    return model
+
+
+def quantisation_config(machine: Machine) -> BitsAndBytesConfig | None:
+    """How bitsandbytes holds the base; None for unquantised precisions."""
+    if machine.precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    if machine.precision == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=machine.compute_dtype,
+        )
+    return None
+
+
+def dequantise_once(gguf: Path) -> Path:
+    """The folder with the GGUF's weights as safetensors, made on first use and keyed by the file's hash."""
+    folder = dequantised.entry_folder(dequantised.fingerprint(gguf))
+    if dequantised.is_whole(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = folder.parent / f".partial-{folder.name}-{os.getpid()}"
+    try:
+        _dequantise(gguf, making)
+        origin = {"source": str(gguf), "name": gguf.name, "made_at": time.time()}
+        (making / "origin.json").write_text(json.dumps(origin))
+        if folder.exists():
+            shutil.rmtree(folder)
+        making.rename(folder)
+    except OSError as error:
+        raise TunerError(
+            "The model cannot be dequantised into the cache",
+            f"{folder.parent}: {error.strerror or error}.",
+            "Free space there; see: tuner-tui models list",
+        ) from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return folder
+
+
+def _dequantise(gguf: Path, target: Path) -> None:
+    source = str(gguf.parent)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        )
+    except OSError:
+        raise
+    except Exception as error:
+        raise InputError(
+            "The GGUF file cannot be read as a model",
+            f"{gguf}: {error}",
+            "Take the model's safetensors version, or another GGUF of a usual architecture.",
+        ) from error
+    if model.num_parameters() >= KEEP_FP32_BELOW:
+        model = model.to(torch.bfloat16)
+    for setting in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(model.config, setting):
+            delattr(model.config, setting)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def explain_loading(error: Exception, location: str, spec: ModelSpec) -> Exception:
+    """What a library's complaint about a model means; the error itself when it is not one that we know."""
+    text = str(error)
+    if isinstance(error, TunerError) or is_out_of_memory(error):
+        return error
+    if "trust_remote_code" in text:
+        return InputError(
+            "The model needs code of its own",
+            f"{location} ships Python code that must run to load it.",
+            "If you trust its author, set model.trust_remote_code = true; else take another model.",
+        )
+    if "does not recognize this architecture" in text or "Unrecognized model" in text:
+        return InputError(
+            "The model's architecture is not known",
+            f"{location}: transformers here has no code for it.",
+            "Upgrade transformers, or take another model.",
+        )
+    if "SafetensorError" in type(error).__name__ or "Error while deserializing header" in text:
+        return InputError(
+            "A weights file is damaged", f"{location}: {text}", "Download it again; the copy here is cut off or broken."
+        )
+    if isinstance(error, (OSError, ValueError)):
+        first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+        return InputError("The model cannot be loaded", f"{location}: {first}", "The log says more.")
+    return error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or a CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        mark in text for mark in ("can't allocate memory", "CUDA out of memory", "not enough memory", "CUBLAS_STATUS_ALLOC")
+    )

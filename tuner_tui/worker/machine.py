@@ -1,0 +1,127 @@
+"""Which device and number types the worker computes with, asked of the libraries and said with a reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from tuner_tui.errors import TunerError
+from tuner_tui.planning.plan import Choice
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+
+HeldPrecision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was resolved: where to compute, how the base is held, and in what its arithmetic is done."""
+
+    device: Literal["cuda", "cpu"]
+    precision: HeldPrecision
+    compute_dtype: torch.dtype
+    """The type of the base's unquantised weights and of quantised layers' arithmetic."""
+    autocast: Literal["bf16", "fp16"] | None
+    """Mixed precision of the training loop."""
+    choices: tuple[Choice, ...]
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.device == "cuda"
+
+
+def choose_machine(spec: RunSpec) -> Machine:
+    """Resolve device, precision and arithmetic. Raises TunerError when what was asked is not here."""
+    device, device_reason = _choose_device(spec)
+    short, short_reason = fast_16_bit(device)
+    is_full = spec.tuning.kind == "full"
+    asked = spec.model.precision
+    if asked != "auto":
+        precision: HeldPrecision = asked
+        reason = "as asked"
+    elif is_full:
+        precision, reason = "fp32", "weights that are trained stay in fp32, so that small steps are not rounded away"
+    else:
+        precision, reason = short or "fp32", short_reason
+    if precision == "fp16" and device == "cpu":
+        raise TunerError("fp16 does not train on a CPU", "", 'Set model.precision to "fp32" or "auto".')
+    autocast = _choose_autocast(precision, short, is_full)
+    compute_dtype = _choose_dtype(precision, short)
+    arithmetic = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[compute_dtype]
+    if autocast:
+        arithmetic = f"{autocast} (mixed)"
+    return Machine(
+        device,
+        precision,
+        compute_dtype,
+        autocast,
+        (
+            Choice(name="device", value=device, reason=device_reason),
+            Choice(name="precision", value=precision, reason=reason),
+            Choice(name="arithmetic", value=arithmetic, reason=short_reason),
+        ),
+    )
+
+
+def fast_16_bit(device: str) -> tuple[Literal["bf16", "fp16"] | None, str]:
+    """The 16-bit type this device is fast at, or None, and why."""
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "this card computes bf16 natively"
+        return "fp16", "this card has no bf16"
+    if cpu_has_fast_bf16():
+        return "bf16", "this CPU computes bf16 natively (AVX512-BF16 or AMX)"
+    return None, "this CPU has no fast bf16, which would be about ten times slower than fp32"
+
+
+def cpu_has_fast_bf16() -> bool:
+    """Whether oneDNN computes bf16 natively here; asked of the library itself."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def _choose_device(spec: RunSpec) -> tuple[Literal["cuda", "cpu"], str]:
+    wanted = spec.machine.device
+    if wanted == "cpu":
+        return "cpu", "as asked"
+    if torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name(0)
+    built = "is a CPU build" if torch.version.cuda is None else "finds no working GPU"
+    if wanted == "cuda":
+        raise TunerError("No GPU to train on", f"PyTorch {torch.__version__} {built}.", "See: tuner-tui doctor")
+    return "cpu", f"PyTorch {built}"
+
+
+def _choose_autocast(
+    precision: HeldPrecision, short: Literal["bf16", "fp16"] | None, is_full: bool
+) -> Literal["bf16", "fp16"] | None:
+    """Mixed precision where 16 bits are fast. fp32 asked for by name with an adapter stays fp32 throughout."""
+    if precision == "fp16":
+        return "fp16"
+    if precision == "bf16":
+        return None if is_full else "bf16"
+    if precision == "fp32" and not is_full:
+        return None
+    return short
+
+
+def _choose_dtype(precision: HeldPrecision, short: Literal["bf16", "fp16"] | None) -> torch.dtype:
+    by_name = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision in ("int8", "nf4"):
+        return by_name[short or "fp32"]
+    return by_name[precision]
+
+
+def set_threads() -> None:
+    """Compute with the threads the environment gives, at lower priority than the app."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():
+        torch.set_num_threads(int(threads))
+    if hasattr(os, "nice"):
+        os.nice(5)

@@ -1,0 +1,75 @@
+"""How an attempt ends: the best weights, the adapter renamed into place, the report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.errors import TunerError
+from tuner_tui.files import folder_size, sync_folder
+from tuner_tui.runs.events import AdapterSaved, RunFinished, RunStopped, finite
+from tuner_tui.worker.checkpoints import checkpoint_folders
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.worker.job import Job
+
+Ending = RunFinished | RunStopped
+
+
+def stopped(job: Job, step: int) -> RunStopped:
+    """The ending of a run that was asked to stop."""
+    folders = checkpoint_folders(job.folder.checkpoints)
+    return RunStopped(step=step, checkpoint=folders[-1].name if folders else None, seconds=job.seconds)
+
+
+def finished(job: Job, trainer: Any) -> RunFinished:
+    """The ending of a run that did all it was asked."""
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    is_early = trainer.state.global_step < trainer.state.max_steps
+    return RunFinished(
+        step=trainer.state.global_step,
+        loss=finite(losses[-1]) if losses else None,
+        seconds=job.seconds,
+        reason="early_stopping" if is_early else "complete",
+    )
+
+
+def restore_best(job: Job, trainer: Any) -> None:
+    """With early stopping the result is the best evaluation's weights, not the last ones."""
+    best = trainer.state.best_global_step
+    if not job.spec.evaluation.early_stopping or not best or best == trainer.state.global_step:
+        return
+    checkpoint = job.folder.checkpoints / f"step-{best:06d}"
+    if not checkpoint.is_dir():
+        job.warn(f"The best checkpoint (step {best}) is not on disk; the last weights are kept.")
+        return
+    trainer._load_from_checkpoint(str(checkpoint))
+
+
+def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the result beside and rename it into place. Raises TunerError when it cannot be written."""
+    target = job.folder.adapter
+    making = target.with_name(f".making-adapter-{os.getpid()}")
+    try:
+        model.save_pretrained(making)
+        if job.spec.tuning.kind == "full":
+            tokenizer.save_pretrained(making)
+        (making / "README.md").unlink(missing_ok=True)  # PEFT's empty card
+        if target.exists():
+            shutil.rmtree(target)
+        making.rename(target)
+        sync_folder(target.parent)
+    except Exception as error:
+        # Libraries raise four kinds of exception for a full disk; the checkpoints are still there.
+        raise TunerError(
+            "The result could not be saved",
+            f"{target}: {error}",
+            f"Free disk space, then: tuner-tui runs resume {job.folder.name}",
+        ) from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    job.emit(AdapterSaved(path=target.name, size_bytes=folder_size(target)))
+

@@ -1,0 +1,160 @@
+"""Rows become tokens: the chat template, which tokens carry the loss, and where a row is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner_tui.data.shape import read_examples
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.config.spec import DataShape
+    from tuner_tui.data.shape import Example, Message
+
+IGNORED = -100
+"""The label of a token that carries no loss, by PyTorch's convention."""
+
+
+@dataclass(frozen=True)
+class TokenisedRow:
+    """What the trainer is fed: equally long ids and labels; a label is the id, or IGNORED."""
+
+    line: int
+    input_ids: list[int]
+    labels: list[int]
+    full_length: int
+    """Tokens before the row was cut."""
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that carry loss. The first token is never predicted, so its label never counts."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+    @property
+    def is_cut(self) -> bool:
+        return self.full_length > len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class TokenisedData:
+    """A data set ready for the trainer, and what was left out of it."""
+
+    shape: str
+    rows: list[TokenisedRow]
+    dropped: list[TokenisedRow]
+
+    @property
+    def longest(self) -> int:
+        return max(len(row.input_ids) for row in self.rows)
+
+
+def tokenise_file(
+    path: Path, tokenizer: PreTrainedTokenizerBase, shape: DataShape, limit: int | None, max_length: int, loss_on: str
+) -> TokenisedData:
+    """Read and tokenise a file. Raises InputError when nothing in it would be trained."""
+    found, examples = read_examples(path, shape, limit)
+    rows = [tokenise(example, tokenizer, max_length, loss_on, str(path)) for example in examples]
+    kept = [row for row in rows if row.trained_tokens]
+    if not kept:
+        raise InputError(
+            "Nothing would be trained",
+            f"{path}: no row has a token that carries loss within {max_length} tokens.",
+            "Raise training.max_length, or set method.loss_on = \"all\".",
+        )
+    return TokenisedData(found, kept, [row for row in rows if not row.trained_tokens])
+
+
+def tokenise(
+    example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str, file: str = ""
+) -> TokenisedRow:
+    """One row as ids and labels; with loss_on "answers" only what the assistant says carries loss."""
+    where = f"{file}:{example.line}"
+    if example.messages:
+        text, spans = render_conversation(example.messages, tokenizer, where)
+        ids, labels = _label_spans(text, spans, tokenizer, add_special_tokens=False)
+    else:
+        text, spans = example.prompt + example.text, [(len(example.prompt), len(example.prompt) + len(example.text))]
+        ids, labels = _label_spans(text, spans, tokenizer, add_special_tokens=True)
+        if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
+            ids.append(tokenizer.eos_token_id)
+            labels.append(tokenizer.eos_token_id)
+    if loss_on == "all":
+        labels = list(ids)
+    return TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids))
+
+
+def render_conversation(
+    messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase, where: str = ""
+) -> tuple[str, list[tuple[int, int]]]:
+    """The conversation as the template writes it, and the character span of each answer with its end token.
+
+    Works on templates without generation markers: each answer is what the template adds to the turns before it.
+    Raises InputError when there is no template, or when it rewrites earlier turns.
+    """
+    if not tokenizer.chat_template:
+        raise InputError(
+            "The model has no chat template",
+            f"{tokenizer.name_or_path} cannot render turns.",
+            "Take an instruct model, or data with `prompt` and `completion` or with `text`.",
+        )
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    whole = _render(turns, tokenizer, where)
+    spans = []
+    for position, turn in enumerate(turns):
+        if turn["role"] != "assistant":
+            continue
+        before = _render(turns[:position], tokenizer, where, asks_for_answer=True)
+        after = _render(turns[: position + 1], tokenizer, where)
+        if not whole.startswith(after) or not after.startswith(before):
+            raise InputError(
+                "The chat template rewrites earlier turns",
+                f"{where}: what the template writes for turn {position + 1} changes when later turns follow, so the "
+                "answer's tokens cannot be told from the rest.",
+                'Set method.loss_on = "all", or take another model.',
+            )
+        added = after[len(before) :]
+        end_token = added.rfind(tokenizer.eos_token) if tokenizer.eos_token else -1
+        length = end_token + len(tokenizer.eos_token) if end_token >= 0 else len(added)
+        spans.append((len(before), len(before) + length))
+    return whole, spans
+
+
+def _render(
+    turns: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, where: str, *, asks_for_answer: bool = False
+) -> str:
+    try:
+        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks_for_answer)
+    except Exception as error:  # templates are programs: they raise whatever they like
+        raise InputError("The chat template refuses a row", f"{where}: {error}") from error
+    return text
+
+
+def _label_spans(
+    text: str, spans: list[tuple[int, int]], tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool
+) -> tuple[list[int], list[int]]:
+    """Tokenise a text once and label the tokens that begin within a span."""
+    if not tokenizer.is_fast:
+        raise InputError(
+            "The tokenizer is too old",
+            f"{tokenizer.name_or_path} has no fast tokenizer, which is needed to find the answer's tokens.",
+            "Take a model with a tokenizer.json.",
+        )
+    encoded = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    ids = list(encoded["input_ids"])
+    labels = [IGNORED] * len(ids)
+    starts = encoded["offset_mapping"]
+    position = 0
+    for begin, end in spans:
+        while position < len(ids) and starts[position][0] < begin:
+            position += 1
+        while position < len(ids) and starts[position][0] < end:
+            if starts[position][1] > starts[position][0]:
+                labels[position] = ids[position]
+            position += 1
+    return ids, labels
