@@ -60,6 +60,17 @@ def folder_size(folder: Path) -> int:
     return total
 
 
+def last_lines(path: Path, count: int, within_bytes: int = 256 * 1024) -> list[str]:
+    """The last lines of a text file, the oldest first; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - within_bytes))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [line.rstrip() for line in lines[-count:]]
+
+
 class LineFollower:
     """Reads the whole lines that a growing file has gained since the last look; a torn last line waits."""
 

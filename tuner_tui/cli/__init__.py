@@ -1,0 +1,79 @@
+"""The command tree by name only; a command's file loads when it is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from tuner_tui import __version__
+from tuner_tui.errors import TunerError
+
+COMMANDS = {
+    "train": "Train from a run.toml or a preset.",
+    "runs": "List, show, follow, stop and resume runs.",
+    "demo": "Teach a small model who it is, in a few minutes.",
+    "doctor": "Check this machine and say what to mend.",
+    "presets": "Recipes to start from.",
+    "models": "Models on this machine and what is known of them.",
+}
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done                       4  the run is not in a state to do that
+  1  it could not be done       5  the run failed
+  2  input that cannot be used  6  the run was stopped before its end
+  3  no such run, file or name  7  the run was interrupted
+130  left with Ctrl-C; a run that was started goes on"""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands' names and one-line helps; imports a command's module when it is chosen."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"tuner_tui.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tuner-tui")
+def tuner_tui() -> None:
+    """Fine-tune language models on one home GPU, from a terminal."""
+
+
+def main() -> None:
+    """The console script: runs a command and shows every failure in plain words."""
+    try:
+        tuner_tui(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has left
+        sys.stderr.close()
+        sys.exit(0)
+    except TunerError as error:
+        from tuner_tui.cli.output import fail
+
+        fail(error)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        from tuner_tui.cli.output import fail
+
+        where = f"{error.filename}: " if error.filename else ""
+        fail(TunerError("The system refuses", f"{where}{error.strerror or error}.", "See: tuner-tui doctor"))
+        sys.exit(1)

@@ -109,10 +109,12 @@ RULES: tuple[Rule, ...] = (
         'Take attention = "auto", or another machine.device.',
     ),
     Rule(
-        ("model.attention", "model.precision"),
-        lambda spec: spec.model.attention == "flash_attention_2" and _precision("fp32")(spec),
-        "flash attention computes in 16 bit, not in fp32",
-        'Take attention = "auto", or another precision.',
+        ("model.attention", "model.precision", "tuning.kind"),
+        lambda spec: (  # full tuning of fp32 weights computes in 16 bit
+            spec.model.attention == "flash_attention_2" and _precision("fp32")(spec) and not _is_full(spec)
+        ),
+        "flash attention computes in 16 bit, and adapters on an fp32 base compute in fp32",
+        'Take attention = "auto", or precision = "auto" or "bf16".',
     ),
     Rule(
         ("model.precision", "machine.device"),

@@ -242,8 +242,7 @@ def _validate(given: dict[str, Any]) -> tuple[RunSpec | None, list[Finding]]:
     for section, field in RunSpec.model_fields.items():
         if field.is_required():
             table.setdefault(section, {})
-        if _has_kinds(section) and isinstance(chosen := table.get(section), dict):
-            chosen.setdefault("kind", field.default.kind)
+    table = _with_kinds(table)
     spec, errors = _typed(table)
     findings = _explain_all(errors, table) | findings
     keys = {".".join(path) for path in findings}
@@ -274,9 +273,17 @@ def _pruned(table: dict[str, Any], bad_paths: dict[tuple[str, ...], Finding]) ->
             parent.pop(path[-1], None)
     for section, key in (("model", "source"), ("data", "train")):
         pruned.setdefault(section, {}).setdefault(key, "?")
-    for section in filter(_has_kinds, pruned):
-        pruned[section].setdefault("kind", RunSpec.model_fields[section].default.kind)
-    return pruned
+    return _with_kinds(pruned)
+
+
+def _with_kinds(table: dict[str, Any]) -> dict[str, Any]:
+    """A table whose [method] and [tuning] name their kind; the default one where they do not."""
+    return {
+        key: {"kind": RunSpec.model_fields[key].default.kind} | value
+        if _has_kinds(key) and isinstance(value, dict)
+        else value
+        for key, value in table.items()
+    }
 
 
 def _without_oddities(value: Any, path: tuple[str, ...], findings: dict[tuple[str, ...], Finding]) -> Any:
@@ -608,24 +615,16 @@ def spec_text(spec: RunSpec, base_text: str | None = None, *, base_dir: Path | N
             text = _updated_text(spec, base_text, base_dir)
             if _same(spec, text, base_dir):
                 return text
-        except (
-            TOMLKitError,
-            tomllib.TOMLDecodeError,
-            SpecError,
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-        ):
+        except (TOMLKitError, ValueError, LookupError, TypeError, AttributeError):
             pass  # what tomlkit cannot edit is written afresh: values matter more than comments
     return _fresh_text(spec)
 
 
 def _same(spec: RunSpec, text: str, base_dir: Path | None) -> bool:
-    again = _typed(tomllib.loads(text))[0]
+    again = _typed(_with_kinds(tomllib.loads(text)))[0]
     if again is None or base_dir is None:
         return again == spec
-    return again == spec or resolve_paths(again, base_dir) == resolve_paths(spec, base_dir)
+    return resolve_paths(again, base_dir) == resolve_paths(spec, base_dir)
 
 
 def _fresh_text(spec: RunSpec) -> str:
@@ -633,24 +632,21 @@ def _fresh_text(spec: RunSpec) -> str:
     for section, field in RunSpec.model_fields.items():
         value = getattr(spec, section)
         if not isinstance(value, Section):
-            if value != field.default:
+            if value is not None:
                 blocks[0].append(f"{section} = {_encoded(value)}  # {field.title}")
             continue
-        lines = [
-            f"{key} = {_encoded(item)}  # {option.title or key}"
-            for key, option in type(value).model_fields.items()
-            if (item := getattr(value, key)) != option.default or key == "kind"
-        ]
-        if lines and not (section not in _required() and value == field.default):
+        options = type(value).model_fields
+        lines = [f"{key} = {_encoded(item)}  # {options[key].title}" for key, item in _told(value).items()]
+        if lines:
             blocks.append([f"[{section}]", *lines])
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def _required() -> set[str]:
-    return {section for section, field in RunSpec.model_fields.items() if field.is_required()} | {
-        "method",
-        "tuning",
-    }
+def _told(section: Section) -> dict[str, Any]:
+    """What has to be written of a section: its kind and what is not the default."""
+    options = type(section).model_fields
+    values = {key: getattr(section, key) for key in options}
+    return {key: item for key, item in values.items() if key == "kind" or item != options[key].default}
 
 
 def _encoded(value: Any) -> str:
@@ -662,58 +658,52 @@ def _encoded(value: Any) -> str:
 def _updated_text(spec: RunSpec, base_text: str, base_dir: Path | None) -> str:
     document = tomlkit.parse(base_text)
     base = tomllib.loads(base_text)
-    for key in [key for key in base if key not in RunSpec.model_fields]:
+    for key in base.keys() - RunSpec.model_fields.keys():
         document.remove(key)
-    for section, field in RunSpec.model_fields.items():
-        value = getattr(spec, section)
-        if not isinstance(value, Section):
-            if value is None:
-                document.pop(section, None)
-            elif section in base:
-                _change(document, section, base[section], value)
-            elif value != field.default:
-                leading = next(
-                    (n for n, (_, item) in enumerate(document.body) if not isinstance(item, Comment)), 0
-                )
-                document._insert_at(leading, section, tomlkit.item(value))
-            continue
-        given = base.get(section)
-        wanted = {key: item for key in type(value).model_fields if (item := getattr(value, key)) is not None}
-        defaults = {key: option.default for key, option in type(value).model_fields.items()}
-        if not isinstance(given, dict):
-            document.pop(section, None)
-            fresh = {key: item for key, item in wanted.items() if item != defaults[key]}
-            if fresh or given is not None:
-                kind = {"kind": wanted["kind"]} if "kind" in wanted else {}
-                document[section] = {key: _plain(item) for key, item in (kind | fresh).items()}
-            continue
-        table: Any = document[section]
-        for key in given.keys() - wanted.keys():
-            del table[key]
-        last = next((key for key in reversed(given) if key in wanted), None)
-        for key, item in wanted.items():
-            if key in given:
-                if not _means_same(f"{section}.{key}", given[key], item, base_dir):
-                    _change(table, key, given[key], item)
-            elif item != defaults[key] or (key == "kind" and item != field.default.kind):
-                if isinstance(table, Table) and last is not None and not table.is_super_table():
-                    table.value._insert_after(last, key, _item(item))
-                    last = key
-                else:
-                    table[key] = _item(item)
+    for key in RunSpec.model_fields:
+        value, given = getattr(spec, key), base.get(key)
+        if isinstance(value, Section) and isinstance(given, dict):
+            _update_table(document[key], key, given, value, base_dir)
+        elif isinstance(value, Section):
+            document.pop(key, None)
+            if value != RunSpec.model_fields[key].default:
+                document[key] = {name: _plain(item) for name, item in _told(value).items()}
+        elif value is None:
+            document.pop(key, None)
+        elif given is not None:
+            if given != value:
+                document[key] = _item(value)
+        else:  # below the comment that the file starts with
+            after = next((n for n, (_, item) in enumerate(document.body) if not isinstance(item, Comment)), 0)
+            document._insert_at(after, key, _item(value))
     return str(document.as_string())
 
 
+def _update_table(
+    table: Any, section: str, given: dict[str, Any], wanted: Section, base_dir: Path | None
+) -> None:
+    values = {key: item for key in type(wanted).model_fields if (item := getattr(wanted, key)) is not None}
+    for key in given.keys() - values.keys():
+        del table[key]
+    last = next((key for key in reversed(given) if key in values), None)
+    for key, item in values.items():
+        if key in given:
+            if not _means_same(f"{section}.{key}", given[key], item, base_dir):
+                table[key] = _item(item)
+        elif key not in _told(wanted):
+            continue
+        elif isinstance(table, Table) and not table.is_super_table() and last is not None:
+            table.value._insert_after(last, key, _item(item))  # add() would put it below trailing comments
+            last = key
+        else:
+            table[key] = _item(item)
+
+
 def _means_same(key: str, given: Any, wanted: Any, base_dir: Path | None) -> bool:
-    if given == _plain(wanted) and type(given) is type(_plain(wanted)):
+    if given == _plain(wanted) and isinstance(given, bool) == isinstance(wanted, bool):
         return True
     is_path = key in ("model.source", "data.train", "data.evaluation") and isinstance(given, str)
     return is_path and base_dir is not None and _resolved(key, given, base_dir) == wanted
-
-
-def _change(table: Any, key: str, given: Any, wanted: Any) -> None:
-    if given != _plain(wanted):
-        table[key] = _item(wanted)
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,9 @@ def locate(name: str) -> Path:
     """The file meant by the spec's data.train or data.evaluation. Raises NotFoundError or InputError."""
     path = paths.shipped_dir("assets") / "demo" / "train.jsonl" if name == DEMO else Path(name).expanduser()
     if not path.exists():
-        raise NotFoundError("No such data file", str(path), "Check data.train; relative paths count from run.toml.")
+        raise NotFoundError(
+            "No such data file", str(path), "Check data.train; relative paths count from run.toml."
+        )
     if not path.is_file():
         raise InputError("Not a data file", f"{path} is not a regular file.", "Name a JSONL file.")
     return path

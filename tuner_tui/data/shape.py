@@ -64,7 +64,9 @@ def recognise(row: Row) -> Shape | None:
     return None
 
 
-def read_examples(path: Path, asked: DataShape = "auto", limit: int | None = None) -> tuple[Shape, list[Example]]:
+def read_examples(
+    path: Path, asked: DataShape = "auto", limit: int | None = None
+) -> tuple[Shape, list[Example]]:
     """All rows of a file in one shape.
 
     Raises InputError that names file and line for an empty file, unknown columns and fields that are not text.
@@ -96,13 +98,17 @@ def _text(row: Row, name: str, path: Path, number: int) -> str:
 
 def _wrong_columns(path: Path, number: int, row: Row) -> InputError:
     names = ", ".join(list(row)[:8]) or "none"
-    return InputError("The columns are not known", f"{path}:{number}: the row's fields are: {names}.", SHAPES_HELP)
+    return InputError(
+        "The columns are not known", f"{path}:{number}: the row's fields are: {names}.", SHAPES_HELP
+    )
 
 
 def _read_messages(row: Row, path: Path, number: int) -> Example:
     turns = row.get("messages", row.get("conversations"))
     if not isinstance(turns, list) or not turns:
-        raise InputError("A row has no turns", f"{path}:{number}: `messages` must be a list of turns.", SHAPES_HELP)
+        raise InputError(
+            "A row has no turns", f"{path}:{number}: `messages` must be a list of turns.", SHAPES_HELP
+        )
     messages = []
     for position, turn in enumerate(turns):
         where = f"{path}:{number}: messages[{position}]"
@@ -113,7 +119,9 @@ def _read_messages(row: Row, path: Path, number: int) -> Example:
         if role is None:
             raise InputError("A turn's role is not known", f"{where}: {name!r}; known: {', '.join(ROLES)}.")
         if not isinstance(content, str):
-            raise InputError("A turn's content is not text", f"{where}: `content` is {type(content).__name__}.")
+            raise InputError(
+                "A turn's content is not text", f"{where}: `content` is {type(content).__name__}."
+            )
         messages.append(Message(role, content))
     if not any(message.role == "assistant" for message in messages):
         raise InputError("A row has no answer", f"{path}:{number}: no turn has the role assistant.")
@@ -147,7 +155,7 @@ def _read_text(row: Row, path: Path, number: int) -> Example:
     return Example(number, text=_text(row, "text", path, number))
 
 
-_READERS: dict[Shape, Callable[[Row, "Path", int], Example]] = {
+_READERS: dict[Shape, Callable[[Row, Path, int], Example]] = {
     "messages": _read_messages,
     "instruction": _read_instruction,
     "prompt_completion": _read_prompt_completion,

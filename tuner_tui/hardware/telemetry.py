@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from tuner_tui.files import last_lines
 from tuner_tui.hardware.gpu import GpuReader, GpuReport, GpuSnapshot
 from tuner_tui.hardware.system import (
     ROOT,
@@ -262,3 +263,13 @@ def _cpu_seconds(pids: list[int]) -> dict[int, float]:
 
 def _rounded(value: float | None, digits: int = 1) -> float | None:
     return None if value is None else round(value, digits)
+
+
+def last_sample(path: Path) -> TelemetrySample | None:
+    """The last whole sample in a run's telemetry, or None."""
+    for line in reversed(last_lines(path, 3, within_bytes=16 * 1024)):
+        try:
+            return msgspec.json.decode(line, type=TelemetrySample)
+        except msgspec.DecodeError:
+            continue
+    return None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tuner_tui.hardware.telemetry import TelemetrySample, TelemetrySampler
-from tuner_tui.keeper import process
+from tuner_tui.files import last_lines
 from tuner_tui.hardware.system import usable_cpu_count
+from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
+from tuner_tui.keeper import process
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs import lock
 from tuner_tui.runs.events import PROTOCOL, Event, RunFailed, RunStarted
@@ -58,7 +57,9 @@ def start_and_keep(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) 
     try:
         worker = process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
     except OSError as error:
-        _write_failure(folder, RunFailed(kind="crash", title="The worker cannot be started", message=str(error)))
+        _write_failure(
+            folder, RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
+        )
         return
     telemetry = Telemetry(folder, worker.pid)
     while True:
@@ -70,7 +71,9 @@ def start_and_keep(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) 
     telemetry.close()
     process.end_group(worker.pid)
     was_oom = process.system_oom_kills() > before
-    _write_failure(folder, explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom))
+    _write_failure(
+        folder, explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom)
+    )
 
 
 def adopt_and_keep(folder: RunFolder) -> None:
@@ -122,7 +125,9 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
         return RunFailed(
             kind="killed",
             title=f"The worker was ended by {name}",
-            message="Something outside the run ended it." if name in ("SIGKILL", "SIGTERM") else "It crashed.",
+            message="Something outside the run ended it."
+            if name in ("SIGKILL", "SIGTERM")
+            else "It crashed.",
             hint=resume_hint,
             exit_code=code,
             log_tail=log_tail,
@@ -159,23 +164,10 @@ def _threads(folder: RunFolder) -> int:
 
 
 def _energy_so_far(folder: RunFolder) -> float:
-    """Energy of earlier attempts, from the last line of telemetry."""
-    for line in reversed(_last_lines(folder.telemetry, 3)):
-        try:
-            return msgspec.json.decode(line, type=TelemetrySample).energy_wh or 0.0
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-    return 0.0
+    """Energy of earlier attempts."""
+    sample = last_sample(folder.telemetry)
+    return sample.energy_wh or 0.0 if sample else 0.0
 
 
 def _log_tail(log: Path) -> tuple[str, ...]:
-    return tuple(_last_lines(log, LOG_TAIL_LINES))
-
-
-def _last_lines(path: Path, count: int) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
-            return list(deque((line.rstrip() for line in file.read().decode("utf-8", "replace").splitlines()), count))
-    except OSError:
-        return []
+    return tuple(last_lines(log, LOG_TAIL_LINES))

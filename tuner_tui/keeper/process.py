@@ -9,45 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui.hardware.environment import worker_environment
+
 if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.lock import FileLock
 
 RUN_VARIABLE = "TUNER_TUI_RUN"
 """Names the run in the environment of its worker and of all its children."""
-
-KEEPER_NICENESS = 0
-WORKER_NICENESS = 5
-
-
-def worker_environment(threads: int, folder: Path | None = None) -> dict[str, str]:
-    """The environment of a process with torch.
-
-    Waiting threads sleep (two busy-waiting pools on two cores slow each other several times), freed memory goes back
-    to the system, libraries send no usage statistics, and nobody's tracker starts unasked.
-    """
-    settings = {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "0",
-        "KMP_BLOCKTIME": "0",
-        "MALLOC_MMAP_THRESHOLD_": "262144",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DO_NOT_TRACK": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TQDM_DISABLE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",
-        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-    }
-    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONSTARTUP", "PYTHONINSPECT")}
-    environment = own | {name: value for name, value in settings.items() if name != "PYTORCH_ALLOC_CONF"}
-    environment.setdefault("PYTORCH_ALLOC_CONF", settings["PYTORCH_ALLOC_CONF"])
-    if folder is not None:
-        environment[RUN_VARIABLE] = str(folder)
-    return environment
 
 
 def start_worker(
@@ -64,7 +33,7 @@ def start_worker(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder.path,
-            env=worker_environment(threads, folder.path),
+            env=worker_environment(threads) | {RUN_VARIABLE: str(folder.path)},
             pass_fds=(lock.descriptor,),
             start_new_session=True,
         )

@@ -40,7 +40,9 @@ def submit(folder: RunFolder, *, resume: bool = False) -> None:
         queue.enqueue(folder, resume)
     except OSError as error:
         raise TunerError(
-            "The run cannot be queued", f"{paths.queue_dir()}: {error.strerror or error}.", "Free space or rights there."
+            "The run cannot be queued",
+            f"{paths.queue_dir()}: {error.strerror or error}.",
+            "Free space or rights there.",
         ) from error
     ensure_keeper()
 
@@ -56,7 +58,9 @@ def ensure_keeper(patience_seconds: float = 20.0) -> None:
             return
         time.sleep(0.02)
     raise TunerError(
-        "The keeper does not start", f"Its log is {keeper_log()}.", "Read the log's last lines; see: tuner-tui doctor"
+        "The keeper does not start",
+        f"Its log is {keeper_log()}.",
+        "Read the log's last lines; see: tuner-tui doctor",
     )
 
 

@@ -44,7 +44,11 @@ def make_plan(spec: RunSpec, source: ModelSource) -> Plan:
     if rate is None:
         rate = 2e-4 if spec.tuning.kind == "lora" else 2e-5
         choices.append(
-            Choice(name="learning rate", value=f"{rate:g}", reason=f"the usual start for {spec.tuning.kind} tuning")
+            Choice(
+                name="learning rate",
+                value=f"{rate:g}",
+                reason=f"the usual start for {spec.tuning.kind} tuning",
+            )
         )
     threads = spec.machine.threads
     if threads is None:

@@ -35,15 +35,16 @@ def take_requests(control: Path) -> list[ControlRequest]:
     """Read and remove what was asked; files that are no request are removed too."""
     taken = []
     try:
-        waiting = sorted(control.glob("*.json"))
+        waiting = sorted(path for path in control.iterdir() if path.suffix == ".json")
     except OSError:
         return []
     for path in waiting:
         try:
-            taken.append(msgspec.json.decode(path.read_bytes(), type=ControlRequest))
-        except (msgspec.DecodeError, OSError):
-            pass
-        path.unlink(missing_ok=True)
+            content = path.read_bytes()
+            path.unlink()  # before it is heeded: what cannot be removed would be asked again and again
+            taken.append(msgspec.json.decode(content, type=ControlRequest))
+        except (ValueError, OSError):  # not JSON, not UTF-8, a folder, taken by another
+            continue
     return taken
 
 

@@ -103,7 +103,9 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
 def list_runs() -> list[RunFolder]:
     """Every run, the newest first."""
     try:
-        found = [path for path in paths.runs_dir().iterdir() if not path.name.startswith(".") and path.is_dir()]
+        found = [
+            path for path in paths.runs_dir().iterdir() if not path.name.startswith(".") and path.is_dir()
+        ]
     except OSError:
         return []
     return [RunFolder(path) for path in sorted(found, key=_made_at, reverse=True)]

@@ -65,7 +65,9 @@ class _Measure:
             del column[buckets:]  # type: ignore[attr-defined]
 
     def curve(self) -> Curve:
-        means = tuple(total / count if count else None for total, count in zip(self.total, self.count, strict=True))
+        means = tuple(
+            total / count if count else None for total, count in zip(self.total, self.count, strict=True)
+        )
         return Curve(tuple(self.low), means, tuple(self.high))
 
 
@@ -100,7 +102,11 @@ class History:
                 finite = [value for value in values[start:end] if value is not None]
                 if finite:
                     self._measures[name].add(finite)
-            self._steps[-1], self._tokens[-1], self._seconds[-1] = steps[end - 1], tokens[end - 1], seconds[end - 1]
+            self._steps[-1], self._tokens[-1], self._seconds[-1] = (
+                steps[end - 1],
+                tokens[end - 1],
+                seconds[end - 1],
+            )
             self._fill += end - start
             start = end
 
@@ -130,7 +136,11 @@ class History:
     def _open(self, step: int) -> None:
         if len(self._steps) == MAX_BUCKETS:
             self._first_steps = self._first_steps[::2]
-            self._steps, self._tokens, self._seconds = self._steps[1::2], self._tokens[1::2], self._seconds[1::2]
+            self._steps, self._tokens, self._seconds = (
+                self._steps[1::2],
+                self._tokens[1::2],
+                self._seconds[1::2],
+            )
             for measure in self._measures.values():
                 measure.merge_pairs()
             self._width *= 2

@@ -27,15 +27,23 @@ class EventWriter:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._lock = threading.Lock()
-        self._mend_torn_line()
+        self._is_torn = False
+        try:
+            self._mend_torn_line()
+        except OSError:
+            self.close()
+            raise
 
     def write(self, event: Event) -> None:
         """Append one event. Raises OSError; what was written of a torn line is ended by the next write."""
         line = encode(event)
         with self._lock:
-            written = os.write(self._descriptor, line)
-            if written < len(line):  # the disk is full: end the torn line before the next event
-                os.write(self._descriptor, line[written:])
+            if self._is_torn:
+                line = b"\n" + line
+            self._is_torn = True
+            while line:  # a full disk takes a part, then raises
+                line = line[os.write(self._descriptor, line) :]
+            self._is_torn = False
 
     def close(self) -> None:
         os.close(self._descriptor)

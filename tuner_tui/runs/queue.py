@@ -62,6 +62,8 @@ def withdraw(run_name: str) -> bool:
 
 def _files() -> list[Path]:
     try:
-        return sorted(path for path in paths.queue_dir().iterdir() if path.suffix == ".json" and path.name[0] != ".")
+        return sorted(
+            path for path in paths.queue_dir().iterdir() if path.suffix == ".json" and path.name[0] != "."
+        )
     except OSError:
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-
 from tuner_tui.files import LineFollower
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped, decode_lines
@@ -28,7 +27,9 @@ class RunFollower:
 
     def poll(self) -> Status:
         """Fold what is new and give the status of now."""
-        is_held = lock.is_held(self.folder.lock)  # before reading: a worker writes its last event, then lets go
+        is_held = lock.is_held(
+            self.folder.lock
+        )  # before reading: a worker writes its last event, then lets go
         is_queued = not is_held and queue.is_queued(self.folder.name)
         while lines := self._lines.read():
             self.state.apply_all(decode_lines(lines))

@@ -21,7 +21,9 @@ def main(arguments: list[str]) -> int:
             from tuner_tui.worker import compare
 
             return compare.main(Path(request))
-    sys.stderr.write("usage: python -m tuner_tui.worker train FOLDER [--resume] | inspect | compare REQUEST\n")
+    sys.stderr.write(
+        "usage: python -m tuner_tui.worker train FOLDER [--resume] | inspect | compare REQUEST\n"
+    )
     return 2
 
 

@@ -19,7 +19,9 @@ OPTIMIZERS = {
 }
 
 
-def training_arguments(job: Job, machine: Machine, micro_batch: int, *, has_evaluation: bool) -> dict[str, Any]:
+def training_arguments(
+    job: Job, machine: Machine, micro_batch: int, *, has_evaluation: bool
+) -> dict[str, Any]:
     """Keyword arguments for transformers' TrainingArguments and its children."""
     spec = job.spec
     training, evaluation, checkpoints = spec.training, spec.evaluation, spec.checkpoints
@@ -37,7 +39,7 @@ def training_arguments(job: Job, machine: Machine, micro_batch: int, *, has_eval
         "per_device_train_batch_size": micro_batch,
         "per_device_eval_batch_size": micro_batch,
         "gradient_accumulation_steps": training.batch_size // micro_batch,
-        "gradient_checkpointing": is_checkpointing,
+        "activation_checkpointing": is_checkpointing,
         "optim": OPTIMIZERS[training.optimizer],
         "seed": training.seed,
         "use_cpu": not machine.is_gpu,
@@ -64,7 +66,11 @@ def training_arguments(job: Job, machine: Machine, micro_batch: int, *, has_eval
             "greater_is_better": False,
         }
         if evaluation.early_stopping:  # the best adapter must be on disk to be kept
-            arguments |= {"save_strategy": arguments["eval_strategy"], "save_steps": evaluation.every_steps or 500}
+            arguments |= {
+                "save_strategy": arguments["eval_strategy"],
+                "save_steps": evaluation.every_steps or 500,
+                "restore_callback_states_from_checkpoint": True,  # how often it has not become better
+            }
     return {name: value for name, value in arguments.items() if value is not None}
 
 

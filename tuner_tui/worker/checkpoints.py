@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from tuner_tui.worker.job import Job
 
 MANIFEST = "manifest.json"
+STAGING = ".staging-"
+OLD = ".old-"
 NOT_NEEDED = ("training_args.bin", "README.md")
 """What trainers add that resuming does not use; training_args.bin is a pickle besides."""
-_MIXIN_BASE: Any = object
+_Trainer: Any = object  # transformers' own comes with the class that this is mixed into
+_log = logging.getLogger(__name__)
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
@@ -38,9 +42,11 @@ class Manifest(msgspec.Struct, frozen=True):
     made_at: float
     versions: dict[str, str]
     files: dict[str, ManifestFile]
+    data: str = ""
+    """The fingerprint of the training rows."""
 
 
-class WholeCheckpoints(_MIXIN_BASE):
+class WholeCheckpoints(_Trainer):  # type: ignore[misc]
     """A mixin for transformers' Trainer: saves through a staging folder and rotates by our own rule."""
 
     job: Job
@@ -55,21 +61,21 @@ class WholeCheckpoints(_MIXIN_BASE):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         started = time.perf_counter()
         step: int = self.state.global_step
-        reason = "stop" if self.job.stop.is_set() else "request" if self.job.save.is_set() else "schedule"
+        reason = self._reason()
         parent = self.job.folder.checkpoints
-        self._staging = parent / f".staging-{step:06d}-{os.getpid()}"
+        self._staging = parent / f"{STAGING}{step:06d}-{os.getpid()}"
         try:
             super()._save_checkpoint(model, trial)
             made = self._staging / f"checkpoint-{step}"
-            _complete(made, step)
+            _complete(made, step, self.job.data_fingerprint)
             target = parent / f"step-{step:06d}"
-            _move_away(target)
-            made.rename(target)
-            sync_folder(parent)
+            replace_folder(made, target)
         except Exception as error:
             # Four kinds of exception stand for a full disk; training goes on, and the earlier checkpoints are whole.
+            _log.exception("the checkpoint of step %d was not saved", step)
             self.job.warn(
-                f"The checkpoint of step {step} was not saved: {error}", "Free disk space; training goes on without it."
+                f"The checkpoint of step {step} was not saved: {error}",
+                "Free disk space; training goes on without it.",
             )
             return
         finally:
@@ -89,12 +95,19 @@ class WholeCheckpoints(_MIXIN_BASE):
             )
         )
 
+    def _reason(self) -> Literal["schedule", "request", "stop", "end"]:
+        if self.state.global_step >= self.state.max_steps:
+            return "end"
+        if self.job.stop.is_set():
+            return "stop"
+        return "request" if self.job.save.is_set() else "schedule"
+
     def _rotate(self, newest: int) -> None:
         best = self.state.best_global_step
         steps = sorted(step_of(path) for path in checkpoint_folders(self.job.folder.checkpoints))
         for step in steps[: -self.job.spec.checkpoints.keep]:
             if step not in (best, newest):
-                _move_away(self.job.folder.checkpoints / f"step-{step:06d}")
+                _remove(self.job.folder.checkpoints / f"step-{step:06d}")
 
 
 def checkpoint_folders(parent: Path) -> list[Path]:
@@ -111,15 +124,21 @@ def step_of(path: Path) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-def last_whole_checkpoint(parent: Path) -> Path | None:
-    """The newest checkpoint whose files are those of its manifest."""
-    return next((path for path in reversed(checkpoint_folders(parent)) if what_is_broken(path) is None), None)
+def read_manifest(checkpoint: Path) -> Manifest:
+    """A checkpoint's manifest. Raises OSError or msgspec.DecodeError when it is missing or damaged."""
+    return msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=Manifest)
+
+
+def is_at_end(checkpoint: Path) -> bool:
+    """Whether all steps were made when a checkpoint was saved, so that only the result is missing."""
+    state = msgspec.json.decode((checkpoint / "trainer_state.json").read_bytes())
+    return bool(state["global_step"] >= state["max_steps"])
 
 
 def what_is_broken(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, or None when it is whole."""
     try:
-        manifest = msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=Manifest)
+        manifest = read_manifest(checkpoint)
     except (OSError, msgspec.DecodeError):
         return "its manifest is missing or damaged"
     for name, expected in manifest.files.items():
@@ -131,7 +150,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
     return None
 
 
-def _complete(made: Path, step: int) -> None:
+def _complete(made: Path, step: int, data: str) -> None:
     for name in NOT_NEEDED:
         (made / name).unlink(missing_ok=True)
     files = {}
@@ -140,16 +159,33 @@ def _complete(made: Path, step: int) -> None:
             os.fsync(file.fileno())
         files[str(path.relative_to(made))] = ManifestFile(path.stat().st_size, _sha256(path))
     write_atomic(
-        made / MANIFEST, msgspec.json.encode(Manifest(step, time.time(), library_versions(), files))
+        made / MANIFEST, msgspec.json.encode(Manifest(step, time.time(), library_versions(), files, data))
     )
 
 
-def _move_away(folder: Path) -> None:
+def replace_folder(made: Path, target: Path) -> None:
+    """Rename a finished folder into place; one that stood there is deleted only afterwards."""
+    hidden = target.with_name(f"{OLD}{target.name}-{os.getpid()}")
+    if target.exists():
+        target.rename(hidden)
+    made.rename(target)
+    sync_folder(target.parent)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def remove_leftovers(*parents: Path) -> None:
+    """Delete what a worker that was killed left half made or half deleted."""
+    for parent in parents:
+        for prefix in (STAGING, OLD):
+            for folder in parent.glob(f"{prefix}*"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
     """Delete a folder so that no reader ever sees half of it."""
-    if folder.exists():
-        hidden = folder.with_name(f".old-{folder.name}-{os.getpid()}")
-        folder.rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+    hidden = folder.with_name(f"{OLD}{folder.name}-{os.getpid()}")
+    folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

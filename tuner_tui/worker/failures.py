@@ -22,7 +22,11 @@ def explain(error: BaseException, step: int | None) -> RunFailed:
         )
     if isinstance(error, OSError) and error.errno == 28:
         return RunFailed(
-            kind="error", title="The disk is full", message=str(error), hint="Free space, then resume.", step=step
+            kind="error",
+            title="The disk is full",
+            message=str(error),
+            hint="Free space, then resume.",
+            step=step,
         )
     return RunFailed(
         kind="crash",

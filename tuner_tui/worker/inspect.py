@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tuner_tui.hardware.torch_report import PrecisionReport, TorchDevice, TorchReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
 
 
 def main() -> int:
@@ -39,7 +44,9 @@ def inspect() -> TorchReport:
             "fp32": _report(lambda: _train_linear(torch.float32, device)),
             "bf16": _report(
                 lambda: _train_linear(torch.bfloat16, device),
-                "" if has_gpu or cpu_has_fast_bf16() else "works, about ten times slower than fp32 on this CPU",
+                ""
+                if has_gpu or cpu_has_fast_bf16()
+                else "works, about ten times slower than fp32 on this CPU",
             ),
             "fp16": _report(lambda: _train_linear(torch.float16, device))
             if has_gpu
@@ -79,11 +86,11 @@ def _import_bitsandbytes() -> None:
     import bitsandbytes  # noqa: F401
 
 
-def _train_linear(dtype: object, device: str) -> None:
+def _train_linear(dtype: torch.dtype, device: str) -> None:
     import torch
 
-    layer = torch.nn.Linear(64, 64, device=device, dtype=dtype)  # type: ignore[arg-type]
-    layer(torch.ones(8, 64, device=device, dtype=dtype)).float().sum().backward()  # type: ignore[call-overload]
+    layer = torch.nn.Linear(64, 64, device=device, dtype=dtype)
+    layer(torch.ones(8, 64, device=device, dtype=dtype)).float().sum().backward()
 
 
 def _quantised(kind: str, device: str) -> None:

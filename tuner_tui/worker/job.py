@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tuner_tui.runs.control import ControlRequest, take_requests
 from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.journal import EventWriter
 
 POLL_SECONDS = 0.25
+_log = logging.getLogger(__name__)
 
 
 class StopRequested(Exception):
@@ -53,14 +58,25 @@ class Job:
     sample: threading.Event = field(default_factory=threading.Event)
     phase: Phase = "loading"
     step: int = 0
+    data_fingerprint: str = ""
+    """Of the prepared training rows, so that a resumed run can tell when they have changed."""
+    _unwritten: deque[Event] = field(default_factory=deque)
+    _emitting: threading.Lock = field(default_factory=threading.Lock)
 
     def emit(self, event: Event) -> None:
-        """Append to the run's events."""
-        self.events.write(event)
+        """Append to the run's events. When the disk is full they wait here for the next one, and training goes on."""
+        with self._emitting:
+            self._unwritten.append(msgspec.structs.replace(event, at=time.time()))
+            try:
+                while self._unwritten:
+                    self.events.write(self._unwritten[0])
+                    self._unwritten.popleft()
+            except OSError as error:
+                _log.error("%d events wait to be written: %s", len(self._unwritten), error)
 
     def enter(self, phase: Phase, detail: str = "") -> None:
-        """Say what is done from now on, and stop here if that was asked. Raises StopRequested."""
-        if self.stop.is_set() and phase in ("loading", "preparing"):
+        """Say what is done from now on, and stop here if that was asked before the first step. Raises StopRequested."""
+        if self.stop.is_set() and phase != "saving":
             raise StopRequested
         self.phase = phase
         self.emit(PhaseEntered(phase=phase, detail=detail))

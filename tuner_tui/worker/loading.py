@@ -54,7 +54,10 @@ def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreT
 
 def load_base(location: str, revision: str | None, spec: ModelSpec, machine: Machine) -> PreTrainedModel:
     """The base model, held as the machine's precision says. Raises TunerError in plain words."""
-    options: dict[str, Any] = {"dtype": machine.compute_dtype, "device_map": {"": 0} if machine.is_gpu else "cpu"}
+    options: dict[str, Any] = {
+        "dtype": machine.compute_dtype,
+        "device_map": {"": 0} if machine.is_gpu else "cpu",
+    }
     quantisation = quantisation_config(machine)
     if quantisation is not None:
         options["quantization_config"] = quantisation
@@ -77,9 +80,9 @@ def load_base(location: str, revision: str | None, spec: ModelSpec, machine: Mac
 def quantisation_config(machine: Machine) -> BitsAndBytesConfig | None:
     """How bitsandbytes holds the base; None for unquantised precisions."""
     if machine.precision == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
     if machine.precision == "nf4":
-        return BitsAndBytesConfig(
+        return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -129,7 +132,7 @@ def _dequantise(gguf: Path, target: Path) -> None:
             "Take the model's safetensors version, or another GGUF of a usual architecture.",
         ) from error
     if model.num_parameters() >= KEEP_FP32_BELOW:
-        model = model.to(torch.bfloat16)
+        model = model.bfloat16()
     for setting in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(model.config, setting):
             delattr(model.config, setting)
@@ -156,7 +159,9 @@ def explain_loading(error: Exception, location: str, spec: ModelSpec) -> Excepti
         )
     if "SafetensorError" in type(error).__name__ or "Error while deserializing header" in text:
         return InputError(
-            "A weights file is damaged", f"{location}: {text}", "Download it again; the copy here is cut off or broken."
+            "A weights file is damaged",
+            f"{location}: {text}",
+            "Download it again; the copy here is cut off or broken.",
         )
     if isinstance(error, (OSError, ValueError)):
         first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
@@ -170,5 +175,11 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and any(
-        mark in text for mark in ("can't allocate memory", "CUDA out of memory", "not enough memory", "CUBLAS_STATUS_ALLOC")
+        mark in text
+        for mark in (
+            "can't allocate memory",
+            "CUDA out of memory",
+            "not enough memory",
+            "CUBLAS_STATUS_ALLOC",
+        )
     )

@@ -44,7 +44,10 @@ def choose_machine(spec: RunSpec) -> Machine:
         precision: HeldPrecision = asked
         reason = "as asked"
     elif is_full:
-        precision, reason = "fp32", "weights that are trained stay in fp32, so that small steps are not rounded away"
+        precision, reason = (
+            "fp32",
+            "weights that are trained stay in fp32, so that small steps are not rounded away",
+        )
     else:
         precision, reason = short or "fp32", short_reason
     if precision == "fp16" and device == "cpu":
@@ -94,7 +97,9 @@ def _choose_device(spec: RunSpec) -> tuple[Literal["cuda", "cpu"], str]:
         return "cuda", torch.cuda.get_device_name(0)
     built = "is a CPU build" if torch.version.cuda is None else "finds no working GPU"
     if wanted == "cuda":
-        raise TunerError("No GPU to train on", f"PyTorch {torch.__version__} {built}.", "See: tuner-tui doctor")
+        raise TunerError(
+            "No GPU to train on", f"PyTorch {torch.__version__} {built}.", "See: tuner-tui doctor"
+        )
     return "cpu", f"PyTorch {built}"
 
 
@@ -119,9 +124,7 @@ def _choose_dtype(precision: HeldPrecision, short: Literal["bf16", "fp16"] | Non
 
 
 def set_threads() -> None:
-    """Compute with the threads the environment gives, at lower priority than the app."""
+    """Compute with the threads the environment gives."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         torch.set_num_threads(int(threads))
-    if hasattr(os, "nice"):
-        os.nice(5)

@@ -11,7 +11,14 @@ import torch
 from transformers import TrainerCallback
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.events import Evaluated, OverheadMeasured, PhaseEntered, StepLogged, TrainingStarted, finite
+from tuner_tui.runs.events import (
+    Evaluated,
+    OverheadMeasured,
+    PhaseEntered,
+    StepLogged,
+    TrainingStarted,
+    finite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,17 +70,23 @@ class ReportingCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        now = time.perf_counter()
-        self._last_seconds = now - self._step_began
-        self._job.times.steps += self._last_seconds
-        self._steps_here += 1
         with self._own_time():
             self._job.step = state.global_step
             control.should_log = True
             if self._job.stop.is_set():
-                control.should_save = control.should_training_stop = True
+                control.should_training_stop = True
+                control.should_save |= not _ends_epoch(state)
             elif self._job.save.is_set():
                 control.should_save = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A stop at an epoch's end saves after that end's evaluation; within an epoch it was saved already."""
+        if self._job.stop.is_set() and state.global_step < state.max_steps:
+            control.should_training_stop = True
+            control.should_evaluate &= _ends_epoch(state)
+            control.should_save = _ends_epoch(state)
 
     def on_log(
         self,
@@ -85,12 +98,19 @@ class ReportingCallback(TrainerCallback):
     ) -> None:
         if not logs or "loss" not in logs:
             return
+        # Reading the loss waited for the device, so the step is over only now.
+        self._last_seconds = time.perf_counter() - self._step_began
+        self._job.times.steps += self._last_seconds
+        self._steps_here += 1
         with self._own_time():
-            self._report_step(state, logs)
-        if not math.isfinite(logs["loss"]):
+            self._report_step(args, state, logs)
+        unusable = [name for name in ("loss", "grad_norm") if not math.isfinite(logs.get(name, 0.0))]
+        if args.fp16 and unusable == ["grad_norm"]:
+            unusable = []  # the gradient scaler leaves such a step out and goes on with a smaller scale
+        if unusable:
             raise NotFinite(
-                "The loss is not a finite number",
-                f"At step {state.global_step} it became {logs['loss']}.",
+                f"The {'loss' if 'loss' in unusable else 'gradient'} is not a finite number",
+                f"At step {state.global_step} it became {logs[unusable[0]]}.",
                 "Lower training.learning_rate, or look at the rows of that step for broken text.",
             )
         self._sample_if_due(state)
@@ -144,7 +164,7 @@ class ReportingCallback(TrainerCallback):
             )
         )
 
-    def _report_step(self, state: TrainerState, logs: dict[str, float]) -> None:
+    def _report_step(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> None:
         tokens = int(logs.get("num_tokens", self._tokens_before))
         self._job.emit(
             StepLogged(
@@ -156,7 +176,7 @@ class ReportingCallback(TrainerCallback):
                 learning_rate=finite(logs.get("learning_rate")),
                 tokens=max(0, tokens - self._tokens_before),
                 seconds=self._last_seconds,
-                peak_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+                peak_memory_bytes=torch.cuda.max_memory_allocated() if args.device.type == "cuda" else None,
                 metrics=_other(logs, ""),
             )
         )
@@ -185,6 +205,10 @@ class ReportingCallback(TrainerCallback):
             yield
         finally:
             self._job.times.callbacks += time.perf_counter() - started
+
+
+def _ends_epoch(state: TrainerState) -> bool:
+    return float(state.epoch or 0.0).is_integer()
 
 
 def _other(logs: dict[str, Any], prefix: str) -> dict[str, float]:

@@ -7,9 +7,9 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.errors import TunerError
-from tuner_tui.files import folder_size, sync_folder
+from tuner_tui.files import folder_size
 from tuner_tui.runs.events import AdapterSaved, RunFinished, RunStopped, finite
-from tuner_tui.worker.checkpoints import checkpoint_folders
+from tuner_tui.worker.checkpoints import STAGING, checkpoint_folders, replace_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,16 +52,13 @@ def restore_best(job: Job, trainer: Any) -> None:
 def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write the result beside and rename it into place. Raises TunerError when it cannot be written."""
     target = job.folder.adapter
-    making = target.with_name(f".making-adapter-{os.getpid()}")
+    making = target.with_name(f"{STAGING}adapter-{os.getpid()}")
     try:
         model.save_pretrained(making)
         if job.spec.tuning.kind == "full":
             tokenizer.save_pretrained(making)
         (making / "README.md").unlink(missing_ok=True)  # PEFT's empty card
-        if target.exists():
-            shutil.rmtree(target)
-        making.rename(target)
-        sync_folder(target.parent)
+        replace_folder(making, target)
     except Exception as error:
         # Libraries raise four kinds of exception for a full disk; the checkpoints are still there.
         raise TunerError(
@@ -72,4 +69,3 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     finally:
         shutil.rmtree(making, ignore_errors=True)
     job.emit(AdapterSaved(path=target.name, size_bytes=folder_size(target)))
-

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from tuner_tui.runs.events import Sampled
+from tuner_tui.runs.events import Sampled, decode_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
 
@@ -33,7 +34,7 @@ def generate(
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # inference mode would leave tensors behind that training cannot use
             output = model.generate(
                 **encoded,
                 max_new_tokens=max_new_tokens,
@@ -51,7 +52,7 @@ def generate(
     answers = []
     for row in output[:, encoded["input_ids"].shape[1] :].tolist():
         end = next((position for position, token in enumerate(row) if token in ends), None)
-        answers.append((tokenizer.decode(row[:end], skip_special_tokens=True).strip(), end is not None))
+        answers.append((str(tokenizer.decode(row[:end], skip_special_tokens=True)).strip(), end is not None))
     return answers
 
 
@@ -60,7 +61,7 @@ class Sampler:
 
     def __init__(self, job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self._job, self._model, self._tokenizer = job, model, tokenizer
-        self._has_base = False
+        self._has_base = job.resume_from is not None and _has_base_answers(job.folder.events)
         self._has_warned = False
         self._has_adapter = hasattr(model, "disable_adapter")
 
@@ -88,7 +89,7 @@ class Sampler:
             self._warn_once()
             return
         limit = None if is_asked else left
-        if self._has_adapter and not self._has_base and self._job.resume_from is None:
+        if self._has_adapter and not self._has_base:
             self.answer_as_base(None if limit is None else limit / 2)
             limit = None if limit is None else limit / 2
         self._answer("tuned", step, limit)
@@ -122,6 +123,11 @@ class Sampler:
                 f"Samples are skipped: they may take {self._job.spec.samples.budget_percent:g} % of the run's time.",
                 "Raise samples.budget_percent, or sample more rarely or shorter.",
             )
+
+
+def _has_base_answers(events: Path) -> bool:
+    found = decode_lines(events.read_bytes())
+    return any(isinstance(event, Sampled) and event.source == "base" for event in found)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,12 +51,25 @@ class TokenisedData:
     dropped: list[TokenisedRow]
 
     @property
+    def fingerprint(self) -> str:
+        """The same for the same tokens and labels in the same order."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(repr((row.input_ids, row.labels)).encode())
+        return digest.hexdigest()[:16]
+
+    @property
     def longest(self) -> int:
         return max(len(row.input_ids) for row in self.rows)
 
 
 def tokenise_file(
-    path: Path, tokenizer: PreTrainedTokenizerBase, shape: DataShape, limit: int | None, max_length: int, loss_on: str
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    shape: DataShape,
+    limit: int | None,
+    max_length: int,
+    loss_on: str,
 ) -> TokenisedData:
     """Read and tokenise a file. Raises InputError when nothing in it would be trained."""
     found, examples = read_examples(path, shape, limit)
@@ -65,7 +79,7 @@ def tokenise_file(
         raise InputError(
             "Nothing would be trained",
             f"{path}: no row has a token that carries loss within {max_length} tokens.",
-            "Raise training.max_length, or set method.loss_on = \"all\".",
+            'Raise training.max_length, or set method.loss_on = "all".',
         )
     return TokenisedData(found, kept, [row for row in rows if not row.trained_tokens])
 
@@ -75,15 +89,23 @@ def tokenise(
 ) -> TokenisedRow:
     """One row as ids and labels; with loss_on "answers" only what the assistant says carries loss."""
     where = f"{file}:{example.line}"
-    if example.messages:
+    if example.messages and loss_on == "all":
+        text = _render(_turns(example.messages, tokenizer), tokenizer, where)
+        ids, labels = _label_spans(text, [], tokenizer, add_special_tokens=False)
+    elif example.messages:
         text, spans = render_conversation(example.messages, tokenizer, where)
         ids, labels = _label_spans(text, spans, tokenizer, add_special_tokens=False)
     else:
-        text, spans = example.prompt + example.text, [(len(example.prompt), len(example.prompt) + len(example.text))]
+        text, spans = (
+            example.prompt + example.text,
+            [(len(example.prompt), len(example.prompt) + len(example.text))],
+        )
         ids, labels = _label_spans(text, spans, tokenizer, add_special_tokens=True)
-        if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
-            ids.append(tokenizer.eos_token_id)
-            labels.append(tokenizer.eos_token_id)
+        if tokenizer.eos_token_id is not None:
+            if not ids or ids[-1] != tokenizer.eos_token_id:
+                ids.append(tokenizer.eos_token_id)
+                labels.append(IGNORED)
+            labels[-1] = tokenizer.eos_token_id
     if loss_on == "all":
         labels = list(ids)
     return TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids))
@@ -97,13 +119,7 @@ def render_conversation(
     Works on templates without generation markers: each answer is what the template adds to the turns before it.
     Raises InputError when there is no template, or when it rewrites earlier turns.
     """
-    if not tokenizer.chat_template:
-        raise InputError(
-            "The model has no chat template",
-            f"{tokenizer.name_or_path} cannot render turns.",
-            "Take an instruct model, or data with `prompt` and `completion` or with `text`.",
-        )
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+    turns = _turns(messages, tokenizer)
     whole = _render(turns, tokenizer, where)
     spans = []
     for position, turn in enumerate(turns):
@@ -125,14 +141,28 @@ def render_conversation(
     return whole, spans
 
 
+def _turns(messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
+    if not tokenizer.chat_template:
+        raise InputError(
+            "The model has no chat template",
+            f"{tokenizer.name_or_path} cannot render turns.",
+            "Take an instruct model, or data with `prompt` and `completion` or with `text`.",
+        )
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
 def _render(
-    turns: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, where: str, *, asks_for_answer: bool = False
+    turns: list[dict[str, str]],
+    tokenizer: PreTrainedTokenizerBase,
+    where: str,
+    *,
+    asks_for_answer: bool = False,
 ) -> str:
     try:
-        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks_for_answer)
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks_for_answer)
     except Exception as error:  # templates are programs: they raise whatever they like
         raise InputError("The chat template refuses a row", f"{where}: {error}") from error
-    return text
+    return str(text)
 
 
 def _label_spans(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
-import traceback
+import threading
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,31 +18,44 @@ from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs.events import Event, RunFailed, RunStopped, WorkerStarted
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import EventWriter
+from tuner_tui.worker.checkpoints import checkpoint_folders, remove_leftovers, step_of, what_is_broken
 from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+NICENESS = 5
+"""The app stays quick while a worker computes."""
+_log = logging.getLogger(__name__)
+
 
 def main(path: Path, *, is_resumed: bool) -> int:
-    """Run the job in a run's folder. The exit code is 0 when the attempt's last event was written."""
+    """Be a run's worker process: signals, priority, then the job. The exit code is 1 when the job failed."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    os.nice(NICENESS)
+    return run_job(path, is_resumed=is_resumed, stop=stop)
+
+
+def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | None = None) -> int:
+    """Do the job in a run's folder; `stop` asks it to end after the step that it is at."""
     folder = RunFolder(path)
     events = EventWriter(folder.events)
     events.write(WorkerStarted(pid=os.getpid(), process_started_at=psutil.Process().create_time()))
     try:
         job = Job(folder, read_spec(folder.spec), decode_plan(folder.plan.read_bytes()), events)
     except (TunerError, OSError, msgspec.DecodeError) as error:
-        traceback.print_exc()
+        _log.exception("the run's folder cannot be read")
         events.write(_explained(error))
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: job.stop.set())
-    for ignored in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
+    job.stop = stop or job.stop
     watcher = RequestWatcher(job)
     watcher.start()
     ending = _attempt(job, is_resumed=is_resumed)
     watcher.close()
-    events.write(ending)
+    job.emit(ending)
     events.close()
     sys.stdout.flush()
     return 1 if isinstance(ending, RunFailed) else 0
@@ -50,6 +64,7 @@ def main(path: Path, *, is_resumed: bool) -> int:
 def _attempt(job: Job, *, is_resumed: bool) -> Event:
     """Run the method; whatever happens becomes the terminal event."""
     try:
+        remove_leftovers(job.folder.path, job.folder.checkpoints)
         if is_resumed:
             job.resume_from = _checkpoint_to_resume(job)
         job.enter("loading", "starting PyTorch")
@@ -60,25 +75,26 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
 
         return sft.run(job)
     except StopRequested:
-        return RunStopped(step=0, checkpoint=None, seconds=job.seconds)
+        begun = job.resume_from
+        return RunStopped(
+            step=step_of(begun) if begun else 0, checkpoint=begun.name if begun else None, seconds=job.seconds
+        )
     except Exception as error:  # the one place that turns any failure into the run's end
-        traceback.print_exc()
+        _log.exception("the attempt failed")
         return _explained(error, job)
 
 
 def _checkpoint_to_resume(job: Job) -> Path | None:
-    from tuner_tui.worker.checkpoints import checkpoint_folders, last_whole_checkpoint, what_is_broken
-
-    whole = last_whole_checkpoint(job.folder.checkpoints)
-    for folder in checkpoint_folders(job.folder.checkpoints):
+    """The newest whole checkpoint; broken ones before it are said."""
+    for folder in reversed(checkpoint_folders(job.folder.checkpoints)):
         fault = what_is_broken(folder)
-        if fault:
-            job.warn(f"{folder.name} cannot be used: {fault}.", "An earlier checkpoint is taken, or a new start.")
-    return whole
+        if fault is None:
+            return folder
+        job.warn(f"{folder.name} cannot be used: {fault}.", "An earlier checkpoint is taken, or a new start.")
+    return None
 
 
 def _explained(error: Exception, job: Job | None = None) -> RunFailed:
     from tuner_tui.worker.failures import explain
 
     return explain(error, job.step if job else None)
-

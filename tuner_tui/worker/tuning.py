@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
     from tuner_tui.config.spec import LoraTuning, RunSpec
 
-ATTENTION_NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "out_proj")
+ATTENTION_NAMES = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "qkv_proj",
+    "query_key_value",
+    "c_attn",
+    "Wqkv",
+    "out_proj",
+)
 
 
 def peft_config(spec: RunSpec, model: Any) -> PeftConfig | None:
@@ -26,7 +36,7 @@ def peft_config(spec: RunSpec, model: Any) -> PeftConfig | None:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=tuning.rank,
-        lora_alpha=int(tuning.alpha) if tuning.alpha.is_integer() else tuning.alpha,  # type: ignore[arg-type]
+        lora_alpha=int(tuning.alpha) if tuning.alpha.is_integer() else tuning.alpha,
         lora_dropout=tuning.dropout,
         target_modules=_targets(tuning, model),
         use_rslora=tuning.rslora,
@@ -50,7 +60,9 @@ def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
         return found
     missing = [name for name in tuning.targets if name.rpartition(".")[2] not in present]
     if missing:
-        linear = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+        linear = sorted(
+            {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+        )
         raise InputError(
             "A target is not in the model",
             f"tuning.targets: {', '.join(missing)}.",
@@ -59,12 +71,14 @@ def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
     return list(tuning.targets)
 
 
-def keep_trained_in_fp32(model: Any) -> None:
-    """Hold everything that is trained in fp32.
+def keep_adapter_in_fp32(model: Any) -> None:
+    """Hold an adapter's weights in fp32; those of a full tuning stay in the precision that was asked.
 
     TRL casts adapters on quantised bases to bf16 when it builds its trainer; some kinds then trained nothing, silently,
     and a reload differed.
     """
+    if not hasattr(model, "peft_config"):
+        return
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
             parameter.data = parameter.data.float()

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from tuner_tui.data.read import locate
+from tuner_tui.errors import InputError
 from tuner_tui.planning.plan import Choice, choose_micro_batch
 from tuner_tui.runs.events import ChoicesMade, DataPrepared, ModelLoaded
 from tuner_tui.worker import loading, result
 from tuner_tui.worker.arguments import training_arguments
-from tuner_tui.worker.checkpoints import WholeCheckpoints
+from tuner_tui.worker.checkpoints import WholeCheckpoints, is_at_end, read_manifest
 from tuner_tui.worker.machine import choose_machine
 from tuner_tui.worker.reporter import ReportingCallback
+from tuner_tui.worker.row_order import GroupedByLength
 from tuner_tui.worker.samples import Sampler
 from tuner_tui.worker.tokens import TokenisedData, tokenise_file
-from tuner_tui.worker.tuning import count_parameters, keep_trained_in_fp32, peft_config
+from tuner_tui.worker.tuning import count_parameters, keep_adapter_in_fp32, peft_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +32,15 @@ if TYPE_CHECKING:
     from tuner_tui.worker.job import Job
 
 
-class Trainer(WholeCheckpoints, SFTTrainer):
-    """TRL's trainer with checkpoints that are whole or absent."""
+class Trainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer with checkpoints that are whole or absent, and an order of rows that can be resumed."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return GroupedByLength(batch, lengths, self.args.seed)
 
 
 def run(job: Job) -> result.Ending:
@@ -40,7 +49,10 @@ def run(job: Job) -> result.Ending:
     machine = choose_machine(spec)
     job.emit(ChoicesMade(choices=machine.choices))
 
-    job.enter("loading", "finding the model" if job.plan.model_kind != "gguf" else "dequantising the GGUF file, once")
+    job.enter(
+        "loading",
+        "finding the model" if job.plan.model_kind != "gguf" else "dequantising the GGUF file, once",
+    )
     location, revision = loading.find_weights(job.plan)
     job.enter("preparing", "turning rows into tokens")
     tokenizer = loading.load_tokenizer(location, revision, spec.model)
@@ -50,7 +62,9 @@ def run(job: Job) -> result.Ending:
     started = time.perf_counter()
     model = loading.load_base(location, revision, spec.model, machine)
 
-    micro_batch, reason = choose_micro_batch(spec.training.micro_batch, spec.training.batch_size, machine.is_gpu)
+    micro_batch, reason = choose_micro_batch(
+        spec.training.micro_batch, spec.training.batch_size, machine.is_gpu
+    )
     job.emit(ChoicesMade(choices=(Choice(name="micro-batch", value=str(micro_batch), reason=reason),)))
     arguments = SFTConfig(
         **training_arguments(job, machine, micro_batch, has_evaluation=evaluation is not None),
@@ -67,7 +81,8 @@ def run(job: Job) -> result.Ending:
         peft_config=peft_config(spec, model),
     )
     trainer.job = job
-    keep_trained_in_fp32(trainer.model)
+    trainer.remove_callback(PrinterCallback)  # the events tell more, and printing fails on a full disk
+    keep_adapter_in_fp32(trainer.model)
     parameters, trained = count_parameters(trainer.model)
     job.emit(
         ModelLoaded(
@@ -90,7 +105,11 @@ def run(job: Job) -> result.Ending:
         job.enter("sampling", "the base, before it changes")
         sampler.answer_as_base(allowed_seconds=None)
     job.enter("training")
-    trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    if job.resume_from and is_at_end(job.resume_from):  # only the result was missing
+        trainer.state = TrainerState.load_from_json(str(job.resume_from / "trainer_state.json"))
+        trainer._load_from_checkpoint(str(job.resume_from))
+    else:
+        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
     reporting.report_overhead()
     if job.stop.is_set() and trainer.state.global_step < trainer.state.max_steps:
         return result.stopped(job, trainer.state.global_step)
@@ -125,22 +144,33 @@ def _prepare(job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[TokenisedDat
             shape=train.shape,
         )
     )
-    if train.dropped:
-        lines = ", ".join(str(row.line) for row in train.dropped[:5])
+    for kind, dropped in (("", train.dropped), ("evaluation ", evaluation.dropped if evaluation else [])):
+        if dropped:
+            lines = ", ".join(str(row.line) for row in dropped[:5])
+            job.warn(
+                f"{len(dropped)} {kind}rows have no trained token within {spec.training.max_length} tokens "
+                f"and are left out (lines {lines}{', ...' if len(dropped) > 5 else ''}).",
+                "Raise training.max_length.",
+            )
+    job.data_fingerprint = train.fingerprint
+    if job.resume_from and read_manifest(job.resume_from).data != train.fingerprint:
         job.warn(
-            f"{len(train.dropped)} rows have no trained token within {spec.training.max_length} tokens "
-            f"and are left out (lines {lines}{', ...' if len(train.dropped) > 5 else ''}).",
-            "Raise training.max_length.",
+            "The training rows have changed since the run began; it goes on with those of now.",
+            "For the same result as without a stop, put the old rows back.",
         )
     return train, evaluation
 
 
-def _split(data: TokenisedData, share: float, seed: int) -> tuple[TokenisedData, TokenisedData | None]:
-    """Hold rows out by seed; at least one stays on each side."""
+def _split(data: TokenisedData, share: float, seed: int) -> tuple[TokenisedData, TokenisedData]:
+    """Hold rows out by seed; at least one stays on each side. Raises InputError for a single row."""
     held = round(len(data.rows) * share)
     held = min(max(1, held), len(data.rows) - 1)
     if held < 1:
-        return data, None
+        raise InputError(
+            "Too few rows to hold any out",
+            "data.evaluation_share needs at least two rows that are trained.",
+            "Give more rows, or leave data.evaluation_share out.",
+        )
     order = torch.randperm(len(data.rows), generator=torch.Generator().manual_seed(seed)).tolist()
     chosen = set(order[:held])
     kept = [row for index, row in enumerate(data.rows) if index not in chosen]
@@ -152,4 +182,3 @@ def _as_dataset(data: TokenisedData) -> Dataset:
     return Dataset.from_dict(
         {"input_ids": [row.input_ids for row in data.rows], "labels": [row.labels for row in data.rows]}
     )
-

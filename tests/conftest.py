@@ -1,0 +1,17 @@
+"""What several kinds of tests share; its being here also lets them import tests/*.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tiny_model import make_tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Llama, made once a session."""
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny-llama")

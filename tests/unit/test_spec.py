@@ -1,0 +1,54 @@
+"""The run spec: every option explains itself, and importing it is cheap."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
+from tuner_tui.config.spec_file import kinds_of
+
+SECTIONS = [section for section in RunSpec.model_fields if kinds_of(section)]
+OPTIONS = {
+    f"{section}.{kind}.{key}": field
+    for section in SECTIONS
+    for kind, each in kinds_of(section).items()
+    for key, field in each.model_fields.items()
+} | {key: field for key, field in RunSpec.model_fields.items() if key not in SECTIONS}
+
+
+@pytest.mark.parametrize("field", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_has_a_title_and_a_help(field: FieldInfo) -> None:
+    assert field.title
+    assert len(field.title) <= 24, "titles are labels in a form"
+    assert field.description
+    assert field.description.endswith(".")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_says_what_it_is(section: str) -> None:
+    assert all((each.__doc__ or "").endswith(".") for each in kinds_of(section).values())
+
+
+def test_kinds_are_told_apart() -> None:
+    assert kinds_of("tuning") == {"lora": LoraTuning, "full": FullTuning}
+    assert list(kinds_of("method")) == ["sft"]
+    assert list(kinds_of("training")) == [""]
+
+
+def test_a_spec_needs_only_model_and_data() -> None:
+    spec = RunSpec.model_validate({"model": {"source": "demo"}, "data": {"train": "demo"}})
+    assert spec.tuning == LoraTuning()
+    assert spec.training.epochs == 3
+
+
+def test_importing_the_spec_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, tuner_tui.config.spec\n"
+        "print(sorted({'torch', 'tomlkit', 'textual', 'transformers', 'msgspec'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,243 @@
+"""`tuner-tui runs`: what was trained, what trains now, and what to ask of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner_tui.cli import words
+from tuner_tui.cli.output import fill, plain
+from tuner_tui.errors import RunProblem
+from tuner_tui.runs import folder as folders
+from tuner_tui.runs.control import leave_request
+from tuner_tui.runs.status import LIVE, RunFollower, read_run
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.events import Request
+    from tuner_tui.runs.folder import RunFolder
+
+ANSWER_PATIENCE_SECONDS = 5.0
+
+
+@click.group()
+def runs() -> None:
+    """List, show, follow, stop and resume runs.
+
+    RUN is a run's name, the start or end of one, its folder, or `last`.
+    """
+
+
+@runs.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@click.option("--limit", default=50, show_default=True, help="At most so many, the newest.")
+def list_(as_json: bool, limit: int) -> None:
+    """List runs, the newest first."""
+    found = [read_run(folder) for folder in folders.list_runs()[:limit]]
+    if as_json:
+        _print_json([_summary(run) for run in found])
+        return
+    if not found:
+        click.echo("No runs yet. Start with: tuner-tui demo")
+        return
+    for run in found:
+        click.echo(f"{_clipped(run.folder.name, 44):<44} {run.status:<12}{_progress(run)}")
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(run: str, as_json: bool) -> None:
+    """Show what a run is, how it goes and what came of it."""
+    from tuner_tui.keeper.start import adopt_if_needed
+
+    follower = read_run(folders.find_run(run))
+    adopt_if_needed(follower.folder)
+    if as_json:
+        _print_json(_summary(follower) | {"state": follower.state.snapshot()})
+        return
+    for line in _description(follower):
+        click.echo(line)
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
+@click.pass_context
+def follow(context: click.Context, run: str, as_json: bool) -> None:
+    """Watch a run until it ends. Ctrl-C leaves; the run goes on."""
+    from tuner_tui.cli.follow import follow as watch
+
+    context.exit(watch(folders.find_run(run), as_json=as_json, stops_on_ctrl_c=False))
+
+
+@runs.command()
+@click.argument("run")
+def stop(run: str) -> None:
+    """Ask a run to save and stop; a run that waits is taken out of the queue."""
+    from tuner_tui.runs import queue
+
+    folder = folders.find_run(run)
+    if queue.withdraw(folder.name):
+        click.echo(f"{folder.name} was taken out of the queue.")
+        return
+    _ask(folder, "stop")
+    click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
+
+
+@runs.command()
+@click.argument("run")
+def save(run: str) -> None:
+    """Ask a run to save a checkpoint now."""
+    _ask(folders.find_run(run), "save")
+
+
+@runs.command()
+@click.argument("run")
+def sample(run: str) -> None:
+    """Ask a run to answer its sample prompts now."""
+    _ask(folders.find_run(run), "sample")
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--detach", is_flag=True, help="Leave at once; the run goes on by itself.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
+@click.pass_context
+def resume(context: click.Context, run: str, detach: bool, as_json: bool) -> None:
+    """Go on with a run from its last whole checkpoint."""
+    from tuner_tui.cli.follow import follow as watch
+    from tuner_tui.keeper import launch
+
+    folder = folders.find_run(run)
+    past = read_run(folder)
+    launch.resume(folder)
+    if detach:
+        click.echo(folder.name)
+        return
+    context.exit(watch(folder, past=past, as_json=as_json))
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--lines", default=40, show_default=True, help="At most so many of the last lines.")
+def log(run: str, lines: int) -> None:
+    """Print the end of a run's log: what the libraries said."""
+    from tuner_tui.files import last_lines
+
+    for line in last_lines(folders.find_run(run).log, lines):
+        click.echo(plain(line.expandtabs(4)))
+
+
+def _ask(folder: RunFolder, request: Request) -> None:
+    """Leave a request and wait for its answer. Raises RunProblem when the run is not live."""
+    follower = read_run(folder)
+    if follower.status not in LIVE:
+        raise RunProblem("The run is not running", f"{folder.name} is {follower.status}.")
+    asked = leave_request(folder, request)
+    deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        status = follower.poll()
+        answer = next((known for known in reversed(follower.state.requests) if known.id == asked), None)
+        if answer is not None:
+            click.echo(f"{request}: accepted, takes effect {answer.takes_effect}.")
+            return
+        if status not in LIVE:
+            raise RunProblem("The run ended before it was asked", f"{folder.name} is {status}.")
+        time.sleep(0.1)
+    click.echo(f"{request}: asked; the worker has not answered yet (it is starting).")
+
+
+def _summary(run: RunFollower) -> dict[str, Any]:
+    state = run.state
+    last = state.last_step
+    return {
+        "run": run.folder.name,
+        "folder": str(run.folder.path),
+        "status": run.status,
+        "step": state.step,
+        "total_steps": state.total_steps,
+        "loss": last.loss if last else None,
+        "started_at": state.started_at,
+        "ended_at": state.ending.at if state.ending else None,
+        "can_resume": run.can_resume,
+        "adapter": str(run.folder.adapter) if run.folder.adapter.is_dir() else None,
+    }
+
+
+def _progress(run: RunFollower) -> str:
+    state = run.state
+    if not state.total_steps:
+        return ""
+    loss = f"  loss {words.number(state.last_step.loss)}" if state.last_step else ""
+    return f"{state.step}/{state.total_steps}{loss}"
+
+
+def _description(run: RunFollower) -> list[str]:
+    state, folder = run.state, run.folder
+    rows: list[tuple[str, str]] = [("run", folder.name), ("status", run.status), ("folder", str(folder.path))]
+    if state.started_at:
+        rows.append(("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started_at))))
+    if state.attempt > 1:
+        rows.append(("attempts", str(state.attempt)))
+    events = [state.model, state.data, state.training, state.last_step, state.best_evaluation, state.ending]
+    for event in events:
+        line = words.tell(event) if event is not None else None
+        if line:
+            name, _, rest = (
+                line.partition(": ")
+                if not line.startswith(("step", "finished", "stopped"))
+                else ("", "", line)
+            )
+            rows.append((name or line.split()[0], rest.strip() or line))
+    for choice in state.choices.values():
+        rows.append((choice.name, f"{choice.value} ({choice.reason})"))
+    if state.overhead:
+        rows.append(("own time", _overhead(run)))
+    rows += [("energy", energy)] if (energy := _energy(folder)) else []
+    for warning in list(state.warnings)[-5:]:
+        rows.append(("warning", f"{warning.message} {warning.hint}".strip()))
+    if folder.adapter.is_dir():
+        rows.append(("adapter", str(folder.adapter)))
+    lines = [fill(f"{name:<15}{value}", hanging=" " * 15) for name, value in rows]
+    for sample in (*state.base_samples.values(), *list(state.samples)[-len(state.base_samples) or -3 :]):
+        lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))
+        lines.append(fill(sample.answer, "    "))
+    if run.can_resume:
+        lines.append(f"Go on with: tuner-tui runs resume {folder.name}")
+    return lines
+
+
+def _overhead(run: RunFollower) -> str:
+    spent = run.state.overhead
+    assert spent is not None
+    share = 100 * spent.callback_seconds / spent.step_seconds if spent.step_seconds else 0.0
+    return (
+        f"callbacks {share:.2f} % of step time; samples {words.duration(spent.sample_seconds)}, "
+        f"evaluation {words.duration(spent.evaluation_seconds)}, checkpoints {words.duration(spent.checkpoint_seconds)}"
+    )
+
+
+def _energy(folder: RunFolder) -> str | None:
+    from tuner_tui.hardware.telemetry import last_sample
+
+    sample = last_sample(folder.telemetry)
+    if sample is None:
+        return None
+    if sample.energy_wh is None:
+        return "unknown: this machine has no power readings"
+    return f"{sample.energy_wh:.1f} Wh ({sample.energy_source})"
+
+
+def _clipped(text: str, width: int) -> str:
+    shown = plain(text)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.flush()

@@ -1,0 +1,82 @@
+"""`tuner-tui train`: from a run.toml or a preset to an adapter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner_tui.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+
+
+@click.command()
+@click.argument("spec")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option, e.g. tuning.rank=32."
+)
+@click.option("--detach", is_flag=True, help="Start the run and leave; it goes on by itself.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
+@click.option("--check", "only_check", is_flag=True, help="Check spec, model and data; start nothing.")
+@click.pass_context
+def train(
+    context: click.Context,
+    spec: str,
+    settings: tuple[str, ...],
+    detach: bool,
+    as_json: bool,
+    only_check: bool,
+) -> None:
+    """Train what SPEC says: a run.toml file, or the name of a preset.
+
+    Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not touch it.
+    """
+    from tuner_tui.cli.follow import follow
+    from tuner_tui.keeper import launch
+
+    wanted = _with_settings(_read(spec), settings)
+    if only_check:
+        launch.check(wanted)
+        click.echo("Spec, model and data can be used.")
+        return
+    folder = launch.launch(wanted)
+    if detach:
+        click.echo(json.dumps({"run": folder.name, "folder": str(folder.path)}) if as_json else folder.name)
+        return
+    if not as_json:
+        click.echo(f"run: {folder.name}")
+    context.exit(follow(folder, as_json=as_json))
+
+
+def _read(spec: str) -> RunSpec:
+    from tuner_tui.config.presets import find_preset, preset_spec
+    from tuner_tui.config.spec_file import read_spec
+
+    path = Path(spec).expanduser()
+    if path.is_dir() and (path / "run.toml").is_file():
+        path = path / "run.toml"
+    if path.exists() or path.suffix == ".toml" or "/" in spec:
+        return read_spec(path)
+    try:
+        return preset_spec(find_preset(spec))
+    except NotFoundError as error:
+        raise NotFoundError(
+            "No such file or preset", spec, error.hint or "See: tuner-tui presets list"
+        ) from error
+
+
+def _with_settings(spec: RunSpec, settings: tuple[str, ...]) -> RunSpec:
+    from tuner_tui.config.spec_file import resolve_paths, set_option
+
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise click.BadParameter(
+                f"{setting!r}: expected KEY=VALUE, such as tuning.rank=32.", param_hint="--set"
+            )
+        spec = set_option(spec, key.strip(), value.strip())
+    return resolve_paths(spec, Path.cwd()) if settings else spec

@@ -1,0 +1,135 @@
+"""Numbers and events in words, for terminals and pipes."""
+
+from __future__ import annotations
+
+from tuner_tui.cli.output import plain
+from tuner_tui.runs.events import (
+    AdapterSaved,
+    CheckpointSaved,
+    ChoicesMade,
+    DataPrepared,
+    Evaluated,
+    Event,
+    ModelLoaded,
+    PhaseEntered,
+    RequestAccepted,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    RunStopped,
+    Sampled,
+    StepLogged,
+    TrainingStarted,
+    Warned,
+)
+
+PHASES = {
+    "loading": "loading",
+    "preparing": "preparing data",
+    "training": "training",
+    "evaluating": "evaluating",
+    "sampling": "sampling",
+    "saving": "saving",
+}
+
+
+def duration(seconds: float | None) -> str:
+    """Such as 45 s, 12 min 5 s or 3 h 20 min."""
+    if seconds is None:
+        return "unknown"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: int | None) -> str:
+    """Bytes in decimal units, such as 19.6 MB."""
+    if count is None:
+        return "unknown"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure, or a word for one that is not known or not finite."""
+    return "not finite" if value is None else f"{value:.{digits}g}"
+
+
+def count(value: int) -> str:
+    """Such as 4.9 million."""
+    for unit, scale in (("billion", 10**9), ("million", 10**6)):
+        if value >= scale:
+            return f"{value / scale:.1f} {unit}"
+    return f"{value:,}"
+
+
+def tell(event: Event) -> str | None:
+    """One plain line for an event; None for those that say nothing to a reader of lines."""
+    match event:
+        case RunStarted(is_resumed=is_resumed):
+            return "resuming" if is_resumed else "starting"
+        case PhaseEntered(phase=phase, detail=detail) if detail:
+            return f"{PHASES[phase]}: {plain(detail)}"
+        case ChoicesMade(choices=choices):
+            return "\n".join(f"{c.name}: {plain(c.value)} ({plain(c.reason)})" for c in choices)
+        case ModelLoaded():
+            return (
+                f"model: {plain(event.source)} on {event.device} as {event.precision}, "
+                f"{count(event.parameters)} parameters, {count(event.trainable_parameters)} trained, "
+                f"{size(event.memory_bytes)}"
+            )
+        case DataPrepared():
+            held_out = f", {event.evaluation_rows} held out" if event.evaluation_rows else ""
+            cut = f", {event.cut_rows} cut" if event.cut_rows else ""
+            return (
+                f"data: {event.rows} rows ({event.shape}){held_out}{cut}; loss on {event.trained_tokens:,} of "
+                f"{event.tokens:,} tokens; longest row {event.longest_row}"
+            )
+        case TrainingStarted():
+            where = f" from step {event.from_step}" if event.from_step else ""
+            return f"training: {event.total_steps} steps{where}, batch {event.micro_batch} x {event.accumulation}"
+        case StepLogged():
+            return (
+                f"step {event.step}/{event.total_steps}  loss {number(event.loss)}  "
+                f"grad norm {number(event.grad_norm, 3)}  lr {number(event.learning_rate, 3)}  {event.seconds:.2f} s"
+            )
+        case Evaluated():
+            best = "  best so far" if event.is_best else ""
+            return f"evaluation at step {event.step}: loss {number(event.loss)}{best}"
+        case Sampled():
+            return f"sample at step {event.step} ({event.source}): {plain(event.prompt)} -> {plain(event.answer)}"
+        case CheckpointSaved():
+            return f"checkpoint: {plain(event.path)} ({size(event.size_bytes)}, {event.seconds:.1f} s)"
+        case RequestAccepted():
+            return f"{event.request}: accepted, takes effect {event.takes_effect}"
+        case Warned():
+            return f"warning: {plain(event.message)} {plain(event.hint)}".rstrip()
+        case AdapterSaved():
+            return f"saved: {plain(event.path)} ({size(event.size_bytes)})"
+        case RunFinished() | RunStopped() | RunFailed():
+            return ending(event)
+    return None
+
+
+def ending(event: RunFinished | RunStopped | RunFailed) -> str:
+    """How a run ended, in one or a few lines."""
+    match event:
+        case RunFinished():
+            why = " (early stopping)" if event.reason == "early_stopping" else ""
+            return (
+                f"finished at step {event.step}{why} in {duration(event.seconds)}, loss {number(event.loss)}"
+            )
+        case RunStopped():
+            kept = f"; saved as {event.checkpoint}" if event.checkpoint else "; nothing was trained yet"
+            return f"stopped at step {event.step}{kept}"
+        case RunFailed():
+            lines = [f"failed: {plain(event.title)}"]
+            lines += [f"  {plain(part)}" for part in (event.message, event.hint) if part]
+            return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Asking a model for answers, from processes that have no torch."""

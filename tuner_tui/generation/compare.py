@@ -1,0 +1,66 @@
+"""Asking base and tuned the same questions in a process of its own: the request, the result, the call."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import TunerError
+from tuner_tui.files import last_lines
+from tuner_tui.hardware.environment import worker_environment
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.folder import RunFolder
+
+
+class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to ask of a run's base and adapter."""
+
+    adapter: str
+    """The adapter's folder; the base is the one that its configuration names."""
+    prompts: tuple[str, ...]
+    text: str = ""
+    """Text whose perplexity is measured; none when empty."""
+    max_new_tokens: int = 48
+    result: str = ""
+    """Where the result is written."""
+
+
+class CompareResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Greedy answers in the prompts' order, and perplexity on the text (exp of the mean loss per token)."""
+
+    base: tuple[str, ...]
+    tuned: tuple[str, ...]
+    base_perplexity: float | None
+    tuned_perplexity: float | None
+
+
+def compare(folder: RunFolder, request: CompareRequest, threads: int) -> CompareResult:
+    """Load base and adapter with plain transformers and PEFT, and ask. Raises TunerError when that fails."""
+    with tempfile.TemporaryDirectory(prefix="tuner-tui-") as scratch:
+        result = Path(scratch) / "result.json"
+        asked = Path(scratch) / "request.json"
+        asked.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, result=str(result))))
+        with folder.log.open("ab") as log:
+            code = subprocess.run(
+                [sys.executable, "-m", "tuner_tui.worker", "compare", str(asked)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=worker_environment(threads),
+                check=False,
+            ).returncode
+        try:
+            return msgspec.json.decode(result.read_bytes(), type=CompareResult)
+        except (OSError, msgspec.DecodeError):
+            last = next(iter(last_lines(folder.log, 1)), "")
+            raise TunerError(
+                "Base and tuned could not be compared",
+                f"The process ended with exit code {code}: {last}",
+                f"The log is {folder.log}.",
+            ) from None

@@ -1,0 +1,93 @@
+"""From a spec to a queued run: everything that can be checked without torch is checked before a folder is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuner_tui.config import paths
+from tuner_tui.config.spec_file import require_rules
+from tuner_tui.data.read import locate
+from tuner_tui.data.shape import read_examples
+from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.hardware.system import disk_free_bytes
+from tuner_tui.keeper.start import submit
+from tuner_tui.models.check import check_source
+from tuner_tui.models.source import find_source
+from tuner_tui.planning.plan import make_plan
+from tuner_tui.runs.folder import create_run
+from tuner_tui.runs.status import read_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.source import ModelSource
+    from tuner_tui.runs.folder import RunFolder
+
+SMALLEST_FREE_BYTES = 200 * 10**6
+"""Room for a run's events and telemetry, a small adapter and its checkpoints."""
+DEQUANTISED_GROWTH = 8
+"""A 4-bit GGUF file becomes at most so many times larger as fp32."""
+FULL_CHECKPOINT_GROWTH = 6
+"""A full checkpoint in fp32 with two optimizer states, against 16-bit weights."""
+
+
+def launch(spec: RunSpec) -> RunFolder:
+    """Check a spec, make its run and hand it to the keeper.
+
+    Raises InputError for a spec, model or data that cannot be used and TunerError when there is no room; nothing is
+    left behind then.
+    """
+    source = check(spec)
+    folder = create_run(spec, make_plan(spec, source))
+    submit(folder)
+    return folder
+
+
+def check(spec: RunSpec) -> ModelSource:
+    """Check all that can be known before a run begins; gives where the model is. Raises as `launch` does."""
+    require_rules(spec)
+    source = find_source(spec.model.source, spec.model.revision)
+    check_source(source)
+    check_data(spec)
+    check_room(spec, source)
+    return source
+
+
+def resume(folder: RunFolder) -> None:
+    """Hand an ended run to the keeper again, to go on from its last checkpoint. Raises RunProblem if it cannot."""
+    run = read_run(folder)
+    if run.status == "finished":
+        raise RunProblem(
+            "The run is finished", f"{folder.name} has nothing left to do.", "See: tuner-tui runs show"
+        )
+    submit(folder, resume=True)
+
+
+def check_data(spec: RunSpec) -> None:
+    """Read all rows once. Raises InputError that names file and line."""
+    read_examples(locate(spec.data.train), spec.data.shape, spec.data.limit)
+    if spec.data.evaluation:
+        read_examples(locate(spec.data.evaluation), spec.data.shape)
+
+
+def check_room(spec: RunSpec, source: ModelSource) -> None:
+    """Raise TunerError when the disk will not hold what the run is sure to write."""
+    kept = spec.checkpoints.keep + 1
+    weights = source.size_bytes or 0
+    needed = SMALLEST_FREE_BYTES
+    if spec.tuning.kind == "full":
+        needed += weights * FULL_CHECKPOINT_GROWTH * kept
+    _require_room(paths.data_dir(), needed, "the run")
+    if source.kind == "gguf":
+        _require_room(paths.cache_dir(), weights * DEQUANTISED_GROWTH, "the dequantised model")
+
+
+def _require_room(folder: Path, needed: int, what: str) -> None:
+    free = disk_free_bytes(folder)
+    if free is not None and free < needed:
+        raise TunerError(
+            "The disk is too full",
+            f"{folder}: {free / 1e9:.1f} GB free, and {what} needs about {needed / 1e9:.1f} GB.",
+            "Free space there, or name another place with the TUNER_TUI_HOME environment variable.",
+        )

@@ -1,0 +1,74 @@
+"""The comparing job: base and adapter through plain transformers and PEFT, as anybody would load them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from peft import PeftConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tuner_tui.files import write_atomic
+from tuner_tui.generation.compare import CompareRequest, CompareResult
+from tuner_tui.worker.machine import set_threads
+from tuner_tui.worker.samples import generate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+BATCH = 10
+PERPLEXITY_WINDOW = 256
+
+
+def main(request_path: Path) -> int:
+    """Answer a CompareRequest into the file it names."""
+    set_threads()
+    request = msgspec.json.decode(request_path.read_bytes(), type=CompareRequest)
+    base = PeftConfig.from_pretrained(request.adapter).base_model_name_or_path
+    if base is None:
+        raise ValueError(f"{request.adapter} does not name its base model")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    loaded = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(device)
+    model: Any = PeftModel.from_pretrained(loaded, request.adapter).eval()
+    tuned = _answers(model, tokenizer, request.prompts, request.max_new_tokens)
+    tuned_perplexity = perplexity(model, tokenizer, request.text)
+    with model.disable_adapter():
+        answers = _answers(model, tokenizer, request.prompts, request.max_new_tokens)
+        base_perplexity = perplexity(model, tokenizer, request.text)
+    result = CompareResult(
+        base=answers, tuned=tuned, base_perplexity=base_perplexity, tuned_perplexity=tuned_perplexity
+    )
+    write_atomic(Path(request.result), msgspec.json.encode(result))
+    return 0
+
+
+def perplexity(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> float | None:
+    """exp of the mean negative log-likelihood per token, over windows of PERPLEXITY_WINDOW tokens; None for no text."""
+    ids = tokenizer(text, return_tensors="pt")["input_ids"][0].to(model.device)
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for window in ids.split(PERPLEXITY_WINDOW):
+            if len(window) < 2:
+                continue
+            logits = model(input_ids=window[None]).logits[0, :-1].float()
+            total += torch.nn.functional.cross_entropy(logits, window[1:], reduction="sum").item()
+            count += len(window) - 1
+    return float(torch.tensor(total / count).exp()) if count else None
+
+
+def _answers(
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
+) -> tuple[str, ...]:
+    found: list[str] = []
+    for start in range(0, len(prompts), BATCH):
+        batch = prompts[start : start + BATCH]
+        found += [answer for answer, _ in generate(model, tokenizer, batch, max_new_tokens)]
+    return tuple(found)
