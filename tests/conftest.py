@@ -1,11 +1,12 @@
-"""What several kinds of tests share; its being here also lets them import tests/*.py."""
+"""What several kinds of tests share."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from tiny_model import make_tiny_model
+
+from tests.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,7 @@ def make_tiny_model(folder: Path, *, hidden: int = 32, layers: int = 2, seed: in
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_only.decoder = decoders.ByteLevel()
     bytes_only.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bytes_only, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=512
     )
     tokenizer.chat_template = CHAT_TEMPLATE

@@ -47,7 +47,9 @@ class Run:
 
     def last(self, kind: type[Kind]) -> Kind:
         found = self.all(kind)
-        assert found, f"no {kind.__name__} in {[type(event).__name__ for event in self.events]}\n{self.events[-1]}"
+        assert found, (
+            f"no {kind.__name__} in {[type(event).__name__ for event in self.events]}\n{self.events[-1]}"
+        )
         return found[-1]
 
     @property
@@ -76,7 +78,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make_run(tmp_path: Path, tiny_model: Path) -> Callable[..., RunFolder]:
     """Make a run's folder; keyword arguments are the spec's tables, over small and quick defaults."""
 
-    def make(rows: Sequence[dict[str, Any]] | None = None, **tables: dict[str, Any]) -> RunFolder:
+    def make(
+        rows: Sequence[dict[str, Any]] | None = None, *, full: bool = False, **tables: dict[str, Any]
+    ) -> RunFolder:
         data = write_rows(tmp_path / "rows.jsonl", rows)
         wanted: dict[str, dict[str, Any]] = {
             "model": {"source": str(tiny_model), "precision": "fp32"},
@@ -95,6 +99,8 @@ def make_run(tmp_path: Path, tiny_model: Path) -> Callable[..., RunFolder]:
         }
         for name, table in tables.items():
             wanted[name] = {**wanted.get(name, {}), **table}
+        if full:
+            wanted["tuning"] = {"kind": "full"}
         spec = RunSpec.model_validate(wanted)
         return create_run(spec, make_plan(spec, find_source(spec.model.source)))
 
@@ -105,7 +111,7 @@ def make_run(tmp_path: Path, tiny_model: Path) -> Callable[..., RunFolder]:
 def train(make_run: Callable[..., RunFolder]) -> Callable[..., Run]:
     """Make a run and do it here and now."""
 
-    def train_now(rows: Sequence[dict[str, Any]] | None = None, **tables: dict[str, Any]) -> Run:
+    def train_now(rows: Sequence[dict[str, Any]] | None = None, **tables: Any) -> Run:
         from tuner_tui.worker.train import run_job
 
         folder = make_run(rows, **tables)

@@ -55,9 +55,8 @@ def tuner_tui() -> None:
 def main() -> None:
     """The console script: runs a command and shows every failure in plain words."""
     try:
-        tuner_tui(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        code = tuner_tui(standalone_mode=False)  # what a command gave to `context.exit`
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

@@ -182,16 +182,16 @@ def _description(run: RunFollower) -> list[str]:
         rows.append(("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started_at))))
     if state.attempt > 1:
         rows.append(("attempts", str(state.attempt)))
-    events = [state.model, state.data, state.training, state.last_step, state.best_evaluation, state.ending]
-    for event in events:
-        line = words.tell(event) if event is not None else None
-        if line:
-            name, _, rest = (
-                line.partition(": ")
-                if not line.startswith(("step", "finished", "stopped"))
-                else ("", "", line)
-            )
-            rows.append((name or line.split()[0], rest.strip() or line))
+    for name, event in (
+        ("model", state.model),
+        ("data", state.data),
+        ("training", state.training),
+        ("last step", state.last_step),
+        ("best", state.best_evaluation),
+        ("end", state.ending),
+    ):
+        if event is not None and (line := words.tell(event)) is not None:
+            rows.append((name, line.removeprefix(f"{name}: ")))
     for choice in state.choices.values():
         rows.append((choice.name, f"{choice.value} ({choice.reason})"))
     if state.overhead:

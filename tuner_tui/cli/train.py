@@ -55,10 +55,15 @@ def train(
 def _read(spec: str) -> RunSpec:
     from tuner_tui.config.presets import find_preset, preset_spec
     from tuner_tui.config.spec_file import read_spec
+    from tuner_tui.keeper.start import refuse_live
+    from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 
     path = Path(spec).expanduser()
-    if path.is_dir() and (path / "run.toml").is_file():
-        path = path / "run.toml"
+    if path.is_dir() and (path / SPEC_FILE).is_file():
+        path = path / SPEC_FILE
+    run = RunFolder(path.absolute().parent)
+    if path.name == SPEC_FILE and run.events.exists():
+        refuse_live(run)
     if path.exists() or path.suffix == ".toml" or "/" in spec:
         return read_spec(path)
     try:
@@ -79,4 +84,4 @@ def _with_settings(spec: RunSpec, settings: tuple[str, ...]) -> RunSpec:
                 f"{setting!r}: expected KEY=VALUE, such as tuning.rank=32.", param_hint="--set"
             )
         spec = set_option(spec, key.strip(), value.strip())
-    return resolve_paths(spec, Path.cwd()) if settings else spec
+    return resolve_paths(spec, Path.cwd())  # a preset's own paths count from here

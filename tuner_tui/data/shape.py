@@ -59,7 +59,7 @@ def recognise(row: Row) -> Shape | None:
         return "prompt_completion"
     if _first(row, QUESTION_FIELDS) and _first(row, ANSWER_FIELDS):
         return "instruction"
-    if isinstance(row.get("text"), str):
+    if "text" in row:
         return "text"
     return None
 

@@ -21,17 +21,19 @@ def main() -> int:
         held = lock.acquire(keeper_lock(), patience_seconds=0.1)
         if held is None:
             return 0
-        for folder in _live_runs():
-            keep.adopt_and_keep(folder)
+        _adopt_live_runs()
         while _keep_next():
-            pass
+            _adopt_live_runs()  # whatever went wrong with the last run: one at a time holds the card
         held.release()
         if not queue.entries():  # looked at after letting go, so that no run is enqueued unseen
             return 0
 
 
-def _live_runs() -> list[RunFolder]:
-    return [folder for folder in list_runs() if lock.is_held(folder.lock)]
+def _adopt_live_runs() -> None:
+    """Wait for runs whose keeper died."""
+    for folder in list_runs():
+        if lock.is_held(folder.lock):
+            keep.adopt_and_keep(folder)
 
 
 def _keep_next() -> bool:
@@ -43,19 +45,31 @@ def _keep_next() -> bool:
         except OSError:  # the run's folder was deleted while it waited
             path.unlink(missing_ok=True)
             continue
-        if held is None:  # started by another keeper that died: wait for it
+        if held is None:  # a keeper died before it took the entry of the run it had started
             path.unlink(missing_ok=True)
             keep.adopt_and_keep(folder)
             return True
-        path.unlink(missing_ok=True)
         try:
-            keep.start_and_keep(folder, held, is_resumed=entry.resume)
+            _keep(path, folder, held, is_resumed=entry.resume)
         except Exception:  # one run's trouble must not keep the others waiting
             traceback.print_exc()
         finally:
             held.release()
         return True
     return False
+
+
+def _keep(entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> None:
+    """Start a run and keep it; its queue entry goes when the worker holds the lock, so that it is never in neither."""
+    claimed = queue.claim(entry)
+    if claimed is None:  # withdrawn
+        return
+    try:
+        worker = keep.start(folder, held, is_resumed=is_resumed)
+    finally:
+        claimed.unlink(missing_ok=True)
+    if worker is not None:
+        keep.keep(folder, worker)
 
 
 if __name__ == "__main__":

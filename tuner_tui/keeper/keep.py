@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,15 @@ from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
 from tuner_tui.keeper import process
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs import lock
-from tuner_tui.runs.events import PROTOCOL, Event, RunFailed, RunStarted
-from tuner_tui.runs.journal import append_event
-from tuner_tui.runs.status import RunFollower
+from tuner_tui.runs.control import take_requests
+from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted
+from tuner_tui.runs.journal import EventWriter, append_event
+from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.versions import library_versions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tuner_tui.runs.folder import RunFolder
 
 TICK_SECONDS = 1.0
@@ -33,34 +38,58 @@ class Telemetry:
 
     def __init__(self, folder: RunFolder, pid: int) -> None:
         self._folder = folder
-        self._sampler = TelemetrySampler(pid, energy_wh_before=_energy_so_far(folder))
+        self._sampler: TelemetrySampler | None = None
+        self._problems: set[str] = set()
+        with self._harmless():
+            self._sampler = TelemetrySampler(pid, energy_wh_before=_energy_so_far(folder))
 
     def tick(self) -> None:
         """Take and write one sample."""
-        try:
+        if self._sampler is None:
+            return
+        with self._harmless():
             line = msgspec.json.encode(self._sampler.sample()) + b"\n"
             with self._folder.telemetry.open("ab") as file:
                 file.write(line)
-        except OSError:
-            return  # disk full or folder gone: the next second may do better
 
     def close(self) -> None:
-        self._sampler.close()
+        """Let go of the card's driver."""
+        if self._sampler is not None:
+            with self._harmless():
+                self._sampler.close()
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """A driver, a full disk, a folder that is gone: whatever fails is told once in the keeper's log."""
+        try:
+            yield
+        except Exception as error:
+            if str(error) not in self._problems:
+                self._problems.add(str(error))
+                traceback.print_exc()
 
 
-def start_and_keep(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> None:
-    """Start the run's worker, wait for it, and write the terminal event if it left without one."""
-    before = process.system_oom_kills()
+def start(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> subprocess.Popen[bytes] | None:
+    """Begin an attempt and start its worker; None when that failed, which then is how the attempt ended.
+
+    Raises OSError when the run's folder cannot be written.
+    """
+    take_requests(folder.control)  # they were meant for an attempt that is over
     append_event(
         folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
     )
     try:
-        worker = process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
+        return process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
     except OSError as error:
         _write_failure(
             folder, RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
         )
-        return
+        return None
+
+
+def keep(folder: RunFolder, worker: subprocess.Popen[bytes]) -> None:
+    """Wait for the run's worker, and write the terminal event if it left without one."""
+    before = process.system_oom_kills()
     telemetry = Telemetry(folder, worker.pid)
     while True:
         try:
@@ -81,8 +110,11 @@ def adopt_and_keep(folder: RunFolder) -> None:
     follower = RunFollower(folder)
     telemetry: Telemetry | None = None
     held = None
-    while held is None:
-        held = lock.acquire(folder.lock)
+    while True:
+        try:
+            held = lock.acquire(folder.lock)
+        except OSError:  # the folder was deleted
+            break
         if held is not None:
             break
         follower.poll()
@@ -90,7 +122,7 @@ def adopt_and_keep(folder: RunFolder) -> None:
         if worker is not None:
             telemetry = telemetry or Telemetry(folder, worker.pid)
             telemetry.tick()
-            if not process.is_same_process(worker.pid, worker.process_started_at):
+            if not process.is_worker_alive(worker.pid, folder.path):
                 process.end_orphans(folder.path)  # children of a dead worker hold its lock
         time.sleep(TICK_SECONDS)
     if telemetry is not None:
@@ -105,7 +137,8 @@ def adopt_and_keep(folder: RunFolder) -> None:
             log_tail=_log_tail(folder.log),
         ),
     )
-    held.release()
+    if held is not None:
+        held.release()
 
 
 def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:
@@ -144,14 +177,17 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
 
 def _write_failure(folder: RunFolder, failure: RunFailed) -> None:
     """Write a terminal event, unless the attempt has one."""
-    follower = RunFollower(folder)
-    follower.poll()
-    if follower.state.ending is not None:
-        return
-    step = follower.state.last_step.step if follower.state.last_step else None
-    event: Event = msgspec.structs.replace(failure, step=step)
     try:
-        append_event(folder.events, event)
+        events = EventWriter(
+            folder.events
+        )  # first, since it ends a torn line: that may have been the terminal event
+        try:
+            state = read_run(folder).state
+            if state.attempt and state.ending is None:
+                step = state.last_step.step if state.last_step else None
+                events.write(msgspec.structs.replace(failure, step=step))
+        finally:
+            events.close()
     except OSError as error:  # the folder is gone or full: readers will call the run interrupted
         print(f"{folder.name}: the end could not be written: {error}")  # noqa: T201  (to the keeper's log)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,16 +34,16 @@ def start_worker(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder.path,
-            env=worker_environment(threads) | {RUN_VARIABLE: str(folder.path)},
+            env=worker_environment(threads) | {RUN_VARIABLE: str(folder.path.resolve())},
             pass_fds=(lock.descriptor,),
             start_new_session=True,
         )
 
 
 def start_keeper(log_path: Path, cwd: Path) -> None:
-    """Start a keeper that outlives us: a session of its own, no terminal, not our child's zombie to reap."""
+    """Start a keeper that outlives us: a session of its own, no terminal."""
     with log_path.open("ab") as log:
-        subprocess.Popen(
+        keeper = subprocess.Popen(
             [sys.executable, "-m", "tuner_tui.keeper"],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -51,6 +52,7 @@ def start_keeper(log_path: Path, cwd: Path) -> None:
             env=os.environ | {RUN_VARIABLE: ""},
             start_new_session=True,
         )
+    threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()  # so that it leaves no zombie
 
 
 def end_group(leader_pid: int) -> None:
@@ -65,10 +67,11 @@ def end_orphans(folder: Path) -> int:
     """Kill processes that carry a run's name in their environment; how many there were."""
     import psutil
 
+    name = str(folder.resolve())
     ended = 0
     for process in psutil.process_iter():
         try:
-            if process.environ().get(RUN_VARIABLE) == str(folder):
+            if process.environ().get(RUN_VARIABLE) == name:
                 process.kill()
                 ended += 1
         except (psutil.Error, OSError):
@@ -76,14 +79,19 @@ def end_orphans(folder: Path) -> int:
     return ended
 
 
-def is_same_process(pid: int, started_at: float) -> bool:
-    """Whether the process that had this id at that time still runs."""
+def is_worker_alive(pid: int, folder: Path) -> bool:
+    """Whether a run's worker still runs: the process of this id leads its group and carries the run's name.
+
+    Start times would not do: they are told by a clock that is set now and then.
+    """
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - started_at) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+        return os.getpgid(pid) == pid and process.environ().get(RUN_VARIABLE) == str(folder.resolve())
+    except psutil.AccessDenied:
+        return True
+    except (psutil.Error, OSError):  # gone, or a zombie
         return False
 
 

@@ -9,6 +9,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.keeper import process
 from tuner_tui.runs import lock, queue
+from tuner_tui.runs.status import read_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,55 @@ def keeper_log() -> Path:
     return paths.data_dir() / "keeper.log"
 
 
+def queue_lock() -> Path:
+    """Held while a run is put into the queue, so that it cannot be put there twice."""
+    return paths.data_dir() / "queue.lock"
+
+
 def submit(folder: RunFolder, *, resume: bool = False) -> None:
     """Enqueue a run and see that a keeper is there. Raises RunProblem when the run is running or waiting already."""
+    _wait_until_left(folder)
+    try:
+        turn = lock.acquire(queue_lock(), patience_seconds=10.0)
+        if turn is None:
+            raise RunProblem("The queue is busy", str(queue_lock()), "Try again.")
+        try:
+            _require_idle(folder)
+            queue.enqueue(folder, resume)
+        finally:
+            turn.release()
+    except OSError as error:
+        raise TunerError(
+            "The run cannot be queued",
+            f"{paths.queue_dir()}: {error.strerror or error}.",
+            "Free space or rights there.",
+        ) from error
+    ensure_keeper()
+
+
+def _require_idle(folder: RunFolder) -> None:
+    """In this order, because a run that starts takes its lock before it leaves the queue."""
+    if queue.is_queued(folder.name):
+        raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")
+    if lock.is_held(folder.lock):
+        raise RunProblem(
+            "The run is running already",
+            folder.name,
+            f"Watch it: tuner-tui runs follow {folder.name}",
+        )
+
+
+def _wait_until_left(folder: RunFolder, patience_seconds: float = 15.0) -> None:
+    """A worker takes a moment to leave after its last event; a run that ended can be handed over at once."""
+    deadline = time.monotonic() + patience_seconds
+    while lock.is_held(folder.lock) and time.monotonic() < deadline:
+        if read_run(folder).state.ending is None:
+            return
+        time.sleep(0.05)
+
+
+def refuse_live(folder: RunFolder) -> None:
+    """Raise RunProblem when a run is running or waiting already."""
     if lock.is_held(folder.lock):
         raise RunProblem(
             "The run is running already",
@@ -36,15 +84,6 @@ def submit(folder: RunFolder, *, resume: bool = False) -> None:
         )
     if queue.is_queued(folder.name):
         raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")
-    try:
-        queue.enqueue(folder, resume)
-    except OSError as error:
-        raise TunerError(
-            "The run cannot be queued",
-            f"{paths.queue_dir()}: {error.strerror or error}.",
-            "Free space or rights there.",
-        ) from error
-    ensure_keeper()
 
 
 def ensure_keeper(patience_seconds: float = 20.0) -> None:
@@ -65,6 +104,8 @@ def ensure_keeper(patience_seconds: float = 20.0) -> None:
 
 
 def adopt_if_needed(folder: RunFolder) -> None:
-    """See that a run whose keeper died is waited for by a new one."""
-    if lock.is_held(folder.lock) and not lock.is_held(keeper_lock()):
+    """See that a run whose keeper died is waited for, or started, by a new one."""
+    if lock.is_held(keeper_lock()):
+        return
+    if lock.is_held(folder.lock) or queue.is_queued(folder.name):
         process.start_keeper(keeper_log(), paths.data_dir())

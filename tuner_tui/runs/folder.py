@@ -77,13 +77,14 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     from tuner_tui.config.spec_file import spec_text
     from tuner_tui.planning.plan import encode_plan
 
+    contents = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
     name = _fresh_name(spec)
     parent = paths.runs_dir()
     making = parent / f".making-{name}"
     try:
         making.mkdir(parents=True)
-        write_atomic(making / SPEC_FILE, spec_text(spec))
-        write_atomic(making / "plan.json", encode_plan(plan))
+        for file, content in contents.items():
+            write_atomic(making / file, content)
         for inner in ("control", "checkpoints"):
             (making / inner).mkdir()
         for empty in ("events.jsonl", "worker.log", "lock"):

@@ -111,13 +111,22 @@ class History:
             start = end
 
     def rewind(self, step: int) -> None:
-        """Forget what came after a step, because the run goes on from there."""
+        """Forget what came after a step, because the run goes on from there.
+
+        A bucket that reaches across the step stays and is cut off there; its points are not known one by one any more.
+        """
         keep = sum(first <= step for first in self._first_steps)
         for column in (self._first_steps, self._steps, self._tokens, self._seconds):
             del column[keep:]  # type: ignore[attr-defined]
         for measure in self._measures.values():
             measure.cut(keep)
         self._fill = self._width if keep else 0
+        if keep and self._steps[-1] > step:
+            before = self._tokens[-2] if keep > 1 else 0
+            first, last = self._first_steps[-1], self._steps[-1]
+            kept_share = (step - first + 1) / (last - first + 1)
+            self._tokens[-1] = before + round((self._tokens[-1] - before) * kept_share)
+            self._steps[-1] = step
 
     @property
     def last_tokens(self) -> int:

@@ -1,4 +1,8 @@
-"""The runs that wait for the card: one small file each, in order of name."""
+"""The runs that wait for the card: one small file each, in order of name.
+
+A keeper that takes an entry renames it, so that taking and withdrawing cannot both succeed, and removes it when the
+run's worker has started, so that a keeper that dies in between loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 
     from tuner_tui.runs.folder import RunFolder
 
+WAITING, CLAIMED = ".json", ".claimed"
+
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A run that waits; `folder` is its path."""
@@ -28,7 +34,7 @@ def enqueue(folder: RunFolder, resume: bool = False) -> None:
     waiting = paths.queue_dir()
     waiting.mkdir(parents=True, exist_ok=True)
     entry = QueueEntry(folder=str(folder.path), resume=resume)
-    write_atomic(waiting / f"{time.time_ns():020d}-{folder.name}.json", msgspec.json.encode(entry))
+    write_atomic(waiting / f"{time.time_ns():020d}-{folder.name}{WAITING}", msgspec.json.encode(entry))
 
 
 def entries() -> list[tuple[Path, QueueEntry]]:
@@ -37,21 +43,31 @@ def entries() -> list[tuple[Path, QueueEntry]]:
     for path in _files():
         try:
             found.append((path, msgspec.json.decode(path.read_bytes(), type=QueueEntry)))
-        except (msgspec.DecodeError, OSError):
+        except (ValueError, OSError):  # not JSON, not UTF-8, gone meanwhile
             continue
     return found
 
 
 def is_queued(run_name: str) -> bool:
-    """Whether a run waits."""
-    return any(path.name.endswith(f"-{run_name}.json") for path in _files())
+    """Whether a run waits, or is being started just now."""
+    return any(_run_name(path) == run_name for path in _files())
+
+
+def claim(entry: Path) -> Path | None:
+    """Take an entry to start its run; where the entry is now, or None when it was withdrawn meanwhile."""
+    claimed = entry.with_suffix(CLAIMED)
+    try:
+        entry.rename(claimed)
+    except FileNotFoundError:
+        return None
+    return claimed
 
 
 def withdraw(run_name: str) -> bool:
     """Take a run out of the queue; False when it did not wait (any more)."""
     withdrawn = False
     for path in _files():
-        if path.name.endswith(f"-{run_name}.json"):
+        if _run_name(path) == run_name and path.suffix == WAITING:
             try:
                 path.unlink()
                 withdrawn = True
@@ -62,8 +78,11 @@ def withdraw(run_name: str) -> bool:
 
 def _files() -> list[Path]:
     try:
-        return sorted(
-            path for path in paths.queue_dir().iterdir() if path.suffix == ".json" and path.name[0] != "."
-        )
+        found = list(paths.queue_dir().iterdir())
     except OSError:
         return []
+    return sorted(path for path in found if path.suffix in (WAITING, CLAIMED) and path.name[0] != ".")
+
+
+def _run_name(entry: Path) -> str:
+    return entry.stem.partition("-")[2]

@@ -231,18 +231,23 @@ class RunState:
 
     def _rewind(self, event: TrainingStarted) -> None:
         """A resumed run goes on from a checkpoint: steps after it will be made again."""
+        is_behind = event.from_step < self.step
         self.training = event
         self._recent.clear()
-        if self.last_step is not None and self.last_step.step > event.from_step:
+        if is_behind:
             self.history.rewind(event.from_step)
             self._tokens = self.history.last_tokens
             self.last_step = None
             kept = [past for past in self.evaluations if past.step <= event.from_step]
             self.evaluations = deque(kept, maxlen=KEPT_EVALUATIONS)
             self.best_evaluation = next((past for past in reversed(kept) if past.is_best), None)
+            said = [past for past in self.samples if past.step <= event.from_step]
+            self.samples = deque(said, maxlen=KEPT_SAMPLES)
 
     def _apply_steps(self, steps: Sequence[StepLogged]) -> None:
-        first_at = self.started_at or steps[0].at
+        if self.started_at is None:
+            self.started_at = steps[0].at
+        first_at = self.started_at
         tokens, total = [], self._tokens
         for step in steps:
             total += step.tokens
@@ -253,8 +258,8 @@ class RunState:
             "learning_rate": [step.learning_rate for step in steps],
             "tokens_per_second": [step.tokens / step.seconds if step.seconds else None for step in steps],
         }
-        if steps[-1].metrics:
-            measures |= {name: [step.metrics.get(name) for step in steps] for name in steps[-1].metrics}
+        names = dict.fromkeys(name for step in steps for name in step.metrics)
+        measures |= {name: [step.metrics.get(name) for step in steps] for name in names}
         self.history.extend(
             [step.step for step in steps], tokens, [step.at - first_at for step in steps], measures
         )

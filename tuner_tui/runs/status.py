@@ -27,10 +27,10 @@ class RunFollower:
 
     def poll(self) -> Status:
         """Fold what is new and give the status of now."""
-        is_held = lock.is_held(
-            self.folder.lock
-        )  # before reading: a worker writes its last event, then lets go
-        is_queued = not is_held and queue.is_queued(self.folder.name)
+        # In this order: a run leaves the queue when its lock is held and its attempt's first event is written,
+        # and a worker writes its last event before it lets go of the lock.
+        is_queued = queue.is_queued(self.folder.name)
+        is_held = lock.is_held(self.folder.lock)
         while lines := self._lines.read():
             self.state.apply_all(decode_lines(lines))
         self.status = self._status(is_held, is_queued)
@@ -42,7 +42,7 @@ class RunFollower:
         return self.status in ("stopped", "failed", "interrupted")
 
     def _status(self, is_held: bool, is_queued: bool) -> Status:
-        if is_queued:
+        if is_queued and (self.state.ending is not None or not is_held):
             return "queued"
         match self.state.ending:
             case RunFinished():

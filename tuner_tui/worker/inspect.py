@@ -32,7 +32,7 @@ def inspect() -> TorchReport:
     device = "cuda" if has_gpu else "cpu"
     error = _tried(_import_bitsandbytes)
     return TorchReport(
-        torch_version=torch.__version__,
+        torch_version=str(torch.__version__),
         cuda_build=torch.version.cuda,
         rocm_build=torch.version.hip,
         arch_list=tuple(torch.cuda.get_arch_list()) if has_gpu else (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -74,12 +75,26 @@ def load_base(location: str, revision: str | None, spec: ModelSpec, machine: Mac
         )
     except Exception as error:
         raise explain_loading(error, location, spec) from error
+    keep_trainable(model)
     return model
+
+
+def keep_trainable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking a 4-bit base for inference when it evaluates or samples on a CPU.
+
+    On CPUs with AVX512-BF16 it would (0.50.2): the repacked layers pass no gradient on, also back in training, so most
+    of the adapter would be trained wrongly and silently, and layers narrower than a block fail.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def quantisation_config(machine: Machine) -> BitsAndBytesConfig | None:
     """How bitsandbytes holds the base; None for unquantised precisions."""
     if machine.precision == "int8":
+        # bitsandbytes would log one line a layer and step: that its inputs become fp16, which is how int8 works
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
     if machine.precision == "nf4":
         return BitsAndBytesConfig(  # type: ignore[no-untyped-call]

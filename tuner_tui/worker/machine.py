@@ -55,8 +55,9 @@ def choose_machine(spec: RunSpec) -> Machine:
     autocast = _choose_autocast(precision, short, is_full)
     compute_dtype = _choose_dtype(precision, short)
     arithmetic = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[compute_dtype]
+    arithmetic_reason = "as the precision" if precision in ("fp32", "bf16", "fp16") else short_reason
     if autocast:
-        arithmetic = f"{autocast} (mixed)"
+        arithmetic, arithmetic_reason = f"{autocast} (mixed)", short_reason
     return Machine(
         device,
         precision,
@@ -65,7 +66,7 @@ def choose_machine(spec: RunSpec) -> Machine:
         (
             Choice(name="device", value=device, reason=device_reason),
             Choice(name="precision", value=precision, reason=reason),
-            Choice(name="arithmetic", value=arithmetic, reason=short_reason),
+            Choice(name="arithmetic", value=arithmetic, reason=arithmetic_reason),
         ),
     )
 

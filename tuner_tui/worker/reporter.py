@@ -188,13 +188,15 @@ class ReportingCallback(TrainerCallback):
             return
         every = self._job.spec.samples.every_steps or max(1, math.ceil(state.max_steps / SAMPLINGS_PER_RUN))
         is_asked = self._job.sample.is_set()
-        is_due = state.global_step % every == 0 or state.global_step == state.max_steps
-        if not (is_asked or is_due):
+        is_last = state.global_step == state.max_steps
+        if not (is_asked or is_last or state.global_step % every == 0):
             return
         self._job.sample.clear()
         self._job.phase = "sampling"
         mean_step = self._job.times.steps / max(1, self._steps_here)
-        self._sampler.answer(state.global_step, mean_step * state.max_steps, is_asked=is_asked)
+        self._sampler.answer(
+            state.global_step, mean_step * state.max_steps, is_asked=is_asked, is_last=is_last
+        )
         self._job.phase = "training"
 
     @contextlib.contextmanager

@@ -63,6 +63,7 @@ class Sampler:
         self._job, self._model, self._tokenizer = job, model, tokenizer
         self._has_base = job.resume_from is not None and _has_base_answers(job.folder.events)
         self._has_warned = False
+        self._last_seconds = 0.0
         self._has_adapter = hasattr(model, "disable_adapter")
 
     @property
@@ -82,16 +83,22 @@ class Sampler:
         else:
             self._answer("base", 0, allowed_seconds)
 
-    def answer(self, step: int, projected_seconds: float, *, is_asked: bool = False) -> None:
-        """Answer now if the budget allows; asked for by the person, it is always done."""
+    def answer(
+        self, step: int, projected_seconds: float, *, is_asked: bool = False, is_last: bool = False
+    ) -> None:
+        """Answer now if the budget allows; asked for by the person, it is always done.
+
+        Every occasion but the last leaves the budget room for one more, since the last answers matter most.
+        """
+        needs_base = self._has_adapter and not self._has_base and self._job.resume_from is None
         left = self._job.spec.samples.budget_percent / 100 * projected_seconds - self._job.times.samples
-        if not is_asked and left < SMALLEST_SLICE_SECONDS:
+        wanted = max(SMALLEST_SLICE_SECONDS, self._last_seconds) * (1 + needs_base + (not is_last))
+        if not is_asked and left < wanted:
             self._warn_once()
             return
-        limit = None if is_asked else left
-        if self._has_adapter and not self._has_base:
-            self.answer_as_base(None if limit is None else limit / 2)
-            limit = None if limit is None else limit / 2
+        limit = None if is_asked else left / (1 + needs_base)
+        if needs_base:
+            self.answer_as_base(limit)
         self._answer("tuned", step, limit)
 
     def _answer(self, source: Literal["base", "tuned"], step: int, allowed_seconds: float | None) -> None:
@@ -103,6 +110,7 @@ class Sampler:
             )
         seconds = time.perf_counter() - started
         self._job.times.samples += seconds
+        self._last_seconds = seconds
         for index, (prompt, (answer, is_finished)) in enumerate(zip(prompts, answers, strict=True)):
             self._job.emit(
                 Sampled(

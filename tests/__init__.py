@@ -1,0 +1,1 @@
+"""Tests and benchmarks; a package, so that tests can share code."""

@@ -1,0 +1,1 @@
+"""Real runs whose processes are killed, stopped and confused."""
