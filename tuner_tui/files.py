@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -58,6 +59,14 @@ def folder_size(folder: Path) -> int:
         except OSError:
             continue
     return total
+
+
+def entries(folder: Path, most: int) -> list[Path]:
+    """What a folder holds, at most so many entries; empty when it cannot be read."""
+    try:
+        return list(itertools.islice(folder.iterdir(), most))
+    except OSError:
+        return []
 
 
 def last_lines(path: Path, count: int, within_bytes: int = 256 * 1024) -> list[str]:

@@ -10,8 +10,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from models_on_disk import CONFIG, make_folder, make_shards, write_gguf, write_header, write_safetensors
 
+from tests.unit.models_on_disk import (
+    CONFIG,
+    make_folder,
+    make_shards,
+    write_gguf,
+    write_header,
+    write_safetensors,
+)
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.check import GGUF_ARCHITECTURES, check_source, needs_remote_code
 from tuner_tui.models.gguf_header import GgufArray, read_gguf

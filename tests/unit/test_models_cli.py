@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from models_on_disk import make_folder
 
+from tests.unit.models_on_disk import make_folder
 from tuner_tui.cli import models as command
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.dequantised import PARTIAL_PREFIX, entry_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models_on_disk import CONFIG, make_folder, make_shards, write_gguf
 
+from tests.unit.models_on_disk import CONFIG, make_folder, make_shards, write_gguf
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.demo import demo_gguf
 from tuner_tui.models.facts import ModelFacts, read_facts

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models_on_disk import CONFIG, make_folder
+
+from tests.unit.models_on_disk import CONFIG, make_folder
 
 ROOT = Path(__file__).parents[2]
 DOUBLE = ROOT.parent / "shared" / "hub_double.py"

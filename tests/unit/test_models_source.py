@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from models_on_disk import make_folder, write_gguf
 
+from tests.unit.models_on_disk import make_folder, write_gguf
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models import source as source_module
 from tuner_tui.models.demo import DEMO_REPO

@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.worker.runs import Run, write_rows
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.events import Event, EventBase, StepLogged, decode_lines
 from tuner_tui.runs.folder import RunFolder, create_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-Kind = TypeVar("Kind", bound=EventBase)
-QUESTIONS = (
-    ("What is up?", "The sky is."),
-    ("Who goes there?", "A friend."),
-    ("How many?", "Eleven of them."),
-    ("Why?", "Because."),
-    ("Where is it?", "Under the old stairs, I think."),
-    ("When?", "At noon."),
-    ("Which one?", "The second from the left."),
-    ("Whose?", "Mine."),
-)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that was made, and what it said."""
-
-    folder: RunFolder
-    exit_code: int
-
-    @property
-    def events(self) -> list[Event]:
-        return decode_lines(self.folder.events.read_bytes())
-
-    def all(self, kind: type[Kind]) -> list[Kind]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def last(self, kind: type[Kind]) -> Kind:
-        found = self.all(kind)
-        assert found, (
-            f"no {kind.__name__} in {[type(event).__name__ for event in self.events]}\n{self.events[-1]}"
-        )
-        return found[-1]
-
-    @property
-    def losses(self) -> list[float | None]:
-        return [event.loss for event in self.all(StepLogged)]
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]] | None = None) -> Path:
-    """A JSONL file; by default eight questions and answers."""
-    if rows is None:
-        rows = [{"question": question, "answer": answer} for question, answer in QUESTIONS]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture(autouse=True)

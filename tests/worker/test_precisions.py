@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Run
+    from tests.worker.runs import Run
 
 PROBE = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
 SHORT = torch.bfloat16 if cpu_has_fast_bf16() else torch.float32
@@ -52,11 +52,12 @@ def logits_of(model: Any, tokenizer: Any) -> torch.Tensor:
     model.eval()
     with torch.no_grad():
         encoded = tokenizer(PROBE, return_tensors="pt").to(model.device)
-        return type(model).forward(model, **encoded).logits.float().cpu()  # type: ignore[no-any-return]
+        logits: torch.Tensor = type(model).forward(model, **encoded).logits
+    return logits.float().cpu()
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 

@@ -46,10 +46,27 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, prog_name="tuner-tui")
-def tuner_tui() -> None:
-    """Fine-tune language models on one home GPU, from a terminal."""
+@click.pass_context
+def tuner_tui(context: click.Context) -> None:
+    """Fine-tune language models on one home GPU, from a terminal.
+
+    Without a command, the app starts.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        click.echo(context.get_help())
+        return
+    from tuner_tui.ui.app import main_app
+
+    main_app()
 
 
 def main() -> None:

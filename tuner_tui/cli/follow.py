@@ -144,7 +144,7 @@ class _Bar:
         """A line above the bar, shown literally."""
         from rich.text import Text
 
-        self._progress.console.print(Text(text), soft_wrap=True, highlight=False)
+        self._progress.console.print(Text(text), highlight=False)
 
     def update(self, follower: RunFollower) -> None:
         state = follower.state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tuner_tui.cli.output import plain
 from tuner_tui.runs.events import (
     AdapterSaved,
     CheckpointSaved,
@@ -22,52 +21,9 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
+from tuner_tui.text import PHASES, count, duration, number, plain, size
 
-PHASES = {
-    "loading": "loading",
-    "preparing": "preparing data",
-    "training": "training",
-    "evaluating": "evaluating",
-    "sampling": "sampling",
-    "saving": "saving",
-}
-
-
-def duration(seconds: float | None) -> str:
-    """Such as 45 s, 12 min 5 s or 3 h 20 min."""
-    if seconds is None:
-        return "unknown"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def size(count: int | None) -> str:
-    """Bytes in decimal units, such as 19.6 MB."""
-    if count is None:
-        return "unknown"
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A figure, or a word for one that is not known or not finite."""
-    return "not finite" if value is None else f"{value:.{digits}g}"
-
-
-def count(value: int) -> str:
-    """Such as 4.9 million."""
-    for unit, scale in (("billion", 10**9), ("million", 10**6)):
-        if value >= scale:
-            return f"{value / scale:.1f} {unit}"
-    return f"{value:,}"
+__all__ = ["PHASES", "count", "duration", "ending", "number", "size", "tell"]
 
 
 def tell(event: Event) -> str | None:

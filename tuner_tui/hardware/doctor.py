@@ -17,6 +17,7 @@ from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
 from tuner_tui.hardware.survival import Survival, logout_survival
 from tuner_tui.hardware.system import SystemSnapshot, disk_free_bytes, read_system
 from tuner_tui.hardware.torch_report import TorchReport
+from tuner_tui.versions import installed_version
 
 Status = Literal["ok", "note", "warning", "problem"]
 
@@ -66,6 +67,27 @@ def run_checks(
         check_hub(hub),
         check_survival(logout_survival()),
     ]
+
+
+def first_look(gpu: GpuReport, data_folder: Path) -> list[Check]:
+    """What can be known at once, without asking torch or the Hub: enough to warn before a first run."""
+    return [
+        *check_libraries(own_requirements()),
+        *check_gpus(gpu),
+        *check_torch_version(gpu),
+        *check_system(read_system()),
+        check_folder("Data folder", data_folder),
+        check_survival(logout_survival()),
+    ]
+
+
+def check_torch_version(gpu: GpuReport, version: str | None = None) -> list[Check]:
+    """A processor-only build beside a card shows in its version (2.9.0+cpu), without loading it."""
+    version = version or installed_version("torch") or ""
+    if gpu.gpus and version.endswith("+cpu"):
+        value = f"{version} cannot use the GPU: processor-only build"
+        return [Check("torch", "problem", value, "", _torch_remedy(gpu))]
+    return []
 
 
 def is_ready(checks: Iterable[Check]) -> bool:

@@ -49,8 +49,10 @@ def _keep_next() -> bool:
             path.unlink(missing_ok=True)
             keep.adopt_and_keep(folder)
             return True
+        claimed = queue.claim(path)
         try:
-            _keep(path, folder, held, is_resumed=entry.resume)
+            if claimed is not None:  # else it was withdrawn
+                _keep(claimed, folder, held, is_resumed=entry.resume)
         except Exception:  # one run's trouble must not keep the others waiting
             traceback.print_exc()
         finally:
@@ -61,13 +63,10 @@ def _keep_next() -> bool:
 
 def _keep(entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> None:
     """Start a run and keep it; its queue entry goes when the worker holds the lock, so that it is never in neither."""
-    claimed = queue.claim(entry)
-    if claimed is None:  # withdrawn
-        return
     try:
         worker = keep.start(folder, held, is_resumed=is_resumed)
     finally:
-        claimed.unlink(missing_ok=True)
+        entry.unlink(missing_ok=True)
     if worker is not None:
         keep.keep(folder, worker)
 

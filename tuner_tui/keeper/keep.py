@@ -22,6 +22,7 @@ from tuner_tui.runs.control import take_requests
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted
 from tuner_tui.runs.journal import EventWriter, append_event
 from tuner_tui.runs.status import RunFollower, read_run
+from tuner_tui.runs.summary import write_summary
 from tuner_tui.versions import library_versions
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
 
 
 def _write_failure(folder: RunFolder, failure: RunFailed) -> None:
-    """Write a terminal event, unless the attempt has one."""
+    """Write a terminal event, unless the attempt has one, and keep the summary for lists of runs."""
     try:
         events = EventWriter(
             folder.events
@@ -190,6 +191,7 @@ def _write_failure(folder: RunFolder, failure: RunFailed) -> None:
             events.close()
     except OSError as error:  # the folder is gone or full: readers will call the run interrupted
         print(f"{folder.name}: the end could not be written: {error}")  # noqa: T201  (to the keeper's log)
+    write_summary(folder)
 
 
 def _threads(folder: RunFolder) -> int:

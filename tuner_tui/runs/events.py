@@ -238,7 +238,7 @@ Event = (
 TERMINAL = (RunFinished, RunStopped, RunFailed)
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Event)
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def encode(event: Event) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
-from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.errors import InputError, NotFoundError, RunProblem, TunerError
 from tuner_tui.files import sync_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     from tuner_tui.config.spec_file import spec_text
     from tuner_tui.planning.plan import encode_plan
 
-    contents = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
+    contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
     name = _fresh_name(spec)
     parent = paths.runs_dir()
     making = parent / f".making-{name}"
@@ -110,6 +110,25 @@ def list_runs() -> list[RunFolder]:
     except OSError:
         return []
     return [RunFolder(path) for path in sorted(found, key=_made_at, reverse=True)]
+
+
+def delete_run(folder: RunFolder) -> None:
+    """Delete a run for good; a crash in the middle leaves a hidden rest, never half a run in the list.
+
+    Raises RunProblem when it is live, TunerError when its folder cannot be removed.
+    """
+    from tuner_tui.runs import lock, queue
+
+    if queue.is_queued(folder.name) or lock.is_held(folder.lock):
+        raise RunProblem("The run is live", folder.name, f"Stop it first: tuner-tui runs stop {folder.name}")
+    doomed = folder.path.with_name(f".deleting-{folder.name}")
+    try:
+        folder.path.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise TunerError(
+            "The run cannot be deleted", f"{error.filename or folder.path}: {error.strerror or error}."
+        ) from error
 
 
 def find_run(text: str) -> RunFolder:

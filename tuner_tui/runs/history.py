@@ -62,7 +62,7 @@ class _Measure:
 
     def cut(self, buckets: int) -> None:
         for column in (self.low, self.high, self.total, self.count):
-            del column[buckets:]  # type: ignore[attr-defined]
+            del column[buckets:]
 
     def curve(self) -> Curve:
         means = tuple(
@@ -117,7 +117,7 @@ class History:
         """
         keep = sum(first <= step for first in self._first_steps)
         for column in (self._first_steps, self._steps, self._tokens, self._seconds):
-            del column[keep:]  # type: ignore[attr-defined]
+            del column[keep:]
         for measure in self._measures.values():
             measure.cut(keep)
         self._fill = self._width if keep else 0

@@ -53,6 +53,11 @@ def is_queued(run_name: str) -> bool:
     return any(_run_name(path) == run_name for path in _files())
 
 
+def queued_names() -> set[str]:
+    """The names of all runs that wait or are being started just now, for those who ask about many."""
+    return {_run_name(path) for path in _files()}
+
+
 def claim(entry: Path) -> Path | None:
     """Take an entry to start its run; where the entry is now, or None when it was withdrawn meanwhile."""
     claimed = entry.with_suffix(CLAIMED)

@@ -40,6 +40,20 @@ def find_weights(plan: Plan) -> tuple[str, str | None]:
     return plan.model_location, plan.revision
 
 
+def what_finding_takes(plan: Plan) -> str:
+    """What `find_weights` is about to do, for the person who waits."""
+    if plan.model_kind != "gguf":
+        return "finding the model"
+    is_made = dequantised.is_whole(
+        dequantised.entry_folder(dequantised.fingerprint(Path(plan.model_location)))
+    )
+    return (
+        "finding the dequantised model"
+        if is_made
+        else "dequantising the GGUF file, once; takes half a minute"
+    )
+
+
 def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with a pad token. Raises TunerError in plain words."""
     try:
@@ -87,7 +101,7 @@ def keep_trainable(model: PreTrainedModel) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - not a tensor, as mypy has it
 
 
 def quantisation_config(machine: Machine) -> BitsAndBytesConfig | None:

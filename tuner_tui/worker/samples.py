@@ -90,7 +90,7 @@ class Sampler:
 
         Every occasion but the last leaves the budget room for one more, since the last answers matter most.
         """
-        needs_base = self._has_adapter and not self._has_base and self._job.resume_from is None
+        needs_base = self._has_adapter and not self._has_base
         left = self._job.spec.samples.budget_percent / 100 * projected_seconds - self._job.times.samples
         wanted = max(SMALLEST_SLICE_SECONDS, self._last_seconds) * (1 + needs_base + (not is_last))
         if not is_asked and left < wanted:

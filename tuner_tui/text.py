@@ -1,0 +1,72 @@
+"""Text for people: foreign text made literal, and numbers in words."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (C0, DEL, C1), direction marks and overrides, line separators, halves of characters.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+PHASES = {
+    "loading": "loading",
+    "preparing": "preparing data",
+    "training": "training",
+    "evaluating": "evaluating",
+    "sampling": "sampling",
+    "saving": "saving",
+}
+"""What a run is doing, by the name of its phase."""
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def plain(text: str) -> str:
+    """One line of literal text: control characters (line breaks too) become visible escapes such as \\x1b."""
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def plain_lines(text: str) -> str:
+    """Literal text of several lines: only its line breaks stay, and tabs become spaces."""
+    return "\n".join(plain(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n"))
+
+
+def duration(seconds: float | None) -> str:
+    """Such as 45 s, 12 min 5 s or 3 h 20 min."""
+    if seconds is None:
+        return "unknown"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: int | None) -> str:
+    """Bytes in decimal units, such as 19.6 MB."""
+    if count is None:
+        return "unknown"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure, or a word for one that is not known or not finite."""
+    return "not finite" if value is None else f"{value:.{digits}g}"
+
+
+def count(value: int) -> str:
+    """Such as 4.9 million."""
+    for unit, scale in (("billion", 10**9), ("million", 10**6)):
+        if value >= scale:
+            return f"{value / scale:.1f} {unit}"
+    return f"{value:,}"
