@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tuner_tui import files
 from tuner_tui.files import LineFollower, folder_size, last_lines, write_atomic
 from tuner_tui.runs.events import Warned, decode_lines, encode
 from tuner_tui.runs.journal import EventWriter, append_event
@@ -61,7 +60,7 @@ def test_a_write_interrupted_before_its_rename_leaves_nothing(
         raise KeyboardInterrupt
 
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    monkeypatch.setattr(files.os, "fsync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_atomic(tmp_path / "file", "new")
     assert list(tmp_path.iterdir()) == []

@@ -114,7 +114,7 @@ def adopt_and_keep(folder: RunFolder) -> None:
     while True:
         try:
             held = lock.acquire(folder.lock)
-        except OSError:  # the folder was deleted
+        except FileNotFoundError:  # the run was deleted
             break
         if held is not None:
             break

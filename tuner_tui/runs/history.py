@@ -91,8 +91,9 @@ class History:
         measures: dict[str, Sequence[float | None]],
     ) -> None:
         """Add points; all sequences are equally long, tokens and seconds count from the run's start."""
-        for name in measures.keys() - self._measures.keys():
-            self._measures[name] = _Measure(len(self._steps))
+        for name in measures:
+            if name not in self._measures:
+                self._measures[name] = _Measure(len(self._steps))
         start = 0
         while start < len(steps):
             if self._fill == self._width or not self._steps:

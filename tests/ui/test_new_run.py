@@ -1,0 +1,371 @@
+"""The New run screen from its first key to Start, in a real app without a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Input, OptionList
+
+from tests.ui.new_run_host import Walk, new_run
+from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
+from tuner_tui.errors import TunerError
+from tuner_tui.runs import queue
+from tuner_tui.runs.folder import list_runs
+from tuner_tui.ui.modals.confirm import ConfirmModal
+from tuner_tui.ui.screens import new_run_model
+from tuner_tui.ui.screens.new_run import NewRunScreen
+from tuner_tui.ui.screens.new_run_review import ReviewPane
+from tuner_tui.ui.screens.new_run_steps import StepMark
+from tuner_tui.ui.widgets.memory_panel import MemoryPanel
+from tuner_tui.ui.widgets.option_field import OptionField
+from tuner_tui.ui.widgets.pick_list import PickList
+
+if TYPE_CHECKING:
+    from tuner_tui.models.listing import ModelListing
+
+ROW = '{"prompt": "Who are you?", "completion": "Inkwell."}\n'
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh home, and a current folder with a good and a broken data file."""
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    here = tmp_path / "here"
+    (here / "below").mkdir(parents=True)
+    (here / "good.jsonl").write_text(ROW * 12)
+    (here / "below" / "broken.jsonl").write_text(ROW + '{"prompt": 3}\n')
+    monkeypatch.chdir(here)
+    return here
+
+
+async def pick_preset(walk: Walk, name: str) -> None:
+    """Pick a preset by its row."""
+    rows = walk.screen.query_one("#start-pane PickList", PickList)
+    rows.highlighted = [row.key for row in rows.rows].index(name)
+    await walk.press("enter")
+    await walk.settled()
+
+
+async def test_from_a_preset_to_a_queued_run_in_seven_keys(
+    tiny_model: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enter all the way: recipe, model, data, method, tuning, settings, Start (and one for `n` on Home)."""
+    (home / "tiny").symlink_to(tiny_model)
+    monkeypatch.setattr("tuner_tui.keeper.start.ensure_keeper", lambda: None)
+    async with new_run() as walk:
+        await walk.press("enter")
+        await walk.settled()
+        for step in ("model", "data", "method"):
+            assert walk.screen.step == step
+            await walk.press("enter")
+        await walk.press("enter")
+        assert walk.screen.step == "settings"
+        await walk.press("enter")
+        assert walk.screen.step == "review"
+        await walk.press("enter")
+        await walk.until(lambda: walk.app.opened, "the run")
+        assert not any(isinstance(screen, NewRunScreen) for screen in walk.app.screen_stack)
+    (folder,) = list_runs()
+    assert walk.app.opened == [folder]
+    assert queue.is_queued(folder.name)
+    assert 'source = "demo"' in folder.spec.read_text()
+
+
+async def test_a_local_model_and_file_are_picked_from_the_lists(tiny_model: Path, home: Path) -> None:
+    (home / "tiny").symlink_to(tiny_model)
+    async with new_run() as walk:
+        await pick_preset(walk, "")
+        assert walk.state.draft.missing == ("model.source", "data.train")
+        models = walk.screen.query_one("#model PickList", PickList)
+        await walk.until(lambda: len(models.rows) == 2, "the list of models")
+        await walk.press("down", "enter")
+        files = walk.screen.query_one("#data PickList", PickList)
+        await walk.until(lambda: len(files.rows) == 3, "the list of files")
+        await walk.press("end", "enter")
+        await walk.settled()
+        assert (walk.spec.model.source, walk.spec.data.train) == ("./tiny", "good.jsonl")
+        assert walk.state.problems == ()
+        assert "12 rows" in walk.state.step("data").detail
+
+
+async def test_a_broken_file_is_shown_with_its_line_and_is_not_taken() -> None:
+    async with new_run() as walk:
+        await walk.press("enter")
+        await walk.go_to("data")
+        files = walk.screen.query_one("#data PickList", PickList)
+        await walk.until(lambda: len(files.rows) == 3, "the list of files")
+        await walk.press("down")
+        await walk.until(lambda: "broken.jsonl:2" in walk.text(), "the broken line")
+        await walk.press("enter")
+        assert walk.screen.step == "data"
+        assert walk.spec.data.train == "demo"
+
+
+async def test_a_missing_data_file_needs_you_and_leads_back_from_review() -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "cpu-only")
+        await walk.until(lambda: walk.state.step("data").status == "needs", "the missing file")
+        assert any(problem.key == "data.train" for problem in walk.state.problems)
+        await walk.go_to("review")
+        assert "needs you" in walk.text()
+        assert "train.jsonl" in walk.text()
+        problems = walk.screen.query_one("#problems", PickList)
+        keys = [problem.key for problem in walk.state.problems]
+        problems.highlighted = keys.index("data.train")
+        await walk.press("enter")
+        assert walk.screen.step == "data"
+
+
+async def test_edits_of_each_kind_give_the_spec(home: Path) -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.go_to("settings")
+        await walk.find("rank")
+        await walk.type("32")
+        await walk.find("learning rate")
+        await walk.type("5e-5")
+        await walk.find("targets")
+        await walk.type("q_proj, v_proj")
+        await walk.find("rslora")
+        await walk.press("space")
+        await walk.find("schedule")
+        await walk.press("enter", "up", "enter")
+        await walk.find("prompts")
+        await walk.press("ctrl+end", "enter")
+        await walk.type("Hm")
+        await walk.find("epochs")
+        await walk.press("delete")
+        tuning, training = walk.spec.tuning, walk.spec.training
+        assert isinstance(tuning, LoraTuning)
+        assert (tuning.rank, tuning.targets, tuning.rslora) == (32, ("q_proj", "v_proj"), True)
+        assert (training.learning_rate, training.schedule, training.epochs) == (5e-5, "linear", 3.0)
+        assert walk.spec.samples.prompts[-1] == "Hm"
+        assert walk.state.problems == ()
+        assert "--set tuning.rank=32" in walk.screen.headless_command
+
+
+async def test_a_problem_stands_beside_its_field_until_it_is_mended() -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.go_to("settings")
+        await walk.find("rank")
+        await walk.type("0x")
+        field = next(each for each in walk.screen.query(OptionField) if each.option.key == "tuning.rank")
+        assert field.has_class("-problem")
+        assert "must be a whole number" in walk.text()
+        assert walk.state.step("settings").status == "needs"
+        assert walk.state.step("review").words == "1 problem"
+        await walk.press("ctrl+n")
+        assert "must be a whole number" in walk.text()
+        await walk.press("enter")
+        await walk.pilot.pause()
+        assert walk.screen.focused is field.control
+        assert isinstance(field.control, Input)
+        assert field.control.value == "0x"
+        await walk.type("8")
+        assert not field.has_class("-problem")
+        assert walk.state.problems == ()
+
+
+async def test_a_rule_is_a_problem_of_its_field() -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.go_to("settings")
+        await walk.find("early stopping")
+        await walk.type("2")
+        (problem,) = walk.state.problems
+        assert problem.key == "evaluation.early_stopping"
+        assert "early stopping" in walk.text().lower()
+
+
+async def test_only_what_applies_is_asked_for() -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.go_to("settings")
+        assert "tuning.rank" in [field.option.key for field in walk.screen.query(OptionField)]
+        await walk.go_to("method")
+        await walk.press("enter", "down", "enter")
+        assert isinstance(walk.spec.tuning, FullTuning)
+        assert walk.screen.step == "settings"
+        keys = [field.option.key for field in walk.screen.query(OptionField)]
+        assert "training.epochs" in keys
+        assert not [key for key in keys if key.startswith("tuning.")]
+
+
+async def test_weights_move_with_model_and_precision(tiny_model: Path, home: Path) -> None:
+    (home / "tiny").symlink_to(tiny_model)
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        panel = walk.screen.query_one(MemoryPanel)
+        assert panel.view.table is not None
+        assert panel.view.table.get("fp32") == 4 * 134_515_008
+        assert "0.27 GB" in walk.text()
+        await walk.go_to("settings")
+        await walk.find("precision")
+        await walk.press("enter", "end", "enter")
+        assert walk.spec.model.precision == "nf4"
+        assert panel.view.chosen == "nf4"
+        assert "▸ 4-bit" in walk.text()
+        await walk.go_to("model")
+        await walk.until(lambda: len(walk.screen.query_one("#model PickList", PickList).rows) == 2, "models")
+        await walk.press("down", "enter")
+        await walk.settled()
+        assert panel.view.table.get("fp32") != 4 * 134_515_008
+
+
+async def test_start_refused_is_told_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(spec: RunSpec) -> None:
+        raise TunerError("The disk is too full", "[red]0.1 GB[/red] free.", "Free space there.")
+
+    monkeypatch.setattr("tuner_tui.ui.screens.new_run.launch", refuse)
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.go_to("review")
+        await walk.press("s")
+        await walk.until(lambda: "The disk is too full" in walk.text(), "the refusal")
+        assert "[red]0.1 GB[/red] free." in walk.text()
+        assert walk.app.opened == []
+        await walk.press("s")
+        await walk.until(lambda: "It did not start" in walk.text(), "the second refusal")
+
+
+async def test_hub_search_offline_is_a_plain_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(text: str) -> list[ModelListing]:
+        raise TunerError("The Hub cannot be searched now", "Cannot reach the Hub.", "Check the network.")
+
+    monkeypatch.setattr(new_run_model, "search_hub", dead)
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.press("slash")
+        await walk.type("qwen")
+        await walk.until(lambda: "The Hub cannot be searched now" in walk.text(), "the message")
+
+
+async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(text: str) -> list[ModelListing]:
+        asked.append(text)
+        listing = new_run_model.ModelListing
+        return [
+            listing("Qwen/Qwen3-4B", "Qwen/Qwen3-4B", "hub", parameters=4_022_468_096, licence="apache-2.0", gated=False),
+            listing("evil/[red]m\x1b[2J", "evil/[red]m\x1b[2J", "hub", gated=True),
+        ]  # fmt: skip
+
+    monkeypatch.setattr(new_run_model, "search_hub", answer)
+    monkeypatch.setattr(
+        "tuner_tui.ui.screens.new_run.look_at_model", lambda source, revision: new_run_look(source)
+    )
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.press("slash")
+        await walk.type("qwen3")
+        await walk.until(lambda: "Qwen/Qwen3-4B" in walk.text(), "the answer")
+        assert asked == ["qwen3"]
+        assert "gated" in walk.text()
+        assert "evil/[red]m\\x1b[2J" in walk.text()
+        rows = walk.screen.query_one("#model PickList", PickList)
+        rows.highlighted = [row.key for row in rows.rows].index("Qwen/Qwen3-4B")
+        await walk.press("enter")
+        assert walk.spec.model.source == "Qwen/Qwen3-4B"
+        await walk.settled()
+        table = walk.screen.query_one(MemoryPanel).view.table
+        assert table is not None
+        assert (table.get("bf16"), table.get("nf4")) == (2 * 4_022_468_096, None)
+        assert "unknown until downloaded" in table.note
+
+
+def new_run_look(source: str) -> object:
+    """A model that is on the Hub only."""
+    from tuner_tui.models.listing import ModelLook
+    from tuner_tui.models.source import ModelSource
+
+    return ModelLook(ModelSource("hub", source, repo_id=source))
+
+
+async def test_leaving_asks_only_when_something_would_be_lost() -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.press("escape")
+        assert not any(isinstance(screen, NewRunScreen) for screen in walk.app.screen_stack)
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.go_to("settings")
+        await walk.find("rank")
+        await walk.type("9")
+        await walk.press("escape")
+        assert isinstance(walk.app.screen, ConfirmModal)
+        await walk.press("n")
+        assert isinstance(walk.app.screen, NewRunScreen)
+        assert walk.spec.tuning == LoraTuning(rank=9)
+        await walk.press("escape", "y")
+        assert not any(isinstance(screen, NewRunScreen) for screen in walk.app.screen_stack)
+
+
+async def test_same_again_keeps_values_and_comments() -> None:
+    text = '# mine\n[model]\nsource = "demo" # small\n[data]\ntrain = "demo"\n[tuning]\nkind = "lora"\nrank = 4 # few\n'
+    spec = RunSpec.model_validate(
+        {"model": {"source": "demo"}, "data": {"train": "demo"}, "tuning": {"kind": "lora", "rank": 4}}
+    )
+    async with new_run(spec, text) as walk:
+        await walk.settled()
+        assert walk.screen.step == "settings"
+        await walk.find("rank")
+        await walk.type("6")
+        await walk.go_to("review")
+        assert walk.state.draft.toml() == text.replace("rank = 4", "rank = 6")
+
+
+async def test_steps_by_number_by_click_and_not_while_typing() -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.press("5")
+        assert walk.screen.step == "review"
+        await walk.pilot.click(next(mark for mark in walk.screen.query(StepMark) if mark.step == "model"))
+        await walk.pilot.pause()
+        assert walk.screen.step == "model"
+        await walk.press("slash", "3")
+        assert walk.screen.step == "model"
+        assert walk.screen.query_one("#model Input", Input).value == "3"
+
+
+@pytest.mark.parametrize("size", [(20, 5), (40, 15), (80, 24), (120, 40), (200, 50)])
+async def test_every_step_stands_at_every_size(size: tuple[int, int]) -> None:
+    async with new_run(size=size) as walk:
+        await pick_preset(walk, "first-try")
+        for step in ("model", "data", "method", "settings", "review"):
+            await walk.go_to(step)
+            assert walk.screen.focused is not None
+        await walk.pilot.resize_terminal(20, 5)
+        await walk.pilot.resize_terminal(*size)
+        await walk.pilot.pause()
+        assert walk.screen.query_one(ReviewPane).display
+
+
+async def test_the_footer_is_true_on_each_step() -> None:
+    async with new_run() as walk:
+        assert "Next step" not in walk.text()
+        await pick_preset(walk, "first-try")
+        assert "^n Next step" in walk.text()
+        assert "^o Back" not in walk.text()
+        await walk.go_to("review")
+        assert "s Start" in walk.text()
+        assert "Drop the text" not in walk.text()
+        assert "^n" not in walk.text()
+
+
+async def test_markup_in_data_is_literal(home: Path) -> None:
+    (home / "good.jsonl").write_text('{"text": "[bold]x[/bold] \\u001b[31m \\u202e [link=http://a]b"}\n')
+    async with new_run() as walk:
+        await walk.press("enter")
+        await walk.go_to("data")
+        await walk.until(
+            lambda: len(walk.screen.query_one("#data PickList", PickList).rows) == 3, "the list of files"
+        )
+        walk.screen.query_one("#data OptionList", OptionList).highlighted = 2
+        await walk.until(
+            lambda: "[bold]x[/bold] \\x1b[31m \\u202e [link=http://a]b" in walk.text(), "the row"
+        )

@@ -1,0 +1,247 @@
+"""Runs on disk: making and finding them, the queue they wait in, requests to them, and their status."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tuner_tui.config import paths
+from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.planning.plan import Plan, decode_plan
+from tuner_tui.runs import lock, queue
+from tuner_tui.runs.control import leave_request, take_requests
+from tuner_tui.runs.events import (
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    RunStopped,
+    WorkerStarted,
+)
+from tuner_tui.runs.folder import RunFolder, create_run, find_run, list_runs
+from tuner_tui.runs.journal import append_event
+from tuner_tui.runs.status import LIVE, RunFollower, read_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAN = Plan(
+    model_kind="folder",
+    model_location="/models/m",
+    model_name="m",
+    revision=None,
+    learning_rate=1e-4,
+    threads=1,
+    choices=(),
+)
+STARTED = RunStarted(protocol=1)
+AT_WORK = WorkerStarted(pid=1, process_started_at=1.0)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def spec_named(name: str | None) -> RunSpec:
+    return RunSpec(name=name, model=ModelSpec(source="/models/m"), data=DataSpec(train="/data/rows.jsonl"))
+
+
+def make_run(name: str | None = "one") -> RunFolder:
+    return create_run(spec_named(name), PLAN)
+
+
+def test_a_new_run_is_whole() -> None:
+    run = make_run("My Run: \x1b[31m äöü/../..")
+    assert run.path.parent == paths.runs_dir()
+    assert run.name.split("-", 3)[3].rsplit("-", 1)[0] == "my-run-31m"
+    assert read_spec(run.spec).model.source == "/models/m"
+    assert decode_plan(run.plan.read_bytes()) == PLAN
+    assert run.control.is_dir() and run.checkpoints.is_dir()
+    assert run.events.read_bytes() == run.log.read_bytes() == run.lock.read_bytes() == b""
+    assert read_run(run).status == "interrupted"
+
+
+def test_a_run_without_a_name_is_called_after_model_and_data() -> None:
+    assert "-m-rows-" in make_run(None).name
+
+
+@pytest.mark.parametrize("below", ["", "data", "data/runs"])
+def test_a_data_folder_that_cannot_be_written_leaves_nothing(home: Path, below: str) -> None:
+    """A file in the place of a folder stops root too, which rights would not."""
+    blocked = home / below if below else home
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("a file")
+    with pytest.raises(TunerError) as caught:
+        make_run()
+    assert "TUNER_TUI_HOME" in caught.value.hint
+    assert blocked.read_text() == "a file"
+    assert list_runs() == []
+
+
+def test_a_run_that_cannot_be_completed_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run("other")
+    real_mkdir = os.mkdir
+
+    def full(path: str | os.PathLike[str], *rest: int) -> None:
+        if str(path).endswith("checkpoints"):
+            raise OSError(28, "No space left on device")
+        real_mkdir(path, *rest)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(TunerError, match="No space left"):
+        make_run("broken")
+    assert len(list(paths.runs_dir().iterdir())) == 1
+
+
+def test_runs_are_listed_the_newest_first() -> None:
+    assert list_runs() == []
+    runs = [make_run(f"run-{number}") for number in range(3)]
+    for age, run in enumerate(runs):
+        os.utime(run.spec, (1000.0 - age, 1000.0 - age))
+    (paths.runs_dir() / ".making-half").mkdir()
+    (paths.runs_dir() / "a file").touch()
+    assert list_runs() == runs
+
+
+def test_a_run_is_found_by_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFoundError):
+        find_run("last")
+    first, second = make_run("apple"), make_run("pear")
+    os.utime(first.spec, (1.0, 1.0))
+    assert find_run(first.name) == first
+    assert find_run("last") == second
+    assert find_run(first.name[-4:]) == first
+    assert find_run(first.name[:-4]) == first
+    assert find_run(str(second.path)) == second
+    monkeypatch.chdir(paths.runs_dir())
+    assert find_run(f"./{second.name}") == second
+    with pytest.raises(InputError, match="More than one") as caught:
+        find_run(first.name[:10])
+    assert first.name in caught.value.message and second.name in caught.value.message
+    with pytest.raises(NotFoundError):
+        find_run("banana")
+
+
+def test_a_whole_name_wins_over_being_the_start_of_another() -> None:
+    short = RunFolder(paths.runs_dir() / "run")
+    for name in ("run", "run-2"):
+        (paths.runs_dir() / name).mkdir(parents=True)
+    assert find_run("run") == short
+
+
+def test_the_queue_keeps_its_order() -> None:
+    runs = [make_run(f"run-{number}") for number in (2, 0, 1)]
+    for run in runs:
+        queue.enqueue(run, resume=run is runs[1])
+    (paths.queue_dir() / "00-garbage.json").write_bytes(b"\xff")
+    (paths.queue_dir() / "00-torn.json").write_text("{")
+    (paths.queue_dir() / ".hidden.json").write_text("{}")
+    (paths.queue_dir() / "00-folder.json").mkdir()
+    assert [entry.folder for _, entry in queue.entries()] == [str(run.path) for run in runs]
+    assert [entry.resume for _, entry in queue.entries()] == [False, True, False]
+    assert all(read_run(run).status == "queued" for run in runs)
+
+    assert queue.withdraw(runs[1].name)
+    assert not queue.withdraw(runs[1].name)
+    assert not queue.is_queued(runs[1].name)
+    assert [entry.folder for _, entry in queue.entries()] == [str(runs[0].path), str(runs[2].path)]
+
+
+def test_names_that_end_alike_are_not_confused() -> None:
+    long, short = RunFolder(paths.runs_dir() / "big-run"), RunFolder(paths.runs_dir() / "run")
+    queue.enqueue(long)
+    assert queue.is_queued("big-run")
+    assert not queue.is_queued("run")
+    assert not queue.withdraw(short.name)
+
+
+def test_an_entry_is_either_claimed_or_withdrawn() -> None:
+    first, second = make_run("first"), make_run("second")
+    queue.enqueue(first)
+    queue.enqueue(second)
+    [(one, _), (two, _)] = queue.entries()
+    claimed = queue.claim(one)
+    assert claimed is not None
+    assert not queue.withdraw(first.name)
+    assert queue.is_queued(first.name)
+    assert [entry.folder for _, entry in queue.entries()] == [str(first.path), str(second.path)]
+    assert queue.claim(claimed) == claimed
+    assert queue.withdraw(second.name)
+    assert queue.claim(two) is None
+
+
+def test_requests_are_taken_once_and_garbage_is_removed() -> None:
+    run = make_run()
+    assert take_requests(run.control) == []
+    asked = {leave_request(run, kind): kind for kind in ("stop", "save", "sample")}
+    for name, content in {
+        "a": b"",
+        "b": b"{",
+        "c": b"\xff\xfe",
+        "d": b'{"id": "1", "request": "dance"}',
+        "e": b"[]",
+    }.items():
+        (run.control / f"{name}.json").write_bytes(content)
+    (run.control / "f.json").mkdir()
+    (run.control / "note.txt").write_text("not for you")
+    taken = take_requests(run.control)
+    assert {request.id: request.request for request in taken} == asked
+    assert take_requests(run.control) == []
+    assert sorted(path.name for path in run.control.iterdir()) == ["f.json", "note.txt"]
+
+
+def test_a_control_folder_that_is_gone_is_made_again() -> None:
+    run = make_run()
+    run.control.rmdir()
+    assert take_requests(run.control) == []
+    leave_request(run, "save")
+    assert [request.request for request in take_requests(run.control)] == ["save"]
+
+
+@pytest.mark.parametrize(
+    ("events", "when_free", "when_held"),
+    [
+        ([], "interrupted", "starting"),
+        ([STARTED], "interrupted", "starting"),
+        ([STARTED, AT_WORK], "interrupted", "running"),
+        ([STARTED, AT_WORK, RunFinished(step=1, loss=1.0, seconds=1.0)], "finished", "finished"),
+        ([STARTED, AT_WORK, RunStopped(step=1, checkpoint=None, seconds=1.0)], "stopped", "stopped"),
+        ([STARTED, RunFailed(kind="lost", title="t")], "failed", "failed"),
+        ([STARTED, AT_WORK, RunFailed(kind="lost", title="t"), STARTED], "interrupted", "starting"),
+    ],
+)
+def test_status_from_events_and_lock(events: list[Event], when_free: str, when_held: str) -> None:
+    run = make_run()
+    for event in events:
+        append_event(run.events, event)
+    assert read_run(run).status == when_free
+    assert read_run(run).can_resume == (when_free in ("stopped", "failed", "interrupted"))
+    held = lock.acquire(run.lock)
+    assert held is not None
+    assert read_run(run).status == when_held
+    queue.enqueue(run)
+    is_over = when_held not in LIVE
+    assert read_run(run).status == ("queued" if is_over else when_held)
+    held.release()
+    assert read_run(run).status == "queued"
+
+
+def test_a_follower_goes_on_where_it_was() -> None:
+    run = make_run()
+    follower = RunFollower(run)
+    held = lock.acquire(run.lock)
+    assert held is not None
+    assert follower.poll() == "starting"
+    append_event(run.events, STARTED)
+    append_event(run.events, AT_WORK)
+    assert follower.poll() == "running"
+    append_event(run.events, RunFinished(step=1, loss=1.0, seconds=1.0))
+    held.release()
+    assert follower.poll() == "finished"
+    assert follower.state.attempt == 1

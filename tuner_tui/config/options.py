@@ -1,0 +1,137 @@
+"""The options of a run as a form needs them: read off the spec's fields, never written down a second time."""
+
+from __future__ import annotations
+
+import json
+import types
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from tuner_tui.config.spec import RunSpec, Section
+from tuner_tui.config.spec_file import kinds_of
+
+OptionKind = Literal["switch", "choice", "number", "text", "lines", "words"]
+"""How a value is asked for; `lines` are texts one a line, `words` one of the choices or names with commas."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a run spec."""
+
+    key: str
+    """Its dotted key, such as training.epochs."""
+    title: str
+    help: str
+    trade: str
+    kind: OptionKind
+    choices: tuple[str, ...]
+    default: Any
+    """None where absent means "chosen for you" or "none"."""
+
+    @property
+    def section(self) -> str:
+        """The table it stands in; empty for the name."""
+        return self.key.rpartition(".")[0]
+
+
+def options_of(spec: RunSpec) -> tuple[Option, ...]:
+    """The options that apply to a spec's method and tuning, in the order of run.toml."""
+    found: list[Option] = []
+    for section, field in RunSpec.model_fields.items():
+        value = getattr(spec, section)
+        found += (
+            _of_section(section, type(value)) if isinstance(value, Section) else [_option(section, field)]
+        )
+    return tuple(found)
+
+
+def find_option(spec: RunSpec, key: str) -> Option | None:
+    """The option of a dotted key, when it applies."""
+    return next((option for option in options_of(spec) if option.key == key), None)
+
+
+def kind_help(section: str) -> dict[str, str]:
+    """Each kind of a section (method, tuning) with the sentence that says what it is."""
+    return {kind: (each.__doc__ or "").strip() for kind, each in kinds_of(section).items()}
+
+
+def value_of(spec: RunSpec, key: str) -> Any:
+    """The value of a dotted key."""
+    section, _, name = key.rpartition(".")
+    return getattr(getattr(spec, section) if section else spec, name)
+
+
+def as_text(option: Option, value: Any) -> str:
+    """A value as it stands in a form."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return repr(value).removesuffix(".0")
+        case tuple():
+            return ("\n" if option.kind == "lines" else ", ").join(value)
+        case _:
+            return str(value)
+
+
+def as_toml(option: Option, text: str) -> str:
+    """What was typed into a form, as `set_option` takes it; nothing means the default."""
+    typed = text.strip()
+    if not typed:
+        return ""
+    match option.kind:
+        case "lines":
+            return _listed(text.split("\n"))
+        case "words" if typed not in option.choices:
+            return _listed(typed.strip("[]").replace('"', "").split(","))
+        case "number":
+            return f"0{typed}" if typed.startswith(".") else typed
+        case "switch":
+            return typed
+        case _:
+            return json.dumps(typed, ensure_ascii=False)
+
+
+def _listed(items: list[str]) -> str:
+    return json.dumps([item.strip() for item in items if item.strip()], ensure_ascii=False)
+
+
+@cache
+def _of_section(section: str, each: type[Section]) -> list[Option]:
+    return [_option(f"{section}.{name}", field) for name, field in each.model_fields.items()]
+
+
+def _option(key: str, field: FieldInfo) -> Option:
+    kind, choices = _kind(field.annotation)
+    if key.endswith(".kind"):
+        kind, choices = "choice", tuple(kinds_of(key.partition(".")[0]))
+    extra = field.json_schema_extra
+    trade = extra.get("trade", "") if isinstance(extra, dict) else ""
+    return Option(
+        key=key,
+        title=field.title or key,
+        help=field.description or "",
+        trade=str(trade),
+        kind=kind,
+        choices=choices,
+        default=None if field.is_required() else field.default,
+    )
+
+
+def _kind(annotation: Any) -> tuple[OptionKind, tuple[str, ...]]:
+    """How a type is asked for, and the words that it allows."""
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    parts = [part for part in (get_args(annotation) if is_union else (annotation,)) if part is not type(None)]
+    literals = tuple(str(word) for part in parts if get_origin(part) is Literal for word in get_args(part))
+    if any(get_origin(part) is tuple for part in parts):
+        return ("words" if literals else "lines"), literals
+    if literals:
+        return "choice", literals
+    if parts == [bool]:
+        return "switch", ()
+    return ("number" if set(parts) <= {int, float} else "text"), ()

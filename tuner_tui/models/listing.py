@@ -1,0 +1,191 @@
+"""The models that a person can pick: the demo's, those on this machine, and what the Hub finds for a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuner_tui.errors import TunerError
+from tuner_tui.files import entries
+from tuner_tui.models.check import HUB_TIMEOUT_SECONDS, check_source
+from tuner_tui.models.demo import DEMO_REPO, demo_gguf
+from tuner_tui.models.facts import ModelFacts, read_facts
+from tuner_tui.models.hub_cache import cached_models
+from tuner_tui.models.source import ModelSource, find_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Origin = Literal["demo", "cache", "folder", "gguf", "hub", "typed"]
+LARGEST_FOLDER = 500
+"""Entries of a folder that are looked at; a home folder with thousands must not hold up the list."""
+SEARCH_LIMIT = 30
+SEARCH_SHORTEST = 2
+
+
+@dataclass(frozen=True)
+class ModelListing:
+    """One model in a list, with what is known of it without reading its weights."""
+
+    source: str
+    """What model.source would say."""
+    name: str
+    origin: Origin
+    size_bytes: int | None = None
+    parameters: int | None = None
+    licence: str | None = None
+    gated: bool | None = None
+    """Whether the Hub asks to accept terms first; None when nobody told."""
+    remark: str = ""
+    """What else is to say, such as why it cannot be used."""
+
+
+@dataclass(frozen=True)
+class ModelLook:
+    """A picked model, looked at as a run would before it starts."""
+
+    source: ModelSource | None = None
+    facts: ModelFacts | None = None
+    problem: TunerError | None = None
+
+
+def look_at_model(source: str, revision: str | None = None) -> ModelLook:
+    """Resolve, check and read a model; the Hub is asked when it is not on this machine."""
+    found: ModelSource | None = None
+    try:
+        found = find_source(source, revision)
+        check_source(found)
+        return ModelLook(found, read_facts(found) if found.path else None)
+    except TunerError as error:
+        return ModelLook(found, problem=error)
+
+
+def list_models(folder: Path) -> list[ModelListing]:
+    """The demo's model, the Hub's cache, and models in a folder and one below it."""
+    return [demo_model(), *_cached(), *models_in(folder)]
+
+
+def demo_model() -> ModelListing:
+    """The model that comes with the demo package, or would come from the Hub."""
+    name = DEMO_REPO.rpartition("/")[2]
+    gguf = demo_gguf()
+    listing = ModelListing("demo", name, "demo", parameters=134_515_008, licence="apache-2.0", gated=False)
+    if gguf is None:
+        return replace(listing, remark="from the Hub, about 270 MB")
+    return replace(listing, size_bytes=gguf.stat().st_size, remark="carried by this installation")
+
+
+def models_in(folder: Path) -> list[ModelListing]:
+    """Model folders and GGUF files in a folder and one below it, by their relative paths."""
+    return [_local(folder, path) for path in sorted(_model_paths(folder))]
+
+
+def typed_model(text: str) -> ModelListing | None:
+    """What a typed text may mean: an existing path or a Hub name; None when neither."""
+    text = text.strip()
+    try:
+        found = find_source(text)
+    except TunerError:
+        return None
+    if found.path is None or found.kind == "hub":
+        return ModelListing(text, text, "typed", size_bytes=found.size_bytes, remark="as typed, from the Hub")
+    return _described(ModelListing(text, text, "typed", found.size_bytes), found)
+
+
+def search_hub(text: str) -> list[ModelListing]:
+    """Text models on the Hub that fit a word, most downloaded first. Raises TunerError when it does not answer."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
+
+    from tuner_tui.models.hub_errors import explain_hub_error
+
+    # HfApi.list_models asks the same, but tries a dead network again for 23 seconds.
+    wanted: dict[str, Any] = {
+        "search": text,
+        "pipeline_tag": "text-generation",
+        "sort": "downloads",
+        "limit": SEARCH_LIMIT,
+    }
+    try:
+        answer = get_session().get(
+            f"{constants.ENDPOINT}/api/models",
+            params={**wanted, "expand": ["gated", "safetensors", "tags", "downloads"]},
+            headers=build_hf_headers(),
+            timeout=HUB_TIMEOUT_SECONDS,
+        )
+        hf_raise_for_status(answer)
+        return [_from_hub(item) for item in answer.json()]
+    except Exception as error:  # the client passes on whatever a strange answer makes it raise
+        problem = explain_hub_error(error, "the search")
+        raise TunerError("The Hub cannot be searched now", f"{problem.title}.", problem.hint) from None
+
+
+def _cached() -> list[ModelListing]:
+    listings = []
+    for model in cached_models():
+        listing = ModelListing(model.repo_id, model.repo_id, "cache", model.size_bytes)
+        try:
+            found = find_source(model.repo_id)
+        except TunerError as error:
+            listings.append(replace(listing, remark=error.title))
+            continue
+        if found.path is None:
+            listings.append(replace(listing, remark="only a part is downloaded"))
+        else:
+            listings.append(_described(replace(listing, remark="downloaded"), found))
+    return listings
+
+
+def _model_paths(folder: Path) -> Iterator[Path]:
+    for entry in entries(folder, LARGEST_FOLDER):
+        if _is_model(entry):
+            yield entry
+        elif entry.is_dir() and not entry.name.startswith("."):
+            yield from filter(_is_model, entries(entry, LARGEST_FOLDER))
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        if path.suffix.lower() == ".gguf":
+            return path.is_file()
+        return (path / "config.json").is_file() and any(path.glob("model*.safetensors*"))
+    except OSError:
+        return False
+
+
+def _local(folder: Path, path: Path) -> ModelListing:
+    name = f"./{path.relative_to(folder)}"
+    listing = ModelListing(name, name, "gguf" if path.suffix.lower() == ".gguf" else "folder")
+    try:
+        found = find_source(str(path))
+    except TunerError as error:
+        return replace(listing, remark=error.title)
+    return _described(listing, found)
+
+
+def _described(listing: ModelListing, found: ModelSource) -> ModelListing:
+    try:
+        facts = read_facts(found)
+    except TunerError as error:
+        return replace(listing, size_bytes=found.size_bytes, remark=error.title)
+    return replace(listing, size_bytes=found.size_bytes, parameters=facts.parameters, licence=facts.licence)
+
+
+def _from_hub(info: dict[str, Any]) -> ModelListing:
+    licences = [tag.partition(":")[2] for tag in info.get("tags") or () if tag.startswith("license:")]
+    weights = info.get("safetensors")
+    gated = info.get("gated")
+    return ModelListing(
+        info["id"],
+        info["id"],
+        "hub",
+        parameters=weights["total"] if weights else None,
+        licence=licences[0] if licences else None,
+        gated=None if gated is None else bool(gated),
+        remark="" if weights else "no safetensors weights",
+    )

@@ -1,0 +1,191 @@
+"""The app: its theme, its screens by name, and what every screen can do."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+
+from tuner_tui.ui.feeders import FeederFailed
+from tuner_tui.ui.plain_terminal import PlainFilter, draws_braille, speaks_utf8
+from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.screens.home import Home
+from tuner_tui.ui.theme import DARK, DEFAULT_VARIABLES, LIGHT, TERMINAL, prefers_light
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from textual.dom import DOMNode
+    from textual.filter import LineFilter
+    from textual.screen import Screen
+    from textual.theme import Theme
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+
+
+class TunerApp(App[None]):
+    """Shows runs and starts them; a run never depends on it."""
+
+    TITLE = "tuner-tui"
+    CSS_PATH = ["app.tcss", "screens/home.tcss"]  # noqa: RUF012  (Textual loads no file of a default screen)
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  (Textual's own declaration)
+        (0, "-narrow"),
+        (70, "-regular"),
+        (110, "-wide"),
+        (160, "-huge"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (12, "-short"), (22, "-medium"), (34, "-tall")]  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012
+        Binding("c", "copy_command", "Copy command", show=False, tooltip="Copy the line that begins with $"),
+        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys of this screen"),
+        Binding("q", "quit", "Quit", tooltip="Leave; runs go on without the app"),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._plain_filter = None if speaks_utf8(os.environ) else PlainFilter()
+        for theme in (DARK, LIGHT, TERMINAL):
+            self.register_theme(theme)
+        self.theme = self._first_theme()
+
+    @property
+    def draws_braille(self) -> bool:
+        """Whether charts may use braille."""
+        return draws_braille(os.environ)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return DEFAULT_VARIABLES
+
+    def get_default_screen(self) -> Screen[None]:
+        return Home()
+
+    def on_mount(self) -> None:
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Where the terminal has no UTF-8, every line passes through plain characters last."""
+        filters = super().get_line_filters()
+        return filters if self._plain_filter is None else [*filters, self._plain_filter]
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every key of this screen, and what the app can always do."""
+        yield from self._commands_of_keys(screen)
+        if not isinstance(screen, Home):
+            yield SystemCommand("Home", "Back to the list of runs", self.action_home)
+        yield SystemCommand("New run", "Choose a model, data and a method", self.open_new_run)
+        yield SystemCommand("Try the demo", "Teach a small model who it is", self.action_demo)
+        yield SystemCommand("Doctor", "Check this machine and say what to mend", self.action_doctor)
+        yield SystemCommand("Dark or light", "Change to the other theme", self.action_other_theme)
+        yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
+
+    def open_new_run(self, spec: RunSpec | None = None, text: str | None = None) -> None:
+        """Show the New run screen, empty or filled with a spec; `text` is the file it came from, with its comments."""
+        from tuner_tui.ui.screens.new_run import NewRunScreen
+
+        self.push_screen(NewRunScreen(spec, text))
+
+    def open_monitor(self, folder: RunFolder) -> None:
+        """Show one run."""
+        from tuner_tui.ui.screens.monitor import Monitor
+
+        self.push_screen(Monitor(folder))
+
+    def action_home(self) -> None:
+        """Leave all screens above Home."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_doctor(self) -> None:
+        from tuner_tui.ui.screens.doctor import DoctorScreen
+
+        self.push_screen(DoctorScreen())
+
+    def action_demo(self) -> None:
+        """Queue the demo's run and show it."""
+        from tuner_tui.ui.run_actions import start_demo
+
+        if isinstance(self.screen, TunerScreen):
+            self.screen.perform_and_open(start_demo)
+
+    def action_help(self) -> None:
+        from tuner_tui.ui.modals.help import HelpModal
+
+        self.push_screen(HelpModal(self.screen))
+
+    def action_copy_command(self) -> None:
+        """Copy what this screen is in a shell."""
+        command = getattr(self.screen, "headless_command", None)
+        if command:
+            self.copy_to_clipboard(command)
+            self.notify(f"Copied: {command}", markup=False, timeout=3)
+
+    def on_feeder_failed(self, message: FeederFailed) -> None:
+        """A fault of ours in a thread: told, with where it happened, and the app stays up."""
+        import traceback
+
+        from tuner_tui.ui.modals.message import MessageModal
+
+        lines = traceback.format_exception(message.error)
+        self.push_screen(
+            MessageModal("A part of the app failed", "".join(lines[-3:]), "Runs are not touched.")
+        )
+
+    def action_other_theme(self) -> None:
+        self.theme = DARK.name if self.theme == LIGHT.name else LIGHT.name
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """By OSC 52; inside tmux also wrapped, so that it reaches the terminal outside."""
+        super().copy_to_clipboard(text)
+        if os.environ.get("TMUX") and self._driver is not None:
+            import base64
+
+            sequence = f"\x1b\x1b]52;c;{base64.b64encode(text.encode()).decode()}\a"
+            self._driver.write(f"\x1bPtmux;{sequence}\x1b\\")
+
+    def _commands_of_keys(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if (
+                active.enabled
+                and binding.description
+                and not binding.system
+                and binding.action[:8] != "command_"
+            ):
+                yield SystemCommand(
+                    binding.description,
+                    f"{active.tooltip or binding.description}  ({self.get_key_display(binding)})",
+                    _runner(self, active.node, binding.action),
+                )
+
+    def _first_theme(self) -> str:
+        from tuner_tui.ui.settings import read_setting
+
+        if self.no_color or self.console.color_system == "standard":
+            return TERMINAL.name
+        remembered = read_setting("theme")
+        if remembered in self.available_themes:
+            return remembered
+        return LIGHT.name if prefers_light(os.environ.get("COLORFGBG")) else DARK.name
+
+    def _remember_theme(self, theme: Theme) -> None:
+        from tuner_tui.ui.settings import write_setting
+
+        write_setting("theme", theme.name)
+
+
+def _runner(app: TunerApp, node: DOMNode, action: str) -> Callable[[], Awaitable[bool]]:
+    """What the palette calls for a key's action: the same as the key itself."""
+
+    async def run() -> bool:
+        return await app.run_action(action, node)
+
+    return run
+
+
+def main_app() -> None:
+    """Run the app until its person leaves it."""
+    TunerApp().run()

@@ -1,0 +1,37 @@
+"""Waiting for something that blocks, in a thread that the app does not wait for when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_background(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What a blocking function gives or raises; asking a dead network must not keep the app from leaving."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(setter: Callable[[Any], None], outcome: object) -> None:
+        if not future.done():
+            setter(outcome)
+
+    def run() -> None:
+        setter: Callable[[Any], None] = future.set_result
+        outcome: object
+        try:
+            outcome = function(*arguments, **named)
+        except Exception as error:  # handed to the one who waits
+            setter, outcome = future.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the app has ended meanwhile
+            loop.call_soon_threadsafe(settle, setter, outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future

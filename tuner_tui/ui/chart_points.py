@@ -1,0 +1,152 @@
+"""Which points of a run's curves a chart of so many columns draws: never more than two a column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner_tui.runs.events import Evaluated
+    from tuner_tui.runs.history import Curves
+
+Axis = Literal["steps", "tokens", "time"]
+Zoom = Literal["whole run", "last half", "last tenth"]
+AXES: tuple[Axis, ...] = ("steps", "tokens", "time")
+ZOOMS: tuple[Zoom, ...] = ("whole run", "last half", "last tenth")
+SHARES: dict[Zoom, float] = {"whole run": 1.0, "last half": 0.5, "last tenth": 0.1}
+
+Points = tuple[tuple[float, ...], tuple[float, ...]]
+"""Where along the axis, and how high."""
+
+
+@dataclass(frozen=True)
+class ChartPoints:
+    """What is drawn."""
+
+    raw: Points = ((), ())
+    smooth: Points = ((), ())
+    evaluations: Points = ((), ())
+    gaps: int = 0
+    """Buckets in view without a single finite value."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.raw[0] or self.evaluations[0])
+
+    @property
+    def x_range(self) -> tuple[float, float]:
+        xs = self.raw[0] + self.smooth[0] + self.evaluations[0]
+        return min(xs), max(xs)
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        ys = self.raw[1] + self.smooth[1] + self.evaluations[1]
+        return min(ys), max(ys)
+
+
+def chart_points(
+    curves: Curves, evaluations: Sequence[Evaluated], axis: Axis, zoom: Zoom, columns: int
+) -> ChartPoints:
+    """The loss as it was, smoothed, and on held-out rows, thinned for a chart of so many columns."""
+    xs = _along(curves, axis)
+    if not xs:
+        return ChartPoints()
+    start = xs[-1] - SHARES[zoom] * (xs[-1] - xs[0])
+    first = next(index for index, x in enumerate(xs) if x >= start)
+    loss = curves.measures.get("loss")
+    means = loss.mean if loss else (None,) * len(xs)
+    smoothed = _smoothed(means)
+    seen = [(x, y) for x, y in zip(xs[first:], means[first:], strict=True) if y is not None]
+    smooth = [(x, y) for x, y in zip(xs[first:], smoothed[first:], strict=True) if y is not None]
+    held_out = [
+        (place, evaluation.loss)
+        for evaluation in evaluations
+        if evaluation.loss is not None and (place := _place(curves, xs, evaluation.step)) >= start
+    ]
+    return ChartPoints(
+        raw=_extremes(seen, columns),
+        smooth=_latest(smooth, columns),
+        evaluations=_latest(held_out, columns),
+        gaps=sum(mean is None for mean in means[first:]),
+    )
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """At most so many round numbers between two."""
+    if not high > low or count < 1:
+        return [low]
+    step = 10.0 ** _order((high - low) / count)
+    while (high - low) / step > count:
+        step *= 2 if f"{step:e}"[0] != "2" else 2.5
+    first = -(-low // step) * step
+    ticks = [round(first + index * step, 12) for index in range(count + 1)]
+    return [tick for tick in ticks if tick <= high * (1 + 1e-9)]
+
+
+def _order(value: float) -> int:
+    import math
+
+    return math.floor(math.log10(value))
+
+
+def _along(curves: Curves, axis: Axis) -> tuple[float, ...]:
+    match axis:
+        case "tokens":
+            return curves.tokens
+        case "time":
+            return curves.seconds
+    return curves.steps
+
+
+def _place(curves: Curves, xs: Sequence[float], step: int) -> float:
+    """Where a step lies along the axis."""
+    from bisect import bisect_left
+
+    return xs[min(bisect_left(curves.steps, step), len(xs) - 1)]
+
+
+def _smoothed(values: Sequence[float | None]) -> list[float | None]:
+    """A moving mean that forgets slowly and starts without a bias."""
+    keep = 1 - 2 / (max(4, len(values) / 12) + 1)
+    total = weight = 0.0
+    smooth: list[float | None] = []
+    for value in values:
+        if value is None:
+            smooth.append(None)
+            continue
+        total = keep * total + (1 - keep) * value
+        weight = keep * weight + (1 - keep)
+        smooth.append(total / weight)
+    return smooth
+
+
+def _extremes(points: list[tuple[float, float]], columns: int) -> Points:
+    """All points where they are few, else the lowest and the highest of each column."""
+    if len(points) <= 2 * columns:
+        return _split(points)
+    chosen: list[tuple[float, float]] = []
+    for column in _in_columns(points, columns):
+        chosen += sorted({min(column, key=lambda point: point[1]), max(column, key=lambda point: point[1])})
+    return _split(chosen)
+
+
+def _latest(points: list[tuple[float, float]], columns: int) -> Points:
+    """The last point of each column."""
+    if len(points) <= columns:
+        return _split(points)
+    return _split([column[-1] for column in _in_columns(points, columns)])
+
+
+def _in_columns(points: list[tuple[float, float]], columns: int) -> list[list[tuple[float, float]]]:
+    low, high = points[0][0], points[-1][0]
+    scale = columns / (high - low) if high > low else 0.0
+    cells: dict[int, list[tuple[float, float]]] = {}
+    for point in points:
+        cells.setdefault(min(columns - 1, int((point[0] - low) * scale)), []).append(point)
+    return list(cells.values())
+
+
+def _split(points: list[tuple[float, float]]) -> Points:
+    return tuple(point[0] for point in points), tuple(point[1] for point in points)

@@ -1,0 +1,74 @@
+"""The machine in one line, and what would ruin a first run on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.hardware.doctor import Check
+    from tuner_tui.hardware.gpu import GpuReader, GpuReport, GpuSnapshot
+    from tuner_tui.hardware.system import SystemReader, SystemSnapshot
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What Home says about the machine."""
+
+    line: str
+    troubles: tuple[str, ...] = ()
+
+
+def read_machine(gpus: GpuReader, system: SystemReader, troubles: tuple[str, ...]) -> Machine:
+    """The machine now."""
+    return Machine(line=hardware_line(gpus.read(), system.read()), troubles=troubles)
+
+
+def read_troubles(gpus: GpuReader, data_folder: Path) -> tuple[str, ...]:
+    """One line for each thing that would ruin a first run, as far as it shows without torch; the worst first."""
+    from tuner_tui.hardware.doctor import first_look
+
+    checks = [
+        check for check in first_look(gpus.read(), data_folder) if check.status in ("problem", "warning")
+    ]
+    return tuple(_trouble(check) for check in sorted(checks, key=lambda check: check.status != "problem"))
+
+
+def hardware_line(report: GpuReport, system: SystemSnapshot) -> str:
+    """The first card with its memory and who holds it, or the processor and its memory."""
+    ram = f"{_gigabytes(system.ram_available_bytes)} of {_gigabytes(system.ram_total_bytes)} GB RAM free"
+    cores = f"{system.cpu_count} CPU cores"
+    if not report.gpus:
+        return f"{'GPU does not work' if report.card_present else 'No GPU'} · {cores} · {ram}"
+    gpu = report.gpus[0]
+    others = f" · and {len(report.gpus) - 1} more" if len(report.gpus) > 1 else ""
+    return f"{gpu.name or 'GPU'} · {_memory(gpu)}{_holders(gpu)}{others} · {cores} · {ram}"
+
+
+def _memory(gpu: GpuSnapshot) -> str:
+    if gpu.memory_free_bytes is None or gpu.memory_total_bytes is None:
+        return "memory unknown"
+    return f"{_gigabytes(gpu.memory_free_bytes)} of {_gigabytes(gpu.memory_total_bytes)} GB free"
+
+
+def _holders(gpu: GpuSnapshot) -> str:
+    """Who holds most of the memory; the two largest are enough."""
+    if gpu.processes is None:
+        held = gpu.memory_used_bytes
+        return f" · {_gigabytes(held)} GB held, by whom is unknown" if held and held > 3 * 10**8 else ""
+    known = [process for process in gpu.processes if process.memory_bytes and process.memory_bytes > 10**8]
+    words = [
+        f"{process.name or process.pid} {_gigabytes(process.memory_bytes or 0)} GB" for process in known[:2]
+    ]
+    return f" · held by {', '.join(words)}" if words else ""
+
+
+def _trouble(check: Check) -> str:
+    detail = f": {check.detail}" if check.detail and check.status == "warning" else ""
+    return f"{check.name}: {check.value}{detail}"
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f}"

@@ -1,0 +1,1 @@
+"""One file a screen, its rules in a .tcss beside it."""

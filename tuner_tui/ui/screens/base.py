@@ -1,0 +1,142 @@
+"""What every screen of the app has: a title, its headless command, help, and actions that run in a thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import work
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer
+from textual.worker import WorkerState
+
+from tuner_tui.errors import TunerError
+from tuner_tui.ui.feeders import FeederFailed
+from tuner_tui.ui.widgets.bars import CommandBar, TitleBar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.app import ComposeResult
+    from textual.worker import Worker
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.ui.app import TunerApp
+
+
+class ActionDone(Message):
+    """What a screen asked for was done; `words` say so."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+
+class ActionFailed(Message):
+    """What a screen asked for could not be done."""
+
+    def __init__(self, error: TunerError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class RunMade(Message):
+    """A run was made, to be shown."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+class SpecRead(Message):
+    """A run's spec, to begin a new run with."""
+
+    def __init__(self, spec: RunSpec, text: str) -> None:
+        super().__init__()
+        self.spec = spec
+        self.text = text
+
+
+class TunerScreen(Screen[None]):
+    """A title bar, the screen's own body (`compose_body`), its headless command and its keys."""
+
+    TITLE_WORDS: ClassVar[str] = ""
+    HELP_TEXT: ClassVar[str] = ""
+    """What the screen is for, shown by `?`; a focused widget's own `help_text` stands above it."""
+
+    @property
+    def tuner(self) -> TunerApp:
+        """The app, with what all screens may ask of it."""
+        return cast("TunerApp", self.app)
+
+    @property
+    def headless_command(self) -> str:
+        """What does the same in a shell."""
+        return "tuner-tui"
+
+    def compose(self) -> ComposeResult:
+        yield TitleBar(self.TITLE_WORDS)
+        yield from self.compose_body()
+        bar = CommandBar()
+        bar.set_reactive(CommandBar.command, self.headless_command)
+        yield bar
+        yield Footer(show_command_palette=False, compact=True)
+
+    def compose_body(self) -> ComposeResult:
+        """The screen's own widgets."""
+        yield from ()
+
+    def refresh_command(self) -> None:
+        """Show the headless command of now."""
+        self.query_one(CommandBar).command = self.headless_command
+
+    @work(thread=True, group="actions", exit_on_error=False)
+    def perform(self, action: Callable[[], str]) -> None:
+        """Do something that may block; what it says, or why it could not be done, comes back as a message."""
+        self._report(lambda: ActionDone(action()))
+
+    @work(thread=True, group="actions", exit_on_error=False)
+    def perform_and_open(self, action: Callable[[], RunFolder]) -> None:
+        """Do something that may block and gives a run to show."""
+        self._report(lambda: RunMade(action()))
+
+    @work(thread=True, group="actions", exit_on_error=False)
+    def open_same_again(self, read: Callable[[], tuple[RunSpec, str]]) -> None:
+        """Read a run's spec and show it as a new run."""
+        self._report(lambda: SpecRead(*read()))
+
+    def _report(self, action: Callable[[], Message]) -> None:
+        """In a thread: post what an action gives, or why it could not be done."""
+        try:
+            message = action()
+        except TunerError as error:
+            message = ActionFailed(error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            message = ActionFailed(TunerError("The system refuses", f"{where}{error.strerror or error}."))
+        self.post_message(message)
+
+    def on_run_made(self, message: RunMade) -> None:
+        self.tuner.open_monitor(message.folder)
+
+    def on_spec_read(self, message: SpecRead) -> None:
+        self.tuner.open_new_run(message.spec, message.text)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A fault of ours in a thread is told, and the app stays up."""
+        if event.state is WorkerState.ERROR and isinstance(event.worker.error, Exception):
+            self.app.post_message(FeederFailed(event.worker.error))
+
+    def on_action_done(self, message: ActionDone) -> None:
+        if message.words:
+            self.notify(message.words, markup=False)
+
+    def on_action_failed(self, message: ActionFailed) -> None:
+        self.show_error(message.error)
+
+    def show_error(self, error: TunerError) -> None:
+        """Say what happened and what to do next, over this screen."""
+        from tuner_tui.ui.modals.message import MessageModal
+
+        self.app.push_screen(MessageModal.of(error))

@@ -1,0 +1,127 @@
+"""Doctor: is this machine ready to train, and what to do where it is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from tuner_tui.ui.feeders import start_feeder
+from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.literal import literal, literal_lines
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.hardware.doctor import Check
+    from tuner_tui.hardware.torch_report import TorchReport
+
+MARKS = {
+    "ok": ("✓", "$success"),
+    "note": ("·", "$primary"),
+    "warning": ("!", "$warning"),
+    "problem": ("✗", "$error"),
+}
+
+
+class ChecksMade(Message):
+    """The checks, without those about torch at first, since they take a process and some seconds."""
+
+    def __init__(self, checks: list[Check], torch: TorchReport | None) -> None:
+        super().__init__()
+        self.checks = checks
+        self.torch = torch
+
+
+class DoctorScreen(TunerScreen):
+    """Each check with how it stands; what to do stands below those that need it, ready to copy."""
+
+    TITLE_WORDS = "Doctor"
+    HELP_TEXT = "What this machine has, what stands in the way of training, and the commands that mend it."
+    CSS_PATH = "doctor.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "app.pop_screen", "Back", key_display="esc"),
+        Binding("a", "again", "Check again", tooltip="Look at everything once more"),
+    ]
+
+    made: reactive[ChecksMade | None] = reactive(None)
+    is_waiting: reactive[bool] = reactive(True)
+
+    @property
+    def headless_command(self) -> str:
+        return "tuner-tui doctor"
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(id="checks"):
+            yield Static("Looking ...", id="report", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#checks").focus()
+        self.action_again()
+
+    def action_again(self) -> None:
+        self.is_waiting = True
+        start_feeder(self.app, self._look)
+
+    def _look(self) -> None:
+        """In a thread: what is known at once, then what torch says in a process of its own."""
+        from tuner_tui.config import paths
+        from tuner_tui.hardware.doctor import run_checks
+        from tuner_tui.hardware.gpu import read_gpus
+        from tuner_tui.hardware.torch_report import read_torch_report
+
+        folders = (paths.data_dir(), paths.cache_dir())
+        gpus = read_gpus()
+        self.post_message(ChecksMade(run_checks(gpus, None, *folders), None))
+        torch = read_torch_report()
+        self.post_message(ChecksMade(run_checks(gpus, torch, *folders), torch))
+
+    def on_checks_made(self, message: ChecksMade) -> None:
+        self.is_waiting = message.torch is None
+        self.made = message
+
+    def watch_made(self, made: ChecksMade | None) -> None:
+        if made is None:
+            return
+        self.query_one("#report", Static).update(report_content(made.checks, made.torch))
+        self.query_one(TitleBar).state = "asking torch ..." if self.is_waiting else verdict(made.checks)
+
+
+def report_content(checks: list[Check], torch: TorchReport | None) -> Content:
+    """All checks, those that need something done with what to do."""
+    lines: list[Content] = []
+    for check in checks:
+        mark, colour = MARKS[check.status]
+        head = (f"{mark} {check.status:<8}", colour)
+        lines.append(
+            Content.assemble(head, " ", (f"{literal(check.name).plain:<17}", "bold"), literal(check.value))
+        )
+        if check.detail:
+            lines.append(literal(f"{'':28}{check.detail}", "$faint"))
+        if check.remedy:
+            lines += [
+                literal(f"{'':11}{line}", "$accent") for line in literal_lines(check.remedy).plain.split("\n")
+            ]
+    if torch is not None and torch.precisions:
+        lines += [Content(""), Content.styled("Precisions that train here", "bold")]
+        for name, report in torch.precisions.items():
+            mark, colour = MARKS["ok" if report.works else "problem"]
+            works = "yes" if report.works else "no"
+            lines.append(
+                Content.assemble((f"{mark} {works:<5}", colour), f"{name:<7}", literal(report.note, "$faint"))
+            )
+    return Content("\n").join(lines)
+
+
+def verdict(checks: list[Check]) -> str:
+    """All checks in a few words."""
+    problems = sum(check.status == "problem" for check in checks)
+    if problems:
+        return f"not ready: {problems} problem{'s' * (problems != 1)}"
+    return "ready to train"

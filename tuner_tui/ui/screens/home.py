@@ -1,0 +1,290 @@
+"""Home: this machine, anything that would ruin a run on it, and the runs there are."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from tuner_tui.config import paths
+from tuner_tui.runs.folder import list_runs
+from tuner_tui.ui.feeders import start_feeder
+from tuner_tui.ui.runs_feed import RunsFeed, RunsListed, SummariesRead
+from tuner_tui.ui.screens.base import ActionDone, TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.begin_panel import BeginPanel
+from tuner_tui.ui.widgets.literal import literal
+from tuner_tui.ui.widgets.runs_table import RunsTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from textual.app import ComposeResult
+    from textual.widgets import Input
+
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.summary import RunSummary
+    from tuner_tui.ui.hardware_words import Machine
+
+MACHINE_EVERY_SECONDS = 3.0
+
+
+class MachineRead(Message):
+    """The machine was looked at."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self.machine = machine
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, MachineRead)
+
+
+class Home(TunerScreen):
+    """Where the app begins."""
+
+    TITLE_WORDS = "Home"
+    HELP_TEXT = "Your machine and your runs. Runs go on without the app; it only watches and asks."
+    BINDINGS = [  # noqa: RUF012
+        Binding("n", "new_run", "New", tooltip="Choose a model, data and a method"),
+        Binding("t", "demo", "Demo", tooltip="Teach a small model who it is"),
+        Binding("s", "same_again", "Same again", tooltip="A new run with this one's settings, to change"),
+        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("x", "stop", "Stop", tooltip="Save and stop, or leave the queue"),
+        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete the run's folder"),
+        Binding(
+            "slash",
+            "filter",
+            "Filter",
+            key_display="/",
+            tooltip="Only runs whose name or status holds a word",
+        ),
+        Binding("escape", "clear_filter", "All runs", key_display="esc"),
+        Binding("d", "doctor", "Doctor", tooltip="Check this machine and say what to mend"),
+    ]
+
+    folders: reactive[tuple[RunFolder, ...]] = reactive(())
+    summaries: reactive[Mapping[str, RunSummary]] = reactive({}, always_update=True)
+    machine: reactive[Machine | None] = reactive(None)
+    sought: reactive[str] = reactive("")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_reactive(Home.folders, tuple(list_runs()))
+        self._feed = RunsFeed(self.post_message, self.folders)
+        self._has_left = threading.Event()
+
+    @property
+    def headless_command(self) -> str:
+        chosen = self._table.chosen if self.is_mounted and self.folders else None
+        return f"tuner-tui runs show {chosen.name}" if chosen else "tuner-tui demo"
+
+    def compose_body(self) -> ComposeResult:
+        table = RunsTable()
+        table.set_reactive(RunsTable.folders, self.folders)
+        with Vertical(id="machine"):
+            yield Static("Looking at this machine ...", id="hardware", markup=False)
+            yield Static("", id="banner", markup=False)
+        yield table
+        yield BeginPanel()
+
+    def on_mount(self) -> None:
+        self._show_list_or_ways()
+        self.call_after_refresh(self._begin_reading)
+
+    def _begin_reading(self) -> None:
+        """Threads start when the first screen stands, so that it need not wait for what they load."""
+        self._feed.in_view = self._table.in_view
+        start_feeder(self.app, self._feed.run)
+        start_feeder(self.app, self._look_at_machine)
+
+    def on_unmount(self) -> None:
+        self._feed.end()
+        self._has_left.set()
+
+    def on_screen_suspend(self) -> None:
+        self._feed.is_paused = True
+
+    def on_screen_resume(self) -> None:
+        self._feed.is_paused = False
+        self._feed.wake()
+
+    def _look_at_machine(self) -> None:
+        """In a thread: look at the machine every few seconds while this screen is shown."""
+        from tuner_tui.hardware.gpu import GpuReader
+        from tuner_tui.hardware.system import SystemReader
+        from tuner_tui.ui.hardware_words import read_machine, read_troubles
+
+        system = SystemReader()
+        with GpuReader() as gpus:
+            self.post_message(MachineRead(read_machine(gpus, system, ())))
+            troubles = read_troubles(gpus, paths.data_dir())
+            while not self._has_left.is_set():
+                if not self._feed.is_paused:
+                    self.post_message(MachineRead(read_machine(gpus, system, troubles)))
+                self._has_left.wait(MACHINE_EVERY_SECONDS)
+
+    def on_runs_listed(self, message: RunsListed) -> None:
+        self.folders = message.folders
+
+    def on_summaries_read(self, message: SummariesRead) -> None:
+        self.summaries = message.summaries
+
+    def on_machine_read(self, message: MachineRead) -> None:
+        self.machine = message.machine
+
+    def watch_folders(self) -> None:
+        if self.is_mounted:
+            self._show_list_or_ways()
+
+    def watch_summaries(self, summaries: Mapping[str, RunSummary]) -> None:
+        if not self.is_mounted:
+            return
+        self._table.summaries = summaries
+        if self.sought:
+            self._show_list_or_ways()
+        self._tell()
+
+    def watch_sought(self) -> None:
+        if self.is_mounted:
+            self._show_list_or_ways()
+
+    def watch_machine(self, machine: Machine | None) -> None:
+        if machine is None:
+            return
+        self.query_one("#hardware", Static).update(literal(machine.line))
+        banner = self.query_one("#banner", Static)
+        banner.display = bool(machine.troubles)
+        if machine.troubles:
+            more = f" (and {len(machine.troubles) - 1} more)" if len(machine.troubles) > 1 else ""
+            banner.update(literal(f"! {machine.troubles[0]}{more}. d says what to do."))
+
+    def _show_list_or_ways(self) -> None:
+        """The runs that are sought, or with none at all the ways to begin."""
+        has_runs = bool(self.folders)
+        table, ways = self._table, self.query_one(BeginPanel)
+        table.folders = tuple(filter(self._is_sought, self.folders))
+        table.display, ways.display = has_runs, not has_runs
+        if self.focused is None or not self.focused.display:
+            self.set_focus(table if has_runs else ways)
+        self._tell()
+
+    def _is_sought(self, folder: RunFolder) -> bool:
+        word = self.sought.lower()
+        known = self.summaries.get(folder.name)
+        return not word or word in folder.name.lower() or (known is not None and word in known.status)
+
+    def _tell(self) -> None:
+        """Title, command and keys of now."""
+        shown, live = len(self._table.folders), sum(known.is_live for known in self.summaries.values())
+        count = f"{shown} of {len(self.folders)} runs" if self.sought else f"{shown} run{'s' * (shown != 1)}"
+        self.query_one(TitleBar).state = f"{count}, {live} live" if live else count
+        self.refresh_command()
+        self.refresh_bindings()
+
+    @property
+    def _table(self) -> RunsTable:
+        return self.query_one(RunsTable)
+
+    @on(RunsTable.Moved)
+    def follow_cursor(self) -> None:
+        self._feed.in_view = self._table.in_view
+        self._feed.wake()
+        self._tell()
+
+    @on(RunsTable.Opened)
+    def open_run(self, event: RunsTable.Opened) -> None:
+        self.tuner.open_monitor(event.folder)
+
+    @on(BeginPanel.Chosen)
+    async def begin(self, event: BeginPanel.Chosen) -> None:
+        await self.run_action(event.action)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The footer shows what can be done with the chosen run, and nothing else."""
+        summary = self._table.chosen_summary if self.is_mounted else None
+        match action:
+            case "demo":
+                return not self.folders
+            case "same_again" | "filter":
+                return bool(self.folders)
+            case "resume":
+                return summary is not None and summary.can_resume
+            case "stop":
+                return summary is not None and summary.is_live
+            case "delete":
+                return summary is not None and not summary.is_live
+            case "clear_filter":
+                return bool(self.sought)
+        return True
+
+    def action_new_run(self) -> None:
+        self.tuner.open_new_run()
+
+    def action_demo(self) -> None:
+        self.tuner.action_demo()
+
+    def action_doctor(self) -> None:
+        self.tuner.action_doctor()
+
+    def action_same_again(self) -> None:
+        from tuner_tui.ui.run_actions import spec_of
+
+        folder = self._table.chosen
+        if folder is not None:
+            self.open_same_again(lambda: spec_of(folder))
+
+    def action_resume(self) -> None:
+        from tuner_tui.ui.run_actions import resume_run
+
+        folder = self._table.chosen
+        if folder is not None:
+            self.perform(lambda: resume_run(folder))
+
+    @work
+    async def action_stop(self) -> None:
+        from tuner_tui.ui.modals.run_questions import asks_to_stop
+        from tuner_tui.ui.run_actions import stop_run
+
+        folder = self._table.chosen
+        if folder is not None and await self.app.push_screen_wait(asks_to_stop(folder)):
+            self.perform(lambda: stop_run(folder))
+
+    @work
+    async def action_delete(self) -> None:
+        from tuner_tui.ui.modals.run_questions import asks_to_delete
+        from tuner_tui.ui.run_actions import delete_run
+
+        folder = self._table.chosen
+        if folder is not None and await self.app.push_screen_wait(await asks_to_delete(folder)):
+            self.perform(lambda: delete_run(folder))
+
+    def on_action_done(self, message: ActionDone) -> None:
+        super().on_action_done(message)
+        self._feed.wake()
+
+    async def action_filter(self) -> None:
+        """A line to type in, above the list."""
+        from textual.widgets import Input
+
+        if not self.query(Input):
+            line = Input(placeholder="a part of a run's name, or a status", id="filter", compact=True)
+            await self.mount(line, before=self._table)
+        self.query_one(Input).focus()
+
+    def action_clear_filter(self) -> None:
+        self.query("#filter").remove()
+        self.sought = ""
+        self._table.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.sought = event.value.strip()
+
+    def on_input_submitted(self) -> None:
+        self._table.focus()

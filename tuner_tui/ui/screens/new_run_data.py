@@ -1,0 +1,178 @@
+"""Step 2: which rows it learns from, with a look into them, and which are held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, OptionList, Static
+
+from tuner_tui.config.draft import UNSET
+from tuner_tui.data.listing import DataListing, DataLook, list_data, look_at_data
+from tuner_tui.text import size
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.screens.new_run_model import SearchInput
+from tuner_tui.ui.widgets.literal import fit, literal
+from tuner_tui.ui.widgets.option_form import OptionForm
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.config.draft import Draft
+    from tuner_tui.config.options import Option
+    from tuner_tui.data.shape import Example
+    from tuner_tui.ui.screens.new_run_state import NewRunState
+
+FORM_KEYS = ("data.evaluation_share", "data.evaluation")
+
+
+class RowPreview(Static):
+    """Shape, row count and first rows of a data file, or what is wrong with it."""
+
+    def show(self, name: str, look: DataLook | None) -> None:
+        """A look at a file; None while it is being read."""
+        self.set_class(bool(look and look.problem), "-problem")
+        if look is None:
+            self.update(literal(f"Reading {name} ..." if name else "", "$faint"))
+            return
+        lines: list[Content] = []
+        if look.problem:
+            problem = look.problem
+            lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
+        else:
+            more = "more than " if look.is_partial else ""
+            lines.append(literal(f"{more}{look.rows:,} rows, shape {look.shape}", "bold"))
+        width = max(20, self.size.width or 76)
+        for example in look.first_rows:
+            lines += [literal(fit(line, width).rstrip()) for line in _row_lines(example)]
+        self.update(Content("\n").join(lines))
+
+
+class DataPane(Vertical):
+    """Data files of the current folder; the highlighted one is looked into at once."""
+
+    BINDINGS = [Binding("slash", "search", "Type a path", tooltip="Name a JSONL file anywhere")]  # noqa: RUF012
+
+    class Picked(Message):
+        """A data file was picked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def __init__(self, draft: Draft, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._draft = draft
+        self._listed: list[DataListing] = []
+        self._current = UNSET
+        self._looks: dict[str, DataLook] = {}
+
+    def compose(self) -> ComposeResult:
+        yield SearchInput(placeholder="the path of a JSONL file", compact=True)
+        yield PickList(help_text="JSONL files of this folder and one below it. Enter takes one.")
+        yield RowPreview(classes="pane-detail")
+        yield OptionForm(self._draft, _is_wanted, has_headings=False)
+
+    def on_mount(self) -> None:
+        self._list_files()
+
+    def focus_first(self) -> None:
+        self.query_one(PickList).focus()
+
+    async def show(self, state: NewRunState) -> None:
+        """Follow the draft."""
+        self._draft = state.draft
+        data = state.draft.spec.data
+        if state.data is not None:
+            self._looks[data.train] = state.data
+        if data.train != self._current:
+            self._current = data.train
+            self._show_rows(data.train)
+        self._look()
+        await self.query_one(OptionForm).show(state.draft)
+
+    def action_search(self) -> None:
+        self.query_one(SearchInput).focus()
+
+    def focus_option(self, key: str) -> None:
+        if not self.query_one(OptionForm).focus_option(key):
+            self.focus_first()
+
+    @work(exclusive=True, group="local-data")
+    async def _list_files(self) -> None:
+        self._listed = await in_background(list_data, Path.cwd())
+        self._show_rows(None if self._current == UNSET else self._current)
+
+    @on(Input.Changed, "SearchInput")
+    def narrow(self, event: Input.Changed) -> None:
+        event.stop()
+        self._show_rows(None)
+
+    @on(Input.Submitted, "SearchInput")
+    def take_first(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._pick(self.query_one(PickList).picked_key)
+
+    @on(OptionList.OptionSelected, "PickList")
+    def pick(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self._pick(event.option_id)
+
+    @on(OptionList.OptionHighlighted, "PickList")
+    def look_at_highlighted(self) -> None:
+        self._look()
+
+    def _pick(self, name: str | None) -> None:
+        if name is None:
+            return
+        look = self._looks.get(name)
+        if look is None or look.problem is None:
+            self.post_message(self.Picked(name))
+        else:
+            self.app.bell()  # what is wrong with it stands below the list
+
+    @work(exclusive=True, group="data-look")
+    async def _look(self) -> None:
+        name = self.query_one(PickList).picked_key
+        preview = self.query_one(RowPreview)
+        preview.show(name or "", self._looks.get(name or ""))
+        if name and name not in self._looks:
+            data = self._draft.spec.data
+            self._looks[name] = await in_background(look_at_data, name, data.shape, data.limit)
+            preview.show(name, self._looks[name])
+
+    def _show_rows(self, key: str | None) -> None:
+        if not self.query(PickList):  # the screen is being taken down
+            return
+        typed = self.query_one(SearchInput).value.strip()
+        listed = [each for each in self._listed if typed.lower() in each.name.lower()]
+        if typed and typed not in [each.name for each in listed] and (typed.endswith(".jsonl") or not listed):
+            listed.insert(0, DataListing(typed, None, "as typed"))
+        if not typed and self._current != UNSET and self._current not in [each.name for each in listed]:
+            listed.insert(min(1, len(listed)), DataListing(self._current, None, "chosen"))
+        self.query_one(PickList).show(tuple(map(_row, listed)), key)
+
+
+def _is_wanted(option: Option) -> bool:
+    return option.key in FORM_KEYS
+
+
+def _row(listing: DataListing) -> PickRow:
+    return PickRow(
+        listing.name, listing.name, (size(listing.size_bytes) if listing.size_bytes else "", listing.remark)
+    )
+
+
+def _row_lines(example: Example) -> list[str]:
+    """A row in a few words: who says what, or its text."""
+    if example.messages:
+        turns = [f"{message.role}: {' '.join(message.content.split())}" for message in example.messages]
+        return [f"  {turn}" for turn in turns[:3]]
+    parts = [f"prompt: {' '.join(example.prompt.split())}"] if example.prompt else []
+    return [f"  {part}" for part in (*parts, " ".join(example.text.split()))]

@@ -1,0 +1,72 @@
+"""Where a new run begins: the recipes to choose from, and beginning with nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList, Static
+
+from tuner_tui.config.presets import Preset, list_presets
+from tuner_tui.ui.widgets.literal import literal
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+BLANK = ""
+"""Key of the row that begins with nothing; no preset has an empty name."""
+
+
+class StartPane(Vertical):
+    """The presets with what each needs; Enter takes one."""
+
+    class Picked(Message):
+        """A recipe was picked; None begins with nothing."""
+
+        def __init__(self, preset: Preset | None) -> None:
+            super().__init__()
+            self.preset = preset
+
+    def compose(self) -> ComposeResult:
+        yield Static("Start from a recipe; everything can be changed afterwards.", classes="pane-head")
+        yield PickList(help_text="Recipes: whole runs for a kind of machine. Your own are listed after ours.")
+        yield Static(classes="pane-detail")
+
+    def on_mount(self) -> None:
+        self._presets = {preset.name: preset for preset in list_presets()}
+        rows = [
+            PickRow(
+                preset.name,
+                preset.name,
+                (preset.title if preset.is_shipped else f"{preset.title} (your own)",),
+            )
+            for preset in self._presets.values()
+        ]
+        blank = PickRow(BLANK, "blank", ("Begin with nothing picked and the usual settings",))
+        self.query_one(PickList).show((*rows, blank))
+
+    def focus_first(self) -> None:
+        self.query_one(PickList).focus()
+
+    @on(OptionList.OptionHighlighted)
+    def explain(self, event: OptionList.OptionHighlighted) -> None:
+        preset = self._presets.get(event.option_id or BLANK)
+        if preset is None:
+            words = Content("Pick model and data yourself; all settings begin at their defaults.")
+        else:
+            needs = (
+                Content.assemble("\n", ("Needs: ", "bold"), literal(preset.needs))
+                if preset.needs
+                else Content()
+            )
+            words = literal(preset.summary or preset.title) + needs
+        self.query_one(".pane-detail", Static).update(words)
+
+    @on(OptionList.OptionSelected)
+    def pick(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.post_message(self.Picked(self._presets.get(event.option_id or BLANK)))

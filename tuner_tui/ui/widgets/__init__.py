@@ -1,0 +1,1 @@
+"""One widget a concern; each draws itself from the values it is given."""

@@ -1,0 +1,52 @@
+"""The lines around every screen: its title above, and the command that does the same without the app below."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from tuner_tui.ui.widgets.literal import fit, fit_name
+
+
+class TitleBar(Widget):
+    """Where one is on the left, how that stands on the right."""
+
+    DEFAULT_CSS = """
+    TitleBar { height: 1; background: $panel; color: $foreground; padding: 0 1; }
+    """
+
+    words: reactive[str] = reactive("")
+    state: reactive[str] = reactive("")
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.set_reactive(TitleBar.words, words)
+
+    def render(self) -> Content:
+        width = self.content_size.width
+        state = fit(self.state, min(cell_len(self.state), max(0, width - 12)))
+        brand = "tuner-tui  " if width >= 60 else ""
+        room = width - len(brand) - cell_len(state)
+        return Content.assemble(
+            (brand, "bold $primary"), (fit_name(self.words, max(0, room)), "bold"), (state, "bold")
+        )
+
+
+class CommandBar(Widget):
+    """The headless command of this screen; `c` copies it."""
+
+    DEFAULT_CSS = "CommandBar { height: 1; color: $faint; padding: 0 1; }"
+
+    command: reactive[str] = reactive("")
+
+    def render(self) -> Content:
+        width = self.content_size.width
+        hint = "  c copies" if width >= 50 else ""
+        return Content.assemble(
+            ("$ ", "bold"), (fit(self.command, max(0, width - 2 - len(hint))), "not dim"), hint
+        )
+
+    def on_click(self) -> None:
+        self.app.simulate_key("c")

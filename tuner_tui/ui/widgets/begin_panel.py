@@ -1,0 +1,74 @@
+"""With no runs yet: three ways to begin."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+
+class Way(NamedTuple):
+    """A way to begin: its key, its name, what happens, and the screen's action."""
+
+    key: str
+    name: str
+    words: str
+    action: str
+
+
+WAYS = (
+    Way("t", "Try the demo", "Teach a small model who it is, in a few minutes.", "demo"),
+    Way("n", "New run", "Your model, your data; you see first whether it fits.", "new_run"),
+    Way("d", "Doctor", "Check this machine and say what to mend.", "doctor"),
+)
+
+
+class BeginPanel(Widget, can_focus=True):
+    """Three lines to choose from."""
+
+    DEFAULT_CSS = """
+    BeginPanel { height: 1fr; padding: 1 2; }
+    .-short BeginPanel, .-tiny BeginPanel { padding: 0; }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("enter", "choose", "Begin", key_display="enter"),
+    ]
+    help_text = "Three ways to begin. Up and down choose one, Enter begins; each has a key of its own too."
+
+    chosen: reactive[int] = reactive(0)
+
+    class Chosen(Message):
+        """A way was chosen; `action` is the screen's action."""
+
+        def __init__(self, action: str) -> None:
+            super().__init__()
+            self.action = action
+
+    def validate_chosen(self, chosen: int) -> int:
+        return max(0, min(chosen, len(WAYS) - 1))
+
+    def render(self) -> Content:
+        lines = [Content.assemble(("No runs yet. Three ways to begin:", "bold"), "\n")]
+        for index, way in enumerate(WAYS):
+            is_chosen = index == self.chosen
+            lines.append(
+                Content.assemble(
+                    ("▸ " if is_chosen else "  ", "$primary"),
+                    (f"{way.key}  ", "bold $accent"),
+                    (f"{way.name:<14}", "bold" if is_chosen else ""),
+                    (way.words, "$faint"),
+                )
+            )
+        return Content("\n").join(lines)
+
+    def action_move(self, lines: int) -> None:
+        self.chosen += lines
+
+    def action_choose(self) -> None:
+        self.post_message(self.Chosen(WAYS[self.chosen].action))

@@ -1,0 +1,37 @@
+"""Text from models, data, logs and names, shown as it is: never markup, an escape sequence or a link."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+from textual.content import Content
+
+from tuner_tui.text import plain, plain_lines
+
+
+def literal(text: str, style: str = "") -> Content:
+    """One line of text as it is; control characters become visible escapes."""
+    return Content.styled(plain(text), style) if style else Content(plain(text))
+
+
+def literal_lines(text: str, style: str = "") -> Content:
+    """Text of several lines as it is; only its line breaks stay."""
+    return Content.styled(plain_lines(text), style) if style else Content(plain_lines(text))
+
+
+def fit(text: str, width: int) -> str:
+    """Literal text in exactly so many cells: padded, or cut at its end with an ellipsis."""
+    shown = plain(text)
+    length = cell_len(shown)
+    if length <= width:
+        return shown + " " * (width - length)
+    return set_cell_size(shown, width - 1) + "…" if width > 0 else ""
+
+
+def fit_name(name: str, width: int) -> str:
+    """A run's name in exactly so many cells: cut in its middle, because its end tells it apart."""
+    shown = plain(name)
+    length = cell_len(shown)
+    if length <= width or width < 12:
+        return fit(name, width)
+    tail = shown[-5:]
+    return set_cell_size(shown, width - 1 - cell_len(tail)) + "…" + tail

@@ -1,0 +1,167 @@
+"""The loss of a run: each step faint, smoothed on top, and the evaluations as marks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.color import Color
+from textual.containers import Vertical
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Static
+from textual_plotext import PlotextPlot
+
+from tuner_tui.text import PHASES, count, number
+from tuner_tui.ui.chart_points import AXES, ZOOMS, Axis, ChartPoints, Zoom, chart_points, nice_ticks
+from tuner_tui.ui.run_words import rough
+from tuner_tui.ui.widgets.literal import literal
+
+if TYPE_CHECKING:
+    from tuner_tui.ui.app import TunerApp
+    from tuner_tui.ui.run_watch import RunView
+
+TICK_COLUMNS = 7
+"""Room for the numbers on the left."""
+
+
+class Plot(PlotextPlot):
+    """The drawing area."""
+
+    app: TunerApp
+
+    points: reactive[ChartPoints] = reactive(ChartPoints())
+    axis: reactive[Axis] = reactive("steps")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theme = "clear"
+
+    def watch_points(self) -> None:
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())
+
+    def _draw(self) -> None:
+        plot, points = self.plt, self.points
+        plot.clear_figure()
+        if not points.is_empty and self.size.width > TICK_COLUMNS:
+            marker = "braille" if self.app.draws_braille else "dot"
+            plot.scatter(*map(list, points.raw), marker=marker, color=self._colour("faint", "gray"))
+            plot.plot(*map(list, points.smooth), marker=marker, color=self._colour("primary", "cyan"))
+            if points.evaluations[0]:
+                mark = "●" if self.app.draws_braille else "o"
+                plot.scatter(*map(list, points.evaluations), marker=mark, color=self._colour("accent", "magenta"))
+            self._scale(points)
+        self.refresh()
+
+    def _scale(self, points: ChartPoints) -> None:
+        """Round numbers along both axes."""
+        plot = self.plt
+        low, high = points.y_range
+        margin = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
+        plot.ylim(low - margin, high + margin)
+        rows = nice_ticks(low - margin, high + margin, max(2, self.size.height // 3))
+        plot.yticks(rows, [f"{tick:>{TICK_COLUMNS - 1}.4g}" for tick in rows])
+        left, right = points.x_range
+        if right > left:
+            plot.xlim(left, right)
+        columns = nice_ticks(left, right, max(2, self.size.width // 14))
+        plot.xticks(columns, [_label(tick, self.axis) for tick in columns])
+        plot.frame(False)
+        plot.xaxis(True, "lower")
+        plot.yaxis(True, "left")
+
+    def _colour(self, name: str, in_terminal_colours: str) -> str | tuple[int, int, int]:
+        if self.app.native_ansi_color:
+            return in_terminal_colours
+        return Color.parse(self.app.theme_variables[name]).rgb
+
+
+def _label(value: float, axis: Axis) -> str:
+    if axis == "time":
+        return rough(value)
+    return count(round(value)) if axis == "tokens" else f"{round(value):,}"
+
+
+class LossChart(Vertical):
+    """A line that says what is drawn, and the drawing; before the first step, what the run is doing."""
+
+    DEFAULT_CSS = """
+    LossChart { height: 1fr; }
+    LossChart #legend { height: 1; padding: 0 1; }
+    LossChart #waiting { height: 1fr; content-align: center middle; color: $secondary; }
+    .-tiny LossChart #legend { display: none; }
+    """
+
+    view: reactive[RunView | None] = reactive(None)
+    axis: reactive[Axis] = reactive("steps")
+    zoom: reactive[Zoom] = reactive("whole run")
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="legend", markup=False)
+        yield Plot()
+        yield Static("", id="waiting", markup=False)
+
+    def watch_view(self) -> None:
+        self._show()
+
+    def watch_axis(self) -> None:
+        self._show()
+
+    def watch_zoom(self) -> None:
+        self._show()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def turn_axis(self) -> None:
+        """By steps, tokens or time."""
+        self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
+
+    def turn_zoom(self) -> None:
+        """The whole run, its last half or its last tenth."""
+        self.zoom = ZOOMS[(ZOOMS.index(self.zoom) + 1) % len(ZOOMS)]
+
+    def _show(self) -> None:
+        view = self.view
+        if view is None or not self.is_mounted:
+            return
+        columns = max(8, self.size.width - TICK_COLUMNS)
+        points = chart_points(view.run.curves, view.run.evaluations, self.axis, self.zoom, columns)
+        plot, waiting = self.query_one(Plot), self.query_one("#waiting", Static)
+        plot.display, waiting.display = not points.is_empty, points.is_empty
+        plot.axis = self.axis
+        plot.points = points
+        if points.is_empty:
+            waiting.update(literal(_waiting_words(view)))
+        self.query_one("#legend", Static).update(self._legend(points))
+
+    def _legend(self, points: ChartPoints) -> Content:
+        parts: list[Content | tuple[str, str] | str] = [
+            ("loss  ", "bold"),
+            ("· each step  ", "$faint"),
+            ("─ smoothed  ", "$primary"),
+        ]
+        if points.evaluations[0]:
+            parts.append((f"● held out {number(points.evaluations[1][-1])}  ", "$accent"))
+        if points.gaps:
+            parts.append(("! not finite in places  ", "$error"))
+        parts.append((f"by {self.axis}, {self.zoom}", "$faint"))
+        return Content.assemble(*parts)
+
+
+def _waiting_words(view: RunView) -> str:
+    """Why there is no curve yet."""
+    if view.status == "queued":
+        return "Waiting for the card: another run has it."
+    if not view.is_live:
+        return "This run made no step with a loss."
+    phase = view.run.phase
+    detail = f": {view.run.phase_detail}" if view.run.phase_detail else ""
+    return f"{PHASES[phase].capitalize()}{detail} ..." if phase else "Starting ..."

@@ -1,0 +1,76 @@
+"""The machine under a run, as small charts: two lines on a small screen, a line for each gauge on a tall one."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from tuner_tui.ui.run_watch import RunView
+from tuner_tui.ui.run_words import BARS
+from tuner_tui.ui.telemetry_words import Gauge, gauges
+
+SPARK_CELLS = 8
+NAME_CELLS, WORDS_CELLS = 11, 24
+
+
+class TelemetryPanel(Widget):
+    """Draws what is known and calls the rest unknown."""
+
+    DEFAULT_CSS = """
+    TelemetryPanel { height: 2; padding: 0 1; }
+    .-tall TelemetryPanel { height: 7; }
+    .-short TelemetryPanel { height: 1; }
+    .-tiny TelemetryPanel { display: none; }
+    """
+
+    view: reactive[RunView | None] = reactive(None)
+
+    def render(self) -> Content:
+        view = self.view
+        if view is None:
+            return Content("")
+        uses_gpu = view.run.model is None or view.run.model.device != "cpu"
+        found = gauges(view.telemetry, uses_gpu)
+        if self.content_size.height >= len(found):
+            return Content("\n").join(self._row(gauge) for gauge in found)
+        return self._flow(found)
+
+    def _row(self, gauge: Gauge) -> Content:
+        room = self.content_size.width - NAME_CELLS - WORDS_CELLS
+        return Content.assemble(
+            (f"{gauge.name:<{NAME_CELLS}}", "$faint"),
+            (f"{gauge.words:<{WORDS_CELLS}}", _style(gauge)),
+            (_bars(gauge.series, room), "$primary"),
+        )
+
+    def _flow(self, found: list[Gauge]) -> Content:
+        """Gauges one after another, as many as fit into the lines there are."""
+        lines: list[list[tuple[str, str]]] = [[]]
+        used = 0
+        for gauge in found:
+            bars = _bars(gauge.series, SPARK_CELLS)
+            length = len(gauge.name) + 1 + len(gauge.words) + (1 + len(bars) if bars else 0)
+            if used and used + 3 + length > self.content_size.width:
+                lines.append([])
+                used = 0
+            if used:
+                lines[-1].append(("   ", ""))
+                used += 3
+            lines[-1] += [(f"{gauge.name} ", "$faint"), (gauge.words, _style(gauge))]
+            lines[-1].append((f" {bars}" if bars else "", "$primary"))
+            used += length
+        kept = lines[: max(1, self.content_size.height)]
+        return Content("\n").join(Content.assemble(*line) for line in kept)
+
+
+def _style(gauge: Gauge) -> str:
+    if gauge.is_hot:
+        return "bold $warning"
+    return "bold" if gauge.is_known else "$secondary"
+
+
+def _bars(series: tuple[float, ...], width: int) -> str:
+    """The newest values, from empty to full."""
+    newest = series[-width:] if width > 0 else ()
+    return "".join(BARS[round(value * (len(BARS) - 1))] for value in newest)
