@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,8 +15,6 @@ from tuner_tui.runs.events import (
     RunFailed,
     RunFinished,
     RunStarted,
-    RunStopped,
-    StepLogged,
     TrainingStarted,
 )
 
@@ -186,18 +182,3 @@ def test_a_child_that_left_the_workers_group_is_ended_too(home: Home, do_in_work
     assert isinstance(run.wait_for_end(), RunFailed)
     assert len(run.endings()) == 1
     home.wait_until_idle()
-
-
-def test_sigterm_stops_a_worker_with_a_checkpoint(home: Home) -> None:
-    run = home.make_run("asked", save_every=100_000)
-    run.submit()
-    run.wait_for_step(5)
-    os.kill(run.worker_pid(), signal.SIGTERM)
-    ending = run.wait_for_end()
-    assert isinstance(ending, RunStopped)
-    saved = run.all(CheckpointSaved)
-    assert [event.reason for event in saved] == ["stop"]
-    assert saved[0].step == ending.step == run.all(StepLogged)[-1].step
-    assert (run.folder.path / saved[0].path).is_dir()
-    assert len(run.endings()) == 1
-    assert run.status() == "stopped"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from tests.faults.home import Home
 
 
-def test_requests_are_answered_and_carried_out(home: Home) -> None:
+def test_requests_and_sigterm_are_heeded(home: Home) -> None:
+    """One run that is asked for everything, resumed at once, then told to end by the system."""
     run = home.make_run(
         "asked",
         save_every=100_000,
@@ -67,6 +70,14 @@ def test_requests_are_answered_and_carried_out(home: Home) -> None:
     assert run.wait_for_event(TrainingStarted).from_step == ending.step
     run.wait_for_step(ending.step + 3)
     assert len(run.endings()) == 1
+    os.kill(run.worker_pid(), signal.SIGTERM)
+    terminated = run.wait_for_end()
+    assert isinstance(terminated, RunStopped)
+    saved = run.all(CheckpointSaved)[-1]
+    assert (saved.step, saved.reason) == (terminated.step, "stop")
+    assert terminated.step == run.all(StepLogged)[-1].step
+    assert (run.folder.path / saved.path).is_dir()
+    assert len(run.endings()) == 2
 
 
 def test_a_waiting_run_is_not_queued_twice_and_can_be_withdrawn(home: Home) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
+    from tuner_tui.config.draft import BrokenText
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.runs.folder import RunFolder
 
@@ -27,7 +28,7 @@ PATIENCE_SECONDS = 20.0
 class Host(TunerApp):
     """The app with an empty screen in place of Home; it remembers which run it was asked to show."""
 
-    CSS_PATH = str(Path(inspect.getfile(TunerApp)).with_name("app.tcss"))
+    CSS_PATH = [Path(inspect.getfile(TunerApp)).with_name("app.tcss")]  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,6 +58,14 @@ class Walk:
     @property
     def spec(self) -> RunSpec:
         return self.state.draft.spec
+
+    @property
+    def step(self) -> str | None:
+        return str(self.screen.step) if self.screen.step else None
+
+    def broken(self) -> BrokenText | None:
+        """The edited text that cannot be read."""
+        return self.state.draft.broken
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

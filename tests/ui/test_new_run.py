@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from textual.widgets import Input, OptionList
@@ -11,6 +10,7 @@ from textual.widgets import Input, OptionList
 from tests.ui.new_run_host import Walk, new_run
 from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
 from tuner_tui.errors import TunerError
+from tuner_tui.models.listing import ModelListing
 from tuner_tui.runs import queue
 from tuner_tui.runs.folder import list_runs
 from tuner_tui.ui.modals.confirm import ConfirmModal
@@ -21,9 +21,6 @@ from tuner_tui.ui.screens.new_run_steps import StepMark
 from tuner_tui.ui.widgets.memory_panel import MemoryPanel
 from tuner_tui.ui.widgets.option_field import OptionField
 from tuner_tui.ui.widgets.pick_list import PickList
-
-if TYPE_CHECKING:
-    from tuner_tui.models.listing import ModelListing
 
 ROW = '{"prompt": "Who are you?", "completion": "Inkwell."}\n'
 
@@ -59,12 +56,12 @@ async def test_from_a_preset_to_a_queued_run_in_seven_keys(
         await walk.press("enter")
         await walk.settled()
         for step in ("model", "data", "method"):
-            assert walk.screen.step == step
+            assert walk.step == step
             await walk.press("enter")
         await walk.press("enter")
-        assert walk.screen.step == "settings"
+        assert walk.step == "settings"
         await walk.press("enter")
-        assert walk.screen.step == "review"
+        assert walk.step == "review"
         await walk.press("enter")
         await walk.until(lambda: walk.app.opened, "the run")
         assert not any(isinstance(screen, NewRunScreen) for screen in walk.app.screen_stack)
@@ -100,7 +97,7 @@ async def test_a_broken_file_is_shown_with_its_line_and_is_not_taken() -> None:
         await walk.press("down")
         await walk.until(lambda: "broken.jsonl:2" in walk.text(), "the broken line")
         await walk.press("enter")
-        assert walk.screen.step == "data"
+        assert walk.step == "data"
         assert walk.spec.data.train == "demo"
 
 
@@ -116,7 +113,7 @@ async def test_a_missing_data_file_needs_you_and_leads_back_from_review() -> Non
         keys = [problem.key for problem in walk.state.problems]
         problems.highlighted = keys.index("data.train")
         await walk.press("enter")
-        assert walk.screen.step == "data"
+        assert walk.step == "data"
 
 
 async def test_edits_of_each_kind_give_the_spec(home: Path) -> None:
@@ -134,7 +131,7 @@ async def test_edits_of_each_kind_give_the_spec(home: Path) -> None:
         await walk.find("schedule")
         await walk.press("enter", "up", "enter")
         await walk.find("prompts")
-        await walk.press("ctrl+end", "enter")
+        await walk.press("down", "down", "end", "enter")
         await walk.type("Hm")
         await walk.find("epochs")
         await walk.press("delete")
@@ -189,7 +186,7 @@ async def test_only_what_applies_is_asked_for() -> None:
         await walk.go_to("method")
         await walk.press("enter", "down", "enter")
         assert isinstance(walk.spec.tuning, FullTuning)
-        assert walk.screen.step == "settings"
+        assert walk.step == "settings"
         keys = [field.option.key for field in walk.screen.query(OptionField)]
         assert "training.epochs" in keys
         assert not [key for key in keys if key.startswith("tuning.")]
@@ -249,11 +246,10 @@ async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.Monkey
 
     def answer(text: str) -> list[ModelListing]:
         asked.append(text)
-        listing = new_run_model.ModelListing
         return [
-            listing("Qwen/Qwen3-4B", "Qwen/Qwen3-4B", "hub", parameters=4_022_468_096, licence="apache-2.0", gated=False),
-            listing("evil/[red]m\x1b[2J", "evil/[red]m\x1b[2J", "hub", gated=True),
-        ]  # fmt: skip
+            ModelListing("Qwen/Qwen3-4B", "Qwen/Qwen3-4B", "hub", parameters=4_022_468_096, gated=False),
+            ModelListing("evil/[red]m\x1b[2J", "evil/[red]m\x1b[2J", "hub", gated=True),
+        ]
 
     monkeypatch.setattr(new_run_model, "search_hub", answer)
     monkeypatch.setattr(
@@ -312,7 +308,7 @@ async def test_same_again_keeps_values_and_comments() -> None:
     )
     async with new_run(spec, text) as walk:
         await walk.settled()
-        assert walk.screen.step == "settings"
+        assert walk.step == "settings"
         await walk.find("rank")
         await walk.type("6")
         await walk.go_to("review")
@@ -323,12 +319,12 @@ async def test_steps_by_number_by_click_and_not_while_typing() -> None:
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
         await walk.press("5")
-        assert walk.screen.step == "review"
+        assert walk.step == "review"
         await walk.pilot.click(next(mark for mark in walk.screen.query(StepMark) if mark.step == "model"))
         await walk.pilot.pause()
-        assert walk.screen.step == "model"
+        assert walk.step == "model"
         await walk.press("slash", "3")
-        assert walk.screen.step == "model"
+        assert walk.step == "model"
         assert walk.screen.query_one("#model Input", Input).value == "3"
 
 

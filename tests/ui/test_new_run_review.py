@@ -67,7 +67,7 @@ async def test_broken_text_is_kept_told_by_line_and_edited_again(
         await at_review(walk)
         set_editor(monkeypatch, walk, here, 'echo "[training]\nepochs = many" > "$2"')
         await walk.press("e")
-        broken = walk.state.draft.broken
+        broken = walk.broken()
         assert broken is not None
         assert "epochs = many" in broken.text
         assert "line 2" in walk.text()
@@ -77,10 +77,10 @@ async def test_broken_text_is_kept_told_by_line_and_edited_again(
         # the next visit begins with the broken text, and mends it
         set_editor(monkeypatch, walk, here, 'grep -q many "$2" && sed -i "s/many/2/" "$2"')
         await walk.press("e")
-        assert walk.state.draft.broken is not None  # model and data are still missing in it
+        assert walk.broken() is not None  # model and data are still missing in it
         assert {problem.key for problem in walk.state.problems} == {"model.source", "data.train"}
         await walk.press("x")
-        assert walk.state.draft.broken is None
+        assert walk.broken() is None
         assert walk.spec.data.train == "demo"
         assert walk.state.problems == ()
 

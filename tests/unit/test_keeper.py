@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tuner_tui.errors import TunerError
+from tuner_tui.keeper import __main__ as keeper
 from tuner_tui.keeper import keep, process, start
-from tuner_tui.runs import lock
+from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import TERMINAL, Event, RunFailed, RunFinished, RunStarted, decode_lines, encode
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import append_event
@@ -141,12 +143,58 @@ def test_a_zombie_is_no_live_worker(run: RunFolder) -> None:
 
 
 def test_a_keeper_that_does_not_start_is_said(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tuner_tui.runs import queue
-
     monkeypatch.setattr(process, "start_keeper", lambda *_: None)
     queue.enqueue(run)
     with pytest.raises(TunerError, match="does not start"):
         start.ensure_keeper(patience_seconds=0.1)
+
+
+def test_a_run_queued_while_the_keeper_lets_go_is_not_left_behind(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever queues it still sees the keeper's lock held, and so starts no keeper."""
+    kept: list[RunFolder] = []
+    real_release = lock.FileLock.release
+
+    def release(held: lock.FileLock) -> None:
+        if not kept:
+            assert lock.is_held(start.keeper_lock())
+            queue.enqueue(run)
+        real_release(held)
+
+    def keep_it(entry: Path, folder: RunFolder, *_: object, **__: object) -> None:
+        kept.append(folder)
+        entry.unlink()
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(lock.FileLock, "release", release)
+    monkeypatch.setattr(keeper, "_keep", keep_it)
+    assert keeper.main() == 0
+    assert kept == [run]
+    assert not lock.is_held(start.keeper_lock())
+
+
+def test_a_run_in_trouble_does_not_keep_the_others_waiting(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = RunFolder(run.path.with_name("b-run"))
+    second.path.mkdir()
+    begun = []
+
+    def begin(folder: RunFolder, *_: object, **__: object) -> None:
+        begun.append(folder)
+        if folder == run:
+            raise RuntimeError("a keeper's own mistake")
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(keep, "start", begin)
+    queue.enqueue(run)
+    queue.enqueue(second)
+    assert keeper.main() == 0
+    assert begun == [run, second]
+    assert queue.entries() == []
+    assert "a keeper's own mistake" in capsys.readouterr().err
+    assert not lock.is_held(run.lock)
 
 
 def test_the_keeper_needs_no_torch() -> None:

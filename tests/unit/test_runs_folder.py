@@ -183,7 +183,7 @@ def test_requests_are_taken_once_and_garbage_is_removed() -> None:
     for name, content in {
         "a": b"",
         "b": b"{",
-        "c": b"\xff\xfe",
+        "c": b'{"id": "\xff", "request": "stop"}',
         "d": b'{"id": "1", "request": "dance"}',
         "e": b"[]",
     }.items():

@@ -50,10 +50,9 @@ def test_a_signal_stops_after_a_step_and_interrupts_are_ignored(make_run: Callab
         process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
         assert process.poll() is None
-        asked = time.time()
         process.terminate()
-        assert process.wait(30) == 0
-        left_after = time.time() - asked
+        assert process.wait(100) == 0
+        left_at = time.time()
     finally:
         process.kill()
         process.wait()
@@ -62,7 +61,7 @@ def test_a_signal_stops_after_a_step_and_interrupts_are_ignored(make_run: Callab
     assert stopped.step == run.last(StepLogged).step
     assert stopped.checkpoint == f"step-{stopped.step:06d}"
     assert what_is_broken(folder.checkpoints / stopped.checkpoint) is None
-    assert left_after < 10
+    assert left_at - stopped.at < 1  # also where taking torch apart takes longer
     log_text = folder.log.read_text()
     assert "{'loss'" not in log_text  # the events hold the figures; the log is for what goes wrong
 

@@ -60,7 +60,8 @@ def weigh(facts: ModelFacts | None, parameters: int | None = None) -> WeightTabl
     whole: dict[Held, int | None] = {"fp32": 4 * counted, "bf16": 2 * counted, "int8": None, "nf4": None}
     split = count_weights(facts) if facts is not None else None
     if split is None:
-        return WeightTable(whole, "int8 and 4-bit: unknown until downloaded" if facts is None else "")
+        reason = "unknown until downloaded" if facts is None else "not all sizes are in its config"
+        return WeightTable(whole, f"int8 and 4-bit: {reason}")
     return WeightTable(whole | {"int8": int8_bytes(split), "nf4": nf4_bytes(split)})
 
 

@@ -37,7 +37,9 @@ def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool) -> list[Gauge]:
         used = (ram_total - last.ram_available_bytes) / GIGABYTE
         mine = "" if last.run_ram_bytes is None else f" (run {last.run_ram_bytes / GIGABYTE:.1f})"
         series = _series(
-            samples, lambda s: None if s.ram_available_bytes is None else ram_total - s.ram_available_bytes, ram_total
+            samples,
+            lambda s: None if s.ram_available_bytes is None else ram_total - s.ram_available_bytes,
+            ram_total,
         )
         found.append(Gauge("RAM", f"{used:.1f}/{ram_total / GIGABYTE:.1f} GB{mine}", series))
     if last.energy_wh is None:

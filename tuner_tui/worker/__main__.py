@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 
 def main(arguments: list[str]) -> int:
@@ -12,7 +15,7 @@ def main(arguments: list[str]) -> int:
         case ["train", folder, *options]:
             from tuner_tui.worker import train
 
-            return train.main(Path(folder), is_resumed="--resume" in options)
+            _leave(train.main(Path(folder), is_resumed="--resume" in options))
         case ["inspect"]:
             from tuner_tui.worker import inspect
 
@@ -25,6 +28,14 @@ def main(arguments: list[str]) -> int:
         "usage: python -m tuner_tui.worker train FOLDER [--resume] | inspect | compare REQUEST\n"
     )
     return 2
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End at once: everything is written, and taking torch apart would hold lock and card for seconds more."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":

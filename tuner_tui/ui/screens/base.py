@@ -91,22 +91,20 @@ class TunerScreen(Screen[None]):
         """Show the headless command of now."""
         self.query_one(CommandBar).command = self.headless_command
 
-    @work(thread=True, group="actions", exit_on_error=False)
     def perform(self, action: Callable[[], str]) -> None:
         """Do something that may block; what it says, or why it could not be done, comes back as a message."""
-        self._report(lambda: ActionDone(action()))
+        self.report(lambda: ActionDone(action()))
 
-    @work(thread=True, group="actions", exit_on_error=False)
     def perform_and_open(self, action: Callable[[], RunFolder]) -> None:
         """Do something that may block and gives a run to show."""
-        self._report(lambda: RunMade(action()))
+        self.report(lambda: RunMade(action()))
 
-    @work(thread=True, group="actions", exit_on_error=False)
     def open_same_again(self, read: Callable[[], tuple[RunSpec, str]]) -> None:
         """Read a run's spec and show it as a new run."""
-        self._report(lambda: SpecRead(*read()))
+        self.report(lambda: SpecRead(*read()))
 
-    def _report(self, action: Callable[[], Message]) -> None:
+    @work(thread=True, group="actions", exit_on_error=False)
+    def report(self, action: Callable[[], Message]) -> None:
         """In a thread: post what an action gives, or why it could not be done."""
         try:
             message = action()

@@ -107,6 +107,8 @@ class NewRunScreen(TunerScreen):
         self._given = Draft.of_spec(spec, text) if spec is not None else None
         self._hub_parameters: dict[str, int | None] = {}
         self._is_starting = False
+        self._steps = StepList()
+        self._panel = MemoryPanel()
 
     @property
     def headless_command(self) -> str:
@@ -116,8 +118,8 @@ class NewRunScreen(TunerScreen):
         draft = self._given or Draft.blank()
         with Container(id="new-run"):
             with Vertical(id="aside"):
-                yield StepList()
-                yield MemoryPanel()
+                yield self._steps
+                yield self._panel
             with ContentSwitcher(initial="start-pane", id="panes"):
                 yield StartPane(id="start-pane")
                 yield ModelPane(id="model")
@@ -165,7 +167,7 @@ class NewRunScreen(TunerScreen):
     async def watch_step(self, step: Step | None) -> None:
         if step is None:
             return
-        self.query_one(StepList).current = step
+        self._steps.current = step
         self.query_one(ContentSwitcher).current = step
         pane = self.query_one(f"#{step}", ModelPane | DataPane | MethodPane | SettingsPane | ReviewPane)  # type: ignore[arg-type]
         if isinstance(pane, SettingsPane):
@@ -244,7 +246,7 @@ class NewRunScreen(TunerScreen):
             self._look_at_data(now)
         if before is None or before.machine.device != now.machine.device:
             self._read_memory()
-        self.query_one(StepList).show(state)
+        self._steps.show(state)
         self._show_memory()
         self._show_title()
         self.refresh_command()
@@ -300,12 +302,12 @@ class NewRunScreen(TunerScreen):
     @property
     def _is_whole(self) -> bool:
         """False while the screen is being taken down, when an answer may still arrive."""
-        return bool(self.query(MemoryPanel)) and bool(self.query(ReviewPane))
+        return self._panel.is_attached
 
     def _show_memory(self) -> None:
         if not self._is_whole:
             return
-        state, panel = self.state, self.query_one(MemoryPanel)
+        state, panel = self.state, self._panel
         if state is None or state.draft.spec.model.source == UNSET:
             panel.view = MemoryView(free=self.free)
             return

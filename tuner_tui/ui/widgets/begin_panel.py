@@ -30,10 +30,7 @@ WAYS = (
 class BeginPanel(Widget, can_focus=True):
     """Three lines to choose from."""
 
-    DEFAULT_CSS = """
-    BeginPanel { height: 1fr; padding: 1 2; }
-    .-short BeginPanel, .-tiny BeginPanel { padding: 0; }
-    """
+    DEFAULT_CSS = "BeginPanel { height: 1fr; padding: 1 2; }"
     BINDINGS = [  # noqa: RUF012
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),

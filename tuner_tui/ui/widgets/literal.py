@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
+from textual.widgets import Static
 
 from tuner_tui.text import plain, plain_lines
+
+_DATED = re.compile(r"\d{4}-\d\d-\d\d-.")
 
 
 def literal(text: str, style: str = "") -> Content:
@@ -33,5 +38,14 @@ def fit_name(name: str, width: int) -> str:
     length = cell_len(shown)
     if length <= width or width < 12:
         return fit(name, width)
+    if _DATED.match(shown):  # when it was made stands elsewhere, and it costs the most
+        return fit_name(shown[11:], width)
     tail = shown[-5:]
     return set_cell_size(shown, width - 1 - cell_len(tail)) + "…" + tail
+
+
+def show(widget: Static, content: Content) -> None:
+    """Give a widget its content, unless it has it already: each update lays the whole screen out again."""
+    shown = widget.content
+    if not (isinstance(shown, Content) and shown.is_same(content)):
+        widget.update(content)

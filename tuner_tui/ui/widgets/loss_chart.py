@@ -15,7 +15,7 @@ from textual_plotext import PlotextPlot
 from tuner_tui.text import PHASES, count, number
 from tuner_tui.ui.chart_points import AXES, ZOOMS, Axis, ChartPoints, Zoom, chart_points, nice_ticks
 from tuner_tui.ui.run_words import rough
-from tuner_tui.ui.widgets.literal import literal
+from tuner_tui.ui.widgets.literal import literal, show
 
 if TYPE_CHECKING:
     from tuner_tui.ui.app import TunerApp
@@ -25,7 +25,7 @@ TICK_COLUMNS = 7
 """Room for the numbers on the left."""
 
 
-class Plot(PlotextPlot):
+class Plot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
     """The drawing area."""
 
     app: TunerApp
@@ -52,11 +52,14 @@ class Plot(PlotextPlot):
         plot.clear_figure()
         if not points.is_empty and self.size.width > TICK_COLUMNS:
             marker = "braille" if self.app.draws_braille else "dot"
-            plot.scatter(*map(list, points.raw), marker=marker, color=self._colour("faint", "gray"))
+            draw_raw = plot.scatter if self.app.no_color else plot.plot  # two lines of one colour would be one
+            draw_raw(*map(list, points.raw), marker=marker, color=self._colour("faint", "gray"))
             plot.plot(*map(list, points.smooth), marker=marker, color=self._colour("primary", "cyan"))
             if points.evaluations[0]:
                 mark = "●" if self.app.draws_braille else "o"
-                plot.scatter(*map(list, points.evaluations), marker=mark, color=self._colour("accent", "magenta"))
+                plot.scatter(
+                    *map(list, points.evaluations), marker=mark, color=self._colour("accent", "magenta")
+                )
             self._scale(points)
         self.refresh()
 
@@ -73,9 +76,8 @@ class Plot(PlotextPlot):
             plot.xlim(left, right)
         columns = nice_ticks(left, right, max(2, self.size.width // 14))
         plot.xticks(columns, [_label(tick, self.axis) for tick in columns])
-        plot.frame(False)
-        plot.xaxis(True, "lower")
-        plot.yaxis(True, "left")
+        plot.xaxes(True, False)
+        plot.yaxes(True, False)
 
     def _colour(self, name: str, in_terminal_colours: str) -> str | tuple[int, int, int]:
         if self.app.native_ansi_color:
@@ -96,7 +98,6 @@ class LossChart(Vertical):
     LossChart { height: 1fr; }
     LossChart #legend { height: 1; padding: 0 1; }
     LossChart #waiting { height: 1fr; content-align: center middle; color: $secondary; }
-    .-tiny LossChart #legend { display: none; }
     """
 
     view: reactive[RunView | None] = reactive(None)
@@ -139,10 +140,12 @@ class LossChart(Vertical):
         plot.axis = self.axis
         plot.points = points
         if points.is_empty:
-            waiting.update(literal(_waiting_words(view)))
-        self.query_one("#legend", Static).update(self._legend(points))
+            show(waiting, literal(_waiting_words(view)))
+        show(self.query_one("#legend", Static), self._legend(points))
 
     def _legend(self, points: ChartPoints) -> Content:
+        if points.is_empty:
+            return Content("")
         parts: list[Content | tuple[str, str] | str] = [
             ("loss  ", "bold"),
             ("· each step  ", "$faint"),

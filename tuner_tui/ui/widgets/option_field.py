@@ -58,6 +58,7 @@ class OptionField(Vertical):
         super().__init__(classes="option-field")
         self.option = option
         self._text = text
+        self._problem = ""
 
     @property
     def help_text(self) -> str:
@@ -83,6 +84,9 @@ class OptionField(Vertical):
             self._text = text
             with self.prevent(Input.Changed, Select.Changed, Switch.Changed, TextArea.Changed):
                 self._put(text)
+        if problem == self._problem:
+            return
+        self._problem = problem
         line = self.query_one(".option-problem", Static)
         self.set_class(bool(problem), "-problem")
         line.update(literal(f"! {problem}" if problem else ""))

@@ -60,7 +60,9 @@ class FiguresLine(Widget):
         figures.append(("tokens/s", speed, "bold"))
         rate = "unknown" if step.learning_rate is None else f"{step.learning_rate:.2e}"
         figures.append(("rate", rate, "bold"))
-        figures.append(("gradient", number(step.grad_norm, 3), "$error" if step.grad_norm is None else "bold"))
+        figures.append(
+            ("gradient", number(step.grad_norm, 3), "$error" if step.grad_norm is None else "bold")
+        )
         figures.append(("epoch", f"{run.epoch:.2f}", "bold"))
         figures.append(("tokens", count(run.tokens), "bold"))
         if run.started_at and self.view.is_live and step.at > run.started_at:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.content import Content
+from textual.geometry import Size
 from textual.reactive import reactive
 from textual.widget import Widget
 
@@ -17,21 +18,28 @@ NAME_CELLS, WORDS_CELLS = 11, 24
 class TelemetryPanel(Widget):
     """Draws what is known and calls the rest unknown."""
 
-    DEFAULT_CSS = """
-    TelemetryPanel { height: 2; padding: 0 1; }
-    .-tall TelemetryPanel { height: 7; }
-    .-short TelemetryPanel { height: 1; }
-    .-tiny TelemetryPanel { display: none; }
-    """
+    DEFAULT_CSS = "TelemetryPanel { height: 2; padding: 0 1; }"
 
     view: reactive[RunView | None] = reactive(None)
 
-    def render(self) -> Content:
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Where the height is free, a line for each gauge."""
+        return len(self._gauges())
+
+    def watch_view(self, before: RunView | None, view: RunView | None) -> None:
+        """One more gauge, as when a card's first reading comes, needs one more line."""
+        if before is None or len(gauges(before.telemetry, True)) != len(self._gauges()):
+            self.refresh(layout=True)
+
+    def _gauges(self) -> list[Gauge]:
         view = self.view
         if view is None:
-            return Content("")
+            return []
         uses_gpu = view.run.model is None or view.run.model.device != "cpu"
-        found = gauges(view.telemetry, uses_gpu)
+        return gauges(view.telemetry, uses_gpu)
+
+    def render(self) -> Content:
+        found = self._gauges()
         if self.content_size.height >= len(found):
             return Content("\n").join(self._row(gauge) for gauge in found)
         return self._flow(found)

@@ -1,0 +1,46 @@
+"""The table of weights against what bitsandbytes really holds, to the byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from tests.tiny_model import make_tiny_model
+from tuner_tui.models.listing import look_at_model
+from tuner_tui.planning.weights import weigh
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def held_bytes(folder: Path, quantisation: BitsAndBytesConfig | None) -> int:
+    """Bytes of all parameters with their scales, shared ones once."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, quantization_config=quantisation, dtype=torch.bfloat16, device_map="cpu"
+    )
+    parameters: dict[int, Any] = {each.data_ptr(): each for each in model.parameters()}
+    total = 0
+    for each in parameters.values():
+        total += each.numel() * each.element_size()
+        if getattr(each, "SCB", None) is not None:
+            total += each.SCB.numel() * each.SCB.element_size()
+        if (state := getattr(each, "quant_state", None)) is not None:
+            total += state.absmax.numel() * state.absmax.element_size()
+            total += state.state2.absmax.numel() * state.state2.absmax.element_size()
+    return total
+
+
+def test_the_table_is_exact(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model", hidden=256, layers=3)
+    table = weigh(look_at_model(str(folder)).facts)
+    nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    assert held_bytes(folder, None) == table.get("bf16")
+    assert held_bytes(folder, BitsAndBytesConfig(load_in_8bit=True)) == table.get("int8")  # type: ignore[no-untyped-call]
+    assert held_bytes(folder, nf4) == table.get("nf4")

@@ -1,0 +1,222 @@
+"""Monitor: one run as it goes or as it went; it asks things of the worker and never touches the run itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Container, Vertical
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from tuner_tui.text import PHASES, plain
+from tuner_tui.ui import run_words
+from tuner_tui.ui.feeders import start_feeder
+from tuner_tui.ui.run_watch import RunView, RunViewed, RunWatch
+from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.details_pane import DetailsPane
+from tuner_tui.ui.widgets.ending_panel import EndingPanel
+from tuner_tui.ui.widgets.literal import literal, show
+from tuner_tui.ui.widgets.log_pane import LogPane
+from tuner_tui.ui.widgets.loss_chart import LossChart
+from tuner_tui.ui.widgets.progress_line import FiguresLine, ProgressLine
+from tuner_tui.ui.widgets.samples_pane import SamplesPane
+from tuner_tui.ui.widgets.tab_line import TabLine
+from tuner_tui.ui.widgets.telemetry_panel import TelemetryPanel
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.runs.events import Request
+    from tuner_tui.runs.folder import RunFolder
+
+PARTS = ("Overview", "Samples", "Log", "Details")
+ASKED = {"stop": "Asked to stop", "save": "Asked to save", "sample": "Asked for samples"}
+
+
+class RequestLeft(Message):
+    """A request lies in the run's folder; `id` is how its answer is known."""
+
+    def __init__(self, request: Request, id: str) -> None:  # noqa: A002  (the protocol's word)
+        super().__init__()
+        self.request: Request = request
+        self.id = id
+
+
+class Monitor(TunerScreen):
+    """One reactive view flows down to the widgets; keys go out as requests."""
+
+    TITLE_WORDS = "Monitor"
+    HELP_TEXT = "One run. Leaving this screen, or the app, does not touch it; any number of apps may watch."
+    CSS_PATH = "monitor.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding(
+            "escape", "app.pop_screen", "Back", key_display="esc", tooltip="Back to the list; the run goes on"
+        ),
+        Binding("1", "show(0)", "Overview", show=False),
+        Binding("2", "show(1)", "Samples", show=False),
+        Binding("3", "show(2)", "Log", show=False),
+        Binding("4", "show(3)", "Details", show=False),
+        Binding("tab", "turn", "Next part", show=False, priority=True),
+        Binding("x", "stop", "Stop", tooltip="Save a checkpoint and end"),
+        Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
+        Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
+        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("s", "same_again", "Same again", tooltip="A new run with these settings, to change"),
+        Binding("a", "axis", "By", tooltip="The curve by steps, tokens or time"),
+        Binding("z", "zoom", "Zoom", tooltip="The whole run, its last half or its last tenth"),
+    ]
+
+    view: reactive[RunView | None] = reactive(None)
+    shown: reactive[int] = reactive(0)
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+        self._watch = RunWatch(folder, self.post_message)
+        self._unanswered: dict[str, Request] = {}
+
+    @property
+    def headless_command(self) -> str:
+        name = plain(self.folder.name)
+        is_live = self.view is not None and self.view.is_live
+        return f"tuner-tui runs {'follow' if is_live else 'show'} {name}"
+
+    def compose_body(self) -> ComposeResult:
+        yield ProgressLine().data_bind(Monitor.view)
+        yield FiguresLine().data_bind(Monitor.view)
+        yield TabLine(PARTS).data_bind(Monitor.shown)
+        yield Static("", id="notice", markup=False)
+        with Container(id="parts"):
+            with Vertical(id="overview", classes="part"):
+                yield EndingPanel().data_bind(Monitor.view)
+                yield LossChart().data_bind(Monitor.view)
+                yield TelemetryPanel().data_bind(Monitor.view)
+            yield SamplesPane().data_bind(Monitor.view).add_class("part")
+            yield LogPane().data_bind(Monitor.view).add_class("part")
+            yield DetailsPane().data_bind(Monitor.view).add_class("part")
+
+    def on_mount(self) -> None:
+        self.query_one(TitleBar).words = self.folder.name
+        self.watch_shown()
+        start_feeder(self.app, self._watch.run)
+
+    def on_unmount(self) -> None:
+        self._watch.end()
+
+    def on_run_viewed(self, message: RunViewed) -> None:
+        self.view = message.view
+
+    def watch_view(self, before: RunView | None, view: RunView | None) -> None:
+        if view is None:
+            return
+        self.query_one(TitleBar).state = _state_words(view)
+        self._tell_answers(view)
+        self._tell_warning(before, view)
+        if before is None or before.status != view.status:
+            self.refresh_command()
+            self.refresh_bindings()
+
+    def watch_shown(self) -> None:
+        """Rules in monitor.tcss say which parts a class shows at which size."""
+        for index, name in enumerate(PARTS):
+            self.set_class(index == self.shown, f"-{name.lower()}")
+        focus = (None, SamplesPane, LogPane, DetailsPane)[self.shown]
+        self.set_focus(self.query_one(focus) if focus is not None else None)
+        self.refresh_bindings()
+
+    def _tell_answers(self, view: RunView) -> None:
+        for answer in view.run.requests:
+            if self._unanswered.pop(answer.id, None) is not None:
+                self._notice(f"{answer.request}: accepted, takes effect {answer.takes_effect}.")
+        if not view.is_live and self._unanswered:
+            self._unanswered.clear()
+            self._notice("The run ended before it was asked.")
+
+    def _tell_warning(self, before: RunView | None, view: RunView) -> None:
+        known = len(before.run.warnings) if before is not None else 0
+        if view.is_live and len(view.run.warnings) > known:
+            warning = view.run.warnings[-1]
+            self._notice(f"! {warning.message} {warning.hint}".rstrip())
+
+    def _notice(self, words: str) -> None:
+        """The line above the parts says what happened last."""
+        line = self.query_one("#notice", Static)
+        show(line, literal(words))
+        line.add_class("-said")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that do nothing now are not offered."""
+        view = self.view
+        match action:
+            case "stop" | "ask":
+                return view is not None and view.is_live and (action == "stop" or view.status == "running")
+            case "resume":
+                return view is not None and view.can_resume
+            case "same_again":
+                return view is not None and not view.is_live
+            case "axis" | "zoom":
+                return self.shown == 0
+        return True
+
+    def action_show(self, index: int) -> None:
+        self.shown = index
+
+    def action_turn(self) -> None:
+        self.shown = (self.shown + 1) % len(PARTS)
+
+    @on(TabLine.Chosen)
+    def choose_part(self, event: TabLine.Chosen) -> None:
+        self.shown = event.index
+
+    def action_axis(self) -> None:
+        self.query_one(LossChart).turn_axis()
+
+    def action_zoom(self) -> None:
+        self.query_one(LossChart).turn_zoom()
+
+    @work
+    async def action_stop(self) -> None:
+        from tuner_tui.runs import queue
+        from tuner_tui.ui.modals.run_questions import asks_to_stop
+
+        if not await self.app.push_screen_wait(asks_to_stop(self.folder)):
+            return
+        if queue.withdraw(self.folder.name):
+            self._notice("Taken out of the queue.")
+        else:
+            self.action_ask("stop")
+
+    def action_ask(self, request: Request) -> None:
+        """Leave a request in the run's folder."""
+        from tuner_tui.runs.control import leave_request
+
+        self.report(lambda: RequestLeft(request, leave_request(self.folder, request)))
+
+    def on_request_left(self, message: RequestLeft) -> None:
+        self._unanswered[message.id] = message.request
+        self._notice(f"{ASKED[message.request]}; waiting for the worker to read it ...")
+        if self.view is not None:
+            self._tell_answers(self.view)
+
+    def action_resume(self) -> None:
+        from tuner_tui.ui.run_actions import resume_run
+
+        self.perform(lambda: resume_run(self.folder))
+
+    def action_same_again(self) -> None:
+        from tuner_tui.ui.run_actions import spec_of
+
+        self.open_same_again(lambda: spec_of(self.folder))
+
+
+def _state_words(view: RunView) -> str:
+    """Status with its mark, and what a live run is at."""
+    mark, _ = run_words.MARKS[view.status]
+    phase = view.run.phase
+    doing = f": {PHASES[phase]}" if phase and view.status == "running" and phase != "training" else ""
+    attempt = f", attempt {view.run.attempt}" if view.run.attempt > 1 else ""
+    return f"{mark} {view.status}{doing}{attempt}"

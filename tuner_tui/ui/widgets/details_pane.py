@@ -1,0 +1,128 @@
+"""What a run was made with and why: choices with reasons, model, data, checkpoints, warnings, versions."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from tuner_tui.text import count, duration, number, size
+from tuner_tui.ui.run_watch import RunView
+from tuner_tui.ui.widgets.literal import literal, literal_lines, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME_CELLS = 16
+
+
+class DetailsPane(VerticalScroll, can_focus=True):
+    """Sections of lines, each a name and what it is."""
+
+    DEFAULT_CSS = "DetailsPane { height: 1fr; padding: 0 1; }"
+    help_text = (
+        "What was chosen for this run, each choice with its reason, what came in, and what it has saved."
+    )
+
+    view: reactive[RunView | None] = reactive(None)
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="details", markup=False)
+
+    def watch_view(self, view: RunView | None) -> None:
+        if view is not None and self.is_mounted and self.display:
+            show(self.query_one("#details", Static), Content("\n").join(details(view)))
+
+    def on_show(self) -> None:
+        self.watch_view(self.view)
+
+
+def details(view: RunView) -> Iterator[Content]:
+    """All lines."""
+    run = view.run
+    yield _line("folder", str(view.folder.path))
+    if run.started_at:
+        yield _line("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_at)))
+    if run.attempt > 1:
+        yield _line("attempts", str(run.attempt))
+    if run.model is not None:
+        model = run.model
+        parameters = f"{count(model.parameters)} parameters, {count(model.trainable_parameters)} trained"
+        yield _line("model", f"{model.source} on {model.device} as {model.precision}")
+        yield _line("", f"{parameters}, {size(model.memory_bytes)}")
+    if run.data is not None:
+        yield from _data(view)
+    if run.choices:
+        yield _head("Choices")
+        for choice in run.choices:
+            yield _line(choice.name, choice.value, choice.reason)
+    if run.warnings:
+        yield _head("Warnings")
+        for warning in run.warnings:
+            yield literal_lines(f"! {warning.message}", "$warning")
+            if warning.hint:
+                yield literal_lines(f"  {warning.hint}")
+    if run.checkpoints or run.adapter:
+        yield _head("Saved")
+    for checkpoint in run.checkpoints:
+        words = f"{size(checkpoint.size_bytes)} in {checkpoint.seconds:.1f} s"
+        yield _line(f"step {checkpoint.step}", words, f"{checkpoint.path} ({checkpoint.reason})")
+    if run.adapter is not None:
+        yield _line("adapter", size(run.adapter.size_bytes), str(view.folder.path / run.adapter.path))
+    if run.evaluations:
+        yield _head("Evaluations")
+        for evaluation in run.evaluations[-20:]:
+            yield _line(
+                f"step {evaluation.step}",
+                number(evaluation.loss),
+                "best so far" if evaluation.is_best else "",
+            )
+    if run.overhead is not None:
+        yield _head("Time besides steps")
+        spent = run.overhead
+        for name, seconds in (
+            ("samples", spent.sample_seconds),
+            ("evaluation", spent.evaluation_seconds),
+            ("checkpoints", spent.checkpoint_seconds),
+            ("reporting", spent.callback_seconds),
+        ):
+            yield _line(name, duration(seconds))
+    if run.versions:
+        yield _head("Made with")
+        yield literal(", ".join(f"{name} {version}" for name, version in run.versions.items()), "$faint")
+
+
+def _data(view: RunView) -> Iterator[Content]:
+    data, training = view.run.data, view.run.training
+    assert data is not None
+    held_out = f", {data.evaluation_rows} held out" if data.evaluation_rows else ""
+    yield _line("data", f"{data.rows} rows of {data.shape}{held_out}")
+    yield _line(
+        "",
+        f"{data.trained_tokens:,} of {data.tokens:,} tokens carry the loss; longest row {data.longest_row}",
+    )
+    if data.cut_rows or data.dropped_rows:
+        yield _line("", f"{data.cut_rows} rows cut at the length limit, {data.dropped_rows} left out")
+    if training is not None:
+        batch = f"{training.micro_batch} x {training.accumulation} rows a step, {training.total_steps} steps"
+        yield _line("batch", batch, f"from {training.checkpoint}" if training.checkpoint else "")
+
+
+def _head(words: str) -> Content:
+    return Content.styled(f"\n{words}", "bold $primary")
+
+
+def _line(name: str, words: str, more: str = "") -> Content:
+    """A name, what it is, and why."""
+    gap = "  " if more else ""
+    return Content.assemble(
+        (f"{literal(name).plain:<{NAME_CELLS}}", "$faint"),
+        literal(words),
+        gap,
+        literal(more, "$faint") if more else "",
+    )

@@ -1,0 +1,62 @@
+"""How a run ended, and what can be done next; nothing while it lives."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped
+from tuner_tui.text import number, size
+from tuner_tui.ui.run_watch import RunView
+from tuner_tui.ui.widgets.literal import literal, literal_lines, show
+
+LOG_LINES = 4
+
+
+class EndingPanel(Static):
+    """A failure with its title, message, hint and the log's end; else one line."""
+
+    DEFAULT_CSS = """
+    EndingPanel { display: none; height: auto; max-height: 60%; padding: 0 1; background: $panel; }
+    EndingPanel.-said { display: block; }
+    """
+
+    view: reactive[RunView | None] = reactive(None)
+
+    def watch_view(self, view: RunView | None) -> None:
+        lines = ending_lines(view) if view is not None else []
+        self.set_class(bool(lines), "-said")
+        show(self, Content("\n").join(lines))
+
+
+def ending_lines(view: RunView) -> list[Content]:
+    """What to say; empty for a live run."""
+    if view.problem:
+        return [literal(f"! The run cannot be read: {view.problem}.", "bold $error")]
+    if view.is_live:
+        return []
+    match view.run.ending:
+        case RunFinished() as ending:
+            early = ", early: the held-out loss no longer fell" if ending.reason == "early_stopping" else ""
+            saved = f" The adapter is {size(view.run.adapter.size_bytes)}." if view.run.adapter else ""
+            words = f"✓ Finished at step {ending.step}{early}, loss {number(ending.loss)}.{saved}"
+            return [literal(words, "bold $success")]
+        case RunStopped() as ending:
+            kept = f"saved as {ending.checkpoint}" if ending.checkpoint else "nothing was trained yet"
+            return [literal(f"■ Stopped at step {ending.step}, {kept}. r goes on.", "bold $warning")]
+        case RunFailed() as ending:
+            return _failure_lines(ending)
+    words = "! Interrupted: nobody works on it and it has no ending. r goes on from its last checkpoint."
+    return [literal(words, "bold $warning")]
+
+
+def _failure_lines(failure: RunFailed) -> list[Content]:
+    at = f" at step {failure.step}" if failure.step is not None else ""
+    lines = [literal(f"✗ Failed{at}: {failure.title}", "bold $error")]
+    if failure.message:
+        lines.append(literal_lines(failure.message))
+    if failure.hint:
+        lines.append(literal_lines(f"Next: {failure.hint}", "$accent"))
+    lines += [literal(f"  {line}", "$faint") for line in failure.log_tail[-LOG_LINES:]]
+    return lines

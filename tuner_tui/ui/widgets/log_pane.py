@@ -1,0 +1,97 @@
+"""The end of a run's log, literal; draws only the lines in view, and stays at the end while it follows."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.binding import Binding
+from textual.geometry import Size
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tuner_tui.text import plain, size
+from tuner_tui.ui.run_watch import LOG_LINES, RunView
+
+
+class LogPane(ScrollView, can_focus=True):
+    """What the libraries printed."""
+
+    DEFAULT_CSS = """
+    LogPane { height: 1fr; padding: 0 1; scrollbar-size-horizontal: 0; }
+    LogPane > .log--note { color: $faint; }
+    """
+    COMPONENT_CLASSES = {"log--note"}  # noqa: RUF012
+    BINDINGS = [Binding("f", "follow", "Follow", tooltip="Stay at the log's end, or stop doing so")]  # noqa: RUF012
+    help_text = "The end of the run's log: what the libraries said. f stays at its end, or lets go of it."
+
+    view: reactive[RunView | None] = reactive(None)
+    is_following: reactive[bool] = reactive(True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+        self._source: tuple[str, ...] = ()
+
+    def watch_view(self, view: RunView | None) -> None:
+        if view is None or view.log is self._source:
+            return
+        self._source = view.log
+        self._lines = [_note(view), *(plain(line.expandtabs(4)) for line in view.log)]
+        width = max(map(cell_len, self._lines), default=0)
+        self.virtual_size = Size(width, len(self._lines))
+        self.refresh()
+        if self.is_following:
+            self.scroll_end(animate=False, force=True, x_axis=False)
+
+    def watch_is_following(self, is_following: bool) -> None:
+        if is_following and self.is_mounted:
+            self.scroll_end(animate=False, force=True, x_axis=False)
+
+    def on_resize(self) -> None:
+        if self.is_following:
+            self.scroll_end(animate=False, force=True, x_axis=False)
+
+    def action_follow(self) -> None:
+        self.is_following = not self.is_following
+        self.notify(
+            "Follows the log's end." if self.is_following else "The log stays where it is.", timeout=2
+        )
+
+    def action_scroll_up(self) -> None:
+        self.is_following = False
+        super().action_scroll_up()
+
+    def action_page_up(self) -> None:
+        self.is_following = False
+        super().action_page_up()
+
+    def action_scroll_home(self) -> None:
+        self.is_following = False
+        super().action_scroll_home()
+
+    def action_scroll_end(self) -> None:
+        self.is_following = True
+        super().action_scroll_end()
+
+    def render_line(self, y: int) -> Strip:
+        left, top = self.scroll_offset
+        index, width = y + top, self.size.width
+        if index >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        style = self.rich_style
+        if index == 0:
+            style += self.get_component_rich_style("log--note", partial=True)
+        return Strip([Segment(self._lines[index], style)]).crop_extend(left, left + width, self.rich_style)
+
+
+def _note(view: RunView) -> str:
+    """What is shown of how much, and where the whole is."""
+    if not view.log:
+        return f"The log is empty so far: {plain(str(view.folder.log))}"
+    which = (
+        f"the last {len(view.log):,} lines"
+        if len(view.log) >= LOG_LINES or view.log_bytes > 5e5
+        else "the log"
+    )
+    return f"{which} ({size(view.log_bytes)}): {plain(str(view.folder.log))}"
