@@ -45,7 +45,7 @@ def write_run(folder_path: str, keeper_lock: str) -> None:
     writer = EventWriter(folder.events)
     start = time.time() - PAST_STEPS * 0.5
     writer.write(RunStarted(at=start, protocol=1))
-    writer.write(WorkerStarted(at=start, pid=os.getpid(), process_started_at=start))
+    writer.write(WorkerStarted(at=start, pid=os.getpid()))
     writer.write(TrainingStarted(at=start, total_steps=4 * PAST_STEPS, micro_batch=8, accumulation=1))
     step = 0
     while True:

@@ -144,7 +144,7 @@ def make_events(steps: int) -> Iterator[Event]:
     """What a real run says: fields as the worker writes them, evaluations, samples and checkpoints among the steps."""
     chance, at = random.Random(0), 1_795_000_000.0
     yield RunStarted(protocol=1, versions={"torch": "2.13.0", "transformers": "5.23.0"}, at=at)
-    yield WorkerStarted(pid=4711, process_started_at=at, at=at)
+    yield WorkerStarted(pid=4711, at=at)
     yield PhaseEntered(phase="training", at=at)
     yield TrainingStarted(total_steps=steps, micro_batch=4, accumulation=2, at=at)
     for step in range(1, steps + 1):

@@ -39,7 +39,7 @@ PLAN = Plan(
     choices=(),
 )
 STARTED = RunStarted(protocol=1)
-AT_WORK = WorkerStarted(pid=1, process_started_at=1.0)
+AT_WORK = WorkerStarted(pid=1)
 
 
 @pytest.fixture(autouse=True)

@@ -195,7 +195,7 @@ def test_going_on_from_the_very_last_step_forgets_nothing() -> None:
 def test_every_ending_ends(kind: type, recorded: list[Event]) -> None:
     fields = {"kind": "lost", "title": "t"} if kind.__name__ == "RunFailed" else {"step": 1, "seconds": 1.0}
     extra = {"loss": 1.0} if kind is RunFinished else {"checkpoint": None} if kind is RunStopped else {}
-    run = folded([*begin(), WorkerStarted(pid=1, process_started_at=1.0), kind(**fields, **extra, at=200.0)])
+    run = folded([*begin(), WorkerStarted(pid=1), kind(**fields, **extra, at=200.0)])
     assert isinstance(run.ending, kind)
     assert run.snapshot().ended_at == 200.0
     assert run.endings == 1

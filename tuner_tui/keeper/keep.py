@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 1.0
 LOG_TAIL_LINES = 20
+LEAVING_SECONDS = 60.0
+"""How long a worker may take to leave after its terminal event."""
 
 
 class Telemetry:
@@ -92,12 +94,17 @@ def keep(folder: RunFolder, worker: subprocess.Popen[bytes]) -> None:
     """Wait for the run's worker, and write the terminal event if it left without one."""
     before = process.system_oom_kills()
     telemetry = Telemetry(folder, worker.pid)
+    follower = RunFollower(folder)
     while True:
         try:
             worker.wait(TICK_SECONDS)
             break
         except subprocess.TimeoutExpired:
             telemetry.tick()
+        follower.poll()
+        ending = follower.state.ending
+        if ending is not None and time.time() - ending.at > LEAVING_SECONDS:
+            process.end_group(worker.pid)  # it said its last word and hangs: others wait for the card
     telemetry.close()
     process.end_group(worker.pid)
     was_oom = process.system_oom_kills() > before

@@ -47,8 +47,7 @@ class WorkerStarted(EventBase, frozen=True, kw_only=True, tag="worker"):
     """The attempt's worker is at work."""
 
     pid: int
-    process_started_at: float
-    """When the system started this process; with the pid it names one process for good."""
+    """For telemetry and for ending what is left of it; whether it lives, the lock says."""
 
 
 class PhaseEntered(EventBase, frozen=True, kw_only=True, tag="phase"):
@@ -99,7 +98,7 @@ class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
     micro_batch: int
     accumulation: int
     checkpoint: str | None = None
-    """The checkpoint gone on from, relative to the run's folder."""
+    """The name of the checkpoint gone on from, such as step-000120."""
 
 
 class StepLogged(EventBase, frozen=True, kw_only=True, tag="step"):
@@ -200,6 +199,7 @@ class RunStopped(EventBase, frozen=True, kw_only=True, tag="stopped"):
 
     step: int
     checkpoint: str | None
+    """The name of the checkpoint that it can go on from, such as step-000120."""
     seconds: float
 
 

@@ -36,8 +36,8 @@ def main(request_path: Path) -> int:
         tokenizer.pad_token = tokenizer.eos_token
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    loaded = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(device)
-    model: Any = PeftModel.from_pretrained(loaded, request.adapter).eval()
+    loaded: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    model: Any = PeftModel.from_pretrained(loaded.to(device), request.adapter).eval()
     tuned = _answers(model, tokenizer, request.prompts, request.max_new_tokens)
     tuned_perplexity = perplexity(model, tokenizer, request.text)
     with model.disable_adapter():

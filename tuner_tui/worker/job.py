@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import contextlib
 import threading
 import time
 from collections import deque
@@ -110,9 +111,12 @@ class RequestWatcher(threading.Thread):
         self.join()
 
     def _accept(self, asked: ControlRequest) -> None:
-        self._job.emit(
-            RequestAccepted(id=asked.id, request=asked.request, takes_effect=when_it_takes_effect(self._job))
-        )
+        with contextlib.suppress(OSError):  # a full disk: what was asked is done all the same
+            self._job.emit(
+                RequestAccepted(
+                    id=asked.id, request=asked.request, takes_effect=when_it_takes_effect(self._job)
+                )
+            )
         {"stop": self._job.stop, "save": self._job.save, "sample": self._job.sample}[asked.request].set()
 
 

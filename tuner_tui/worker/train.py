@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING
 
 import msgspec
-import psutil
 
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import TunerError
@@ -43,7 +42,7 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
     """Do the job in a run's folder; `stop` asks it to end after the step that it is at."""
     folder = RunFolder(path)
     events = EventWriter(folder.events)
-    events.write(WorkerStarted(pid=os.getpid(), process_started_at=psutil.Process().create_time()))
+    events.write(WorkerStarted(pid=os.getpid()))
     try:
         job = Job(folder, read_spec(folder.spec), decode_plan(folder.plan.read_bytes()), events)
     except (TunerError, OSError, msgspec.DecodeError) as error:

@@ -8,7 +8,7 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.ui.feeders import start_feeder
@@ -50,8 +50,8 @@ class DoctorScreen(TunerScreen):
         Binding("a", "again", "Check again", tooltip="Look at everything once more"),
     ]
 
-    made: reactive[ChecksMade | None] = reactive(None)
-    is_waiting: reactive[bool] = reactive(True)
+    made: var[ChecksMade | None] = var(None)
+    is_waiting: var[bool] = var(True)
 
     @property
     def headless_command(self) -> str:

@@ -9,7 +9,7 @@ from textual import on, work
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.config import paths
@@ -69,10 +69,10 @@ class Home(TunerScreen):
         Binding("d", "doctor", "Doctor", tooltip="Check this machine and say what to mend"),
     ]
 
-    folders: reactive[tuple[RunFolder, ...]] = reactive(())
-    summaries: reactive[Mapping[str, RunSummary]] = reactive({}, always_update=True)
-    machine: reactive[Machine | None] = reactive(None)
-    sought: reactive[str] = reactive("")
+    folders: var[tuple[RunFolder, ...]] = var(())
+    summaries: var[Mapping[str, RunSummary]] = var({}, always_update=True)
+    machine: var[Machine | None] = var(None)
+    sought: var[str] = var("")
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from textual import on, work
 from textual.binding import Binding
 from textual.containers import Container, Vertical
 from textual.message import Message
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.text import PHASES, plain
@@ -70,8 +70,8 @@ class Monitor(TunerScreen):
         Binding("z", "zoom", "Zoom", tooltip="The whole run, its last half or its last tenth"),
     ]
 
-    view: reactive[RunView | None] = reactive(None)
-    shown: reactive[int] = reactive(0)
+    view: var[RunView | None] = var(None)
+    shown: var[int] = var(0)
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.text import count, duration, number, size
@@ -29,7 +29,7 @@ class DetailsPane(VerticalScroll, can_focus=True):
         "What was chosen for this run, each choice with its reason, what came in, and what it has saved."
     )
 
-    view: reactive[RunView | None] = reactive(None)
+    view: var[RunView | None] = var(None)
 
     def compose(self) -> ComposeResult:
         yield Static("", id="details", markup=False)

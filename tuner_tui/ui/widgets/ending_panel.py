@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textual.content import Content
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped
@@ -22,7 +22,7 @@ class EndingPanel(Static):
     EndingPanel.-said { display: block; }
     """
 
-    view: reactive[RunView | None] = reactive(None)
+    view: var[RunView | None] = var(None)
 
     def watch_view(self, view: RunView | None) -> None:
         lines = ending_lines(view) if view is not None else []

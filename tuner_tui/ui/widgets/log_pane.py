@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from textual.binding import Binding
 from textual.geometry import Size
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -25,8 +25,8 @@ class LogPane(ScrollView, can_focus=True):
     BINDINGS = [Binding("f", "follow", "Follow", tooltip="Stay at the log's end, or stop doing so")]  # noqa: RUF012
     help_text = "The end of the run's log: what the libraries said. f stays at its end, or lets go of it."
 
-    view: reactive[RunView | None] = reactive(None)
-    is_following: reactive[bool] = reactive(True)
+    view: var[RunView | None] = var(None)
+    is_following: var[bool] = var(True)
 
     def __init__(self) -> None:
         super().__init__()

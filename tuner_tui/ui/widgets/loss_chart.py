@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.color import Color
 from textual.containers import Vertical
 from textual.content import Content
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widgets import Static
 from textual_plotext import PlotextPlot
 
@@ -30,8 +30,8 @@ class Plot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
 
     app: TunerApp
 
-    points: reactive[ChartPoints] = reactive(ChartPoints())
-    axis: reactive[Axis] = reactive("steps")
+    points: var[ChartPoints] = var(ChartPoints())
+    axis: var[Axis] = var("steps")
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,9 +100,9 @@ class LossChart(Vertical):
     LossChart #waiting { height: 1fr; content-align: center middle; color: $secondary; }
     """
 
-    view: reactive[RunView | None] = reactive(None)
-    axis: reactive[Axis] = reactive("steps")
-    zoom: reactive[Zoom] = reactive("whole run")
+    view: var[RunView | None] = var(None)
+    axis: var[Axis] = var("steps")
+    zoom: var[Zoom] = var("whole run")
 
     def compose(self) -> ComposeResult:
         yield Static("", id="legend", markup=False)

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.ui.run_watch import RunView
@@ -50,7 +50,7 @@ def answers_at(samples: Sequence[Sampled], step: int | None) -> list[Answered]:
 class AnswerRow(Vertical):
     """One prompt: base on the left, tuned on the right; on a narrow screen one below the other."""
 
-    answered: reactive[Answered | None] = reactive(None)
+    answered: var[Answered | None] = var(None)
 
     def compose(self) -> ComposeResult:
         yield Static("", classes="prompt", markup=False)
@@ -84,8 +84,8 @@ class SamplesPane(VerticalScroll, can_focus=True):
     ]
     help_text = "One prompt after another, answered by base and tuned model. Left and right walk through time."
 
-    view: reactive[RunView | None] = reactive(None)
-    chosen: reactive[int | None] = reactive(None)
+    view: var[RunView | None] = var(None)
+    chosen: var[int | None] = var(None)
     """The step looked at; None follows the newest."""
 
     def compose(self) -> ComposeResult:
