@@ -1,6 +1,6 @@
 """What watching costs: the app on a live run, 120x40, a step every half second.
 
-`python -m tests.benchmarks.app_idle` starts a writer that holds a real run's lock and appends steps and telemetry, opens
+`python -m tests.benchmarks.app_idle` starts a writer that holds a run's lock and appends steps and telemetry, opens
 that run in the app, and looks on for a while: under 5 % of one core, under 20 KB/s to the terminal. Exit code 1 else.
 """
 
@@ -95,7 +95,14 @@ def measure(seconds: float = SECONDS, size: tuple[int, int] = (120, 40)) -> dict
         for name in ("run.toml", "plan.json", "worker.log"):
             shutil.copy(recorded / name, folder / name)
         writer = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, "write", str(folder), str(Path(home) / "data" / "keeper.lock")]
+            [
+                sys.executable,
+                "-m",
+                __spec__.name,
+                "write",
+                str(folder),
+                str(Path(home) / "data" / "keeper.lock"),
+            ]
         )
         try:
             return _watch(Path(home), folder, seconds, size)
@@ -112,7 +119,11 @@ def _watch(home: Path, folder: Path, seconds: float, size: tuple[int, int]) -> d
         time.sleep(0.2)
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-    environment = os.environ | {"TUNER_TUI_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    environment = os.environ | {
+        "TUNER_TUI_HOME": str(home),
+        "TERM": "xterm-256color",
+        "COLORTERM": "truecolor",
+    }
     command = [str(Path(sys.executable).with_name("tuner-tui"))]
     app = subprocess.Popen(
         command, stdin=other, stdout=other, stderr=other, env=environment, start_new_session=True

@@ -98,7 +98,7 @@ def check_lora(
     tuned = logits_of(PeftModel.from_pretrained(bare, str(run.folder.adapter)), tokenizer)
     assert (tuned - expected).abs().max() == 0
     assert (tuned - untuned).abs().max() > 1e-2
-    assert run.last(AdapterSaved).size_bytes < 1_000_000
+    assert run.last(AdapterSaved).size_bytes < 20_000_000
 
 
 EVERY_STEP = {"every_steps": 1, "keep": 100}
