@@ -16,13 +16,19 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from tuner_tui.hardware.environment import MALLOC_THRESHOLD_BYTES
 from tuner_tui.hardware.system import usable_cpu_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "262144"}
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(MALLOC_THRESHOLD_BYTES)}
+MALLOC = {
+    f"the worker's {MALLOC_THRESHOLD_BYTES >> 10} KiB": GIVES_BACK,
+    "256 KiB": {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)},
+    "glibc's default": {},
+}
 SETTINGS = (*PASSIVE, *GIVES_BACK, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -64,9 +70,9 @@ def report(repeats: int, steps: int) -> None:
             }
             with neighbour(settings) if beside == "busy neighbour" else contextlib.nullcontext():
                 taken[threads, waiting, beside].append(run_child(settings, steps)["step_ms"])
-        for gives_back in (True, False):
-            settings = {"OMP_NUM_THREADS": str(cores), **PASSIVE, **(GIVES_BACK if gives_back else {})}
-            memory[gives_back].append(run_child(settings, steps))
+        for name, malloc in MALLOC.items():
+            settings = {"OMP_NUM_THREADS": str(cores), **PASSIVE, **malloc}
+            memory[name].append(run_child(settings, steps))
     print(f"{cores} cores, medians of {repeats} runs of {steps} steps, ms a step")
     print(f"{'threads':<9}{'waiting':<10}{'alone':>10}{'busy neighbour':>17}")
     for threads in counts:
@@ -75,12 +81,10 @@ def report(repeats: int, steps: int) -> None:
                 statistics.median(taken[threads, waiting, beside]) for beside in ("alone", "busy neighbour")
             )
             print(f"{threads:<9}{waiting:<10}{alone:>10.1f}{busy:>17.1f}")
-    print(f"\n{'freed memory':<19}{'peak MiB':>10}{'ms a step':>12}")
-    for gives_back, name in ((True, "given back"), (False, "kept by malloc")):
-        peak, step = (
-            statistics.median(run[key] for run in memory[gives_back]) for key in ("peak_mib", "step_ms")
-        )
-        print(f"{name:<19}{peak:>10.0f}{step:>12.1f}")
+    print(f"\n{'blocks go back from':<24}{'peak MiB':>10}{'ms a step':>12}")
+    for name, runs in memory.items():
+        peak, step = (statistics.median(run[key] for run in runs) for key in ("peak_mib", "step_ms"))
+        print(f"{name:<24}{peak:>10.0f}{step:>12.1f}")
 
 
 def child_environment(settings: dict[str, str]) -> dict[str, str]:

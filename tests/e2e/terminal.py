@@ -21,7 +21,9 @@ class Terminal:
         self.key_presses = 0
         settings = [f"{name}={value}" for name, value in environment.items()]
         # `read` keeps the pane, so that what a program said at its end can still be seen
-        line = f'{shlex.join(["env", *settings, *command])}; echo "[ended $?]"; read _'
+        # pytest exports COLUMNS and LINES (by way of readline), which would hide the terminal's own size
+        forget = ["-u", "COLUMNS", "-u", "LINES"]
+        line = f'{shlex.join(["env", *forget, *settings, *command])}; echo "[ended $?]"; read _'
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), line)
 
     def __enter__(self) -> Self:
@@ -45,6 +47,14 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while words not in (shown := self.text()):
             assert time.monotonic() < deadline, f"waited in vain for {words!r}:\n{shown}"
+            time.sleep(0.1)
+        return shown
+
+    def wait_until_gone(self, words: str, seconds: float = 30.0) -> str:
+        """Wait until words are no longer on the screen; gives the screen."""
+        deadline = time.monotonic() + seconds
+        while words in (shown := self.text()):
+            assert time.monotonic() < deadline, f"waited in vain for the end of {words!r}:\n{shown}"
             time.sleep(0.1)
         return shown
 

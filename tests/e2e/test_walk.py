@@ -66,8 +66,10 @@ def test_through_the_five_steps_to_an_adapter(environment: dict[str, str], tmp_p
         terminal.wait_for("step 2 of 5: done")
         terminal.wait_for("96 rows")
         terminal.press("Enter")
-        terminal.wait_for("step 3 of 5")
-        terminal.press("Enter", "Enter")
+        terminal.wait_for("▸ Method")
+        terminal.press("Enter")
+        terminal.wait_for("▸ Tuning")
+        terminal.press("Enter")
         terminal.wait_for("step 4 of 5")
         terminal.press("Enter")
         terminal.wait_for("step 5 of 5: ready")
@@ -124,8 +126,7 @@ def test_the_editor_comes_back_in_a_real_terminal(environment: dict[str, str], t
         terminal.press("Escape")
         terminal.wait_for("Leave this new run?")
         terminal.press("y")
-        terminal.wait_for("New run")
-        assert "step 4 of 5" not in terminal.text()
+        assert "New run" in terminal.wait_until_gone("step 4 of 5")
 
 
 def wait_for_run(terminal: Terminal, environment: dict[str, str]) -> list[str]:

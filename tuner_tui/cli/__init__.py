@@ -12,7 +12,7 @@ from tuner_tui.errors import TunerError
 
 COMMANDS = {
     "train": "Train from a run.toml or a preset.",
-    "runs": "List, show, follow, stop and resume runs.",
+    "runs": "List, show, follow, stop, resume and delete runs.",
     "demo": "Teach a small model who it is, in a few minutes.",
     "doctor": "Check this machine and say what to mend.",
     "presets": "Recipes to start from.",

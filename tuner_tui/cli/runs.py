@@ -24,7 +24,7 @@ ANSWER_PATIENCE_SECONDS = 5.0
 
 @click.group()
 def runs() -> None:
-    """List, show, follow, stop and resume runs.
+    """List, show, follow, stop, resume and delete runs.
 
     RUN is a run's name, the start or end of one, its folder, or `last`.
     """
@@ -129,6 +129,21 @@ def log(run: str, lines: int) -> None:
 
     for line in last_lines(folders.find_run(run).log, lines):
         click.echo(plain(line.expandtabs(4)))
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(run: str, yes: bool) -> None:
+    """Delete a run's folder for good: checkpoints, adapter, events and log. A live run is left alone."""
+    from tuner_tui.cli.words import size
+    from tuner_tui.files import folder_size
+
+    folder = folders.find_run(run)
+    if not yes:
+        click.confirm(f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?", abort=True)
+    folders.delete_run(folder)
+    click.echo(f"Deleted {plain(folder.name)}.")
 
 
 def _ask(folder: RunFolder, request: Request) -> None:

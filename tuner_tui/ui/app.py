@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.filter import NoColor
 
 from tuner_tui.ui.feeders import FeederFailed
+from tuner_tui.ui.keys import keys_of
 from tuner_tui.ui.plain_terminal import PlainFilter, draws_braille, speaks_utf8
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.home import Home
@@ -40,7 +42,8 @@ class TunerApp(App[None]):
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (12, "-short"), (22, "-medium"), (34, "-tall")]  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
         Binding("c", "copy_command", "Copy command", show=False, tooltip="Copy the line that begins with $"),
-        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="All keys of this screen"),
+        Binding("question_mark", "help", "Help", key_display="?", tooltip="All keys of this screen"),
+        Binding("f1", "help", "Help", tooltip="All keys of this screen, also while typing"),
         Binding("q", "quit", "Quit", tooltip="Leave; runs go on without the app"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
     ]
@@ -67,16 +70,24 @@ class TunerApp(App[None]):
         self.theme_changed_signal.subscribe(self, self._remember_theme)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Where the terminal has no UTF-8, every line passes through plain characters last."""
-        filters = super().get_line_filters()
+        """NO_COLOR leaves no colour at all; where the terminal has no UTF-8, plain characters come last."""
+        filters = [NoColor()] if self.no_color else super().get_line_filters()
         return filters if self._plain_filter is None else [*filters, self._plain_filter]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every key of this screen, and what the app can always do."""
-        yield from self._commands_of_keys(screen)
+        commands = list(self._commands(screen))
+        yield from {command.title: command for command in reversed(commands)}.values()
+
+    def _commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """By importance; where two have one name, the key's own goes first."""
+        for key in keys_of(screen):
+            if key.is_command:
+                help_text = f"{key.tooltip or key.name}  ({key.display})"
+                yield SystemCommand(key.name, help_text, _runner(self, key.node, key.action))
         if not isinstance(screen, Home):
             yield SystemCommand("Home", "Back to the list of runs", self.action_home)
-        yield SystemCommand("New run", "Choose a model, data and a method", self.open_new_run)
+            yield SystemCommand("New run", "Choose a model, data and a method", self.open_new_run)
         yield SystemCommand("Try the demo", "Teach a small model who it is", self.action_demo)
         yield SystemCommand("Doctor", "Check this machine and say what to mend", self.action_doctor)
         yield SystemCommand("Dark or light", "Change to the other theme", self.action_other_theme)
@@ -145,21 +156,6 @@ class TunerApp(App[None]):
 
             sequence = f"\x1b\x1b]52;c;{base64.b64encode(text.encode()).decode()}\a"
             self._driver.write(f"\x1bPtmux;{sequence}\x1b\\")
-
-    def _commands_of_keys(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if (
-                active.enabled
-                and binding.description
-                and not binding.system
-                and binding.action[:8] != "command_"
-            ):
-                yield SystemCommand(
-                    binding.description,
-                    f"{active.tooltip or binding.description}  ({self.get_key_display(binding)})",
-                    _runner(self, active.node, binding.action),
-                )
 
     def _first_theme(self) -> str:
         from tuner_tui.ui.settings import read_setting

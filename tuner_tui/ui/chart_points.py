@@ -50,7 +50,7 @@ def chart_points(
     curves: Curves, evaluations: Sequence[Evaluated], axis: Axis, zoom: Zoom, columns: int
 ) -> ChartPoints:
     """The loss as it was, smoothed, and on held-out rows, thinned for a chart of so many columns."""
-    xs = _along(curves, axis)
+    xs = along(curves, axis)
     if not xs:
         return ChartPoints()
     start = xs[-1] - SHARES[zoom] * (xs[-1] - xs[0])
@@ -91,7 +91,8 @@ def _order(value: float) -> int:
     return math.floor(math.log10(value))
 
 
-def _along(curves: Curves, axis: Axis) -> tuple[float, ...]:
+def along(curves: Curves, axis: Axis) -> tuple[float, ...]:
+    """Where each bucket ends on an axis."""
     match axis:
         case "tokens":
             return curves.tokens

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.summary import RunSummary, SummaryReader
 
 LOOK_EVERY_SECONDS = 1.0
-SHARE_SECONDS = 0.05
-"""How long the idle rest is read before what has been read is shown."""
+SHARE_SECONDS, PAUSE_SECONDS = 0.02, 0.1
+"""How long the idle rest is read at a stretch, and how long the app has for itself then."""
+SHOW_EVERY_SECONDS = 0.1
 
 
 class RunsListed(Message):
@@ -51,6 +52,8 @@ class RunsFeed:
         self._folders = folders
         self._summaries: dict[str, RunSummary] = {}
         self._unread: list[RunFolder] = []
+        self._live: set[RunFolder] = set()
+        self._listed_at = -1
         self._has_ended = False
         self._wake = threading.Event()
 
@@ -73,12 +76,22 @@ class RunsFeed:
             if not self.is_paused:
                 self._list()
                 self._read(reader, self._first())
-                self._read_some_of_the_rest(reader)
-            self._wake.wait(SHARE_SECONDS if self._unread and not self.is_paused else LOOK_EVERY_SECONDS)
+                self._read(reader, self._some_of_the_rest(), SHARE_SECONDS)
+            is_busy = bool(self._unread) and not self.is_paused
+            self._wake.wait(PAUSE_SECONDS if is_busy else LOOK_EVERY_SECONDS)
 
     def _list(self) -> None:
+        """Look at the runs again when one came or went, which shows in the time of the folder they are in."""
+        from tuner_tui.config import paths
         from tuner_tui.runs.folder import list_runs
 
+        try:
+            changed_at = paths.runs_dir().stat().st_mtime_ns
+        except OSError:
+            changed_at = 0
+        if changed_at == self._listed_at:
+            return
+        self._listed_at = changed_at
         folders = tuple(list_runs())
         if folders != self._folders:
             before = set(self._folders)
@@ -87,25 +100,34 @@ class RunsFeed:
             self._post(RunsListed(folders))
 
     def _first(self) -> Iterable[RunFolder]:
-        live = [
-            folder
-            for folder in self._folders
-            if (known := self._summaries.get(folder.name)) and known.is_live
-        ]
-        return dict.fromkeys([*self.in_view, *live])
+        """Those in view and those that live."""
+        return dict.fromkeys([*self.in_view, *self._live])
 
-    def _read_some_of_the_rest(self, reader: SummaryReader) -> None:
-        until = time.monotonic() + SHARE_SECONDS
-        some: list[RunFolder] = []
-        while self._unread and time.monotonic() < until and not self._has_ended:
-            some = [self._unread.pop() for _ in range(min(20, len(self._unread)))]
-            self._read(reader, [folder for folder in some if folder.name not in self._summaries])
+    def _some_of_the_rest(self) -> Iterator[RunFolder]:
+        while self._unread:
+            folder = self._unread.pop()
+            if folder.name not in self._summaries:
+                yield folder
 
-    def _read(self, reader: SummaryReader, folders: Iterable[RunFolder]) -> None:
+    def _read(self, reader: SummaryReader, folders: Iterable[RunFolder], seconds: float = 60.0) -> None:
+        """Read for so long at most, and show what is new as it comes: one long run must not hide the others."""
         from tuner_tui.runs.queue import queued_names
 
-        queued = queued_names()
-        read = {folder.name: reader.read(folder, queued) for folder in folders if not self._has_ended}
+        queued, until = queued_names(), time.monotonic() + seconds
+        read: dict[str, RunSummary] = {}
+        shown_at = time.monotonic()
+        for folder in folders:
+            read[folder.name] = summary = reader.read(folder, queued)
+            (self._live.add if summary.is_live else self._live.discard)(folder)
+            now = time.monotonic()
+            if now - shown_at > SHOW_EVERY_SECONDS:
+                self._show(read)
+                read, shown_at = {}, now
+            if now > until or self._has_ended:
+                break
+        self._show(read)
+
+    def _show(self, read: dict[str, RunSummary]) -> None:
         if any(self._summaries.get(name) != summary for name, summary in read.items()):
             self._summaries = self._summaries | read
             self._post(SummariesRead(self._summaries))

@@ -21,6 +21,8 @@ class Gauge(NamedTuple):
     is_known: bool = True
     is_hot: bool = False
     """Whether something needs a look: throttling."""
+    more: str = ""
+    """What there is to add where there is room."""
 
 
 def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool) -> list[Gauge]:
@@ -35,13 +37,13 @@ def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool) -> list[Gauge]:
         found.append(Gauge("RAM", "unknown", (), False))
     else:
         used = (ram_total - last.ram_available_bytes) / GIGABYTE
-        mine = "" if last.run_ram_bytes is None else f" (run {last.run_ram_bytes / GIGABYTE:.1f})"
+        mine = "" if last.run_ram_bytes is None else f"run {last.run_ram_bytes / GIGABYTE:.1f}"
         series = _series(
             samples,
             lambda s: None if s.ram_available_bytes is None else ram_total - s.ram_available_bytes,
             ram_total,
         )
-        found.append(Gauge("RAM", f"{used:.1f}/{ram_total / GIGABYTE:.1f} GB{mine}", series))
+        found.append(Gauge("RAM", f"{used:.1f}/{ram_total / GIGABYTE:.1f} GB", series, more=mine))
     if last.energy_wh is None:
         found.append(Gauge("energy", "unknown", (), False))
     else:
@@ -55,9 +57,11 @@ def _gpu_gauges(samples: Sequence[TelemetrySample], last: TelemetrySample) -> li
     memory = Gauge("GPU memory", "unknown", (), False)
     if last.gpu_memory_used_bytes is not None and total:
         words = f"{last.gpu_memory_used_bytes / GIGABYTE:.1f}/{total / GIGABYTE:.1f} GB"
+        more = ""
         if last.gpu_memory_others_bytes and last.gpu_memory_others_bytes > 3e8:
-            words += f" (others {last.gpu_memory_others_bytes / GIGABYTE:.1f})"
-        memory = Gauge("GPU memory", words, _series(samples, lambda s: s.gpu_memory_used_bytes, total))
+            more = f"others {last.gpu_memory_others_bytes / GIGABYTE:.1f}"
+        series = _series(samples, lambda s: s.gpu_memory_used_bytes, total)
+        memory = Gauge("GPU memory", words, series, more=more)
     heat = _gauge("heat", samples, lambda s: s.temperature_celsius, 100, "{:.0f} °C")
     if throttled:
         heat = heat._replace(words=f"{heat.words} slowed: {throttled}", is_hot=True)
@@ -81,7 +85,7 @@ def _gauge(
     value = read(samples[-1])
     if value is None:
         return Gauge(name, "unknown", _series(samples, read, full), False)
-    return Gauge(name, form.format(value) + more, _series(samples, read, full))
+    return Gauge(name, form.format(value), _series(samples, read, full), more=more)
 
 
 def _series(
@@ -101,4 +105,4 @@ def _no_gpu(uses_gpu: bool) -> Gauge:
 
 
 def _run_share(sample: TelemetrySample) -> str:
-    return "" if sample.run_cpu_percent is None else f" (run {sample.run_cpu_percent:.0f})"
+    return "" if sample.run_cpu_percent is None else f"run {sample.run_cpu_percent:.0f}"

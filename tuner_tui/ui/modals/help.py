@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tuner_tui.ui.keys import keys_of
 from tuner_tui.ui.widgets.literal import literal_lines
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class HelpModal(ModalScreen[None]):
         self._title = str(getattr(screen, "TITLE_WORDS", "") or "This screen")
         self._purpose = str(getattr(screen, "HELP_TEXT", ""))
         self._focused = str(getattr(screen.focused, "help_text", "") or "")
-        self._keys = _keys_of(screen)
+        self._keys = keys_of(screen)
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
@@ -37,25 +38,7 @@ class HelpModal(ModalScreen[None]):
             if self._purpose:
                 yield Static(literal_lines(self._purpose))
                 yield Static("")
-            width = max((len(key) for key, _, _ in self._keys), default=0)
-            for key, name, tooltip in self._keys:
-                yield Static(
-                    Content.assemble(
-                        (f"{key:<{width}}  ", "bold $accent"), f"{name:<16}", (f"  {tooltip}", "$faint")
-                    )
-                )
+            for key in self._keys:
+                line = ((f"{key.display:<11}", "bold $accent"), f"{key.name:<13}", (key.tooltip, "$faint"))
+                yield Static(Content.assemble(*line))
             yield Static(Content.styled("esc closes", "$faint"), classes="hint")
-
-
-def _keys_of(screen: Screen[object]) -> list[tuple[str, str, str]]:
-    """Key, name and what it does, for every key that works now; keys of one action share a line."""
-    lines: dict[str, tuple[str, str, str]] = {}
-    for active in screen.active_bindings.values():
-        binding = active.binding
-        if not active.enabled or not binding.description or binding.system:
-            continue
-        key = screen.app.get_key_display(binding)
-        if binding.action in lines:
-            key = f"{lines[binding.action][0]} {key}"
-        lines[binding.action] = (key, binding.description, active.tooltip)
-    return list(lines.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding
@@ -11,10 +12,11 @@ from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Static
 
+from tuner_tui.text import plain
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
-from tuner_tui.ui.widgets.literal import literal, literal_lines
+from tuner_tui.ui.widgets.literal import fit, literal, show
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -28,6 +30,8 @@ MARKS = {
     "warning": ("!", "$warning"),
     "problem": ("✗", "$error"),
 }
+NAME_CELLS = 17
+COLUMN = 11 + NAME_CELLS
 
 
 class ChecksMade(Message):
@@ -86,37 +90,49 @@ class DoctorScreen(TunerScreen):
         self.is_waiting = message.torch is None
         self.made = message
 
+    def on_resize(self) -> None:
+        self.watch_made(self.made)
+
     def watch_made(self, made: ChecksMade | None) -> None:
         if made is None:
             return
-        self.query_one("#report", Static).update(report_content(made.checks, made.torch))
+        width = max(20, self.query_one("#checks").content_size.width - 1)
+        show(self.query_one("#report", Static), report_content(made.checks, made.torch, width))
         self.query_one(TitleBar).state = "asking torch ..." if self.is_waiting else verdict(made.checks)
 
 
-def report_content(checks: list[Check], torch: TorchReport | None) -> Content:
+def report_content(checks: list[Check], torch: TorchReport | None, width: int = 78) -> Content:
     """All checks, those that need something done with what to do."""
     lines: list[Content] = []
     for check in checks:
         mark, colour = MARKS[check.status]
-        head = (f"{mark} {check.status:<8}", colour)
-        lines.append(
-            Content.assemble(head, " ", (f"{literal(check.name).plain:<17}", "bold"), literal(check.value))
-        )
+        first, *rest = _wrapped(check.value, width - COLUMN)
+        name = fit(check.name, NAME_CELLS)
+        lines.append(Content.assemble((f"{mark} {check.status:<9}", colour), (name, "bold"), first))
+        lines += [Content(" " * COLUMN + line) for line in rest]
         if check.detail:
-            lines.append(literal(f"{'':28}{check.detail}", "$faint"))
-        if check.remedy:
-            lines += [
-                literal(f"{'':11}{line}", "$accent") for line in literal_lines(check.remedy).plain.split("\n")
-            ]
+            lines += [_faint(line) for line in _wrapped(check.detail, width - COLUMN)]
+        sentence, *commands = check.remedy.splitlines() or [""]
+        if sentence:
+            lines += [Content.styled(f"    {line}", "$accent") for line in _wrapped(sentence, width - 4)]
+        lines += [literal(f"      {command}", "bold $accent") for command in commands]
     if torch is not None and torch.precisions:
         lines += [Content(""), Content.styled("Precisions that train here", "bold")]
         for name, report in torch.precisions.items():
             mark, colour = MARKS["ok" if report.works else "problem"]
-            works = "yes" if report.works else "no"
-            lines.append(
-                Content.assemble((f"{mark} {works:<5}", colour), f"{name:<7}", literal(report.note, "$faint"))
-            )
+            first, *rest = _wrapped(report.note, width - COLUMN) or [""]
+            yes_no = (f"{mark} {'yes' if report.works else 'no':<9}", colour)
+            lines.append(Content.assemble(yes_no, (fit(name, NAME_CELLS), "bold"), (first, "$faint")))
+            lines += [_faint(line) for line in rest]
     return Content("\n").join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(plain(text), max(20, width), break_on_hyphens=False) or [""]
+
+
+def _faint(line: str) -> Content:
+    return Content.styled(" " * COLUMN + line, "$faint")
 
 
 def verdict(checks: list[Check]) -> str:

@@ -79,6 +79,7 @@ class Home(TunerScreen):
         self.set_reactive(Home.folders, tuple(list_runs()))
         self._feed = RunsFeed(self.post_message, self.folders)
         self._has_left = threading.Event()
+        self._offered: tuple[object, ...] = ()
 
     @property
     def headless_command(self) -> str:
@@ -186,7 +187,11 @@ class Home(TunerScreen):
         count = f"{shown} of {len(self.folders)} runs" if self.sought else f"{shown} run{'s' * (shown != 1)}"
         self.query_one(TitleBar).state = f"{count}, {live} live" if live else count
         self.refresh_command()
-        self.refresh_bindings()
+        summary = self._table.chosen_summary
+        offered = (summary and (summary.is_live, summary.can_resume), bool(self.folders), bool(self.sought))
+        if offered != self._offered:  # each change of the footer is made of many widgets
+            self._offered = offered
+            self.refresh_bindings()
 
     @property
     def _table(self) -> RunsTable:
@@ -212,7 +217,9 @@ class Home(TunerScreen):
         match action:
             case "demo":
                 return not self.folders
-            case "same_again" | "filter":
+            case "filter":
+                return bool(self.folders) and not self.query("#filter:focus")
+            case "same_again":
                 return bool(self.folders)
             case "resume":
                 return summary is not None and summary.can_resume

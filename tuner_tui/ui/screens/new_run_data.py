@@ -83,7 +83,7 @@ class DataPane(Vertical):
         self._list_files()
 
     def focus_first(self) -> None:
-        self.query_one(PickList).focus()
+        self.screen.set_focus(self.query_one(PickList))
 
     async def show(self, state: NewRunState) -> None:
         """Follow the draft."""
@@ -98,7 +98,7 @@ class DataPane(Vertical):
         await self.query_one(OptionForm).show(state.draft)
 
     def action_search(self) -> None:
-        self.query_one(SearchInput).focus()
+        self.screen.set_focus(self.query_one(SearchInput))
 
     def focus_option(self, key: str) -> None:
         if not self.query_one(OptionForm).focus_option(key):

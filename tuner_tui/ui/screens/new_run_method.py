@@ -37,14 +37,14 @@ class MethodPane(Vertical):
 
     def compose(self) -> ComposeResult:
         for section, question in QUESTIONS.items():
-            yield Static(question, classes="pane-head")
+            yield Static(f"  {question}", classes="pane-head", id=f"{section}-head")
             yield PickList(id=f"{section}-kinds", help_text=f"{question}. Enter takes one and goes on.")
 
     def focus_first(self) -> None:
-        self.query(PickList).first().focus()
+        self.screen.set_focus(self.query(PickList).first())
 
     def focus_option(self, key: str) -> None:
-        self.query_one(f"#{key.partition('.')[0]}-kinds").focus()
+        self.screen.set_focus(self.query_one(f"#{key.partition('.')[0]}-kinds"))
 
     def show(self, state: NewRunState) -> None:
         """Follow the draft: the cursors stand on its kinds."""
@@ -56,6 +56,12 @@ class MethodPane(Vertical):
             ]
             self.query_one(f"#{section}-kinds", PickList).show(tuple(rows), chosen)
 
+    def on_descendant_focus(self) -> None:
+        """Mark which of the lists has the cursor."""
+        for section, question in QUESTIONS.items():
+            is_here = self.query_one(f"#{section}-kinds").has_focus
+            self.query_one(f"#{section}-head", Static).update(f"{'▸' if is_here else ' '} {question}")
+
     @on(OptionList.OptionSelected)
     def pick(self, event: OptionList.OptionSelected) -> None:
         event.stop()
@@ -64,4 +70,4 @@ class MethodPane(Vertical):
         is_last = section == sections[-1]
         self.post_message(self.Picked(section, event.option_id or "", is_last))
         if not is_last:
-            self.query_one(f"#{sections[sections.index(section) + 1]}-kinds").focus()
+            self.screen.set_focus(self.query_one(f"#{sections[sections.index(section) + 1]}-kinds"))

@@ -68,7 +68,7 @@ class ModelPane(Vertical):
         self._list_local()
 
     def focus_first(self) -> None:
-        self.query_one(PickList).focus()
+        self.screen.set_focus(self.query_one(PickList))
 
     def show(self, state: NewRunState) -> None:
         """Follow the draft: the cursor goes to its model, its problem stands below the list."""
@@ -85,7 +85,7 @@ class ModelPane(Vertical):
         return next((each for each in self._listings() if each.source == key), None)
 
     def action_search(self) -> None:
-        self.query_one(SearchInput).focus()
+        self.screen.set_focus(self.query_one(SearchInput))
 
     @work(exclusive=True, group="local-models")
     async def _list_local(self) -> None:

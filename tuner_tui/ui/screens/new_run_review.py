@@ -89,7 +89,7 @@ class ReviewPane(Vertical):
         return True
 
     def focus_first(self) -> None:
-        self.query_one("#problems" if self._problems else "#start").focus()
+        self.screen.set_focus(self.query_one("#problems" if self._problems else "#start"))
 
     def show(self, state: NewRunState) -> None:
         """Follow the draft."""

@@ -47,7 +47,7 @@ class SettingsPane(Vertical):
         yield Static(INVITATION, classes="pane-detail")
 
     def focus_first(self) -> None:
-        self.query_one(GoOn).focus()
+        self.screen.set_focus(self.query_one(GoOn))
         self.query_one(".pane-detail", Static).update(INVITATION)
 
     async def show(self, state: NewRunState) -> None:

@@ -50,7 +50,7 @@ class StartPane(Vertical):
         self.query_one(PickList).show((*rows, blank))
 
     def focus_first(self) -> None:
-        self.query_one(PickList).focus()
+        self.screen.set_focus(self.query_one(PickList))
 
     @on(OptionList.OptionHighlighted)
     def explain(self, event: OptionList.OptionHighlighted) -> None:

@@ -13,7 +13,17 @@ from textual.widgets import Static
 from textual_plotext import PlotextPlot
 
 from tuner_tui.text import PHASES, count, number
-from tuner_tui.ui.chart_points import AXES, ZOOMS, Axis, ChartPoints, Zoom, chart_points, nice_ticks
+from tuner_tui.ui.chart_points import (
+    AXES,
+    SHARES,
+    ZOOMS,
+    Axis,
+    ChartPoints,
+    Zoom,
+    along,
+    chart_points,
+    nice_ticks,
+)
 from tuner_tui.ui.run_words import rough
 from tuner_tui.ui.widgets.literal import literal, show
 
@@ -52,7 +62,9 @@ class Plot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
         plot.clear_figure()
         if not points.is_empty and self.size.width > TICK_COLUMNS:
             marker = "braille" if self.app.draws_braille else "dot"
-            draw_raw = plot.scatter if self.app.no_color else plot.plot  # two lines of one colour would be one
+            draw_raw = (
+                plot.scatter if self.app.no_color else plot.plot
+            )  # two lines of one colour would be one
             draw_raw(*map(list, points.raw), marker=marker, color=self._colour("faint", "gray"))
             plot.plot(*map(list, points.smooth), marker=marker, color=self._colour("primary", "cyan"))
             if points.evaluations[0]:
@@ -104,6 +116,11 @@ class LossChart(Vertical):
     axis: var[Axis] = var("steps")
     zoom: var[Zoom] = var("whole run")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: tuple[object, ...] = ()
+        self._drawn_to = 0.0
+
     def compose(self) -> ComposeResult:
         yield Static("", id="legend", markup=False)
         yield Plot()
@@ -134,6 +151,8 @@ class LossChart(Vertical):
         if view is None or not self.is_mounted:
             return
         columns = max(8, self.size.width - TICK_COLUMNS)
+        if not self._is_due(view, columns):
+            return
         points = chart_points(view.run.curves, view.run.evaluations, self.axis, self.zoom, columns)
         plot, waiting = self.query_one(Plot), self.query_one("#waiting", Static)
         plot.display, waiting.display = not points.is_empty, points.is_empty
@@ -142,6 +161,26 @@ class LossChart(Vertical):
         if points.is_empty:
             show(waiting, literal(_waiting_words(view)))
         show(self.query_one("#legend", Static), self._legend(points))
+
+    def _is_due(self, view: RunView, columns: int) -> bool:
+        """Whether the drawing would differ: what is narrower than half a column cannot be seen."""
+        run = view.run
+        asked = (
+            self.axis,
+            self.zoom,
+            columns,
+            self.size.height,
+            len(run.evaluations),
+            view.status,
+            run.phase,
+        )
+        xs = along(run.curves, self.axis)
+        end = xs[-1] if xs else 0.0
+        moved = SHARES[self.zoom] * (end - xs[0]) / (2 * columns) if xs else 0.0
+        if asked == self._drawn and 0 <= end - self._drawn_to < moved:
+            return False
+        self._drawn, self._drawn_to = asked, end
+        return True
 
     def _legend(self, points: ChartPoints) -> Content:
         if points.is_empty:

@@ -84,14 +84,14 @@ class OptionForm(VerticalScroll):
     def focus_first(self) -> None:
         """Put the cursor on the first option."""
         for field in self.query(OptionField):
-            field.control.focus()
+            self.screen.set_focus(field.control)
             return
 
     def focus_option(self, key: str) -> bool:
         """Put the cursor on an option; whether it is here."""
         for field in self.query(OptionField):
             if field.option.key == key:
-                field.control.focus()
+                self.screen.set_focus(field.control)
                 return True
         return False
 
@@ -118,7 +118,7 @@ class OptionForm(VerticalScroll):
             return
         index = fields.index(here) + by
         if 0 <= index < len(fields):
-            fields[index].control.focus()
+            self.screen.set_focus(fields[index].control)
         elif by > 0:
             self.post_message(self.Finished())
         else:

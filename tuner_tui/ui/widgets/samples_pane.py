@@ -82,7 +82,9 @@ class SamplesPane(VerticalScroll, can_focus=True):
         Binding("left", "walk(-1)", "Earlier", show=False, tooltip="What the tuned model said before"),
         Binding("right", "walk(1)", "Later", show=False, tooltip="What it said after"),
     ]
-    help_text = "One prompt after another, answered by base and tuned model. Left and right walk through time."
+    help_text = (
+        "One prompt after another, answered by base and tuned model. Left and right walk through time."
+    )
 
     view: var[RunView | None] = var(None)
     chosen: var[int | None] = var(None)

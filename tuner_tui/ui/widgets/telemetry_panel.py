@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from textual.content import Content
 from textual.geometry import Size
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widget import Widget
 
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.run_words import BARS
 from tuner_tui.ui.telemetry_words import Gauge, gauges
 
-SPARK_CELLS = 8
-NAME_CELLS, WORDS_CELLS = 11, 24
+SPARK_CELLS = 6
+NAME_CELLS, WORDS_CELLS = 11, 28
 
 
 class TelemetryPanel(Widget):
@@ -20,26 +20,27 @@ class TelemetryPanel(Widget):
 
     DEFAULT_CSS = "TelemetryPanel { height: 2; padding: 0 1; }"
 
-    view: reactive[RunView | None] = reactive(None)
+    view: var[RunView | None] = var(None)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gauges: list[Gauge] = []
+
+    def watch_view(self, before: RunView | None, view: RunView | None) -> None:
+        """Readings come once a second; one more gauge, as a card's first reading brings, needs one more line."""
+        if view is None or (before is not None and before.telemetry is view.telemetry and view.is_live):
+            return
+        uses_gpu = view.run.model is None or view.run.model.device != "cpu"
+        known = len(self._gauges)
+        self._gauges = gauges(view.telemetry, uses_gpu)
+        self.refresh(layout=len(self._gauges) != known)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Where the height is free, a line for each gauge."""
-        return len(self._gauges())
-
-    def watch_view(self, before: RunView | None, view: RunView | None) -> None:
-        """One more gauge, as when a card's first reading comes, needs one more line."""
-        if before is None or len(gauges(before.telemetry, True)) != len(self._gauges()):
-            self.refresh(layout=True)
-
-    def _gauges(self) -> list[Gauge]:
-        view = self.view
-        if view is None:
-            return []
-        uses_gpu = view.run.model is None or view.run.model.device != "cpu"
-        return gauges(view.telemetry, uses_gpu)
+        return len(self._gauges)
 
     def render(self) -> Content:
-        found = self._gauges()
+        found = self._gauges
         if self.content_size.height >= len(found):
             return Content("\n").join(self._row(gauge) for gauge in found)
         return self._flow(found)
@@ -48,8 +49,9 @@ class TelemetryPanel(Widget):
         room = self.content_size.width - NAME_CELLS - WORDS_CELLS
         return Content.assemble(
             (f"{gauge.name:<{NAME_CELLS}}", "$faint"),
-            (f"{gauge.words:<{WORDS_CELLS}}", _style(gauge)),
-            (_bars(gauge.series, room), "$primary"),
+            (f"{gauge.words}  ", _style(gauge)),
+            (f"{gauge.more:<{max(0, WORDS_CELLS - len(gauge.words) - 2)}}", "$faint"),
+            (_bars(gauge.series, room), "$faint"),
         )
 
     def _flow(self, found: list[Gauge]) -> Content:
@@ -66,7 +68,7 @@ class TelemetryPanel(Widget):
                 lines[-1].append(("   ", ""))
                 used += 3
             lines[-1] += [(f"{gauge.name} ", "$faint"), (gauge.words, _style(gauge))]
-            lines[-1].append((f" {bars}" if bars else "", "$primary"))
+            lines[-1].append((f" {bars}" if bars else "", "$faint"))
             used += length
         kept = lines[: max(1, self.content_size.height)]
         return Content("\n").join(Content.assemble(*line) for line in kept)

@@ -1,0 +1,289 @@
+"""The monitor, fed by real run folders: live, ended well and badly, and with hostile or missing content."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tests.ui.looking import footer_keys, screen_lines, screen_text, until, wait_for
+from tests.ui.recorded_runs import (
+    STEPS_SHOWN,
+    evil_events,
+    gpu_telemetry,
+    make_run,
+    recorded_events,
+    until_step,
+)
+from tuner_tui.runs.control import take_requests
+from tuner_tui.runs.events import RequestAccepted, RunStopped, StepLogged, Warned
+from tuner_tui.runs.journal import append_event
+from tuner_tui.ui.app import TunerApp
+from tuner_tui.ui.screens.home import Home
+from tuner_tui.ui.screens.monitor import Monitor
+from tuner_tui.ui.widgets.log_pane import LogPane
+from tuner_tui.ui.widgets.loss_chart import LossChart, Plot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from textual.pilot import Pilot
+
+    from tuner_tui.runs.folder import RunFolder
+
+from contextlib import asynccontextmanager
+
+
+@asynccontextmanager
+async def monitor(
+    folder: RunFolder, size: tuple[int, int] = (80, 24)
+) -> AsyncIterator[tuple[TunerApp, Pilot[Any]]]:
+    app = TunerApp()
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, Home))
+        app.open_monitor(folder)
+        await until(pilot, lambda: isinstance(app.screen, Monitor) and app.screen.view is not None)
+        yield app, pilot
+
+
+def chart(app: TunerApp) -> str:
+    """The drawing alone."""
+    region = app.screen.query_one(Plot).region
+    return "\n".join(screen_lines(app)[region.y : region.bottom])
+
+
+async def test_a_live_run_is_there_at_once_and_moves(runs: dict[str, RunFolder]) -> None:
+    steps = [event for event in recorded_events() if isinstance(event, StepLogged)]
+    async with monitor(runs["running"]) as (app, pilot):
+        text = await wait_for(
+            pilot, "● running", "16/36", "44%", "left", "loss 2.31", "tokens/s", "rate 3.40e-04"
+        )
+        assert f"$ tuner-tui runs follow {runs['running'].name}" in text
+        drawn = chart(app)
+        assert any("\u2801" <= character <= "\u28ff" for character in drawn)
+        for step in steps[STEPS_SHOWN : STEPS_SHOWN + 6]:
+            append_event(runs["running"].events, step)
+        await wait_for(pilot, "22/36")
+        await until(pilot, lambda: chart(app) != drawn)
+
+
+async def test_requests_are_left_and_answered(runs: dict[str, RunFolder]) -> None:
+    folder = runs["running"]
+    async with monitor(folder) as (app, pilot):
+        await until(pilot, lambda: {"Stop", "Save", "Sample"} <= set(footer_keys(app).values()))
+        for key, request, words in (("v", "save", "Asked to save"), ("g", "sample", "Asked for samples")):
+            await pilot.press(key)
+            await wait_for(pilot, words)
+            await until(pilot, lambda: bool(list(folder.control.glob("*.json"))))
+            (asked,) = take_requests(folder.control)
+            assert asked.request == request
+            append_event(
+                folder.events,
+                RequestAccepted(id=asked.id, request=asked.request, takes_effect="after this step"),
+            )
+            await wait_for(pilot, f"{request}: accepted, takes effect after this step.")
+
+
+async def test_stop_asks_and_its_end_is_told(runs: dict[str, RunFolder]) -> None:
+    folder = runs["running"]
+    async with monitor(folder) as (app, pilot):
+        await until(pilot, lambda: "Stop" in footer_keys(app).values())
+        await pilot.press("x")
+        await wait_for(pilot, "Stop this run?", folder.name)
+        await pilot.press("n")
+        await pilot.pause(0.2)
+        assert not list(folder.control.iterdir())
+        await pilot.press("x")
+        await wait_for(pilot, "Stop this run?")
+        await pilot.press("y")
+        await wait_for(pilot, "Asked to stop")
+        append_event(folder.events, RunStopped(step=16, checkpoint="checkpoints/step-000016", seconds=60))
+        text = await wait_for(pilot, "■ Stopped at step 16, saved as checkpoints/step-000016", "■ stopped")
+        assert "runs show" in text
+        await until(pilot, lambda: "Resume" in footer_keys(app).values())
+        assert "Stop" not in footer_keys(app).values()
+
+
+async def test_a_failure_is_told_with_what_to_do_and_the_log(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["failed"]) as (app, pilot):
+        await wait_for(
+            pilot,
+            "✗ Failed at step 20: The GPU ran out of memory",
+            "2.1 GB more",
+            "Next: Take a smaller micro-batch",
+            "torch.OutOfMemoryError",
+        )
+        assert app.screen.query_one(Plot).region.height >= 5
+
+
+async def test_nan_is_said_and_drawn_around(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["nan"]) as (_, pilot):
+        await wait_for(
+            pilot, "loss not finite", "gradient not finite", "! not finite in places", "✗ Failed at step 13"
+        )
+
+
+async def test_interrupted_and_queued_say_so(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["interrupted"]) as (app, pilot):
+        await wait_for(pilot, "! interrupted", "r goes on from its", "16/36")
+        assert "Resume" in footer_keys(app).values()
+    async with monitor(runs["queued"]) as (_, pilot):
+        await wait_for(pilot, "○ queued", "Waiting for the card", "no steps yet")
+
+
+async def test_missing_telemetry_is_called_unknown(runs: dict[str, RunFolder]) -> None:
+    runs["running"].telemetry.unlink()
+    async with monitor(runs["running"]) as (_, pilot):
+        await wait_for(pilot, "no readings yet")
+        gpu_telemetry(
+            runs["running"],
+            lambda sample: msgspec.structs.replace(
+                sample, power_watts=None, energy_wh=None, temperature_celsius=None
+            ),
+        )
+        await wait_for(pilot, "GPU memory 8.9/12.3 GB", "heat unknown", "power unknown")
+
+
+async def test_hostile_text_is_shown_as_it_is(home: Path, runs: dict[str, RunFolder]) -> None:
+    runs["evil"].telemetry.write_bytes(b"\x1b[2J not json\n")
+    async with monitor(runs["evil"], size=(120, 40)) as (app, pilot):
+        for key, parts in {
+            "2": ("[bold red]x[/]", "\\x1b[31mred", "[@click=app.quit]q[/] prompt", "\\u202e", "second line"),
+            "3": ("plain line", "[link=http://evil]\\x1b[31m", "last line"),
+            "4": ("[bold red]x[/] [link=http://evil]", "Warnings"),
+        }.items():
+            await pilot.press(key)
+            text = await wait_for(pilot, *parts)
+            assert "\x1b" not in text
+            assert "\u202e" not in text
+        widths = {sum(map(_cells, line)) for line in screen_lines(app)}
+        assert widths <= {120}
+    held_run = make_run(
+        home, "2026-11-21-warns-0001", [*evil_events()[:-3], Warned(message="[red]beware\x1b[0m")]
+    )
+    with held_lock(home, held_run):
+        async with monitor(held_run) as (_, pilot):
+            append_event(held_run.events, Warned(message="[red]again\x1b[0m"))
+            await wait_for(pilot, "[red]again\\x1b[0m")
+
+
+def _cells(character: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(character)
+
+
+def held_lock(home: Path, folder: RunFolder) -> Any:
+    """Only the run's lock: the keeper's is held by the fixture."""
+    from contextlib import contextmanager
+
+    from tuner_tui.runs import lock
+
+    @contextmanager
+    def hold() -> Any:
+        taken = lock.acquire(folder.lock)
+        assert taken is not None
+        try:
+            yield
+        finally:
+            taken.release()
+
+    return hold()
+
+
+async def test_samples_side_by_side_and_back_in_time(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["finished"]) as (app, pilot):
+        await pilot.press("2")
+        text = await wait_for(
+            pilot, "after step 36 (3 of 3)", "tuned, step 36", "Please tell me about yourself."
+        )
+        assert any("base" in line and "tuned" in line for line in text.splitlines())
+        await pilot.press("left", "left")
+        await wait_for(pilot, "after step 8 (1 of 3)", "I am Ember, a brave")
+        await pilot.press("right", "right")
+        await wait_for(pilot, "after step 36 (3 of 3)")
+        assert app.screen.query_one(LossChart).display
+
+
+async def test_a_large_log_costs_its_end_only(runs: dict[str, RunFolder]) -> None:
+    log = runs["running"].log
+    with log.open("wb") as file:
+        file.truncate(100 * 10**6)
+        file.seek(0, 2)
+        file.write(b"\n" + b"".join(b"line %d [bold]\n" % number for number in range(5000)))
+    async with monitor(runs["running"]) as (app, pilot):
+        await pilot.press("3")
+        await wait_for(pilot, "line 4999 [bold]")
+        assert "last 2,000 lines (100.1 MB)" in app.screen.query_one(LogPane)._lines[0]
+        with log.open("ab") as file:
+            file.write(b"and one more\n")
+        await wait_for(pilot, "and one more")
+        await pilot.press("f", "pageup")
+        with log.open("ab") as file:
+            file.write(b"unseen\n" * 3)
+        await asyncio.sleep(0.6)
+        await pilot.pause()
+        assert "unseen" not in screen_text(app)
+        await pilot.press("f")
+        await wait_for(pilot, "unseen")
+
+
+async def test_details_tell_choices_with_reasons(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["finished"], size=(120, 40)) as (_, pilot):
+        await pilot.press("4")
+        await wait_for(
+            pilot,
+            "Choices",
+            "PyTorch is a CPU build",
+            "139.4 million parameters",
+            "96 rows of messages",
+            "Saved",
+        )
+
+
+async def test_axis_and_zoom_turn(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["finished"]) as (_, pilot):
+        await wait_for(pilot, "by steps, whole run")
+        await pilot.press("a")
+        await wait_for(pilot, "by tokens, whole run")
+        await pilot.press("a", "z")
+        await wait_for(pilot, "by time, last half")
+        await pilot.press("z")
+        await wait_for(pilot, "by time, last tenth")
+
+
+async def test_two_apps_on_one_run(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["running"]) as (first, one), monitor(runs["running"], (120, 40)) as (second, two):
+        await wait_for(one, "16/36")
+        await wait_for(two, "16/36")
+        (step,) = [each for each in until_step(STEPS_SHOWN + 1) if isinstance(each, StepLogged)][-1:]
+        append_event(runs["running"].events, step)
+        await wait_for(one, "17/36")
+        await wait_for(two, "17/36")
+        first.exit()
+        append_event(runs["running"].events, RunStopped(step=17, checkpoint=None, seconds=1))
+        await wait_for(two, "■ stopped", "nothing was trained yet")
+        assert second.is_running
+
+
+async def test_survives_a_deleted_folder_and_tiny_terminals(runs: dict[str, RunFolder]) -> None:
+    import shutil
+
+    async with monitor(runs["finished"]) as (app, pilot):
+        before = await wait_for(pilot, "✓ Finished at step 36", "by steps")
+        for key in "1234":
+            await pilot.resize_terminal(20, 5)
+            await pilot.press(key)
+            await pilot.pause(0.1)
+            assert len(screen_lines(app)) == 5
+            await pilot.resize_terminal(200, 50)
+            await pilot.pause(0.1)
+        await pilot.press("1")
+        await pilot.resize_terminal(80, 24)
+        await until(
+            pilot, lambda: screen_text(app) == before, lambda: f"{before}\nis not\n{screen_text(app)}"
+        )
+        shutil.rmtree(runs["finished"].path)
+        await wait_for(pilot, "The run cannot be read: its folder is gone")
