@@ -266,6 +266,7 @@ def test_the_doctor_shows_what_to_do() -> None:
         Check("torch", "problem", "[red]cpu", "a detail", "Install it:\npip install torch"),
     ]
     lines = report_content(checks, None).plain.splitlines()
-    assert lines[0].startswith("✓ ok")
+    assert lines[0].startswith("✗ problem")
+    assert lines[-1].startswith("✓ ok")
     assert any(line.strip() == "pip install torch" for line in lines)
     assert any("[red]cpu" in line for line in lines)

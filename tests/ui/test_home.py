@@ -42,7 +42,7 @@ async def test_without_runs_three_ways_to_begin(home: Path, monkeypatch: pytest.
         assert "▸ t" in text
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: asked == ["doctor"])
-        assert "Same again" not in footer_keys(app).values()
+        assert "Again" not in footer_keys(app).values()
 
 
 async def test_each_status_has_a_mark_and_a_word(runs: dict[str, RunFolder]) -> None:
@@ -217,8 +217,17 @@ async def test_what_would_ruin_a_run_stands_above_the_list(runs: dict[str, RunFo
         await pilot.pause(0.1)
         machine = Machine(line="RTX 4070 · 10.3 of 12.0 GB free", troubles=(trouble, "another"))
         app.screen.post_message(MachineRead(machine))
-        await wait_for(
-            pilot, "! torch: 2.13.0+cpu cannot use the [red]GPU", "(and 1 more). d says what", "RTX 4070"
-        )
+        await wait_for(pilot, "! torch: 2.13.0+cpu cannot use the [red]GPU", "d says what to do", "RTX 4070")
         app.screen.post_message(MachineRead(Machine(line="RTX 4070")))
         await until(pilot, lambda: not app.screen.query_one("#banner").display)
+
+
+async def test_the_footer_fits_whatever_run_is_chosen(runs: dict[str, RunFolder]) -> None:
+    app = TunerApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "2 live")
+        for _ in runs:
+            await pilot.pause(0.1)
+            await wait_for(pilot, "enter Open", "q Quit")
+            assert screen_lines(app)[-1].rstrip().endswith("q Quit")
+            await pilot.press("down")

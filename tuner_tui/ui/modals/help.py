@@ -30,7 +30,7 @@ class HelpModal(ModalScreen[None]):
         self._keys = keys_of(screen)
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog"):
+        with VerticalScroll(classes="dialog keys"):
             yield Static(Content(f"Help: {self._title}"), classes="title")
             if self._focused:
                 yield Static(literal_lines(self._focused))
@@ -39,6 +39,6 @@ class HelpModal(ModalScreen[None]):
                 yield Static(literal_lines(self._purpose))
                 yield Static("")
             for key in self._keys:
-                line = ((f"{key.display:<11}", "bold $accent"), f"{key.name:<13}", (key.tooltip, "$faint"))
+                line = ((f"{key.display:<10}", "bold $accent"), f"{key.name:<13}", (key.tooltip, "$faint"))
                 yield Static(Content.assemble(*line))
             yield Static(Content.styled("esc closes", "$faint"), classes="hint")

@@ -21,7 +21,7 @@ from tuner_tui.ui.widgets.literal import fit, literal, show
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from tuner_tui.hardware.doctor import Check
+    from tuner_tui.hardware.doctor import Check, Status
     from tuner_tui.hardware.torch_report import TorchReport
 
 MARKS = {
@@ -30,6 +30,10 @@ MARKS = {
     "warning": ("!", "$warning"),
     "problem": ("✗", "$error"),
 }
+SEVERITY: tuple[Status, ...] = ("problem", "warning", "note", "ok")
+"""What needs something done stands first."""
+ROOMY = 100
+"""From this width on, what is well is told in full too."""
 NAME_CELLS = 17
 COLUMN = 11 + NAME_CELLS
 
@@ -104,13 +108,13 @@ class DoctorScreen(TunerScreen):
 def report_content(checks: list[Check], torch: TorchReport | None, width: int = 78) -> Content:
     """All checks, those that need something done with what to do."""
     lines: list[Content] = []
-    for check in checks:
+    for check in sorted(checks, key=lambda check: SEVERITY.index(check.status)):
         mark, colour = MARKS[check.status]
         first, *rest = _wrapped(check.value, width - COLUMN)
         name = fit(check.name, NAME_CELLS)
         lines.append(Content.assemble((f"{mark} {check.status:<9}", colour), (name, "bold"), first))
         lines += [Content(" " * COLUMN + line) for line in rest]
-        if check.detail:
+        if check.detail and (check.status != "ok" or width >= ROOMY):
             lines += [_faint(line) for line in _wrapped(check.detail, width - COLUMN)]
         sentence, *commands = check.remedy.splitlines() or [""]
         if sentence:

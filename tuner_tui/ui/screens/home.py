@@ -54,7 +54,7 @@ class Home(TunerScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("n", "new_run", "New", tooltip="Choose a model, data and a method"),
         Binding("t", "demo", "Demo", tooltip="Teach a small model who it is"),
-        Binding("s", "same_again", "Same again", tooltip="A new run with this one's settings, to change"),
+        Binding("s", "same_again", "Again", tooltip="A new run with this one's settings, to change"),
         Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or leave the queue"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete the run's folder"),

@@ -65,7 +65,7 @@ class Monitor(TunerScreen):
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
         Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
-        Binding("s", "same_again", "Same again", tooltip="A new run with these settings, to change"),
+        Binding("s", "same_again", "Again", tooltip="A new run with these settings, to change"),
         Binding("a", "axis", "Axis", tooltip="The curve by steps, tokens or time"),
         Binding("z", "zoom", "Zoom", tooltip="The whole run, its last half or its last tenth"),
     ]

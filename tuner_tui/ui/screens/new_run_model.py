@@ -32,7 +32,7 @@ PLACES = {
     "folder": "a folder on this machine",
     "gguf": "a GGUF file on this machine; it is dequantised once",
     "hub": "on the Hub; downloaded when the run starts",
-    "typed": "as typed",
+    "typed": "as given",
 }
 
 
@@ -157,7 +157,7 @@ class ModelPane(Vertical):
         listings = [self._typed, *local] if self._typed and not self._is_known(self._typed, local) else local
         listings += [each for each in self._found if not self._is_known(each, listings)]
         if not typed and self._current != UNSET and self._current not in [each.source for each in listings]:
-            listings.insert(1, ModelListing(self._current, self._current, "typed", remark="chosen"))
+            listings.insert(1, ModelListing(self._current, self._current, "typed", remark="as given"))
         return listings
 
     def _is_known(self, listing: ModelListing, listings: list[ModelListing]) -> bool:
@@ -213,8 +213,8 @@ def _describe(listing: ModelListing) -> str:
     parts = (
         PLACES[listing.origin],
         f"{count(listing.parameters)} parameters" if listing.parameters else "",
-        f"licence {listing.licence or 'not stated'}",
+        f"licence {listing.licence or 'unknown'}",
         gated,
-        listing.remark,
+        listing.remark if listing.remark != PLACES[listing.origin] else "",
     )
     return f"{listing.name}: {', '.join(part for part in parts if part)}"

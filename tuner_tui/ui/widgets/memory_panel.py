@@ -138,7 +138,7 @@ class MemoryPanel(Widget):
         room = self._room(held)
         if room is None:
             return ""
-        return "fits" if room >= 0 else f"too big by {gigabytes(-room)}"
+        return "fits" if room >= 0 else f"over by {gigabytes(-room)}"
 
     def _style(self, held: Held) -> str:
         room = self._room(held)
