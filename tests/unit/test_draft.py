@@ -9,8 +9,9 @@ import pytest
 from tuner_tui.config.draft import Draft, changed_settings
 from tuner_tui.config.options import as_text, as_toml, find_option, options_of, value_of
 from tuner_tui.config.presets import find_preset, list_presets
+from tuner_tui.config.single_option import set_option
 from tuner_tui.config.spec import LoraTuning
-from tuner_tui.config.spec_file import parse_spec, set_option
+from tuner_tui.config.spec_file import parse_spec
 
 
 @pytest.fixture

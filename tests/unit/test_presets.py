@@ -13,7 +13,8 @@ from tuner_tui.cli.presets import presets
 from tuner_tui.config import paths
 from tuner_tui.config.presets import FIRST_NAMES, find_preset, list_presets, preset_spec, save_preset
 from tuner_tui.config.rules import check_rules
-from tuner_tui.config.spec_file import SpecError, parse_spec, read_spec, set_option
+from tuner_tui.config.single_option import set_option
+from tuner_tui.config.spec_file import SpecError, parse_spec, read_spec
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from tuner_tui.config.rules import RULES, check_rules
 from tuner_tui.config.spec import RunSpec
-from tuner_tui.config.spec_file import SpecError, parse_spec, require_rules, spec_text
+from tuner_tui.config.spec_file import SpecError, parse_spec, require_rules
+from tuner_tui.config.spec_writer import spec_text
 
 FULL = {"kind": "full"}
 CPU = {"device": "cpu"}
@@ -114,9 +115,9 @@ def test_what_works_is_left_alone(sections: dict[str, dict[str, Any]]) -> None:
 
 
 def test_the_keys_of_every_rule_exist() -> None:
-    from tuner_tui.config.spec_file import _options
+    from tuner_tui.config.sections import all_options
 
-    assert {key for rule in RULES for key in rule.keys} <= _options().keys()
+    assert {key for rule in RULES for key in rule.keys} <= all_options().keys()
 
 
 def test_a_broken_rule_is_a_problem_of_the_file_with_its_line() -> None:

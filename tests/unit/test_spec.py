@@ -8,8 +8,8 @@ import sys
 import pytest
 from pydantic.fields import FieldInfo
 
+from tuner_tui.config.sections import kinds_of
 from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
-from tuner_tui.config.spec_file import kinds_of
 
 SECTIONS = [section for section in RunSpec.model_fields if kinds_of(section)]
 OPTIONS = {

@@ -15,18 +15,13 @@ import pytest
 
 from tuner_tui.config import paths
 from tuner_tui.config.rules import check_rules
+from tuner_tui.config.sections import kinds_of
+from tuner_tui.config.single_option import set_option
 from tuner_tui.config.spec import LoraTuning, RunSpec
-from tuner_tui.config.spec_file import (
-    SpecError,
-    key_lines,
-    kinds_of,
-    parse_spec,
-    read_spec,
-    resolve_paths,
-    set_option,
-    spec_text,
-    write_spec,
-)
+from tuner_tui.config.spec_file import SpecError, parse_spec, read_spec
+from tuner_tui.config.spec_paths import resolve_paths
+from tuner_tui.config.spec_writer import spec_text, write_spec
+from tuner_tui.config.toml_lines import key_lines
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 
 MINIMAL = '[model]\nsource = "owner/name"\n[data]\ntrain = "rows.jsonl"\n'  # four lines
@@ -355,9 +350,9 @@ def random_value(source: random.Random, field: Any) -> Any:
 
 def reread(text: str) -> RunSpec:
     """The spec of a text, its rules aside: a random spec breaks some."""
-    from tuner_tui.config.spec_file import _typed, _with_kinds
+    from tuner_tui.config.spec_checks import typed, with_kinds
 
-    spec, errors = _typed(_with_kinds(tomllib.loads(text)))
+    spec, errors = typed(with_kinds(tomllib.loads(text)))
     assert spec is not None, errors
     return spec
 

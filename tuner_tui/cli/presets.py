@@ -61,7 +61,8 @@ def show(name: str) -> None:
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
 def copy(name: str, path: Path, model: str | None, data: str | None, force: bool) -> None:
     """Write a preset as a run.toml of your own, comments included."""
-    from tuner_tui.config.spec_file import parse_spec, spec_text
+    from tuner_tui.config.spec_file import parse_spec
+    from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.files import write_atomic
 
     preset = find_preset(name)
@@ -85,7 +86,7 @@ def copy(name: str, path: Path, model: str | None, data: str | None, force: bool
 
 def _as_seen_from(folder: Path, spec: RunSpec, given: dict[str, dict[str, str]]) -> RunSpec:
     """Paths on the command line count from here, those in a file from its folder."""
-    from tuner_tui.config.spec_file import resolve_paths
+    from tuner_tui.config.spec_paths import resolve_paths
 
     if folder.resolve() == Path.cwd():
         return spec

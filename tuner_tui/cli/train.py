@@ -75,7 +75,8 @@ def _read(spec: str) -> RunSpec:
 
 
 def _with_settings(spec: RunSpec, settings: tuple[str, ...]) -> RunSpec:
-    from tuner_tui.config.spec_file import resolve_paths, set_option
+    from tuner_tui.config.single_option import set_option
+    from tuner_tui.config.spec_paths import resolve_paths
 
     for setting in settings:
         key, separator, value = setting.partition("=")

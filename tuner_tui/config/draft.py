@@ -11,8 +11,10 @@ from typing import Any
 from tuner_tui.config.options import as_toml, find_option, options_of, value_of
 from tuner_tui.config.presets import Preset, preset_spec
 from tuner_tui.config.rules import Problem, check_rules
+from tuner_tui.config.single_option import set_option
 from tuner_tui.config.spec import RunSpec
-from tuner_tui.config.spec_file import SpecError, parse_spec, set_option, spec_text
+from tuner_tui.config.spec_file import SpecError, parse_spec
+from tuner_tui.config.spec_writer import spec_text
 from tuner_tui.errors import TunerError
 
 UNSET = "?"

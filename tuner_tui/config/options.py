@@ -10,8 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from tuner_tui.config.sections import kinds_of
 from tuner_tui.config.spec import RunSpec, Section
-from tuner_tui.config.spec_file import kinds_of
 
 OptionKind = Literal["switch", "choice", "number", "text", "lines", "words"]
 """How a value is asked for; `lines` are texts one a line, `words` one of the choices or names with commas."""

@@ -66,7 +66,8 @@ def preset_spec(preset: Preset) -> RunSpec:
 
 def save_preset(name: str, spec: RunSpec, base_text: str | None = None, *, overwrite: bool = False) -> Preset:
     """Keep a spec as the person's own preset; `base_text` keeps the comments of the text it came from."""
-    from tuner_tui.config.spec_file import require_rules, spec_text
+    from tuner_tui.config.spec_file import require_rules
+    from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.files import write_atomic
 
     if not _NAME.fullmatch(name) or name.endswith(".toml"):

@@ -74,7 +74,7 @@ class RunFolder:
 
 def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     """Make a run's folder whole, or not at all. Raises TunerError when the data folder cannot be written."""
-    from tuner_tui.config.spec_file import spec_text
+    from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.planning.plan import encode_plan
 
     contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}

@@ -17,7 +17,8 @@ from textual.reactive import reactive
 from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui.config.draft import UNSET, Draft
-from tuner_tui.config.spec_file import resolve_paths, write_spec
+from tuner_tui.config.spec_paths import resolve_paths
+from tuner_tui.config.spec_writer import write_spec
 from tuner_tui.data.listing import look_at_data
 from tuner_tui.errors import TunerError
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory

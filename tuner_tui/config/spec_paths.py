@@ -1,0 +1,51 @@
+"""Relative paths of a run spec, counted from the folder of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from tuner_tui.config.spec import RunSpec
+
+DEMO = "demo"
+"""The word that stands for the shipped demo's model and data."""
+
+
+def resolve_paths(spec: RunSpec, base_dir: Path) -> RunSpec:
+    """The spec with relative paths counted from a folder; Hub names and the word "demo" stay."""
+    values = {key: resolved(key, value, base_dir) for key, value in _paths(spec)}
+    model = {"source": values["model.source"]}
+    data = {key: values[f"data.{key}"] for key in ("train", "evaluation") if f"data.{key}" in values}
+    return spec.model_copy(
+        update={"model": spec.model.model_copy(update=model), "data": spec.data.model_copy(update=data)}
+    )
+
+
+def _paths(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    yield "model.source", spec.model.source
+    yield "data.train", spec.data.train
+    if spec.data.evaluation is not None:
+        yield "data.evaluation", spec.data.evaluation
+
+
+def resolved(key: str, value: str, base_dir: Path) -> str:
+    if value == DEMO or "://" in value or (key == "model.source" and not _is_local(value, base_dir)):
+        return value
+    path = Path(value)
+    with suppress(RuntimeError):  # "~name" of nobody we know
+        path = path.expanduser()
+    return str(base_dir.absolute() / path)
+
+
+def _is_local(source: str, base_dir: Path) -> bool:
+    if (
+        source.startswith(("./", "../", "~", "/"))
+        or source in (".", "..")
+        or source.lower().endswith(".gguf")
+    ):
+        return True
+    try:
+        return (base_dir / source).is_dir()
+    except (OSError, ValueError):  # too long or impossible as a file name
+        return False

@@ -1,0 +1,130 @@
+"""Writing a run spec as TOML, with the comments and order of the file that it came from."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Comment, Table
+
+from tuner_tui.config.spec import RunSpec, Section
+from tuner_tui.config.spec_checks import typed, with_kinds
+from tuner_tui.config.spec_paths import resolve_paths, resolved
+from tuner_tui.files import write_atomic
+
+
+def write_spec(spec: RunSpec, path: Path, *, base_text: str | None = None) -> None:
+    """Write a spec as TOML, at once; `base_text` is the person's own file, whose comments and order stay."""
+    write_atomic(path, spec_text(spec, base_text, base_dir=path.absolute().parent))
+
+
+def spec_text(spec: RunSpec, base_text: str | None = None, *, base_dir: Path | None = None) -> str:
+    """A spec as TOML: fresh, or the text it came from with only the changed values changed.
+
+    With `base_dir`, a relative path of `base_text` that still means the same file stays as it was written.
+    """
+    if base_text is not None:
+        try:
+            text = _updated_text(spec, base_text, base_dir)
+            if _same(spec, text, base_dir):
+                return text
+        except (TOMLKitError, ValueError, LookupError, TypeError, AttributeError):
+            pass  # what tomlkit cannot edit is written afresh: values matter more than comments
+    return _fresh_text(spec)
+
+
+def _same(spec: RunSpec, text: str, base_dir: Path | None) -> bool:
+    again = typed(with_kinds(tomllib.loads(text)))[0]
+    if again is None or base_dir is None:
+        return again == spec
+    return resolve_paths(again, base_dir) == resolve_paths(spec, base_dir)
+
+
+def _fresh_text(spec: RunSpec) -> str:
+    blocks: list[list[str]] = [[]]
+    for section, field in RunSpec.model_fields.items():
+        value = getattr(spec, section)
+        if not isinstance(value, Section):
+            if value is not None:
+                blocks[0].append(f"{section} = {encoded(value)}  # {field.title}")
+            continue
+        options = type(value).model_fields
+        lines = [f"{key} = {encoded(item)}  # {options[key].title}" for key, item in _told(value).items()]
+        if lines:
+            blocks.append([f"[{section}]", *lines])
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _told(section: Section) -> dict[str, Any]:
+    """What has to be written of a section: its kind and what is not the default."""
+    options = type(section).model_fields
+    values = {key: getattr(section, key) for key in options}
+    return {key: item for key, item in values.items() if key == "kind" or item != options[key].default}
+
+
+def encoded(value: Any) -> str:
+    if isinstance(value, tuple) and sum(len(item) + 4 for item in value) > 80:
+        return "\n".join(["[", *(f"  {encoded(item)}," for item in value), "]"])
+    return str(tomlkit.item(_plain(value)).as_string())
+
+
+def _updated_text(spec: RunSpec, base_text: str, base_dir: Path | None) -> str:
+    document = tomlkit.parse(base_text)
+    base = tomllib.loads(base_text)
+    for key in base.keys() - RunSpec.model_fields.keys():
+        document.remove(key)
+    for key in RunSpec.model_fields:
+        value, given = getattr(spec, key), base.get(key)
+        if isinstance(value, Section) and isinstance(given, dict):
+            _update_table(document[key], key, given, value, base_dir)
+        elif isinstance(value, Section):
+            document.pop(key, None)
+            if value != RunSpec.model_fields[key].default:
+                document[key] = {name: _plain(item) for name, item in _told(value).items()}
+        elif value is None:
+            document.pop(key, None)
+        elif given is not None:
+            if given != value:
+                document[key] = _item(value)
+        else:  # below the comment that the file starts with
+            after = next((n for n, (_, item) in enumerate(document.body) if not isinstance(item, Comment)), 0)
+            document._insert_at(after, key, _item(value))
+    return str(document.as_string())
+
+
+def _update_table(
+    table: Any, section: str, given: dict[str, Any], wanted: Section, base_dir: Path | None
+) -> None:
+    values = {key: item for key in type(wanted).model_fields if (item := getattr(wanted, key)) is not None}
+    for key in given.keys() - values.keys():
+        del table[key]
+    last = next((key for key in reversed(given) if key in values), None)
+    for key, item in values.items():
+        if key in given:
+            if not _means_same(f"{section}.{key}", given[key], item, base_dir):
+                table[key] = _item(item)
+        elif key not in _told(wanted):
+            continue
+        elif isinstance(table, Table) and not table.is_super_table() and last is not None:
+            table.value._insert_after(last, key, _item(item))  # add() would put it below trailing comments
+            last = key
+        else:
+            table[key] = _item(item)
+
+
+def _means_same(key: str, given: Any, wanted: Any, base_dir: Path | None) -> bool:
+    if given == _plain(wanted) and isinstance(given, bool) == isinstance(wanted, bool):
+        return True
+    is_path = key in ("model.source", "data.train", "data.evaluation") and isinstance(given, str)
+    return is_path and base_dir is not None and resolved(key, given, base_dir) == wanted
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _item(value: Any) -> Any:
+    return tomlkit.value(encoded(value))
