@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,12 +10,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""Each of pytest's processes has a core; more threads would only wait for each other."""
 CHECKS = {
     "format": [str(BIN / "ruff"), "format", "--check", "."],
     "lint": [str(BIN / "ruff"), "check", "."],
     "types": [str(BIN / "mypy")],
     "imports": [str(BIN / "lint-imports")],
-    "tests": [sys.executable, "-m", "pytest", "-q"],
+    "tests": [sys.executable, "-m", "pytest", "-q", "-n", "auto"],
 }
 
 
@@ -25,7 +28,7 @@ def main() -> int:
         more = sys.argv[1:] if name == "tests" else []
         print(f"--- {name}: {' '.join(command[1:] + more)}", flush=True)
         started = time.monotonic()
-        if subprocess.run([*command, *more], cwd=ROOT, check=False).returncode:
+        if subprocess.run([*command, *more], cwd=ROOT, env=ONE_THREAD | os.environ, check=False).returncode:
             failed.append(name)
         print(f"--- {name}: {time.monotonic() - started:.0f} s", flush=True)
     if failed:
