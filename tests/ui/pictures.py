@@ -38,6 +38,12 @@ STATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "details": ("finished", ("4",)),
     "doctor": ("", ("d",)),
     "light": ("running", ("light",)),
+    "new-start": ("", ("n",)),
+    "new-model": ("", ("n", "enter")),
+    "new-data": ("", ("n", "enter", "2")),
+    "new-method": ("", ("n", "enter", "3")),
+    "new-settings": ("", ("n", "enter", "4")),
+    "new-review": ("", ("n", "enter", "5")),
 }
 """By name: the run to open (none for Home), and the keys to press."""
 
@@ -58,7 +64,8 @@ async def picture(home: Path, state: str, size: tuple[int, int]) -> str:
         else:
             for key in keys:
                 await pilot.press(key)
-        await pilot.pause(0.8 if state != "doctor" else 12)
+                await pilot.pause(0.5 if state.startswith("new") else 0)
+        await pilot.pause({"doctor": 12, "new": 2}.get(state.partition("-")[0], 0.8))
         return app.export_screenshot(title=f"tuner-tui: {state}")
 
 
@@ -69,7 +76,7 @@ def main() -> int:
     """Write the pictures that were asked for, all without a name."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
+    os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", HF_HUB_OFFLINE="1")
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         runs = every_status(home)
