@@ -12,6 +12,7 @@ from tests.unit.models_on_disk import CONFIG, make_folder, make_shards, write_gg
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.demo import demo_gguf
 from tuner_tui.models.facts import ModelFacts, read_facts
+from tuner_tui.models.weight_count import WeightCount
 from tuner_tui.models.source import ModelSource, find_source
 
 
@@ -47,6 +48,7 @@ def test_a_plain_folder(folder: Path) -> None:
         has_chat_template=False,
         licence=None,
         quantisation=None,
+        weights=WeightCount((), embedding=256, head=0, other=0),
     )
 
 
@@ -91,9 +93,9 @@ def test_models_with_vision_keep_text_settings_inside(folder: Path) -> None:
     assert (facts.model_type, facts.hidden_size, facts.tied_embeddings) == ("gemma3", 8, True)
 
 
-def test_quantised_weights_have_no_parameter_count(folder: Path) -> None:
+def test_quantised_weights_are_said(folder: Path) -> None:
     facts = facts_with(folder, CONFIG | {"quantization_config": {"quant_method": "gptq"}})
-    assert (facts.quantisation, facts.parameters, facts.weight_bytes) == ("gptq", None, 1024)
+    assert (facts.quantisation, facts.parameters, facts.weight_bytes) == ("gptq", 256, 1024)
 
 
 def test_chat_templates(folder: Path) -> None:
@@ -143,6 +145,7 @@ def test_a_gguf_file(tmp_path: Path) -> None:
         has_chat_template=True,
         licence="apache-2.0",
         quantisation=None,
+        weights=WeightCount((), embedding=32 * 32, head=0, other=32),
     )
 
 

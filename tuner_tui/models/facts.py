@@ -12,8 +12,10 @@ from typing import Any
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.gguf_header import GgufArray, GgufTensor, read_gguf
 from tuner_tui.models.model_folder import read_json, weight_files
+from tuner_tui.models.packed import unpacked_shapes
 from tuner_tui.models.safetensors_header import SafetensorsTensor, read_safetensors
 from tuner_tui.models.source import ModelSource
+from tuner_tui.models.weight_count import WeightCount, count_tensors
 
 _DTYPES = {
     "F32": "fp32",
@@ -24,6 +26,12 @@ _DTYPES = {
     "bfloat16": "bf16",
 }
 _HEADS = ("lm_head.weight", "embed_out.weight")
+_TOWERS = ("vision_config", "audio_config")
+_GGUF_NAMES = {
+    "attn_q": "q_proj", "attn_k": "k_proj", "attn_v": "v_proj", "attn_output": "o_proj", "attn_qkv": "qkv_proj",
+    "ffn_gate": "gate_proj", "ffn_up": "up_proj", "ffn_down": "down_proj", "output": "lm_head",
+    "token_embd": "embed_tokens", "ffn_gate_inp": "router",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class ModelFacts:
     tied_embeddings: bool | None = None
     """Whether the output layer is the input embedding, so that both are held once."""
     parameters: int | None = None
-    """Counted from the files' headers; None where a quantised file packs several into one number."""
+    """Counted from the files' headers; of a quantised repository what its packed numbers stand for, where known."""
     weight_bytes: int | None = None
     """Bytes of the tensors in the files."""
     dtype: str | None = None
@@ -51,6 +59,16 @@ class ModelFacts:
     licence: str | None = None
     quantisation: str | None = None
     """The config's quantization method (gptq, awq, bitsandbytes, ...); None for a plain model and GGUF."""
+    experts: int | None = None
+    """Experts of each layer of a mixture; None for a dense model."""
+    experts_per_token: int | None = None
+    expert_intermediate_size: int | None = None
+    shared_intermediate_size: int | None = None
+    """Width of the expert that all tokens pass through."""
+    has_tower: bool = False
+    """Whether there is a vision or audio part, which is loaded too."""
+    weights: WeightCount | None = None
+    """Every tensor of the headers counted by its kind; None without headers or where a packing is not known."""
 
 
 def read_facts(source: ModelSource) -> ModelFacts:
@@ -70,23 +88,49 @@ def read_facts(source: ModelSource) -> ModelFacts:
 
 
 def _folder_facts(folder: Path) -> ModelFacts:
-    whole = read_json(folder / "config.json")
+    return facts_from(
+        read_json(folder / "config.json"),
+        _tensors(folder),
+        has_chat_template=_has_chat_template(folder),
+        licence=_licence(folder / "README.md"),
+    )
+
+
+def facts_from(
+    whole: dict[str, Any],
+    tensors: Mapping[str, SafetensorsTensor],
+    *,
+    has_chat_template: bool | None = None,
+    licence: str | None = None,
+) -> ModelFacts:
+    """The facts that a config.json and the tensors of the weight files' headers give."""
     config = _text_config(whole)
-    tensors = _tensors(folder)
     quantisation = _quantisation(whole) or _quantisation(config)
     heads = _number(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
     hidden = _number(config, "hidden_size", "n_embd", "d_model", "dim")
     kv_heads = _number(config, "num_key_value_heads", "num_kv_heads", "n_head_kv")
     if kv_heads is None:
         kv_heads = 1 if config.get("multi_query") is True else heads
+    head_dim = _number(config, "head_dim") or _divided(hidden, heads)
+    intermediate = _number(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+    shapes: dict[str, tuple[int, ...]] | None = {name: each.shape for name, each in tensors.items()}
+    if quantisation:
+        sizes = {
+            "h": hidden,
+            "q": _times(heads, head_dim),
+            "kv": _times(kv_heads, head_dim),
+            "m": intermediate,
+        }
+        shapes = unpacked_shapes(tensors, _quantisation_settings(whole, config), sizes)
+    weights = count_tensors(shapes) if shapes else None
     return ModelFacts(
         model_type=_text(whole.get("model_type")),
         hidden_size=hidden,
         layers=_number(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=_number(config, "head_dim") or _divided(hidden, heads),
-        intermediate_size=_number(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size"),
+        head_dim=head_dim,
+        intermediate_size=intermediate,
         vocab_size=_number(config, "vocab_size"),
         context_length=_number(
             config,
@@ -98,12 +142,15 @@ def _folder_facts(folder: Path) -> ModelFacts:
             "seq_length",
         ),
         tied_embeddings=_tied(whole, config, tensors),
-        parameters=_parameters(tensors.values()) if not quantisation else None,
+        parameters=weights.total if weights else None,
         weight_bytes=_weight_bytes(tensors.values()),
         dtype=_main_dtype(tensors.values()) or _config_dtype(config),
-        has_chat_template=_has_chat_template(folder),
-        licence=_licence(folder / "README.md"),
+        has_chat_template=has_chat_template,
+        licence=licence,
         quantisation=quantisation,
+        has_tower=any(isinstance(whole.get(key), dict) for key in _TOWERS),
+        weights=weights,
+        **_mixture(config),
     )
 
 
@@ -134,7 +181,37 @@ def _gguf_facts(path: Path) -> ModelFacts:
         dtype=_main_dtype(header.tensors),
         has_chat_template=bool(header.text("tokenizer.chat_template")),
         licence=header.text("general.license"),
+        experts=number("expert_count"),
+        experts_per_token=number("expert_used_count"),
+        expert_intermediate_size=number("expert_feed_forward_length"),
+        shared_intermediate_size=number("expert_shared_feed_forward_length"),
+        weights=count_tensors({_gguf_name(tensor.name): tensor.shape for tensor in header.tensors}),
     )
+
+
+def _gguf_name(name: str) -> str:
+    """What PyTorch's model calls a tensor of a GGUF file, as far as its kind goes."""
+    stem, _, ending = name.rpartition(".")
+    layer, _, last = stem.rpartition(".")
+    return f"{layer}{'.' if layer else ''}{_GGUF_NAMES.get(last, last)}.{ending}"
+
+
+def _mixture(config: Mapping[str, Any]) -> dict[str, int | None]:
+    """What a config says of experts."""
+    experts = _number(config, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    if experts is None or experts == 1:
+        return {}
+    width = _number(config, "moe_intermediate_size", "intermediate_size_moe", "moe_ffn_hidden_size")
+    shared = _number(config, "shared_expert_intermediate_size", "shared_intermediate_size")
+    if shared is None and width and (count := _number(config, "n_shared_experts", "num_shared_experts")):
+        shared = count * width
+    chosen = _number(config, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k")
+    return {
+        "experts": experts,
+        "experts_per_token": chosen,
+        "expert_intermediate_size": width,
+        "shared_intermediate_size": shared,
+    }
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -183,6 +260,14 @@ def _quantisation(config: dict[str, Any]) -> str | None:
     if not isinstance(settings, dict):
         return None
     return _text(settings.get("quant_method")) or "unknown"
+
+
+def _quantisation_settings(*configs: dict[str, Any]) -> dict[str, Any]:
+    return next((found for each in configs if isinstance(found := each.get("quantization_config"), dict)), {})
+
+
+def _times(count: int | None, width: int | None) -> int | None:
+    return count * width if count and width else None
 
 
 def _parameters(tensors: Iterable[SafetensorsTensor | GgufTensor]) -> int | None:

@@ -36,6 +36,8 @@ class GgufTensor:
     dtype: str
     elements: int
     size_bytes: int
+    shape: tuple[int, ...] = ()
+    """Outermost first, as PyTorch has it; the file has it the other way round."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class _Reader:
                 ) from None
             elements = math.prod(shape)
             size_bytes = elements // block_elements * block_bytes
-            tensors.append(GgufTensor(name, kind.name, elements, size_bytes))
+            tensors.append(GgufTensor(name, kind.name, elements, size_bytes, tuple(reversed(shape))))
             end = max(end, start + offset + size_bytes)
         return tuple(tensors), end
 

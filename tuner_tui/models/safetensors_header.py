@@ -29,6 +29,7 @@ class SafetensorsTensor:
     dtype: str
     elements: int
     size_bytes: int
+    shape: tuple[int, ...] = ()
 
 
 def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
@@ -41,15 +42,22 @@ def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
             raise InputError(
                 "Model file cut short", f"{path} holds only {size} bytes, too few to begin.", _AGAIN
             )
-        length = int.from_bytes(start, "little")
-        if length > MAX_HEADER_BYTES:
-            raise _lie(path, f"it announces a header of {length:,} bytes; 100 MB is the limit")
+        length = header_length(str(path), start)
         if 8 + length > size:
             short = 8 + length - size
             raise InputError(
                 "Model file cut short", f"{path} ends inside its header, {short:,} bytes early.", _AGAIN
             )
         raw = file.read(length)
+    return parse_header(str(path), raw, size)
+
+
+def parse_header(path: str, raw: bytes, size: int | None) -> dict[str, SafetensorsTensor]:
+    """The tensors that a header (without its 8 bytes of length) describes, for a file of `size` bytes.
+
+    An unknown size (None) leaves only the header's own sums to be checked. Raises InputError, naming `path`.
+    """
+    length = len(raw)
     try:
         header = json.loads(raw)
     except (ValueError, RecursionError):
@@ -62,11 +70,19 @@ def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
         if first != end:
             raise _lie(path, f"the data of {name!r} starts at byte {first:,}, where {end:,} was due")
         end = last
-    if short := 8 + length + end - size:
+    if size is not None and (short := 8 + length + end - size):
         what = f"is {short:,} bytes short of" if short > 0 else f"is {-short:,} bytes longer than"
         title = "Model file cut short" if short > 0 else "Model file is damaged"
         raise InputError(title, f"{path} {what} the {8 + length + end:,} its header describes.", _AGAIN)
     return {name: tensor for name, (_, _, tensor) in spans.items()}
+
+
+def header_length(path: str, start: bytes) -> int:
+    """How long the header is, from a file's first 8 bytes; raises InputError above the format's limit."""
+    length = int.from_bytes(start[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise _lie(path, f"it announces a header of {length:,} bytes; 100 MB is the limit")
+    return length
 
 
 def refuse_lfs_pointer(path: Path, start: bytes) -> None:
@@ -79,13 +95,13 @@ def refuse_lfs_pointer(path: Path, start: bytes) -> None:
         )
 
 
-def _lie(path: Path, what: str) -> InputError:
+def _lie(path: Path | str, what: str) -> InputError:
     return InputError(
         "Not a sound safetensors file", f"{path}: {what}.", "Fetch it again from where it came."
     )
 
 
-def _span(path: Path, name: str, entry: Any) -> tuple[int, int, SafetensorsTensor]:
+def _span(path: str, name: str, entry: Any) -> tuple[int, int, SafetensorsTensor]:
     """Where a tensor's data starts and ends, when its entry is believable."""
     try:
         dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -98,4 +114,4 @@ def _span(path: Path, name: str, entry: Any) -> tuple[int, int, SafetensorsTenso
     bits = DTYPE_BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is not None and (last - first) * 8 != elements * bits:
         raise _lie(path, f"{name!r} needs {elements * bits // 8:,} bytes and is given {last - first:,}")
-    return first, last, SafetensorsTensor(str(dtype), elements, last - first)
+    return first, last, SafetensorsTensor(str(dtype), elements, last - first, tuple(shape))
