@@ -24,8 +24,13 @@ def main(arguments: list[str]) -> int:
             from tuner_tui.worker import compare
 
             return compare.main(Path(request))
+        case ["export" | "check" | "compare-bases" as work, request]:
+            from tuner_tui.worker.export import job
+
+            _leave(job.main(work, Path(request)))
     sys.stderr.write(
         "usage: python -m tuner_tui.worker train FOLDER [--resume] | inspect | compare REQUEST\n"
+        "       | export REQUEST | check REQUEST | compare-bases REQUEST\n"
     )
     return 2
 

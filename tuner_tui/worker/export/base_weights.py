@@ -1,0 +1,119 @@
+"""A base's weights, read one at a time from its safetensors files, held as they were in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from tuner_tui.models.model_folder import weight_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Held = Literal["files", "nf4", "int8"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+INT8_STEPS = 127
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where a tensor lies, and its shape and type, read without its content."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def size_bytes(self) -> int:
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+class BaseWeights:
+    """A model's folder. `held` says in which precision the base was held: quantised ones are dequantised again."""
+
+    def __init__(self, folder: Path, held: Held = "files", compute: str = "fp32") -> None:
+        self.folder, self.held = folder, held
+        self._compute = DTYPES[compute]
+        self.files = weight_files(folder)
+        self.config = AutoConfig.from_pretrained(folder)
+
+    @cached_property
+    def entries(self) -> dict[str, TensorEntry]:
+        """Every tensor by its name, in the files' order."""
+        found = {}
+        for file in self.files:
+            with safe_open(file, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - not a mapping
+                    part = weights.get_slice(name)
+                    found[name] = TensorEntry(file, tuple(part.get_shape()), _dtype(part.get_dtype()))
+        return found
+
+    @cached_property
+    def skeleton(self) -> Any:
+        """The model without memory for its weights: which module is of which kind."""
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(self.config)  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def quantised(self) -> frozenset[str]:
+        """The names of the weights that a quantised base holds quantised, as transformers chooses them."""
+        if self.held == "files":
+            return frozenset()
+        kept = get_keys_to_not_convert(self.skeleton)
+        return frozenset(
+            f"{name}.weight"
+            for name, module in self.skeleton.named_modules()
+            if isinstance(module, (torch.nn.Linear, Conv1D)) and should_convert_module(name, kept)
+        )
+
+    def is_transposed(self, module: str) -> bool:
+        """Whether a module keeps its weight as (in, out), as GPT-2 does."""
+        return isinstance(self.skeleton.get_submodule(module), Conv1D)
+
+    def read(self, name: str) -> Tensor:
+        """A tensor as the base was held: the file's own values, or quantised and dequantised again.
+
+        The file is mapped for this one tensor only, so that memory is not filled with what was read before.
+        """
+        entry = self.entries[name]
+        with safe_open(entry.file, framework="pt") as weights:
+            value: Tensor = weights.get_tensor(name).clone()
+        if name not in self.quantised:
+            return value
+        is_transposed = self.is_transposed(name.removesuffix(".weight"))
+        value = value.T.contiguous() if is_transposed else value
+        value = quantise_and_back(value.to(self._compute), self.held)
+        return value.T.contiguous() if is_transposed else value
+
+
+def quantise_and_back(weight: Tensor, held: Held) -> Tensor:
+    """A weight as bitsandbytes gives it back after holding it in 4 bits (NF4, double quantisation) or in 8."""
+    from bitsandbytes import functional
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if held == "nf4":
+        packed, state = functional.quantize_4bit(
+            weight.to(device), quant_type="nf4", compress_statistics=True
+        )
+        back: Tensor = functional.dequantize_4bit(packed, state)
+        return back.cpu()
+    steps, largest, _ = functional.int8_vectorwise_quant(weight.to(device).half())
+    dequantised: Tensor = steps.float() * (largest.float() / INT8_STEPS)[:, None]
+    return dequantised.to(weight.dtype).cpu()
+
+
+def _dtype(name: str) -> torch.dtype:
+    return {
+        "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+        "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+        "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    }[name]  # fmt: skip

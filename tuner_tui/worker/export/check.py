@@ -1,0 +1,136 @@
+"""The checking job: what was written is read back by another reader and compared with the model it claims to equal."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gguf
+import torch
+from peft import PeftModel
+from transformers import AutoTokenizer
+
+from tuner_tui.errors import TunerError
+from tuner_tui.runs.exports import Checked, StepEntered
+from tuner_tui.worker.export import readers
+from tuner_tui.worker.export.base_weights import BaseWeights
+from tuner_tui.worker.export.comparison import EXACT, QUANTISED, ROUNDED, answer_all, compare
+from tuner_tui.worker.export.gguf_shapes import rope_factors
+from tuner_tui.worker.export.source import open_run
+from tuner_tui.worker.export.tokenizer_check import require_same_gguf_tokenizer, require_same_tokenizer
+from tuner_tui.worker.export.write import ADAPTER_FILE, MODEL_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.runs.exports import Agreement, Event, ExportRequest
+    from tuner_tui.worker.export.comparison import Answer, Tolerance
+    from tuner_tui.worker.export.source import ExportSource
+
+NEXT = "Keep the run; export another form, and report this with the versions that `tuner-tui doctor` shows."
+
+
+def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
+    """Read a written form back and compare. Raises TunerError that says where a difference begins."""
+    source = open_run(request)
+    out = Path(request.out)
+    emit(StepEntered(what="checking tokenizer and chat template"))
+    _check_tokenizer(request, source, out)
+    emit(StepEntered(what="asking the trained model"))
+    held = source.trained_as if request.form == "adapter" else source.merged_as
+    answers = _asked(source, held, request)
+    emit(StepEntered(what="asking what was written"))
+    reader, other = _read_back(request, source, out)
+    tolerance = _tolerance(request, source)
+    agreement, mismatch = compare(answers, other, tolerance, source.tokenizer.decode)
+    if mismatch is not None:
+        raise TunerError(
+            "The export does not behave like what was trained",
+            f"At {mismatch.where}: {mismatch.found}. It was read by {reader}.",
+            NEXT,
+        )
+    as_trained = None
+    if source.trained_as != held:
+        emit(StepEntered(what="asking the model as it was held in training"))
+        as_trained = _against_training(source, request, other)
+    emit(Checked(reader=reader, against=_claim(source, held), agreement=agreement, as_trained=as_trained))
+
+
+def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None:
+    """How the adapter behaves on the original weights against those it was trained on, before anything is merged."""
+    source = open_run(request)
+    emit(StepEntered(what=f"asking the model on its {source.trained_as} base"))
+    answers = _asked(source, source.trained_as, request)
+    emit(StepEntered(what="asking it on the original base"))
+    other = readers.load_trained(source.base, source.adapter, "files", source.compute)
+    agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode)
+    emit(
+        Checked(
+            reader="PEFT, on the original weights",
+            against=_claim(source, source.trained_as),
+            agreement=agreement,
+        )
+    )
+
+
+def _asked(source: ExportSource, held: str, request: ExportRequest) -> list[Answer]:
+    model = readers.load_trained(source.base, source.adapter, held, source.compute)
+    answers = answer_all(model, source.tokenizer, request.prompts, request.max_new_tokens)
+    del model
+    gc.collect()
+    return answers
+
+
+def _against_training(source: ExportSource, request: ExportRequest, other: Any) -> Agreement:
+    agreement, _ = compare(_asked(source, source.trained_as, request), other, EXACT, source.tokenizer.decode)
+    return agreement
+
+
+def _read_back(request: ExportRequest, source: ExportSource, out: Path) -> tuple[str, Any]:
+    """The export as somebody else would load it, and what read it."""
+    match request.form:
+        case "adapter":
+            base = readers.load_base(source.base, source.trained_as, source.compute)
+            return "PEFT", PeftModel.from_pretrained(base, str(out)).eval()
+        case "merged":
+            return "transformers", readers.load_model(out).eval()
+        case "gguf-adapter":
+            file = out / ADAPTER_FILE
+            return "the gguf library", readers.load_gguf_adapter(
+                file, source.base, source.trained_as, source.compute
+            )
+    _check_rope(out / MODEL_FILE, source)
+    return "transformers' GGUF reader", readers.load_gguf(out / MODEL_FILE, source.base)
+
+
+def _check_rope(file: Path, source: ExportSource) -> None:
+    wanted = rope_factors(BaseWeights(source.base).config)
+    found = [tensor.data for tensor in gguf.GGUFReader(file).tensors if tensor.name == "rope_freqs.weight"]
+    if wanted is None and not found:
+        return
+    if wanted is None or not found or not torch.allclose(torch.from_numpy(found[0].copy()), wanted):
+        raise TunerError("The GGUF's positions are wrong", f"{file.name}: rope_freqs.weight differs.", NEXT)
+
+
+def _check_tokenizer(request: ExportRequest, source: ExportSource, out: Path) -> None:
+    if request.form in ("gguf", "ollama"):
+        require_same_gguf_tokenizer(source.tokenizer, out / MODEL_FILE, request.prompts)
+    elif request.form in ("adapter", "merged"):
+        require_same_tokenizer(source.tokenizer, AutoTokenizer.from_pretrained(out), request.prompts)
+
+
+def _tolerance(request: ExportRequest, source: ExportSource) -> Tolerance:
+    if request.form in ("gguf", "ollama"):
+        return EXACT if request.quant == "f32" else ROUNDED if request.quant == "f16" else QUANTISED
+    if request.form == "gguf-adapter":
+        return EXACT if request.quant == "f32" else ROUNDED
+    is_wide = all(entry.dtype == torch.float32 for entry in BaseWeights(source.base).entries.values())
+    return EXACT if request.form == "adapter" or is_wide else ROUNDED
+
+
+def _claim(source: ExportSource, held: str) -> str:
+    if source.adapter is None:
+        return "the trained model"
+    names = {"files": "the base's own weights", "nf4": "the 4-bit base", "int8": "the 8-bit base"}
+    return f"the adapter on {names[held]}"

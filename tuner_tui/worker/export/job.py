@@ -1,0 +1,57 @@
+"""`python -m tuner_tui.worker export|check|compare-bases REQUEST`: one part of an export, told in events."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import TunerError
+from tuner_tui.runs.exports import Event, ExportRequest, Failed, encode
+from tuner_tui.worker.loading import is_out_of_memory
+from tuner_tui.worker.machine import set_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+
+def main(work: str, request_path: Path) -> int:
+    """Do one job and tell of it in events, the last of which says how it ended; 0 when it went well."""
+    set_threads()
+    request = msgspec.json.decode(request_path.read_bytes(), type=ExportRequest)
+
+    def emit(event: Event) -> None:
+        with Path(request.events).open("ab") as file:
+            file.write(encode(event))
+
+    try:
+        _do(work, request, emit)
+    except TunerError as error:
+        _log.exception("export failed")
+        emit(Failed(title=error.title, message=error.message, hint=error.hint))
+        return 1
+    except OSError as error:
+        _log.exception("export failed")
+        where = f"{error.filename}: " if error.filename else ""
+        emit(Failed(title="The export cannot be written", message=f"{where}{error.strerror or error}."))
+        return 1
+    except Exception as error:  # whatever a library raises ends the job; the log has the traceback
+        _log.exception("export failed")
+        if is_out_of_memory(error):
+            emit(Failed(title="Memory ran out", message="The export needs more than this machine has free."))
+        else:
+            text = next(iter(str(error).splitlines()), "")
+            emit(Failed(title="The export failed", message=f"{type(error).__name__}: {text}"))
+        return 1
+    return 0
+
+
+def _do(work: str, request: ExportRequest, emit: Callable[[Event], None]) -> None:
+    from tuner_tui.worker.export import check, write
+
+    jobs = {"export": write.write_form, "check": check.check_form, "compare-bases": check.compare_bases}
+    jobs[work](request, emit)

@@ -1,0 +1,80 @@
+"""The merged model, one weight at a time: base as held in training, plus what the adapter changes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import InputError
+from tuner_tui.models.model_folder import WEIGHTS_INDEX
+from tuner_tui.worker.export.safetensors_stream import write_safetensors
+from tuner_tui.worker.export.updates import AdapterUpdates, require_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from tuner_tui.worker.export.base_weights import BaseWeights
+
+SETTINGS = ("config.json", "generation_config.json")
+
+
+@dataclass(frozen=True)
+class MergedWeights:
+    """A model whose weights are made when they are asked for; nothing is kept."""
+
+    base: BaseWeights
+    updates: AdapterUpdates = field(default_factory=lambda: AdapterUpdates(None))
+
+    def __post_init__(self) -> None:
+        if getattr(self.base.config, "quantization_config", None):
+            raise InputError(
+                "The base is stored quantised",
+                f"{self.base.folder} holds packed weights, into which nothing can be merged.",
+                "Take the base's 16-bit version, or export the adapter alone: --as adapter.",
+            )
+        require_fit(self.updates, self.base)
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.base.entries.values())
+
+    def read(self, name: str) -> Tensor:
+        """One weight, in the type of the base's files."""
+        return self.read_exact(name).to(self.base.entries[name].dtype)
+
+    def read_exact(self, name: str) -> Tensor:
+        """One weight; those that the adapter changes in fp32, not yet rounded to the files' type."""
+        if name in self.updates.replaced:
+            return self.updates.replaced[name]
+        weight = self.base.read(name)
+        module = name.removesuffix(".weight")
+        update = self.updates.low_rank.get(module) if name.endswith(".weight") else None
+        if update is None:
+            return weight
+        if self.base.is_transposed(module):
+            return update.apply(weight.T).T.contiguous()
+        return update.apply(weight)
+
+
+def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int], None]) -> None:
+    """Write a model's folder with the base's own file names, types and settings; the tokenizer is another step."""
+    base, done = merged.base, 0
+
+    def stream(names: list[str]) -> Iterator[tuple[str, Tensor]]:
+        nonlocal done
+        for name in names:
+            yield name, merged.read(name)
+            done += base.entries[name].size_bytes
+            progress(done, merged.total_bytes)
+
+    for file in base.files:
+        entries = {name: entry for name, entry in base.entries.items() if entry.file == file}
+        layout = {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
+        write_safetensors(out / file.name, layout, stream(list(entries)))
+    for name in (*SETTINGS, WEIGHTS_INDEX):
+        if (base.folder / name).is_file():
+            shutil.copyfile(base.folder / name, out / name)

@@ -1,0 +1,105 @@
+"""What a run gives to export: its base on this machine, its adapter, and how the base was held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.models.hub_cache import cached_snapshot
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs.folder import RunFolder
+from tuner_tui.worker.export.base_weights import BaseWeights
+from tuner_tui.worker.export.merge import MergedWeights
+from tuner_tui.worker.export.updates import read_updates
+from tuner_tui.worker.loading import find_weights, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.planning.plan import Plan
+    from tuner_tui.runs.exports import ExportRequest
+    from tuner_tui.worker.export.base_weights import Held
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """A finished run, ready to be read."""
+
+    base: Path
+    """The base's folder; of a full tuning, the trained model's own."""
+    adapter: Path | None
+    """The adapter's folder; None for a full tuning."""
+    trained_as: Held
+    """How training held the base: as its files, or quantised."""
+    merged_as: Held
+    """Into which weights the adapter is merged."""
+    compute: str
+    tokenizer_folder: Path
+    tokenizer: PreTrainedTokenizerBase
+
+    def merged(self) -> MergedWeights:
+        """The merged weights, read when asked for."""
+        weights = BaseWeights(self.base, self.merged_as, self.compute)
+        return (
+            MergedWeights(weights)
+            if self.adapter is None
+            else MergedWeights(weights, read_updates(self.adapter))
+        )
+
+
+def open_run(request: ExportRequest) -> ExportSource:
+    """Find all parts of a run. Raises RunProblem or InputError when one is missing."""
+    folder = RunFolder(Path(request.run))
+    spec = read_spec(folder.spec)
+    plan = decode_plan(folder.plan.read_bytes())
+    if not folder.adapter.is_dir():
+        raise RunProblem(
+            "The run has no result yet",
+            f"{folder.name} ended without a saved adapter.",
+            f"Go on with it: tuner-tui runs resume {folder.name}",
+        )
+    if spec.tuning.kind == "full":
+        base, adapter, held = folder.adapter, None, "files"
+    else:
+        base, adapter, held = _base_folder(plan), folder.adapter, request.precision
+    trained_as: Held = "nf4" if held == "nf4" else "int8" if held == "int8" else "files"
+    tokenizer_folder = folder.adapter if adapter is None else base
+    return ExportSource(
+        base=base,
+        adapter=adapter,
+        trained_as=trained_as,
+        merged_as=trained_as if request.base_as == "trained" else "files",
+        compute=request.compute,
+        tokenizer_folder=tokenizer_folder,
+        tokenizer=load_tokenizer(str(tokenizer_folder), None, spec.model),
+    )
+
+
+def _base_folder(plan: Plan) -> Path:
+    if plan.model_kind == "hub":
+        if (local := Path(plan.model_location)).is_dir():
+            return local
+        snapshot = cached_snapshot(plan.model_location, plan.revision)
+        if snapshot is None:
+            raise InputError(
+                "The base is not on this machine",
+                f"{plan.model_location} is not whole in the Hub's cache.",
+                f"Fetch it: tuner-tui models download {plan.model_location}",
+            )
+        return snapshot
+    try:
+        location = Path(find_weights(plan)[0])
+    except FileNotFoundError as error:
+        raise InputError(
+            "The base is not on this machine",
+            f"{error.filename} is gone.",
+            "Put the model back where it was.",
+        ) from None
+    if not location.is_dir():
+        raise InputError(
+            "The base is not on this machine", f"{location} is gone.", "Put the model back where it was."
+        )
+    return location

@@ -1,0 +1,89 @@
+"""Whether an exported tokenizer is the trained one: template, special tokens, same numbers for same text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gguf
+
+from tuner_tui.errors import TunerError
+from tuner_tui.worker.export.gguf_tokenizer import begins_with_bos
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+NEXT = "Keep the run, and report this with the versions that `tuner-tui doctor` shows."
+
+
+def require_same_tokenizer(
+    trained: PreTrainedTokenizerBase, exported: PreTrainedTokenizerBase, prompts: Sequence[str]
+) -> None:
+    """Raise TunerError naming the first difference."""
+    if trained.chat_template != exported.chat_template:
+        raise _differs("the chat template", str(trained.chat_template), str(exported.chat_template))
+    for kind in ("bos", "eos", "unk"):
+        wanted, found = getattr(trained, f"{kind}_token"), getattr(exported, f"{kind}_token")
+        if wanted != found:
+            raise _differs(f"the {kind} token", str(wanted), str(found))
+    for prompt in prompts:
+        if (wanted_ids := encode(trained, prompt)) != (found_ids := encode(exported, prompt)):
+            at = next(
+                (i for i, pair in enumerate(zip(wanted_ids, found_ids, strict=False)) if pair[0] != pair[1]),
+                min(len(wanted_ids), len(found_ids)),
+            )
+            raise _differs(
+                f"token {at + 1} of prompt {prompt!r}", str(wanted_ids[at:][:5]), str(found_ids[at:][:5])
+            )
+
+
+def require_same_gguf_tokenizer(trained: PreTrainedTokenizerBase, file: Path, prompts: Sequence[str]) -> None:
+    """Compare a GGUF's metadata with the trained tokenizer, and its tokens through transformers' GGUF reader."""
+    from transformers import AutoTokenizer
+
+    fields = gguf.GGUFReader(file).fields
+    keys = gguf.Keys.Tokenizer
+
+    def told(key: str) -> object:
+        return fields[key].contents() if key in fields else None
+
+    template = trained.chat_template if isinstance(trained.chat_template, str) else None
+    wanted = {
+        keys.CHAT_TEMPLATE: template,
+        keys.BOS_ID: trained.bos_token_id,
+        keys.EOS_ID: trained.eos_token_id,
+        keys.ADD_BOS: begins_with_bos(trained),
+    }
+    for key, value in wanted.items():
+        if told(key) != value:
+            raise _differs(key, str(value), str(told(key)))
+    tokens = fields[keys.LIST].contents()
+    for token, number in trained.get_vocab().items():
+        if tokens[number] != token:
+            raise _differs(f"token {number}", token, str(tokens[number]))
+    reader = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    for prompt in prompts:
+        # transformers' reader always cuts words as GPT-2 does, so that only texts of plain words say something
+        if prompt.replace(" ", "").isalpha() and not begins_with_bos(trained):
+            ids, again = trained(prompt)["input_ids"], reader(prompt)["input_ids"]
+            if ids != again:
+                raise _differs(f"the tokens of {prompt!r}", str(ids), str(again))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """A prompt as the model is asked it, with the chat template where there is one."""
+    if tokenizer.chat_template:
+        messages = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return list(tokenizer(str(text), add_special_tokens=False)["input_ids"])
+    return list(tokenizer(prompt)["input_ids"])
+
+
+def _differs(what: str, wanted: str, found: str) -> TunerError:
+    return TunerError(
+        "The exported tokenizer is not the trained one",
+        f"It differs in {what}: {wanted[:120]!r} was trained, {found[:120]!r} was written.",
+        NEXT,
+    )

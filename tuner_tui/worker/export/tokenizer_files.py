@@ -1,0 +1,37 @@
+"""A run's tokenizer beside what is exported: its files, and nothing that names a place on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.models.model_folder import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+LOCAL_KEYS = ("name_or_path", "is_local", "local_files_only", "cache_dir")
+
+
+def copy_tokenizer(source: Path, out: Path) -> None:
+    """Copy a tokenizer's files; keys that only say where it was loaded from are left out."""
+    for name in FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
+    settings = out / "tokenizer_config.json"
+    if settings.is_file():
+        kept = {key: value for key, value in read_json(settings).items() if key not in LOCAL_KEYS}
+        write_json(settings, kept)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a settings file as transformers does."""
+    path.write_text(
+        json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
+    )

@@ -1,0 +1,124 @@
+"""The exporting job: a run's result written in one form, with nothing loaded whole."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.runs.exports import BytesWritten, StepEntered, Written
+from tuner_tui.worker.export.adapter import write_adapter
+from tuner_tui.worker.export.chat_template import stop_texts, take_apart
+from tuner_tui.worker.export.gguf_write import QUANTS, write_gguf_adapter, write_gguf_model
+from tuner_tui.worker.export.merge import write_merged
+from tuner_tui.worker.export.source import open_run
+from tuner_tui.worker.export.tokenizer_files import copy_tokenizer
+from tuner_tui.worker.export.updates import read_updates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.runs.exports import Event, ExportRequest
+    from tuner_tui.worker.export.source import ExportSource
+
+QUANTISER = "llama-quantize"
+ADAPTER_FILE, MODEL_FILE = "adapter.gguf", "model.gguf"
+
+
+def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
+    """Write the asked form into its folder and say what is there. Raises TunerError."""
+    emit(StepEntered(what="reading the run"))
+    source = open_run(request)
+    out = Path(request.out)
+    written = Written(files=())
+    match request.form:
+        case "adapter":
+            write_adapter(_adapter(source, request), out, request.base_name)
+            copy_tokenizer(source.tokenizer_folder, out)
+        case "merged":
+            emit(StepEntered(what="merging, tensor by tensor"))
+            write_merged(source.merged(), out, _reporter(emit))
+            copy_tokenizer(source.tokenizer_folder, out)
+        case "gguf-adapter":
+            updates = read_updates(_adapter(source, request))
+            config = source.merged().base.config
+            quant = request.quant if request.quant in ("f32", "f16") else "f32"
+            write_gguf_adapter(updates, config, out / ADAPTER_FILE, quant, request.base_name)
+        case "gguf":
+            _write_gguf(source, request, emit)
+        case "ollama":
+            template = take_apart(source.tokenizer)
+            _write_gguf(source, request, emit)
+            written = Written(
+                files=(),
+                template=template,
+                stop=stop_texts(source.tokenizer, template),
+                context_length=source.merged().base.config.max_position_embeddings,
+            )
+        case _:
+            raise InputError("Not a form for the worker", request.form)
+    names = tuple(sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()))
+    emit(
+        Written(
+            files=names, template=written.template, stop=written.stop, context_length=written.context_length
+        )
+    )
+
+
+def _adapter(source: ExportSource, request: ExportRequest) -> Path:
+    if source.adapter is None:
+        raise InputError(
+            "A full tuning has no adapter",
+            f"{Path(request.run).name} trained every weight.",
+            "Export the model: --as merged, gguf or ollama",
+        )
+    return source.adapter
+
+
+def _write_gguf(source: ExportSource, request: ExportRequest, emit: Callable[[Event], None]) -> None:
+    """f32, f16 and q8_0 by ourselves; other types by llama.cpp's tool, from an f16 file that is then removed."""
+    target = Path(request.out) / MODEL_FILE
+    is_ours = request.quant in QUANTS
+    tool = None if is_ours else shutil.which(QUANTISER)
+    if not is_ours and tool is None:
+        raise InputError(
+            "This GGUF type needs llama.cpp",
+            f"{request.quant} is made by {QUANTISER}, which is not on the path; {', '.join(QUANTS)} need nothing.",
+            f"Install llama.cpp so that {QUANTISER} is found, or take --quant q8_0.",
+        )
+    emit(StepEntered(what="merging into GGUF, tensor by tensor"))
+    first = target if is_ours else target.with_suffix(".f16")
+    write_gguf_model(
+        source.merged(),
+        source.tokenizer,
+        source.tokenizer_folder,
+        first,
+        request.quant if is_ours else "f16",
+        request.base_name,
+        _reporter(emit),
+    )
+    if tool is None:
+        return
+    emit(StepEntered(what=f"quantising to {request.quant}"))
+    result = subprocess.run(
+        [tool, str(first), str(target), request.quant], capture_output=True, text=True, check=False
+    )
+    first.unlink()
+    if result.returncode or not target.is_file():
+        last = next(iter(result.stderr.splitlines()[-1:]), f"exit code {result.returncode}")
+        raise TunerError("llama.cpp could not quantise", last, f"See `{QUANTISER}` for the types it knows.")
+
+
+def _reporter(emit: Callable[[Event], None]) -> Callable[[int, int], None]:
+    """Progress events, at most about a hundred."""
+    last = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or done - last >= total // 100:
+            last = done
+            emit(BytesWritten(done_bytes=done, total_bytes=total))
+
+    return report
