@@ -69,6 +69,23 @@ REFUSED: list[tuple[str, dict[str, dict[str, Any]], str]] = [
     ),
     ("answers of text", {"data": {"shape": "text"}}, "method.loss_on"),
     ("no time to sample", {"samples": {"prompts": ["Hi?"], "budget_percent": 0}}, "samples.budget_percent"),
+    ("pairs for sft", {"data": {"shape": "preference"}}, "data.shape"),
+    ("rated for dpo", {"data": {"shape": "rated"}, "method": {"kind": "dpo"}}, "data.shape"),
+    ("text for a reward model", {"data": {"shape": "text"}, "method": {"kind": "reward"}}, "data.shape"),
+    ("idle smoothing", {"method": {"kind": "dpo", "label_smoothing": 0.1}}, "method.label_smoothing"),
+    (
+        "idle smoothing of cpo",
+        {"method": {"kind": "cpo", "loss": "hinge", "label_smoothing": 0.1}},
+        "method.label_smoothing",
+    ),
+    ("exo_pair without smoothing", {"method": {"kind": "dpo", "loss": "exo_pair"}}, "method.loss"),
+    ("kto row by row", {"method": {"kind": "kto"}, "training": {"micro_batch": 1}}, "training.batch_size"),
+    (
+        "kto by length",
+        {"method": {"kind": "kto"}, "training": {"group_by_length": True}},
+        "training.group_by_length",
+    ),
+    ("full from an adapter", {"model": {"adapter": "last"}, "tuning": FULL}, "model.adapter"),
 ]
 
 
@@ -107,6 +124,15 @@ def test_every_rule_has_a_case() -> None:
         {"samples": {"budget_percent": 0}},
         {"tuning": lora(targets=["q_proj", "my_lm_head_norm"])},
         {"training": {"epochs": 1, "max_steps": 5}},
+        {
+            "method": {"kind": "dpo", "loss": "robust", "label_smoothing": 0.1},
+            "data": {"shape": "preference"},
+        },
+        {"method": {"kind": "kto"}, "data": {"shape": "preference"}},
+        {"method": {"kind": "kto"}, "data": {"shape": "rated"}, "training": {"micro_batch": 2}},
+        {"method": {"kind": "cpo", "label_smoothing": 0.1}, "model": {"adapter": "last"}},
+        {"method": {"kind": "orpo"}, "training": {"group_by_length": True}},
+        {"method": {"kind": "reward"}},
     ],
     ids=str,
 )

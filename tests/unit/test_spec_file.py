@@ -60,7 +60,7 @@ FAULTS: list[tuple[str, int | None, str, str]] = [
     ('[tuning]\nkind = "qlora"', 6, "tuning.kind", 'model.precision = "nf4"'),
     ("[tuning]\nkind = 3", 6, "tuning.kind", 'must be "lora" or "full" (got 3)'),
     ('[tuning]\nkind = "full"\nrank = 3', 7, "tuning.rank", 'belongs to kind = "lora"'),
-    ('[method]\nkind = "dpo"', 6, "method.kind", 'there is no method "dpo"; kind is "sft"'),
+    ('[method]\nkind = "ppo"', 6, "method.kind", 'there is no method "ppo"; kind is '),
     ("[training]\nrank = 3", 6, "training.rank", "belongs in [tuning]"),
     ("[training]\nlerning_rate = 3", 6, "training.lerning_rate", 'Did you mean "learning_rate"?'),
     ("[training]\nlr = 3", 6, "training.lr", "It is called training.learning_rate here."),

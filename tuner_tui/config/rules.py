@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from tuner_tui.config.methods import METHOD_SHAPES, CpoMethod, DpoMethod, KtoMethod, SftMethod
 from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
 
 
@@ -57,6 +58,17 @@ def _has_evaluation(spec: RunSpec) -> bool:
     return spec.data.evaluation is not None or spec.data.evaluation_share > 0
 
 
+def _smooths_in_vain(spec: RunSpec) -> bool:
+    method = spec.method
+    if not isinstance(method, (DpoMethod, CpoMethod)) or method.label_smoothing == 0:
+        return False
+    return method.loss not in SMOOTHED_LOSSES[method.kind]
+
+
+SMOOTHED_LOSSES = {"dpo": ("robust", "exo_pair", "aot", "aot_unpaired"), "cpo": ("simpo", "sigmoid")}
+"""The losses of each method that use label smoothing."""
+
+
 # What was tried for each row is in tests/unit/test_rules.py; the stack is that of constraints.txt.
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -98,7 +110,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("method.packing", "model.attention"),
-        lambda spec: spec.method.packing and spec.model.attention != "flash_attention_2",
+        lambda spec: (
+            isinstance(spec.method, SftMethod)
+            and spec.method.packing
+            and spec.model.attention != "flash_attention_2"
+        ),
         "only flash attention is sure to keep packed rows from seeing each other",
         'Take model.attention = "flash_attention_2", or packing = false.',
     ),
@@ -157,9 +173,57 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("method.loss_on", "data.shape"),
-        lambda spec: spec.data.shape == "text" and spec.method.loss_on == "answers",
+        lambda spec: (
+            isinstance(spec.method, SftMethod)
+            and spec.data.shape == "text"
+            and spec.method.loss_on == "answers"
+        ),
         "plain text has no answers, so there would be nothing to learn from",
         'Set method.loss_on = "all".',
+    ),
+    Rule(
+        ("data.shape", "method.kind"),
+        lambda spec: spec.data.shape not in ("auto", *METHOD_SHAPES[spec.method.kind]),
+        "rows of this shape are not what the method learns from: sft takes conversations or text, dpo, cpo, orpo and "
+        "reward take preference, kto takes rated or preference",
+        'Take shape = "auto", or another method.',
+    ),
+    Rule(
+        ("method.label_smoothing", "method.loss"),
+        _smooths_in_vain,
+        "this loss does not use label smoothing, so it would change nothing",
+        "Set it to 0, or take a loss that does: robust, exo_pair, aot or aot_unpaired for dpo, simpo or sigmoid for "
+        "cpo.",
+    ),
+    Rule(
+        ("method.loss", "method.label_smoothing"),
+        lambda spec: (
+            isinstance(spec.method, DpoMethod)
+            and spec.method.loss == "exo_pair"
+            and spec.method.label_smoothing == 0
+        ),
+        "exo_pair needs some label smoothing: its target is a distribution over both answers",
+        "Set method.label_smoothing to a small value such as 1e-3.",
+    ),
+    Rule(
+        ("training.batch_size", "training.micro_batch", "method.kind"),
+        lambda spec: (
+            isinstance(spec.method, KtoMethod) and 1 in (spec.training.batch_size, spec.training.micro_batch)
+        ),
+        "kto compares each answer with those of other prompts beside it, so one row alone at a time cannot be trained",
+        "Take a micro_batch of at least 2; 4 or more estimates better.",
+    ),
+    Rule(
+        ("training.group_by_length", "method.kind"),
+        lambda spec: isinstance(spec.method, KtoMethod) and spec.training.group_by_length,
+        "kto keeps rows in one order, in which each has its neighbour to be compared with",
+        "Set group_by_length = false.",
+    ),
+    Rule(
+        ("model.adapter", "tuning.kind"),
+        lambda spec: spec.model.adapter is not None and _is_full(spec),
+        "full tuning trains the base itself and has no place for an adapter",
+        'Take tuning kind = "lora" to train the adapter on, or leave model.adapter out.',
     ),
     Rule(
         ("samples.budget_percent", "samples.prompts"),

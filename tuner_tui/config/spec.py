@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tuner_tui.config.fields import Section, option
+from tuner_tui.config.data_section import DataShape, DataSpec
+from tuner_tui.config.methods import Method, SftMethod
+
+__all__ = ["DataShape", "DataSpec", "FullTuning", "LoraTuning", "Method", "RunSpec", "Section", "SftMethod", "Tuning"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "nf4"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr"]
 Device = Literal["auto", "cuda", "cpu"]
 Switch = Literal["auto", "on", "off"]
-DataShape = Literal["auto", "messages", "instruction", "prompt_completion", "text"]
-
-
-def option(default: Any, title: str, help: str, trade: str = "", **bounds: Any) -> Any:  # noqa: A002
-    """A field of the spec; `trade` says what a higher or other value costs, `bounds` are pydantic's."""
-    return Field(default, title=title, description=help, json_schema_extra={"trade": trade}, **bounds)
-
-
-class Section(BaseModel):
-    """A table of run.toml; unknown keys are problems, never ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class ModelSpec(Section):
@@ -46,6 +40,14 @@ class ModelSpec(Section):
         "int8, nf4 and fp16 are for adapters, not for full tuning.",
         "nf4 needs about a quarter of the memory of bf16 and loses a little quality; int8 stands between.",
     )
+    adapter: str | None = option(
+        None,
+        "Start from adapter",
+        "A run's name, or a folder with a LoRA adapter of this base: it is trained on, with its own rank, alpha and "
+        "targets, and dpo and kto take a frozen copy of it as their reference. Absent: a new adapter is begun.",
+        "Keeps what was learnt before; a frozen copy beside it costs a few megabytes.",
+        min_length=1,
+    )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
         "auto",
         "Attention",
@@ -57,56 +59,6 @@ class ModelSpec(Section):
         "Trust remote code",
         "Run Python code that the model's repository ships. Only for authors you trust.",
         "Some models load only with it; it can do anything that you can do.",
-    )
-
-
-class DataSpec(Section):
-    """The rows that are learnt from."""
-
-    train: str = option(
-        ...,
-        "Training data",
-        "A JSONL file, one row a line; a relative path counts from the folder of run.toml. "
-        '"demo" is the shipped demo data.',
-        min_length=1,
-    )
-    evaluation: str | None = option(
-        None, "Evaluation data", "A JSONL file of held-out rows that are never trained on."
-    )
-    evaluation_share: float = option(
-        0.0,
-        "Evaluation share",
-        "Share of the training rows held out by seed, when there is no evaluation file.",
-        "More rows measure better and teach less.",
-        ge=0.0,
-        le=0.5,
-    )
-    shape: DataShape = option(
-        "auto",
-        "Shape",
-        "messages (chat turns), instruction (question or instruction, input, answer), prompt_completion or "
-        "text; auto reads it off the first rows.",
-    )
-    limit: int | None = option(None, "Row limit", "Use only the first so many rows.", ge=1)
-
-
-class SftMethod(Section):
-    """Supervised fine-tuning: learn to give the answers in the data."""
-
-    kind: Literal["sft"] = option(
-        "sft", "Method", "What is optimised; sft learns to give the answers in the data."
-    )
-    loss_on: Literal["answers", "all"] = option(
-        "answers",
-        "Loss on",
-        "answers trains only what the assistant says; all trains prompts too.",
-        "all can help on plain text and teaches the model to write questions.",
-    )
-    packing: bool = option(
-        False,
-        "Packing",
-        'Join short rows into full sequences. Needs attention = "flash_attention_2", which keeps rows apart.',
-        "Much faster on short rows; a step then holds more rows.",
     )
 
 
@@ -169,7 +121,6 @@ class FullTuning(Section):
     )
 
 
-Method = Annotated[SftMethod, Field(discriminator="kind")]
 Tuning = Annotated[LoraTuning | FullTuning, Field(discriminator="kind")]
 
 
@@ -183,7 +134,7 @@ class TrainingSpec(Section):
     learning_rate: float | None = option(
         None,
         "Learning rate",
-        "Peak step size; absent takes 2e-4 for LoRA and 2e-5 for full tuning.",
+        "Peak step size; absent takes the usual start for method and tuning, such as 2e-4 for sft with LoRA.",
         "Too high forgets or diverges, too low learns nothing.",
         gt=0,
         le=1,

@@ -15,7 +15,7 @@ DEMO = "demo"
 def resolve_paths(spec: RunSpec, base_dir: Path) -> RunSpec:
     """The spec with relative paths counted from a folder; Hub names and the word "demo" stay."""
     values = {key: resolved(key, value, base_dir) for key, value in _paths(spec)}
-    model = {"source": values["model.source"]}
+    model = {key: values[f"model.{key}"] for key in ("source", "adapter") if f"model.{key}" in values}
     data = {key: values[f"data.{key}"] for key in ("train", "evaluation") if f"data.{key}" in values}
     return spec.model_copy(
         update={"model": spec.model.model_copy(update=model), "data": spec.data.model_copy(update=data)}
@@ -24,13 +24,15 @@ def resolve_paths(spec: RunSpec, base_dir: Path) -> RunSpec:
 
 def _paths(spec: RunSpec) -> Iterator[tuple[str, str]]:
     yield "model.source", spec.model.source
+    if spec.model.adapter is not None:
+        yield "model.adapter", spec.model.adapter
     yield "data.train", spec.data.train
     if spec.data.evaluation is not None:
         yield "data.evaluation", spec.data.evaluation
 
 
 def resolved(key: str, value: str, base_dir: Path) -> str:
-    if value == DEMO or "://" in value or (key == "model.source" and not _is_local(value, base_dir)):
+    if value == DEMO or "://" in value or (key.startswith("model.") and not _is_local(value, base_dir)):
         return value
     path = Path(value)
     with suppress(RuntimeError):  # "~name" of nobody we know
