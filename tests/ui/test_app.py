@@ -13,6 +13,7 @@ import pytest
 
 from tests.ui.looking import screen_text, until, wait_for
 from tests.ui.recorded_runs import make_run, recorded_events
+from tuner_tui.config.settings import read_settings
 from tuner_tui.errors import TunerError
 from tuner_tui.ui import theme
 from tuner_tui.ui.app import TunerApp
@@ -21,7 +22,6 @@ from tuner_tui.ui.plain_terminal import draws_braille, plain_characters, speaks_
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.doctor import report_content
 from tuner_tui.ui.screens.home import Home
-from tuner_tui.ui.settings import read_setting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +162,7 @@ async def test_the_theme_is_remembered(home: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         assert app.theme == theme.DARK.name
         app.action_other_theme()
-        await until(pilot, lambda: read_setting("theme") == theme.LIGHT.name)
+        await until(pilot, lambda: read_settings().text("app.theme") == theme.LIGHT.name)
     assert TunerApp().theme == theme.LIGHT.name
 
 

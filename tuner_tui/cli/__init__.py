@@ -16,7 +16,10 @@ COMMANDS = {
     "demo": "Teach a small model who it is, in a few minutes.",
     "doctor": "Check this machine and say what to mend.",
     "presets": "Recipes to start from.",
+    "config": "Settings: list, get, set and unset.",
     "models": "Models on this machine and what is known of them.",
+    "export": "A run as adapter, merged model, GGUF, Ollama package, script or archive.",
+    "push": "Push a run to the Hugging Face Hub.",
 }
 
 EXIT_CODES = """\b
@@ -59,6 +62,8 @@ def tuner_tui(context: click.Context) -> None:
 
     Without a command, the app starts.
     """
+    if context.invoked_subcommand != "config":
+        _heed_privacy()
     if context.invoked_subcommand is not None:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -67,6 +72,16 @@ def tuner_tui(context: click.Context) -> None:
     from tuner_tui.ui.app import main_app
 
     main_app()
+
+
+def _heed_privacy() -> None:
+    """Libraries read the environment when they are loaded; nothing of theirs is loaded yet."""
+    import os
+
+    from tuner_tui.config.settings import read_settings
+
+    if read_settings().switch("privacy.offline"):
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def main() -> None:

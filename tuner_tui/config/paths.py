@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 APP = "tuner-tui"
+DATA_VARIABLE = "TUNER_TUI_DATA"
+"""Names the data folder for a keeper and its workers, so that a changed setting does not move it under them."""
 
 
 def _home() -> Path | None:
@@ -23,19 +25,28 @@ def _folder(kind: str) -> Path:
     return Path(getattr(platformdirs, f"user_{kind}_dir")(APP, appauthor=False))
 
 
+def _set_folder(kind: str) -> Path:
+    """The folder that a setting names, else the usual one. Raises SettingsError when settings cannot be read."""
+    from tuner_tui.config.settings import read_settings
+
+    named = read_settings().text(f"folders.{kind}")
+    return Path(named) if named else _folder(kind)
+
+
 def config_dir() -> Path:
     """Settings and the person's own presets."""
     return _folder("config")
 
 
 def data_dir() -> Path:
-    """Runs, the queue and feedback."""
-    return _folder("data")
+    """Runs, the queue, notes and feedback."""
+    kept = os.environ.get(DATA_VARIABLE)
+    return Path(kept) if kept else _set_folder("data")
 
 
 def cache_dir() -> Path:
     """What can be made again: dequantised models, token caches."""
-    return _folder("cache")
+    return _set_folder("cache")
 
 
 def runs_dir() -> Path:

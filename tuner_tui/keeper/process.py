@@ -10,6 +10,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui.config.paths import DATA_VARIABLE
+from tuner_tui.config.settings import read_settings, worker_variables
+from tuner_tui.errors import TunerError
 from tuner_tui.hardware.environment import worker_environment
 
 if TYPE_CHECKING:
@@ -34,10 +37,19 @@ def start_worker(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder.path,
-            env=worker_environment(threads) | {RUN_VARIABLE: str(folder.path.resolve())},
+            env=worker_environment(threads) | _asked() | {RUN_VARIABLE: str(folder.path.resolve())},
             pass_fds=(lock.descriptor,),
             start_new_session=True,
         )
+
+
+def _asked() -> dict[str, str]:
+    """What the person's settings ask of a worker; settings that cannot be read ask nothing."""
+    try:
+        return worker_variables(read_settings())
+    except TunerError as error:
+        print(f"settings: {error}")  # noqa: T201  (to the keeper's log)
+        return {}
 
 
 def start_keeper(log_path: Path, cwd: Path) -> None:
@@ -49,7 +61,7 @@ def start_keeper(log_path: Path, cwd: Path) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env=os.environ | {RUN_VARIABLE: ""},
+            env=os.environ | {RUN_VARIABLE: "", DATA_VARIABLE: str(cwd)},
             start_new_session=True,
         )
     threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()  # so that it leaves no zombie

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import NoColor
 
+from tuner_tui.errors import TunerError
 from tuner_tui.ui.feeders import FeederFailed
 from tuner_tui.ui.keys import keys_of
 from tuner_tui.ui.plain_terminal import PlainFilter, draws_braille, speaks_utf8
@@ -158,19 +160,22 @@ class TunerApp(App[None]):
             self._driver.write(f"\x1bPtmux;{sequence}\x1b\\")
 
     def _first_theme(self) -> str:
-        from tuner_tui.ui.settings import read_setting
+        from tuner_tui.config.settings import read_settings
 
         if self.no_color or self.console.color_system == "standard":
             return TERMINAL.name
-        remembered = read_setting("theme")
+        remembered = read_settings().text("app.theme")
         if remembered in self.available_themes:
             return remembered
         return LIGHT.name if prefers_light(os.environ.get("COLORFGBG")) else DARK.name
 
     def _remember_theme(self, theme: Theme) -> None:
-        from tuner_tui.ui.settings import write_setting
+        """Without rights or room it is forgotten with the app."""
+        from tuner_tui.config.settings import read_settings, set_setting
 
-        write_setting("theme", theme.name)
+        with contextlib.suppress(TunerError):
+            if read_settings().text("app.theme") != theme.name:
+                set_setting("app.theme", theme.name)
 
 
 def _runner(app: TunerApp, node: DOMNode, action: str) -> Callable[[], Awaitable[bool]]:
