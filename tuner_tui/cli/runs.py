@@ -13,6 +13,7 @@ from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import RunProblem
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
+from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ def _progress(run: RunFollower) -> str:
 def _description(run: RunFollower) -> list[str]:
     state, folder = run.state, run.folder
     rows: list[tuple[str, str]] = [("run", folder.name), ("status", run.status), ("folder", str(folder.path))]
+    if started_from := ancestors(folder):
+        rows.append(("started from", ", which began from ".join(started_from)))
     if state.started_at:
         rows.append(("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started_at))))
     if state.attempt > 1:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tuner_tui.config.data_section import DataShape
 from tuner_tui.config.fields import Section, option
 
-DataShape = Literal["auto", "messages", "instruction", "prompt_completion", "text", "preference", "rated"]
 DpoLoss = Literal[
     "sigmoid",
     "sigmoid_norm",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.config.spec_file import require_rules
-from tuner_tui.data.read import locate
-from tuner_tui.data.shape import read_examples
+from tuner_tui.data.for_method import read_for
+from tuner_tui.data.reading import evaluation_reading, training_reading
 from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.hardware.system import disk_free_bytes
 from tuner_tui.keeper.start import submit
@@ -15,6 +15,7 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs.folder import create_run
+from tuner_tui.runs.lineage import find_start
 from tuner_tui.runs.status import read_run
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def launch(spec: RunSpec) -> RunFolder:
     left behind then.
     """
     source = check(spec)
-    folder = create_run(spec, make_plan(spec, source))
+    folder = create_run(spec, make_plan(spec, source, find_start(spec, source)))
     submit(folder)
     return folder
 
@@ -49,6 +50,7 @@ def check(spec: RunSpec) -> ModelSource:
     require_rules(spec)
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
+    find_start(spec, source)
     check_data(spec)
     check_room(spec, source)
     return source
@@ -66,9 +68,9 @@ def resume(folder: RunFolder) -> None:
 
 def check_data(spec: RunSpec) -> None:
     """Read all rows once. Raises InputError that names file and line."""
-    read_examples(locate(spec.data.train), spec.data.shape, spec.data.limit)
-    if spec.data.evaluation:
-        read_examples(locate(spec.data.evaluation), spec.data.shape)
+    read_for(spec.method.kind, training_reading(spec.data))
+    if (evaluation := evaluation_reading(spec.data)) is not None:
+        read_for(spec.method.kind, evaluation)
 
 
 def check_room(spec: RunSpec, source: ModelSource) -> None:

@@ -24,6 +24,18 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class StartAdapter(msgspec.Struct, frozen=True, kw_only=True):
+    """The adapter that a run begins from; a copy of it lies in the run's folder."""
+
+    name: str
+    """The run's name, or the folder as it was given."""
+    is_run: bool
+    path: str
+    base: str
+    rank: int
+    alpha: float
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is told to do. What needs torch to decide (device, number type) the worker decides and reports."""
 
@@ -35,19 +47,32 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float
     threads: int
     choices: tuple[Choice, ...]
+    start: StartAdapter | None = None
 
 
-def make_plan(spec: RunSpec, source: ModelSource) -> Plan:
+LEARNING_RATES = {"sft": 2e-4, "dpo": 5e-5, "cpo": 5e-5, "kto": 5e-5, "orpo": 1e-4, "reward": 1e-4}
+"""The usual start with adapters, by method; a tenth of it for full tuning."""
+
+
+def make_plan(spec: RunSpec, source: ModelSource, start: StartAdapter | None = None) -> Plan:
     """Resolve a spec without torch."""
     choices = []
     rate = spec.training.learning_rate
     if rate is None:
-        rate = 2e-4 if spec.tuning.kind == "lora" else 2e-5
+        rate = LEARNING_RATES[spec.method.kind] * (1.0 if spec.tuning.kind == "lora" else 0.1)
         choices.append(
             Choice(
                 name="learning rate",
                 value=f"{rate:g}",
-                reason=f"the usual start for {spec.tuning.kind} tuning",
+                reason=f"the usual start for {spec.method.kind} with {spec.tuning.kind} tuning",
+            )
+        )
+    if start is not None:
+        choices.append(
+            Choice(
+                name="adapter",
+                value=f"rank {start.rank}, alpha {start.alpha:g}",
+                reason=f"as the one that it starts from: {start.name}",
             )
         )
     threads = spec.machine.threads
@@ -62,6 +87,7 @@ def make_plan(spec: RunSpec, source: ModelSource) -> Plan:
         learning_rate=rate,
         threads=threads,
         choices=tuple(choices),
+        start=start,
     )
 
 

@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def started_from(self) -> Path:
+        """A copy of the adapter that the run began from, where it did not begin a new one."""
+        return self.path / "started-from"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.md"
 
@@ -76,6 +81,7 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     """Make a run's folder whole, or not at all. Raises TunerError when the data folder cannot be written."""
     from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.planning.plan import encode_plan
+    from tuner_tui.runs.lineage import keep_start
 
     contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
     name = _fresh_name(spec)
@@ -89,6 +95,8 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
             (making / inner).mkdir()
         for empty in ("events.jsonl", "worker.log", "lock"):
             (making / empty).touch()
+        if plan.start is not None:
+            keep_start(plan.start, making)
         making.rename(parent / name)
         sync_folder(parent)
     except OSError as error:

@@ -1,0 +1,55 @@
+"""A PEFT adapter's own description, read from its folder without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tuner_tui.errors import InputError
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+REWARD_TASK = "SEQ_CLS"
+"""PEFT's task type of a reward model's adapter, which brings a head along."""
+
+
+class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What adapter_config.json says, as far as starting from it needs."""
+
+    kind: str = msgspec.field(name="peft_type", default="")
+    task: str | None = msgspec.field(name="task_type", default=None)
+    base: str | None = msgspec.field(name="base_model_name_or_path", default=None)
+    rank: int = msgspec.field(name="r", default=0)
+    alpha: float = msgspec.field(name="lora_alpha", default=0.0)
+    targets: Any = msgspec.field(name="target_modules", default=None)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter."""
+    try:
+        return (folder / CONFIG_FILE).is_file()
+    except (OSError, ValueError):  # too long, or a null character
+        return False
+
+
+def read_adapter(folder: Path) -> AdapterFacts:
+    """An adapter's facts. Raises InputError for a folder that is no LoRA adapter saved as safetensors."""
+    try:
+        facts = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AdapterFacts)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError("The adapter cannot be read", f"{folder / CONFIG_FILE}: {error}.") from error
+    if facts.kind != "LORA":
+        raise InputError(
+            "The adapter is of another kind",
+            f"{folder} holds a {facts.kind or 'nameless'} adapter; only LoRA can be trained on.",
+            "Take a LoRA adapter, or leave model.adapter out.",
+        )
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise InputError(
+            "The adapter has no weights",
+            f"{folder} has no {WEIGHTS_FILE}.",
+            "Take an adapter that was saved whole, as safetensors.",
+        )
+    return facts

@@ -1,0 +1,127 @@
+"""Where a run began: the adapter of an earlier run, or one in a folder, and whether it fits the base."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import InputError, NotFoundError, RunProblem
+from tuner_tui.models.adapter import (
+    CONFIG_FILE,
+    REWARD_TASK,
+    WEIGHTS_FILE,
+    AdapterFacts,
+    is_adapter,
+    read_adapter,
+)
+from tuner_tui.planning.plan import StartAdapter, decode_plan
+from tuner_tui.runs.folder import RunFolder, find_run
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.source import ModelSource
+
+
+def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
+    """The adapter that model.adapter means; None where a new one is begun.
+
+    Raises NotFoundError for a name that is neither run nor adapter, RunProblem for a run without a result, and
+    InputError for an adapter that does not fit: another base (both are named), another kind, a reward model's.
+    """
+    name = spec.model.adapter
+    if name is None:
+        return None
+    run, folder = _locate(name)
+    if run is not None and not is_adapter(folder):
+        raise RunProblem(
+            "The run has no adapter",
+            f"{run.name} has no adapter to start from: it has not ended, or it tuned the whole model.",
+            "Take a finished LoRA run. A fully tuned one can be the base itself: model.source = its adapter folder.",
+        )
+    facts = read_adapter(folder)
+    base = _base_of(run, facts)
+    if not _is_same_base(base, source):
+        raise InputError(
+            "The adapter is of another base",
+            f"{name} was trained on {base}, and model.source is {source.name}.",
+            f'Set model.source to "{base}", or take an adapter of {source.name}.',
+        )
+    if facts.task == REWARD_TASK and spec.method.kind != "reward":
+        raise InputError(
+            "The adapter is a reward model's",
+            f"{name} scores answers; method {spec.method.kind} trains a model that gives them.",
+            "Take an adapter of another method.",
+        )
+    return StartAdapter(
+        name=run.name if run else name,
+        is_run=run is not None,
+        path=str(folder),
+        base=base,
+        rank=facts.rank,
+        alpha=facts.alpha,
+    )
+
+
+def keep_start(start: StartAdapter, run: Path) -> None:
+    """Copy the adapter that a run begins from into its folder, so that it stands when the other is gone."""
+    target = RunFolder(run).started_from
+    target.mkdir()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        shutil.copyfile(Path(start.path) / name, target / name)
+
+
+def ancestors(folder: RunFolder) -> list[str]:
+    """The names of what a run began from, the nearest first, as far back as there are runs to ask."""
+    names: list[str] = []
+    while (start := _start_of(folder)) is not None and start.name not in names:
+        names.append(start.name)
+        if not start.is_run:
+            break
+        folder = RunFolder(folder.path.parent / start.name)
+    return names
+
+
+def _start_of(folder: RunFolder) -> StartAdapter | None:
+    try:
+        return decode_plan(folder.plan.read_bytes()).start
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _locate(name: str) -> tuple[RunFolder | None, Path]:
+    """The run, if one is meant, and the adapter's folder."""
+    path = Path(name).expanduser()
+    if is_adapter(path):
+        parent = RunFolder(path.resolve().parent)
+        return (parent if path.name == "adapter" and parent.spec.is_file() else None), path.resolve()
+    try:
+        run = find_run(name)
+    except NotFoundError as error:
+        raise NotFoundError(
+            "No such adapter",
+            f"model.adapter: {name!r} is neither a run nor a folder with {CONFIG_FILE}.",
+            "See: tuner-tui runs list",
+        ) from error
+    return run, run.adapter
+
+
+def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:
+    """The base an adapter was trained on, by the name a person gave it."""
+    if run is not None:
+        try:
+            plan = decode_plan(run.plan.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            pass
+        else:
+            return plan.model_location if plan.model_kind == "folder" else plan.model_name
+    return facts.base or "an unknown base"
+
+
+def _is_same_base(base: str, source: ModelSource) -> bool:
+    """By name: the whole, or its last part, since the same model may lie on the Hub and in a folder."""
+    known = {source.name, source.repo_id or "", str(source.path or "")}
+    last = {Path(name).name.lower() for name in known if name}
+    return base in known or Path(base).name.lower() in last
