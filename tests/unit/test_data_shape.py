@@ -30,14 +30,15 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
     ("row", "shape"),
     [
         ({"messages": TURNS}, "messages"),
-        ({"conversations": [{"from": "human", "value": "q"}]}, "messages"),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, "messages"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "prompts"),
         ({"prompt": "q", "completion": "a"}, "prompt_completion"),
         ({"instruction": "q", "input": "", "output": "a"}, "instruction"),
         ({"question": "q", "answer": "a"}, "instruction"),
         ({"query": "q", "response": "a"}, "instruction"),
         ({"text": "t"}, "text"),
         ({"text": 3}, "text"),  # so that the complaint is about its type
-        ({"question": "q"}, None),
+        ({"question": "q"}, "prompts"),
         ({"messages": "not a list"}, None),
         ({}, None),
     ],
@@ -101,24 +102,37 @@ def test_an_asked_shape_wins_over_the_first_row(rows: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "complaint"),
+    ("shape", "bad", "complaint"),
     [
-        ({"question": "q", "answer": 3}, "`answer` must be text, but it is int"),
-        ({"question": "q"}, "fields are: question"),
-        ({"messages": []}, "must be a list of turns"),
-        ({"messages": ["hello"]}, "messages[0] must have `role` and `content`"),
-        ({"messages": [{"role": "narrator", "content": "x"}]}, "messages[0]: 'narrator'"),
+        ("instruction", {"question": "q", "answer": 3}, "`answer` must be text, but it is int"),
+        ("instruction", {"question": "q"}, "`answer` must be text, but it is missing"),
+        ("messages", {"messages": []}, "must be a list of turns"),
+        ("messages", {"messages": 5}, "must be a list of turns"),
+        ("messages", {"messages": [{"content": "hello"}]}, "messages[0]: None"),
+        ("messages", {"messages": [5]}, "messages[0] must have `role` and `content`"),
+        ("messages", {"messages": [{"role": "narrator", "content": "x"}]}, "messages[0]: 'narrator'"),
         (
+            "messages",
             {"messages": [TURNS[0], {"role": "assistant", "content": None}]},
             "messages[1]: `content` is NoneType",
         ),
-        ({"messages": TURNS[:1]}, "no turn has the role assistant"),
-        ({"text": 3}, "`text` must be text, but it is int"),
-        ({"prompt": "p", "completion": None}, "`completion` must be text, but it is NoneType"),
+        (
+            "messages",
+            {"messages": [TURNS[0], {"role": "user", "content": [{"type": "image"}]}]},
+            "holds 'image'",
+        ),
+        ("messages", {"messages": TURNS[:1]}, "no turn has the role assistant"),
+        ("text", {"text": 3}, "`text` must be text, but it is int"),
+        (
+            "prompt_completion",
+            {"prompt": "p", "completion": None},
+            "`completion` must be text, but it is NoneType",
+        ),
     ],
 )
-def test_a_bad_row_is_named_by_file_and_line(rows: Path, bad: dict[str, Any], complaint: str) -> None:
-    shape = recognise(bad) or "instruction"
+def test_a_bad_row_is_named_by_file_and_line(
+    rows: Path, shape: Any, bad: dict[str, Any], complaint: str
+) -> None:
     good = {"messages": TURNS, "question": "q", "answer": "a", "prompt": "p", "completion": "c", "text": "t"}
     with pytest.raises(InputError) as caught:
         read_examples(write(rows, good, bad), shape)

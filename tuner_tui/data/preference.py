@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuner_tui.data.read import Row, read_rows
-from tuner_tui.data.shape import ROLES, Message
+from tuner_tui.data.reading import Reading, plain_rows
+from tuner_tui.data.roles import ROLES
+from tuner_tui.data.shape import Message
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tuner_tui.data.json_rows import Row
 
 Turns = tuple[Message, ...]
 Side = Turns | str
@@ -58,21 +61,23 @@ def is_rated(row: Row) -> bool:
     return "completion" in row and "label" in row
 
 
-def read_pairs(path: Path, limit: int | None = None) -> list[PairExample]:
-    """All pairs of a JSONL file. Raises InputError that names file and line; an empty file is one, too."""
-    pairs = [pair_of(row, path, number) for number, row in read_rows(path, limit)]
+def read_pairs(data: Path | Reading, limit: int | None = None) -> list[PairExample]:
+    """All pairs of a data set, in whatever layout. Raises InputError that names file and line, also for none."""
+    reading = data if isinstance(data, Reading) else Reading(data, "preference", limit)
+    pairs = [pair_of(row, file, number) for file, number, row in plain_rows(reading).strict()]
     if not pairs:
-        raise InputError("The data file is empty", f"{path} holds no rows.", PAIRS_HELP)
+        raise InputError("The data file is empty", f"{reading.path} holds no rows.", PAIRS_HELP)
     return pairs
 
 
-def read_rated(path: Path, limit: int | None = None) -> list[RatedExample]:
-    """All rated answers of a JSONL file.
+def read_rated(data: Path | Reading, limit: int | None = None) -> list[RatedExample]:
+    """All rated answers of a data set, in whatever layout.
 
     Raises InputError that names file and line, also for an empty file and for one in which all labels are the same.
     """
-    rated = [rated_of(row, path, number) for number, row in read_rows(path, limit)]
-    check_labels(rated, path)
+    reading = data if isinstance(data, Reading) else Reading(data, "rated", limit)
+    rated = [rated_of(row, file, number) for file, number, row in plain_rows(reading).strict()]
+    check_labels(rated, reading.path)
     return rated
 
 
@@ -217,7 +222,8 @@ def _turn(turn: Any, where: str) -> Message:
         raise InputError("A turn's role is not known", f"{where}: {name!r}; known: {', '.join(ROLES)}.")
     if not isinstance(content, str):
         raise InputError("A turn's content is not text", f"{where}: `content` is {type(content).__name__}.")
-    return Message(role, content)
+    extra = {key: turn[key] for key in ("tool_calls", "tool_call_id", "name") if turn.get(key) is not None}
+    return Message(role, content, extra or None)
 
 
 def _text_prompt(prompt: Side | None, where: str, sides: str, hint: str) -> str:

@@ -1,0 +1,238 @@
+"""Opening a data file so that nothing it is can hang, flood or fool the reader."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import zlib
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.text import size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed import WriteableBuffer
+
+Packing = Literal["gzip", "zstd"]
+
+LARGEST_ROW_BYTES = 32 << 20
+"""A row beyond this is no text to learn from; the longest contexts that models have are some 4 MB."""
+BOMB_RATIO = 200
+"""How many times larger than its file unpacked data may become ..."""
+BOMB_FREE_BYTES = 1 << 29
+"""... once it is beyond this."""
+HEAD_BYTES = 1 << 16
+"""The beginning that formats, encodings and packings are told by."""
+_MARKS: tuple[tuple[bytes, str], ...] = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+
+
+class UnpackedStream(io.RawIOBase):
+    """The bytes of a packed file; a bomb or a torn end is an InputError that names the file."""
+
+    def __init__(self, path: Path, packing: Packing) -> None:
+        import pyarrow as pa
+
+        self._path, self._packing = path, packing
+        self._packed_bytes = path.stat().st_size
+        self._unpacked_bytes = 0
+        self._file = pa.OSFile(str(path))
+        self._stream = pa.CompressedInputStream(self._file, packing)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        try:
+            data = self._stream.read(len(view))
+        except (OSError, zlib.error, ValueError) as error:
+            raise InputError(
+                "The file cannot be unpacked",
+                f"{self._path}: {_first_line(error)} (after {size(self._unpacked_bytes)}).",
+                f"The {self._packing} file is damaged or cut off; fetch or pack it again.",
+            ) from error
+        view[: len(data)] = data
+        self._unpacked_bytes += len(data)
+        allowed = max(BOMB_FREE_BYTES, self._packed_bytes * BOMB_RATIO)
+        if self._unpacked_bytes > allowed:
+            raise InputError(
+                "The file unpacks to far more than it should",
+                f"{self._path}: {size(self._packed_bytes)} became more than {size(allowed)}.",
+                "Unpack it yourself if you trust it, and name the unpacked file.",
+            )
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+            self._file.close()
+        super().close()
+
+
+def require_file(path: Path) -> os.stat_result:
+    """The state of a regular file. Raises NotFoundError, or InputError for pipes, devices and folders."""
+    try:
+        state = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(
+            "No such data file", str(path), "Check data.train; relative paths count from run.toml."
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError("The data file cannot be read", f"{path}: {reason}.") from error
+    if not stat.S_ISREG(state.st_mode):
+        kind = next((word for test, word in _KINDS if test(state.st_mode)), "something else")
+        raise InputError(
+            "Not a data file",
+            f"{path} is not a regular file but {kind}.",
+            "Save the rows into a file first."
+            if kind != "a folder"
+            else "Name a file, or a folder of data files.",
+        )
+    return state
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def packing_of(path: Path) -> Packing | None:
+    """How a file is packed, by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"\x1f\x8b":
+        return "gzip"
+    return "zstd" if start == b"\x28\xb5\x2f\xfd" else None
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The unpacked bytes of a regular file. Raises InputError or OSError."""
+    packing = packing_of(path)
+    if packing is None:
+        return path.open("rb", buffering=1 << 18)
+    return io.BufferedReader(UnpackedStream(path, packing), 1 << 18)
+
+
+def open_utf8(path: Path, encoding: str | None = None) -> IO[bytes]:
+    """A text file's unpacked bytes as UTF-8 without a byte order mark, whatever its encoding is.
+
+    `encoding` names another one; UTF-16 and UTF-32 are told by their mark. Raises InputError or OSError.
+    """
+    stream = open_bytes(path)
+    try:
+        start = stream.peek(4)[:4]  # type: ignore[attr-defined]
+        mark, found = next(((mark, name) for mark, name in _MARKS if start.startswith(mark)), (b"", "utf-8"))
+        named = encoding or found
+        if named.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "ascii"):
+            if mark and found == "utf-8":
+                stream.read(len(mark))
+            return stream
+        return _as_utf8(stream, named, path)
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _as_utf8(stream: IO[bytes], encoding: str, path: Path) -> IO[bytes]:
+    try:
+        text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+    except LookupError as error:
+        raise InputError(
+            "The encoding is not known",
+            f"{path}: {encoding!r}.",
+            "Name one such as cp1252, utf-16 or shift_jis.",
+        ) from error
+    return io.BufferedReader(_Recoded(text, path, encoding), 1 << 18)
+
+
+class _Recoded(io.RawIOBase):
+    """Text of another encoding as a stream of UTF-8."""
+
+    def __init__(self, text: io.TextIOWrapper, path: Path, encoding: str) -> None:
+        self._text, self._path, self._encoding = text, path, encoding
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        if not self._rest:
+            try:
+                self._rest = self._text.read(len(view) // 4 or 1).encode("utf-8", "surrogatepass")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    "The file is not in the encoding that was named",
+                    f"{self._path}: {self._encoding}: {error.reason} near byte {error.start}.",
+                    "Set data.encoding to the file's own, or leave it out for UTF-8.",
+                ) from error
+        part, self._rest = self._rest[: len(view)], self._rest[len(view) :]
+        view[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._text.close()
+        super().close()
+
+
+def not_utf8(path: Path, number: int | None, sample: bytes) -> InputError:
+    """What to say of bytes that are no UTF-8, with the encoding that they look like."""
+    where = str(path) if number is None else f"{path}:{number}"
+    guess = guess_encoding(sample)
+    hint = (
+        f'If it is {guess}, set data.encoding = "{guess}".'
+        if guess
+        else "Set data.encoding to the file's own."
+    )
+    return InputError("The text is not UTF-8", f"{where}: these bytes are no UTF-8.", hint)
+
+
+def guess_encoding(sample: bytes) -> str | None:
+    """The encoding that bytes look like, by the words they would make; None when nothing fits."""
+    import charset_normalizer
+
+    best: Any = charset_normalizer.from_bytes(sample[:HEAD_BYTES]).best()
+    name = best.encoding if best else None
+    return None if name in (None, "utf_8", "ascii") else str(name)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def state_key(state: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written to."""
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def require_unchanged(path: Path, before: os.stat_result, number: int) -> None:
+    """Raise InputError when a file has grown, shrunk or gone since it was opened."""
+    try:
+        now = path.stat()
+    except OSError as error:
+        raise InputError(
+            "The data file is gone",
+            f"{path}:{number}: it was removed while it was read.",
+            "Put it back, and read it again.",
+        ) from error
+    if state_key(now) != state_key(before):
+        raise InputError(
+            "The data file changes while it is read",
+            f"{path}:{number}: {size(before.st_size)} at the beginning, {size(now.st_size)} at the end.",
+            "Wait until it is written whole, and read it again.",
+        )
