@@ -1,0 +1,152 @@
+"""`tuner-tui export`: a run's result in a form that other programs use, proven before it is called done."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import click
+
+from tuner_tui.cli.output import fill, plain
+from tuner_tui.errors import InputError
+from tuner_tui.runs.exports import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
+from tuner_tui.runs.folder import find_run
+from tuner_tui.text import duration, size
+
+if TYPE_CHECKING:
+    from tuner_tui.sharing.export import Exported
+
+LINE_EVERY_SECONDS = 2.0
+FORM_LIST = "\b\nForms:\n" + "\n".join(f"  {name:<13} {told}" for name, told in FORMS.items())
+
+
+@click.command(epilog=FORM_LIST)
+@click.argument("run")
+@click.option("--as", "form", type=click.Choice(get_args(Form)), required=True, help="The form, see below.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder for it.")
+@click.option("--quant", help="Number type of GGUF forms: f32, f16, q8_0; others (q4_k_m) through llama.cpp.")
+@click.option(
+    "--into",
+    type=click.Choice(["trained", "original"]),
+    default="trained",
+    help="After a 4-bit or 8-bit run: merge into the weights it was trained on (dequantised), or the original ones.",
+)
+@click.option("--base", help="The base's name on the Hub, where it is not known.")
+@click.option(
+    "--ollama-name", help="With --as ollama: also create it in the Ollama of this machine, under this name."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
+def export(
+    run: str,
+    form: Form,
+    out: Path,
+    quant: str | None,
+    into: Literal["trained", "original"],
+    base: str | None,
+    ollama_name: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Export RUN (a run's name, its folder, or `last`) and prove that it behaves like what was trained.
+
+    What is written is read back by another program than the one that wrote it, and compared on the run's sample
+    prompts. A difference is an error, and nothing is left behind then.
+    """
+    from tuner_tui.sharing.export import ExportOptions, check_options, compare_bases, create_in_ollama
+    from tuner_tui.sharing.export import export as make
+    from tuner_tui.sharing.run_facts import read_facts
+
+    facts = read_facts(find_run(run), base)
+    options = ExportOptions(form, out, quant, into)
+    check_options(facts, options)
+    teller = Teller(is_quiet=as_json)
+    if into == "original":
+        told = compare_bases(facts, teller)
+        click.echo(
+            agreement_line("on the original weights, against those it was trained on", told), err=as_json
+        )
+        _confirm(yes)
+    exported = make(facts, options, teller)
+    if ollama_name and form == "ollama":
+        create_in_ollama(exported.folder, ollama_name)
+    if as_json:
+        click.echo(json.dumps(_report(exported), indent=2))
+        return
+    for line in _closing(exported, form, ollama_name):
+        click.echo(line)
+
+
+class Teller:
+    """Prints an export's events as plain lines, bytes at most every two seconds."""
+
+    def __init__(self, is_quiet: bool = False) -> None:
+        self._is_quiet = is_quiet
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if self._is_quiet:
+            return
+        match event:
+            case StepEntered(what=what):
+                self._started = self._last = time.monotonic()
+                click.echo(f"{plain(what)} ...")
+            case BytesWritten(done_bytes=done, total_bytes=total):
+                now = time.monotonic()
+                if now - self._last < LINE_EVERY_SECONDS:
+                    return
+                self._last = now
+                seconds = now - self._started
+                left = duration(seconds * (total - done) / max(done, 1))
+                speed = size(round(done / max(seconds, 1e-9)))
+                click.echo(f"  {size(done)} of {size(total)}, {speed}/s, {left} left")
+
+
+def agreement_line(what: str, told: Agreement) -> str:
+    """A comparison in one sentence."""
+    ties = f" ({told.near_ties} near ties)" if told.near_ties else ""
+    return fill(
+        f"{what}: {told.equal_answers} of {told.prompts} greedy answers equal{ties}; largest difference: "
+        f"logit {told.largest_logit_difference:.2g}, probability {told.largest_probability_difference:.2g}; "
+        f"mean KL {max(0.0, told.mean_kl):.2g}",
+        hanging="  ",
+    )
+
+
+def _confirm(yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError("Nobody to ask", "Without a terminal this is not done unasked.", "Add --yes.")
+    if not click.confirm("Merge into the original weights?"):
+        raise click.Abort
+
+
+def _report(exported: Exported) -> dict[str, object]:
+    import msgspec
+
+    checked: Checked | None = exported.checked
+    return {
+        "folder": str(exported.folder),
+        "files": {str(path.relative_to(exported.folder)): path.stat().st_size for path in exported.files},
+        "checked": msgspec.to_builtins(checked) if checked else None,
+    }
+
+
+def _closing(exported: Exported, form: Form, ollama_name: str | None) -> list[str]:
+    lines = []
+    checked = exported.checked
+    if checked:
+        lines.append(
+            agreement_line(f"read back by {checked.reader}, against {checked.against}", checked.agreement)
+        )
+        if checked.as_trained:
+            lines.append(agreement_line("against the base as it was held in training", checked.as_trained))
+    lines.append(f"{exported.folder} ({size(exported.size_bytes)})")
+    lines += [f"  {size(path.stat().st_size):>9}  {plain(path.name)}" for path in exported.files]
+    if form == "ollama" and not ollama_name:
+        lines.append(f"Next: cd {exported.folder} && ollama create NAME -f Modelfile")
+    return lines

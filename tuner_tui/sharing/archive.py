@@ -1,0 +1,67 @@
+"""The whole run as one .tar.gz: everything a person needs to look at it, export it or go on elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from typing import IO, TYPE_CHECKING
+
+from tuner_tui.errors import TunerError
+from tuner_tui.sharing.checksums import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tuner_tui.runs.folder import RunFolder
+
+BLOCK_BYTES = 1 << 20
+LEFT_OUT = ("lock", "control")
+"""What belongs to this machine's processes."""
+
+
+def write_archive(run: RunFolder, target: Path, progress: Callable[[int, int], None]) -> None:
+    """Pack a run with its checkpoints, then read the archive back and compare every file. Raises TunerError."""
+    files = [
+        path
+        for path in sorted(run.path.rglob("*"))
+        if path.is_file() and path.relative_to(run.path).parts[0] not in LEFT_OUT
+    ]
+    total = sum(path.stat().st_size for path in files)
+    done = 0
+    with tarfile.open(target, "w:gz", compresslevel=1) as archive:
+        for path in files:
+            archive.add(path, f"{run.name}/{path.relative_to(run.path).as_posix()}", filter=_anonymous)
+            done += path.stat().st_size
+            progress(done, total)
+    _require_same(run, files, target)
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+def _sha256(content: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := content.read(BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _require_same(run: RunFolder, files: list[Path], target: Path) -> None:
+    expected = {f"{run.name}/{path.relative_to(run.path).as_posix()}": sha256(path) for path in files}
+    found = {}
+    with tarfile.open(target, "r:gz") as archive:
+        for entry in archive:
+            content = archive.extractfile(entry)
+            if content is not None:
+                found[entry.name] = _sha256(content)
+    wrong = next((name for name in expected if found.get(name) != expected[name]), None)
+    if wrong is not None or len(found) != len(expected):
+        raise TunerError(
+            "The archive differs from the run",
+            f"{wrong or target.name} did not come back as it is.",
+            "Try again.",
+        )

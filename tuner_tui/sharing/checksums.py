@@ -1,0 +1,31 @@
+"""SHA-256 of files, and the list of them that goes with an export (`sha256sum -c SHA256SUMS` checks it)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from tuner_tui.files import write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUMS = "SHA256SUMS"
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_blob_id(content: bytes) -> str:
+    """The id that git gives a file's content (SHA-1 of "blob SIZE\\0" and the content)."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """List the SHA-256 of every file in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    write_atomic(folder / SUMS, "".join(lines))

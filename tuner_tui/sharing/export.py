@@ -1,0 +1,233 @@
+"""Exporting a run: written beside the target, read back and compared, given checksums, and only then put in place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import folder_size
+from tuner_tui.hardware.system import disk_free_bytes
+from tuner_tui.models.dequantised import entry_folder, fingerprint
+from tuner_tui.models.hub_cache import cached_snapshot
+from tuner_tui.runs.exports import (
+    WORKER_FORMS,
+    Agreement,
+    BaseAs,
+    BytesWritten,
+    Checked,
+    Event,
+    ExportRequest,
+    Form,
+    StepEntered,
+    Written,
+)
+from tuner_tui.sharing.archive import write_archive
+from tuner_tui.sharing.checksums import write_sums
+from tuner_tui.sharing.modelfile import modelfile
+from tuner_tui.sharing.train_script import write_script
+from tuner_tui.sharing.worker_job import run_job
+
+if TYPE_CHECKING:
+    from tuner_tui.sharing.run_facts import RunFacts
+
+Tell = Callable[[Event], None]
+DEFAULT_QUANT: dict[str, str] = {"gguf-adapter": "f32", "gguf": "f16", "ollama": "f16"}
+SPARE_BYTES = 50 * 10**6
+DEQUANTISED_GROWTH = 8
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export left behind, proven."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    size_bytes: int
+    checked: Checked | None
+    """How it compares with what was trained; None for a script and for an archive, which holds the same bytes."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a form is made."""
+
+    form: Form
+    out: Path
+    quant: str | None = None
+    base_as: BaseAs = "trained"
+
+
+def export(
+    facts: RunFacts,
+    options: ExportOptions,
+    tell: Tell = lambda event: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Exported:
+    """Make one form of a run in a new folder.
+
+    Raises InputError when the form or folder cannot be used, TunerError when it fails or does not behave like what was
+    trained, and Cancelled; nothing is left behind then.
+    """
+    out = options.out.expanduser().absolute()
+    require_new(out)
+    check_options(facts, options)
+    require_room(facts, options, out)
+    staging = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    checked = None
+    try:
+        staging.mkdir(parents=True)
+        if options.form in WORKER_FORMS:
+            checked = _by_worker(facts, options, staging, tell, is_cancelled)
+        elif options.form == "script":
+            write_script(facts, staging)
+        else:
+            tell(StepEntered(what="packing the run, then reading it back"))
+            target = staging / f"{facts.folder.name}.tar.gz"
+            write_archive(
+                facts.folder, target, lambda done, all_: tell(BytesWritten(done_bytes=done, total_bytes=all_))
+            )
+        tell(StepEntered(what="writing checksums"))
+        write_sums(staging)
+        if out.is_dir():
+            out.rmdir()
+        staging.rename(out)
+    except OSError as error:
+        raise TunerError(
+            "The export cannot be written", f"{error.filename or out}: {error.strerror or error}."
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    files = tuple(sorted(path for path in out.rglob("*") if path.is_file()))
+    return Exported(out, files, folder_size(out), checked)
+
+
+def compare_bases(
+    facts: RunFacts, tell: Tell = lambda event: None, is_cancelled: Callable[[], bool] = lambda: False
+) -> Agreement:
+    """How the adapter behaves on the original weights, against the quantised ones it was trained on."""
+    told = run_job("compare-bases", _request(facts, "merged", ""), facts.plan.threads, tell, is_cancelled)
+    return next(event.agreement for event in told if isinstance(event, Checked))
+
+
+def check_options(facts: RunFacts, options: ExportOptions) -> None:
+    """Raise InputError for what can be known to be impossible before anything is read."""
+    if facts.is_full and options.form in ("adapter", "gguf-adapter"):
+        raise InputError(
+            "A full tuning has no adapter",
+            f"{facts.folder.name} trained every weight.",
+            "Export the model: --as merged, gguf or ollama",
+        )
+    if options.quant and options.form not in DEFAULT_QUANT:
+        raise InputError(
+            "Only GGUF forms take a number type",
+            f"--quant {options.quant} means nothing for {options.form}.",
+            "Leave it out.",
+        )
+    if options.base_as == "original" and not facts.is_quantised:
+        raise InputError(
+            "The base was not quantised",
+            f"It was held in {facts.precision}, so it is merged into the original weights anyway.",
+            "Leave --into out.",
+        )
+
+
+def require_new(out: Path) -> None:
+    """Raise InputError when a folder cannot be made or already holds something."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        raise InputError(
+            "The folder is not empty", f"{out} is there already.", "Name a new folder with --out."
+        )
+    parent = next((parent for parent in out.parents if parent.exists()), Path("/"))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(
+            "The folder cannot be made", f"{parent} cannot be written to.", "Name another with --out."
+        )
+
+
+def require_room(facts: RunFacts, options: ExportOptions, out: Path) -> None:
+    """Raise TunerError when the disk will not hold the form."""
+    needed = needed_bytes(facts, options.form, options.quant)
+    free = disk_free_bytes(next(parent for parent in out.parents if parent.exists()))
+    if free is not None and free < needed:
+        raise TunerError(
+            "The disk is too full",
+            f"{out.parent}: {free / 1e9:.1f} GB free, and this form needs about {needed / 1e9:.1f} GB.",
+            "Free space there, or name another place with --out.",
+        )
+
+
+def needed_bytes(facts: RunFacts, form: Form, quant: str | None = None) -> int:
+    """About how many bytes a form takes."""
+    adapter = folder_size(facts.folder.adapter)
+    if form in ("adapter", "gguf-adapter", "script"):
+        return adapter + SPARE_BYTES
+    if form == "archive":
+        return folder_size(facts.folder.path) + SPARE_BYTES
+    weights = adapter if facts.is_full else _base_bytes(facts)
+    return weights * (2 if quant not in (None, "f32", "f16", "q8_0") else 1) + SPARE_BYTES
+
+
+def _base_bytes(facts: RunFacts) -> int:
+    location = Path(facts.plan.model_location)
+    if location.is_dir():
+        return folder_size(location)
+    if location.is_file():
+        folder = entry_folder(fingerprint(location))
+        return folder_size(folder) if folder.is_dir() else location.stat().st_size * DEQUANTISED_GROWTH
+    snapshot = cached_snapshot(facts.plan.model_location, facts.plan.revision)
+    return folder_size(snapshot) if snapshot else 0
+
+
+def _by_worker(
+    facts: RunFacts, options: ExportOptions, staging: Path, tell: Tell, is_cancelled: Callable[[], bool]
+) -> Checked:
+    """Write in one process, read back in another."""
+    request = _request(facts, options.form, str(staging), options)
+    written = run_job("export", request, facts.plan.threads, tell, is_cancelled)
+    result = next(event for event in written if isinstance(event, Written))
+    if options.form == "ollama" and result.template is not None:
+        text = modelfile(result.template, result.stop, result.context_length, "model.gguf")
+        (staging / "Modelfile").write_text(text, encoding="utf-8")
+    told = run_job("check", request, facts.plan.threads, tell, is_cancelled)
+    return next(event for event in told if isinstance(event, Checked))
+
+
+def _request(facts: RunFacts, form: Form, out: str, options: ExportOptions | None = None) -> ExportRequest:
+    asked = options.quant if options else None
+    return ExportRequest(
+        run=str(facts.folder.path),
+        form=form,
+        out=out,
+        events="",
+        precision=facts.precision,
+        compute=facts.compute,
+        base_as=options.base_as if options else "trained",
+        quant=(asked or DEFAULT_QUANT.get(form, "f16")).lower(),
+        base_name=facts.base_name,
+        prompts=facts.prompts,
+    )
+
+
+def create_in_ollama(folder: Path, name: str) -> None:
+    """Give a package to the Ollama on this machine. Raises TunerError when there is none or it refuses."""
+    program = shutil.which("ollama")
+    if program is None:
+        raise TunerError(
+            "Ollama is not on this machine",
+            "There is no `ollama` on the path.",
+            f"Where it is: cd {folder} && ollama create {name} -f Modelfile",
+        )
+    done = subprocess.run(
+        [program, "create", name, "-f", "Modelfile"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
+        raise TunerError("Ollama refuses the package", said, f"The package is whole, in {folder}.")

@@ -1,0 +1,116 @@
+"""What is known of a run that is to be shared: its spec, plan, story and base, read without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
+from tuner_tui.models.source import is_hub_id
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs.status import LIVE, read_run
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.planning.plan import Plan
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.state import RunSnapshot
+
+SMALLEST_PROMPT_COUNT = 10
+NEUTRAL_PROMPTS = (
+    "Who are you?",
+    "What can you do for me?",
+    "What is the capital of France?",
+    "Name three kinds of fruit.",
+    "Explain what a library is.",
+    "Write a short greeting.",
+    "Why is the sky blue?",
+    "How do I boil an egg?",
+    "What is two plus two?",
+    "Tell me something about the sea.",
+)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One run that has a result."""
+
+    folder: RunFolder
+    spec: RunSpec
+    plan: Plan
+    story: RunSnapshot
+    base_name: str | None
+    """The base's name on the Hub; None when it is not known."""
+
+    @property
+    def precision(self) -> str:
+        """How training held the base: fp32, bf16, fp16, int8 or nf4."""
+        return self.story.model.precision if self.story.model else "fp32"
+
+    @property
+    def compute(self) -> str:
+        """The type of the base's arithmetic: fp32, bf16 or fp16."""
+        said = next((choice.value for choice in self.story.choices if choice.name == "arithmetic"), "fp32")
+        return said.split()[0]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every weight was trained, so that the result is a whole model."""
+        return self.spec.tuning.kind == "full"
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether the adapter was trained on a base held in 8 or 4 bits."""
+        return not self.is_full and self.precision in ("int8", "nf4")
+
+    @property
+    def is_from_gguf(self) -> bool:
+        """Whether the base came out of a GGUF file, dequantised."""
+        return self.plan.model_kind == "gguf"
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The run's own sample prompts, filled up with neutral ones."""
+        own = tuple(self.spec.samples.prompts)
+        return (own + tuple(p for p in NEUTRAL_PROMPTS if p not in own))[
+            : max(SMALLEST_PROMPT_COUNT, len(own))
+        ]
+
+
+def read_facts(folder: RunFolder, base_name: str | None = None) -> RunFacts:
+    """Read a run. Raises RunProblem when it has no result yet, InputError for a base name that is none."""
+    if base_name is not None and not is_hub_id(base_name):
+        raise InputError(
+            "Not a name on the Hub", f"{base_name!r} cannot be a model's name.", 'It looks like "owner/name".'
+        )
+    run = read_run(folder)
+    if run.status in LIVE:
+        raise RunProblem(
+            "The run is not over",
+            f"{folder.name} is {run.status}.",
+            f"See: tuner-tui runs follow {folder.name}",
+        )
+    if not folder.adapter.is_dir():
+        raise RunProblem(
+            "The run has no result yet",
+            f"{folder.name} ended ({run.status}) without a saved adapter.",
+            f"Go on with it: tuner-tui runs resume {folder.name}",
+        )
+    try:
+        plan = decode_plan(folder.plan.read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError("The run's plan cannot be read", f"{folder.plan}: {error}.") from None
+    spec = read_spec(folder.spec)
+    return RunFacts(folder, spec, plan, run.state.snapshot(), base_name or _known_base(spec, plan))
+
+
+def _known_base(spec: RunSpec, plan: Plan) -> str | None:
+    if plan.model_kind == "hub":
+        return plan.model_name if "/" in plan.model_name else spec.model.source
+    if spec.model.source == "demo" or plan.model_name == DEMO_FILE:
+        return DEMO_REPO
+    return None

@@ -1,0 +1,98 @@
+"""One job of an export's worker: started, followed by its events, and ended with everything it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from tuner_tui.errors import TunerError
+from tuner_tui.files import LineFollower, last_lines
+from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.runs.exports import Event, ExportRequest, Failed, decode_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POLL_SECONDS = 0.1
+Work = Literal["export", "check", "compare-bases"]
+
+
+class Cancelled(Exception):
+    """The person asked to stop."""
+
+
+def run_job(
+    work: Work,
+    request: ExportRequest,
+    threads: int,
+    tell: Callable[[Event], None],
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> list[Event]:
+    """Do one job in a process with torch; gives its events. Raises TunerError when it failed, Cancelled when asked."""
+    with tempfile.TemporaryDirectory(prefix="tuner-tui-export-") as scratch:
+        events, asked, log = (Path(scratch) / name for name in ("events.jsonl", "request.json", "worker.log"))
+        asked.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, events=str(events))))
+        events.touch()
+        with log.open("wb") as output:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "tuner_tui.worker", work, str(asked)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(threads),
+                start_new_session=True,
+            )
+        try:
+            told = _follow(worker, events, tell, is_cancelled)
+        finally:
+            _end(worker)
+        failed = next((event for event in told if isinstance(event, Failed)), None)
+        if failed is not None:
+            raise TunerError(failed.title, failed.message, failed.hint)
+        if worker.returncode:
+            raise TunerError(
+                "The export's process ended without a word",
+                f"Exit code {worker.returncode}: {next(iter(last_lines(log, 1)), 'nothing in its log')}",
+                "If memory ran out (code -9), close what holds it and try again.",
+            )
+        return told
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """A worker's environment; nothing is fetched during an export, and no token is needed."""
+    kept = {key: value for key, value in worker_environment(threads).items() if key != "HF_TOKEN"}
+    return kept | {"HF_HUB_OFFLINE": "1"}
+
+
+def _follow(
+    worker: subprocess.Popen[bytes],
+    events: Path,
+    tell: Callable[[Event], None],
+    is_cancelled: Callable[[], bool],
+) -> list[Event]:
+    lines, told = LineFollower(events), []
+    while True:
+        is_over = worker.poll() is not None
+        for event in decode_lines(lines.read()):
+            told.append(event)
+            tell(event)
+        if is_over:
+            return told
+        if is_cancelled():
+            raise Cancelled
+        time.sleep(POLL_SECONDS)
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
