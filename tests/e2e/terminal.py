@@ -38,6 +38,11 @@ class Terminal:
             self._tmux("send-keys", key)
             self.key_presses += 1
 
+    def type(self, words: str) -> None:
+        """Type words, key by key, and count them."""
+        self._tmux("send-keys", "-l", words)
+        self.key_presses += len(words)
+
     def text(self) -> str:
         """What the screen shows."""
         return self._tmux("capture-pane", "-p")

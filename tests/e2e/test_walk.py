@@ -76,7 +76,9 @@ def test_through_the_five_steps_to_an_adapter(environment: dict[str, str], tmp_p
         terminal.press("Enter")
         assert terminal.key_presses <= MOST_KEYS
         (name,) = wait_for_run(terminal, environment)
-        terminal.wait_for("step", 300)
+        early = chart(terminal.wait_for(" 4/36", 300))
+        later = chart(terminal.wait_for("12/36", 300))
+        assert early and later and early != later, "the chart did not move"
         finished = subprocess.run(
             [sys.executable, "-m", "tuner_tui", "runs", "follow", name],
             env=os.environ | environment,
@@ -127,6 +129,11 @@ def test_the_editor_comes_back_in_a_real_terminal(environment: dict[str, str], t
         terminal.wait_for("Leave this new run?")
         terminal.press("y")
         assert "New run" in terminal.wait_until_gone("step 4 of 5")
+
+
+def chart(screen: str) -> str:
+    """The drawn points of a screen, in Braille."""
+    return "\n".join(re.sub(r"[^\u2801-\u28ff]", " ", line).rstrip() for line in screen.splitlines()).strip()
 
 
 def wait_for_run(terminal: Terminal, environment: dict[str, str]) -> list[str]:

@@ -63,6 +63,7 @@ class Home(TunerScreen):
             "filter",
             "Filter",
             key_display="/",
+            priority=True,  # the keys typed after it are the line's, however fast they come
             tooltip="Only runs whose name or status holds a word",
         ),
         Binding("escape", "clear_filter", "All runs", key_display="esc"),
@@ -283,15 +284,15 @@ class Home(TunerScreen):
         if not self.query(Input):
             line = Input(placeholder="a part of a run's name, or a status", id="filter", compact=True)
             await self.mount(line, before=self._table)
-        self.query_one(Input).focus()
+        self.set_focus(self.query_one(Input))  # at once: keys typed ahead belong to it
 
     def action_clear_filter(self) -> None:
         self.query("#filter").remove()
         self.sought = ""
-        self._table.focus()
+        self.set_focus(self._table)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.sought = event.value.strip()
 
     def on_input_submitted(self) -> None:
-        self._table.focus()
+        self.set_focus(self._table)

@@ -57,7 +57,9 @@ class RowPreview(Static):
 class DataPane(Vertical):
     """Data files of the current folder; the highlighted one is looked into at once."""
 
-    BINDINGS = [Binding("slash", "search", "Type a path", tooltip="Name a JSONL file anywhere")]  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012
+        Binding("slash", "search", "Type a path", priority=True, tooltip="Name a JSONL file anywhere")
+    ]
 
     class Picked(Message):
         """A data file was picked."""
@@ -96,6 +98,10 @@ class DataPane(Vertical):
             self._show_rows(data.train)
         self._look()
         await self.query_one(OptionForm).show(state.draft)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A slash typed into a line is a slash."""
+        return action != "search" or not isinstance(self.screen.focused, Input)
 
     def action_search(self) -> None:
         self.screen.set_focus(self.query_one(SearchInput))

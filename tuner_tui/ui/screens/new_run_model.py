@@ -39,7 +39,9 @@ PLACES = {
 class ModelPane(Vertical):
     """A list that narrows as one types, with what the Hub finds below what is here."""
 
-    BINDINGS = [Binding("slash", "search", "Search", tooltip="Search the Hub, or type a path")]  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012
+        Binding("slash", "search", "Search", priority=True, tooltip="Search the Hub, or type a path")
+    ]
 
     class Picked(Message):
         """A model was picked."""
@@ -83,6 +85,10 @@ class ModelPane(Vertical):
     def listing(self, key: str | None) -> ModelListing | None:
         """What a row stands for."""
         return next((each for each in self._listings() if each.source == key), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A slash typed into a line is a slash."""
+        return action != "search" or not isinstance(self.screen.focused, Input)
 
     def action_search(self) -> None:
         self.screen.set_focus(self.query_one(SearchInput))
