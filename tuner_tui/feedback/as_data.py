@@ -1,0 +1,100 @@
+"""A collection as a run's data set: `feedback:NAME` becomes files of what stands in it now.
+
+The files are named by their content and stay, so that a run can be resumed, and done again, on the same rows while the
+collection grows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import InputError
+from tuner_tui.feedback.card import data_card
+from tuner_tui.feedback.collections import feedback_dir, open_collection
+from tuner_tui.feedback.exporting import (
+    ExportRow,
+    Filters,
+    Kind,
+    export_rows,
+    nothing_to_export,
+    split_by_prompt,
+    write_rows,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.feedback.store import Store
+
+PREFIX = "feedback:"
+KIND_OF_METHOD: dict[str, Kind] = {
+    "sft": "demonstrations",
+    "kto": "rated",
+    "dpo": "pairs",
+    "orpo": "pairs",
+    "reward": "pairs",
+    "cpo": "pairs",
+    "simpo": "pairs",
+    "ipo": "pairs",
+}
+
+
+def is_collection(name: str | None) -> bool:
+    """Whether a spec's data.train or data.evaluation names a collection."""
+    return name is not None and name.startswith(PREFIX)
+
+
+def with_collections(spec: RunSpec) -> RunSpec:
+    """The spec with files in the place of collections; an evaluation share is split off by prompt, never within one.
+
+    Raises InputError for a method that learns from nothing that a collection holds, and for one that has too little.
+    """
+    data = spec.data
+    if not is_collection(data.train) and not is_collection(data.evaluation):
+        return spec
+    kind = KIND_OF_METHOD.get(spec.method.kind)
+    if kind is None:
+        raise InputError(
+            "The method does not learn from feedback",
+            f"method.kind is {spec.method.kind}.",
+            f"Take one of: {', '.join(KIND_OF_METHOD)}.",
+        )
+    changes: dict[str, object] = {}
+    if is_collection(data.train):
+        share = data.evaluation_share if data.evaluation is None else 0.0
+        train, evaluation = _files(data.train, kind, share)
+        changes["train"] = str(train)
+        if evaluation is not None:
+            changes |= {"evaluation": str(evaluation), "evaluation_share": 0.0}
+    if data.evaluation is not None and is_collection(data.evaluation):
+        changes["evaluation"] = str(_files(data.evaluation, kind, 0.0)[0])
+    return spec.model_copy(update={"data": data.model_copy(update=changes)})
+
+
+def _files(name: str, kind: Kind, share: float) -> tuple[Path, Path | None]:
+    collection = name.removeprefix(PREFIX)
+    filters = Filters()
+    with open_collection(collection) as store:
+        rows = export_rows(store, kind, filters)
+        if not rows:
+            raise nothing_to_export(store, f"of the kind that this method learns from ({kind})")
+        train, evaluation = split_by_prompt(rows, share)
+        return (
+            _write(store, kind, train, filters, "train"),
+            _write(store, kind, evaluation, filters, "evaluation") if evaluation else None,
+        )
+
+
+def _write(store: Store, kind: Kind, rows: list[ExportRow], filters: Filters, part: str) -> Path:
+    content = b"\n".join(msgspec.json.encode(row.columns) for row in rows)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    folder = feedback_dir() / "exports"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{store.path.stem}-{kind}-{part}-{digest}.jsonl"
+    if not path.exists():
+        write_rows(rows, path, data_card(store, kind, rows, filters))
+    return path

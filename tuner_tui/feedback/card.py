@@ -1,0 +1,86 @@
+"""The card of an exported data set: what the rows are, who judged, and what a user of them should know."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tuner_tui.feedback.statistics import mirror
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner_tui.feedback.exporting import ExportRow, Filters, Kind
+    from tuner_tui.feedback.intervals import Share
+    from tuner_tui.feedback.store import Store
+
+METHODS: dict[Kind, str] = {
+    "pairs": "preference pairs (`prompt`, `chosen`, `rejected`), for DPO, ORPO and reward models",
+    "rated": "rated completions (`prompt`, `completion`, `label`), for KTO",
+    "demonstrations": "demonstrations (`prompt`, `completion`), for supervised fine-tuning",
+}
+
+
+def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filters) -> str:
+    """The card, in Markdown with the front matter that the Hub reads."""
+    kinds = Counter(row.rater_kind for row in rows)
+    unfinished = sum(row.is_unfinished for row in rows)
+    seen = mirror(store.items(), store.entries())
+    makers = Counter(
+        str(value) or "not known"
+        for row in rows
+        for name, value in row.columns.items()
+        if name.endswith("_model")
+    )
+    lines = [
+        "---",
+        "tags: [tuner-tui, human-feedback]",
+        "task_categories: [text-generation]",
+        "---",
+        f"# {store.path.stem}",
+        "",
+        f"{len(rows)} rows of {METHODS[kind]}, exported {time.strftime('%Y-%m-%d')} by tuner-tui.",
+        "",
+        "## Who judged",
+        "",
+        f"- by a person: {kinds['person']}",
+        f"- by a judge model, not seen by a person: {kinds['ai']} (`rater_kind` is `ai` in these rows)",
+        f"- imported from files: {kinds['import']} (who judged there is not known)",
+        f"- slight preferences: {sum(row.strength == 'slight' for row in rows)}",
+        f"- prompts: {len({row.prompt_key for row in rows})}",
+        "",
+        "## Who wrote the answers",
+        "",
+        *(f"- {name}: {count}" for name, count in makers.most_common(20)),
+        "",
+        "## What to know",
+        "",
+        f"- {unfinished} rows hold an answer that was cut off by its length (`..._finished` is false). No end token "
+        "was added to it. A trainer that closes every answer teaches a model to stop there; leave these rows out for "
+        "such a trainer (`--finished`).",
+        "- Filters: " + (", ".join(_filter_words(filters)) or "none"),
+        f"- First place chosen: {_share(seen.position.share)}; bias: {seen.position.verdict}.",
+        f"- Longer answer chosen: {_share(seen.length.share)}; bias: {seen.length.verdict}.",
+        f"- The same choice when an item came back, swapped: {_share(seen.agreement)}.",
+        "- Answers of a model carry that model's licence; see to it before you publish.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _share(share: Share) -> str:
+    if not share.total:
+        return "not measured"
+    return f"{share.share:.0%} of {share.total} (95 % interval {share.low:.0%} to {share.high:.0%})"
+
+
+def _filter_words(filters: Filters) -> list[str]:
+    names = {
+        "person_only": "persons here only",
+        "with_ai": "judge model's proposals included",
+        "clear_only": "clear preferences only",
+        "agreed_only": "no items with disagreement",
+        "finished_only": "finished answers only",
+    }
+    return [words for name, words in names.items() if getattr(filters, name)]

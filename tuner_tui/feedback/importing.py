@@ -1,0 +1,250 @@
+"""Rows of files as items of a collection: judged ones (pairs, rated, ranked), unjudged answers, and bare prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tuner_tui.data.preference import as_turns, is_pair, is_rated, pair_of, rated_of, side_of
+from tuner_tui.data.read import locate, read_rows
+from tuner_tui.errors import InputError
+from tuner_tui.feedback.records import Judgement, Maker, NewAnswer, Strength, Verdict
+from tuner_tui.generation.messages import Role, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tuner_tui.data.preference import Side
+    from tuner_tui.feedback.store import Store
+
+Row = dict[str, Any]
+ANSWER_LISTS = ("answers", "responses", "completions")
+PROMPT_FIELDS = ("prompt", "instruction", "question", "query")
+MOST_ANSWERS = 4
+SHAPES_HELP = (
+    "Rows need `prompt` with `chosen` and `rejected`; with `completion` and `label` (true or false) or `score` (1 to "
+    "5); with `answers` (two to four), and `ranks` or `scores` if they are judged; or `prompt` alone."
+)
+
+
+class ImportedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row as it will be kept; ranks and scores belong to the answers in their order."""
+
+    prompt: tuple[Turn, ...]
+    origin: str
+    answers: tuple[NewAnswer, ...] = ()
+    verdict: Verdict | None = None
+    ranks: tuple[int, ...] = ()
+    scores: tuple[int, ...] = ()
+    strength: Strength = "clear"
+
+    def judgement(self, answers: Sequence[int]) -> Judgement | None:
+        """The row's judgement, once its answers have ids."""
+        if self.verdict is None:
+            return None
+        return Judgement(
+            verdict=self.verdict,
+            shown=tuple(answers),
+            ranks=self.ranks,
+            scores=self.scores,
+            strength=self.strength,
+        )
+
+
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import did."""
+
+    items: int
+    judged: int
+    unjudged: int
+    """Items with answers that wait for a judgement."""
+    prompts: int
+    """Items without answers."""
+    already_there: int
+
+
+def import_file(store: Store, name: str) -> ImportReport:
+    """Keep all rows of a file, all or none. Raises InputError that names file, line and field.
+
+    Rows whose prompt and answers are there already are passed over.
+    """
+    path = locate(name)
+    rows = read_import(path)
+    return keep_rows(store, rows, rater=f"file:{path.name}")
+
+
+def read_import(path: Path) -> list[ImportedRow]:
+    """All rows of a file. Raises InputError; an empty file is one, too."""
+    rows = [row_of(row, path, number) for number, row in read_rows(path)]
+    if not rows:
+        raise InputError("The data file is empty", f"{path} holds no rows.", SHAPES_HELP)
+    return rows
+
+
+def keep_rows(store: Store, rows: Sequence[ImportedRow], rater: str) -> ImportReport:
+    """Keep rows in one transaction."""
+    known = {_identity(item.prompt, item.answers) for item in store.items()}
+    new: list[ImportedRow] = []
+    for row in rows:
+        identity = _identity(row.prompt, row.answers)
+        if identity not in known:
+            known.add(identity)
+            new.append(row)
+    store.add_judged(
+        [(row.prompt, row.origin, row.answers, row.judgement) for row in new],
+        rater=rater,
+        rater_kind="import",
+    )
+    judged = sum(row.verdict is not None for row in new)
+    bare = sum(not row.answers for row in new)
+    return ImportReport(
+        items=len(new),
+        judged=judged,
+        unjudged=len(new) - judged - bare,
+        prompts=bare,
+        already_there=len(rows) - len(new),
+    )
+
+
+def row_of(row: Row, path: Path, number: int) -> ImportedRow:
+    """One row. Raises InputError that names file, line and field."""
+    origin = f"{path.name}:{number}"
+    if is_pair(row):
+        pair = pair_of(row, path, number)
+        answers = (_answer(pair.chosen, row, "chosen"), _answer(pair.rejected, row, "rejected"))
+        strength: Strength = "slight" if row.get("strength") == "slight" else "clear"
+        return ImportedRow(
+            prompt=_turns(pair.prompt),
+            origin=origin,
+            answers=answers,
+            verdict="choice",
+            ranks=(1, 2),
+            strength=strength,
+        )
+    if is_rated(row):
+        rated = rated_of(row, path, number)
+        return ImportedRow(
+            prompt=_turns(rated.prompt),
+            origin=origin,
+            answers=(_answer(rated.completion, row, "completion"),),
+            verdict="thumbs",
+            scores=(int(rated.label),),
+        )
+    prompt = _prompt(row, path, number)
+    if "completion" in row and "score" in row:
+        return ImportedRow(
+            prompt=prompt,
+            origin=origin,
+            answers=(_answer(side_of(row["completion"], "completion", path, number), row, "completion"),),
+            verdict="scores",
+            scores=(_score(row["score"], f"{path}:{number}: `score`"),),
+        )
+    field = next((name for name in ANSWER_LISTS if name in row), None)
+    if field is None:
+        return ImportedRow(prompt=prompt, origin=origin)
+    return _listed(row, field, prompt, path, number)
+
+
+def _listed(row: Row, field: str, prompt: tuple[Turn, ...], path: Path, number: int) -> ImportedRow:
+    where = f"{path}:{number}"
+    given = row[field]
+    if not isinstance(given, list) or not 1 <= len(given) <= MOST_ANSWERS:
+        found = f"{len(given)}" if isinstance(given, list) else type(given).__name__
+        raise InputError(
+            "The answers are no list of one to four", f"{where}: `{field}` is {found}.", SHAPES_HELP
+        )
+    answers = tuple(_listed_answer(each, f"{where}: {field}[{place}]") for place, each in enumerate(given))
+    plain = ImportedRow(prompt=prompt, origin=f"{path.name}:{number}", answers=answers)
+    if row.get("ranks") is not None:
+        ranks = _numbers(row["ranks"], len(answers), f"{where}: `ranks`")
+        if len(answers) < 2:
+            raise InputError(
+                "One answer has no rank", f"{where}: `ranks` needs two answers or more.", SHAPES_HELP
+            )
+        verdict: Verdict = "tie" if len(set(ranks)) == 1 else "ranking" if len(ranks) > 2 else "choice"
+        return msgspec.structs.replace(plain, verdict=verdict, ranks=ranks)
+    if row.get("scores") is not None:
+        scores = row["scores"]
+        if not isinstance(scores, list) or len(scores) != len(answers):
+            raise InputError(
+                "The scores do not fit", f"{where}: `scores` must hold {len(answers)} numbers.", SHAPES_HELP
+            )
+        values = tuple(_score(each, f"{where}: `scores`") for each in scores)
+        return msgspec.structs.replace(plain, verdict="scores", scores=values)
+    return plain
+
+
+def _listed_answer(value: Any, where: str) -> NewAnswer:
+    row = value if isinstance(value, dict) else {"text": value}
+    text = row.get("text", row.get("content"))
+    if not isinstance(text, str):
+        raise InputError(
+            "An answer is not text", f"{where}: expected text, or an object with `text`.", SHAPES_HELP
+        )
+    finished = row.get("finished", row.get("is_finished"))
+    model = row.get("model")
+    return NewAnswer(
+        text=text,
+        maker=Maker(kind="import", model=model if isinstance(model, str) else ""),
+        is_finished=finished if isinstance(finished, bool) else None,
+    )
+
+
+def _prompt(row: Row, path: Path, number: int) -> tuple[Turn, ...]:
+    field = next((name for name in PROMPT_FIELDS if row.get(name) is not None), None)
+    if field is not None:
+        return _turns(side_of(row[field], field, path, number))
+    turns = row.get("messages", row.get("conversations"))
+    if turns is not None:
+        said = _turns(side_of(turns, "messages", path, number))
+        while said and said[-1].role == "assistant":  # its answer is not what is asked for
+            said = said[:-1]
+        if said:
+            return said
+    names = ", ".join(list(row)[:8]) or "none"
+    raise InputError(
+        "The columns are not known", f"{path}:{number}: the row's fields are: {names}.", SHAPES_HELP
+    )
+
+
+def _turns(side: Side) -> tuple[Turn, ...]:
+    found = []
+    for message in as_turns(side):
+        role: Role = "user" if message.role == "tool" else message.role
+        found.append(Turn(role, message.content))
+    return tuple(found)
+
+
+def _answer(side: Side, row: Row, name: str) -> NewAnswer:
+    text = side if isinstance(side, str) else side[-1].content
+    model = row.get(f"{name}_model")
+    finished = row.get(f"{name}_finished")
+    return NewAnswer(
+        text=text,
+        maker=Maker(kind="import", model=model if isinstance(model, str) else ""),
+        is_finished=finished if isinstance(finished, bool) else None,
+    )
+
+
+def _score(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value not in (1, 2, 3, 4, 5):
+        raise InputError(
+            "A score is not known", f"{where} is {value!r}; expected a whole number from 1 to 5.", SHAPES_HELP
+        )
+    return int(value)
+
+
+def _numbers(value: Any, count: int, where: str) -> tuple[int, ...]:
+    fits = isinstance(value, list) and len(value) == count
+    if not fits or any(isinstance(each, bool) or not isinstance(each, int) for each in value):
+        raise InputError(
+            "The ranks do not fit", f"{where} must hold {count} whole numbers, 1 for the best.", SHAPES_HELP
+        )
+    order = sorted(set(value))
+    return tuple(order.index(each) + 1 for each in value)
+
+
+def _identity(prompt: Sequence[Turn], answers: Sequence[NewAnswer]) -> tuple[object, ...]:
+    return tuple(prompt), tuple(answer.text for answer in answers)
