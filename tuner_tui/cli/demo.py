@@ -147,11 +147,12 @@ def _print_report(report: DemoReport, folder: RunFolder) -> None:
     for name, value in rows:
         click.echo(f"{name:<38}{value}")
     weights = folder.adapter / "adapter_model.safetensors"
+    program = words.program()
     click.echo(f"\nThe adapter ({words.size(weights.stat().st_size)}):\n  {report.adapter}")
     click.echo(
         "\nWhat to do next:\n"
-        f"  tuner-tui runs show {report.run}\n"
-        "  tuner-tui presets list                recipes for your own card\n"
-        "  tuner-tui presets copy cpu-only       writes run.toml, yours to edit\n"
-        "  tuner-tui train run.toml"
+        f"  {program}                       opens the app: this run's curves, and New run\n"
+        f"  {program} presets list          recipes for your own card\n"
+        f"  {program} presets copy cpu-only writes run.toml, yours to edit\n"
+        f"  {program} train run.toml"
     )

@@ -23,7 +23,19 @@ from tuner_tui.runs.events import (
 )
 from tuner_tui.text import PHASES, count, duration, number, plain, size
 
-__all__ = ["PHASES", "count", "duration", "ending", "number", "size", "tell"]
+__all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size", "tell"]
+
+
+def program() -> str:
+    """How this command is called again: by its name where the shell finds it, else by its path."""
+    import shutil
+    import sys
+    from pathlib import Path
+
+    called = Path(sys.argv[0])
+    if called.name != "tuner-tui":
+        return f"{sys.executable} -m tuner_tui"
+    return called.name if shutil.which(called.name) else str(called)
 
 
 def tell(event: Event) -> str | None:
