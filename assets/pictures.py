@@ -45,13 +45,13 @@ async def _settle(pilot: Pilot[None]) -> None:
 def main() -> int:
     """Make all pictures; 1 when there is no run to show."""
     if not list_runs():
-        print("There is no run to show; `tuner-tui demo` makes one.", file=sys.stderr)
+        sys.stderr.write("There is no run to show; `tuner-tui demo` makes one.\n")
         return 1
     FOLDER.mkdir(exist_ok=True)
     os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", HF_HUB_OFFLINE="1")
     for name, keys in PICTURES.items():
         asyncio.run(take(name, keys))
-        print(FOLDER / f"{name}.svg")
+        sys.stdout.write(f"{FOLDER / name}.svg\n")
     return 0
 
 
