@@ -8,7 +8,12 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
 from tuner_tui.runs.events import AdapterSaved, ModelLoaded, RunFailed, RunFinished
 from tuner_tui.worker import result
@@ -27,7 +32,14 @@ SHORT = torch.bfloat16 if cpu_has_fast_bf16() else torch.float32
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": SHORT, "nf4": SHORT}
 
 
-def load_bare(folder: Path, precision: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Any:
+def load_bare(
+    folder: Path,
+    precision: str,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    has_head: bool = False,
+) -> Any:
     """The base as a person without tuner-tui would load it."""
     dtype = dtype or DTYPES[precision]
     quantisation = {
@@ -40,7 +52,8 @@ def load_bare(folder: Path, precision: str, device: str = "cpu", dtype: torch.dt
         ),
     }.get(precision)
     options = {"quantization_config": quantisation()} if quantisation else {}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map={"": device}, **options)
+    kind, extra = (AutoModelForSequenceClassification, {"num_labels": 1}) if has_head else (AutoModelForCausalLM, {})
+    model = kind.from_pretrained(folder, dtype=dtype, device_map={"": device}, **options, **extra)
     keep_trainable(
         model
     )  # repacked for a CPU's inference it computes a little differently, and not at this width
@@ -48,9 +61,14 @@ def load_bare(folder: Path, precision: str, device: str = "cpu", dtype: torch.dt
 
 
 def logits_of(model: Any, tokenizer: Any) -> torch.Tensor:
-    """What the model itself computes, without the trainer's wrapping of `forward`."""
+    """What the model itself computes, without the trainer's wrapping of `forward`.
+
+    A head that is held in fp32 beside a 16-bit base meets its input in mixed precision, as in training.
+    """
     model.eval()
-    with torch.no_grad():
+    has_head = any(name.endswith("score") for name, _ in model.named_modules())
+    is_mixed = has_head and model.dtype != torch.float32
+    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=is_mixed):
         encoded = tokenizer(PROBE, return_tensors="pt").to(model.device)
         logits: torch.Tensor = type(model).forward(model, **encoded).logits
     return logits.float().cpu()

@@ -101,13 +101,22 @@ def choose_threads(cores: int) -> tuple[int, str]:
     return cores - 1, f"{cores} cores, one left for the app"
 
 
-def choose_micro_batch(asked: int | None, batch_size: int, is_gpu: bool) -> tuple[int, str]:
-    """Rows computed at once, and why: the largest divisor of the batch size within a cautious bound."""
+def choose_micro_batch(
+    asked: int | None, batch_size: int, is_gpu: bool, *, sequences: int = 1, at_least: int = 1
+) -> tuple[int, str]:
+    """Rows computed at once, and why: the largest divisor of the batch size within a cautious bound.
+
+    A row of `sequences` sequences (a pair has two) counts for as many; `at_least` is the fewest rows that can be
+    trained at once.
+    """
     if asked is not None:
         return asked, "as asked"
-    bound = LARGEST_GPU_MICRO_BATCH if is_gpu else LARGEST_CPU_MICRO_BATCH
-    micro_batch = max(size for size in range(1, min(bound, batch_size) + 1) if batch_size % size == 0)
-    return micro_batch, f"the largest divisor of {batch_size} up to {bound}"
+    bound = (LARGEST_GPU_MICRO_BATCH if is_gpu else LARGEST_CPU_MICRO_BATCH) // sequences
+    divisors = [size for size in range(at_least, batch_size + 1) if batch_size % size == 0]
+    fitting = [size for size in divisors if size <= bound]
+    if fitting:
+        return fitting[-1], f"the largest divisor of {batch_size} up to {bound}"
+    return divisors[0], f"the smallest divisor of {batch_size} from {at_least} on"
 
 
 def encode_plan(plan: Plan) -> bytes:

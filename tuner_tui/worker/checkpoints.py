@@ -24,6 +24,8 @@ STAGING = ".staging-"
 OLD = ".old-"
 NOT_NEEDED = ("training_args.bin", "README.md")
 """What trainers add that resuming does not use; training_args.bin is a pickle besides."""
+REFERENCE = "ref"
+"""TRL's name of the frozen copy of an adapter; it is made again from the run's own copy of where it began."""
 _Trainer: Any = object  # transformers' own comes with the class that this is mixed into
 _log = logging.getLogger(__name__)
 
@@ -153,6 +155,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
 def _complete(made: Path, step: int, data: str) -> None:
     for name in NOT_NEEDED:
         (made / name).unlink(missing_ok=True)
+    shutil.rmtree(made / REFERENCE, ignore_errors=True)
     files = {}
     for path in sorted(path for path in made.rglob("*") if path.is_file()):
         with path.open("rb") as file:

@@ -14,6 +14,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     GgufConfig,
@@ -67,8 +68,16 @@ def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreT
     return tokenizer
 
 
-def load_base(location: str, revision: str | None, spec: ModelSpec, machine: Machine) -> PreTrainedModel:
-    """The base model, held as the machine's precision says. Raises TunerError in plain words."""
+def load_base(
+    location: str, revision: str | None, spec: ModelSpec, machine: Machine, *, has_head: bool = False
+) -> PreTrainedModel:
+    """The base model, held as the machine's precision says. Raises TunerError in plain words.
+
+    With `has_head` it scores whole sequences with one number; the head is new, unless the model brings one.
+    """
+    kind, extra = (
+        (AutoModelForSequenceClassification, {"num_labels": 1}) if has_head else (AutoModelForCausalLM, {})
+    )
     options: dict[str, Any] = {
         "dtype": machine.compute_dtype,
         "device_map": {"": 0} if machine.is_gpu else "cpu",
@@ -80,12 +89,13 @@ def load_base(location: str, revision: str | None, spec: ModelSpec, machine: Mac
         options["attn_implementation"] = spec.attention
     try:
         AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=spec.trust_remote_code)
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = kind.from_pretrained(
             location,
             revision=revision,
             trust_remote_code=spec.trust_remote_code,
             use_safetensors=True,
             **options,
+            **extra,
         )
     except Exception as error:
         raise explain_loading(error, location, spec) from error

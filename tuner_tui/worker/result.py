@@ -54,9 +54,11 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     target = job.folder.adapter
     making = target.with_name(f"{STAGING}adapter-{os.getpid()}")
     try:
-        model.save_pretrained(making)
         if job.spec.tuning.kind == "full":
+            model.save_pretrained(making)
             tokenizer.save_pretrained(making)
+        else:  # not the frozen copy that a method may have compared with
+            model.save_pretrained(making, selected_adapters=["default"])
         (making / "README.md").unlink(missing_ok=True)  # PEFT's empty card
         replace_folder(making, target)
     except Exception as error:

@@ -1,14 +1,16 @@
-"""The order in which rows are trained, fixed by seed and epoch alone, so that a resumed run goes on in it."""
+"""The order in which rows are trained, fixed by seed and epoch alone, and what each counts in an uneven step."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_Trainer: Any = object  # transformers' own comes with the class that these are mixed into
 
 
 class GroupedByLength(LengthGroupedSampler):
@@ -29,3 +31,45 @@ class GroupedByLength(LengthGroupedSampler):
             self.lengths, self.batch_size, generator=generator
         )
         return iter(indices)
+
+
+class OrderedRows(_Trainer):  # type: ignore[misc]
+    """A mixin for transformers' Trainer: an order of rows that can be resumed, also when grouped by length."""
+
+    length_columns: tuple[str, ...] = ("input_ids",)
+    """The columns whose longest counts as a row's length."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        columns = [self.train_dataset[name] for name in self.length_columns]
+        lengths = [max(map(len, row)) for row in zip(*columns, strict=True)]
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return GroupedByLength(batch, lengths, self.args.seed)
+
+
+class EvenRows(_Trainer):  # type: ignore[misc]
+    """A mixin for transformers' Trainer: each row counts the same, also where a step's micro-batches are uneven.
+
+    A trainer that takes the mean over each micro-batch, and then over those of a step, gives the rows of a smaller last
+    one more than their share; each micro-batch's loss is weighted by rows x micro-batches / all rows of the step.
+    """
+
+    _sequences: tuple[int, ...] = ()
+    """Of each micro-batch of the step under way."""
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        self._sequences = tuple(map(_sequences_in, batches))
+        return batches, items
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        count = _sequences_in(inputs)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if not model.training or len(set(self._sequences)) <= 1:
+            return loss
+        return loss * (count * len(self._sequences) / sum(self._sequences))
+
+
+def _sequences_in(batch: dict[str, Any]) -> int:
+    return next(len(value) for value in batch.values() if isinstance(value, torch.Tensor))

@@ -59,16 +59,19 @@ def generate(
 class Sampler:
     """Answers the spec's prompts within its share of the run's time."""
 
-    def __init__(self, job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, job: Job, model: Any, tokenizer: PreTrainedTokenizerBase, *, can_answer: bool = True
+    ) -> None:
         self._job, self._model, self._tokenizer = job, model, tokenizer
+        self.is_wanted = can_answer and bool(job.spec.samples.prompts)
+        if job.spec.samples.prompts and not can_answer:
+            job.warn(
+                "Samples are not taken: this model gives scores, not text.", "Leave samples.prompts out."
+            )
         self._has_base = job.resume_from is not None and _has_base_answers(job.folder.events)
         self._has_warned = False
         self._last_seconds = 0.0
         self._has_adapter = hasattr(model, "disable_adapter")
-
-    @property
-    def is_wanted(self) -> bool:
-        return bool(self._job.spec.samples.prompts)
 
     def needs_base_first(self) -> bool:
         """Whether the base must answer before the first step: a full tuning changes it."""

@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from tuner_tui.data.shape import read_examples
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
-    from tuner_tui.config.spec import DataShape
+    from tuner_tui.data.reading import Reading
     from tuner_tui.data.shape import Example, Message
 
 IGNORED = -100
 """The label of a token that carries no loss, by PyTorch's convention."""
+
+
+class Tokenised(Protocol):
+    """What every kind of tokenised row can say of itself."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def tokens(self) -> int:
+        """All that are computed, padding apart."""
+
+    @property
+    def trained_tokens(self) -> int:
+        """Those that carry loss; a row without any is left out."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest sequence."""
+
+    @property
+    def is_cut(self) -> bool: ...
+
+    @property
+    def key(self) -> Any:
+        """The same for the same tokens."""
+
+
+AnyRow = TypeVar("AnyRow", bound=Tokenised)
 
 
 @dataclass(frozen=True)
@@ -41,47 +69,55 @@ class TokenisedRow:
     def is_cut(self) -> bool:
         return self.full_length > len(self.input_ids)
 
+    @property
+    def tokens(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def longest(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def key(self) -> Any:
+        return (self.input_ids, self.labels)
+
 
 @dataclass(frozen=True)
-class TokenisedData:
+class TokenisedData(Generic[AnyRow]):
     """A data set ready for the trainer, and what was left out of it."""
 
     shape: str
-    rows: list[TokenisedRow]
-    dropped: list[TokenisedRow]
+    rows: list[AnyRow]
+    dropped: list[AnyRow]
 
     @property
     def fingerprint(self) -> str:
         """The same for the same tokens and labels in the same order."""
         digest = hashlib.sha256()
         for row in self.rows:
-            digest.update(repr((row.input_ids, row.labels)).encode())
+            digest.update(repr(row.key).encode())
         return digest.hexdigest()[:16]
 
     @property
     def longest(self) -> int:
-        return max(len(row.input_ids) for row in self.rows)
+        return max(row.longest for row in self.rows)
+
+
+def kept_and_dropped(shape: str, rows: Sequence[AnyRow], where: object, hint: str) -> TokenisedData[AnyRow]:
+    """Part the rows that would be trained from the rest. Raises InputError when there are none."""
+    kept = [row for row in rows if row.trained_tokens]
+    if not kept:
+        raise InputError("Nothing would be trained", f"{where}: no row fits within the length limit.", hint)
+    return TokenisedData(shape, kept, [row for row in rows if not row.trained_tokens])
 
 
 def tokenise_file(
-    path: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    shape: DataShape,
-    limit: int | None,
-    max_length: int,
-    loss_on: str,
-) -> TokenisedData:
-    """Read and tokenise a file. Raises InputError when nothing in it would be trained."""
-    found, examples = read_examples(path, shape, limit)
-    rows = [tokenise(example, tokenizer, max_length, loss_on, str(path)) for example in examples]
-    kept = [row for row in rows if row.trained_tokens]
-    if not kept:
-        raise InputError(
-            "Nothing would be trained",
-            f"{path}: no row has a token that carries loss within {max_length} tokens.",
-            'Raise training.max_length, or set method.loss_on = "all".',
-        )
-    return TokenisedData(found, kept, [row for row in rows if not row.trained_tokens])
+    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str
+) -> TokenisedData[TokenisedRow]:
+    """Read and tokenise a data set. Raises InputError when nothing in it would be trained."""
+    shape, examples = read_examples(reading)
+    rows = [tokenise(example, tokenizer, max_length, loss_on, str(reading)) for example in examples]
+    return kept_and_dropped(shape, rows, reading, 'Raise training.max_length, or set method.loss_on = "all".')
 
 
 def tokenise(
@@ -90,7 +126,7 @@ def tokenise(
     """One row as ids and labels; with loss_on "answers" only what the assistant says carries loss."""
     where = f"{file}:{example.line}"
     if example.messages and loss_on == "all":
-        text = _render(_turns(example.messages, tokenizer), tokenizer, where)
+        text = render(turns_for(example.messages, tokenizer), tokenizer, where)
         ids, labels = _label_spans(text, [], tokenizer, add_special_tokens=False)
     elif example.messages:
         text, spans = render_conversation(example.messages, tokenizer, where)
@@ -119,14 +155,14 @@ def render_conversation(
     Works on templates without generation markers: each answer is what the template adds to the turns before it.
     Raises InputError when there is no template, or when it rewrites earlier turns.
     """
-    turns = _turns(messages, tokenizer)
-    whole = _render(turns, tokenizer, where)
+    turns = turns_for(messages, tokenizer)
+    whole = render(turns, tokenizer, where)
     spans = []
     for position, turn in enumerate(turns):
         if turn["role"] != "assistant":
             continue
-        before = _render(turns[:position], tokenizer, where, asks_for_answer=True)
-        after = _render(turns[: position + 1], tokenizer, where)
+        before = render(turns[:position], tokenizer, where, asks_for_answer=True)
+        after = render(turns[: position + 1], tokenizer, where)
         if not whole.startswith(after) or not after.startswith(before):
             raise InputError(
                 "The chat template rewrites earlier turns",
@@ -134,30 +170,35 @@ def render_conversation(
                 "answer's tokens cannot be told from the rest.",
                 'Set method.loss_on = "all", or take another model.',
             )
-        added = after[len(before) :]
-        end_token = added.rfind(tokenizer.eos_token) if tokenizer.eos_token else -1
-        length = end_token + len(tokenizer.eos_token) if end_token >= 0 else len(added)
-        spans.append((len(before), len(before) + length))
+        spans.append((len(before), len(before) + up_to_end_token(after[len(before) :], tokenizer)))
     return whole, spans
 
 
-def _turns(messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
+def up_to_end_token(added: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Characters of an answer with its end token; what the template writes after that is never asked of a model."""
+    end_token = added.rfind(tokenizer.eos_token) if tokenizer.eos_token else -1
+    return end_token + len(tokenizer.eos_token) if end_token >= 0 else len(added)
+
+
+def turns_for(messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """Turns as the template takes them. Raises InputError when the model has no template."""
     if not tokenizer.chat_template:
         raise InputError(
             "The model has no chat template",
             f"{tokenizer.name_or_path} cannot render turns.",
             "Take an instruct model, or data with `prompt` and `completion` or with `text`.",
         )
-    return [{"role": message.role, "content": message.content} for message in messages]
+    return [message.turn for message in messages]
 
 
-def _render(
-    turns: list[dict[str, str]],
+def render(
+    turns: list[dict[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
     where: str,
     *,
     asks_for_answer: bool = False,
 ) -> str:
+    """Turns as the model's template writes them. Raises InputError when it refuses them."""
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks_for_answer)
     except Exception as error:  # templates are programs: they raise whatever they like
@@ -169,16 +210,8 @@ def _label_spans(
     text: str, spans: list[tuple[int, int]], tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool
 ) -> tuple[list[int], list[int]]:
     """Tokenise a text once and label the tokens that begin within a span."""
-    if not tokenizer.is_fast:
-        raise InputError(
-            "The tokenizer is too old",
-            f"{tokenizer.name_or_path} has no fast tokenizer, which is needed to find the answer's tokens.",
-            "Take a model with a tokenizer.json.",
-        )
-    encoded = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
-    ids = list(encoded["input_ids"])
+    ids, starts = encode(text, tokenizer, add_special_tokens=add_special_tokens)
     labels = [IGNORED] * len(ids)
-    starts = encoded["offset_mapping"]
     position = 0
     for begin, end in spans:
         while position < len(ids) and starts[position][0] < begin:
@@ -188,3 +221,17 @@ def _label_spans(
                 labels[position] = ids[position]
             position += 1
     return ids, labels
+
+
+def encode(
+    text: str, tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids, and the characters (begin, end) that each stands for. Raises InputError for a tokenizer that cannot tell."""
+    if not tokenizer.is_fast:
+        raise InputError(
+            "The tokenizer is too old",
+            f"{tokenizer.name_or_path} has no fast tokenizer, which is needed to find the answer's tokens.",
+            "Take a model with a tokenizer.json.",
+        )
+    encoded = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    return list(encoded["input_ids"]), encoded["offset_mapping"]

@@ -70,9 +70,7 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
         from tuner_tui.worker import machine
 
         machine.set_threads()
-        from tuner_tui.worker.methods import sft
-
-        return sft.run(job)
+        return _run_method(job)
     except StopRequested:
         begun = job.resume_from
         return RunStopped(
@@ -81,6 +79,36 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
     except Exception as error:  # the one place that turns any failure into the run's end
         _log.exception("the attempt failed")
         return _explained(error, job)
+
+
+def _run_method(job: Job) -> Event:
+    """Each method's file is imported only where it is asked for: some bring slow libraries along."""
+    method = job.spec.method
+    match method.kind:
+        case "sft":
+            from tuner_tui.worker.methods import sft
+
+            return sft.run(job, method)
+        case "dpo":
+            from tuner_tui.worker.methods import dpo
+
+            return dpo.run(job, method)
+        case "cpo":
+            from tuner_tui.worker.methods import cpo
+
+            return cpo.run(job, method)
+        case "kto":
+            from tuner_tui.worker.methods import kto
+
+            return kto.run(job, method)
+        case "orpo":
+            from tuner_tui.worker.methods import orpo
+
+            return orpo.run(job, method)
+        case "reward":
+            from tuner_tui.worker.methods import reward
+
+            return reward.run(job, method)
 
 
 def _checkpoint_to_resume(job: Job) -> Path | None:

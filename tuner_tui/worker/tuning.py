@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import set_seed
 
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from peft import PeftConfig
 
     from tuner_tui.config.spec import LoraTuning, RunSpec
 
+HEAD = "score"
+"""What transformers call the head of a model that scores sequences."""
 ATTENTION_NAMES = (
     "q_proj",
     "k_proj",
@@ -26,15 +31,19 @@ ATTENTION_NAMES = (
 )
 
 
-def peft_config(spec: RunSpec, model: Any) -> PeftConfig | None:
-    """PEFT's configuration of the spec's tuning; None for full tuning. Raises InputError for unknown targets."""
+def peft_config(spec: RunSpec, model: Any, *, has_head: bool = False) -> PeftConfig | None:
+    """PEFT's configuration of the spec's tuning; None for full tuning. Raises InputError for unknown targets.
+
+    With `has_head` the model scores sequences, and its head is trained and saved with the adapter.
+    """
     tuning = spec.tuning
     if tuning.kind == "full":
         return None
     from peft import LoraConfig
 
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if has_head else "CAUSAL_LM",
+        modules_to_save=[HEAD] if has_head else None,
         r=tuning.rank,
         lora_alpha=int(tuning.alpha) if tuning.alpha.is_integer() else tuning.alpha,
         lora_dropout=tuning.dropout,
@@ -43,6 +52,67 @@ def peft_config(spec: RunSpec, model: Any) -> PeftConfig | None:
         use_dora=tuning.dora,
         bias="none",
     )
+
+
+def new_adapter(spec: RunSpec, model: Any, *, has_head: bool = False) -> Any:
+    """The model with a fresh adapter, drawn by the run's seed; the model itself for full tuning. Raises InputError."""
+    config = peft_config(spec, model, has_head=has_head)
+    if config is None:
+        return model
+    from peft import get_peft_model
+
+    set_seed(spec.training.seed)
+    return get_peft_model(model, config)
+
+
+def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool = False) -> Any:
+    """The model with an earlier adapter, ready to be trained on. Raises InputError when it does not fit the base.
+
+    An adapter of a language model gets a new head where one is needed.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft.utils import load_peft_weights, set_peft_model_state_dict
+
+    assert spec.tuning.kind == "lora"
+    config = LoraConfig.from_pretrained(str(folder))
+    config.lora_dropout, config.inference_mode = spec.tuning.dropout, False
+    try:
+        if not has_head or config.task_type == "SEQ_CLS":
+            return PeftModel.from_pretrained(model, str(folder), config=config, is_trainable=True)
+        config.task_type, config.modules_to_save = "SEQ_CLS", [HEAD]
+        set_seed(spec.training.seed)
+        tuned = get_peft_model(model, config)
+        set_peft_model_state_dict(tuned, load_peft_weights(str(folder), device="cpu"))
+    except (RuntimeError, ValueError) as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise InputError(
+            "The adapter does not fit the base",
+            f"model.adapter: {first}",
+            "Take an adapter that was trained on this base.",
+        ) from error
+    return tuned
+
+
+def trained_values(model: Any) -> dict[str, torch.Tensor]:
+    """What is about to be trained, as it is now."""
+    return {name: each.detach().clone() for name, each in model.named_parameters() if each.requires_grad}
+
+
+def put_back(model: Any, values: dict[str, torch.Tensor]) -> None:
+    """Undo a trainer's rounding of what was loaded."""
+    for name, parameter in model.named_parameters():
+        if name in values:
+            parameter.data = values[name].to(parameter.device)
+
+
+def wake_dropout(model: Any, spec: RunSpec) -> None:
+    """Give the adapter its dropout: preference trainers turn all of it off, so that the reference has none."""
+    if spec.tuning.kind != "lora" or not spec.tuning.dropout:
+        return
+    for module in model.modules():
+        adapters = getattr(module, "lora_dropout", {})
+        if "default" in adapters and isinstance(adapters["default"], torch.nn.Dropout):
+            adapters["default"].p = spec.tuning.dropout
 
 
 def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:

@@ -1,0 +1,76 @@
+"""Direct preference optimisation: pairs, base, TRL's DPOTrainer with the loss that was asked for.
+
+The reference is the base with the adapter off; for a run that starts from an adapter a frozen copy of that one, which
+TRL holds beside it as the adapter `ref`; for full tuning a second model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from tuner_tui.worker import stages
+from tuner_tui.worker.checkpoints import WholeCheckpoints
+from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
+from tuner_tui.worker.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.rows import prepare
+
+if TYPE_CHECKING:
+    from tuner_tui.config.methods import DpoMethod
+    from tuner_tui.data.reading import Reading
+    from tuner_tui.worker.job import Job
+    from tuner_tui.worker.result import Ending
+    from tuner_tui.worker.tokens import TokenisedData
+
+
+class Trainer(WholeCheckpoints, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer over our tokens."""
+
+    length_columns = ("chosen_ids", "rejected_ids")
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset  # it is tokens already
+
+
+def run(job: Job, method: DpoMethod) -> Ending:
+    """Train as the spec says, from rows to adapter; gives how it ended."""
+    found = stages.find_base(job)
+
+    def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
+        return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "dpo")
+
+    train, evaluation = prepare(job, tokenise)
+    policy = stages.load_policy(job, found)
+    has_sft = method.sft_weight > 0
+    arguments = DPOConfig(
+        **stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2),
+        max_length=None,  # the rows are cut already
+        beta=method.beta,
+        loss_type=[method.loss, "sft"] if has_sft else [method.loss],
+        loss_weights=[1.0, method.sft_weight] if has_sft else None,
+        label_smoothing=method.label_smoothing,
+        precompute_ref_log_probs=method.precompute_reference,
+    )
+    trainer = Trainer(
+        model=policy.model,
+        ref_model=stages.load_reference(job, found, is_precomputed=method.precompute_reference),
+        args=arguments,
+        train_dataset=as_dataset(train),
+        eval_dataset=as_dataset(evaluation) if evaluation else None,
+        processing_class=found.tokenizer,
+        peft_config=policy.peft_config,
+    )
+    return stages.fit(job, trainer, found, policy)
+
+
+def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
+    """The pairs as TRL's collator takes them."""
+    return Dataset.from_dict(
+        {
+            "prompt_ids": [row.prompt for row in data.rows],
+            "chosen_ids": [row.chosen for row in data.rows],
+            "rejected_ids": [row.rejected for row in data.rows],
+        }
+    )

@@ -1,0 +1,86 @@
+"""Kahneman-Tversky optimisation: rated answers, base, TRL's KTOTrainer. The reference is that of dpo.
+
+How far the model has moved on the whole (the KL estimate) is measured on prompts with the answer of the row before, so
+rows stand in one order, drawn by seed, in every epoch, and the estimate is made within each micro-batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from trl import KTOConfig, KTOTrainer
+
+from tuner_tui.worker import stages
+from tuner_tui.worker.checkpoints import WholeCheckpoints
+from tuner_tui.worker.preference_tokens import TokenisedAnswer, tokenise_answers
+from tuner_tui.worker.row_order import EvenRows
+from tuner_tui.worker.rows import prepare
+
+if TYPE_CHECKING:
+    from tuner_tui.config.methods import KtoMethod
+    from tuner_tui.data.reading import Reading
+    from tuner_tui.worker.job import Job
+    from tuner_tui.worker.result import Ending
+    from tuner_tui.worker.tokens import TokenisedData
+
+
+class Trainer(WholeCheckpoints, EvenRows, KTOTrainer):  # type: ignore[misc]
+    """TRL's trainer over our tokens."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset  # it is tokens already
+
+
+def run(job: Job, method: KtoMethod) -> Ending:
+    """Train as the spec says, from rows to adapter; gives how it ended."""
+    found = stages.find_base(job)
+    training = job.spec.training
+
+    def tokenise(reading: Reading) -> TokenisedData[TokenisedAnswer]:
+        return tokenise_answers(reading, found.tokenizer, training.max_length, training.seed)
+
+    train, evaluation = prepare(job, tokenise)
+    policy = stages.load_policy(job, found)
+    arguments = KTOConfig(
+        **stages.arguments(job, found, has_evaluation=evaluation is not None, at_least=2),
+        max_length=None,  # the rows are cut already
+        beta=method.beta,
+        loss_type=method.loss,
+        desirable_weight=method.desirable_weight,
+        undesirable_weight=method.undesirable_weight,
+        precompute_ref_log_probs=method.precompute_reference,
+    )
+    group = arguments.per_device_train_batch_size
+    trainer = Trainer(
+        model=policy.model,
+        ref_model=stages.load_reference(job, found, is_precomputed=method.precompute_reference),
+        args=arguments,
+        train_dataset=as_dataset(train, group),
+        eval_dataset=as_dataset(evaluation, group) if evaluation else None,
+        processing_class=found.tokenizer,
+        peft_config=policy.peft_config,
+    )
+    return stages.fit(job, trainer, found, policy)
+
+
+def as_dataset(data: TokenisedData[TokenisedAnswer], group: int) -> Dataset:
+    """The answers as TRL's collator takes them, each with the one before it in its group, the first with the last.
+
+    A last group of a single row borrows from the group before.
+    """
+    completions = [row.completion for row in data.rows]
+    mismatched = []
+    for index in range(len(completions)):
+        start = index - index % group
+        last = min(start + group, len(completions)) - 1
+        other = index - 1 if index > start or last == start else last
+        mismatched.append(completions[other])
+    return Dataset.from_dict(
+        {
+            "prompt_ids": [row.prompt for row in data.rows],
+            "completion_ids": completions,
+            "KL_completion_ids": mismatched,
+            "label": [row.label for row in data.rows],
+        }
+    )

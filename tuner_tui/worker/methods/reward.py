@@ -1,0 +1,65 @@
+"""A reward model from pairs: the base with a scalar head, TRL's RewardTrainer; adapter and head are saved together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from trl import RewardConfig, RewardTrainer
+
+from tuner_tui.worker import stages
+from tuner_tui.worker.checkpoints import WholeCheckpoints
+from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
+from tuner_tui.worker.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.rows import prepare
+
+if TYPE_CHECKING:
+    from tuner_tui.config.methods import RewardMethod
+    from tuner_tui.data.reading import Reading
+    from tuner_tui.worker.job import Job
+    from tuner_tui.worker.result import Ending
+    from tuner_tui.worker.tokens import TokenisedData
+
+
+class Trainer(WholeCheckpoints, OrderedRows, EvenRows, RewardTrainer):  # type: ignore[misc]
+    """TRL's trainer over our tokens."""
+
+    length_columns = ("chosen_ids", "rejected_ids")
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset  # it is tokens already
+
+
+def run(job: Job, method: RewardMethod) -> Ending:
+    """Train as the spec says, from rows to adapter and head; gives how it ended."""
+    found = stages.find_base(job)
+
+    def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
+        return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "reward")
+
+    train, evaluation = prepare(job, tokenise)
+    policy = stages.load_policy(job, found, has_head=True)
+    arguments = RewardConfig(
+        **stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2),
+        max_length=None,  # over-long pairs are left out already
+        center_rewards_coefficient=method.center_rewards or None,
+    )
+    trainer = Trainer(
+        model=policy.model,
+        args=arguments,
+        train_dataset=as_dataset(train),
+        eval_dataset=as_dataset(evaluation) if evaluation else None,
+        processing_class=found.tokenizer,
+        peft_config=policy.peft_config,
+    )
+    return stages.fit(job, trainer, found, policy, can_answer=False)
+
+
+def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
+    """The pairs as TRL's collator takes them: whole conversations."""
+    return Dataset.from_dict(
+        {
+            "chosen_ids": [row.prompt + row.chosen for row in data.rows],
+            "rejected_ids": [row.prompt + row.rejected for row in data.rows],
+        }
+    )

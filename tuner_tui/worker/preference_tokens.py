@@ -1,0 +1,176 @@
+"""Pairs and rated answers become tokens: where the prompt ends, and what the length limit leaves of an answer."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.data.for_method import read_pairs_for, read_rated_or_pairs
+from tuner_tui.errors import InputError
+from tuner_tui.worker.tokens import (
+    TokenisedData,
+    encode,
+    kept_and_dropped,
+    render,
+    turns_for,
+    up_to_end_token,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.config.methods import MethodKind
+    from tuner_tui.data.preference import PairExample, RatedExample, Side
+    from tuner_tui.data.reading import Reading
+
+HINT = "Raise training.max_length."
+
+
+@dataclass(frozen=True)
+class TokenisedPair:
+    """One prompt and two answers to it, each with its end token, as far as the length limit leaves them."""
+
+    line: int
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+    is_cut: bool
+
+    @property
+    def tokens(self) -> int:
+        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def trained_tokens(self) -> int:
+        tells_apart = self.chosen and self.rejected and self.chosen != self.rejected
+        return len(self.chosen) + len(self.rejected) if tells_apart else 0
+
+    @property
+    def longest(self) -> int:
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+    @property
+    def key(self) -> Any:
+        return (self.prompt, self.chosen, self.rejected)
+
+
+@dataclass(frozen=True)
+class TokenisedAnswer:
+    """One prompt, an answer with its end token, and whether it was found good."""
+
+    line: int
+    prompt: list[int]
+    completion: list[int]
+    label: bool
+    is_cut: bool
+
+    @property
+    def tokens(self) -> int:
+        return self.longest
+
+    @property
+    def trained_tokens(self) -> int:
+        return len(self.completion)
+
+    @property
+    def longest(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+    @property
+    def key(self) -> Any:
+        return (self.prompt, self.completion, self.label)
+
+
+def tokenise_pairs(
+    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, method: MethodKind
+) -> TokenisedData[TokenisedPair]:
+    """Read and tokenise pairs. A reward model scores whole answers, so its over-long pairs are left out, not cut.
+
+    Raises InputError for rows that cannot be used and when none would be left.
+    """
+    rows = []
+    for example in read_pairs_for(method, reading):
+        pair = tokenise_pair(example, tokenizer, max_length, str(reading))
+        if method == "reward" and pair.is_cut:
+            pair = TokenisedPair(pair.line, pair.prompt, [], [], True)
+        rows.append(pair)
+    return kept_and_dropped("preference", rows, reading, HINT)
+
+
+def tokenise_answers(
+    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> TokenisedData[TokenisedAnswer]:
+    """Read and tokenise rated answers, in an order drawn by seed: KTO compares each with the one before it.
+
+    Raises InputError for rows that cannot be used, and when all that are left are good or all are bad.
+    """
+    shape, examples = read_rated_or_pairs(reading)
+    rows = [tokenise_answer(example, tokenizer, max_length, str(reading)) for example in examples]
+    random.Random(seed).shuffle(rows)
+    data = kept_and_dropped(shape, rows, reading, HINT)
+    if len({row.label for row in data.rows}) == 1:
+        raise InputError(
+            "All labels are the same",
+            f"{reading}: of the rows that fit the length limit only one kind is left.",
+            HINT,
+        )
+    return data
+
+
+def tokenise_pair(
+    example: PairExample, tokenizer: PreTrainedTokenizerBase, max_length: int, file: str = ""
+) -> TokenisedPair:
+    """One pair; both sides get the same prompt tokens. Raises InputError when the template rewrites the prompt."""
+    where = f"{file}:{example.line}"
+    chosen, first = _encode_answer(example.prompt, example.chosen, tokenizer, where)
+    rejected, second = _encode_answer(example.prompt, example.rejected, tokenizer, where)
+    begin = 0  # where a token spans the boundary, the prompt ends before it
+    while begin < min(first, second) and chosen[begin] == rejected[begin]:
+        begin += 1
+    return TokenisedPair(
+        example.line,
+        chosen[:begin],
+        chosen[begin:max_length],
+        rejected[begin:max_length],
+        max(len(chosen), len(rejected)) > max_length,
+    )
+
+
+def tokenise_answer(
+    example: RatedExample, tokenizer: PreTrainedTokenizerBase, max_length: int, file: str = ""
+) -> TokenisedAnswer:
+    """One rated answer. Raises InputError when the template rewrites the prompt."""
+    where = f"{file}:{example.line}"
+    ids, begin = _encode_answer(example.prompt, example.completion, tokenizer, where)
+    return TokenisedAnswer(
+        example.line, ids[:begin], ids[begin:max_length], example.label, len(ids) > max_length
+    )
+
+
+def _encode_answer(
+    prompt: Side, answer: Side, tokenizer: PreTrainedTokenizerBase, where: str
+) -> tuple[list[int], int]:
+    """(ids of prompt and answer with its end token, how many of them are the prompt's)."""
+    if isinstance(prompt, str) or isinstance(answer, str):
+        text, begin = f"{prompt}{answer}", len(str(prompt))
+        ids, places = encode(text, tokenizer, add_special_tokens=True)
+        end = tokenizer.eos_token_id
+        if end is not None and (not ids or ids[-1] != end):
+            ids, places = [*ids, end], [*places, (len(text), len(text))]
+        # Special tokens at the start stand at (0, 0), those at the end do too: only the first ones are the prompt's.
+        count = next((n for n, (left, right) in enumerate(places) if left >= begin and right > left), None)
+        return ids, count if count is not None else len(ids)
+    asked = turns_for(prompt, tokenizer)
+    before = render(asked, tokenizer, where, asks_for_answer=True)
+    whole = render([*asked, *turns_for(answer, tokenizer)], tokenizer, where)
+    if not whole.startswith(before):
+        raise InputError(
+            "The chat template rewrites the prompt",
+            f"{where}: what the template writes for the prompt changes when an answer follows, so the answer's tokens "
+            "cannot be told from the rest.",
+            "Take another model.",
+        )
+    text = whole[: len(before) + up_to_end_token(whole[len(before) :], tokenizer)]
+    ids, places = encode(text, tokenizer, add_special_tokens=False)
+    return ids, next((n for n, (left, _) in enumerate(places) if left >= len(before)), len(ids))

@@ -1,0 +1,77 @@
+"""The rows that a run trains on: tokenised, held out by seed, counted, and told from those of before a stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from tuner_tui.data.reading import evaluation_reading, training_reading
+from tuner_tui.errors import InputError
+from tuner_tui.runs.events import DataPrepared
+from tuner_tui.worker.checkpoints import read_manifest
+from tuner_tui.worker.tokens import AnyRow, TokenisedData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.data.reading import Reading
+    from tuner_tui.worker.job import Job
+
+
+def prepare(
+    job: Job, tokenise: Callable[[Reading], TokenisedData[AnyRow]]
+) -> tuple[TokenisedData[AnyRow], TokenisedData[AnyRow] | None]:
+    """(training rows, evaluation rows); says how many there are and what was left out. Raises InputError."""
+    spec = job.spec
+    train = tokenise(training_reading(spec.data))
+    reading = evaluation_reading(spec.data)
+    evaluation = tokenise(reading) if reading is not None else None
+    if spec.data.evaluation_share:
+        train, evaluation = split(train, spec.data.evaluation_share, spec.training.seed)
+    job.emit(
+        DataPrepared(
+            rows=len(train.rows),
+            dropped_rows=len(train.dropped),
+            cut_rows=sum(row.is_cut for row in train.rows),
+            evaluation_rows=len(evaluation.rows) if evaluation else 0,
+            tokens=sum(row.tokens for row in train.rows),
+            trained_tokens=sum(row.trained_tokens for row in train.rows),
+            longest_row=train.longest,
+            shape=train.shape,
+        )
+    )
+    for kind, dropped in (("", train.dropped), ("evaluation ", evaluation.dropped if evaluation else [])):
+        if dropped:
+            lines = ", ".join(str(row.line) for row in dropped[:5])
+            job.warn(
+                f"{len(dropped)} {kind}rows have no trained token within {spec.training.max_length} tokens "
+                f"and are left out (lines {lines}{', ...' if len(dropped) > 5 else ''}).",
+                "Raise training.max_length.",
+            )
+    job.data_fingerprint = train.fingerprint
+    if job.resume_from and read_manifest(job.resume_from).data != train.fingerprint:
+        job.warn(
+            "The training rows have changed since the run began; it goes on with those of now.",
+            "For the same result as without a stop, put the old rows back.",
+        )
+    return train, evaluation
+
+
+def split(
+    data: TokenisedData[AnyRow], share: float, seed: int
+) -> tuple[TokenisedData[AnyRow], TokenisedData[AnyRow]]:
+    """Hold rows out by seed; at least one stays on each side. Raises InputError for a single row."""
+    held = round(len(data.rows) * share)
+    held = min(max(1, held), len(data.rows) - 1)
+    if held < 1:
+        raise InputError(
+            "Too few rows to hold any out",
+            "data.evaluation_share needs at least two rows that are trained.",
+            "Give more rows, or leave data.evaluation_share out.",
+        )
+    order = torch.randperm(len(data.rows), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen = set(order[:held])
+    kept = [row for index, row in enumerate(data.rows) if index not in chosen]
+    out = [row for index, row in enumerate(data.rows) if index in chosen]
+    return TokenisedData(data.shape, kept, data.dropped), TokenisedData(data.shape, out, [])

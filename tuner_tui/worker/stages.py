@@ -1,0 +1,146 @@
+"""What every method does alike, from the machine to the ending; what is its own stands in its file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState
+
+from tuner_tui.planning.plan import Choice, choose_micro_batch
+from tuner_tui.runs.events import ChoicesMade, ModelLoaded
+from tuner_tui.worker import loading, result, tuning
+from tuner_tui.worker.arguments import training_arguments
+from tuner_tui.worker.checkpoints import is_at_end
+from tuner_tui.worker.machine import choose_machine
+from tuner_tui.worker.reporter import ReportingCallback
+from tuner_tui.worker.samples import Sampler
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.worker.job import Job
+    from tuner_tui.worker.machine import Machine
+
+
+@dataclass(frozen=True)
+class Found:
+    """The machine, and where the base and its tokenizer are."""
+
+    machine: Machine
+    location: str
+    revision: str | None
+    tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is trained."""
+
+    model: Any
+    peft_config: PeftConfig | None = None
+    """A new adapter that the trainer is to add; None where the model is complete."""
+    exact: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Loaded weights that a trainer may round."""
+    began: float = field(default_factory=time.perf_counter)
+
+
+def find_base(job: Job) -> Found:
+    """Resolve machine and model, and bring the tokenizer. Raises TunerError in plain words."""
+    machine = choose_machine(job.spec)
+    job.emit(ChoicesMade(choices=machine.choices))
+    job.enter("loading", loading.what_finding_takes(job.plan))
+    location, revision = loading.find_weights(job.plan)
+    job.enter("preparing", "turning rows into tokens")
+    tokenizer = loading.load_tokenizer(location, revision, job.spec.model)
+    return Found(machine, location, revision, tokenizer)
+
+
+def load_policy(job: Job, found: Found, *, has_head: bool = False, is_complete: bool = False) -> Policy:
+    """The base in memory with what is trained; a complete one leaves no adapter for the trainer to add.
+
+    Where the run starts from an adapter, that one is trained on: TRL's trainers with a reference take a frozen copy of
+    it. Raises TunerError in plain words.
+    """
+    job.enter("loading", job.plan.model_name)
+    began = time.perf_counter()
+    spec = job.spec
+    base = loading.load_base(found.location, found.revision, spec.model, found.machine, has_head=has_head)
+    if job.plan.start is not None:
+        tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
+        return Policy(tuned, None, tuning.trained_values(tuned), began)
+    if is_complete:
+        return Policy(tuning.new_adapter(spec, base, has_head=has_head), began=began)
+    return Policy(base, tuning.peft_config(spec, base, has_head=has_head), began=began)
+
+
+def load_reference(job: Job, found: Found, *, is_precomputed: bool) -> Any:
+    """A second model for full tuning, which changes the first; None where the adapter is put aside instead."""
+    if is_precomputed:
+        job.enter("preparing", "the reference's log-probabilities of all rows, once")
+    if job.spec.tuning.kind != "full" or is_precomputed:
+        return None
+    return loading.load_base(found.location, found.revision, job.spec.model, found.machine)
+
+
+def arguments(
+    job: Job, found: Found, *, has_evaluation: bool, sequences: int = 1, at_least: int = 1
+) -> dict[str, Any]:
+    """The shared part of a trainer's arguments, the micro-batch chosen and said."""
+    training = job.spec.training
+    micro_batch, reason = choose_micro_batch(
+        training.micro_batch,
+        training.batch_size,
+        found.machine.is_gpu,
+        sequences=sequences,
+        at_least=at_least,
+    )
+    job.emit(ChoicesMade(choices=(Choice(name="micro-batch", value=str(micro_batch), reason=reason),)))
+    return training_arguments(job, found.machine, micro_batch, has_evaluation=has_evaluation)
+
+
+def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: bool = True) -> result.Ending:
+    """Train, save, and say how it ended; `can_answer` is false for models that give no text."""
+    trainer.job = job
+    trainer.remove_callback(PrinterCallback)  # the events tell more, and printing fails on a full disk
+    tuning.keep_adapter_in_fp32(trainer.model)
+    tuning.put_back(trainer.model, policy.exact)
+    tuning.wake_dropout(trainer.model, job.spec)
+    parameters, trained = tuning.count_parameters(trainer.model)
+    job.emit(
+        ModelLoaded(
+            source=job.plan.model_name,
+            precision=found.machine.precision,
+            device=found.machine.device,
+            parameters=parameters,
+            trainable_parameters=trained,
+            memory_bytes=trainer.model.get_memory_footprint(),
+            seconds=time.perf_counter() - policy.began,
+        )
+    )
+
+    sampler = Sampler(job, trainer.model, found.tokenizer, can_answer=can_answer)
+    reporting = ReportingCallback(job, sampler)
+    trainer.add_callback(reporting)
+    if job.spec.evaluation.early_stopping:
+        trainer.add_callback(EarlyStoppingCallback(job.spec.evaluation.early_stopping))
+    if sampler.needs_base_first():
+        job.enter("sampling", "the base, before it changes")
+        sampler.answer_as_base(allowed_seconds=None)
+    job.enter("training")
+    if job.resume_from and is_at_end(job.resume_from):  # only the result was missing
+        trainer.state = TrainerState.load_from_json(str(job.resume_from / "trainer_state.json"))
+        trainer._load_from_checkpoint(str(job.resume_from))
+    else:
+        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    reporting.report_overhead()
+    if job.stop.is_set() and trainer.state.global_step < trainer.state.max_steps:
+        return result.stopped(job, trainer.state.global_step)
+
+    job.enter("saving")
+    result.restore_best(job, trainer)
+    result.save(job, trainer.model, found.tokenizer)
+    return result.finished(job, trainer)
