@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job named by the first argument: train, inspect or compare."""
+    """Run the job named by the first argument: train, inspect, compare, export or generate."""
     match arguments:
         case ["train", folder, *options]:
             from tuner_tui.worker import train
@@ -28,9 +28,13 @@ def main(arguments: list[str]) -> int:
             from tuner_tui.worker.export import job
 
             _leave(job.main(work, Path(request)))
+        case ["generate", descriptor, idle_seconds]:
+            from tuner_tui.worker.generate import server
+
+            _leave(server.main(int(descriptor), float(idle_seconds)))
     sys.stderr.write(
         "usage: python -m tuner_tui.worker train FOLDER [--resume] | inspect | compare REQUEST\n"
-        "       | export REQUEST | check REQUEST | compare-bases REQUEST\n"
+        "       | export REQUEST | check REQUEST | compare-bases REQUEST | generate DESCRIPTOR IDLE_SECONDS\n"
     )
     return 2
 

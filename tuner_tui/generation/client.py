@@ -1,0 +1,356 @@
+"""The app's end of a generation worker: starts it when something is asked, and again when it dies; loses no request."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.config import paths
+from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.files import last_lines
+from tuner_tui.generation.messages import (
+    Answered,
+    Base,
+    Began,
+    Cancel,
+    Failed,
+    Generate,
+    Load,
+    Loaded,
+    Reply,
+    Request,
+    Told,
+    decode_reply,
+    encode,
+)
+from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.hardware.system import usable_cpu_count
+from tuner_tui.planning.plan import choose_threads
+from tuner_tui.runs import lock
+from tuner_tui.runs.folder import list_runs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IDLE_SECONDS = 600.0
+MOST_ATTEMPTS = 2
+"""A request that was being answered when the worker died is tried this often."""
+LARGEST_LOG_BYTES = 4 << 20
+Listener = Callable[[Reply], None]
+"""Called in the client's own thread with each reply to a request."""
+
+
+class MachineBusy(RunProblem):
+    """A run is using this machine's memory; generation begins only when the person says so."""
+
+
+def runs_at_work() -> list[str]:
+    """The runs that hold memory just now."""
+    return [folder.name for folder in list_runs() if lock.is_held(folder.lock)]
+
+
+def generation_log() -> Path:
+    """What generation workers print."""
+    return paths.data_dir() / "generation.log"
+
+
+@dataclass
+class _Pending:
+    request: Generate
+    listener: Listener
+    attempts: int = 0
+    has_begun: bool = False
+
+
+class GenerationClient:
+    """One base's worker. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        base: Base,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        threads: int | None = None,
+        may_share: bool = False,
+        on_state: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`on_state` is told in words what the worker is doing; it is called in the client's thread."""
+        self.base = base
+        self.may_share = may_share
+        """Whether the person agreed to take memory while a run is at work."""
+        self.loaded: Loaded | None = None
+        """What the worker holds; None while it is not there."""
+        self.starts = 0
+        self._idle_seconds = idle_seconds
+        self._threads = threads or choose_threads(usable_cpu_count())[0]
+        self._on_state = on_state
+        self._pending: dict[str, _Pending] = {}
+        self._turn = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._deaths_while_loading = 0
+        self._is_closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process."""
+        return self._process.pid if self._process is not None else None
+
+    def submit(self, request: Generate, listener: Listener) -> str:
+        """Ask; the listener gets the replies, of which the last is Answered or Failed. Gives the request's id.
+
+        Raises MachineBusy when a run is at work and nobody agreed to share, TunerError when no worker can be started.
+        """
+        with self._turn:
+            if self._is_closed:
+                raise TunerError("The model was closed", self.base.source)
+            if self._process is None:
+                self._start()
+            self._pending[request.id] = _Pending(request, listener)
+            self._send(request)
+        return request.id
+
+    def ask(self, request: Generate, patience_seconds: float | None = None) -> Answered:
+        """Ask and wait. Raises TunerError when it fails."""
+        done = threading.Event()
+        last: list[Answered | Failed] = []
+
+        def listen(reply: Reply) -> None:
+            if isinstance(reply, (Answered, Failed)):
+                last.append(reply)
+                done.set()
+
+        self.submit(request, listen)
+        if not done.wait(patience_seconds):
+            self.cancel(request.id)
+            raise TunerError("The model does not answer", f"It was waited for {patience_seconds:g} s.")
+        if isinstance(last[0], Failed):
+            raise TunerError(last[0].title, last[0].message, last[0].hint)
+        return last[0]
+
+    def cancel(self, identity: str) -> None:
+        """Stop answering a request; its listener gets what was said so far."""
+        with self._turn:
+            if identity in self._pending:
+                self._send(Cancel(id=identity))
+
+    def close(self) -> None:
+        """Give the worker's memory back; what waits is told that it fails."""
+        with self._turn:
+            self._is_closed = True
+            process, connection = self._process, self._connection
+            if connection is not None:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # the worker ends when nobody listens
+        if process is not None:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+    def _start(self) -> None:
+        busy = [] if self.may_share else runs_at_work()
+        if busy:
+            raise MachineBusy(
+                "A run is using this machine",
+                f"{busy[0]} is at work; loading {self.base.source} takes memory and time from it.",
+                "Wait for it to end, or agree to share the machine.",
+            )
+        ours, theirs = socket.socketpair()
+        log = generation_log()
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
+                log.unlink()
+            with log.open("ab") as file:
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "tuner_tui.worker",
+                        "generate",
+                        str(theirs.fileno()),
+                        str(self._idle_seconds),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=worker_environment(self._threads),
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            ours.close()
+            raise TunerError("The model's process cannot be started", f"{log}: {error.strerror}.") from error
+        finally:
+            theirs.close()
+        self.starts += 1
+        self._connection = ours
+        self._send(Load(id="load", base=self.base))
+        threading.Thread(
+            target=self._read, args=(ours, self._process), name="generation", daemon=True
+        ).start()
+        self._on_state(f"starting {self.base.source}")
+
+    def _send(self, request: Request) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # it died: the reading thread sees to it
+                self._connection.sendall(encode(request))
+
+    def _read(self, connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        """In a thread: hand replies to those who asked, until the worker is gone."""
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+            for line in lines:
+                try:
+                    self._take(decode_reply(line))
+                except msgspec.DecodeError:
+                    continue
+        connection.close()
+        self._worker_left(process.wait())
+
+    def _take(self, reply: Reply) -> None:
+        if reply.id == "load":
+            self._take_loading(reply)
+            return
+        with self._turn:
+            pending = self._pending.get(reply.id)
+            if pending is None:
+                return
+            if isinstance(reply, Began):
+                pending.has_begun = True
+            if isinstance(reply, (Answered, Failed)):
+                del self._pending[reply.id]
+        pending.listener(reply)
+
+    def _take_loading(self, reply: Reply) -> None:
+        match reply:
+            case Loaded():
+                self.loaded = reply
+                self._deaths_while_loading = 0
+                self._on_state(f"{reply.model} is ready")
+            case Told():
+                self._on_state(reply.words)
+            case Failed():
+                self._fail_all(reply)
+
+    def _worker_left(self, code: int) -> None:
+        """Idle and gone, closed, or dead: what waits is asked again of a new worker, unless it killed two."""
+        with self._turn:
+            was_loaded = self.loaded is not None
+            self._process = self._connection = self.loaded = None
+            if not self._pending:
+                self._on_state("asleep")
+                return
+            if self._is_closed:
+                problem = Failed(id="", title="The model was closed")
+            else:
+                problem = self._death(code)
+                self._deaths_while_loading += not was_loaded
+        if self._is_closed or self._deaths_while_loading >= MOST_ATTEMPTS:
+            self._deaths_while_loading = 0
+            self._fail_all(problem)
+            return
+        hopeless: list[_Pending] = []
+        with self._turn:
+            for pending in self._pending.values():
+                if pending.has_begun and code != 0:
+                    pending.attempts += 1
+                pending.has_begun = False
+            hopeless = [each for each in self._pending.values() if each.attempts >= MOST_ATTEMPTS]
+            for pending in hopeless:
+                del self._pending[pending.request.id]
+        for pending in hopeless:
+            pending.listener(msgspec.structs.replace(problem, id=pending.request.id))
+        self._begin_again(code)
+
+    def _begin_again(self, code: int) -> None:
+        with self._turn:
+            waiting = list(self._pending.values())
+            if not waiting:
+                return
+            try:
+                self._start()
+            except TunerError as error:
+                failed = Failed(id="", title=error.title, message=error.message, hint=error.hint)
+                threading.Thread(target=self._fail_all, args=(failed,), daemon=True).start()
+                return
+            for pending in waiting:
+                self._send(pending.request)
+        for pending in waiting:
+            words = f"the model's process ended ({_ending(code)}) and was started again"
+            pending.listener(Told(id=pending.request.id, words=words))
+
+    def _death(self, code: int) -> Failed:
+        last = next(iter(last_lines(generation_log(), 1)), "")
+        return Failed(
+            id="",
+            title="The model's process died",
+            message=f"{_ending(code)}. {last}".strip(),
+            hint=f"The log is {generation_log()}.",
+        )
+
+    def _fail_all(self, problem: Failed) -> None:
+        with self._turn:
+            pending, self._pending = list(self._pending.values()), {}
+        for each in pending:
+            each.listener(msgspec.structs.replace(problem, id=each.request.id))
+
+
+def _ending(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "killed, perhaps by the system for memory"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class Generators:
+    """The workers of one app: one for each base that is in use."""
+
+    def __init__(self, *, may_share: bool = False, on_state: Callable[[str], None] = lambda _: None) -> None:
+        self._clients: dict[Base, GenerationClient] = {}
+        self._may_share = may_share
+        self._on_state = on_state
+
+    def of(self, base: Base) -> GenerationClient:
+        """The worker of a base; it starts when something is asked."""
+        if base not in self._clients:
+            self._clients[base] = GenerationClient(
+                base, may_share=self._may_share, on_state=lambda words: self._on_state(words)
+            )
+        return self._clients[base]
+
+    def agree_to_share(self) -> None:
+        """The person agreed to take memory while a run is at work."""
+        self._may_share = True
+        for client in self._clients.values():
+            client.may_share = True
+
+    def listen(self, on_state: Callable[[str], None]) -> None:
+        """Tell somebody else what the workers are doing."""
+        self._on_state = on_state
+
+    def close(self) -> None:
+        """Give all memory back."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+
+def new_id() -> str:
+    """An id for a request."""
+    return secrets.token_hex(8)
+
+
+def new_seed() -> int:
+    """A seed to draw with, to be kept with the answer."""
+    return secrets.randbits(31)

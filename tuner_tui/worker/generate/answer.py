@@ -1,0 +1,170 @@
+"""Answering a batch of conversations: each row with its own seed, streamed, and ended alone when it is cancelled."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.generation import BaseStreamer
+
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tuner_tui.generation.messages import Sampling
+    from tuner_tui.worker.generate.model import LoadedModel
+
+TELL_EVERY_SECONDS = 0.1
+
+
+@dataclass
+class Row:
+    """One conversation of a batch, and its answer as it grows."""
+
+    prompt: list[int]
+    seed: int
+    is_cancelled: Callable[[], bool]
+    tokens: list[int] = field(default_factory=list)
+    is_finished: bool = False
+    was_cancelled: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return not self.is_finished and not self.was_cancelled
+
+
+def prompt_tokens(model: LoadedModel, text: str, sampling: Sampling) -> list[int]:
+    """A prompt's tokens. Raises InputError when they leave no room for an answer."""
+    tokens = model.encode(text)
+    limit = model.context_length
+    if not tokens:
+        raise InputError("The prompt is empty", "It has no tokens.", "Write something.")
+    if limit is not None and len(tokens) + min(sampling.max_new_tokens, 16) > limit:
+        raise InputError(
+            "The prompt is too long for the model",
+            f"It has {len(tokens):,} tokens, and {model.name} reads at most {limit:,} with the answer.",
+            "Shorten it, or take a model with a longer context.",
+        )
+    return tokens
+
+
+def answer(
+    model: LoadedModel,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    tell: Callable[[Sequence[Row]], None],
+    *,
+    is_alone: bool,
+) -> None:
+    """Fill the rows' answers.
+
+    Alone, the tokens are those of plain `generate` after `torch.manual_seed(seed)`. In a batch each row draws from a
+    generator of its own (by the Gumbel-max trick), so that its answer does not depend on who else is in the batch.
+    """
+    longest = max(len(row.prompt) for row in rows)
+    pad = model.tokenizer.pad_token_id or 0
+    device = model.model.device
+    padded = [[pad] * (longest - len(row.prompt)) + row.prompt for row in rows]
+    mask = [[0] * (longest - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
+    room = model.context_length
+    options: dict[str, Any] = {
+        "input_ids": torch.tensor(padded, device=device),
+        "attention_mask": torch.tensor(mask, device=device),
+        "max_new_tokens": min(sampling.max_new_tokens, room - longest if room else sampling.max_new_tokens),
+        "repetition_penalty": sampling.repetition_penalty,
+        "pad_token_id": pad,
+        "use_cache": True,
+        "streamer": _Listener(rows, model.ends(), tell),
+        "stopping_criteria": StoppingCriteriaList([_Cancelling(rows)]),
+    }
+    if sampling.temperature == 0:
+        options |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    elif is_alone:
+        torch.manual_seed(rows[0].seed)
+        options |= {
+            "do_sample": True,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+        }
+    else:
+        options |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        options["logits_processor"] = _drawing(sampling, [row.seed for row in rows], device)
+    with torch.inference_mode():
+        model.model.generate(**options)
+
+
+def _drawing(sampling: Sampling, seeds: Sequence[int], device: torch.device) -> LogitsProcessorList:
+    """What `generate` does to scores before it samples, and then the sampling, by rows."""
+    steps: list[LogitsProcessor] = [TemperatureLogitsWarper(sampling.temperature)]
+    if sampling.top_k:
+        steps.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        steps.append(TopPLogitsWarper(sampling.top_p))
+    return LogitsProcessorList([*steps, _RowDraws(seeds, device)])
+
+
+class _RowDraws(LogitsProcessor):
+    """Adds standard Gumbel noise to each row's scores: the largest is then a sample of their softmax (Gumbel 1954)."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        noise = torch.empty_like(scores, dtype=torch.float32)
+        for row, generator in zip(noise, self._generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores.float() - noise.log()
+
+
+class _Cancelling(StoppingCriteria):
+    """Ends rows that are no longer wanted."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        for row in self._rows:
+            if row.is_open and row.is_cancelled():
+                row.was_cancelled = True
+        return torch.tensor([row.was_cancelled for row in self._rows], device=input_ids.device)
+
+
+class _Listener(BaseStreamer):
+    """Takes each step's tokens, and tells how the answers stand a few times a second."""
+
+    def __init__(self, rows: Sequence[Row], ends: set[int], tell: Callable[[Sequence[Row]], None]) -> None:
+        self._rows, self._ends, self._tell = rows, ends, tell
+        self._has_prompt = False
+        self._told = 0.0
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._has_prompt:
+            self._has_prompt = True
+            return
+        for row, token in zip(self._rows, value.reshape(-1).tolist(), strict=True):
+            if not row.is_open:
+                continue
+            if token in self._ends:
+                row.is_finished = True
+            else:
+                row.tokens.append(token)
+        now = time.monotonic()
+        if now - self._told >= TELL_EVERY_SECONDS:
+            self._told = now
+            self._tell(self._rows)
+
+    def end(self) -> None:
+        """Nothing is held back here."""

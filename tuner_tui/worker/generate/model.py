@@ -1,0 +1,141 @@
+"""A base in memory with its adapters, switched by name; nothing is loaded twice."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft import PeftModel
+
+from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
+from tuner_tui.config.spec import MachineSpec as Placement
+from tuner_tui.errors import InputError
+from tuner_tui.models.source import find_source
+from tuner_tui.worker.loading import dequantise_once, explain_loading, load_base, load_tokenizer
+from tuner_tui.worker.machine import Machine, choose_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.generation.messages import Base, Turn
+
+
+class LoadedModel:
+    """A base, its tokenizer, and the adapters that were asked for so far."""
+
+    def __init__(self, base: Base) -> None:
+        """Load. Raises TunerError in plain words."""
+        self.base = base
+        spec = ModelSpec(
+            source=base.source,
+            revision=base.revision,
+            precision=base.precision,
+            trust_remote_code=base.trust_remote_code,
+        )
+        self._spec = spec
+        source = find_source(base.source, base.revision)
+        self.name = source.name
+        self.machine: Machine = choose_machine(
+            RunSpec(model=spec, data=DataSpec(train="-"), machine=Placement(device=base.device))
+        )
+        if source.kind == "gguf" and source.path is not None:
+            location, revision = str(dequantise_once(source.path)), None
+        else:
+            location, revision = str(source.path or source.repo_id), source.revision
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(location, revision, spec)
+        self.model: Any = load_base(location, revision, spec, self.machine).eval()
+        self._adapters: dict[tuple[str, int], str] = {}
+        self.template = fingerprint(self.tokenizer.chat_template)
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that prompt and answer may have together; None when the model does not say."""
+        length = getattr(self.model.config, "max_position_embeddings", None)
+        return length if isinstance(length, int) and length > 0 else None
+
+    def ends(self) -> set[int]:
+        """Tokens with which an answer ends."""
+        ends = self.model.generation_config.eos_token_id
+        return {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+
+    def render(self, turns: Sequence[Turn]) -> str:
+        """The conversation as the template writes it, ready for the answer; without a template the turns' texts."""
+        if not self.tokenizer.chat_template:
+            return "\n\n".join(turn.content for turn in turns)
+        plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            return str(self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # templates are programs: they raise whatever they like
+            raise InputError(
+                "The chat template refuses the conversation",
+                str(error),
+                "Some templates know no system prompt.",
+            ) from error
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a rendered conversation; a template has written its own first token."""
+        return list(self.tokenizer(text, add_special_tokens=not self.tokenizer.chat_template)["input_ids"])
+
+    @contextlib.contextmanager
+    def speaking_as(self, adapter: str | None) -> Iterator[None]:
+        """Within the block the model answers with this adapter, or as the base. Raises InputError."""
+        if adapter is None:
+            if isinstance(self.model, PeftModel):
+                with self.model.disable_adapter():
+                    yield
+            else:
+                yield
+            return
+        self.model.set_adapter(self._name_of(adapter)) if self._is_loaded(adapter) else self._load(adapter)
+        yield
+
+    def _is_loaded(self, adapter: str) -> bool:
+        return _key(adapter) in self._adapters
+
+    def _name_of(self, adapter: str) -> str:
+        return self._adapters[_key(adapter)]
+
+    def _load(self, adapter: str) -> None:
+        folder = Path(adapter)
+        if not (folder / "adapter_config.json").is_file():
+            raise InputError(
+                "Not an adapter",
+                f"{folder} has no adapter_config.json.",
+                "Name the adapter folder of a finished run.",
+            )
+        name = f"adapter{len(self._adapters)}"
+        try:
+            if isinstance(self.model, PeftModel):
+                self.model.load_adapter(adapter, adapter_name=name)
+            else:
+                self.model = PeftModel.from_pretrained(self.model, adapter, adapter_name=name)
+            self.model.set_adapter(name)
+        except Exception as error:
+            if isinstance(self.model, PeftModel) and name in self.model.peft_config:
+                self.model.delete_adapter(name)
+            if isinstance(error, RuntimeError) and "size mismatch" in str(error):
+                raise InputError(
+                    "The adapter does not fit the model",
+                    f"{folder} was trained on another base than {self.name}.",
+                    "Take the base that its adapter_config.json names.",
+                ) from error
+            raise explain_loading(error, adapter, self._spec) from error
+        self.model.eval()
+        self._adapters[_key(adapter)] = name
+
+
+def fingerprint(template: object) -> str:
+    """Tells one chat template from another; empty for none."""
+    return hashlib.sha256(str(template).encode()).hexdigest()[:12] if template else ""
+
+
+def _key(adapter: str) -> tuple[str, int]:
+    """An adapter that was written anew is another one."""
+    try:
+        return adapter, (Path(adapter) / "adapter_config.json").stat().st_mtime_ns
+    except OSError:
+        return adapter, 0

@@ -1,0 +1,306 @@
+"""Reading requests, choosing what to compute next, and replying; leaves when idle or when nobody listens any more."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import TunerError
+from tuner_tui.generation.messages import (
+    Answered,
+    Began,
+    Cancel,
+    Failed,
+    Generate,
+    Grew,
+    Leave,
+    Load,
+    Loaded,
+    Reply,
+    Told,
+    decode_request,
+    encode,
+)
+from tuner_tui.worker.machine import set_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner_tui.worker.generate.answer import Row
+    from tuner_tui.worker.generate.model import LoadedModel
+
+LARGEST_BATCH = 16
+MOST_BATCH_TOKENS = 16_384
+"""Prompt and answer tokens of all rows of a batch, which bounds its memory."""
+GATHER_SECONDS = 0.02
+"""How long the first of several requests waits for the others."""
+_log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Requests that wait, in order; filled by the reading thread."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Generate] = []
+        self.cancelled: set[str] = set()
+        self.is_leaving = False
+        self.changed = threading.Condition()
+
+    def put(self, request: Generate) -> None:
+        with self.changed:
+            self.waiting.append(request)
+            self.changed.notify()
+
+    def cancel(self, identity: str) -> Generate | None:
+        """Withdraw a request that waits, which is given back; one that is being answered is marked."""
+        with self.changed:
+            for request in self.waiting:
+                if request.id == identity:
+                    self.waiting.remove(request)
+                    return request
+            self.cancelled.add(identity)
+        return None
+
+    def leave(self) -> None:
+        with self.changed:
+            self.is_leaving = True
+            self.changed.notify()
+
+    def take(self, idle_seconds: float) -> list[Generate] | None:
+        """The next batch (empty when it was cancelled meanwhile); None when it is time to leave."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.waiting or self.is_leaving, idle_seconds):
+                return None
+            if self.is_leaving:
+                return None
+        time.sleep(GATHER_SECONDS)
+        with self.changed:
+            return self._batch()
+
+    def _batch(self) -> list[Generate]:
+        if not self.waiting:
+            return []
+        first = next((request for request in self.waiting if request.is_urgent), self.waiting[0])
+        batch = [first]
+        if not first.is_alone:
+            batch += [each for each in self.waiting if each is not first and _fits(each, first)]
+            batch = batch[:LARGEST_BATCH]
+        for request in batch:
+            self.waiting.remove(request)
+        return batch
+
+
+def _fits(request: Generate, first: Generate) -> bool:
+    same = (request.adapter, request.sampling) == (first.adapter, first.sampling)
+    return same and not request.is_alone
+
+
+def main(descriptor: int, idle_seconds: float) -> int:
+    """Serve the connection whose descriptor was inherited."""
+    os.nice(5)  # the app's keys go first
+    set_threads()
+    connection = socket.socket(fileno=descriptor)
+    return Server(connection, idle_seconds).run()
+
+
+class Server:
+    """One connection, one base."""
+
+    def __init__(self, connection: socket.socket, idle_seconds: float) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._idle_seconds = idle_seconds
+        self._desk = Desk()
+        self._model: LoadedModel | None = None
+        self._lines = connection.makefile("rb")
+
+    def run(self) -> int:
+        """Load, answer, and leave; gives the exit code."""
+        first = self._lines.readline()
+        if not first:
+            return 0
+        request = decode_request(first)
+        if not isinstance(request, Load):
+            raise TypeError("the first request must load a base")
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+        if not self._load(request):
+            return 0
+        while True:
+            batch = self._desk.take(self._idle_seconds)
+            if batch is None:
+                return 0
+            self._answer(batch)
+
+    def _read(self) -> None:
+        """In a thread: sort requests in; when the app is gone, end at once, also in the middle of an answer."""
+        for line in self._lines:
+            try:
+                request = decode_request(line)
+            except msgspec.DecodeError as error:
+                _log.error("a request that is none: %s", error)
+                continue
+            match request:
+                case Generate():
+                    self._desk.put(request)
+                case Cancel():
+                    withdrawn = self._desk.cancel(request.id)
+                    if withdrawn is not None:
+                        self._send(self._unsaid(withdrawn))
+                case Leave():
+                    self._desk.leave()
+        os._exit(0)
+
+    def _load(self, request: Load) -> bool:
+        started = time.perf_counter()
+        try:
+            self._send(Told(id=request.id, words=f"loading {request.base.source}"))
+            from tuner_tui.worker.generate.model import LoadedModel
+
+            self._model = LoadedModel(request.base)
+        except Exception as error:  # whatever a library raises is told, and ends this worker
+            traceback.print_exc()
+            self._send(_failed(request.id, error, "The model cannot be loaded"))
+            return False
+        self._send(
+            Loaded(
+                id=request.id,
+                model=self._model.name,
+                device=self._model.machine.device,
+                precision=self._model.machine.precision,
+                template=self._model.template,
+                seconds=time.perf_counter() - started,
+            )
+        )
+        return True
+
+    def _answer(self, batch: list[Generate]) -> None:
+        from tuner_tui.worker.generate.answer import Row, prompt_tokens
+
+        if self._model is None:
+            raise RuntimeError("no model is loaded")
+        requests: list[Generate] = []
+        rows: list[Row] = []
+        total = 0
+        for place, request in enumerate(batch):
+            try:
+                prompt = prompt_tokens(self._model, self._model.render(request.turns), request.sampling)
+            except Exception as error:
+                traceback.print_exc()
+                self._send(_failed(request.id, error, "The prompt cannot be read"))
+                continue
+            cost = len(prompt) + request.sampling.max_new_tokens
+            if rows and total + cost > MOST_BATCH_TOKENS:
+                self._give_back(batch[place:])
+                break
+            total += cost
+            requests.append(request)
+            rows.append(
+                Row(prompt, request.seed, lambda identity=request.id: identity in self._desk.cancelled)
+            )  # type: ignore[misc]
+        if rows:
+            self._compute(requests, rows)
+
+    def _give_back(self, requests: Sequence[Generate]) -> None:
+        with self._desk.changed:
+            self._desk.waiting[:0] = requests
+
+    def _compute(self, requests: list[Generate], rows: list[Row]) -> None:
+        from tuner_tui.worker.generate.answer import answer
+        from tuner_tui.worker.loading import is_out_of_memory
+
+        if self._model is None:
+            raise RuntimeError("no model is loaded")
+        model = self._model
+        for request in requests:
+            self._send(Began(id=request.id, batch_size=len(requests)))
+
+        def tell(rows: Sequence[Row]) -> None:
+            for request, row in zip(requests, rows, strict=True):
+                if row.is_open and row.tokens:
+                    text = model.tokenizer.decode(row.tokens, skip_special_tokens=True)
+                    self._send(Grew(id=request.id, text=str(text).rstrip("\ufffd"), tokens=len(row.tokens)))
+
+        started = time.perf_counter()
+        problem: Exception | None = None
+        try:
+            with model.speaking_as(requests[0].adapter):
+                answer(model, rows, requests[0].sampling, tell, is_alone=requests[0].is_alone)
+        except Exception as error:  # one bad request must not end the worker
+            traceback.print_exc()
+            problem = error
+        if problem is not None:
+            if is_out_of_memory(problem) and len(requests) > 1:
+                self._compute_halves(requests, rows)
+                return
+            for request in requests:
+                self._send(_failed(request.id, problem, "The model failed while answering"))
+            return
+        seconds = time.perf_counter() - started
+        for request, row in zip(requests, rows, strict=True):
+            self._desk.cancelled.discard(request.id)
+            self._send(
+                Answered(
+                    id=request.id,
+                    text=str(model.tokenizer.decode(row.tokens, skip_special_tokens=True)),
+                    is_finished=row.is_finished,
+                    tokens=len(row.tokens),
+                    seconds=seconds,
+                    batch_size=len(requests),
+                    seed=request.seed,
+                    template=model.template,
+                    is_cancelled=row.was_cancelled,
+                )
+            )
+
+    def _compute_halves(self, requests: list[Generate], rows: list[Row]) -> None:
+        """Memory ran out: the same in two smaller batches."""
+        for row in rows:
+            row.tokens.clear()
+            row.is_finished = row.was_cancelled = False
+        half = len(requests) // 2
+        self._compute(requests[:half], rows[:half])
+        self._compute(requests[half:], rows[half:])
+
+    def _unsaid(self, request: Generate) -> Answered:
+        return Answered(
+            id=request.id,
+            text="",
+            is_finished=False,
+            tokens=0,
+            seconds=0.0,
+            batch_size=0,
+            seed=request.seed,
+            template=self._model.template if self._model else "",
+            is_cancelled=True,
+        )
+
+    def _send(self, reply: Reply) -> None:
+        try:
+            with self._sending:
+                self._connection.sendall(encode(reply))
+        except OSError:  # nobody listens any more
+            os._exit(0)
+
+
+def _failed(identity: str, error: Exception, title: str) -> Failed:
+    if isinstance(error, TunerError):
+        return Failed(id=identity, title=error.title, message=error.message, hint=error.hint)
+    from tuner_tui.worker.loading import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return Failed(
+            id=identity,
+            title="Memory ran out",
+            message=str(error).splitlines()[0] if str(error) else "",
+            hint="Ask for shorter answers, take a smaller precision, or close what else holds memory.",
+        )
+    return Failed(
+        id=identity, title=title, message=f"{type(error).__name__}: {error}", hint="The log says more."
+    )
