@@ -1,0 +1,208 @@
+"""Pushing with the real client to a Hub that misbehaves: right bytes in exactly one commit, or one plain sentence."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.hub_double import TOKEN
+from tuner_tui.errors import TunerError
+from tuner_tui.sharing import hub as hub_process
+from tuner_tui.sharing.checksums import git_blob_id, sha256
+from tuner_tui.sharing.hub_protocol import Event, Limits, PushFile, PushRequest, Waiting, encode_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+REPO = "tester/inkwell"
+QUICK = Limits(
+    connect=1.0, answer=1.0, commit=1.0, attempts=3, first_wait=0.05, longest_wait=2.0, silence=15.0
+)
+CARD = "---\nbase_model: owner/base\nlicense: apache-2.0\n---\n# Inkwell\n"
+OPERATIONS = (
+    "whoami",
+    "repo_info",
+    "create_repo",
+    "validate_yaml",
+    "preupload",
+    "lfs_batch",
+    "upload",
+    "verify",
+    "commit",
+    "tree",
+)
+PASSING = (409, 429, 500, 503, "delay", "drop", "reset", "lost", "corrupt")
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> Callable[..., PushRequest]:
+    """A push of a card and of some weights that go as a large file."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "README.md").write_text(CARD)
+    (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 5000)
+
+    def make(**options: Any) -> PushRequest:
+        files = tuple(
+            PushFile(
+                path=str(path),
+                name=path.name,
+                size=path.stat().st_size,
+                sha256=sha256(path),
+                git_id=git_blob_id(path.read_bytes()),
+            )
+            for path in sorted(folder.iterdir())
+        )
+        wanted = {"repo_id": REPO, "message": "Add it", "limits": QUICK} | options
+        return PushRequest(files=files, **wanted)
+
+    return make
+
+
+def commits(hub: Any, name: str = REPO) -> int:
+    """Commits of a repository beyond its first."""
+    return len(hub.repos[f"models/{name}"]["commits"]) - 1 if f"models/{name}" in hub.repos else 0
+
+
+def holds(hub: Any, request: PushRequest, ref: str = "refs/heads/main") -> bool:
+    """Whether a branch holds the request's files."""
+    found = hub.files().get(f"models/{request.repo_id}@{ref}", {})
+    return all(found.get(file.name, {}).get("sha256") == file.sha256 for file in request.files)
+
+
+def test_a_push_is_private_and_one_commit(hub: Any, request_of: Callable[..., PushRequest]) -> None:
+    events: list[Event] = []
+    pushed = hub_process.push(request_of(), events.append)
+    assert holds(hub, request_of()) and commits(hub) == 1
+    assert hub.repos[f"models/{REPO}"]["private"] and pushed.visibility == "private"
+    assert pushed.is_new_commit
+    again = hub_process.push(request_of(), events.append)
+    assert not again.is_new_commit and commits(hub) == 1
+    assert TOKEN not in b"".join(map(encode_event, events)).decode()
+    assert not [note for note in hub.requests if note["server"] == "storage" and note["authorization"]]
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_fault_that_passes_leaves_one_right_commit(
+    fault: Any, operation: str, hub: Any, request_of: Callable[..., PushRequest]
+) -> None:
+    options = {"seconds": 3} if fault == "delay" else {}
+    hub.fail(fault, operation, times=1, **options)
+    started = time.monotonic()
+    hub_process.push(request_of(), lambda event: None)
+    assert time.monotonic() - started < 30
+    assert holds(hub, request_of()) and commits(hub) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [401, 403, 404, 409, 429, 500, 503, "delay", "drop", "reset", "lost", "corrupt"]
+)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.slow
+def test_a_fault_that_stays_ends_in_words_and_never_in_two_commits(
+    fault: Any, operation: str, hub: Any, request_of: Callable[..., PushRequest]
+) -> None:
+    hub.fail(fault, operation, times=1000, **({"seconds": 3} if fault == "delay" else {}))
+    started = time.monotonic()
+    try:
+        hub_process.push(request_of(), lambda event: None)
+    except TunerError as error:
+        assert error.title and TOKEN not in f"{error.title}{error.message}{error.hint}"
+        assert "Traceback" not in error.message
+    assert time.monotonic() - started < 60
+    assert commits(hub) <= 1
+    hub.faults.clear()
+    hub_process.push(request_of(), lambda event: None)
+    assert holds(hub, request_of()) and commits(hub) == 1
+
+
+def test_a_long_pause_is_told_and_not_waited_for(hub: Any, request_of: Callable[..., PushRequest]) -> None:
+    hub.fail(429, "commit", times=1, retry_after=3600)
+    with pytest.raises(TunerError, match="asks us to wait") as told:
+        hub_process.push(request_of(), lambda event: None)
+    assert "3600 s" in told.value.message and commits(hub) == 0
+
+
+def test_a_short_pause_counts_down(hub: Any, request_of: Callable[..., PushRequest]) -> None:
+    events: list[Event] = []
+    hub.fail(429, "commit", times=1, retry_after=2)
+    hub_process.push(request_of(), events.append)
+    assert [event.seconds for event in events if isinstance(event, Waiting)] == [2, 1]
+    assert commits(hub) == 1
+
+
+def test_somebody_elses_repository(hub: Any, request_of: Callable[..., PushRequest]) -> None:
+    hub.add_repo("other/inkwell")
+    with pytest.raises(TunerError, match="somebody else's"):
+        hub_process.push(request_of(repo_id="other/inkwell"), lambda event: None)
+    assert commits(hub, "other/inkwell") == 0
+
+
+def test_a_public_repository_is_not_pushed_to_unasked(
+    hub: Any, request_of: Callable[..., PushRequest]
+) -> None:
+    hub.add_repo(REPO)
+    with pytest.raises(TunerError, match="public"):
+        hub_process.push(request_of(), lambda event: None)
+    assert commits(hub) == 0
+    assert hub_process.push(request_of(visibility="public"), lambda event: None).visibility == "public"
+
+
+def test_a_branch_and_a_pull_request(hub: Any, request_of: Callable[..., PushRequest]) -> None:
+    hub.add_repo(REPO, private=True)
+    hub_process.push(request_of(branch="try"), lambda event: None)
+    assert holds(hub, request_of(), "refs/heads/try") and not holds(hub, request_of())
+    pushed = hub_process.push(request_of(as_pull_request=True), lambda event: None)
+    assert holds(hub, request_of(), "refs/pr/1") and pushed.pull_request
+    assert not holds(hub, request_of())
+
+
+def test_a_lost_pull_request_is_not_made_twice(hub: Any, request_of: Callable[..., PushRequest]) -> None:
+    hub.add_repo(REPO, private=True)
+    hub.fail("lost", "commit")
+    pushed = hub_process.push(request_of(as_pull_request=True), lambda event: None)
+    assert pushed.pull_request and hub.repos[f"models/{REPO}"]["prs"] == 1
+
+
+def test_offline_stays_offline(
+    hub: Any, request_of: Callable[..., PushRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(TunerError, match="Offline mode"):
+        hub_process.push(request_of(), lambda event: None)
+    assert not hub.requests
+
+
+def test_without_a_token_nothing_is_asked(
+    hub: Any, request_of: Callable[..., PushRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(TunerError, match="Not logged in"):
+        hub_process.push(request_of(), lambda event: None)
+    assert not hub.requests
+
+
+def test_a_bad_card_sends_nothing(hub: Any, request_of: Callable[..., PushRequest], tmp_path: Path) -> None:
+    (tmp_path / "files" / "README.md").write_text("---\nbase_model: /home/me/model\n---\n")
+    with pytest.raises(TunerError, match="refuses the card"):
+        hub_process.push(request_of(), lambda event: None)
+    assert commits(hub) == 0
+
+
+def test_a_large_file_goes_in_parts_and_is_not_sent_twice(
+    hub: Any, request_of: Callable[..., PushRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "files" / "adapter_model.safetensors").write_bytes(bytes(range(251)) * 20000)
+    hub.fail(500, "commit", times=1000)
+    with pytest.raises(TunerError):
+        hub_process.push(request_of(), lambda event: None)
+    sent = sum(note["operation"] == "upload" for note in hub.requests)
+    assert sent == 5
+    hub.faults.clear()
+    hub_process.push(request_of(), lambda event: None)
+    assert sum(note["operation"] == "upload" for note in hub.requests) == sent
+    assert holds(hub, request_of()) and commits(hub) == 1

@@ -1,0 +1,198 @@
+"""`tuner-tui push`: a run to the Hugging Face Hub, private unless said otherwise, after showing all that goes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import click
+
+from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller
+from tuner_tui.cli.output import fill, plain
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.runs.exports import Form
+from tuner_tui.runs.folder import find_run
+from tuner_tui.text import duration, size
+
+if TYPE_CHECKING:
+    from tuner_tui.sharing.hub_protocol import Event, Pushed
+    from tuner_tui.sharing.push import Prepared
+
+
+@click.command()
+@click.argument("run")
+@click.option("--to", "repo_id", required=True, metavar="OWNER/NAME", help="The repository.")
+@click.option("--as", "form", type=click.Choice(get_args(Form)), default="adapter", show_default=True)
+@click.option(
+    "--private", "visibility", flag_value="private", help="Only you see it (the default for a new one)."
+)
+@click.option("--public", "visibility", flag_value="public", help="Everybody sees it.")
+@click.option("--dry-run", is_flag=True, help="Make and check everything, show what would go, send nothing.")
+@click.option("--branch", help="Another branch than main; made where it is missing.")
+@click.option("--pr", is_flag=True, help="As a pull request.")
+@click.option("--quant", help="Number type of GGUF forms: f32, f16, q8_0.")
+@click.option("--into", type=click.Choice(["trained", "original"]), default="trained", help="As in `export`.")
+@click.option("--base", help="The base's name on the Hub, where it is not known.")
+@click.option(
+    "--card", "card_file", type=click.Path(path_type=Path), help="Your own card in place of the made one."
+)
+@click.option(
+    "--licence", help="The base's licence (a Hub identifier such as apache-2.0), where it is not known."
+)
+@click.option("--language", "languages", multiple=True, help="A language code for the card; may be repeated.")
+@click.option("--dataset", "datasets", multiple=True, help="A data set's Hub name to tell in the card.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
+def push(
+    run: str,
+    repo_id: str,
+    form: Form,
+    visibility: Literal["private", "public"] | None,
+    dry_run: bool,
+    branch: str | None,
+    pr: bool,
+    quant: str | None,
+    into: Literal["trained", "original"],
+    base: str | None,
+    card_file: Path | None,
+    licence: str | None,
+    languages: tuple[str, ...],
+    datasets: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Push RUN (a run's name, its folder, or `last`) to the Hub, in one commit that is read back.
+
+    The token is the Hub client's own (`hf auth login`, or HF_TOKEN). Interrupted or failed, the same command goes on:
+    what has arrived is not sent again, and nothing is committed twice.
+    """
+    from tuner_tui.sharing import hub
+    from tuner_tui.sharing.card import CardOptions
+    from tuner_tui.sharing.hub_protocol import PushRequest
+    from tuner_tui.sharing.push import PushOptions, discard, prepare
+    from tuner_tui.sharing.run_facts import read_facts
+
+    if branch and pr:
+        raise InputError(
+            "Branch or pull request?", "A pull request is made against main.", "Give one of them."
+        )
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise InputError(
+            "Nobody to ask", "Without a terminal nothing is pushed unasked.", "Add --yes, or --dry-run."
+        )
+    facts = read_facts(find_run(run), base)
+    options = PushOptions(repo_id, form, quant, into, card_file, CardOptions(languages, datasets, licence))
+    prepared = prepare(facts, options, Teller(is_quiet=as_json))
+    if not as_json or not yes:
+        for line in _what_goes(prepared, visibility, branch, pr):
+            click.echo(line, err=as_json)
+    if dry_run:
+        if as_json:
+            click.echo(json.dumps(_report(prepared, None), indent=2))
+        else:
+            click.echo("Nothing was sent.")
+        return
+    if not yes and not click.confirm("Push?", err=as_json):
+        click.echo("Nothing was sent.", err=as_json)
+        return
+    request = PushRequest(
+        repo_id=repo_id,
+        files=prepared.files,
+        message=f"Add {form} of {facts.folder.name}",
+        visibility=visibility,
+        branch=branch,
+        as_pull_request=pr,
+    )
+    try:
+        pushed = hub.push(request, HubTeller(is_quiet=as_json))
+    except TunerError as error:
+        error.hint = f"{error.hint}\nAgain: {_command()}".strip()
+        raise
+    discard(prepared)
+    if as_json:
+        click.echo(json.dumps(_report(prepared, pushed), indent=2))
+        return
+    for line in _closing(pushed):
+        click.echo(line)
+
+
+class HubTeller:
+    """Prints a Hub process's events as plain lines; a wait counts down in one line on a terminal."""
+
+    def __init__(self, is_quiet: bool = False) -> None:
+        self._is_quiet = is_quiet
+        self._begin()
+
+    def _begin(self) -> None:
+        self._started = self._last = time.monotonic()
+        self._first_bytes: int | None = None
+
+    def __call__(self, event: Event) -> None:
+        from tuner_tui.sharing.hub_protocol import Moved, Stepped, Waiting
+
+        if self._is_quiet:
+            return
+        match event:
+            case Stepped(what=what):
+                self._begin()
+                click.echo(f"{plain(what)} ...")
+            case Waiting():
+                again = f"attempt {event.attempt} of {event.attempts} in {event.seconds} s"
+                is_terminal = sys.stdout.isatty()
+                begin = "\r" if is_terminal else ""
+                click.echo(f"{begin}  {plain(event.why)}; {again} ", nl=not is_terminal)
+                if is_terminal and event.seconds <= 1:
+                    click.echo()
+            case Moved(done_bytes=done, total_bytes=total):
+                now = time.monotonic()
+                if self._first_bytes is None:
+                    self._first_bytes = done
+                if now - self._last < LINE_EVERY_SECONDS and done < total:
+                    return
+                self._last = now
+                speed = (done - self._first_bytes) / max(now - self._started, 1e-3)
+                left = f", {size(round(speed))}/s, {duration((total - done) / speed)} left" if speed else ""
+                click.echo(f"  {size(done)} of {size(total)}{left}")
+
+
+def _what_goes(prepared: Prepared, visibility: str | None, branch: str | None, pr: bool) -> list[str]:
+    seen_by = "everybody" if visibility == "public" else "you alone (private), unless it is there and public"
+    where = " as a pull request" if pr else f", branch {branch}" if branch else ""
+    lines = [f"To {prepared.repo_id}{where}, seen by {seen_by}:"]
+    lines += [f"  {size(file.size):>9}  {plain(file.name)}" for file in prepared.files]
+    lines.append(f"  {size(prepared.size_bytes):>9}  in all")
+    lines.append(
+        fill(f"The card: {prepared.card} (to change it, edit a copy and give it with --card)", hanging="  ")
+    )
+    told = f"The base's licence: {prepared.licence or 'not known'}. It asks to: {prepared.licence_asks}."
+    lines.append(fill(told, hanging="  "))
+    return lines + [fill(remark, hanging="  ") for remark in prepared.remarks]
+
+
+def _report(prepared: Prepared, pushed: Pushed | None) -> dict[str, object]:
+    import msgspec
+
+    return {
+        "repository": prepared.repo_id,
+        "files": {file.name: {"size": file.size, "sha256": file.sha256} for file in prepared.files},
+        "licence": prepared.licence,
+        "card": str(prepared.card),
+        "pushed": msgspec.to_builtins(pushed) if pushed else None,
+    }
+
+
+def _closing(pushed: Pushed) -> list[str]:
+    if pushed.pull_request:
+        return [f"Proposed, and read back: {pushed.pull_request}"]
+    if not pushed.is_new_commit:
+        return [f"Already there, with the same content (commit {pushed.commit[:8]}): {pushed.url}"]
+    return [f"Pushed, and read back as sent (commit {pushed.commit[:8]}, {pushed.visibility}): {pushed.url}"]
+
+
+def _command() -> str:
+    """The command as it was given, to repeat."""
+    return shlex.join(["tuner-tui", *sys.argv[1:]])

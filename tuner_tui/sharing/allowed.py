@@ -1,0 +1,76 @@
+"""Which files of an export may go to the Hub; every other name stays at home."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tuner_tui.runs.exports import Form
+
+CARD = "README.md"
+TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+ALLOWED: dict[Form, tuple[str, ...]] = {
+    "adapter": (CARD, "adapter_config.json", "adapter_model.safetensors", *TOKENIZER),
+    "merged": (
+        CARD,
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "model-*-of-*.safetensors",
+        "model.safetensors.index.json",
+        *TOKENIZER,
+    ),
+    "gguf-adapter": (CARD, "adapter.gguf"),
+    "gguf": (CARD, "model.gguf"),
+    "ollama": (CARD, "model.gguf", "Modelfile"),
+}
+PUSHED_FORMS: tuple[Form, ...] = ("adapter", "merged", "gguf-adapter", "gguf", "ollama")
+KEPT_AT_HOME = ("SHA256SUMS",)
+RESULT = ("adapter_config.json", "adapter_model.safetensors", "config.json", "generation_config.json", CARD)
+"""What training leaves in a run's adapter folder, beside tokenizer files and shards of a whole model."""
+
+
+def chosen_files(folder: Path, form: Form) -> list[Path]:
+    """The files of an export that go. Raises InputError for one that is neither allowed nor known to stay."""
+    chosen = []
+    for path in sorted(each for each in folder.rglob("*") if not each.is_dir()):
+        name = path.relative_to(folder).as_posix()
+        if name in KEPT_AT_HOME:
+            continue
+        if path.is_symlink() or not is_allowed(name, ALLOWED[form]):
+            raise _foreign(path)
+        chosen.append(path)
+    return chosen
+
+
+def require_clean_result(folder: Path) -> None:
+    """Raise InputError for a file in a run's result that training did not put there, such as a pickle."""
+    names = (*RESULT, *TOKENIZER, *ALLOWED["merged"])
+    for path in sorted(each for each in folder.rglob("*") if not each.is_dir()):
+        if path.is_symlink() or not is_allowed(path.relative_to(folder).as_posix(), names):
+            raise _foreign(path)
+
+
+def is_allowed(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a file's name (no folders) is on a list."""
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _foreign(path: Path) -> InputError:
+    is_pickle = path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+    what = "It is a Python pickle, which can run code on whoever loads it. " if is_pickle else ""
+    return InputError(
+        "A file does not belong there",
+        f"{path}\n{what}It is not one of the files that make up this form, so nothing was sent.",
+        "Move it away and push again.",
+    )

@@ -1,0 +1,299 @@
+"""Pushing inside a Hub process: look, make the repository, send files, commit once, read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.hub_errors import LOGIN_HINT
+from tuner_tui.sharing.hub_failures import AGAIN, explain
+from tuner_tui.sharing.hub_protocol import Moved, Pushed, Stepped
+from tuner_tui.sharing.hub_session import HubSession, innermost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.sharing.hub_protocol import PushFile, PushRequest
+
+    Tell = Callable[[Any], None]
+
+MAIN = "main"
+PROBED_PULL_REQUESTS = 20
+
+
+@dataclass
+class Push:
+    """One push and what it knows of the repository."""
+
+    request: PushRequest
+    session: HubSession
+    api: HfApi
+    visibility: str = "private"
+
+    @property
+    def repo(self) -> str:
+        return self.request.repo_id
+
+    @property
+    def revision(self) -> str:
+        return self.request.branch or MAIN
+
+    def run(self) -> Pushed:
+        """Do it all. Raises TunerError; then the repository is as it was, or holds the files and says so next time."""
+        self._require_right()
+        self._make_repository()
+        head = self._head(self.revision)
+        if not self.request.as_pull_request and self._holds_all(head):
+            return self._done(head, is_new=False)
+        if self.request.as_pull_request and (proposed := self._find_pull_request(1)):
+            return self._done(proposed[0], is_new=False, pull_request=proposed[1])
+        operations = self._send_files()
+        return self._commit(head, operations)
+
+    def _require_right(self) -> None:
+        self.session.tell(Stepped(what="asking the Hub who you are"))
+        if get_token() is None:
+            raise InputError("Not logged in", "There is no token for the Hub on this machine.", LOGIN_HINT)
+        me = self.session.ask("asking who you are", self.api.whoami)
+        owner, names = self.repo.partition("/")[0], [me["name"], *(org["name"] for org in me.get("orgs", ()))]
+        role = (me.get("auth") or {}).get("accessToken", {}).get("role")
+        if role == "read":
+            raise InputError(
+                "Your token lacks a right",
+                "It may only read.",
+                "Make one that may write: https://huggingface.co/settings/tokens",
+            )
+        if owner not in names and not self.request.as_pull_request:
+            raise InputError(
+                "This is somebody else's repository",
+                f"You are {me['name']}, and {self.repo} belongs to {owner}.",
+                f"Push to {me['name']}/{self.repo.partition('/')[2]}, or propose it as a pull request with --pr.",
+            )
+
+    def _make_repository(self) -> None:
+        """Make the repository where it is missing; one that is there keeps its visibility."""
+        for attempt in range(1, self.session.limits.attempts + 1):
+            info = self._info()
+            if info is None and self.request.as_pull_request:
+                raise InputError(
+                    "Nothing to propose it to", f"{self.repo} does not exist, or you may not see it."
+                )
+            if info is not None:
+                return self._require_visibility(bool(info.private))
+            self.session.tell(Stepped(what=f"making {self.repo}"))
+            is_private = self.request.visibility != "public"
+            make = partial(self.api.create_repo, self.repo, private=is_private, exist_ok=True)
+            self.session.ask("making the repository", make)
+            if attempt > 1:
+                self.session.wait(ValueError(), "making the repository", attempt)
+        raise TunerError(
+            "The repository was not made", f"The Hub says it was, and then knows no {self.repo}.", AGAIN
+        )
+
+    def _info(self) -> Any:
+        def look() -> Any:
+            try:
+                return self.api.model_info(self.repo)
+            except RepositoryNotFoundError as error:
+                if error.response.status_code == 401:  # on plain http the client cannot tell: it is the token
+                    raise
+                return None
+
+        return self.session.ask("looking for the repository", look)
+
+    def _require_visibility(self, is_private: bool) -> None:
+        self.visibility = "private" if is_private else "public"
+        if self.request.as_pull_request or self.request.visibility == self.visibility:
+            return
+        if not is_private:
+            raise InputError(
+                "The repository is public",
+                f"{self.repo} is there already, and everybody would see what you push.",
+                "Say --public if that is meant, or push to another name.",
+            )
+        if self.request.visibility == "public":
+            raise InputError(
+                "The repository is private",
+                f"{self.repo} is there already; pushing does not change who sees it.",
+                f"Change that in its settings first: https://huggingface.co/{self.repo}/settings",
+            )
+
+    def _head(self, revision: str) -> str:
+        """The branch's latest commit; a branch that is missing is made."""
+
+        def look() -> str:
+            try:
+                return str(self.api.model_info(self.repo, revision=revision).sha)
+            except RevisionNotFoundError:
+                if revision == MAIN:
+                    raise
+                self.api.create_branch(self.repo, branch=revision, exist_ok=True)
+                return str(self.api.model_info(self.repo, revision=revision).sha)
+
+        return self.session.ask("looking at the branch", look)
+
+    def _holds_all(self, revision: str) -> bool:
+        """Whether a revision holds every file with the right content."""
+        return not self._differing(revision)
+
+    def _differing(self, revision: str) -> list[str]:
+        """Names of files that a revision lacks or holds otherwise."""
+
+        def look() -> dict[str, RepoFile]:
+            try:
+                tree = self.api.list_repo_tree(self.repo, revision=revision)
+                return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+            except EntryNotFoundError:
+                return {}
+
+        found = self.session.ask("reading what is there", look)
+        return [file.name for file in self.request.files if not same(file, found.get(file.name))]
+
+    def _send_files(self) -> list[CommitOperationAdd]:
+        """Send the large files; those that the Hub has already are not sent again."""
+        self.session.tell(Stepped(what="sending files"))
+        total = sum(file.size for file in self.request.files)
+
+        def send() -> list[CommitOperationAdd]:
+            operations = [
+                CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.path)
+                for file in self.request.files
+            ]
+            self.session.begin_sending(total)
+            self.api.preupload_lfs_files(
+                self.repo, operations, revision=self.revision, free_memory=False, num_threads=1,
+                create_pr=self.request.as_pull_request,
+            )  # fmt: skip
+            return operations
+
+        operations = self.session.ask("sending files", send)
+        self.session.tell(Moved(done_bytes=total, total_bytes=total))
+        return operations
+
+    def _commit(self, head: str, operations: list[CommitOperationAdd]) -> Pushed:
+        """Commit once. After any doubt the repository is read before anything is tried again."""
+        limits = self.session.limits
+        for attempt in range(1, limits.attempts + 1):
+            self.session.tell(Stepped(what="committing"))
+            try:
+                info = self.api.create_commit(
+                    self.repo,
+                    operations,
+                    commit_message=self.request.message,
+                    revision=self.revision,
+                    parent_commit=head,
+                    create_pr=self.request.as_pull_request,
+                )
+                return self._checked(info.oid, info.pr_url)
+            except TunerError:
+                raise
+            except Exception as error:  # the commit may have happened: look before anything else
+                trouble = innermost(error)
+                self.session.tell(Stepped(what="reading back whether the commit arrived"))
+                if (pushed := self._arrived(head)) is not None:
+                    return pushed
+                if is_bad_card(trouble):
+                    raise InputError(
+                        "The Hub refuses the card",
+                        " ".join(str(trouble).split()),
+                        "Edit it, and give it with --card FILE.",
+                    ) from error
+                if not self.session.may_pass(trouble) or attempt == limits.attempts:
+                    raise explain(trouble, "committing", self.repo, attempt) from error
+                self.session.wait(trouble, "committing", attempt)
+                if (pushed := self._arrived(head)) is not None:
+                    return pushed
+                operations = self._send_files()
+        raise AssertionError("unreachable")
+
+    def _arrived(self, head: str) -> Pushed | None:
+        """What a commit left whose answer was lost; None when there is none. Raises TunerError for a strange one."""
+        if self.request.as_pull_request:
+            found = self._find_pull_request(1)
+            return self._done(found[0], is_new=True, pull_request=found[1]) if found else None
+        now = self._head(self.revision)
+        if now == head:
+            return None
+        if self._holds_all(now):
+            return self._done(now, is_new=True)
+        raise TunerError(
+            "The repository changed meanwhile",
+            f"Somebody else committed to {self.repo}.",
+            f"Look at it. {AGAIN}",
+        )
+
+    def _checked(self, commit: str, pull_request: str | None) -> Pushed:
+        """The commit, when what it holds is what was sent."""
+        self.session.tell(Stepped(what="reading back what arrived"))
+        differing = self._differing(commit)
+        for _ in range(self.session.limits.attempts - 1):
+            if not differing:
+                break
+            differing = self._differing(commit)  # a listing can be damaged on its way, too
+        if differing:
+            raise TunerError(
+                "What arrived is not what was sent",
+                f"{self.repo} holds {differing[0]} otherwise, in commit {commit[:8]}.",
+                AGAIN,
+            )
+        return self._done(commit, is_new=True, pull_request=pull_request)
+
+    def _find_pull_request(self, first: int) -> tuple[str, str] | None:
+        """Commit and address of an open pull request that holds just these files, ours whose answer was lost."""
+        for at in range(first, first + PROBED_PULL_REQUESTS):
+            revision = f"refs/pr/{at}"
+
+            def look(revision: str = revision) -> str | None:
+                try:
+                    return str(self.api.model_info(self.repo, revision=revision).sha)
+                except (RevisionNotFoundError, EntryNotFoundError, RepositoryNotFoundError):
+                    return None
+                except HfHubHTTPError as error:
+                    if error.response.status_code == 404:
+                        return None
+                    raise
+
+            commit = self.session.ask("looking at pull requests", look)
+            if commit is None:
+                return None
+            if self._holds_all(commit):
+                return commit, f"{self.api.endpoint}/{self.repo}/discussions/{at}"
+        return None
+
+    def _done(self, commit: str, *, is_new: bool, pull_request: str | None = None) -> Pushed:
+        return Pushed(
+            url=f"{self.api.endpoint}/{self.repo}",
+            commit=commit,
+            is_new_commit=is_new,
+            pull_request=pull_request,
+            visibility=self.visibility,
+        )
+
+
+def same(file: PushFile, there: RepoFile | None) -> bool:
+    """Whether a listed file has a local one's content, by its SHA-256 or git's own id."""
+    if there is None or there.size != file.size:
+        return False
+    return there.lfs.sha256 == file.sha256 if there.lfs else there.blob_id == file.git_id
+
+
+def is_bad_card(error: BaseException) -> bool:
+    """Whether the Hub refused the card's metadata."""
+    return isinstance(error, ValueError) and "Invalid metadata" in str(error)
+
+
+def push(request: PushRequest, tell: Tell) -> Pushed:
+    """Push in this process. Raises TunerError."""
+    session = HubSession(request.limits, tell, request.repo_id)
+    return Push(request, session, HfApi()).run()

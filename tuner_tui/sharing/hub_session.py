@@ -1,0 +1,205 @@
+"""The Hub's client with time limits and without silent waits: every failure surfaces, and we decide what follows.
+
+Used inside a Hub process only (see hub_job.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx2
+from huggingface_hub import set_client_factory
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils._http import hf_request_event_hook
+
+from tuner_tui.errors import TunerError
+from tuner_tui.sharing.hub_failures import explain, status_of
+from tuner_tui.sharing.hub_protocol import Event, Moved, Waiting
+
+if TYPE_CHECKING:
+    from tuner_tui.sharing.hub_protocol import Limits
+
+Tell = Callable[[Event], None]
+Answer = TypeVar("Answer")
+RETRIED = (408, 409, 412, 425, 429, 500, 502, 503, 504)
+WAIT_HEADERS = ("retry-after", "ratelimit", "ratelimit-policy")
+REPORT_EVERY_BYTES = 256 << 10
+
+
+class HubBusy(Exception):
+    """The Hub answered that it cannot now; the client's own silent retries do not know this exception."""
+
+    def __init__(self, status: int, retry_after: float | None) -> None:
+        super().__init__(f"status {status}")
+        self.status, self.retry_after = status, retry_after
+
+
+class ConnectionTrouble(Exception):
+    """The connection failed or an answer took too long."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.is_timeout = isinstance(error, httpx2.TimeoutException)
+
+
+class _Counted(httpx2.SyncByteStream):
+    """A request's body that reports what has been sent of it."""
+
+    def __init__(self, inner: Any, sent: Callable[[int], None]) -> None:
+        self._inner, self._sent = inner, sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._inner:
+            yield piece
+            self._sent(len(piece))
+
+    def close(self) -> None:
+        if hasattr(self._inner, "close"):
+            self._inner.close()
+
+
+class Transport(httpx2.HTTPTransport):
+    """Turns refusals that pass and broken connections into exceptions that nobody retries but us."""
+
+    def __init__(self, limits: Limits, sent: Callable[[int], None]) -> None:
+        super().__init__()
+        self._limits, self._sent = limits, sent
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        is_commit = "/commit/" in request.url.path
+        limits = self._limits
+        request.extensions["timeout"] = {
+            "connect": limits.connect,
+            "read": limits.commit if is_commit else limits.answer,
+            "write": limits.answer,
+            "pool": limits.connect,
+        }
+        if request.method == "PUT":
+            request.stream = _Counted(request.stream, self._sent)
+        try:
+            response = super().handle_request(request)
+        except httpx2.TransportError as error:
+            raise ConnectionTrouble(error) from error
+        response.stream = _Guarded(response.stream)
+        if response.status_code in RETRIED and response.status_code not in (409, 412):
+            wait = retry_after(response.headers)
+            response.close()
+            raise HubBusy(response.status_code, wait)
+        for name in WAIT_HEADERS:
+            response.headers.pop(name, None)
+        return response
+
+
+class _Guarded(httpx2.SyncByteStream):
+    """An answer's body whose broken connection surfaces as our exception."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._inner
+        except httpx2.TransportError as error:
+            raise ConnectionTrouble(error) from error
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def retry_after(headers: Any) -> float | None:
+    """Seconds that an answer asks to wait, from a number or a date; None when it says nothing usable."""
+    told = headers.get("retry-after")
+    if told is None:
+        return None
+    try:
+        return max(0.0, float(told))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+class HubSession:
+    """Asks the Hub, again where that may help, and tells of every wait."""
+
+    def __init__(self, limits: Limits, tell: Tell, repo_id: str) -> None:
+        self.limits, self.tell, self.repo_id = limits, tell, repo_id
+        self._sent = self._told = 0
+        self.total_bytes = 0
+        set_client_factory(self.client)
+
+    def client(self) -> httpx2.Client:
+        """A client with our limits; the token travels in headers that huggingface_hub sets."""
+        return httpx2.Client(
+            transport=Transport(self.limits, self._count),
+            event_hooks={"request": [hf_request_event_hook]},
+            follow_redirects=True,
+            timeout=httpx2.Timeout(self.limits.answer),
+        )
+
+    def ask(self, what: str, question: Callable[[], Answer], *, retried: Iterable[int] = ()) -> Answer:
+        """The answer to a question that may be asked twice. Raises TunerError when there is none within the limits."""
+        for attempt in range(1, self.limits.attempts + 1):
+            try:
+                return question()
+            except TunerError:
+                raise
+            except Exception as error:  # whatever client and parsers raise: it is told apart below
+                trouble = innermost(error)
+                if not self.may_pass(trouble, retried) or attempt == self.limits.attempts:
+                    raise explain(trouble, what, self.repo_id, attempt) from error
+                self.wait(trouble, what, attempt)
+        raise AssertionError("unreachable")
+
+    def may_pass(self, error: BaseException, retried: Iterable[int] = ()) -> bool:
+        """Whether asking again may help."""
+        if isinstance(error, (HubBusy, ConnectionTrouble)):
+            return not (isinstance(error, HubBusy) and (error.retry_after or 0) > self.limits.longest_wait)
+        if isinstance(error, OfflineModeIsEnabled):
+            return False
+        status = status_of(error)
+        if status is not None:
+            return status in RETRIED or status in retried
+        # an answer that makes no sense: a flipped byte, or a page of a proxy
+        return isinstance(error, (ValueError, KeyError, TypeError, AttributeError, httpx2.HTTPError))
+
+    def wait(self, error: BaseException, what: str, attempt: int) -> None:
+        """Wait before the next attempt, counting down aloud."""
+        asked = getattr(error, "retry_after", None)
+        seconds = self.limits.first_wait * 2 ** (attempt - 1) if asked is None else asked
+        until = time.monotonic() + min(seconds, self.limits.longest_wait)
+        why = explain(error, what, self.repo_id, attempt).title
+        while (left := until - time.monotonic()) > 0:
+            self.tell(
+                Waiting(
+                    why=why, seconds=round(left + 0.5), attempt=attempt + 1, attempts=self.limits.attempts
+                )
+            )
+            time.sleep(min(1.0, left))
+
+    def begin_sending(self, total_bytes: int) -> None:
+        """Count what is sent from now on."""
+        self._sent = self._told = 0
+        self.total_bytes = total_bytes
+
+    def _count(self, sent: int) -> None:
+        self._sent += sent
+        if self.total_bytes and self._sent - self._told >= REPORT_EVERY_BYTES:
+            self._told = self._sent
+            self.tell(Moved(done_bytes=min(self._sent, self.total_bytes), total_bytes=self.total_bytes))
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What lies behind a wrapped error: the Hub's client hides causes in RuntimeError."""
+    seen = error
+    while isinstance(seen, (RuntimeError, HfHubHTTPError)) or type(seen) is Exception:
+        inner = seen.__cause__ or seen.__context__
+        if isinstance(seen, HfHubHTTPError) or inner is None:
+            return seen
+        seen = inner
+    return seen

@@ -1,0 +1,68 @@
+"""Licences of base models, and what they ask of what is made from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.gguf_header import read_gguf
+
+if TYPE_CHECKING:
+    from tuner_tui.sharing.run_facts import RunFacts
+
+ASKS = {
+    "apache-2.0": "keep the licence and notices, and say that you changed it",
+    "mit": "keep the copyright notice and the licence",
+    "bsd-3-clause": "keep the copyright notice and the licence",
+    "gemma": "pass on Gemma's terms and its use policy, and say that you changed it",
+    "openrail": "pass on its use restrictions",
+    "bigscience-openrail-m": "pass on its use restrictions",
+    "cc-by-4.0": "name the authors, and say that you changed it",
+    "cc-by-sa-4.0": "name the authors, and share under the same licence",
+    "cc-by-nc-4.0": "name the authors; no commercial use",
+    "cc-by-nc-sa-4.0": "name the authors, share under the same licence; no commercial use",
+    "other": "its own terms, which stand on the base's page",
+}
+LLAMA = 'pass on the Llama licence, show "Built with Llama", and begin the model\'s name with "Llama"'
+
+
+def base_licence(facts: RunFacts) -> str | None:
+    """The base's licence by its Hub identifier, as far as files on this machine tell."""
+    from tuner_tui.models.hub_cache import cached_snapshot
+
+    location = Path(facts.plan.model_location)
+    if location.is_file():
+        try:
+            return read_gguf(location).text("general.license")
+        except (InputError, OSError):
+            return None
+    folder = (
+        location if location.is_dir() else cached_snapshot(facts.plan.model_location, facts.plan.revision)
+    )
+    card = folder / "README.md" if folder else None
+    if card is None or not card.is_file():
+        return None
+    found = re.match(r"\s*---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
+    licence = re.search(r"^license:\s*['\"]?([\w.+-]+)", found[1], re.M) if found else None
+    return licence[1] if licence else None
+
+
+def what_it_asks(licence: str | None) -> str:
+    """What a licence asks of derivatives, in one clause."""
+    if licence is None:
+        return "not known here; look at the base's page and name it with --licence"
+    if licence.startswith("llama"):
+        return LLAMA
+    return ASKS.get(licence, "its own terms, which stand on the base's page")
+
+
+def require_name(licence: str | None, repo_id: str) -> None:
+    """Raise TunerError when a base's licence asks for a name that the repository does not have."""
+    if licence and licence.startswith("llama3") and not repo_id.partition("/")[2].lower().startswith("llama"):
+        raise TunerError(
+            "The licence asks for another name",
+            f"{licence}: models made from it must be called Llama-…, and {repo_id} is not.",
+            "Choose a name that begins with Llama.",
+        )

@@ -1,0 +1,217 @@
+"""Preparing a push: the form made and proven, the card, the files that go, and a look for what must not leave."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tuner_tui.config import paths
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import write_atomic
+from tuner_tui.models.model_folder import read_json
+from tuner_tui.models.source import is_hub_id
+from tuner_tui.runs.exports import BaseAs, Checked, Form
+from tuner_tui.sharing.allowed import CARD, PUSHED_FORMS, chosen_files, require_clean_result
+from tuner_tui.sharing.card import CardOptions, make_card
+from tuner_tui.sharing.checksums import git_blob_id, sha256
+from tuner_tui.sharing.export import ExportOptions, export
+from tuner_tui.sharing.hub_protocol import PushFile
+from tuner_tui.sharing.licences import require_name, what_it_asks
+from tuner_tui.sharing.scan import own_secrets, require_clean
+from tuner_tui.sharing.training_rows import training_rows
+
+if TYPE_CHECKING:
+    from tuner_tui.sharing.run_facts import RunFacts
+
+Tell = Callable[[Any], None]
+LARGEST_GIT_FILE = 10_000_000
+"""Larger files are never kept by the Hub outside LFS, so git's own id of them is not needed."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What goes, in a folder of its own, looked through."""
+
+    repo_id: str
+    form: Form
+    folder: Path
+    card: Path
+    files: tuple[PushFile, ...]
+    licence: str | None
+    remarks: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def licence_asks(self) -> str:
+        """What the base's licence asks of derivatives."""
+        return what_it_asks(self.licence)
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """What is pushed, and where to."""
+
+    repo_id: str
+    form: Form = "adapter"
+    quant: str | None = None
+    base_as: BaseAs = "trained"
+    card_file: Path | None = None
+    """The person's own card, in place of the one that is made."""
+    card: CardOptions = field(default_factory=CardOptions)
+
+
+def prepare(
+    facts: RunFacts,
+    options: PushOptions,
+    tell: Tell = lambda event: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Prepared:
+    """Make everything ready; nothing is sent. Raises InputError for what must not leave, TunerError, Cancelled."""
+    require_target(options)
+    if not facts.is_full:
+        require_clean_result(facts.folder.adapter)
+        require_expected_base(facts)
+    rows = training_rows(facts.spec)
+    folder, checked = _made(facts, options, tell, is_cancelled)
+    card = make_card(facts, options.form, options.repo_id, checked, rows, options.card)
+    require_name(card.licence, options.repo_id)
+    own = options.card_file or _left_in_result(facts)
+    text = _read_card(own) if own else card.text
+    write_atomic(folder / CARD, text)
+    files = chosen_files(folder, options.form)
+    owner = options.repo_id.partition("/")[0]
+    extra = (str(facts.folder.path), str(folder))
+    require_clean(files, own_secrets(_token(), rows or (), owner, extra))
+    remarks = card.remarks
+    if rows is None:
+        remarks += ("The training data cannot be read any more, so the card was not compared with its rows.",)
+    return Prepared(
+        options.repo_id, options.form, folder, folder / CARD, tuple(map(_file, files)), card.licence, remarks
+    )
+
+
+def discard(prepared: Prepared) -> None:
+    """Remove what was prepared, after it has arrived."""
+    shutil.rmtree(prepared.folder, ignore_errors=True)
+    _stamp(prepared.folder).unlink(missing_ok=True)
+
+
+def require_target(options: PushOptions) -> None:
+    """Raise InputError for a name that is none, and for forms that are not for the Hub."""
+    if "/" not in options.repo_id or not is_hub_id(options.repo_id):
+        raise InputError(
+            "Not a name on the Hub",
+            f"{options.repo_id!r} cannot be a repository.",
+            'It looks like "owner/name".',
+        )
+    if options.form not in PUSHED_FORMS:
+        raise InputError(
+            "This form stays at home",
+            f"{options.form} holds training data or everything of the run.",
+            f"What can be pushed: {', '.join(PUSHED_FORMS)}",
+        )
+
+
+def require_expected_base(facts: RunFacts) -> None:
+    """Raise InputError when the adapter names another base than its run."""
+    named = str(read_json(facts.folder.adapter / "adapter_config.json").get("base_model_name_or_path") or "")
+    wanted = {facts.plan.model_location, facts.plan.model_name, facts.base_name, ""}
+    is_dequantised = facts.is_from_gguf and Path(named).parent.name == paths.dequantised_dir().name
+    if named not in wanted and not is_dequantised:
+        raise InputError(
+            "The adapter names another base",
+            f"{facts.folder.adapter / 'adapter_config.json'}\n"
+            f'"base_model_name_or_path": {named!r}, and the run was trained on {facts.plan.model_location}.',
+            "Nothing was sent. Put the file back as training left it.",
+        )
+
+
+def _made(
+    facts: RunFacts, options: PushOptions, tell: Tell, is_cancelled: Callable[[], bool]
+) -> tuple[Path, Checked | None]:
+    """The export in our cache: made now, or kept from an earlier try of the same result."""
+    root = paths.cache_dir() / "pushes"
+    folder = root / f"{facts.folder.name}-{options.form}-{options.quant or 'default'}-{options.base_as}"
+    stamp, mark = _stamp(folder), _mark(facts)
+    if folder.is_dir() and stamp.is_file():
+        try:
+            kept, checked = msgspec.json.decode(stamp.read_bytes(), type=tuple[str, Checked | None])
+            if kept == mark:
+                return folder, checked
+        except (msgspec.DecodeError, OSError):
+            pass
+    shutil.rmtree(folder, ignore_errors=True)
+    stamp.unlink(missing_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TunerError("The push cannot be prepared", f"{root}: {error.strerror}.") from error
+    made = export(
+        facts, ExportOptions(options.form, folder, options.quant, options.base_as), tell, is_cancelled
+    )
+    write_atomic(stamp, msgspec.json.encode((mark, made.checked)))
+    return folder, made.checked
+
+
+def _stamp(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _mark(facts: RunFacts) -> str:
+    """What the export was made from."""
+    files = sorted(path for path in facts.folder.adapter.iterdir() if path.is_file())
+    return " ".join(f"{path.name}:{sha256(path)}" for path in files) + f" {facts.base_name}"
+
+
+def _left_in_result(facts: RunFacts) -> Path | None:
+    """A card that the person put beside the adapter."""
+    card = facts.folder.adapter / CARD
+    return card if card.is_file() else None
+
+
+def _read_card(path: Path) -> str:
+    """The person's card. Raises InputError for what is none: the Hub would refuse it after everything was sent."""
+    from huggingface_hub import ModelCard
+
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("The card cannot be read", f"{path}: {error}.") from None
+    try:
+        metadata = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
+    except Exception as error:  # yaml raises a family of its own
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError("The card's metadata is not YAML", f"{path}: {line}") from None
+    base = metadata.get("base_model")
+    for name in base if isinstance(base, list) else [base]:
+        if name is None or not is_hub_id(str(name)):
+            raise InputError(
+                "The card's base model is no Hub name",
+                f"{path}: base_model is {name!r}.",
+                'Write the base\'s name on the Hub, such as "owner/name".',
+            )
+    return text
+
+
+def _file(path: Path) -> PushFile:
+    size = path.stat().st_size
+    git_id = git_blob_id(path.read_bytes()) if size <= LARGEST_GIT_FILE else None
+    return PushFile(path=str(path), name=path.name, size=size, sha256=sha256(path), git_id=git_id)
+
+
+def _token() -> str | None:
+    """The token that the Hub's client would send, to look for it in what goes; it is kept nowhere."""
+    from huggingface_hub import get_token
+
+    try:
+        return get_token()
+    except Exception:  # one that cannot be read is not sent either; the error may quote it
+        return None
