@@ -1,0 +1,146 @@
+"""What is held between steps: weights by precision, adapters, gradients and optimizer states."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tuner_tui.planning.layers import is_target
+from tuner_tui.planning.shape import ModelShape
+from tuner_tui.planning.workload import OptimizerKind, Workload
+
+NF4_BLOCK = 64
+"""Weights that share one 8-bit scale."""
+NF4_SCALES_BLOCK = 256
+"""Scales that share one 32-bit scale of their own (double quantisation)."""
+INT8_ROW_BYTES = 4
+"""Each row of a matrix has one 32-bit scale in int8."""
+EIGHT_BIT_BLOCK = 256
+"""Numbers of an 8-bit optimizer state that share a 32-bit scale."""
+
+
+@dataclass(frozen=True)
+class HeldWeights:
+    """Bytes of the base."""
+
+    matrices: int
+    constants: int
+    """Scales of quantised matrices."""
+    rest: int
+    """Experts that stay unquantised, tables, norms and biases."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.matrices + self.constants + self.rest
+
+
+def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> HeldWeights:
+    """The base as bitsandbytes and transformers hold it; `stored_bytes` is for the files' own packing."""
+    counted, stack = shape.weights, load.stack
+    if load.held == "stored" and stored_bytes is not None:
+        return HeldWeights(stored_bytes, 0, 0)
+    packed, rows = counted.linear, counted.linear_rows
+    rest = counted.embedding + counted.head + counted.other
+    upcast = 2 * counted.other if stack.fp32_stream else 0
+    head = shape.table if stack.own_tables and shape.tied else 0
+    if stack.fused_experts:
+        rest += counted.experts
+    else:
+        packed += counted.experts
+        rows += sum(each.outputs * each.count for each in counted.matrices if each.place == "expert")
+    if stack.quantised_head and load.held == "nf4":
+        packed, rest = packed + counted.head + head, rest - counted.head
+    else:
+        rest += head
+    if load.held == "nf4":
+        scales = packed / NF4_BLOCK
+        constants = scales * (1 + 4 / NF4_SCALES_BLOCK if stack.double_quantised else 4)
+        return HeldWeights(packed // 2, math.ceil(constants), 2 * rest + upcast)
+    if load.held == "int8":
+        return HeldWeights(packed, rows * INT8_ROW_BYTES, 2 * rest + upcast)
+    size = load.weight_bytes
+    return HeldWeights(packed * size, 0, rest * size)
+
+
+def trained_numbers(shape: ModelShape, load: Workload) -> int:
+    """How many numbers are trained."""
+    if load.tuning == "full":
+        return shape.weights.total
+    if load.tuning == "prompt":
+        return load.virtual_tokens * shape.hidden
+    count = 0
+    for matrix in shape.weights.matrices:
+        if is_target(matrix.name, matrix.place, load):
+            count += load.rank * (matrix.inputs + matrix.outputs) * matrix.count
+            count += matrix.outputs * matrix.count if load.dora else 0
+    if load.targets != "all-linear" and load.stack.quantised_head and "head" in load.targets:
+        count += load.rank * (shape.hidden + shape.vocab)
+    return count + (2 * shape.table if load.trains_tables else 0)
+
+
+def trained_bytes(shape: ModelShape, load: Workload) -> int:
+    """Bytes of the trained numbers beside the base; 0 for full tuning, where the base is what is trained."""
+    if load.tuning == "full":
+        return 0
+    tables = 2 * shape.table if load.trains_tables else 0
+    return (trained_numbers(shape, load) - tables) * load.adapter_bytes + tables * load.weight_bytes
+
+
+def gradient_bytes(shape: ModelShape, load: Workload) -> int:
+    """Bytes of all gradients, which have the type of what they belong to."""
+    if load.tuning == "full":
+        return shape.weights.total * load.weight_bytes
+    return trained_bytes(shape, load)
+
+
+def optimizer_bytes(shape: ModelShape, load: Workload) -> int:
+    """Bytes of an optimizer's states: torch's follow the parameter's type, 8-bit ones have scales by block."""
+    count = trained_numbers(shape, load)
+    match load.optimizer:
+        case "adamw" | "adamw_foreach" | "paged_adamw":
+            return 2 * gradient_bytes(shape, load)
+        case "adamw_8bit" | "paged_adamw_8bit":
+            return round(2 * (1 + 4 / EIGHT_BIT_BLOCK) * count)
+        case "adafactor":
+            return _factored_bytes(shape, load)
+        case "sgd":
+            return 0
+
+
+def step_copy_bytes(shape: ModelShape, load: Workload) -> int:
+    """What an optimizer holds on top while it steps: foreach's and adafactor's copies of what they change."""
+    if load.optimizer == "adamw_foreach":
+        return gradient_bytes(shape, load)
+    if load.optimizer == "adafactor":  # one tensor at a time, in fp32
+        return 3 * 4 * largest_trained(shape, load)
+    return 0
+
+
+def is_paged(optimizer: OptimizerKind) -> bool:
+    """Whether states are outside torch's allocator, in memory that moves to the host when it is short."""
+    return optimizer.startswith("paged")
+
+
+def largest_trained(shape: ModelShape, load: Workload) -> int:
+    """Numbers in the largest trained tensor."""
+    if load.tuning == "full":
+        return max([shape.table, *(each.inputs * each.outputs for each in shape.weights.matrices)])
+    if load.trains_tables:
+        return shape.table
+    widths = [max(each.inputs, each.outputs) for each in shape.weights.matrices]
+    return load.rank * max(widths, default=0)
+
+
+def _factored_bytes(shape: ModelShape, load: Workload) -> int:
+    """Adafactor keeps a row and a column of squared sums for a matrix, in fp32."""
+    if load.tuning == "full":
+        sums = sum((each.inputs + each.outputs) * each.count for each in shape.weights.matrices)
+        return 4 * (sums + shape.weights.other + shape.vocab + shape.hidden)
+    sides = [
+        2 * load.rank + each.inputs + each.outputs
+        for each in shape.weights.matrices
+        for _ in range(each.count)
+        if is_target(each.name, each.place, load)
+    ]
+    return 4 * sum(sides)

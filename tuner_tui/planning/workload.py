@@ -1,0 +1,128 @@
+"""What is asked of the memory: one training step's settings, and how the libraries below carry it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Tuning = Literal["full", "lora", "prompt"]
+Held = Literal["fp32", "bf16", "int8", "nf4", "stored"]
+MethodKind = Literal["sft", "dpo", "kto", "orpo", "reward", "grpo", "rloo", "ppo"]
+Checkpointing = Literal["on", "off", "offloaded"]
+Attention = Literal["fused", "eager"]
+Loss = Literal["trl_fused", "plain", "liger", "chunked", "none"]
+OptimizerKind = Literal[
+    "adamw", "adamw_foreach", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor", "sgd"
+]
+
+PAIRED = ("dpo", "orpo", "reward", "kto")
+"""Methods whose step holds two answers for each row: chosen and rejected; for KTO an answer and its mismatch."""
+SAMPLED = ("grpo", "rloo", "ppo")
+"""Methods that write answers before they learn from them."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """How libraries of some age and kind carry a step out; the default is the pinned stack."""
+
+    fused_norms: bool = False
+    """Kernels that keep a norm's input as it is in place of an fp32 copy (Liger, FOAK, Unsloth)."""
+    fused_experts: bool = True
+    """Experts in 3-D tensors, which bitsandbytes leaves unquantised (transformers 5)."""
+    keeps_4bit_inputs: bool = False
+    """bitsandbytes before 0.43.3 saved the input of every 4-bit layer."""
+    fp32_stream: bool = False
+    """prepare_model_for_kbit_training: norms become fp32, and so does the residual stream; TRL casts tables back."""
+    quantised_head: bool = False
+    """litgpt packs the output layer too, and without a second level of scales."""
+    double_quantised: bool = True
+    own_tables: bool = False
+    """litgpt holds tied tables twice."""
+    fused_adapters: bool = False
+    """Kernels that compute adapters beside quantised matrices in one operation (Unsloth, FOAK)."""
+    repeats_keys: bool = False
+    """Keys and values widened to all heads before the fused attention (some models before transformers 4.48)."""
+    expandable_segments: bool = True
+    """Whether torch's allocator may grow its blocks, which keeps rows of ever new lengths from splitting them."""
+    bytes_per_logit: float = 12.0
+    """Of an unfused loss, at its peak."""
+    loss_rows: int | None = None
+    """Rows of a chunked loss's piece."""
+
+
+PINNED = Stack()
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One training step."""
+
+    rows: int = 1
+    """Rows in a micro-batch; a pair counts as one."""
+    length: int = 1024
+    """Tokens of its longest row, to which the others are padded."""
+    method: str = "sft"
+    tuning: Tuning = "lora"
+    held: Held = "bf16"
+    autocast: bool = True
+    """Whether arithmetic is 16-bit beside weights of another type."""
+    rank: int = 16
+    targets: str | tuple[str, ...] = "all-linear"
+    dora: bool = False
+    dropout: float = 0.0
+    adapter_bytes: int = 4
+    """Bytes of one trained number of an adapter."""
+    virtual_tokens: int = 0
+    """Of prompt tuning."""
+    trains_tables: bool = False
+    """Adapters with a full copy of embedding and head (modules_to_save)."""
+    checkpointing: Checkpointing = "on"
+    optimizer: OptimizerKind = "adamw"
+    accumulates: bool = True
+    """Whether gradients stay from micro-batch to micro-batch."""
+    attention: Attention = "fused"
+    padded: bool = False
+    """Whether rows are padded, so that a mask keeps the fused kernel from sharing keys among heads."""
+    varied: bool = False
+    """Whether micro-batches differ in length from step to step."""
+    loss: Loss = "trl_fused"
+    labelled_share: float = 1.0
+    """Share of the tokens that are learnt from."""
+    precomputed_reference: bool = False
+    answers: int = 8
+    """GRPO and RLOO: answers written for each prompt, together."""
+    answer_length: int = 256
+    """Tokens written at most."""
+    shared_base: bool = True
+    """PPO: policy, value, reward and reference are adapters on one base."""
+    is_gpu: bool = True
+    stack: Stack = field(default_factory=Stack)
+
+    @property
+    def sequences(self) -> int:
+        """Token sequences that run through the model at once."""
+        if self.method == "kto":
+            return self.rows
+        return self.rows * (2 if self.method in PAIRED else 1)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in a micro-batch, padding counted."""
+        return self.sequences * (self.length + self.virtual_tokens)
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of a number in matrix products."""
+        return 2 if self.autocast or self.held != "fp32" else 4
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of an unquantised weight."""
+        return 4 if self.held == "fp32" else 2
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of a number in the residual stream."""
+        if self.stack.fp32_stream:
+            return 4
+        return self.weight_bytes
