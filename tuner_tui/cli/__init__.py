@@ -13,10 +13,12 @@ from tuner_tui.errors import TunerError
 COMMANDS = {
     "train": "Train from a run.toml or a preset.",
     "runs": "List, show, follow, stop, resume and delete runs.",
+    "queue": "Runs that wait: list, move, remove, hold.",
     "demo": "Teach a small model who it is, in a few minutes.",
     "doctor": "Check this machine and say what to mend.",
     "presets": "Recipes to start from.",
     "config": "Settings: list, get, set and unset.",
+    "data": "Check, look at and convert data sets.",
     "models": "Models on this machine and what is known of them.",
     "export": "A run as adapter, merged model, GGUF, Ollama package, script or archive.",
     "push": "Push a run to the Hugging Face Hub.",

@@ -151,7 +151,9 @@ EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
 
 def is_exchange(value: dict[str, Any]) -> bool:
     """Whether an object is what one says and the other answers."""
-    return any(isinstance(value.get(asked), str) and answer in value for asked, answer in EXCHANGES)
+    return "role" not in value and any(
+        isinstance(value.get(asked), str) and answer in value for asked, answer in EXCHANGES
+    )
 
 
 def as_json(value: Any) -> Any:

@@ -62,6 +62,16 @@ def content_key(row: Row) -> int:
     return hash(tuple(_hashed(row)))
 
 
+def turns_key(turns: list[dict[str, Any]]) -> int:
+    """The `content_key` of a row that is turns alone."""
+    parts: list[Any] = ["messages"]
+    for turn in turns:
+        parts += (turn["role"], turn["content"])
+        if len(turn) > 2 and turn.get("tool_calls"):
+            parts.append(repr(turn["tool_calls"]))
+    return hash(tuple(parts))
+
+
 def prompt_key(row: Row) -> int:
     """A 64-bit hash of what is asked, within one process."""
     return hash(prompt_text(row))

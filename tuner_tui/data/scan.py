@@ -14,17 +14,32 @@ _MOJIBAKE = re.compile(
     "\ufffd|\u00c3[\u0080-\u00bf\u201a-\u203a\u0152\u0153\u0160\u0161\u017d\u017e\u0178\u02c6\u02dc\u20ac\u2122]"
     "|\u00e2\u20ac[\u0080-\u2122]|\u00c2[\u00a0-\u00bf]|\u00f0\u0178[\u0080-\u2122]"
 )
-_SECRET = re.compile(
-    r"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}"
-    r"|\bgithub_pat_[A-Za-z0-9_]{22,}|\bhf_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{10,}"
-    r"|\bAIza[0-9A-Za-z_-]{35}\b|\bglpat-[A-Za-z0-9_-]{20,}|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
-)
+_SECRETS: dict[str, re.Pattern[str]] = {
+    beginning: re.compile(rest)
+    for beginnings, rest in (
+        (("sk-",), r"sk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,}"),
+        (("AKIA", "ASIA"), r"A[KS]IA[0-9A-Z]{16}\b"),
+        (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9]{36,}"),
+        (("github_pat_",), r"github_pat_[A-Za-z0-9_]{22,}"),
+        (("hf_",), r"hf_[A-Za-z0-9]{30,}"),
+        (("xoxa-", "xoxb-", "xoxp-", "xoxr-", "xoxs-"), r"xox[abprs]-[A-Za-z0-9-]{10,}"),
+        (("AIza",), r"AIza[0-9A-Za-z_-]{35}"),
+        (("glpat-",), r"glpat-[A-Za-z0-9_-]{20,}"),
+        (("-----BEGIN ",), r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+        (("eyJ",), r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+    )
+    for beginning in beginnings
+}
+"""How keys and tokens of well-known services look, by their beginning, which is quickly looked for."""
+_SECRETS_BY_MARK = {
+    mark: {
+        beginning: pattern
+        for beginning, pattern in _SECRETS.items()
+        if mark == next((each for each in "_-" if each in beginning), "")
+    }
+    for mark in ("_", "-", "")
+}
 _MAIL = re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b")
-_SECRET_BEGINNINGS = (
-    "sk-", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "hf_", "xox", "AIza", "glpat-",
-    "-----BEGIN ", "eyJ",
-)  # fmt: skip
 _CONTROL_BYTES = bytes(range(0x20)).translate(None, b"\t\n\r") + b"\x7f"
 _EXAMPLE_MAILS = ("@example.", "@test.", "noreply@")
 
@@ -61,19 +76,39 @@ def is_clean(text: str) -> bool:
         return False
     if has_control_bytes(text.encode()):
         return False
-    return "@" not in text and not any(beginning in text for beginning in _SECRET_BEGINNINGS)
+    return "@" not in text and not holds_secret(text)
 
 
 def holds_secret(text: str) -> bool:
     """Whether a text holds what looks like a key, a token or a private key."""
-    return any(beginning in text for beginning in _SECRET_BEGINNINGS) and _SECRET.search(text) is not None
+    return any(
+        beginning in text and _stands_in(text, beginning, pattern)
+        for mark, secrets in _SECRETS_BY_MARK.items()
+        if mark in text
+        for beginning, pattern in secrets.items()
+    )
+
+
+def _stands_in(text: str, beginning: str, pattern: re.Pattern[str]) -> bool:
+    """Whether a pattern matches where a word begins so."""
+    at = text.find(beginning)
+    while at >= 0:
+        if (at == 0 or not text[at - 1].isalnum()) and pattern.match(text, at):
+            return True
+        at = text.find(beginning, at + 1)
+    return False
 
 
 def holds_mail(text: str) -> bool:
     """Whether a text holds an e-mail address that is not an evident example."""
-    if "@" not in text:
-        return False
-    return any(not any(word in match[0] for word in _EXAMPLE_MAILS) for match in _MAIL.finditer(text))
+    at = text.find("@")
+    while at >= 0:
+        near = text[max(0, at - 65) : at + 130]
+        found = next((match[0] for match in _MAIL.finditer(near) if "@" in match[0]), "")
+        if found and not any(word in found for word in _EXAMPLE_MAILS):
+            return True
+        at = text.find("@", at + 1)
+    return False
 
 
 def has_secret(text: str) -> bool:

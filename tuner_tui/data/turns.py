@@ -11,6 +11,7 @@ from tuner_tui.data.roles import ROLES
 
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
+_PLAIN_ROLES = ("system", "user", "assistant", "tool")
 _KEPT = ("name", "tool_call_id", "reasoning_content", "weight")
 
 
@@ -33,13 +34,24 @@ def turns_of(value: Any, name: str) -> list[dict[str, Any]]:
         turns = [turns]
     if not isinstance(turns, list) or not turns:
         raise RowFault("A row has no turns", f"`{name}` must be a list of turns.")
-    if all(isinstance(turn, str) for turn in turns):
+    if isinstance(turns[0], str) and all(isinstance(turn, str) for turn in turns):
         return [
             {"role": ("user", "assistant")[place % 2], "content": turn} for place, turn in enumerate(turns)
         ]
-    if all(isinstance(turn, dict) and is_exchange(turn) for turn in turns):
+    if isinstance(turns[0], dict) and is_exchange(turns[0]) and all(map(_is_exchange, turns)):
         turns = [turn for exchange in turns for turn in _both(exchange)]
-    return [_turn(turn, f"{name}[{place}]") for place, turn in enumerate(turns)]
+    return [_plain_turn(turn) or _turn(turn, f"{name}[{place}]") for place, turn in enumerate(turns)]
+
+
+def _plain_turn(turn: Any) -> dict[str, Any] | None:
+    """A turn of the commonest dialect, which needs no more than a look."""
+    if type(turn) is dict and len(turn) == 2 and type(turn.get("content")) is str:
+        return turn if turn.get("role") in _PLAIN_ROLES else None
+    return None
+
+
+def _is_exchange(turn: Any) -> bool:
+    return isinstance(turn, dict) and is_exchange(turn)
 
 
 def _both(exchange: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,293 @@
+"""`tuner-tui data`: what a data set is, what is wrong with it, one row seen closely, and rewriting it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner_tui.cli.output import fail, fill, plain
+from tuner_tui.errors import InputError, TunerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.data.checks import DataReport
+    from tuner_tui.data.lengths import LengthReport
+    from tuner_tui.data.reading import Reading
+
+SHAPES = ("auto", "messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts")
+SIGNS = {"error": "error  ", "warning": "warning", "note": "note   "}
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a file is read, which several commands share."""
+    options = (
+        click.option(
+            "--shape", type=click.Choice(SHAPES), default="auto", help="The shape, when the guess is wrong."
+        ),
+        click.option(
+            "--map", "mapping", multiple=True, metavar="PART=TEMPLATE", help="Such as 'prompt={question}'."
+        ),
+        click.option(
+            "--fix", "fixes", multiple=True, metavar="STEP", help="Mend rows, such as drop_duplicates."
+        ),
+        click.option("--split", help="Which split, of a folder or a Hub data set."),
+        click.option("--encoding", help="Of a text file that is not UTF-8."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def data() -> None:
+    """Check, look at and convert data sets."""
+
+
+@data.command()
+@click.argument("file")
+@reading_options
+@click.option("--evaluation", metavar="FILE", help="Held-out rows that must not stand in FILE.")
+@click.option("--model", help="Count tokens as this model would.")
+@click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(
+    file: str, evaluation: str | None, model: str | None, length: int, as_json: bool, **how: Any
+) -> None:
+    """Say what FILE is, and what is wrong with it.
+
+    FILE is a data file, a folder of them, hub:owner/name, or "demo". Ends with exit code 2 when something in it cannot
+    be trained on as it is.
+    """
+    from tuner_tui.data.checks import check as check_data
+
+    try:
+        reading = _reading(file, how)
+        held_out = _reading(evaluation, how) if evaluation else None
+        report = check_data(reading, held_out, on_progress=_progress())
+        lengths = _lengths(report, model, length) if model else None
+    except TunerError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps(_refused(file, error), ensure_ascii=False, indent=2))
+        click.get_current_context().exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps(_as_json(file, report, lengths), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(report_lines(file, report, lengths)))
+    click.get_current_context().exit(2 if report.worst == "error" else 0)
+
+
+@data.command()
+@click.argument("file")
+@click.argument("row", type=int)
+@reading_options
+@click.option("--model", help="Show the tokens that this model would be fed.")
+@click.option("--method", default="sft", show_default=True, help="The training method.")
+@click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
+@click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(
+    file: str, row: int, model: str | None, method: str, loss_on: str, length: int, as_json: bool, **how: Any
+) -> None:
+    """Show the ROW-th row of FILE, counted from 1: as it is kept, as it is read, and, with a model, its tokens."""
+    import itertools
+
+    from tuner_tui.data.reading import plain_rows, raw_rows
+
+    if row < 1:
+        raise InputError("There is no such row", f"{file}: rows count from 1, and this is {row}.")
+    reading = _reading(file, how)
+    raw = next(itertools.islice(raw_rows(reading), row - 1, row), None)
+    if raw is None:
+        raise InputError("There is no such row", f"{file} has fewer than {row} rows.")
+    if isinstance(raw.row, InputError):
+        raise raw.row
+    unmended = plain_rows(reading, mended=False)
+    found = next(itertools.islice(unmended.rows, row - 1, row))
+    problem = found.row if isinstance(found.row, InputError) else None
+    microscope = None
+    if model and problem is None:
+        from tuner_tui.keeper.microscope import look_once
+
+        microscope = look_once(reading, row, model, method, loss_on, length)
+    if as_json:
+        shown = {
+            "file": str(raw.file), "number": raw.number, "shape": unmended.layout.shape, "row": raw.row,
+            "read_as": None if problem else found.row, "problem": problem and str(problem), "tokens": microscope,
+        }  # fmt: skip
+        click.echo(json.dumps(shown, ensure_ascii=True, indent=2, default=str))
+        return
+    click.echo("\n".join(_row_lines(raw, unmended.layout, found, problem)))
+    if microscope is not None:
+        click.echo("\n".join(token_lines(microscope)))
+
+
+@data.command()
+@click.argument("file")
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@reading_options
+@click.option("--to", type=click.Choice(SHAPES[1:]), help="The shape to make; the same when left out.")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) -> None:
+    """Write FILE's rows in the plain form of a shape as JSONL to TARGET; FILE stays as it is."""
+    from tuner_tui.data.convert import convert_file
+
+    if target.exists() and not force:
+        raise InputError("The file is there already", str(target), "Give another name, or --force.")
+    written = convert_file(_reading(file, how), target, to)
+    click.echo(f"{written:,} rows written to {plain(str(target))}")
+
+
+def _reading(file: str, how: dict[str, Any]) -> Reading:
+    from typing import get_args
+
+    from tuner_tui.config.data_section import Fix
+    from tuner_tui.data.read import locate
+    from tuner_tui.data.reading import Reading
+
+    for step in how["fixes"]:
+        if step not in get_args(Fix):
+            raise InputError("There is no such fix", repr(step), f"Steps: {', '.join(get_args(Fix))}.")
+    return Reading(
+        locate(file),
+        how["shape"],
+        None,
+        how["split"],
+        how["encoding"],
+        tuple(how["mapping"]),
+        tuple(how["fixes"]),
+    )
+
+
+def _progress() -> Callable[[int], None] | None:
+    if not sys.stderr.isatty():
+        return None
+    return lambda rows: click.echo(f"\r{rows:,} rows", nl=False, err=True)
+
+
+def _lengths(report: DataReport, model: str, limit: int) -> LengthReport:
+    from tuner_tui.data.lengths import measure
+    from tuner_tui.data.lengths import report as length_report
+    from tuner_tui.data.template import load_model_text
+    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+
+    found = measure(report.sample, load_model_text(tokenizer_folder(model)))
+    return length_report(found, limit, is_sample=len(report.sample) < report.rows)
+
+
+def _refused(file: str, error: TunerError) -> dict[str, Any]:
+    problem = {
+        "level": "error", "kind": "cannot be read", "count": 1, "rows": [], "message": str(error), "advice": error.hint,
+        "fix": None,
+    }  # fmt: skip
+    return {"file": file, "shape": None, "rows": 0, "mapping": {}, "problems": [problem]}
+
+
+def _as_json(file: str, report: DataReport, lengths: LengthReport | None) -> dict[str, Any]:
+    layout = report.layout
+    return {
+        "file": file,
+        "shape": layout.shape,
+        "variant": layout.variant,
+        "confidence": layout.confidence,
+        "reason": layout.reason,
+        "mapping": layout.mapping,
+        "rows": report.rows,
+        "is_partial": report.is_partial,
+        "seconds": round(report.seconds, 3),
+        "problems": [dataclasses.asdict(problem) for problem in report.problems],
+        "lengths": dataclasses.asdict(lengths) if lengths else None,
+    }
+
+
+def report_lines(file: str, report: DataReport, lengths: LengthReport | None = None) -> list[str]:
+    """A report for people."""
+    layout = report.layout
+    lines = [
+        f"{plain(file)}: {report.rows:,} rows of shape {layout.shape} ({layout.variant})",
+        fill(f"because {layout.reason} ({layout.confidence:.0%} sure)", "  "),
+    ]
+    lines += [f"  {part} = {plain(template)}" for part, template in layout.mapping.items()]
+    if not report.problems:
+        lines.append("No problems found.")
+    for problem in report.problems:
+        rows = f" (rows {', '.join(problem.rows)}{', ...' if problem.count > len(problem.rows) else ''})"
+        told = f"{problem.count:,} {problem.kind}: {problem.message}{rows if problem.rows else ''}."
+        lines.append(fill(f"{SIGNS[problem.level]} {told}", hanging="        "))
+        advice = f"{problem.advice}{f' (--fix {problem.fix})' if problem.fix else ''}"
+        lines.append(fill(advice, "        "))
+    if lengths is not None:
+        lines += length_lines(lengths)
+    return lines
+
+
+def length_lines(lengths: LengthReport, width: int = 40) -> list[str]:
+    """The histogram of lengths with the limit drawn in, and what it means."""
+    most = max(count for _, count in lengths.histogram) or 1
+    drawn = "a sample of " if lengths.is_sample else ""
+    lines = [
+        "",
+        f"Tokens of {drawn}{lengths.rows:,} sequences (median {lengths.median}, longest {lengths.longest})",
+    ]
+    is_drawn = False
+    for bound, count in lengths.histogram:
+        if not is_drawn and bound > lengths.limit:
+            lines.append(f"{'limit':>8} {lengths.limit} {'-' * (width - 5)}")
+            is_drawn = True
+        lines.append(
+            f"{bound:>8} {'#' * round(width * count / most)}{' ' if count else ''}{count or ''}".rstrip()
+        )
+    lost = f", and {lengths.answers_lost:,} answers whole" if lengths.answers_lost else ""
+    cut = f"cut off: {lengths.answer_share_cut:.1%} of the answers' tokens{lost}"
+    grouped = f"grouped by length: {lengths.padding_waste_grouped:.0%}; packed: none"
+    lines += [
+        f"  over {lengths.limit} tokens: {lengths.over:,}; {cut}",
+        f"  padding in batches of 8: {lengths.padding_waste:.0%}; {grouped}",
+        f"  suggested limit: {lengths.suggested_limit}",
+    ]
+    return lines
+
+
+def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) -> list[str]:
+    lines = [f"{plain(str(raw.file))}:{raw.number}  {layout.shape} ({layout.variant})", ""]
+    lines += [
+        f"  {plain(str(name))}: {plain(value if isinstance(value, str) else json.dumps(value, default=str))}"
+        for name, value in raw.row.items()
+    ]
+    lines.append("")
+    if problem is not None:
+        fail(problem)
+        return lines
+    lines.append("read as")
+    for part, value in found.row.items():
+        if isinstance(value, list) and part != "tools":
+            lines += [f"  {part}: {turn['role']}: {plain(turn['content'])}" for turn in value]
+        else:
+            lines.append(f"  {part}: {plain(str(value))}")
+    from tuner_tui.data.said import texts_of
+    from tuner_tui.data.scan import suspicions
+
+    kinds = sorted({kind for text in texts_of(found.row) for kind in suspicions(text)})
+    if kinds:
+        lines += ["", f"holds {', '.join(kinds)}"]
+    return lines
+
+
+def token_lines(microscope: dict[str, Any]) -> list[str]:
+    """Each token on a line: its place, its id, whether it carries loss, and what it says."""
+    lines = []
+    for sequence in microscope["sequences"]:
+        lines += ["", plain(sequence["title"])]
+        for place, token in enumerate(sequence["tokens"]):
+            mark = "loss" if token["loss"] else "cut" if token["cut"] else ""
+            kind = "end" if token["end"] else "template" if token["template"] else ""
+            lines.append(f"{place:>6} {token['id']:>8} {mark:<5}{kind:<9}{plain(token['text'])}")
+        lines.append(f"  {sequence['trained']} of {sequence['length']} tokens carry loss")
+        lines += [fill(f"warning: {warning}", "  ") for warning in sequence["warnings"]]
+    return lines

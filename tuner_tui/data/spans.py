@@ -1,0 +1,68 @@
+"""Where the answers stand in a conversation as the chat template writes it; needs no generation markers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Turn = dict[str, Any]
+Render = Callable[[Sequence[Turn], bool], str]
+"""(turns, asks for an answer) -> what the template writes."""
+
+
+class RewritesTurns(ValueError):
+    """What a template writes for earlier turns changes with later ones, so that an answer cannot be told apart."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation, or its beginning up to one answer, as text, with the character span of each trained answer."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+def render_answers(turns: Sequence[Turn], render: Render, end_token: str | None) -> list[Rendered]:
+    """The conversation once with all its answers; or once for each answer, where the template rewrites earlier turns.
+
+    Each answer is what the template adds to the turns before it, up to and with its end token. Templates of thinking
+    models leave out the thoughts of earlier turns: then each answer is learnt after the turns as the model will see
+    them when it gives that answer. Raises RewritesTurns when even that cannot tell the answer apart.
+    """
+    answers = [
+        place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0
+    ]
+    whole = render(turns, False)
+    parts = [(*_answer(turns, place, render, end_token), place) for place in answers]
+    if all(whole.startswith(after) for after, _, _ in parts):
+        return [Rendered(whole, tuple(span for _, span, _ in parts))]
+    return [Rendered(after, (span,)) for after, span, _ in parts]
+
+
+def _answer(
+    turns: Sequence[Turn], place: int, render: Render, end_token: str | None
+) -> tuple[str, tuple[int, int]]:
+    """The text up to an answer, and the answer's span in it."""
+    after = render(turns[: place + 1], False)
+    begin = _common(render(turns[:place], True), after)
+    if begin == 0 or begin < _common(render(turns[:place], False), after):
+        raise RewritesTurns(place)
+    end = len(after)
+    if end_token:
+        found = after.rfind(end_token, begin)
+        end = found + len(end_token) if found >= 0 else end
+    return after, (begin, end)
+
+
+def _common(one: str, two: str) -> int:
+    """How many characters two texts share at their beginning."""
+    if two.startswith(one):
+        return len(one)
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
+    )
