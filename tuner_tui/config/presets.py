@@ -14,7 +14,18 @@ from tuner_tui.errors import InputError, NotFoundError, TunerError
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
 
-FIRST_NAMES = ("first-try", "cpu-only", "qlora-8gb", "qlora-12gb", "lora-24gb", "full-small")
+FIRST_NAMES = (
+    "first-try",
+    "cpu-only",
+    "qlora-8gb",
+    "qlora-12gb",
+    "lora-24gb",
+    "full-small",
+    "dpo-8gb",
+    "kto-thumbs",
+    "orpo-one-go",
+    "reward-model",
+)
 """The order in which the shipped ones are shown: by what they need."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 

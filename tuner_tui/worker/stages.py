@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
 from tuner_tui.planning.plan import Choice, choose_micro_batch
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
@@ -68,6 +68,7 @@ def load_policy(job: Job, found: Found, *, has_head: bool = False, is_complete: 
     job.enter("loading", job.plan.model_name)
     began = time.perf_counter()
     spec = job.spec
+    set_seed(spec.training.seed)  # a new head is drawn while loading
     base = loading.load_base(found.location, found.revision, spec.model, found.machine, has_head=has_head)
     if job.plan.start is not None:
         tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
