@@ -14,6 +14,7 @@ from tuner_tui.cli import words
 from tuner_tui.cli.output import plain
 from tuner_tui.files import LineFollower
 from tuner_tui.keeper.start import adopt_if_needed
+from tuner_tui.keeper.turns import Line
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import Event, StepLogged, decode_lines, encode
 from tuner_tui.runs.status import LIVE, RunFollower
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 LINE_EVERY_SECONDS = 2.0
+WAIT_EVERY_SECONDS = 2.0
 FAILED, STOPPED, INTERRUPTED = 5, 6, 7
 
 
@@ -50,6 +52,8 @@ def follow(
                 for event in watcher.new_events():
                     if not is_quiet:
                         _show(event, bar, as_json)
+                if not (is_quiet or as_json) and (waits := watcher.new_wait()):
+                    bar.print(waits) if bar is not None else click.echo(waits)
                 if bar is not None:
                     bar.update(watcher.follower)
                 if watcher.is_over():
@@ -69,7 +73,7 @@ def follow(
 
 def exit_code(status: Status) -> int:
     """What a command that watched a run to this status returns."""
-    return {"failed": FAILED, "stopped": STOPPED, "interrupted": INTERRUPTED}.get(status, 0)
+    return {"failed": FAILED, "paused": STOPPED, "stopped": STOPPED, "interrupted": INTERRUPTED}.get(status, 0)
 
 
 class _Watcher:
@@ -80,6 +84,9 @@ class _Watcher:
         self._endings_before = past.state.endings if past else 0
         self._lines = LineFollower(folder.events)
         self._quiet_since: float | None = None
+        self._line = Line()
+        self._waits = ""
+        self._looked_at = -WAIT_EVERY_SECONDS
         while past is not None and self._lines.read():
             pass
 
@@ -88,6 +95,15 @@ class _Watcher:
         adopt_if_needed(self.follower.folder)
         while lines := self._lines.read():
             yield from decode_lines(lines)
+
+    def new_wait(self) -> str:
+        """What the run waits for in the queue, when that is news."""
+        now = time.monotonic()
+        if self.follower.status != "queued" or now - self._looked_at < WAIT_EVERY_SECONDS:
+            return ""
+        self._looked_at = now
+        before, self._waits = self._waits, self._line.words(self.follower.folder)
+        return f"queued: {plain(self._waits)}" if self._waits not in ("", before) else ""
 
     def is_over(self) -> bool:
         """Whether the attempt that is watched has ended, or was interrupted for good."""

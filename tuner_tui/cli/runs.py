@@ -11,6 +11,7 @@ import click
 from tuner_tui.cli import words
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import RunProblem
+from tuner_tui.keeper.turns import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.lineage import ancestors
@@ -36,6 +37,9 @@ def runs() -> None:
 @click.option("--limit", default=50, show_default=True, help="At most so many, the newest.")
 def list_(as_json: bool, limit: int) -> None:
     """List runs, the newest first."""
+    from tuner_tui.keeper.start import wake
+
+    wake()
     found = [read_run(folder) for folder in folders.list_runs()[:limit]]
     if as_json:
         _print_json([_summary(run) for run in found])
@@ -52,8 +56,9 @@ def list_(as_json: bool, limit: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(run: str, as_json: bool) -> None:
     """Show what a run is, how it goes and what came of it."""
-    from tuner_tui.keeper.start import adopt_if_needed
+    from tuner_tui.keeper.start import adopt_if_needed, wake
 
+    wake()
     follower = read_run(folders.find_run(run))
     adopt_if_needed(follower.folder)
     if as_json:
@@ -194,6 +199,8 @@ def _progress(run: RunFollower) -> str:
 def _description(run: RunFollower) -> list[str]:
     state, folder = run.state, run.folder
     rows: list[tuple[str, str]] = [("run", folder.name), ("status", run.status), ("folder", str(folder.path))]
+    if run.status == "queued" and (waits := Line().words(folder)):
+        rows.append(("waits", waits))
     if started_from := ancestors(folder):
         rows.append(("started from", ", which began from ".join(started_from)))
     if state.started_at:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 )
 @click.option("--detach", is_flag=True, help="Start the run and leave; it goes on by itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
+@click.option("--after", metavar="RUN", help="Wait until that run has finished; skip this one if it fails.")
 @click.option("--check", "only_check", is_flag=True, help="Check spec, model and data; start nothing.")
 @click.pass_context
 def train(
@@ -29,21 +30,24 @@ def train(
     settings: tuple[str, ...],
     detach: bool,
     as_json: bool,
+    after: str | None,
     only_check: bool,
 ) -> None:
     """Train what SPEC says: a run.toml file, or the name of a preset.
 
+    With model.adapter naming a run that has not finished yet, it waits for that run and begins from its adapter.
     Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not touch it.
     """
     from tuner_tui.cli.follow import follow
     from tuner_tui.keeper import launch
+    from tuner_tui.runs.folder import find_run
 
     wanted = _with_settings(_read(spec), settings)
     if only_check:
         launch.check(wanted)
         click.echo("Spec, model and data can be used.")
         return
-    folder = launch.launch(wanted)
+    folder = launch.launch(wanted, find_run(after) if after else None)
     if detach:
         click.echo(json.dumps({"run": folder.name, "folder": str(folder.path)}) if as_json else folder.name)
         return

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 import traceback
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tuner_tui.keeper import keep
+from tuner_tui.keeper import keep, late_start
 from tuner_tui.keeper.start import keeper_lock
+from tuner_tui.keeper.turns import Line, Place, has_work
 from tuner_tui.runs import lock, queue
+from tuner_tui.runs.events import RunFailed
 from tuner_tui.runs.folder import RunFolder, list_runs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEMORY_EVERY_SECONDS = 2.0
+"""How often free memory is looked at while a run waits for some."""
 
 
 def main() -> int:
@@ -22,10 +31,11 @@ def main() -> int:
         if held is None:
             return 0
         _adopt_live_runs()
-        while _keep_next():
+        line = Line()
+        while _keep_next(line):
             _adopt_live_runs()  # whatever went wrong with the last run: one at a time holds the card
         held.release()
-        if not queue.entries():  # looked at after letting go, so that no run is enqueued unseen
+        if not has_work():  # looked at after letting go, so that no run is enqueued unseen
             return 0
 
 
@@ -36,29 +46,52 @@ def _adopt_live_runs() -> None:
             keep.adopt_and_keep(folder)
 
 
-def _keep_next() -> bool:
-    """Take the next run off the queue and keep it to its end; False when nobody waits."""
-    for path, entry in queue.entries():
-        folder = RunFolder(Path(entry.folder))
-        try:
-            held = lock.acquire(folder.lock, patience_seconds=1.0)
-        except OSError:  # the run's folder was deleted while it waited
-            path.unlink(missing_ok=True)
-            continue
-        if held is None:  # a keeper died before it took the entry of the run it had started
-            path.unlink(missing_ok=True)
-            keep.adopt_and_keep(folder)
-            return True
-        claimed = queue.claim(path)
-        try:
-            if claimed is not None:  # else it was withdrawn
-                _keep(claimed, folder, held, is_resumed=entry.resume)
-        except Exception:  # one run's trouble must not keep the others waiting
-            traceback.print_exc()
-        finally:
-            held.release()
+def _keep_next(line: Line) -> bool:
+    """Take the next run off the queue and keep it to its end; False when nobody's turn comes by itself."""
+    place = line.next()
+    while place is not None and place.standing == "short":
+        time.sleep(MEMORY_EVERY_SECONDS)
+        place = line.next()
+    if place is None:
+        return False
+    path, entry, folder = place.path, place.entry, place.folder
+    try:
+        held = lock.acquire(folder.lock, patience_seconds=1.0)
+    except OSError:  # the run's folder was deleted while it waited
+        path.unlink(missing_ok=True)
         return True
-    return False
+    if held is None:  # a keeper died before it took the entry of the run it had started
+        path.unlink(missing_ok=True)
+        keep.adopt_and_keep(folder)
+        return True
+    claimed = queue.claim(path)
+    try:
+        if claimed is None:  # it was withdrawn
+            pass
+        elif not _skip(claimed, place):
+            _keep(claimed, folder, held, is_resumed=entry.resume)
+    except Exception:  # one run's trouble must not keep the others waiting
+        traceback.print_exc()
+    finally:
+        held.release()
+    return True
+
+
+def _skip(claimed: Path, place: Place) -> bool:
+    """Whether a run cannot be started; it then fails with the reason, and leaves the queue."""
+    failure = None
+    if place.standing == "skipped":
+        hint = f"Start it by itself: tuner-tui runs resume {place.folder.name}"
+        failure = RunFailed(kind="error", title="The run before it failed", message=place.reason, hint=hint)
+    elif place.entry.takes_adapter:
+        failure = late_start.take_adapter(place.folder)
+    if failure is None:
+        return False
+    try:
+        late_start.write_skipped(place.folder, failure)
+    finally:
+        claimed.unlink(missing_ok=True)
+    return True
 
 
 def _keep(entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> None:
@@ -68,7 +101,7 @@ def _keep(entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bo
     finally:
         entry.unlink(missing_ok=True)
     if worker is not None:
-        keep.keep(folder, worker)
+        keep.keep(folder, worker, held)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tuner_tui.data.for_method import read_for
 from tuner_tui.data.reading import evaluation_reading, training_reading
 from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.hardware.system import disk_free_bytes
+from tuner_tui.keeper.awaited import Awaited, find_awaited
 from tuner_tui.keeper.start import submit
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
@@ -33,24 +34,28 @@ FULL_CHECKPOINT_GROWTH = 6
 """A full checkpoint in fp32 with two optimizer states, against 16-bit weights."""
 
 
-def launch(spec: RunSpec) -> RunFolder:
-    """Check a spec, make its run and hand it to the keeper.
+def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
+    """Check a spec, make its run and hand it to the keeper; `after` is a run that must finish first.
 
-    Raises InputError for a spec, model or data that cannot be used and TunerError when there is no room; nothing is
-    left behind then.
+    A run whose model.adapter names a run that is still live waits for that one, and takes its adapter then.
+    Raises InputError for a spec, model or data that cannot be used, RunProblem for a run that will not finish, and
+    TunerError when there is no room; nothing is left behind then.
     """
-    source = check(spec)
-    folder = create_run(spec, make_plan(spec, source, find_start(spec, source)))
-    submit(folder)
+    awaited = find_awaited(spec, after)
+    source = check(spec, awaited)
+    start = None if awaited.gives_adapter else find_start(spec, source)
+    folder = create_run(spec, make_plan(spec, source, start))
+    submit(folder, after=awaited.run.name if awaited.run else None, takes_adapter=awaited.gives_adapter)
     return folder
 
 
-def check(spec: RunSpec) -> ModelSource:
+def check(spec: RunSpec, awaited: Awaited | None = None) -> ModelSource:
     """Check all that can be known before a run begins; gives where the model is. Raises as `launch` does."""
     require_rules(spec)
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
-    find_start(spec, source)
+    if not (awaited or find_awaited(spec)).gives_adapter:
+        find_start(spec, source)
     check_data(spec)
     check_room(spec, source)
     return source

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.keeper import process
+from tuner_tui.keeper.turns import has_work
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.status import read_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tuner_tui.runs.folder import RunFolder
@@ -32,25 +35,73 @@ def queue_lock() -> Path:
     return paths.data_dir() / "queue.lock"
 
 
-def submit(folder: RunFolder, *, resume: bool = False) -> None:
-    """Enqueue a run and see that a keeper is there. Raises RunProblem when the run is running or waiting already."""
+def submit(
+    folder: RunFolder, *, resume: bool = False, after: str | None = None, takes_adapter: bool = False
+) -> None:
+    """Enqueue a run, perhaps behind another one, and see that a keeper is there.
+
+    Raises RunProblem when the run is running or waiting already.
+    """
+    from tuner_tui.keeper.need import memory_needed
+
     _wait_until_left(folder)
+    device, needs_bytes = memory_needed(folder)
+    with _turn_at_the_queue():
+        _require_idle(folder)
+        queue.enqueue(
+            folder,
+            resume,
+            after=after,
+            takes_adapter=takes_adapter,
+            device=device,
+            needs_bytes=needs_bytes,
+        )
+    ensure_keeper()
+
+
+def move(folder: RunFolder, place: int, *, regardless: bool = False) -> None:
+    """Give a waiting run another place in line, 0 for the first; `regardless` has it wait for no memory.
+
+    Raises RunProblem when it does not wait.
+    """
+    with _turn_at_the_queue():
+        if not queue.move(folder.name, place) or (regardless and not queue.start_regardless(folder.name)):
+            raise RunProblem("The run does not wait", folder.name, "See: tuner-tui queue list")
+    ensure_keeper()
+
+
+def hold_queue() -> None:
+    """Let nothing more start, also after this keeper and a reboot, until `release_queue`."""
+    with _turn_at_the_queue():
+        queue.hold()
+
+
+def release_queue() -> bool:
+    """Let runs start again; False when they were not held."""
+    with _turn_at_the_queue():
+        was_held = queue.go_on()
+    ensure_keeper()
+    return was_held
+
+
+@contextlib.contextmanager
+def _turn_at_the_queue() -> Iterator[None]:
+    """One change of the queue at a time; trouble with its folder is told."""
     try:
+        paths.data_dir().mkdir(parents=True, exist_ok=True)
         turn = lock.acquire(queue_lock(), patience_seconds=10.0)
         if turn is None:
             raise RunProblem("The queue is busy", str(queue_lock()), "Try again.")
         try:
-            _require_idle(folder)
-            queue.enqueue(folder, resume)
+            yield
         finally:
             turn.release()
     except OSError as error:
         raise TunerError(
-            "The run cannot be queued",
+            "The queue cannot be changed",
             f"{paths.queue_dir()}: {error.strerror or error}.",
             "Free space or rights there.",
         ) from error
-    ensure_keeper()
 
 
 def _require_idle(folder: RunFolder) -> None:
@@ -88,12 +139,12 @@ def refuse_live(folder: RunFolder) -> None:
 
 def ensure_keeper(patience_seconds: float = 20.0) -> None:
     """Start a keeper if the data folder has none, and wait until it is there or has nothing left to do."""
-    if lock.is_held(keeper_lock()):
+    if lock.is_held(keeper_lock()) or not has_work():
         return
     process.start_keeper(keeper_log(), paths.data_dir())
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
-        if lock.is_held(keeper_lock()) or not queue.entries():
+        if lock.is_held(keeper_lock()) or not has_work():
             return
         time.sleep(0.02)
     raise TunerError(
@@ -107,5 +158,14 @@ def adopt_if_needed(folder: RunFolder) -> None:
     """See that a run whose keeper died is waited for, or started, by a new one."""
     if lock.is_held(keeper_lock()):
         return
-    if lock.is_held(folder.lock) or queue.is_queued(folder.name):
+    if lock.is_held(folder.lock) or (queue.is_queued(folder.name) and has_work()):
         process.start_keeper(keeper_log(), paths.data_dir())
+
+
+def wake() -> None:
+    """Go on with a queue that nobody keeps, as after a reboot; whoever opens the app or lists runs does this.
+
+    A keeper that does not start is told by those who need one.
+    """
+    with contextlib.suppress(TunerError, OSError):
+        ensure_keeper()

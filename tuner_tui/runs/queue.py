@@ -1,7 +1,8 @@
-"""The runs that wait for the card: one small file each, in order of name.
+"""The runs that wait for the card: one small file each, in the order they came or the order that was asked for.
 
-A keeper that takes an entry renames it, so that taking and withdrawing cannot both succeed, and removes it when the
-run's worker has started, so that a keeper that dies in between loses nothing.
+Moving a run writes one small file with the order and leaves the entries where they are, so that no reader can miss
+one on its way. A keeper that takes an entry renames it, so that taking and withdrawing cannot both succeed, and
+removes it when the run's worker has started, so that a keeper that dies in between loses nothing.
 """
 
 from __future__ import annotations
@@ -20,21 +21,46 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 WAITING, CLAIMED = ".json", ".claimed"
+ORDER_FILE, HELD_FILE = "order", "held"
 
 
-class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
+class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run that waits; `folder` is its path."""
 
     folder: str
     resume: bool = False
+    after: str | None = None
+    """The name of a run that must finish first."""
+    takes_adapter: bool = False
+    """Whether it begins from the adapter of the run that it waits for, which is taken when that has finished."""
+    device: str = "auto"
+    needs_bytes: int | None = None
+    """Memory that must be free on the device before it starts; None where that is not known or not asked for."""
 
 
-def enqueue(folder: RunFolder, resume: bool = False) -> None:
+def enqueue(
+    folder: RunFolder,
+    resume: bool = False,
+    *,
+    after: str | None = None,
+    takes_adapter: bool = False,
+    device: str = "auto",
+    needs_bytes: int | None = None,
+) -> None:
     """Put a run at the queue's end. Raises OSError when the data folder cannot be written."""
     waiting = paths.queue_dir()
     waiting.mkdir(parents=True, exist_ok=True)
-    entry = QueueEntry(folder=str(folder.path), resume=resume)
-    write_atomic(waiting / f"{time.time_ns():020d}-{folder.name}{WAITING}", msgspec.json.encode(entry))
+    entry = QueueEntry(
+        folder=str(folder.path),
+        resume=resume,
+        after=after,
+        takes_adapter=takes_adapter,
+        device=device,
+        needs_bytes=needs_bytes,
+    )
+    last = max((int(path.name.partition("-")[0]) for path in _files()), default=0)
+    moment = max(time.time_ns(), last + 1)  # the last in line also when the clock was set back
+    write_atomic(waiting / f"{moment:020d}-{folder.name}{WAITING}", msgspec.json.encode(entry))
 
 
 def entries() -> list[tuple[Path, QueueEntry]]:
@@ -81,13 +107,76 @@ def withdraw(run_name: str) -> bool:
     return withdrawn
 
 
-def _files() -> list[Path]:
+def move(run_name: str, place: int) -> bool:
+    """Give a run another place in line, 0 for the first; False when it does not wait (any more).
+
+    Raises OSError when the data folder cannot be written. Only one may move at a time (keeper/start.py sees to it).
+    """
+    line = [path.stem for path in _files() if path.suffix == WAITING]
+    mine = next((stem for stem in line if _name_in(stem) == run_name), None)
+    if mine is None:
+        return False
+    line.remove(mine)
+    line.insert(max(0, place), mine)
+    write_atomic(paths.queue_dir() / ORDER_FILE, "\n".join(line) + "\n")
+    return True
+
+
+def start_regardless(run_name: str) -> bool:
+    """Have a run wait for no memory any more; False when it does not wait (any more). Raises OSError."""
+    for path, entry in entries():
+        if _run_name(path) == run_name and path.suffix == WAITING:
+            write_atomic(path, msgspec.json.encode(msgspec.structs.replace(entry, needs_bytes=None)))
+            return True
+    return False
+
+
+def hold() -> None:
+    """Let nothing start until `go_on`; what runs is not touched. Raises OSError."""
+    paths.queue_dir().mkdir(parents=True, exist_ok=True)
+    write_atomic(paths.queue_dir() / HELD_FILE, "")
+
+
+def go_on() -> bool:
+    """Let runs start again; False when they were not held. Raises OSError."""
     try:
-        found = list(paths.queue_dir().iterdir())
+        (paths.queue_dir() / HELD_FILE).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_on_hold() -> bool:
+    """Whether nothing is to start."""
+    return (paths.queue_dir() / HELD_FILE).exists()
+
+
+def _files() -> list[Path]:
+    """All entries in order: those that were given a place first, then the others as they came."""
+    try:
+        found = [path for path in paths.queue_dir().iterdir() if _is_entry(path)]
     except OSError:
         return []
-    return sorted(path for path in found if path.suffix in (WAITING, CLAIMED) and path.name[0] != ".")
+    if len(found) < 2:
+        return found
+    places = {stem: place for place, stem in enumerate(_order())}
+    return sorted(found, key=lambda path: (places.get(path.stem, len(places)), path.name))
+
+
+def _is_entry(path: Path) -> bool:
+    return path.suffix in (WAITING, CLAIMED) and path.name.partition("-")[0].isdecimal()
+
+
+def _order() -> list[str]:
+    try:
+        return (paths.queue_dir() / ORDER_FILE).read_text("utf-8", "replace").split()
+    except OSError:
+        return []
 
 
 def _run_name(entry: Path) -> str:
-    return entry.stem.partition("-")[2]
+    return _name_in(entry.stem)
+
+
+def _name_in(stem: str) -> str:
+    return stem.partition("-")[2]

@@ -105,6 +105,7 @@ class Home(TunerScreen):
         self._feed.in_view = self._table.in_view
         start_feeder(self.app, self._feed.run)
         start_feeder(self.app, self._look_at_machine)
+        start_feeder(self.app, _wake_keeper)
 
     def on_unmount(self) -> None:
         self._feed.end()
@@ -296,3 +297,10 @@ class Home(TunerScreen):
 
     def on_input_submitted(self) -> None:
         self.set_focus(self._table)
+
+
+def _wake_keeper() -> None:
+    """In a thread: go on with a queue that a reboot or a dead keeper left."""
+    from tuner_tui.keeper.start import wake
+
+    wake()

@@ -1,0 +1,274 @@
+"""The queue as a list of small files: its order, who waits for whom, and what that means for the keeper."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from tuner_tui.cli.queue import queue as queue_command
+from tuner_tui.config.spec import RunSpec
+from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.hardware.free_memory import FreeMemory
+from tuner_tui.keeper import start
+from tuner_tui.keeper.awaited import find_awaited
+from tuner_tui.keeper.need import memory_needed
+from tuner_tui.keeper.turns import Line, has_work, shortage
+from tuner_tui.runs import lock, queue
+from tuner_tui.runs.events import PROTOCOL, RunFailed, RunFinished, RunStarted, RunStopped
+from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.journal import append_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tuner_tui.runs.events import Event
+
+ENDINGS: dict[str, Event] = {
+    "finished": RunFinished(step=3, loss=1.0, seconds=1.0),
+    "failed": RunFailed(kind="error", title="It broke"),
+    "stopped": RunStopped(step=2, checkpoint=None, seconds=1.0),
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A data folder whose keeper we are, so that none is started."""
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    held = lock.acquire(start.keeper_lock())
+    assert held is not None
+    yield tmp_path
+    held.release()
+
+
+def make_run(home: Path, name: str, status: str = "") -> RunFolder:
+    folder = RunFolder(home / "data" / "runs" / name)
+    folder.control.mkdir(parents=True)
+    folder.spec.write_text("[model]\nsource = 3\n")
+    folder.lock.touch()
+    folder.events.touch()
+    if status:
+        append_event(folder.events, RunStarted(protocol=PROTOCOL))
+        if status in ENDINGS:
+            append_event(folder.events, ENDINGS[status])
+    return folder
+
+
+def waiting() -> list[str]:
+    return [entry.folder.rpartition("/")[2] for _, entry in queue.entries()]
+
+
+def fill(home: Path, *names: str) -> list[RunFolder]:
+    folders = [make_run(home, name) for name in names]
+    for folder in folders:
+        queue.enqueue(folder)
+    return folders
+
+
+def ram(free: int | None, total: int | None = 100) -> FreeMemory:
+    return FreeMemory(True, "a card", free, total, (("ollama", 40),))
+
+
+def test_runs_move_and_new_ones_come_last(home: Path) -> None:
+    a, b, c = fill(home, "a", "b", "c")
+    start.move(c, 0)
+    assert waiting() == ["c", "a", "b"]
+    start.move(a, 99)
+    assert waiting() == ["c", "b", "a"]
+    queue.enqueue(make_run(home, "d"))
+    assert waiting() == ["c", "b", "a", "d"]
+    assert queue.withdraw("b")
+    queue.enqueue(b)  # again: it has lost its place
+    assert waiting() == ["c", "a", "d", "b"]
+    with pytest.raises(RunProblem, match="does not wait"):
+        start.move(make_run(home, "e"), 0)
+
+
+def test_a_clock_set_back_does_not_let_anyone_push_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(home, "a")
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3600 * 10**9)
+    fill(home, "b", "c")
+    assert waiting() == ["a", "b", "c"]
+
+
+def test_moving_never_hides_an_entry(home: Path) -> None:
+    """Entries stay the files they are: a keeper that has just claimed one still finds it."""
+    a, _ = fill(home, "a", "b")
+    [(path, _), _] = queue.entries()
+    claimed = queue.claim(path)
+    assert claimed is not None
+    start.move(RunFolder(a.path.with_name("b")), 0)
+    assert claimed.exists()
+    with pytest.raises(RunProblem, match="does not wait"):
+        start.move(a, 0)
+
+
+@pytest.mark.parametrize("junk", ["", "nonsense\n\n", "\x00\xff not a name", "order " * 1000])
+def test_a_broken_order_leaves_all_in_the_order_they_came(home: Path, junk: str) -> None:
+    fill(home, "a", "b")
+    (home / "data" / "queue" / "order").write_text(junk)
+    (home / "data" / "queue" / "junk.json").write_text("{}")
+    (home / "data" / "queue" / "123-torn.json").write_text('{"fol')
+    assert waiting() == ["a", "b"]
+
+
+def test_an_entry_of_an_older_version_is_read(home: Path) -> None:
+    folder = make_run(home, "old")
+    (home / "data" / "queue").mkdir()
+    path = home / "data" / "queue" / "00000000000000000001-old.json"
+    path.write_text(json.dumps({"folder": str(folder.path), "resume": True}))
+    [(_, entry)] = queue.entries()
+    assert entry.resume
+    assert entry.after is None
+
+
+@pytest.mark.parametrize(
+    ("status", "standing", "words"),
+    [
+        ("finished", "ready", ""),
+        ("failed", "skipped", "which failed: It broke"),
+        ("stopped", "behind", "which is stopped"),
+        ("running", "behind", "which is interrupted"),  # began, and nobody holds its lock
+    ],
+)
+def test_what_the_run_before_means(home: Path, status: str, standing: str, words: str) -> None:
+    before, after = make_run(home, "before", status), make_run(home, "after")
+    queue.enqueue(after, after=before.name)
+    [place] = Line().places()
+    assert place.standing == standing
+    assert words in place.reason
+    assert has_work() == (standing != "behind")
+
+
+def test_who_waits_for_another_run_lets_others_pass(home: Path) -> None:
+    make_run(home, "before", "stopped")
+    queue.enqueue(make_run(home, "behind"), after="before")
+    queue.enqueue(make_run(home, "free"))
+    place = Line().next()
+    assert place is not None
+    assert place.folder.name == "free"
+    queue.withdraw("free")
+    assert Line().next() is None
+
+
+def test_a_run_before_that_was_deleted_skips(home: Path) -> None:
+    before = make_run(home, "before", "finished")
+    queue.enqueue(make_run(home, "behind"), after=before.name)
+    shutil.rmtree(before.path)
+    place = Line().next()
+    assert place is not None
+    assert place.standing == "skipped"
+    assert "deleted" in place.reason
+
+
+def test_who_waits_for_memory_keeps_those_behind_it_waiting(home: Path) -> None:
+    free = [10]
+    line = Line(lambda device: ram(free[0]))
+    large, small = make_run(home, "large"), make_run(home, "small")
+    queue.enqueue(large, needs_bytes=60)
+    queue.enqueue(small)
+    place = line.next()
+    assert place is not None
+    assert (place.folder.name, place.standing) == ("large", "short")
+    assert "60 B of a card, and 10 B are free; ollama holds 40 B" in place.reason
+    free[0] = 60
+    place = line.next()
+    assert place is not None
+    assert place.standing == "ready"
+    free[0] = 0
+    start.move(large, 0, regardless=True)
+    place = line.next()
+    assert place is not None
+    assert (place.folder.name, place.standing) == ("large", "ready")
+
+
+def test_waiting_ends_where_it_cannot_help() -> None:
+    assert shortage(60, ram(59))
+    assert not shortage(60, ram(60))
+    assert not shortage(60, ram(None))
+    assert not shortage(101, ram(5))  # never fits: the run itself says so
+    assert shortage(101, ram(5, None))
+
+
+def test_the_weights_are_what_must_be_free(home: Path, tiny_model: Path) -> None:
+    folder = make_run(home, "weighed")
+    rows = home / "rows.jsonl"
+    rows.write_text('{"text": "a"}\n')
+    model = f'[model]\nsource = "{tiny_model}"\nprecision = "fp32"\n'
+    folder.spec.write_text(f'{model}[data]\ntrain = "{rows}"\n[machine]\ndevice = "cpu"\n')
+    device, needs = memory_needed(folder)
+    assert device == "cpu"
+    on_disk = sum(path.stat().st_size for path in tiny_model.glob("*.safetensors"))
+    assert needs is not None
+    assert abs(needs - on_disk) < 0.02 * on_disk
+    folder.spec.write_text("= no TOML")
+    assert memory_needed(folder) == ("auto", None)
+
+
+def test_a_queue_on_hold_starts_nothing_and_goes_on(home: Path) -> None:
+    start.hold_queue()
+    fill(home, "a")
+    assert not has_work()
+    assert "on hold" in Line().words(RunFolder(home / "data" / "runs" / "a"))
+    assert start.release_queue()
+    assert not start.release_queue()
+    assert has_work()
+
+
+def test_a_run_is_awaited_for_its_adapter(home: Path) -> None:
+    giver = make_run(home, "giver")
+    queue.enqueue(giver)
+    spec = RunSpec.model_validate(
+        {"model": {"source": "demo", "adapter": "giver"}, "data": {"train": "demo"}}
+    )
+    assert find_awaited(spec).run == giver
+    assert find_awaited(spec).gives_adapter
+    other = make_run(home, "other", "stopped")
+    assert find_awaited(spec, other).run == other
+    assert not find_awaited(spec, other).gives_adapter
+    assert find_awaited(spec, make_run(home, "done", "finished")).run is None
+    with pytest.raises(RunProblem, match="failed"):
+        find_awaited(spec, make_run(home, "broken", "failed"))
+    queue.withdraw("giver")
+    assert find_awaited(spec).run is None  # find_start then says that it has no adapter
+    elsewhere = RunFolder(home / "elsewhere")
+    with pytest.raises(InputError, match="elsewhere"):
+        find_awaited(spec, elsewhere)
+
+
+def run_command(*arguments: str) -> str:
+    done = CliRunner().invoke(queue_command, arguments)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_the_commands(home: Path) -> None:
+    assert "Nobody waits" in run_command("list")
+    fill(home, "a", "b", "c")
+    assert "1. a" in run_command("list")
+    assert "Now in line: c, a, b" in run_command("move", "c", "first")
+    assert "Now in line: a, c, b" in run_command("move", "c", "down")
+    assert "Now in line: a, b, c" in run_command("move", "b", "up")
+    assert "Now in line: a, c, b" in run_command("move", "b", "3")
+    assert "Now in line: b, a, c" in run_command("start", "b")
+    with pytest.raises(InputError, match="Which place"):
+        run_command("move", "b", "0")
+    with pytest.raises(RunProblem):
+        run_command("move", make_run(home, "idle").name, "first")
+    assert "taken out" in run_command("remove", "b")
+    with pytest.raises(RunProblem):
+        run_command("remove", "b")
+    run_command("hold")
+    assert "on hold" in run_command("list")
+    assert "goes on" in run_command("go")
+    listed = json.loads(run_command("list", "--json"))
+    assert [each["run"] for each in listed] == ["a", "c"]
+    assert [each["place"] for each in listed] == [1, 2]

@@ -1,0 +1,141 @@
+"""`tuner-tui queue`: the runs that wait for the card, in the order in which they will start."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner_tui.cli.output import fill, plain
+from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.runs import queue as waiting
+from tuner_tui.runs.folder import find_run
+from tuner_tui.text import size
+
+if TYPE_CHECKING:
+    from tuner_tui.keeper.turns import Place
+
+PLACES = "a number from 1 on, first, last, up or down"
+
+
+@click.group()
+def queue() -> None:
+    """List, reorder and hold the runs that wait for the card.
+
+    One run trains at a time. The keeper starts the next one when enough memory is free, also with the app closed and
+    after a run that failed. After a reboot the list is still there: opening the app, or any command that lists or
+    starts runs, goes on with it.
+    """
+
+
+@queue.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+def list_(as_json: bool) -> None:
+    """List who waits, the next first, and for what."""
+    from tuner_tui.keeper.start import wake
+    from tuner_tui.keeper.turns import Line
+
+    wake()
+    places = Line().places()
+    if as_json:
+        click.echo(json.dumps([_as_json(number, place) for number, place in enumerate(places, 1)], indent=2))
+        return
+    if not places:
+        click.echo("Nobody waits.")
+    for number, place in enumerate(places, 1):
+        click.echo(fill(f"{number}. {place.folder.name}  {words(place)}", hanging="   "))
+    if waiting.is_on_hold():
+        click.echo("The queue is on hold; go on with: tuner-tui queue go")
+
+
+@queue.command()
+@click.argument("run")
+@click.argument("place")
+def move(run: str, place: str) -> None:
+    """Give RUN another PLACE in line: a number from 1 on, first, last, up or down."""
+    from tuner_tui.keeper.start import move as give_place
+
+    folder = find_run(run)
+    names = [each.folder for _, each in waiting.entries()]
+    if str(folder.path) not in names:
+        raise RunProblem("The run does not wait", folder.name, "See: tuner-tui queue list")
+    give_place(folder, _place(place, names.index(str(folder.path)), len(names)))
+    _say_line()
+
+
+@queue.command()
+@click.argument("run")
+def remove(run: str) -> None:
+    """Take RUN out of the queue; its folder stays, and `runs resume` queues it again."""
+    folder = find_run(run)
+    if not waiting.withdraw(folder.name):
+        raise RunProblem("The run does not wait", folder.name, "See: tuner-tui queue list")
+    click.echo(f"{plain(folder.name)} was taken out of the queue.")
+
+
+@queue.command()
+@click.argument("run")
+def start(run: str) -> None:
+    """Put RUN first, and do not wait for memory with it."""
+    from tuner_tui.keeper.start import move as give_place
+
+    give_place(find_run(run), 0, regardless=True)
+    _say_line()
+
+
+@queue.command()
+def hold() -> None:
+    """Let nothing more start until `queue go`; the run that trains is not touched."""
+    from tuner_tui.keeper.start import hold_queue
+
+    hold_queue()
+    click.echo("Nothing more starts. Go on with: tuner-tui queue go")
+
+
+@queue.command()
+def go() -> None:
+    """Let runs start again after `queue hold`."""
+    from tuner_tui.keeper.start import release_queue
+
+    click.echo("The queue goes on." if release_queue() else "The queue was not on hold.")
+
+
+def words(place: Place) -> str:
+    """What a run waits for."""
+    if place.reason:
+        return place.reason
+    needs = place.entry.needs_bytes
+    return f"waits for its turn; needs {size(needs)} free" if needs else "waits for its turn"
+
+
+def _place(text: str, now: int, count: int) -> int:
+    match text:
+        case "first":
+            return 0
+        case "last":
+            return count
+        case "up":
+            return max(0, now - 1)
+        case "down":
+            return now + 1
+    if text.isdecimal() and int(text) > 0:
+        return int(text) - 1
+    raise InputError("Which place?", f"{text!r} is no place in line.", f"It is {PLACES}.")
+
+
+def _say_line() -> None:
+    names = [entry.folder.rpartition("/")[2] for _, entry in waiting.entries()]
+    click.echo(fill(f"Now in line: {', '.join(names) or 'nobody'}"))
+
+
+def _as_json(number: int, place: Place) -> dict[str, object]:
+    return {
+        "place": number,
+        "run": place.folder.name,
+        "standing": place.standing,
+        "reason": place.reason,
+        "after": place.entry.after,
+        "needs_bytes": place.entry.needs_bytes,
+        "resume": place.entry.resume,
+    }

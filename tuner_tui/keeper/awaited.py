@@ -1,0 +1,50 @@
+"""The run that a new one waits for, as asked, or because it is to begin from that one's adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner_tui.config import paths
+from tuner_tui.errors import InputError, NotFoundError, RunProblem
+from tuner_tui.runs.folder import find_run
+from tuner_tui.runs.status import LIVE, read_run
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """Which run is waited for, if any, and whether its adapter is where the new one begins."""
+
+    run: RunFolder | None = None
+    gives_adapter: bool = False
+
+
+def find_awaited(spec: RunSpec, after: RunFolder | None = None) -> Awaited:
+    """Raises RunProblem for a run that failed, InputError for one that lies elsewhere."""
+    giver = _giver(spec.model.adapter)
+    if after is None:
+        if giver is None or read_run(giver).status not in LIVE:
+            return Awaited()
+        return Awaited(giver, True)
+    if after.path.parent.resolve() != paths.runs_dir().resolve():
+        raise InputError("The run lies elsewhere", f"{after.path} is not in {paths.runs_dir()}.")
+    status = read_run(after).status
+    if status == "finished":
+        return Awaited()
+    if status == "failed":
+        hint = f"Go on with that one first: tuner-tui runs resume {after.name}"
+        raise RunProblem("The run to wait for has failed", after.name, hint)
+    return Awaited(after, giver is not None and giver.name == after.name)
+
+
+def _giver(adapter: str | None) -> RunFolder | None:
+    if adapter is None:
+        return None
+    try:
+        return find_run(adapter)
+    except (InputError, NotFoundError):  # a folder, or nothing: find_start tells
+        return None

@@ -1,0 +1,87 @@
+"""Taking the adapter of a run that has just finished for one that waited for it.
+
+Reading specs needs more libraries than the keeper may load, so it does this in a process of its own:
+`python -m tuner_tui.keeper.late_start RUN_FOLDER`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import TunerError
+from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.folder import RunFolder
+
+PATIENCE_SECONDS = 300.0
+
+
+def take_adapter(folder: RunFolder) -> RunFailed | None:
+    """Copy the adapter into the run's folder and plan with it; why that failed, if it did."""
+    command = [sys.executable, "-m", "tuner_tui.keeper.late_start", str(folder.path)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=False
+        )
+        told = json.loads(done.stdout) if done.returncode else None
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return RunFailed(kind="crash", title="The adapter to start from cannot be taken", message=str(error))
+    return RunFailed(kind="error", **told) if told is not None else None
+
+
+def write_skipped(folder: RunFolder, failure: RunFailed) -> None:
+    """Say in a run's own events why it was never started. Raises OSError when its folder is gone."""
+    from tuner_tui.runs.journal import EventWriter
+    from tuner_tui.runs.summary import write_summary
+    from tuner_tui.versions import library_versions
+
+    events = EventWriter(folder.events)
+    try:
+        events.write(RunStarted(protocol=PROTOCOL, versions=library_versions()))
+        events.write(failure)
+    finally:
+        events.close()
+    write_summary(folder)
+
+
+def _take(folder: RunFolder) -> None:
+    import shutil
+
+    from tuner_tui.config.spec_file import read_spec
+    from tuner_tui.files import write_atomic
+    from tuner_tui.models.source import find_source
+    from tuner_tui.planning.plan import encode_plan, make_plan
+    from tuner_tui.runs.lineage import find_start, keep_start
+
+    spec = read_spec(folder.spec)
+    source = find_source(spec.model.source, spec.model.revision)
+    start = find_start(spec, source)
+    if start is not None:
+        shutil.rmtree(folder.started_from, ignore_errors=True)  # of a keeper that died in the middle
+        keep_start(start, folder.path)
+        write_atomic(folder.plan, encode_plan(make_plan(spec, source, start)))
+
+
+def main() -> int:
+    """Do it for the folder named on the command line; a failure is told as one JSON object."""
+    from tuner_tui.runs.folder import RunFolder
+
+    try:
+        _take(RunFolder(Path(sys.argv[1])))
+    except TunerError as error:
+        print(json.dumps({"title": error.title, "message": error.message, "hint": error.hint}))  # noqa: T201
+        return 1
+    except OSError as error:
+        told = {"title": "The adapter to start from cannot be copied", "message": str(error)}
+        print(json.dumps(told))  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

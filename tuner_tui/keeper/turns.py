@@ -1,0 +1,118 @@
+"""Whose turn it is: who waits, for what, and what the keeper does next. The keeper and those who look ask alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
+from tuner_tui.runs import queue
+from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.summary import SummaryReader
+from tuner_tui.text import size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.runs.queue import QueueEntry
+
+Standing = Literal["ready", "short", "behind", "skipped"]
+"""It may start; memory is short; the run before it has not finished; the run before it never will."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One run in line."""
+
+    path: Path
+    entry: QueueEntry
+    folder: RunFolder
+    standing: Standing
+    reason: str = ""
+    """Why it does not start when its turn comes; empty when it does."""
+
+
+class Line:
+    """Looks at the queue again and again at little cost."""
+
+    def __init__(self, read_free: Callable[[str], FreeMemory] = read_free_memory) -> None:
+        self._read_free = read_free
+        self._summaries = SummaryReader()
+
+    def places(self) -> list[Place]:
+        """Everybody in line, in order. The card's driver is asked only if someone waits for memory."""
+        return [self._place(path, entry) for path, entry in queue.entries()]
+
+    def words(self, folder: RunFolder) -> str:
+        """What a run waits for, in a few words; empty when it does not wait, or its turn comes at once."""
+        if queue.is_on_hold():
+            return "the queue is on hold; go on with: tuner-tui queue go"
+        for number, place in enumerate(self.places(), 1):
+            if place.folder.name == folder.name:
+                return place.reason or (f"number {number} in line" if number > 1 else "")
+        return ""
+
+    def next(self) -> Place | None:
+        """The first that starts, waits for memory, or is to be skipped; None when nobody's turn will come by itself.
+
+        Who waits for memory keeps those behind it waiting, so that a small run never starves a large one. Who waits
+        for another run does not.
+        """
+        if queue.is_on_hold():
+            return None
+        for path, entry in queue.entries():
+            place = self._place(path, entry)
+            if place.standing != "behind":
+                return place
+        return None
+
+    def _place(self, path: Path, entry: QueueEntry) -> Place:
+        folder = RunFolder(Path(entry.folder))
+        standing: Standing = "ready"
+        reason = ""
+        if entry.after is not None:
+            standing, reason = self._behind(folder, entry.after)
+        if standing == "ready" and entry.needs_bytes is not None:
+            reason = shortage(entry.needs_bytes, self._read_free(entry.device))
+            standing = "short" if reason else "ready"
+        return Place(path, entry, folder, standing, reason)
+
+    def _behind(self, folder: RunFolder, after: str) -> tuple[Standing, str]:
+        """How a run stands that waits for another one."""
+        first = RunFolder(folder.path.parent / after)
+        if not first.path.is_dir():
+            return "skipped", f"It was to start after {after}, which was deleted."
+        before = self._summaries.read(first, queue.queued_names())
+        match before.status:
+            case "finished":
+                return "ready", ""
+            case "failed":
+                why = f": {before.failure}" if before.failure else ""
+                return "skipped", f"It was to start after {after}, which failed{why}."
+            case "paused" | "stopped" | "interrupted":
+                return (
+                    "behind",
+                    f"waits for {after}, which is {before.status}; resume that, or take this one out",
+                )
+        return "behind", f"waits for {after} to finish"
+
+
+def shortage(needs_bytes: int, free: FreeMemory) -> str:
+    """What is missing, in words; empty when there is enough, when nobody knows, and when there never can be."""
+    if free.free_bytes is None or free.free_bytes >= needs_bytes:
+        return ""
+    if free.total_bytes is not None and free.total_bytes < needs_bytes:
+        return ""  # waiting would not help: the run itself says what does not fit
+    holder = f"; {free.holders[0][0]} holds {size(free.holders[0][1])}" if free.holders else ""
+    return f"needs {size(needs_bytes)} of {free.where}, and {size(free.free_bytes)} are free{holder}"
+
+
+def has_work() -> bool:
+    """Whether a keeper would find something to do: to start, to wait for memory with, or to skip."""
+    return Line(_unasked).next() is not None
+
+
+def _unasked(device: str) -> FreeMemory:
+    """In place of asking the card's driver: whether there is enough memory does not matter."""
+    return FreeMemory(False, device, None, None)
