@@ -73,7 +73,9 @@ def follow(
 
 def exit_code(status: Status) -> int:
     """What a command that watched a run to this status returns."""
-    return {"failed": FAILED, "paused": STOPPED, "stopped": STOPPED, "interrupted": INTERRUPTED}.get(status, 0)
+    return {"failed": FAILED, "paused": STOPPED, "stopped": STOPPED, "interrupted": INTERRUPTED}.get(
+        status, 0
+    )
 
 
 class _Watcher:

@@ -9,15 +9,19 @@ from tuner_tui.runs.events import (
     DataPrepared,
     Evaluated,
     Event,
+    MemoryShort,
     ModelLoaded,
     PhaseEntered,
     RequestAccepted,
+    RolledBack,
     RunFailed,
     RunFinished,
+    RungClimbed,
     RunStarted,
     RunStopped,
     Sampled,
     StepLogged,
+    StepSkipped,
     TrainingStarted,
     Warned,
 )
@@ -36,6 +40,19 @@ def program() -> str:
     if called.name != "tuner-tui":
         return f"{sys.executable} -m tuner_tui"
     return called.name if shutil.which(called.name) else str(called)
+
+
+RUNG_WORDS = {
+    "free": "a new process",
+    "micro_batch": "a smaller micro-batch",
+    "checkpointing": "checkpointing",
+}
+
+
+def where_short(event: MemoryShort) -> str:
+    """At what a run was when memory ran out, in words."""
+    doing = PHASES[event.where] if event.where else "starting"
+    return f"while {doing} after step {event.step}" if event.step else f"while {doing}"
 
 
 def tell(event: Event) -> str | None:
@@ -77,6 +94,15 @@ def tell(event: Event) -> str | None:
             return f"checkpoint: {plain(event.path)} ({size(event.size_bytes)}, {event.seconds:.1f} s)"
         case RequestAccepted():
             return f"{event.request}: accepted, takes effect {event.takes_effect}"
+        case MemoryShort():
+            kept = f"; saved as {event.checkpoint}" if event.checkpoint else ""
+            return f"memory ran out {where_short(event)}{kept}: {plain(event.message)}"
+        case RungClimbed(rung=rung):
+            return f"trying {RUNG_WORDS[rung.kind]}: {rung.before} -> {rung.after} ({rung.reason})"
+        case StepSkipped():
+            return f"step {event.step} is skipped: {plain(event.reason)}"
+        case RolledBack():
+            return f"step {event.step} went bad: {plain(event.reason)}; back to {event.checkpoint or 'the beginning'}"
         case Warned():
             return f"warning: {plain(event.message)} {plain(event.hint)}".rstrip()
         case AdapterSaved():
@@ -95,8 +121,9 @@ def ending(event: RunFinished | RunStopped | RunFailed) -> str:
                 f"finished at step {event.step}{why} in {duration(event.seconds)}, loss {number(event.loss)}"
             )
         case RunStopped():
+            how = "paused" if event.is_pause else "stopped"
             kept = f"; saved as {event.checkpoint}" if event.checkpoint else "; nothing was trained yet"
-            return f"stopped at step {event.step}{kept}"
+            return f"{how} at step {event.step}{kept}"
         case RunFailed():
             lines = [f"failed: {plain(event.title)}"]
             lines += [f"  {plain(part)}" for part in (event.message, event.hint) if part]

@@ -6,11 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tuner_tui.config.fields import Section, option
 from tuner_tui.config.data_section import DataShape, DataSpec
+from tuner_tui.config.fields import Section, option
+from tuner_tui.config.guards import GuardSpec
 from tuner_tui.config.methods import Method, SftMethod
 
-__all__ = ["DataShape", "DataSpec", "FullTuning", "LoraTuning", "Method", "RunSpec", "Section", "SftMethod", "Tuning"]
+__all__ = [
+    "DataShape",
+    "DataSpec",
+    "FullTuning",
+    "LoraTuning",
+    "Method",
+    "RunSpec",
+    "Section",
+    "SftMethod",
+    "Tuning",
+]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "nf4"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
@@ -214,7 +225,19 @@ class CheckpointSpec(Section):
         None, "Save every", "Optimizer steps between checkpoints; absent: at each epoch's end.", ge=1
     )
     keep: int = option(
-        2, "Keep", "How many of the latest checkpoints stay.", "Each costs disk.", ge=1, le=1000
+        2,
+        "Keep",
+        "How many of the latest checkpoints stay, besides the best.",
+        "Each costs disk.",
+        ge=1,
+        le=1000,
+    )
+    every_minutes: float | None = option(
+        None,
+        "Save every (minutes)",
+        "Minutes of training between checkpoints, besides the steps.",
+        gt=0,
+        le=100_000,
     )
 
 
@@ -265,4 +288,5 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     samples: SamplesSpec = SamplesSpec()
+    guards: GuardSpec = GuardSpec()
     machine: MachineSpec = MachineSpec()

@@ -90,8 +90,43 @@ def start(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> subpro
         return None
 
 
-def keep(folder: RunFolder, worker: subprocess.Popen[bytes]) -> None:
-    """Wait for the run's worker, and write the terminal event if it left without one."""
+def keep(folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock) -> None:
+    """Wait for the run's worker and for those that follow it, and write the terminal event if none did."""
+    while True:
+        was_oom = _wait(folder, worker)
+        outcome = _outcome(folder, was_killed_for_memory=was_oom)
+        if outcome is not True:
+            break
+        try:
+            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
+        except OSError as error:
+            outcome = RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
+            break
+    _write_failure(
+        folder,
+        outcome
+        if isinstance(outcome, RunFailed)
+        else explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom),
+    )
+
+
+def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunFailed | bool:
+    """What follows on a worker that is gone, as restart.prepare_restart says it."""
+    from tuner_tui.keeper.restart import prepare_restart
+
+    try:
+        return prepare_restart(folder, was_killed_for_memory=was_killed_for_memory)
+    except OSError as error:  # the plan cannot be written
+        return RunFailed(
+            kind="out_of_memory",
+            title="The run could not be started again",
+            message=str(error),
+            hint=f"Free disk space, then: tuner-tui runs resume {folder.name}",
+        )
+
+
+def _wait(folder: RunFolder, worker: subprocess.Popen[bytes]) -> bool:
+    """Wait for one worker, sampling telemetry; whether the system killed it for memory."""
     before = process.system_oom_kills()
     telemetry = Telemetry(folder, worker.pid)
     follower = RunFollower(folder)
@@ -107,10 +142,7 @@ def keep(folder: RunFolder, worker: subprocess.Popen[bytes]) -> None:
             process.end_group(worker.pid)  # it said its last word and hangs: others wait for the card
     telemetry.close()
     process.end_group(worker.pid)
-    was_oom = process.system_oom_kills() > before
-    _write_failure(
-        folder, explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom)
-    )
+    return worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
 
 
 def adopt_and_keep(folder: RunFolder) -> None:
@@ -135,9 +167,18 @@ def adopt_and_keep(folder: RunFolder) -> None:
         time.sleep(TICK_SECONDS)
     if telemetry is not None:
         telemetry.close()
+    outcome = _outcome(folder, was_killed_for_memory=False)
+    if outcome is True and held is not None:
+        try:
+            keep(folder, process.start_worker(folder, held, _threads(folder), is_resumed=True), held)
+        finally:
+            held.release()
+        return
     _write_failure(
         folder,
-        RunFailed(
+        outcome
+        if isinstance(outcome, RunFailed)
+        else RunFailed(
             kind="lost",
             title="The worker left without a word",
             message="Its keeper had died before it, so its exit code is not known.",

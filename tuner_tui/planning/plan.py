@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tuner_tui.hardware.system import usable_cpu_count
+from tuner_tui.planning.ladder import Rung
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -48,6 +49,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     choices: tuple[Choice, ...]
     start: StartAdapter | None = None
+    rungs: tuple[Rung, ...] = ()
+    """What was changed since memory ran out."""
+    skipped_steps: tuple[int, ...] = ()
+    """Steps whose rows are left out, since their loss went bad."""
 
 
 LEARNING_RATES = {"sft": 2e-4, "dpo": 5e-5, "cpo": 5e-5, "kto": 5e-5, "orpo": 1e-4, "reward": 1e-4}

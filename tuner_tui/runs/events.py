@@ -13,12 +13,13 @@ from typing import Literal
 
 import msgspec
 
+from tuner_tui.planning.ladder import Rung
 from tuner_tui.planning.plan import Choice
 
 PROTOCOL = 1
 
 Phase = Literal["loading", "preparing", "training", "evaluating", "sampling", "saving"]
-Request = Literal["stop", "save", "sample"]
+Request = Literal["stop", "pause", "save", "sample"]
 FailureKind = Literal[
     "error",  # explained: a TunerError
     "crash",  # an exception nobody explained
@@ -97,6 +98,8 @@ class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
     from_step: int = 0
     micro_batch: int
     accumulation: int
+    is_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass."""
     checkpoint: str | None = None
     """The name of the checkpoint gone on from, such as step-000120."""
 
@@ -167,6 +170,42 @@ class Warned(EventBase, frozen=True, kw_only=True, tag="warning"):
     hint: str = ""
 
 
+class MemoryShort(EventBase, frozen=True, kw_only=True, tag="memory_short"):
+    """Memory ran out: the worker leaves after this, and the keeper climbs a rung or ends the run."""
+
+    where: Phase | None
+    step: int
+    message: str
+    checkpoint: str | None = None
+    """The checkpoint that was saved just then; None when there was no saving it."""
+    micro_batch: int | None = None
+    is_checkpointing: bool = False
+    has_made_steps: bool = False
+    """Whether this worker had made steps before."""
+
+
+class RungClimbed(EventBase, frozen=True, kw_only=True, tag="rung"):
+    """What was changed so that the run fits; a new worker follows."""
+
+    rung: Rung
+
+
+class StepSkipped(EventBase, frozen=True, kw_only=True, tag="skipped"):
+    """A step's rows were left out: its weights did not change."""
+
+    step: int
+    reason: str
+
+
+class RolledBack(EventBase, frozen=True, kw_only=True, tag="rolled_back"):
+    """A step's loss went bad: the worker leaves, and a new one goes on from the checkpoint before it."""
+
+    step: int
+    checkpoint: str | None
+    """None when there was none, so that the run begins again."""
+    reason: str
+
+
 class AdapterSaved(EventBase, frozen=True, kw_only=True, tag="adapter"):
     """The result stands in the run's folder."""
 
@@ -201,6 +240,8 @@ class RunStopped(EventBase, frozen=True, kw_only=True, tag="stopped"):
     checkpoint: str | None
     """The name of the checkpoint that it can go on from, such as step-000120."""
     seconds: float
+    is_pause: bool = False
+    """Whether it was only to let go of the card for a while."""
 
 
 class RunFailed(EventBase, frozen=True, kw_only=True, tag="failed"):
@@ -229,6 +270,10 @@ Event = (
     | CheckpointSaved
     | RequestAccepted
     | Warned
+    | MemoryShort
+    | RungClimbed
+    | StepSkipped
+    | RolledBack
     | AdapterSaved
     | OverheadMeasured
     | RunFinished

@@ -15,17 +15,21 @@ from tuner_tui.runs.events import (
     DataPrepared,
     Evaluated,
     Event,
+    MemoryShort,
     ModelLoaded,
     OverheadMeasured,
     Phase,
     PhaseEntered,
     RequestAccepted,
+    RolledBack,
     RunFailed,
     RunFinished,
+    RungClimbed,
     RunStarted,
     RunStopped,
     Sampled,
     StepLogged,
+    StepSkipped,
     TrainingStarted,
     Warned,
     WorkerStarted,
@@ -71,6 +75,8 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointSaved, ...]
     requests: tuple[RequestAccepted, ...]
     warnings: tuple[Warned, ...]
+    rungs: tuple[RungClimbed, ...]
+    skipped: tuple[StepSkipped, ...]
     adapter: AdapterSaved | None
     overhead: OverheadMeasured | None
     ending: RunFinished | RunStopped | RunFailed | None
@@ -102,6 +108,10 @@ class RunState:
         self.checkpoints: dict[str, CheckpointSaved] = {}
         self.requests: deque[RequestAccepted] = deque(maxlen=KEPT_NOTES)
         self.warnings: deque[Warned] = deque(maxlen=KEPT_NOTES)
+        self.rungs: deque[RungClimbed] = deque(maxlen=KEPT_NOTES)
+        self.skipped: deque[StepSkipped] = deque(maxlen=KEPT_NOTES)
+        self.trouble: MemoryShort | RolledBack | None = None
+        """What the last worker left for, when another is to go on."""
         self.adapter: AdapterSaved | None = None
         self.overhead: OverheadMeasured | None = None
         self.ending: RunFinished | RunStopped | RunFailed | None = None
@@ -128,6 +138,7 @@ class RunState:
                 self._begin(event)
             case WorkerStarted():
                 self.worker = event
+                self.trouble = None
             case PhaseEntered():
                 self.phase, self.phase_detail = event.phase, event.detail
             case ChoicesMade():
@@ -153,6 +164,12 @@ class RunState:
                 self.requests.append(event)
             case Warned():
                 self.warnings.append(event)
+            case MemoryShort() | RolledBack():
+                self.trouble = event
+            case RungClimbed():
+                self.rungs.append(event)
+            case StepSkipped():
+                self.skipped.append(event)
             case AdapterSaved():
                 self.adapter = event
             case OverheadMeasured():
@@ -213,6 +230,8 @@ class RunState:
             checkpoints=tuple(self.checkpoints.values()),
             requests=tuple(self.requests),
             warnings=tuple(self.warnings),
+            rungs=tuple(self.rungs),
+            skipped=tuple(self.skipped),
             adapter=self.adapter,
             overhead=self.overhead,
             ending=self.ending,

@@ -12,7 +12,7 @@ from tuner_tui.runs.state import RunState
 if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
-Status = Literal["queued", "starting", "running", "finished", "stopped", "failed", "interrupted"]
+Status = Literal["queued", "starting", "running", "finished", "paused", "stopped", "failed", "interrupted"]
 LIVE: tuple[Status, ...] = ("queued", "starting", "running")
 
 
@@ -39,7 +39,7 @@ class RunFollower:
     @property
     def can_resume(self) -> bool:
         """Whether the run has ended, and may go on from where it was."""
-        return self.status in ("stopped", "failed", "interrupted")
+        return self.status in ("paused", "stopped", "failed", "interrupted")
 
     def _status(self, is_held: bool, is_queued: bool) -> Status:
         if is_queued and (self.state.ending is not None or not is_held):
@@ -47,6 +47,8 @@ class RunFollower:
         match self.state.ending:
             case RunFinished():
                 return "finished"
+            case RunStopped(is_pause=True):
+                return "paused"
             case RunStopped():
                 return "stopped"
             case RunFailed():

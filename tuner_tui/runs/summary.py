@@ -47,7 +47,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def can_resume(self) -> bool:
-        return self.status in ("stopped", "failed", "interrupted") and not self.problem
+        return self.status in ("paused", "stopped", "failed", "interrupted") and not self.problem
 
 
 def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:

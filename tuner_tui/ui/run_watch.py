@@ -51,7 +51,7 @@ class RunView:
 
     @property
     def can_resume(self) -> bool:
-        return self.status in ("stopped", "failed", "interrupted")
+        return self.status in ("paused", "stopped", "failed", "interrupted")
 
 
 class RunViewed(Message):

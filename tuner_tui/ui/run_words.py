@@ -19,6 +19,7 @@ MARKS: dict[Status, tuple[str, str]] = {
     "starting": ("○", "primary"),
     "running": ("●", "primary"),
     "finished": ("✓", "success"),
+    "paused": ("‖", "warning"),
     "stopped": ("■", "warning"),
     "failed": ("✗", "error"),
     "interrupted": ("!", "warning"),

@@ -1,0 +1,118 @@
+"""Whether a run goes on with another worker after one left: the ladder when memory ran out, or a roll-back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import TunerError
+from tuner_tui.files import write_atomic
+from tuner_tui.planning.ladder import Shape, next_rung
+from tuner_tui.planning.plan import Plan, decode_plan, encode_plan
+from tuner_tui.runs.events import MemoryShort, RolledBack, RunFailed, RungClimbed
+from tuner_tui.runs.journal import append_event
+from tuner_tui.runs.status import read_run
+from tuner_tui.text import size
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.state import RunState
+
+
+def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunFailed | bool:
+    """What follows when a worker is gone: True for another one (the plan is changed), False for nothing.
+
+    A failure is how the run ends when it cannot fit or keeps going bad.
+    """
+    state = read_run(folder).state
+    if state.ending is not None:
+        return False
+    try:
+        spec, plan = read_spec(folder.spec), decode_plan(folder.plan.read_bytes())
+    except (TunerError, OSError, msgspec.DecodeError):
+        return False
+    trouble = state.trouble
+    if trouble is None and was_killed_for_memory:
+        trouble = _killed(state)
+        append_event(folder.events, trouble)
+    match trouble:
+        case MemoryShort():
+            return _climb(folder, spec, plan, state, trouble)
+        case RolledBack():
+            return _roll_back(folder, spec, plan, trouble)
+    return False
+
+
+def _climb(
+    folder: RunFolder, spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort
+) -> RunFailed | bool:
+    batch_size = spec.training.batch_size
+    shape = Shape(
+        micro_batch=short.micro_batch or 1, batch_size=batch_size, is_checkpointing=short.is_checkpointing
+    )
+    if short.micro_batch is None:  # not even the base was in memory: only a fresh process is left to try
+        shape = Shape(micro_batch=1, batch_size=batch_size, is_checkpointing=True)
+    rung = next_rung(shape, plan.rungs, spec.guards.memory_rungs, has_made_steps=short.has_made_steps)
+    if rung is None:
+        return _cannot_fit(spec, plan, state, short)
+    changed = msgspec.structs.replace(plan, rungs=(*plan.rungs, rung))
+    write_atomic(folder.plan, encode_plan(changed))
+    append_event(folder.events, RungClimbed(rung=rung))
+    return True
+
+
+def _roll_back(folder: RunFolder, spec: RunSpec, plan: Plan, back: RolledBack) -> RunFailed | bool:
+    if len(plan.skipped_steps) >= spec.guards.most_skips:
+        return RunFailed(
+            kind="not_finite",
+            title="The loss keeps going bad",
+            message=f"{len(plan.skipped_steps)} steps were skipped, and step {back.step} went bad: {back.reason}",
+            hint="Lower training.learning_rate, or raise guards.most_skips.",
+        )
+    changed = msgspec.structs.replace(plan, skipped_steps=(*plan.skipped_steps, back.step))
+    write_atomic(folder.plan, encode_plan(changed))
+    return True
+
+
+def _killed(state: RunState) -> MemoryShort:
+    """What a worker that the system killed for memory would have said."""
+    return MemoryShort(
+        where=state.phase,
+        step=state.step,
+        message="the system killed the worker",
+        micro_batch=state.training.micro_batch if state.training else None,
+        is_checkpointing=state.training.is_checkpointing if state.training else False,
+        has_made_steps=state.last_step is not None,
+    )
+
+
+def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) -> RunFailed:
+    tried = "; ".join(f"{rung.kind.replace('_', '-')} {rung.before} -> {rung.after}" for rung in plan.rungs)
+    figures = []
+    if state.model is not None:
+        figures.append(f"the base with its adapter takes {size(state.model.memory_bytes)}")
+    if short.micro_batch is not None:
+        figures.append(
+            f"the rest is for rows of up to {spec.training.max_length} tokens, {short.micro_batch} at once"
+        )
+    allowed = spec.guards.memory_rungs
+    return RunFailed(
+        kind="out_of_memory",
+        title="It does not fit in memory" if allowed else "Memory ran out",
+        message=". ".join(
+            part
+            for part in (
+                short.message.rstrip("."),
+                "; ".join(figures),
+                f"Tried: {tried}" if tried else "",
+            )
+            if part
+        )
+        + ".",
+        hint="Take a lower model.precision (nf4), a shorter training.max_length or a smaller model"
+        + ("" if allowed else "; or let guards.memory_rungs try smaller micro-batches")
+        + ", or close other programs; then resume or start again.",
+    )

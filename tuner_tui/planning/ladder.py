@@ -1,0 +1,78 @@
+"""What is tried, in this order, when memory runs out; rows, their order, learning rate and length stay as asked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+RungKind = Literal["free", "micro_batch", "checkpointing"]
+RUNGS: tuple[RungKind, ...] = ("free", "micro_batch", "checkpointing")
+
+
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
+    """One change that was made so that a run fits."""
+
+    kind: RungKind
+    before: str
+    after: str
+    reason: str
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides how much memory a step takes, as far as rungs may change it."""
+
+    micro_batch: int
+    """Rows computed at once; divides `batch_size`."""
+    batch_size: int
+    """Rows per optimizer step; no rung changes it."""
+    is_checkpointing: bool
+
+
+def next_rung(
+    shape: Shape, climbed: tuple[Rung, ...], allowed: tuple[RungKind, ...], *, has_made_steps: bool
+) -> Rung | None:
+    """The next thing to try, or None when nothing is left.
+
+    A fresh process alone (`free`) helps only where steps fitted before, so it is tried once and only then.
+    """
+    taken = {rung.kind for rung in climbed}
+    if "free" in allowed and has_made_steps and "free" not in taken:
+        return Rung(
+            kind="free",
+            before="a process that had grown",
+            after="a fresh process",
+            reason="steps fitted before, so freed and scattered memory may be enough",
+        )
+    if "micro_batch" in allowed and shape.micro_batch > 1:
+        smaller = halved(shape.micro_batch, shape.batch_size)
+        return Rung(
+            kind="micro_batch",
+            before=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}",
+            after=f"{smaller} x {shape.batch_size // smaller}",
+            reason="fewer rows at once, with more accumulation: each optimizer step still has the same rows",
+        )
+    if "checkpointing" in allowed and not shape.is_checkpointing:
+        return Rung(
+            kind="checkpointing",
+            before="off",
+            after="on",
+            reason="activations are computed again in place of being kept; steps take about a quarter longer",
+        )
+    return None
+
+
+def halved(micro_batch: int, batch_size: int) -> int:
+    """The largest divisor of the batch size that is at most half the micro-batch."""
+    return max(size for size in range(1, max(1, micro_batch // 2) + 1) if batch_size % size == 0)
+
+
+def apply_rungs(shape: Shape, climbed: tuple[Rung, ...]) -> Shape:
+    """The shape after all rungs that were climbed."""
+    micro_batch, is_checkpointing = shape.micro_batch, shape.is_checkpointing
+    for rung in climbed:
+        if rung.kind == "micro_batch":
+            micro_batch = min(micro_batch, int(rung.after.split()[0]))
+        elif rung.kind == "checkpointing":
+            is_checkpointing = True
+    return Shape(micro_batch=micro_batch, batch_size=shape.batch_size, is_checkpointing=is_checkpointing)
