@@ -8,6 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.worker.runs import write_rows
+from tuner_tui.data.reading import Reading
 from tuner_tui.data.shape import Example, Message
 from tuner_tui.errors import InputError
 from tuner_tui.runs.events import DataPrepared, RunFailed, Warned
@@ -56,12 +57,12 @@ def chat(*turns: tuple[Any, str]) -> Example:
 def test_only_answers_and_their_end_carry_loss(
     tokenizer: Any, turns: tuple[tuple[Any, str], ...], expected: str
 ) -> None:
-    row = tokenise(chat(*turns), tokenizer, 500, "answers")
+    [row] = tokenise(chat(*turns), tokenizer, 500, "answers")
     assert trained_text(row, tokenizer) == expected
 
 
 def test_labels_stand_at_the_answers_tokens(tokenizer: Any) -> None:
-    row = tokenise(chat(("user", "Hi"), ("assistant", "Yo")), tokenizer, 500, "answers")
+    [row] = tokenise(chat(("user", "Hi"), ("assistant", "Yo")), tokenizer, 500, "answers")
     prompt = tokenizer("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
     answer = tokenizer("Yo<|im_end|>")["input_ids"]
     assert row.input_ids == prompt + answer + tokenizer("\n")["input_ids"]
@@ -69,23 +70,23 @@ def test_labels_stand_at_the_answers_tokens(tokenizer: Any) -> None:
 
 
 def test_several_bytes_of_one_letter_all_carry_loss(tokenizer: Any) -> None:
-    row = tokenise(chat(("user", "ü"), ("assistant", "ü🙂")), tokenizer, 500, "answers")
+    [row] = tokenise(chat(("user", "ü"), ("assistant", "ü🙂")), tokenizer, 500, "answers")
     assert [label for label in row.labels if label != IGNORED] == tokenizer("ü🙂<|im_end|>")["input_ids"]
 
 
 def test_loss_on_all_trains_every_token(tokenizer: Any) -> None:
-    row = tokenise(chat(("user", "Hi"), ("assistant", "Yo")), tokenizer, 500, "all")
+    [row] = tokenise(chat(("user", "Hi"), ("assistant", "Yo")), tokenizer, 500, "all")
     assert row.labels == row.input_ids
 
 
 def test_prompt_and_completion_train_the_completion_and_an_end(tokenizer: Any) -> None:
-    row = tokenise(Example(1, prompt="2+2=", text="4"), tokenizer, 500, "answers")
+    [row] = tokenise(Example(1, prompt="2+2=", text="4"), tokenizer, 500, "answers")
     assert trained_text(row, tokenizer) == "|4<|im_end|>"
     assert tokenizer.decode(row.input_ids) == "2+2=4<|im_end|>"
 
 
 def test_an_end_in_the_text_is_not_doubled(tokenizer: Any) -> None:
-    row = tokenise(Example(1, text="abc<|im_end|>"), tokenizer, 500, "answers")
+    [row] = tokenise(Example(1, text="abc<|im_end|>"), tokenizer, 500, "answers")
     assert tokenizer.decode(row.labels) == "abc<|im_end|>"
 
 
@@ -96,12 +97,12 @@ def test_an_end_that_the_tokenizer_adds_is_trained(tiny_model: Path) -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="$A <|im_end|>", special_tokens=[("<|im_end|>", tokenizer.eos_token_id)]
     )
-    row = tokenise(Example(1, prompt="a", text="b"), tokenizer, 500, "answers")
+    [row] = tokenise(Example(1, prompt="a", text="b"), tokenizer, 500, "answers")
     assert trained_text(row, tokenizer) == "|b<|im_end|>"
 
 
 def test_a_cut_row_keeps_what_fits(tokenizer: Any) -> None:
-    row = tokenise(Example(1, prompt="ab", text="cdef"), tokenizer, 4, "answers")
+    [row] = tokenise(Example(1, prompt="ab", text="cdef"), tokenizer, 4, "answers")
     assert (tokenizer.decode(row.input_ids), row.is_cut, row.full_length) == ("abcd", True, 7)
     assert row.trained_tokens == 2
 
@@ -112,7 +113,41 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_unless_all_is_trained
     example = chat(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
     with pytest.raises(InputError, match="rewrites earlier turns"):
         tokenise(example, tokenizer, 500, "answers")
-    assert tokenise(example, tokenizer, 500, "all").trained_tokens == 4
+    assert tokenise(example, tokenizer, 500, "all")[0].trained_tokens == 4
+
+
+def test_a_template_that_drops_earlier_thoughts_gives_a_row_for_each_answer(tiny_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+        "{{ m['content'].split('</think>')[-1] if not loop.last else m['content'] }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    example = chat(
+        ("user", "a"), ("assistant", "<think>x</think>b"), ("user", "c"), ("assistant", "<think>y</think>d")
+    )
+    rows = tokenise(example, tokenizer, 500, "answers")
+    assert [trained_text(row, tokenizer) for row in rows] == [
+        "|<think>x</think>b<|im_end|>",
+        "|<think>y</think>d<|im_end|>",
+    ]
+    assert "x" not in tokenizer.decode(rows[1].input_ids)
+
+
+def test_a_prompt_that_opens_a_thought_is_told_from_an_answer_without_one(tiny_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template += "{% if add_generation_prompt %}<think>\n{% endif %}"
+    [row] = tokenise(chat(("user", "a"), ("assistant", "b")), tokenizer, 500, "answers")
+    assert trained_text(row, tokenizer) == "|b<|im_end|>|"
+
+
+def test_an_answer_with_weight_zero_is_not_learnt(tokenizer: Any) -> None:
+    example = chat(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+    first = Message("assistant", "b", {"weight": 0})
+    [row] = tokenise(
+        Example(1, messages=(example.messages[0], first, *example.messages[2:])), tokenizer, 500, "answers"
+    )
+    assert trained_text(row, tokenizer) == "|d<|im_end|>|"
 
 
 @pytest.mark.parametrize("loss_on", ["answers", "all"])
@@ -129,7 +164,7 @@ def test_a_templates_complaint_names_file_and_line(tiny_model: Path, tmp_path: P
     rows = write_rows(tmp_path / "rows.jsonl", [{"text": "x"}])
     rows.write_text('\n{"question": "a", "answer": "b"}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:2: no system here"):
-        tokenise_file(rows, tokenizer, "auto", None, 500, "answers")
+        tokenise_file(Reading(rows), tokenizer, 500, "answers")
 
 
 def test_cut_and_dropped_rows_are_counted_and_said(train: Callable[..., Run]) -> None:

@@ -49,14 +49,24 @@ def _answer(
 ) -> tuple[str, tuple[int, int]]:
     """The text up to an answer, and the answer's span in it."""
     after = render(turns[: place + 1], False)
-    begin = _common(render(turns[:place], True), after)
-    if begin == 0 or begin < _common(render(turns[:place], False), after):
+    begin = answer_begin(render(turns[:place], False), render(turns[:place], True), after)
+    if begin is None:
         raise RewritesTurns(place)
     end = len(after)
     if end_token:
         found = after.rfind(end_token, begin)
         end = found + len(end_token) if found >= 0 else end
     return after, (begin, end)
+
+
+def answer_begin(asked: str, asks_for_answer: str, answered: str) -> int | None:
+    """Where an answer begins in what the template writes with it; None when what stands before it is rewritten.
+
+    `asked` and `asks_for_answer` are the turns before it without and with the words that ask for an answer. Some
+    templates ask with more (an opened thought) than they write before a given answer.
+    """
+    begin = _common(asks_for_answer, answered)
+    return None if begin == 0 or begin < _common(asked, answered) else begin
 
 
 def _common(one: str, two: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.for_method import read_pairs_for, read_rated_or_pairs
+from tuner_tui.data.spans import answer_begin
 from tuner_tui.errors import InputError
 from tuner_tui.worker.tokens import (
     TokenisedData,
@@ -164,13 +165,14 @@ def _encode_answer(
     asked = turns_for(prompt, tokenizer)
     before = render(asked, tokenizer, where, asks_for_answer=True)
     whole = render([*asked, *turns_for(answer, tokenizer)], tokenizer, where)
-    if not whole.startswith(before):
+    start = answer_begin(render(asked, tokenizer, where), before, whole)
+    if start is None:
         raise InputError(
             "The chat template rewrites the prompt",
             f"{where}: what the template writes for the prompt changes when an answer follows, so the answer's tokens "
             "cannot be told from the rest.",
             "Take another model.",
         )
-    text = whole[: len(before) + up_to_end_token(whole[len(before) :], tokenizer)]
+    text = whole[: start + up_to_end_token(whole[start:], tokenizer)]
     ids, places = encode(text, tokenizer, add_special_tokens=False)
-    return ids, next((n for n, (left, _) in enumerate(places) if left >= len(before)), len(ids))
+    return ids, next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from tuner_tui.data.shape import read_examples
+from tuner_tui.data.spans import RewritesTurns, render_answers
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from tuner_tui.data.reading import Reading
     from tuner_tui.data.shape import Example, Message
+    from tuner_tui.data.spans import Rendered
 
 IGNORED = -100
 """The label of a token that carries no loss, by PyTorch's convention."""
@@ -116,62 +118,75 @@ def tokenise_file(
 ) -> TokenisedData[TokenisedRow]:
     """Read and tokenise a data set. Raises InputError when nothing in it would be trained."""
     shape, examples = read_examples(reading)
-    rows = [tokenise(example, tokenizer, max_length, loss_on, str(reading)) for example in examples]
+    rows = [
+        row for example in examples for row in tokenise(example, tokenizer, max_length, loss_on, str(reading))
+    ]
     return kept_and_dropped(shape, rows, reading, 'Raise training.max_length, or set method.loss_on = "all".')
 
 
 def tokenise(
     example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str, file: str = ""
-) -> TokenisedRow:
-    """One row as ids and labels; with loss_on "answers" only what the assistant says carries loss."""
+) -> list[TokenisedRow]:
+    """One row as ids and labels; with loss_on "answers" only what the assistant says carries loss.
+
+    A conversation whose earlier turns the template rewrites becomes a row for each answer.
+    """
     where = f"{file}:{example.line}"
+    found = []
+    for ids, labels in _sequences(example, tokenizer, loss_on, where):
+        labels = list(ids) if loss_on == "all" else labels
+        found.append(TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids)))
+    return found
+
+
+def _sequences(
+    example: Example, tokenizer: PreTrainedTokenizerBase, loss_on: str, where: str
+) -> list[tuple[list[int], list[int]]]:
+    """(ids, labels) of each sequence that a row becomes, whole."""
     if example.messages and loss_on == "all":
-        text = render(turns_for(example.messages, tokenizer), tokenizer, where)
-        ids, labels = _label_spans(text, [], tokenizer, add_special_tokens=False)
-    elif example.messages:
-        text, spans = render_conversation(example.messages, tokenizer, where)
-        ids, labels = _label_spans(text, spans, tokenizer, add_special_tokens=False)
-    else:
-        text, spans = (
-            example.prompt + example.text,
-            [(len(example.prompt), len(example.prompt) + len(example.text))],
-        )
-        ids, labels = _label_spans(text, spans, tokenizer, add_special_tokens=True)
-        if tokenizer.eos_token_id is not None:
-            if not ids or ids[-1] != tokenizer.eos_token_id:
-                ids.append(tokenizer.eos_token_id)
-                labels.append(IGNORED)
-            labels[-1] = tokenizer.eos_token_id
-    if loss_on == "all":
-        labels = list(ids)
-    return TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids))
+        text = render(turns_for(example.messages, tokenizer), tokenizer, where, tools=example.tools)
+        return [_label_spans(text, [], tokenizer, add_special_tokens=False)]
+    if example.messages:
+        return [
+            _label_spans(each.text, list(each.spans), tokenizer, add_special_tokens=False)
+            for each in render_conversation(example.messages, tokenizer, where, example.tools)
+        ]
+    begin, end = len(example.prompt), len(example.prompt) + len(example.text)
+    ids, labels = _label_spans(
+        example.prompt + example.text, [(begin, end)], tokenizer, add_special_tokens=True
+    )
+    if tokenizer.eos_token_id is not None:
+        if not ids or ids[-1] != tokenizer.eos_token_id:
+            ids.append(tokenizer.eos_token_id)
+            labels.append(IGNORED)
+        labels[-1] = tokenizer.eos_token_id
+    return [(ids, labels)]
 
 
 def render_conversation(
-    messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase, where: str = ""
-) -> tuple[str, list[tuple[int, int]]]:
-    """The conversation as the template writes it, and the character span of each answer with its end token.
+    messages: Iterable[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    where: str = "",
+    tools: Sequence[Any] = (),
+) -> list[Rendered]:
+    """The conversation as the template writes it, with each answer's place; see `render_answers`.
 
-    Works on templates without generation markers: each answer is what the template adds to the turns before it.
-    Raises InputError when there is no template, or when it rewrites earlier turns.
+    Raises InputError when there is no template, or when it rewrites earlier turns so that no answer can be told apart.
     """
     turns = turns_for(messages, tokenizer)
-    whole = render(turns, tokenizer, where)
-    spans = []
-    for position, turn in enumerate(turns):
-        if turn["role"] != "assistant":
-            continue
-        before = render(turns[:position], tokenizer, where, asks_for_answer=True)
-        after = render(turns[: position + 1], tokenizer, where)
-        if not whole.startswith(after) or not after.startswith(before):
-            raise InputError(
-                "The chat template rewrites earlier turns",
-                f"{where}: what the template writes for turn {position + 1} changes when later turns follow, so the "
-                "answer's tokens cannot be told from the rest.",
-                'Set method.loss_on = "all", or take another model.',
-            )
-        spans.append((len(before), len(before) + up_to_end_token(after[len(before) :], tokenizer)))
-    return whole, spans
+    try:
+        return render_answers(
+            turns,
+            lambda part, asks: render(list(part), tokenizer, where, asks_for_answer=asks, tools=tools),
+            tokenizer.eos_token,
+        )
+    except RewritesTurns as error:
+        raise InputError(
+            "The chat template rewrites earlier turns",
+            f"{where}: what the template writes before turn {error.position + 1} changes with that turn, so the "
+            "answer's tokens cannot be told from the rest.",
+            'Set method.loss_on = "all", or take another model.',
+        ) from error
 
 
 def up_to_end_token(added: str, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -186,7 +201,8 @@ def turns_for(messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase) -
         raise InputError(
             "The model has no chat template",
             f"{tokenizer.name_or_path} cannot render turns.",
-            "Take an instruct model, or data with `prompt` and `completion` or with `text`.",
+            'Take an instruct model; set data.template = "chatml" or to a file; or give `prompt` and `completion`, or '
+            "`text`. With template_missing in data.allow, chatml is taken.",
         )
     return [message.turn for message in messages]
 
@@ -197,10 +213,13 @@ def render(
     where: str,
     *,
     asks_for_answer: bool = False,
+    tools: Sequence[Any] = (),
 ) -> str:
     """Turns as the model's template writes them. Raises InputError when it refuses them."""
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks_for_answer)
+        text = tokenizer.apply_chat_template(
+            turns, tools=list(tools) or None, tokenize=False, add_generation_prompt=asks_for_answer
+        )
     except Exception as error:  # templates are programs: they raise whatever they like
         raise InputError("The chat template refuses a row", f"{where}: {error}") from error
     return str(text)
