@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "Train from a run.toml or a preset.",
     "runs": "List, show, follow, stop, resume and delete runs.",
     "queue": "Runs that wait: list, move, remove, hold.",
+    "feedback": "Judge answers; import, count and export judgements.",
     "demo": "Teach a small model who it is, in a few minutes.",
     "doctor": "Check this machine and say what to mend.",
     "presets": "Recipes to start from.",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import NoColor
 
 from tuner_tui.errors import TunerError
-from tuner_tui.ui.feeders import FeederFailed
+from tuner_tui.ui.feeders import FeederFailed, start_feeder
 from tuner_tui.ui.keys import keys_of
 from tuner_tui.ui.plain_terminal import PlainFilter, draws_braille, speaks_utf8
 from tuner_tui.ui.screens.base import TunerScreen
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from textual.theme import Theme
 
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.keeper.outcome import Outcome
     from tuner_tui.runs.folder import RunFolder
 
 
@@ -50,8 +51,10 @@ class TunerApp(App[None]):
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, first: Screen[None] | None = None) -> None:
+        """`first` is shown at once, above Home."""
         super().__init__()
+        self._first_screen = first
         self._plain_filter = None if speaks_utf8(os.environ) else PlainFilter()
         for theme in (DARK, LIGHT, TERMINAL):
             self.register_theme(theme)
@@ -70,6 +73,8 @@ class TunerApp(App[None]):
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._remember_theme)
+        if self._first_screen is not None:
+            self.push_screen(self._first_screen)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """NO_COLOR leaves no colour at all; where the terminal has no UTF-8, plain characters come last."""
@@ -147,6 +152,30 @@ class TunerApp(App[None]):
             MessageModal("A part of the app failed", "".join(lines[-3:]), "Runs are not touched.")
         )
 
+    def tell_end(self, folder: RunFolder) -> None:
+        """Tell that a run has ended, on any screen and in the terminal."""
+        start_feeder(self, lambda: self._tell_end(folder))
+
+    def _tell_end(self, folder: RunFolder) -> None:
+        """In a thread: read how it ended."""
+        from tuner_tui.keeper.outcome import read_outcome
+
+        outcome = read_outcome(folder)
+        if outcome is not None:
+            self.call_from_thread(self._show_end, outcome)
+
+    def _show_end(self, outcome: Outcome) -> None:
+        from tuner_tui.config.settings import read_settings
+        from tuner_tui.keeper.outcome import WORTH_TELLING
+        from tuner_tui.keeper.terminal_notice import terminal_notice
+
+        severity: Literal["information", "warning"] = "information" if outcome.is_good else "warning"
+        self.notify(f"{outcome.headline}: {outcome.details}", markup=False, severity=severity, timeout=10)
+        if self._driver is not None and outcome.status in WORTH_TELLING:
+            with contextlib.suppress(TunerError):
+                notice = terminal_notice(outcome.headline, outcome.details, read_settings(), os.environ)
+                self._driver.write(notice)
+
     def action_other_theme(self) -> None:
         self.theme = DARK.name if self.theme == LIGHT.name else LIGHT.name
 
@@ -187,6 +216,6 @@ def _runner(app: TunerApp, node: DOMNode, action: str) -> Callable[[], Awaitable
     return run
 
 
-def main_app() -> None:
-    """Run the app until its person leaves it."""
-    TunerApp().run()
+def main_app(first: Screen[None] | None = None) -> None:
+    """Run the app until its person leaves it; `first` is a screen to begin with."""
+    TunerApp(first).run()

@@ -1,0 +1,41 @@
+"""Answers as a person reads them: whole, literal, with what would not be seen said, and differences on request."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from textual.content import Content
+
+from tuner_tui.text import plain_lines
+from tuner_tui.ui.widgets.literal import literal_lines
+
+MOST_COMPARED_WORDS = 4000
+_WORDS = re.compile(r"\s+|\S+")
+
+
+def answer_content(text: str, is_finished: bool | None, against: str | None = None) -> Content:
+    """An answer; `against` another one, with the words marked that only this one has."""
+    if not text.strip():
+        said = f"(nothing but white space: {len(text)} characters)" if text else "(an empty answer)"
+        body = Content.styled(said, "$warning italic")
+    elif against is not None:
+        body = _marked(plain_lines(text), plain_lines(against))
+    else:
+        body = literal_lines(text.rstrip())
+    if is_finished is False:
+        body = Content.assemble(body, Content.styled(" [cut off]", "$faint"))
+    return body
+
+
+def _marked(text: str, against: str) -> Content:
+    words, others = _WORDS.findall(text), _WORDS.findall(against)
+    if max(len(words), len(others)) > MOST_COMPARED_WORDS:
+        return Content(text)
+    parts: list[Content] = []
+    matcher = difflib.SequenceMatcher(None, others, words, autojunk=False)
+    for operation, _, _, begin, end in matcher.get_opcodes():
+        said = "".join(words[begin:end])
+        if said:
+            parts.append(Content(said) if operation == "equal" else Content.styled(said, "$accent bold"))
+    return Content("").join(parts)

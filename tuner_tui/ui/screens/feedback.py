@@ -1,0 +1,551 @@
+"""Feedback: answers side by side, blind; one key keeps a judgement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.binding import Binding
+from textual.containers import Container, VerticalScroll
+from textual.message import Message
+from textual.reactive import var
+from textual.widgets import Static
+
+from tuner_tui.errors import TunerError
+from tuner_tui.feedback import collections
+from tuner_tui.feedback.answering import Prefetcher
+from tuner_tui.feedback.session import Session, Shown, Standing, Stopwatch
+from tuner_tui.feedback.store import DamagedStore
+from tuner_tui.generation.client import Generators, MachineBusy
+from tuner_tui.ui.answer_words import answer_content
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.literal import literal, literal_lines, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.app import ComposeResult
+
+    from tuner_tui.feedback.records import Answer, Mode, Strength, Verdict
+    from tuner_tui.feedback.store import Store
+
+HOW: dict[Mode, str] = {
+    "pairs": "Which is better? 1-4 choose, 5-8 slightly, t tie, b both bad, s skip",
+    "ranking": "Best first: type the places in order; s skip, backspace starts again",
+    "thumbs": "Is it good? 1 yes, 2 no; s skip",
+    "scores": "1 poor to 5 excellent; s skip",
+    "demonstrations": "How would you answer? w writes; s skip",
+}
+
+
+class AnswersMade(Message):
+    """There is something new in the store, or the model's state changed."""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, AnswersMade)
+
+
+class AnswersFailed(Message):
+    """Answers could not be made."""
+
+    def __init__(self, error: TunerError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class AnswerPane(VerticalScroll, can_focus=False):
+    """One answer, whole; all panes scroll together."""
+
+    def __init__(self, place: int, answer: Answer, against: str | None) -> None:
+        super().__init__()
+        self.place, self.answer = place, answer
+        self._against = against
+        self.border_title = str(place + 1)
+
+    def compose(self) -> ComposeResult:
+        yield Static(answer_content(self.answer.text, self.answer.is_finished, self._against))
+
+
+class FeedbackScreen(TunerScreen):
+    """One collection: what was judged is on disk before "kept" says so."""
+
+    TITLE_WORDS = "Feedback"
+    HELP_TEXT = (
+        "Answers stand in random order, and who gave them is not shown. A judgement is on disk when it is counted as "
+        "kept; leave at any time. A few items come back later, swapped, to see how sure you are."
+    )
+    CSS_PATH = "feedback.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "app.pop_screen", "Back", key_display="esc"),
+        *(
+            Binding(
+                str(place),
+                f"digit({place})",
+                "Choose",
+                key_display="1-4" if place == 1 else "",
+                show=place == 1,
+            )
+            for place in range(1, 10)
+        ),
+        Binding("t,0", "tie", "Tie", key_display="t", tooltip="Neither is better"),
+        Binding("b", "both_bad", "Bad", tooltip="None of them is good"),
+        Binding("s", "skip", "Skip", show=False, tooltip="Judge nothing here"),
+        Binding("u", "undo", "Undo", tooltip="Take back the last judgement and show it again"),
+        Binding("e", "edit", "Edit", tooltip="Make one answer better; what you wrote becomes preferred"),
+        Binding("w", "write", "Write", show=False, tooltip="Write your own answer: a demonstration"),
+        Binding("d", "differences", "Differ", tooltip="Mark the words in which the answers differ"),
+        Binding("m", "mirror", "Mirror", tooltip="Pace, biases, agreement with yourself, who wins"),
+        Binding(
+            "f", "flag", "Flag", show=False, tooltip="This item is not fit for use; leave it out of exports"
+        ),
+        Binding("n", "note", "Note", show=False, tooltip="Write a note about this item"),
+        Binding("y", "accept", "Accept", show=False, tooltip="Judge as the judge model proposes"),
+        Binding("backspace", "clear_ranks", "Start again", show=False),
+        Binding("down,j", "scroll(1)", "Scroll", show=False),
+        Binding("up,k", "scroll(-1)", "Scroll back", show=False),
+        Binding("pagedown,space", "scroll(10)", "Page", show=False),
+        Binding("pageup", "scroll(-10)", "Page back", show=False),
+        Binding("left_square_bracket", "scroll_prompt(-3)", "Prompt up", show=False, key_display="["),
+        Binding("right_square_bracket", "scroll_prompt(3)", "Prompt down", show=False, key_display="]"),
+    ]
+
+    shown: var[Shown | None] = var(None, init=False)
+    has_differences: var[bool] = var(False, init=False)
+
+    def __init__(
+        self, name: str, generators: Generators | None = None, *, is_uncertain_first: bool = False
+    ) -> None:
+        super().__init__()
+        self.name_of_collection = name
+        self.TITLE_WORDS = f"Feedback: {name}"  # type: ignore[misc]
+        self._is_uncertain_first = is_uncertain_first
+        self._generators = generators or Generators()
+        self._store: Store | None = None
+        self._session: Session | None = None
+        self._prefetcher: Prefetcher | None = None
+        self._copies: collections.GoodCopies | None = None
+        self._mode: Mode = "pairs"
+        self._ranked: list[int] = []
+        self._watch = Stopwatch()
+        self._model_state = ""
+        self._problem: TunerError | None = None
+        self._standing = Standing(kept=0, ready=0, waiting=0)
+        self.times_ready = 0
+        self.times_waited = 0
+        """How often the next item was there at once when a judgement was made, and how often not."""
+
+    @property
+    def headless_command(self) -> str:
+        return f"tuner-tui feedback stats {self.name_of_collection}"
+
+    @property
+    def session(self) -> Session:
+        """The session, once the collection is open."""
+        if self._session is None:
+            raise TunerError("The collection is not open", self.name_of_collection)
+        return self._session
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(id="prompt", can_focus=False):
+            yield Static("", id="prompt-text")
+        yield Container(id="answers")
+        yield Static("Opening ...", id="waiting")
+        yield Static("", id="said")
+
+    def on_mount(self) -> None:
+        self.add_class("-waiting")
+        self._open()
+
+    def on_unmount(self) -> None:
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+        self._generators.close()
+        if self._copies is not None:
+            self._copies.close()
+        if self._store is not None:
+            self._store.close()
+
+    @work
+    async def _open(self) -> None:
+        """Open the collection; a damaged one's last good copy is offered."""
+        from tuner_tui.ui.modals.confirm import ConfirmModal
+
+        try:
+            self._store = collections.open_collection(self.name_of_collection)
+        except DamagedStore as error:
+            copy = collections.copy_path(collections.collection_path(self.name_of_collection))
+            detail = f"{error.message}\n\nPut its last good copy back? The damaged file is kept beside it."
+            asked = ConfirmModal(error.title, detail, yes="Put it back", no="Leave it")
+            if copy.is_file() and await self.app.push_screen_wait(asked):
+                try:
+                    collections.restore(self.name_of_collection)
+                    self._store = collections.open_collection(self.name_of_collection)
+                except TunerError as second:
+                    self._say_closed(second)
+            else:
+                self._say_closed(error)
+        except TunerError as error:
+            self._say_closed(error)
+        if self._store is not None:
+            self._begin(self._store)
+
+    def _say_closed(self, error: TunerError) -> None:
+        said = "\n\n".join(part for part in (error.title, error.message, error.hint) if part)
+        show(self.query_one("#waiting", Static), literal_lines(said, "$error"))
+
+    def _begin(self, store: Store) -> None:
+        self._mode = store.settings().mode
+        self._session = Session(store, collections.rater_name(), is_uncertain_first=self._is_uncertain_first)
+        self._copies = collections.GoodCopies(store)
+        self._copies.ask()
+        self._generators.listen(self._hear_model)
+        self._prefetcher = Prefetcher(
+            self._session,
+            self._generators,
+            lambda: self._post(AnswersMade()),
+            lambda error: self._post(AnswersFailed(error)),
+        )
+        show(self.query_one("#said", Static), literal(HOW[self._mode], "$faint"))
+        self._show_next()
+        self._fill()
+
+    def _post(self, message: Message) -> None:
+        if self.is_attached:
+            self.post_message(message)
+
+    def _hear_model(self, words: str) -> None:
+        self._model_state = words
+        self._post(AnswersMade())
+
+    # -- what comes next ------------------------------------------------------------------------------------------
+
+    def _show_next(self) -> None:
+        """The next item if one is ready; told from disk."""
+        try:
+            self.shown = self.session.next()
+            self._tell()
+        except TunerError as error:
+            self.show_error(error)
+
+    def _tell(self) -> None:
+        self._standing = standing = self.session.standing()
+        to_come = f", {standing.waiting} to come" if standing.waiting else ""
+        self.query_one(TitleBar).state = f"kept {standing.kept}, {standing.ready} ready{to_come}"
+        if self.shown is None:
+            show(self.query_one("#waiting", Static), literal_lines(self._waiting_words(standing)))
+
+    def _waiting_words(self, standing: Standing) -> str:
+        if self._problem is not None:
+            parts = (self._problem.title, self._problem.message, self._problem.hint)
+            return "\n\n".join(part for part in parts if part)
+        if standing.waiting and self.session.store.settings().candidates:
+            state = f" ({self._model_state})" if self._model_state else ""
+            return f"Answers are being made{state} ..."
+        if standing.waiting:
+            return (
+                f"{standing.waiting} prompts have no answers, and nobody was named who answers.\n\nName a model:\n"
+                f"tuner-tui feedback collect {self.name_of_collection} --side demo"
+            )
+        if standing.kept:
+            return f"All is judged: {standing.kept} kept.\n\nm shows what your judgements say, esc goes back."
+        return (
+            "Nothing to judge yet.\n\nBring prompts or answers:\n"
+            f"tuner-tui feedback import {self.name_of_collection} FILE"
+        )
+
+    def _fill(self) -> None:
+        """See that answers are made ahead; asked first when a run is at work."""
+        if self._prefetcher is None:
+            return
+        try:
+            self._prefetcher.fill()
+        except MachineBusy as error:
+            self._ask_to_share(error)
+        except TunerError as error:
+            self.post_message(AnswersFailed(error))
+
+    @work(exclusive=True, group="share")
+    async def _ask_to_share(self, error: MachineBusy) -> None:
+        from tuner_tui.ui.modals.confirm import ConfirmModal
+
+        asked = ConfirmModal(
+            error.title, f"{error.message}\n\nMake answers all the same?", yes="Share", no="Wait"
+        )
+        if await self.app.push_screen_wait(asked):
+            self._generators.agree_to_share()
+            self._fill()
+        else:
+            self._problem = error
+            self._tell()
+
+    def on_answers_made(self) -> None:
+        if self._session is None:
+            return
+        if self.shown is None:
+            self._show_next()
+        else:
+            self._tell()
+
+    def on_answers_failed(self, message: AnswersFailed) -> None:
+        self._problem = message.error
+        if self.shown is None:
+            self._tell()
+        else:
+            self.notify(f"{message.error.title}: {message.error.message}", severity="error", markup=False)
+
+    async def watch_shown(self, shown: Shown | None) -> None:
+        self.set_class(shown is None, "-waiting")
+        self._ranked.clear()
+        self.has_differences = False
+        if shown is not None:
+            await self._draw(shown)
+            self._watch = Stopwatch()
+
+    async def watch_has_differences(self) -> None:
+        if self.shown is not None:
+            await self._draw(self.shown)
+
+    async def _draw(self, shown: Shown) -> None:
+        show(self.query_one("#prompt-text", Static), literal_lines(shown.item.prompt_text))
+        self.query_one("#prompt").scroll_home(animate=False)
+        box = self.query_one("#answers", Container)
+        box.set_class(len(shown.answers) == 1, "-one")
+        box.set_class(len(shown.answers) > 2, "-four")
+        texts = [answer.text for answer in shown.answers]
+        panes = []
+        for place, answer in enumerate(shown.answers):
+            other = texts[0] if place else (texts[1] if len(texts) > 1 else None)
+            panes.append(AnswerPane(place, answer, other if self.has_differences else None))
+        async with self.batch():
+            await box.remove_children()
+            await box.mount_all(panes)
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    async def _keep(self, work_to_do: Callable[[Session, Shown, float], int], said: str) -> None:
+        """Keep a judgement in a thread; only when it is on disk the count goes up and the next item comes."""
+        shown, session = self.shown, self._session
+        if shown is None or session is None:
+            return
+        seconds = self._watch.seconds
+        try:
+            await in_background(work_to_do, session, shown, seconds)
+        except TunerError as error:
+            self.show_error(error)
+            return
+        if self._copies is not None:
+            self._copies.ask()
+        self._problem = None
+        self._show_next()
+        if self.shown is not None:
+            self.times_ready += 1
+        elif self._standing.waiting:
+            self.times_waited += 1
+        self._say(said)
+        self._fill()
+
+    def _say(self, words: str) -> None:
+        kept = f"{words}; kept {self._standing.kept}. {self._proposal_words()}"
+        show(self.query_one("#said", Static), literal(kept, "$accent"))
+
+    def _proposal_words(self) -> str:
+        if self.shown is None or self.shown.proposal is None or self.shown.proposal.proposal is None:
+            return ""
+        return "A judge model has a proposal; y accepts it unseen."
+
+    async def action_digit(self, digit: int) -> None:
+        shown = self.shown
+        if shown is None:
+            return
+        count = len(shown.answers)
+        match self._mode:
+            case "thumbs" if digit in (1, 2):
+                await self._score("thumbs", 2 - digit, "good" if digit == 1 else "not good")
+            case "scores" if digit <= 5:
+                await self._score("scores", digit, f"score {digit}")
+            case "ranking" if digit <= count:
+                await self._rank(digit - 1)
+            case "pairs" if digit <= count:
+                await self._choose(digit - 1, "clear")
+            case "pairs" if 5 <= digit < 5 + count:
+                await self._choose(digit - 5, "slight")
+
+    async def _choose(self, place: int, strength: Strength) -> None:
+        await self._keep(
+            lambda session, shown, seconds: session.choose(shown, place, strength=strength, seconds=seconds),
+            f"{place + 1} {'slightly ' if strength == 'slight' else ''}better",
+        )
+
+    async def _score(self, verdict: Verdict, score: int, said: str) -> None:
+        await self._keep(
+            lambda session, shown, seconds: session.keep(shown, verdict, scores=[score], seconds=seconds),
+            said,
+        )
+
+    async def _rank(self, place: int) -> None:
+        """The places are typed best first; the last one follows by itself."""
+        if place in self._ranked or self.shown is None:
+            return
+        self._ranked.append(place)
+        count = len(self.shown.answers)
+        for rank, ranked in enumerate(self._ranked, 1):
+            pane = next(pane for pane in self.query(AnswerPane) if pane.place == ranked)
+            pane.border_title = f"{ranked + 1}: rank {rank}"
+            pane.add_class("-ranked")
+        if len(self._ranked) < count - 1:
+            return
+        order = [*self._ranked, *(each for each in range(count) if each not in self._ranked)]
+        ranks = [order.index(each) + 1 for each in range(count)]
+        words = " > ".join(str(each + 1) for each in order)
+        await self._keep(
+            lambda session, shown, seconds: session.keep(shown, "ranking", ranks=ranks, seconds=seconds),
+            words,
+        )
+
+    async def action_clear_ranks(self) -> None:
+        self._ranked.clear()
+        if self.shown is not None:
+            await self._draw(self.shown)
+
+    async def _equal(self, verdict: Verdict, said: str) -> None:
+        if self.shown is None or len(self.shown.answers) < 2:
+            return
+        ranks = [1] * len(self.shown.answers)
+        await self._keep(
+            lambda session, shown, seconds: session.keep(shown, verdict, ranks=ranks, seconds=seconds), said
+        )
+
+    async def action_tie(self) -> None:
+        await self._equal("tie", "tie")
+
+    async def action_both_bad(self) -> None:
+        await self._equal("both_bad", "both bad")
+
+    async def action_skip(self) -> None:
+        await self._keep(
+            lambda session, shown, seconds: session.keep(shown, "skip", seconds=seconds), "skipped"
+        )
+
+    async def action_flag(self) -> None:
+        await self._keep(
+            lambda session, shown, seconds: session.keep(shown, "flag", seconds=seconds), "flagged"
+        )
+
+    async def action_accept(self) -> None:
+        """Judge as the judge model did."""
+        shown = self.shown
+        proposal = shown.proposal.proposal if shown is not None and shown.proposal is not None else None
+        if shown is None or proposal is None or proposal.choice is None:
+            self.notify("There is no proposal for this item.")
+            return
+        places = [answer.id for answer in shown.answers]
+        await self._choose(places.index(proposal.choice), "clear")
+
+    async def action_undo(self) -> None:
+        if self._session is None:
+            return
+        try:
+            undone = await in_background(self._session.undo)
+        except TunerError as error:
+            self.show_error(error)
+            return
+        if undone is None:
+            self.notify("There is nothing to undo.")
+            return
+        if undone[1] is not None:
+            self.shown = undone[1]
+        self._tell()
+        self._say("taken back")
+
+    @work
+    async def action_edit(self) -> None:
+        from tuner_tui.ui.modals.write_text import WriteText
+
+        shown = self.shown
+        if shown is None or not shown.answers:
+            return
+        place = 0
+        if len(shown.answers) > 1:
+            from tuner_tui.ui.modals.pick_place import PickPlace
+
+            picked = await self.app.push_screen_wait(PickPlace(len(shown.answers)))
+            if picked is None:
+                return
+            place = picked
+        before = shown.answers[place]
+        text = await self.app.push_screen_wait(WriteText(f"A better answer {place + 1}", before.text))
+        if text is not None and text.strip() != before.text.strip():
+            await self._keep(
+                lambda session, shown, seconds: session.keep(
+                    shown, "choice", written=text, edited_from=before.id, seconds=seconds
+                ),
+                "your version is preferred",
+            )
+
+    @work
+    async def action_write(self) -> None:
+        from tuner_tui.ui.modals.write_text import WriteText
+
+        if self.shown is None:
+            return
+        text = await self.app.push_screen_wait(WriteText("Your own answer"))
+        if text is not None:
+            await self._keep(
+                lambda session, shown, seconds: session.keep(
+                    shown, "demonstration", written=text, seconds=seconds
+                ),
+                "your answer",
+            )
+
+    @work
+    async def action_note(self) -> None:
+        from tuner_tui.ui.modals.write_text import WriteText
+
+        shown, session = self.shown, self._session
+        if shown is None or session is None:
+            return
+        text = await self.app.push_screen_wait(WriteText("A note about this item"))
+        if text is not None:
+            try:
+                await in_background(session.store.note, shown.item.id, text, session.rater)
+            except TunerError as error:
+                self.show_error(error)
+                return
+            self._say("note kept")
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def action_differences(self) -> None:
+        self.has_differences = not self.has_differences
+
+    def action_scroll(self, lines: int) -> None:
+        """All answers together, so that both stay in view."""
+        for pane in self.query(AnswerPane):
+            pane.scroll_relative(y=lines, animate=False)
+
+    def action_scroll_prompt(self, lines: int) -> None:
+        self.query_one("#prompt").scroll_relative(y=lines, animate=False)
+
+    def action_mirror(self) -> None:
+        from tuner_tui.feedback.mirror_words import mirror_lines
+        from tuner_tui.feedback.statistics import mirror
+        from tuner_tui.ui.modals.message import MessageModal
+
+        if self._session is None:
+            return
+        store = self._session.store
+        seen = mirror(store.items(), store.entries())
+        lines = mirror_lines(seen, self._session.standing())
+        self.app.push_screen(MessageModal("What your judgements say", "\n".join(lines)))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The footer shows what fits the mode."""
+        if action in ("tie", "both_bad"):
+            return self._mode == "pairs"
+        if action == "differences":
+            return self._mode in ("pairs", "ranking")
+        if action in ("digit",):
+            return self._mode != "demonstrations"
+        return True
