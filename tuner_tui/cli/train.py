@@ -39,10 +39,11 @@ def train(
     Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not touch it.
     """
     from tuner_tui.cli.follow import follow
+    from tuner_tui.feedback.as_data import with_collections
     from tuner_tui.keeper import launch
     from tuner_tui.runs.folder import find_run
 
-    wanted = _with_settings(_read(spec), settings)
+    wanted = with_collections(_with_settings(_read(spec), settings))
     if only_check:
         launch.check(wanted)
         click.echo("Spec, model and data can be used.")

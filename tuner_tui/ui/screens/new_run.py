@@ -22,6 +22,7 @@ from tuner_tui.config.spec_writer import write_spec
 from tuner_tui.data.listing import look_at_data
 from tuner_tui.errors import TunerError
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
+from tuner_tui.feedback.as_data import with_collections
 from tuner_tui.keeper.launch import launch
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.planning.weights import held_as, weigh
@@ -362,7 +363,7 @@ class NewRunScreen(TunerScreen):
     def _launch(self, spec: RunSpec) -> None:
         """Check everything and hand the run over; in a thread, since it reads all rows and may ask the Hub."""
         try:
-            folder = launch(spec)
+            folder = launch(with_collections(spec))
         except TunerError as error:
             self.post_message(LaunchRefused(error))
         except OSError as error:
