@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoModelForSequenceClassification
-from trl.trainer.utils import add_fused_lm_head
+from trl.trainer.utils import add_fused_lm_head, selective_log_softmax
 
 FLASH = "as_on_a_gpu"
 
@@ -92,7 +92,7 @@ class FakeRun:
     """One configuration of a training step."""
 
     config: Any
-    method: Literal["sft", "dpo", "reward"] = "sft"
+    method: Literal["sft", "dpo", "reward", "orpo"] = "sft"
     tuning: Literal["full", "lora"] = "lora"
     dtype: torch.dtype = torch.bfloat16
     autocast: bool = True
@@ -245,6 +245,8 @@ def _loss(run: FakeRun, model: Any, reference: Any, ids: torch.Tensor) -> Any:
         rewards = model(input_ids=ids, attention_mask=mask).logits
         chosen, rejected = torch.chunk(rewards.squeeze(-1), 2)
         return -torch.nn.functional.logsigmoid(chosen - rejected).mean()
+    if run.method == "orpo":
+        return _pair_loss_over_logits(run, model, ids)
     outputs = model(input_ids=ids, labels=ids, fused_lm_head=True)
     log_probs = outputs.log_probs.sum(1)
     with torch.no_grad():
@@ -256,3 +258,17 @@ def _loss(run: FakeRun, model: Any, reference: Any, ids: torch.Tensor) -> Any:
     ratios = log_probs - base
     chosen, rejected = ratios.chunk(2)
     return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).mean()
+
+
+def _pair_loss_over_logits(run: FakeRun, model: Any, ids: torch.Tensor) -> Any:
+    """ORPO's as TRL computes it: whole logits, in fp32 where accelerate mixes precisions."""
+    logits = model(input_ids=ids).logits
+    logits = logits.float() if run.autocast else logits
+    chosen = logits[: len(ids) // 2, :-1].contiguous()
+    plain = torch.nn.functional.cross_entropy(
+        chosen.view(-1, chosen.shape[-1]), ids[: len(ids) // 2, 1:].reshape(-1)
+    )
+    log_probs = selective_log_softmax(logits[:, :-1, :], ids[:, 1:]).mean(-1)
+    better, worse = log_probs.chunk(2)
+    odds = better - worse - (torch.log1p(-torch.exp(better)) - torch.log1p(-torch.exp(worse)))
+    return plain - 0.1 * torch.nn.functional.logsigmoid(odds).mean()

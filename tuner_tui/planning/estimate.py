@@ -26,6 +26,8 @@ MISC_BYTES = 17_000_000
 """cuBLAS workspaces, position tables and small buffers: METHOD's difference between static memory and weights."""
 CONTEXT_LOW, CONTEXT_HIGH = round(0.3 * GIB), round(1.46 * GIB)
 """CUDA's own memory outside torch's allocator, by card and driver; measured values replace them."""
+PROCESS_LOW, PROCESS_HIGH = round(0.4 * GIB), round(1.0 * GIB)
+"""What a worker holds on a CPU before the model: libraries, tokenizer and data."""
 VARIED_SHARE = 0.8
 """Of the memory that comes and goes, what varying lengths may hold in split blocks at worst."""
 UNKNOWN_SHARE = 0.6
@@ -74,9 +76,9 @@ class Estimate:
     """How many runs on this machine stand behind the range."""
 
     @property
-    def total(self) -> int:
-        """The one number to plan with: what the driver is expected to show at most."""
-        return self.high
+    def likely(self) -> int:
+        """The middle of what the driver may show: the one number to tell."""
+        return (self.low + self.high) // 2
 
     @property
     def peak(self) -> Peak:
@@ -179,6 +181,8 @@ def driver_range(
     its own beside the layers', and a fused one at most what the smaller of the two needs. Varying lengths split blocks
     further, most without expandable segments (published runs: 14 to 80 % above what was allocated).
     """
+    if not load.is_gpu:
+        return _process_range(shape, allocated)
     paged = optimizer_bytes(shape, load) if is_paged(load.optimizer) else 0
     moving = max(0, allocated - min(peak.bytes for peak in peaks))
     if load.loss in ("plain", "chunked"):
@@ -191,6 +195,12 @@ def driver_range(
     if not shape.is_known:
         low, high = low - round(UNKNOWN_SHARE * moving), high + round(UNKNOWN_SHARE * moving)
     return low + CONTEXT_LOW, high + CONTEXT_HIGH + paged
+
+
+def _process_range(shape: ModelShape, allocated: int) -> tuple[int, int]:
+    """Resident memory of a worker on a CPU: PyTorch and its kin, and blocks that malloc does not give back."""
+    share = UNKNOWN_SHARE if not shape.is_known else 0.0
+    return round((1 - share) * allocated) + PROCESS_LOW, round((1.3 + share) * allocated) + PROCESS_HIGH
 
 
 def _copies(shape: ModelShape, load: Workload) -> int:

@@ -11,6 +11,10 @@ from tuner_tui.planning.workload import Workload
 TILE_ROWS, TILE_COLUMNS = 4096, 32768
 """TRL 1.16's fused head computes the logits in tiles of at most so many tokens and words (trl.kernels)."""
 LIGER_BYTES_PER_LOGIT = 6.0
+OVER_LOGITS = ("orpo", "cpo")
+"""TRL's trainers that hold whole logits of both answers."""
+PAIR_BYTES_PER_LOGIT, PAIR_BYTES_PER_16_BIT_LOGIT = 18.0, 6.0
+"""Theirs at the peak of their loss's backward pass, in fp32 and where all is 16-bit; from tests/worker/fake_memory."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,12 @@ def head_bytes(shape: ModelShape, load: Workload) -> HeadBytes:
     if load.method == "reward":  # a head of one number
         return HeadBytes(norm, norm + 2 * load.stream_bytes * h * tokens, f"{tokens:,} x 6 x {h:,}")
     trains_head = load.tuning == "full" or load.trains_tables
+    if load.method in OVER_LOGITS and load.loss == "trl_fused":
+        per = (
+            PAIR_BYTES_PER_LOGIT if load.autocast or load.compute_bytes == 4 else PAIR_BYTES_PER_16_BIT_LOGIT
+        )
+        size = round(tokens * v * per) + (shape.table * load.weight_bytes if trains_head else 0)
+        return HeadBytes(norm + tokens * v * 8, norm + size, f"{tokens:,} x {v:,} x {per:g}")
     match load.loss:
         case "trl_fused" if load.is_gpu:
             return _fused(shape, load, norm, trains_head=trains_head)

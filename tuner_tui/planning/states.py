@@ -56,9 +56,9 @@ def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = N
     if load.held == "nf4":
         scales = packed / NF4_BLOCK
         constants = scales * (1 + 4 / NF4_SCALES_BLOCK if stack.double_quantised else 4)
-        return HeldWeights(packed // 2, math.ceil(constants), 2 * rest + upcast)
+        return HeldWeights(packed // 2, math.ceil(constants), rest * load.weight_bytes + upcast)
     if load.held == "int8":
-        return HeldWeights(packed, rows * INT8_ROW_BYTES, 2 * rest + upcast)
+        return HeldWeights(packed, rows * INT8_ROW_BYTES, rest * load.weight_bytes + upcast)
     size = load.weight_bytes
     return HeldWeights(packed * size, 0, rest * size)
 

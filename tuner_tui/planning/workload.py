@@ -7,7 +7,6 @@ from typing import Literal
 
 Tuning = Literal["full", "lora", "prompt"]
 Held = Literal["fp32", "bf16", "int8", "nf4", "stored"]
-MethodKind = Literal["sft", "dpo", "kto", "orpo", "reward", "grpo", "rloo", "ppo"]
 Checkpointing = Literal["on", "off", "offloaded"]
 Attention = Literal["fused", "eager"]
 Loss = Literal["trl_fused", "plain", "liger", "chunked", "none"]
@@ -15,8 +14,8 @@ OptimizerKind = Literal[
     "adamw", "adamw_foreach", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor", "sgd"
 ]
 
-PAIRED = ("dpo", "orpo", "reward", "kto")
-"""Methods whose step holds two answers for each row: chosen and rejected; for KTO an answer and its mismatch."""
+PAIRED = ("dpo", "cpo", "orpo", "reward")
+"""Methods whose step holds two answers for each row: chosen and rejected."""
 SAMPLED = ("grpo", "rloo", "ppo")
 """Methods that write answers before they learn from them."""
 
@@ -64,6 +63,8 @@ class Workload:
     method: str = "sft"
     tuning: Tuning = "lora"
     held: Held = "bf16"
+    keeps_fp32: bool = False
+    """Whether what a quantised base leaves as it is stays in fp32 (CPUs without fast 16-bit arithmetic)."""
     autocast: bool = True
     """Whether arithmetic is 16-bit beside weights of another type."""
     rank: int = 16
@@ -101,8 +102,6 @@ class Workload:
     @property
     def sequences(self) -> int:
         """Token sequences that run through the model at once."""
-        if self.method == "kto":
-            return self.rows
         return self.rows * (2 if self.method in PAIRED else 1)
 
     @property
@@ -113,12 +112,12 @@ class Workload:
     @property
     def compute_bytes(self) -> int:
         """Bytes of a number in matrix products."""
-        return 2 if self.autocast or self.held != "fp32" else 4
+        return 2 if self.autocast else self.weight_bytes
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of an unquantised weight."""
-        return 4 if self.held == "fp32" else 2
+        return 4 if self.held == "fp32" or self.keeps_fp32 else 2
 
     @property
     def stream_bytes(self) -> int:

@@ -1,0 +1,142 @@
+"""Where a run would train, and a run spec's step there: the types it computes in and the rows it holds at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from tuner_tui.planning.workload import Held, OptimizerKind, Stack, Workload
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.hardware.free_memory import FreeMemory
+
+LARGEST_CPU_MICRO_BATCH = 8
+LARGEST_GPU_MICRO_BATCH = 4
+SEQUENCES = {"dpo": 2, "cpo": 2, "orpo": 2, "reward": 2}
+"""Token sequences of a row, where it has more than one."""
+PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
+_CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The memory that a run would train in."""
+
+    is_gpu: bool = True
+    name: str = "GPU"
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    leave_bytes: int = 0
+    """What is to stay free, for a card that also drives the desktop."""
+    has_16_bit: bool = True
+    """Whether 16-bit arithmetic is fast there."""
+
+    @property
+    def room_bytes(self) -> int | None:
+        """What a run may take."""
+        return None if self.free_bytes is None else max(0, self.free_bytes - self.leave_bytes)
+
+
+def place_of(free: FreeMemory, leave_bytes: int = 0) -> Place:
+    """The place that free memory was read of."""
+    has_16_bit = free.is_gpu or cpu_has_16_bit()
+    return Place(free.is_gpu, free.where, free.free_bytes, free.total_bytes, leave_bytes, has_16_bit)
+
+
+def cpu_has_16_bit(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU computes bf16 natively, by the flags that the system tells; False where it does not tell."""
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:
+        return False
+    line = next((each for each in text.splitlines() if each.startswith(("flags", "Features"))), "")
+    return not set(line.split()).isdisjoint(_CPU_FLAGS)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is known of the rows that a run learns from."""
+
+    longest: int | None = None
+    """Tokens of the longest sequence; None where nobody has counted."""
+    mean: float | None = None
+    count: int | None = None
+    labelled_share: float = 1.0
+    """Share of tokens that are learnt from, at most."""
+    cut_share: tuple[tuple[int, float], ...] = ()
+    """(length, share of rows that it would cut), for shorter lengths than the present one."""
+
+
+UNCOUNTED = Rows()
+
+
+def held_by(spec: RunSpec, place: Place) -> Held:
+    """The precision that the base would be held in, `auto` resolved as the worker does."""
+    asked = spec.model.precision
+    if asked != "auto":
+        return "bf16" if asked == "fp16" else asked
+    return "bf16" if spec.tuning.kind != "full" and place.has_16_bit else "fp32"
+
+
+def is_applicable(held: Held, spec: RunSpec) -> bool:
+    """Whether a precision goes with what is tuned: quantised weights cannot be trained themselves."""
+    if held in ("int8", "nf4"):
+        return spec.tuning.kind != "full" and not (held == "int8" and getattr(spec.tuning, "dora", False))
+    return True
+
+
+def workload_of(
+    spec: RunSpec,
+    place: Place,
+    rows: Rows = UNCOUNTED,
+    *,
+    held: Held | None = None,
+    micro_batch: int | None = None,
+    checkpointing: Literal["on", "off"] | None = None,
+) -> Workload:
+    """The step that a spec asks for at a place; the keywords try what the spec leaves open."""
+    training, method, tuning = spec.training, spec.method, spec.tuning
+    held = held or held_by(spec, place)
+    is_full, is_short = tuning.kind == "full", place.has_16_bit
+    asked = spec.model.precision
+    if held == "fp32":  # asked for by name with an adapter, it is fp32 throughout
+        autocast = is_short and is_full
+    else:
+        autocast = is_short and not (held == "bf16" and is_full)
+    length = training.max_length if rows.longest is None else min(rows.longest, training.max_length)
+    is_packed = bool(getattr(method, "packing", False))
+    if is_packed:
+        length = training.max_length
+    on = training.checkpointing == "on" or (training.checkpointing == "auto" and place.is_gpu)
+    micro = micro_batch or training.micro_batch or default_micro_batch(spec, place)
+    load = Workload(
+        rows=micro, length=max(1, length), method=method.kind, tuning=tuning.kind,
+        held=held, autocast=autocast or asked == "fp16", keeps_fp32=held in ("int8", "nf4") and not is_short,
+        checkpointing=checkpointing or ("on" if on else "off"), optimizer=_optimizer(training.optimizer),
+        accumulates=training.batch_size > micro,
+        attention="eager" if spec.model.attention == "eager" else "fused",
+        padded=not is_packed and micro > 1 and spec.model.attention != "flash_attention_2",
+        varied=not is_packed, labelled_share=rows.labelled_share,
+        precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
+    )  # fmt: skip
+    if tuning.kind == "lora":
+        load = replace(
+            load, rank=tuning.rank, targets=tuning.targets, dora=tuning.dora, dropout=tuning.dropout,
+            adapter_bytes=4,
+        )  # fmt: skip
+    return load if place.is_gpu else replace(load, stack=replace(Stack(), expandable_segments=False))
+
+
+def default_micro_batch(spec: RunSpec, place: Place) -> int:
+    """Rows at once where nobody chose: the largest divisor of the batch size within a cautious bound."""
+    bound = LARGEST_GPU_MICRO_BATCH if place.is_gpu else LARGEST_CPU_MICRO_BATCH
+    bound = max(1, bound // SEQUENCES.get(spec.method.kind, 1))
+    batch = spec.training.batch_size
+    return max(size for size in range(1, min(bound, batch) + 1) if batch % size == 0)
+
+
+def _optimizer(name: str) -> OptimizerKind:
+    kinds: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
+    return next((kind for kind in kinds if kind == name), "adamw")

@@ -1,0 +1,116 @@
+"""The precisions of one model side by side: what each takes for a run, and whether that fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tuner_tui.planning.estimate import Estimate, estimate_memory
+from tuner_tui.planning.place import PRECISIONS, UNCOUNTED, Place, Rows, held_by, is_applicable, workload_of
+from tuner_tui.planning.shape import ModelShape, shape_of
+from tuner_tui.planning.workload import Held, Workload
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.facts import ModelFacts
+
+Verdict = Literal["fits", "tight", "too big", "unknown"]
+GB = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """One precision."""
+
+    held: Held
+    estimate: Estimate
+    load: Workload
+    verdict: Verdict
+    over_bytes: int = 0
+    """How much more than there is it is expected to take."""
+
+    @property
+    def words(self) -> str:
+        """The verdict as a person reads it: fits, tight (may run out on an unlucky batch), too big by so much."""
+        if self.verdict == "too big":
+            return f"too big by {self.over_bytes / GB:.1f} GB"
+        return "" if self.verdict == "unknown" else self.verdict
+
+
+@dataclass(frozen=True)
+class MemoryTable:
+    """The precisions that a run could take, the chosen one marked."""
+
+    rows: tuple[MemoryRow, ...]
+    chosen: Held
+    note: str = ""
+    """What keeps it from being known, or makes it uncertain; empty when nothing does."""
+
+    def row(self, held: Held) -> MemoryRow | None:
+        """One precision's row."""
+        return next((row for row in self.rows if row.held == held), None)
+
+    @property
+    def chosen_row(self) -> MemoryRow | None:
+        """The row of the precision that the spec asks for."""
+        return self.row(self.chosen)
+
+
+def judge(estimate: Estimate, place: Place) -> tuple[Verdict, int]:
+    """Whether an estimate fits into a place's room, and by how much it is expected not to."""
+    room = place.room_bytes
+    if room is None:
+        return "unknown", 0
+    if estimate.high <= room:
+        return "fits", 0
+    if estimate.low <= room:
+        return "tight", 0
+    return "too big", estimate.likely - room
+
+
+def memory_table(
+    spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
+) -> MemoryTable:
+    """What a run of this spec takes in each precision that goes with its tuning."""
+    chosen = held_by(spec, place)
+    if facts is None:
+        return MemoryTable((), chosen, "the model's headers are not known")
+    shape = shape_of(facts)
+    if shape is None:
+        return MemoryTable((), chosen, missing_sizes(facts))
+    precisions: tuple[Held, ...] = PRECISIONS
+    note = (
+        ""
+        if shape.is_known
+        else f"{facts.model_type or 'this architecture'}: activations not known, wide range"
+    )
+    if facts.quantisation:
+        precisions, chosen = ("stored",), "stored"
+        note = f"quantised with {facts.quantisation}: held as it is stored"
+    found = tuple(
+        _row(spec, shape, facts, place, rows, held)
+        for held in precisions
+        if held == "stored" or is_applicable(held, spec)
+    )
+    return MemoryTable(found, chosen, note)
+
+
+def missing_sizes(facts: ModelFacts) -> str:
+    """Which of a config's sizes keep a model from being estimated."""
+    needed = {
+        "hidden size": facts.hidden_size, "layers": facts.layers, "heads": facts.heads, "head size": facts.head_dim,
+        "feed-forward size": facts.intermediate_size or facts.expert_intermediate_size, "vocabulary": facts.vocab_size,
+    }  # fmt: skip
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        return f"config.json does not say: {', '.join(missing)}"
+    return "the sizes in config.json make no sense together"
+
+
+def _row(
+    spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, held: Held
+) -> MemoryRow:
+    load = workload_of(spec, place, rows, held=held)
+    estimate = estimate_memory(shape, load, facts.weight_bytes)
+    verdict, over = judge(estimate, place)
+    return MemoryRow(held, estimate, load, verdict, over)
