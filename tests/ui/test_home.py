@@ -231,3 +231,21 @@ async def test_the_footer_fits_whatever_run_is_chosen(runs: dict[str, RunFolder]
             await wait_for(pilot, "enter Open", "q Quit")
             assert screen_lines(app)[-1].rstrip().endswith("q Quit")
             await pilot.press("down")
+
+
+async def test_an_end_is_told_on_any_screen_and_rings(
+    runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    app = TunerApp()
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        written: list[str] = []
+        monkeypatch.setattr(app._driver, "write", written.append)
+        await wait_for(pilot, "2 live")
+        await pilot.press("d")  # Home is not shown
+        runs["running"].events.write_bytes(runs["failed"].events.read_bytes())
+        await wait_for(pilot, "octopus-3f2a failed", "ran out of memory")
+        await until(pilot, lambda: any("\x1b]9;" in text for text in written))
+        [notice] = [text for text in written if "\x1b]9;" in text]
+        assert notice.startswith("\a\x1b]9;tuner-tui: ")
+        assert "The GPU ran out of memory" in notice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -68,7 +69,22 @@ def follow(
                     return 130
                 has_asked = True
                 _ask_to_stop(folder)
+    if is_terminal:
+        _notify(folder)
     return exit_code(watcher.follower.status)
+
+
+def _notify(folder: RunFolder) -> None:
+    """Ring, as the settings say."""
+    from tuner_tui.config.settings import read_settings
+    from tuner_tui.keeper.outcome import WORTH_TELLING, read_outcome
+    from tuner_tui.keeper.terminal_notice import terminal_notice
+
+    outcome = read_outcome(folder)
+    if outcome is not None and outcome.status in WORTH_TELLING:
+        notice = terminal_notice(outcome.headline, outcome.details, read_settings(), os.environ)
+        sys.stdout.write(notice)
+        sys.stdout.flush()
 
 
 def exit_code(status: Status) -> int:

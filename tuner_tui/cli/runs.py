@@ -246,6 +246,7 @@ def _overhead(run: RunFollower) -> str:
 
 
 def _energy(folder: RunFolder) -> str | None:
+    from tuner_tui.config.settings import money_words
     from tuner_tui.hardware.telemetry import last_sample
 
     sample = last_sample(folder.telemetry)
@@ -253,7 +254,8 @@ def _energy(folder: RunFolder) -> str | None:
         return None
     if sample.energy_wh is None:
         return "unknown: this machine has no power readings"
-    return f"{sample.energy_wh:.1f} Wh ({sample.energy_source})"
+    cost = money_words(sample.energy_wh)
+    return f"{sample.energy_wh:.1f} Wh ({sample.energy_source})" + (f", {cost}" if cost else "")
 
 
 def _clipped(text: str, width: int) -> str:

@@ -77,7 +77,8 @@ SETTINGS: tuple[Setting, ...] = (
         "notify.terminal",
         "Terminal notification",
         "Ask the terminal itself to show a notification when a run ends, also over SSH: by OSC 9 (iTerm2, WezTerm, "
-        "kitty, Windows Terminal), OSC 777 (foot, urxvt, Ghostty), or by what this terminal is known to take (auto).",
+        "kitty, Ghostty), OSC 777 (foot, urxvt), or by what this terminal is known to take (auto). tmux needs "
+        "allow-passthrough.",
         "choice",
         "auto",
         ("auto", "osc9", "osc777", "off"),
@@ -92,8 +93,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "notify.on_finish",
         "Command at a run's end",
-        "A shell command that the keeper runs when a run finished, stopped or failed, with TUNER_RUN (its name), "
-        "TUNER_STATUS (finished, stopped or failed), TUNER_FOLDER, TUNER_STEP, TUNER_TOTAL_STEPS, TUNER_LOSS, "
+        "A shell command that the keeper runs when a run has ended, with TUNER_RUN (its name), "
+        "TUNER_STATUS (finished, stopped, paused or failed), TUNER_FOLDER, TUNER_STEP, TUNER_TOTAL_STEPS, TUNER_LOSS, "
         "TUNER_SECONDS, TUNER_ADAPTER, TUNER_TITLE and TUNER_MESSAGE in its environment; what is not known is empty. "
         "What it prints goes to keeper.log; its failure never touches a run.",
         "text",
@@ -288,6 +289,18 @@ def worker_variables(settings: Settings) -> dict[str, str]:
         project = settings.text("trackers.project") or "tuner-tui"
         variables |= {"WANDB_PROJECT": project, "TRACKIO_PROJECT": project, "WANDB_SILENT": "true"}
     return variables
+
+
+def money_words(energy_wh: float | None) -> str:
+    """What energy costs, such as 0.012 EUR; empty without a price, a measurement, or settings that can be read."""
+    try:
+        settings = read_settings()
+    except SettingsError:
+        return ""
+    price = settings.number("energy.price")
+    if price is None or energy_wh is None:
+        return ""
+    return f"{price * energy_wh / 1000:.2g} {settings.text('energy.currency') or ''}".rstrip()
 
 
 def _checked(setting: Setting, given: Any) -> tuple[str, Value]:

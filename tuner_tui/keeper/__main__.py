@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
-from tuner_tui.keeper import keep, late_start
+from tuner_tui.keeper import keep, late_start, on_finish
 from tuner_tui.keeper.start import keeper_lock
 from tuner_tui.keeper.turns import Line, Place, has_work
 from tuner_tui.runs import lock, queue
@@ -44,6 +44,7 @@ def _adopt_live_runs() -> None:
     for folder in list_runs():
         if lock.is_held(folder.lock):
             keep.adopt_and_keep(folder)
+            on_finish.tell(folder)
 
 
 def _keep_next(line: Line) -> bool:
@@ -63,6 +64,7 @@ def _keep_next(line: Line) -> bool:
     if held is None:  # a keeper died before it took the entry of the run it had started
         path.unlink(missing_ok=True)
         keep.adopt_and_keep(folder)
+        on_finish.tell(folder)
         return True
     claimed = queue.claim(path)
     try:
@@ -74,6 +76,8 @@ def _keep_next(line: Line) -> bool:
         traceback.print_exc()
     finally:
         held.release()
+    if claimed is not None:
+        on_finish.tell(folder)
     return True
 
 

@@ -42,6 +42,14 @@ class SummariesRead(Message):
         return isinstance(message, SummariesRead)
 
 
+class RunEnded(Message):
+    """A run that lived is at its end."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+
+
 class RunsFeed:
     """One thread's work; screens set `in_view` and `is_paused`, and get messages."""
 
@@ -73,9 +81,9 @@ class RunsFeed:
         self._unread = list(reversed(self._folders))
         while not self._has_ended:
             self._wake.clear()
+            self._list()
+            self._read(reader, self._first())
             if not self.is_paused:
-                self._list()
-                self._read(reader, self._first())
                 self._read(reader, self._some_of_the_rest(), SHARE_SECONDS)
             is_busy = bool(self._unread) and not self.is_paused
             self._wake.wait(PAUSE_SECONDS if is_busy else LOOK_EVERY_SECONDS)
@@ -100,7 +108,9 @@ class RunsFeed:
             self._post(RunsListed(folders))
 
     def _first(self) -> Iterable[RunFolder]:
-        """Those in view and those that live."""
+        """Those in view and those that live; while nobody looks, only what may have an end to tell of."""
+        if self.is_paused:
+            return dict.fromkeys([*self._live, *self._folders[:1]])
         return dict.fromkeys([*self.in_view, *self._live])
 
     def _some_of_the_rest(self) -> Iterator[RunFolder]:
@@ -118,6 +128,8 @@ class RunsFeed:
         shown_at = time.monotonic()
         for folder in folders:
             read[folder.name] = summary = reader.read(folder, queued)
+            if folder in self._live and not summary.is_live:
+                self._post(RunEnded(folder))
             (self._live.add if summary.is_live else self._live.discard)(folder)
             now = time.monotonic()
             if now - shown_at > SHOW_EVERY_SECONDS:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tuner_tui.config.settings import money_words
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -47,7 +49,8 @@ def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool) -> list[Gauge]:
     if last.energy_wh is None:
         found.append(Gauge("energy", "unknown", (), False))
     else:
-        found.append(Gauge("energy", f"{last.energy_wh:.1f} Wh", ()))
+        cost = money_words(last.energy_wh)
+        found.append(Gauge("energy", f"{last.energy_wh:.1f} Wh", (), more=cost))
     return found
 
 

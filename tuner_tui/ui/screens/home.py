@@ -15,7 +15,7 @@ from textual.widgets import Static
 from tuner_tui.config import paths
 from tuner_tui.runs.folder import list_runs
 from tuner_tui.ui.feeders import start_feeder
-from tuner_tui.ui.runs_feed import RunsFeed, RunsListed, SummariesRead
+from tuner_tui.ui.runs_feed import RunEnded, RunsFeed, RunsListed, SummariesRead
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.begin_panel import BeginPanel
@@ -138,6 +138,9 @@ class Home(TunerScreen):
 
     def on_summaries_read(self, message: SummariesRead) -> None:
         self.summaries = message.summaries
+
+    def on_run_ended(self, message: RunEnded) -> None:
+        self.tuner.tell_end(message.folder)
 
     def on_machine_read(self, message: MachineRead) -> None:
         self.machine = message.machine
