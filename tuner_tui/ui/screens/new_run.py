@@ -21,8 +21,8 @@ from tuner_tui.config.spec_paths import resolve_paths
 from tuner_tui.config.spec_writer import write_spec
 from tuner_tui.data.listing import look_at_data
 from tuner_tui.errors import TunerError
-from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.feedback.as_data import with_collections
+from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.keeper.launch import launch
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.planning.weights import held_as, weigh
