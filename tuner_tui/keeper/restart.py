@@ -49,12 +49,8 @@ def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunFai
 def _climb(
     folder: RunFolder, spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort
 ) -> RunFailed | bool:
-    batch_size = spec.training.batch_size
-    shape = Shape(
-        micro_batch=short.micro_batch or 1, batch_size=batch_size, is_checkpointing=short.is_checkpointing
-    )
-    if short.micro_batch is None:  # not even the base was in memory: only a fresh process is left to try
-        shape = Shape(micro_batch=1, batch_size=batch_size, is_checkpointing=True)
+    # When not even the base was in memory, only a fresh process is left to try.
+    shape = short.shape or Shape(micro_batch=1, batch_size=1, is_checkpointing=True)
     rung = next_rung(shape, plan.rungs, spec.guards.memory_rungs, has_made_steps=short.has_made_steps)
     if rung is None:
         return _cannot_fit(spec, plan, state, short)
@@ -83,8 +79,7 @@ def _killed(state: RunState) -> MemoryShort:
         where=state.phase,
         step=state.step,
         message="the system killed the worker",
-        micro_batch=state.training.micro_batch if state.training else None,
-        is_checkpointing=state.training.is_checkpointing if state.training else False,
+        shape=state.training.shape if state.training else None,
         has_made_steps=state.last_step is not None,
     )
 
@@ -94,9 +89,9 @@ def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) 
     figures = []
     if state.model is not None:
         figures.append(f"the base with its adapter takes {size(state.model.memory_bytes)}")
-    if short.micro_batch is not None:
+    if short.shape is not None:
         figures.append(
-            f"the rest is for rows of up to {spec.training.max_length} tokens, {short.micro_batch} at once"
+            f"the rest is for rows of up to {spec.training.max_length} tokens, {short.shape.micro_batch} at once"
         )
     allowed = spec.guards.memory_rungs
     return RunFailed(

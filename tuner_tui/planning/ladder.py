@@ -27,6 +27,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int
     """Rows per optimizer step; no rung changes it."""
     is_checkpointing: bool
+    at_least: int = 1
+    """The fewest rows that can be computed at once."""
 
 
 def next_rung(
@@ -44,8 +46,8 @@ def next_rung(
             after="a fresh process",
             reason="steps fitted before, so freed and scattered memory may be enough",
         )
-    if "micro_batch" in allowed and shape.micro_batch > 1:
-        smaller = halved(shape.micro_batch, shape.batch_size)
+    smaller = halved(shape)
+    if "micro_batch" in allowed and smaller < shape.micro_batch:
         return Rung(
             kind="micro_batch",
             before=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}",
@@ -62,9 +64,10 @@ def next_rung(
     return None
 
 
-def halved(micro_batch: int, batch_size: int) -> int:
-    """The largest divisor of the batch size that is at most half the micro-batch."""
-    return max(size for size in range(1, max(1, micro_batch // 2) + 1) if batch_size % size == 0)
+def halved(shape: Shape) -> int:
+    """The largest divisor of the batch size that is at most half the micro-batch; the micro-batch if there is none."""
+    smaller = range(shape.at_least, shape.micro_batch // 2 + 1)
+    return max((size for size in smaller if shape.batch_size % size == 0), default=shape.micro_batch)
 
 
 def apply_rungs(shape: Shape, climbed: tuple[Rung, ...]) -> Shape:
@@ -75,4 +78,4 @@ def apply_rungs(shape: Shape, climbed: tuple[Rung, ...]) -> Shape:
             micro_batch = min(micro_batch, int(rung.after.split()[0]))
         elif rung.kind == "checkpointing":
             is_checkpointing = True
-    return Shape(micro_batch=micro_batch, batch_size=shape.batch_size, is_checkpointing=is_checkpointing)
+    return msgspec.structs.replace(shape, micro_batch=micro_batch, is_checkpointing=is_checkpointing)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from tuner_tui.planning.ladder import Rung
+from tuner_tui.planning.ladder import Rung, Shape
 from tuner_tui.planning.plan import Choice
 
 PROTOCOL = 1
@@ -98,8 +98,7 @@ class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
     from_step: int = 0
     micro_batch: int
     accumulation: int
-    is_checkpointing: bool = False
-    """Whether activations are computed again in the backward pass."""
+    shape: Shape | None = None
     checkpoint: str | None = None
     """The name of the checkpoint gone on from, such as step-000120."""
 
@@ -178,8 +177,8 @@ class MemoryShort(EventBase, frozen=True, kw_only=True, tag="memory_short"):
     message: str
     checkpoint: str | None = None
     """The checkpoint that was saved just then; None when there was no saving it."""
-    micro_batch: int | None = None
-    is_checkpointing: bool = False
+    shape: Shape | None = None
+    """None when not even the base was in memory."""
     has_made_steps: bool = False
     """Whether this worker had made steps before."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import SchedulerType
 
 if TYPE_CHECKING:
+    from tuner_tui.planning.ladder import Shape
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.machine import Machine
 
@@ -19,13 +20,10 @@ OPTIMIZERS = {
 }
 
 
-def training_arguments(
-    job: Job, machine: Machine, micro_batch: int, *, has_evaluation: bool
-) -> dict[str, Any]:
+def training_arguments(job: Job, machine: Machine, shape: Shape, *, has_evaluation: bool) -> dict[str, Any]:
     """Keyword arguments for transformers' TrainingArguments and its children."""
     spec = job.spec
     training, evaluation, checkpoints = spec.training, spec.evaluation, spec.checkpoints
-    is_checkpointing = training.checkpointing == "on" or (training.checkpointing == "auto" and machine.is_gpu)
     arguments: dict[str, Any] = {
         "output_dir": str(job.folder.path / "checkpoints"),
         "num_train_epochs": training.epochs,
@@ -36,10 +34,10 @@ def training_arguments(
         "warmup_steps": training.warmup,  # below 1 a share of all steps
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
-        "per_device_train_batch_size": micro_batch,
-        "per_device_eval_batch_size": micro_batch,
-        "gradient_accumulation_steps": training.batch_size // micro_batch,
-        "activation_checkpointing": is_checkpointing,
+        "per_device_train_batch_size": shape.micro_batch,
+        "per_device_eval_batch_size": shape.micro_batch,
+        "gradient_accumulation_steps": shape.batch_size // shape.micro_batch,
+        "activation_checkpointing": shape.is_checkpointing,
         "optim": OPTIMIZERS[training.optimizer],
         "seed": training.seed,
         "use_cpu": not machine.is_gpu,

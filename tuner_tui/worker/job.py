@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.planning.ladder import Shape
     from tuner_tui.planning.plan import Plan
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.journal import EventWriter
@@ -55,10 +56,17 @@ class Job:
     started: float = field(default_factory=time.monotonic)
     times: Times = field(default_factory=Times)
     stop: threading.Event = field(default_factory=threading.Event)
+    pause: threading.Event = field(default_factory=threading.Event)
+    """Set with `stop`, when the run is only to let go of the card."""
     save: threading.Event = field(default_factory=threading.Event)
     sample: threading.Event = field(default_factory=threading.Event)
     phase: Phase = "loading"
     step: int = 0
+    """The last step made by this worker; 0 before."""
+    shape: Shape | None = None
+    """Micro-batch and checkpointing, once they are settled."""
+    skipped: set[int] = field(default_factory=set)
+    """Steps of this worker whose rows were left out."""
     data_fingerprint: str = ""
     """Of the prepared training rows, so that a resumed run can tell when they have changed."""
     _unwritten: deque[Event] = field(default_factory=deque)
@@ -117,7 +125,10 @@ class RequestWatcher(threading.Thread):
                     id=asked.id, request=asked.request, takes_effect=when_it_takes_effect(self._job)
                 )
             )
-        {"stop": self._job.stop, "save": self._job.save, "sample": self._job.sample}[asked.request].set()
+        if asked.request == "pause":
+            self._job.pause.set()
+        flags = {"stop": self._job.stop, "pause": self._job.stop, "save": self._job.save}
+        flags.get(asked.request, self._job.sample).set()
 
 
 def when_it_takes_effect(job: Job) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
-from tuner_tui.worker.checkpoints import WholeCheckpoints
 from tuner_tui.worker.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.run_trainer import RunTrainer
 from tuner_tui.worker.tokens import IGNORED
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -27,7 +27,7 @@ __all__ = ["CPOConfig", "ORPOConfig", "OurCPOTrainer", "OurORPOTrainer", "as_dat
 _Trainer: Any = object
 
 
-class _OverOurTokens(WholeCheckpoints, OrderedRows, EvenRows, _Trainer):  # type: ignore[misc]
+class _OverOurTokens(RunTrainer, OrderedRows, EvenRows, _Trainer):  # type: ignore[misc]
     length_columns = ("chosen_input_ids", "rejected_input_ids")
     _tokens = 0
 

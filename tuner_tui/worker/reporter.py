@@ -47,6 +47,7 @@ class ReportingCallback(TrainerCallback):
         self._evaluation_began: float | None = None
         self._tokens_before = 0
         self._steps_here = 0
+        self._saved_at = time.monotonic()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -58,6 +59,7 @@ class ReportingCallback(TrainerCallback):
                 from_step=state.global_step,
                 micro_batch=args.per_device_train_batch_size,
                 accumulation=args.gradient_accumulation_steps,
+                shape=self._job.shape,
                 checkpoint=resumed_from.name if resumed_from else None,
             )
         )
@@ -76,8 +78,13 @@ class ReportingCallback(TrainerCallback):
             if self._job.stop.is_set():
                 control.should_training_stop = True
                 control.should_save |= not _ends_epoch(state)
-            elif self._job.save.is_set():
+            elif self._job.save.is_set() or self._is_time_to_save():
                 control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._saved_at = time.monotonic()
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -107,7 +114,7 @@ class ReportingCallback(TrainerCallback):
         unusable = [name for name in ("loss", "grad_norm") if not math.isfinite(logs.get(name, 0.0))]
         if args.fp16 and unusable == ["grad_norm"]:
             unusable = []  # the gradient scaler leaves such a step out and goes on with a smaller scale
-        if unusable:
+        if unusable and state.global_step not in self._job.skipped:
             raise NotFinite(
                 f"The {'loss' if 'loss' in unusable else 'gradient'} is not a finite number",
                 f"At step {state.global_step} it became {logs[unusable[0]]}.",
@@ -163,6 +170,10 @@ class ReportingCallback(TrainerCallback):
                 checkpoint_seconds=times.checkpoints,
             )
         )
+
+    def _is_time_to_save(self) -> bool:
+        minutes = self._job.spec.checkpoints.every_minutes
+        return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
 
     def _report_step(self, args: TrainingArguments, state: TrainerState, logs: dict[str, float]) -> None:
         tokens = int(logs.get("num_tokens", self._tokens_before))

@@ -22,7 +22,12 @@ Ending = RunFinished | RunStopped
 def stopped(job: Job, step: int) -> RunStopped:
     """The ending of a run that was asked to stop."""
     folders = checkpoint_folders(job.folder.checkpoints)
-    return RunStopped(step=step, checkpoint=folders[-1].name if folders else None, seconds=job.seconds)
+    return RunStopped(
+        step=step,
+        checkpoint=folders[-1].name if folders else None,
+        seconds=job.seconds,
+        is_pause=job.pause.is_set(),
+    )
 
 
 def finished(job: Job, trainer: Any) -> RunFinished:

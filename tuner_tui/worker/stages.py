@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
+from tuner_tui.planning.ladder import Shape, apply_rungs
 from tuner_tui.planning.plan import Choice, choose_micro_batch
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
-from tuner_tui.worker import loading, result, tuning
+from tuner_tui.worker import loading, preflight, result, tuning
 from tuner_tui.worker.arguments import training_arguments
 from tuner_tui.worker.checkpoints import is_at_end
 from tuner_tui.worker.machine import choose_machine
@@ -56,6 +57,7 @@ def find_base(job: Job) -> Found:
     location, revision = loading.find_weights(job.plan)
     job.enter("preparing", "turning rows into tokens")
     tokenizer = loading.load_tokenizer(location, revision, job.spec.model)
+    preflight.settle(job, preflight.choose_template(job.spec.data, tokenizer))
     return Found(machine, location, revision, tokenizer)
 
 
@@ -99,8 +101,19 @@ def arguments(
         sequences=sequences,
         at_least=at_least,
     )
-    job.emit(ChoicesMade(choices=(Choice(name="micro-batch", value=str(micro_batch), reason=reason),)))
-    return training_arguments(job, found.machine, micro_batch, has_evaluation=has_evaluation)
+    asked = training.checkpointing
+    chosen = Shape(
+        micro_batch=micro_batch,
+        batch_size=training.batch_size,
+        is_checkpointing=asked == "on" or (asked == "auto" and found.machine.is_gpu),
+        at_least=at_least,
+    )
+    job.shape = apply_rungs(chosen, job.plan.rungs)
+    if job.shape.micro_batch != micro_batch:
+        reason = "memory ran out at more"
+    size = str(job.shape.micro_batch)
+    job.emit(ChoicesMade(choices=(Choice(name="micro-batch", value=size, reason=reason),)))
+    return training_arguments(job, found.machine, job.shape, has_evaluation=has_evaluation)
 
 
 def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: bool = True) -> result.Ending:
@@ -123,6 +136,7 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: boo
         )
     )
 
+    preflight.before_first_step(job, trainer)
     sampler = Sampler(job, trainer.model, found.tokenizer, can_answer=can_answer)
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)

@@ -14,7 +14,15 @@ import msgspec
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import TunerError
 from tuner_tui.planning.plan import decode_plan
-from tuner_tui.runs.events import Event, RunFailed, RunStopped, WorkerStarted
+from tuner_tui.runs.events import (
+    TERMINAL,
+    Event,
+    MemoryShort,
+    RolledBack,
+    RunFailed,
+    RunStopped,
+    WorkerStarted,
+)
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import EventWriter
 from tuner_tui.worker.checkpoints import checkpoint_folders, remove_leftovers, step_of, what_is_broken
@@ -23,6 +31,8 @@ from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 if TYPE_CHECKING:
     from pathlib import Path
 
+LEFT_TO_KEEPER = 75
+"""Exit code of a worker after which another one is to go on."""
 NICENESS = 5
 """The app stays quick while a worker computes."""
 _log = logging.getLogger(__name__)
@@ -57,11 +67,11 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
     job.emit(ending)
     events.close()
     sys.stdout.flush()
-    return 1 if isinstance(ending, RunFailed) else 0
+    return 1 if isinstance(ending, RunFailed) else LEFT_TO_KEEPER if not isinstance(ending, TERMINAL) else 0
 
 
 def _attempt(job: Job, *, is_resumed: bool) -> Event:
-    """Run the method; whatever happens becomes the terminal event."""
+    """Run the method; whatever happens becomes the last event of this worker."""
     try:
         remove_leftovers(job.folder.path, job.folder.checkpoints)
         if is_resumed:
@@ -74,11 +84,14 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
     except StopRequested:
         begun = job.resume_from
         return RunStopped(
-            step=step_of(begun) if begun else 0, checkpoint=begun.name if begun else None, seconds=job.seconds
+            step=step_of(begun) if begun else 0,
+            checkpoint=begun.name if begun else None,
+            seconds=job.seconds,
+            is_pause=job.pause.is_set(),
         )
     except Exception as error:  # the one place that turns any failure into the run's end
         _log.exception("the attempt failed")
-        return _explained(error, job)
+        return _left_to_keeper(error, job) or _explained(error, job)
 
 
 def _run_method(job: Job) -> Event:
@@ -109,6 +122,27 @@ def _run_method(job: Job) -> Event:
             from tuner_tui.worker.methods import reward
 
             return reward.run(job, method)
+
+
+def _left_to_keeper(error: Exception, job: Job) -> Event | None:
+    """What another worker may mend: memory that ran out, and a step to go back from."""
+    from tuner_tui.worker.loading import is_out_of_memory
+    from tuner_tui.worker.trouble import OutOfMemory, WentBad
+
+    if isinstance(error, WentBad):
+        folders = checkpoint_folders(job.folder.checkpoints)
+        checkpoint = folders[-1].name if folders else None
+        return RolledBack(step=error.step, checkpoint=checkpoint, reason=str(error))
+    if isinstance(error, OutOfMemory) or is_out_of_memory(error):
+        return MemoryShort(
+            where=job.phase,
+            step=job.step,
+            message=next(iter(str(error).splitlines()), "")[:300],
+            checkpoint=error.checkpoint if isinstance(error, OutOfMemory) else None,
+            shape=job.shape,
+            has_made_steps=job.step > 0,
+        )
+    return None
 
 
 def _checkpoint_to_resume(job: Job) -> Path | None:

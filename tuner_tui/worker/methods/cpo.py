@@ -25,7 +25,7 @@ def run(job: Job, method: CpoMethod) -> Ending:
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
         return tokenise_pairs(reading, found.tokenizer, max_length, "cpo")
 
-    train, evaluation = prepare(job, tokenise)
+    train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found, is_complete=True)
     shared = stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2)
     arguments = CPOConfig(

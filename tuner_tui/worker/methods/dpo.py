@@ -12,10 +12,10 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from tuner_tui.worker import stages
-from tuner_tui.worker.checkpoints import WholeCheckpoints
 from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
 from tuner_tui.worker.row_order import EvenRows, OrderedRows
 from tuner_tui.worker.rows import prepare
+from tuner_tui.worker.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods import DpoMethod
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.tokens import TokenisedData
 
 
-class Trainer(WholeCheckpoints, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
+class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
     """TRL's trainer over our tokens."""
 
     length_columns = ("chosen_ids", "rejected_ids")
@@ -41,7 +41,7 @@ def run(job: Job, method: DpoMethod) -> Ending:
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
         return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "dpo")
 
-    train, evaluation = prepare(job, tokenise)
+    train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found)
     has_sft = method.sft_weight > 0
     arguments = DPOConfig(

@@ -12,10 +12,10 @@ from datasets import Dataset
 from trl import KTOConfig, KTOTrainer
 
 from tuner_tui.worker import stages
-from tuner_tui.worker.checkpoints import WholeCheckpoints
 from tuner_tui.worker.preference_tokens import TokenisedAnswer, tokenise_answers
 from tuner_tui.worker.row_order import EvenRows
 from tuner_tui.worker.rows import prepare
+from tuner_tui.worker.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods import KtoMethod
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.tokens import TokenisedData
 
 
-class Trainer(WholeCheckpoints, EvenRows, KTOTrainer):  # type: ignore[misc]
+class Trainer(RunTrainer, EvenRows, KTOTrainer):  # type: ignore[misc]
     """TRL's trainer over our tokens."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
@@ -40,7 +40,7 @@ def run(job: Job, method: KtoMethod) -> Ending:
     def tokenise(reading: Reading) -> TokenisedData[TokenisedAnswer]:
         return tokenise_answers(reading, found.tokenizer, training.max_length, training.seed)
 
-    train, evaluation = prepare(job, tokenise)
+    train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found)
     arguments = KTOConfig(
         **stages.arguments(job, found, has_evaluation=evaluation is not None, at_least=2),

@@ -28,7 +28,7 @@ def run(job: Job, method: OrpoMethod) -> Ending:
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
         return tokenise_pairs(reading, found.tokenizer, max_length, "orpo")
 
-    train, evaluation = prepare(job, tokenise)
+    train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found, is_complete=True)
     shared = stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2)
     trainer = OurORPOTrainer(

@@ -8,9 +8,9 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from tuner_tui.worker import stages
-from tuner_tui.worker.checkpoints import WholeCheckpoints
 from tuner_tui.worker.row_order import OrderedRows
 from tuner_tui.worker.rows import prepare
+from tuner_tui.worker.run_trainer import RunTrainer
 from tuner_tui.worker.tokens import TokenisedData, TokenisedRow, tokenise_file
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.result import Ending
 
 
-class Trainer(WholeCheckpoints, OrderedRows, SFTTrainer):  # type: ignore[misc]
+class Trainer(RunTrainer, OrderedRows, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with checkpoints that are whole or absent, and an order of rows that can be resumed."""
 
 
@@ -32,7 +32,7 @@ def run(job: Job, method: SftMethod) -> Ending:
     def tokenise(reading: Reading) -> TokenisedData[TokenisedRow]:
         return tokenise_file(reading, found.tokenizer, max_length, method.loss_on)
 
-    train, evaluation = prepare(job, tokenise)
+    train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found)
     arguments = SFTConfig(
         **stages.arguments(job, found, has_evaluation=evaluation is not None),
