@@ -339,6 +339,7 @@ def _mirror_json(name: str, seen: Any) -> dict[str, Any]:
         "ties": seen.ties,
         "set_aside": seen.set_aside,
         "undone": seen.undone,
+        "imported": seen.imported,
         "median_seconds": seen.seconds,
         "position": share(seen.position.share)
         | {"bias": seen.position.verdict, "places": list(seen.place_counts)},

@@ -22,6 +22,7 @@ def mirror_lines(seen: Mirror, standing: Standing | None = None) -> list[str]:
         ("judged", f"{seen.kept}{left}"),
         ("preferences, ties", f"{seen.preferences}, {seen.ties}"),
         ("passed over, taken back", f"{seen.set_aside}, {seen.undone}"),
+        *([("imported", f"{seen.imported} preferences")] if seen.imported else []),
         ("pace", pace),
         ("first place chosen", _bias(seen.position)),
         ("longer answer chosen", _bias(seen.length)),

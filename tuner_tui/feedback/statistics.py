@@ -51,6 +51,8 @@ class Mirror(NamedTuple):
     ties: int
     set_aside: int
     undone: int
+    imported: int
+    """Preferences that came with files; they count for training and say nothing about the rater."""
     seconds: float | None
     """Median seconds a judgement took."""
     position: Bias
@@ -70,7 +72,7 @@ class Mirror(NamedTuple):
     @property
     def is_enough(self) -> bool:
         """Whether a first training is worth trying."""
-        return self.preferences >= FIRST_TRAINING
+        return self.preferences + self.imported >= FIRST_TRAINING
 
     def remarks(self) -> list[str]:
         """What the figures mean, in sentences; the most important first."""
@@ -97,7 +99,7 @@ class Mirror(NamedTuple):
             said.append("There is enough to try a first training.")
         else:
             said.append(
-                f"{FIRST_TRAINING - self.preferences} more preferences until a first training is worth trying."
+                f"{FIRST_TRAINING - self.preferences - self.imported} more preferences until a first training is worth trying."
             )
         return said
 
@@ -126,6 +128,12 @@ def mirror(items: Sequence[Item], entries: Sequence[Entry], rater: str | None = 
         ties=sum(judgement.verdict in ("tie", "both_bad") for _, judgement in once),
         set_aside=len(judged) - len(kept),
         undone=len(undone),
+        imported=sum(
+            entry.rater_kind == "import"
+            and entry.judgement is not None
+            and entry.judgement.best() is not None
+            for entry in standing
+        ),
         seconds=statistics.median(times) if times else None,
         position=_position(decided),
         place_counts=_places(decided),
