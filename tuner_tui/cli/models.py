@@ -30,7 +30,13 @@ LABELS = {
     "weight_bytes": "weights",
     "dtype": "held as",
     "has_chat_template": "chat template",
+    "experts_per_token": "experts a token",
+    "expert_intermediate_size": "expert's size",
+    "shared_intermediate_size": "shared expert",
+    "has_tower": "vision or audio",
+    "weights": "numbers",
 }
+MIXTURE = ("experts", "experts_per_token", "expert_intermediate_size", "shared_intermediate_size")
 
 
 @click.group()
@@ -147,10 +153,26 @@ def fact_lines(source: ModelSource, facts: ModelFacts) -> list[str]:
     if source.revision:
         rows.append(("revision", source.revision))
     for name, value in dataclasses.asdict(facts).items():
-        rows.append((LABELS.get(name, name), _fact_text(name, value)))
+        if name in MIXTURE and facts.experts is None:
+            continue
+        rows.append(
+            (LABELS.get(name, name), _weights_text(facts) if name == "weights" else _fact_text(name, value))
+        )
     if source.size_bytes is not None:
         rows.append(("on disk", size_text(source.size_bytes)))
     return [f"{label:<18} {_short(text, 60)}" for label, text in rows]
+
+
+def _weights_text(facts: ModelFacts) -> str:
+    counted = facts.weights
+    if counted is None:
+        return "unknown"
+    parts = {
+        "in matrices": counted.linear,
+        "in experts": counted.experts,
+        "in tables": counted.embedding + counted.head,
+    }
+    return ", ".join(f"{number:,} {where}" for where, number in parts.items() if number)
 
 
 def _fact_text(name: str, value: object) -> str:

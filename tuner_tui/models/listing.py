@@ -56,9 +56,19 @@ def look_at_model(source: str, revision: str | None = None) -> ModelLook:
     try:
         found = find_source(source, revision)
         check_source(found)
-        return ModelLook(found, read_facts(found) if found.path else None)
+        return ModelLook(found, read_facts(found) if found.path else _remote_facts(found))
     except TunerError as error:
         return ModelLook(found, problem=error)
+
+
+def _remote_facts(source: ModelSource) -> ModelFacts | None:
+    """What config and headers tell of a repository; None where they cannot be read, which ends nothing."""
+    from tuner_tui.models.remote_headers import read_remote_facts
+
+    try:
+        return read_remote_facts(source)
+    except TunerError:
+        return None
 
 
 def list_models(folder: Path) -> list[ModelListing]:

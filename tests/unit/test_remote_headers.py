@@ -1,0 +1,135 @@
+"""Facts of a Hub model that was never downloaded, against a stand-in Hub and the real client."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.models_on_disk import CONFIG, make_folder, make_shards
+from tests.unit.test_models_hub import TOKEN, client, hub
+
+__all__ = ["client", "hub"]
+
+READ = """
+import dataclasses, json, sys
+from tuner_tui.errors import TunerError
+from tuner_tui.models import remote_headers
+from tuner_tui.models.source import ModelSource
+remote_headers.TIMEOUT_SECONDS = 2.0
+try:
+    facts = remote_headers.read_remote_facts(ModelSource("hub", sys.argv[1], repo_id=sys.argv[1]))
+    print(json.dumps(dataclasses.asdict(facts)))
+except TunerError as error:
+    print(json.dumps({"title": error.title, "message": error.message}))
+assert not {"torch", "transformers", "datasets"} & set(sys.modules)
+"""
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def read(client: dict[str, str], repo: str = "owner/far") -> dict[str, Any]:
+    child = subprocess.run(
+        [sys.executable, "-c", READ, repo],
+        env=client,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert TOKEN not in child.stdout + child.stderr
+    found: dict[str, Any] = json.loads(child.stdout)
+    return found
+
+
+@pytest.fixture
+def home(client: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    return client | {"TUNER_TUI_HOME": str(tmp_path / "home")}
+
+
+def big_model(tmp_path: Path) -> dict[str, bytes]:
+    """A model of 3 MB in one file, whose header is longer than the first request."""
+    folder = make_folder(tmp_path / "big", CONFIG | {"hidden_size": 8})
+    names = {
+        f"model.layers.{i}.mlp.{'gate' if i % 2 else 'up'}_proj_{'x' * 60}.weight": 256 for i in range(900)
+    }
+    header, end = {}, 0
+    for name, size in names.items():
+        header[name] = {"dtype": "F32", "shape": [8, 8], "data_offsets": [end, end + size]}
+        end += size
+    raw = json.dumps(header).encode()
+    assert len(raw) > 120_000
+    data = len(raw).to_bytes(8, "little") + raw + bytes(end)
+    (folder / "model.safetensors").write_bytes(data + b"")
+    return files_of(folder)
+
+
+def test_config_and_headers_tell_it_all(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
+    hub.add_repo("owner/far", files_of(make_shards(tmp_path / "shards")))
+    facts = read(home)
+    assert (facts["parameters"], facts["weight_bytes"], facts["layers"]) == (512, 2048, 2)
+    assert facts["weights"]["embedding"] == 256
+
+
+def test_only_the_header_is_fetched_and_once(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
+    files = big_model(tmp_path)
+    hub.add_repo("owner/far", files)
+    facts = read(home)
+    assert facts["parameters"] == 900 * 64
+    sent = [note["bytes_out"] for note in hub.requests if (note["file"] or "").endswith("model.safetensors")]
+    assert sum(sent) < len(files["model.safetensors"])
+    before = len(hub.requests)
+    assert read(home) == facts
+    again = {note["operation"] for note in hub.requests[before:]}
+    assert "repo_info" in again and again.isdisjoint(("resolve", "download"))
+
+
+def test_the_token_stays_with_the_hub(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
+    hub.add_repo("owner/far", big_model(tmp_path))
+    read(home)
+    assert not any(note["authorization"] for note in hub.requests if note["server"] == "storage")
+
+
+@pytest.mark.parametrize(
+    ("change", "title"),
+    [
+        ({"model.safetensors": (200_000_000).to_bytes(8, "little") + b"{}"}, "Not a sound safetensors file"),
+        ({"model.safetensors": (500).to_bytes(8, "little") + b"{}"}, "Model file cut short"),
+        ({"model.safetensors": (2).to_bytes(8, "little") + b"[]"}, "Not a sound safetensors file"),
+        ({"config.json": b"{"}, "config.json is not JSON"),
+        ({"model.safetensors": None}, "No weights"),
+    ],
+)
+def test_lies_are_told(
+    hub: Any, home: dict[str, str], tmp_path: Path, change: dict[str, bytes | None], title: str
+) -> None:
+    files = files_of(make_folder(tmp_path / "bad")) | change
+    hub.add_repo("owner/far", {name: data for name, data in files.items() if data is not None})
+    assert read(home)["title"] == title
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "title"),
+    [
+        (500, {}, "The Hub has trouble"),
+        (429, {}, "The Hub asks us to wait"),
+        ("delay", {"seconds": 5}, "The Hub does not answer"),
+    ],
+)
+def test_a_failing_hub_is_told(
+    hub: Any, home: dict[str, str], tmp_path: Path, fault: Any, options: dict[str, Any], title: str
+) -> None:
+    hub.add_repo("owner/far", files_of(make_folder(tmp_path / "made2")))
+    hub.fail(fault, "resolve", times=5, **options)
+    assert read(home)["title"] == title
+
+
+def test_offline_it_says_so(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
+    assert read(home | {"HF_HUB_OFFLINE": "1"})["title"] == "Offline mode is on"

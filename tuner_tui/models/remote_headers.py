@@ -1,0 +1,183 @@
+"""The facts of a Hub model that is not on this machine: config and headers by range requests, some hundred kilobytes.
+
+What was read is kept in the cache folder by the repository's commit, so that a second look asks only for that commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.config import paths
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import write_atomic
+from tuner_tui.models.facts import ModelFacts, facts_from
+from tuner_tui.models.hub_errors import explain_hub_error
+from tuner_tui.models.model_folder import WEIGHTS, WEIGHTS_INDEX, no_weights
+from tuner_tui.models.safetensors_header import SafetensorsTensor, header_length, parse_header
+
+if TYPE_CHECKING:
+    from tuner_tui.models.source import ModelSource
+
+TIMEOUT_SECONDS = 15.0
+FIRST_BYTES = 100_000
+"""Most headers are shorter, so that one request is enough."""
+LARGEST_JSON = 20_000_000
+"""Of a config or index; a larger one is not read."""
+MOST_SHARDS = 400
+SCHEMA = 1
+
+
+def read_remote_facts(source: ModelSource) -> ModelFacts:
+    """The facts of a Hub repository, as `read_facts` gives them of a local one. Raises TunerError in plain words."""
+    assert source.repo_id is not None
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(source.repo_id, revision=source.revision, timeout=TIMEOUT_SECONDS)
+        names = {file.rfilename for file in info.siblings or ()}
+        remote = _Remote(source.repo_id, info.sha or source.revision or "main")
+        licence = str(info.card_data.get("license") or "") or None if info.card_data else None
+        return _cached(remote, names, licence)
+    except TunerError:
+        raise
+    except Exception as error:  # the client passes on whatever a strange answer makes it raise
+        raise explain_hub_error(error, source.repo_id, source.revision) from None
+
+
+def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts:
+    kept = paths.cache_dir() / "headers" / f"{remote.key}.json"
+    try:
+        content = json.loads(kept.read_bytes())
+        if content["schema"] == SCHEMA:
+            return _facts(content, licence)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    content = _fetch(remote, names)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, json.dumps(content).encode())
+    except OSError:
+        pass  # a full disk: it is read again the next time
+    return _facts(content, licence)
+
+
+def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
+    config = remote.read_json("config.json")
+    if WEIGHTS in names:
+        shards: Iterable[str] = [WEIGHTS]
+    elif WEIGHTS_INDEX in names:
+        weight_map = remote.read_json(WEIGHTS_INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise InputError(
+                "The list of weights is broken", f"{remote.repo_id}: {WEIGHTS_INDEX} is not usable."
+            )
+        shards = sorted({str(name) for name in weight_map.values()})
+    else:
+        raise no_weights(remote.repo_id, names)
+    shards = list(shards)
+    if len(shards) > MOST_SHARDS or not set(shards) <= names:
+        raise InputError(
+            "The list of weights is broken",
+            f"{remote.repo_id}: {WEIGHTS_INDEX} names files that the repository does not hold.",
+        )
+    tensors: dict[str, list[Any]] = {}
+    for shard in shards:
+        for name, tensor in remote.read_header(shard).items():
+            tensors[name] = [tensor.dtype, tensor.size_bytes, *tensor.shape]
+    template = "chat_template.jinja" in names or "chat_template.json" in names
+    if not template and "tokenizer_config.json" in names:
+        template = bool(remote.read_json("tokenizer_config.json").get("chat_template"))
+    return {"schema": SCHEMA, "config": config, "tensors": tensors, "has_chat_template": template}
+
+
+def _facts(content: Mapping[str, Any], licence: str | None) -> ModelFacts:
+    tensors = {}
+    for name, (dtype, size, *shape) in content["tensors"].items():
+        elements = 1
+        for width in shape:
+            elements *= width
+        tensors[name] = SafetensorsTensor(dtype, elements, size, tuple(shape))
+    return facts_from(
+        content["config"], tensors, has_chat_template=content["has_chat_template"], licence=licence
+    )
+
+
+class _Remote:
+    """One commit of a repository, read by ranges."""
+
+    def __init__(self, repo_id: str, commit: str) -> None:
+        self.repo_id, self.commit = repo_id, commit
+        self.key = hashlib.sha256(f"{repo_id}@{commit}".encode()).hexdigest()[:32]
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A small file that holds a JSON object."""
+        data, total = self._range(name, 0, LARGEST_JSON)
+        if total is not None and total > LARGEST_JSON:
+            raise InputError(f"{name} is too large", f"{self.repo_id}: {name} has {total:,} bytes.")
+        try:
+            content = json.loads(data)
+        except (ValueError, RecursionError):
+            raise InputError(f"{name} is not JSON", f"{self.repo_id}: {name} cannot be read.") from None
+        if not isinstance(content, dict):
+            raise InputError(f"{name} is not a JSON object", f"{self.repo_id}: {name} holds something else.")
+        return content
+
+    def read_header(self, name: str) -> dict[str, SafetensorsTensor]:
+        """The header of a safetensors file, checked against the file's size where the server tells it."""
+        where = f"{self.repo_id}: {name}"
+        data, total = self._range(name, 0, FIRST_BYTES)
+        if len(data) < 8:
+            raise InputError("Model file cut short", f"{where} holds only {len(data)} bytes.")
+        length = header_length(where, data)
+        if total is not None and 8 + length > total:
+            raise InputError("Model file cut short", f"{where} ends inside its header.")
+        if len(data) < 8 + length:
+            data += self._range(name, len(data), 8 + length - len(data))[0]
+        return parse_header(where, data[8 : 8 + length], total)
+
+    def _range(self, name: str, start: int, count: int) -> tuple[bytes, int | None]:
+        """(bytes, the file's size if told). A server that ignores ranges sends it whole: the rest is not read."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            get_session,
+            hf_raise_for_status,
+        )
+
+        url = hf_hub_url(self.repo_id, name, revision=self.commit)
+        headers = build_hf_headers() | {
+            "Range": f"bytes={start}-{start + count - 1}",
+            "Accept-Encoding": "identity",
+        }
+        with get_session().stream(
+            "GET", url, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=True
+        ) as answer:
+            hf_raise_for_status(answer)
+            skip = start if answer.status_code == 200 else 0
+            if skip > 1_000_000_000:
+                raise TunerError("The Hub refuses ranges", f"{self.repo_id}: {name} cannot be read in part.")
+            data = bytearray()
+            for piece in answer.iter_bytes():
+                data += piece
+                if len(data) >= skip + count:
+                    break
+            return bytes(data[skip : skip + count]), _size(answer.status_code, answer.headers)
+
+
+def _size(status: int, headers: Mapping[str, str]) -> int | None:
+    """How long the whole file is, by an answer's headers."""
+    told = (
+        headers.get("content-range", "").rpartition("/")[2]
+        if status == 206
+        else headers.get("content-length", "")
+    )
+    return int(told) if told.isdigit() else None
+
+
+def kept_headers() -> Path:
+    """The folder of what was read before."""
+    return paths.cache_dir() / "headers"
