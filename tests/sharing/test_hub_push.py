@@ -34,6 +34,8 @@ OPERATIONS = (
     "commit",
     "tree",
 )
+CRUCIAL = ("create_repo", "upload", "commit")
+"""Operations whose faults the default suite tries; the others are behind the slow mark."""
 PASSING = (409, 429, 500, 503, "delay", "drop", "reset", "lost", "corrupt")
 
 
@@ -56,7 +58,7 @@ def request_of(tmp_path: Path) -> Callable[..., PushRequest]:
             )
             for path in sorted(folder.iterdir())
         )
-        wanted = {"repo_id": REPO, "message": "Add it", "limits": QUICK} | options
+        wanted: dict[str, Any] = {"repo_id": REPO, "message": "Add it", "limits": QUICK} | options
         return PushRequest(files=files, **wanted)
 
     return make
@@ -85,8 +87,14 @@ def test_a_push_is_private_and_one_commit(hub: Any, request_of: Callable[..., Pu
     assert not [note for note in hub.requests if note["server"] == "storage" and note["authorization"]]
 
 
-@pytest.mark.parametrize("fault", PASSING)
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("fault", "operation"),
+    [
+        pytest.param(fault, operation, marks=() if operation in CRUCIAL else pytest.mark.slow)
+        for fault in PASSING
+        for operation in OPERATIONS
+    ],
+)
 def test_a_fault_that_passes_leaves_one_right_commit(
     fault: Any, operation: str, hub: Any, request_of: Callable[..., PushRequest]
 ) -> None:

@@ -101,6 +101,14 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """Mean Kullback-Leibler divergence per token, in nats."""
 
 
+class BeforeAfter(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt answered greedily by the base and by what was trained."""
+
+    prompt: str
+    before: str
+    after: str
+
+
 class Checked(ExportEvent, frozen=True, kw_only=True, tag="checked"):
     """What was written was read back and behaves as it claims."""
 
@@ -109,6 +117,7 @@ class Checked(ExportEvent, frozen=True, kw_only=True, tag="checked"):
     against: str
     """The model that it claims to equal."""
     agreement: Agreement
+    samples: tuple[BeforeAfter, ...] = ()
     as_trained: Agreement | None = None
     """Against the model exactly as it was held in training, where the form claims to equal another one."""
 

@@ -65,7 +65,7 @@ def make_card(
             "Name the model that it is a copy of: --base OWNER/NAME",
         )
     licence = options.licence or base_licence(facts)
-    samples, left_out = _samples(facts, rows)
+    samples, left_out = _samples(facts, checked, rows)
     remarks = []
     if left_out:
         remarks.append(f"{left_out} samples are left out of the card: they repeat training rows.")
@@ -216,26 +216,27 @@ def _evaluation(facts: RunFacts, checked: Checked | None) -> str:
     return "## Evaluation\n\n" + " ".join(lines) + "\n"
 
 
-def _samples(facts: RunFacts, rows: Sequence[Row] | None) -> tuple[str, int]:
+def _samples(facts: RunFacts, checked: Checked | None, rows: Sequence[Row] | None) -> tuple[str, int]:
     """Answers of base and tuned to the same prompts, and how many were left out because they repeat training rows."""
+    found = _samples_of_run(facts) or [
+        (sample.prompt, sample.before, sample.after) for sample in (checked.samples if checked else ())
+    ]
+    kept = [texts for texts in found if not _repeats(texts, rows or ())]
+    if not kept:
+        return "", len(found)
+    head = "## Samples\n\nGreedy answers, before and after training, cut where they grew long.\n\n"
+    head += "| prompt | before | after |\n| --- | --- | --- |\n"
+    lines = ["| " + " | ".join(_cell(text[:LONGEST_SAMPLE]) for text in texts) + " |\n" for texts in kept]
+    return head + "".join(lines[:MOST_SAMPLES]), len(found) - len(kept)
+
+
+def _samples_of_run(facts: RunFacts) -> list[tuple[str, str, str]]:
+    """The last answers that training wrote down, where base and tuned both answered."""
     last: dict[tuple[int, str], Sampled] = {}
     for sample in facts.story.samples:
         last[sample.prompt_index, sample.source] = sample
-    lines, left_out = [], 0
-    for index in sorted({index for index, _ in last}):
-        before, after = last.get((index, "base")), last.get((index, "tuned"))
-        if before is None or after is None:
-            continue
-        texts = [before.prompt, before.answer, after.answer]
-        if _repeats(texts, rows or ()):
-            left_out += 1
-            continue
-        lines.append("| " + " | ".join(_cell(text[:LONGEST_SAMPLE]) for text in texts) + " |\n")
-    if not lines:
-        return "", left_out
-    head = "## Samples\n\nGreedy answers, before and after training.\n\n"
-    head += "| prompt | before | after |\n| --- | --- | --- |\n"
-    return head + "".join(lines[:MOST_SAMPLES]), left_out
+    pairs = [(last.get((at, "base")), last.get((at, "tuned"))) for at in sorted({at for at, _ in last})]
+    return [(one.prompt, one.answer, two.answer) for one, two in pairs if one and two]
 
 
 def _repeats(texts: Sequence[str], rows: Sequence[Row]) -> bool:

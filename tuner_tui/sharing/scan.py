@@ -5,7 +5,9 @@ The scan is a second net: what goes is chosen by an allow-list first.
 
 from __future__ import annotations
 
+import bisect
 import getpass
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -182,15 +184,14 @@ def _scan_text(name: str, text: str, secrets: Secrets, *, is_prose: bool) -> Ite
 
 
 def _scan_rows(name: str, lines: list[str], rows: Sequence[Row]) -> Iterator[Finding]:
-    normal = [normalised(line) for line in lines]
+    normal = [normalised(line.lstrip("> ")) for line in lines]
     whole = " ".join(normal)
+    ends = list(itertools.accumulate(len(line) + 1 for line in normal))
     for prompt, answer in rows:
         mark = row_mark(prompt, answer, whole)
-        if mark is None:
-            continue
-        number = next((at for at, line in enumerate(normal, 1) if mark[:40] in line), None)
-        if number is not None:
-            yield Finding(name, number, "a training row", lines[number - 1].strip()[:SHOWN])
+        if mark is not None:
+            number = bisect.bisect_right(ends, whole.index(mark))
+            yield Finding(name, number + 1, "a training row", lines[number].strip()[:SHOWN])
 
 
 def row_mark(prompt: str, answer: str, text: str) -> str | None:

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.exports import Checked, StepEntered
+from tuner_tui.runs.exports import BeforeAfter, Checked, StepEntered
 from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.comparison import EXACT, QUANTISED, ROUNDED, answer_all, compare
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tuner_tui.worker.export.comparison import Answer, Tolerance
     from tuner_tui.worker.export.source import ExportSource
 
+SAMPLES = 6
+"""Prompts that the base answers too, for the card."""
 NEXT = "Keep the run; export another form, and report this with the versions that `tuner-tui doctor` shows."
 
 
@@ -39,7 +41,7 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     _check_tokenizer(request, source, out)
     emit(StepEntered(what="asking the trained model"))
     held = source.trained_as if request.form == "adapter" else source.merged_as
-    answers = _asked(source, held, request)
+    answers, samples = _asked(source, held, request)
     emit(StepEntered(what="asking what was written"))
     reader, other = _read_back(request, source, out)
     tolerance = _tolerance(request, source)
@@ -54,14 +56,22 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     if source.trained_as != held:
         emit(StepEntered(what="asking the model as it was held in training"))
         as_trained = _against_training(source, request, other)
-    emit(Checked(reader=reader, against=_claim(source, held), agreement=agreement, as_trained=as_trained))
+    emit(
+        Checked(
+            reader=reader,
+            against=_claim(source, held),
+            agreement=agreement,
+            samples=samples,
+            as_trained=as_trained,
+        )
+    )
 
 
 def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     """How the adapter behaves on the original weights against those it was trained on, before anything is merged."""
     source = open_run(request)
     emit(StepEntered(what=f"asking the model on its {source.trained_as} base"))
-    answers = _asked(source, source.trained_as, request)
+    answers, _ = _asked(source, source.trained_as, request)
     emit(StepEntered(what="asking it on the original base"))
     other = readers.load_trained(source.base, source.adapter, "files", source.compute)
     agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode)
@@ -74,16 +84,34 @@ def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None
     )
 
 
-def _asked(source: ExportSource, held: str, request: ExportRequest) -> list[Answer]:
+def _asked(
+    source: ExportSource, held: str, request: ExportRequest
+) -> tuple[list[Answer], tuple[BeforeAfter, ...]]:
+    """What was trained answers the prompts, and the base the first few of them."""
     model = readers.load_trained(source.base, source.adapter, held, source.compute)
     answers = answer_all(model, source.tokenizer, request.prompts, request.max_new_tokens)
+    samples: tuple[BeforeAfter, ...] = ()
+    if source.adapter is not None:
+        with model.disable_adapter():
+            before = answer_all(model, source.tokenizer, request.prompts[:SAMPLES], request.max_new_tokens)
+        samples = tuple(
+            BeforeAfter(prompt=one.prompt, before=_text(source, one), after=_text(source, two))
+            for one, two in zip(before, answers, strict=False)
+        )
     del model
     gc.collect()
-    return answers
+    return answers, samples
+
+
+def _text(source: ExportSource, answer: Answer) -> str:
+    tokens = answer.tokens[answer.prompt_length :].tolist()
+    return str(source.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
 def _against_training(source: ExportSource, request: ExportRequest, other: Any) -> Agreement:
-    agreement, _ = compare(_asked(source, source.trained_as, request), other, EXACT, source.tokenizer.decode)
+    agreement, _ = compare(
+        _asked(source, source.trained_as, request)[0], other, EXACT, source.tokenizer.decode
+    )
     return agreement
 
 

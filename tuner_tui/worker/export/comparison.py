@@ -12,7 +12,7 @@ from tuner_tui.runs.exports import Agreement
 from tuner_tui.worker.samples import _encode, _end_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
@@ -42,12 +42,15 @@ class Tolerance:
     """Largest difference of the best token's probability."""
     mean_kl: float
     """Nats per token."""
+    spread: float
+    """Largest difference of a logit, in standard deviations of the token's logits: small models that are sure of
+    nothing show here what their probabilities hide."""
 
 
-EXACT = Tolerance(near_tie=0.01, probability=0.01, mean_kl=1e-3)
-ROUNDED = Tolerance(near_tie=0.05, probability=0.05, mean_kl=5e-3)
+EXACT = Tolerance(near_tie=0.01, probability=0.01, mean_kl=1e-3, spread=0.01)
+ROUNDED = Tolerance(near_tie=0.05, probability=0.05, mean_kl=5e-3, spread=0.15)
 """Weights rounded to 16 bits."""
-QUANTISED = Tolerance(near_tie=0.4, probability=0.2, mean_kl=0.1)
+QUANTISED = Tolerance(near_tie=0.4, probability=0.2, mean_kl=0.1, spread=1.5)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def answer_all(
 
 
 def compare(
-    answers: Sequence[Answer], other: Any, tolerance: Tolerance, decode: Any
+    answers: Sequence[Answer], other: Any, tolerance: Tolerance, decode: Callable[..., Any]
 ) -> tuple[Agreement, Mismatch | None]:
     """Lead another model along the answers; how well it agrees, and where it first goes beyond the tolerance."""
     totals = {"kl": 0.0, "probability": 0.0, "logit": 0.0, "tokens": 0, "ties": 0, "equal": 0}
@@ -109,10 +112,11 @@ def compare(
         totals["logit"] = max(totals["logit"], (answer.logits - logits).abs().max().item())
         totals["tokens"] += len(best)
         totals["ties"] += int(is_tie.sum())
-        bad = (differs & ~is_tie) | ~(gap <= tolerance.probability)
+        spread = (answer.logits - logits).abs().amax(-1) / answer.logits.std(-1)
+        bad = (differs & ~is_tie) | ~(gap <= tolerance.probability) | ~(spread <= tolerance.spread)
         totals["equal"] += int(not bool((differs & ~is_tie).any()))
         if first is None and bool(bad.any()):
-            first = _mismatch(answer, int(bad.nonzero()[0]), wanted, found, layers, decode)
+            first = _mismatch(answer, int(bad.nonzero()[0]), logits, layers, decode)
     mean_kl = totals["kl"] / max(1, totals["tokens"])
     agreement = Agreement(
         prompts=len(answers),
@@ -139,14 +143,15 @@ def _look(model: Any, tokens: Tensor, prompt_length: int) -> tuple[Tensor, tuple
 
 
 def _mismatch(
-    answer: Answer, at: int, wanted: Tensor, found: Tensor, layers: tuple[Tensor, ...], decode: Any
+    answer: Answer, at: int, logits: Tensor, layers: tuple[Tensor, ...], decode: Callable[..., Any]
 ) -> Mismatch:
-    expected, got = int(wanted[at].argmax()), int(found[at].argmax())
-    what = f"expected {decode(expected)!r} with probability {wanted[at, expected]:.3f}"
-    what += f", got {decode(got)!r} (the expected one with {found[at, expected]:.3f})"
-    return Mismatch(
-        f"prompt {answer.prompt!r}, answer token {at + 1}, {_first_layer(answer.layers, layers)}", what
-    )
+    wanted, found = answer.logits[at].softmax(-1), logits[at].softmax(-1)
+    expected, got = int(wanted.argmax()), int(found.argmax())
+    what = f"expected {decode(expected)!r} with probability {wanted[expected]:.3f}"
+    what += f", got {decode(got)!r} (the expected one with {found[expected]:.3f})"
+    what += f"; logits differ by up to {(answer.logits[at] - logits[at]).abs().max():.2g}"
+    where = f"prompt {answer.prompt!r}, answer token {at + 1}, {_first_layer(answer.layers, layers)}"
+    return Mismatch(where, what)
 
 
 def _first_layer(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+NO_MERGE = "\u0120 \u0120"
+"""llama.cpp wants at least one merge; this one (of two blanks) gives a token that a vocabulary without merges lacks."""
 SPLITTERS = {
     "bytes": "gpt-2",
     "digits bytes": "smollm",
@@ -57,7 +59,7 @@ def add_tokenizer(
     writer.add_tokenizer_pre(splitter)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    merges = content["model"]["merges"]
+    merges = content["model"]["merges"] or [NO_MERGE]
     writer.add_token_merges([pair if isinstance(pair, str) else _merge(*pair) for pair in merges])
     for kind in ("bos", "eos", "unk", "pad"):
         number = getattr(tokenizer, f"{kind}_token_id")

@@ -1,0 +1,114 @@
+"""What must not leave is found, shown with its line, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tuner_tui.errors import InputError
+from tuner_tui.sharing.allowed import chosen_files, require_clean_result
+from tuner_tui.sharing.scan import Secrets, own_secrets, require_clean, scan_file
+
+ROWS = (("Who goes there?", "A friend of the old lighthouse keeper."), ("What is up?", "The sky."))
+SECRETS = Secrets(token="hf_mineMineMineMineMine", places=("/srv/data/ada",), user="lovelace", rows=ROWS)
+
+
+def found(folder: Path, name: str, text: str | bytes) -> list[str]:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return [finding.what for finding in scan_file(path, SECRETS)]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("see hf_mineMineMineMineMine", "your token"),
+        ("see hf_abcdefghijklmnopqrst", "a Hugging Face token"),
+        ("api_key = 'abcdefgh12345'", "a password or key"),
+        ("ghp_abcdefghijklmnopqrstuvwxyz", "a GitHub token"),
+        ("AKIAABCDEFGHIJKLMNOP", "an AWS key"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
+        ("https://ada:secret@host/x", "a login in an address"),
+        ("in /home/ada/x", "a place on this machine"),
+        ("in /srv/data/ada/x", "a place on this machine"),
+        ("C:\\Users\\ada\\x", "a place on this machine"),
+        ("by lovelace", "your user name on this machine"),
+        ("A friend of  the old lighthouse keeper.", "a training row"),
+        ("| What is up? | The sky. |", "a training row"),
+        ("> Who goes there?\n> A friend of the old\nlighthouse keeper.", "a training row"),
+    ],
+)
+def test_a_line_that_must_stay(line: str, what: str, tmp_path: Path) -> None:
+    assert what in found(tmp_path, "README.md", f"# Card\n\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "base_model: owner/base",
+        '"pad_token": "<|endoftext|>",',
+        "See https://huggingface.co/owner/base and /usr/share.",
+        "What is up with the weather?",
+        "| rank, alpha | 16, 32 |",
+        "hf_short",
+    ],
+)
+def test_a_line_that_may_go(line: str, tmp_path: Path) -> None:
+    assert found(tmp_path, "README.md", line) == []
+
+
+def test_a_secret_is_not_shown_whole(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("x\nsee hf_mineMineMineMineMine\n")
+    with pytest.raises(InputError) as told:
+        require_clean([tmp_path / "README.md"], SECRETS)
+    assert "line 2" in told.value.message and "hf_min…" in told.value.message
+    assert "hf_mineMineMineMineMine" not in told.value.message
+
+
+def test_pickles_are_known_by_name_and_content(tmp_path: Path) -> None:
+    assert found(tmp_path, "optimizer.pt", b"anything") == ["a Python pickle"]
+    assert found(tmp_path, "model.safetensors", b"\x80\x04N.") == ["a Python pickle"]
+    assert found(tmp_path, "config.json", b"PK\x03\x04") == ["a Python pickle"]
+
+
+def test_a_vocabulary_is_not_read_as_prose(tmp_path: Path) -> None:
+    content = {"model": {"vocab": {"lovelace": 1, "/home/ada": 2}, "merges": []}, "added_tokens": []}
+    assert found(tmp_path, "tokenizer.json", json.dumps(content)) == []
+    content["added_tokens"] = ["/home/ada/tokens"]
+    assert found(tmp_path, "tokenizer.json", json.dumps(content)) == ["a place on this machine"]
+
+
+def test_metadata_of_weights_is_looked_at(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {"from": "/home/ada/x"}}).encode()
+    assert found(tmp_path, "a.safetensors", len(header).to_bytes(8, "little") + header) == [
+        "a place on this machine"
+    ]
+
+
+def test_the_owners_own_name_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "Ada")
+    assert own_secrets(None, (), "ada").user is None
+    assert own_secrets(None, (), "bob").user == "Ada"
+
+
+def test_only_files_of_the_form_go(tmp_path: Path) -> None:
+    for name in ("README.md", "adapter_config.json", "adapter_model.safetensors", "SHA256SUMS"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in chosen_files(tmp_path, "adapter")] == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    (tmp_path / "rows.jsonl").write_text("x")
+    with pytest.raises(InputError, match="does not belong"):
+        chosen_files(tmp_path, "adapter")
+    with pytest.raises(InputError, match="does not belong"):
+        require_clean_result(tmp_path)
+
+
+def test_a_link_out_of_the_folder_does_not_go(tmp_path: Path) -> None:
+    (tmp_path / "config.json").symlink_to("/etc/hostname")
+    with pytest.raises(InputError, match="does not belong"):
+        chosen_files(tmp_path, "merged")
