@@ -329,7 +329,7 @@ def random_spec(source: random.Random) -> RunSpec:
 
 
 def random_value(source: random.Random, field: Any) -> Any:
-    low = next((m.ge for m in field.metadata if hasattr(m, "ge")), 0)
+    low = next((getattr(m, name) for m in field.metadata for name in ("ge", "gt") if hasattr(m, name)), 0)
     high = next((getattr(m, name) for m in field.metadata for name in ("le", "lt") if hasattr(m, name)), 1000)
     union = isinstance(field.annotation, types.UnionType)
     kinds = get_args(field.annotation) if union else (field.annotation,)
@@ -339,13 +339,16 @@ def random_value(source: random.Random, field: Any) -> Any:
     if chosen is int:
         return source.randint(low, min(int(high) - 1, 2**31))
     if chosen is float:
-        return source.choice([source.uniform(low + 1e-9, high * 0.999), high / 3e5, float(high) / 2])
+        return source.choice(
+            [source.uniform(low + 1e-9, high * 0.999), max(high / 3e5, low * 1.01), float(high) / 2]
+        )
     if chosen is str:
         return source.choice(WORDS)
     words = get_args(chosen)
     if isinstance(words[0], str):
         return source.choice(words)
-    return tuple(source.choices(WORDS, k=source.randint(0, 4)))
+    listed = [str(word) for word in get_args(words[0])] or WORDS
+    return tuple(source.choices(listed, k=source.randint(0, 4)))
 
 
 def reread(text: str) -> RunSpec:

@@ -62,7 +62,11 @@ def test_a_loss_that_is_no_number_ends_the_run_before_a_checkpoint(
     weights = load_file(broken_model / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, broken_model / "model.safetensors", {"format": "pt"})
-    run = train(model={"source": str(broken_model)}, checkpoints={"every_steps": 1})
+    run = train(
+        model={"source": str(broken_model)},
+        data={"allow": ("odd_first_loss",)},
+        checkpoints={"every_steps": 1},
+    )
     failure = only_failure(run)
     assert (failure.kind, failure.step) == ("not_finite", 1)
     assert "learning_rate" in failure.hint

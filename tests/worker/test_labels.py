@@ -174,7 +174,11 @@ def test_cut_and_dropped_rows_are_counted_and_said(train: Callable[..., Run]) ->
         {"prompt": "a" * 4, "completion": "partly seen"},
         {"prompt": "a" * 31, "completion": "never seen"},
     ]
-    run = train(rows, training={"max_length": 12, "max_steps": 1, "batch_size": 2})
+    run = train(
+        rows,
+        training={"max_length": 12, "max_steps": 1, "batch_size": 2},
+        data={"allow": ("nothing_trained",)},
+    )
     data = run.last(DataPrepared)
     assert (data.rows, data.dropped_rows, data.cut_rows, data.longest_row) == (2, 2, 1, 12)
     assert data.shape == "prompt_completion"

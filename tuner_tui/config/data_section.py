@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from tuner_tui.config.fields import Section, option
@@ -10,7 +11,14 @@ DataShape = Literal[
     "auto", "messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts"
 ]
 Fix = Literal[
-    "drop_broken", "drop_empty", "drop_duplicates", "drop_same_sides", "drop_secrets", "drop_leaked", "trim", "clean"
+    "drop_broken",
+    "drop_empty",
+    "drop_duplicates",
+    "drop_same_sides",
+    "drop_secrets",
+    "drop_leaked",
+    "trim",
+    "clean",
 ]
 """Steps that mend rows while they are read; data/fixes.py says what each does."""
 Allowed = Literal[
@@ -18,6 +26,15 @@ Allowed = Literal[
     "template_changed", "template_drops_turns", "tokens_unknown", "beyond_context", "odd_first_loss",
 ]  # fmt: skip
 """Findings of the pre-flight that a run may be started in spite of."""
+
+
+_HOW = re.compile(r"^(?P<file>.+?)(?P<how>\s+(?:weight|rows)=\S+)?$", re.DOTALL)
+
+
+def split_source(line: str) -> tuple[str, str]:
+    """A line of data.also as its file and the rest, with the space before it."""
+    match = _HOW.match(line.strip())
+    return (match["file"], match["how"] or "") if match else (line, "")
 
 
 class DataSpec(Section):

@@ -21,6 +21,7 @@ FIXES = {
     "drop_empty": "leave out rows without an answer",
     "drop_duplicates": "keep the first of equal rows",
     "drop_same_sides": "leave out pairs whose sides are equal",
+    "drop_leaked": "leave out rows that are also in the evaluation data",
     "drop_secrets": "leave out rows with likely secrets or e-mail addresses",
     "trim": "cut white space around texts",
     "clean": "take control, direction and zero-width characters out",
@@ -33,6 +34,8 @@ class Fixer:
     """Takes the steps that the spec names, and counts what each did."""
 
     steps: tuple[str, ...]
+    leaked: frozenset[int] = frozenset()
+    """`content_key` of rows that drop_leaked leaves out."""
     counts: Counter[str] = field(default_factory=Counter)
     """Rows that each step dropped or changed."""
     _seen: set[int] = field(default_factory=set)
@@ -66,8 +69,11 @@ class Fixer:
             if step in self.steps and is_bad(row):
                 self.counts[step] += 1
                 return True
+        key = content_key(row) if {"drop_leaked", "drop_duplicates"} & {*self.steps} else 0
+        if "drop_leaked" in self.steps and key in self.leaked:
+            self.counts["drop_leaked"] += 1
+            return True
         if "drop_duplicates" in self.steps:
-            key = content_key(row)
             if key in self._seen:
                 self.counts["drop_duplicates"] += 1
                 return True

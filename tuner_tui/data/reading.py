@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.data.columns import Columns
 from tuner_tui.data.fixes import Fixer
 from tuner_tui.data.layouts import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.mapping import mapped_layout, parse_mapping
+from tuner_tui.data.mixture import Source, mixed, parse_source
 from tuner_tui.data.read import Found, each_row, locate
+from tuner_tui.data.said import content_key, prompt_text
 from tuner_tui.data.turns import RowFault
 from tuner_tui.errors import InputError
 
@@ -39,6 +42,15 @@ class Reading:
     encoding: str | None = None
     mapping: tuple[str, ...] = ()
     fixes: tuple[str, ...] = ()
+    also: tuple[Source, ...] = ()
+    """What is mixed in."""
+    leak: Path | None = None
+    """Evaluation rows, which drop_leaked leaves out."""
+    part: Literal["all", "kept", "held"] = "all"
+    share: float = 0.0
+    """Of prompts that are held out, by a hash of each."""
+    seed: int = 0
+    """Fixes which rows of a mixture are drawn."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -61,18 +73,36 @@ class PlainRows:
             yield file, number, row
 
 
-def training_reading(data: DataSpec) -> Reading:
-    """How the spec has its training rows read. Raises as `locate` does."""
+def training_reading(data: DataSpec, seed: int = 0) -> Reading:
+    """How the spec has its training rows read. Raises as `locate` does, and InputError for a source of a mixture."""
+    by_prompt = data.hold_out_by == "prompt" and data.evaluation_share > 0
     return Reading(
-        locate(data.train), data.shape, data.limit, data.split, data.encoding, data.mapping, data.fixes
+        locate(data.train),
+        data.shape,
+        data.limit,
+        data.split,
+        data.encoding,
+        data.mapping,
+        data.fixes,
+        tuple(map(parse_source, data.also)),
+        locate(data.evaluation) if data.evaluation and "drop_leaked" in data.fixes else None,
+        "kept" if by_prompt else "all",
+        data.evaluation_share if by_prompt else 0.0,
+        seed,
     )
 
 
-def evaluation_reading(data: DataSpec) -> Reading | None:
-    """How the spec has its evaluation rows read: like the training rows; None when there is no such file."""
+def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
+    """How the spec has its evaluation rows read: like the training rows; None where no rows of their own are kept."""
+    training = training_reading(data, seed)
+    if training.part == "kept":
+        return replace(training, part="held")
     if data.evaluation is None:
         return None
-    return Reading(locate(data.evaluation), data.shape, None, None, data.encoding, data.mapping, data.fixes)
+    steps = tuple(step for step in data.fixes if step != "drop_leaked")
+    return Reading(
+        locate(data.evaluation), data.shape, None, None, data.encoding, data.mapping, steps, seed=seed
+    )
 
 
 def raw_rows(reading: Reading) -> Iterator[Found]:
@@ -81,13 +111,59 @@ def raw_rows(reading: Reading) -> Iterator[Found]:
 
 
 def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
-    """Recognise or map, convert and mend. Raises InputError, naming file and line, for no rows and unknown columns."""
+    """Recognise or map, convert, mix and mend. Raises InputError that names file and line, also for no rows."""
+    layout, converted = _converted_rows(reading)
+    rows: Iterator[Found] = converted
+    for source in reading.also:
+        other, more = _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()))
+        if form_of(other.shape) != form_of(layout.shape):
+            raise InputError(
+                "The sources of a mixture differ",
+                f"{source.path} has shape {other.shape}, and {reading.path} has {layout.shape}.",
+                "Map columns so that both are alike, or convert one: tuner-tui data convert",
+            )
+        more.close()
+    if reading.also:
+        rows = mixed(rows, reading.also, lambda source: _source_rows(reading, source), reading.seed)
+    if reading.part != "all":
+        rows = (
+            found
+            for found in rows
+            if isinstance(found.row, InputError)
+            or is_held(prompt_text(found.row), reading.share) == (reading.part == "held")
+        )
+    leaked = _leaked(reading) if reading.leak is not None and mended else frozenset()
+    fixer = Fixer(reading.fixes if mended else (), leaked)
+    return PlainRows(layout, fixer.mend(rows), fixer)
+
+
+def form_of(shape: str) -> str:
+    """Shapes that have one plain form share a name."""
+    return "messages" if shape == "instruction" else shape
+
+
+def is_held(prompt: str, share: float) -> bool:
+    """Whether a prompt is held out, by its SHA-256: the same whatever else is in the data."""
+    digest = hashlib.sha256(prompt.strip().encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def _converted_rows(reading: Reading) -> tuple[Layout, Generator[Found, None, None]]:
     rows = raw_rows(reading)
     head = list(itertools.islice(rows, SAMPLE_ROWS))
     layout = layout_of(head, reading)
-    converted = (_converted(found, layout) for found in itertools.chain(head, rows))
-    fixer = Fixer(reading.fixes if mended else ())
-    return PlainRows(layout, fixer.mend(converted), fixer)
+    return layout, (_converted(found, layout) for found in itertools.chain(head, rows))
+
+
+def _source_rows(reading: Reading, source: Source) -> Iterator[Found]:
+    return _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()))[1]
+
+
+def _leaked(reading: Reading) -> frozenset[int]:
+    if reading.leak is None:
+        return frozenset()
+    plain = plain_rows(Reading(reading.leak, reading.asked, None, None, reading.encoding, reading.mapping))
+    return frozenset(content_key(found.row) for found in plain.rows if not isinstance(found.row, InputError))
 
 
 def layout_of(head: list[Found], reading: Reading) -> Layout:

@@ -9,6 +9,7 @@ import torch
 from tuner_tui.data.reading import evaluation_reading, training_reading
 from tuner_tui.errors import InputError
 from tuner_tui.runs.events import DataPrepared
+from tuner_tui.worker import preflight
 from tuner_tui.worker.checkpoints import read_manifest
 from tuner_tui.worker.tokens import AnyRow, TokenisedData
 
@@ -17,17 +18,20 @@ if TYPE_CHECKING:
 
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
+    from tuner_tui.worker.stages import Found
 
 
 def prepare(
-    job: Job, tokenise: Callable[[Reading], TokenisedData[AnyRow]]
+    job: Job, found: Found, tokenise: Callable[[Reading], TokenisedData[AnyRow]]
 ) -> tuple[TokenisedData[AnyRow], TokenisedData[AnyRow] | None]:
-    """(training rows, evaluation rows); says how many there are and what was left out. Raises InputError."""
+    """(training rows, evaluation rows), looked through before any training; says how many. Raises InputError."""
     spec = job.spec
-    train = tokenise(training_reading(spec.data))
-    reading = evaluation_reading(spec.data)
+    training = training_reading(spec.data, spec.training.seed)
+    train = tokenise(training)
+    preflight.before_loading(job, training, train, found.tokenizer, found.location, found.revision)
+    reading = evaluation_reading(spec.data, spec.training.seed)
     evaluation = tokenise(reading) if reading is not None else None
-    if spec.data.evaluation_share:
+    if spec.data.evaluation_share and reading is None:
         train, evaluation = split(train, spec.data.evaluation_share, spec.training.seed)
     job.emit(
         DataPrepared(
