@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 STEPS = 24
 LIMIT_FROM_A_STEP_ON = """
 import resource
+import torch
 from pathlib import Path
 from transformers import Trainer
 
@@ -27,6 +28,7 @@ def limited(self, *arguments, **named):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         bound = pages * resource.getpagesize() + {headroom}
         resource.setrlimit(resource.RLIMIT_AS, (bound, resource.RLIM_INFINITY))
+        rows_that_are_longer_than_those_before = torch.ones(64 << 20)
     return begin(self, *arguments, **named)
 
 Trainer.training_step = limited

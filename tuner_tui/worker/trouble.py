@@ -89,6 +89,11 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         self._step_loss = 0.0
         return norm
 
+    def _maybe_log_save_evaluate(self, *arguments: Any, **named: Any) -> None:
+        super()._maybe_log_save_evaluate(*arguments, **named)
+        if self.job.skipped:  # the trainer takes a logged loss off its sum, which never rids that of a NaN
+            self._tr_loss.nan_to_num_(0.0)
+
     @property
     def _is_watching(self) -> bool:
         guards = self.job.spec.guards
