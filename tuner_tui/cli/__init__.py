@@ -12,8 +12,10 @@ from tuner_tui.errors import TunerError
 
 COMMANDS = {
     "train": "Train from a run.toml or a preset.",
+    "estimate": "How much memory a model takes to tune, before it is downloaded.",
     "runs": "List, show, follow, stop, resume and delete runs.",
     "queue": "Runs that wait: list, move, remove, hold.",
+    "chat": "Ask base and tuned the same, side by side.",
     "feedback": "Judge answers; import, count and export judgements.",
     "demo": "Teach a small model who it is, in a few minutes.",
     "doctor": "Check this machine and say what to mend.",

@@ -61,12 +61,20 @@ class Rows:
 
     longest: int | None = None
     """Tokens of the longest sequence; None where nobody has counted."""
-    mean: float | None = None
     count: int | None = None
+    sample: tuple[int, ...] = ()
+    """Tokens of some sequences, taken evenly."""
     labelled_share: float = 1.0
     """Share of tokens that are learnt from, at most."""
-    cut_share: tuple[tuple[int, float], ...] = ()
-    """(length, share of rows that it would cut), for shorter lengths than the present one."""
+
+    @property
+    def mean(self) -> float | None:
+        """Tokens of a sequence on average."""
+        return sum(self.sample) / len(self.sample) if self.sample else None
+
+    def share_over(self, length: int) -> float | None:
+        """Share of the sequences that are longer than so many tokens."""
+        return sum(each > length for each in self.sample) / len(self.sample) if self.sample else None
 
 
 UNCOUNTED = Rows()

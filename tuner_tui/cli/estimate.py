@@ -1,0 +1,212 @@
+"""`tuner-tui estimate`: how much memory a run takes, in each precision, before anything is downloaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner_tui.cli.output import WIDTH, fill, plain
+from tuner_tui.errors import InputError, TunerError
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.facts import ModelFacts
+    from tuner_tui.models.source import ModelSource
+    from tuner_tui.planning.place import Place, Rows
+    from tuner_tui.planning.planner import MemoryPlan
+    from tuner_tui.planning.table import MemoryRow, MemoryTable
+
+GIB, GB = 1 << 30, 1_000_000_000
+DRIVER_BYTES = round(0.4 * GIB)
+"""What a card's driver keeps for itself."""
+NAMES = {"fp32": "fp32", "bf16": "bf16", "int8": "int8", "nf4": "4-bit", "stored": "as stored"}
+_GPU = re.compile(r"(\d+(?:\.\d+)?)\s*(?:gi?b?)?", re.IGNORECASE)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--data", "data_file", metavar="FILE", help="Rows to learn from; their longest decides.")
+@click.option("--spec", "spec_name", metavar="SPEC", help="A run.toml or preset whose settings are taken.")
+@click.option("--gpu", metavar="SIZE", help='A card by its memory, such as "24GB"; absent: what is here.')
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option of the spec.")
+@click.option("--terms", is_flag=True, help="Show every term of the chosen precision.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def estimate(
+    model: str,
+    data_file: str | None,
+    spec_name: str | None,
+    gpu: str | None,
+    settings: tuple[str, ...],
+    terms: bool,
+    as_json: bool,
+) -> None:
+    """Say how much memory tuning MODEL takes: a Hub name, a folder, a GGUF file or "demo".
+
+    Of a model on the Hub only its config and headers are read.
+    """
+    from tuner_tui.planning.planner import plan_memory
+    from tuner_tui.planning.table import memory_table
+
+    place = _place(gpu)
+    spec = _spec(model, data_file, spec_name, settings)
+    source, facts = _facts(spec)
+    rows = _rows(spec, source, has_data=data_file is not None or spec_name is not None)
+    table = memory_table(spec, facts, place, rows)
+    plan = plan_memory(spec, facts, place, rows)
+    if not table.rows:
+        raise InputError(
+            "The memory cannot be estimated", f"{source.name}: {table.note}.", "See its config.json."
+        )
+    if as_json:
+        click.echo(json.dumps(_as_json(source, place, rows, table, plan), indent=2))
+        return
+    for line in report(source, facts, place, rows, table, plan, show_terms=terms):
+        click.echo(line)
+
+
+def parse_gpu(text: str) -> int:
+    """Bytes of a card from words such as "24GB" or "RTX 3060 12GB"; cards count in binary units. Raises InputError."""
+    words = text.strip()
+    found = _GPU.fullmatch(words) or re.search(r"(\d+(?:\.\d+)?)\s*gi?b\b", words, re.IGNORECASE)
+    size = float(found[1]) if found else 0.0
+    if not 0.5 <= size <= 2000:
+        raise InputError("Not a card's size", f"--gpu {text!r} names no memory.", 'Give it such as "24GB".')
+    return round(size * GIB)
+
+
+def _place(gpu: str | None) -> Place:
+    from tuner_tui.planning.place import Place, place_of
+
+    if gpu is not None:
+        size = parse_gpu(gpu)
+        return Place(True, f"a card with {size / GIB:g} GB", size - DRIVER_BYTES, size)
+    from tuner_tui.hardware.free_memory import read_free_memory
+
+    return place_of(read_free_memory())
+
+
+def _spec(model: str, data_file: str | None, spec_name: str | None, settings: tuple[str, ...]) -> RunSpec:
+    from tuner_tui.cli.train import _read, _with_settings
+    from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
+
+    if spec_name is None:
+        spec = RunSpec(model=ModelSpec(source=model), data=DataSpec(train=data_file or "demo"))
+    else:
+        spec = _read(spec_name)
+        data = spec.data.model_copy(update={"train": data_file} if data_file else {})
+        spec = spec.model_copy(
+            update={"model": spec.model.model_copy(update={"source": model}), "data": data}
+        )
+    return _with_settings(spec, settings)
+
+
+def _facts(spec: RunSpec) -> tuple[ModelSource, ModelFacts]:
+    from tuner_tui.models.facts import read_facts
+    from tuner_tui.models.remote_headers import read_remote_facts
+    from tuner_tui.models.source import find_source
+
+    source = find_source(spec.model.source, spec.model.revision)
+    return source, read_facts(source) if source.path else read_remote_facts(source)
+
+
+def _rows(spec: RunSpec, source: ModelSource, *, has_data: bool) -> Rows:
+    from tuner_tui.planning.place import UNCOUNTED
+
+    if not has_data:
+        return UNCOUNTED
+    from tuner_tui.data.reading import training_reading
+    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+    from tuner_tui.planning.row_lengths import count_rows
+
+    reading = training_reading(spec.data)
+    try:
+        folder = tokenizer_folder(spec.model.source)
+    except TunerError:
+        return UNCOUNTED
+    return count_rows(reading, folder)
+
+
+def report(
+    source: ModelSource, facts: ModelFacts, place: Place, rows: Rows, table: MemoryTable, plan: MemoryPlan | None,
+    *, show_terms: bool,
+) -> list[str]:  # fmt: skip
+    """The estimate for people."""
+    size = f"{facts.parameters / 1e9:.2f} billion parameters" if facts.parameters else "size unknown"
+    room = place.room_bytes
+    free = f"{room / GB:.1f} GB free" if room is not None else "free memory unknown"
+    lines = [plain(f"{source.name}: {size}"), plain(f"on {place.name}: {free}"), ""]
+    lines.append(f"{'precision':<11}{'weights':>9}{'states':>9}{'activations':>13}{'total':>9}  range, GB")
+    lines += [_row_line(row, is_chosen=row.held == table.chosen) for row in table.rows]
+    load = table.rows[0].load
+    counted = "the longest row" if rows.longest else "the length limit; rows were not counted"
+    lines += [
+        "",
+        fill(f"micro-batch {load.rows} x {load.length} tokens ({counted}), {load.method}, {load.tuning}"),
+    ]
+    if table.note:
+        lines.append(fill(f"Note: {table.note}."))
+    chosen = table.chosen_row
+    if show_terms and chosen is not None:
+        lines += ["", f"{NAMES[chosen.held]}, at its highest ({chosen.estimate.peak.name}):"]
+        lines += [
+            f"  {term.name:<24}{term.bytes / GB:>9.3f} GB  {term.words}"[:WIDTH]
+            for term in chosen.estimate.terms
+        ]
+    if plan is not None:
+        lines += ["", "The fastest that fits:" if plan.verdict == "fits" else f"At best: {plan.verdict}"]
+        lines += [fill(f"{each.name}: {each.value} ({each.reason})", "  ", "  ") for each in plan.choices]
+        if plan.ways_out:
+            lines += ["", "Ways out:", *(fill(way.words, "  ", "  ") for way in plan.ways_out)]
+    return lines
+
+
+def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
+    found = row.estimate
+    numbers = (found.weights, found.states, found.activations, found.likely)
+    weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
+    mark = ">" if is_chosen else " "
+    spread = f"{found.low / GB:.1f} to {found.high / GB:.1f}"
+    return f"{mark}{NAMES[row.held]:<10}{weights:>9}{states:>9}{activations:>13}{total:>9}  {spread:<14} {row.words}"
+
+
+def _as_json(
+    source: ModelSource, place: Place, rows: Rows, table: MemoryTable, plan: MemoryPlan | None
+) -> dict[str, Any]:
+    return {
+        "model": source.name,
+        "place": {"name": place.name, "is_gpu": place.is_gpu, "free_bytes": place.free_bytes},
+        "rows": {"count": rows.count, "longest": rows.longest, "mean": rows.mean},
+        "chosen": table.chosen,
+        "note": table.note,
+        "precisions": [_row_json(row) for row in table.rows],
+        "plan": None
+        if plan is None
+        else {
+            "precision": plan.held,
+            "micro_batch": plan.micro_batch,
+            "checkpointing": plan.is_checkpointing,
+            "verdict": plan.verdict,
+            "allocated_bytes": plan.estimate.allocated,
+            "low_bytes": plan.estimate.low,
+            "high_bytes": plan.estimate.high,
+            "choices": [vars(each) for each in plan.choices],
+            "ways_out": [{"key": way.key, "value": way.value, "words": way.words} for way in plan.ways_out],
+        },
+    }
+
+
+def _row_json(row: MemoryRow) -> dict[str, Any]:
+    found = row.estimate
+    return {
+        "precision": row.held,
+        "verdict": row.verdict,
+        "allocated_bytes": found.allocated,
+        "low_bytes": found.low,
+        "high_bytes": found.high,
+        "is_known": found.is_known,
+        "terms": [{"name": term.name, "bytes": term.bytes, "words": term.words} for term in found.terms],
+        "peaks": [{"name": peak.name, "bytes": peak.bytes} for peak in found.peaks],
+    }

@@ -1,0 +1,60 @@
+"""How long a data set's rows are in a model's tokens, as far as memory asks: the longest, and an even sample."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import TunerError
+from tuner_tui.planning.place import UNCOUNTED, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tuner_tui.data.json_rows import Row
+    from tuner_tui.data.reading import Reading
+
+LOOKED_AT = 50_000
+"""Rows whose texts are looked at."""
+LONGEST, SAMPLE = 32, 512
+"""Rows whose tokens are counted: the longest by letters, and evenly among the first."""
+
+
+def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
+    """The rows' lengths; nothing known where a tokenizer or template refuses. Raises TunerError for unusable data."""
+    from tuner_tui.data.lengths import measure
+    from tuner_tui.data.reading import plain_rows
+    from tuner_tui.data.template import load_model_text
+
+    read = (row for _, _, row in plain_rows(reading).strict())
+    longest, sample, count = _pick(itertools.islice(read, LOOKED_AT))
+    if not count:
+        return UNCOUNTED
+    try:
+        text = load_model_text(tokenizer_folder)
+        most = max(each.tokens for each in measure(longest, text))
+        some = tuple(each.tokens for each in measure(sample, text))
+    except TunerError:
+        return Rows(count=count)
+    return Rows(longest=max(most, *some), count=count, sample=some)
+
+
+def _pick(rows: Iterable[Row]) -> tuple[list[Row], list[Row], int]:
+    """(the longest rows by letters, an even sample, how many there are)."""
+    longest: list[tuple[int, int, Row]] = []
+    sample: list[Row] = []
+    step, count = 1, 0
+    for count, row in enumerate(rows, 1):
+        letters = len(json.dumps(row, ensure_ascii=False, default=str))
+        if len(longest) < LONGEST:
+            heapq.heappush(longest, (letters, count, row))
+        elif letters > longest[0][0]:
+            heapq.heapreplace(longest, (letters, count, row))
+        if count % step == 0:
+            sample.append(row)
+        if len(sample) == 2 * SAMPLE:
+            sample, step = sample[1::2], 2 * step
+    return [row for _, _, row in longest], sample, count
