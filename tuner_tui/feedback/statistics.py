@@ -98,9 +98,8 @@ class Mirror(NamedTuple):
         if self.is_enough:
             said.append("There is enough to try a first training.")
         else:
-            said.append(
-                f"{FIRST_TRAINING - self.preferences - self.imported} more preferences until a first training is worth trying."
-            )
+            missing = FIRST_TRAINING - self.preferences - self.imported
+            said.append(f"{missing} more preferences until a first training is worth trying.")
         return said
 
 

@@ -1,0 +1,121 @@
+"""`tuner-tui chat`: ask one or several models; in a terminal it opens the chat screen."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner_tui.errors import InputError
+from tuner_tui.text import plain_lines
+
+if TYPE_CHECKING:
+    from tuner_tui.generation.client import Generators
+    from tuner_tui.generation.conversation import Conversation
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--side", "sides", multiple=True, metavar="MODEL[+ADAPTER]", help="One more who answers.")
+@click.option("--system", default="", help="A system prompt for MODEL; it then answers with it and without.")
+@click.option(
+    "--prompt", "prompts", multiple=True, help="Ask this, print the answers and leave; again for more turns."
+)
+@click.option("--max-new-tokens", type=click.IntRange(1, 32768), default=256, show_default=True)
+@click.option("--temperature", type=click.FloatRange(0, 10), default=0.7, show_default=True)
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True)
+@click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 leaves none out.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), help="Draw with this seed; another each time when absent."
+)
+@click.option("--collection", default="chat", show_default=True, help="Where good and bad answers go.")
+@click.option("--share", is_flag=True, help="Take memory also while a run is at work.")
+@click.option("--json", "as_json", is_flag=True, help="Print answers as JSON, one object a line.")
+def chat(
+    model: str | None,
+    sides: tuple[str, ...],
+    system: str,
+    prompts: tuple[str, ...],
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    seed: int | None,
+    collection: str,
+    share: bool,
+    as_json: bool,
+) -> None:
+    """Ask MODEL (a folder, a GGUF file, a Hub name or "demo"), or MODEL+ADAPTER with a run's adapter.
+
+    Without --prompt it opens the chat screen; where there is no terminal, each line of the input is one turn.
+    """
+    from tuner_tui.feedback.collections import collection_path
+    from tuner_tui.generation.candidates import candidate_of
+    from tuner_tui.generation.client import Generators
+    from tuner_tui.generation.conversation import Conversation
+    from tuner_tui.generation.messages import Sampling
+
+    collection_path(collection)
+    names = [*([model] if model else []), *sides]
+    if not names:
+        raise InputError("Nobody to ask", "No model was named.", "Such as: tuner-tui chat demo")
+    candidates = [candidate_of(name) for name in names]
+    if system:
+        candidates.append(candidate_of(names[0], system))
+    if len(candidates) > 4:
+        raise InputError("Too many sides", f"{len(candidates)} were given; up to four answer.")
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k)
+    talk = Conversation(candidates=tuple(candidates), sampling=sampling)
+    generators = Generators(may_share=share)
+    if not prompts and sys.stdin.isatty() and sys.stdout.isatty():
+        from tuner_tui.ui.app import main_app
+        from tuner_tui.ui.screens.chat import ChatScreen
+
+        main_app(ChatScreen(talk, collection, generators))
+        return
+    try:
+        for prompt in prompts or (line.rstrip("\n") for line in sys.stdin):
+            if prompt.strip():
+                talk = _ask(talk, prompt, seed, generators, as_json=as_json)
+    finally:
+        generators.close()
+
+
+def _ask(
+    talk: Conversation, prompt: str, seed: int | None, generators: Generators, *, as_json: bool
+) -> Conversation:
+    from tuner_tui.generation.client import new_id, new_seed
+    from tuner_tui.generation.conversation import Reply
+    from tuner_tui.generation.messages import Generate
+
+    talk = talk.asking(prompt)
+    for place, candidate in enumerate(talk.candidates):
+        request = Generate(
+            id=new_id(),
+            turns=talk.turns(place),
+            sampling=talk.sampling,
+            seed=new_seed() if seed is None else seed,
+            adapter=candidate.adapter,
+            is_alone=True,
+        )
+        answer = generators.of(candidate.base).ask(request)
+        reply = Reply(text=answer.text, is_done=True, is_finished=answer.is_finished, seed=answer.seed)
+        talk = talk.replying(len(talk.questions) - 1, place, reply)
+        if as_json:
+            row = {
+                "side": candidate.name,
+                "prompt": prompt,
+                "answer": answer.text,
+                "finished": answer.is_finished,
+                "tokens": answer.tokens,
+                "seconds": round(answer.seconds, 3),
+                "seed": answer.seed,
+            }
+            click.echo(json.dumps(row, ensure_ascii=False))
+            continue
+        if len(talk.candidates) > 1:
+            click.echo(click.style(f"[{candidate.name}]", bold=True))
+        click.echo(plain_lines(answer.text.strip()) + ("" if answer.is_finished else " [cut off]"))
+    return talk

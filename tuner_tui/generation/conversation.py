@@ -1,0 +1,110 @@
+"""A conversation with several candidates at once: the same questions, each with its own answers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tuner_tui.generation.messages import Candidate, Sampling, Turn
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer as it stands; it may still grow."""
+
+    text: str = ""
+    is_done: bool = False
+    is_finished: bool = False
+    """Whether the model ended it by itself."""
+    tokens: int = 0
+    tokens_per_second: float | None = None
+    seed: int = 0
+    template: str = ""
+    problem: str = ""
+    """Why there is no answer, in words."""
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """Questions and, for each candidate, its replies; a change gives a new value."""
+
+    candidates: tuple[Candidate, ...]
+    sampling: Sampling = Sampling()
+    questions: tuple[str, ...] = ()
+    replies: tuple[tuple[Reply, ...], ...] = ()
+    """One tuple for each question, with a reply for each candidate."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is still growing."""
+        return bool(self.replies) and not all(reply.is_done for reply in self.replies[-1])
+
+    def asking(self, question: str) -> Conversation:
+        """With one more question."""
+        empty = tuple(Reply() for _ in self.candidates)
+        return msgspec.structs.replace(
+            self, questions=(*self.questions, question), replies=(*self.replies, empty)
+        )
+
+    def up_to(self, count: int) -> Conversation:
+        """With only the first so many questions, to ask another way from there."""
+        return msgspec.structs.replace(self, questions=self.questions[:count], replies=self.replies[:count])
+
+    def replying(self, number: int, place: int, reply: Reply) -> Conversation:
+        """With one candidate's reply to one question as it stands now."""
+        row = list(self.replies[number])
+        row[place] = reply
+        rows = list(self.replies)
+        rows[number] = tuple(row)
+        return msgspec.structs.replace(self, replies=tuple(rows))
+
+    def with_candidates(self, candidates: tuple[Candidate, ...]) -> Conversation:
+        """With other candidates: those who stay keep their answers, new ones have said nothing so far."""
+        rows = []
+        for row in self.replies:
+            known = dict(zip(self.candidates, row, strict=True))
+            rows.append(tuple(known.get(each, Reply(is_done=True)) for each in candidates))
+        return msgspec.structs.replace(self, candidates=candidates, replies=tuple(rows))
+
+    def turns(self, place: int, count: int | None = None) -> tuple[Turn, ...]:
+        """What one candidate is sent: its own side of the talk, up to a question."""
+        asked = len(self.questions) if count is None else count
+        turns: list[Turn] = []
+        for number in range(asked):
+            turns.append(Turn("user", self.questions[number]))
+            if number < asked - 1 and self.replies[number][place].text:
+                turns.append(Turn("assistant", self.replies[number][place].text))
+        return self.candidates[place].turns(tuple(_alternating(turns)))
+
+
+def _alternating(turns: list[Turn]) -> list[Turn]:
+    """Questions that got no answer are joined to the next one, since templates want roles to take turns."""
+    found: list[Turn] = []
+    for turn in turns:
+        if found and found[-1].role == turn.role == "user":
+            found[-1] = Turn("user", f"{found[-1].content}\n\n{turn.content}")
+        else:
+            found.append(turn)
+    return found
+
+
+def parse_sampling(text: str, before: Sampling) -> Sampling:
+    """Settings such as `temperature=0.7 max_new_tokens=200` over those of before. Raises ValueError in plain words."""
+    changes: dict[str, float | int] = {}
+    kinds = {field.name: field.type for field in msgspec.structs.fields(Sampling)}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        if not equals or name not in kinds:
+            raise ValueError(f"{part!r} is not known; known: {', '.join(kinds)}")
+        try:
+            changes[name] = int(value) if kinds[name] is int else float(value)
+        except ValueError:
+            raise ValueError(f"{name} must be a number, not {value!r}") from None
+    after = msgspec.structs.replace(before, **changes)
+    problem = after.problem()
+    if problem:
+        raise ValueError(problem)
+    return after
+
+
+def sampling_text(sampling: Sampling) -> str:
+    """The settings as `parse_sampling` reads them."""
+    values = msgspec.structs.asdict(sampling)
+    return " ".join(f"{name}={value:g}" for name, value in values.items())

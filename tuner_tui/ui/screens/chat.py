@@ -1,0 +1,386 @@
+"""Chat: the same question to base and tuned, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import var
+from textual.widgets import Input, Static
+
+from tuner_tui.errors import TunerError
+from tuner_tui.generation.client import Generators, MachineBusy, new_id, new_seed
+from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text
+from tuner_tui.generation.conversation import Reply as Answer
+from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
+from tuner_tui.text import plain
+from tuner_tui.ui.answer_words import answer_content
+from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.literal import literal, literal_lines, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.app import ComposeResult
+
+    from tuner_tui.generation.messages import Reply
+
+MOST_CANDIDATES = 4
+
+
+class Replied(Message):
+    """A reply to one candidate's request came in."""
+
+    def __init__(self, place: int, reply: Reply) -> None:
+        super().__init__()
+        self.place, self.reply = place, reply
+
+    def can_replace(self, message: Message) -> bool:
+        """Each growing answer is whole, so a later one makes an earlier one needless."""
+        return (
+            isinstance(message, Replied)
+            and isinstance(message.reply, Grew)
+            and message.reply.id == self.reply.id
+        )
+
+
+class StateHeard(Message):
+    """What a model's process is doing."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+
+class ChatColumn(VerticalScroll, can_focus=True):
+    """What was asked and what one candidate said."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+
+    def compose(self) -> ComposeResult:
+        yield Static("")
+
+    def show_talk(self, talk: Conversation) -> None:
+        """Draw, and stay at the end."""
+        candidate = talk.candidates[self.place]
+        parts: list[Content] = []
+        for question, row in zip(talk.questions, talk.replies, strict=True):
+            reply = row[self.place]
+            parts.append(literal_lines(f"> {question}", "bold"))
+            if reply.problem:
+                parts.append(literal_lines(reply.problem, "$error"))
+            elif reply.text or reply.is_done:
+                parts.append(answer_content(reply.text, reply.is_finished if reply.is_done else None))
+            parts.append(Content(""))
+        title = f"{self.place + 1} {plain(candidate.name)}"
+        speed = talk.replies[-1][self.place].tokens_per_second if talk.replies else None
+        self.border_title = Content(title + (f"  {speed:.1f} tokens/s" if speed else ""))
+        show(self.query_one(Static), Content("\n").join(parts))
+        self.scroll_end(animate=False)
+
+
+class ChatScreen(TunerScreen):
+    """Multi-turn, streaming; answers found good or bad go to a collection with one key."""
+
+    TITLE_WORDS = "Chat"
+    HELP_TEXT = (
+        "Everyone is asked the same. While you type, letters are text: esc goes to the answers, where g and b keep one "
+        "as good or bad, 1 to 4 keep which is best, and i goes back to typing."
+    )
+    CSS_PATH = "chat.tcss"
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "leave", "Answers/Back", key_display="esc"),
+        Binding("i", "type", "Type", tooltip="Back to the line to type in"),
+        Binding("ctrl+r", "regenerate", "Again", tooltip="Answer the last question again, with other seeds"),
+        Binding("ctrl+e", "edit", "Edit", show=False, tooltip="Change the last question and ask it again"),
+        Binding("x,ctrl+x", "stop", "Stop", show=False, tooltip="Stop answering"),
+        Binding("g", "thumb(True)", "Good", tooltip="Keep this column's answer as a good one"),
+        Binding("b", "thumb(False)", "Bad", tooltip="Keep this column's answer as a bad one"),
+        *(
+            Binding(str(place), f"better({place})", "Better", key_display="1-4", show=place == 1)
+            for place in range(1, 5)
+        ),
+        Binding("a", "adapter", "Adapter", tooltip="Add or remove a side: MODEL or MODEL+ADAPTER"),
+        Binding(
+            "p", "prompt_first", "System", tooltip="Add the base with a system prompt: try prompting first"
+        ),
+        Binding("o", "settings", "Sampling", show=False, tooltip="Temperature, length and the like"),
+        Binding("v", "keep_prompts", "Keep prompts", show=False, tooltip="Questions into the collection"),
+    ]
+
+    talk: var[Conversation] = var(Conversation(candidates=()), init=False)
+
+    def __init__(
+        self, talk: Conversation, collection: str = "chat", generators: Generators | None = None
+    ) -> None:
+        super().__init__()
+        self.set_reactive(ChatScreen.talk, talk)
+        self._collection = collection
+        self._generators = generators or Generators()
+        self._requests: dict[str, tuple[int, int]] = {}
+        """By a request's id: the question's number and the seed."""
+
+    @property
+    def headless_command(self) -> str:
+        sides = " ".join(f"--side {_side_text(each)}" for each in self.talk.candidates)
+        return f"tuner-tui chat {sides}"
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(id="columns"):
+            for place in range(len(self.talk.candidates)):
+                yield ChatColumn(place)
+        yield Static("", id="state")
+        yield Input(placeholder="Ask something; Enter sends it", id="question", compact=True)
+
+    def on_mount(self) -> None:
+        self._generators.listen(lambda words: self._post(StateHeard(words)))
+        self.query_one(Input).focus()
+        self._draw()
+
+    def on_unmount(self) -> None:
+        self._generators.close()
+
+    def _post(self, message: Message) -> None:
+        if self.is_attached:
+            self.post_message(message)
+
+    def watch_talk(self) -> None:
+        if self.is_mounted:
+            self._draw()
+
+    def _draw(self) -> None:
+        for column in self.query(ChatColumn):
+            column.show_talk(self.talk)
+        count = len(self.talk.questions)
+        self.query_one(TitleBar).state = f"{count} question{'s' * (count != 1)}"
+
+    def on_state_heard(self, message: StateHeard) -> None:
+        show(self.query_one("#state", Static), literal(message.words))
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    @on(Input.Submitted, "#question")
+    def send(self, event: Input.Submitted) -> None:
+        if event.value.strip() and not self.talk.is_waiting:
+            self._ask(event.value)
+            event.input.clear()
+
+    def _ask(self, question: str) -> None:
+        self.talk = self.talk.asking(question)
+        self._send_last()
+
+    def _send_last(self) -> None:
+        number = len(self.talk.questions) - 1
+        for place, candidate in enumerate(self.talk.candidates):
+            request = Generate(
+                id=new_id(),
+                turns=self.talk.turns(place),
+                sampling=self.talk.sampling,
+                seed=new_seed(),
+                adapter=candidate.adapter,
+                is_alone=True,
+                is_urgent=True,
+            )
+            self._requests[request.id] = (number, request.seed)
+            try:
+                self._generators.of(candidate.base).submit(request, self._listener(place))
+            except MachineBusy as error:
+                self._ask_to_share(error)
+                return
+            except TunerError as error:
+                self._take(place, request.id, Answer(is_done=True, problem=f"{error.title}: {error.message}"))
+
+    def _listener(self, place: int) -> Callable[[Reply], None]:
+        return lambda reply: self._post(Replied(place, reply))
+
+    @work(exclusive=True, group="share")
+    async def _ask_to_share(self, error: MachineBusy) -> None:
+        from tuner_tui.ui.modals.confirm import ConfirmModal
+
+        asked = ConfirmModal(error.title, f"{error.message}\n\nAnswer all the same?", yes="Share", no="Wait")
+        if await self.app.push_screen_wait(asked):
+            self._generators.agree_to_share()
+            self._send_last()
+        else:
+            self.talk = self.talk.up_to(len(self.talk.questions) - 1)
+
+    def on_replied(self, message: Replied) -> None:
+        reply = message.reply
+        asked = self._requests.get(reply.id)
+        if asked is None:
+            return
+        seed = asked[1]
+        match reply:
+            case Grew():
+                self._take(message.place, reply.id, Answer(text=reply.text, tokens=reply.tokens, seed=seed))
+            case Answered():
+                self._take(
+                    message.place,
+                    reply.id,
+                    Answer(
+                        text=reply.text,
+                        is_done=True,
+                        is_finished=reply.is_finished,
+                        tokens=reply.tokens,
+                        tokens_per_second=reply.tokens / reply.seconds if reply.seconds else None,
+                        seed=seed,
+                        template=reply.template,
+                    ),
+                )
+            case Failed():
+                said = "\n".join(part for part in (reply.title, reply.message, reply.hint) if part)
+                self._take(message.place, reply.id, Answer(is_done=True, problem=said))
+
+    def _take(self, place: int, identity: str, answer: Answer) -> None:
+        number = self._requests[identity][0]
+        if number < len(self.talk.questions) and place < len(self.talk.candidates):
+            self.talk = self.talk.replying(number, place, answer)
+        if answer.is_done:
+            del self._requests[identity]
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def action_leave(self) -> None:
+        if isinstance(self.focused, Input):
+            self.query(ChatColumn).first().focus()
+        else:
+            self.app.pop_screen()
+
+    def action_type(self) -> None:
+        self.query_one("#question").focus()
+
+    def action_stop(self) -> None:
+        for candidate in self.talk.candidates:
+            for identity in self._requests:
+                self._generators.of(candidate.base).cancel(identity)
+
+    def action_regenerate(self) -> None:
+        if self.talk.questions and not self.talk.is_waiting:
+            question = self.talk.questions[-1]
+            self.talk = self.talk.up_to(len(self.talk.questions) - 1)
+            self._ask(question)
+
+    @work
+    async def action_edit(self) -> None:
+        from tuner_tui.ui.modals.write_text import WriteText
+
+        if not self.talk.questions or self.talk.is_waiting:
+            return
+        text = await self.app.push_screen_wait(WriteText("Ask it another way", self.talk.questions[-1]))
+        if text is not None:
+            self.talk = self.talk.up_to(len(self.talk.questions) - 1)
+            self._ask(text)
+
+    def action_thumb(self, is_good: bool) -> None:
+        column = self.focused
+        if isinstance(column, ChatColumn) and self._has_answers():
+            place, talk, name = column.place, self.talk, self._collection
+            self.perform(lambda: _keep_thumb(name, talk, place, is_good))
+
+    def action_better(self, place: int) -> None:
+        talk, name = self.talk, self._collection
+        if self._has_answers() and 1 < len(talk.candidates) >= place:
+            self.perform(lambda: _keep_better(name, talk, place - 1))
+
+    def action_keep_prompts(self) -> None:
+        talk, name = self.talk, self._collection
+        self.perform(lambda: _keep_prompts(name, talk))
+
+    def _has_answers(self) -> bool:
+        if not self.talk.replies or self.talk.is_waiting or any(r.problem for r in self.talk.replies[-1]):
+            self.notify("There is no answer yet.")
+            return False
+        return True
+
+    @work
+    async def action_adapter(self) -> None:
+        from tuner_tui.generation.candidates import candidate_of
+        from tuner_tui.ui.modals.write_text import WriteText
+
+        known = "\n".join(_side_text(each) for each in self.talk.candidates)
+        text = await self.app.push_screen_wait(
+            WriteText("Who answers: one MODEL or MODEL+ADAPTER a line", known)
+        )
+        if text is None:
+            return
+        try:
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            found = [self._known(line) or candidate_of(line) for line in lines[:MOST_CANDIDATES]]
+        except TunerError as error:
+            self.show_error(error)
+            return
+        await self._change_candidates(tuple(dict.fromkeys(found)))
+
+    def _known(self, line: str) -> Candidate | None:
+        return next((each for each in self.talk.candidates if _side_text(each) == line), None)
+
+    @work
+    async def action_prompt_first(self) -> None:
+        from tuner_tui.ui.modals.write_text import WriteText
+
+        text = await self.app.push_screen_wait(WriteText("A system prompt for the base"))
+        if text is not None and len(self.talk.candidates) < MOST_CANDIDATES:
+            base = self.talk.candidates[0].base
+            await self._change_candidates((*self.talk.candidates, Candidate(base=base, system=text)))
+
+    async def _change_candidates(self, candidates: tuple[Candidate, ...]) -> None:
+        """Columns follow who answers; models that stay are not loaded again."""
+        if self.talk.is_waiting or not candidates:
+            return
+        box = self.query_one("#columns")
+        async with self.batch():
+            await box.remove_children()
+            self.set_reactive(ChatScreen.talk, self.talk.with_candidates(candidates))
+            await box.mount_all([ChatColumn(place) for place in range(len(candidates))])
+        self._draw()
+        self.refresh_command()
+        self.action_type()
+
+    @work
+    async def action_settings(self) -> None:
+        from tuner_tui.ui.modals.write_text import WriteText
+
+        text = await self.app.push_screen_wait(
+            WriteText("How tokens are drawn", sampling_text(self.talk.sampling))
+        )
+        if text is None:
+            return
+        try:
+            sampling = parse_sampling(text, self.talk.sampling)
+        except ValueError as error:
+            self.show_error(TunerError("These settings cannot be used", str(error)))
+            return
+        self.talk = msgspec.structs.replace(self.talk, sampling=sampling)
+
+
+def _side_text(candidate: Candidate) -> str:
+    """As `candidate_of` reads it; a system prompt is told apart."""
+    adapter = f"+{candidate.adapter}" if candidate.adapter else ""
+    return f"{candidate.base.source}{adapter}" + (" (system prompt)" if candidate.system else "")
+
+
+def _keep_thumb(name: str, talk: Conversation, place: int, is_good: bool) -> str:
+    from tuner_tui.feedback.from_chat import keep_thumb
+
+    kept = keep_thumb(name, talk, place, is_good=is_good)
+    return f"{'Good' if is_good else 'Bad'}; {name} has kept {kept}"
+
+
+def _keep_better(name: str, talk: Conversation, place: int) -> str:
+    from tuner_tui.feedback.from_chat import keep_better
+
+    return f"{place + 1} is better; {name} has kept {keep_better(name, talk, place)}"
+
+
+def _keep_prompts(name: str, talk: Conversation) -> str:
+    from tuner_tui.feedback.from_chat import keep_prompts
+
+    return f"{keep_prompts(name, talk)} new prompts in {name}"
