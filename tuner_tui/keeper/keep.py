@@ -16,6 +16,7 @@ from tuner_tui.files import last_lines
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
 from tuner_tui.keeper import process
+from tuner_tui.keeper.guards import MachineGuard
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import take_requests
@@ -28,7 +29,9 @@ from tuner_tui.versions import library_versions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tuner_tui.hardware.telemetry import TelemetrySample
     from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.state import RunState
 
 TICK_SECONDS = 1.0
 LOG_TAIL_LINES = 20
@@ -46,14 +49,16 @@ class Telemetry:
         with self._harmless():
             self._sampler = TelemetrySampler(pid, energy_wh_before=_energy_so_far(folder))
 
-    def tick(self) -> None:
+    def tick(self) -> TelemetrySample | None:
         """Take and write one sample."""
         if self._sampler is None:
-            return
+            return None
+        sample = None
         with self._harmless():
-            line = msgspec.json.encode(self._sampler.sample()) + b"\n"
+            sample = self._sampler.sample()
             with self._folder.telemetry.open("ab") as file:
-                file.write(line)
+                file.write(msgspec.json.encode(sample) + b"\n")
+        return sample
 
     def close(self) -> None:
         """Let go of the card's driver."""
@@ -129,26 +134,39 @@ def _wait(folder: RunFolder, worker: subprocess.Popen[bytes]) -> bool:
     """Wait for one worker, sampling telemetry; whether the system killed it for memory."""
     before = process.system_oom_kills()
     telemetry = Telemetry(folder, worker.pid)
+    guard = MachineGuard(folder)
     follower = RunFollower(folder)
     while True:
         try:
             worker.wait(TICK_SECONDS)
             break
         except subprocess.TimeoutExpired:
-            telemetry.tick()
+            sample = telemetry.tick()
         follower.poll()
+        _tell(folder, guard, sample, follower.state)
         ending = follower.state.ending
         if ending is not None and time.time() - ending.at > LEAVING_SECONDS:
             process.end_group(worker.pid)  # it said its last word and hangs: others wait for the card
     telemetry.close()
+    guard.close()
     process.end_group(worker.pid)
     return worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
+
+
+def _tell(folder: RunFolder, guard: MachineGuard, sample: TelemetrySample | None, state: RunState) -> None:
+    """Write what is new about the machine; that it cannot be looked at or written never harms the run."""
+    try:
+        for warning in guard.look(sample, state):
+            append_event(folder.events, warning)
+    except OSError:
+        traceback.print_exc()
 
 
 def adopt_and_keep(folder: RunFolder) -> None:
     """Wait for a worker whose keeper died. Nobody can learn its exit code then, and a failure says so."""
     follower = RunFollower(folder)
     telemetry: Telemetry | None = None
+    guard = MachineGuard(folder)
     held = None
     while True:
         try:
@@ -161,10 +179,11 @@ def adopt_and_keep(folder: RunFolder) -> None:
         worker = follower.state.worker
         if worker is not None:
             telemetry = telemetry or Telemetry(folder, worker.pid)
-            telemetry.tick()
+            _tell(folder, guard, telemetry.tick(), follower.state)
             if not process.is_worker_alive(worker.pid, folder.path):
                 process.end_orphans(folder.path)  # children of a dead worker hold its lock
         time.sleep(TICK_SECONDS)
+    guard.close()
     if telemetry is not None:
         telemetry.close()
     outcome = _outcome(folder, was_killed_for_memory=False)

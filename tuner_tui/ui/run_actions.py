@@ -20,6 +20,14 @@ def stop_run(folder: RunFolder) -> str:
     return "Asked to stop; it saves first."
 
 
+def pause_run(folder: RunFolder) -> str:
+    """Ask a run to save and let go of the card."""
+    from tuner_tui.runs.control import leave_request
+
+    leave_request(folder, "pause")
+    return "Asked to pause; it saves first. r goes on."
+
+
 def resume_run(folder: RunFolder) -> str:
     """Go on from the last checkpoint."""
     from tuner_tui.keeper.launch import resume

@@ -57,6 +57,7 @@ class Home(TunerScreen):
         Binding("s", "same_again", "Again", tooltip="A new run with this one's settings, to change"),
         Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or leave the queue"),
+        Binding("p", "pause", "Pause", tooltip="Save and free the card; resume later, also after a reboot"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete the run's folder"),
         Binding(
             "slash",
@@ -228,6 +229,8 @@ class Home(TunerScreen):
                 return bool(self.folders)
             case "resume":
                 return summary is not None and summary.can_resume
+            case "pause":
+                return summary is not None and summary.status == "running"
             case "stop":
                 return summary is not None and summary.is_live
             case "delete":
@@ -258,6 +261,13 @@ class Home(TunerScreen):
         folder = self._table.chosen
         if folder is not None:
             self.perform(lambda: resume_run(folder))
+
+    def action_pause(self) -> None:
+        from tuner_tui.ui.run_actions import pause_run
+
+        folder = self._table.chosen
+        if folder is not None:
+            self.perform(lambda: pause_run(folder))
 
     @work
     async def action_stop(self) -> None:

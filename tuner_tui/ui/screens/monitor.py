@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 PARTS = ("Overview", "Samples", "Log", "Details")
-ASKED = {"stop": "Asked to stop", "save": "Asked to save", "sample": "Asked for samples"}
+ASKED = {
+    "stop": "Asked to stop",
+    "pause": "Asked to pause",
+    "save": "Asked to save",
+    "sample": "Asked for samples",
+}
 
 
 class RequestLeft(Message):
@@ -62,6 +67,9 @@ class Monitor(TunerScreen):
         Binding("4", "show(3)", "Details", show=False),
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("x", "stop", "Stop", tooltip="Save a checkpoint and end"),
+        Binding(
+            "p", "ask('pause')", "Pause", tooltip="Save and free the card; resume later, also after a reboot"
+        ),
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
         Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),

@@ -42,6 +42,9 @@ def ending_lines(view: RunView) -> list[Content]:
             saved = f" The adapter is {size(view.run.adapter.size_bytes)}." if view.run.adapter else ""
             words = f"✓ Finished at step {ending.step}{early}, loss {number(ending.loss)}.{saved}"
             return [literal(words, "bold $success")]
+        case RunStopped(is_pause=True) as ending:
+            words = f"‖ Paused at step {ending.step}; the card is free. r goes on, also after a reboot."
+            return [literal(words, "bold $warning")]
         case RunStopped() as ending:
             kept = f"saved as {ending.checkpoint}" if ending.checkpoint else "nothing was trained yet"
             return [literal(f"■ Stopped at step {ending.step}, {kept}. r goes on.", "bold $warning")]
