@@ -272,3 +272,23 @@ def test_the_commands(home: Path) -> None:
     listed = json.loads(run_command("list", "--json"))
     assert [each["run"] for each in listed] == ["a", "c"]
     assert [each["place"] for each in listed] == [1, 2]
+
+
+def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> None:
+    from tuner_tui.keeper.__main__ import _heed_pause
+
+    paused = make_run(home, "paused", "running")
+    append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
+    _heed_pause(paused)
+    assert not queue.is_on_hold()  # nobody waits, and who comes later is meant to start
+    fill(home, "waiting")
+    _heed_pause(paused)
+    assert not has_work()
+    assert "while paused is paused" in Line().words(RunFolder(paused.path.with_name("waiting")))
+    assert "while paused is paused" in " ".join(run_command("list").split())
+    start.submit(paused, resume=True)
+    assert waiting() == ["paused", "waiting"]
+    assert has_work()
+    stopped = make_run(home, "stopped", "stopped")
+    _heed_pause(stopped)
+    assert not queue.is_on_hold()

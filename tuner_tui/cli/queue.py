@@ -34,7 +34,7 @@ def queue() -> None:
 def list_(as_json: bool) -> None:
     """List who waits, the next first, and for what."""
     from tuner_tui.keeper.start import wake
-    from tuner_tui.keeper.turns import Line
+    from tuner_tui.keeper.turns import Line, hold_words
 
     wake()
     places = Line().places()
@@ -46,7 +46,7 @@ def list_(as_json: bool) -> None:
     for number, place in enumerate(places, 1):
         click.echo(fill(f"{number}. {place.folder.name}  {words(place)}", hanging="   "))
     if waiting.is_on_hold():
-        click.echo("The queue is on hold; go on with: tuner-tui queue go")
+        click.echo(fill(hold_words().replace("the", "The", 1)))
 
 
 @queue.command()

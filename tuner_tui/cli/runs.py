@@ -10,11 +10,14 @@ import click
 
 from tuner_tui.cli import words
 from tuner_tui.cli.output import fill, plain
+from tuner_tui.cli.runs_compare import branch, compare, note, tree
+from tuner_tui.cli.runs_disk import clean, disk
 from tuner_tui.errors import RunProblem
 from tuner_tui.keeper.turns import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.lineage import ancestors
+from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 
 if TYPE_CHECKING:
@@ -26,29 +29,46 @@ ANSWER_PATIENCE_SECONDS = 5.0
 
 @click.group()
 def runs() -> None:
-    """List, show, follow, stop, resume and delete runs.
+    """List, show, follow, compare, stop, resume and delete runs.
 
     RUN is a run's name, the start or end of one, its folder, or `last`.
     """
 
 
+for command in (compare, tree, branch, note, disk, clean):
+    runs.add_command(command)
+
+
 @runs.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.option("--limit", default=50, show_default=True, help="At most so many, the newest.")
-def list_(as_json: bool, limit: int) -> None:
+@click.option(
+    "--find", default="", metavar="WORDS", help="Those with these in name, status or note; #word is a tag."
+)
+def list_(as_json: bool, limit: int, find: str) -> None:
     """List runs, the newest first."""
     from tuner_tui.keeper.start import wake
+    from tuner_tui.runs.notes import Note, NotesReader, fits
 
     wake()
-    found = [read_run(folder) for folder in folders.list_runs()[:limit]]
+    notes = NotesReader().read()
+    found: list[RunFollower] = []
+    for folder in folders.list_runs():
+        run = read_run(folder)
+        if fits(find.lower().split(), folder.name, run.status, notes.get(folder.name, Note())):
+            found.append(run)
+        if len(found) == limit:
+            break
     if as_json:
         _print_json([_summary(run) for run in found])
         return
     if not found:
-        click.echo("No runs yet. Start with: tuner-tui demo")
+        click.echo("No run fits." if find else "No runs yet. Start with: tuner-tui demo")
         return
     for run in found:
-        click.echo(f"{_clipped(run.folder.name, 44):<44} {run.status:<12}{_progress(run)}")
+        tags = " ".join(f"#{plain(tag)}" for tag in notes.get(run.folder.name, Note()).tags)
+        line = f"{_clipped(run.folder.name, 44):<44} {run.status:<12}{_progress(run)}"
+        click.echo(f"{line}  {tags}".rstrip())
 
 
 @runs.command()
@@ -90,6 +110,15 @@ def stop(run: str) -> None:
         click.echo(f"{folder.name} was taken out of the queue.")
         return
     _ask(folder, "stop")
+    click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
+
+
+@runs.command()
+@click.argument("run")
+def pause(run: str) -> None:
+    """Ask a run to save and let go of the card; it goes on with `runs resume`, also after a reboot."""
+    folder = folders.find_run(run)
+    _ask(folder, "pause")
     click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
 
 
@@ -144,11 +173,13 @@ def delete(run: str, yes: bool) -> None:
     """Delete a run's folder for good: checkpoints, adapter, events and log. A live run is left alone."""
     from tuner_tui.cli.words import size
     from tuner_tui.files import folder_size
+    from tuner_tui.runs.notes import Note, write_note
 
     folder = folders.find_run(run)
     if not yes:
         click.confirm(f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?", abort=True)
     folders.delete_run(folder)
+    write_note(folder.name, Note())
     click.echo(f"Deleted {plain(folder.name)}.")
 
 
@@ -217,6 +248,8 @@ def _description(run: RunFollower) -> list[str]:
     ):
         if event is not None and (line := words.tell(event)) is not None:
             rows.append((name, line.removeprefix(f"{name}: ")))
+    for figure, value in told(state.last_step.metrics) if state.last_step else ():
+        rows.append((figure.title, f"{words.number(value)}  {figure.healthy}".rstrip()))
     for choice in state.choices.values():
         rows.append((choice.name, f"{choice.value} ({choice.reason})"))
     if state.overhead:

@@ -59,6 +59,11 @@ def queue_dir() -> Path:
     return data_dir() / "queue"
 
 
+def notes_dir() -> Path:
+    """What its person noted about runs, one small file a run."""
+    return data_dir() / "notes"
+
+
 def user_presets_dir() -> Path:
     """The person's own presets."""
     return config_dir() / "presets"

@@ -14,6 +14,7 @@ from tuner_tui.keeper.turns import Line, Place, has_work
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import RunFailed
 from tuner_tui.runs.folder import RunFolder, list_runs
+from tuner_tui.runs.status import read_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,7 @@ def _adopt_live_runs() -> None:
         if lock.is_held(folder.lock):
             keep.adopt_and_keep(folder)
             on_finish.tell(folder)
+            _heed_pause(folder)
 
 
 def _keep_next(line: Line) -> bool:
@@ -78,7 +80,14 @@ def _keep_next(line: Line) -> bool:
         held.release()
     if claimed is not None:
         on_finish.tell(folder)
+        _heed_pause(folder)
     return True
+
+
+def _heed_pause(folder: RunFolder) -> None:
+    """A run is paused to have the card free: those that wait for it wait on, until it is resumed or they are let go."""
+    if queue.entries() and read_run(folder).status == "paused":
+        queue.hold(folder.name)
 
 
 def _skip(claimed: Path, place: Place) -> bool:

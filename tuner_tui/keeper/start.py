@@ -56,6 +56,9 @@ def submit(
             device=device,
             needs_bytes=needs_bytes,
         )
+        if resume and queue.held_for() == folder.name:  # its pause is over: it goes first
+            queue.move(folder.name, 0)
+            queue.go_on()
     ensure_keeper()
 
 

@@ -47,7 +47,7 @@ class Line:
     def words(self, folder: RunFolder) -> str:
         """What a run waits for, in a few words; empty when it does not wait, or its turn comes at once."""
         if queue.is_on_hold():
-            return "the queue is on hold; go on with: tuner-tui queue go"
+            return hold_words()
         for number, place in enumerate(self.places(), 1):
             if place.folder.name == folder.name:
                 return place.reason or (f"number {number} in line" if number > 1 else "")
@@ -96,6 +96,13 @@ class Line:
                     f"waits for {after}, which is {before.status}; resume that, or take this one out",
                 )
         return "behind", f"waits for {after} to finish"
+
+
+def hold_words() -> str:
+    """Why nothing starts while the queue is on hold, and how it goes on."""
+    paused = queue.held_for()
+    why = f" while {paused} is paused; resume that, or" if paused else ";"
+    return f"the queue is on hold{why} go on with: tuner-tui queue go"
 
 
 def shortage(needs_bytes: int, free: FreeMemory) -> str:

@@ -95,8 +95,7 @@ def _locate(name: str) -> tuple[RunFolder | None, Path]:
     """The run, if one is meant, and the adapter's folder."""
     path = Path(name).expanduser()
     if is_adapter(path):
-        parent = RunFolder(path.resolve().parent)
-        return (parent if path.name == "adapter" and parent.spec.is_file() else None), path.resolve()
+        return _run_around(path.resolve()), path.resolve()
     try:
         run = find_run(name)
     except NotFoundError as error:
@@ -106,6 +105,13 @@ def _locate(name: str) -> tuple[RunFolder | None, Path]:
             "See: tuner-tui runs list",
         ) from error
     return run, run.adapter
+
+
+def _run_around(adapter: Path) -> RunFolder | None:
+    """The run whose result, or whose checkpoint, an adapter's folder is."""
+    folder = RunFolder(adapter.parent if adapter.name == "adapter" else adapter.parent.parent)
+    is_its_own = adapter == folder.adapter or adapter.parent == folder.checkpoints
+    return folder if is_its_own and folder.spec.is_file() else None
 
 
 def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:

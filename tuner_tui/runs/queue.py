@@ -131,10 +131,13 @@ def start_regardless(run_name: str) -> bool:
     return False
 
 
-def hold() -> None:
-    """Let nothing start until `go_on`; what runs is not touched. Raises OSError."""
+def hold(paused_run: str = "") -> None:
+    """Let nothing start until `go_on`; what runs is not touched. Names the run whose pause this is for, if any.
+
+    Raises OSError.
+    """
     paths.queue_dir().mkdir(parents=True, exist_ok=True)
-    write_atomic(paths.queue_dir() / HELD_FILE, "")
+    write_atomic(paths.queue_dir() / HELD_FILE, paused_run)
 
 
 def go_on() -> bool:
@@ -149,6 +152,14 @@ def go_on() -> bool:
 def is_on_hold() -> bool:
     """Whether nothing is to start."""
     return (paths.queue_dir() / HELD_FILE).exists()
+
+
+def held_for() -> str:
+    """The run whose pause keeps the queue on hold; empty when there is none."""
+    try:
+        return (paths.queue_dir() / HELD_FILE).read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _files() -> list[Path]:

@@ -1,0 +1,208 @@
+"""Disk use, cleaning up and the trash: what is said is what goes, and until the app closes it comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from tests.ui.recorded_runs import every_status, held
+from tuner_tui.cli.runs import runs as runs_command
+from tuner_tui.config import paths
+from tuner_tui.errors import NotFoundError, RunProblem, TunerError
+from tuner_tui.files import folder_size
+from tuner_tui.models.dequantised import ORIGIN_FILE
+from tuner_tui.runs.disk import clean_up_items, kept_checkpoints, run_disk
+from tuner_tui.runs.folder import list_runs
+from tuner_tui.runs.notes import Note, read_note, write_note
+from tuner_tui.runs.queue import queued_names, withdraw
+from tuner_tui.runs.trash import Trash, abandoned_bytes, empty_abandoned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tuner_tui.runs.folder import RunFolder
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, RunFolder]]:
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
+    made = every_status(tmp_path)
+    for status in ("finished", "stopped", "failed"):
+        for step in (20, 36):
+            checkpoint = made[status].checkpoints / f"step-{step:06}"
+            checkpoint.mkdir()
+            (checkpoint / "adapter_model.safetensors").write_bytes(b"x" * 1000)
+    (made["finished"].checkpoints / ".making-step-000040").mkdir()
+    made["finished"].adapter.mkdir()
+    (made["finished"].adapter / "adapter_model.safetensors").write_bytes(b"x" * 500)
+    with held(tmp_path):
+        yield made
+
+
+def fill_caches() -> None:
+    model = paths.dequantised_dir() / "0123456789abcdef"
+    model.mkdir(parents=True)
+    (model / ORIGIN_FILE).write_text('{"name": "octopus.gguf", "made_at": 1.0}')
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"x" * 7000)
+    tokens = paths.cache_dir() / "tokens"
+    tokens.mkdir()
+    (tokens / "rows.bin").write_bytes(b"x" * 300)
+    fresh = paths.cache_dir() / "pushes"
+    fresh.mkdir()
+    (fresh / "staged").write_bytes(b"x" * 300)
+    leftover = paths.runs_dir() / ".deleting-half"
+    leftover.mkdir()
+    (leftover / "rest").write_bytes(b"x" * 200)
+    for path in (tokens, leftover):
+        os.utime(path, (time.time() - 3600,) * 2)
+
+
+def command(*arguments: str) -> str:
+    done = CliRunner().invoke(runs_command, arguments)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_what_a_run_takes(runs: dict[str, RunFolder]) -> None:
+    taken = run_disk(runs["finished"])
+    assert (taken.checkpoints, taken.checkpoint_count, taken.adapter) == (2000, 2, 500)
+    assert taken.total == folder_size(runs["finished"].path)
+
+
+def test_what_can_go_and_what_is_needed(runs: dict[str, RunFolder]) -> None:
+    fill_caches()
+    items = {(item.kind, item.name): item.size_bytes for item in clean_up_items(queued_names())}
+    assert items == {  # and not the model, which the run that waits may need
+        ("checkpoints", runs["finished"].name): 2000,
+        ("cache", "tokens"): 300,
+        ("leftovers", ".deleting-half"): 200,
+    }
+    assert withdraw(runs["queued"].name)
+    sizes = [item.size_bytes for item in clean_up_items(())]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == folder_size(paths.dequantised_dir())
+
+
+def test_a_live_run_keeps_its_model(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    from tuner_tui.runs import lock
+
+    fill_caches()
+    withdraw(runs["queued"].name)
+    working = lock.acquire(runs["running"].lock)
+    assert working is not None
+    assert "model" not in {item.kind for item in clean_up_items(())}
+    working.release()
+    assert "model" in {item.kind for item in clean_up_items(())}
+
+
+def test_clean_frees_what_it_says(runs: dict[str, RunFolder]) -> None:
+    fill_caches()
+    withdraw(runs["queued"].name)
+    before = folder_size(paths.data_dir()) + folder_size(paths.cache_dir())
+    report = json.loads(command("disk", "--json"))
+    said = sum(item["size_bytes"] for item in report["clean_up"])
+    shown = command("clean", "--yes")
+    assert "octopus.gguf" in shown
+    assert "The adapter stays" in shown
+    after = folder_size(paths.data_dir()) + folder_size(paths.cache_dir())
+    assert before - after == said
+    assert kept_checkpoints(runs["finished"]) == []
+    assert len(kept_checkpoints(runs["stopped"])) == 2
+    assert runs["finished"].adapter.is_dir()
+    assert "Nothing can go" in command("clean", "--yes")
+
+
+def test_clean_takes_only_what_is_named(runs: dict[str, RunFolder]) -> None:
+    fill_caches()
+    command("clean", "--only", "cache", "--name", "tokens", "--yes")
+    assert not (paths.cache_dir() / "tokens").exists()
+    assert kept_checkpoints(runs["finished"])
+    with pytest.raises(NotFoundError):
+        command("clean", "--name", "nothing", "--yes")
+
+
+def test_a_run_comes_back_with_its_note(runs: dict[str, RunFolder]) -> None:
+    run = runs["finished"]
+    write_note(run.name, Note(text="dear to me"))
+    before = {path.relative_to(run.path): path.stat().st_size for path in run.path.rglob("*")}
+    trash = Trash()
+    thrown = trash.throw_run(run)
+    assert thrown.size_bytes == trash.size_bytes > 2500
+    assert run not in list_runs()
+    assert read_note(run.name).is_empty
+    undone = trash.undo()
+    assert undone == thrown
+    assert run in list_runs()
+    assert {path.relative_to(run.path): path.stat().st_size for path in run.path.rglob("*")} == before
+    assert read_note(run.name).text == "dear to me"
+    assert trash.undo() is None
+    trash.empty()
+
+
+def test_the_last_thrown_comes_back_first_and_a_taken_place_is_told(runs: dict[str, RunFolder]) -> None:
+    trash = Trash()
+    trash.throw_run(runs["finished"])
+    trash.throw_run(runs["stopped"])
+    assert trash.undo() is not None
+    assert runs["stopped"].path.is_dir()
+    runs["finished"].path.mkdir()
+    with pytest.raises(TunerError, match="cannot be put back"):
+        trash.undo()
+    runs["finished"].path.rmdir()
+    assert trash.undo() is not None
+    trash.empty()
+
+
+def test_a_live_run_is_not_thrown_away(runs: dict[str, RunFolder]) -> None:
+    trash = Trash()
+    with pytest.raises(RunProblem, match="live"):
+        trash.throw_run(runs["queued"])
+    assert runs["queued"].path.is_dir()
+
+
+def test_all_or_none(runs: dict[str, RunFolder]) -> None:
+    trash = Trash()
+    with pytest.raises(TunerError, match="cannot be deleted"):
+        trash.throw([runs["finished"].path, runs["finished"].path.with_name("gone")], "both")
+    assert runs["finished"].path.is_dir()
+    assert trash.thrown == []
+    trash.empty()
+
+
+def test_emptying_frees_the_disk_and_only_ours(runs: dict[str, RunFolder]) -> None:
+    fill_caches()
+    ours, other = Trash(), Trash()
+    ours.throw_run(runs["finished"])
+    ours.throw([paths.cache_dir() / "tokens"], "tokens")
+    other.throw_run(runs["stopped"])
+    assert (paths.runs_dir() / ".trash").is_dir()
+    held_bytes = ours.size_bytes
+    assert ours.empty() == held_bytes
+    assert abandoned_bytes() == 0  # the other app lives
+    assert other.undo() is not None
+    assert runs["stopped"].path.is_dir()
+    assert not runs["finished"].path.exists()
+    other.empty()
+
+
+def test_what_a_dead_app_threw_away_is_emptied_by_the_next(runs: dict[str, RunFolder]) -> None:
+    name = runs["finished"].name
+    code = (
+        "import os\nfrom tuner_tui.runs.folder import find_run\nfrom tuner_tui.runs.trash import Trash\n"
+        f"trash = Trash()\ntrash.throw_run(find_run({name!r}))\nos.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert abandoned_bytes() > 2500
+    assert "trash" in {item.name for item in clean_up_items(())}
+    empty_abandoned()
+    assert abandoned_bytes() == 0

@@ -1,0 +1,116 @@
+"""`tuner-tui runs disk` and `clean`: what runs and caches take, and deleting what is not needed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner_tui.cli.output import fill, plain
+from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.text import size
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.disk import CleanUpItem
+
+KINDS = ("checkpoints", "model", "cache", "leftovers")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def disk(as_json: bool) -> None:
+    """Show what each run takes on disk, and what could go."""
+    from tuner_tui.runs.disk import clean_up_items, run_disk
+    from tuner_tui.runs.folder import list_runs
+    from tuner_tui.runs.queue import queued_names
+
+    taken = sorted(map(run_disk, list_runs()), key=lambda each: -each.total)
+    items = clean_up_items(queued_names())
+    if as_json:
+        _print_json(
+            {
+                "runs": [
+                    {
+                        "run": each.folder.name,
+                        "total_bytes": each.total,
+                        "checkpoints_bytes": each.checkpoints,
+                        "checkpoints": each.checkpoint_count,
+                        "adapter_bytes": each.adapter,
+                    }
+                    for each in taken
+                ],
+                "clean_up": [_as_json(item) for item in items],
+            }
+        )
+        return
+    for each in taken:
+        kept = f"{each.checkpoint_count} checkpoints {size(each.checkpoints)}, adapter {size(each.adapter)}"
+        click.echo(f"{size(each.total):>10}  {plain(each.folder.name)}  ({kept})")
+    click.echo(f"{size(sum(each.total for each in taken)):>10}  all runs")
+    click.echo()
+    _list(items)
+    if items:
+        click.echo("Delete them with: tuner-tui runs clean")
+
+
+@click.command()
+@click.option("--only", type=click.Choice(KINDS), multiple=True, help="Only this kind; more may be given.")
+@click.option("--name", "names", multiple=True, help="Only the one of this name; more may be given.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
+    """Delete what is not needed any more; says first what goes, what that frees and what is lost.
+
+    Checkpoints of finished runs, dequantised models, other caches, and leftovers of what was half made. What a live
+    run needs, or one that can be resumed, is never among it.
+    """
+    from tuner_tui.runs.disk import clean_up_items
+    from tuner_tui.runs.queue import queued_names
+    from tuner_tui.runs.trash import empty_abandoned
+
+    items = [item for item in clean_up_items(queued_names()) if not only or item.kind in only]
+    if missing := set(names) - {item.name for item in items}:
+        raise NotFoundError(
+            "Nothing of that name can go", ", ".join(sorted(missing)), "See: tuner-tui runs disk"
+        )
+    items = [item for item in items if not names or item.name in names]
+    _list(items)
+    if not items:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("Nobody to ask", "Without a terminal nothing is deleted unasked.", "Add --yes.")
+        click.confirm("Delete them for good?", abort=True)
+    for item in items:
+        for thing in item.things:
+            shutil.rmtree(thing)
+        if not item.things:
+            empty_abandoned()
+    click.echo(f"Freed {size(sum(item.size_bytes for item in items))}.")
+
+
+def _list(items: list[CleanUpItem]) -> None:
+    if not items:
+        click.echo("Nothing can go.")
+        return
+    click.echo(f"Could go, {size(sum(item.size_bytes for item in items))} in all:")
+    for item in items:
+        click.echo(fill(f"{size(item.size_bytes):>10}  {item.kind}: {item.name}", hanging=" " * 12))
+        click.echo(fill(item.loses, " " * 12))
+
+
+def _as_json(item: CleanUpItem) -> dict[str, object]:
+    return {
+        "kind": item.kind,
+        "name": item.name,
+        "size_bytes": item.size_bytes,
+        "loses": item.loses,
+        "paths": [str(thing) for thing in item.things],
+    }
+
+
+def _print_json(report: object) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())

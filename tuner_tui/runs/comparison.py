@@ -1,0 +1,152 @@
+"""Several runs side by side: their curves, how they went, and the settings in which they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import TunerError
+from tuner_tui.hardware.telemetry import last_sample
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs.status import RunFollower
+from tuner_tui.text import duration, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.state import RunSnapshot
+    from tuner_tui.runs.status import Status
+
+NOT_SET = "none"
+NOT_APPLICABLE = "-"
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One of the runs, at one moment."""
+
+    folder: RunFolder
+    status: Status
+    run: RunSnapshot
+    settings: dict[str, str]
+    """Every option that applies to it by its dotted key, as text; empty when its spec cannot be read."""
+    problem: str = ""
+    """Why the spec cannot be read."""
+    energy_wh: float | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting, with its value in each of the runs."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+class ComparisonReader:
+    """Reads the chosen runs again and again; what has ended is read once."""
+
+    def __init__(self) -> None:
+        self._followers: dict[RunFolder, RunFollower] = {}
+        self._specs: dict[RunFolder, tuple[dict[str, str], str]] = {}
+
+    def read(self, folders: Sequence[RunFolder]) -> tuple[ComparedRun, ...]:
+        """The runs as they are now."""
+        self._followers = {each: self._followers.get(each) or RunFollower(each) for each in folders}
+        return tuple(map(self._read, folders))
+
+    def _read(self, folder: RunFolder) -> ComparedRun:
+        follower = self._followers[folder]
+        follower.poll()
+        if folder not in self._specs:
+            self._specs[folder] = settings_of(folder)
+        settings, problem = self._specs[folder]
+        sample = last_sample(folder.telemetry)
+        energy = sample.energy_wh if sample else None
+        return ComparedRun(folder, follower.status, follower.state.snapshot(), settings, problem, energy)
+
+
+def settings_of(folder: RunFolder) -> tuple[dict[str, str], str]:
+    """A run's options as text, what was chosen for it in place of what was left open; or why there are none."""
+    from tuner_tui.config.spec_file import read_spec
+
+    try:
+        spec = read_spec(folder.spec)
+    except TunerError as error:
+        return {}, error.title
+    return spec_settings(spec) | _chosen(folder, spec), ""
+
+
+def spec_settings(spec: RunSpec) -> dict[str, str]:
+    """The options that apply to a spec, as text; without the run's name."""
+    from tuner_tui.config.options import as_text, options_of, value_of
+
+    return {
+        option.key: as_text(option, value_of(spec, option.key)).replace("\n", ", ") or NOT_SET
+        for option in options_of(spec)
+        if option.key != "name"
+    }
+
+
+def differences(compared: Sequence[dict[str, str]]) -> tuple[Difference, ...]:
+    """The settings that are not the same in all, in the order of run.toml."""
+    keys = dict.fromkeys(key for settings in compared for key in settings)
+    rows = [
+        Difference(key, tuple(settings.get(key, NOT_APPLICABLE) for settings in compared)) for key in keys
+    ]
+    return tuple(row for row in rows if len(set(row.values)) > 1)
+
+
+def results(compared: Sequence[ComparedRun]) -> tuple[Difference, ...]:
+    """How each run went, measure by measure."""
+    rows: dict[str, list[str]] = {
+        "status": [each.status for each in compared],
+        "steps": [f"{each.run.step} of {each.run.total_steps}" for each in compared],
+        "tokens": [f"{each.run.tokens:,}" for each in compared],
+        "last loss": [_loss(each.run.loss) for each in compared],
+        "best held out": [_best(each) for each in compared],
+        "time": [_took(each) for each in compared],
+        "energy": [
+            NOT_APPLICABLE if each.energy_wh is None else f"{each.energy_wh:.1f} Wh" for each in compared
+        ],
+        "held as": [each.run.model.precision if each.run.model else NOT_APPLICABLE for each in compared],
+    }
+    return tuple(Difference(key, tuple(values)) for key, values in rows.items())
+
+
+def has_one_kind_of_loss(compared: Sequence[ComparedRun]) -> bool:
+    """Whether the runs' losses measure the same: one method with one loss."""
+    kinds = {(each.settings.get("method.kind"), each.settings.get("method.loss")) for each in compared}
+    return len(kinds) <= 1
+
+
+def _chosen(folder: RunFolder, spec: RunSpec) -> dict[str, str]:
+    """What the plan chose where the spec left it open."""
+    try:
+        plan = decode_plan(folder.plan.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+    chosen = {}
+    if spec.training.learning_rate is None:
+        chosen["training.learning_rate"] = f"{plan.learning_rate:g} (chosen)"
+    if spec.machine.threads is None:
+        chosen["machine.threads"] = f"{plan.threads} (chosen)"
+    return chosen
+
+
+def _loss(loss: float | None) -> str:
+    return NOT_APPLICABLE if loss is None else number(loss)
+
+
+def _best(each: ComparedRun) -> str:
+    losses = [evaluation.loss for evaluation in each.run.evaluations if evaluation.loss is not None]
+    return number(min(losses)) if losses else NOT_APPLICABLE
+
+
+def _took(each: ComparedRun) -> str:
+    seconds = each.run.curves.seconds
+    return duration(seconds[-1]) if seconds else NOT_APPLICABLE

@@ -1,0 +1,134 @@
+"""What runs and caches take on disk, and what of it could go, with what is lost by that."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tuner_tui.config import paths
+from tuner_tui.files import entries, folder_size
+from tuner_tui.models.dequantised import list_entries
+from tuner_tui.runs.folder import list_runs
+from tuner_tui.runs.status import LIVE
+from tuner_tui.runs.summary import SummaryReader
+from tuner_tui.runs.trash import abandoned_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from tuner_tui.runs.folder import RunFolder
+
+ItemKind = Literal["checkpoints", "model", "cache", "leftovers"]
+QUIET_SECONDS = 600.0
+"""What was written to more recently than this may be in use."""
+OWN_CACHES = ("dequantised", "trash")
+
+
+@dataclass(frozen=True)
+class RunDisk:
+    """What one run takes, in bytes."""
+
+    folder: RunFolder
+    checkpoints: int
+    checkpoint_count: int
+    adapter: int
+    rest: int
+
+    @property
+    def total(self) -> int:
+        return self.checkpoints + self.adapter + self.rest
+
+
+@dataclass(frozen=True)
+class CleanUpItem:
+    """Something that could go."""
+
+    kind: ItemKind
+    name: str
+    things: tuple[Path, ...]
+    size_bytes: int
+    loses: str
+    """What is lost with it, in one sentence."""
+
+
+def run_disk(folder: RunFolder) -> RunDisk:
+    """What a run takes now."""
+    checkpoints = folder_size(folder.checkpoints)
+    adapter = folder_size(folder.adapter)
+    rest = folder_size(folder.path) - checkpoints - adapter
+    return RunDisk(folder, checkpoints, len(kept_checkpoints(folder)), adapter, max(0, rest))
+
+
+def kept_checkpoints(folder: RunFolder) -> list[Path]:
+    """A run's whole checkpoints, the oldest first; those being written have other names."""
+    found = [path for path in entries(folder.checkpoints, 10_000) if path.name.startswith("step-")]
+    return sorted(path for path in found if path.is_dir())
+
+
+def clean_up_items(queued: Collection[str] = ()) -> list[CleanUpItem]:
+    """All that could go, the largest first. What a run that is live, or can be resumed, needs is not among it."""
+    items = [item for item in (*_of_runs(queued), *_models(), *_caches(), *_leftovers()) if item.size_bytes]
+    return sorted(items, key=lambda item: -item.size_bytes)
+
+
+def _of_runs(queued: Collection[str]) -> list[CleanUpItem]:
+    """Checkpoints of finished runs: what they learnt lies in their adapter."""
+    reader = SummaryReader()
+    items = []
+    for folder in list_runs():
+        kept = kept_checkpoints(folder)
+        if kept and folder.adapter.is_dir() and reader.read(folder, queued).status == "finished":
+            loses = "The adapter stays; new runs can no longer be branched from these steps."
+            items.append(
+                CleanUpItem("checkpoints", folder.name, tuple(kept), sum(map(folder_size, kept)), loses)
+            )
+    return items
+
+
+def _models() -> list[CleanUpItem]:
+    reader = SummaryReader()
+    if any(reader.read(folder, ()).status in LIVE for folder in list_runs()[:200]):
+        return []  # it may be reading one, or will when its turn comes
+    loses = "It is made again, which takes minutes, when a run needs it."
+    return [
+        CleanUpItem("model", entry.name or entry.folder.name, (entry.folder,), entry.size_bytes, loses)
+        for entry in list_entries()
+        if not entry.is_being_made
+    ]
+
+
+def _caches() -> list[CleanUpItem]:
+    """Other folders of the cache, such as tokenised rows and staged uploads."""
+    loses = "It is made again when it is needed."
+    return [
+        CleanUpItem("cache", path.name, (path,), folder_size(path), loses)
+        for path in entries(paths.cache_dir(), 1000)
+        if path.is_dir() and path.name not in OWN_CACHES and _is_quiet(path)
+    ]
+
+
+def _leftovers() -> list[CleanUpItem]:
+    """Runs that were half made or half deleted when something died."""
+    hidden = [
+        path
+        for path in entries(paths.runs_dir(), 100_000)
+        if path.name.startswith((".making-", ".deleting-")) and _is_quiet(path)
+    ]
+    items = [
+        CleanUpItem("leftovers", path.name, (path,), folder_size(path), "Nothing: no run is in it.")
+        for path in hidden
+    ]
+    if size := abandoned_bytes():
+        items.append(
+            CleanUpItem("leftovers", "trash", (), size, "Nothing: an app that died had thrown it away.")
+        )
+    return items
+
+
+def _is_quiet(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > QUIET_SECONDS
+    except OSError:
+        return False

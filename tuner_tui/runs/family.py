@@ -1,0 +1,143 @@
+"""Which run began from which, and beginning a new one from any checkpoint that a run has kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import NotFoundError, RunProblem
+from tuner_tui.models.adapter import is_adapter
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs import queue
+from tuner_tui.runs.disk import kept_checkpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Parent:
+    """Where a run began."""
+
+    name: str
+    """A run's name, or a folder that is no run's."""
+    is_run: bool
+    checkpoint: str = ""
+    """The name of the run's checkpoint; empty for its adapter."""
+
+
+@dataclass(frozen=True)
+class Relative:
+    """One line of a family tree."""
+
+    name: str
+    depth: int
+    words: str = ""
+    """How it began from the one above it."""
+
+
+class FamilyReader:
+    """Knows the parents of runs; a plan is read once, since only a run that waits gets another one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[RunFolder, int], Parent | None] = {}
+
+    def parent(self, folder: RunFolder) -> Parent | None:
+        """Where a run began, or will begin; None for a new adapter."""
+        try:
+            key = (folder, folder.plan.stat().st_mtime_ns)
+        except OSError:
+            return None
+        if key not in self._known:
+            self._known[key] = _parent(folder)
+        return self._known[key] or _awaited(folder)
+
+    def tree(self, folder: RunFolder, folders: Sequence[RunFolder]) -> list[Relative]:
+        """The whole family of a run: from its first forebear down to all that came from it."""
+        parents = {each.name: parent for each in folders if (parent := self.parent(each)) is not None}
+        first = folder.name
+        seen = {first}
+        while (parent := parents.get(first)) is not None and parent.name not in seen:
+            first = parent.name
+            seen.add(first)
+        children: dict[str, list[str]] = {}
+        for each in reversed(folders):  # the oldest first
+            if each.name in parents:
+                children.setdefault(parents[each.name].name, []).append(each.name)
+        lines: list[Relative] = []
+        waiting = [(first, 0)]
+        drawn: set[str] = set()
+        while waiting:
+            name, depth = waiting.pop()
+            if name in drawn:
+                continue
+            drawn.add(name)
+            lines.append(Relative(name, depth, _how(parents.get(name)) if depth else ""))
+            waiting += [(child, depth + 1) for child in reversed(children.get(name, []))]
+        return lines
+
+
+def branch_spec(folder: RunFolder, checkpoint: Path) -> RunSpec:
+    """A run's spec, to begin anew from one of its checkpoints. Raises RunProblem for a checkpoint one cannot."""
+    from tuner_tui.config.spec_file import read_spec
+
+    spec = read_spec(folder.spec)
+    name = f"{spec.name or 'branch'}-from-{step_of(checkpoint)}"[:60]
+    if is_adapter(checkpoint):
+        model = spec.model.model_copy(update={"adapter": str(checkpoint)})
+    elif (checkpoint / "config.json").is_file():
+        model = spec.model.model_copy(update={"source": str(checkpoint), "revision": None})
+    else:
+        raise RunProblem("No run can begin there", f"{checkpoint} holds neither an adapter nor a model.")
+    return spec.model_copy(update={"name": name, "model": model})
+
+
+def find_checkpoint(folder: RunFolder, step: str) -> Path:
+    """The kept checkpoint of a step, or `last`. Raises NotFoundError that names those there are."""
+    kept = kept_checkpoints(folder)
+    if step == "last" and kept:
+        return kept[-1]
+    named = [path for path in kept if path.name == step or str(step_of(path)) == step]
+    if named:
+        return named[0]
+    there = ", ".join(str(step_of(path)) for path in kept) or "none"
+    raise NotFoundError("No such checkpoint", f"{folder.name} has none of step {step}.", f"Kept: {there}.")
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step at which a checkpoint was saved."""
+    digits = checkpoint.name.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _parent(folder: RunFolder) -> Parent | None:
+    try:
+        start = decode_plan(folder.plan.read_bytes()).start
+    except (OSError, msgspec.DecodeError):
+        return None
+    if start is None:
+        return None
+    path = Path(start.path)
+    if path.parent.name == "checkpoints" and path.parent.parent.parent == folder.path.parent:
+        return Parent(path.parent.parent.name, True, path.name)
+    return Parent(start.name, start.is_run)
+
+
+def _awaited(folder: RunFolder) -> Parent | None:
+    """The run whose adapter is waited for."""
+    for _, entry in queue.entries():
+        if entry.folder == str(folder.path) and entry.takes_adapter and entry.after:
+            return Parent(entry.after, True)
+    return None
+
+
+def _how(parent: Parent | None) -> str:
+    if parent is None:
+        return ""
+    return f"from {parent.checkpoint}" if parent.checkpoint else "from its adapter"

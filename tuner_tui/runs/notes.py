@@ -1,0 +1,101 @@
+"""What a person notes about their runs: a text and tags, one small file a run, beside the runs and not in them.
+
+Only keeper and worker write into a run's folder; this lies in the data folder's `notes/`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.config import paths
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+MOST_CHARACTERS = 20_000
+LONGEST_TAG = 30
+_GAPS = re.compile(r"[\s,]+")
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """About one run."""
+
+    text: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.text or self.tags)
+
+
+def note_file(run_name: str) -> Path:
+    """Where a run's note is."""
+    return paths.notes_dir() / f"{run_name}.json"
+
+
+def read_note(run_name: str) -> Note:
+    """A run's note; an empty one when there is none that can be read."""
+    try:
+        return msgspec.json.decode(note_file(run_name).read_bytes(), type=Note)
+    except (OSError, ValueError):  # not there, not JSON, of another version
+        return Note()
+
+
+def write_note(run_name: str, note: Note) -> None:
+    """Keep a run's note; an empty one is removed. Raises InputError for a text too long, TunerError without room."""
+    if len(note.text) > MOST_CHARACTERS:
+        raise InputError(
+            "The note is too long", f"{len(note.text):,} characters; {MOST_CHARACTERS:,} are the most."
+        )
+    path = note_file(run_name)
+    try:
+        if note.is_empty:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, msgspec.json.encode(note))
+    except OSError as error:
+        raise TunerError("The note cannot be kept", f"{path}: {error.strerror or error}.") from error
+
+
+def parse_tags(text: str) -> tuple[str, ...]:
+    """Tags from a line with spaces or commas between them, each once. Raises InputError for one too long."""
+    tags = tuple(
+        dict.fromkeys(tag.lstrip("#").lower() for tag in _GAPS.split(text.strip()) if tag.lstrip("#"))
+    )
+    for tag in tags:
+        if len(tag) > LONGEST_TAG:
+            raise InputError("The tag is too long", f"{tag!r}: {LONGEST_TAG} characters are the most.")
+    return tags
+
+
+class NotesReader:
+    """Reads all notes again and again at little cost: the folder's time says whether one came, went or changed."""
+
+    def __init__(self) -> None:
+        self._seen = -1
+        self._notes: dict[str, Note] = {}
+
+    def read(self) -> Mapping[str, Note]:
+        """All notes by the runs' names."""
+        try:
+            changed_at = paths.notes_dir().stat().st_mtime_ns
+        except OSError:
+            return {}
+        if changed_at != self._seen:
+            self._seen = changed_at
+            files = [path for path in paths.notes_dir().glob("*.json") if path.name[0] != "."]
+            self._notes = {path.stem: read_note(path.stem) for path in files}
+        return self._notes
+
+
+def fits(words: Iterable[str], name: str, status: str, note: Note) -> bool:
+    """Whether a run is sought: each word is in its name, its status or its note, or with a # is one of its tags."""
+    text = f"{name} {status} {note.text} {' '.join(note.tags)}".lower()
+    return all(word[1:] in note.tags if word.startswith("#") else word in text for word in words)
