@@ -11,6 +11,7 @@ from tuner_tui.config.spec import RunSpec
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs.folder import RunFolder, create_run
+from tuner_tui.runs.lineage import find_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,8 @@ def make_run(tmp_path: Path, tiny_model: Path) -> Callable[..., RunFolder]:
         if full:
             wanted["tuning"] = {"kind": "full"}
         spec = RunSpec.model_validate(wanted)
-        return create_run(spec, make_plan(spec, find_source(spec.model.source)))
+        source = find_source(spec.model.source)
+        return create_run(spec, make_plan(spec, source, find_start(spec, source)))
 
     return make
 

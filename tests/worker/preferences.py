@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 METHODS = ("dpo", "cpo", "kto", "orpo", "reward")
-ASKED = ("Why?", "Who?", "When is it?", "How many are there?", "Where?", "Which?", "Whose is it?", "What now?")
+ASKED = (
+    "Why?",
+    "Who?",
+    "When is it?",
+    "How many are there?",
+    "Where?",
+    "Which?",
+    "Whose is it?",
+    "What now?",
+)
 
 
 def pairs(count: int = 8) -> list[dict[str, Any]]:

@@ -52,7 +52,9 @@ def load_bare(
         ),
     }.get(precision)
     options = {"quantization_config": quantisation()} if quantisation else {}
-    kind, extra = (AutoModelForSequenceClassification, {"num_labels": 1}) if has_head else (AutoModelForCausalLM, {})
+    kind, extra = (
+        (AutoModelForSequenceClassification, {"num_labels": 1}) if has_head else (AutoModelForCausalLM, {})
+    )
     model = kind.from_pretrained(folder, dtype=dtype, device_map={"": device}, **options, **extra)
     keep_trainable(
         model

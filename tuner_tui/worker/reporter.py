@@ -19,6 +19,7 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     finite,
 )
+from tuner_tui.worker.fall_watch import FallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,8 @@ class ReportingCallback(TrainerCallback):
         self._evaluation_began: float | None = None
         self._tokens_before = 0
         self._steps_here = 0
+        method = job.spec.method
+        self._falls = FallWatch(method.beta if method.kind in ("dpo", "kto") else None)
         self._saved_at = time.monotonic()
 
     def on_train_begin(
@@ -192,6 +195,12 @@ class ReportingCallback(TrainerCallback):
             )
         )
         self._tokens_before = tokens
+        if self._falls.has_fallen(logs):
+            self._job.warn(
+                "Chosen answers become less likely together with the rejected ones: the model unlearns both.",
+                "A lower training.learning_rate or a higher method.beta holds on more, as does method.sft_weight "
+                "where the method has it.",
+            )
 
     def _sample_if_due(self, state: TrainerState) -> None:
         if not self._sampler.is_wanted or self._job.stop.is_set():

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
+from tuner_tui.runs.metric_words import told
 from tuner_tui.text import count, duration, number, size
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
@@ -57,6 +58,10 @@ def details(view: RunView) -> Iterator[Content]:
         yield _line("", f"{parameters}, {size(model.memory_bytes)}")
     if run.data is not None:
         yield from _data(view)
+    if run.last_step is not None and run.last_step.metrics:
+        yield _head(f"Figures of the method at step {run.last_step.step}")
+        for figure, value in told(run.last_step.metrics):
+            yield _line(figure.title, number(value), figure.healthy)
     if run.choices:
         yield _head("Choices")
         for choice in run.choices:

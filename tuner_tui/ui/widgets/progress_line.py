@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from tuner_tui.runs.metric_words import leading
 from tuner_tui.text import count, duration, number
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.run_words import progress_bar, rough
@@ -39,7 +40,7 @@ class ProgressLine(Widget):
 
 
 class FiguresLine(Widget):
-    """Loss, evaluation, speed, learning rate and gradient norm, as many as fit."""
+    """Loss, evaluation, the method's own truths, speed, learning rate and gradient norm, as many as fit."""
 
     DEFAULT_CSS = "FiguresLine { height: 1; padding: 0 1; }"
 
@@ -56,6 +57,7 @@ class FiguresLine(Widget):
             if best is not None and best is not run.evaluations[-1]:
                 words += f" (best {number(best.loss)} at {best.step})"
             figures.append(("held out", words, "bold"))
+        figures += [(words.title, number(value, 3), "bold") for words, value in leading(step.metrics)]
         speed = "unknown" if run.tokens_per_second is None else f"{run.tokens_per_second:,.0f}"
         figures.append(("tokens/s", speed, "bold"))
         rate = "unknown" if step.learning_rate is None else f"{step.learning_rate:.2e}"
