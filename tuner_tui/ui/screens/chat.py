@@ -20,7 +20,7 @@ from tuner_tui.generation.conversation import Reply as Answer
 from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
 from tuner_tui.text import plain
 from tuner_tui.ui.answer_words import answer_content
-from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
 
@@ -97,7 +97,7 @@ class ChatScreen(TunerScreen):
     )
     CSS_PATH = "chat.tcss"
     BINDINGS = [  # noqa: RUF012
-        Binding("escape", "leave", "Answers/Back", key_display="esc"),
+        Binding("escape", "leave", "Leave", key_display="esc"),
         Binding("i", "type", "Type", tooltip="Back to the line to type in"),
         Binding("ctrl+r", "regenerate", "Again", tooltip="Answer the last question again, with other seeds"),
         Binding("ctrl+e", "edit", "Edit", show=False, tooltip="Change the last question and ask it again"),
@@ -163,6 +163,9 @@ class ChatScreen(TunerScreen):
         self.query_one(TitleBar).state = f"{count} question{'s' * (count != 1)}"
 
     def on_state_heard(self, message: StateHeard) -> None:
+        show(self.query_one("#state", Static), literal(message.words))
+
+    def on_action_done(self, message: ActionDone) -> None:
         show(self.query_one("#state", Static), literal(message.words))
 
     # -- asking ---------------------------------------------------------------------------------------------------
