@@ -1,7 +1,7 @@
-"""`python -m tests.benchmarks.export`: peak memory and time of merging a 1-billion-parameter model, ours against PEFT's.
+"""`python -m tests.benchmarks.export`: memory and time of merging a 1-billion-parameter model, ours and PEFT's.
 
-A random Llama of the given size in bf16 with a random LoRA adapter. Each way runs in a process of its own; peak memory is
-that process's largest resident set (`ru_maxrss`). PEFT's way loads the model, merges with `merge_and_unload` and saves.
+A random Llama in bf16 with a random LoRA adapter. Each way runs in a process of its own; peak memory is that process's
+largest resident set (`ru_maxrss`). PEFT's way loads the model, merges with `merge_and_unload` and saves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SHAPES: dict[str, dict[str, int]] = {
+SHAPES: dict[str, dict[str, Any]] = {
     "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "vocab_size": 32000},
     "small": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "vocab_size": 4096},
 }
@@ -131,7 +131,7 @@ def main() -> None:
         make(options.folder, options.size)
         return
     if options.way:
-        WAYS[options.way](options.folder)
+        WAYS[options.way](options.folder)  # type: ignore[no-untyped-call]
         print(json.dumps({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
         return
     with tempfile.TemporaryDirectory(prefix="tuner-tui-export-", dir=options.folder) as scratch:

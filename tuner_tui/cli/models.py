@@ -9,6 +9,7 @@ import time
 
 import click
 
+from tuner_tui.cli.model_downloads import download, remove
 from tuner_tui.cli.output import plain
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models import dequantised
@@ -42,6 +43,10 @@ MIXTURE = ("experts", "experts_per_token", "expert_intermediate_size", "shared_i
 @click.group()
 def models() -> None:
     """List, look at and clear the models on this machine."""
+
+
+models.add_command(download)
+models.add_command(remove)
 
 
 @models.command("list")

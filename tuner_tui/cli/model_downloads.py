@@ -1,0 +1,64 @@
+"""`tuner-tui models download` and `remove`: the Hub's cache, filled with what is checked by hash, and emptied."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+
+import click
+
+from tuner_tui.cli.output import plain
+from tuner_tui.cli.push import HubTeller
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.text import size
+
+
+@click.command()
+@click.argument("repo")
+@click.option("--revision", help="Branch, tag or commit; the main branch when absent.")
+@click.option("--data", is_flag=True, help="REPO is a data set.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
+def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None:
+    """Download REPO (owner/name) into the Hub's cache.
+
+    Interrupted, the same command goes on where it stopped. Each file is checked by the hash that the Hub tells. Of a
+    model only safetensors, settings and tokenizer come. HF_ENDPOINT names a mirror.
+    """
+    import msgspec
+
+    from tuner_tui.models.source import is_hub_id
+    from tuner_tui.sharing import hub
+    from tuner_tui.sharing.hub_protocol import DownloadRequest
+
+    if not is_hub_id(repo):
+        raise InputError(
+            "Not a name on the Hub", f"{repo!r} cannot be a repository.", 'It looks like "owner/name".'
+        )
+    request = DownloadRequest(repo_id=repo, kind="dataset" if data else "model", revision=revision)
+    try:
+        done = hub.download(request, HubTeller(is_quiet=as_json))
+    except TunerError as error:
+        error.hint = f"{error.hint}\nAgain: {shlex.join(['tuner-tui', *sys.argv[1:]])}".strip()
+        raise
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(done), indent=2))
+        return
+    click.echo(f"{done.files} files, {size(done.size_bytes)}, each with the Hub's hash: {plain(done.folder)}")
+
+
+@click.command()
+@click.argument("repo")
+@click.option("--data", is_flag=True, help="REPO is a data set.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(repo: str, data: bool, yes: bool) -> None:
+    """Remove REPO from the Hub's cache; it can be downloaded again."""
+    from tuner_tui.models.remove_cached import remove_cached
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("Nobody to ask", "Without a terminal nothing is removed unasked.", "Add --yes.")
+        if not click.confirm(f"Remove {repo} from the cache?"):
+            click.echo("Nothing was removed.")
+            return
+    click.echo(f"Freed {size(remove_cached(repo, 'dataset' if data else 'model'))}.")
