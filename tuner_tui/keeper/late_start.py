@@ -55,6 +55,7 @@ def _take(folder: RunFolder) -> None:
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.files import write_atomic
     from tuner_tui.models.source import find_source
+    from tuner_tui.planning.here import plan_here
     from tuner_tui.planning.plan import encode_plan, make_plan
     from tuner_tui.runs.lineage import find_start, keep_start
 
@@ -64,7 +65,7 @@ def _take(folder: RunFolder) -> None:
     if start is not None:
         shutil.rmtree(folder.started_from, ignore_errors=True)  # of a keeper that died in the middle
         keep_start(start, folder.path)
-        write_atomic(folder.plan, encode_plan(make_plan(spec, source, start)))
+        write_atomic(folder.plan, encode_plan(make_plan(spec, source, start, plan_here(spec, source))))
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from tuner_tui.keeper.awaited import Awaited, find_awaited
 from tuner_tui.keeper.start import submit
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
+from tuner_tui.planning.here import plan_here
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs.folder import create_run
 from tuner_tui.runs.lineage import find_start
@@ -44,7 +45,7 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
     awaited = find_awaited(spec, after)
     source = check(spec, awaited)
     start = None if awaited.gives_adapter else find_start(spec, source)
-    folder = create_run(spec, make_plan(spec, source, start))
+    folder = create_run(spec, make_plan(spec, source, start, plan_here(spec, source)))
     submit(folder, after=awaited.run.name if awaited.run else None, takes_adapter=awaited.gives_adapter)
     return folder
 

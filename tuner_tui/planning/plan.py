@@ -12,6 +12,7 @@ from tuner_tui.planning.ladder import Rung
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.source import ModelSource
+    from tuner_tui.planning.planner import MemoryPlan
 
 LARGEST_CPU_MICRO_BATCH = 8
 LARGEST_GPU_MICRO_BATCH = 4
@@ -37,6 +38,18 @@ class StartAdapter(msgspec.Struct, frozen=True, kw_only=True):
     alpha: float
 
 
+class PlannedMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What memory decided where the spec left it open, and what the run is expected to take."""
+
+    precision: str
+    """As model.precision would say it; empty for weights that are used as they are stored."""
+    micro_batch: int
+    is_checkpointing: bool
+    allocated_bytes: int
+    low_bytes: int
+    high_bytes: int
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is told to do. What needs torch to decide (device, number type) the worker decides and reports."""
 
@@ -51,6 +64,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     start: StartAdapter | None = None
     rungs: tuple[Rung, ...] = ()
     """What was changed since memory ran out."""
+    memory: PlannedMemory | None = None
+    """None where the model's sizes were not known."""
     skipped_steps: tuple[int, ...] = ()
     """Steps whose rows are left out, since their loss went bad."""
 
@@ -59,8 +74,10 @@ LEARNING_RATES = {"sft": 2e-4, "dpo": 5e-5, "cpo": 5e-5, "kto": 5e-5, "orpo": 1e
 """The usual start with adapters, by method; a tenth of it for full tuning."""
 
 
-def make_plan(spec: RunSpec, source: ModelSource, start: StartAdapter | None = None) -> Plan:
-    """Resolve a spec without torch."""
+def make_plan(
+    spec: RunSpec, source: ModelSource, start: StartAdapter | None = None, memory: MemoryPlan | None = None
+) -> Plan:
+    """Resolve a spec without torch; `memory` is what `planning.here.plan_here` says."""
     choices = []
     rate = spec.training.learning_rate
     if rate is None:
@@ -84,6 +101,8 @@ def make_plan(spec: RunSpec, source: ModelSource, start: StartAdapter | None = N
     if threads is None:
         threads, reason = choose_threads(usable_cpu_count())
         choices.append(Choice(name="CPU threads", value=str(threads), reason=reason))
+    if memory is not None:
+        choices += [Choice(name=each.name, value=each.value, reason=each.reason) for each in memory.choices]
     return Plan(
         model_kind=source.kind,
         model_location=str(source.path or source.repo_id),
@@ -93,7 +112,36 @@ def make_plan(spec: RunSpec, source: ModelSource, start: StartAdapter | None = N
         threads=threads,
         choices=tuple(choices),
         start=start,
+        memory=None if memory is None else planned_memory(memory),
     )
+
+
+def planned_memory(memory: MemoryPlan) -> PlannedMemory:
+    """A memory plan as a run's plan keeps it."""
+    return PlannedMemory(
+        precision="" if memory.held == "stored" else memory.held,
+        micro_batch=memory.micro_batch,
+        is_checkpointing=memory.is_checkpointing,
+        allocated_bytes=memory.estimate.allocated,
+        low_bytes=memory.estimate.low,
+        high_bytes=memory.estimate.high,
+    )
+
+
+def planned(spec: RunSpec, plan: Plan) -> RunSpec:
+    """The spec with what memory decided in place of what it left open; 16 bit is left to the worker to choose."""
+    memory = plan.memory
+    if memory is None:
+        return spec
+    model, training = spec.model, spec.training
+    if model.precision == "auto" and memory.precision in ("int8", "nf4"):
+        model = model.model_copy(update={"precision": memory.precision})
+    if training.micro_batch is None:
+        training = training.model_copy(update={"micro_batch": memory.micro_batch})
+    if training.checkpointing == "auto":
+        switch = "on" if memory.is_checkpointing else "off"
+        training = training.model_copy(update={"checkpointing": switch})
+    return spec.model_copy(update={"model": model, "training": training})
 
 
 def choose_threads(cores: int) -> tuple[int, str]:

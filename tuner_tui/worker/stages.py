@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
 from tuner_tui.planning.ladder import Shape, apply_rungs
-from tuner_tui.planning.plan import Choice, choose_micro_batch
+from tuner_tui.planning.plan import Choice, choose_micro_batch, planned
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
 from tuner_tui.worker import loading, preflight, result, tuning
 from tuner_tui.worker.arguments import training_arguments
@@ -51,7 +51,7 @@ class Policy:
 
 def find_base(job: Job) -> Found:
     """Resolve machine and model, and bring the tokenizer. Raises TunerError in plain words."""
-    machine = choose_machine(job.spec)
+    machine = choose_machine(planned(job.spec, job.plan))
     job.emit(ChoicesMade(choices=machine.choices))
     job.enter("loading", loading.what_finding_takes(job.plan))
     location, revision = loading.find_weights(job.plan)
@@ -93,7 +93,7 @@ def arguments(
     job: Job, found: Found, *, has_evaluation: bool, sequences: int = 1, at_least: int = 1
 ) -> dict[str, Any]:
     """The shared part of a trainer's arguments, the micro-batch chosen and said."""
-    training = job.spec.training
+    training = planned(job.spec, job.plan).training
     micro_batch, reason = choose_micro_batch(
         training.micro_batch,
         training.batch_size,
@@ -109,6 +109,8 @@ def arguments(
         at_least=at_least,
     )
     job.shape = apply_rungs(chosen, job.plan.rungs)
+    if job.spec.training.micro_batch is None and training.micro_batch is not None:
+        reason = "as planned from the memory that was free"
     if job.shape.micro_batch != micro_batch:
         reason = "memory ran out at more"
     size = str(job.shape.micro_batch)

@@ -1,0 +1,175 @@
+"""The planner: what fits is the fastest that fits, what is pinned stays, and where nothing fits there are ways out."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner_tui.config.spec import DataSpec, FullTuning, LoraTuning, ModelSpec, RunSpec, TrainingSpec
+from tuner_tui.models.facts import ModelFacts, facts_from
+from tuner_tui.models.source import ModelSource
+from tuner_tui.planning.place import Place, Rows, cpu_has_16_bit
+from tuner_tui.planning.plan import decode_plan, encode_plan, make_plan, planned
+from tuner_tui.planning.planner import MOST_WAYS, MemoryPlan, micro_batches, plan_memory
+
+GB = 10**9
+
+
+def config(model_type: str, h: int, n: int, heads: int, kv: int, m: int, v: int, **more: Any) -> ModelFacts:
+    return facts_from(
+        {
+            "model_type": model_type, "hidden_size": h, "num_hidden_layers": n, "num_attention_heads": heads,
+            "num_key_value_heads": kv, "intermediate_size": m, "vocab_size": v, "tie_word_embeddings": v < 130_000,
+            **more,
+        },
+        {},
+    )  # fmt: skip
+
+
+MODELS = {
+    "1B": config("llama", 2048, 16, 32, 8, 8192, 128_256),
+    "4B": config("qwen3", 2560, 36, 32, 8, 9728, 151_936, head_dim=128),
+    "8B": config("llama", 4096, 32, 32, 8, 14_336, 128_256, tie_word_embeddings=False),
+    "27B": config("gemma3_text", 5376, 62, 32, 16, 21_504, 262_208, head_dim=128),
+}
+CARDS = {"8": 8, "12": 12, "24": 24, "80": 80}
+DATA = {"short": Rows(longest=180, count=500, sample=(90, 120, 180)), "unknown": Rows()}
+
+
+def spec(**sections: Any) -> RunSpec:
+    return RunSpec(model=sections.pop("model", ModelSpec(source="x")), data=DataSpec(train="y"), **sections)
+
+
+def card(gigabytes: float, **more: Any) -> Place:
+    return Place(True, "card", round(gigabytes * GB), round(gigabytes * GB), **more)
+
+
+def plan(asked: RunSpec, model: str, place: Place, rows: Rows = Rows()) -> MemoryPlan:  # noqa: B008 - frozen
+    found = plan_memory(asked, MODELS[model], place, rows)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("model", "size", "data"), list(itertools.product(("1B", "4B", "8B"), CARDS, DATA)))
+def test_every_plan_fits_or_says_what_to_do(model: str, size: str, data: str) -> None:
+    place = card(0.95 * CARDS[size])
+    found = plan(spec(), model, place, DATA[data])
+    assert place.room_bytes is not None
+    if found.verdict == "fits":
+        assert found.estimate.high <= place.room_bytes
+        assert not found.ways_out
+    elif found.verdict == "tight":
+        assert found.estimate.low <= place.room_bytes < found.estimate.high
+        assert any(choice.name == "memory" for choice in found.choices)
+    else:
+        assert 1 <= len(found.ways_out) <= MOST_WAYS
+    assert 8 % found.micro_batch == 0
+    assert all(choice.reason for choice in found.choices)
+
+
+def test_small_models_fit_everywhere() -> None:
+    for size in CARDS.values():
+        assert plan(spec(), "1B", card(size)).verdict == "fits"
+
+
+def test_four_bit_comes_only_where_sixteen_do_not_fit() -> None:
+    assert plan(spec(), "8B", card(80)).held == "bf16"
+    found = plan(spec(), "8B", card(12))
+    assert (found.held, found.verdict) == ("nf4", "fits")
+    [choice] = [choice for choice in found.choices if choice.name == "precision"]
+    assert "bf16 does not fit" in choice.reason
+
+
+def test_checkpointing_is_off_where_activations_fit() -> None:
+    assert not plan(spec(), "1B", card(80)).is_checkpointing
+    assert plan(spec(), "8B", card(24)).is_checkpointing
+
+
+def test_what_is_pinned_stays() -> None:
+    pinned = spec(
+        model=ModelSpec(source="x", precision="bf16"),
+        training=TrainingSpec(batch_size=8, micro_batch=2, checkpointing="on"),
+    )
+    found = plan(pinned, "8B", card(80))
+    assert (found.held, found.micro_batch, found.is_checkpointing) == ("bf16", 2, True)
+    assert not {"precision", "micro-batch", "checkpointing"} & {choice.name for choice in found.choices}
+    too_big = plan(pinned, "8B", card(8))
+    assert (too_big.verdict, too_big.held, too_big.micro_batch) == ("too big", "bf16", 2)
+    assert "model.precision" in {way.key for way in too_big.ways_out}
+
+
+def test_ways_out_say_what_they_save_and_cost() -> None:
+    found = plan(spec(tuning=FullTuning()), "8B", card(24), Rows(longest=1000, sample=(100, 300, 600, 1000)))
+    assert found.verdict == "too big"
+    assert all("GB" in way.words for way in found.ways_out)
+    keys = [way.key for way in found.ways_out]
+    assert "tuning.kind" in keys
+    words = next(way.words for way in found.ways_out if way.key == "tuning.kind")
+    assert words.startswith("LoRA instead of full tuning: -")
+
+
+def test_a_shorter_length_says_which_rows_it_cuts() -> None:
+    rows = Rows(longest=1024, sample=(100, 200, 300, 900))
+    asked = spec(
+        model=ModelSpec(source="x", precision="nf4"),
+        training=TrainingSpec(batch_size=1, checkpointing="on", max_length=1024),
+    )
+    found = plan(asked, "8B", card(7.0), rows)
+    words = [way.words for way in found.ways_out if way.key == "training.max_length"]
+    assert not words or "25 % of your rows" in words[0]
+
+
+def test_what_must_stay_free_counts() -> None:
+    assert plan(spec(), "8B", card(24)).held == "bf16"
+    assert plan(spec(), "8B", card(24, leave_bytes=8 * GB)).held == "nf4"
+
+
+def test_micro_batches_divide_and_keep_what_the_method_needs() -> None:
+    place = card(80)
+    assert micro_batches(spec(training=TrainingSpec(batch_size=6)), place) == [1, 2, 3, 6]
+    kto = spec(method={"kind": "kto"}, training=TrainingSpec(batch_size=6))
+    assert micro_batches(kto, place) == [2, 3, 6]
+    assert micro_batches(spec(training=TrainingSpec(batch_size=16)), Place(False, "RAM")) == [1, 2, 4, 8]
+    long = spec(training=TrainingSpec(batch_size=8, max_length=32_768))
+    assert micro_batches(long, place) == [1]
+
+
+def test_unknown_free_memory_is_planned_with_care() -> None:
+    found = plan(spec(), "8B", Place(True, "card"))
+    assert (found.verdict, found.held, found.is_checkpointing) == ("unknown", "bf16", True)
+    assert found.micro_batch <= 4
+
+
+def test_sizes_that_are_not_known_give_no_plan() -> None:
+    assert plan_memory(spec(), ModelFacts(), card(24)) is None
+    assert plan_memory(spec(), None, card(24)) is None
+    absurd = config("llama", 2048, 16, 1_000_000, 8, 8192, 128_256)
+    assert plan_memory(spec(), absurd, card(24)) is None
+
+
+def test_the_plan_of_a_run_carries_it_and_fills_what_was_open() -> None:
+    asked = spec()
+    found = plan(asked, "8B", card(12))
+    made = make_plan(asked, ModelSource("hub", "x", repo_id="x"), memory=found)
+    assert decode_plan(encode_plan(made)) == made
+    filled = planned(asked, made)
+    assert (filled.model.precision, filled.training.micro_batch) == ("nf4", found.micro_batch)
+    assert filled.training.checkpointing == ("on" if found.is_checkpointing else "off")
+    pinned = spec(training=TrainingSpec(batch_size=8, micro_batch=1, checkpointing="off"))
+    assert planned(pinned, made).training == pinned.training
+    without = make_plan(asked, ModelSource("hub", "x", repo_id="x"))
+    assert planned(asked, without) == asked
+    assert isinstance(asked.tuning, LoraTuning)
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [("flags\t\t: fpu avx2 avx512_bf16 amx_tile\n", True), ("flags : fpu avx2\n", False), ("", False)],
+)
+def test_a_cpu_tells_its_16_bit_by_its_flags(tmp_path: Path, text: str, has: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{text}")
+    assert cpu_has_16_bit(tmp_path / "cpuinfo") is has
+    assert cpu_has_16_bit(tmp_path / "nowhere") is False

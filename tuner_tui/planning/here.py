@@ -1,0 +1,48 @@
+"""The memory plan of a spec on this machine, with what can be read of model, rows and free memory without torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import TunerError
+from tuner_tui.planning.place import UNCOUNTED, Rows, place_of
+from tuner_tui.planning.planner import MemoryPlan, plan_memory
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.facts import ModelFacts
+    from tuner_tui.models.source import ModelSource
+
+
+def plan_here(spec: RunSpec, source: ModelSource) -> MemoryPlan | None:
+    """The fastest run of a spec that fits here; None where the model's sizes cannot be read."""
+    from tuner_tui.hardware.free_memory import read_free_memory
+
+    facts = facts_of(source)
+    if facts is None:
+        return None
+    place = place_of(read_free_memory(spec.machine.device, once_workers_end=True))
+    return plan_memory(spec, facts, place, rows_of(spec))
+
+
+def facts_of(source: ModelSource) -> ModelFacts | None:
+    """A model's facts, from this machine or from the Hub's headers; None where neither can be read."""
+    from tuner_tui.models.facts import read_facts
+    from tuner_tui.models.remote_headers import read_remote_facts
+
+    try:
+        return read_facts(source) if source.path else read_remote_facts(source)
+    except TunerError:
+        return None
+
+
+def rows_of(spec: RunSpec) -> Rows:
+    """How long the spec's rows are; nothing known where tokenizer or rows cannot be read yet."""
+    from tuner_tui.data.reading import training_reading
+    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+    from tuner_tui.planning.row_lengths import count_rows
+
+    try:
+        return count_rows(training_reading(spec.data), tokenizer_folder(spec.model.source))
+    except TunerError:
+        return UNCOUNTED
