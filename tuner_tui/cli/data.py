@@ -16,11 +16,14 @@ from tuner_tui.errors import InputError, TunerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tuner_tui.config.methods import MethodKind
     from tuner_tui.data.checks import DataReport
     from tuner_tui.data.lengths import LengthReport
+    from tuner_tui.data.microscope import LookReply
     from tuner_tui.data.reading import Reading
 
 SHAPES = ("auto", "messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts")
+METHODS = ("sft", "dpo", "cpo", "orpo", "kto", "reward")
 SIGNS = {"error": "error  ", "warning": "warning", "note": "note   "}
 
 
@@ -88,12 +91,21 @@ def check(
 @click.argument("row", type=int)
 @reading_options
 @click.option("--model", help="Show the tokens that this model would be fed.")
-@click.option("--method", default="sft", show_default=True, help="The training method.")
+@click.option(
+    "--method", type=click.Choice(METHODS), default="sft", show_default=True, help="The training method."
+)
 @click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
 @click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(
-    file: str, row: int, model: str | None, method: str, loss_on: str, length: int, as_json: bool, **how: Any
+    file: str,
+    row: int,
+    model: str | None,
+    method: MethodKind,
+    loss_on: str,
+    length: int,
+    as_json: bool,
+    **how: Any,
 ) -> None:
     """Show the ROW-th row of FILE, counted from 1: as it is kept, as it is read, and, with a model, its tokens."""
     import itertools
@@ -118,9 +130,14 @@ def show(
         microscope = look_once(reading, row, model, method, loss_on, length)
     if as_json:
         shown = {
-            "file": str(raw.file), "number": raw.number, "shape": unmended.layout.shape, "row": raw.row,
-            "read_as": None if problem else found.row, "problem": problem and str(problem), "tokens": microscope,
-        }  # fmt: skip
+            "file": str(raw.file),
+            "number": raw.number,
+            "shape": unmended.layout.shape,
+            "row": raw.row,
+            "read_as": None if problem else found.row,
+            "problem": problem and str(problem),
+            "tokens": microscope and _tokens_as_json(microscope),
+        }
         click.echo(json.dumps(shown, ensure_ascii=True, indent=2, default=str))
         return
     click.echo("\n".join(_row_lines(raw, unmended.layout, found, problem)))
@@ -179,6 +196,20 @@ def _lengths(report: DataReport, model: str, limit: int) -> LengthReport:
 
     found = measure(report.sample, load_model_text(tokenizer_folder(model)))
     return length_report(found, limit, is_sample=len(report.sample) < report.rows)
+
+
+def _tokens_as_json(reply: LookReply) -> list[dict[str, Any]]:
+    import msgspec
+
+    return [
+        {
+            "title": sequence.title,
+            "is_dropped": sequence.is_dropped,
+            "notes": list(sequence.notes),
+            "tokens": [msgspec.structs.asdict(token) for token in sequence.tokens],
+        }
+        for sequence in reply.sequences
+    ]
 
 
 def _refused(file: str, error: TunerError) -> dict[str, Any]:
@@ -279,15 +310,16 @@ def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) ->
     return lines
 
 
-def token_lines(microscope: dict[str, Any]) -> list[str]:
+def token_lines(reply: LookReply) -> list[str]:
     """Each token on a line: its place, its id, whether it carries loss, and what it says."""
     lines = []
-    for sequence in microscope["sequences"]:
-        lines += ["", plain(sequence["title"])]
-        for place, token in enumerate(sequence["tokens"]):
-            mark = "loss" if token["loss"] else "cut" if token["cut"] else ""
-            kind = "end" if token["end"] else "template" if token["template"] else ""
-            lines.append(f"{place:>6} {token['id']:>8} {mark:<5}{kind:<9}{plain(token['text'])}")
-        lines.append(f"  {sequence['trained']} of {sequence['length']} tokens carry loss")
-        lines += [fill(f"warning: {warning}", "  ") for warning in sequence["warnings"]]
+    for sequence in reply.sequences:
+        dropped = " (left out: the trainer never sees it)" if sequence.is_dropped else ""
+        lines += ["", f"{plain(sequence.title)}{dropped}"]
+        for place, token in enumerate(sequence.tokens):
+            mark = "cut" if token.cut else "loss" if token.loss else ""
+            kind = "end" if token.end else "template" if token.template else ""
+            lines.append(f"{place:>6} {token.id:>8} {mark:<5}{kind:<9}{plain(token.text)}")
+        lines.append(f"  {sequence.trained} of {len(sequence.fed)} tokens carry loss")
+        lines += [fill(f"note: {note}", "  ") for note in sequence.notes]
     return lines

@@ -20,6 +20,10 @@ def main(arguments: list[str]) -> int:
             from tuner_tui.worker import inspect
 
             return inspect.main()
+        case ["preview"]:
+            from tuner_tui.worker import preview
+
+            _leave(preview.main())
         case ["compare", request]:
             from tuner_tui.worker import compare
 
@@ -33,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
             _leave(server.main(int(descriptor), float(idle_seconds)))
     sys.stderr.write(
-        "usage: python -m tuner_tui.worker train FOLDER [--resume] | inspect | compare REQUEST\n"
+        "usage: python -m tuner_tui.worker train FOLDER [--resume] | inspect | preview | compare REQUEST\n"
         "       | export REQUEST | check REQUEST | compare-bases REQUEST | generate DESCRIPTOR IDLE_SECONDS\n"
     )
     return 2

@@ -1,0 +1,341 @@
+"""The token microscope's worker: shows of a row what the trainer is fed, by the functions that feed it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from transformers import AutoTokenizer
+
+from tuner_tui.data.microscope import LookReply, LookRequest, Sequence, Token
+from tuner_tui.data.preference import pair_of, rated_of
+from tuner_tui.data.reading import Reading, plain_rows
+from tuner_tui.data.shape import example_of, message_of
+from tuner_tui.data.template import template_text
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models import dequantised
+from tuner_tui.worker.preference_tokens import tokenise_answer, tokenise_pair
+from tuner_tui.worker.tokens import (
+    IGNORED,
+    TokenisedRow,
+    encode,
+    render,
+    render_conversation,
+    tokenise,
+    tokenise_file,
+    turns_for,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.config.spec import DataShape
+    from tuner_tui.data.read import Found
+
+NO_LIMIT = 1 << 30
+PACKED_ROWS = 20_000
+"""Rows that packing is shown of; more take too long to look at."""
+ORPO_NOTE = "The ordinary loss on the chosen side is taken over its prompt, too, as TRL's trainer has it."
+
+
+def main() -> int:
+    """Answer requests, one JSON object a line, until the input ends; what libraries print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    tokenizers: dict[tuple[Any, ...], PreTrainedTokenizerBase] = {}
+    answers.write(msgspec.json.encode({"ready": True}) + b"\n")
+    answers.flush()
+    for line in sys.stdin.buffer:
+        answers.write(msgspec.json.encode(answer(line, tokenizers)) + b"\n")
+        answers.flush()
+    return 0
+
+
+def answer(line: bytes, tokenizers: dict[tuple[Any, ...], PreTrainedTokenizerBase]) -> LookReply:
+    """What is shown for a request; a failure becomes words."""
+    try:
+        request = msgspec.json.decode(line, type=LookRequest)
+        key = (request.model_location, request.revision, request.template)
+        if key not in tokenizers:
+            tokenizers[key] = load_tokenizer(request)
+        return look(request, tokenizers[key])
+    except TunerError as error:
+        return LookReply(problem=f"{error.title}: {error.message}", hint=error.hint)
+    except Exception as error:  # the screen that asked must go on
+        import logging
+
+        logging.getLogger(__name__).exception("a look failed")
+        return LookReply(problem=f"The row cannot be shown: {type(error).__name__}: {error}")
+
+
+def load_tokenizer(request: LookRequest) -> PreTrainedTokenizerBase:
+    """The tokenizer that a run would load. Raises InputError."""
+    path = Path(request.model_location)
+    options: dict[str, Any] = {"revision": request.revision} if request.revision else {}
+    location = request.model_location
+    if request.model_kind == "gguf":
+        made = dequantised.entry_folder(dequantised.fingerprint(path))
+        is_made = dequantised.is_whole(made)
+        location = str(made if is_made else path.parent)
+        options = {} if is_made else {"gguf_file": path.name}
+    try:
+        tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(location, **options))
+    except Exception as error:
+        raise InputError("The tokenizer cannot be loaded", f"{location}: {error}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if request.template:
+        tokenizer.chat_template = template_text(request.template)
+    return tokenizer
+
+
+def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
+    """What the trainer is fed of a row. Raises InputError for a row that is not there or cannot be read."""
+    reading = Reading(
+        Path(request.path),
+        cast("DataShape", request.shape),
+        None,
+        request.split,
+        request.encoding,
+        request.mapping,
+        request.fixes,
+    )
+    if reading.asked == "auto" and not reading.mapping and request.method in ("dpo", "cpo", "orpo", "reward"):
+        reading = Reading(**{**vars(reading), "asked": "preference"})
+    plain = plain_rows(reading)
+    found = next(islice(plain.rows, request.row - 1, request.row), None)
+    if found is None:
+        raise InputError("There is no such row", f"{request.path} has fewer than {request.row} rows.")
+    if isinstance(found.row, InputError):
+        raise found.row
+    if request.method == "sft" and request.packing:
+        shown = _packed(request, reading, found, tokenizer)
+    else:
+        shown = _sequences(request, plain.layout.shape, found, tokenizer)
+    return LookReply(tuple(shown), found.number, plain.layout.shape)
+
+
+def _sequences(
+    request: LookRequest, shape: str, found: Found, tokenizer: PreTrainedTokenizerBase
+) -> list[Sequence]:
+    row, where = cast("dict[str, Any]", found.row), str(found.file)
+    limit = request.max_length
+    if request.method == "sft" and shape in ("messages", "instruction", "prompt_completion", "text"):
+        example = example_of(row, found.file, found.number)
+        fed = tokenise(example, tokenizer, limit, request.loss_on, where)
+        whole = tokenise(example, tokenizer, NO_LIMIT, request.loss_on, where)
+        texts = _texts(example, tokenizer, request.loss_on)
+        return [
+            _of_row(cut, full, text, tokenizer, f"answer {n} of {len(fed)}" if len(fed) > 1 else "row")
+            for n, (cut, full, text) in enumerate(zip(fed, whole, texts, strict=True), 1)
+        ]
+    if shape == "preference" and request.method != "sft":
+        pair = pair_of(row, found.file, found.number)
+        cut, full = (tokenise_pair(pair, tokenizer, length, where) for length in (limit, NO_LIMIT))
+        is_dropped = request.method == "reward" and cut.is_cut
+        return [
+            _of_answer(
+                cut.prompt,
+                side_cut,
+                side_full,
+                tokenizer,
+                side,
+                request,
+                is_dropped or not cut.trained_tokens,
+            )
+            for side, side_cut, side_full in (
+                ("chosen", cut.chosen, full.chosen),
+                ("rejected", cut.rejected, full.rejected),
+            )
+        ]
+    if shape == "rated" and request.method == "kto":
+        rated = rated_of(row, found.file, found.number)
+        answer_cut, answer_full = (
+            tokenise_answer(rated, tokenizer, length, where) for length in (limit, NO_LIMIT)
+        )
+        title = f"answer, {'good' if rated.label else 'bad'}"
+        return [
+            _of_answer(
+                answer_cut.prompt, answer_cut.completion, answer_full.completion, tokenizer, title, request,
+                not answer_cut.trained_tokens,
+            )
+        ]  # fmt: skip
+    if shape == "prompts" or request.method not in ("sft", "dpo", "cpo", "orpo", "reward", "kto"):
+        return [_prompt(row, tokenizer, where)]
+    raise InputError(
+        "The rows are not what the method learns from", f"{where}: shape {shape}, {request.method}."
+    )
+
+
+def _texts(example: Any, tokenizer: PreTrainedTokenizerBase, loss_on: str) -> list[tuple[str, list[str]]]:
+    """(text, what the row itself says in it) of each sequence of an example."""
+    if not example.messages:
+        return [(example.prompt + example.text, [example.prompt + example.text])]
+    said = [message.content for message in example.messages]
+    if loss_on == "all":
+        return [(render(turns_for(example.messages, tokenizer), tokenizer, "", tools=example.tools), said)]
+    return [(each.text, said) for each in render_conversation(example.messages, tokenizer, "", example.tools)]
+
+
+def _of_row(
+    cut: TokenisedRow,
+    full: TokenisedRow,
+    text: tuple[str, list[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    title: str,
+) -> Sequence:
+    own = _own(full.input_ids, text, tokenizer)
+    tokens = tuple(
+        Token(
+            token,
+            _said(token, tokenizer),
+            full.labels[place] != IGNORED and place > 0,
+            place >= len(cut.input_ids),
+            not own[place],
+            token == tokenizer.eos_token_id,
+        )
+        for place, token in enumerate(full.input_ids)
+    )
+    return Sequence(
+        title, tokens, not cut.trained_tokens, tuple(_notes(cut.input_ids, cut.labels, tokenizer))
+    )
+
+
+def _own(ids: list[int], text: tuple[str, list[str]], tokenizer: PreTrainedTokenizerBase) -> list[bool]:
+    """Which tokens are the row's own words; the rest is the template's."""
+    whole, said = text
+    own = [False] * len(ids)
+    for has_special in (False, True):
+        again, places = encode(whole, tokenizer, add_special_tokens=has_special)
+        if again == ids[: len(again)]:
+            break
+    else:
+        return own
+    at = 0
+    for part in said:
+        begin = whole.find(part.strip(), at)
+        if begin < 0 or not part.strip():
+            continue
+        at = begin + len(part.strip())
+        for place, (left, right) in enumerate(places):
+            own[place] = own[place] or (begin <= left < at and right > left)
+    return own
+
+
+def _of_answer(
+    prompt: list[int], cut: list[int], full: list[int], tokenizer: PreTrainedTokenizerBase, title: str,
+    request: LookRequest, is_dropped: bool,
+) -> Sequence:  # fmt: skip
+    is_scored = request.method == "reward"
+    left = max(0, request.max_length - len(prompt))
+    ids = [*prompt, *full]
+    tokens = tuple(
+        Token(
+            token,
+            _said(token, tokenizer),
+            not is_scored and place >= len(prompt),
+            place >= len(prompt) + left,
+            token in tokenizer.all_special_ids,
+            token == tokenizer.eos_token_id,
+        )
+        for place, token in enumerate(ids)
+    )
+    labels = [IGNORED] * len(prompt) + cut
+    notes = _notes([*prompt, *cut], labels, tokenizer)
+    if request.method == "orpo" and title == "chosen":
+        notes.append(ORPO_NOTE)
+    if is_scored:
+        notes.append("A reward model scores the whole; no single token carries loss.")
+    return Sequence(title, tokens, is_dropped, tuple(notes))
+
+
+def _prompt(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, where: str) -> Sequence:
+    """What answers are generated from."""
+    prompt = row.get("prompt", row.get("messages"))
+    if isinstance(prompt, list):
+        text = render(turns_for(map(message_of, prompt), tokenizer), tokenizer, where, asks_for_answer=True)
+        ids, _ = encode(text, tokenizer, add_special_tokens=False)
+    else:
+        ids, _ = encode(str(prompt), tokenizer, add_special_tokens=True)
+    special = set(tokenizer.all_special_ids)
+    tokens = tuple(
+        Token(token, _said(token, tokenizer), False, False, token in special, token == tokenizer.eos_token_id)
+        for token in ids
+    )
+    return Sequence("prompt that is answered", tokens)
+
+
+def _packed(
+    request: LookRequest, reading: Reading, found: Found, tokenizer: PreTrainedTokenizerBase
+) -> list[Sequence]:
+    """The packed sequences that hold tokens of a row: the trainer's own packing of the whole data set."""
+    from datasets import Dataset
+    from trl import SFTConfig
+    from trl.data_utils import pack_dataset
+
+    data = tokenise_file(
+        Reading(**{**vars(reading), "limit": PACKED_ROWS}), tokenizer, request.max_length, request.loss_on
+    )
+    whole = Dataset.from_dict(
+        {
+            "input_ids": [row.input_ids for row in data.rows],
+            "labels": [row.labels for row in data.rows],
+            "line": [[row.line] * len(row.input_ids) for row in data.rows],
+        }
+    )
+    strategy = SFTConfig.__dataclass_fields__["packing_strategy"].default
+    packed = pack_dataset(whole, request.max_length, strategy)
+    shown = []
+    for number, sequence in enumerate(packed, 1):
+        if found.number not in sequence["line"]:
+            continue
+        rows = _row_places(sequence)
+        tokens = tuple(
+            Token(
+                token,
+                _said(token, tokenizer),
+                sequence["labels"][place] != IGNORED
+                and (place == 0 or rows[place] == rows[place - 1])
+                and place > 0,
+                False,
+                token in tokenizer.all_special_ids,
+                token == tokenizer.eos_token_id,
+                rows[place],
+            )
+            for place, token in enumerate(sequence["input_ids"])
+        )
+        lines = ", ".join(map(str, dict.fromkeys(sequence["line"])))
+        shown.append(Sequence(f"packed sequence {number}: rows {lines}", tokens))
+    if not shown:
+        return [Sequence("row", (), is_dropped=True)]
+    return shown
+
+
+def _row_places(sequence: dict[str, Any]) -> list[int]:
+    """Which of a packed sequence's rows each token belongs to."""
+    lengths = sequence.get("seq_lengths") or [len(sequence["input_ids"])]
+    return [place for place, length in enumerate(lengths) for _ in range(length)]
+
+
+def _said(token: int, tokenizer: PreTrainedTokenizerBase) -> str:
+    return str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+
+def _notes(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What is odd about a sequence."""
+    notes = []
+    end, begin = tokenizer.eos_token_id, tokenizer.bos_token_id
+    learnt = [place for place, label in enumerate(labels) if label != IGNORED]
+    if learnt and end is not None:
+        last = learnt[-1]
+        if ids[last] != end and end not in (ids[place] for place in learnt):
+            notes.append("The end token is not learnt here.")
+        if last and ids[last] == ids[last - 1] == end and labels[last - 1] != IGNORED:
+            notes.append("Two end tokens are learnt.")
+    if begin is not None and ids[:2] == [begin, begin]:
+        notes.append("It begins with two start tokens.")
+    return notes
