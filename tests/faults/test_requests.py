@@ -100,3 +100,21 @@ def test_runs_start_in_the_order_they_were_queued(home: Home) -> None:
     endings = [run.wait_for_event(RunFailed).at for run in runs]
     assert endings == sorted(endings)
     wait_for(lambda: not queue.entries(), "the queue to be empty")
+
+
+def test_a_pause_frees_the_card_and_the_run_goes_on_exactly(home: Home) -> None:
+    whole, paused = home.make_run("whole", 30), home.make_run("paused", 30)
+    whole.submit()
+    whole.wait_for_end()
+    paused.submit()
+    paused.wait_for_step(5)
+    leave_request(paused.folder, "pause")
+    ending = paused.wait_for_end()
+    assert isinstance(ending, RunStopped)
+    assert ending.is_pause
+    home.wait_until_idle()  # neither keeper nor worker is left: nothing holds memory
+    assert paused.status() == "paused"
+    paused.submit(resume=True)
+    paused.wait_for_end()
+    assert paused.status() == "finished"
+    assert paused.losses() == whole.losses()

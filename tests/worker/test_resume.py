@@ -13,6 +13,7 @@ from tests.worker.runs import Run, StopAfter, stop_and_resume
 from tuner_tui.runs.events import (
     CheckpointSaved,
     Evaluated,
+    RunFailed,
     RunFinished,
     RunStopped,
     StepLogged,
@@ -180,3 +181,22 @@ def test_leftovers_of_a_killed_worker_are_removed(make_run: Callable[..., RunFol
         (folder.checkpoints / name / "inner").mkdir(parents=True)
     assert run_job(folder.path) == 0
     assert not [path.name for path in folder.checkpoints.iterdir() if path.name.startswith(".")]
+
+
+def test_another_seed_is_refused_and_changed_libraries_are_named(
+    make_run: Callable[..., RunFolder],
+) -> None:
+    folder = make_run(training=EPOCHS)
+    run_job(folder.path, stop=StopAfter(folder, 2))
+    checkpoint = checkpoint_folders(folder.checkpoints)[-1]
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["versions"]["torch"] = "1.0"
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest | {"seed": 7}))
+    refused = Run(folder, run_job(folder.path, is_resumed=True))
+    failure = refused.last(RunFailed)
+    assert failure.title == "The seed is another one"
+    assert "training.seed = 7" in failure.message
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    resumed = Run(folder, run_job(folder.path, is_resumed=True))
+    assert "torch 1.0 -> " in resumed.last(Warned).message
+    assert resumed.last(RunFinished).step == 12

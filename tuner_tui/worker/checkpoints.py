@@ -46,6 +46,8 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, ManifestFile]
     data: str = ""
     """The fingerprint of the training rows."""
+    seed: int | None = None
+    """The seed that rows, adapter and dropout were drawn by."""
 
 
 class WholeCheckpoints(_Trainer):  # type: ignore[misc]
@@ -69,7 +71,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         try:
             super()._save_checkpoint(model, trial)
             made = self._staging / f"checkpoint-{step}"
-            _complete(made, step, self.job.data_fingerprint)
+            _complete(made, step, self.job.data_fingerprint, self.job.spec.training.seed)
             target = parent / f"step-{step:06d}"
             replace_folder(made, target)
         except Exception as error:
@@ -152,7 +154,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
     return None
 
 
-def _complete(made: Path, step: int, data: str) -> None:
+def _complete(made: Path, step: int, data: str, seed: int) -> None:
     for name in NOT_NEEDED:
         (made / name).unlink(missing_ok=True)
     shutil.rmtree(made / REFERENCE, ignore_errors=True)
@@ -161,9 +163,8 @@ def _complete(made: Path, step: int, data: str) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         files[str(path.relative_to(made))] = ManifestFile(path.stat().st_size, _sha256(path))
-    write_atomic(
-        made / MANIFEST, msgspec.json.encode(Manifest(step, time.time(), library_versions(), files, data))
-    )
+    manifest = Manifest(step, time.time(), library_versions(), files, data, seed)
+    write_atomic(made / MANIFEST, msgspec.json.encode(manifest))
 
 
 def replace_folder(made: Path, target: Path) -> None:

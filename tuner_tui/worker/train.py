@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tuner_tui.config.spec_file import read_spec
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs.events import (
     TERMINAL,
@@ -25,7 +25,14 @@ from tuner_tui.runs.events import (
 )
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import EventWriter
-from tuner_tui.worker.checkpoints import checkpoint_folders, remove_leftovers, step_of, what_is_broken
+from tuner_tui.versions import library_versions
+from tuner_tui.worker.checkpoints import (
+    checkpoint_folders,
+    read_manifest,
+    remove_leftovers,
+    step_of,
+    what_is_broken,
+)
 from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 
 if TYPE_CHECKING:
@@ -150,9 +157,33 @@ def _checkpoint_to_resume(job: Job) -> Path | None:
     for folder in reversed(checkpoint_folders(job.folder.checkpoints)):
         fault = what_is_broken(folder)
         if fault is None:
+            _require_same(job, folder)
             return folder
         job.warn(f"{folder.name} cannot be used: {fault}.", "An earlier checkpoint is taken, or a new start.")
     return None
+
+
+def _require_same(job: Job, checkpoint: Path) -> None:
+    """Refuse another seed than the checkpoint's, and name libraries that changed. Raises InputError."""
+    manifest = read_manifest(checkpoint)
+    seed = job.spec.training.seed
+    if manifest.seed not in (None, seed):
+        raise InputError(
+            "The seed is another one",
+            f"{checkpoint.name} was trained with training.seed = {manifest.seed}, and run.toml now says {seed}.",
+            f"Set training.seed = {manifest.seed} to go on, or start a new run.",
+        )
+    now = library_versions()
+    changed = [
+        f"{name} {was} -> {now.get(name, 'missing')}"
+        for name, was in manifest.versions.items()
+        if now.get(name) != was
+    ]
+    if changed:
+        job.warn(
+            f"Libraries changed since {checkpoint.name}: {', '.join(changed)}.",
+            "The run goes on, but not bit for bit as it would have.",
+        )
 
 
 def _explained(error: Exception, job: Job | None = None) -> RunFailed:
