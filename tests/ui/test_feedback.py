@@ -6,7 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from textual.widgets import TextArea
+from textual.widgets import Input, TextArea
 
 from tests.ui.feedback_host import HARD_TEXTS, LONG, collection
 from tests.ui.looking import screen_lines, screen_text, until, wait_for
@@ -225,3 +225,35 @@ async def test_an_empty_collection_says_what_to_do(home: Path) -> None:
         await wait_for(pilot, "Nothing to judge yet", "tuner-tui feedback import evening FILE")
         await pilot.press("1", "t", "e", "u", "m")
         await wait_for(pilot, "What your judgements say")
+
+
+async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> None:
+    (home / "rows.jsonl").write_text('{"prompt": "Why?", "answers": ["one", "two"]}\n')
+    starting = TunerApp()
+    async with starting.run_test(size=(80, 24)) as pilot:
+        starting.action_feedback()
+        await wait_for(pilot, "No collections yet")
+        await press(pilot, "n", "New collection")
+        await pilot.press(*"evening", "enter")
+        for _ in "demo":
+            await pilot.press("backspace")
+        await pilot.press("enter")
+        pilot.app.screen.query_one("#file", Input).value = str(home / "nothing.jsonl")
+        await pilot.press("enter")
+        await press(pilot, "enter", "No such")
+        pilot.app.screen.query_one("#file", Input).value = str(home / "rows.jsonl")
+        await press(pilot, "enter", "kept 0, 1 ready")
+        await press(pilot, "1", "All is judged")
+        await press(pilot, "escape", "1 judged")
+        await press(pilot, "enter", "All is judged")
+        await press(pilot, "escape", "1 judged")
+        await press(pilot, "D", "Delete this collection?")
+        await press(pilot, "y", "No collections yet")
+
+
+async def test_a_chat_is_begun_from_the_palette() -> None:
+    starting = TunerApp()
+    async with starting.run_test(size=(80, 24)) as pilot:
+        starting.action_chat()
+        await wait_for(pilot, "Who answers?", "demo")
+        await press(pilot, "ctrl+s", "Ask something")

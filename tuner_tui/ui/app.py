@@ -95,6 +95,8 @@ class TunerApp(App[None]):
         if not isinstance(screen, Home):
             yield SystemCommand("Home", "Back to the list of runs", self.action_home)
             yield SystemCommand("New run", "Choose a model, data and a method", self.open_new_run)
+        yield SystemCommand("Feedback", "Judge answers, and see what you judged", self.action_feedback)
+        yield SystemCommand("Chat", "Ask base and tuned the same, side by side", self.action_chat)
         yield SystemCommand("Try the demo", "Teach a small model who it is", self.action_demo)
         yield SystemCommand("Doctor", "Check this machine and say what to mend", self.action_doctor)
         yield SystemCommand("Dark or light", "Change to the other theme", self.action_other_theme)
@@ -112,6 +114,12 @@ class TunerApp(App[None]):
 
         self.push_screen(Monitor(folder))
 
+    def open_share(self, folder: RunFolder) -> None:
+        """Show what can be made of one run for others."""
+        from tuner_tui.ui.screens.share import ShareScreen
+
+        self.push_screen(ShareScreen(folder))
+
     def action_home(self) -> None:
         """Leave all screens above Home."""
         while len(self.screen_stack) > 1:
@@ -121,6 +129,18 @@ class TunerApp(App[None]):
         from tuner_tui.ui.screens.doctor import DoctorScreen
 
         self.push_screen(DoctorScreen())
+
+    def action_feedback(self) -> None:
+        """Show the collections of judgements."""
+        from tuner_tui.ui.screens.collections import Collections
+
+        self.push_screen(Collections())
+
+    def action_chat(self) -> None:
+        """Ask who is to answer, and show the chat."""
+        from tuner_tui.ui.modals.start_chat import StartChat
+
+        self.push_screen(StartChat())
 
     def action_demo(self) -> None:
         """Queue the demo's run and show it."""

@@ -166,6 +166,7 @@ class ChatScreen(TunerScreen):
         show(self.query_one("#state", Static), literal(message.words))
 
     def on_action_done(self, message: ActionDone) -> None:
+        message.prevent_default()
         show(self.query_one("#state", Static), literal(message.words))
 
     # -- asking ---------------------------------------------------------------------------------------------------

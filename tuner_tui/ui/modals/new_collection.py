@@ -1,0 +1,77 @@
+"""What a new collection needs: a name, who answers, and what they are asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from textual import on
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from tuner_tui.errors import TunerError
+from tuner_tui.feedback.collections import collection_path, open_or_create
+from tuner_tui.feedback.importing import keep_rows, read_import
+from tuner_tui.feedback.records import MODES, CollectionSettings
+from tuner_tui.generation.candidates import candidate_of
+from tuner_tui.ui.widgets.literal import literal
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.feedback.records import Mode
+
+
+class NewCollection(ModalScreen[str | None]):
+    """Gives the name of the collection that was made, or None."""
+
+    BINDINGS = [("escape", "dismiss(None)", "Back")]  # noqa: RUF012
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("New collection", classes="title")
+            yield Static("Name")
+            yield Input(placeholder="evening-1", id="name", compact=True)
+            yield Static(
+                "Who answers: MODEL or MODEL+ADAPTER, more with commas; nobody for answers from a file"
+            )
+            yield Input("demo", id="sides", compact=True)
+            yield Static("A file of prompts, or of rows with answers")
+            yield Input(placeholder="prompts.jsonl", id="file", compact=True)
+            yield Static(f"What is judged: {', '.join(MODES)}")
+            yield Input("pairs", id="mode", compact=True)
+            yield Static("Enter goes on and makes it at the end, esc goes back.", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one("#name").focus()
+
+    @on(Input.Submitted)
+    def go_on(self, event: Input.Submitted) -> None:
+        if event.input.id != "mode":
+            self.focus_next()
+            return
+        try:
+            self.dismiss(self._make())
+        except (TunerError, OSError) as error:
+            self.query_one(".hint", Static).update(literal(str(error)))
+
+    def _make(self) -> str:
+        """Make it, or nothing. Raises TunerError that says what is wrong."""
+        value = {each.id: each.value.strip() for each in self.query(Input)}
+        name = value["name"]
+        if collection_path(name).exists():
+            raise TunerError("There is such a collection already", name)
+        if value["mode"] not in MODES:
+            raise TunerError("Not a mode", value["mode"])
+        mode: Mode = next(each for each in MODES if each == value["mode"])
+        sides = tuple(candidate_of(each.strip()) for each in value["sides"].split(",") if each.strip())
+        rows = []
+        if value["file"]:
+            from tuner_tui.data.read import locate
+
+            rows = read_import(locate(value["file"]))
+        settings = msgspec.structs.replace(CollectionSettings(), mode=mode, candidates=sides)
+        with open_or_create(name, settings) as store:
+            keep_rows(store, rows, rater=f"file:{value['file'].rpartition('/')[2]}")
+        return name

@@ -1,0 +1,98 @@
+"""Collections: where judging begins and goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.reactive import var
+from textual.widgets import OptionList, Static
+
+from tuner_tui.feedback.collections import CollectionSummary, delete_collection, list_collections
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+EMPTY = "No collections yet. n makes one: a model answers your prompts, and you say which answer is better."
+
+
+class Collections(TunerScreen):
+    """Every collection with how far it is; Enter goes on judging."""
+
+    TITLE_WORDS = "Feedback"
+    HELP_TEXT = "Judgements are kept in collections. A run learns from one with data.train = feedback:NAME."
+    CSS = "Collections #hint { padding: 1 2; height: auto; }"
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "app.pop_screen", "Back", key_display="esc"),
+        Binding("n", "new", "New", tooltip="Make a collection"),
+        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete a collection for good"),
+    ]
+
+    found: var[tuple[CollectionSummary, ...]] = var((), init=False, always_update=True)
+
+    @property
+    def headless_command(self) -> str:
+        return "tuner-tui feedback list"
+
+    def compose_body(self) -> ComposeResult:
+        yield Static("Looking ...", id="hint")
+        yield PickList(id="collections")
+
+    def on_screen_resume(self) -> None:
+        self._look()
+
+    @work(exclusive=True, group="look")
+    async def _look(self) -> None:
+        self.found = tuple(await in_background(list_collections))
+
+    def watch_found(self, found: tuple[CollectionSummary, ...]) -> None:
+        self.query_one("#hint", Static).update(EMPTY)
+        self.query_one("#hint").display = not found
+        rows = self.query_one(PickList)
+        rows.display = bool(found)
+        rows.show(tuple(PickRow(each.name, each.name, _cells(each)) for each in found))
+        if found:
+            rows.focus()
+        self.query_one(TitleBar).state = f"{len(found)} collection{'s' * (len(found) != 1)}"
+
+    @on(OptionList.OptionSelected)
+    def open(self, event: OptionList.OptionSelected) -> None:
+        from tuner_tui.ui.screens.feedback import FeedbackScreen
+
+        if event.option_id:
+            self.app.push_screen(FeedbackScreen(event.option_id))
+
+    @work
+    async def action_new(self) -> None:
+        from tuner_tui.ui.modals.new_collection import NewCollection
+        from tuner_tui.ui.screens.feedback import FeedbackScreen
+
+        name = await self.app.push_screen_wait(NewCollection())
+        if name is not None:
+            self.app.push_screen(FeedbackScreen(name))
+
+    @work
+    async def action_delete(self) -> None:
+        from tuner_tui.ui.modals.confirm import ConfirmModal
+
+        name = self.query_one(PickList).picked_key if self.found else None
+        summary = next((each for each in self.found if each.name == name), None)
+        if name is None or summary is None:
+            return
+        detail = f"{name}\n\n{summary.judged} judgements and their last good copy go for good."
+        if await self.app.push_screen_wait(
+            ConfirmModal("Delete this collection?", detail, yes="Delete it", no="Keep it")
+        ):
+            delete_collection(name)
+            self._look()
+
+
+def _cells(each: CollectionSummary) -> tuple[str, ...]:
+    if each.problem:
+        return (each.problem,)
+    return (each.mode, f"{each.judged} judged", f"{each.left} ready", f"{each.waiting} to come")
