@@ -290,6 +290,72 @@ def collect(
     main_app(FeedbackScreen(name, is_uncertain_first=unsure_first))
 
 
+@feedback.command()
+@click.argument("name")
+@click.option("--server", help="An OpenAI-compatible server, such as http://localhost:11434/v1.")
+@click.option(
+    "--model", required=True, help="The judge: the server's name for it, or MODEL[+ADAPTER] without a server."
+)
+@click.option(
+    "--principles",
+    "principles_file",
+    type=click.Path(path_type=Path),
+    help="A text file of what to look for.",
+)
+@click.option(
+    "--key-env", default="OPENAI_API_KEY", show_default=True, help="The variable that holds the server's key."
+)
+@click.option("--limit", type=click.IntRange(1), help="At most so many items.")
+@click.option("--share", is_flag=True, help="Take memory also while a run is at work.")
+def judge(
+    name: str,
+    server: str | None,
+    model: str,
+    principles_file: Path | None,
+    key_env: str,
+    limit: int | None,
+    share: bool,
+) -> None:
+    """Have a judge model propose which answer is better; it is asked in both orders.
+
+    Proposals count as no judgement: accept them with y on the feedback screen, or overrule them. Where the orders
+    disagree, the item is left to you; collect --unsure-first begins there.
+    """
+    import os
+
+    from tuner_tui.feedback.collections import open_collection
+    from tuner_tui.feedback.judge import DEFAULT_PRINCIPLES, judge_collection, local_judge, server_judge
+    from tuner_tui.generation.client import Generators
+
+    principles = DEFAULT_PRINCIPLES
+    if principles_file is not None:
+        from tuner_tui.config.spec_file import read_text
+
+        principles = read_text(principles_file).strip()
+    generators = Generators(may_share=share)
+    ask = (
+        server_judge(server, model, os.environ.get(key_env))
+        if server
+        else local_judge(generators, read_side(model))
+    )
+    try:
+        with open_collection(name) as store:
+            report = judge_collection(
+                store,
+                ask,
+                f"{server} {model}" if server else model,
+                principles,
+                limit,
+                lambda so_far: click.echo(
+                    f"{so_far.proposed} proposed, {so_far.undecided} left to you", err=True
+                ),
+            )
+    finally:
+        generators.close()
+    failed = f", {report.failed} without a reply" if report.failed else ""
+    click.echo(f"{report.proposed} proposed, {report.undecided} left to you (the orders disagree){failed}")
+
+
 def read_side(text: str) -> Candidate:
     """MODEL, or MODEL+ADAPTER where the adapter is a folder or a run's name. Raises InputError."""
     from tuner_tui.generation.candidates import candidate_of

@@ -1,0 +1,246 @@
+"""A judge model's proposals: asked in both orders after written principles; when these disagree it says nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from tuner_tui.errors import TunerError
+from tuner_tui.feedback.records import Proposal
+from tuner_tui.generation.client import new_id
+from tuner_tui.generation.messages import Candidate, Generate, Sampling, Turn
+
+if TYPE_CHECKING:
+    from tuner_tui.feedback.records import Answer, Item
+    from tuner_tui.feedback.store import Store
+    from tuner_tui.generation.client import Generators
+
+Ask = Callable[[tuple[Turn, ...]], str]
+"""Sends turns to a judge and gives what it says. Raises TunerError in plain words."""
+DEFAULT_PRINCIPLES = (
+    "Prefer the answer that helps more, is true, is clear, and says no more than is needed. "
+    "Length alone is no merit."
+)
+_TASK = """Two answers to the same request are compared.
+
+Principles:
+{principles}
+
+Request:
+{prompt}
+
+Answer A:
+{first}
+
+Answer B:
+{second}
+
+Which answer is better by the principles? Reply with one JSON object and nothing else:
+{{"reason": "one sentence", "better": "A" or "B" or "tie", "certainty": a number from 0 to 100}}"""
+MOST_CHARACTERS = 6000
+"""Longer prompts and answers are cut for the judge, which is said in what it reads."""
+PATIENCE_SECONDS = 120.0
+MOST_REPLY_BYTES = 1 << 20
+MOST_FAILURES = 3
+"""Failures in a row after which a judge is given up."""
+_OBJECT = re.compile(r"\{[^{}]*\}", re.DOTALL)
+
+
+class Verdict(NamedTuple):
+    """What a judge said once; `better` is 0, 1, or None for a tie or what could not be read."""
+
+    better: int | None
+    certainty: float
+    reason: str
+
+
+class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round of judging did."""
+
+    proposed: int = 0
+    undecided: int = 0
+    """Left to the person: the two orders disagree, or a reply could not be read."""
+    failed: int = 0
+    """Items on which the judge gave no reply."""
+
+
+def propose(item: Item, first: Answer, second: Answer, ask: Ask, judge: str, principles: str) -> Proposal:
+    """Ask in both orders. Raises TunerError when the judge cannot be asked."""
+    one = read_verdict(ask(_turns(item, first, second, principles)))
+    two = read_verdict(ask(_turns(item, second, first, principles)))
+    order = (first.id, second.id)
+    preferred = (_named(one, order), _named(two, order[::-1]))
+    is_sure = preferred[0] is not None and preferred[0] == preferred[1]
+    return Proposal(
+        judge=judge,
+        principles=principles,
+        answers=order,
+        preferred=preferred,
+        reasons=(one.reason, two.reason),
+        certainty=min(one.certainty, two.certainty) if is_sure else 0.0,
+    )
+
+
+def judge_collection(
+    store: Store,
+    ask: Ask,
+    judge: str,
+    principles: str,
+    most: int | None = None,
+    tell: Callable[[JudgeReport], None] = lambda _: None,
+) -> JudgeReport:
+    """Propose for all items of two answers or more that have neither a judgement nor a proposal.
+
+    What was proposed is kept at once. Raises TunerError when the judge fails several times in a row.
+    """
+    report = JudgeReport()
+    in_a_row = 0
+    standing = store.standing()
+    known = {entry.item for entry in standing if entry.judgement is not None or entry.proposal is not None}
+    waiting = [
+        number for number, count in store.answer_counts().items() if count >= 2 and number not in known
+    ]
+    for number in waiting[:most]:
+        item = store.item(number)
+        answers = [answer for answer in item.answers if answer.maker.kind != "person"]
+        try:
+            proposal = propose(item, answers[0], answers[1], ask, judge, principles)
+        except TunerError:
+            report = msgspec.structs.replace(report, failed=report.failed + 1)
+            in_a_row += 1
+            if in_a_row >= MOST_FAILURES:
+                raise
+            tell(report)
+            continue
+        in_a_row = 0
+        store.propose(number, proposal)
+        if proposal.choice is None:
+            report = msgspec.structs.replace(report, undecided=report.undecided + 1)
+        else:
+            report = msgspec.structs.replace(report, proposed=report.proposed + 1)
+        tell(report)
+    return report
+
+
+def read_verdict(text: str) -> Verdict:
+    """The verdict in a reply: the last JSON object that has one; anything else is no verdict."""
+    for found in reversed(_OBJECT.findall(text)):
+        try:
+            said = json.loads(found)
+        except (ValueError, RecursionError):
+            continue
+        better = said.get("better")
+        if isinstance(better, str) and better.strip().upper() in ("A", "B", "TIE"):
+            reason = said.get("reason")
+            return Verdict(
+                {"A": 0, "B": 1}.get(better.strip().upper()),
+                _certainty(said.get("certainty")),
+                reason[:1000] if isinstance(reason, str) else "",
+            )
+    return Verdict(None, 0.0, "the reply could not be read")
+
+
+def server_judge(
+    url: str, model: str, key: str | None = None, patience_seconds: float = PATIENCE_SECONDS
+) -> Ask:
+    """A judge behind an OpenAI-compatible server (Ollama, llama.cpp, vLLM, ...); `url` ends in /v1 as a rule."""
+    address = url.rstrip("/") + "/chat/completions"
+    if not address.startswith(("http://", "https://")):
+        raise TunerError("Not a server's address", f"{url!r}: expected http://... or https://...")
+
+    def ask(turns: tuple[Turn, ...]) -> str:
+        body = {
+            "model": model,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+            "temperature": 0,
+            "max_tokens": 300,
+        }
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=patience_seconds) as reply:
+                said = reply.read(MOST_REPLY_BYTES)
+        except urllib.error.HTTPError as error:
+            detail = error.read(500).decode("utf-8", "replace")
+            raise TunerError(
+                "The judge refuses", f"{address}: {error.code} {error.reason}. {detail}"
+            ) from error
+        except TimeoutError as error:
+            raise TunerError(
+                "The judge is too slow",
+                f"{address}: no reply in {patience_seconds:g} s.",
+                "Take a smaller model.",
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise TunerError(
+                "The judge cannot be reached",
+                f"{address}: {reason}.",
+                "Is the server running, and the address right?",
+            ) from error
+        return _content(said, address)
+
+    return ask
+
+
+def local_judge(generators: Generators, candidate: Candidate) -> Ask:
+    """A judge in the generation worker."""
+
+    def ask(turns: tuple[Turn, ...]) -> str:
+        request = Generate(
+            id=new_id(),
+            turns=candidate.turns(turns),
+            sampling=Sampling(max_new_tokens=200, temperature=0),
+            seed=0,
+            adapter=candidate.adapter,
+        )
+        return generators.of(candidate.base).ask(request, PATIENCE_SECONDS * 3).text
+
+    return ask
+
+
+def _content(said: bytes, address: str) -> str:
+    try:
+        content: Any = json.loads(said)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise TunerError(
+            "The judge's reply cannot be read",
+            f"{address}: expected a chat completion, found {said[:200]!r}.",
+            "Is it an OpenAI-compatible server, and does the address end in /v1?",
+        ) from error
+    return content if isinstance(content, str) else ""
+
+
+def _turns(item: Item, first: Answer, second: Answer, principles: str) -> tuple[Turn, ...]:
+    return (
+        Turn(
+            "user",
+            _TASK.format(
+                principles=principles,
+                prompt=_cut(item.prompt_text),
+                first=_cut(first.text),
+                second=_cut(second.text),
+            ),
+        ),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " [cut here for the judge]"
+
+
+def _named(verdict: Verdict, order: tuple[int, int]) -> int | None:
+    return None if verdict.better is None else order[verdict.better]
+
+
+def _certainty(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return 0.5
+    return min(1.0, max(0.0, value / 100))
