@@ -257,3 +257,13 @@ async def test_a_chat_is_begun_from_the_palette() -> None:
         starting.action_chat()
         await wait_for(pilot, "Who answers?", "demo")
         await press(pilot, "ctrl+s", "Ask something")
+
+
+async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:
+    starting = TunerApp()
+    async with starting.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "Home")
+        await press(pilot, "f", "No collections yet")
+        await pilot.press("k")
+        await press(pilot, "escape", "Home")
+        await press(pilot, "k", "Who answers?")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.keeper.outcome import Outcome
     from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.trash import Trash
 
 
 class TunerApp(App[None]):
@@ -47,6 +48,8 @@ class TunerApp(App[None]):
         Binding("c", "copy_command", "Copy command", show=False, tooltip="Copy the line that begins with $"),
         Binding("question_mark", "help", "Help", key_display="?", tooltip="All keys of this screen"),
         Binding("f1", "help", "Help", tooltip="All keys of this screen, also while typing"),
+        Binding("f", "feedback", "Feedback", show=False, tooltip="Judge answers, and see what you judged"),
+        Binding("k", "chat", "Chat", show=False, tooltip="Ask base and tuned the same, side by side"),
         Binding("q", "quit", "Quit", tooltip="Leave; runs go on without the app"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
     ]
@@ -55,6 +58,7 @@ class TunerApp(App[None]):
         """`first` is shown at once, above Home."""
         super().__init__()
         self._first_screen = first
+        self._trash: Trash | None = None
         self._plain_filter = None if speaks_utf8(os.environ) else PlainFilter()
         for theme in (DARK, LIGHT, TERMINAL):
             self.register_theme(theme)
@@ -98,6 +102,11 @@ class TunerApp(App[None]):
         yield SystemCommand("Feedback", "Judge answers, and see what you judged", self.action_feedback)
         yield SystemCommand("Chat", "Ask base and tuned the same, side by side", self.action_chat)
         yield SystemCommand("Try the demo", "Teach a small model who it is", self.action_demo)
+        yield SystemCommand("Compare runs", "Curves, settings, families, notes, disk use", self.action_runs)
+        yield SystemCommand("Queue", "The runs that wait, in their order", self.action_queue)
+        yield SystemCommand(
+            "Settings", "Folders, theme, notifications, trackers, privacy", self.action_settings
+        )
         yield SystemCommand("Doctor", "Check this machine and say what to mend", self.action_doctor)
         yield SystemCommand("Dark or light", "Change to the other theme", self.action_other_theme)
         yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
@@ -120,6 +129,12 @@ class TunerApp(App[None]):
 
         self.push_screen(ShareScreen(folder))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Feedback and chat have a key on Home; elsewhere the palette has them."""
+        if action in ("feedback", "chat"):
+            return isinstance(self.screen, Home)
+        return True
+
     def action_home(self) -> None:
         """Leave all screens above Home."""
         while len(self.screen_stack) > 1:
@@ -141,6 +156,39 @@ class TunerApp(App[None]):
         from tuner_tui.ui.modals.start_chat import StartChat
 
         self.push_screen(StartChat())
+
+    @property
+    def trash(self) -> Trash:
+        """What was thrown away in this app; emptied when it closes."""
+        if self._trash is None:
+            from tuner_tui.runs.trash import Trash
+
+            self._trash = Trash()
+        return self._trash
+
+    def empty_trash(self) -> None:
+        """Delete for good what this app, and any that died before it, had thrown away."""
+        from tuner_tui.runs.trash import empty_abandoned
+
+        if self._trash is not None:
+            self._trash.empty()
+        with contextlib.suppress(TunerError):  # settings were broken meanwhile: the next app does it
+            empty_abandoned()
+
+    def action_runs(self) -> None:
+        from tuner_tui.ui.screens.runs import RunsScreen
+
+        self.push_screen(RunsScreen())
+
+    def action_queue(self) -> None:
+        from tuner_tui.ui.screens.queue import QueueScreen
+
+        self.push_screen(QueueScreen())
+
+    def action_settings(self) -> None:
+        from tuner_tui.ui.screens.settings import SettingsScreen
+
+        self.push_screen(SettingsScreen())
 
     def action_demo(self) -> None:
         """Queue the demo's run and show it."""
@@ -238,4 +286,8 @@ def _runner(app: TunerApp, node: DOMNode, action: str) -> Callable[[], Awaitable
 
 def main_app(first: Screen[None] | None = None) -> None:
     """Run the app until its person leaves it; `first` is a screen to begin with."""
-    TunerApp(first).run()
+    app = TunerApp(first)
+    try:
+        app.run()
+    finally:
+        app.empty_trash()
