@@ -74,6 +74,7 @@ class Monitor(TunerScreen):
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
         Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
         Binding("s", "same_again", "Again", tooltip="A new run with these settings, to change"),
+        Binding("e", "share", "Share", tooltip="Export the result, or push it to the Hub"),
         Binding("a", "axis", "Axis", tooltip="The curve by steps, tokens or time"),
         Binding("z", "zoom", "Zoom", tooltip="The whole run, its last half or its last tenth"),
     ]
@@ -166,6 +167,8 @@ class Monitor(TunerScreen):
                 return view is not None and view.can_resume
             case "same_again":
                 return view is not None and not view.is_live
+            case "share":
+                return view is not None and not view.is_live and view.run.adapter is not None
             case "axis" | "zoom":
                 return self.shown == 0
         return True
@@ -219,6 +222,9 @@ class Monitor(TunerScreen):
         from tuner_tui.ui.run_actions import spec_of
 
         self.open_same_again(lambda: spec_of(self.folder))
+
+    def action_share(self) -> None:
+        self.tuner.open_share(self.folder)
 
 
 def _state_words(view: RunView) -> str:

@@ -1,0 +1,169 @@
+"""What the Share screen asks to be done, in threads: exporting, preparing a push, pushing; told as plain lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from textual.message import Message
+
+from tuner_tui.errors import TunerError
+from tuner_tui.runs.exports import Agreement, BytesWritten, Form, StepEntered
+from tuner_tui.text import duration, size
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.sharing.export import Exported
+    from tuner_tui.sharing.hub_protocol import Pushed
+    from tuner_tui.sharing.push import Prepared
+
+Visibility = Literal["private", "public"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the person has chosen."""
+
+    folder: RunFolder
+    form: Form
+    out: str
+    repo_id: str
+    visibility: Visibility = "private"
+    card_file: Path | None = None
+
+
+class Told(Message):
+    """How far it is; the newest line replaces what it replaces."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self.line = line
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, Told)
+
+
+class Ended(Message):
+    """It is done, cancelled, or could not be done."""
+
+    def __init__(
+        self, lines: tuple[str, ...] = (), prepared: Prepared | None = None, error: TunerError | None = None
+    ) -> None:
+        super().__init__()
+        self.lines, self.prepared, self.error = lines, prepared, error
+
+
+class Work:
+    """One piece of work in a thread; `cancel` ends it at its next look."""
+
+    def __init__(self, wish: Wish, post: Callable[[Message], object], cancel: threading.Event) -> None:
+        self._wish, self._post, self._cancel = wish, post, cancel
+        self._what = ""
+
+    def export(self) -> None:
+        """Make the form in its folder."""
+        self._guarded(self._export)
+
+    def prepare(self) -> None:
+        """Make and look through what would go; nothing is sent."""
+        self._guarded(self._prepare)
+
+    def push(self, prepared: Prepared) -> None:
+        """Send what was prepared."""
+        self._guarded(lambda: self._push(prepared))
+
+    def _guarded(self, work: Callable[[], Ended]) -> None:
+        from tuner_tui.sharing.worker_job import Cancelled
+
+        try:
+            ending = work()
+        except Cancelled:
+            ending = Ended(("Cancelled; begun again, it goes on where it can.",))
+        except TunerError as error:
+            ending = Ended(error=error)
+        except OSError as error:
+            ending = Ended(
+                error=TunerError("The system refuses", f"{error.filename}: {error.strerror or error}.")
+            )
+        self._post(ending)
+
+    def _export(self) -> Ended:
+        from tuner_tui.sharing.export import ExportOptions, export
+        from tuner_tui.sharing.run_facts import read_facts
+
+        facts = read_facts(self._wish.folder)
+        options = ExportOptions(self._wish.form, Path(self._wish.out))
+        return Ended(tuple(exported_lines(export(facts, options, self._tell, self._cancel.is_set))))
+
+    def _prepare(self) -> Ended:
+        from tuner_tui.sharing.push import PushOptions, prepare
+        from tuner_tui.sharing.run_facts import read_facts
+
+        wish = self._wish
+        options = PushOptions(wish.repo_id, wish.form, card_file=wish.card_file)
+        prepared = prepare(read_facts(wish.folder), options, self._tell, self._cancel.is_set)
+        return Ended(tuple(prepared_lines(prepared, wish.visibility)), prepared)
+
+    def _push(self, prepared: Prepared) -> Ended:
+        from tuner_tui.sharing import hub
+        from tuner_tui.sharing.hub_protocol import PushRequest
+
+        request = PushRequest(
+            repo_id=prepared.repo_id,
+            files=prepared.files,
+            message=f"Add {prepared.form} of {self._wish.folder.name}",
+            visibility=self._wish.visibility if self._wish.visibility == "public" else None,
+        )
+        return Ended((pushed_line(hub.push(request, self._tell, self._cancel.is_set)),))
+
+    def _tell(self, event: Any) -> None:
+        from tuner_tui.sharing.hub_protocol import Moved, Stepped, Waiting
+
+        match event:
+            case StepEntered(what=what) | Stepped(what=what):
+                self._what = what
+                self._post(Told(f"{what} ..."))
+            case BytesWritten(done_bytes=done, total_bytes=total) | Moved(done_bytes=done, total_bytes=total):
+                self._post(Told(f"{self._what}: {size(done)} of {size(total)}"))
+            case Waiting():
+                again = f"attempt {event.attempt} of {event.attempts} in {duration(event.seconds)}"
+                self._post(Told(f"{event.why}; {again}"))
+
+
+def exported_lines(exported: Exported) -> list[str]:
+    """What an export left, and how it was proven."""
+    lines = [f"Done: {exported.folder} ({size(exported.size_bytes)})"]
+    if exported.checked:
+        lines.append(f"Read back by {exported.checked.reader}, against {exported.checked.against}:")
+        lines.append(f"  {agreement_words(exported.checked.agreement)}")
+    return lines + [f"  {size(path.stat().st_size):>9}  {path.name}" for path in exported.files]
+
+
+def prepared_lines(prepared: Prepared, visibility: Visibility) -> list[str]:
+    """What would go, whom it would be visible to, and what the licence asks."""
+    seen_by = "everybody" if visibility == "public" else "you alone"
+    lines = [f"To {prepared.repo_id}, seen by {seen_by}; looked through, nothing private found:"]
+    lines += [f"  {size(file.size):>9}  {file.name}" for file in prepared.files]
+    lines.append(
+        f"Licence of the base: {prepared.licence or 'not known'}; it asks to: {prepared.licence_asks}"
+    )
+    return [*lines, *prepared.remarks]
+
+
+def pushed_line(pushed: Pushed) -> str:
+    """Where it is now."""
+    if not pushed.is_new_commit:
+        return f"It was there already, with the same content: {pushed.url}"
+    return f"Pushed ({pushed.visibility}), and read back as sent: {pushed.url}"
+
+
+def agreement_words(told: Agreement) -> str:
+    """A comparison in a few words."""
+    return (
+        f"{told.equal_answers} of {told.prompts} greedy answers equal, largest difference of a probability "
+        f"{told.largest_probability_difference:.2g}"
+    )
