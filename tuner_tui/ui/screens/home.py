@@ -55,6 +55,7 @@ class Home(TunerScreen):
         Binding("n", "new_run", "New", tooltip="Choose a model, data and a method"),
         Binding("t", "demo", "Demo", tooltip="Teach a small model who it is"),
         Binding("s", "same_again", "Again", tooltip="A new run with this one's settings, to change"),
+        Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
         Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or leave the queue"),
         Binding("p", "pause", "Pause", tooltip="Save and free the card; resume later, also after a reboot"),
@@ -227,6 +228,8 @@ class Home(TunerScreen):
                 return bool(self.folders) and not self.query("#filter:focus")
             case "same_again":
                 return bool(self.folders)
+            case "share":
+                return summary is not None and not summary.is_live
             case "resume":
                 return summary is not None and summary.can_resume
             case "pause":
@@ -254,6 +257,11 @@ class Home(TunerScreen):
         folder = self._table.chosen
         if folder is not None:
             self.open_same_again(lambda: spec_of(folder))
+
+    def action_share(self) -> None:
+        folder = self._table.chosen
+        if folder is not None:
+            self.tuner.open_share(folder)
 
     def action_resume(self) -> None:
         from tuner_tui.ui.run_actions import resume_run
