@@ -146,4 +146,5 @@ async def test_save_as_preset_and_overwrite_only_when_asked_again() -> None:
         await walk.press("enter")
         assert "rank = 3" in find_preset("mine").text
     async with new_run() as walk:
+        await walk.press("end")
         assert "mine" in walk.text()

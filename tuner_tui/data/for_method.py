@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods import METHOD_SHAPES, PAIR_METHODS
 from tuner_tui.data.preference import (
     PAIRS_HELP,
-    RATED_HELP,
     PairExample,
     RatedExample,
     check_labels,
     pair_of,
     rated_of,
 )
-from tuner_tui.data.reading import Reading, plain_rows
+from tuner_tui.data.reading import PlainRows, Reading, plain_rows
 from tuner_tui.data.shape import Example, Shape, read_examples
 from tuner_tui.errors import InputError
 
@@ -25,9 +25,24 @@ if TYPE_CHECKING:
 AnyExample = Example | PairExample | RatedExample
 
 
+class OtherMethod(InputError):
+    """The rows are good, and another method learns from them."""
+
+    def __init__(self, method: MethodKind, shape: Shape, reading: Reading) -> None:
+        fitting = [kind for kind, shapes in METHOD_SHAPES.items() if shape in shapes]
+        remedy = f"Take method {' or '.join(fitting)}, or other data." if fitting else "Take other data."
+        super().__init__(
+            f"The rows are not what {method} learns from", f"{reading.path}: the shape is {shape}.", remedy
+        )
+        self.shape = shape
+
+
 def read_for(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExample]]:
     """(shape, rows) of a data set for a method. Raises InputError that names file and line."""
     if method == "sft":
+        shape = plain_rows(reading).layout.shape
+        if shape not in METHOD_SHAPES[method]:
+            raise OtherMethod(method, shape, reading)
         shape, examples = read_examples(reading)
         return shape, [*examples]
     if method == "kto":
@@ -39,10 +54,7 @@ def read_for(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExamp
 def read_pairs_for(method: MethodKind, reading: Reading) -> list[PairExample]:
     """The pairs of a data set. Raises InputError that names file and line, also where the rows are something else."""
     assert method in PAIR_METHODS
-    if reading.asked == "auto" and not reading.mapping:
-        reading = replace(reading, asked="preference")
-    plain = plain_rows(reading)
-    _require_shape(plain.layout.shape, method, reading, PAIRS_HELP)
+    plain = _plain(method, reading, "preference")
     pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
     if not pairs:
         raise InputError("The data file is empty", f"{reading.path} holds no rows.", PAIRS_HELP)
@@ -51,8 +63,7 @@ def read_pairs_for(method: MethodKind, reading: Reading) -> list[PairExample]:
 
 def read_rated_or_pairs(reading: Reading) -> tuple[Shape, list[RatedExample]]:
     """(shape, rated answers); the sides of a pair are a good and a bad answer. Raises InputError as `read_for` does."""
-    plain = plain_rows(reading)
-    _require_shape(plain.layout.shape, "kto", reading, f"{RATED_HELP} Or: {PAIRS_HELP}")
+    plain = _plain("kto", reading, "rated")
     rated: list[RatedExample] = []
     for file, number, row in plain.strict():
         if plain.layout.shape == "rated":
@@ -65,8 +76,12 @@ def read_rated_or_pairs(reading: Reading) -> tuple[Shape, list[RatedExample]]:
     return plain.layout.shape, rated
 
 
-def _require_shape(shape: Shape, method: MethodKind, reading: Reading, hint: str) -> None:
-    if shape not in METHOD_SHAPES[method]:
-        raise InputError(
-            f"The rows are not what {method} learns from", f"{reading.path}: the shape is {shape}.", hint
-        )
+def _plain(method: MethodKind, reading: Reading, wanted: Shape) -> PlainRows:
+    """The rows in a shape that fits the method: the likeliest, else the wanted one where the columns allow it."""
+    plain = plain_rows(reading)
+    if plain.layout.shape in METHOD_SHAPES[method]:
+        return plain
+    if reading.asked == "auto" and not reading.mapping:
+        with suppress(InputError):
+            return plain_rows(replace(reading, asked=wanted))
+    raise OtherMethod(method, plain.layout.shape, reading)

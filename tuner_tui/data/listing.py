@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
+from tuner_tui.data.for_method import AnyExample, OtherMethod, read_for
 from tuner_tui.data.read import DEMO, locate, read_rows
-from tuner_tui.data.shape import Example, Shape, read_examples
+from tuner_tui.data.reading import Reading
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tuner_tui.config.methods import MethodKind
     from tuner_tui.config.spec import DataShape
+    from tuner_tui.data.shape import Shape
 
 LARGEST_FOLDER = 500
 """Entries of a folder that are looked at."""
@@ -42,9 +45,14 @@ class DataLook:
     rows: int = 0
     is_partial: bool = False
     """Whether there are more rows than were read."""
-    first_rows: tuple[Example, ...] = ()
+    first_rows: tuple[AnyExample, ...] = ()
     problem: TunerError | None = None
     """What is wrong with it; names file and line."""
+
+    @property
+    def is_for_other_method(self) -> bool:
+        """Whether all that is wrong is the method: it can be picked, and a method for it afterwards."""
+        return isinstance(self.problem, OtherMethod)
 
 
 def list_data(folder: Path) -> list[DataListing]:
@@ -60,22 +68,38 @@ def list_data(folder: Path) -> list[DataListing]:
     ]
 
 
-def look_at_data(name: str, asked: DataShape = "auto", limit: int | None = None) -> DataLook:
-    """Read a data file: its shape, rows and first rows, or what is wrong with it."""
-    first: tuple[Example, ...] = ()
+def look_at_data(
+    name: str, asked: DataShape = "auto", limit: int | None = None, method: MethodKind = "sft"
+) -> DataLook:
+    """Read a data file as a method would: its shape, rows and first rows, or what is wrong with it."""
+    first: tuple[AnyExample, ...] = ()
     shape: Shape | None = None
     try:
-        path = locate(name)
-        shape, examples = read_examples(path, asked, min(limit or SHOWN_ROWS, SHOWN_ROWS))
-        first = tuple(examples)
+        reading = Reading(locate(name), asked, min(limit or SHOWN_ROWS, SHOWN_ROWS))
+        shape, examples = _first_rows(method, reading)
+        first = tuple(examples[:SHOWN_ROWS])
         most = min(limit or CHECKED_ROWS, CHECKED_ROWS)
-        shape, examples = read_examples(path, asked, most)
-        is_partial = limit is None and len(examples) == most and _has_more(path, most)
+        shape, examples = read_for(method, replace(reading, limit=most))
+        is_partial = limit is None and len(examples) >= most and _has_more(reading.path, most)
+    except OtherMethod as error:
+        return DataLook(error.shape, problem=error)
     except TunerError as error:
         return DataLook(shape, len(first), False, first, error)
     except OSError as error:  # a name that no file can have
         return DataLook(problem=InputError("The data file cannot be read", f"{name}: {error.strerror}."))
     return DataLook(shape, len(examples), is_partial, first)
+
+
+def _first_rows(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExample]]:
+    """A few rows; where these alone do not do, such as rated answers that are all good, more are read at once."""
+    try:
+        return read_for(method, reading)
+    except OtherMethod:
+        raise
+    except InputError:
+        if method == "sft":
+            raise
+        return read_for(method, replace(reading, limit=CHECKED_ROWS))
 
 
 def _has_more(path: Path, count: int) -> bool:

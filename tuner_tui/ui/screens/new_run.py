@@ -244,7 +244,7 @@ class NewRunScreen(TunerScreen):
             now.model.revision,
         ):
             self._look_at_model(now)
-        if before is None or before.data != now.data:
+        if before is None or (before.data, before.method.kind) != (now.data, now.method.kind):
             self._look_at_data(now)
         if before is None or before.machine.device != now.machine.device:
             self._read_memory()
@@ -286,9 +286,11 @@ class NewRunScreen(TunerScreen):
         await asyncio.sleep(TYPING_SECONDS)
         train = evaluation = None
         if data.train != UNSET:
-            train = await in_background(look_at_data, data.train, data.shape, data.limit)
+            train = await in_background(look_at_data, data.train, data.shape, data.limit, spec.method.kind)
         if data.evaluation is not None:
-            evaluation = await in_background(look_at_data, data.evaluation, data.shape)
+            evaluation = await in_background(
+                look_at_data, data.evaluation, data.shape, None, spec.method.kind
+            )
         self.state = replace(self.state, data=train, evaluation=evaluation)
 
     # Memory ------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from textual.widgets import Input, OptionList, Static
 
 from tuner_tui.config.draft import UNSET
 from tuner_tui.data.listing import DataListing, DataLook, list_data, look_at_data
+from tuner_tui.data.preference import PairExample, RatedExample
 from tuner_tui.text import size
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.screens.new_run_model import SearchInput
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from tuner_tui.config.draft import Draft
     from tuner_tui.config.options import Option
-    from tuner_tui.data.shape import Example
+    from tuner_tui.data.for_method import AnyExample
+    from tuner_tui.data.preference import Side
     from tuner_tui.ui.screens.new_run_state import NewRunState
 
 FORM_KEYS = ("data.evaluation_share", "data.evaluation")
@@ -89,6 +91,8 @@ class DataPane(Vertical):
 
     async def show(self, state: NewRunState) -> None:
         """Follow the draft."""
+        if state.draft.spec.method.kind != self._draft.spec.method.kind:
+            self._looks.clear()  # another method reads rows in another way
         self._draft = state.draft
         data = state.draft.spec.data
         if state.data is not None:
@@ -138,7 +142,7 @@ class DataPane(Vertical):
         if name is None:
             return
         look = self._looks.get(name)
-        if look is None or look.problem is None:
+        if look is None or look.problem is None or look.is_for_other_method:
             self.post_message(self.Picked(name))
         else:
             self.app.bell()  # what is wrong with it stands below the list
@@ -149,8 +153,8 @@ class DataPane(Vertical):
         preview = self.query_one(RowPreview)
         preview.show(name or "", self._looks.get(name or ""))
         if name and name not in self._looks:
-            data = self._draft.spec.data
-            self._looks[name] = await in_background(look_at_data, name, data.shape, data.limit)
+            data, method = self._draft.spec.data, self._draft.spec.method.kind
+            self._looks[name] = await in_background(look_at_data, name, data.shape, data.limit, method)
             preview.show(name, self._looks[name])
 
     def _show_rows(self, key: str | None) -> None:
@@ -175,10 +179,23 @@ def _row(listing: DataListing) -> PickRow:
     )
 
 
-def _row_lines(example: Example) -> list[str]:
+def _row_lines(example: AnyExample) -> list[str]:
     """A row in a few words: who says what, or its text."""
+    if isinstance(example, PairExample):
+        sides = {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+        return [f"  {name}: {_said(side)}" for name, side in sides.items()]
+    if isinstance(example, RatedExample):
+        return [
+            f"  prompt: {_said(example.prompt)}",
+            f"  {'good' if example.label else 'bad'}: {_said(example.completion)}",
+        ]
     if example.messages:
         turns = [f"{message.role}: {' '.join(message.content.split())}" for message in example.messages]
         return [f"  {turn}" for turn in turns[:3]]
     parts = [f"prompt: {' '.join(example.prompt.split())}"] if example.prompt else []
     return [f"  {part}" for part in (*parts, " ".join(example.text.split()))]
+
+
+def _said(side: Side) -> str:
+    """The last thing said, on one line."""
+    return " ".join((side if isinstance(side, str) else side[-1].content).split())

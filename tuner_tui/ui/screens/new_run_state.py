@@ -60,7 +60,7 @@ class NewRunState:
             found.insert(0, _as_problem("model.source", self.model.problem))
         for key, look in (("data.train", self.data), ("data.evaluation", self.evaluation)):
             if look and look.problem and key not in known:
-                found.append(_as_problem(key, look.problem))
+                found.append(_as_problem("method.kind" if look.is_for_other_method else key, look.problem))
         return tuple(found)
 
     def step(self, step: Step) -> StepState:
