@@ -264,6 +264,6 @@ async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:
     async with starting.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "Home")
         await press(pilot, "f", "No collections yet")
-        await pilot.press("k")
+        await pilot.press("a")
         await press(pilot, "escape", "Home")
-        await press(pilot, "k", "Who answers?")
+        await press(pilot, "a", "Who answers?")

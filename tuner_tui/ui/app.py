@@ -49,7 +49,7 @@ class TunerApp(App[None]):
         Binding("question_mark", "help", "Help", key_display="?", tooltip="All keys of this screen"),
         Binding("f1", "help", "Help", tooltip="All keys of this screen, also while typing"),
         Binding("f", "feedback", "Feedback", show=False, tooltip="Judge answers, and see what you judged"),
-        Binding("k", "chat", "Chat", show=False, tooltip="Ask base and tuned the same, side by side"),
+        Binding("a", "chat", "Chat", show=False, tooltip="Ask base and tuned the same, side by side"),
         Binding("q", "quit", "Quit", tooltip="Leave; runs go on without the app"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
     ]
