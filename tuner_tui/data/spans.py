@@ -38,10 +38,22 @@ def render_answers(turns: Sequence[Turn], render: Render, end_token: str | None)
         place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0
     ]
     whole = render(turns, False)
-    parts = [(*_answer(turns, place, render, end_token), place) for place in answers]
-    if all(whole.startswith(after) for after, _, _ in parts):
-        return [Rendered(whole, tuple(span for _, span, _ in parts))]
-    return [Rendered(after, (span,)) for after, span, _ in parts]
+    parts = [_answer(turns, place, render, end_token) for place in answers]
+    spans = [_within(whole, after, span, end_token) for after, span in parts]
+    if None not in spans:
+        return [Rendered(whole, tuple(span for span in spans if span is not None))]
+    return [Rendered(after, (span,)) for after, span in parts]
+
+
+def _within(whole: str, after: str, span: tuple[int, int], end_token: str | None) -> tuple[int, int] | None:
+    """An answer's span in the whole conversation; None where that does not begin with the turns up to the answer.
+
+    Some templates end every conversation with the end token, so that it stands after the last answer alone.
+    """
+    if whole.startswith(after):
+        return span
+    kept = after.removesuffix(end_token or "")
+    return (span[0], min(span[1], len(kept))) if kept != after and whole.startswith(kept) else None
 
 
 def _answer(
