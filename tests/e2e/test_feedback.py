@@ -64,9 +64,9 @@ def app_process(environment: dict[str, str]) -> psutil.Process:
     for process in psutil.process_iter():
         try:
             is_app = process.cmdline()[-2:] == ["collect", "evening"] and "strace" not in process.name()
-            if is_app and process.name().startswith("python"):
-                if process.environ().get("TUNER_TUI_HOME") == environment["TUNER_TUI_HOME"]:
-                    return process
+            is_ours = is_app and process.environ().get("TUNER_TUI_HOME") == environment["TUNER_TUI_HOME"]
+            if is_ours and process.name().startswith("python"):
+                return process
         except (psutil.Error, OSError):
             continue
     raise AssertionError("the app is not there")

@@ -56,6 +56,10 @@ KINDS = (
 )
 
 
+def is_ready(screen: FeedbackScreen) -> bool:
+    return screen.shown is not None
+
+
 async def test_the_next_item_is_ready(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = CollectionSettings(
         candidates=(candidate_of("demo"),), sampling=Sampling(max_new_tokens=60, temperature=0.9)
@@ -68,7 +72,7 @@ async def test_the_next_item_is_ready(home: Path, capsys: pytest.CaptureFixture[
     depths: list[int] = []
     started = time.monotonic()
     async with TunerApp(screen).run_test(size=(80, 24)) as pilot:
-        while screen.shown is None:
+        while not is_ready(screen):
             assert time.monotonic() - started < 300
             await asyncio.sleep(0.1)
         first = time.monotonic() - started
@@ -77,7 +81,7 @@ async def test_the_next_item_is_ready(home: Path, capsys: pytest.CaptureFixture[
             await pilot.press("1" if len(depths) % 2 else "2")
             depths.append(screen.session.standing().ready)
             waited = time.monotonic()
-            while screen.shown is None:
+            while not is_ready(screen):
                 assert time.monotonic() - waited < 120
                 await asyncio.sleep(0.05)
         assert screen.session.standing().kept == JUDGEMENTS

@@ -168,4 +168,5 @@ def test_servers_that_refuse_are_slow_or_down(server: Server, tmp_path: Path) ->
 )
 def test_verdicts(text: str, better: int | None, certainty: float) -> None:
     verdict = read_verdict(text)
-    assert (verdict.better, verdict.certainty) == (better, pytest.approx(certainty))
+    assert verdict.better == better
+    assert verdict.certainty == pytest.approx(certainty)

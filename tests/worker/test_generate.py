@@ -87,7 +87,7 @@ def plainly(model_folder: Path, adapter: Path | None, text: str, sampling: Sampl
     if adapter is not None:
         model = PeftModel.from_pretrained(model, str(adapter))
     model.eval()
-    ids = tokenizer.apply_chat_template(
+    ids: Any = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     torch.manual_seed(seed)
@@ -165,6 +165,10 @@ def test_switching_adapters_loads_nothing_again(speaker: GenerationClient, adapt
         turns.append(_timed(lambda name=name: speaker.ask(request("Why?", short, adapter=name))))  # type: ignore[misc]
     assert speaker.starts == 1
     assert min(turns) < same + 0.2
+
+
+def is_there(client: GenerationClient) -> bool:
+    return client.pid is not None
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -271,7 +275,7 @@ def test_killed_and_idle_workers_lose_nothing(tiny_model: Path) -> None:
 
     worker = psutil.Process(client.pid) if client.pid else None
     deadline = time.monotonic() + 30
-    while client.pid is not None:
+    while is_there(client):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert states[-1] == "asleep"

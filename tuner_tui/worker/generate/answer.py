@@ -16,7 +16,7 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.generation import BaseStreamer
+from transformers.generation.streamers import BaseStreamer
 
 from tuner_tui.errors import InputError
 

@@ -47,7 +47,8 @@ class LoadedModel:
         else:
             location, revision = str(source.path or source.repo_id), source.revision
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(location, revision, spec)
-        self.model: Any = load_base(location, revision, spec, self.machine).eval()
+        loaded: Any = load_base(location, revision, spec, self.machine)
+        self.model: Any = loaded.eval()
         self._adapters: dict[tuple[str, int], str] = {}
         self.template = fingerprint(self.tokenizer.chat_template)
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -67,6 +68,10 @@ class Desk:
                     return request
             self.cancelled.add(identity)
         return None
+
+    def is_cancelled(self, identity: str) -> bool:
+        """Whether a request that is being answered is no longer wanted."""
+        return identity in self.cancelled
 
     def leave(self) -> None:
         with self.changed:
@@ -201,9 +206,7 @@ class Server:
                 break
             total += cost
             requests.append(request)
-            rows.append(
-                Row(prompt, request.seed, lambda identity=request.id: identity in self._desk.cancelled)
-            )  # type: ignore[misc]
+            rows.append(Row(prompt, request.seed, partial(self._desk.is_cancelled, request.id)))
         if rows:
             self._compute(requests, rows)
 
