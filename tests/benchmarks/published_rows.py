@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner_tui.models.weight_count import WeightCount
-from tuner_tui.planning.estimate import CONTEXT_HIGH, CONTEXT_LOW, GIB, Estimate, estimate_memory
+from tuner_tui.planning.estimate import Estimate, estimate_memory
+from tuner_tui.planning.ranges import CONTEXT_HIGH, CONTEXT_LOW, GIB
 from tuner_tui.planning.shape import FAMILIES, Family, ModelShape, count_weights
 from tuner_tui.planning.workload import Checkpointing, Loss, OptimizerKind, Stack, Tuning, Workload
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Place = Literal["layer", "expert", "tower"]
@@ -53,27 +54,27 @@ class WeightCount:
     other: int
     """Norms, biases, routers, convolutions: never quantised, no adapters."""
 
-    @property
+    @cached_property
     def linear(self) -> int:
         """Numbers in matrices that bitsandbytes packs: all but the experts."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place != "expert")
 
-    @property
+    @cached_property
     def linear_rows(self) -> int:
         """Rows (outputs) of those matrices."""
         return sum(matrix.outputs * matrix.count for matrix in self.matrices if matrix.place != "expert")
 
-    @property
+    @cached_property
     def experts(self) -> int:
         """Numbers in experts; transformers 5 holds them in 3-D tensors, which bitsandbytes leaves as they are."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place == "expert")
 
-    @property
+    @cached_property
     def tower(self) -> int:
         """Numbers in matrices of vision and audio towers."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place == "tower")
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Every number once."""
         return sum(matrix.elements for matrix in self.matrices) + self.embedding + self.head + self.other

@@ -52,8 +52,8 @@ class LayerBytes:
 
 
 def is_target(name: str, place: str, load: Workload) -> bool:
-    """Whether a matrix gets an adapter."""
-    if load.tuning != "lora" or (place == "expert" and load.stack.fused_experts):
+    """Whether a matrix gets an adapter; PEFT gives one to experts in 3-D tensors too."""
+    if load.tuning != "lora":
         return False
     if load.targets == "all-linear":
         return True
@@ -91,6 +91,21 @@ def _transient(shape: ModelShape, load: Workload) -> int:
 def _elementwise_bytes(load: Workload) -> int:
     """Bytes of numbers between the MLP's matrices: 4-bit layers answer in the type of their input."""
     return 4 if load.stack.fp32_stream and load.held == "nf4" else load.compute_bytes
+
+
+def expert_copies(shape: ModelShape, load: Workload) -> int:
+    """Bytes of a layer's experts with their adapters added, which PEFT computes whole, and keeps for the backward pass.
+
+    An adapter beside a 3-D tensor of experts is no second path for the tokens: weight + B A is made for all experts.
+    """
+    if not load.stack.fused_experts or not shape.experts:
+        return 0
+    changed = sum(
+        each.elements
+        for each in shape.weights.matrices
+        if each.place == "expert" and is_target(each.name, each.place, load)
+    )
+    return load.compute_bytes * changed // shape.layers
 
 
 def _mlp_width(shape: ModelShape) -> int:
@@ -166,6 +181,8 @@ def _adapter_inputs(shape: ModelShape, load: Workload) -> int:
         if matrix.place == "tower" or not is_target(matrix.name, matrix.place, load):
             continue
         per_layer = matrix.count / shape.layers
+        if matrix.place == "expert" and load.stack.fused_experts:
+            continue  # see expert_copies
         if matrix.place == "expert":
             per_layer = per_layer * shape.experts_per_token / max(shape.experts, 1)
         kept = load.compute_bytes if load.autocast else load.adapter_bytes

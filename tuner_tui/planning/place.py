@@ -11,12 +11,15 @@ from tuner_tui.planning.workload import Held, OptimizerKind, Stack, Workload
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.hardware.free_memory import FreeMemory
+    from tuner_tui.planning.estimate import Estimate
 
 LARGEST_CPU_MICRO_BATCH = 8
 LARGEST_GPU_MICRO_BATCH = 4
 SEQUENCES = {"dpo": 2, "cpo": 2, "orpo": 2, "reward": 2}
 """Token sequences of a row, where it has more than one."""
 PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
+Verdict = Literal["fits", "tight", "too big", "unknown"]
+GB = 1_000_000_000
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
@@ -86,6 +89,22 @@ def held_by(spec: RunSpec, place: Place) -> Held:
     if asked != "auto":
         return "bf16" if asked == "fp16" else asked
     return "bf16" if spec.tuning.kind != "full" and place.has_16_bit else "fp32"
+
+
+def judge(estimate: Estimate, place: Place) -> Verdict:
+    """Whether an estimate fits into a place's room.
+
+    It fits when the most that the driver may show does, is tight when only the least does, and is too big when not
+    even that does.
+    """
+    room = place.room_bytes
+    if room is None:
+        return "unknown"
+    if estimate.high <= room:
+        return "fits"
+    if estimate.low <= room:
+        return "tight"
+    return "too big"
 
 
 def is_applicable(held: Held, spec: RunSpec) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,18 +11,21 @@ import msgspec
 
 from tuner_tui.planning.estimate import Estimate, estimate_memory
 from tuner_tui.planning.place import (
+    GB,
     LARGEST_CPU_MICRO_BATCH,
     PRECISIONS,
     SEQUENCES,
     UNCOUNTED,
     Place,
     Rows,
+    Verdict,
+    default_micro_batch,
     held_by,
     is_applicable,
+    judge,
     workload_of,
 )
 from tuner_tui.planning.shape import ModelShape, shape_of
-from tuner_tui.planning.table import GB, Verdict, judge
 from tuner_tui.planning.workload import Held, OptimizerKind, Workload
 
 if TYPE_CHECKING:
@@ -75,11 +79,16 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
-class _Try:
+class Trial:
+    """One way to run, and how it would go."""
+
     load: Workload
     estimate: Estimate
     verdict: Verdict
     cost: float
+    """Time for each token, relative."""
+    larger: Estimate | None = None
+    """What the next larger micro-batch would take, where there is one."""
 
 
 def plan_memory(
@@ -93,28 +102,44 @@ def plan_memory(
     shape = shape_of(facts) if facts is not None else None
     if shape is None or facts is None:
         return None
-    stored = facts.weight_bytes
-    tries = list(_tries(spec, shape, facts, place, rows))
-    best = _best(tries, place)
+    trials = [fastest(spec, shape, facts, place, rows, held) for held in _precisions(spec, facts, place)]
+    best = _best(trials)
     plan = MemoryPlan(
         best.load.held, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
-        tuple(_choices(spec, best, tries, place, rows)),
+        tuple(_choices(spec, best, trials[0], place, rows)),
     )  # fmt: skip
     if best.verdict != "too big":
         return plan
-    return replace(plan, ways_out=tuple(ways_out(spec, shape, best.load, place, rows, stored)))
+    return replace(plan, ways_out=tuple(ways_out(spec, shape, best.load, place, rows, facts.weight_bytes)))
 
 
-def _tries(spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows) -> Iterator[_Try]:
-    switches: tuple[Literal["on", "off"], ...] = ("off", "on")
-    if spec.training.checkpointing != "auto":
-        switches = (spec.training.checkpointing,)
-    for held in _precisions(spec, facts, place):
-        for switch in switches:
-            for micro in micro_batches(spec, place, rows):
-                load = workload_of(spec, place, rows, held=held, micro_batch=micro, checkpointing=switch)
-                estimate = estimate_memory(shape, load, facts.weight_bytes)
-                yield _Try(load, estimate, judge(estimate, place)[0], _cost(load, place))
+def fastest(
+    spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, held: Held
+) -> Trial:
+    """The fastest way to run in one precision that fits, else the one that takes least."""
+
+    def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
+        load = workload_of(spec, place, rows, held=held, micro_batch=micro, checkpointing=switch)
+        estimate = estimate_memory(shape, load, facts.weight_bytes)
+        return Trial(load, estimate, judge(estimate, place), _cost(load, place))
+
+    sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
+    if place.room_bytes is None:  # nobody knows what is free: the careful defaults
+        calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
+        return trial(calm[-1], asked if asked != "auto" else "on" if place.is_gpu else "off")
+    switches: tuple[Literal["on", "off"], ...] = ("off", "on") if asked == "auto" else (asked,)
+    found: list[Trial] = []
+    for switch in switches:
+        # more rows never take less, so those that fit come first
+        number = bisect.bisect_left(sizes, True, key=lambda size: trial(size, switch).verdict != "fits")
+        if number:
+            larger = trial(sizes[number], switch).estimate if number < len(sizes) else None
+            found.append(replace(trial(sizes[number - 1], switch), larger=larger))
+    if found:
+        return min(found, key=lambda each: (round(each.cost, 3), each.estimate.high))
+    least = [trial(sizes[0], switch) for switch in switches]
+    larger = trial(sizes[1], switches[-1]).estimate if len(sizes) > 1 else None
+    return replace(min(least, key=lambda each: each.estimate.high), larger=larger)
 
 
 def _precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ...]:
@@ -147,28 +172,16 @@ def _cost(load: Workload, place: Place) -> float:
     return cost * (PRECISION_COST[load.held] if place.is_gpu else 1.0 + 0.1 * (load.held == "nf4"))
 
 
-def _best(tries: list[_Try], place: Place) -> _Try:
-    if place.room_bytes is None:  # nobody knows what is free: cautious, and in the asked precision
-        mine = [each for each in tries if each.load.held == tries[0].load.held]
-        wanted = "on" if place.is_gpu else "off"
-        calm = [each for each in mine if each.load.checkpointing == wanted] or mine
-        bounded = [each for each in calm if each.load.sequences <= 4 or not place.is_gpu] or calm[:1]
-        return min(bounded, key=lambda each: each.cost)
-    for verdict in ("fits", "tight"):
-        for held in dict.fromkeys(
-            each.load.held for each in tries
-        ):  # 4 bit only where the first does not fit
-            found = [each for each in tries if each.verdict == verdict and each.load.held == held]
-            if found and verdict == "fits":
-                return min(found, key=lambda each: (round(each.cost, 3), each.estimate.high))
-            if found:
-                return min(found, key=lambda each: each.estimate.high)
-    return min(tries, key=lambda each: each.estimate.high)
+def _best(trials: list[Trial]) -> Trial:
+    """The first that fits: 4 bit comes only where 16 do not fit; else the first that is tight, else the least."""
+    for verdict in ("fits", "unknown", "tight"):
+        found = [each for each in trials if each.verdict == verdict]
+        if found:
+            return found[0]
+    return min(trials, key=lambda each: each.estimate.high)
 
 
-def _choices(
-    spec: RunSpec, best: _Try, tries: list[_Try], place: Place, rows: Rows
-) -> Iterator[PlannedChoice]:
+def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows) -> Iterator[PlannedChoice]:
     load, training = best.load, spec.training
     room = place.room_bytes
     of_room = (
@@ -176,20 +189,13 @@ def _choices(
         if room is not None
         else "free memory unknown"
     )
-    first = tries[0].load.held
-    if spec.model.precision == "auto" and load.held != first:
-        yield PlannedChoice("precision", load.held, f"{first} does not fit; costs a little quality and speed")
+    if load.held != first.load.held:
+        reason = f"{first.load.held} does not fit; costs a little quality and speed"
+        yield PlannedChoice("precision", load.held, reason)
     if training.micro_batch is None:
         steps = training.batch_size // load.rows
-        like = (load.held, load.checkpointing)
-        alike = [each for each in tries if (each.load.held, each.load.checkpointing) == like]
-        more = [each for each in alike if each.load.rows > load.rows]
-        if any(each.verdict == "fits" for each in more):
-            reason = "more at once would be no faster"
-        elif more and room is not None:
-            next_up = min(more, key=lambda each: each.load.rows)
-            most = f"{next_up.estimate.high / GB:.1f} of {room / GB:.1f} GB"
-            reason = f"{next_up.load.rows} at once could take {most}"
+        if best.larger is not None and room is not None:
+            reason = f"more at once could take {best.larger.high / GB:.1f} of {room / GB:.1f} GB"
         else:
             reason = (
                 f"the whole batch at once: {of_room}" if steps == 1 else f"the most that is useful: {of_room}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tuner_tui.models.weight_count import Matrix
 from tuner_tui.planning.layers import is_target
 from tuner_tui.planning.shape import ModelShape
 from tuner_tui.planning.workload import OptimizerKind, Workload
@@ -72,11 +73,21 @@ def trained_numbers(shape: ModelShape, load: Workload) -> int:
     count = 0
     for matrix in shape.weights.matrices:
         if is_target(matrix.name, matrix.place, load):
-            count += load.rank * (matrix.inputs + matrix.outputs) * matrix.count
+            count += load.rank * _adapter_sides(matrix, load) * matrix.count
             count += matrix.outputs * matrix.count if load.dora else 0
     if load.targets != "all-linear" and load.stack.quantised_head and "head" in load.targets:
         count += load.rank * (shape.hidden + shape.vocab)
     return count + (2 * shape.table if load.trains_tables else 0)
+
+
+def _adapter_sides(matrix: Matrix, load: Workload) -> int:
+    """Numbers of a matrix's adapter for each rank; one beside gate and up in one tensor has twice the rank."""
+    if matrix.place == "expert" and load.stack.fused_experts:
+        if matrix.name == "gate_up_proj":
+            return 2 * (matrix.inputs + matrix.outputs)
+        if matrix.name in ("gate_proj", "up_proj", "w1", "w3"):
+            return matrix.inputs + 2 * matrix.outputs
+    return matrix.inputs + matrix.outputs
 
 
 def trained_bytes(shape: ModelShape, load: Workload) -> int:
@@ -87,31 +98,28 @@ def trained_bytes(shape: ModelShape, load: Workload) -> int:
     return (trained_numbers(shape, load) - tables) * load.adapter_bytes + tables * load.weight_bytes
 
 
-def gradient_bytes(shape: ModelShape, load: Workload) -> int:
-    """Bytes of all gradients, which have the type of what they belong to."""
-    if load.tuning == "full":
-        return shape.weights.total * load.weight_bytes
-    return trained_bytes(shape, load)
+def gradient_bytes(shape: ModelShape, load: Workload, adapters: int) -> int:
+    """Bytes of all gradients, which have the type of what they belong to; `adapters` is what `trained_bytes` says."""
+    return shape.weights.total * load.weight_bytes if load.tuning == "full" else adapters
 
 
-def optimizer_bytes(shape: ModelShape, load: Workload) -> int:
+def optimizer_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
     """Bytes of an optimizer's states: torch's follow the parameter's type, 8-bit ones have scales by block."""
-    count = trained_numbers(shape, load)
     match load.optimizer:
         case "adamw" | "adamw_foreach" | "paged_adamw":
-            return 2 * gradient_bytes(shape, load)
+            return 2 * gradients
         case "adamw_8bit" | "paged_adamw_8bit":
-            return round(2 * (1 + 4 / EIGHT_BIT_BLOCK) * count)
+            return round(2 * (1 + 4 / EIGHT_BIT_BLOCK) * trained_numbers(shape, load))
         case "adafactor":
             return _factored_bytes(shape, load)
         case "sgd":
             return 0
 
 
-def step_copy_bytes(shape: ModelShape, load: Workload) -> int:
+def step_copy_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
     """What an optimizer holds on top while it steps: foreach's and adafactor's copies of what they change."""
     if load.optimizer == "adamw_foreach":
-        return gradient_bytes(shape, load)
+        return gradients
     if load.optimizer == "adafactor":  # one tensor at a time, in fp32
         return 3 * 4 * largest_trained(shape, load)
     return 0

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from tuner_tui.planning.estimate import Estimate, estimate_memory
-from tuner_tui.planning.place import PRECISIONS, UNCOUNTED, Place, Rows, held_by, is_applicable, workload_of
-from tuner_tui.planning.shape import ModelShape, shape_of
+from tuner_tui.planning.estimate import Estimate
+from tuner_tui.planning.place import GB, PRECISIONS, UNCOUNTED, Place, Rows, Verdict, held_by, is_applicable
+from tuner_tui.planning.planner import fastest
+from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.workload import Held, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
-
-Verdict = Literal["fits", "tight", "too big", "unknown"]
-GB = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,6 @@ class MemoryTable:
         return self.row(self.chosen)
 
 
-def judge(estimate: Estimate, place: Place) -> tuple[Verdict, int]:
-    """Whether an estimate fits into a place's room, and by how much it is expected not to."""
-    room = place.room_bytes
-    if room is None:
-        return "unknown", 0
-    if estimate.high <= room:
-        return "fits", 0
-    if estimate.low <= room:
-        return "tight", 0
-    return "too big", estimate.likely - room
-
-
 def memory_table(
     spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
 ) -> MemoryTable:
@@ -87,12 +73,13 @@ def memory_table(
     if facts.quantisation:
         precisions, chosen = ("stored",), "stored"
         note = f"quantised with {facts.quantisation}: held as it is stored"
-    found = tuple(
-        _row(spec, shape, facts, place, rows, held)
-        for held in precisions
-        if held == "stored" or is_applicable(held, spec)
-    )
-    return MemoryTable(found, chosen, note)
+    found = []
+    for held in precisions:
+        if held == "stored" or is_applicable(held, spec):
+            best = fastest(spec, shape, facts, place, rows, held)
+            over = best.estimate.likely - (place.room_bytes or 0) if best.verdict == "too big" else 0
+            found.append(MemoryRow(held, best.estimate, best.load, best.verdict, over))
+    return MemoryTable(tuple(found), chosen, note)
 
 
 def missing_sizes(facts: ModelFacts) -> str:
@@ -105,12 +92,3 @@ def missing_sizes(facts: ModelFacts) -> str:
     if missing:
         return f"config.json does not say: {', '.join(missing)}"
     return "the sizes in config.json make no sense together"
-
-
-def _row(
-    spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, held: Held
-) -> MemoryRow:
-    load = workload_of(spec, place, rows, held=held)
-    estimate = estimate_memory(shape, load, facts.weight_bytes)
-    verdict, over = judge(estimate, place)
-    return MemoryRow(held, estimate, load, verdict, over)

@@ -1,0 +1,166 @@
+"""The moments of a step at which memory is highest, from what is held and what comes and goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuner_tui.planning.head import HeadBytes, head_bytes
+from tuner_tui.planning.layers import LayerBytes, expert_copies, layer_bytes
+from tuner_tui.planning.shape import ModelShape
+from tuner_tui.planning.states import (
+    HeldWeights,
+    gradient_bytes,
+    held_weights,
+    is_paged,
+    optimizer_bytes,
+    step_copy_bytes,
+    trained_bytes,
+)
+from tuner_tui.planning.workload import SAMPLED, Workload
+
+MISC_BYTES = 17_000_000
+"""cuBLAS workspaces, position tables and small buffers: measured static memory less the weights of published runs."""
+KV_BYTES = 2
+"""Of a cached key or value."""
+SAMPLING_BYTES = 12
+"""Of a logit while answers are written: fp32 logits, their softmax and its sum."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A moment of a step at which memory is highest for a while."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Bytes of everything that takes part in a step."""
+
+    base: HeldWeights
+    copies: int
+    """How many whole models are held."""
+    adapters: int
+    gradients: int
+    states: int
+    layer: LayerBytes
+    head: HeadBytes
+    kept: int
+    """What all layers keep from the forward pass to the backward pass."""
+    experts: int
+    """A layer's experts with their adapters added."""
+    cast: int
+    """16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
+    in_layer: int
+    """What one layer needs on top while it is differentiated."""
+
+    @property
+    def weights(self) -> int:
+        """All models' weights."""
+        return self.base.total * self.copies
+
+
+def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> Parts:
+    """What a step is made of; `stored_bytes` is the size of weights used as they are stored."""
+    layer = layer_bytes(shape, load)
+    adapters = trained_bytes(shape, load)
+    gradients = gradient_bytes(shape, load, adapters)
+    states = optimizer_bytes(shape, load, gradients)
+    trained = 2 if load.method == "ppo" else 1  # policy and value
+    held = 4 if load.method == "ppo" and load.shared_base else 1
+    experts, is_kept = expert_copies(shape, load), load.checkpointing == "off"
+    product = 2 * load.compute_bytes * load.tokens * shape.intermediate
+    moving = max(load.tokens * layer.transient, product + _dequantised(shape, load))
+    moving += experts // 3  # the gradient of the smaller of the two tensors
+    return Parts(
+        held_weights(shape, load, stored_bytes), _copies(load), adapters * held, gradients * trained,
+        states * trained, layer, head_bytes(shape, load), _kept(shape, load, layer, experts), experts,
+        _cast_weights(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
+    )  # fmt: skip
+
+
+def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...]:
+    """Allocated bytes at each moment that can be the highest, the highest first."""
+    tokens, layers = load.tokens, max(shape.layers, 1)
+    held = parts.weights + parts.adapters + (0 if is_paged(load.optimizer) else parts.states) + MISC_BYTES
+    standing = held + (parts.gradients if load.accumulates else 0)
+    is_kept, is_full = load.checkpointing == "off", load.tuning == "full"
+    table = shape.table * load.weight_bytes if is_full else 0
+    head_gradient = 0 if load.method == "reward" else table
+    of_layer = _layer_gradients(shape, load, parts.gradients)
+
+    forward = standing + parts.kept + parts.cast + parts.head.forward
+    backward = standing + parts.kept + (parts.cast if is_kept else 0) + parts.head.backward
+    made = 0 if load.accumulates else head_gradient + of_layer
+    first = standing + made + parts.kept + parts.in_layer + (parts.cast if is_kept else parts.cast // layers)
+    one = tokens * (parts.layer.saved if is_kept else parts.layer.boundary)
+    unmade = (
+        0 if load.accumulates or (shape.tied and head_gradient) else table
+    )  # the input table's comes last
+    last = held + parts.gradients - unmade + one + parts.in_layer + parts.cast // layers
+    peaks = [
+        Peak("loss", max(forward, backward)),
+        Peak("first layer backward", first),
+        Peak("last layer backward", last),
+        Peak("optimizer step", held + parts.gradients + step_copy_bytes(shape, load, parts.gradients)),
+    ]
+    if is_full:  # a tied table has a gradient of each use, and their sum
+        peaks.append(
+            Peak("embedding backward", held + parts.gradients + (2 * head_gradient if shape.tied else 0))
+        )
+    if load.method in ("dpo", "kto", *SAMPLED) and not load.precomputed_reference:
+        reference = max(tokens * parts.layer.forward, parts.head.forward)
+        peaks.append(Peak("reference", standing + parts.kept + reference))
+    if load.method in SAMPLED:
+        peaks.append(Peak("writing answers", standing + generation_bytes(shape, load)))
+    return tuple(sorted(peaks, key=lambda peak: -peak.bytes))
+
+
+def generation_bytes(shape: ModelShape, load: Workload) -> int:
+    """Keys and values of all answers at their longest, and the logits of one step."""
+    sequences = load.sequences * (load.answers if load.method in ("grpo", "rloo") else 1)
+    cached = 2 * shape.layers * shape.kv * KV_BYTES * sequences * (load.length + load.answer_length)
+    return cached + sequences * shape.vocab * SAMPLING_BYTES
+
+
+def _kept(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) -> int:
+    match load.checkpointing:
+        case "on":
+            return load.tokens * layer.boundary * shape.layers
+        case "offloaded":
+            return load.tokens * layer.boundary
+        case "off":
+            return shape.layers * (load.tokens * layer.saved + experts) + load.tokens * layer.boundary
+
+
+def _copies(load: Workload) -> int:
+    if load.method == "ppo" and not (load.shared_base and load.tuning != "full"):
+        return 4
+    if load.method in ("dpo", "kto") and load.tuning == "full" and not load.precomputed_reference:
+        return 2
+    return 1
+
+
+def _cast_weights(shape: ModelShape, load: Workload, adapters: int) -> int:
+    if not load.autocast:
+        return 0
+    if load.tuning == "full" and load.weight_bytes == 4:
+        return 2 * (shape.weights.linear - shape.weights.tower + shape.weights.experts)
+    return adapters // 2 if load.tuning == "lora" and load.adapter_bytes == 4 else 0
+
+
+def _layer_gradients(shape: ModelShape, load: Workload, gradients: int) -> int:
+    if load.tuning == "full":
+        counted = shape.weights
+        return (counted.linear + counted.experts) * load.weight_bytes // max(shape.layers, 1)
+    return gradients // max(shape.layers, 1)
+
+
+def _dequantised(shape: ModelShape, load: Workload) -> int:
+    """The largest quantised matrix, unpacked while it is used."""
+    if load.held not in ("int8", "nf4", "stored"):
+        return 0
+    return 2 * max(
+        (each.inputs * each.outputs for each in shape.weights.matrices if each.place == "layer"), default=0
+    )

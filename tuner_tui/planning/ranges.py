@@ -1,0 +1,45 @@
+"""From what an allocator hands out to what the driver or the system shows: its context, and blocks that it keeps."""
+
+from __future__ import annotations
+
+from tuner_tui.planning.peaks import Parts, Peak
+from tuner_tui.planning.shape import ModelShape
+from tuner_tui.planning.states import is_paged
+from tuner_tui.planning.workload import Workload
+
+GIB = 1 << 30
+CONTEXT_LOW, CONTEXT_HIGH = round(0.3 * GIB), round(1.46 * GIB)
+"""CUDA's own memory outside torch's allocator, by card and driver; measured values replace them."""
+PROCESS_LOW, PROCESS_HIGH = round(0.4 * GIB), round(1.0 * GIB)
+"""What a worker holds on a CPU before the model: libraries, tokenizer and data."""
+VARIED_SHARE = 0.8
+"""Of the memory that comes and goes, what varying lengths may hold in split blocks at worst."""
+UNKNOWN_SHARE = 0.6
+"""How far the activations of an architecture that was never compared may be off, either way."""
+
+
+def driver_range(shape: ModelShape, load: Workload, parts: Parts, peaks: tuple[Peak, ...]) -> tuple[int, int]:
+    """Least and most bytes that the driver (or, on a CPU, the system) will show.
+
+    The allocator hands freed blocks out again only where they fit: at worst a loss over whole logits keeps blocks of
+    its own beside the layers', and a fused one at most what the smaller of the two needs. Varying lengths split blocks
+    further, most without expandable segments (published runs: 14 to 80 % above what was allocated).
+    """
+    allocated = peaks[0].bytes
+    moving = max(0, allocated - peaks[-1].bytes)
+    if not load.is_gpu:
+        share = 0.0 if shape.is_known else UNKNOWN_SHARE
+        return allocated - round(share * moving) + PROCESS_LOW, round(
+            1.3 * allocated + share * moving
+        ) + PROCESS_HIGH
+    if load.loss in ("plain", "chunked"):
+        reserve = max(GIB, round(0.1 * allocated)) + parts.head.backward
+    else:
+        reserve = max(GIB, round(0.05 * allocated)) + min(parts.head.backward, parts.in_layer)
+    if load.varied:
+        reserve += round(0.1 * allocated) if load.stack.expandable_segments else round(VARIED_SHARE * moving)
+    low, high = allocated, allocated + reserve
+    if not shape.is_known:
+        low, high = low - round(UNKNOWN_SHARE * moving), high + round(UNKNOWN_SHARE * moving)
+    paged = parts.states if is_paged(load.optimizer) else 0
+    return low + CONTEXT_LOW, high + CONTEXT_HIGH + paged
