@@ -44,6 +44,9 @@ def loaded_modules(code: str, home: Path) -> set[str]:
         ["train", "run.toml", "--check"],
         ["train", "nothing.toml"],
         ["demo", "--help"],
+        ["feedback", "list"],
+        ["feedback", "import", "evening", "rows.jsonl"],
+        ["chat", "--help"],
     ],
 )
 def test_commands_start_without_torch(arguments: list[str], tmp_path: Path) -> None:
