@@ -34,7 +34,7 @@ OPERATIONS = (
     "commit",
     "tree",
 )
-CRUCIAL = ("create_repo", "upload", "commit")
+CRUCIAL = ("upload", "commit")
 """Operations whose faults the default suite tries; the others are behind the slow mark."""
 PASSING = (409, 429, 500, 503, "delay", "drop", "reset", "lost", "corrupt")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -78,7 +79,8 @@ def export(
     require_new(out)
     check_options(facts, options)
     require_room(facts, options, out)
-    staging = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    remove_leftovers(out)
+    staging = out.with_name(f"{_staging_prefix(out)}{os.getpid()}")
     checked = None
     try:
         staging.mkdir(parents=True)
@@ -105,6 +107,20 @@ def export(
         shutil.rmtree(staging, ignore_errors=True)
     files = tuple(sorted(path for path in out.rglob("*") if path.is_file()))
     return Exported(out, files, folder_size(out), checked)
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what exports to the same folder left when they were killed."""
+    import psutil
+
+    for left in out.parent.glob(f"{glob.escape(_staging_prefix(out))}*"):
+        pid = left.name.rpartition("-")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _staging_prefix(out: Path) -> str:
+    return f".{out.name}.partial-"
 
 
 def compare_bases(

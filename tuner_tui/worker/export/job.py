@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +19,13 @@ from tuner_tui.worker.machine import set_threads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PARENT_LOOK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
 def main(work: str, request_path: Path) -> int:
     """Do one job and tell of it in events, the last of which says how it ended; 0 when it went well."""
+    leave_with_parent()
     set_threads()
     request = msgspec.json.decode(request_path.read_bytes(), type=ExportRequest)
 
@@ -48,6 +53,18 @@ def main(work: str, request_path: Path) -> int:
             emit(Failed(title="The export failed", message=f"{type(error).__name__}: {text}"))
         return 1
     return 0
+
+
+def leave_with_parent() -> None:
+    """End this process when the one that started it has gone, so that nothing is written that nobody waits for."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(work: str, request: ExportRequest, emit: Callable[[Event], None]) -> None:
