@@ -38,6 +38,14 @@ STATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "details": ("finished", ("4",)),
     "doctor": ("", ("d",)),
     "light": ("running", ("light",)),
+    "runs-curves": ("", ("m", "space", "down", "down", "space", "down", "space")),
+    "runs-settings": ("", ("m", "space", "down", "down", "space", "down", "space", "2")),
+    "runs-family": ("", ("m", "down", "down", "3")),
+    "runs-note": ("", ("m", "down", "down", "e")),
+    "runs-disk": ("", ("m", "down", "down", "5")),
+    "queue": ("", ("w",)),
+    "settings": ("", ("o",)),
+    "settings-edit": ("", ("o", "down", "down", "down", "enter")),
     "new-start": ("", ("n",)),
     "new-model": ("", ("n", "enter")),
     "new-data": ("", ("n", "enter", "2")),
@@ -64,7 +72,7 @@ async def picture(home: Path, state: str, size: tuple[int, int]) -> str:
         else:
             for key in keys:
                 await pilot.press(key)
-                await pilot.pause(0.5 if state.startswith("new") else 0)
+                await pilot.pause(0.5 if state.startswith(("new", "runs")) else 0)
         await pilot.pause({"doctor": 12, "new": 2}.get(state.partition("-")[0], 0.8))
         return app.export_screenshot(title=f"tuner-tui: {state}")
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tuner_tui.text import size
+
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.disk import CleanUpItem
     from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.notes import Note
+    from tuner_tui.runs.trash import Trash
 
 
 def stop_run(folder: RunFolder) -> str:
@@ -36,12 +41,35 @@ def resume_run(folder: RunFolder) -> str:
     return "Going on from the last checkpoint."
 
 
-def delete_run(folder: RunFolder) -> str:
-    """Delete a run's folder for good. Raises RunProblem when it is live."""
-    from tuner_tui.runs.folder import delete_run as delete
+def delete_run(folder: RunFolder, trash: Trash) -> str:
+    """Throw a run away. Raises RunProblem when it is live."""
+    trash.throw_run(folder)
+    return f"Deleted {folder.name}; u on the Runs screen brings it back until the app closes."
 
-    delete(folder)
-    return f"Deleted {folder.name}."
+
+def keep_note(folder: RunFolder, note: Note) -> str:
+    """Write down what a person noted about a run."""
+    from tuner_tui.runs.notes import write_note
+
+    write_note(folder.name, note)
+    return "The note is kept."
+
+
+def throw_item(item: CleanUpItem, trash: Trash) -> str:
+    """Throw away something that is not needed."""
+    from tuner_tui.runs.trash import empty_abandoned
+
+    if not item.things:
+        empty_abandoned()
+        return f"Freed {size(item.size_bytes)}."
+    trash.throw(item.things, item.name)
+    return f"{item.name} is in the trash; u brings it back."
+
+
+def undo(trash: Trash) -> str:
+    """Put back what was thrown away last."""
+    undone = trash.undo()
+    return f"{undone.words} is back." if undone else "Nothing was thrown away."
 
 
 def start_demo() -> RunFolder:

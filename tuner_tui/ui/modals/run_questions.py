@@ -26,5 +26,8 @@ async def asks_to_delete(folder: RunFolder) -> ConfirmModal:
     from tuner_tui.files import folder_size
 
     held = size(await asyncio.to_thread(folder_size, folder.path))
-    detail = f"{folder.path}\n\n{held}: checkpoints, adapter, events and log go for good."
+    detail = (
+        f"{folder.path}\n\n{held}: checkpoints, adapter, events and log. It can be brought back on the Runs screen "
+        "until the app closes; the room is free from then on."
+    )
     return ConfirmModal("Delete this run?", detail, yes="Delete it", no="Keep it")

@@ -69,7 +69,10 @@ class Home(TunerScreen):
             tooltip="Only runs whose name or status holds a word",
         ),
         Binding("escape", "clear_filter", "All runs", key_display="esc"),
-        Binding("d", "doctor", "Doctor", tooltip="Check this machine and say what to mend"),
+        Binding("m", "runs", "Runs", tooltip="Compare runs, note, branch, clean up"),
+        Binding("w", "queue", "Queue", show=False, tooltip="The runs that wait, in their order"),
+        Binding("o", "settings", "Settings", show=False, tooltip="Folders, theme, notifications, trackers"),
+        Binding("d", "doctor", "Doctor", show=False, tooltip="Check this machine and say what to mend"),
     ]
 
     folders: var[tuple[RunFolder, ...]] = var(())
@@ -236,6 +239,8 @@ class Home(TunerScreen):
                 return summary is not None and summary.status == "running"
             case "stop":
                 return summary is not None and summary.is_live
+            case "runs":
+                return bool(self.folders)
             case "delete":
                 return summary is not None and not summary.is_live
             case "clear_filter":
@@ -250,6 +255,15 @@ class Home(TunerScreen):
 
     def action_doctor(self) -> None:
         self.tuner.action_doctor()
+
+    def action_runs(self) -> None:
+        self.tuner.action_runs()
+
+    def action_queue(self) -> None:
+        self.tuner.action_queue()
+
+    def action_settings(self) -> None:
+        self.tuner.action_settings()
 
     def action_same_again(self) -> None:
         from tuner_tui.ui.run_actions import spec_of
@@ -293,7 +307,7 @@ class Home(TunerScreen):
 
         folder = self._table.chosen
         if folder is not None and await self.app.push_screen_wait(await asks_to_delete(folder)):
-            self.perform(lambda: delete_run(folder))
+            self.perform(lambda: delete_run(folder, self.tuner.trash))
 
     def on_action_done(self, message: ActionDone) -> None:
         super().on_action_done(message)

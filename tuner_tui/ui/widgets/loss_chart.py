@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.color import Color
 from textual.containers import Vertical
 from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 from textual_plotext import PlotextPlot
 
-from tuner_tui.text import PHASES, count, number
+from tuner_tui.text import PHASES, number
 from tuner_tui.ui.chart_points import (
     AXES,
     SHARES,
@@ -22,17 +21,13 @@ from tuner_tui.ui.chart_points import (
     Zoom,
     along,
     chart_points,
-    nice_ticks,
 )
-from tuner_tui.ui.run_words import rough
 from tuner_tui.ui.widgets.literal import literal, show
+from tuner_tui.ui.widgets.plot_axes import TICK_COLUMNS, scale_axes, theme_colour
 
 if TYPE_CHECKING:
     from tuner_tui.ui.app import TunerApp
     from tuner_tui.ui.run_watch import RunView
-
-TICK_COLUMNS = 7
-"""Room for the numbers on the left."""
 
 
 class Plot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
@@ -65,42 +60,15 @@ class Plot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
             draw_raw = (
                 plot.scatter if self.app.no_color else plot.plot
             )  # two lines of one colour would be one
-            draw_raw(*map(list, points.raw), marker=marker, color=self._colour("faint", "gray"))
-            plot.plot(*map(list, points.smooth), marker=marker, color=self._colour("primary", "cyan"))
+            draw_raw(*map(list, points.raw), marker=marker, color=theme_colour(self.app, "faint"))
+            plot.plot(*map(list, points.smooth), marker=marker, color=theme_colour(self.app, "primary"))
             if points.evaluations[0]:
                 mark = "●" if self.app.draws_braille else "o"
                 plot.scatter(
-                    *map(list, points.evaluations), marker=mark, color=self._colour("accent", "magenta")
+                    *map(list, points.evaluations), marker=mark, color=theme_colour(self.app, "accent")
                 )
-            self._scale(points)
+            scale_axes(plot, self.size, points.x_range, points.y_range, self.axis)
         self.refresh()
-
-    def _scale(self, points: ChartPoints) -> None:
-        """Round numbers along both axes."""
-        plot = self.plt
-        low, high = points.y_range
-        margin = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
-        plot.ylim(low - margin, high + margin)
-        rows = nice_ticks(low - margin, high + margin, max(2, self.size.height // 3))
-        plot.yticks(rows, [f"{tick:>{TICK_COLUMNS - 1}.4g}" for tick in rows])
-        left, right = points.x_range
-        if right > left:
-            plot.xlim(left, right)
-        columns = nice_ticks(left, right, max(2, self.size.width // 14))
-        plot.xticks(columns, [_label(tick, self.axis) for tick in columns])
-        plot.xaxes(True, False)
-        plot.yaxes(True, False)
-
-    def _colour(self, name: str, in_terminal_colours: str) -> str | tuple[int, int, int]:
-        if self.app.native_ansi_color:
-            return in_terminal_colours
-        return Color.parse(self.app.theme_variables[name]).rgb
-
-
-def _label(value: float, axis: Axis) -> str:
-    if axis == "time":
-        return rough(value)
-    return count(round(value)) if axis == "tokens" else f"{round(value):,}"
 
 
 class LossChart(Vertical):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.summary import RunSummary
 
+Mark = tuple[str, str]
 STATUS, LOSS, WHEN = 14, 11, 12
 GAP = 2
 
@@ -70,7 +71,7 @@ class RunsTable(ScrollView, can_focus=True):
     """One line a run, newest first; a run whose summary is not read yet shows its name alone."""
 
     DEFAULT_CSS = """
-    RunsTable { height: 1fr; }
+    RunsTable { height: 1fr; overflow-x: hidden; }
     RunsTable > .runs--cursor { background: $cursor; text-style: bold; }
     RunsTable:ansi > .runs--cursor { text-style: reverse; }
     RunsTable > .runs--primary { color: $primary; }
@@ -79,6 +80,7 @@ class RunsTable(ScrollView, can_focus=True):
     RunsTable > .runs--warning { color: $warning; }
     RunsTable > .runs--error { color: $error; }
     RunsTable > .runs--faint { color: $faint; }
+    RunsTable > .runs--accent { color: $accent; }
     """
     COMPONENT_CLASSES = {  # noqa: RUF012
         "runs--cursor",
@@ -88,6 +90,7 @@ class RunsTable(ScrollView, can_focus=True):
         "runs--warning",
         "runs--error",
         "runs--faint",
+        "runs--accent",
     }
     BINDINGS = [  # noqa: RUF012
         Binding("up,k", "move(-1)", "Up", show=False, tooltip="The run above"),
@@ -108,6 +111,8 @@ class RunsTable(ScrollView, can_focus=True):
     folders: reactive[tuple[RunFolder, ...]] = reactive(())
     summaries: reactive[Mapping[str, RunSummary]] = reactive({}, always_update=True)
     cursor: reactive[int] = reactive(0)
+    marks: reactive[Mapping[str, Mark]] = reactive({})
+    """A letter and a colour of the theme for runs that are marked, by name."""
 
     class Opened(Message):
         """A run is to be shown."""
@@ -148,6 +153,9 @@ class RunsTable(ScrollView, can_focus=True):
     def watch_summaries(self) -> None:
         self.refresh()
 
+    def watch_marks(self) -> None:
+        self.refresh()
+
     def watch_cursor(self) -> None:
         self.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
         self.refresh()
@@ -172,7 +180,9 @@ class RunsTable(ScrollView, can_focus=True):
         if is_chosen:
             style += self.get_component_rich_style("runs--cursor", partial=True)
         cells = self._cells(folder, self.summaries.get(folder.name), Columns.at(width))
-        segments = [Segment("▸ " if is_chosen else "  ", style)]
+        letter, colour = self.marks.get(folder.name, (" ", "primary"))
+        own = Style.null() if is_chosen and style.reverse else self._style(colour)
+        segments = [Segment("▸" if is_chosen else " ", style), Segment(letter, style + own)]
         is_reversed = is_chosen and bool(style.reverse)  # where colours would become backgrounds
         segments += [Segment(text, style if is_reversed else style + own) for text, own in cells]
         return Strip(segments).adjust_cell_length(width, style)

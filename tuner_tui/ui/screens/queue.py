@@ -1,0 +1,195 @@
+"""Queue: the runs that wait for the card, in the order in which they will start."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.message import Message
+from textual.reactive import var
+from textual.widgets import OptionList, Static
+
+from tuner_tui.text import plain, size
+from tuner_tui.ui.feeders import start_feeder
+from tuner_tui.ui.screens.base import ActionDone, TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.literal import literal, show
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.app import ComposeResult
+
+    from tuner_tui.keeper.turns import Place
+    from tuner_tui.runs.folder import RunFolder
+
+LOOK_EVERY_SECONDS = 2.0
+
+
+class LineLooked(Message):
+    """The line was looked at; `hold` says why nothing starts, if so."""
+
+    def __init__(self, places: list[Place], hold: str) -> None:
+        super().__init__()
+        self.places = places
+        self.hold = hold
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, LineLooked)
+
+
+class QueueScreen(TunerScreen):
+    """One list; each change is written at once, and the keeper heeds it at the next start."""
+
+    TITLE_WORDS = "Queue"
+    HELP_TEXT = (
+        "One run trains at a time; the next one starts when enough memory is free, also with the app closed and after "
+        "a run that failed. A run that waits for another one lets those behind it pass. After a reboot the list is "
+        "still here, and opening the app goes on with it."
+    )
+    DEFAULT_CSS = """
+    QueueScreen #queue-words { height: auto; max-height: 3; padding: 0 1; margin-bottom: 1; }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "app.pop_screen", "Back", key_display="esc"),
+        Binding(
+            "K,shift+up", "move(-1)", "Earlier", key_display="K", tooltip="Start it before the one above"
+        ),
+        Binding("J,shift+down", "move(1)", "Later", key_display="J", tooltip="Start it after the one below"),
+        Binding("f", "first", "First", show=False, tooltip="Start it next"),
+        Binding("s", "start", "Start", tooltip="Start it next, and do not wait for memory"),
+        Binding("x", "remove", "Remove", tooltip="Its folder stays; resume queues it again"),
+        Binding("h", "hold", "Hold", tooltip="Let nothing more start, or let it start again"),
+    ]
+
+    line: var[LineLooked | None] = var(None)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake = threading.Event()
+        self._has_left = False
+
+    @property
+    def headless_command(self) -> str:
+        return "tuner-tui queue list"
+
+    def compose_body(self) -> ComposeResult:
+        yield Static("Looking ...", id="queue-words", markup=False)
+        yield PickList(id="queue-list", help_text="The runs that wait, the next one first. Enter opens one.")
+
+    def on_mount(self) -> None:
+        self.query_one(PickList).focus()
+        start_feeder(self.app, self._look)
+
+    def on_unmount(self) -> None:
+        self._has_left = True
+        self._wake.set()
+
+    def _look(self) -> None:
+        """In a thread: look at the line every few seconds, and at once after a change."""
+        from tuner_tui.keeper.turns import Line, hold_words
+        from tuner_tui.runs import queue
+
+        line = Line()
+        while not self._has_left:
+            self._wake.clear()
+            self.post_message(LineLooked(line.places(), hold_words() if queue.is_on_hold() else ""))
+            self._wake.wait(LOOK_EVERY_SECONDS)
+
+    def on_line_looked(self, message: LineLooked) -> None:
+        self.line = message
+
+    def watch_line(self, line: LineLooked | None) -> None:
+        if line is None:
+            return
+        rows = tuple(
+            PickRow(place.folder.name, f"{number}  {place.folder.name}", (_words(place),))
+            for number, place in enumerate(line.places, 1)
+        )
+        self.query_one(PickList).show(rows)
+        count = len(rows)
+        self.query_one(TitleBar).state = f"{count} wait{'s' * (count == 1)}" if count else "nobody waits"
+        words = line.hold or (
+            "" if count else "Nobody waits. A run that is started while another trains waits here."
+        )
+        told = self.query_one("#queue-words", Static)
+        told.display = bool(words)
+        show(told, literal(words, "$warning" if line.hold else "$faint"))
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        places = self.line.places if self.line else []
+        match action:
+            case "move" | "first":
+                return len(places) > 1
+            case "start" | "remove":
+                return bool(places)
+        return True
+
+    def _chosen(self) -> tuple[int, RunFolder] | None:
+        """The place and the run under the cursor."""
+        key = self.query_one(PickList).picked_key
+        for index, place in enumerate(self.line.places if self.line else []):
+            if place.folder.name == key:
+                return index, place.folder
+        return None
+
+    def action_move(self, by: int) -> None:
+        from tuner_tui.keeper.start import move
+
+        if (chosen := self._chosen()) is not None:
+            index, folder = chosen
+            self._change(lambda: move(folder, max(0, index + by)))
+
+    def action_first(self) -> None:
+        from tuner_tui.keeper.start import move
+
+        if (chosen := self._chosen()) is not None:
+            self._change(lambda: move(chosen[1], 0))
+
+    def action_start(self) -> None:
+        from tuner_tui.keeper.start import move
+
+        if (chosen := self._chosen()) is not None:
+            self._change(lambda: move(chosen[1], 0, regardless=True))
+
+    @work
+    async def action_remove(self) -> None:
+        from tuner_tui.runs import queue
+        from tuner_tui.ui.modals.run_questions import asks_to_stop
+
+        chosen = self._chosen()
+        if chosen is not None and await self.app.push_screen_wait(asks_to_stop(chosen[1])):
+            self._change(lambda: queue.withdraw(chosen[1].name))
+
+    def action_hold(self) -> None:
+        from tuner_tui.keeper.start import hold_queue, release_queue
+
+        is_held = bool(self.line and self.line.hold)
+        self._change(release_queue if is_held else hold_queue)
+
+    def _change(self, change: Callable[[], object]) -> None:
+        def act() -> str:
+            change()
+            return ""
+
+        self.perform(act)
+
+    def on_action_done(self, message: ActionDone) -> None:
+        super().on_action_done(message)
+        self._wake.set()
+
+    @on(OptionList.OptionSelected)
+    def open_run(self) -> None:
+        if (chosen := self._chosen()) is not None:
+            self.tuner.open_monitor(chosen[1])
+
+
+def _words(place: Place) -> str:
+    if place.reason:
+        return plain(place.reason)
+    needs = place.entry.needs_bytes
+    return f"needs {size(needs)} free" if needs else ""

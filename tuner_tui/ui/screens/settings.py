@@ -1,0 +1,149 @@
+"""Settings: each with its value, and what it does beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.content import Content
+from textual.widgets import OptionList, Static
+
+from tuner_tui.config.settings import (
+    BY_KEY,
+    SETTINGS,
+    Setting,
+    read_settings,
+    set_setting,
+    settings_file,
+    value_text,
+)
+from tuner_tui.errors import TunerError
+from tuner_tui.ui.screens.base import ActionDone, TunerScreen
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.literal import literal, show
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+
+class SettingsScreen(TunerScreen):
+    """A list of settings; each change is written at once to settings.toml, whose comments stay."""
+
+    TITLE_WORDS = "Settings"
+    HELP_TEXT = "Your settings, for all runs and this app. Enter changes one, d gives it its default again."
+    DEFAULT_CSS = """
+    SettingsScreen #setting-help { height: auto; max-height: 9; padding: 0 1; border-top: solid $panel; }
+    SettingsScreen.-short #setting-help { max-height: 4; }
+    SettingsScreen.-tiny #setting-help { display: none; }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "app.pop_screen", "Back", key_display="esc"),
+        Binding("d", "default", "Default", tooltip="Give this setting its default again"),
+    ]
+
+    @property
+    def headless_command(self) -> str:
+        setting = self._chosen() if self.is_mounted else None
+        if setting is None:
+            return "tuner-tui config list"
+        return f"tuner-tui config set {setting.key} VALUE"
+
+    def compose_body(self) -> ComposeResult:
+        yield PickList(id="settings-list", help_text="Enter changes a setting; a switch is turned at once.")
+        yield Static("", id="setting-help", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(PickList).focus()
+        self._show()
+
+    def on_screen_resume(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        """The values of now, which another app or an editor may have changed."""
+        try:
+            settings = read_settings()
+        except TunerError as error:
+            self.show_error(error)
+            return
+        rows = tuple(
+            PickRow(
+                setting.key,
+                setting.title,
+                (_value_words(setting, settings.given.get(setting.key, setting.default)), setting.key),
+            )
+            for setting in SETTINGS
+        )
+        self.query_one(PickList).show(rows)
+        self.query_one(TitleBar).state = str(settings_file())
+        self._explain()
+
+    def _chosen(self) -> Setting | None:
+        key = self.query_one(PickList).picked_key
+        return BY_KEY[key] if key else None
+
+    @on(OptionList.OptionHighlighted)
+    def _explain(self) -> None:
+        """What the setting under the cursor does."""
+        setting = self._chosen()
+        if setting is None:
+            return
+        default = value_text(setting.default)
+        more = f" One of: {', '.join(setting.choices)}." if setting.choices else ""
+        told = f" Default: {default}." if default else ""
+        help_line = Content.assemble((f"{setting.title}. ", "bold"), literal(setting.help + more + told))
+        show(self.query_one("#setting-help", Static), help_line)
+        self.refresh_command()
+
+    @on(OptionList.OptionSelected)
+    def change(self) -> None:
+        setting = self._chosen()
+        if setting is None:
+            return
+        if setting.key == "app.theme":
+            self.app.action_change_theme()
+        elif setting.kind == "switch":
+            turned = "off" if self._text(setting) == "on" else "on"
+            self._keep(setting, turned)
+        elif setting.kind == "choice":
+            now = setting.choices.index(self._text(setting))
+            self._keep(setting, setting.choices[(now + 1) % len(setting.choices)])
+        else:
+            self._ask(setting)
+
+    @work
+    async def _ask(self, setting: Setting) -> None:
+        from tuner_tui.ui.modals.edit_setting import EditSetting
+
+        text = await self.app.push_screen_wait(EditSetting(setting, self._text(setting)))
+        if text is not None:
+            self._keep(setting, text)
+
+    def action_default(self) -> None:
+        setting = self._chosen()
+        if setting is not None:
+            self._keep(setting, "")
+
+    def _text(self, setting: Setting) -> str:
+        try:
+            return value_text(read_settings()[setting.key])
+        except TunerError:  # told when the list was shown
+            return value_text(setting.default)
+
+    def _keep(self, setting: Setting, text: str) -> None:
+        def keep() -> str:
+            set_setting(setting.key, text)
+            return ""
+
+        self.perform(keep)
+
+    def on_action_done(self, message: ActionDone) -> None:
+        super().on_action_done(message)
+        self._show()
+
+
+def _value_words(setting: Setting, value: object) -> str:
+    text = value_text(value)  # type: ignore[arg-type]
+    return text or ("none" if setting.kind == "words" else "-")

@@ -1,0 +1,60 @@
+"""What charts share: round numbers along both axes, and the theme's colours as plotext takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual.color import Color
+
+from tuner_tui.text import count
+from tuner_tui.ui.chart_points import Axis, nice_ticks
+from tuner_tui.ui.run_words import rough
+
+if TYPE_CHECKING:
+    from textual.geometry import Size
+
+    from tuner_tui.ui.app import TunerApp
+
+TICK_COLUMNS = 7
+"""Room for the numbers on the left."""
+TERMINAL_COLOURS = {
+    "primary": "cyan",
+    "accent": "magenta",
+    "success": "green",
+    "error": "red",
+    "warning": "orange",
+    "secondary": "white",
+    "faint": "gray",
+}
+"""What stands for a colour of the theme where the terminal's own colours are used."""
+
+
+def theme_colour(app: TunerApp, name: str) -> str | tuple[int, int, int]:
+    """A colour of the theme."""
+    if app.native_ansi_color:
+        return TERMINAL_COLOURS[name]
+    return Color.parse(app.theme_variables[name]).rgb
+
+
+def scale_axes(
+    plot: Any, size: Size, x_range: tuple[float, float], y_range: tuple[float, float], axis: Axis
+) -> None:
+    """Show so much of the plane on a plotext figure that is drawn at a size in cells."""
+    low, high = y_range
+    margin = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
+    plot.ylim(low - margin, high + margin)
+    rows = nice_ticks(low - margin, high + margin, max(2, size.height // 3))
+    plot.yticks(rows, [f"{tick:>{TICK_COLUMNS - 1}.4g}" for tick in rows])
+    left, right = x_range
+    if right > left:
+        plot.xlim(left, right)
+    columns = nice_ticks(left, right, max(2, size.width // 14))
+    plot.xticks(columns, [_label(tick, axis) for tick in columns])
+    plot.xaxes(True, False)
+    plot.yaxes(True, False)
+
+
+def _label(value: float, axis: Axis) -> str:
+    if axis == "time":
+        return rough(value)
+    return count(round(value)) if axis == "tokens" else f"{round(value):,}"
