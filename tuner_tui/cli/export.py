@@ -149,4 +149,8 @@ def _closing(exported: Exported, form: Form, ollama_name: str | None) -> list[st
     lines += [f"  {size(path.stat().st_size):>9}  {plain(path.name)}" for path in exported.files]
     if form == "ollama" and not ollama_name:
         lines.append(f"Next: cd {exported.folder} && ollama create NAME -f Modelfile")
+    if form == "archive":
+        lines.append(
+            "Next: on the other machine, unpack it in the folder where `tuner-tui runs list` looks for runs"
+        )
     return lines

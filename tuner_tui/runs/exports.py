@@ -128,6 +128,8 @@ class Failed(ExportEvent, frozen=True, kw_only=True, tag="failed"):
     title: str
     message: str = ""
     hint: str = ""
+    exit_code: int = 1
+    """What a headless command returns."""
 
 
 Event = StepEntered | BytesWritten | Written | Checked | Failed

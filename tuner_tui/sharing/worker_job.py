@@ -57,7 +57,9 @@ def run_job(
             _end(worker)
         failed = next((event for event in told if isinstance(event, Failed)), None)
         if failed is not None:
-            raise TunerError(failed.title, failed.message, failed.hint)
+            error = TunerError(failed.title, failed.message, failed.hint)
+            error.exit_code = failed.exit_code
+            raise error
         if worker.returncode:
             raise TunerError(
                 "The export's process ended without a word",

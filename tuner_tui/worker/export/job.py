@@ -37,7 +37,7 @@ def main(work: str, request_path: Path) -> int:
         _do(work, request, emit)
     except TunerError as error:
         _log.exception("export failed")
-        emit(Failed(title=error.title, message=error.message, hint=error.hint))
+        emit(Failed(title=error.title, message=error.message, hint=error.hint, exit_code=error.exit_code))
         return 1
     except OSError as error:
         _log.exception("export failed")
