@@ -22,7 +22,7 @@ Fix = Literal[
 ]
 """Steps that mend rows while they are read; data/fixes.py says what each does."""
 Allowed = Literal[
-    "nothing_trained", "end_never_trained", "end_masked", "doubled_start", "doubled_end", "template_missing",
+    "nothing_trained", "end_never_trained", "end_masked", "doubled_start", "template_missing",
     "template_changed", "template_drops_turns", "tokens_unknown", "beyond_context", "odd_first_loss",
 ]  # fmt: skip
 """Findings of the pre-flight that a run may be started in spite of."""
