@@ -81,6 +81,7 @@ async def test_a_talk_with_two_sides(home: Path, tiny_model: Path) -> None:
         assert (maker.system, maker.model, maker.sampling) == ("Be short.", str(tiny_model), SHORT)
 
 
+@pytest.mark.slow
 def test_headless_chat(tmp_path: Path, tiny_model: Path) -> None:
     command = [
         sys.executable,

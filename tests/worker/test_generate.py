@@ -239,6 +239,7 @@ def test_what_cannot_be_answered_is_told_and_the_worker_stays(
     assert speaker.starts == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     client = GenerationClient(Base(source=str(tmp_path / "model"), device="cpu"), threads=1)

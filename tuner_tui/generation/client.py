@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IDLE_SECONDS = 600.0
+LEAVING_SECONDS = 0.5
+"""How long a worker that is no longer wanted may take to notice; while it loads its libraries it does not look."""
 MOST_ATTEMPTS = 2
 """A request that was being answered when the worker died is tried this often."""
 LARGEST_LOG_BYTES = 4 << 20
@@ -154,8 +156,8 @@ class GenerationClient:
                     connection.shutdown(socket.SHUT_RDWR)  # the worker ends when nobody listens
         if process is not None:
             try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
+                process.wait(LEAVING_SECONDS)
+            except subprocess.TimeoutExpired:  # it has nothing to lose
                 process.send_signal(signal.SIGKILL)
                 process.wait()
 
