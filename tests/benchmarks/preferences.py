@@ -39,7 +39,8 @@ FORMS = (
     "Give me advice about {}.",
 )
 UNSEEN_SUBJECTS = 21
-TRAIN_SAMPLES, TEST_SAMPLES = 3, 2
+TRAIN_SAMPLES, TEST_SAMPLES = 4, 2
+TEMPERATURE, TOP_P = 0.8, 0.95
 MOST_COMMAS = 2
 NEW_TOKENS = 64
 PRESETS = {"dpo": "dpo-8gb", "kto": "kto-thumbs", "orpo": "orpo-one-go", "reward": "reward-model"}
@@ -80,7 +81,7 @@ def prompts() -> tuple[list[str], list[str]]:
 def answers(
     model: Any, tokenizer: Any, asked: Sequence[str], each: int, seed: int, new_tokens: int = NEW_TOKENS
 ) -> list[list[str]]:
-    """Sampled answers at temperature 1 over the whole vocabulary, `each` to a prompt."""
+    """Sampled answers, `each` to a prompt."""
     torch.manual_seed(seed)
     tokenizer.padding_side = "left"
     model.eval()
@@ -96,7 +97,7 @@ def answers(
         ).to(model.device)
         with torch.no_grad():
             output = model.generate(
-                **encoded, max_new_tokens=new_tokens, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+                **encoded, max_new_tokens=new_tokens, do_sample=True, temperature=TEMPERATURE, top_k=0, top_p=TOP_P,
                 num_return_sequences=each, pad_token_id=tokenizer.pad_token_id,
             )  # fmt: skip
         texts = tokenizer.batch_decode(output[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -190,7 +191,8 @@ class Bench:
                 "name": name,
                 "model": {"source": str(self.location()), "precision": "auto"},
                 "data": {"train": str(data)},
-                "method": preset["method"],
+                "method": preset["method"]
+                | ({"precompute_reference": True} if method in ("dpo", "kto") else {}),
                 "tuning": preset["tuning"],
                 "training": preset["training"]
                 | {"optimizer": "adamw", "checkpointing": "off", "max_length": 128 + new_tokens},

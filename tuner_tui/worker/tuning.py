@@ -71,7 +71,7 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
     An adapter of a language model gets a new head where one is needed.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
-    from peft.utils import load_peft_weights, set_peft_model_state_dict
+    from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
     assert spec.tuning.kind == "lora"
     config = LoraConfig.from_pretrained(str(folder))
@@ -82,7 +82,8 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
         config.task_type, config.modules_to_save = "SEQ_CLS", [HEAD]
         set_seed(spec.training.seed)
         tuned = get_peft_model(model, config)
-        set_peft_model_state_dict(tuned, load_peft_weights(str(folder), device="cpu"))
+        earlier = load_peft_weights(str(folder), device="cpu")
+        set_peft_model_state_dict(tuned, get_peft_model_state_dict(tuned) | earlier)  # the head is new
     except (RuntimeError, ValueError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise InputError(

@@ -51,7 +51,7 @@ def run(job: Job, method: KtoMethod) -> Ending:
         undesirable_weight=method.undesirable_weight,
         precompute_ref_log_probs=method.precompute_reference,
     )
-    group = arguments.per_device_train_batch_size
+    group = arguments.per_device_train_batch_size if method.loss == "kto" else None
     trainer = Trainer(
         model=policy.model,
         ref_model=stages.load_reference(job, found, is_precomputed=method.precompute_reference),
@@ -64,23 +64,26 @@ def run(job: Job, method: KtoMethod) -> Ending:
     return stages.fit(job, trainer, found, policy)
 
 
-def as_dataset(data: TokenisedData[TokenisedAnswer], group: int) -> Dataset:
-    """The answers as TRL's collator takes them, each with the one before it in its group, the first with the last.
+def as_dataset(data: TokenisedData[TokenisedAnswer], group: int | None) -> Dataset:
+    """The answers as TRL's collator takes them; with a group size also the mismatched ones for the KL estimate."""
+    columns: dict[str, Any] = {
+        "prompt_ids": [row.prompt for row in data.rows],
+        "completion_ids": [row.completion for row in data.rows],
+        "label": [row.label for row in data.rows],
+    }
+    if group is not None:
+        columns["KL_completion_ids"] = mismatched(columns["completion_ids"], group)
+    return Dataset.from_dict(columns)
+
+
+def mismatched(completions: list[list[int]], group: int) -> list[list[int]]:
+    """For each row the completion of the one before it in its group, for the first that of the last.
 
     A last group of a single row borrows from the group before.
     """
-    completions = [row.completion for row in data.rows]
-    mismatched = []
+    found = []
     for index in range(len(completions)):
         start = index - index % group
         last = min(start + group, len(completions)) - 1
-        other = index - 1 if index > start or last == start else last
-        mismatched.append(completions[other])
-    return Dataset.from_dict(
-        {
-            "prompt_ids": [row.prompt for row in data.rows],
-            "completion_ids": completions,
-            "KL_completion_ids": mismatched,
-            "label": [row.label for row in data.rows],
-        }
-    )
+        found.append(completions[index - 1 if index > start or last == start else last])
+    return found
