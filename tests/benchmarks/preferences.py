@@ -265,7 +265,7 @@ class Bench:
         model = PeftModel.from_pretrained(bare, str(adapter)).eval()
         found = []
         for prompt, answer in talks:
-            text = tokenizer.apply_chat_template([*prompt, *answer], tokenize=False).removesuffix("\n")
+            text = str(tokenizer.apply_chat_template([*prompt, *answer], tokenize=False)).removesuffix("\n")
             with torch.no_grad():
                 encoded = tokenizer(text, add_special_tokens=False, return_tensors="pt")
                 found.append(float(model(**encoded).logits[0, 0]))

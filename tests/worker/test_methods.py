@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoTokenizer
 
 from tests.worker.preferences import METHODS, rows_for
@@ -41,14 +42,25 @@ def test_a_method_trains_saves_and_reloads(
     assert run.last(ModelLoaded).precision == precision
     assert run.last(DataPrepared).rows == (16 if method == "kto" else 8)
     assert all(step.tokens > 0 and step.metrics for step in run.all(StepLogged))
+    check_reload(run, tiny_model, precision, method, trained_logits[0])
+
+
+def check_reload(
+    run: Run,
+    base: Path,
+    precision: str,
+    method: str,
+    expected: torch.Tensor,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Every adapter weight was trained in fp32, and bare PEFT on the bare base computes the same."""
     adapter = tensors_of(run.folder.adapter / "adapter_model.safetensors")
     early = tensors_of(run.folder.checkpoints / "step-000001" / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in adapter.values()} == {torch.float32}
     assert not [name for name in adapter if torch.equal(adapter[name], early[name])]
-    from peft import PeftModel
-
-    bare = load_bare(tiny_model, precision, has_head=method == "reward")
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    bare = load_bare(base, precision, device, dtype, has_head=method == "reward")
+    tokenizer = AutoTokenizer.from_pretrained(base)
     tuned = logits_of(PeftModel.from_pretrained(bare, str(run.folder.adapter)), tokenizer)
-    assert tuned.shape == trained_logits[0].shape
-    assert (tuned - trained_logits[0]).abs().max() == 0
+    assert tuned.shape == expected.shape
+    assert (tuned - expected).abs().max() == 0
