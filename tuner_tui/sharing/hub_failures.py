@@ -10,6 +10,8 @@ from tuner_tui.models.hub_errors import LOGIN_HINT, has_token
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
+WRITING = ("making the repository", "sending files", "committing")
+"""What needs the right to write; a refusal there is never about a gate's terms."""
 AGAIN = "Run the same command again: what has arrived is not sent twice."
 
 
@@ -40,7 +42,7 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
                 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids asking the Hub.",
                 "Unset the variable, and run the command again.",
             )
-        case errors.GatedRepoError():
+        case errors.GatedRepoError() if what not in WRITING:
             page = f"https://huggingface.co/{repo_id}"
             return InputError(
                 "This repository is gated",

@@ -160,6 +160,15 @@ class Push:
         found = self.session.ask("reading what is there", look)
         return [file.name for file in self.request.files if not same(file, found.get(file.name))]
 
+    def _differing_for_sure(self, commit: str) -> list[str]:
+        """The same, read again before it is believed: a listing can be damaged on its way, too."""
+        differing: list[str] = []
+        for _ in range(self.session.limits.attempts):
+            differing = self._differing(commit)
+            if not differing:
+                break
+        return differing
+
     def _send_files(self) -> list[CommitOperationAdd]:
         """Send the large files; those that the Hub has already are not sent again."""
         self.session.tell(Stepped(what="sending files"))
@@ -225,7 +234,7 @@ class Push:
         now = self._head(self.revision)
         if now == head:
             return None
-        if self._holds_all(now):
+        if not self._differing_for_sure(now):
             return self._done(now, is_new=True)
         raise TunerError(
             "The repository changed meanwhile",
@@ -236,11 +245,7 @@ class Push:
     def _checked(self, commit: str, pull_request: str | None) -> Pushed:
         """The commit, when what it holds is what was sent."""
         self.session.tell(Stepped(what="reading back what arrived"))
-        differing = self._differing(commit)
-        for _ in range(self.session.limits.attempts - 1):
-            if not differing:
-                break
-            differing = self._differing(commit)  # a listing can be damaged on its way, too
+        differing = self._differing_for_sure(commit)
         if differing:
             raise TunerError(
                 "What arrived is not what was sent",
