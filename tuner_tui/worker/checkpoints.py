@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
 OLD = ".old-"
+Reason = Literal["schedule", "request", "stop", "end"]
 NOT_NEEDED = ("training_args.bin", "README.md")
 """What trainers add that resuming does not use; training_args.bin is a pickle besides."""
 REFERENCE = "ref"
@@ -55,6 +57,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
 
     job: Job
     _staging: Path | None = None
+    _completing: threading.Thread | None = None
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
@@ -62,52 +65,83 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card at each checkpoint: sharing writes one that is true."""
 
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        """Train; every checkpoint is whole, or given up, when this returns."""
+        try:
+            return super().train(*arguments, **named)
+        finally:
+            self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """Wait for the checkpoint that is being made durable."""
+        if self._completing is not None:
+            self._completing.join()
+            self._completing = None
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write beside while training stands still; a thread makes it durable, renames it and says so."""
+        self.wait_until_whole()
         started = time.perf_counter()
         step: int = self.state.global_step
         reason = self._reason()
-        parent = self.job.folder.checkpoints
-        self._staging = parent / f"{STAGING}{step:06d}-{os.getpid()}"
+        staging = self.job.folder.checkpoints / f"{STAGING}{step:06d}-{os.getpid()}"
+        self._staging = staging
         try:
             super()._save_checkpoint(model, trial)
-            made = self._staging / f"checkpoint-{step}"
-            _complete(made, step, self.job.data_fingerprint, self.job.spec.training.seed)
-            target = parent / f"step-{step:06d}"
-            replace_folder(made, target)
         except Exception as error:
-            # Four kinds of exception stand for a full disk; training goes on, and the earlier checkpoints are whole.
-            _log.exception("the checkpoint of step %d was not saved", step)
-            self.job.warn(
-                f"The checkpoint of step {step} was not saved: {error}",
-                "Free disk space; training goes on without it.",
-            )
+            self._give_up(step, staging, error)
             return
         finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
             self._staging = None
             self.job.save.clear()
-        self._rotate(step)
-        seconds = time.perf_counter() - started
-        self.job.times.checkpoints += seconds
+            self.job.times.checkpoints += time.perf_counter() - started
+        best = self.state.best_global_step
+        self._completing = threading.Thread(
+            target=self._complete, args=(staging, step, best, reason, started), name="checkpoint"
+        )
+        self._completing.start()
+        if step >= self.state.max_steps or self.job.stop.is_set():
+            self.wait_until_whole()
+
+    def _complete(self, staging: Path, step: int, best: int | None, reason: Reason, started: float) -> None:
+        parent = self.job.folder.checkpoints
+        target = parent / f"step-{step:06d}"
+        try:
+            made = staging / f"checkpoint-{step}"
+            _make_whole(made, step, self.job.data_fingerprint, self.job.spec.training.seed)
+            replace_folder(made, target)
+            self._rotate(step, best)
+        except Exception as error:
+            self._give_up(step, staging, error)
+            return
+        shutil.rmtree(staging, ignore_errors=True)
         self.job.emit(
             CheckpointSaved(
                 step=step,
                 path=str(target.relative_to(self.job.folder.path)),
                 size_bytes=folder_size(target),
-                seconds=seconds,
+                seconds=time.perf_counter() - started,
                 reason=reason,
             )
         )
 
-    def _reason(self) -> Literal["schedule", "request", "stop", "end"]:
+    def _give_up(self, step: int, staging: Path, error: Exception) -> None:
+        """Four kinds of exception stand for a full disk; training goes on, and the earlier checkpoints are whole."""
+        _log.error("the checkpoint of step %d was not saved", step, exc_info=error)
+        shutil.rmtree(staging, ignore_errors=True)
+        self.job.warn(
+            f"The checkpoint of step {step} was not saved: {error}",
+            "Free disk space; training goes on without it.",
+        )
+
+    def _reason(self) -> Reason:
         if self.state.global_step >= self.state.max_steps:
             return "end"
         if self.job.stop.is_set():
             return "stop"
         return "request" if self.job.save.is_set() else "schedule"
 
-    def _rotate(self, newest: int) -> None:
-        best = self.state.best_global_step
+    def _rotate(self, newest: int, best: int | None) -> None:
         steps = sorted(step_of(path) for path in checkpoint_folders(self.job.folder.checkpoints))
         for step in steps[: -self.job.spec.checkpoints.keep]:
             if step not in (best, newest):
@@ -154,7 +188,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
     return None
 
 
-def _complete(made: Path, step: int, data: str, seed: int) -> None:
+def _make_whole(made: Path, step: int, data: str, seed: int) -> None:
     for name in NOT_NEEDED:
         (made / name).unlink(missing_ok=True)
     shutil.rmtree(made / REFERENCE, ignore_errors=True)

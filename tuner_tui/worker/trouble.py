@@ -134,6 +134,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
 
     def _save_in_need(self) -> str | None:
         """The name of a checkpoint of the last whole step; None when there is none to save or it cannot be saved."""
+        self.wait_until_whole()
         step = self.state.global_step
         name = f"step-{step:06d}"
         target = self.job.folder.checkpoints / name
@@ -148,6 +149,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
             torch.cuda.empty_cache()
         self._states.restore()
         self._save_checkpoint(self.model, trial=None)  # tells of its own failure
+        self.wait_until_whole()
         return name if target.is_dir() else None
 
 
