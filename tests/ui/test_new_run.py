@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from tests.ui.new_run_host import Walk, new_run
+from tuner_tui.config.presets import find_preset, preset_spec
 from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
 from tuner_tui.errors import TunerError
 from tuner_tui.models.listing import ModelListing
 from tuner_tui.runs import queue
 from tuner_tui.runs.folder import list_runs
 from tuner_tui.ui.modals.confirm import ConfirmModal
+from tuner_tui.ui.modals.memory_terms import MemoryTermsModal
 from tuner_tui.ui.screens import new_run_model
 from tuner_tui.ui.screens.new_run import NewRunScreen
 from tuner_tui.ui.screens.new_run_review import ReviewPane
@@ -197,20 +199,44 @@ async def test_weights_move_with_model_and_precision(tiny_model: Path, home: Pat
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
         panel = walk.screen.query_one(MemoryPanel)
-        assert panel.view.table is not None
-        assert panel.view.table.get("fp32") == 4 * 134_515_008
-        assert "0.27 GB" in walk.text()
+        first = panel.view.table
+        assert first is not None and (row := first.row("fp32")) is not None
+        assert row.estimate.weights == 4 * 134_515_008
+        assert "activations" in walk.text()
         await walk.go_to("settings")
         await walk.find("precision")
         await walk.press("enter", "end", "enter")
         assert walk.spec.model.precision == "nf4"
-        assert panel.view.chosen == "nf4"
+        await walk.until(lambda: bool(panel.view.table and panel.view.table.chosen == "nf4"), "the panel")
         assert "▸ 4-bit" in walk.text()
+        before = panel.view.table
+        await walk.find("rank")
+        await walk.type("9")
+        await walk.until(lambda: panel.view.table != before, "the panel")
+        now = panel.view.table
+        assert before and now and before.chosen_row and now.chosen_row
+        assert now.chosen_row.estimate.states != before.chosen_row.estimate.states
         await walk.go_to("model")
         await walk.until(lambda: len(walk.screen.query_one("#model PickList", PickList).rows) == 2, "models")
         await walk.press("down", "enter")
         await walk.settled()
-        assert panel.view.table.get("fp32") != 4 * 134_515_008
+        await walk.until(lambda: bool(panel.view.rows and panel.view.rows != first.rows), "the other model")
+        assert panel.view.rows[0].estimate.weights != 4 * 134_515_008
+
+
+async def test_m_shows_every_term_and_the_formula() -> None:
+    async with new_run() as walk:
+        await pick_preset(walk, "first-try")
+        await walk.go_to("method")
+        await walk.until(lambda: bool(walk.screen.query_one(MemoryPanel).view.rows), "the panel")
+        await walk.press("m")
+        assert isinstance(walk.app.screen, MemoryTermsModal)
+        text = walk.text()
+        assert "allocated = " in text and "weights" in text and "█" in text
+        shown = " ".join(str(each.content) for each in walk.app.screen.query(Static))
+        assert "tight: only the least is" in shown and "micro-batch" in shown
+        await walk.press("escape")
+        assert not isinstance(walk.app.screen, MemoryTermsModal)
 
 
 async def test_start_refused_is_told_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,10 +294,11 @@ async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.Monkey
         await walk.press("enter")
         assert walk.spec.model.source == "Qwen/Qwen3-4B"
         await walk.settled()
-        table = walk.screen.query_one(MemoryPanel).view.table
-        assert table is not None
-        assert (table.get("bf16"), table.get("nf4")) == (2 * 4_022_468_096, None)
-        assert "unknown until downloaded" in table.note
+        panel = walk.screen.query_one(MemoryPanel)
+        await walk.until(lambda: panel.view.weights is not None, "the panel")
+        assert panel.view.rows == ()
+        assert panel.view.weights is not None and panel.view.weights.get("bf16") == 2 * 4_022_468_096
+        assert "the weights alone take 8.0 GB in 16 bit" in walk.text()
 
 
 def new_run_look(source: str) -> object:
@@ -365,3 +392,25 @@ async def test_markup_in_data_is_literal(home: Path) -> None:
         await walk.until(
             lambda: "[bold]x[/bold] \\x1b[31m \\u202e [link=http://a]b" in walk.text(), "the row"
         )
+
+
+async def test_pairs_are_picked_first_and_their_method_afterwards(home: Path) -> None:
+    pair = '{"prompt": "Who are you?", "chosen": "Inkwell, friend.", "rejected": "No."}\n'
+    (home / "pairs.jsonl").write_text(pair * 6)
+    async with new_run(preset_spec(find_preset("first-try"))) as walk:
+        await walk.settled()
+        await walk.go_to("data")
+        await walk.press("end")
+        await walk.until(lambda: "Take method dpo" in walk.text(), "what is wrong with pairs for sft")
+        await walk.press("enter")
+        await walk.settled()
+        (problem,) = walk.state.problems
+        assert problem.key == "method.kind"
+        assert walk.state.step("method").status == "needs"
+        await walk.go_to("method")
+        await walk.press("down", "enter")
+        await walk.settled()
+        assert walk.spec.method.kind == "dpo"
+        assert walk.state.problems == ()
+        await walk.go_to("data")
+        await walk.until(lambda: "chosen: Inkwell, friend." in walk.text(), "the pairs")

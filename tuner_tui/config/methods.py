@@ -48,9 +48,13 @@ class SftMethod(Section):
 
 
 class DpoMethod(Section):
-    """Direct preference optimisation: pairs of answers, told apart against a frozen reference."""
+    """Pairs of answers, told apart against a frozen reference."""
 
-    kind: Literal["dpo"] = option("dpo", "Method", "What is optimised; dpo learns from pairs of answers.")
+    kind: Literal["dpo"] = option(
+        "dpo",
+        "Method",
+        "What is optimised; dpo (direct preference optimisation) learns from pairs of answers.",
+    )
     loss: DpoLoss = option(
         "sigmoid",
         "Loss",
@@ -93,7 +97,7 @@ class DpoMethod(Section):
 
 
 class CpoMethod(Section):
-    """Pairs without a reference: SimPO (length-normalised, with a margin) or CPO."""
+    """Pairs of answers without a reference: SimPO, or CPO."""
 
     kind: Literal["cpo"] = option("cpo", "Method", "What is optimised; cpo learns from pairs of answers.")
     loss: Literal["simpo", "sigmoid", "hinge", "ipo"] = option(
@@ -138,9 +142,11 @@ class CpoMethod(Section):
 
 
 class KtoMethod(Section):
-    """Kahneman-Tversky optimisation: single answers with thumbs up or down, against a frozen reference."""
+    """Single answers with thumbs, against a frozen reference."""
 
-    kind: Literal["kto"] = option("kto", "Method", "What is optimised; kto learns from rated answers.")
+    kind: Literal["kto"] = option(
+        "kto", "Method", "What is optimised; kto (Kahneman-Tversky optimisation) learns from rated answers."
+    )
     loss: Literal["kto", "apo_zero_unpaired"] = option(
         "kto",
         "Loss",
@@ -182,9 +188,13 @@ class KtoMethod(Section):
 
 
 class OrpoMethod(Section):
-    """Odds-ratio preference optimisation: answers and preferences learnt in one go, without a reference."""
+    """Answers and preferences in one go, from pairs; no reference."""
 
-    kind: Literal["orpo"] = option("orpo", "Method", "What is optimised; orpo learns from pairs of answers.")
+    kind: Literal["orpo"] = option(
+        "orpo",
+        "Method",
+        "What is optimised; orpo (odds-ratio preference optimisation) learns from pairs of answers.",
+    )
     beta: float = option(
         0.1,
         "Beta",
@@ -196,7 +206,7 @@ class OrpoMethod(Section):
 
 
 class RewardMethod(Section):
-    """A reward model: a scalar head that scores the chosen answer of a pair above the rejected one."""
+    """A model that scores answers, from pairs."""
 
     kind: Literal["reward"] = option("reward", "Method", "What is optimised; reward learns to score answers.")
     center_rewards: float = option(
