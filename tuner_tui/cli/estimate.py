@@ -78,14 +78,14 @@ def parse_gpu(text: str) -> int:
 
 
 def _place(gpu: str | None) -> Place:
-    from tuner_tui.planning.place import Place, place_of
+    from tuner_tui.planning.place import Place, leave_free_bytes, place_of
 
     if gpu is not None:
         size = parse_gpu(gpu)
         return Place(True, f"a card with {size / GIB:g} GB", size - DRIVER_BYTES, size)
     from tuner_tui.hardware.free_memory import read_free_memory
 
-    return place_of(read_free_memory())
+    return place_of(read_free_memory(), leave_free_bytes())
 
 
 def _spec(model: str, data_file: str | None, spec_name: str | None, settings: tuple[str, ...]) -> RunSpec:

@@ -59,6 +59,13 @@ SETTINGS: tuple[Setting, ...] = (
         "text",
     ),
     Setting(
+        "memory.leave_free",
+        "Leave free",
+        "Gigabytes that a run leaves alone, for a card that also drives the desktop; plans and estimates heed it.",
+        "number",
+        0.0,
+    ),
+    Setting(
         "energy.price",
         "Price of energy",
         "What a kilowatt hour costs you; a run's energy is then shown in money too, as far as it could be measured.",

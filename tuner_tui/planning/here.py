@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
-from tuner_tui.planning.place import UNCOUNTED, Rows, place_of
+from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def plan_here(spec: RunSpec, source: ModelSource) -> MemoryPlan | None:
     facts = facts_of(source)
     if facts is None:
         return None
-    place = place_of(read_free_memory(spec.machine.device, once_workers_end=True))
+    place = place_of(read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes())
     return plan_memory(spec, facts, place, rows_of(spec))
 
 

@@ -48,6 +48,13 @@ def place_of(free: FreeMemory, leave_bytes: int = 0) -> Place:
     return Place(free.is_gpu, free.where, free.free_bytes, free.total_bytes, leave_bytes, has_16_bit)
 
 
+def leave_free_bytes() -> int:
+    """What the person's settings leave free."""
+    from tuner_tui.config.settings import read_settings
+
+    return round((read_settings().number("memory.leave_free") or 0.0) * GB)
+
+
 def cpu_has_16_bit(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this CPU computes bf16 natively, by the flags that the system tells; False where it does not tell."""
     try:

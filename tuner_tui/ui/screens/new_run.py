@@ -25,10 +25,15 @@ from tuner_tui.feedback.as_data import with_collections
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.keeper.launch import launch
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
-from tuner_tui.planning.weights import held_as, weigh
+from tuner_tui.planning.here import rows_of
+from tuner_tui.planning.place import UNCOUNTED, Place, leave_free_bytes, place_of
+from tuner_tui.planning.planner import plan_memory
+from tuner_tui.planning.table import memory_table
+from tuner_tui.planning.weights import weigh
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.editor import edit_text
 from tuner_tui.ui.modals.confirm import ConfirmModal
+from tuner_tui.ui.modals.memory_terms import MemoryTermsModal
 from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
 from tuner_tui.ui.screens.base import TunerScreen
@@ -54,6 +59,10 @@ MEMORY_SECONDS = 3.0
 """How often free memory is asked for."""
 
 
+COALESCE_SECONDS = 0.02
+"""Changes that come closer together are shown as one."""
+COUNTING_SECONDS = 0.3
+"""Rows are counted after a pause in typing."""
 TYPING_SECONDS = 0.15
 """What is typed is looked at after a pause, not at each letter."""
 
@@ -81,7 +90,8 @@ class NewRunScreen(TunerScreen):
     TITLE_WORDS = "New run"
     HELP_TEXT = (
         "Five steps. Enter picks a line and goes on; ctrl+n goes on without a change, ctrl+o goes back, and 1 to 5 "
-        "go to a step. The table of weights shows what the base takes in each precision; training needs more."
+        "go to a step. The table says what the run takes in each precision, and moves with every change; m shows "
+        "its terms."
     )
     BINDINGS = [  # noqa: RUF012
         Binding("ctrl+n", "move(1)", "Next step", tooltip="Go on without a change"),
@@ -96,6 +106,7 @@ class NewRunScreen(TunerScreen):
             )
             for number, step in enumerate(STEPS, 1)
         ),
+        Binding("m", "show_terms", "Memory", tooltip="Every term of the memory, and why it is planned so"),
         Binding("escape", "leave", "Leave", tooltip="Back to where you came from"),
         Binding("q", "leave_app", "Quit", show=False, tooltip="Leave the app"),
     ]
@@ -111,6 +122,9 @@ class NewRunScreen(TunerScreen):
         self._is_starting = False
         self._steps = StepList()
         self._panel = MemoryPanel()
+        self._rows = UNCOUNTED
+        self._leave_bytes = leave_free_bytes()
+        self._is_memory_due = False
 
     @property
     def headless_command(self) -> str:
@@ -150,6 +164,8 @@ class NewRunScreen(TunerScreen):
                 return 0 <= index < len(STEPS)
             case "go_to":
                 return self.step is not None and not is_typing
+            case "show_terms":
+                return self._panel.view.table is not None and not is_typing
             case "leave_app":
                 return not is_typing
         return True
@@ -246,6 +262,8 @@ class NewRunScreen(TunerScreen):
             self._look_at_model(now)
         if before is None or (before.data, before.method.kind) != (now.data, now.method.kind):
             self._look_at_data(now)
+        if before is None or (before.data, before.model.source) != (now.data, now.model.source):
+            self._count_rows(now)
         if before is None or before.machine.device != now.machine.device:
             self._read_memory()
         self._steps.show(state)
@@ -303,29 +321,60 @@ class NewRunScreen(TunerScreen):
     def watch_free(self) -> None:
         self._show_memory()
 
+    @work(exclusive=True, group="row-count")
+    async def _count_rows(self, spec: RunSpec) -> None:
+        """How long the rows are, which decides how much memory the longest batch takes."""
+        self._rows = UNCOUNTED
+        if UNSET in (spec.model.source, spec.data.train):
+            return
+        await asyncio.sleep(COUNTING_SECONDS)
+        self._rows = await in_background(rows_of, spec)
+        self._show_memory()
+
+    @property
+    def _place(self) -> Place | None:
+        return None if self.free is None else place_of(self.free, self._leave_bytes)
+
+    def action_show_terms(self) -> None:
+        view = self._panel.view
+        row = view.table.chosen_row if view.table else None
+        if row is None or view.place is None or self.state is None or self.state.model is None:
+            return
+        plan = plan_memory(self.state.draft.spec, self.state.model.facts, view.place, self._rows)
+        self.app.push_screen(MemoryTermsModal(view.model, row, view.place, plan))
+
     @property
     def _is_whole(self) -> bool:
         """False while the screen is being taken down, when an answer may still arrive."""
         return self._panel.is_attached
 
     def _show_memory(self) -> None:
+        """Soon, once for all changes until then: a burst of keys is one table."""
+        if not self._is_memory_due:
+            self._is_memory_due = True
+            self.set_timer(COALESCE_SECONDS, self._show_memory_now)
+
+    def _show_memory_now(self) -> None:
+        self._is_memory_due = False
         if not self._is_whole:
             return
         state, panel = self.state, self._panel
         if state is None or state.draft.spec.model.source == UNSET:
-            panel.view = MemoryView(free=self.free)
+            panel.view = MemoryView(place=self._place)
             return
-        spec, look = state.draft.spec, state.model
-        is_waiting = look is None
-        table = None if look is None else weigh(look.facts, self._hub_parameters.get(spec.model.source))
+        spec, look, place = state.draft.spec, state.model, self._place
+        table = None
+        if look is not None:
+            table = memory_table(spec, look.facts, place or Place(is_gpu=False), self._rows)
         panel.view = MemoryView(
             model=model_name(state),
             table=table,
-            free=self.free,
-            chosen=held_as(spec.model.precision, spec.tuning.kind, bool(self.free and self.free.is_gpu)),
-            choice_words=_precision_words(spec, bool(self.free and self.free.is_gpu)),
-            is_waiting=is_waiting,
+            weights=None if look is None else weigh(look.facts, self._hub_parameters.get(spec.model.source)),
+            place=place,
+            holders=self.free.holders if self.free else (),
+            is_waiting=look is None,
         )
+        self.refresh_bindings()
 
     def _show_title(self) -> None:
         bar = self.query_one(TitleBar)
@@ -452,15 +501,6 @@ class NewRunScreen(TunerScreen):
         else:
             with contextlib.suppress(IndexError):
                 self.dismiss(None)
-
-
-def _precision_words(spec: RunSpec, is_gpu: bool) -> str:
-    """The precision as the spec says it, and what auto will be."""
-    if spec.model.precision != "auto":
-        return spec.model.precision
-    if spec.tuning.kind == "full":
-        return "auto: fp32"
-    return "auto: 16 bit" if is_gpu else "auto: 16 bit or fp32"
 
 
 def _written(spec: RunSpec, path: Path, text: str | None) -> str:

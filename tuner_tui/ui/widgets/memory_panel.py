@@ -1,4 +1,4 @@
-"""The weights of the chosen model in each precision, against the memory that is free."""
+"""What the run takes in each precision, against the memory that is free."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tuner_tui.hardware.free_memory import FreeMemory
-from tuner_tui.planning.weights import HELD, Held, WeightTable
+from tuner_tui.planning.place import Place
+from tuner_tui.planning.table import MemoryRow, MemoryTable
+from tuner_tui.planning.weights import WeightTable
+from tuner_tui.planning.workload import Held
 from tuner_tui.text import size
 from tuner_tui.ui.widgets.literal import fit
 
-NAMES: dict[Held, str] = {"fp32": "fp32", "bf16": "bf16, fp16", "int8": "int8", "nf4": "4-bit (nf4)"}
-SHORT_NAMES: dict[Held, str] = {"fp32": "fp32", "bf16": "16bit", "int8": "int8", "nf4": "4bit"}
-TITLE = "Weights only"
-MORE = "training needs more on top"
+NAMES: dict[Held, str] = {
+    "fp32": "fp32", "bf16": "16 bit", "int8": "int8", "nf4": "4-bit", "stored": "as stored",
+}  # fmt: skip
+SHORT_NAMES: dict[Held, str] = {
+    "fp32": "fp32", "bf16": "16bit", "int8": "int8", "nf4": "4bit", "stored": "stored",
+}  # fmt: skip
+STYLES = {"fits": "$success", "tight": "$warning", "too big": "$error", "unknown": ""}
+MARKS = {"fits": "", "tight": "~", "too big": "!", "unknown": ""}
+TITLE = "Memory of this run"
+GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -24,22 +32,29 @@ class MemoryView:
     """All that the panel shows."""
 
     model: str = ""
-    table: WeightTable | None = None
+    table: MemoryTable | None = None
     """None while nothing is picked, or its headers are being read."""
-    free: FreeMemory | None = None
-    chosen: Held | None = None
-    choice_words: str = ""
-    """The precision as the spec says it."""
+    weights: WeightTable | None = None
+    """The weights alone, where nothing else is known of a model."""
+    place: Place | None = None
+    holders: tuple[tuple[str, int], ...] = ()
+    """Programs that hold memory there, the largest first."""
     is_waiting: bool = False
+
+    @property
+    def rows(self) -> tuple[MemoryRow, ...]:
+        """The precisions, from heavy to light."""
+        return self.table.rows if self.table else ()
 
 
 class MemoryPanel(Widget):
-    """A small table: side by side where it is wide, one a line in a column, one line where there is no room."""
+    """A table where it is wide, a column beside the pane, one line where there is no room."""
 
     DEFAULT_CSS = "MemoryPanel { height: 4; padding: 0 1; }"
     help_text = (
-        "What the base's weights take in each precision, against the memory that is free now. "
-        "Adapters, gradients, optimizer and activations come on top."
+        "What this run takes in each precision. It fits when the most that the driver may show is free; tight when "
+        "only the least is, so that an unlucky batch may not fit; too big by what is expected to be missing. "
+        "m shows every term."
     )
 
     view: reactive[MemoryView] = reactive(MemoryView())
@@ -48,68 +63,89 @@ class MemoryPanel(Widget):
         width, height = self.content_size
         if height < 3:
             return self._one_line(width)
-        return self._side_by_side(width) if width >= 66 else self._column(width)
+        return self._table(width, height) if width >= 66 else self._column(width)
 
     def _one_line(self, width: int) -> Content:
-        """All four in gigabytes; the chosen one is marked, and those that are too big have an exclamation mark."""
+        """All totals in gigabytes; the chosen one is marked, ~ is tight, and an exclamation mark is too big."""
         view = self.view
-        if view.table is None or view.table.get("bf16") is None:
+        if not view.rows:
             return Content(fit(f"{TITLE}: {self._note()}; {self._free_words()}", width))
         amounts = []
-        for held, name in SHORT_NAMES.items():
-            weights, room = view.table.get(held), self._room(held)
-            mark = "▸" if held == view.chosen else ""
-            alarm = "!" if room is not None and room < 0 else ""
-            amounts.append(f"{mark}{name} {'?' if weights is None else f'{weights / 1e9:.2f}'}{alarm}")
-        free = view.free.free_bytes if view.free else None
-        of_free = f" GB; {free / 1e9:.1f} free" if free is not None else " GB"
-        if len("  ".join(amounts) + of_free) > width:
-            of_free = " GB"
-        if len("  ".join(amounts) + of_free) > width:
+        for row in view.rows:
+            mark = "▸" if self._is_chosen(row) else ""
+            amount = f"{row.estimate.likely / GB:.1f}{MARKS[row.verdict]}"
+            amounts.append(f"{mark}{SHORT_NAMES[row.held]} {amount}")
+        room = view.place.room_bytes if view.place else None
+        ending = f" GB; {room / GB:.1f} free" if room is not None else " GB"
+        while len(amounts) > 1 and len("  ".join(amounts) + ending) > width:
             amounts = amounts[1:]
-        return Content(fit("  ".join(amounts) + of_free, width))
+        return Content(fit("  ".join(amounts) + ending, width))
 
-    def _side_by_side(self, width: int) -> Content:
-        view = self.view
-        column = (width - 2) // 4
-        heads, sizes, verdicts = [], [], []
-        for held in HELD:
-            is_chosen = held == view.chosen
-            style = "bold" if is_chosen else "$secondary"
-            heads.append(Content.styled(fit(f"{'▸' if is_chosen else ' '} {NAMES[held]}", column), style))
-            sizes.append(Content.styled(fit(f"  {self._bytes(held)}", column), "bold" if is_chosen else ""))
-            verdicts.append(Content.styled(fit(f"  {self._verdict(held)}", column), self._style(held)))
-        left = f"{TITLE}: {self._note() or self._choice()}"
-        free = self._free_words()
-        head = Content.assemble(
-            (fit(left, max(0, width - len(free) - 1)), "bold"), " ", (fit(free, len(free)), "")
-        )
-        lines = [head, *(Content("").join(line) for line in (heads, sizes, verdicts))]
+    def _table(self, width: int, height: int) -> Content:
+        head = f"  {'precision':<10}{'weights':>8}{'states':>8}{'activations':>13}{'total':>8}   "
+        lines = [
+            Content.assemble(
+                (head, "$secondary"), (fit(f"{self._free_words()}", max(0, width - len(head))), "bold")
+            )
+        ]
+        if not self.view.rows:
+            return Content("\n").join([*lines, Content(fit(f"  {TITLE}: {self._note()}", width))])
+        for row in self._shown(height - 1):
+            found = row.estimate
+            numbers = (found.weights, found.states, found.activations, found.likely)
+            weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
+            name = f"{'▸' if self._is_chosen(row) else ' '} {NAMES[row.held]}"
+            text = f"{name:<12}{weights:>8}{states:>8}{activations:>13}{total:>8}   "
+            style = "bold" if self._is_chosen(row) else ""
+            words = fit(self._verdict(row), max(0, width - len(text)))
+            lines.append(Content.assemble((text, style), (words, STYLES[row.verdict])))
         return Content("\n").join(lines)
 
     def _column(self, width: int) -> Content:
         view = self.view
         lines = [Content.styled(fit(TITLE, width), "bold"), Content(fit(f"  {self._free_words()}", width))]
-        for held in HELD:
-            is_chosen = held == view.chosen
-            mark = "▸" if is_chosen else " "
-            amount = f"{mark} {NAMES[held]:<12}{self._bytes(held):>9}"
-            verdict = self._verdict(held)
+        for row in view.rows:
+            is_chosen = self._is_chosen(row)
+            amount = f"{'▸' if is_chosen else ' '} {NAMES[row.held]:<10}{row.estimate.likely / GB:>6.1f} GB"
+            words = fit(row.words, max(0, width - len(amount) - 2))
             lines.append(
-                Content.assemble(
-                    (amount, "bold" if is_chosen else ""),
-                    "  ",
-                    (fit(verdict, max(0, width - len(amount) - 2)), self._style(held)),
-                )
+                Content.assemble((amount, "bold" if is_chosen else ""), "  ", (words, STYLES[row.verdict]))
             )
-        lines += [
-            Content.styled(fit(f"  {words}", width), "$faint")
-            for words in (self._note(), self._choice(), MORE)
-            if words
+        faint = [
+            *self._details(),
+            self._note(),
+            *(f"{name} holds {held / GB:.1f} GB" for name, held in view.holders[:3]),
         ]
-        for name, held_bytes in (view.free.holders if view.free else ())[:3]:
-            lines.append(Content.styled(fit(f"  {name} holds {gigabytes(held_bytes)}", width), "$faint"))
+        lines += [Content.styled(fit(f"  {words}", width), "$faint") for words in faint if words]
         return Content("\n").join(lines)
+
+    def _details(self) -> list[str]:
+        """Of the chosen precision: its parts, its range, and the step that it is of."""
+        row = self.view.table.chosen_row if self.view.table else None
+        if row is None:
+            return []
+        found, load = row.estimate, row.load
+        return [
+            f"weights {found.weights / GB:.1f}, states {found.states / GB:.1f}",
+            f"activations {found.activations / GB:.1f}",
+            f"{found.low / GB:.1f} to {found.high / GB:.1f} GB, batch {load.rows} x {load.length}",
+            f"checkpointing {load.checkpointing}; m: every term",
+        ]
+
+    def _shown(self, count: int) -> list[MemoryRow]:
+        """As many rows as there is room for: the lightest, and always the chosen one."""
+        rows = list(self.view.rows)
+        while len(rows) > max(count, 1):
+            rows.remove(next(row for row in rows if not self._is_chosen(row)))
+        return rows
+
+    def _is_chosen(self, row: MemoryRow) -> bool:
+        return self.view.table is not None and row.held == self.view.table.chosen
+
+    def _verdict(self, row: MemoryRow) -> str:
+        if row.verdict in ("fits", "tight") and self._is_chosen(row):
+            return f"{row.words}: batch {row.load.rows} x {row.load.length}"
+        return row.words
 
     def _note(self) -> str:
         view = self.view
@@ -117,40 +153,19 @@ class MemoryPanel(Widget):
             return "reading the model's headers"
         if view.table is None:
             return "no model picked" if not view.model else "unknown"
+        if not view.rows and view.weights is not None and (held := view.weights.get("bf16")):
+            return f"the weights alone take {held / GB:.1f} GB in 16 bit; {view.table.note}"
         return view.table.note
 
-    def _choice(self) -> str:
-        """Which row counts; the mark says it too where there is one."""
-        view = self.view
-        return f"precision {view.choice_words}" if view.choice_words else ""
-
-    def _bytes(self, held: Held) -> str:
-        return gigabytes(self.view.table.get(held)) if self.view.table else "-"
-
-    def _room(self, held: Held) -> int | None:
-        """Bytes left after the weights; None where either is unknown."""
-        view = self.view
-        weights = view.table.get(held) if view.table else None
-        free = view.free.free_bytes if view.free else None
-        return None if weights is None or free is None else free - weights
-
-    def _verdict(self, held: Held) -> str:
-        room = self._room(held)
-        if room is None:
-            return ""
-        return "fits" if room >= 0 else f"over by {gigabytes(-room)}"
-
-    def _style(self, held: Held) -> str:
-        room = self._room(held)
-        return "" if room is None else "$success" if room >= 0 else "$error"
-
     def _free_words(self) -> str:
-        free = self.view.free
-        if free is None:
+        place = self.view.place
+        if place is None:
             return "asking for free memory"
-        if free.free_bytes is None:
-            return f"{free.where}: free memory unknown"
-        return f"{gigabytes(free.free_bytes)} free, {free.where if free.is_gpu else 'RAM (no GPU)'}"
+        where = place.name if place.is_gpu else "RAM (no GPU)"
+        if place.room_bytes is None:
+            return f"{where}: free memory unknown"
+        left = f", {place.leave_bytes / GB:.1f} GB left alone" if place.leave_bytes else ""
+        return f"{gigabytes(place.room_bytes)} free{left}, {where}"
 
 
 def gigabytes(count: int | None) -> str:
