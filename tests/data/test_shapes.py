@@ -188,5 +188,5 @@ def test_a_wrong_mapping_is_explained(tmp_path: Path, lines: list[str], complain
 
 
 def test_a_mapping_and_another_shape_do_not_agree(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="makes prompts, and data.shape is text"):
+    with pytest.raises(InputError, match=r"makes prompts, and data\.shape is text"):
         mapped(tmp_path, [{"ask": "q"}], "prompt = {ask}", shape="text")

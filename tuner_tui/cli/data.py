@@ -77,10 +77,10 @@ def check(
     except TunerError as error:
         if not as_json:
             raise
-        click.echo(json.dumps(_refused(file, error), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(_refused(file, error), indent=2))
         click.get_current_context().exit(error.exit_code)
     if as_json:
-        click.echo(json.dumps(_as_json(file, report, lengths), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(_as_json(file, report, lengths), indent=2))
     else:
         click.echo("\n".join(report_lines(file, report, lengths)))
     click.get_current_context().exit(2 if report.worst == "error" else 0)
@@ -138,7 +138,7 @@ def show(
             "problem": problem and str(problem),
             "tokens": microscope and _tokens_as_json(microscope),
         }
-        click.echo(json.dumps(shown, ensure_ascii=True, indent=2, default=str))
+        click.echo(json.dumps(shown, indent=2, default=str))
         return
     click.echo("\n".join(_row_lines(raw, unmended.layout, found, problem)))
     if microscope is not None:

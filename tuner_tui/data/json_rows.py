@@ -246,6 +246,8 @@ class _Scanner:
             if end == len(self._text) and isinstance(value, int | float) and self._more():
                 continue  # more digits may follow
             begin = self._at
+            if end - begin > LARGEST_ROW_BYTES:
+                raise too_large(self.path, self.line)
             self._require_whole_characters(value, self._text[begin:end], number)
             self._move(end)
             return value

@@ -44,6 +44,8 @@ class Found(NamedTuple):
 
 def locate(name: str) -> Path:
     """The file or folder meant by the spec's data.train or data.evaluation. Raises NotFoundError or InputError."""
+    if not name.strip():
+        raise InputError("Which data file?", "No name was given.", "Name a file, or a folder of data files.")
     if name.startswith(HUB_PREFIX):
         from tuner_tui.data.hub import cached_folder
 
@@ -123,6 +125,8 @@ def each_row(
         is_alone = file == path
         try:
             for number, row in _rows_of(file, encoding, split if is_alone else None):
+                if isinstance(row, InputError):
+                    require_unchanged(file, before, number)
                 yield Found(file, number, row)
                 count += 1
                 if count == limit:

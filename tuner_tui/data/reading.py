@@ -150,9 +150,23 @@ def is_held(prompt: str, share: float) -> bool:
 
 def _converted_rows(reading: Reading) -> tuple[Layout, Generator[Found, None, None]]:
     rows = raw_rows(reading)
-    head = list(itertools.islice(rows, SAMPLE_ROWS))
+    head: list[Found] = []
+    broken: InputError | None = None
+    try:
+        head.extend(itertools.islice(rows, SAMPLE_ROWS))
+    except InputError as error:  # said when the rows up to there have been taken
+        if not head:
+            raise
+        broken = error
     layout = layout_of(head, reading)
-    return layout, (_converted(found, layout) for found in itertools.chain(head, rows))
+    return layout, (_converted(found, layout) for found in _rejoined(head, rows, broken))
+
+
+def _rejoined(head: list[Found], rows: Iterator[Found], broken: InputError | None) -> Iterator[Found]:
+    yield from head
+    if broken is not None:
+        raise broken
+    yield from rows
 
 
 def _source_rows(reading: Reading, source: Source) -> Iterator[Found]:
@@ -210,7 +224,10 @@ def _converted(found: Found, layout: Layout) -> Found:
     if isinstance(row, InputError):
         return found
     try:
-        return Found(file, number, layout.convert(row))
+        plain = layout.convert(row)
+        if "messages" not in plain:
+            _require_sides(plain)
+        return Found(file, number, plain)
     except RowFault as fault:
         error = InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
@@ -218,3 +235,10 @@ def _converted(found: Found, layout: Layout) -> Found:
             "A row is not like the others", f"{file}:{number}: it does not fit {layout.variant}."
         )
     return Found(file, number, error)
+
+
+def _require_sides(row: Row) -> None:
+    """Raise RowFault where a part is neither text nor turns."""
+    for part in ("prompt", "completion", "text", "chosen", "rejected"):
+        if part in row and not isinstance(row[part], str | list):
+            raise RowFault("A field is not text", f"`{part}` would be {type(row[part]).__name__}.")

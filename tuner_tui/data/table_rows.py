@@ -103,7 +103,10 @@ def read_arrow(path: Path) -> Iterator[Numbered]:
     """Each row of an Arrow file or stream, numbered from 1. Raises InputError for a damaged file."""
     import pyarrow as pa
 
-    with _explaining(path, "Arrow"), pa.memory_map(str(path)) as file:
+    with (
+        _explaining(path, "Arrow"),
+        pa.OSFile(str(path)) as file,
+    ):  # a mapped file that shrinks would end the process
         if file.read(6) == b"ARROW1":
             reader = pa.ipc.open_file(file)
             batches: Any = (reader.get_batch(index) for index in range(reader.num_record_batches))
@@ -116,6 +119,7 @@ def read_arrow(path: Path) -> Iterator[Numbered]:
 def _of_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[Numbered]:
     number = 0
     for batch in batches:
+        batch.validate(full=True)  # lying offsets would be followed out of the buffer
         for begin in range(0, batch.num_rows, LARGEST_BATCH_ROWS):
             for row in batch.slice(begin, LARGEST_BATCH_ROWS).to_pylist():
                 number += 1
