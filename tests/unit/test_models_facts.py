@@ -12,8 +12,8 @@ from tests.unit.models_on_disk import CONFIG, make_folder, make_shards, write_gg
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.demo import demo_gguf
 from tuner_tui.models.facts import ModelFacts, read_facts
-from tuner_tui.models.weight_count import WeightCount
 from tuner_tui.models.source import ModelSource, find_source
+from tuner_tui.models.weight_count import WeightCount
 
 
 def facts_of(path: Path) -> ModelFacts:

@@ -112,13 +112,12 @@ def test_all_weights(name: str, method: str, types: dict[str, Any], checkpointin
     "options",
     [
         {"targets": ATTENTION},
-        {"dropout": 0.1},
         {"dtype": torch.float32, "autocast": False},
         {"rank": 128},
         {"rows": 8, "targets": ATTENTION},
         {"method": "orpo"},
     ],
-    ids=["attention", "dropout", "fp32", "rank 128", "16k tokens", "orpo"],
+    ids=["attention", "fp32", "rank 128", "16k tokens", "orpo"],
 )
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("name", ["Llama-3.2-1B", "Qwen3-4B"])

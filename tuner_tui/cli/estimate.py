@@ -70,7 +70,7 @@ def estimate(
 def parse_gpu(text: str) -> int:
     """Bytes of a card from words such as "24GB" or "RTX 3060 12GB"; cards count in binary units. Raises InputError."""
     words = text.strip()
-    found = _GPU.fullmatch(words) or re.search(r"(\d+(?:\.\d+)?)\s*gi?b\b", words, re.IGNORECASE)
+    found = _GPU.fullmatch(words) or re.search(r"(?<![-.\d])(\d+(?:\.\d+)?)\s*gi?b\b", words, re.IGNORECASE)
     size = float(found[1]) if found else 0.0
     if not 0.5 <= size <= 2000:
         raise InputError("Not a card's size", f"--gpu {text!r} names no memory.", 'Give it such as "24GB".')

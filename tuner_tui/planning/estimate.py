@@ -6,7 +6,8 @@ tests/benchmarks/memory.py judges it by. Pure arithmetic: no torch, no files, a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from tuner_tui.planning.peaks import MISC_BYTES, Parts, Peak, parts_of, peaks_of
 from tuner_tui.planning.ranges import driver_range
@@ -29,8 +30,6 @@ class Term:
 class Estimate:
     """How much memory a run takes. `allocated` is what torch's allocator hands out at most."""
 
-    terms: tuple[Term, ...]
-    """They add up to `allocated`: what is held, and what the highest peak needs on top."""
     peaks: tuple[Peak, ...]
     """Allocated bytes at each moment, the highest first."""
     allocated: int
@@ -43,10 +42,19 @@ class Estimate:
     """Adapters, gradients and optimizer states."""
     activations: int
     """Everything else."""
+    shape: ModelShape = field(repr=False)
+    load: Workload = field(repr=False)
+    parts: Parts = field(repr=False)
     is_known: bool = True
     """False where the architecture's activations are a guess, so that the range is wide."""
     measured: int = 0
     """How many runs on this machine stand behind the range."""
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """They add up to `allocated`: what is held, and what the highest peak needs on top."""
+        held = _held_terms(self.shape, self.load, self.parts)
+        return (*held, *_terms_of_peak(self.load, self.parts, self.peak))
 
     @property
     def likely(self) -> int:
@@ -71,7 +79,6 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
         parts.weights + parts.adapters + parts.gradients + (0 if is_paged(load.optimizer) else parts.states)
     )
     return Estimate(
-        terms=(*_held_terms(shape, load, parts), *_terms_of_peak(load, parts, peaks[0])),
         peaks=peaks,
         allocated=allocated,
         low=low,
@@ -79,6 +86,9 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
         weights=parts.weights,
         states=parts.adapters + parts.gradients + parts.states,
         activations=max(0, allocated - held),
+        shape=shape,
+        load=load,
+        parts=parts,
         is_known=shape.is_known,
     )
 

@@ -200,7 +200,8 @@ def _adapter_inputs(shape: ModelShape, load: Workload) -> int:
             saved += int(kept * matrix.inputs * per_layer)
         saved += int(kept * load.rank * per_layer)
         if load.dropout and not load.stack.fused_adapters:
-            saved += int((1 + (0 if is_cast else kept)) * matrix.inputs * per_layer)
+            mask = 1 if load.is_gpu else load.adapter_bytes  # CPUs have no kernel that keeps single bytes
+            saved += int((mask + (0 if is_cast else kept)) * matrix.inputs * per_layer)
         if load.dora:
             saved += int(2 * load.compute_bytes * matrix.outputs * per_layer)
     return saved

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from tuner_tui.planning.workload import Held, OptimizerKind, Stack, Workload
+from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Stack, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -127,10 +127,8 @@ def workload_of(
     rows: Rows = UNCOUNTED,
     *,
     held: Held | None = None,
-    micro_batch: int | None = None,
-    checkpointing: Literal["on", "off"] | None = None,
 ) -> Workload:
-    """The step that a spec asks for at a place; the keywords try what the spec leaves open."""
+    """The step that a spec asks for at a place; `held` tries another precision."""
     training, method, tuning = spec.training, spec.method, spec.tuning
     held = held or held_by(spec, place)
     is_full, is_short = tuning.kind == "full", place.has_16_bit
@@ -144,14 +142,11 @@ def workload_of(
     if is_packed:
         length = training.max_length
     on = training.checkpointing == "on" or (training.checkpointing == "auto" and place.is_gpu)
-    micro = micro_batch or training.micro_batch or default_micro_batch(spec, place)
     load = Workload(
-        rows=micro, length=max(1, length), method=method.kind, tuning=tuning.kind,
+        rows=1, length=max(1, length), method=method.kind, tuning=tuning.kind,
         held=held, autocast=autocast or asked == "fp16", keeps_fp32=held in ("int8", "nf4") and not is_short,
-        checkpointing=checkpointing or ("on" if on else "off"), optimizer=_optimizer(training.optimizer),
-        accumulates=training.batch_size > micro,
+        checkpointing="on" if on else "off", optimizer=_optimizer(training.optimizer),
         attention="eager" if spec.model.attention == "eager" else "fused",
-        padded=not is_packed and micro > 1 and spec.model.attention != "flash_attention_2",
         varied=not is_packed, labelled_share=rows.labelled_share,
         precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
     )  # fmt: skip
@@ -160,7 +155,20 @@ def workload_of(
             load, rank=tuning.rank, targets=tuning.targets, dora=tuning.dora, dropout=tuning.dropout,
             adapter_bytes=4,
         )  # fmt: skip
-    return load if place.is_gpu else replace(load, stack=replace(Stack(), expandable_segments=False))
+    if not place.is_gpu:
+        load = replace(load, stack=replace(Stack(), expandable_segments=False))
+    return with_rows(load, spec, training.micro_batch or default_micro_batch(spec, place), load.checkpointing)
+
+
+def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Checkpointing) -> Workload:
+    """The step with so many rows at once, gradients gathered up to the batch size that was asked for."""
+    return replace(
+        load,
+        rows=micro_batch,
+        checkpointing=checkpointing,
+        accumulates=spec.training.batch_size > micro_batch,
+        padded=load.varied and micro_batch > 1 and spec.model.attention != "flash_attention_2",
+    )
 
 
 def default_micro_batch(spec: RunSpec, place: Place) -> int:

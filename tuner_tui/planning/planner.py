@@ -23,6 +23,7 @@ from tuner_tui.planning.place import (
     held_by,
     is_applicable,
     judge,
+    with_rows,
     workload_of,
 )
 from tuner_tui.planning.shape import ModelShape, shape_of
@@ -118,8 +119,10 @@ def fastest(
 ) -> Trial:
     """The fastest way to run in one precision that fits, else the one that takes least."""
 
+    whole = workload_of(spec, place, rows, held=held)
+
     def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
-        load = workload_of(spec, place, rows, held=held, micro_batch=micro, checkpointing=switch)
+        load = with_rows(whole, spec, micro, switch)
         estimate = estimate_memory(shape, load, facts.weight_bytes)
         return Trial(load, estimate, judge(estimate, place), _cost(load, place))
 

@@ -105,10 +105,20 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
         facts.experts or 0, facts.experts_per_token or 0,
         facts.expert_intermediate_size or (wide if facts.experts else 0), facts.shared_intermediate_size or 0,
     )  # fmt: skip
-    weights = facts.weights or count_weights(shape, tied=bool(facts.tied_embeddings))
+    weights = count_weights(shape, tied=bool(facts.tied_embeddings))
+    if facts.weights is not None:
+        if shape.is_known and not _agree(facts.weights, weights):
+            return None
+        weights = facts.weights
     if facts.tied_embeddings and weights.head:  # some repositories store a tied table twice
         weights = replace(weights, head=0)
     return replace(shape, weights=weights)
+
+
+def _agree(counted: WeightCount, expected: WeightCount) -> bool:
+    """Whether the headers' numbers are those of the config's sizes, towers and padding aside."""
+    numbers = counted.total - counted.tower
+    return 0.5 * expected.total <= numbers <= 2 * expected.total
 
 
 def count_weights(shape: ModelShape, *, tied: bool, biased: bool = False) -> WeightCount:

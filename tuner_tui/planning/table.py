@@ -91,4 +91,4 @@ def missing_sizes(facts: ModelFacts) -> str:
     missing = [name for name, value in needed.items() if not value]
     if missing:
         return f"config.json does not say: {', '.join(missing)}"
-    return "the sizes in config.json make no sense together"
+    return "the sizes in config.json make no sense together, or are not those of the weights"

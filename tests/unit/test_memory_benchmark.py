@@ -1,0 +1,77 @@
+"""The benchmark of the memory estimate over a few published rows: its form, its honesty, its bounds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.memory import judge, main, summary
+
+DATA = Path(__file__).parents[1] / "data"
+ROWS, CONFIGS = DATA / "vram_measured.csv", DATA / "vram_configs.json"
+ALL = Path(__file__).parents[3] / "shared" / "data" / "vram"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def judged(rows: list[dict[str, str]], configs: Path = CONFIGS) -> list[dict[str, Any]]:
+    known = json.loads(configs.read_text())
+    return [judge(row, known) for row in rows]
+
+
+def test_rows_come_back_in_order_with_prediction_and_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--rows", str(ROWS), "--configs", str(CONFIGS), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["id"] for row in found] == [row["id"] for row in read(ROWS)]
+    row = next(row for row in found if row["id"] == "fms-main-010")
+    assert row["error"] == pytest.approx(row["predicted_gib"] / 36.082 - 1, abs=1e-4)
+    for row in found:
+        assert (row["error"] is None) == (row["reason"] is not None)
+
+
+def test_bounds_hold_on_the_kept_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--rows", str(ROWS), "--configs", str(CONFIGS)]) == 0
+    assert "mean error 0." in capsys.readouterr().out
+
+
+def test_the_truth_takes_no_part() -> None:
+    rows = read(ROWS)
+    blind = [row | {"peak_gib": "", "smi_gib": ""} for row in rows]
+    wild = [row | {"peak_gib": "999", "smi_gib": "999"} for row in rows]
+    predicted = [row["predicted_gib"] for row in judged(rows)]
+    assert [row["predicted_gib"] for row in judged(blind)] == predicted
+    assert [row["predicted_gib"] for row in judged(wild)] == predicted
+    assert all(row["error"] is None and row["reason"] for row in judged(blind))
+
+
+def test_what_cannot_be_judged_says_why() -> None:
+    by_id = {row["id"]: row for row in judged(read(ROWS))}
+    assert "not modelled" in by_id["litgpt23-adapter-01"]["reason"]
+    assert by_id["peft-readme-t0-full"]["predicted_gib"] is None
+    unknown = read(ROWS)[0] | {"model_hf_id": "nobody/nothing"}
+    [row] = judged([unknown])
+    assert "no architecture numbers" in row["reason"]
+
+
+def test_a_missed_bound_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row | {"peak_gib": "10.0"} for row in read(ROWS)]
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    assert main(["--rows", str(path), "--configs", str(CONFIGS)]) == 1
+
+
+def test_the_whole_table() -> None:
+    if not (ALL / "measured.csv").is_file():
+        pytest.skip("the published rows (shared/data/vram) are not beside this checkout")
+    words, is_good = summary(judged(read(ALL / "measured.csv"), ALL / "model_configs.json"))
+    assert is_good, words
