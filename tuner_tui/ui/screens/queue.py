@@ -112,13 +112,23 @@ class QueueScreen(TunerScreen):
         self.query_one(PickList).show(rows)
         count = len(rows)
         self.query_one(TitleBar).state = f"{count} wait{'s' * (count == 1)}" if count else "nobody waits"
-        words = line.hold or (
-            "" if count else "Nobody waits. A run that is started while another trains waits here."
-        )
-        told = self.query_one("#queue-words", Static)
-        told.display = bool(words)
-        show(told, literal(words, "$warning" if line.hold else "$faint"))
+        self._explain()
         self.refresh_bindings()
+
+    @on(OptionList.OptionHighlighted)
+    def _explain(self) -> None:
+        """Why nothing starts, or what the run under the cursor waits for, in full."""
+        line = self.line
+        if line is None:
+            return
+        chosen = self._chosen()
+        if not line.places:
+            words = "Nobody waits. A run that is started while another trains waits here."
+        elif line.hold or chosen is None:
+            words = line.hold
+        else:
+            words = line.places[chosen[0]].reason or "It waits for its turn."
+        show(self.query_one("#queue-words", Static), literal(words, "$warning" if line.hold else "$faint"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         places = self.line.places if self.line else []

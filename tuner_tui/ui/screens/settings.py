@@ -43,6 +43,10 @@ class SettingsScreen(TunerScreen):
         Binding("d", "default", "Default", tooltip="Give this setting its default again"),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_told = False
+
     @property
     def headless_command(self) -> str:
         setting = self._chosen() if self.is_mounted else None
@@ -56,7 +60,6 @@ class SettingsScreen(TunerScreen):
 
     def on_mount(self) -> None:
         self.query_one(PickList).focus()
-        self._show()
 
     def on_screen_resume(self) -> None:
         self._show()
@@ -66,7 +69,9 @@ class SettingsScreen(TunerScreen):
         try:
             settings = read_settings()
         except TunerError as error:
-            self.show_error(error)
+            if not self._has_told:  # closing the message comes back here
+                self._has_told = True
+                self.show_error(error)
             return
         rows = tuple(
             PickRow(

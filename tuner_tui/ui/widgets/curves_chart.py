@@ -71,9 +71,8 @@ class CurvesPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no t
                 plot.plot(*map(list, line.points), marker=marker, color=colour)
             for line in drawn:  # on top of all curves
                 colour = theme_colour(self.app, line.colour)
-                plot.text(
-                    line.letter, line.points[0][-1], line.points[1][-1], color=colour, alignment="right"
-                )
+                end = (line.points[0][-1], line.points[1][-1])
+                plot.text(line.letter, *end, color=colour, background="default", alignment="right")
             scale_axes(plot, self.size, (min(xs), max(xs)), (min(ys), max(ys)), self.axis)
         self.refresh()
 
