@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.feedback_rows import answer, make_store
 from tuner_tui.feedback.intervals import chance, wilson
+from tuner_tui.feedback.mirror_words import side_words
 from tuner_tui.feedback.session import Session, Shown
 from tuner_tui.feedback.statistics import Mirror, mirror
 from tuner_tui.generation.messages import Turn
@@ -118,3 +119,11 @@ def test_intervals_against_published_figures() -> None:
     assert chance(5, 10) == 1.0
     assert chance(10, 10) == pytest.approx(2 / 1024)
     assert chance(60, 100) == pytest.approx(0.0569, abs=1e-4)
+
+
+def test_sides_are_named_by_their_runs() -> None:
+    assert (
+        side_words("demo + /home/me/data/runs/2026-octopus/adapter + Be short.")
+        == "demo + 2026-octopus + Be short."
+    )
+    assert side_words("demo + /models/adapter") == "demo + /models/adapter"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 NAME_CELLS = 24
 WIDTH = 66
+_RUN_ADAPTER = re.compile(r"/.*?/runs/([^/]+)/adapter(?= |$)")
 
 
 def mirror_lines(seen: Mirror, standing: Standing | None = None) -> list[str]:
@@ -34,7 +36,7 @@ def mirror_lines(seen: Mirror, standing: Standing | None = None) -> list[str]:
         )
     lines = [f"{name:<{NAME_CELLS}}{value}" for name, value in rows]
     for rate in seen.win_rates:
-        lines += textwrap.wrap(f"{rate.side} against {rate.against}:", WIDTH, break_long_words=False)
+        lines += textwrap.wrap(f"{side_words(rate.side)} against {side_words(rate.against)}:", WIDTH, break_long_words=False)
         lines.append(
             f"  wins {share_words(rate.share)}; {rate.wins} won, {rate.losses} lost, {rate.ties} tied"
         )
@@ -42,6 +44,11 @@ def mirror_lines(seen: Mirror, standing: Standing | None = None) -> list[str]:
     for remark in seen.remarks():
         lines += textwrap.wrap(remark, WIDTH, initial_indent="- ", subsequent_indent="  ")
     return lines
+
+
+def side_words(side: str) -> str:
+    """A side with its run's name in the place of the adapter's folder."""
+    return _RUN_ADAPTER.sub(r"\1", side)
 
 
 def share_words(share: Share) -> str:
