@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-# Control characters (C0, DEL, C1), direction marks and overrides, line separators, halves of characters.
+# Control characters (C0, DEL, C1), direction marks and overrides, line separators, zero-width spaces (not the joiners,
+# which emoji and several scripts need), halves of characters.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\u200b\u2060-\u2064\ufeff\ud800-\udfff]"
 )
 
 PHASES = {

@@ -161,6 +161,38 @@ def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) ->
     click.echo(f"{written:,} rows written to {plain(str(target))}")
 
 
+@data.group()
+def cache() -> None:
+    """Data sets that were tokenised for a run, kept so that the next one starts sooner."""
+
+
+@cache.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_cache(as_json: bool) -> None:
+    """List what is kept, the newest first."""
+    from tuner_tui.data import token_cache
+    from tuner_tui.text import size
+
+    entries = token_cache.list_entries()
+    if as_json:
+        listed = [{**dataclasses.asdict(entry), "path": str(entry.path)} for entry in entries]
+        click.echo(json.dumps({"folder": str(token_cache.folder()), "entries": listed}, indent=2))
+        return
+    for entry in entries:
+        click.echo(f"{size(entry.size_bytes):>9}  {entry.key[:12]}  {plain(entry.source)}")
+    if not entries:
+        click.echo("Nothing is kept.")
+
+
+@cache.command("clear")
+def clear_cache() -> None:
+    """Remove all that is kept; it is made again when a run needs it."""
+    from tuner_tui.data import token_cache
+    from tuner_tui.text import size
+
+    click.echo(f"Freed {size(token_cache.clear())}.")
+
+
 def _reading(file: str, how: dict[str, Any]) -> Reading:
     from typing import get_args
 

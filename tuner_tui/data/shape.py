@@ -15,6 +15,8 @@ from tuner_tui.data.roles import ROLES, Role
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tuner_tui.config.spec import DataShape
     from tuner_tui.data.json_rows import Row
 
@@ -66,6 +68,15 @@ def read_examples(
     pairs, rated answers and lone prompts, which are for other methods.
     """
     reading = data if isinstance(data, Reading) else Reading(data, asked, limit)
+    shape, rows = iterate_examples(reading)
+    examples = list(rows)
+    if not examples:
+        raise InputError("The data file is empty", f"{reading.path} holds no rows.", SHAPES_HELP)
+    return shape, examples
+
+
+def iterate_examples(reading: Reading) -> tuple[Shape, Iterator[Example]]:
+    """The rows one by one, as `read_examples` gives them; raises as it does, for a row when that is reached."""
     plain = plain_rows(reading)
     if plain.layout.shape in ("preference", "rated", "prompts"):
         raise InputError(
@@ -73,10 +84,7 @@ def read_examples(
             f"{reading.path}: rows of shape {plain.layout.shape} are read by other methods ({plain.layout.reason}).",
             "Take a method for them, or say with data.mapping what is to be learnt.",
         )
-    examples = [example_of(row, file, number) for file, number, row in plain.strict()]
-    if not examples:
-        raise InputError("The data file is empty", f"{reading.path} holds no rows.", SHAPES_HELP)
-    return plain.layout.shape, examples
+    return plain.layout.shape, (example_of(row, file, number) for file, number, row in plain.strict())
 
 
 def example_of(row: Row, file: Path, number: int) -> Example:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.json_rows import Numbered, Row, too_large
@@ -67,7 +68,7 @@ def _delimiter(path: Path, encoding: str | None) -> str:
 
 def _column_names(cells: list[str], path: Path) -> list[str]:
     names = [cell.strip() for cell in cells]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(
             "Two columns have one name",
             f"{path}:1: {', '.join(twice)}.",

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
-from tuner_tui.data.shape import read_examples
 from tuner_tui.data.spans import RewritesTurns, render_answers
 from tuner_tui.errors import InputError
+from tuner_tui.worker import token_cache
+from tuner_tui.worker.tokenised import IGNORED as IGNORED
+from tuner_tui.worker.tokenised import TokenisedRow as TokenisedRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
     from tuner_tui.data.reading import Reading
     from tuner_tui.data.shape import Example, Message
     from tuner_tui.data.spans import Rendered
 
-IGNORED = -100
-"""The label of a token that carries no loss, by PyTorch's convention."""
+TOKENISED_AT_ONCE = 512
+"""Rows; enough for all cores, few enough to hold."""
+
+
+class SequenceText(NamedTuple):
+    """A text that becomes one sequence."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    """What carries loss, in characters."""
+    is_rendered: bool
+    """Whether the template wrote it, special tokens and all."""
 
 
 class Tokenised(Protocol):
@@ -50,38 +66,6 @@ class Tokenised(Protocol):
 
 
 AnyRow = TypeVar("AnyRow", bound=Tokenised)
-
-
-@dataclass(frozen=True)
-class TokenisedRow:
-    """What the trainer is fed: equally long ids and labels; a label is the id, or IGNORED."""
-
-    line: int
-    input_ids: list[int]
-    labels: list[int]
-    full_length: int
-    """Tokens before the row was cut."""
-
-    @property
-    def trained_tokens(self) -> int:
-        """Tokens that carry loss. The first token is never predicted, so its label never counts."""
-        return sum(label != IGNORED for label in self.labels[1:])
-
-    @property
-    def is_cut(self) -> bool:
-        return self.full_length > len(self.input_ids)
-
-    @property
-    def tokens(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def longest(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def key(self) -> Any:
-        return (self.input_ids, self.labels)
 
 
 @dataclass(frozen=True)
@@ -116,11 +100,11 @@ def kept_and_dropped(shape: str, rows: Sequence[AnyRow], where: object, hint: st
 def tokenise_file(
     reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str
 ) -> TokenisedData[TokenisedRow]:
-    """Read and tokenise a data set. Raises InputError when nothing in it would be trained."""
-    shape, examples = read_examples(reading)
-    rows = [
-        row for example in examples for row in tokenise(example, tokenizer, max_length, loss_on, str(reading))
-    ]
+    """Read and tokenise a data set on all cores, or take it from the cache.
+
+    Raises InputError when nothing in it would be trained.
+    """
+    shape, rows = token_cache.take_or_make(reading, tokenizer, max_length, loss_on)
     return kept_and_dropped(shape, rows, reading, 'Raise training.max_length, or set method.loss_on = "all".')
 
 
@@ -131,36 +115,112 @@ def tokenise(
 
     A conversation whose earlier turns the template rewrites becomes a row for each answer.
     """
-    where = f"{file}:{example.line}"
-    found = []
-    for ids, labels in _sequences(example, tokenizer, loss_on, where):
-        labels = list(ids) if loss_on == "all" else labels
-        found.append(TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids)))
+    return list(tokenise_many([example], tokenizer, max_length, loss_on, file))
+
+
+def tokenise_many(
+    examples: Iterable[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    loss_on: str,
+    file: str = "",
+) -> Iterator[TokenisedRow]:
+    """Rows as `tokenise` gives them, many at a time on all cores."""
+    rest = iter(examples)
+    while some := list(islice(rest, TOKENISED_AT_ONCE)):
+        texts = [
+            (example, text)
+            for example in some
+            for text in _texts(example, tokenizer, loss_on, f"{file}:{example.line}")
+        ]
+        for (example, text), encoding in zip(
+            texts, _encodings([text for _, text in texts], tokenizer), strict=True
+        ):
+            ids, labels = _labelled(text, encoding, tokenizer)
+            if loss_on == "all":
+                labels = list(ids)
+            yield TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids))
+
+
+def _texts(
+    example: Example, tokenizer: PreTrainedTokenizerBase, loss_on: str, where: str
+) -> list[SequenceText]:
+    """What is tokenised of a row: its conversation as the template writes it, or its text as it stands."""
+    if example.messages and loss_on == "all":
+        turns = turns_for(example.messages, tokenizer)
+        return [SequenceText(render(turns, tokenizer, where, tools=example.tools), (), True)]
+    if example.messages:
+        rendered = render_conversation(example.messages, tokenizer, where, example.tools)
+        return [SequenceText(each.text, each.spans, True) for each in rendered]
+    begin, end = len(example.prompt), len(example.prompt) + len(example.text)
+    return [SequenceText(example.prompt + example.text, ((begin, end),), False)]
+
+
+def _encodings(texts: Sequence[SequenceText], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
+    """Each text's tokens, on all cores. Raises InputError for a tokenizer that cannot tell where they stand."""
+    require_fast(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    found: list[Encoding] = [None] * len(texts)  # type: ignore[list-item]
+    for is_rendered in (True, False):
+        places = [place for place, each in enumerate(texts) if each.is_rendered is is_rendered]
+        if places:
+            with all_cores():
+                encoded = backend.encode_batch(
+                    [texts[place].text for place in places], add_special_tokens=not is_rendered
+                )
+            for place, encoding in zip(places, encoded, strict=True):
+                found[place] = encoding
     return found
 
 
-def _sequences(
-    example: Example, tokenizer: PreTrainedTokenizerBase, loss_on: str, where: str
-) -> list[tuple[list[int], list[int]]]:
-    """(ids, labels) of each sequence that a row becomes, whole."""
-    if example.messages and loss_on == "all":
-        text = render(turns_for(example.messages, tokenizer), tokenizer, where, tools=example.tools)
-        return [_label_spans(text, [], tokenizer, add_special_tokens=False)]
-    if example.messages:
-        return [
-            _label_spans(each.text, list(each.spans), tokenizer, add_special_tokens=False)
-            for each in render_conversation(example.messages, tokenizer, where, example.tools)
-        ]
-    begin, end = len(example.prompt), len(example.prompt) + len(example.text)
-    ids, labels = _label_spans(
-        example.prompt + example.text, [(begin, end)], tokenizer, add_special_tokens=True
-    )
-    if tokenizer.eos_token_id is not None:
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Let the tokenizers library use every core; a worker's environment keeps it to one, for data loaders that fork."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
+
+
+def _labelled(
+    text: SequenceText, encoding: Encoding, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
+    """(ids, labels): the tokens that begin within a span carry loss, and so does the end of a text."""
+    ids: list[int] = encoding.ids
+    labels = [IGNORED] * len(ids)
+    for begin, end in text.spans:
+        first, last = _token_range(encoding, begin, end)
+        labels[first:last] = ids[first:last]
+    if not text.is_rendered and tokenizer.eos_token_id is not None:
         if not ids or ids[-1] != tokenizer.eos_token_id:
             ids.append(tokenizer.eos_token_id)
             labels.append(IGNORED)
         labels[-1] = tokenizer.eos_token_id
-    return [(ids, labels)]
+    return ids, labels
+
+
+def _token_range(encoding: Encoding, begin: int, end: int) -> tuple[int, int]:
+    """The tokens (first, last) that begin within a span of characters; equal where there are none."""
+    first = next((t for c in range(begin, end) if (t := encoding.char_to_token(c)) is not None), None)
+    last = next(
+        (t for c in range(end - 1, begin - 1, -1) if (t := encoding.char_to_token(c)) is not None), None
+    )
+    if first is None or last is None:
+        return 0, 0
+    place = encoding.token_to_chars(first)
+    if place is not None and place[0] < begin:
+        first += 1
+    count = len(encoding)
+    while last < count and (place := encoding.token_to_chars(last)) is not None and place[0] < end:
+        last += 1
+    return first, max(first, last)
 
 
 def render_conversation(
@@ -225,32 +285,20 @@ def render(
     return str(text)
 
 
-def _label_spans(
-    text: str, spans: list[tuple[int, int]], tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool
-) -> tuple[list[int], list[int]]:
-    """Tokenise a text once and label the tokens that begin within a span."""
-    ids, starts = encode(text, tokenizer, add_special_tokens=add_special_tokens)
-    labels = [IGNORED] * len(ids)
-    position = 0
-    for begin, end in spans:
-        while position < len(ids) and starts[position][0] < begin:
-            position += 1
-        while position < len(ids) and starts[position][0] < end:
-            if starts[position][1] > starts[position][0]:
-                labels[position] = ids[position]
-            position += 1
-    return ids, labels
-
-
 def encode(
     text: str, tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool
 ) -> tuple[list[int], list[tuple[int, int]]]:
     """Ids, and the characters (begin, end) that each stands for. Raises InputError for a tokenizer that cannot tell."""
+    require_fast(tokenizer)
+    encoded = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    return list(encoded["input_ids"]), encoded["offset_mapping"]
+
+
+def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise InputError for a tokenizer that cannot say where its tokens stand."""
     if not tokenizer.is_fast:
         raise InputError(
             "The tokenizer is too old",
             f"{tokenizer.name_or_path} has no fast tokenizer, which is needed to find the answer's tokens.",
             "Take a model with a tokenizer.json.",
         )
-    encoded = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
-    return list(encoded["input_ids"]), encoded["offset_mapping"]

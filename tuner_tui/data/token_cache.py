@@ -1,0 +1,68 @@
+"""The cache of tokenised data sets: where it is, what it holds, and clearing it. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner_tui.config.paths import cache_dir
+from tuner_tui.files import entries
+
+SUFFIX = ".tokens.arrow"
+
+
+@dataclass(frozen=True)
+class TokenisedEntry:
+    """One tokenised data set."""
+
+    key: str
+    path: Path
+    size_bytes: int
+    source: str
+    """What it was made of."""
+    made_at: float
+
+
+def folder() -> Path:
+    """Where tokenised data sets are kept."""
+    return cache_dir() / "tokens"
+
+
+def list_entries() -> list[TokenisedEntry]:
+    """All tokenised data sets, the newest first."""
+    found = []
+    for path in entries(folder(), 100_000):
+        if not path.name.endswith(SUFFIX) or path.name.startswith("."):
+            continue
+        try:
+            state = path.stat()
+        except OSError:
+            continue
+        key = path.name.removesuffix(SUFFIX)
+        found.append(TokenisedEntry(key, path, state.st_size, _source(path), state.st_mtime))
+    return sorted(found, key=lambda entry: -entry.made_at)
+
+
+def describe(path: Path, source: str) -> None:
+    """Note beside an entry what it was made of."""
+    path.with_suffix(".json").write_text(json.dumps({"source": source}))
+
+
+def _source(path: Path) -> str:
+    try:
+        return str(json.loads(path.with_suffix(".json").read_text())["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def clear() -> int:
+    """Remove all entries, with leftovers of interrupted work; gives the bytes that were freed."""
+    freed = 0
+    for path in entries(folder(), 100_000):
+        try:
+            freed += path.stat().st_size
+            path.unlink()
+        except OSError:
+            continue
+    return freed
