@@ -36,7 +36,9 @@ def mirror_lines(seen: Mirror, standing: Standing | None = None) -> list[str]:
         )
     lines = [f"{name:<{NAME_CELLS}}{value}" for name, value in rows]
     for rate in seen.win_rates:
-        lines += textwrap.wrap(f"{side_words(rate.side)} against {side_words(rate.against)}:", WIDTH, break_long_words=False)
+        lines += textwrap.wrap(
+            f"{side_words(rate.side)} against {side_words(rate.against)}:", WIDTH, break_long_words=False
+        )
         lines.append(
             f"  wins {share_words(rate.share)}; {rate.wins} won, {rate.losses} lost, {rate.ties} tied"
         )
