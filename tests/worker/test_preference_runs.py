@@ -14,6 +14,7 @@ from tests.worker.preferences import METHODS, pairs, rated, rows_for
 from tests.worker.runs import Run, stop_and_resume
 from tests.worker.test_precisions import tensors_of
 from tests.worker.test_resume import adapter_bytes, curve
+from tuner_tui.errors import InputError
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs.events import (
     CheckpointSaved,
@@ -26,11 +27,15 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
+from tuner_tui.runs.exports import Checked, Event, ExportRequest
 from tuner_tui.runs.lineage import ancestors
+from tuner_tui.sharing.export import ExportOptions, check_options
+from tuner_tui.sharing.run_facts import read_facts
 from tuner_tui.worker.fall_watch import WINDOW, FallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tuner_tui.runs.folder import RunFolder
 
@@ -225,3 +230,31 @@ def test_a_fall_of_both_is_told_once() -> None:
         assert told(beta, 0.5, -2.0) == 0
         assert told(beta, -0.01, -2.0) == 0  # less than 5 % of itself
     assert FallWatch(0.1).has_fallen({"accuracy": 1.0}) is False
+
+
+def test_a_reward_models_adapter_is_exported_with_its_head_and_scores_the_same(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    from tuner_tui.worker.export.check import check_form
+    from tuner_tui.worker.export.write import write_form
+
+    run = train(pairs(), method={"kind": "reward"}, training={"max_steps": 2})
+    out = tmp_path / "export"
+    out.mkdir()
+    request = ExportRequest(
+        run=str(run.folder.path),
+        form="adapter",
+        out=str(out),
+        events="",
+        precision="fp32",
+        compute="fp32",
+        prompts=("Why?", "Who goes there, at noon?"),
+    )
+    said: list[Event] = []
+    write_form(request, said.append)
+    check_form(request, said.append)
+    (checked,) = [each for each in said if isinstance(each, Checked)]
+    assert checked.agreement.equal_answers == 2
+    assert any("score" in name for name in tensors_of(out / "adapter_model.safetensors"))
+    with pytest.raises(InputError, match="gives scores, not text"):
+        check_options(read_facts(run.folder), ExportOptions("merged", tmp_path / "merged"))

@@ -123,7 +123,9 @@ def _opening(facts: RunFacts, form: Form) -> str:
 
 
 def _usage(facts: RunFacts, form: Form, repo_id: str) -> str:
-    if form == "adapter":
+    if facts.gives_scores:
+        code = _REWARD_CODE.format(base=facts.base_name, repo=repo_id)
+    elif form == "adapter":
         code = _CODE.format(package="peft", kind="AutoPeftModelForCausalLM", repo=repo_id)
     elif form == "merged":
         code = _CODE.format(package="transformers", kind="AutoModelForCausalLM", repo=repo_id)
@@ -277,4 +279,15 @@ inputs = tokenizer.apply_chat_template(
 )
 answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True))
+"""
+_REWARD_CODE = """from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{repo}")
+base = AutoModelForSequenceClassification.from_pretrained("{base}", num_labels=1)
+base.config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+model = PeftModel.from_pretrained(base, "{repo}").eval()
+messages = [{{"role": "user", "content": "Hello."}}, {{"role": "assistant", "content": "Good day."}}]
+inputs = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+print(float(model(**inputs).logits))
 """

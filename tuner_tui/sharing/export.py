@@ -133,6 +133,14 @@ def compare_bases(
 
 def check_options(facts: RunFacts, options: ExportOptions) -> None:
     """Raise InputError for what can be known to be impossible before anything is read."""
+    if facts.gives_scores and (facts.is_full or options.form not in ("adapter", "archive", "script")):
+        raise InputError(
+            "A reward model gives scores, not text",
+            f"{facts.folder.name} is no language model, so it has no {options.form} form.",
+            f"What it saved loads into plain transformers as it is: {facts.folder.adapter}"
+            if facts.is_full
+            else "Export it with --as adapter.",
+        )
     if facts.is_full and options.form in ("adapter", "gguf-adapter"):
         raise InputError(
             "A full tuning has no adapter",

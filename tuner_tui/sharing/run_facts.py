@@ -63,6 +63,11 @@ class RunFacts:
         return self.spec.tuning.kind == "full"
 
     @property
+    def gives_scores(self) -> bool:
+        """Whether it is a reward model, with a head in place of words."""
+        return self.spec.method.kind == "reward"
+
+    @property
     def is_quantised(self) -> bool:
         """Whether the adapter was trained on a base held in 8 or 4 bits."""
         return not self.is_full and self.precision in ("int8", "nf4")

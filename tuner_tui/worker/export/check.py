@@ -12,7 +12,8 @@ from peft import PeftModel
 from transformers import AutoTokenizer
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.exports import BeforeAfter, Checked, StepEntered
+from tuner_tui.models.adapter import REWARD_TASK, read_adapter
+from tuner_tui.runs.exports import Agreement, BeforeAfter, Checked, StepEntered
 from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.comparison import EXACT, QUANTISED, ROUNDED, answer_all, compare
@@ -24,7 +25,7 @@ from tuner_tui.worker.export.write import ADAPTER_FILE, MODEL_FILE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tuner_tui.runs.exports import Agreement, Event, ExportRequest
+    from tuner_tui.runs.exports import Event, ExportRequest
     from tuner_tui.worker.export.comparison import Answer, Tolerance
     from tuner_tui.worker.export.source import ExportSource
 
@@ -39,6 +40,9 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     out = Path(request.out)
     emit(StepEntered(what="checking tokenizer and chat template"))
     _check_tokenizer(request, source, out)
+    if source.adapter is not None and read_adapter(source.adapter).task == REWARD_TASK:
+        _check_scores(request, source, source.adapter, out, emit)
+        return
     emit(StepEntered(what="asking the trained model"))
     held = source.trained_as if request.form == "adapter" else source.merged_as
     answers, samples = _asked(source, held, request)
@@ -63,6 +67,38 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
             agreement=agreement,
             samples=samples,
             as_trained=as_trained,
+        )
+    )
+
+
+def _check_scores(
+    request: ExportRequest, source: ExportSource, adapter: Path, out: Path, emit: Callable[[Event], None]
+) -> None:
+    """A reward model's scores before and after must be the same numbers. Raises TunerError."""
+    emit(StepEntered(what="scoring with what was trained, and with what was written"))
+    before, after = (
+        readers.scores_of(source.base, folder, request.prompts, source.tokenizer) for folder in (adapter, out)
+    )
+    differences = [abs(left - right) for left, right in zip(before, after, strict=True)]
+    if max(differences) > 0:
+        raise TunerError(
+            "The export does not behave like what was trained",
+            f"A score differs by {max(differences):g}. It was read by PEFT.",
+            NEXT,
+        )
+    emit(
+        Checked(
+            reader="PEFT",
+            against="the adapter and head on the base's own weights",
+            agreement=Agreement(
+                prompts=len(before),
+                equal_answers=len(before),
+                tokens=len(before),
+                near_ties=0,
+                largest_logit_difference=0.0,
+                largest_probability_difference=0.0,
+                mean_kl=0.0,
+            ),
         )
     )
 

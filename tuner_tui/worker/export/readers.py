@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gguf
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, GgufConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    GgufConfig,
+)
 
 from tuner_tui.errors import TunerError
 from tuner_tui.worker.export.base_weights import DTYPES, BaseWeights
 from tuner_tui.worker.export.gguf_shapes import TensorNames, find_shape, separate_rows
 from tuner_tui.worker.loading import keep_trainable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
 
 ROOM = 1.15
 """A model in fp32 needs so many times its weights to be read and asked."""
@@ -34,6 +45,19 @@ def load_trained(base: Path, adapter: Path | None, held: str, compute: str) -> A
     """The model that was trained, `held` as files (in fp32), nf4 or int8."""
     model = load_base(base, held, compute)
     return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
+
+
+def scores_of(
+    base: Path, adapter: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> list[float]:
+    """What a reward model's adapter and head give texts, on the base's own weights in fp32, by PEFT alone."""
+    model: Any = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, dtype=torch.float32, use_safetensors=True
+    )
+    model.config.pad_token_id = tokenizer.pad_token_id
+    tuned = PeftModel.from_pretrained(model, str(adapter)).eval()
+    with torch.no_grad():
+        return [float(tuned(**tokenizer(text, return_tensors="pt")).logits[0, 0]) for text in texts]
 
 
 def load_base(base: Path, held: str, compute: str) -> Any:
