@@ -61,9 +61,9 @@ def adapted(make_run: Callable[..., RunFolder]) -> Callable[..., RunFolder]:
         config = LoraConfig(
             task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=ALL_LINEAR, **(KINDS[kind] | options)
         )
-        peft = get_peft_model(AutoModelForCausalLM.from_pretrained(model), config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
+            peft = get_peft_model(AutoModelForCausalLM.from_pretrained(model), config)
             for name, parameter in peft.named_parameters():
                 if "lora_B" in name:
                     torch.nn.init.normal_(parameter, std=0.1)
@@ -149,6 +149,15 @@ def test_several_files_stay_several(models: dict[str, Path], adapted: Any, writt
 
 
 @pytest.mark.parametrize("held", ["nf4", "int8"])
+@pytest.mark.parametrize("form", ["merged", "gguf-adapter"])
+def test_what_stood_in_bf16_beside_packed_weights_is_rounded_too(
+    form: Form, held: str, models: dict[str, Path], adapted: Any, written: Any
+) -> None:
+    _, request = written(adapted(models["untied"]), form, precision=held, compute="bf16", quant="f32")
+    assert checked(request).agreement.largest_logit_difference < 1e-3
+
+
+@pytest.mark.parametrize("held", ["nf4", "int8"])
 def test_a_quantised_base_is_dequantised_for_the_merge(
     held: str, models: dict[str, Path], adapted: Any, written: Any
 ) -> None:
@@ -199,7 +208,8 @@ def test_rows_in_the_wrong_order_are_found(
     models: dict[str, Path], adapted: Any, written: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuner_tui.worker.export.gguf_write.interleave_rows", lambda rows, heads: rows)
-    _, request = written(adapted(models["untied"]), "gguf")
+    strong = {"alpha_pattern": {"q_proj": 400, "k_proj": 400}}
+    _, request = written(adapted(models["untied"], **strong), "gguf")
     with pytest.raises(TunerError, match="does not behave"):
         checked(request)
 

@@ -87,8 +87,10 @@ class BaseWeights:
         entry = self.entries[name]
         with safe_open(entry.file, framework="pt") as weights:
             value: Tensor = weights.get_tensor(name).clone()
-        if name not in self.quantised:
+        if self.held == "files" or not value.is_floating_point():
             return value
+        if name not in self.quantised:  # embeddings and norms stand beside in the arithmetic's type
+            return value.to(self._compute).to(entry.dtype)
         is_transposed = self.is_transposed(name.removesuffix(".weight"))
         value = value.T.contiguous() if is_transposed else value
         value = quantise_and_back(value.to(self._compute), self.held)
@@ -104,6 +106,7 @@ def quantise_and_back(weight: Tensor, held: Held) -> Tensor:
         packed, state = functional.quantize_4bit(
             weight.to(device), quant_type="nf4", compress_statistics=True
         )
+        state.dtype = torch.float32  # as it multiplies in fp32, whatever the weight was quantised from
         back: Tensor = functional.dequantize_4bit(packed, state)
         return back.cpu()
     steps, largest, _ = functional.int8_vectorwise_quant(weight.to(device).half())

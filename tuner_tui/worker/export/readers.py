@@ -71,7 +71,7 @@ def load_base(base: Path, held: str, compute: str) -> Any:
     if held == "int8":
         weights = BaseWeights(base, "int8", compute)
         parameters = dict(model.named_parameters())
-        for name in weights.quantised:
+        for name in weights.entries.keys() & parameters.keys():
             parameters[name].data.copy_(weights.read(name))
     return model
 
@@ -127,7 +127,7 @@ def load_gguf_adapter(file: Path, base: Path, held: str, compute: str) -> Any:
     model = load_model(base).eval()
     weights = BaseWeights(base, "files" if held not in ("nf4", "int8") else held, compute)  # type: ignore[arg-type]
     for name, parameter in model.named_parameters():
-        if name in weights.quantised:
+        if weights.held != "files" and name in weights.entries:
             parameter.data.copy_(weights.read(name))
         if not name.endswith("_proj.weight"):
             continue
