@@ -13,6 +13,7 @@ from tuner_tui.errors import TunerError
 COMMANDS = {
     "train": "Train from a run.toml or a preset.",
     "estimate": "How much memory a model takes to tune, before it is downloaded.",
+    "probe": "Three real steps on the longest rows: memory and speed, measured.",
     "runs": "List, show, follow, stop, resume and delete runs.",
     "queue": "Runs that wait: list, move, remove, hold.",
     "chat": "Ask base and tuned the same, side by side.",

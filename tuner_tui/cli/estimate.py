@@ -10,6 +10,7 @@ import click
 
 from tuner_tui.cli.output import WIDTH, fill, plain
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.text import duration
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -63,7 +64,7 @@ def estimate(
     if as_json:
         click.echo(json.dumps(_as_json(source, place, rows, table, plan), indent=2))
         return
-    for line in report(source, facts, place, rows, table, plan, show_terms=terms):
+    for line in report(spec, source, facts, place, rows, table, plan, show_terms=terms):
         click.echo(line)
 
 
@@ -84,8 +85,9 @@ def _place(gpu: str | None) -> Place:
         size = parse_gpu(gpu)
         return Place(True, f"a card with {size / GIB:g} GB", size - DRIVER_BYTES, size)
     from tuner_tui.hardware.free_memory import read_free_memory
+    from tuner_tui.runs.measurements import all_measured
 
-    return place_of(read_free_memory(), leave_free_bytes())
+    return place_of(read_free_memory(), leave_free_bytes(), all_measured())
 
 
 def _spec(model: str, data_file: str | None, spec_name: str | None, settings: tuple[str, ...]) -> RunSpec:
@@ -130,10 +132,12 @@ def _rows(spec: RunSpec, source: ModelSource, *, has_data: bool) -> Rows:
 
 
 def report(
-    source: ModelSource, facts: ModelFacts, place: Place, rows: Rows, table: MemoryTable, plan: MemoryPlan | None,
-    *, show_terms: bool,
+    spec: RunSpec, source: ModelSource, facts: ModelFacts, place: Place, rows: Rows, table: MemoryTable,
+    plan: MemoryPlan | None, *, show_terms: bool,
 ) -> list[str]:  # fmt: skip
     """The estimate for people."""
+    from tuner_tui.planning.measured import origin_words, run_seconds
+
     size = f"{facts.parameters / 1e9:.2f} billion parameters" if facts.parameters else "size unknown"
     room = place.room_bytes
     free = f"{room / GB:.1f} GB free" if room is not None else "free memory unknown"
@@ -146,6 +150,11 @@ def report(
         "",
         fill(f"micro-batch {load.rows} x {load.length} tokens ({counted}), {load.method}, {load.tuning}"),
     ]
+    if place.measured and (row := table.chosen_row) is not None:
+        lines.append(fill(f"The range is {origin_words(row.estimate)}."))
+        seconds = run_seconds(spec, row.load, rows, place.measured, source.name)
+        if seconds is not None:
+            lines.append(fill(f"By the speed of earlier runs here: about {duration(seconds)}."))
     if table.note:
         lines.append(fill(f"Note: {table.note}."))
     chosen = table.chosen_row

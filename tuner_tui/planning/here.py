@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
@@ -12,16 +13,19 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.models.source import ModelSource
+    from tuner_tui.planning.measured import Measured
 
 
-def plan_here(spec: RunSpec, source: ModelSource) -> MemoryPlan | None:
+def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:
     """The fastest run of a spec that fits here; None where the model's sizes cannot be read."""
     from tuner_tui.hardware.free_memory import read_free_memory
 
     facts = facts_of(source)
     if facts is None:
         return None
-    place = place_of(read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes())
+    place = place_of(
+        read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
+    )
     return plan_memory(spec, facts, place, rows_of(spec))
 
 

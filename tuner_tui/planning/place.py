@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.hardware.free_memory import FreeMemory
     from tuner_tui.planning.estimate import Estimate
+    from tuner_tui.planning.measured import Measured
 
 LARGEST_CPU_MICRO_BATCH = 8
 LARGEST_GPU_MICRO_BATCH = 4
@@ -35,6 +37,8 @@ class Place:
     """What is to stay free, for a card that also drives the desktop."""
     has_16_bit: bool = True
     """Whether 16-bit arithmetic is fast there."""
+    measured: tuple[Measured, ...] = ()
+    """What earlier runs and probes took there, under the same libraries."""
 
     @property
     def room_bytes(self) -> int | None:
@@ -42,10 +46,14 @@ class Place:
         return None if self.free_bytes is None else max(0, self.free_bytes - self.leave_bytes)
 
 
-def place_of(free: FreeMemory, leave_bytes: int = 0) -> Place:
-    """The place that free memory was read of."""
+def place_of(free: FreeMemory, leave_bytes: int = 0, measured: Sequence[Measured] = ()) -> Place:
+    """The place that free memory was read of; `measured` is all that was ever measured on this machine."""
+    from tuner_tui.planning.measured import matching
+    from tuner_tui.versions import library_versions
+
+    same = matching(measured, free.where if free.is_gpu else None, library_versions()) if measured else ()
     has_16_bit = free.is_gpu or cpu_has_16_bit()
-    return Place(free.is_gpu, free.where, free.free_bytes, free.total_bytes, leave_bytes, has_16_bit)
+    return Place(free.is_gpu, free.where, free.free_bytes, free.total_bytes, leave_bytes, has_16_bit, same)
 
 
 def leave_free_bytes() -> int:

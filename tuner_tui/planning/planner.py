@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from tuner_tui.planning.estimate import Estimate, estimate_memory
+from tuner_tui.planning.measured import calibrate
 from tuner_tui.planning.place import (
     GB,
     LARGEST_CPU_MICRO_BATCH,
@@ -124,6 +125,8 @@ def fastest(
     def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
         load = with_rows(whole, spec, micro, switch)
         estimate = estimate_memory(shape, load, facts.weight_bytes)
+        if place.measured:
+            estimate = calibrate(estimate, load, place.measured)
         return Trial(load, estimate, judge(estimate, place), _cost(load, place))
 
     sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing

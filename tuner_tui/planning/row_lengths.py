@@ -42,13 +42,39 @@ def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
     return Rows(longest=max(most, *some), count=count, sample=some)
 
 
+def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int) -> list[Row]:
+    """The longest rows, the very longest first; with a tokenizer only those of which the limit leaves an answer."""
+    longest, sample, _ = _pick(rows)
+    longest.sort(key=_letters, reverse=True)
+    if tokenizer_folder is None:
+        return longest
+    from tuner_tui.data.lengths import measure
+    from tuner_tui.data.template import load_model_text
+
+    try:
+        text = load_model_text(tokenizer_folder)
+        found = []
+        for row in [*longest, *sample]:
+            sequences = measure([row], text)
+            if all(each.answer_tokens_within(limit) or not each.answers for each in sequences):
+                found.append((max(min(each.tokens, limit) for each in sequences), row))
+    except TunerError:
+        return longest
+    found.sort(key=lambda each: -each[0])
+    return [row for _, row in found[:LONGEST]] or longest
+
+
+def _letters(row: Row) -> int:
+    return len(json.dumps(row, ensure_ascii=False, default=str))
+
+
 def _pick(rows: Iterable[Row]) -> tuple[list[Row], list[Row], int]:
     """(the longest rows by letters, an even sample, how many there are)."""
     longest: list[tuple[int, int, Row]] = []
     sample: list[Row] = []
     step, count = 1, 0
     for count, row in enumerate(rows, 1):
-        letters = len(json.dumps(row, ensure_ascii=False, default=str))
+        letters = _letters(row)
         if len(longest) < LONGEST:
             heapq.heappush(longest, (letters, count, row))
         elif letters > longest[0][0]:

@@ -67,6 +67,8 @@ class Job:
     """Micro-batch and checkpointing, once they are settled."""
     skipped: set[int] = field(default_factory=set)
     """Steps of this worker whose rows were left out."""
+    baseline_bytes: int = 0
+    """Resident memory before the model was loaded."""
     data_fingerprint: str = ""
     """Of the prepared training rows, so that a resumed run can tell when they have changed."""
     _unwritten: deque[Event] = field(default_factory=deque)

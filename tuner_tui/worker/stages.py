@@ -11,7 +11,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, s
 from tuner_tui.planning.ladder import Shape, apply_rungs
 from tuner_tui.planning.plan import Choice, choose_micro_batch, planned
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
-from tuner_tui.worker import loading, preflight, result, tuning
+from tuner_tui.worker import loading, measure, preflight, result, tuning
 from tuner_tui.worker.arguments import training_arguments
 from tuner_tui.worker.checkpoints import is_at_end
 from tuner_tui.worker.machine import choose_machine
@@ -69,6 +69,7 @@ def load_policy(job: Job, found: Found, *, has_head: bool = False, is_complete: 
     """
     job.enter("loading", job.plan.model_name)
     began = time.perf_counter()
+    measure.begin(job)
     spec = job.spec
     set_seed(spec.training.seed)  # a new head is drawn while loading
     base = loading.load_base(found.location, found.revision, spec.model, found.machine, has_head=has_head)
@@ -142,6 +143,7 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: boo
     sampler = Sampler(job, trainer.model, found.tokenizer, can_answer=can_answer)
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)
+    trainer.add_callback(measure.MemoryMeter(job, found))
     if job.spec.evaluation.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(job.spec.evaluation.early_stopping))
     if sampler.needs_base_first():

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tuner_tui.planning.measured import origin_words
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.planner import MemoryPlan
 from tuner_tui.planning.table import MemoryRow
@@ -84,8 +85,7 @@ def formula(row: MemoryRow, place: Place | None) -> Content:
     lines.append("moments: " + ", ".join(f"{peak.name} {peak.bytes / GB:.2f}" for peak in found.peaks))
     if not found.is_known:
         lines.append("This architecture's activations were never compared: the range is wide.")
-    if found.measured:
-        lines.append(f"Measured here {found.measured} times; the range follows that.")
+    lines.append(f"The range is {origin_words(found)}.")
     return Content("\n").join([*(literal(line) for line in lines), Content("")])
 
 

@@ -26,10 +26,12 @@ from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.keeper.launch import launch
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.planning.here import rows_of
+from tuner_tui.planning.measured import Measured, run_seconds
 from tuner_tui.planning.place import UNCOUNTED, Place, leave_free_bytes, place_of
 from tuner_tui.planning.planner import plan_memory
-from tuner_tui.planning.table import memory_table
+from tuner_tui.planning.table import MemoryTable, memory_table
 from tuner_tui.planning.weights import weigh
+from tuner_tui.runs.measurements import all_measured
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.editor import edit_text
 from tuner_tui.ui.modals.confirm import ConfirmModal
@@ -123,6 +125,7 @@ class NewRunScreen(TunerScreen):
         self._steps = StepList()
         self._panel = MemoryPanel()
         self._rows = UNCOUNTED
+        self._measured: list[Measured] = []
         self._leave_bytes = leave_free_bytes()
         self._is_memory_due = False
 
@@ -144,7 +147,13 @@ class NewRunScreen(TunerScreen):
                 yield SettingsPane(draft, id="settings")
                 yield ReviewPane(id="review")
 
+    @work(exclusive=True, group="measured")
+    async def _read_measured(self) -> None:
+        self._measured = await in_background(all_measured)
+        self._show_memory()
+
     def on_mount(self) -> None:
+        self._read_measured()
         self._read_memory()
         self.set_interval(MEMORY_SECONDS, self._read_memory)
         self.query_one(ReviewPane).show_error(None)
@@ -333,7 +342,7 @@ class NewRunScreen(TunerScreen):
 
     @property
     def _place(self) -> Place | None:
-        return None if self.free is None else place_of(self.free, self._leave_bytes)
+        return None if self.free is None else place_of(self.free, self._leave_bytes, self._measured)
 
     def action_show_terms(self) -> None:
         view = self._panel.view
@@ -373,8 +382,17 @@ class NewRunScreen(TunerScreen):
             place=place,
             holders=self.free.holders if self.free else (),
             is_waiting=look is None,
+            seconds=self._seconds(spec, table, place),
         )
         self.refresh_bindings()
+
+    def _seconds(self, spec: RunSpec, table: MemoryTable | None, place: Place | None) -> float | None:
+        """How long the run would take, where earlier ones tell."""
+        row = table.chosen_row if table else None
+        look = self.state.model if self.state else None
+        if row is None or place is None or look is None or look.source is None:
+            return None
+        return run_seconds(spec, row.load, self._rows, place.measured, look.source.name)
 
     def _show_title(self) -> None:
         bar = self.query_one(TitleBar)

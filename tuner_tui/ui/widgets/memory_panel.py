@@ -8,11 +8,12 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from tuner_tui.planning.measured import origin_words
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.table import MemoryRow, MemoryTable
 from tuner_tui.planning.weights import WeightTable
 from tuner_tui.planning.workload import Held
-from tuner_tui.text import size
+from tuner_tui.text import duration, size
 from tuner_tui.ui.widgets.literal import fit
 
 NAMES: dict[Held, str] = {
@@ -40,6 +41,8 @@ class MemoryView:
     holders: tuple[tuple[str, int], ...] = ()
     """Programs that hold memory there, the largest first."""
     is_waiting: bool = False
+    seconds: float | None = None
+    """How long the run would take, by the speed of earlier ones here; None before any."""
 
     @property
     def rows(self) -> tuple[MemoryRow, ...]:
@@ -130,6 +133,8 @@ class MemoryPanel(Widget):
             f"activations {found.activations / GB:.1f}",
             f"{found.low / GB:.1f} to {found.high / GB:.1f} GB, batch {load.rows} x {load.length}",
             f"checkpointing {load.checkpointing}; m: every term",
+            origin_words(found),
+            f"about {duration(self.view.seconds)}" if self.view.seconds is not None else "",
         ]
 
     def _shown(self, count: int) -> list[MemoryRow]:
@@ -144,7 +149,8 @@ class MemoryPanel(Widget):
 
     def _verdict(self, row: MemoryRow) -> str:
         if row.verdict in ("fits", "tight") and self._is_chosen(row):
-            return f"{row.words}: batch {row.load.rows} x {row.load.length}"
+            time = f", about {duration(self.view.seconds)}" if self.view.seconds is not None else ""
+            return f"{row.words}: batch {row.load.rows} x {row.load.length}{time}"
         return row.words
 
     def _note(self) -> str:

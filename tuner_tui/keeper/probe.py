@@ -1,0 +1,182 @@
+"""Three real steps on the longest batch of a person's own rows: what a run takes here, before it is started."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.config import paths
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import write_atomic
+from tuner_tui.keeper.process import end_group, start_worker
+from tuner_tui.models.check import check_source
+from tuner_tui.models.source import find_source
+from tuner_tui.planning.here import plan_here
+from tuner_tui.planning.plan import Plan, encode_plan, make_plan
+from tuner_tui.planning.row_lengths import LOOKED_AT, longest_rows
+from tuner_tui.runs.events import RunFailed, decode_lines
+from tuner_tui.runs.folder import SPEC_FILE, RunFolder
+from tuner_tui.runs.lock import acquire, is_held
+from tuner_tui.runs.measurements import all_measured, probes_dir, read_measured
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.planning.measured import Measured
+
+STEPS = 4
+"""One more than is made: the worker ends the probe as the fourth begins."""
+PATIENCE_SECONDS = 900.0
+KEPT_PROBES = 50
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found, beside what was planned."""
+
+    measured: Measured
+    plan: Plan
+    seconds: float
+
+
+def run_probe(spec: RunSpec, patience_seconds: float = PATIENCE_SECONDS) -> Probed:
+    """Make three steps of a spec on its longest rows in a worker of its own; nothing is saved but the figures.
+
+    Raises TunerError when a run trains now, when spec, model or data cannot be used, and with the worker's own words
+    when the steps fail, such as for want of memory.
+    """
+    _refuse_company()
+    source = find_source(spec.model.source, spec.model.revision)
+    check_source(source)
+    memory = plan_here(spec, source, all_measured())
+    micro = memory.micro_batch if memory else spec.training.micro_batch or 1
+    folder = RunFolder(probes_dir() / time.strftime("%Y-%m-%d-%H%M%S"))
+    try:
+        plan = _make_folder(folder, spec, make_plan(spec, source, memory=memory), micro)
+    except OSError as error:
+        raise TunerError("The probe's folder cannot be made", f"{folder.path}: {error.strerror}.") from error
+    began = time.monotonic()
+    lock = acquire(folder.lock)
+    if lock is None:
+        raise TunerError(
+            "Another probe is at work", f"{folder.path} is in use.", "Try again when it has ended."
+        )
+    try:
+        worker = start_worker(folder, lock, plan.threads, is_resumed=False)
+        try:
+            worker.wait(timeout=patience_seconds)
+        finally:
+            end_group(worker.pid)
+            worker.wait()
+    except subprocess.TimeoutExpired:
+        raise TunerError(
+            "The probe takes too long", f"No answer in {patience_seconds:g} s.", str(folder.log)
+        ) from None
+    finally:
+        lock.release()
+    measured = read_measured(folder.path)
+    if measured is None:
+        raise _explained(folder)
+    _tidy()
+    return Probed(measured, plan, time.monotonic() - began)
+
+
+def probe_spec(spec: RunSpec, rows: Path, micro_batch: int) -> RunSpec:
+    """The spec with three steps on other rows, and nothing looked at, sampled or saved on the way."""
+    rounds = (
+        1 if spec.training.batch_size <= micro_batch else 2
+    )  # gradients are gathered if the run would gather them
+    data = type(spec.data)(train=str(rows), template=spec.data.template)
+    training = spec.training.model_copy(
+        update={
+            "batch_size": rounds * micro_batch,
+            "micro_batch": micro_batch,
+            "max_steps": STEPS,
+            "epochs": 1000.0,
+        }
+    )
+    return spec.model_copy(
+        update={
+            "name": None, "data": data, "training": training, "evaluation": type(spec.evaluation)(),
+            "samples": type(spec.samples)(), "checkpoints": type(spec.checkpoints)(every_steps=1_000_000),
+        }
+    )  # fmt: skip
+
+
+def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int) -> Plan:
+    from tuner_tui.config.spec_writer import spec_text
+    from tuner_tui.data.reading import plain_rows, training_reading
+
+    folder.path.mkdir(parents=True)
+    for inner in (folder.control, folder.checkpoints):
+        inner.mkdir()
+    rows = folder.path / "rows.jsonl"
+    read = (row for _, _, row in plain_rows(training_reading(spec.data, spec.training.seed)).strict())
+    longest = longest_rows(itertools.islice(read, LOOKED_AT), _tokenizer(spec), spec.training.max_length)
+    if not longest:
+        raise InputError("There are no rows", f"{spec.data.train} holds none.")
+    probe = probe_spec(spec, rows, micro_batch)
+    wanted = itertools.islice(itertools.cycle(longest), STEPS * probe.training.batch_size)
+    lines = (json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in wanted)
+    rows.write_text("".join(lines), encoding="utf-8")
+    (folder.path / "probe").touch()
+    write_atomic(folder.spec, spec_text(probe))
+    write_atomic(folder.plan, encode_plan(plan))
+    for empty in (folder.events, folder.log, folder.lock):
+        empty.touch()
+    assert folder.spec.name == SPEC_FILE
+    return plan
+
+
+def _tokenizer(spec: RunSpec) -> Path | None:
+    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+
+    try:
+        return tokenizer_folder(spec.model.source)
+    except TunerError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value)
+
+
+def _refuse_company() -> None:
+    """A probe beside a run would measure neither."""
+    try:
+        live = [folder.name for folder in paths.runs_dir().iterdir() if is_held(folder / "lock")]
+    except OSError:
+        return  # no runs yet
+    if live:
+        raise TunerError(
+            "A run is at work",
+            f"A probe beside {live[0]} would take its memory.",
+            "Wait for it: tuner-tui runs list",
+        )
+
+
+def _explained(folder: RunFolder) -> TunerError:
+    """The worker's own last words."""
+    try:
+        events = decode_lines(folder.events.read_bytes())
+    except OSError:
+        events = []
+    failed = next((event for event in reversed(events) if isinstance(event, RunFailed)), None)
+    if failed is not None:
+        return TunerError(f"The probe failed: {failed.title}", failed.message, failed.hint)
+    return TunerError("The probe gave no figures", f"{folder.path}", f"See {folder.log}")
+
+
+def _tidy() -> None:
+    """Only the figures of the newest probes are kept."""
+    folders = sorted((each for each in probes_dir().iterdir() if each.is_dir()), key=lambda each: each.name)
+    for folder in folders[:-KEPT_PROBES]:
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in folders[-KEPT_PROBES:]:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
