@@ -44,7 +44,7 @@ def test_what_is_kept_is_what_was_made(path: Path, tokenizer: Any, monkeypatch: 
     ]
     assert made.rows == one_by_one
     assert len(kept.list_entries()) == 1
-    monkeypatch.setattr("tuner_tui.worker.tokens.tokenise_many", lambda *_: pytest.fail("it was made again"))
+    monkeypatch.setattr("tuner_tui.worker.tokens._encodings", lambda *_: pytest.fail("it was made again"))
     assert tokenise_file(Reading(path), tokenizer, 60, "answers") == made
 
 

@@ -35,23 +35,21 @@ def take_or_make(
     from tuner_tui.worker.tokens import tokenise_many
 
     shape, examples = iterate_examples(reading)
-
-    def make() -> list[TokenisedRow]:
-        return list(tokenise_many(examples, tokenizer, max_length, loss_on, str(reading)))
-
+    rows = tokenise_many(examples, tokenizer, max_length, loss_on, str(reading))
     if _size(reading) < SMALLEST_BYTES or not tokenizer.is_fast:
-        return shape, make()
+        return shape, list(rows)
     path = kept.folder() / f"{cache_key(reading, tokenizer, max_length, loss_on)}{kept.SUFFIX}"
     try:
         return shape, read(path)
     except (OSError, ValueError, KeyError):  # not there, or spoiled
         pass
-    made = make()
     try:
-        write(path, made, str(reading))
-    except OSError as error:  # a full disk costs the cache, not the run
+        write(path, rows, str(reading))
+        return shape, read(path)
+    except (OSError, ValueError) as error:  # a full disk costs the cache, not the run
         _log.warning("tokens cannot be kept: %s", error)
-    return shape, made
+    _, examples = iterate_examples(reading)
+    return shape, list(tokenise_many(examples, tokenizer, max_length, loss_on, str(reading)))
 
 
 def cache_key(reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str) -> str:
