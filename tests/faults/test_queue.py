@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -168,6 +169,19 @@ def test_a_deleted_run_does_not_stop_the_line(home: Home) -> None:
     start.release_queue()
     assert "deleted" in behind.wait_for_event(RunFailed).message
     assert "deleted" not in after.wait_for_event(RunFailed).message
+    home.wait_until_idle()
+
+
+async def test_opening_the_app_goes_on_with_what_a_reboot_left(home: Home) -> None:
+    from tuner_tui.ui.app import TunerApp
+
+    waiting = home.make_hopeless_run("waiting")
+    queue.enqueue(waiting.folder)  # and no keeper is there
+    async with TunerApp().run_test(size=(80, 24)):
+        deadline = time.monotonic() + 60
+        while not waiting.endings() and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+    assert isinstance(waiting.wait_for_end(), RunFailed)
     home.wait_until_idle()
 
 

@@ -119,12 +119,12 @@ def test_settings_out_of_bounds(tuner: Command, spec: Callable[..., Path], setti
     ("rows", "words"),
     [
         ("", ["empty", "rows.jsonl"]),
-        ("[1]\n", ["rows.jsonl:1", "list"]),
+        ("[1]\n", ["rows.jsonl:1", "number"]),
         ('{"text": "a"}\n{"text": \n', ["rows.jsonl:2"]),
         ('{"a": 1}\n', ["rows.jsonl:1", "columns", "a"]),
         ('{"text": 5}\n', ["rows.jsonl:1", "text", "int"]),
-        ('{"messages": []}\n', ["rows.jsonl:1", "no turns"]),
-        ('{"messages": [{"role": "user", "content": "x"}]}\n', ["rows.jsonl:1", "no answer"]),
+        ('{"messages": []}\n', ["rows.jsonl:1", "messages (empty)"]),
+        ('{"messages": [{"role": "user", "content": "x"}]}\n', ["rows.jsonl", "no answers"]),
         ('{"messages": [{"role": "wizard", "content": "x"}]}\n', ["rows.jsonl:1", "wizard"]),
     ],
 )

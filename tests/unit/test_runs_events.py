@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tuner_tui.planning.ladder import Rung, Shape
 from tuner_tui.planning.plan import Choice
 from tuner_tui.runs import events
 from tuner_tui.runs.events import (
@@ -46,6 +47,8 @@ def example(annotation: Any) -> Any:
         str: 'é "x"\n\x1b[31m\u2028',
         bool: True,
         Choice: Choice(name="n", value="v", reason="r"),
+        Rung: Rung(kind="free", before="b", after="a", reason="r"),
+        Shape: Shape(micro_batch=2, batch_size=4, is_checkpointing=True, at_least=2),
     }[annotation]
 
 

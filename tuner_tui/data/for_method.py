@@ -31,9 +31,8 @@ class OtherMethod(InputError):
     def __init__(self, method: MethodKind, shape: Shape, reading: Reading) -> None:
         fitting = [kind for kind, shapes in METHOD_SHAPES.items() if shape in shapes]
         remedy = f"Take method {' or '.join(fitting)}, or other data." if fitting else "Take other data."
-        super().__init__(
-            f"The rows are not what {method} learns from", f"{reading.path}: the shape is {shape}.", remedy
-        )
+        found = f"{reading.path}: the shape is {shape}{', no answers' if shape == 'prompts' else ''}."
+        super().__init__(f"The rows are not what {method} learns from", found, remedy)
         self.shape = shape
 
 

@@ -210,7 +210,14 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
 
 def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputError:
     """The error for columns that make no shape, or not the one that was asked for."""
-    names = ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in columns.names[:8]) or "none"
+    names = (
+        ", ".join(
+            (name if len(name) <= 40 else f"{name[:39]}…")
+            + (" (empty)" if columns.kinds[name] == "empty" else "")
+            for name in columns.names[:8]
+        )
+        or "none"
+    )
     wanted = "" if asked == "auto" else f", which are not those of {asked}"
     return InputError(
         "The columns are not known",
