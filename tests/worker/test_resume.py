@@ -155,14 +155,19 @@ def test_a_stop_while_loading_ends_at_once(make_run: Callable[..., RunFolder]) -
     assert not run.all(StepLogged)
 
 
-def test_changed_rows_are_said(make_run: Callable[..., RunFolder]) -> None:
+def test_changed_rows_are_refused_and_the_old_ones_go_on(make_run: Callable[..., RunFolder]) -> None:
     folder = make_run(training=EPOCHS)
     run_job(folder.path, stop=StopAfter(folder, 2))
     data = folder.path.parents[3] / "rows.jsonl"
-    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    old = data.read_text()
+    rows = [json.loads(line) for line in old.splitlines()]
     data.write_text("".join(json.dumps(row | {"answer": "changed"}) + "\n" for row in rows))
-    run_job(folder.path, is_resumed=True)
-    assert "rows have changed" in Run(folder, 0).last(Warned).message
+    assert run_job(folder.path, is_resumed=True) == 1
+    refused = Run(folder, 0).last(RunFailed)
+    assert "rows have changed" in refused.title and str(data) in refused.message
+    data.write_text(old)
+    assert run_job(folder.path, is_resumed=True) == 0
+    assert Run(folder, 0).last(RunFinished).step == Run(folder, 0).last(StepLogged).total_steps
 
 
 def test_checkpoints_are_whole_rotated_and_without_pickled_arguments(train: Callable[..., Run]) -> None:

@@ -69,8 +69,8 @@ def read_rated_or_pairs(reading: Reading) -> tuple[Shape, list[RatedExample]]:
             rated.append(rated_of(row, file, number))
             continue
         pair = pair_of(row, file, number)
-        rated.append(RatedExample(number, pair.prompt, pair.chosen, True))
-        rated.append(RatedExample(number, pair.prompt, pair.rejected, False))
+        rated.append(RatedExample(number, pair.prompt, pair.chosen, True, pair.chosen_finished))
+        rated.append(RatedExample(number, pair.prompt, pair.rejected, False, pair.rejected_finished))
     check_labels(rated, reading.path)
     return plain.layout.shape, rated
 

@@ -6,7 +6,7 @@ it stands, or turns for the chat template. Where `prompt` is missing, the leadin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.reading import Reading, plain_rows
@@ -39,6 +39,9 @@ class PairExample:
     prompt: Side
     chosen: Side
     rejected: Side
+    chosen_finished: bool = True
+    """False when the answer was cut off: then it is not learnt that it ends there."""
+    rejected_finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class RatedExample:
     prompt: Side
     completion: Side
     label: bool
+    finished: bool = True
+    """False when the answer was cut off: then it is not learnt that it ends there."""
 
 
 def is_pair(row: Row) -> bool:
@@ -102,7 +107,11 @@ def pair_of(row: Row, path: Path, number: int) -> PairExample:
     chosen = side_of(row["chosen"], "chosen", path, number)
     rejected = side_of(row["rejected"], "rejected", path, number)
     prompt = side_of(row["prompt"], "prompt", path, number) if _has_prompt(row) else None
-    return make_pair(prompt, chosen, rejected, path, number)
+    return replace(
+        make_pair(prompt, chosen, rejected, path, number),
+        chosen_finished=row.get("chosen_finished") is not False,
+        rejected_finished=row.get("rejected_finished") is not False,
+    )
 
 
 def make_pair(prompt: Side | None, chosen: Side, rejected: Side, path: Path, number: int) -> PairExample:
@@ -154,7 +163,8 @@ def rated_of(row: Row, path: Path, number: int) -> RatedExample:
             raise InputError("A field is missing", f"{path}:{number}: the row has no `{name}`.", RATED_HELP)
     completion = side_of(row["completion"], "completion", path, number)
     prompt = side_of(row["prompt"], "prompt", path, number) if _has_prompt(row) else None
-    return make_rated(prompt, completion, label_of(row["label"], path, number), path, number)
+    rated = make_rated(prompt, completion, label_of(row["label"], path, number), path, number)
+    return replace(rated, finished=row.get("completion_finished") is not False)
 
 
 def make_rated(prompt: Side | None, completion: Side, label: bool, path: Path, number: int) -> RatedExample:

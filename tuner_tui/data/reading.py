@@ -15,7 +15,7 @@ from tuner_tui.data.layouts import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.mapping import mapped_layout, parse_mapping
 from tuner_tui.data.mixture import Source, mixed, parse_source
 from tuner_tui.data.read import Found, each_row, locate
-from tuner_tui.data.said import content_key, prompt_text
+from tuner_tui.data.said import content_key, prompt_text, unfinished_sides
 from tuner_tui.data.turns import RowFault
 from tuner_tui.errors import InputError
 
@@ -231,7 +231,7 @@ def _converted(found: Found, layout: Layout) -> Found:
     if isinstance(row, InputError):
         return found
     try:
-        plain = layout.convert(row)
+        plain = layout.convert(row) | unfinished_sides(row)
         if "messages" not in plain:
             _require_sides(plain)
         return Found(file, number, plain)

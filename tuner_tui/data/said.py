@@ -7,6 +7,13 @@ from typing import Any
 
 Row = dict[str, Any]
 PARTS = ("messages", "prompt", "completion", "text", "chosen", "rejected")
+FINISHED = ("chosen_finished", "rejected_finished", "completion_finished")
+"""False in one of these: that answer was cut off where it was made."""
+
+
+def unfinished_sides(row: Row) -> Row:
+    """The fields that say that an answer was cut off, whatever the row's layout."""
+    return {name: False for name in FINISHED if row.get(name) is False}
 
 
 def texts_of(row: Row) -> list[str]:

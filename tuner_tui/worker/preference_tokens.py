@@ -30,7 +30,7 @@ HINT = "Raise training.max_length."
 
 @dataclass(frozen=True)
 class TokenisedPair:
-    """One prompt and two answers to it, each with its end token, as far as the length limit leaves them."""
+    """One prompt and two answers to it, as far as the length limit leaves them; each that was finished has its end."""
 
     line: int
     prompt: list[int]
@@ -58,7 +58,7 @@ class TokenisedPair:
 
 @dataclass(frozen=True)
 class TokenisedAnswer:
-    """One prompt, an answer with its end token, and whether it was found good."""
+    """One prompt, an answer, with its end token unless it was cut off, and whether it was found good."""
 
     line: int
     prompt: list[int]
@@ -124,8 +124,12 @@ def tokenise_pair(
 ) -> TokenisedPair:
     """One pair; both sides get the same prompt tokens. Raises InputError when the template rewrites the prompt."""
     where = f"{file}:{example.line}"
-    chosen, first = _encode_answer(example.prompt, example.chosen, tokenizer, where)
-    rejected, second = _encode_answer(example.prompt, example.rejected, tokenizer, where)
+    chosen, first = _encode_answer(
+        example.prompt, example.chosen, tokenizer, where, is_finished=example.chosen_finished
+    )
+    rejected, second = _encode_answer(
+        example.prompt, example.rejected, tokenizer, where, is_finished=example.rejected_finished
+    )
     begin = 0  # where a token spans the boundary, the prompt ends before it
     while begin < min(first, second) and chosen[begin] == rejected[begin]:
         begin += 1
@@ -143,21 +147,23 @@ def tokenise_answer(
 ) -> TokenisedAnswer:
     """One rated answer. Raises InputError when the template rewrites the prompt."""
     where = f"{file}:{example.line}"
-    ids, begin = _encode_answer(example.prompt, example.completion, tokenizer, where)
+    ids, begin = _encode_answer(
+        example.prompt, example.completion, tokenizer, where, is_finished=example.finished
+    )
     return TokenisedAnswer(
         example.line, ids[:begin], ids[begin:max_length], example.label, len(ids) > max_length
     )
 
 
 def _encode_answer(
-    prompt: Side, answer: Side, tokenizer: PreTrainedTokenizerBase, where: str
+    prompt: Side, answer: Side, tokenizer: PreTrainedTokenizerBase, where: str, *, is_finished: bool
 ) -> tuple[list[int], int]:
-    """(ids of prompt and answer with its end token, how many of them are the prompt's)."""
+    """(ids of prompt and answer, how many of them are the prompt's); a finished answer has its end token."""
     if isinstance(prompt, str) or isinstance(answer, str):
         text, begin = f"{prompt}{answer}", len(str(prompt))
         ids, places = encode(text, tokenizer, add_special_tokens=True)
         end = tokenizer.eos_token_id
-        if end is not None and (not ids or ids[-1] != end):
+        if is_finished and end is not None and (not ids or ids[-1] != end):
             ids, places = [*ids, end], [*places, (len(text), len(text))]
         # Special tokens at the start stand at (0, 0), those at the end do too: only the first ones are the prompt's.
         count = next((n for n, (left, right) in enumerate(places) if left >= begin and right > left), None)
@@ -173,6 +179,19 @@ def _encode_answer(
             "cannot be told from the rest.",
             "Take another model.",
         )
-    text = whole[: start + up_to_end_token(whole[start:], tokenizer)]
+    said = whole[start:]
+    if is_finished:
+        text = whole[: start + up_to_end_token(said, tokenizer)]
+    else:
+        text = whole[: start + _up_to_content(said, answer[-1].content, tokenizer)]
     ids, places = encode(text, tokenizer, add_special_tokens=False)
     return ids, next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))
+
+
+def _up_to_content(said: str, content: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Characters of an answer without what closes it."""
+    begin = said.rfind(content.strip())
+    if begin >= 0:
+        return begin + len(content.strip())
+    end_token = said.rfind(tokenizer.eos_token) if tokenizer.eos_token else -1
+    return end_token if end_token >= 0 else len(said)

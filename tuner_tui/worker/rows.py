@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def prepare(
     job: Job, found: Found, tokenise: Callable[[Reading], TokenisedData[AnyRow]]
 ) -> tuple[TokenisedData[AnyRow], TokenisedData[AnyRow] | None]:
-    """(training rows, evaluation rows), looked through before any training; says how many. Raises InputError."""
+    """(training rows, evaluation rows), looked through before any training; says how many.
+
+    Raises InputError, also when a run goes on and its rows are no longer the same.
+    """
     spec = job.spec
     training = training_reading(spec.data, spec.training.seed)
     train = tokenise(training)
@@ -55,9 +58,11 @@ def prepare(
             )
     job.data_fingerprint = train.fingerprint
     if job.resume_from and read_manifest(job.resume_from).data != train.fingerprint:
-        job.warn(
-            "The training rows have changed since the run began; it goes on with those of now.",
-            "For the same result as without a stop, put the old rows back.",
+        raise InputError(
+            "The training rows have changed",
+            f"{training}: its tokens are not those that {job.resume_from.name} was trained on, so half of the run "
+            "would be on other rows.",
+            "Put the old rows back to go on, or branch a new run from that checkpoint.",
         )
     return train, evaluation
 
