@@ -331,6 +331,24 @@ def test_it_asks_before_it_takes_memory_from_a_run(
     assert client_module.runs_at_work() == []
 
 
+def test_an_idle_worker_makes_room_for_a_run(tiny_model: Path, make_run: Callable[..., RunFolder]) -> None:
+    folder = make_run()
+    base = Base(source=str(tiny_model), precision="fp32", device="cpu")
+    client = GenerationClient(base, threads=1)
+    said = client.ask(request("Why?", GREEDY), 90).text
+    held = lock.acquire(folder.lock)
+    assert held is not None
+    deadline = time.monotonic() + 30
+    while is_there(client):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with pytest.raises(MachineBusy):
+        client.ask(request("Why?", GREEDY))
+    held.release()
+    assert client.ask(request("Why?", GREEDY), 90).text == said
+    client.close()
+
+
 def test_candidates_and_generators() -> None:
     base = Base(source="/models/small")
     asked = (Turn("system", "Be long."), Turn("user", "Why?"))

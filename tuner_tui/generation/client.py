@@ -36,7 +36,7 @@ from tuner_tui.generation.messages import (
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.planning.plan import choose_threads
-from tuner_tui.runs import lock
+from tuner_tui.runs import lock, queue
 from tuner_tui.runs.folder import list_runs
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ class MachineBusy(RunProblem):
 def runs_at_work() -> list[str]:
     """The runs that hold memory just now."""
     return [folder.name for folder in list_runs() if lock.is_held(folder.lock)]
+
+
+def is_memory_wanted() -> bool:
+    """Whether a run is at work, or one in line may be waiting for memory."""
+    return bool(runs_at_work()) or (bool(queue.queued_names()) and not queue.is_on_hold())
 
 
 def generation_log() -> Path:
@@ -199,7 +204,7 @@ class GenerationClient:
             theirs.close()
         self.starts += 1
         self._connection = ours
-        self._send(Load(id="load", base=self.base))
+        self._send(Load(id="load", base=self.base, may_share=self.may_share))
         threading.Thread(
             target=self._read, args=(ours, self._process), name="generation", daemon=True
         ).start()

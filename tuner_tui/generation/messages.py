@@ -95,6 +95,8 @@ class Load(RequestBase, frozen=True, kw_only=True, tag="load"):
     """Load the base; the first request of a connection."""
 
     base: Base
+    may_share: bool = False
+    """Whether to stay, when nothing is asked, while a run is at work or waits for memory."""
 
 
 class Generate(RequestBase, frozen=True, kw_only=True, tag="generate"):

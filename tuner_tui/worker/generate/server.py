@@ -1,4 +1,7 @@
-"""Reading requests, choosing what to compute next, and replying; leaves when idle or when nobody listens any more."""
+"""Reading requests, choosing what to compute next, and replying.
+
+Leaves when it was idle for long, when nobody listens any more, and when it is idle and a run wants the memory.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tuner_tui.errors import TunerError
+from tuner_tui.generation.client import is_memory_wanted
 from tuner_tui.generation.messages import (
     Answered,
     Began,
@@ -32,7 +36,7 @@ from tuner_tui.generation.messages import (
 from tuner_tui.worker.machine import set_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tuner_tui.worker.generate.answer import Row
     from tuner_tui.worker.generate.model import LoadedModel
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 LARGEST_BATCH = 16
 MOST_BATCH_TOKENS = 16_384
 """Prompt and answer tokens of all rows of a batch, which bounds its memory."""
+LOOK_SECONDS = 2.0
+"""How often an idle worker looks whether a run wants its memory."""
 GATHER_SECONDS = 0.02
 """How long the first of several requests waits for the others."""
 _log = logging.getLogger(__name__)
@@ -78,11 +84,18 @@ class Desk:
             self.is_leaving = True
             self.changed.notify()
 
-    def take(self, idle_seconds: float) -> list[Generate] | None:
+    def take(
+        self, idle_seconds: float, is_memory_wanted: Callable[[], bool] = lambda: False
+    ) -> list[Generate] | None:
         """The next batch (empty when it was cancelled meanwhile); None when it is time to leave."""
+        until = time.monotonic() + idle_seconds
         with self.changed:
-            if not self.changed.wait_for(lambda: self.waiting or self.is_leaving, idle_seconds):
-                return None
+            while not self.waiting and not self.is_leaving:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return None
+                if not self.changed.wait(min(left, LOOK_SECONDS)) and is_memory_wanted():
+                    return None
             if self.is_leaving:
                 return None
         time.sleep(GATHER_SECONDS)
@@ -100,6 +113,10 @@ class Desk:
         for request in batch:
             self.waiting.remove(request)
         return batch
+
+
+def _nobody() -> bool:
+    return False
 
 
 def _fits(request: Generate, first: Generate) -> bool:
@@ -138,7 +155,7 @@ class Server:
         if not self._load(request):
             return 0
         while True:
-            batch = self._desk.take(self._idle_seconds)
+            batch = self._desk.take(self._idle_seconds, _nobody if request.may_share else is_memory_wanted)
             if batch is None:
                 return 0
             self._answer(batch)
