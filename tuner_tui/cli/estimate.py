@@ -142,14 +142,18 @@ def report(
     room = place.room_bytes
     free = f"{room / GB:.1f} GB free" if room is not None else "free memory unknown"
     lines = [plain(f"{source.name}: {size}"), plain(f"on {place.name}: {free}"), ""]
-    lines.append(f"{'precision':<11}{'weights':>9}{'states':>9}{'activations':>13}{'total':>9}  range, GB")
+    lines.append(
+        f"{'precision':<10}{'batch':>6}{'weights':>8}{'states':>7}{'activations':>12}{'total':>7}  range, GB"
+    )
     lines += [_row_line(row, is_chosen=row.held == table.chosen) for row in table.rows]
     load = table.rows[0].load
     counted = "the longest row" if rows.longest else "the length limit; rows were not counted"
     lines += [
         "",
-        fill(f"micro-batch {load.rows} x {load.length} tokens ({counted}), {load.method}, {load.tuning}"),
+        fill(f"{load.method}, {load.tuning}. Batch: rows of {load.length} tokens at once ({counted})."),
     ]
+    if any(row.load.checkpointing != "off" for row in table.rows):
+        lines.append("c: with checkpointing, which is slower and takes less.")
     if place.measured and (row := table.chosen_row) is not None:
         lines.append(fill(f"The range is {origin_words(row.estimate)}."))
         seconds = run_seconds(spec, row.load, rows, place.measured, source.name)
@@ -176,9 +180,9 @@ def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
     found = row.estimate
     numbers = (found.weights, found.states, found.activations, found.likely)
     weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
-    mark = ">" if is_chosen else " "
-    spread = f"{found.low / GB:.1f} to {found.high / GB:.1f}"
-    return f"{mark}{NAMES[row.held]:<10}{weights:>9}{states:>9}{activations:>13}{total:>9}  {spread:<14} {row.words}"
+    batch = f"{row.load.rows}{'' if row.load.checkpointing == 'off' else ' c'}"
+    figures = f"{batch:>5}{weights:>8}{states:>7}{activations:>12}{total:>7}"
+    return f"{mark}{NAMES[row.held]:<10}{figures}  {spread:<14} {row.words}"
 
 
 def _as_json(
