@@ -181,6 +181,8 @@ def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
     numbers = (found.weights, found.states, found.activations, found.likely)
     weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
     batch = f"{row.load.rows}{'' if row.load.checkpointing == 'off' else ' c'}"
+    mark = ">" if is_chosen else " "
+    spread = f"{found.low / GB:.1f} to {found.high / GB:.1f}"
     figures = f"{batch:>5}{weights:>8}{states:>7}{activations:>12}{total:>7}"
     return f"{mark}{NAMES[row.held]:<10}{figures}  {spread:<14} {row.words}"
 
