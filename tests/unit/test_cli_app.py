@@ -42,3 +42,18 @@ def test_runs_delete_asks_and_leaves_live_runs_alone(tmp_path: Path) -> None:
         assert not runs["failed"].path.exists()
         assert tuner(tmp_path, "runs", "delete", runs["finished"].name, "--yes").returncode == 0
         assert not runs["finished"].path.exists()
+
+
+def test_a_fault_of_ours_is_told_in_words_and_kept(tmp_path: Path) -> None:
+    broken = "import tuner_tui.runs.folder as f, tuner_tui.cli as c; f.list_runs = lambda *_: 1 / 0; c.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", broken, "runs", "list"],
+        env=os.environ | {"TUNER_TUI_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr and "Traceback" not in done.stderr
+    assert "Traceback" in (tmp_path / "data" / "fault.log").read_text()

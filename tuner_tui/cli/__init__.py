@@ -114,3 +114,30 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         fail(TunerError("The system refuses", f"{where}{error.strerror or error}.", "See: tuner-tui doctor"))
         sys.exit(1)
+    except Exception as error:  # a fault of ours: told in words, with its details where they can be sent from
+        from tuner_tui.cli.output import fail
+
+        fail(
+            TunerError(
+                "tuner-tui itself failed",
+                f"{type(error).__name__}: {error}",
+                f"Nothing of a run is lost. Report this, with {_keep_traceback()}",
+            )
+        )
+        sys.exit(1)
+
+
+def _keep_traceback() -> str:
+    """Where the details of the error in hand were written; the details themselves where nothing can be."""
+    import traceback
+
+    from tuner_tui.config import paths
+
+    details = traceback.format_exc()
+    path = paths.data_dir() / "fault.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(details, encoding="utf-8")
+    except OSError:
+        return details
+    return str(path)
