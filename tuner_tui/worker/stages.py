@@ -17,6 +17,7 @@ from tuner_tui.worker.checkpoints import is_at_end
 from tuner_tui.worker.machine import choose_machine
 from tuner_tui.worker.reporter import ReportingCallback
 from tuner_tui.worker.samples import Sampler
+from tuner_tui.worker.trackers import add_trackers
 
 if TYPE_CHECKING:
     import torch
@@ -144,6 +145,7 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: boo
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)
     trainer.add_callback(measure.MemoryMeter(job, found))
+    add_trackers(trainer, job)
     if job.spec.evaluation.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(job.spec.evaluation.early_stopping))
     if sampler.needs_base_first():
