@@ -15,8 +15,10 @@ import msgspec
 import pynvml
 import pytest
 
+from tuner_tui.hardware.amd import read_amd_cards, torch_is_for_amd
+from tuner_tui.hardware.free_memory import FreeMemory, choose_free_memory
 from tuner_tui.hardware.gpu import GpuProcess, GpuReader, GpuReport, GpuSnapshot, nvidia_card_on_the_bus
-from tuner_tui.hardware.system import RaplCounter
+from tuner_tui.hardware.system import RaplCounter, SystemSnapshot
 from tuner_tui.hardware.telemetry import (
     EnergyMeter,
     TelemetrySample,
@@ -88,6 +90,8 @@ class RecordedNvml:
             return card
         recorded = arguments[0] if call.startswith("nvmlDevice") else self.driver
         answer = recorded.get(call, pynvml.NVMLError_NotSupported())
+        if call == "nvmlDeviceGetMigDeviceHandleByIndex" and isinstance(answer, list):
+            answer = answer[arguments[1]]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -152,6 +156,133 @@ def test_a_card_split_with_mig_keeps_its_processes_unknown(plain_linux: Path) ->
     gpu = read(plain_linux, {**RTX_4070, "nvmlDeviceGetComputeRunningProcesses": refused}).gpus[0]
     assert gpu.processes is None
     assert gpu.memory_total_bytes == 12 * GIB
+
+
+SLICED_A100: dict[str, Any] = {
+    "nvmlDeviceGetName": "NVIDIA A100-SXM4-80GB",
+    "nvmlDeviceGetUUID": "GPU-3d1a",
+    "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=80 * GIB, used=50 * GIB, free=30 * GIB),
+    "nvmlDeviceGetMigMode": [1, 1],
+    "nvmlDeviceGetMaxMigDeviceCount": 7,
+    "nvmlDeviceGetMigDeviceHandleByIndex": [
+        {
+            "nvmlDeviceGetUUID": f"MIG-{name}",
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(
+                total=20 * GIB, used=held * GIB, free=(20 - held) * GIB
+            ),
+        }
+        for name, held in (("aa", 1), ("bb", 15))
+    ]
+    + [pynvml.NVMLError_NotFound()] * 5,
+    "nvmlDeviceGetComputeRunningProcesses": pynvml.NVMLError_NoPermission(),
+}
+LAPTOP: dict[str, Any] = {
+    **RTX_4070,
+    "nvmlDeviceGetName": "NVIDIA GeForce RTX 4060 Laptop GPU",
+    "nvmlDeviceGetPowerUsage": pynvml.NVMLError_NotSupported(),
+    "nvmlDeviceGetEnforcedPowerLimit": pynvml.NVMLError_NotSupported(),
+    "nvmlDeviceGetTotalEnergyConsumption": pynvml.NVMLError_NotSupported(),
+    "nvmlDeviceGetFanSpeed": pynvml.NVMLError_NotSupported(),
+}
+SPARK: dict[str, Any] = {
+    "nvmlDeviceGetName": "NVIDIA GB10",
+    "nvmlDeviceGetUUID": "GPU-b10c",
+    "nvmlDeviceGetMemoryInfo": pynvml.NVMLError_NotSupported(),
+    "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=OLLAMA, usedGpuMemory=900_000_000)],
+}
+"""A DGX Spark, whose card uses the system's memory."""
+RAM = SystemSnapshot(cpu_count=4, ram_total_bytes=120 * GIB, ram_available_bytes=100 * GIB)
+
+
+def free_on(root: Path, *cards: dict[str, Any] | Exception, visible: str | None = None) -> FreeMemory:
+    return choose_free_memory(read(root, *cards), RAM, visible=visible)
+
+
+@pytest.mark.parametrize(("visible", "gib"), [(None, 19), ("MIG-bb", 5), ("0", 19)])
+def test_of_a_split_card_a_slice_counts(plain_linux: Path, visible: str | None, gib: int) -> None:
+    free = free_on(plain_linux, SLICED_A100, visible=visible)
+    assert (free.where, free.free_bytes, free.total_bytes) == (
+        "NVIDIA A100-SXM4-80GB (MIG)",
+        gib * GIB,
+        20 * GIB,
+    )
+    assert "MIG slice of 2" in free.note and "unknown" in free.note
+
+
+def test_a_split_card_without_slices_has_no_memory_to_tell(plain_linux: Path) -> None:
+    free = free_on(plain_linux, {**SLICED_A100, "nvmlDeviceGetMaxMigDeviceCount": 0})
+    assert (free.free_bytes, free.holders) == (None, ()) and "without a slice" in free.note
+    assert read(plain_linux, {**RTX_4070, "nvmlDeviceGetMigMode": [0, 0]}).gpus[0].slices is None
+
+
+def test_of_several_cards_the_visible_one_counts(plain_linux: Path) -> None:
+    other = {**RTX_4070, "nvmlDeviceGetName": "NVIDIA RTX A6000", "nvmlDeviceGetUUID": "GPU-aa77"}
+    assert free_on(plain_linux, RTX_4070, other).where == "NVIDIA GeForce RTX 4070"
+    assert free_on(plain_linux, RTX_4070, other, visible="1").where == "NVIDIA RTX A6000"
+    assert free_on(plain_linux, RTX_4070, other, visible="GPU-aa77,0").where == "NVIDIA RTX A6000"
+    assert "one of 2 cards" in free_on(plain_linux, RTX_4070, other).note
+    hidden = free_on(plain_linux, RTX_4070, other, visible="")
+    assert (hidden.is_gpu, hidden.where) == (False, "RAM") and "hides" in hidden.note
+
+
+def test_a_laptop_without_power_readings_is_otherwise_known(plain_linux: Path) -> None:
+    gpu = read(plain_linux, LAPTOP).gpus[0]
+    assert (gpu.power_watts, gpu.power_limit_watts, gpu.energy_millijoules, gpu.fan_percent) == (None,) * 4
+    assert gpu.temperature_celsius == 41
+    meter = EnergyMeter()
+    meter.add_gpu(gpu, 1.0)
+    meter.add_gpu(gpu, 2.0)
+    assert meter.energy_wh is None
+    free = free_on(plain_linux, LAPTOP)
+    assert (free.free_bytes, free.holders, free.note) == (11 * GIB, (("ollama", 900_000_000),), "")
+
+
+def test_unified_memory_is_the_systems(plain_linux: Path) -> None:
+    assert read(plain_linux, SPARK).gpus[0].memory_total_bytes is None
+    free = free_on(plain_linux, SPARK)
+    assert (free.is_gpu, free.where, free.free_bytes) == (True, "NVIDIA GB10", 100 * GIB)
+    assert "shares it" in free.note
+    unnamed = free_on(plain_linux, {**SPARK, "nvmlDeviceGetName": "NVIDIA Next"})
+    assert unnamed.free_bytes is None
+
+
+def test_who_holds_memory_is_unknown_on_wsl2_and_said_so(plain_linux: Path) -> None:
+    free = free_on(plain_linux, WSL2_CARD)
+    assert (free.free_bytes, free.holders, free.note) == (11 * GIB, (), "who holds the rest: unknown")
+
+
+@pytest.mark.parametrize(
+    "error", [pynvml.NVMLError_LibRmVersionMismatch(), pynvml.NVMLError_DriverNotLoaded()]
+)
+def test_a_card_whose_driver_does_not_start_leaves_main_memory_and_a_word(
+    plain_linux: Path, error: Exception
+) -> None:
+    free = choose_free_memory(read(plain_linux, nvmlInit=error), RAM)
+    assert (free.is_gpu, free.where) == (False, "RAM") and "does not answer" in free.note
+
+
+def test_no_driver_and_no_card_is_plain_main_memory(tmp_path: Path) -> None:
+    free = choose_free_memory(read(tmp_path, nvmlInit=pynvml.NVMLError_LibraryNotFound()), RAM)
+    assert (free.is_gpu, free.note) == (False, "")
+
+
+def test_amd_cards_count_for_a_torch_that_is_built_for_them(tmp_path: Path) -> None:
+    for number, (vendor, total) in enumerate((("0x1002", 512 << 20), ("0x1002", 16 * GIB), ("0x8086", 1))):
+        device = tmp_path / f"sys/class/drm/card{number}/device"
+        device.mkdir(parents=True)
+        (device / "vendor").write_text(vendor + "\n")
+        (device / "mem_info_vram_total").write_text(f"{total}\n")
+        (device / "mem_info_vram_used").write_text(f"{total // 4}\n")
+    (tmp_path / "sys/class/drm/card1/device/product_name").write_text("AMD Radeon RX 7800 XT\n")
+    cards = read_amd_cards(tmp_path)
+    assert [each.memory_total_bytes for each in cards] == [16 * GIB, 512 << 20]
+    nothing = read(tmp_path, nvmlInit=pynvml.NVMLError_LibraryNotFound())
+    free = choose_free_memory(nothing, RAM, amd=cards)
+    assert (free.is_gpu, free.where, free.free_bytes) == (True, "AMD Radeon RX 7800 XT", 12 * GIB)
+    assert "unknown" in free.note
+    assert choose_free_memory(nothing, RAM).where == "RAM"
+    assert torch_is_for_amd("2.13.0+rocm6.4") and not torch_is_for_amd("2.13.0+cu130")
+    assert not torch_is_for_amd(None)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tuner_tui.hardware.telemetry import first_visible_card
+
 if TYPE_CHECKING:
-    from tuner_tui.hardware.gpu import GpuReport
+    from tuner_tui.hardware.amd import AmdCard
+    from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
     from tuner_tui.hardware.system import SystemSnapshot
+
+HOLDERS_UNKNOWN = "who holds the rest: unknown"
+SHARED_MEMORY_CARDS = ("GB10", "Orin", "Thor", "Xavier")
+"""Words in the names of cards without memory of their own, of which the driver tells no size."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,8 @@ class FreeMemory:
     total_bytes: int | None
     holders: tuple[tuple[str, int], ...] = ()
     """Programs that hold memory on the card, the largest first."""
+    note: str = ""
+    """What is special about it, or not told by the system; empty when nothing is."""
 
 
 def without_our_workers(free: FreeMemory, report: GpuReport | None) -> FreeMemory:
@@ -31,10 +41,11 @@ def without_our_workers(free: FreeMemory, report: GpuReport | None) -> FreeMemor
     ours = {each.pid: each for each in psutil.process_iter(["cmdline"]) if _is_worker(each.info["cmdline"])}
     if free.free_bytes is None or not ours:
         return free
-    if free.is_gpu and report is not None and report.gpus:
-        held = sum(each.memory_bytes or 0 for each in report.gpus[0].processes or () if each.pid in ours)
-    elif free.is_gpu:
-        held = 0
+    if free.is_gpu:
+        card = first_visible_card(report, os.environ.get("CUDA_VISIBLE_DEVICES")) if report else None
+        held = sum(
+            each.memory_bytes or 0 for each in (card.processes if card else None) or () if each.pid in ours
+        )
     else:
         held = 0
         for worker in ours.values():
@@ -47,26 +58,86 @@ def _is_worker(command: list[str] | None) -> bool:
     return command is not None and "tuner_tui.worker" in command
 
 
-def choose_free_memory(report: GpuReport | None, system: SystemSnapshot, device: str = "auto") -> FreeMemory:
-    """The memory that counts for a device setting (auto, cuda, cpu)."""
-    gpu = report.gpus[0] if report is not None and report.gpus and device != "cpu" else None
+def choose_free_memory(
+    report: GpuReport | None,
+    system: SystemSnapshot,
+    device: str = "auto",
+    *,
+    visible: str | None = None,
+    amd: tuple[AmdCard, ...] = (),
+) -> FreeMemory:
+    """The memory that counts for a device setting (auto, cuda, cpu).
+
+    `visible` is what CUDA_VISIBLE_DEVICES says; `amd` are the cards of a PyTorch that is built for them.
+    """
+    ram = FreeMemory(False, "RAM", system.ram_available_bytes, system.ram_total_bytes)
+    if device == "cpu" or report is None:
+        return ram
+    if not report.gpus:
+        if amd:
+            return FreeMemory(
+                True, amd[0].name, amd[0].memory_free_bytes, amd[0].memory_total_bytes, note=HOLDERS_UNKNOWN
+            )
+        return replace(
+            ram, note="the NVIDIA card here does not answer: d on Home" if report.card_present else ""
+        )
+    gpu = first_visible_card(report, visible)
     if gpu is None:
-        return FreeMemory(False, "RAM", system.ram_available_bytes, system.ram_total_bytes)
+        return replace(ram, note="CUDA_VISIBLE_DEVICES hides the cards")
+    if gpu.slices is not None:
+        return _of_slice(gpu, visible)
+    if gpu.memory_total_bytes is None and _shares_memory(gpu.name):
+        note = "the card shares it with everything else"
+        return FreeMemory(
+            True, gpu.name or "GPU", system.ram_available_bytes, system.ram_total_bytes, note=note
+        )
     held = [(each.name or f"process {each.pid}", each.memory_bytes) for each in gpu.processes or ()]
+    known = tuple((name, size) for name, size in held if size)
+    is_all_known = gpu.processes is not None and len(known) == len(held)
+    note = "" if is_all_known else HOLDERS_UNKNOWN
     return FreeMemory(
         True,
         gpu.name or "GPU",
         gpu.memory_free_bytes,
         gpu.memory_total_bytes,
-        tuple((name, size) for name, size in held if size),
+        known,
+        _with_others(note, report),
     )
+
+
+def _with_others(note: str, report: GpuReport) -> str:
+    others = len(report.gpus) - 1
+    words = f"one of {others + 1} cards; a run uses one" if others else ""
+    return "; ".join(each for each in (note, words) if each)
+
+
+def _of_slice(gpu: GpuSnapshot, visible: str | None) -> FreeMemory:
+    """The part of a split card that a run would see: the one that is asked for, else the first."""
+    name, parts = gpu.name or "GPU", gpu.slices or ()
+    first = (visible or "").split(",")[0].strip()
+    part = next(
+        (each for each in parts if first.startswith("MIG-") and (each.uuid or "").startswith(first)), None
+    )
+    part = part or (parts[0] if parts else None)
+    if part is None:
+        return FreeMemory(True, name, None, None, note="split with MIG, but without a slice to run on")
+    note = f"a MIG slice of {len(parts)}; {HOLDERS_UNKNOWN}"
+    return FreeMemory(True, f"{name} (MIG)", part.memory_free_bytes, part.memory_total_bytes, note=note)
+
+
+def _shares_memory(name: str | None) -> bool:
+    return any(word in (name or "") for word in SHARED_MEMORY_CARDS)
 
 
 def read_free_memory(device: str = "auto", *, once_workers_end: bool = False) -> FreeMemory:
     """Ask the driver and the system once; `once_workers_end` counts what this app's workers hold as free."""
+    from tuner_tui.hardware.amd import read_amd_cards, torch_is_for_amd
     from tuner_tui.hardware.gpu import read_gpus
     from tuner_tui.hardware.system import read_system
+    from tuner_tui.versions import installed_version
 
     report = None if device == "cpu" else read_gpus()
-    free = choose_free_memory(report, read_system(), device)
+    amd = read_amd_cards() if report and torch_is_for_amd(installed_version("torch")) else ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    free = choose_free_memory(report, read_system(), device, visible=visible, amd=amd)
     return without_our_workers(free, report) if once_workers_end else free

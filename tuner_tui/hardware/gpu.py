@@ -37,6 +37,14 @@ class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
 
 
+class GpuSlice(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a card that is split with MIG."""
+
+    uuid: str | None = None
+    memory_total_bytes: int | None = None
+    memory_free_bytes: int | None = None
+
+
 class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One card at one moment; every `None` means that the driver does not say."""
 
@@ -60,6 +68,8 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A counter that runs since the driver was loaded."""
     compute_capability: tuple[int, int] | None = None
     processes: tuple[GpuProcess, ...] | None = None
+    slices: tuple[GpuSlice, ...] | None = None
+    """Parts of a card that is split with MIG, of which a process sees one; `None` for a whole card."""
 
 
 class GpuReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +215,27 @@ class GpuReader:
             energy_millijoules=_above_zero(self._ask("nvmlDeviceGetTotalEnergyConsumption", card)),
             compute_capability=_pair(self._ask("nvmlDeviceGetCudaComputeCapability", card)),
             processes=self._processes(card),
+            slices=self._slices(card),
         )
+
+    def _slices(self, card: Any) -> tuple[GpuSlice, ...] | None:
+        mode = self._ask("nvmlDeviceGetMigMode", card)
+        if mode is None or not mode[0]:
+            return None
+        found = []
+        for number in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", card) or 0):
+            part = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", card, number)
+            if part is None:  # numbers may have gaps
+                continue
+            memory = self._memory(part)
+            found.append(
+                GpuSlice(
+                    uuid=self._ask("nvmlDeviceGetUUID", part),
+                    memory_total_bytes=_above_zero(memory and memory.total),
+                    memory_free_bytes=_known(memory and memory.free),
+                )
+            )
+        return tuple(found)
 
     def _memory(self, card: Any) -> Any:
         """The newer call tells the driver's reserve apart from what processes use."""

@@ -238,12 +238,14 @@ def holding_card(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None
 
 
 def first_visible_card(report: GpuReport, visible_devices: str | None) -> GpuSnapshot | None:
-    """The first card that CUDA_VISIBLE_DEVICES lets a run see: an index, a UUID, or nothing at all."""
+    """The first card that CUDA_VISIBLE_DEVICES lets a run see: an index, a UUID, a MIG slice's, or nothing at all."""
     if visible_devices is None:
         return report.gpus[0] if report.gpus else None
     first = visible_devices.split(",")[0].strip()
     for gpu in report.gpus:
         if first == str(gpu.index) or (first.startswith("GPU-") and (gpu.uuid or "").startswith(first)):
+            return gpu
+        if first.startswith("MIG-") and any((each.uuid or "").startswith(first) for each in gpu.slices or ()):
             return gpu
     return None
 
