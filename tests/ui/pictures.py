@@ -37,6 +37,7 @@ STATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "log": ("finished", ("3",)),
     "details": ("finished", ("4",)),
     "doctor": ("", ("d",)),
+    "share": ("finished", ("e",)),
     "light": ("running", ("light",)),
     "runs-curves": ("", ("m", "space", "down", "down", "space", "down", "space")),
     "runs-settings": ("", ("m", "space", "down", "down", "space", "down", "space", "2")),

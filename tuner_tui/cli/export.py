@@ -14,7 +14,8 @@ from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError
 from tuner_tui.runs.exports import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
 from tuner_tui.runs.folder import find_run
-from tuner_tui.text import duration, size
+from tuner_tui.sharing.pace import Pace
+from tuner_tui.text import size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.export import Exported
@@ -85,24 +86,22 @@ class Teller:
 
     def __init__(self, is_quiet: bool = False) -> None:
         self._is_quiet = is_quiet
-        self._started = self._last = time.monotonic()
+        self._pace = Pace()
+        self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         if self._is_quiet:
             return
         match event:
             case StepEntered(what=what):
-                self._started = self._last = time.monotonic()
+                self._pace.begin()
+                self._last = time.monotonic()
                 click.echo(f"{plain(what)} ...")
             case BytesWritten(done_bytes=done, total_bytes=total):
-                now = time.monotonic()
-                if now - self._last < LINE_EVERY_SECONDS:
-                    return
-                self._last = now
-                seconds = now - self._started
-                left = duration(seconds * (total - done) / max(done, 1))
-                speed = size(round(done / max(seconds, 1e-9)))
-                click.echo(f"  {size(done)} of {size(total)}, {speed}/s, {left} left")
+                words = self._pace.words(done, total)
+                if time.monotonic() - self._last >= LINE_EVERY_SECONDS:
+                    self._last = time.monotonic()
+                    click.echo(f"  {words}")
 
 
 def agreement_line(what: str, told: Agreement) -> str:

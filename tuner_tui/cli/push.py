@@ -16,7 +16,8 @@ from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.exports import Form
 from tuner_tui.runs.folder import find_run
-from tuner_tui.text import duration, size
+from tuner_tui.sharing.pace import Pace
+from tuner_tui.text import size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.hub_protocol import Event, Pushed
@@ -125,11 +126,8 @@ class HubTeller:
 
     def __init__(self, is_quiet: bool = False) -> None:
         self._is_quiet = is_quiet
-        self._begin()
-
-    def _begin(self) -> None:
-        self._started = self._last = time.monotonic()
-        self._first_bytes: int | None = None
+        self._pace = Pace()
+        self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         from tuner_tui.sharing.hub_protocol import Moved, Stepped, Waiting
@@ -138,7 +136,8 @@ class HubTeller:
             return
         match event:
             case Stepped(what=what):
-                self._begin()
+                self._pace.begin()
+                self._last = time.monotonic()
                 click.echo(f"{plain(what)} ...")
             case Waiting():
                 again = f"attempt {event.attempt} of {event.attempts} in {event.seconds} s"
@@ -148,15 +147,10 @@ class HubTeller:
                 if is_terminal and event.seconds <= 1:
                     click.echo()
             case Moved(done_bytes=done, total_bytes=total):
-                now = time.monotonic()
-                if self._first_bytes is None:
-                    self._first_bytes = done
-                if now - self._last < LINE_EVERY_SECONDS and done < total:
-                    return
-                self._last = now
-                speed = (done - self._first_bytes) / max(now - self._started, 1e-3)
-                left = f", {size(round(speed))}/s, {duration((total - done) / speed)} left" if speed else ""
-                click.echo(f"  {size(done)} of {size(total)}{left}")
+                words = self._pace.words(done, total)
+                if time.monotonic() - self._last >= LINE_EVERY_SECONDS or done >= total:
+                    self._last = time.monotonic()
+                    click.echo(f"  {words}")
 
 
 def _what_goes(prepared: Prepared, visibility: str | None, branch: str | None, pr: bool) -> list[str]:

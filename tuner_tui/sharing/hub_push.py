@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -17,12 +18,13 @@ from huggingface_hub.hf_api import RepoFile
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models.hub_errors import LOGIN_HINT
+from tuner_tui.sharing.checksums import sha256
 from tuner_tui.sharing.hub_failures import AGAIN, explain
 from tuner_tui.sharing.hub_protocol import Moved, Pushed, Stepped
 from tuner_tui.sharing.hub_session import HubSession, innermost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tuner_tui.sharing.hub_protocol import PushFile, PushRequest
 
@@ -51,6 +53,7 @@ class Push:
 
     def run(self) -> Pushed:
         """Do it all. Raises TunerError; then the repository is as it was, or holds the files and says so next time."""
+        require_unchanged(self.request.files)
         self._require_right()
         self._make_repository()
         head = self._head(self.revision)
@@ -284,6 +287,22 @@ class Push:
             pull_request=pull_request,
             visibility=self.visibility,
         )
+
+
+def require_unchanged(files: Iterable[PushFile]) -> None:
+    """Raise InputError for a file that is no longer what was shown and looked through."""
+    for file in files:
+        path = Path(file.path)
+        try:
+            is_same = path.stat().st_size == file.size and sha256(path) == file.sha256
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise InputError(
+                "A file has changed since it was looked through",
+                f"{path}\nNothing was sent.",
+                "Push again: it is looked through anew.",
+            )
 
 
 def same(file: PushFile, there: RepoFile | None) -> bool:

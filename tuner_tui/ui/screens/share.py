@@ -8,19 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from textual import on, work
+from textual.app import SuspendNotSupported
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.reactive import var
 from textual.widgets import Input, Label, OptionList, Static
 
+from tuner_tui.errors import TunerError
 from tuner_tui.runs.exports import FORMS, Form
 from tuner_tui.text import plain
 from tuner_tui.ui.feeders import start_feeder
+from tuner_tui.ui.hub_words import Told
 from tuner_tui.ui.screens.base import TunerScreen
-from tuner_tui.ui.screens.share_work import Ended, Told, Visibility, Wish, Work
+from tuner_tui.ui.screens.share_work import (
+    Ended,
+    FactsRead,
+    Visibility,
+    Wish,
+    Work,
+    prepared_lines,
+    read_run,
+)
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal_lines, show
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+from tuner_tui.ui.widgets.transfer_line import TransferLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +43,15 @@ if TYPE_CHECKING:
     from tuner_tui.sharing.push import Prepared
 
 FIRST_WORDS = (
-    "e makes the chosen form in the folder and proves that it behaves like what was trained.\n"
-    "w makes and shows what would go to the Hub, and looks for what must stay. Nothing is sent before p."
+    "e makes the chosen form in the folder, and proves that it behaves like what was trained.",
+    "w makes and shows what would go to the Hub, and looks for what must stay. Nothing is sent before p.",
 )
+NUMBER_TYPES: dict[Form, tuple[str, ...]] = {
+    "gguf-adapter": ("f32", "f16"),
+    "gguf": ("f16", "q8_0", "f32"),
+    "ollama": ("f16", "q8_0", "f32"),
+}
+"""The usual one first; llama.cpp's own types are for the command line."""
 
 
 class ShareScreen(TunerScreen):
@@ -41,13 +59,15 @@ class ShareScreen(TunerScreen):
 
     TITLE_WORDS = "Share"
     HELP_TEXT = (
-        "Export a run's result, or push it to the Hub: private unless you say otherwise, and never your rows."
+        "Export a run's result, or push it to the Hub: private unless you say otherwise, and never your rows. Base and "
+        "licence are filled in where they are known; the card tells them."
     )
     CSS_PATH = "share.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Back", key_display="esc"),
         Binding("e", "export", "Export", tooltip="Make the form in the folder, and prove it"),
         Binding("w", "look", "What goes", tooltip="Show what would go to the Hub; nothing is sent"),
+        Binding("n", "quant", "Numbers", tooltip="The number type of a GGUF"),
         Binding("k", "card", "Card", tooltip="Edit the model card"),
         Binding("v", "visibility", "Private/public", tooltip="Who would see it on the Hub"),
         Binding("p", "push", "Push", tooltip="Send what was shown"),
@@ -56,6 +76,7 @@ class ShareScreen(TunerScreen):
 
     lines: var[tuple[str, ...]] = var(())
     visibility: var[Visibility] = var("private")
+    quant: var[str | None] = var(None)
     is_busy: var[bool] = var(False)
     prepared: var[Prepared | None] = var(None)
 
@@ -64,93 +85,147 @@ class ShareScreen(TunerScreen):
         self.folder = folder
         self._cancel = threading.Event()
         self._card: Path | None = None
+        self._is_pushing = False
 
     @property
     def headless_command(self) -> str:
         if not self.is_mounted:
             return f"tuner-tui export {self.folder.name} --as adapter --out DIR"
-        out = shlex.quote(self._input("#out").value or "DIR")
-        return f"tuner-tui export {plain(self.folder.name)} --as {self._form} --out {plain(out)}"
+        wish = self._wish
+        is_for_hub = self.prepared is not None or getattr(self.focused, "id", None) == "repo"
+        words = ["tuner-tui", "push" if is_for_hub else "export", self.folder.name, "--as", wish.form]
+        words += ["--to", wish.repo_id or "OWNER/NAME"] if is_for_hub else ["--out", wish.out or "DIR"]
+        words += ["--quant", wish.quant] if wish.quant else []
+        if is_for_hub:
+            words += [f"--{wish.visibility}"]
+            words += ["--card", str(wish.card_file)] if wish.card_file else []
+        if is_for_hub and wish.licence:
+            words += ["--licence", wish.licence]
+        words += ["--base", wish.base] if wish.base else []
+        return plain(shlex.join(words))
 
     def compose_body(self) -> ComposeResult:
         yield PickList(id="forms", help_text="The form to export or push.")
-        with Horizontal(classes="field"):
-            yield Label("Folder")
-            yield Input(str(Path.cwd() / f"{self.folder.name}-adapter"), id="out", compact=True)
-        with Horizontal(classes="field"):
-            yield Label("On the Hub")
-            yield Input(placeholder="owner/name", id="repo", compact=True)
-        with VerticalScroll(id="told", can_focus=False):
+        out = str(Path.cwd() / f"{self.folder.name}-adapter")
+        for label, box in (
+            ("Folder", Input(out, id="out", compact=True)),
+            ("On the Hub", Input(placeholder="owner/name", id="repo", compact=True)),
+            ("Base", Input(placeholder="the base's name on the Hub: owner/name", id="base", compact=True)),
+            ("Licence", Input(placeholder="the base's, such as apache-2.0", id="licence", compact=True)),
+        ):
+            with Horizontal(classes="field"):
+                yield Label(label)
+                yield box
+        with VerticalScroll(id="told"):
             yield Static("", id="lines", markup=False)
+        yield TransferLine()
 
     def on_mount(self) -> None:
-        rows = tuple(PickRow(form, form, (words,)) for form, words in FORMS.items())
-        forms = self.query_one("#forms", PickList)
-        forms.show(rows)
-        forms.focus()
+        self._show_forms()
+        self.query_one("#forms").focus()
         self.query_one(TitleBar).words = f"Share {self.folder.name}"
-        self.lines = tuple(FIRST_WORDS.splitlines())
+        self.set_reactive(ShareScreen.lines, FIRST_WORDS)
+        self._show_lines()
         self._tell_state()
+        start_feeder(self.app, lambda: read_run(self.folder, self.post_message))
 
     def on_unmount(self) -> None:
         self._cancel.set()
+
+    def _show_forms(self) -> None:
+        rows = tuple(PickRow(form, form, (words,)) for form, words in FORMS.items())
+        self.query_one("#forms", PickList).show(rows)
 
     @property
     def _form(self) -> Form:
         return cast("Form", self.query_one("#forms", PickList).picked_key or "adapter")
 
-    def _input(self, name: str) -> Input:
-        return self.query_one(name, Input)
+    def _text(self, name: str) -> str:
+        return self.query_one(name, Input).value.strip()
 
     @property
     def _wish(self) -> Wish:
         return Wish(
             self.folder,
             self._form,
-            self._input("#out").value,
-            self._input("#repo").value.strip(),
+            self._text("#out"),
+            self._text("#repo"),
             self.visibility,
+            self._text("#base") or None,
+            self._text("#licence") or None,
+            self.quant,
             self._card,
         )
 
+    def on_facts_read(self, message: FactsRead) -> None:
+        """Fill in what is known, but not over what the person has written."""
+        if message.error is not None:
+            self.lines = _error_lines(message.error)
+            return
+        for name, known in (("#base", message.base), ("#licence", message.licence)):
+            box = self.query_one(name, Input)
+            if known and not box.value:
+                with self.prevent(Input.Changed):
+                    box.value = known
+
     @on(OptionList.OptionHighlighted)
-    def name_folder(self) -> None:
+    def follow_form(self) -> None:
         """The folder that is offered follows the form, until the person writes one."""
-        out = self._input("#out")
+        out = self.query_one("#out", Input)
         ends = tuple(f"{self.folder.name}-{form}" for form in FORMS)
         if out.value.endswith(ends):
             out.value = str(Path(out.value).with_name(f"{self.folder.name}-{self._form}"))
-        self.prepared = None
-        self.refresh_command()
+        self.quant = None
+        self._forget_prepared()
+        self._tell_state()
 
     @on(Input.Changed)
     def follow_typing(self, event: Input.Changed) -> None:
-        if event.input.id == "repo":
-            self.prepared = None
+        if event.input.id != "out":
+            self._forget_prepared()
         self.refresh_command()
 
     @on(Input.Submitted)
     def back_to_forms(self) -> None:
         self.query_one("#forms").focus()
 
-    def watch_lines(self, lines: tuple[str, ...]) -> None:
-        if self.is_mounted:
-            show(self.query_one("#lines", Static), literal_lines("\n".join(lines)))
+    def on_descendant_focus(self) -> None:
+        self.refresh_command()
 
-    def watch_visibility(self) -> None:
+    def _forget_prepared(self) -> None:
+        """What was shown is no longer what would go."""
+        if self.prepared is not None and not self.is_busy:
+            self.prepared, self.lines = None, FIRST_WORDS
+            if self._card is not None:
+                self._card = None
+                self.lines = (
+                    *FIRST_WORDS,
+                    "Your changes to the card are left out: it is made anew for this.",
+                )
+
+    def watch_lines(self) -> None:
         if self.is_mounted:
-            self._tell_state()
+            self._show_lines()
+
+    def _show_lines(self) -> None:
+        show(self.query_one("#lines", Static), literal_lines("\n".join(self.lines)))
 
     def watch_is_busy(self) -> None:
         if self.is_mounted:
             self._tell_state()
 
     def watch_prepared(self) -> None:
-        self.refresh_bindings()
+        if self.is_mounted:
+            self._tell_state()
 
     def _tell_state(self) -> None:
-        self.query_one(TitleBar).state = "at work ..." if self.is_busy else f"to the Hub: {self.visibility}"
+        numbers = NUMBER_TYPES.get(self._form)
+        held = f"numbers: {self.quant or numbers[0]}, " if numbers else ""
+        self.query_one(TitleBar).state = (
+            "at work ..." if self.is_busy else f"{held}to the Hub: {self.visibility}"
+        )
         self.refresh_bindings()
+        self.refresh_command()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The footer shows what can be done now."""
@@ -159,6 +234,8 @@ class ShareScreen(TunerScreen):
                 return self.is_busy
             case "push" | "card":
                 return not self.is_busy and self.prepared is not None
+            case "quant":
+                return not self.is_busy and self.is_mounted and self._form in NUMBER_TYPES
             case "export" | "look" | "visibility":
                 return not self.is_busy
         return True
@@ -169,9 +246,19 @@ class ShareScreen(TunerScreen):
     def action_look(self) -> None:
         self._begin(Work(self._wish, self.post_message, self._fresh_cancel()).prepare)
 
+    def action_quant(self) -> None:
+        """The next number type."""
+        types = NUMBER_TYPES[self._form]
+        self.quant = types[(types.index(self.quant or types[0]) + 1) % len(types)]
+        self._forget_prepared()
+        self._tell_state()
+
     def action_visibility(self) -> None:
+        """What was prepared stays: who sees it is asked for when it is sent."""
         self.visibility = "public" if self.visibility == "private" else "private"
-        self.prepared = None
+        if self.prepared is not None:
+            self.lines = tuple(prepared_lines(self.prepared, self.visibility))
+        self._tell_state()
 
     @work
     async def action_push(self) -> None:
@@ -184,7 +271,7 @@ class ShareScreen(TunerScreen):
         question = f"Push to {prepared.repo_id}?"
         if await self.app.push_screen_wait(ConfirmModal(question, seen_by, "Push", "Not now")):
             asked = Work(self._wish, self.post_message, self._fresh_cancel())
-            self._begin(lambda: asked.push(prepared))
+            self._begin(lambda: asked.push(prepared), is_pushing=True)
 
     def action_card(self) -> None:
         """Edit a copy of the card; what goes is then looked through again."""
@@ -193,8 +280,16 @@ class ShareScreen(TunerScreen):
             return
         from tuner_tui.ui.editor import edit_text
 
-        with self.app.suspend():
-            text = edit_text(prepared.card.read_text(encoding="utf-8"), "README.md")
+        try:
+            with self.app.suspend():
+                text = edit_text(prepared.card.read_text(encoding="utf-8"), "README.md")
+        except SuspendNotSupported:
+            hint = f"Edit {prepared.card}, and give a copy of it to tuner-tui push with --card."
+            self.show_error(TunerError("No editor here", "This terminal cannot be lent to an editor.", hint))
+            return
+        except TunerError as error:
+            self.show_error(error)
+            return
         self._card = prepared.folder.with_name(f"{prepared.folder.name}-card.md")
         self._card.write_text(text, encoding="utf-8")
         self.action_look()
@@ -212,17 +307,27 @@ class ShareScreen(TunerScreen):
         self._cancel = threading.Event()
         return self._cancel
 
-    def _begin(self, job: Callable[[], None]) -> None:
-        self.is_busy, self.lines = True, ("Beginning ...",)
+    def _begin(self, job: Callable[[], None], *, is_pushing: bool = False) -> None:
+        self._is_pushing = is_pushing
+        self.is_busy, self.lines = True, ("> beginning ...",)
         start_feeder(self.app, job)
 
     def on_told(self, message: Told) -> None:
-        self.lines = (message.line,)
+        if self.is_busy:
+            self.lines = message.steps
+            self.query_one(TransferLine).transfer = message.transfer
+            self.query_one("#told", VerticalScroll).scroll_end(animate=False)
 
     def on_ended(self, message: Ended) -> None:
         self.is_busy = False
-        self.prepared = message.prepared
-        self.lines = message.lines
+        self.query_one(TransferLine).transfer = None
+        if not (self._is_pushing and message.is_unfinished):
+            self.prepared = message.prepared
+        self.lines = message.lines if message.error is None else _error_lines(message.error)
+        self.query_one("#told", VerticalScroll).scroll_home(animate=False)
         if message.error is not None:
-            self.lines = (message.error.title, *message.error.message.splitlines(), message.error.hint)
             self.show_error(message.error)
+
+
+def _error_lines(error: TunerError) -> tuple[str, ...]:
+    return tuple(line for line in (error.title, *error.message.splitlines(), error.hint) if line)

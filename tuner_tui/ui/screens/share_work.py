@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.exports import Agreement, BytesWritten, Form, StepEntered
-from tuner_tui.text import duration, size
+from tuner_tui.runs.exports import Agreement, Form
+from tuner_tui.text import plain, size
+from tuner_tui.ui.hub_words import Telling
 
 if TYPE_CHECKING:
     import threading
@@ -33,28 +34,57 @@ class Wish:
     out: str
     repo_id: str
     visibility: Visibility = "private"
+    base: str | None = None
+    """The base's name on the Hub, where the person gave one."""
+    licence: str | None = None
+    quant: str | None = None
+    """Number type of GGUF forms; None for the form's usual one."""
     card_file: Path | None = None
 
 
-class Told(Message):
-    """How far it is; the newest line replaces what it replaces."""
+class FactsRead(Message):
+    """What is known of the run, or why it cannot be shared."""
 
-    def __init__(self, line: str) -> None:
+    def __init__(
+        self, base: str | None = None, licence: str | None = None, error: TunerError | None = None
+    ) -> None:
         super().__init__()
-        self.line = line
+        self.base, self.licence, self.error = base, licence, error
 
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Told)
+
+def read_run(folder: RunFolder, post: Callable[[Message], object]) -> None:
+    """Look at a run, and post what is known of it."""
+    from tuner_tui.sharing.licences import base_licence
+    from tuner_tui.sharing.run_facts import read_facts
+
+    try:
+        facts = read_facts(folder)
+        post(FactsRead(facts.base_name, base_licence(facts)))
+    except TunerError as error:
+        post(FactsRead(error=error))
+    except OSError as error:
+        post(
+            FactsRead(
+                error=TunerError(
+                    "The run cannot be read", f"{error.filename or folder.path}: {error.strerror}."
+                )
+            )
+        )
 
 
 class Ended(Message):
     """It is done, cancelled, or could not be done."""
 
     def __init__(
-        self, lines: tuple[str, ...] = (), prepared: Prepared | None = None, error: TunerError | None = None
+        self,
+        lines: tuple[str, ...] = (),
+        prepared: Prepared | None = None,
+        error: TunerError | None = None,
+        is_cancelled: bool = False,
     ) -> None:
         super().__init__()
         self.lines, self.prepared, self.error = lines, prepared, error
+        self.is_unfinished = is_cancelled or error is not None
 
 
 class Work:
@@ -62,7 +92,7 @@ class Work:
 
     def __init__(self, wish: Wish, post: Callable[[Message], object], cancel: threading.Event) -> None:
         self._wish, self._post, self._cancel = wish, post, cancel
-        self._what = ""
+        self._tell = Telling(post)
 
     def export(self) -> None:
         """Make the form in its folder."""
@@ -82,7 +112,7 @@ class Work:
         try:
             ending = work()
         except Cancelled:
-            ending = Ended(("Cancelled; begun again, it goes on where it can.",))
+            ending = Ended(("Cancelled; begun again, it goes on where it can.",), is_cancelled=True)
         except TunerError as error:
             ending = Ended(error=error)
         except OSError as error:
@@ -95,22 +125,30 @@ class Work:
         from tuner_tui.sharing.export import ExportOptions, export
         from tuner_tui.sharing.run_facts import read_facts
 
-        facts = read_facts(self._wish.folder)
-        options = ExportOptions(self._wish.form, Path(self._wish.out))
+        facts = read_facts(self._wish.folder, self._wish.base)
+        options = ExportOptions(self._wish.form, Path(self._wish.out), self._wish.quant)
         return Ended(tuple(exported_lines(export(facts, options, self._tell, self._cancel.is_set))))
 
     def _prepare(self) -> Ended:
+        from tuner_tui.sharing.card import CardOptions
         from tuner_tui.sharing.push import PushOptions, prepare
         from tuner_tui.sharing.run_facts import read_facts
 
         wish = self._wish
-        options = PushOptions(wish.repo_id, wish.form, card_file=wish.card_file)
-        prepared = prepare(read_facts(wish.folder), options, self._tell, self._cancel.is_set)
+        options = PushOptions(
+            wish.repo_id,
+            wish.form,
+            wish.quant,
+            card_file=wish.card_file,
+            card=CardOptions(licence=wish.licence),
+        )
+        prepared = prepare(read_facts(wish.folder, wish.base), options, self._tell, self._cancel.is_set)
         return Ended(tuple(prepared_lines(prepared, wish.visibility)), prepared)
 
     def _push(self, prepared: Prepared) -> Ended:
         from tuner_tui.sharing import hub
         from tuner_tui.sharing.hub_protocol import PushRequest
+        from tuner_tui.sharing.push import discard
 
         request = PushRequest(
             repo_id=prepared.repo_id,
@@ -118,20 +156,9 @@ class Work:
             message=f"Add {prepared.form} of {self._wish.folder.name}",
             visibility=self._wish.visibility if self._wish.visibility == "public" else None,
         )
-        return Ended((pushed_line(hub.push(request, self._tell, self._cancel.is_set)),))
-
-    def _tell(self, event: Any) -> None:
-        from tuner_tui.sharing.hub_protocol import Moved, Stepped, Waiting
-
-        match event:
-            case StepEntered(what=what) | Stepped(what=what):
-                self._what = what
-                self._post(Told(f"{what} ..."))
-            case BytesWritten(done_bytes=done, total_bytes=total) | Moved(done_bytes=done, total_bytes=total):
-                self._post(Told(f"{self._what}: {size(done)} of {size(total)}"))
-            case Waiting():
-                again = f"attempt {event.attempt} of {event.attempts} in {duration(event.seconds)}"
-                self._post(Told(f"{event.why}; {again}"))
+        pushed = hub.push(request, self._tell, self._cancel.is_set)
+        discard(prepared)
+        return Ended((pushed_line(pushed),))
 
 
 def exported_lines(exported: Exported) -> list[str]:
@@ -146,12 +173,14 @@ def exported_lines(exported: Exported) -> list[str]:
 def prepared_lines(prepared: Prepared, visibility: Visibility) -> list[str]:
     """What would go, whom it would be visible to, and what the licence asks."""
     seen_by = "everybody" if visibility == "public" else "you alone"
-    lines = [f"To {prepared.repo_id}, seen by {seen_by}; looked through, nothing private found:"]
-    lines += [f"  {size(file.size):>9}  {file.name}" for file in prepared.files]
-    lines.append(
-        f"Licence of the base: {prepared.licence or 'not known'}; it asks to: {prepared.licence_asks}"
-    )
-    return [*lines, *prepared.remarks]
+    return [
+        f"To {prepared.repo_id}, seen by {seen_by}. k edits the card, v changes who sees it, p sends.",
+        f"Licence of the base: {prepared.licence or 'not known'}. It asks to: {prepared.licence_asks}.",
+        *prepared.remarks,
+        "",
+        f"  {size(prepared.size_bytes):>9}  in all, looked through: nothing private was found",
+        *(f"  {size(file.size):>9}  {plain(file.name)}" for file in prepared.files),
+    ]
 
 
 def pushed_line(pushed: Pushed) -> str:
