@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -73,7 +74,7 @@ def check(
         reading = _reading(file, how)
         held_out = _reading(evaluation, how) if evaluation else None
         report = check_data(reading, held_out, on_progress=_progress())
-        lengths = _lengths(report, model, length) if model else None
+        lengths = _lengths(reading, report, model, length) if model else None
     except TunerError as error:
         if not as_json:
             raise
@@ -220,13 +221,23 @@ def _progress() -> Callable[[int], None] | None:
     return lambda rows: click.echo(f"\r{rows:,} rows", nl=False, err=True)
 
 
-def _lengths(report: DataReport, model: str, limit: int) -> LengthReport:
+def _lengths(reading: Reading, report: DataReport, model: str, limit: int) -> LengthReport:
     from tuner_tui.data.lengths import measure
     from tuner_tui.data.lengths import report as length_report
     from tuner_tui.data.template import load_model_text
-    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+    from tuner_tui.models.tokenizer_folder import NoTokenizer, tokenizer_folder
 
-    found = measure(report.sample, load_model_text(tokenizer_folder(model)))
+    try:
+        folder = tokenizer_folder(model)
+    except NoTokenizer:
+        from tuner_tui.keeper.microscope import look_once
+
+        with contextlib.suppress(
+            InputError
+        ):  # whatever the row: a GGUF file's tokenizer is written out by a look
+            look_once(reading, 1, model, "sft", "all", limit)
+        folder = tokenizer_folder(model)
+    found = measure(report.sample, load_model_text(folder))
     return length_report(found, limit, is_sample=len(report.sample) < report.rows)
 
 
@@ -286,34 +297,9 @@ def report_lines(file: str, report: DataReport, lengths: LengthReport | None = N
         advice = f"{problem.advice}{f' (--fix {problem.fix})' if problem.fix else ''}"
         lines.append(fill(advice, "        "))
     if lengths is not None:
-        lines += length_lines(lengths)
-    return lines
+        from tuner_tui.data.length_picture import length_lines
 
-
-def length_lines(lengths: LengthReport, width: int = 40) -> list[str]:
-    """The histogram of lengths with the limit drawn in, and what it means."""
-    most = max(count for _, count in lengths.histogram) or 1
-    drawn = "a sample of " if lengths.is_sample else ""
-    lines = [
-        "",
-        f"Tokens of {drawn}{lengths.rows:,} sequences (median {lengths.median}, longest {lengths.longest})",
-    ]
-    is_drawn = False
-    for bound, count in lengths.histogram:
-        if not is_drawn and bound > lengths.limit:
-            lines.append(f"{'limit':>8} {lengths.limit} {'-' * (width - 5)}")
-            is_drawn = True
-        lines.append(
-            f"{bound:>8} {'#' * round(width * count / most)}{' ' if count else ''}{count or ''}".rstrip()
-        )
-    lost = f", and {lengths.answers_lost:,} answers whole" if lengths.answers_lost else ""
-    cut = f"cut off: {lengths.answer_share_cut:.1%} of the answers' tokens{lost}"
-    grouped = f"grouped by length: {lengths.padding_waste_grouped:.0%}; packed: none"
-    lines += [
-        f"  over {lengths.limit} tokens: {lengths.over:,}; {cut}",
-        f"  padding in batches of 8: {lengths.padding_waste:.0%}; {grouped}",
-        f"  suggested limit: {lengths.suggested_limit}",
-    ]
+        lines += ["", *length_lines(lengths)]
     return lines
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.data.for_method import AnyExample, OtherMethod, read_for
+from tuner_tui.data.formats import is_data_name
 from tuner_tui.data.read import DEMO, locate, read_rows
 from tuner_tui.data.reading import Reading
 from tuner_tui.errors import InputError, TunerError
@@ -56,7 +57,7 @@ class DataLook:
 
 
 def list_data(folder: Path) -> list[DataListing]:
-    """The demo's data, then the JSONL files in a folder and one below it, by their relative paths."""
+    """The demo's data, then the data files in a folder and one below it, by their relative paths."""
     demo = DataListing(
         DEMO,
         _size(paths.shipped_dir("assets") / "demo" / "train.jsonl"),
@@ -72,11 +73,22 @@ def look_at_data(
     name: str, asked: DataShape = "auto", limit: int | None = None, method: MethodKind = "sft"
 ) -> DataLook:
     """Read a data file as a method would: its shape, rows and first rows, or what is wrong with it."""
+    try:
+        reading = Reading(locate(name), asked, limit)
+    except TunerError as error:
+        return DataLook(problem=error)
+    except OSError as error:  # a name that no file can have
+        return DataLook(problem=InputError("The data file cannot be read", f"{name}: {error.strerror}."))
+    return look_at_reading(reading, method)
+
+
+def look_at_reading(reading: Reading, method: MethodKind) -> DataLook:
+    """Read a data set as a spec has it read: mapped, mended and mixed."""
     first: tuple[AnyExample, ...] = ()
     shape: Shape | None = None
+    limit = reading.limit
     try:
-        reading = Reading(locate(name), asked, min(limit or SHOWN_ROWS, SHOWN_ROWS))
-        shape, examples = _first_rows(method, reading)
+        shape, examples = _first_rows(method, replace(reading, limit=min(limit or SHOWN_ROWS, SHOWN_ROWS)))
         first = tuple(examples[:SHOWN_ROWS])
         most = min(limit or CHECKED_ROWS, CHECKED_ROWS)
         shape, examples = read_for(method, replace(reading, limit=most))
@@ -85,8 +97,8 @@ def look_at_data(
         return DataLook(error.shape, problem=error)
     except TunerError as error:
         return DataLook(shape, len(first), False, first, error)
-    except OSError as error:  # a name that no file can have
-        return DataLook(problem=InputError("The data file cannot be read", f"{name}: {error.strerror}."))
+    except OSError as error:
+        return DataLook(problem=InputError("The data file cannot be read", f"{reading}: {error.strerror}."))
     return DataLook(shape, len(examples), is_partial, first)
 
 
@@ -111,13 +123,11 @@ def _has_more(path: Path, count: int) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     for entry in entries(folder, LARGEST_FOLDER):
-        if entry.suffix.lower() == ".jsonl" and entry.is_file():
+        if is_data_name(entry) and entry.is_file():
             yield entry
         elif entry.is_dir() and not entry.name.startswith("."):
             yield from (
-                each
-                for each in entries(entry, LARGEST_FOLDER)
-                if each.suffix.lower() == ".jsonl" and each.is_file()
+                each for each in entries(entry, LARGEST_FOLDER) if is_data_name(each) and each.is_file()
             )
 
 

@@ -27,7 +27,7 @@ from tuner_tui.feedback.exporting import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.config.spec import DataSpec, RunSpec
     from tuner_tui.feedback.store import Store
 
 PREFIX = "feedback:"
@@ -53,14 +53,19 @@ def with_collections(spec: RunSpec) -> RunSpec:
 
     Raises InputError for a method that learns from nothing that a collection holds, and for one that has too little.
     """
-    data = spec.data
+    data = data_for(spec.data, spec.method.kind)
+    return spec if data is spec.data else spec.model_copy(update={"data": data})
+
+
+def data_for(data: DataSpec, method: str) -> DataSpec:
+    """A data section with files in the place of collections, for a method; the same one where it names none."""
     if not is_collection(data.train) and not is_collection(data.evaluation):
-        return spec
-    kind = KIND_OF_METHOD.get(spec.method.kind)
+        return data
+    kind = KIND_OF_METHOD.get(method)
     if kind is None:
         raise InputError(
             "The method does not learn from feedback",
-            f"method.kind is {spec.method.kind}.",
+            f"method.kind is {method}.",
             f"Take one of: {', '.join(KIND_OF_METHOD)}.",
         )
     changes: dict[str, object] = {}
@@ -72,7 +77,7 @@ def with_collections(spec: RunSpec) -> RunSpec:
             changes |= {"evaluation": str(evaluation), "evaluation_share": 0.0}
     if data.evaluation is not None and is_collection(data.evaluation):
         changes["evaluation"] = str(_files(data.evaluation, kind, 0.0)[0])
-    return spec.model_copy(update={"data": data.model_copy(update=changes)})
+    return data.model_copy(update=changes)
 
 
 def _files(name: str, kind: Kind, share: float) -> tuple[Path, Path | None]:

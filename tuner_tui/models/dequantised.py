@@ -51,6 +51,11 @@ def entry_folder(fingerprint: str) -> Path:
     return paths.dequantised_dir() / fingerprint
 
 
+def tokenizer_entry(fingerprint: str) -> Path:
+    """Where the tokenizer of a file that is not dequantised yet lies, or will lie."""
+    return paths.cache_dir() / "tokenizers" / entry_folder(fingerprint).name
+
+
 def is_whole(folder: Path) -> bool:
     """Whether a folder of the cache was finished."""
     return (folder / ORIGIN_FILE).is_file() and (folder / "config.json").is_file()

@@ -12,21 +12,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class NoTokenizer(InputError):
+    """A model's tokenizer is not on this machine as files yet."""
+
+
 def tokenizer_folder(source: str, revision: str | None = None) -> Path:
     """The folder with a model's tokenizer.json. Raises NotFoundError or InputError where there is none yet."""
     found = find_source(source, revision)
     folder = found.path
     if found.kind == "gguf" and folder is not None:
-        folder = dequantised.entry_folder(dequantised.fingerprint(folder))
+        fingerprint = dequantised.fingerprint(folder)
+        folder = dequantised.entry_folder(fingerprint)
+        if not (folder / "tokenizer.json").is_file():
+            folder = dequantised.tokenizer_entry(fingerprint)
     if folder is None or not (folder / "tokenizer.json").is_file():
         why = (
-            "the GGUF file's tokenizer is written out when the model is first used"
+            "the GGUF file's tokenizer is written out when it is first used"
             if found.kind == "gguf"
             else "its tokenizer.json is not on this machine"
         )
-        raise InputError(
+        raise NoTokenizer(
             "Tokens cannot be counted yet",
             f"{found.name}: {why}.",
-            "Start a run with it once, or fetch the model.",
+            "Look at one row's tokens, which writes it out: tuner-tui data show FILE 1 --model MODEL"
+            if found.kind == "gguf"
+            else "Start a run with it once, or fetch the model.",
         )
     return folder

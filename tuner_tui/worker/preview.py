@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -78,10 +80,7 @@ def load_tokenizer(request: LookRequest) -> PreTrainedTokenizerBase:
     options: dict[str, Any] = {"revision": request.revision} if request.revision else {}
     location = request.model_location
     if request.model_kind == "gguf":
-        made = dequantised.entry_folder(dequantised.fingerprint(path))
-        is_made = dequantised.is_whole(made)
-        location = str(made if is_made else path.parent)
-        options = {} if is_made else {"gguf_file": path.name}
+        location, options = str(_written_out(path)), {}
     try:
         tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(location, **options))
     except Exception as error:
@@ -91,6 +90,26 @@ def load_tokenizer(request: LookRequest) -> PreTrainedTokenizerBase:
     if request.template:
         tokenizer.chat_template = template_text(request.template)
     return tokenizer
+
+
+def _written_out(gguf: Path) -> Path:
+    """The folder with a GGUF file's tokenizer, written out on first use since that takes long. Raises InputError."""
+    fingerprint = dequantised.fingerprint(gguf)
+    made = dequantised.entry_folder(fingerprint)
+    if dequantised.is_whole(made):
+        return made
+    kept = dequantised.tokenizer_entry(fingerprint)
+    if not (kept / "tokenizer.json").is_file():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        except Exception as error:
+            raise InputError("The tokenizer cannot be loaded", f"{gguf}: {error}") from error
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as making:
+            tokenizer.save_pretrained(making)
+            shutil.copytree(making, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tokenizer.json"))
+            shutil.copy(Path(making) / "tokenizer.json", kept)  # the last one: it says that all are there
+    return kept
 
 
 def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:

@@ -19,7 +19,6 @@ from textual.widgets import ContentSwitcher, Input, TextArea
 from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.spec_paths import resolve_paths
 from tuner_tui.config.spec_writer import write_spec
-from tuner_tui.data.listing import look_at_data
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.as_data import with_collections
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
@@ -33,6 +32,7 @@ from tuner_tui.planning.table import MemoryTable, memory_table
 from tuner_tui.planning.weights import weigh
 from tuner_tui.runs.measurements import all_measured
 from tuner_tui.ui.background import in_background
+from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
 from tuner_tui.ui.editor import edit_text
 from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.modals.memory_terms import MemoryTermsModal
@@ -228,8 +228,35 @@ class NewRunScreen(TunerScreen):
 
     @on(DataPane.Picked)
     def take_data(self, message: DataPane.Picked) -> None:
-        self._change("data.train", message.name)
+        self._take_file(message.name)
         self.step = "method"
+
+    def _take_file(self, name: str) -> None:
+        """Other data; what was said of the columns of the old ones goes."""
+        if self.state is not None:
+            data = of_file(self.state.draft.spec, name).data
+            for key in ("split", "encoding", "mapping", "fixes", "shape", "also"):
+                if getattr(self.state.draft.spec.data, key) != getattr(data, key):
+                    self._change(f"data.{key}", "")
+            self._change("data.train", name)
+
+    @on(DataPane.Inspected)
+    def inspect(self, message: DataPane.Inspected) -> None:
+        if self.state is None:
+            return
+        from tuner_tui.ui.screens.data import DataScreen
+
+        spec = of_file(self.state.draft.spec, message.name)
+        self.app.push_screen(DataScreen(spec, lambda changes: self._take_changes(message.name, changes)))
+
+    def _take_changes(self, name: str, changes: dict[str, str]) -> None:
+        """What was changed while the data was looked at; it is then the data of this run."""
+        if not changes or self.state is None:
+            return
+        if self.state.draft.spec.data.train != name:
+            self._take_file(name)
+        for key, text in changes.items():
+            self._change(key, text)
 
     @on(MethodPane.Picked)
     def take_kind(self, message: MethodPane.Picked) -> None:
@@ -313,11 +340,8 @@ class NewRunScreen(TunerScreen):
         await asyncio.sleep(TYPING_SECONDS)
         train = evaluation = None
         if data.train != UNSET:
-            train = await in_background(look_at_data, data.train, data.shape, data.limit, spec.method.kind)
-        if data.evaluation is not None:
-            evaluation = await in_background(
-                look_at_data, data.evaluation, data.shape, None, spec.method.kind
-            )
+            train = await in_background(look_at_training, spec)
+            evaluation = await in_background(look_at_evaluation, spec)
         self.state = replace(self.state, data=train, evaluation=evaluation)
 
     # Memory ------------------------------------------------------------------------------------------------

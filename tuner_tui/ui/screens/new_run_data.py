@@ -13,10 +13,11 @@ from textual.message import Message
 from textual.widgets import Input, OptionList, Static
 
 from tuner_tui.config.draft import UNSET
-from tuner_tui.data.listing import DataListing, DataLook, list_data, look_at_data
+from tuner_tui.data.listing import DataListing, DataLook
 from tuner_tui.data.preference import PairExample, RatedExample
 from tuner_tui.text import size
 from tuner_tui.ui.background import in_background
+from tuner_tui.ui.data_looks import list_all, look_at_training, of_file
 from tuner_tui.ui.screens.new_run_model import SearchInput
 from tuner_tui.ui.widgets.literal import fit, literal
 from tuner_tui.ui.widgets.option_form import OptionForm
@@ -60,11 +61,19 @@ class DataPane(Vertical):
     """Data files of the current folder; the highlighted one is looked into at once."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("slash", "search", "Type a path", priority=True, tooltip="Name a JSONL file anywhere")
+        Binding("slash", "search", "Type a path", priority=True, tooltip="Name a data file anywhere"),
+        Binding("i", "inspect", "Inspect", tooltip="Checks, lengths, rows, tokens and columns of these rows"),
     ]
 
     class Picked(Message):
         """A data file was picked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    class Inspected(Message):
+        """A data file is to be looked at closely."""
 
         def __init__(self, name: str) -> None:
             super().__init__()
@@ -78,8 +87,10 @@ class DataPane(Vertical):
         self._looks: dict[str, DataLook] = {}
 
     def compose(self) -> ComposeResult:
-        yield SearchInput(placeholder="the path of a JSONL file", compact=True)
-        yield PickList(help_text="JSONL files of this folder and one below it. Enter takes one.")
+        yield SearchInput(placeholder="a file, a folder of files, or hub:owner/name", compact=True)
+        yield PickList(
+            help_text="Data files of this folder and one below it, and your feedback. Enter takes one."
+        )
         yield RowPreview(classes="pane-detail")
         yield OptionForm(self._draft, _is_wanted, has_headings=False)
 
@@ -104,8 +115,22 @@ class DataPane(Vertical):
         await self.query_one(OptionForm).show(state.draft)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A slash typed into a line is a slash."""
-        return action != "search" or not isinstance(self.screen.focused, Input)
+        """A letter typed into a line is a letter."""
+        is_typing = isinstance(self.screen.focused, Input)
+        if action == "inspect":
+            return not is_typing and self._inspected() is not None
+        return action != "search" or not is_typing
+
+    def _inspected(self) -> str | None:
+        """The file under the cursor, or the chosen one, where it can be read at all."""
+        name = self.query_one(PickList).picked_key if self.query(PickList) else None
+        name = name or (None if self._current == UNSET else self._current)
+        return name if name in self._looks else None
+
+    def action_inspect(self) -> None:
+        name = self._inspected()
+        if name is not None:
+            self.post_message(self.Inspected(name))
 
     def action_search(self) -> None:
         self.screen.set_focus(self.query_one(SearchInput))
@@ -116,7 +141,7 @@ class DataPane(Vertical):
 
     @work(exclusive=True, group="local-data")
     async def _list_files(self) -> None:
-        self._listed = await in_background(list_data, Path.cwd())
+        self._listed = await in_background(list_all, Path.cwd())
         self._show_rows(None if self._current == UNSET else self._current)
 
     @on(Input.Changed, "SearchInput")
@@ -153,16 +178,20 @@ class DataPane(Vertical):
         preview = self.query_one(RowPreview)
         preview.show(name or "", self._looks.get(name or ""))
         if name and name not in self._looks:
-            data, method = self._draft.spec.data, self._draft.spec.method.kind
-            self._looks[name] = await in_background(look_at_data, name, data.shape, data.limit, method)
+            self._looks[name] = await in_background(look_at_training, of_file(self._draft.spec, name))
             preview.show(name, self._looks[name])
+        self.screen.refresh_bindings()
 
     def _show_rows(self, key: str | None) -> None:
         if not self.query(PickList):  # the screen is being taken down
             return
         typed = self.query_one(SearchInput).value.strip()
         listed = [each for each in self._listed if typed.lower() in each.name.lower()]
-        if typed and typed not in [each.name for each in listed] and (typed.endswith(".jsonl") or not listed):
+        if (
+            typed
+            and typed not in [each.name for each in listed]
+            and ("/" in typed or "." in typed or not listed)
+        ):
             listed.insert(0, DataListing(typed, None, "as typed"))
         if not typed and self._current != UNSET and self._current not in [each.name for each in listed]:
             listed.insert(min(1, len(listed)), DataListing(self._current, None, "chosen"))

@@ -1,0 +1,155 @@
+"""The Data screen: findings mended by a key, rows searched, tokens as the trainer is fed them, columns said by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.widgets import TextArea
+
+from tests.tiny_model import make_tiny_model
+from tests.ui.looking import footer_keys, wait_for
+from tests.ui.new_run_host import Walk, new_run
+from tests.unit.feedback_rows import answer
+from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec, TrainingSpec
+from tuner_tui.ui.screens.data import DataScreen
+from tuner_tui.ui.screens.data_tokens import TokensPane
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("data-screen") / "tiny")
+
+
+def write_rows(path: Path, count: int = 240) -> None:
+    """Rows of which one has no answer, one hides characters, and two are equal."""
+    rows = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(count)]
+    rows[3]["answer"] = " "
+    rows[5]["answer"] = "[red]no[/red] \u001b[31m\u202ehidden"
+    rows[7] = rows[6]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def spec_of(model: Path, data: str = "rows.jsonl", max_length: int = 64) -> RunSpec:
+    return RunSpec(
+        model=ModelSpec(source=str(model)),
+        data=DataSpec(train=data),
+        training=TrainingSpec(max_length=max_length),
+    )
+
+
+async def inspect(walk: Walk) -> DataScreen:
+    await walk.go_to("data")
+    await walk.settled()
+    await walk.until(lambda: "i" in footer_keys(walk.app), "the key")
+    await walk.press("i")
+    await walk.until(lambda: isinstance(walk.app.screen, DataScreen), "the data screen")
+    screen = walk.app.screen
+    assert isinstance(screen, DataScreen)
+    return screen
+
+
+async def test_findings_are_mended_by_a_key_and_kept_in_the_spec(home: Path, model: Path) -> None:
+    write_rows(home / "rows.jsonl")
+    async with new_run(spec_of(model)) as walk:
+        await inspect(walk)
+        text = await wait_for(walk.pilot, "empty answers", "exact duplicates", "hidden characters")
+        assert "240 rows, instruction" in text and "Rows 4." in text
+        await walk.press("f")
+        await wait_for(walk.pilot, "✓ drop_empty", "steps while reading: drop_empty")
+        await walk.press("enter")
+        await wait_for(walk.pilot, "[3 Rows]", "What is 3?")
+        await walk.press("escape")
+        await walk.settled()
+        assert walk.spec.data.fixes == ("drop_empty",)
+        assert walk.state.data is not None and walk.state.data.rows == 239
+    assert "drop_empty" not in (home / "rows.jsonl").read_text()
+
+
+async def test_rows_are_searched_and_shown_harmlessly(home: Path, model: Path) -> None:
+    write_rows(home / "rows.jsonl")
+    async with new_run(spec_of(model)) as walk:
+        await inspect(walk)
+        await walk.press("3")
+        await wait_for(walk.pilot, "What is 0?")
+        await walk.press("right_square_bracket")
+        await wait_for(walk.pilot, "What is 100?")
+        await walk.press("left_square_bracket", "slash")
+        await walk.type("HIDDEN")
+        await walk.press("enter")
+        text = await wait_for(walk.pilot, "! holds control characters, hidden characters", "[red]no[/red]")
+        assert "\x1b[31m" not in text and "\u202e" not in text and "What is 0?" not in text
+
+
+async def test_tokens_are_those_of_the_worker(home: Path, model: Path) -> None:
+    write_rows(home / "rows.jsonl")
+    async with new_run(spec_of(model, max_length=24)) as walk:
+        screen = await inspect(walk)
+        await walk.press("4")
+        await walk.until(lambda: "tokens carry loss" in walk.text(), "the tokens", 60)
+        pane = screen.query_one(TokensPane)
+        reply = pane._reply
+        assert reply is not None and reply.sequences[0].tokens[-1].cut
+        assert "cut off" in walk.text()
+        await walk.press("right", "i")
+        await walk.until(lambda: "Row 2" in walk.text() and "template" in walk.text(), "row 2", 30)
+        await walk.press("2")
+        await wait_for(walk.pilot, "limit 24", "suggested limit: 64")
+        await walk.press("l")
+        await wait_for(walk.pilot, "over 64 tokens: 0")
+        await walk.press("escape")
+        assert walk.spec.training.max_length == 64
+
+
+async def test_columns_are_said_by_hand(home: Path, model: Path) -> None:
+    rows = [{"frage": f"Wer ist {n}?", "zusatz": "bitte", "antwort": f"Nummer {n}."} for n in range(5)]
+    (home / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with new_run(spec_of(model, "odd.jsonl")) as walk:
+        screen = await inspect(walk)
+        await wait_for(walk.pilot, "The columns are not known")
+        await walk.press("5")
+        await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no shape was recognised")
+        screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwrt}"
+        await wait_for(walk.pilot, "'antwrt'; there are")
+        screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwort}"
+        await wait_for(walk.pilot, "Wer ist 0? bitte")
+        await walk.press("ctrl+s", "escape", "1")
+        await wait_for(walk.pilot, "5 rows of shape instruction: mapped by hand")
+        await walk.press("escape")
+        await walk.settled()
+        assert walk.spec.data.mapping == ("user = {frage} {zusatz}", "assistant = {antwort}")
+        assert not walk.state.problems
+
+
+async def test_a_collection_of_feedback_is_a_data_set(home: Path, model: Path) -> None:
+    from tuner_tui.feedback.collections import open_or_create
+    from tuner_tui.feedback.records import Judgement
+    from tuner_tui.generation.messages import Turn
+
+    with open_or_create("evening") as store:
+        for number in range(4):
+            item = store.add_item(
+                (Turn("user", f"Why {number}?"),), "typed", (answer("short"), answer("long one"))
+            )
+            ids = tuple(each.id for each in store.item(item).answers)
+            store.judge(item, Judgement(verdict="choice", shown=ids, ranks=(1, 2)), "me")
+    async with new_run(spec_of(model, "feedback:evening")) as walk:
+        await walk.go_to("data")
+        await walk.settled()
+        assert "feedback:evening" in walk.text() and "your feedback" in walk.text()
+        assert walk.state.data is not None and walk.state.data.is_for_other_method
+        await walk.go_to("method")
+        walk.screen._change("method.kind", "dpo")
+        await walk.until(lambda: walk.state.data is not None and walk.state.data.rows == 4, "the pairs")
+        assert not walk.state.problems

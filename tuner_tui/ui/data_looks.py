@@ -1,0 +1,96 @@
+"""What can be picked as data, and a look into it: files, Hub data sets and collections of feedback alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+from tuner_tui.config.methods import MethodKind
+from tuner_tui.data.for_method import OtherMethod
+from tuner_tui.data.listing import DataListing, DataLook, list_data, look_at_reading
+from tuner_tui.data.reading import Reading, evaluation_reading, plain_rows, training_reading
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.feedback.as_data import PREFIX, data_for, is_collection, with_collections
+from tuner_tui.feedback.collections import list_collections
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.config.spec import RunSpec
+
+
+def list_all(folder: Path) -> list[DataListing]:
+    """The demo, the data files in a folder and one below it, and collections with judgements."""
+    found = list_data(folder)
+    try:
+        collections = list_collections()
+    except (TunerError, OSError):
+        collections = []
+    kept = [
+        DataListing(f"{PREFIX}{each.name}", None, f"your feedback: {each.judged:,} judged")
+        for each in collections
+        if each.judged
+    ]
+    return [*found[:1], *kept, *found[1:]]
+
+
+def of_file(spec: RunSpec, name: str) -> RunSpec:
+    """A spec with other training data; what was said of the columns and splits of the old ones does not hold for it."""
+    if spec.data.train == name:
+        return spec
+    fresh = type(spec.data)(train=name)
+    kept = {
+        key: getattr(spec.data, key) for key in ("evaluation", "evaluation_share", "hold_out_by", "limit")
+    }
+    return spec.model_copy(update={"data": fresh.model_copy(update=kept)})
+
+
+def reading_of(spec: RunSpec) -> Reading:
+    """How a spec has its training rows read. Raises TunerError."""
+    return training_reading(with_collections(spec).data, spec.training.seed)
+
+
+def look_at_training(spec: RunSpec) -> DataLook:
+    """A spec's training rows as its method would take them, or what is wrong with them."""
+    try:
+        return look_at_reading(reading_of(spec), spec.method.kind)
+    except TunerError as error:
+        other = _for_other_method(spec) if is_collection(spec.data.train) else None
+        return other or DataLook(problem=error)
+    except OSError as error:  # a name that no file can have
+        return DataLook(
+            problem=InputError("The data file cannot be read", f"{spec.data.train}: {error.strerror}.")
+        )
+
+
+def evaluation_of(spec: RunSpec) -> Reading | None:
+    """How rows that are held out in a file of their own are read; None where there is none. Raises TunerError."""
+    if spec.data.evaluation is None:
+        return None
+    reading = evaluation_reading(with_collections(spec).data, spec.training.seed)
+    return None if reading is None else replace(reading, part="all")
+
+
+def look_at_evaluation(spec: RunSpec) -> DataLook | None:
+    """The same for rows that are held out in a file of their own; None where there is none."""
+    try:
+        reading = evaluation_of(spec)
+    except TunerError as error:
+        return DataLook(problem=error)
+    except OSError as error:
+        return DataLook(
+            problem=InputError("The data file cannot be read", f"{spec.data.evaluation}: {error.strerror}.")
+        )
+    return None if reading is None else look_at_reading(reading, spec.method.kind)
+
+
+def _for_other_method(spec: RunSpec) -> DataLook | None:
+    """A look that says which method learns from a collection; None where none does."""
+    for method in get_args(MethodKind):
+        try:
+            reading = training_reading(data_for(spec.data, method), spec.training.seed)
+            shape = plain_rows(reading).layout.shape
+        except TunerError:
+            continue
+        return DataLook(shape, problem=OtherMethod(spec.method.kind, shape, reading))
+    return None
