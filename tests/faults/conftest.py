@@ -35,3 +35,20 @@ def do_in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     )
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     yield folder / "in_worker.py"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the matrix of what test_matrix.py met."""
+    from tests.faults.matrix import cells_of, lines
+
+    reports = [
+        report
+        for outcome in ("passed", "failed", "skipped")
+        for report in terminalreporter.getreports(outcome)
+        if getattr(report, "when", "") == "call"
+    ]
+    cells = cells_of(reports)
+    if cells:
+        terminalreporter.section(f"{len(set(cells))} cells: fault x moment x outcome")
+        for line in lines(cells):
+            terminalreporter.write_line(line)

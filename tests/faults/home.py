@@ -116,10 +116,20 @@ class Home:
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path
         self._model = model
-        self._rows = path / "rows.jsonl"
+        self.rows = path / "rows.jsonl"
         path.mkdir()
-        rows = [{"question": f"What is {n} and one?", "answer": f"It is {n + 1}."} for n in range(24)]
-        self._rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._contents = [
+            {"question": f"What is {n} and one?", "answer": f"It is {n + 1}."} for n in range(24)
+        ]
+        self._write_rows()
+
+    def change_row(self, number: int, row: dict[str, str]) -> None:
+        """Put another row in the place of one, counted from 0, for runs to come."""
+        self._contents[number] = row
+        self._write_rows()
+
+    def _write_rows(self) -> None:
+        self.rows.write_text("".join(json.dumps(row) + "\n" for row in self._contents))
 
     def make_run(
         self, name: str, max_steps: int = 100_000, save_every: int = 20, **tables: Any
@@ -129,7 +139,7 @@ class Home:
             {
                 "name": name,
                 "model": {"source": str(self._model), "precision": "fp32"},
-                "data": {"train": str(self._rows)},
+                "data": {"train": str(self.rows)},
                 "tuning": {"kind": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.1},
                 "training": {"max_steps": max_steps, "batch_size": 4, "max_length": 64},
                 "checkpoints": {"every_steps": save_every},

@@ -1,0 +1,336 @@
+"""`python -m tests.faults.soak --kills 1000 --seed 1`: real runs killed at random, over and over; nothing may be lost.
+
+Each run is killed until it has had its share, resumed every time, and must end with the losses, evaluations and adapter
+of one that was never touched. Most keepers and workers are forked from a process with torch loaded; `--cold` kills hit
+processes that were started as the product starts them. Then `--queue` runs pass through one keeper's queue, which may
+leak nothing. The figures are printed as JSON; the exit code is 1 when anything was lost or leaked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from tests.faults.home import Home, WatchedRun, is_alive, wait_for
+from tests.faults.nursery import start as start_nursery
+from tests.faults.scenes import Result, check_so_far, leftovers
+from tests.tiny_model import make_tiny_model
+from tests.worker.preferences import pairs
+from tuner_tui.keeper import process, start
+from tuner_tui.runs import lock
+from tuner_tui.runs.events import (
+    PhaseEntered,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    TrainingStarted,
+    WorkerStarted,
+)
+from tuner_tui.runs.status import LIVE
+from tuner_tui.worker.checkpoints import checkpoint_folders, step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STEPS = 14
+TRAINING = {"max_steps": STEPS, "batch_size": 4, "micro_batch": 2, "max_length": 64, "learning_rate": 1e-2}
+COMMON: dict[str, Any] = {"checkpoints": {"every_steps": 2, "keep": 2}, "training": TRAINING}
+KINDS: dict[str, dict[str, Any]] = {
+    "sft, accumulation, evaluation": {"evaluation": {"every_steps": 5}},
+    "sft, grouped by length": {"training": TRAINING | {"group_by_length": True}},
+    "sft, packed": {"method": {"kind": "sft", "packing": True}},
+    "dpo": {"method": {"kind": "dpo"}},
+}
+"""What runs are, besides dropout, which all have."""
+VICTIMS = ("worker", "worker", "worker", "keeper", "everything", "everything")
+KILLS_A_RUN = 12
+RIGHT_ENDINGS = {"failed (killed)", "failed (lost)", "interrupted", "stopped", "finished"}
+
+
+@dataclass
+class Tally:
+    """What happened."""
+
+    seed: int
+    kills: int = 0
+    cold_kills: int = 0
+    runs: int = 0
+    resumes: int = 0
+    victims: Counter[str] = field(default_factory=Counter)
+    phases: Counter[str] = field(default_factory=Counter)
+    """What the worker was about when it was hit; `saving a checkpoint` where one stood half made."""
+    endings: Counter[str] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    queue: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Soak:
+    """Kills runs of a home."""
+
+    def __init__(self, home: Home, draw: random.Random, tally: Tally) -> None:
+        self._home, self._draw, self._tally = home, draw, tally
+        self._pairs = home.path / "pairs.jsonl"
+        self._pairs.write_text("".join(json.dumps(row) + "\n" for row in pairs(12)))
+        self._undisturbed: dict[str, tuple[Result, float]] = {}
+
+    def make_run(self, kind: str) -> WatchedRun:
+        """A run of a kind; all of a kind are the same."""
+        rows = self._pairs if kind == "dpo" else self._home.rows
+        share = {"evaluation_share": 0.2} if "evaluation" in KINDS[kind] else {}
+        return self._home.make_run("soak", **(COMMON | {"data": {"train": str(rows), **share}} | KINDS[kind]))
+
+    def kill_a_run(self, kills: int) -> None:
+        """One run with so many kills, resumed until it is finished, and compared."""
+        kind = self._draw.choice(sorted(KINDS))
+        undisturbed, _ = self._reference(kind)
+        run = self.make_run(kind)
+        self._tally.runs += 1
+        from_step = 0
+        while True:
+            start.submit(run.folder, resume=from_step > 0 or bool(run.all(RunStarted)))
+            deadline = time.monotonic() + self._life(kind, kills)
+            while kills and self._strike(run, deadline):
+                kills -= 1
+            self._settle(run)
+            ending = self._words(run)
+            self._tally.endings[ending] += 1
+            check_so_far(run, undisturbed)
+            assert ending in RIGHT_ENDINGS, ending
+            self._check_place(run, from_step)
+            if ending == "finished":
+                break
+            from_step = max(map(step_of, checkpoint_folders(run.folder.checkpoints)), default=0)
+            self._tally.resumes += 1
+        assert Result.of(run) == undisturbed
+        assert leftovers(run) == []
+
+    def _check_place(self, run: WatchedRun, from_step: int) -> None:
+        """The attempt went on from the newest checkpoint that there was."""
+        events = run.events()
+        begun = max(place for place, event in enumerate(events) if isinstance(event, RunStarted))
+        for event in events[begun:]:
+            if isinstance(event, TrainingStarted):
+                assert event.from_step == from_step, (event.from_step, from_step)
+
+    def _strike(self, run: WatchedRun, deadline: float) -> bool:
+        """Kill somebody at a random moment; False when the attempt is over (or that ended it)."""
+        waits_for_saving = self._draw.random() < 0.4
+        moment = time.monotonic() + self._draw.random() * max(0.0, deadline - time.monotonic())
+        after_seconds = self._draw.random() * 0.05
+        while time.monotonic() < (deadline if waits_for_saving else moment):
+            if waits_for_saving and _is_saving(run):
+                time.sleep(after_seconds)
+                break
+            if self._is_over(run):
+                return False
+            time.sleep(0.001)
+        if self._is_over(run):
+            return False
+        return self._kill(run, self._draw.choice(VICTIMS))
+
+    def _kill(self, run: WatchedRun, victim: str) -> bool:
+        """True when the attempt goes on after it."""
+        number = signal.SIGTERM if victim == "worker" and self._draw.random() < 0.1 else signal.SIGKILL
+        processes = {"keeper": self._keepers, "everything": self._home.processes}.get(
+            victim, lambda: self._workers(run)
+        )()
+        self._draw.shuffle(processes)
+        phase = "saving a checkpoint" if _is_saving(run) else _phase(run)
+        hit = 0
+        for each in processes:
+            try:
+                each.send_signal(number)
+                hit += 1
+            except psutil.NoSuchProcess:
+                continue
+        if not hit:
+            return False
+        if number == signal.SIGKILL:
+            wait_for(lambda: not any(map(is_alive, processes)), "the killed to be gone", every_seconds=0.002)
+        self._tally.kills += 1
+        self._tally.victims[f"{victim} {number.name}"] += 1
+        self._tally.phases[phase] += 1
+        if victim == "keeper":
+            start.adopt_if_needed(run.folder)
+            start.ensure_keeper()
+            return True
+        return False
+
+    def _keepers(self) -> list[psutil.Process]:
+        return self._home.processes("tuner_tui.keeper")
+
+    def _workers(self, run: WatchedRun) -> list[psutil.Process]:
+        """Once the worker has said its name, without looking at all processes."""
+        events = run.events()
+        for event in reversed(events):
+            if isinstance(event, RunStarted):
+                break
+            if isinstance(event, WorkerStarted):
+                try:
+                    return [psutil.Process(event.pid)]
+                except psutil.NoSuchProcess:
+                    return []
+        return self._home.processes("tuner_tui.worker")
+
+    def _settle(self, run: WatchedRun) -> None:
+        """Wait until nothing works on the run; a queue that nobody keeps is gone on with, as by opening the app."""
+
+        def is_settled() -> bool:
+            start.adopt_if_needed(run.folder)
+            start.ensure_keeper()
+            return self._is_over(run)
+
+        wait_for(is_settled, "the run to end", every_seconds=0.02)
+
+    def _is_over(self, run: WatchedRun) -> bool:
+        return run.status() not in LIVE and not lock.is_held(run.folder.lock)
+
+    def _words(self, run: WatchedRun) -> str:
+        status = run.status()
+        ending = run.events()[-1] if status == "failed" else None
+        return f"failed ({ending.kind})" if isinstance(ending, RunFailed) else status
+
+    def _reference(self, kind: str) -> tuple[Result, float]:
+        """What a run of a kind comes to that nobody kills, and the seconds that it takes."""
+        if kind not in self._undisturbed:
+            run = self.make_run(kind)
+            run.submit()
+            self._settle(run)
+            assert self._words(run) == "finished", run.events()[-1]
+            self._undisturbed[kind] = Result.of(run), run.events()[-1].at - run.events()[0].at
+        return self._undisturbed[kind]
+
+    def _life(self, kind: str, kills: int) -> float:
+        """The seconds within which an attempt is hit; after the last kill it is left alone."""
+        return self._reference(kind)[1] * (1.0 if kills else 0.0)
+
+    def forget_times(self) -> None:
+        """Runs take another time from now on."""
+        self._undisturbed.clear()
+
+
+def _is_saving(run: WatchedRun) -> bool:
+    try:
+        return any(each.name.startswith(".") for each in run.folder.checkpoints.iterdir())
+    except OSError:
+        return False
+
+
+def _phase(run: WatchedRun) -> str:
+    for event in reversed(run.events()):
+        if isinstance(event, PhaseEntered):
+            return event.phase
+        if isinstance(event, RunStarted):
+            return "starting"
+    return "queued"
+
+
+def pass_through_queue(home: Home, make: Callable[[], WatchedRun], count: int) -> dict[str, Any]:
+    """So many runs in a row through one keeper; what it holds as each begins."""
+    runs = [make() for _ in range(count)]
+    start.hold_queue()
+    for run in runs:
+        start.submit(run.folder)
+    before = set(psutil.pids())
+    start.release_queue()
+    keeper = home.keeper()
+    handles, threads, memory = [], [], []
+    for run in runs:
+        run.worker_pid()
+        handles.append(keeper.num_fds())
+        threads.append(keeper.num_threads())
+        memory.append(keeper.memory_info().rss >> 20)
+        run.wait_for_end()
+    home.wait_until_idle()
+    finished = sum(isinstance(run.ending(), RunFinished) for run in runs)
+    steady = handles[2:]
+    return {
+        "runs": count,
+        "finished": finished,
+        "keeper_file_handles": [min(steady), max(steady)],
+        "keeper_threads": [min(threads), max(threads)],
+        "keeper_megabytes": [memory[0], memory[-1]],
+        "processes_left": [p.pid for p in home.processes() if p.pid not in before],
+        "leaked": finished < count or max(steady[len(steady) // 2 :]) > max(steady[: len(steady) // 2]),
+    }
+
+
+def main(words: list[str]) -> int:
+    """Soak, print what happened; 1 when anything was lost or leaked."""
+    asked = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
+    asked.add_argument("--kills", type=int, default=1000)
+    asked.add_argument("--cold", type=int, default=40, help="so many of the kills hit processes started cold")
+    asked.add_argument("--queue", type=int, default=60, help="so many queued runs in a row afterwards")
+    asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--minutes", type=float, default=600.0, help="begin no further run after so long")
+    options = asked.parse_args(words)
+    tally = Tally(options.seed)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        _soak(Path(folder), options, tally, began)
+    tally.seconds = round(time.monotonic() - began, 1)
+    print(json.dumps(vars(tally), indent=2))
+    return int(bool(tally.lost or tally.queue.get("leaked")))
+
+
+def _soak(folder: Path, options: argparse.Namespace, tally: Tally, began: float) -> None:
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    tempfile.tempdir = str(folder)
+    os.environ |= {
+        "TUNER_TUI_HOME": str(folder / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(temporary),
+    }
+    nursery = start_nursery(folder / "door")
+    home = Home(folder / "home", make_tiny_model(folder / "tiny-llama", layers=1))
+    start_cold = process.start_keeper
+    soak = Soak(home, random.Random(options.seed), tally)
+    try:
+        process.start_keeper = nursery.start_keeper
+        _kill_until(soak, options.kills - options.cold, options, tally, began)
+        process.start_keeper = start_cold
+        soak.forget_times()
+        warm = tally.kills
+        _kill_until(soak, warm + options.cold, options, tally, began)
+        tally.cold_kills = tally.kills - warm
+        process.start_keeper = nursery.start_keeper
+        if options.queue:
+            tally.queue = pass_through_queue(home, lambda: soak.make_run("dpo"), options.queue)
+        home.wait_until_idle()
+        if left := [each.name for each in temporary.iterdir()]:
+            tally.lost.append(f"temporary files left: {left}")
+    finally:
+        process.start_keeper = start_cold
+        home.end_all()
+        nursery.close()
+
+
+def _kill_until(soak: Soak, kills: int, options: argparse.Namespace, tally: Tally, began: float) -> None:
+    while tally.kills < kills and time.monotonic() - began < 60 * options.minutes:
+        try:
+            soak.kill_a_run(min(KILLS_A_RUN, kills - tally.kills))
+        except Exception:  # told at the end; the others go on
+            tally.lost.append(traceback.format_exc())
+            soak._home.end_all()
+        said = f"{tally.kills} kills, {tally.runs} runs, {len(tally.lost)} lost, {time.monotonic() - began:.0f} s\n"
+        sys.stderr.write(said)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
