@@ -258,7 +258,7 @@ def test_a_hub_data_set_is_read_from_the_cache(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(NotFoundError) as caught:
         locate("hub:some/rows")
-    assert "hf download --repo-type dataset some/rows" in caught.value.hint
+    assert "tuner-tui models download --data some/rows" in caught.value.hint
     made = tmp_path / "prepared" / "some___rows" / "default" / "0.0.0" / "abc"
     made.mkdir(parents=True)
     table = pa.table({"question": ["q"], "answer": ["a"]})

@@ -13,7 +13,7 @@ from tests.unit.models_on_disk import make_folder
 from tuner_tui.cli import models as command
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.dequantised import PARTIAL_PREFIX, entry_folder
-from tuner_tui.models.hub_cache import CachedModel
+from tuner_tui.models.hub_cache import CachedRepo
 
 FIRST, SECOND = "0123456789abcdef", "01fedcba98765432"
 
@@ -23,7 +23,7 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two dequantised models and one in the Hub's cache."""
     monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(
-        command, "cached_models", lambda: [CachedModel("owner/" + "long" * 22, 2_500_000_000, 1e9)]
+        command, "cached_repos", lambda: [CachedRepo("owner/" + "long" * 22, 2_500_000_000, 1e9)]
     )
     for key, name in ((FIRST, "model.gguf"), (SECOND, "evil\x1b[31m" + "x" * 90 + ".gguf")):
         folder = entry_folder(key)

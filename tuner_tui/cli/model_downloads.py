@@ -53,7 +53,7 @@ def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(repo: str, data: bool, yes: bool) -> None:
     """Remove REPO from the Hub's cache; it can be downloaded again."""
-    from tuner_tui.models.remove_cached import remove_cached
+    from tuner_tui.sharing.cache import remove_unused
 
     if not yes:
         if not sys.stdin.isatty():
@@ -61,4 +61,4 @@ def remove(repo: str, data: bool, yes: bool) -> None:
         if not click.confirm(f"Remove {repo} from the cache?"):
             click.echo("Nothing was removed.")
             return
-    click.echo(f"Freed {size(remove_cached(repo, 'dataset' if data else 'model'))}.")
+    click.echo(f"Freed {size(remove_unused(repo, 'dataset' if data else 'model'))}.")

@@ -15,7 +15,7 @@ from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models import dequantised
 from tuner_tui.models.dequantised import DequantisedModel
 from tuner_tui.models.facts import ModelFacts, read_facts
-from tuner_tui.models.hub_cache import CachedModel, cached_models
+from tuner_tui.models.hub_cache import CachedRepo, cached_repos
 from tuner_tui.models.source import ModelSource, find_source
 
 NAME_WIDTH = 52
@@ -53,15 +53,15 @@ models.add_command(remove)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_models(as_json: bool) -> None:
     """List the Hub's cache and the GGUF models that were dequantised once."""
-    cached, entries = cached_models(), dequantised.list_entries()
+    cached, entries = cached_repos(), dequantised.list_entries()
     if as_json:
         report = {
-            "hub_cache": [dataclasses.asdict(model) for model in cached],
+            "hub_cache": [dataclasses.asdict(repo) for repo in cached],
             "dequantised": [{**dataclasses.asdict(entry), "folder": str(entry.folder)} for entry in entries],
         }
         click.echo(json.dumps(report, indent=2))
         return
-    click.echo("From the Hub (cache)")
+    click.echo("From the Hub (its cache; remove with `tuner-tui models remove`)")
     for line in map(cached_line, cached):
         click.echo(line)
     if not cached:
@@ -137,9 +137,13 @@ def _named(entries: list[DequantisedModel], fingerprint: str | None) -> list[Deq
     )
 
 
-def cached_line(model: CachedModel) -> str:
-    """A model of the Hub's cache in one line."""
-    return f"  {size_text(model.size_bytes):>8}  {_day(model.last_used)}  {_short(model.repo_id, NAME_WIDTH)}"
+def cached_line(repo: CachedRepo) -> str:
+    """A repository of the Hub's cache in one line."""
+    what = "data set" if repo.kind == "dataset" else ""
+    remark = ", ".join(part for part in (what, "unfinished" if repo.is_unfinished else "") if part)
+    room = NAME_WIDTH - (len(remark) + 3 if remark else 0)
+    name = _short(repo.repo_id, room) + (f" ({remark})" if remark else "")
+    return f"  {size_text(repo.size_bytes):>8}  {_day(repo.last_used)}  {name}"
 
 
 def entry_line(entry: DequantisedModel) -> str:

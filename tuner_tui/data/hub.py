@@ -23,7 +23,7 @@ def cached_folder(name: str) -> Path:
         raise NotFoundError(
             "The data set is not on this machine",
             f"{repository} is neither in the Hub's cache nor in that of the datasets library.",
-            f"Fetch it once: hf download --repo-type dataset {repository}",
+            f"Fetch it once: tuner-tui models download --data {repository}",
         )
     chosen = folder / inner
     if inner and not chosen.exists():

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import shutil
 
 from tuner_tui.errors import NotFoundError, TunerError
+from tuner_tui.models.hub_cache import RepoKind, cached_folder, cached_repo
 
 
-def remove_cached(repo_id: str, kind: Literal["model", "dataset"] = "model") -> int:
-    """Remove all revisions of a repository from the cache; gives the bytes freed. Raises NotFoundError."""
-    from huggingface_hub import CacheNotFound, scan_cache_dir
+def remove_cached(repo_id: str, kind: RepoKind = "model") -> int:
+    """Remove a repository from the cache, unfinished files too; gives the bytes freed.
 
-    try:
-        scan = scan_cache_dir()
-    except (CacheNotFound, ValueError):
-        scan = None
-    repos = [repo for repo in scan.repos if (repo.repo_id, repo.repo_type) == (repo_id, kind)] if scan else []
-    if scan is None or not repos:
+    Raises NotFoundError when it is not there, TunerError when it cannot be removed.
+    """
+    folder = cached_folder(repo_id, kind)
+    known = cached_repo(repo_id, kind)
+    if known is None:
         raise NotFoundError(
             f"No such {kind} in the cache", f"{repo_id} is not there.", "See: tuner-tui models list"
         )
-    plan = scan.delete_revisions(*(revision.commit_hash for revision in repos[0].revisions))
     try:
-        plan.execute()
+        shutil.rmtree(folder)
     except OSError as error:
         raise TunerError("Cannot remove it", f"{error.filename}: {error.strerror}.") from error
-    return repos[0].size_on_disk
+    shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
+    return known.size_bytes

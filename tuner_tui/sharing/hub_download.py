@@ -15,6 +15,7 @@ from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import write_atomic
 from tuner_tui.models.model_folder import no_weights
 from tuner_tui.sharing.hub_failures import AGAIN
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
@@ -81,6 +82,7 @@ class Download:
             # the blob is there, so this only links it into the snapshot
             linked = self._session.ask(f"asking about {file.name}", partial(self._link, file.name, commit))
             folder = folder or linked.removesuffix(file.name).rstrip("/")
+        self._name_revision(commit)
         return Downloaded(folder=folder, files=len(files), size_bytes=self._total)
 
     def _chosen(self, files: list[RemoteFile]) -> list[RemoteFile]:
@@ -156,10 +158,18 @@ class Download:
         request = self._request
         return str(
             hf_hub_download(
-                request.repo_id, name, repo_type=request.kind, revision=request.revision or commit,
+                request.repo_id, name, repo_type=request.kind, revision=commit,
                 etag_timeout=self._session.limits.answer,
             )
         )  # fmt: skip
+
+    def _name_revision(self, commit: str) -> None:
+        """Say in the cache which commit the branch or tag is, now that all of it is there."""
+        revision = self._request.revision or constants.DEFAULT_REVISION
+        if revision != commit:
+            ref = self._blobs.parent / "refs" / revision
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(ref, commit)
 
     def _report(self, of_file: int, *, force: bool = False) -> None:
         done = self._done + of_file

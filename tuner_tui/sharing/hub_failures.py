@@ -89,14 +89,25 @@ def _busy(status: int, retry_after: float | None, what: str, often: str) -> Tune
 
 def _refused(error: HfHubHTTPError, what: str, repo_id: str) -> TunerError:
     match status_of(error):
+        case 401 if what not in WRITING and not has_token():
+            return InputError(
+                "Not logged in",
+                f"{repo_id} does not exist, or it is private or gated; no token is present.",
+                f"Check its name. If it is yours to read: {LOGIN_HINT}",
+            )
         case 401:
             message = "It is wrong, has expired, or none was sent." if has_token() else "There is none."
             return InputError("The Hub refuses your token", f"{message} This was while {what}.", LOGIN_HINT)
         case 403:
+            right = (
+                "to write to this repository"
+                if what in WRITING
+                else 'to read this repository ("read access to contents of all public gated repos" for gated ones)'
+            )
             return InputError(
                 "Your token lacks a right",
                 f"The Hub denies {what} at {repo_id} (403).",
-                "It needs the right to write to this repository: https://huggingface.co/settings/tokens",
+                f"It needs the right {right}: https://huggingface.co/settings/tokens",
             )
         case 404:
             return NotFoundError(

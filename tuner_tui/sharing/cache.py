@@ -1,0 +1,56 @@
+"""Cleaning the Hub's cache without taking anything from a run that is live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tuner_tui.errors import RunProblem
+from tuner_tui.models.remove_cached import remove_cached
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs.folder import list_runs
+from tuner_tui.runs.queue import queued_names
+from tuner_tui.runs.status import LIVE
+from tuner_tui.runs.summary import SummaryReader
+
+if TYPE_CHECKING:
+    from tuner_tui.models.hub_cache import RepoKind
+    from tuner_tui.runs.folder import RunFolder
+
+
+def remove_unused(repo_id: str, kind: RepoKind) -> int:
+    """Remove a repository from the cache; gives the bytes freed.
+
+    Raises RunProblem while a run that waits or runs needs it, NotFoundError, and TunerError.
+    """
+    user = live_user(repo_id, kind)
+    if user is not None:
+        raise RunProblem(
+            "A run needs it",
+            f"{user.name} trains with {repo_id} now, or will when its turn comes.",
+            f"Wait for it, or stop it: tuner-tui runs stop {user.name}",
+        )
+    return remove_cached(repo_id, kind)
+
+
+def live_user(repo_id: str, kind: RepoKind) -> RunFolder | None:
+    """A run that waits or runs and that was planned with a repository."""
+    reader, queued = SummaryReader(), queued_names()
+    return next(
+        (
+            folder
+            for folder in list_runs()
+            if _uses(folder, repo_id, kind) and reader.read(folder, queued).status in LIVE
+        ),
+        None,
+    )
+
+
+def _uses(folder: RunFolder, repo_id: str, kind: RepoKind) -> bool:
+    try:
+        if kind == "dataset":
+            return f"hub:{repo_id}" in folder.spec.read_text(encoding="utf-8")
+        return decode_plan(folder.plan.read_bytes()).model_name == repo_id
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
+        return False
