@@ -34,7 +34,7 @@ class PickList(OptionList):
     DEFAULT_CSS = """
     PickList {
         border: none; padding: 0; background: $background; height: 1fr;
-        &:focus { border: none; }
+        &:focus { border: none; background-tint: $background 0%; }
         & > .option-list--option { padding: 0 1; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
         &:focus > .option-list--option-highlighted {
