@@ -274,3 +274,17 @@ def test_a_collection_without_rows_for_the_method(home: Path) -> None:
     make_store(collection_path("evening"), 3, CollectionSettings()).close()
     with pytest.raises(InputError, match="Nothing to export"):
         with_collections(spec(train="feedback:evening"))
+
+
+SHAPE_FILES = Path(__file__).parent.parent / "data" / "shapes"
+JUDGED_FILES = sorted(
+    path.name for path in SHAPE_FILES.iterdir() if path.name.startswith(("preference", "rated"))
+)
+
+
+@pytest.mark.parametrize("name", JUDGED_FILES)
+def test_pairs_and_rated_rows_of_every_known_shape_are_judgements(tmp_path: Path, name: str) -> None:
+    store = make_store(tmp_path / "collection.sqlite")
+    report = import_file(store, str(SHAPE_FILES / name))
+    assert report.items == report.judged >= 3
+    assert not report.prompts

@@ -8,6 +8,7 @@ import msgspec
 
 from tuner_tui.data.preference import as_turns, is_pair, is_rated, pair_of, rated_of, side_of
 from tuner_tui.data.read import locate, read_rows
+from tuner_tui.data.reading import Reading, plain_rows
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.records import Judgement, Maker, NewAnswer, Strength, Verdict
 from tuner_tui.generation.messages import Role, Turn
@@ -76,11 +77,35 @@ def import_file(store: Store, name: str) -> ImportReport:
 
 
 def read_import(path: Path) -> list[ImportedRow]:
-    """All rows of a file. Raises InputError; an empty file is one, too."""
-    rows = [row_of(row, path, number) for number, row in read_rows(path)]
+    """All rows of a file. Raises InputError; an empty file is one, too.
+
+    Rows that are not kept as here are read as pairs or rated answers, where they are recognised as such.
+    """
+    rows: list[ImportedRow] = []
+    for number, row in read_rows(path):
+        try:
+            rows.append(row_of(row, path, number))
+        except InputError:
+            recognised = [] if rows else _recognised(path)
+            if not recognised:
+                raise
+            return recognised
+        if len(rows) == 1 and not rows[0].answers and (recognised := _recognised(path)):
+            return recognised  # a prompt, and answers under names that are not known here
     if not rows:
         raise InputError("The data file is empty", f"{path} holds no rows.", SHAPES_HELP)
     return rows
+
+
+def _recognised(path: Path) -> list[ImportedRow]:
+    """A file's rows where they are told to be pairs or rated answers; none where they are something else."""
+    try:
+        plain = plain_rows(Reading(path))
+    except InputError:
+        return []
+    if plain.layout.shape not in ("preference", "rated") or isinstance(next(plain.rows).row, InputError):
+        return []
+    return [row_of(row, file, number) for file, number, row in plain_rows(Reading(path)).strict()]
 
 
 def keep_rows(store: Store, rows: Sequence[ImportedRow], rater: str) -> ImportReport:
