@@ -76,11 +76,11 @@ class Walk:
         names = {" ": "space", "-": "minus", "_": "underscore", ".": "full_stop", "/": "slash", ",": "comma"}
         await self.press(*(names.get(letter, letter) for letter in text))
 
-    async def until(self, condition: Any, what: str) -> None:
+    async def until(self, condition: Any, what: str, patience: float = PATIENCE_SECONDS) -> None:
         """Wait for something to be so."""
         waited = 0.0
         while not condition():
-            assert waited < PATIENCE_SECONDS, f"waited in vain for {what}\n{self.text()}"
+            assert waited < patience, f"waited in vain for {what}\n{self.text()}"
             await self.pilot.pause(0.05)
             waited += 0.05
 

@@ -10,10 +10,10 @@ import click
 
 from tuner_tui.cli.output import WIDTH, fill, plain
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.text import duration
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.hardware.free_memory import FreeMemory
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.models.source import ModelSource
     from tuner_tui.planning.place import Place, Rows
@@ -51,7 +51,7 @@ def estimate(
     from tuner_tui.planning.planner import plan_memory
     from tuner_tui.planning.table import memory_table
 
-    place = _place(gpu)
+    place, free = _place(gpu)
     spec = _spec(model, data_file, spec_name, settings)
     source, facts = _facts(spec)
     rows = _rows(spec, source, has_data=data_file is not None or spec_name is not None)
@@ -62,9 +62,9 @@ def estimate(
             "The memory cannot be estimated", f"{source.name}: {table.note}.", "See its config.json."
         )
     if as_json:
-        click.echo(json.dumps(_as_json(source, place, rows, table, plan), indent=2))
+        click.echo(json.dumps(_as_json(spec, source, facts, place, rows, table, plan), indent=2))
         return
-    for line in report(spec, source, facts, place, rows, table, plan, show_terms=terms):
+    for line in report(spec, source, facts, place, rows, table, plan, show_terms=terms, others=_others(free)):
         click.echo(line)
 
 
@@ -78,16 +78,26 @@ def parse_gpu(text: str) -> int:
     return round(size * GIB)
 
 
-def _place(gpu: str | None) -> Place:
+def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
+    """Where it would train, and what is known of its memory; nothing of a card that is not here."""
     from tuner_tui.planning.place import Place, leave_free_bytes, place_of
 
     if gpu is not None:
         size = parse_gpu(gpu)
-        return Place(True, f"a card with {size / GIB:g} GB", size - DRIVER_BYTES, size)
+        return Place(True, f"a card with {size / GIB:g} GB", size - DRIVER_BYTES, size), None
     from tuner_tui.hardware.free_memory import read_free_memory
     from tuner_tui.runs.measurements import all_measured
 
-    return place_of(read_free_memory(), leave_free_bytes(), all_measured())
+    free = read_free_memory()
+    return place_of(free, leave_free_bytes(), all_measured()), free
+
+
+def _others(free: FreeMemory | None) -> tuple[str, ...]:
+    """Who else holds memory there, as far as the system tells."""
+    if free is None:
+        return ()
+    held = (f"{name} holds {size / GB:.1f} GB" for name, size in free.holders[:3])
+    return tuple(each for each in (*held, free.note) if each)
 
 
 def _spec(model: str, data_file: str | None, spec_name: str | None, settings: tuple[str, ...]) -> RunSpec:
@@ -133,15 +143,18 @@ def _rows(spec: RunSpec, source: ModelSource, *, has_data: bool) -> Rows:
 
 def report(
     spec: RunSpec, source: ModelSource, facts: ModelFacts, place: Place, rows: Rows, table: MemoryTable,
-    plan: MemoryPlan | None, *, show_terms: bool,
+    plan: MemoryPlan | None, *, show_terms: bool, others: tuple[str, ...] = (),
 ) -> list[str]:  # fmt: skip
     """The estimate for people."""
-    from tuner_tui.planning.measured import origin_words, run_seconds
+    from tuner_tui.planning.measured import origin_words
+    from tuner_tui.planning.outlook import outlook_of
+    from tuner_tui.planning.storage import storage_of
 
     size = f"{facts.parameters / 1e9:.2f} billion parameters" if facts.parameters else "size unknown"
     room = place.room_bytes
     free = f"{room / GB:.1f} GB free" if room is not None else "free memory unknown"
-    lines = [plain(f"{source.name}: {size}"), plain(f"on {place.name}: {free}"), ""]
+    lines = [plain(f"{source.name}: {size}"), plain(f"on {place.name}: {free}")]
+    lines += [*(plain(f"  {each}") for each in others), ""]
     lines.append(
         f"{'precision':<10}{'batch':>6}{'weights':>8}{'states':>7}{'activations':>12}{'total':>7}  range, GB"
     )
@@ -156,9 +169,9 @@ def report(
         lines.append("c: with checkpointing, which is slower and takes less.")
     if place.measured and (row := table.chosen_row) is not None:
         lines.append(fill(f"The range is {origin_words(row.estimate)}."))
-        seconds = run_seconds(spec, row.load, rows, place.measured, source.name)
-        if seconds is not None:
-            lines.append(fill(f"By the speed of earlier runs here: about {duration(seconds)}."))
+        outlook = outlook_of(spec, row.load, rows, place.measured, source.name)
+        if outlook.words:
+            lines.append(fill(f"By the speed of earlier runs here: {outlook.words}."))
     if table.note:
         lines.append(fill(f"Note: {table.note}."))
     chosen = table.chosen_row
@@ -168,6 +181,8 @@ def report(
             f"  {term.name:<24}{term.bytes / GB:>9.3f} GB  {term.words}"[:WIDTH]
             for term in chosen.estimate.terms
         ]
+    if chosen is not None:
+        lines += ["", *(plain(each) for each in storage_of(spec, source, facts, chosen.estimate).lines)]
     if plan is not None:
         lines += ["", "The fastest that fits:" if plan.verdict == "fits" else f"At best: {plan.verdict}"]
         lines += [fill(f"{each.name}: {each.value} ({each.reason})", "  ", "  ") for each in plan.choices]
@@ -188,8 +203,14 @@ def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
 
 
 def _as_json(
-    source: ModelSource, place: Place, rows: Rows, table: MemoryTable, plan: MemoryPlan | None
-) -> dict[str, Any]:
+    spec: RunSpec, source: ModelSource, facts: ModelFacts, place: Place, rows: Rows, table: MemoryTable,
+    plan: MemoryPlan | None,
+) -> dict[str, Any]:  # fmt: skip
+    from tuner_tui.planning.outlook import UNKNOWN, outlook_of
+    from tuner_tui.planning.storage import storage_of
+
+    chosen = table.chosen_row
+    outlook = outlook_of(spec, chosen.load, rows, place.measured, source.name) if chosen else UNKNOWN
     return {
         "model": source.name,
         "place": {"name": place.name, "is_gpu": place.is_gpu, "free_bytes": place.free_bytes},
@@ -197,6 +218,8 @@ def _as_json(
         "chosen": table.chosen,
         "note": table.note,
         "precisions": [_row_json(row) for row in table.rows],
+        "time": {"seconds": outlook.seconds, "energy_wh": outlook.energy_wh, "cost": outlook.cost or None},
+        "storage": None if chosen is None else vars(storage_of(spec, source, facts, chosen.estimate)),
         "plan": None
         if plan is None
         else {

@@ -27,9 +27,10 @@ def probe(spec: str, settings: tuple[str, ...], as_json: bool) -> None:
     Nothing is saved but the figures, which make later estimates on this machine truer.
     """
     from tuner_tui.cli.train import _read, _with_settings
+    from tuner_tui.feedback.as_data import with_collections
     from tuner_tui.keeper.probe import run_probe
 
-    wanted = _with_settings(_read(spec), settings)
+    wanted = with_collections(_with_settings(_read(spec), settings))
     if not as_json:
         click.echo("Three steps on the longest rows; this takes a while to load.", err=True)
     found = run_probe(wanted)

@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from tuner_tui.runs.lock import acquire, is_held
 from tuner_tui.runs.measurements import all_measured, probes_dir, read_measured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tuner_tui.config.spec import RunSpec
@@ -45,12 +47,47 @@ class Probed:
     seconds: float
 
 
-def run_probe(spec: RunSpec, patience_seconds: float = PATIENCE_SECONDS) -> Probed:
+class ProbeCancelled(TunerError):
+    """Somebody ended the probe."""
+
+
+class ProbeHandle:
+    """Ends a probe from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        """End the worker, or keep it from being started; `run_probe` then raises ProbeCancelled."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._worker is not None and self._worker.returncode is None:
+                end_group(self._worker.pid)
+
+    def take(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        """Start the worker, unless it was cancelled. Raises ProbeCancelled."""
+        with self._lock:
+            self.check()
+            self._worker = start()
+            return self._worker
+
+    def check(self) -> None:
+        """Raises ProbeCancelled when it is."""
+        if self._is_cancelled:
+            raise ProbeCancelled("The probe was cancelled", "Nothing was kept of it.")
+
+
+def run_probe(
+    spec: RunSpec, patience_seconds: float = PATIENCE_SECONDS, handle: ProbeHandle | None = None
+) -> Probed:
     """Make three steps of a spec on its longest rows in a worker of its own; nothing is saved but the figures.
 
-    Raises TunerError when a run trains now, when spec, model or data cannot be used, and with the worker's own words
-    when the steps fail, such as for want of memory.
+    Raises TunerError when a run trains now, when spec, model or data cannot be used, with the worker's own words when
+    the steps fail, such as for want of memory, and ProbeCancelled when `handle` ends it.
     """
+    handle = handle or ProbeHandle()
     _refuse_company()
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
@@ -68,7 +105,7 @@ def run_probe(spec: RunSpec, patience_seconds: float = PATIENCE_SECONDS) -> Prob
             "Another probe is at work", f"{folder.path} is in use.", "Try again when it has ended."
         )
     try:
-        worker = start_worker(folder, lock, plan.threads, is_resumed=False)
+        worker = handle.take(lambda: start_worker(folder, lock, plan.threads, is_resumed=False))
         try:
             worker.wait(timeout=patience_seconds)
         finally:
@@ -82,6 +119,7 @@ def run_probe(spec: RunSpec, patience_seconds: float = PATIENCE_SECONDS) -> Prob
         lock.release()
     measured = read_measured(folder.path)
     if measured is None:
+        handle.check()
         raise _explained(folder)
     _tidy()
     return Probed(measured, plan, time.monotonic() - began)

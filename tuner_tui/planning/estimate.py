@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from tuner_tui.hardware.environment import MALLOC_THRESHOLD_BYTES
 from tuner_tui.planning.peaks import MISC_BYTES, Parts, Peak, parts_of, peaks_of
 from tuner_tui.planning.ranges import driver_range
 from tuner_tui.planning.shape import ModelShape
@@ -123,6 +124,10 @@ def _terms_of_peak(load: Workload, parts: Parts, peak: Peak) -> list[Term]:
     if peak.name in ("loss", "first layer backward", "reference"):
         name = "saved activations" if load.checkpointing == "off" else "checkpoint boundaries"
         terms.append(Term(name, min(parts.kept, left), f"{load.tokens:,} tokens"))
+        left -= terms[-1].bytes
+    if parts.holes and peak.name not in ("optimizer step", "last layer backward", "embedding backward"):
+        words = f"malloc's holes between blocks under {MALLOC_THRESHOLD_BYTES >> 20} MiB"
+        terms.append(Term("freed, not given back", min(parts.holes, left), words))
         left -= terms[-1].bytes
     if left > 0:
         again = "recomputed" if load.checkpointing != "off" else "backward"

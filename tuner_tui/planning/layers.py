@@ -49,6 +49,8 @@ class LayerBytes:
     """On top of `saved` while the layer is computed again or differentiated."""
     forward: int
     """Alive at once while a forward pass without gradients is in the layer."""
+    wide: int = 0
+    """Of `saved`, what is in tensors of the MLP's width."""
 
 
 def is_target(name: str, place: str, load: Workload) -> bool:
@@ -68,7 +70,9 @@ def layer_bytes(shape: ModelShape, load: Workload) -> LayerBytes:
     width = _mlp_width(shape)
     saved = _norms(shape, load) + _attention(shape, load) + _mlp(shape, load) + _inputs(shape, load)
     forward = 2 * load.stream_bytes * shape.hidden + 4 * shape.hidden + 3 * c * width
-    return LayerBytes(saved, load.stream_bytes * shape.hidden, _transient(shape, load), forward)
+    wide = _mlp(shape, load) + (c * width if _keeps_input(shape, load, "mlp output") else 0)
+    boundary = load.stream_bytes * shape.hidden
+    return LayerBytes(saved, boundary, _transient(shape, load), forward, min(wide, saved))
 
 
 def _transient(shape: ModelShape, load: Workload) -> int:

@@ -52,6 +52,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     seconds_per_step: float | None = None
     tokens_per_second: float | None = None
+    watts: float | None = None
+    """Mean power of card and processor, as far as their counters tell."""
 
     @property
     def ratio(self) -> float:
@@ -112,17 +114,18 @@ def origin_words(estimate: Estimate) -> str:
     return f"measured here {times}"
 
 
+def alike_runs(load: Workload, measured: Sequence[Measured], model_name: str) -> list[Measured]:
+    """Those of the same model, method, tuning and precision, whose speed and power a run will have too."""
+    asked = (model_name, load.method, load.tuning, load.held)
+    return [each for each in measured if (each.model_name, each.method, each.tuning, each.held) == asked]
+
+
 def run_seconds(
     spec: RunSpec, load: Workload, rows: Rows, measured: Sequence[Measured], model_name: str
 ) -> float | None:
     """How long the run's steps would take, from the speed of earlier ones of this model here; None before any."""
-    speeds = [
-        each.tokens_per_second
-        for each in measured
-        if each.tokens_per_second
-        and (each.model_name, each.method, each.tuning, each.held)
-        == (model_name, load.method, load.tuning, load.held)
-    ]
+    alike = alike_runs(load, measured, model_name)
+    speeds = [each.tokens_per_second for each in alike if each.tokens_per_second]
     if not speeds or rows.mean is None or not rows.count:
         return None
     training = spec.training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuner_tui.hardware.environment import MALLOC_THRESHOLD_BYTES
 from tuner_tui.planning.head import HeadBytes, head_bytes
 from tuner_tui.planning.layers import LayerBytes, expert_copies, layer_bytes
 from tuner_tui.planning.shape import ModelShape
@@ -20,6 +21,9 @@ from tuner_tui.planning.workload import SAMPLED, Workload
 
 MISC_BYTES = 17_000_000
 """cuBLAS workspaces, position tables and small buffers: measured static memory less the weights of published runs."""
+HOLES = 0.9
+"""Of what adapters keep in main memory in small blocks: so much more stays in holes between them, since malloc hands
+a freed aligned block out again only for smaller ones (tests/benchmarks/memory_cpu.py: 0.6 to 1.9)."""
 KV_BYTES = 2
 """Of a cached key or value."""
 SAMPLING_BYTES = 12
@@ -54,6 +58,8 @@ class Parts:
     """16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
     in_layer: int
     """What one layer needs on top while it is differentiated."""
+    holes: int = 0
+    """In main memory: freed blocks between kept ones, which malloc neither uses nor gives back."""
 
     @property
     def weights(self) -> int:
@@ -77,6 +83,7 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
         held_weights(shape, load, stored_bytes), _copies(load), adapters * held, gradients * trained,
         states * trained, layer, head_bytes(shape, load), _kept(shape, load, layer, experts), experts,
         _cast_weights(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
+        _holes(shape, load, layer),
     )  # fmt: skip
 
 
@@ -84,7 +91,7 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
     """Allocated bytes at each moment that can be the highest, the highest first."""
     tokens, layers = load.tokens, max(shape.layers, 1)
     held = parts.weights + parts.adapters + (0 if is_paged(load.optimizer) else parts.states) + MISC_BYTES
-    standing = held + (parts.gradients if load.accumulates else 0)
+    standing = held + parts.holes + (parts.gradients if load.accumulates else 0)
     is_kept, is_full = load.checkpointing == "off", load.tuning == "full"
     table = shape.table * load.weight_bytes if is_full else 0
     head_gradient = 0 if load.method == "reward" else table
@@ -132,6 +139,18 @@ def _kept(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) ->
             return load.tokens * layer.boundary
         case "off":
             return shape.layers * (load.tokens * layer.saved + experts) + load.tokens * layer.boundary
+
+
+def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
+    """Adapters free as many blocks as they keep; those from the threshold on are mapped one by one and leave none."""
+    if load.is_gpu or load.tuning == "full" or load.checkpointing != "off":
+        return 0
+    per_token = 0
+    if load.tokens * shape.hidden * 4 < MALLOC_THRESHOLD_BYTES:
+        per_token += layer.saved - layer.wide
+    if load.tokens * shape.intermediate * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
+        per_token += layer.wide
+    return round(HOLES * load.tokens * per_token * shape.layers)
 
 
 def _copies(load: Workload) -> int:

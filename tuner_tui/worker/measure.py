@@ -23,6 +23,7 @@ from tuner_tui.runs.events import DataPrepared, StepLogged, decode_lines
 from tuner_tui.runs.measurements import write_measured
 from tuner_tui.versions import installed_version
 from tuner_tui.worker.job import Job, StopRequested
+from tuner_tui.worker.power import PowerMeter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +48,10 @@ class MemoryMeter(TrainerCallback):
         self._job, self._found = job, found
         self._baseline = job.baseline_bytes
         self._is_probe = (job.folder.path / PROBE_MARK).exists()
+        self._power = PowerMeter(_pid(), is_gpu=found.machine.is_gpu)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._power.look()
         if self._is_probe and state.global_step >= PROBE_STEPS:
             self.keep()
             raise ProbeDone
@@ -59,6 +62,7 @@ class MemoryMeter(TrainerCallback):
     def keep(self) -> None:
         """Write what was measured; a run never fails by it."""
         try:
+            self._power.look(is_last=True)
             measured = self.measured()
             if measured is not None:
                 write_measured(self._job.folder.path, measured)
@@ -97,6 +101,7 @@ class MemoryMeter(TrainerCallback):
             allocated_bytes=allocated, reserved_bytes=reserved, context_bytes=context, steps=len(steps),
             seconds_per_step=statistics.median(each.seconds for each in timed) if timed else None,
             tokens_per_second=statistics.median(each.tokens / each.seconds for each in timed) if timed else None,
+            watts=self._power.watts,
         )  # fmt: skip
 
 

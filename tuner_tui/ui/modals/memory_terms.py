@@ -33,9 +33,17 @@ class MemoryTermsModal(ModalScreen[None]):
 
     BINDINGS = [("escape,enter,q,m", "dismiss", "Close")]  # noqa: RUF012
 
-    def __init__(self, model: str, row: MemoryRow, place: Place | None, plan: MemoryPlan | None) -> None:
+    def __init__(
+        self,
+        model: str,
+        row: MemoryRow,
+        place: Place | None,
+        plan: MemoryPlan | None,
+        beside: tuple[str, ...] = (),
+    ) -> None:
+        """`beside` is what else the run needs: time, download, disk."""
         super().__init__()
-        self._model, self._row, self._place, self._plan = model, row, place, plan
+        self._model, self._row, self._place, self._plan, self._beside = model, row, place, plan, beside
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
@@ -46,6 +54,12 @@ class MemoryTermsModal(ModalScreen[None]):
             yield Static(formula(self._row, self._place))
             if self._plan is not None:
                 yield Static(reasons(self._plan))
+            if self._beside:
+                lines = [
+                    Content.styled("Beside that", "bold"),
+                    *(literal(f"  {each}") for each in self._beside),
+                ]
+                yield Static(Content("\n").join([*lines, Content("")]))
             yield Static(Content("\n").join([Content.styled(words, "$faint") for words in MEANINGS]))
             yield Static(literal("esc closes", "$faint"), classes="hint")
 

@@ -25,9 +25,11 @@ from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.keeper.launch import launch
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.planning.here import rows_of
-from tuner_tui.planning.measured import Measured, run_seconds
+from tuner_tui.planning.measured import Measured
+from tuner_tui.planning.outlook import UNKNOWN, Outlook, outlook_of
 from tuner_tui.planning.place import UNCOUNTED, Place, leave_free_bytes, place_of
-from tuner_tui.planning.planner import plan_memory
+from tuner_tui.planning.planner import MemoryPlan, plan_memory
+from tuner_tui.planning.storage import storage_of
 from tuner_tui.planning.table import MemoryTable, memory_table
 from tuner_tui.planning.weights import weigh
 from tuner_tui.runs.measurements import all_measured
@@ -50,6 +52,7 @@ from tuner_tui.ui.screens.new_run_steps import StepList, StepPicked
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.memory_panel import MemoryPanel, MemoryView
 from tuner_tui.ui.widgets.option_field import OptionField
+from tuner_tui.ui.widgets.probe_line import ProbeLine
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -200,6 +203,7 @@ class NewRunScreen(TunerScreen):
         if isinstance(pane, SettingsPane):
             await pane.build()
         await self._show_pane(step)
+        self._show_plan()
         pane.focus_first()
         self._show_title()
         self.refresh_bindings()
@@ -373,8 +377,10 @@ class NewRunScreen(TunerScreen):
         row = view.table.chosen_row if view.table else None
         if row is None or view.place is None or self.state is None or self.state.model is None:
             return
-        plan = plan_memory(self.state.draft.spec, self.state.model.facts, view.place, self._rows)
-        self.app.push_screen(MemoryTermsModal(view.model, row, view.place, plan))
+        look, beside = self.state.model, [view.outlook.words] if view.outlook.words else []
+        if look.source is not None and look.facts is not None:
+            beside += storage_of(self.state.draft.spec, look.source, look.facts, row.estimate).lines
+        self.app.push_screen(MemoryTermsModal(view.model, row, view.place, self._plan(), tuple(beside)))
 
     @property
     def _is_whole(self) -> bool:
@@ -406,17 +412,31 @@ class NewRunScreen(TunerScreen):
             place=place,
             holders=self.free.holders if self.free else (),
             is_waiting=look is None,
-            seconds=self._seconds(spec, table, place),
+            note=self.free.note if self.free else "",
+            outlook=self._outlook(spec, table, place),
         )
+        self._show_plan()
         self.refresh_bindings()
 
-    def _seconds(self, spec: RunSpec, table: MemoryTable | None, place: Place | None) -> float | None:
+    def _outlook(self, spec: RunSpec, table: MemoryTable | None, place: Place | None) -> Outlook:
         """How long the run would take, where earlier ones tell."""
         row = table.chosen_row if table else None
         look = self.state.model if self.state else None
         if row is None or place is None or look is None or look.source is None:
+            return UNKNOWN
+        return outlook_of(spec, row.load, self._rows, place.measured, look.source.name)
+
+    def _plan(self) -> MemoryPlan | None:
+        """What memory decides of the run, for the model that is picked."""
+        place = self._panel.view.place
+        if self.state is None or self.state.model is None or place is None:
             return None
-        return run_seconds(spec, row.load, self._rows, place.measured, look.source.name)
+        return plan_memory(self.state.draft.spec, self.state.model.facts, place, self._rows)
+
+    def _show_plan(self) -> None:
+        """In Review, beside everything else that was chosen."""
+        if self.step == "review":
+            self.query_one(ReviewPane).show_plan(self._plan(), self._panel.view.outlook)
 
     def _show_title(self) -> None:
         bar = self.query_one(TitleBar)
@@ -434,6 +454,11 @@ class NewRunScreen(TunerScreen):
         match message.what:
             case "start":
                 self._start()
+            case "probe" if self.state and not self.state.problems:
+                self.query_one(ReviewPane).probe.start(resolve_paths(self.state.draft.spec, Path.cwd()))
+                self.refresh_bindings()
+            case "end probe":
+                self.query_one(ReviewPane).probe.cancel()
             case "edit":
                 self._edit()
             case "write":
@@ -443,11 +468,17 @@ class NewRunScreen(TunerScreen):
             case "drop" if self.state:
                 self.state = replace(self.state, draft=self.state.draft.without_broken())
 
+    @on(ProbeLine.Ended)
+    def learn_from_probe(self) -> None:
+        self._read_measured()
+        self.refresh_bindings()
+
     def _start(self) -> None:
         if self.state is None or self._is_starting or self.state.problems:
             return
         self._is_starting = True
         pane = self.query_one(ReviewPane)
+        pane.probe.cancel()
         pane.show_error(None)
         pane.say("Starting ...")
         self._launch(resolve_paths(self.state.draft.spec, Path.cwd()))

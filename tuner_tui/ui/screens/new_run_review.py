@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import on
@@ -11,16 +12,20 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, OptionList, Static
 
+from tuner_tui.config.spec_paths import resolve_paths
+from tuner_tui.planning.outlook import UNKNOWN, Outlook
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.ui.screens.new_run_state import problem_words
-from tuner_tui.ui.widgets.literal import literal, literal_lines
+from tuner_tui.ui.widgets.literal import literal, literal_lines, show
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+from tuner_tui.ui.widgets.probe_line import ProbeLine
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.config.rules import Problem
     from tuner_tui.errors import TunerError
+    from tuner_tui.planning.planner import MemoryPlan
     from tuner_tui.ui.screens.new_run_state import NewRunState
 
 
@@ -42,6 +47,10 @@ class ReviewPane(Vertical):
 
     BINDINGS = [  # noqa: RUF012
         Binding("s", "ask('start')", "Start"),
+        Binding(
+            "t", "ask('probe')", "Probe", tooltip="Three steps on your longest rows: what they take here"
+        ),
+        Binding("t", "ask('end probe')", "End probe", tooltip="Ends the probe; nothing is kept of it"),
         Binding("e", "ask('edit')", "Edit run.toml", tooltip="Open the text in $VISUAL or $EDITOR"),
         Binding("w", "ask('write')", "Write", tooltip="Write run.toml to a file"),
         Binding("p", "ask('preset')", "Save preset", tooltip="Keep these settings under a name"),
@@ -49,7 +58,7 @@ class ReviewPane(Vertical):
     ]
 
     class Asked(Message):
-        """Something is to be done with the run: start, edit, write, preset, drop."""
+        """Something is to be done with the run: start, probe, end probe, edit, write, preset, drop."""
 
         def __init__(self, what: str) -> None:
             super().__init__()
@@ -66,6 +75,8 @@ class ReviewPane(Vertical):
         super().__init__(id=id)
         self._state: NewRunState | None = None
         self._problems: tuple[Problem, ...] = ()
+        self._memory: MemoryPlan | None = None
+        self._outlook = UNKNOWN
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="start-line"):
@@ -76,6 +87,7 @@ class ReviewPane(Vertical):
             id="problems", help_text="What keeps the run from starting. Enter goes to its field."
         )
         yield Static(id="problem-words")
+        yield ProbeLine(id="probe")
         with VerticalScroll(id="run-text", can_focus=True):
             yield Static(id="choices")
             yield Static(id="toml")
@@ -83,9 +95,14 @@ class ReviewPane(Vertical):
     def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
         is_broken = self._state is not None and self._state.draft.broken is not None
         if action == "ask" and parameters:
-            return {"drop": is_broken, "start": not self._problems, "preset": not self._problems}.get(
-                parameters[0], True
-            )
+            is_sound, is_probing = not self._problems, self.query_one(ProbeLine).is_at_work
+            return {
+                "drop": is_broken,
+                "start": is_sound,
+                "preset": is_sound,
+                "probe": is_sound and not is_probing,
+                "end probe": is_probing,
+            }.get(parameters[0], True)
         return True
 
     def focus_first(self) -> None:
@@ -100,13 +117,30 @@ class ReviewPane(Vertical):
         problems.display = self.query_one("#problem-words").display = bool(self._problems)
         problems.show(tuple(_row(index, problem) for index, problem in enumerate(self._problems)))
         problems.styles.height = min(len(self._problems), 6)
+        probe = self.query_one(ProbeLine)
+        probe.display = probe.is_at_work or not self._problems
+        probe.forget_settings(resolve_paths(state.draft.spec, Path.cwd()))
         self.query_one("#start", Button).disabled = bool(self._problems)
         self.query_one("#start-words", Static).update(literal(self._words(state)))
-        self.query_one("#choices", Static).update(_choices(state))
+        self._show_choices()
         self.query_one("#toml", Static).update(literal_lines(state.draft.toml().rstrip("\n")))
         self.refresh_bindings()
         if self.display and had_problems != bool(self._problems) and self.screen.focused in (None, problems):
             self.focus_first()
+
+    def show_plan(self, memory: MemoryPlan | None, outlook: Outlook) -> None:
+        """Follow what memory decides."""
+        self._memory, self._outlook = memory, outlook
+        self._show_choices()
+
+    def _show_choices(self) -> None:
+        if self._state is not None:
+            show(self.query_one("#choices", Static), _choices(self._state, self._memory, self._outlook))
+
+    @property
+    def probe(self) -> ProbeLine:
+        """The probe of the run."""
+        return self.query_one(ProbeLine)
 
     def show_error(self, error: TunerError | None) -> None:
         """Say why the run could not be started; None clears it."""
@@ -157,13 +191,18 @@ def _row(index: int, problem: Problem) -> PickRow:
     return PickRow(str(index), f"! {where.strip()}", (problem_words(problem),))
 
 
-def _choices(state: NewRunState) -> Content:
-    """What the plan chooses for this machine, with its reasons."""
+def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) -> Content:
+    """What the plan chooses for this machine, with its reasons, and the ways out where nothing fits."""
     if state.model is None or state.model.source is None or state.draft.broken is not None:
         return Content()
     lines = [Content.styled("Chosen for this machine", "bold")]
-    for choice in make_plan(state.draft.spec, state.model.source).choices:
+    for choice in make_plan(state.draft.spec, state.model.source, memory=memory).choices:
         lines.append(literal(f"  {choice.name}: {choice.value} ({choice.reason})"))
     if len(lines) == 1:
         lines.append(Content.styled("  nothing: everything is set", "$faint"))
+    if outlook.words:
+        lines.append(literal(f"  takes {outlook.words}, by the speed of earlier runs here"))
+    if memory is not None and memory.ways_out:
+        lines.append(Content.styled("It does not fit. Ways out, the cheapest first", "bold $error"))
+        lines += [literal(f"  {way.words}") for way in memory.ways_out]
     return Content("\n").join([*lines, Content(""), Content.styled("run.toml", "bold")])

@@ -9,11 +9,12 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from tuner_tui.planning.measured import origin_words
+from tuner_tui.planning.outlook import UNKNOWN, Outlook
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.table import MemoryRow, MemoryTable
 from tuner_tui.planning.weights import WeightTable
 from tuner_tui.planning.workload import Held
-from tuner_tui.text import duration, size
+from tuner_tui.text import size
 from tuner_tui.ui.widgets.literal import fit
 
 NAMES: dict[Held, str] = {
@@ -41,8 +42,10 @@ class MemoryView:
     holders: tuple[tuple[str, int], ...] = ()
     """Programs that hold memory there, the largest first."""
     is_waiting: bool = False
-    seconds: float | None = None
-    """How long the run would take, by the speed of earlier ones here; None before any."""
+    note: str = ""
+    """What is special about the place's memory, or not told."""
+    outlook: Outlook = UNKNOWN
+    """How long the run would take and what its energy costs, by earlier ones here."""
 
     @property
     def rows(self) -> tuple[MemoryRow, ...]:
@@ -118,6 +121,7 @@ class MemoryPanel(Widget):
             *self._details(),
             self._note(),
             *(f"{name} holds {held / GB:.1f} GB" for name, held in view.holders[:3]),
+            view.note,
         ]
         lines += [Content.styled(fit(f"  {words}", width), "$faint") for words in faint if words]
         return Content("\n").join(lines)
@@ -134,7 +138,7 @@ class MemoryPanel(Widget):
             f"{found.low / GB:.1f} to {found.high / GB:.1f} GB, batch {load.rows} x {load.length}",
             f"checkpointing {load.checkpointing}; m: every term",
             origin_words(found),
-            f"about {duration(self.view.seconds)}" if self.view.seconds is not None else "",
+            self.view.outlook.words,
         ]
 
     def _shown(self, count: int) -> list[MemoryRow]:
@@ -149,8 +153,8 @@ class MemoryPanel(Widget):
 
     def _verdict(self, row: MemoryRow) -> str:
         if row.verdict in ("fits", "tight") and self._is_chosen(row):
-            time = f", about {duration(self.view.seconds)}" if self.view.seconds is not None else ""
-            return f"{row.words}: batch {row.load.rows} x {row.load.length}{time}"
+            time = self.view.outlook.words
+            return f"{row.words}: batch {row.load.rows} x {row.load.length}{f', {time}' if time else ''}"
         return row.words
 
     def _note(self) -> str:

@@ -1,0 +1,71 @@
+"""What a run needs beside the memory it trains in: the download, main memory while it loads, and disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner_tui.planning.ranges import PROCESS_HIGH, PROCESS_LOW
+from tuner_tui.text import size
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.facts import ModelFacts
+    from tuner_tui.models.source import ModelSource
+    from tuner_tui.planning.estimate import Estimate
+
+TOKENIZER_BYTES = 5_000_000
+"""Tokenizer, random states and manifest of a checkpoint."""
+LOADED_AT_ONCE = 4
+"""Tensors that transformers reads side by side while it loads."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """All in bytes."""
+
+    download: int | None
+    """Of a model that is not here; 0 when it is, None when its files' sizes are not known."""
+    loading_low: int
+    """Main memory while the model is loaded, at least."""
+    loading_high: int
+    """The same where the system keeps the files' pages, which it gives up when memory is short."""
+    checkpoint: int
+    """One checkpoint: what is trained, and the optimizer's states."""
+    checkpoints: int
+    """All that are kept at once: those the spec keeps, and the one that is being written."""
+    result: int
+    """What is left at the end: the adapter, or the tuned model."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        download = {None: "download: size unknown", 0: "download: none, the model is here"}.get(
+            self.download, f"download: {size(self.download)}"
+        )
+        return (
+            download,
+            f"main memory while loading: {size(self.loading_low)}, up to {size(self.loading_high)} with file pages",
+            f"disk: {size(self.checkpoints)} for checkpoints ({size(self.checkpoint)} each), "
+            f"{size(self.result)} at the end",
+        )
+
+
+def storage_of(spec: RunSpec, source: ModelSource, facts: ModelFacts, estimate: Estimate) -> Storage:
+    """What a spec needs, where its memory is estimated so."""
+    load, parts = estimate.load, estimate.parts
+    tables = max(estimate.shape.table, estimate.shape.weights.embedding)
+    largest = max([tables, *(each.inputs * each.outputs for each in estimate.shape.weights.matrices)])
+    moving = LOADED_AT_ONCE * largest * (4 if load.held == "fp32" else 2)
+    files = facts.weight_bytes or 0
+    held = 0 if load.is_gpu else parts.weights
+    trained = parts.gradients if load.tuning == "full" else parts.adapters
+    checkpoint = trained + parts.states + TOKENIZER_BYTES
+    return Storage(
+        download=0 if source.path is not None else facts.weight_bytes,
+        loading_low=PROCESS_LOW + held + moving,
+        loading_high=PROCESS_HIGH + held + max(moving, files),
+        checkpoint=checkpoint,
+        checkpoints=(spec.checkpoints.keep + 1) * checkpoint,
+        result=trained + TOKENIZER_BYTES,
+    )
