@@ -14,7 +14,8 @@ from tuner_tui.feedback import store as store_module
 from tuner_tui.feedback.collections import collection_path, copy_path, open_collection
 from tuner_tui.feedback.records import CollectionSettings, Entry, Judgement
 from tuner_tui.ui.app import TunerApp
-from tuner_tui.ui.screens.feedback import AnswerPane, FeedbackScreen
+from tuner_tui.ui.screens.feedback import FeedbackScreen
+from tuner_tui.ui.screens.feedback_answers import AnswerPane
 
 if TYPE_CHECKING:
     from pathlib import Path

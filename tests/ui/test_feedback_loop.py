@@ -19,7 +19,8 @@ from tuner_tui.generation.messages import Candidate, Sampling, Turn
 from tuner_tui.models.demo import demo_gguf
 from tuner_tui.runs.folder import list_runs
 from tuner_tui.ui.app import TunerApp
-from tuner_tui.ui.screens.feedback import AnswerPane, FeedbackScreen
+from tuner_tui.ui.screens.feedback import FeedbackScreen
+from tuner_tui.ui.screens.feedback_answers import AnswerPane
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -22,12 +21,22 @@ from tuner_tui.feedback.records import (
     Entry,
     Item,
     Judgement,
-    Maker,
     NewAnswer,
     Proposal,
     RaterKind,
 )
 from tuner_tui.feedback.schema import APPLICATION_ID, MIGRATIONS, VERSION
+from tuner_tui.feedback.store_rows import (
+    ANSWERS,
+    ENTRIES,
+    answer_of,
+    entry_of,
+    insert_answers,
+    insert_entry,
+    insert_item,
+    statements,
+    with_written,
+)
 from tuner_tui.generation.messages import Turn
 
 if TYPE_CHECKING:
@@ -127,7 +136,7 @@ class Store:
                 "PRAGMA user_version"
             ).fetchone()  # another app may have been quicker
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
-                for statement in _statements(script):
+                for statement in statements(script):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version={number}")
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -164,8 +173,8 @@ class Store:
         found = []
         with self._writing() as connection:
             for prompt, origin, answers in rows:
-                found.append(_insert_item(connection, prompt, origin))
-                _insert_answers(connection, found[-1], answers)
+                found.append(insert_item(connection, prompt, origin))
+                insert_answers(connection, found[-1], answers)
         return found
 
     def add_judged(
@@ -180,10 +189,10 @@ class Store:
         found = []
         with self._writing() as connection:
             for prompt, origin, answers, judge in rows:
-                found.append(_insert_item(connection, prompt, origin))
-                judgement = judge(_insert_answers(connection, found[-1], answers))
+                found.append(insert_item(connection, prompt, origin))
+                judgement = judge(insert_answers(connection, found[-1], answers))
                 if judgement is not None:
-                    _insert_entry(connection, found[-1], rater, rater_kind, judgement=judgement)
+                    insert_entry(connection, found[-1], rater, rater_kind, judgement=judgement)
         return found
 
     def add_answers(
@@ -195,7 +204,7 @@ class Store:
                 (has,) = connection.execute("SELECT count(*) FROM answer WHERE item = ?", (item,)).fetchone()
                 if has >= only_if_fewer_than:
                     return []
-            return _insert_answers(connection, item, answers)
+            return insert_answers(connection, item, answers)
 
     def items(self, ids: Sequence[int] | None = None) -> list[Item]:
         """All items, or those of some ids, in the order in which they came."""
@@ -203,11 +212,11 @@ class Store:
         wanted = None if ids is None else set(ids)
         answers: dict[int, list[Answer]] = {}
         if ids is not None and len(ids) == 1:
-            found = self._all(_ANSWERS + " WHERE item = ? ORDER BY id", (ids[0],))
+            found = self._all(ANSWERS + " WHERE item = ? ORDER BY id", (ids[0],))
         else:
-            found = self._all(_ANSWERS + " ORDER BY id")
+            found = self._all(ANSWERS + " ORDER BY id")
         for row in found:
-            answers.setdefault(row[1], []).append(_answer(row))
+            answers.setdefault(row[1], []).append(answer_of(row))
         return [
             Item(
                 id=number,
@@ -222,13 +231,13 @@ class Store:
     def item(self, number: int) -> Item:
         """One item with its answers."""
         rows = self._all("SELECT id, prompt, origin FROM item WHERE id = ?", (number,))
-        answers = self._all(_ANSWERS + " WHERE item = ? ORDER BY id", (number,))
+        answers = self._all(ANSWERS + " WHERE item = ? ORDER BY id", (number,))
         _, prompt, origin = rows[0]
         return Item(
             id=number,
             prompt=msgspec.json.decode(prompt, type=tuple[Turn, ...]),
             origin=origin,
-            answers=tuple(map(_answer, answers)),
+            answers=tuple(map(answer_of, answers)),
         )
 
     def answer_counts(self) -> dict[int, int]:
@@ -261,19 +270,19 @@ class Store:
         """Keep a judgement, with the answer that the rater wrote if there is one. When this returns it is on disk."""
         with self._writing() as connection:
             if written is not None:
-                (number,) = _insert_answers(connection, item, [written])
-                judgement = _with_written(judgement, number)
-            return _insert_entry(connection, item, rater, rater_kind, judgement=judgement, note=note, at=at)
+                (number,) = insert_answers(connection, item, [written])
+                judgement = with_written(judgement, number)
+            return insert_entry(connection, item, rater, rater_kind, judgement=judgement, note=note, at=at)
 
     def propose(self, item: int, proposal: Proposal) -> int:
         """Keep what a judge model proposes; it counts as no judgement."""
         with self._writing() as connection:
-            return _insert_entry(connection, item, proposal.judge, "ai", proposal=proposal)
+            return insert_entry(connection, item, proposal.judge, "ai", proposal=proposal)
 
     def note(self, item: int, text: str, rater: str) -> int:
         """Keep a note about an item."""
         with self._writing() as connection:
-            return _insert_entry(connection, item, rater, "person", note=text)
+            return insert_entry(connection, item, rater, "person", note=text)
 
     def undo(self, rater: str) -> Entry | None:
         """Take back the rater's last judgement or note that stands, by an entry of its own; None when there is none."""
@@ -285,21 +294,21 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
-            undone = _entry(connection.execute(_ENTRIES + " WHERE id = ?", row).fetchone())
-            _insert_entry(connection, undone.item, rater, "person", undoes=undone.id)
+            undone = entry_of(connection.execute(ENTRIES + " WHERE id = ?", row).fetchone())
+            insert_entry(connection, undone.item, rater, "person", undoes=undone.id)
         return undone
 
     def entries(self) -> list[Entry]:
         """The whole record, undone ones and undoings too, in order."""
-        return [_entry(row) for row in self._all(_ENTRIES + " ORDER BY id")]
+        return [entry_of(row) for row in self._all(ENTRIES + " ORDER BY id")]
 
     def standing(self) -> list[Entry]:
         """Entries that were not taken back."""
         rows = self._all(
-            _ENTRIES + " WHERE undoes IS NULL AND id NOT IN"
+            ENTRIES + " WHERE undoes IS NULL AND id NOT IN"
             " (SELECT undoes FROM entry WHERE undoes IS NOT NULL) ORDER BY id"
         )
-        return [_entry(row) for row in rows]
+        return [entry_of(row) for row in rows]
 
     def kept(self) -> int:
         """How many judgements stand on disk; what was only skipped or flagged counts nothing."""
@@ -401,110 +410,3 @@ def explain(error: sqlite3.Error, path: Path, done: str) -> TunerError:
             f"Put its last good copy back: tuner-tui feedback restore {path.stem}",
         )
     return TunerError(f"The collection cannot be {done}", f"{path}: {text}.")
-
-
-_ANSWERS = "SELECT id, item, text, is_finished, maker FROM answer"
-_ENTRIES = "SELECT id, item, at, rater, rater_kind, judgement, proposal, note, undoes FROM entry"
-
-
-def _statements(script: str) -> Iterator[str]:
-    """A script's statements; `executescript` would commit between them."""
-    part = ""
-    for line in script.splitlines(keepends=True):
-        part += line
-        if part.strip() and sqlite3.complete_statement(part):
-            yield part
-            part = ""
-
-
-def _insert_item(connection: sqlite3.Connection, prompt: Sequence[Turn], origin: str) -> int:
-    done = connection.execute(
-        "INSERT INTO item (prompt, origin, added) VALUES (?, ?, ?)",
-        (_storable(msgspec.json.encode(tuple(prompt)).decode()), _storable(origin), time.time()),
-    )
-    return int(done.lastrowid or 0)
-
-
-def _insert_answers(connection: sqlite3.Connection, item: int, answers: Sequence[NewAnswer]) -> list[int]:
-    found = []
-    for answer in answers:
-        done = connection.execute(
-            "INSERT INTO answer (item, text, is_finished, maker, added) VALUES (?, ?, ?, ?, ?)",
-            (
-                item,
-                _storable(answer.text),
-                answer.is_finished,
-                msgspec.json.encode(answer.maker).decode(),
-                time.time(),
-            ),
-        )
-        found.append(int(done.lastrowid or 0))
-    return found
-
-
-def _insert_entry(
-    connection: sqlite3.Connection,
-    item: int,
-    rater: str,
-    rater_kind: RaterKind,
-    *,
-    judgement: Judgement | None = None,
-    proposal: Proposal | None = None,
-    note: str | None = None,
-    undoes: int | None = None,
-    at: float | None = None,
-) -> int:
-    done = connection.execute(
-        "INSERT INTO entry (item, at, rater, rater_kind, judgement, proposal, note, undoes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            item,
-            time.time() if at is None else at,
-            rater,
-            rater_kind,
-            judgement and msgspec.json.encode(judgement).decode(),
-            proposal and msgspec.json.encode(proposal).decode(),
-            None if note is None else _storable(note),
-            undoes,
-        ),
-    )
-    return int(done.lastrowid or 0)
-
-
-def _with_written(judgement: Judgement, number: int) -> Judgement:
-    """The judgement with the answer that was written in it: shown last, and preferred to all others."""
-    changes: dict[str, Any] = {"written": number, "shown": (*judgement.shown, number)}
-    if judgement.verdict != "demonstration":
-        changes["ranks"] = (*(2 for _ in judgement.shown), 1)
-    return msgspec.structs.replace(judgement, **changes)
-
-
-def _answer(row: tuple[Any, ...]) -> Answer:
-    number, item, text, is_finished, maker = row
-    return Answer(
-        id=number,
-        item=item,
-        text=text,
-        is_finished=None if is_finished is None else bool(is_finished),
-        maker=msgspec.json.decode(maker, type=Maker),
-    )
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    number, item, at, rater, rater_kind, judgement, proposal, note, undoes = row
-    return Entry(
-        id=number,
-        item=item,
-        at=at,
-        rater=rater,
-        rater_kind=rater_kind,
-        judgement=judgement and msgspec.json.decode(judgement, type=Judgement),
-        proposal=proposal and msgspec.json.decode(proposal, type=Proposal),
-        note=note,
-        undoes=undoes,
-    )
-
-
-def _storable(text: str) -> str:
-    """Text that can be UTF-8: halves of surrogate pairs, which models do produce, become replacement characters."""
-    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

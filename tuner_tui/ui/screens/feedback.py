@@ -17,9 +17,9 @@ from tuner_tui.feedback.answering import Prefetcher
 from tuner_tui.feedback.session import Session, Shown, Standing, Stopwatch
 from tuner_tui.feedback.store import DamagedStore
 from tuner_tui.generation.client import Generators, MachineBusy
-from tuner_tui.ui.answer_words import answer_content
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.screens.feedback_answers import AnswerPane, AnswersFailed, AnswersMade, waiting_words
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from tuner_tui.feedback.records import Answer, Mode, Strength, Verdict
+    from tuner_tui.feedback.records import Mode, Strength, Verdict
     from tuner_tui.feedback.store import Store
 
 HOW: dict[Mode, str] = {
@@ -38,34 +38,6 @@ HOW: dict[Mode, str] = {
     "scores": "1 poor to 5 excellent; s skip",
     "demonstrations": "How would you answer? w writes; s skip",
 }
-
-
-class AnswersMade(Message):
-    """There is something new in the store, or the model's state changed."""
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, AnswersMade)
-
-
-class AnswersFailed(Message):
-    """Answers could not be made."""
-
-    def __init__(self, error: TunerError) -> None:
-        super().__init__()
-        self.error = error
-
-
-class AnswerPane(VerticalScroll, can_focus=False):
-    """One answer, whole; all panes scroll together."""
-
-    def __init__(self, place: int, answer: Answer, against: str | None) -> None:
-        super().__init__()
-        self.place, self.answer = place, answer
-        self._against = against
-        self.border_title = str(place + 1)
-
-    def compose(self) -> ComposeResult:
-        yield Static(answer_content(self.answer.text, self.answer.is_finished, self._against))
 
 
 class FeedbackScreen(TunerScreen):
@@ -240,20 +212,8 @@ class FeedbackScreen(TunerScreen):
         if self._problem is not None:
             parts = (self._problem.title, self._problem.message, self._problem.hint)
             return "\n\n".join(part for part in parts if part)
-        if standing.waiting and self.session.store.settings().candidates:
-            state = f" ({self._model_state})" if self._model_state else ""
-            return f"Answers are being made{state} ..."
-        if standing.waiting:
-            return (
-                f"{standing.waiting} prompts have no answers, and nobody was named who answers.\n\nName a model:\n"
-                f"tuner-tui feedback collect {self.name_of_collection} --side demo"
-            )
-        if standing.kept:
-            return f"All is judged: {standing.kept} kept.\n\nm shows what your judgements say, esc goes back."
-        return (
-            "Nothing to judge yet.\n\nBring prompts or answers:\n"
-            f"tuner-tui feedback import {self.name_of_collection} FILE"
-        )
+        has_model = bool(self.session.store.settings().candidates)
+        return waiting_words(self.name_of_collection, standing, self._model_state, has_model=has_model)
 
     def _fill(self) -> None:
         """See that answers are made ahead; asked first when a run is at work."""

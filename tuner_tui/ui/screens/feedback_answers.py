@@ -1,0 +1,60 @@
+"""One answer on the Feedback screen, and what the thread that makes answers says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.widgets import Static
+
+from tuner_tui.errors import TunerError
+from tuner_tui.ui.answer_words import answer_content
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.feedback.records import Answer
+    from tuner_tui.feedback.session import Standing
+
+
+class AnswersMade(Message):
+    """There is something new in the store, or the model's state changed."""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, AnswersMade)
+
+
+class AnswersFailed(Message):
+    """Answers could not be made."""
+
+    def __init__(self, error: TunerError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class AnswerPane(VerticalScroll, can_focus=False):
+    """One answer, whole; all panes scroll together."""
+
+    def __init__(self, place: int, answer: Answer, against: str | None) -> None:
+        super().__init__()
+        self.place, self.answer = place, answer
+        self._against = against
+        self.border_title = str(place + 1)
+
+    def compose(self) -> ComposeResult:
+        yield Static(answer_content(self.answer.text, self.answer.is_finished, self._against))
+
+
+def waiting_words(collection: str, standing: Standing, model_state: str, *, has_model: bool) -> str:
+    """Why there is nothing to judge just now, and what to do."""
+    if standing.waiting and has_model:
+        return f"Answers are being made{f' ({model_state})' if model_state else ''} ..."
+    if standing.waiting:
+        return (
+            f"{standing.waiting} prompts have no answers, and nobody was named who answers.\n\nName a model:\n"
+            f"tuner-tui feedback collect {collection} --side demo"
+        )
+    if standing.kept:
+        return f"All is judged: {standing.kept} kept.\n\nm shows what your judgements say, esc goes back."
+    return f"Nothing to judge yet.\n\nBring prompts or answers:\ntuner-tui feedback import {collection} FILE"
