@@ -61,7 +61,7 @@ def test_through_the_five_steps_to_an_adapter(environment: dict[str, str], tmp_p
         terminal.press("Enter")
         terminal.wait_for("step 1 of 5: done")
         terminal.wait_for("demo: SmolLM2-135M-Instruct")
-        terminal.wait_for("0.27 GB")
+        terminal.wait_for("fits: batch")
         terminal.press("Enter")
         terminal.wait_for("step 2 of 5: done")
         terminal.wait_for("96 rows")
