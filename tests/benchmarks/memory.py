@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--configs", type=Path, required=True, help="JSON as model_configs.json")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     options = parser.parse_args(arguments)
-    with options.rows.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    with options.rows.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, restkey="more cells"))
     configs = json.loads(options.configs.read_text(encoding="utf-8"))
+    if not isinstance(configs, dict):
+        parser.error(f"{options.configs} is no JSON object of models")
     judged = [judge(row, configs) for row in rows]
     if options.json:
         json.dump(judged, sys.stdout, indent=1)
@@ -46,18 +49,29 @@ def judge(row: dict[str, str], configs: dict[str, Any]) -> dict[str, Any]:
         **row, "predicted_gib": None, "error": None, "low_gib": None, "high_gib": None, "in_range": None,
         "smi_low_gib": None, "smi_high_gib": None, "smi_in_range": None, "reason": None,
     }  # fmt: skip
-    blind = {name: text for name, text in row.items() if name not in ("peak_gib", "smi_gib")}
+    blind = {
+        name: text
+        for name, text in row.items()
+        if isinstance(name, str) and isinstance(text, str) and name not in ("peak_gib", "smi_gib")
+    }
     try:
         prediction = predict(Row(blind), configs)
     except NotJudged as reason:
         return result | {"reason": str(reason)}
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:  # cells or configs of another kind
+        return result | {"reason": f"settings that cannot be read: {error}"}
     result |= {
         "predicted_gib": round(prediction.value, 4),
         "low_gib": round(prediction.low, 4), "high_gib": round(prediction.high, 4),
         "smi_low_gib": round(prediction.driver_low, 4), "smi_high_gib": round(prediction.driver_high, 4),
     }  # fmt: skip
     truth, driver = number(row.get("peak_gib")), number(row.get("smi_gib"))
-    if truth is not None:
+    if truth:
         result["error"] = round(prediction.value / truth - 1, 5)
         result["in_range"] = prediction.low <= truth <= prediction.high
     else:
@@ -68,18 +82,23 @@ def judge(row: dict[str, str], configs: dict[str, Any]) -> dict[str, Any]:
 
 
 def number(text: str | None) -> float | None:
-    """A cell's number; None for an empty one."""
-    return float(text) if text else None
+    """A cell's number; None for an empty one, and for words."""
+    try:
+        value = float(text) if text else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
 
 
 def line(row: dict[str, Any]) -> str:
     """One row for people."""
+    name = row.get("id") or "a row without a name"
     if row["predicted_gib"] is None:
-        return f"{row['id']:<44} not judged: {row['reason']}"
-    words = f"{row['id']:<44} predicted {row['predicted_gib']:8.3f}"
+        return f"{name:<44} not judged: {row['reason']}"
+    words = f"{name:<44} predicted {row['predicted_gib']:8.3f}"
     if row["error"] is not None:
         words += f"  measured {float(row['peak_gib']):8.3f}  {100 * row['error']:+6.2f} %"
-    if row["metric"] != "max_allocated":
+    if row.get("metric") != "max_allocated":
         words += f"  range {row['low_gib']:.1f} to {row['high_gib']:.1f}{_outside(row['in_range'])}"
     if row["smi_in_range"] is not None:
         words += (
@@ -91,10 +110,12 @@ def line(row: dict[str, Any]) -> str:
 
 def summary(rows: list[dict[str, Any]]) -> tuple[str, bool]:
     """The figures that the bounds are about, and whether they hold."""
-    complete = [row for row in rows if row.get("complete") == "y" and row["metric"] == "max_allocated"]
+    complete = [row for row in rows if row.get("complete") == "y" and row.get("metric") == "max_allocated"]
     errors = [abs(row["error"]) for row in complete if row["error"] is not None]
     ranges = [
-        row["in_range"] for row in rows if row["metric"] != "max_allocated" and row["in_range"] is not None
+        row["in_range"]
+        for row in rows
+        if row.get("metric") != "max_allocated" and row["in_range"] is not None
     ]
     ranges += [row["smi_in_range"] for row in rows if row["smi_in_range"] is not None]
     unjudged = sum(row["predicted_gib"] is None for row in complete)

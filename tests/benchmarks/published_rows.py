@@ -9,8 +9,16 @@ from typing import Any
 from tuner_tui.models.weight_count import WeightCount
 from tuner_tui.planning.estimate import Estimate, estimate_memory
 from tuner_tui.planning.ranges import CONTEXT_HIGH, CONTEXT_LOW, GIB
-from tuner_tui.planning.shape import FAMILIES, Family, ModelShape, count_weights
-from tuner_tui.planning.workload import Checkpointing, Loss, OptimizerKind, Stack, Tuning, Workload
+from tuner_tui.planning.shape import (
+    FAMILIES,
+    MOST_HEADS,
+    MOST_LAYERS,
+    WIDEST,
+    Family,
+    ModelShape,
+    count_weights,
+)
+from tuner_tui.planning.workload import Checkpointing, Held, Loss, OptimizerKind, Stack, Tuning, Workload
 
 CARDS = {
     "A100-80GB": 79.2,
@@ -29,6 +37,7 @@ ADAPTERS = (
     "unilora", "vblora", "vera", "waveft", "beft",
 )  # fmt: skip
 """Other adapters on a frozen base: known by how many numbers they train, not by what they save."""
+KNOWN_OTHERS: tuple[OptimizerKind, ...] = ("adafactor", "sgd")
 COMPARED = re.compile(
     r"llama|mistral|mixtral|zephyr|/qwen-?[23]|gemma|phi-3|power(lm|moe)|granite|smollm|/yi-", re.IGNORECASE
 )
@@ -104,11 +113,11 @@ def _between(low: float, high: float) -> float:
 def shape_for(row: Row, configs: dict[str, Any]) -> ModelShape:
     """The architecture of a row's model, from the configs; quantised copies count as what they were made from."""
     name = row["model_hf_id"]
-    config = configs.get(name) or _alike(name, configs)
-    if config is None:
+    config = configs.get(name) or (_alike(name, configs) if name else None)
+    if not isinstance(config, dict):
         raise NotJudged(f"no architecture numbers for {name or 'an unnamed model'}")
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-    missing = [key for key in needed if not config.get(key)]
+    missing = [key for key in needed if not _is_size(config.get(key))]
     if missing:
         raise NotJudged(f"{name}: {', '.join(missing)} not known")
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
@@ -121,7 +130,25 @@ def shape_for(row: Row, configs: dict[str, Any]) -> ModelShape:
         family, bool(COMPARED.search(name)), experts, int(config.get("num_experts_per_tok") or 0),
         int(config.get("moe_intermediate_size") or wide) if experts else 0,
     )  # fmt: skip
+    if (
+        max(shape.layers, shape.experts) > MOST_LAYERS
+        or max(shape.heads, shape.head_dim, shape.experts_per_token) > MOST_HEADS
+        or not 0 < shape.kv_heads <= shape.heads
+        or shape.head_dim <= 0
+        or not 0 <= shape.experts_per_token <= shape.experts
+    ):
+        raise NotJudged(f"{name}: sizes that make no sense together")
     return replace(shape, weights=count_weights(shape, tied=_is_tied(row, shape, config)))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and 0 < value < 1 << 24
+
+
+def _count(text: str) -> int | None:
+    """The one whole number that a cell begins with; None for empty cells and ranges such as 4-8."""
+    found = re.fullmatch(r"(\d+)(?:\.0+)?(?:\s+[^\d\s].*)?", text)
+    return int(found[1]) if found else None
 
 
 def _alike(name: str, configs: dict[str, Any]) -> dict[str, Any] | None:
@@ -152,7 +179,7 @@ def _family(name: str, config: dict[str, Any]) -> Family:
 def _is_tied(row: Row, shape: ModelShape, config: dict[str, Any]) -> bool:
     if isinstance(config.get("tie_word_embeddings"), bool):
         return bool(config["tie_word_embeddings"])
-    if row["params_b"]:
+    if re.fullmatch(r"[\d.]+", row["params_b"]):
         numbers = 1e9 * float(row["params_b"])
         both = [abs(count_weights(shape, tied=tied).total - numbers) for tied in (True, False)]
         return both[0] < both[1]
@@ -164,11 +191,14 @@ def workload_for(row: Row, shape: ModelShape) -> tuple[Workload, bool]:
     method, notes = row["method"], row.notes
     is_rough = False
     found = re.search(r"\d+", row["seq_len"])
-    if not found or not row["batch_size"]:
+    rows = _count(row["batch_size"])
+    if not found or not int(found[0]) or not rows:
         raise NotJudged("batch size or length not published")
+    if max(int(found[0]), rows, _count(row["rank"]) or 0) > WIDEST:
+        raise NotJudged("batch size, length or rank is absurd")
     is_rough = row["seq_len"] != found[0]
     tuning: Tuning = "full" if method == "full" else "prompt" if "prompt" in method else "lora"
-    rank = int(row["rank"] or 16)
+    rank = _count(row["rank"]) or 16
     if tuning == "lora" and not any(word in method for word in ("lora", "dora")):
         trained = re.search(r"trainable (\d+)", notes)
         if method not in ADAPTERS or not trained:
@@ -177,18 +207,14 @@ def workload_for(row: Row, shape: ModelShape) -> tuple[Workload, bool]:
     if method.startswith("full+") or "adapter" in method:
         raise NotJudged(f"the memory of {method} is not modelled")
     stack = _stack(row)
-    held = "fp32" if row["dtype"] == "fp32" else "bf16"
-    if "int8" in row["quant"]:
-        held = "stored" if "gptq" in row["quant"] else "int8"
-    elif row["quant"] not in ("", "none"):
-        held = "stored" if "gptq" in row["quant"] else "nf4"
+    held = _held(row)
     checkpointing: Checkpointing = "on" if row["grad_checkpointing"] == "y" else "off"
     if row.is_unsloth:
         checkpointing = "offloaded" if row["grad_checkpointing"] != "n" else "off"
     dropout = re.search(r"(?:lora_)?dropout ([\d.]+)", notes)
     is_no_amp = "no AMP" in notes or row["dtype"].endswith("-true") or row.is_litgpt
     load = Workload(
-        rows=int(row["batch_size"]), length=int(found[0]), method="dpo" if "DPO" in method else "sft",
+        rows=rows, length=int(found[0]), method=_method(method),
         tuning=tuning, held=held, autocast=not is_no_amp, rank=rank, targets=_targets(row),  # type: ignore[arg-type]
         dora="dora" in method, dropout=float(dropout[1].rstrip(".") or 0) if dropout else 0.0,
         adapter_bytes=2 if row.is_litgpt else 4, trains_tables="train embed" in method,
@@ -197,6 +223,34 @@ def workload_for(row: Row, shape: ModelShape) -> tuple[Workload, bool]:
         varied=is_rough or "varying lengths" in notes or "variable lengths" in notes,
     )  # fmt: skip
     return load, is_rough
+
+
+def _method(words: str) -> str:
+    """What is optimised, by the words of the method column; sft where it names none."""
+    found = [name for name in ("dpo", "cpo", "orpo", "kto", "reward") if name in words.lower()]
+    if any(name in words.lower() for name in ("grpo", "ppo", "rloo", "gkd")):
+        raise NotJudged(f"the memory of {words} is not modelled: answers of unknown length")
+    return found[0] if found else "sft"
+
+
+def _held(row: Row) -> Held:
+    """How the base was held. Raises NotJudged for words that nobody has taught this."""
+    quant, dtype = row["quant"].lower(), row["dtype"].lower()
+    if quant in ("", "none", "no", "n"):
+        if row["method"].startswith("qlora"):
+            return "nf4"
+        if re.fullmatch(r"(fp|float)?32(-true)?", dtype):
+            return "fp32"
+        if re.fullmatch(r"|((bf|fp|float|bfloat)?16)(-true|-mixed)?", dtype):
+            return "bf16"
+        raise NotJudged(f"the type {row['dtype']} is not known")
+    if "gptq" in quant or "awq" in quant:
+        return "stored"
+    if re.search(r"nf4|fp4|int4|4-?bit", quant) and "mxfp4" not in quant:
+        return "nf4"
+    if re.search(r"int8|8-?bit", quant):
+        return "int8"
+    raise NotJudged(f"the precision {row['quant']} is not known")
 
 
 def _accumulates(row: Row) -> bool:
@@ -253,6 +307,11 @@ def _optimizer(row: Row) -> OptimizerKind:
         return "paged_adamw_8bit" if "paged" in words else "adamw_8bit"
     if "paged" in words:
         return "paged_adamw"
+    for kind in KNOWN_OTHERS:
+        if kind in words:
+            return kind
+    if words and "adam" not in words and words != "lora-fa":
+        raise NotJudged(f"the optimizer {row['optimizer']} is not modelled")
     version = row.transformers
     is_fused = "fused" in words and "foreach" not in words
     return (

@@ -60,6 +60,43 @@ def test_what_cannot_be_judged_says_why() -> None:
     assert "no architecture numbers" in row["reason"]
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ({"quant": "mxfp4"}, "precision mxfp4 is not known"),
+        ({"dtype": "fp8"}, "type fp8 is not known"),
+        ({"optimizer": "lion"}, "optimizer lion"),
+        ({"method": "lora GRPO"}, "answers of unknown length"),
+        ({"batch_size": "4-8"}, "not published"),
+        ({"seq_len": "0"}, "not published"),
+        ({"seq_len": "99999999999"}, "absurd"),
+        ({"model_hf_id": ""}, "unnamed model"),
+    ],
+)
+def test_words_that_nobody_taught_it_give_a_reason(cells: dict[str, str], words: str) -> None:
+    [row] = judged([read(ROWS)[0] | cells])
+    assert row["predicted_gib"] is None and words in row["reason"]
+
+
+def test_rows_of_another_form_are_no_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = [{"id": "a", "model_hf_id": read(ROWS)[0]["model_hf_id"]}, {"peak_gib": "n/a"}]
+    found = judged(few)
+    assert all(row["predicted_gib"] is None and row["reason"] for row in found)
+    assert summary(found)[0]
+    whole = read(ROWS)[0]
+    [odd] = judged([whole | {"rank": "64.0", "peak_gib": "n/a", "smi_gib": "-"}])
+    assert odd["predicted_gib"] and odd["error"] is None and odd["reason"]
+    configs = json.loads(CONFIGS.read_text())
+    for value in ("4096", None, -1, 10**12):
+        broken = {
+            name: dict(each, hidden_size=value) for name, each in configs.items() if isinstance(each, dict)
+        }
+        assert judge(whole, broken)["reason"]
+    (tmp_path / "few.csv").write_text("id,model_hf_id\nx,y,more,cells\n")
+    main(["--rows", str(tmp_path / "few.csv"), "--configs", str(CONFIGS)])
+    assert "not judged" in capsys.readouterr().out
+
+
 def test_a_missed_bound_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row | {"peak_gib": "10.0"} for row in read(ROWS)]
     path = tmp_path / "rows.csv"
