@@ -78,6 +78,7 @@ def patch() -> None:
     from accelerate import Accelerator
     from peft import PeftModel
     from transformers import LlamaModel, Trainer
+    from trl import SFTTrainer
 
     from tuner_tui.runs.journal import EventWriter
     from tuner_tui.worker import checkpoints, loading, tokens
@@ -87,7 +88,7 @@ def patch() -> None:
     _around(samples, "generate", before=lambda *_: reach("sampling"))
     _around(loading, "load_base", before=lambda *_: reach("loading"))
     _around(Trainer, "training_step", before=_count)
-    _around(Trainer, "prediction_step", before=lambda *_: reach("evaluation", _doing["step"]))
+    _around(SFTTrainer, "prediction_step", before=lambda *_: reach("evaluation", _doing["step"]))
     _around(Trainer, "_save_optimizer_and_scheduler", before=_at_step("checkpoint half written"))
     _around(LlamaModel, "forward", before=_in_second_micro_batch("forward"))
     _around(Accelerator, "backward", before=_in_second_micro_batch("backward"))
@@ -102,7 +103,12 @@ def patch() -> None:
     _around(result, "replace_folder", before=lambda *_: reach("before the result's rename"),
             after=lambda *_: reach("after the result's rename"))  # fmt: skip
     _around(Path, "rename", after=_hidden)
-    _around(PeftModel, "save_pretrained", after=_saved)
+    _around(
+        PeftModel,
+        "save_pretrained",
+        before=_saving("before the result"),
+        after=_saving("result half written"),
+    )
     _around(EventWriter, "write", before=_half_a_line)
     tokenise = tokens.tokenise_many
 
@@ -182,9 +188,12 @@ def _hidden(path: Path, target: Any) -> None:
         reach("half deleted")
 
 
-def _saved(model: Any, folder: Any, *_: Any) -> None:
-    if Path(folder).name.startswith(".staging-adapter"):
-        reach("result half written")
+def _saving(moment: str) -> Callable[..., None]:
+    def at(_: Any, folder: Any, *__: Any) -> None:
+        if Path(folder).name.startswith(".staging-adapter"):
+            reach(moment)
+
+    return at
 
 
 def _half_a_line(writer: Any, event: Any) -> None:

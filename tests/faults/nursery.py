@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -67,6 +68,7 @@ def start(place: Path, *, has_moments: bool = False) -> Nursery:
         return Nursery(os.environ[NURSERY_VARIABLE])
     command = [sys.executable, "-m", "tests.faults.nursery", str(place), str(int(has_moments)), " " * ROOM]
     environment = worker_environment(1) | {"HF_HUB_OFFLINE": "1", ROOM_VARIABLE: " " * ROOM}
+    environment.pop("TUNER_TUI_HOME", None)  # it is of no home, and is not ended with one
     nursery = subprocess.Popen(
         command, env=environment, cwd=Path(__file__).parents[2], start_new_session=True
     )
@@ -121,6 +123,7 @@ def _load(has_moments: bool) -> None:
     import tuner_tui.keeper.restart
     import tuner_tui.worker.__main__
     import tuner_tui.worker.methods.dpo
+    import tuner_tui.worker.methods.orpo
     import tuner_tui.worker.methods.sft
     import tuner_tui.worker.train  # noqa: F401
 
@@ -128,6 +131,8 @@ def _load(has_moments: bool) -> None:
         from tests.faults import moments
 
         moments.patch()
+    gc.collect()
+    gc.freeze()  # what is loaded stays: a forked worker need not look through it, nor copy it
 
 
 def _become(

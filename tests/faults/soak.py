@@ -1,8 +1,8 @@
 """`python -m tests.faults.soak --kills 1000 --seed 1`: real runs killed at random, over and over; nothing may be lost.
 
 Each run is killed until it has had its share, resumed every time, and must end with the losses, evaluations and adapter
-of one that was never touched. Most keepers and workers are forked from a process with torch loaded; `--cold` kills hit
-processes that were started as the product starts them. Then `--queue` runs pass through one keeper's queue, which may
+of one that was never touched. The first `--cold` kills hit processes started as the product starts them; later
+ones are forked from a process with torch loaded. Then `--queue` runs pass through one keeper's queue, which may
 leak nothing. The figures are printed as JSON; the exit code is 1 when anything was lost or leaked.
 """
 
@@ -45,18 +45,20 @@ from tuner_tui.worker.checkpoints import checkpoint_folders, step_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS = 14
+STEPS = 20
 TRAINING = {"max_steps": STEPS, "batch_size": 4, "micro_batch": 2, "max_length": 64, "learning_rate": 1e-2}
 COMMON: dict[str, Any] = {"checkpoints": {"every_steps": 2, "keep": 2}, "training": TRAINING}
 KINDS: dict[str, dict[str, Any]] = {
     "sft, accumulation, evaluation": {"evaluation": {"every_steps": 5}},
     "sft, grouped by length": {"training": TRAINING | {"group_by_length": True}},
-    "sft, packed": {"method": {"kind": "sft", "packing": True}},
+    "orpo": {"method": {"kind": "orpo"}},
     "dpo": {"method": {"kind": "dpo"}},
 }
 """What runs are, besides dropout, which all have."""
 VICTIMS = ("worker", "worker", "worker", "keeper", "everything", "everything")
 KILLS_A_RUN = 12
+MOST_LOST = 5
+"""After so many it is not worth going on."""
 RIGHT_ENDINGS = {"failed (killed)", "failed (lost)", "interrupted", "stopped", "finished"}
 
 
@@ -89,7 +91,7 @@ class Soak:
 
     def make_run(self, kind: str) -> WatchedRun:
         """A run of a kind; all of a kind are the same."""
-        rows = self._pairs if kind == "dpo" else self._home.rows
+        rows = self._pairs if kind in ("dpo", "orpo") else self._home.rows
         share = {"evaluation_share": 0.2} if "evaluation" in KINDS[kind] else {}
         return self._home.make_run("soak", **(COMMON | {"data": {"train": str(rows), **share}} | KINDS[kind]))
 
@@ -216,7 +218,7 @@ class Soak:
 
     def _life(self, kind: str, kills: int) -> float:
         """The seconds within which an attempt is hit; after the last kill it is left alone."""
-        return self._reference(kind)[1] * (1.0 if kills else 0.0)
+        return self._reference(kind)[1] * (0.8 if kills else 0.0)
 
     def forget_times(self) -> None:
         """Runs take another time from now on."""
@@ -302,14 +304,11 @@ def _soak(folder: Path, options: argparse.Namespace, tally: Tally, began: float)
     start_cold = process.start_keeper
     soak = Soak(home, random.Random(options.seed), tally)
     try:
+        _kill_until(soak, options.cold, options, tally, began)
+        tally.cold_kills = tally.kills
         process.start_keeper = nursery.start_keeper
-        _kill_until(soak, options.kills - options.cold, options, tally, began)
-        process.start_keeper = start_cold
         soak.forget_times()
-        warm = tally.kills
-        _kill_until(soak, warm + options.cold, options, tally, began)
-        tally.cold_kills = tally.kills - warm
-        process.start_keeper = nursery.start_keeper
+        _kill_until(soak, options.kills, options, tally, began)
         if options.queue:
             tally.queue = pass_through_queue(home, lambda: soak.make_run("dpo"), options.queue)
         home.wait_until_idle()
@@ -322,11 +321,16 @@ def _soak(folder: Path, options: argparse.Namespace, tally: Tally, began: float)
 
 
 def _kill_until(soak: Soak, kills: int, options: argparse.Namespace, tally: Tally, began: float) -> None:
-    while tally.kills < kills and time.monotonic() - began < 60 * options.minutes:
+    while (
+        tally.kills < kills
+        and len(tally.lost) < MOST_LOST
+        and time.monotonic() - began < 60 * options.minutes
+    ):
         try:
             soak.kill_a_run(min(KILLS_A_RUN, kills - tally.kills))
         except Exception:  # told at the end; the others go on
             tally.lost.append(traceback.format_exc())
+            sys.stderr.write(tally.lost[-1])
             soak._home.end_all()
         said = f"{tally.kills} kills, {tally.runs} runs, {len(tally.lost)} lost, {time.monotonic() - began:.0f} s\n"
         sys.stderr.write(said)

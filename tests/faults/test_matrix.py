@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 KILL, TERM, HUP = signal.SIGKILL, signal.SIGTERM, signal.SIGHUP
 KILLED, CUT_OFF = ("failed (killed)", "finished"), ("interrupted", "finished")
 STOPPED, FAILED, WENT_ON = ("stopped", "finished"), ("failed (error)", "finished"), ("finished",)
+UNWRITTEN = ("failed (error)|interrupted", "finished")
+"""Whether the last event still found room is chance."""
 LOADING: At = ("loading", None)
 TOKENISING: At = ("tokenising", None)
 FORWARD: At = ("forward", 5)
@@ -57,7 +59,7 @@ FOLLOW = ("runs", "follow", "RUN")
 
 @dataclass(frozen=True)
 class Cell:
-    """One fault at one moment, and how the attempts must end."""
+    """One fault at one moment, and how the attempts must end; `|` stands between what may be."""
 
     fault: str
     do: Callable[[Scene], Any]
@@ -110,9 +112,9 @@ CELLS = [
              HALF_DELETED, HALF_RESULT),
     Cell("disk full", faults.fill_disk, (HALF_SAVED, LATER), WENT_ON, disk=TINY_DISK),
     Cell("disk full", faults.fill_disk, (FORWARD, LATER), WENT_ON, disk=TINY_DISK),
-    Cell("disk full", faults.fill_disk, (HALF_RESULT,), CUT_OFF, disk=TINY_DISK),
+    Cell("disk full", faults.fill_disk, (("before the result", None),), UNWRITTEN, disk=TINY_DISK),
     Cell("file-size limit", faults.limit_file_size, (HALF_SAVED, LATER), WENT_ON),
-    Cell("file-size limit", faults.limit_file_size, (RESULT_UNNAMED,), WENT_ON),
+    Cell("file-size limit", faults.limit_file_size, (RESULT_UNNAMED,), ("failed (crash)", "finished")),
     Cell("read-only checkpoints", faults.forbid_writing("checkpoints"), (FORWARD, LATER), WENT_ON),
     Cell("read-only run folder", faults.forbid_writing("."), (("forward", 12),), FAILED),
     Cell("checkpoints deleted", faults.delete("checkpoints"), (AFTER_TWO,), WENT_ON),
@@ -183,7 +185,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Calla
                 prepare(patch, folder)
                 home = make_home(folder, tiny_model, has_bad_row)
                 try:
-                    skipping = {"guards": {"on_bad_loss": "skip"}}
+                    skipping = {"guards": {"on_bad_loss": "skip"}} | bad_row_tables(home)
                     scene = Scene(home, Result({}, {}, b""), skipping if has_bad_row else {})
                     scene.begin()
                     scene.wait_until_settled()
@@ -240,6 +242,11 @@ def make_home(folder: Path, model: Path, has_bad_row: bool) -> Home:
     return home
 
 
+def bad_row_tables(home: Home) -> dict[str, Any]:
+    """Have the look before the first step not refuse the row."""
+    return {"data": {"train": str(home.rows), "evaluation_share": 0.2, "allow": ("odd_first_loss",)}}
+
+
 def model_that_knows_no_bell(folder: Path) -> Path:
     """A model that gives NaN for rows with one character, which damaged weights do."""
     import torch
@@ -271,7 +278,8 @@ def test_cell(
     undisturbed = results(cell.has_bad_row)
     prepare(monkeypatch, tmp_path)
     home = make_home(tmp_path, tiny_model, cell.has_bad_row)
-    scene = Scene(home, undisturbed, cell.tables, cell.stops)
+    tables = bad_row_tables(home) if cell.has_bad_row else {}
+    scene = Scene(home, undisturbed, tables | cell.tables, cell.stops)
     if cell.disk:
         (home.path / "data").mkdir()
         faults.mount("-t", "tmpfs", "-o", cell.disk, "tmpfs", str(home.path / "data"))
@@ -279,7 +287,9 @@ def test_cell(
         scene.begin()
         cell.do(scene)
         scene.bring_to_end()
-        assert tuple(scene.endings) == cell.endings
+        assert len(scene.endings) == len(cell.endings), scene.endings
+        for ending, expected in zip(scene.endings, cell.endings, strict=True):
+            assert ending in expected.split("|")
         scene.check_end()
         losses = "the losses left" if scene.has_lost_events else "losses"
         record_property(

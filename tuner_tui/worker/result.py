@@ -10,6 +10,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.runs.events import AdapterSaved, RunFinished, RunStopped, finite
 from tuner_tui.worker.checkpoints import STAGING, checkpoint_folders, replace_folder
+from tuner_tui.worker.loading import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,7 +56,10 @@ def restore_best(job: Job, trainer: Any) -> None:
 
 
 def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write the result beside and rename it into place. Raises TunerError when it cannot be written."""
+    """Write the result beside and rename it into place.
+
+    Raises TunerError when it cannot be written; memory that runs out is left to those who climb the ladder.
+    """
     target = job.folder.adapter
     making = target.with_name(f"{STAGING}adapter-{os.getpid()}")
     try:
@@ -67,6 +71,8 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         (making / "README.md").unlink(missing_ok=True)  # PEFT's empty card
         replace_folder(making, target)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # Libraries raise four kinds of exception for a full disk; the checkpoints are still there.
         raise TunerError(
             "The result could not be saved",

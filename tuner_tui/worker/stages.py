@@ -17,6 +17,7 @@ from tuner_tui.worker.checkpoints import is_at_end
 from tuner_tui.worker.machine import choose_machine
 from tuner_tui.worker.reporter import ReportingCallback
 from tuner_tui.worker.samples import Sampler
+from tuner_tui.worker.spill import SpillGuard
 from tuner_tui.worker.trackers import add_trackers
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: boo
     tuning.keep_adapter_in_fp32(trainer.model)
     tuning.put_back(trainer.model, policy.exact)
     tuning.wake_dropout(trainer.model, job.spec)
+    tuning.write_no_card(trainer.model)
     parameters, trained = tuning.count_parameters(trainer.model)
     job.emit(
         ModelLoaded(
@@ -146,6 +148,8 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: boo
     trainer.add_callback(reporting)
     trainer.add_callback(measure.MemoryMeter(job, found))
     add_trackers(trainer, job)
+    if found.machine.is_gpu:
+        trainer.add_callback(SpillGuard())
     if job.spec.evaluation.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(job.spec.evaluation.early_stopping))
     if sampler.needs_base_first():

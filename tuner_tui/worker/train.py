@@ -38,6 +38,8 @@ from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tuner_tui.planning.plan import Plan
+
 LEFT_TO_KEEPER = 75
 """Exit code of a worker after which another one is to go on."""
 NICENESS = 5
@@ -61,8 +63,8 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
     events = EventWriter(folder.events)
     events.write(WorkerStarted(pid=os.getpid()))
     try:
-        job = Job(folder, read_spec(folder.spec), decode_plan(folder.plan.read_bytes()), events)
-    except (TunerError, OSError, msgspec.DecodeError) as error:
+        job = Job(folder, read_spec(folder.spec), _read_plan(folder), events)
+    except (TunerError, OSError) as error:
         _log.exception("the run's folder cannot be read")
         events.write(_explained(error))
         return 1
@@ -75,6 +77,18 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
     events.close()
     sys.stdout.flush()
     return 1 if isinstance(ending, RunFailed) else LEFT_TO_KEEPER if not isinstance(ending, TERMINAL) else 0
+
+
+def _read_plan(folder: RunFolder) -> Plan:
+    """Raises OSError, or TunerError when it is damaged."""
+    try:
+        return decode_plan(folder.plan.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            "The run's plan is damaged",
+            f"{folder.plan}: {error}.",
+            f"Start the run anew: tuner-tui train {folder.spec}",
+        ) from error
 
 
 def _attempt(job: Job, *, is_resumed: bool) -> Event:

@@ -106,6 +106,12 @@ def put_back(model: Any, values: dict[str, torch.Tensor]) -> None:
             parameter.data = values[name].to(parameter.device)
 
 
+def write_no_card(model: Any) -> None:
+    """Have PEFT write no card at each save: it says nothing, and takes longer than a small adapter's weights."""
+    if hasattr(model, "create_or_update_model_card"):
+        model.create_or_update_model_card = lambda *_, **__: None
+
+
 def wake_dropout(model: Any, spec: RunSpec) -> None:
     """Give the adapter its dropout: preference trainers turn all of it off, so that the reference has none."""
     if spec.tuning.kind != "lora" or not spec.tuning.dropout:
