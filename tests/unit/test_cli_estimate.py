@@ -132,3 +132,27 @@ def test_headers_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_architecture_says_so(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "new", SMALL | {"model_type": "brand_new"})
     assert "brand_new: activations not known, wide range" in run(str(folder), "--gpu", "8GB").output
+
+
+@pytest.mark.parametrize("length", [1 << 62, 100_000_001, 3])
+def test_headers_that_cannot_be_read_leave_a_wide_range_that_says_why(tmp_path: Path, length: int) -> None:
+    whole = make_model(tmp_path / "model", SMALL)
+    exact = json.loads(run(str(whole), "--gpu", "8GB", "--json").output)["precisions"][0]
+    with (whole / "model.safetensors").open("rb+") as file:
+        file.write(length.to_bytes(8, "little"))
+    found = json.loads(run(str(whole), "--gpu", "8GB", "--json").output)
+    assert "by config.json alone, wide range" in found["note"]
+    rough = found["precisions"][0]
+    assert rough["is_known"] is False and rough["high_bytes"] > exact["high_bytes"]
+
+
+def test_what_else_a_run_needs_is_told(folder: Path) -> None:
+    text = run(str(folder), "--gpu", "8GB").output
+    assert "download: none, the model is here" in text and "main memory while loading" in text
+    found = json.loads(run(str(folder), "--gpu", "8GB", "--json").output)
+    storage, chosen = found["storage"], found["precisions"][1]
+    states = {term["name"]: term["bytes"] for term in chosen["terms"]}
+    kept = states["adapters"] + states["optimizer states"]
+    assert kept < storage["checkpoint"] < kept + 10_000_000
+    assert storage["checkpoints"] == 3 * storage["checkpoint"] and storage["download"] == 0
+    assert found["time"] == {"seconds": None, "energy_wh": None, "cost": None}

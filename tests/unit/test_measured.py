@@ -11,10 +11,12 @@ import pytest
 
 from tests.unit.test_estimate import shape
 from tests.unit.test_planner import card, spec
+from tuner_tui.config.settings import settings_file
 from tuner_tui.config.spec import TrainingSpec
 from tuner_tui.hardware.free_memory import FreeMemory
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.measured import Measured, calibrate, matching, origin_words, run_seconds
+from tuner_tui.planning.outlook import outlook_of
 from tuner_tui.planning.place import Rows, place_of
 from tuner_tui.planning.workload import Workload
 from tuner_tui.runs.measurements import all_measured, probes_dir, read_measured, write_measured
@@ -23,6 +25,13 @@ from tuner_tui.versions import library_versions
 GB = 10**9
 LOAD = Workload(rows=2)
 ESTIMATE = estimate_memory(shape(), LOAD)
+
+
+def write_settings(home: Path, text: str) -> None:
+    path = settings_file()
+    assert path.is_relative_to(home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def measured(**changes: Any) -> Measured:
@@ -86,6 +95,22 @@ def test_time_comes_from_speed_and_never_from_nothing() -> None:
     assert run_seconds(asked, LOAD, rows, [measured()], "another") is None
     assert run_seconds(asked, LOAD, Rows(), [measured()], "model") is None
     assert run_seconds(asked, replace(LOAD, held="nf4"), rows, [measured()], "model") is None
+
+
+def test_energy_and_money_come_from_measured_power_and_a_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
+    rows = Rows(longest=200, count=36_000, sample=(100,))
+    asked = spec(training=TrainingSpec(batch_size=8, epochs=1))
+    assert outlook_of(asked, LOAD, rows, [measured()], "model").words == "about 1 h 0 min"
+    found = outlook_of(asked, LOAD, rows, [measured(watts=200.0), measured()], "model")
+    assert found.energy_wh == pytest.approx(200) and found.cost == ""
+    assert found.words == "about 1 h 0 min, 0.2 kWh"
+    write_settings(tmp_path, "[energy]\nprice = 0.3\n")
+    words = outlook_of(asked, LOAD, rows, [measured(watts=200.0)], "model").words
+    assert words == "about 1 h 0 min, 0.2 kWh, 0.06 EUR"
+    assert outlook_of(asked, LOAD, rows, [measured(watts=200.0)], "another").words == ""
 
 
 def test_folders_keep_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,8 @@ class ModelFacts:
     """Whether there is a vision or audio part, which is loaded too."""
     weights: WeightCount | None = None
     """Every tensor of the headers counted by its kind; None without headers or where a packing is not known."""
+    header_problem: str = ""
+    """What is wrong with the weight files' headers, so that the sizes are the config's alone; empty when nothing is."""
 
 
 def read_facts(source: ModelSource) -> ModelFacts:
@@ -88,12 +90,14 @@ def read_facts(source: ModelSource) -> ModelFacts:
 
 
 def _folder_facts(folder: Path) -> ModelFacts:
-    return facts_from(
+    tensors, problem = _tensors(folder)
+    facts = facts_from(
         read_json(folder / "config.json"),
-        _tensors(folder),
+        tensors,
         has_chat_template=_has_chat_template(folder),
         licence=_licence(folder / "README.md"),
     )
+    return replace(facts, header_problem=problem)
 
 
 def facts_from(
@@ -223,14 +227,14 @@ def _text_config(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _tensors(folder: Path) -> dict[str, SafetensorsTensor]:
-    """All tensors of a folder's safetensors files; none when they cannot be read."""
+def _tensors(folder: Path) -> tuple[dict[str, SafetensorsTensor], str]:
+    """All tensors of a folder's safetensors files; none, and what is wrong, when they cannot be read."""
     try:
         return {
             name: tensor for path in weight_files(folder) for name, tensor in read_safetensors(path).items()
-        }
-    except InputError:
-        return {}
+        }, ""
+    except InputError as error:
+        return {}, error.title
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int | None:

@@ -60,7 +60,7 @@ class ModelShape:
     weights: WeightCount
     family: Family = _RMS
     is_known: bool = True
-    """False where the architecture is not in FAMILIES, so that activations are a guess."""
+    """False where the architecture is not in FAMILIES, or where the weight files tell no sizes: a wide range."""
     experts: int = 0
     experts_per_token: int = 0
     expert_intermediate: int = 0
@@ -101,7 +101,7 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
     family = FAMILIES.get(facts.model_type or "")
     shape = ModelShape(
         hidden, layers, heads, kv_heads, head_dim, wide, vocab, WeightCount((), 0, 0, 0),
-        family or _RMS, family is not None,
+        family or _RMS, family is not None and not facts.header_problem,
         facts.experts or 0, facts.experts_per_token or 0,
         facts.expert_intermediate_size or (wide if facts.experts else 0), facts.shared_intermediate_size or 0,
     )  # fmt: skip

@@ -65,11 +65,11 @@ def memory_table(
     if shape is None:
         return MemoryTable((), chosen, missing_sizes(facts))
     precisions: tuple[Held, ...] = PRECISIONS
-    note = (
-        ""
-        if shape.is_known
-        else f"{facts.model_type or 'this architecture'}: activations not known, wide range"
-    )
+    note = ""
+    if facts.header_problem:
+        note = f"{facts.header_problem}: sizes by config.json alone, wide range"
+    elif not shape.is_known:
+        note = f"{facts.model_type or 'this architecture'}: activations not known, wide range"
     if facts.quantisation:
         precisions, chosen = ("stored",), "stored"
         note = f"quantised with {facts.quantisation}: held as it is stored"
