@@ -24,3 +24,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         for name, value in double.env().items():
             monkeypatch.setenv(name, value)
         yield double
+
+
+@pytest.fixture
+def cache(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache: this process, whose client was imported before, looks where the Hub's processes write."""
+    place = tmp_path / "hf" / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    return place

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.hub_double import TOKEN
+from tuner_tui.config.spec import RunSpec
 from tuner_tui.errors import TunerError
+from tuner_tui.models.hub_cache import cached_repo, cached_snapshot
+from tuner_tui.models.source import find_source
+from tuner_tui.planning.plan import make_plan
+from tuner_tui.runs.folder import create_run
+from tuner_tui.runs.queue import enqueue
 from tuner_tui.sharing import hub as hub_process
+from tuner_tui.sharing.cache import remove_unused
 from tuner_tui.sharing.hub_protocol import Downloaded, DownloadRequest, Event, Limits, Moved
+from tuner_tui.sharing.needed import fetch_needed, missing_data
 from tuner_tui.sharing.worker_job import Cancelled
 
 if TYPE_CHECKING:
@@ -97,6 +105,58 @@ def test_a_gated_model_names_the_page(fetch: Any, hub: Any) -> None:
     with pytest.raises(TunerError, match="gated") as told:
         fetch(repo_id="owner/gated")
     assert "owner/gated" in told.value.hint
+
+
+def test_what_came_is_found_and_removed(fetch: Any, cache: Path) -> None:
+    done = fetch()
+    assert cached_snapshot(REPO) == Path(done.folder)
+    found = cached_repo(REPO, "model")
+    assert found is not None and not found.is_unfinished and found.size_bytes == done.size_bytes
+    assert remove_unused(REPO, "model") == done.size_bytes
+    assert cached_snapshot(REPO) is None and cached_repo(REPO, "model") is None
+
+
+def test_what_a_run_lacks_is_fetched_before_it(fetch: Any, hub: Any, cache: Path) -> None:
+    rows = json.dumps({"question": "Who?", "answer": "I."}).encode() + b"\n"
+    hub.add_repo("owner/rows", {"train.jsonl": rows * 3}, kind="datasets")
+    spec = RunSpec.model_validate(
+        {"model": {"source": REPO}, "data": {"train": "hub:owner/rows"}, "tuning": {"kind": "lora"}}
+    )
+    fetch_needed(spec, lambda event: None)
+    assert cached_snapshot(REPO) is not None and not missing_data(spec)
+    before = len(hub.requests)
+    fetch_needed(spec, lambda event: None)
+    assert len(hub.requests) == before
+
+
+def test_a_model_that_a_live_run_needs_is_kept(
+    fetch: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch()
+    spec = RunSpec.model_validate({"model": {"source": REPO}, "data": {"train": "demo"}})
+    folder = create_run(spec, make_plan(spec, find_source(REPO)))
+    enqueue(folder)
+    with pytest.raises(TunerError, match="A run needs it"):
+        remove_unused(REPO, "model")
+    assert cached_snapshot(REPO) is not None
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(403, "the right to read gated"), (401, "hf auth login"), ("no token", "private or gated")],
+)
+def test_a_lacking_right_is_named(
+    fault: Any, told: str, fetch: Any, hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repo("owner/hidden", FILES, private=True)
+    if fault == "no token":
+        monkeypatch.delenv("HF_TOKEN")
+    else:
+        hub.fail(fault, "repo_info", times=100)
+    with pytest.raises(TunerError) as caught:
+        fetch(repo_id="owner/hidden")
+    assert told in f"{caught.value.message} {caught.value.hint}"
+    assert TOKEN not in f"{caught.value.title}{caught.value.message}{caught.value.hint}"
 
 
 def test_pickles_alone_are_refused(fetch: Any, hub: Any) -> None:

@@ -27,15 +27,12 @@ def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None
     """
     import msgspec
 
-    from tuner_tui.models.source import is_hub_id
     from tuner_tui.sharing import hub
     from tuner_tui.sharing.hub_protocol import DownloadRequest
 
-    if not is_hub_id(repo):
-        raise InputError(
-            "Not a name on the Hub", f"{repo!r} cannot be a repository.", 'It looks like "owner/name".'
-        )
-    request = DownloadRequest(repo_id=repo, kind="dataset" if data else "model", revision=revision)
+    request = DownloadRequest(
+        repo_id=hub.require_name(repo), kind="dataset" if data else "model", revision=revision
+    )
     try:
         done = hub.download(request, HubTeller(is_quiet=as_json))
     except TunerError as error:

@@ -35,19 +35,25 @@ def train(
 ) -> None:
     """Train what SPEC says: a run.toml file, or the name of a preset.
 
+    A model or data set of the Hub that is not on this machine is downloaded first, checked by its hashes; interrupted,
+    the same command goes on.
+
     With model.adapter naming a run that has not finished yet, it waits for that run and begins from its adapter.
     Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not touch it.
     """
     from tuner_tui.cli.follow import follow
+    from tuner_tui.cli.push import HubTeller
     from tuner_tui.feedback.as_data import with_collections
     from tuner_tui.keeper import launch
     from tuner_tui.runs.folder import find_run
+    from tuner_tui.sharing.needed import fetch_needed
 
     wanted = with_collections(_with_settings(_read(spec), settings))
     if only_check:
         launch.check(wanted)
         click.echo("Spec, model and data can be used.")
         return
+    fetch_needed(wanted, HubTeller(is_quiet=as_json or detach))
     folder = launch.launch(wanted, find_run(after) if after else None)
     if detach:
         click.echo(json.dumps({"run": folder.name, "folder": str(folder.path)}) if as_json else folder.name)

@@ -8,16 +8,20 @@ from pathlib import Path
 from tuner_tui.errors import InputError, NotFoundError
 
 
+def missing_repository(name: str) -> str | None:
+    """The repository that a data set's name stands for, when it is not on this machine. Raises InputError."""
+    repository, inner = _parts(name)
+    is_here = _snapshot(repository) is not None or _prepared(repository, inner) is not None
+    return None if is_here else repository
+
+
 def cached_folder(name: str) -> Path:
     """The folder of a cached data set: "owner/name", or "owner/name/folder" for one of its configurations.
 
     Looks at the Hub's own cache, then at that of the `datasets` library. Raises NotFoundError with the command that
     fetches it, or InputError for what is no such name.
     """
-    parts = [part for part in name.split("/") if part]
-    if len(parts) < 2 or ".." in parts:
-        raise InputError("Not a Hub data set", f"{name!r}: expected owner/name.", "Such as hub:openai/gsm8k.")
-    repository, inner = "/".join(parts[:2]), "/".join(parts[2:])
+    repository, inner = _parts(name)
     folder = _snapshot(repository) or _prepared(repository, inner)
     if folder is None:
         raise NotFoundError(
@@ -32,6 +36,14 @@ def cached_folder(name: str) -> Path:
             return folder
         raise NotFoundError("The data set has no such part", f"{name}: it has {', '.join(kept) or 'none'}.")
     return chosen
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The repository, and what is named within it."""
+    parts = [part for part in name.split("/") if part]
+    if len(parts) < 2 or ".." in parts:
+        raise InputError("Not a Hub data set", f"{name!r}: expected owner/name.", "Such as hub:openai/gsm8k.")
+    return "/".join(parts[:2]), "/".join(parts[2:])
 
 
 def _snapshot(repository: str) -> Path | None:

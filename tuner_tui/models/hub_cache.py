@@ -35,10 +35,8 @@ class CachedRepo:
 
 def cached_repos() -> list[CachedRepo]:
     """Models and data sets in the cache, last used first; empty when there is no cache."""
-    from huggingface_hub import constants
-
     found = []
-    for folder in entries(Path(constants.HF_HUB_CACHE), LARGEST_CACHE):
+    for folder in entries(cache_root(), LARGEST_CACHE):
         kind, *parts = folder.name.split("--")
         if kind in KINDS and parts and (repo := cached_repo("/".join(parts), KINDS[kind])):
             found.append(repo)
@@ -50,12 +48,18 @@ def cached_models() -> list[CachedRepo]:
     return [repo for repo in cached_repos() if repo.kind == "model"]
 
 
+def cache_root() -> Path:
+    """The cache's folder; it need not be there."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def cached_folder(repo_id: str, kind: RepoKind) -> Path:
     """Where the cache keeps a repository; it need not be there."""
-    from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type=kind)
+    return cache_root() / repo_folder_name(repo_id=repo_id, repo_type=kind)
 
 
 def cached_repo(repo_id: str, kind: RepoKind) -> CachedRepo | None:

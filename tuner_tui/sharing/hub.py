@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.source import is_hub_id
 from tuner_tui.sharing.hub_failures import AGAIN
 from tuner_tui.sharing.hub_protocol import (
     Downloaded,
@@ -39,6 +40,15 @@ SETTINGS = {
     "HF_DEBUG": "0",  # would print requests
     "PYTHONUNBUFFERED": "1",
 }
+
+
+def require_name(text: str) -> str:
+    """A repository's name, as it was given. Raises InputError for what cannot be one."""
+    if not is_hub_id(text):
+        raise InputError(
+            "Not a name on the Hub", f"{text!r} cannot be a repository.", 'It looks like "owner/name".'
+        )
+    return text
 
 
 def push(

@@ -48,7 +48,12 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
                 "This repository is gated",
                 f"{repo_id} is open only to accounts that accepted its terms; "
                 + ("the account of your token has not." if has_token() else "no token is present."),
-                f"Accept the terms at {page}" + ("." if has_token() else f", then: {LOGIN_HINT}"),
+                f"Accept the terms at {page}"
+                + (
+                    " (a fine-grained token needs the right to read gated repositories, too)."
+                    if has_token()
+                    else f", then: {LOGIN_HINT}"
+                ),
             )
         case errors.RevisionNotFoundError():
             return NotFoundError("No such revision", f"{repo_id} has no such branch, tag or commit.")

@@ -105,6 +105,9 @@ class TunerApp(App[None]):
         yield SystemCommand("Compare runs", "Curves, settings, families, notes, disk use", self.action_runs)
         yield SystemCommand("Queue", "The runs that wait, in their order", self.action_queue)
         yield SystemCommand(
+            "Downloads", "Models and data sets of the Hub: fetch, go on, clean up", self.action_downloads
+        )
+        yield SystemCommand(
             "Settings", "Folders, theme, notifications, trackers, privacy", self.action_settings
         )
         yield SystemCommand("Doctor", "Check this machine and say what to mend", self.action_doctor)
@@ -184,6 +187,11 @@ class TunerApp(App[None]):
         from tuner_tui.ui.screens.queue import QueueScreen
 
         self.push_screen(QueueScreen())
+
+    def action_downloads(self) -> None:
+        from tuner_tui.ui.screens.downloads import DownloadsScreen
+
+        self.push_screen(DownloadsScreen())
 
     def action_settings(self) -> None:
         from tuner_tui.ui.screens.settings import SettingsScreen

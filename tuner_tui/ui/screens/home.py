@@ -71,6 +71,9 @@ class Home(TunerScreen):
         Binding("escape", "clear_filter", "All runs", key_display="esc"),
         Binding("m", "runs", "Runs", tooltip="Compare runs, note, branch, clean up"),
         Binding("w", "queue", "Queue", show=False, tooltip="The runs that wait, in their order"),
+        Binding(
+            "h", "app.downloads", "Downloads", show=False, tooltip="Fetch from the Hub, and clean its cache"
+        ),
         Binding("o", "settings", "Settings", show=False, tooltip="Folders, theme, notifications, trackers"),
         Binding("d", "doctor", "Doctor", show=False, tooltip="Check this machine and say what to mend"),
     ]
