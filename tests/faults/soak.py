@@ -139,7 +139,7 @@ class Soak:
                 break
             if self._is_over(run):
                 return False
-            time.sleep(0.001)
+            time.sleep(0.003)
         if self._is_over(run):
             return False
         return self._kill(run, self._draw.choice(VICTIMS))
@@ -192,14 +192,16 @@ class Soak:
         """Wait until nothing works on the run; a queue that nobody keeps is gone on with, as by opening the app."""
 
         def is_settled() -> bool:
+            if self._is_over(run):
+                return True
             start.adopt_if_needed(run.folder)
             start.ensure_keeper()
-            return self._is_over(run)
+            return False
 
-        wait_for(is_settled, "the run to end", every_seconds=0.02)
+        wait_for(is_settled, "the run to end", every_seconds=0.03)
 
     def _is_over(self, run: WatchedRun) -> bool:
-        return run.status() not in LIVE and not lock.is_held(run.folder.lock)
+        return not lock.is_held(run.folder.lock) and run.status() not in LIVE
 
     def _words(self, run: WatchedRun) -> str:
         status = run.status()

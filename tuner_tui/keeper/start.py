@@ -120,10 +120,15 @@ def _require_idle(folder: RunFolder) -> None:
 
 
 def _wait_until_left(folder: RunFolder, patience_seconds: float = 15.0) -> None:
-    """A worker takes a moment to leave after its last event; a run that ended can be handed over at once."""
+    """A worker takes a moment to leave after its last event, and a keeper to say how one ended that was killed.
+
+    A run that is over can be handed over at once all the same.
+    """
     deadline = time.monotonic() + patience_seconds
     while lock.is_held(folder.lock) and time.monotonic() < deadline:
-        if read_run(folder).state.ending is None:
+        state = read_run(folder).state
+        is_at_work = state.worker is None or process.is_worker_alive(state.worker.pid, folder.path)
+        if state.ending is None and is_at_work:
             return
         time.sleep(0.05)
 
