@@ -34,6 +34,8 @@ class Storage:
     """One checkpoint: what is trained, and the optimizer's states."""
     checkpoints: int
     """All that are kept at once: those the spec keeps, and the one that is being written."""
+    kept: int
+    """How many those are."""
     result: int
     """What is left at the end: the adapter, or the tuned model."""
 
@@ -45,9 +47,8 @@ class Storage:
         )
         return (
             download,
-            f"main memory while loading: {size(self.loading_low)}, up to {size(self.loading_high)} with file pages",
-            f"disk: {size(self.checkpoints)} for checkpoints ({size(self.checkpoint)} each), "
-            f"{size(self.result)} at the end",
+            f"main memory while loading: {size(self.loading_low)} to {size(self.loading_high)}",
+            f"disk: {size(self.checkpoints)} for {self.kept} checkpoints, {size(self.result)} at the end",
         )
 
 
@@ -67,5 +68,6 @@ def storage_of(spec: RunSpec, source: ModelSource, facts: ModelFacts, estimate: 
         loading_high=PROCESS_HIGH + held + max(moving, files),
         checkpoint=checkpoint,
         checkpoints=(spec.checkpoints.keep + 1) * checkpoint,
+        kept=spec.checkpoints.keep + 1,
         result=trained + TOKENIZER_BYTES,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BAR_WIDTH, NAME_WIDTH = 24, 24
 GB = 1e9
 MEANINGS = (
-    "fits: the most that the driver may show is free",
+    "fits: the most that may be shown as taken is free",
     "tight: only the least is; an unlucky batch may not fit, and the run then goes on with fewer rows at once",
     "too big: not even the least is free",
 )
@@ -84,7 +84,7 @@ def formula(row: MemoryRow, place: Place | None) -> Content:
     found, load = row.estimate, row.load
     parts = " + ".join(f"{term.bytes / GB:.2f}" for term in found.terms if term.bytes)
     lines = [f"{term.name}: {term.words}" for term in found.terms if term.words]
-    lines.append(f"allocated = {parts} = {found.allocated / GB:.2f} GB")
+    lines.append(f"sum: {parts} = {found.allocated / GB:.2f} GB")
     spread = f"{found.low / GB:.1f} to {found.high / GB:.1f} GB"
     if load.is_gpu:
         lines.append(f"the driver will show {spread}: its context, and blocks kept for later")

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.keeper.probe import Probed, ProbeHandle
 
-OFFER = "t probes it: three steps on your longest rows, to measure what they take here"
+OFFER = "t probes it: three real steps on your longest rows, measured"
 
 
 class ProbeLine(Static):
     """Makes one probe at a time and shows how it goes; the last figures stay, marked when settings have changed."""
 
-    DEFAULT_CSS = "ProbeLine { height: auto; max-height: 5; padding: 0 1; }"
+    DEFAULT_CSS = "ProbeLine { height: auto; max-height: 6; padding: 0 1; margin-bottom: 1; }"
 
     class Ended(Message):
         """A probe gave figures, which are kept with the others."""
@@ -111,7 +111,7 @@ def found_words(found: Probed, *, is_current: bool) -> Content:
     """The figures beside the estimate, two lines."""
     measured = found.measured
     error = 100 * (measured.predicted_bytes / max(measured.allocated_bytes, 1) - 1)
-    what = "allocated" if measured.is_gpu else "taken by the process beside its libraries"
+    what = "allocated" if measured.is_gpu else "beside its libraries"
     taken, estimated = size(measured.allocated_bytes), size(measured.predicted_bytes)
     first = f"Probed: {taken} {what}, {estimated} estimated ({error:+.0f} %)"
     rest = []
