@@ -353,10 +353,8 @@ def flood_log(scene: Scene) -> None:
 def mend_bad_loss(scene: Scene) -> None:
     """Nothing but the data's own fault; where the guard is to stop, its person then lets it skip."""
     spec = scene.run.folder.spec
-    if 'on_bad_loss = "stop"' in spec.read_text():
-        scene.mends.append(
-            lambda: spec.write_text(spec.read_text().replace('bad_loss = "stop"', 'bad_loss = "skip"'))
-        )
+    if "[guards]" not in spec.read_text():
+        scene.mends.append(lambda: spec.write_text(spec.read_text() + '\n[guards]\non_bad_loss = "skip"\n'))
     scene.go()
 
 

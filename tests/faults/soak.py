@@ -32,6 +32,7 @@ from tests.worker.preferences import pairs
 from tuner_tui.keeper import process, start
 from tuner_tui.runs import lock
 from tuner_tui.runs.events import (
+    CheckpointSaved,
     PhaseEntered,
     RunFailed,
     RunFinished,
@@ -40,7 +41,6 @@ from tuner_tui.runs.events import (
     WorkerStarted,
 )
 from tuner_tui.runs.status import LIVE
-from tuner_tui.worker.checkpoints import checkpoint_folders, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,9 +101,8 @@ class Soak:
         undisturbed, _ = self._reference(kind)
         run = self.make_run(kind)
         self._tally.runs += 1
-        from_step = 0
         while True:
-            start.submit(run.folder, resume=from_step > 0 or bool(run.all(RunStarted)))
+            start.submit(run.folder, resume=bool(run.all(RunStarted)))
             deadline = time.monotonic() + self._life(kind, kills)
             while kills and self._strike(run, deadline):
                 kills -= 1
@@ -112,21 +111,12 @@ class Soak:
             self._tally.endings[ending] += 1
             check_so_far(run, undisturbed)
             assert ending in RIGHT_ENDINGS, ending
-            self._check_place(run, from_step)
+            _check_places(run)
             if ending == "finished":
                 break
-            from_step = max(map(step_of, checkpoint_folders(run.folder.checkpoints)), default=0)
             self._tally.resumes += 1
         assert Result.of(run) == undisturbed
         assert leftovers(run) == []
-
-    def _check_place(self, run: WatchedRun, from_step: int) -> None:
-        """The attempt went on from the newest checkpoint that there was."""
-        events = run.events()
-        begun = max(place for place, event in enumerate(events) if isinstance(event, RunStarted))
-        for event in events[begun:]:
-            if isinstance(event, TrainingStarted):
-                assert event.from_step == from_step, (event.from_step, from_step)
 
     def _strike(self, run: WatchedRun, deadline: float) -> bool:
         """Kill somebody at a random moment; False when the attempt is over (or that ended it)."""
@@ -225,6 +215,16 @@ class Soak:
     def forget_times(self) -> None:
         """Runs take another time from now on."""
         self._undisturbed.clear()
+
+
+def _check_places(run: WatchedRun) -> None:
+    """Each attempt went on from the newest checkpoint that had been told of, or from a newer one."""
+    newest = 0
+    for event in run.events():
+        if isinstance(event, CheckpointSaved):
+            newest = event.step
+        elif isinstance(event, TrainingStarted):
+            assert event.from_step >= newest, (event.from_step, newest)
 
 
 def _is_saving(run: WatchedRun) -> bool:

@@ -14,7 +14,8 @@ from tests.faults.home import kill, wait_for
 from tuner_tui.files import last_lines
 from tuner_tui.keeper import start
 from tuner_tui.runs import queue
-from tuner_tui.runs.events import RunFailed, RunStarted, WorkerStarted
+from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted, WorkerStarted
+from tuner_tui.runs.journal import append_event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,6 +144,22 @@ def test_a_keeper_that_died_while_starting_a_run_has_not_lost_it(home: Home) -> 
     assert run_keeper() == 0
     assert isinstance(run.ending(), RunFailed)
     assert len(run.all(RunStarted)) == 1
+
+
+def test_a_run_whose_keeper_died_right_after_starting_it_is_not_started_again(home: Home) -> None:
+    run = home.make_hopeless_run("started")
+    queue.enqueue(run.folder, attempts=0)
+    [(entry, _)] = queue.entries()
+    assert queue.claim(entry) is not None
+    for event in (
+        RunStarted(protocol=PROTOCOL),
+        WorkerStarted(pid=1),
+        RunFailed(kind="killed", title="It is over"),
+    ):
+        append_event(run.folder.events, event)
+    assert run_keeper() == 0
+    assert len(run.all(RunStarted)) == 1
+    assert queue.entries() == []
 
 
 def test_telemetry_that_cannot_be_written_does_not_harm_the_run(home: Home) -> None:

@@ -20,11 +20,12 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
-from tuner_tui.worker.checkpoints import checkpoint_folders, what_is_broken
+from tuner_tui.worker.checkpoints import checkpoint_folders, is_at_end, what_is_broken
 from tuner_tui.worker.train import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tuner_tui.runs.folder import RunFolder
 
@@ -133,6 +134,12 @@ def test_resuming_after_the_last_step_only_saves_the_result(
     assert len(run.losses) == steps
     assert adapter_bytes(run) == before
     assert run.last(RunFinished).step == steps
+
+
+def test_a_checkpoint_that_remembers_a_loss_of_nan_is_read(tmp_path: Path) -> None:
+    state = {"global_step": 7, "max_steps": 7, "log_history": [{"loss": float("nan")}]}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    assert is_at_end(tmp_path)
 
 
 def test_a_stop_before_the_first_step_of_a_resumed_run_names_its_checkpoint(

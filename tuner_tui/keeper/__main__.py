@@ -19,6 +19,8 @@ from tuner_tui.runs.status import read_run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tuner_tui.runs.queue import QueueEntry
+
 MEMORY_EVERY_SECONDS = 2.0
 """How often free memory is looked at while a run waits for some."""
 
@@ -68,9 +70,9 @@ def _keep_next(line: Line) -> bool:
         keep.adopt_and_keep(folder)
         on_finish.tell(folder)
         return True
-    claimed = queue.claim(path)
+    claimed = None if _was_started(path, entry, folder) else queue.claim(path)
     try:
-        if claimed is None:  # it was withdrawn
+        if claimed is None:  # it was withdrawn, or started before
             pass
         elif not _skip(claimed, place):
             _keep(claimed, folder, held, is_resumed=entry.resume)
@@ -81,6 +83,17 @@ def _keep_next(line: Line) -> bool:
     if claimed is not None:
         on_finish.tell(folder)
         _heed_pause(folder)
+    return True
+
+
+def _was_started(path: Path, entry: QueueEntry, folder: RunFolder) -> bool:
+    """Whether a keeper died after it had started the entry's run; that run is over then, and so is the entry."""
+    if path.suffix != queue.CLAIMED or entry.attempts is None:
+        return False
+    state = read_run(folder).state
+    if state.attempt <= entry.attempts or state.worker is None:
+        return False
+    path.unlink(missing_ok=True)
     return True
 
 

@@ -55,6 +55,7 @@ def submit(
             takes_adapter=takes_adapter,
             device=device,
             needs_bytes=needs_bytes,
+            attempts=read_run(folder).state.attempt,
         )
         if resume and queue.held_for() == folder.name:  # its pause is over: it goes first
             queue.move(folder.name, 0)

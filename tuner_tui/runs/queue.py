@@ -36,6 +36,8 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     device: str = "auto"
     needs_bytes: int | None = None
     """Memory that must be free on the device before it starts; None where that is not known or not asked for."""
+    attempts: int | None = None
+    """How many attempts at the run there were when it was put here; with more, a claimed entry was started."""
 
 
 def enqueue(
@@ -46,6 +48,7 @@ def enqueue(
     takes_adapter: bool = False,
     device: str = "auto",
     needs_bytes: int | None = None,
+    attempts: int | None = None,
 ) -> None:
     """Put a run at the queue's end. Raises OSError when the data folder cannot be written."""
     waiting = paths.queue_dir()
@@ -57,6 +60,7 @@ def enqueue(
         takes_adapter=takes_adapter,
         device=device,
         needs_bytes=needs_bytes,
+        attempts=attempts,
     )
     last = max((int(path.name.partition("-")[0]) for path in _files()), default=0)
     moment = max(time.time_ns(), last + 1)  # the last in line also when the clock was set back

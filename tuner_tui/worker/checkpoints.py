@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -169,7 +170,9 @@ def read_manifest(checkpoint: Path) -> Manifest:
 
 def is_at_end(checkpoint: Path) -> bool:
     """Whether all steps were made when a checkpoint was saved, so that only the result is missing."""
-    state = msgspec.json.decode((checkpoint / "trainer_state.json").read_bytes())
+    state = json.loads(
+        (checkpoint / "trainer_state.json").read_bytes()
+    )  # its losses may be NaN, which is no strict JSON
     return bool(state["global_step"] >= state["max_steps"])
 
 

@@ -45,7 +45,6 @@ class ReportingCallback(TrainerCallback):
         self._sampler = sampler
         self._step_began = 0.0
         self._last_seconds = 0.0
-        self._evaluation_began: float | None = None
         self._tokens_before = 0
         self._steps_here = 0
         method = job.spec.method
@@ -151,15 +150,6 @@ class ReportingCallback(TrainerCallback):
             )
             self._job.phase = "training"
             self._job.emit(PhaseEntered(phase="training"))
-            self._evaluation_began = None
-
-    def on_prediction_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self._evaluation_began is None:
-            self._evaluation_began = time.perf_counter()
-            self._job.phase = "evaluating"
-            self._job.emit(PhaseEntered(phase="evaluating"))
 
     def report_overhead(self) -> None:
         """Say where the time went."""

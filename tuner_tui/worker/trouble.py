@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.events import StepSkipped
+from tuner_tui.runs.events import Evaluated, MemoryShort, PhaseEntered, StepSkipped, decode_lines
 from tuner_tui.worker.loading import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         self._losses = deque(maxlen=MEDIAN_OF)
         self._states = RandomStates()
         self.add_callback(self._states)
+        self.add_callback(OverdueEvaluation(self))
         try:
             return super().train(*arguments, **named)
         except Exception as error:
@@ -71,6 +72,13 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
             message = next(iter(str(error).splitlines()), "")[:300]
         # Only here, with the exception's frames gone, is the memory of the step free.
         raise OutOfMemory(message, self._save_in_need())
+
+    def evaluate(self, *arguments: Any, **named: Any) -> Any:
+        """Evaluate without a draw from the generators, so that training draws the same whether and when it is done."""
+        self.job.phase = "evaluating"
+        self.job.emit(PhaseEntered(phase="evaluating"))
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            return super().evaluate(*arguments, **named)
 
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **named)
@@ -151,6 +159,28 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         self._save_checkpoint(self.model, trial=None)  # tells of its own failure
         self.wait_until_whole()
         return name if target.is_dir() else None
+
+
+class OverdueEvaluation(TrainerCallback):
+    """Makes the evaluation in which memory ran out: the checkpoint saved then stands before it, and none would come."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        trainer = self._trainer
+        if trainer.job.resume_from is None or not self._is_due(state.global_step):
+            return
+        trainer._determine_best_metric(metrics=trainer._evaluate(None, None))
+
+    def _is_due(self, step: int) -> bool:
+        events = decode_lines(self._trainer.job.folder.events.read_bytes())
+        told = [
+            event for event in events if isinstance(event, (Evaluated, MemoryShort)) and event.step == step
+        ]
+        return bool(told) and isinstance(told[-1], MemoryShort) and told[-1].where == "evaluating"
 
 
 class RandomStates(TrainerCallback):
