@@ -76,7 +76,8 @@ async def test_figures_stand_beside_the_estimate_and_narrow_the_panel(asked: Run
         chosen = next(row for row in before if walk.screen._panel._is_chosen(row)).estimate
         await walk.press("t")
         await walk.until(lambda: "Probed:" in walk.text(), "figures", patience=240)
-        assert "estimated" in walk.text() and "tokens a second" in walk.text()
+        await walk.until(lambda: "tokens a second" in walk.text(), "its lines")
+        assert "estimated" in walk.text()
         await walk.until(lambda: "measured here once" in walk.text(), "the panel")
         after = next(r for r in walk.screen._panel.view.rows if walk.screen._panel._is_chosen(r)).estimate
         assert after.high - after.low < chosen.high - chosen.low

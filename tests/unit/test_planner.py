@@ -111,6 +111,34 @@ def test_ways_out_say_what_they_save_and_cost() -> None:
     assert words.startswith("LoRA instead of full tuning: -")
 
 
+def test_every_choice_is_told_with_its_reason() -> None:
+    rows = Rows(longest=1000, count=4, sample=(10, 10, 10, 1000))
+    found = {each.name: each for each in plan(spec(), "1B", card(80), rows).choices}
+    assert {
+        "precision",
+        "micro-batch",
+        "checkpointing",
+        "attention",
+        "loss",
+        "optimizer",
+        "rows",
+        "length",
+    } <= set(found)
+    assert "training.group_by_length" in found["rows"].reason
+    grouped = spec(training=TrainingSpec(batch_size=8, group_by_length=True))
+    [order] = [each for each in plan(grouped, "1B", card(80), rows).choices if each.name == "rows"]
+    assert order.value == "of like length together"
+
+
+def test_padding_is_what_the_longest_of_a_batch_costs() -> None:
+    assert Rows(sample=(100, 100)).padding_share(8, 512) == pytest.approx(0)
+    # two rows of two lengths: the longer one decides in three of four draws
+    assert Rows(sample=(0, 100)).padding_share(2, 512) == pytest.approx(1 - 50 / 75)
+    assert Rows(sample=(0, 1000)).padding_share(2, 100) == pytest.approx(1 - 50 / 75)
+    assert Rows(sample=(10, 90)).padding_share(1, 512) == pytest.approx(0)
+    assert Rows().padding_share(4, 512) is None
+
+
 def test_a_shorter_length_says_which_rows_it_cuts() -> None:
     rows = Rows(longest=1024, sample=(100, 200, 300, 900))
     asked = spec(

@@ -94,6 +94,18 @@ class Rows:
         """Share of the sequences that are longer than so many tokens."""
         return sum(each > length for each in self.sample) / len(self.sample) if self.sample else None
 
+    def padding_share(self, at_once: int, limit: int) -> float | None:
+        """Share of what is computed that is padding, where so many rows are drawn at random and padded alike."""
+        if not self.sample:
+            return None
+        lengths = sorted(min(each, limit) for each in self.sample)
+        count = len(lengths)
+        longest = sum(
+            length * (((rank + 1) / count) ** at_once - (rank / count) ** at_once)
+            for rank, length in enumerate(lengths)
+        )
+        return 1 - sum(lengths) / count / longest if longest else 0.0
+
 
 UNCOUNTED = Rows()
 

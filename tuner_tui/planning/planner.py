@@ -43,6 +43,8 @@ GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
 CHECKPOINTING_COST = 1.3
 PRECISION_COST: dict[Held, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
 """Times the step's time, rough: relative speeds of the kinds of arithmetic on a card with 16-bit units."""
+WORTH_GROUPING = 0.2
+"""Padding from which on it is worth a word."""
 MOST_WAYS = 4
 Change = Callable[[Workload], Workload]
 
@@ -198,6 +200,8 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
     if load.held != first.load.held:
         reason = f"{first.load.held} does not fit; costs a little quality and speed"
         yield PlannedChoice("precision", load.held, reason)
+    elif spec.model.precision == "auto":
+        yield PlannedChoice("precision", load.held, _precision_reason(load, place))
     if training.micro_batch is None:
         steps = training.batch_size // load.rows
         if best.larger is not None and room is not None:
@@ -222,6 +226,10 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         yield PlannedChoice("attention", "sdpa", "PyTorch's own fused attention, on every card")
     if spec.method.kind not in ("reward", "orpo", "cpo"):
         yield PlannedChoice("loss", "fused", "logits in tiles, never whole")
+    states = best.estimate.parts.states
+    yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")
+    if (order := _order(spec, load, rows)) is not None:
+        yield order
     if rows.longest is not None and rows.longest < training.max_length:
         yield PlannedChoice(
             "length", str(rows.longest), f"the longest row; the limit is {training.max_length}"
@@ -230,6 +238,33 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         yield PlannedChoice(
             "memory", "tight", f"{of_room}: an unlucky batch may not fit; the run then goes on smaller"
         )
+
+
+def _precision_reason(load: Workload, place: Place) -> str:
+    if load.held == "stored":
+        return "as the model's files are packed"
+    if load.held == "nf4":
+        return "the least memory"
+    if load.tuning == "full":
+        return "weights that are trained stay in fp32, so that small steps are not rounded away"
+    return "16 bit is fast here" if place.has_16_bit else "16 bit is slow here"
+
+
+def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
+    """Whether rows of like length stand together, and what that would save."""
+    if getattr(spec.method, "packing", False):
+        return PlannedChoice("rows", "packed", "as set; nothing is padded")
+    share = rows.padding_share(load.sequences, spec.training.max_length)
+    if share is None or load.rows == 1:
+        return None
+    if spec.training.group_by_length:
+        return PlannedChoice(
+            "rows", "of like length together", f"as set; saves most of {100 * share:.0f} % padding"
+        )
+    if share < WORTH_GROUPING or spec.method.kind == "kto":
+        return PlannedChoice("rows", "in random order", f"padding is {100 * share:.0f} % of what is computed")
+    more = f"padding is {100 * share:.0f} % of what is computed; training.group_by_length = true saves most of it"
+    return PlannedChoice("rows", "in random order", more)
 
 
 def ways_out(
