@@ -215,7 +215,7 @@ def workload_for(row: Row, shape: ModelShape) -> tuple[Workload, bool]:
     is_no_amp = "no AMP" in notes or row["dtype"].endswith("-true") or row.is_litgpt
     load = Workload(
         rows=rows, length=int(found[0]), method=_method(method),
-        tuning=tuning, held=held, autocast=not is_no_amp, rank=rank, targets=_targets(row),  # type: ignore[arg-type]
+        tuning=tuning, held=held, autocast=not is_no_amp, rank=rank, targets=_targets(row),
         dora="dora" in method, dropout=float(dropout[1].rstrip(".") or 0) if dropout else 0.0,
         adapter_bytes=2 if row.is_litgpt else 4, trains_tables="train embed" in method,
         virtual_tokens=100 if tuning == "prompt" else 0, checkpointing=checkpointing, optimizer=_optimizer(row),

@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, Qwen3Config
+import transformers
+from transformers import LlamaConfig, Qwen3Config
 
 from tuner_tui.models.facts import facts_from
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Workload
 
+AutoModelForCausalLM: Any = transformers.AutoModelForCausalLM
+BitsAndBytesConfig: Any = transformers.BitsAndBytesConfig
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.timeout(900),
@@ -145,12 +148,14 @@ def build(case: Case, folder: Any) -> Any:
 def loss_of(case: Case, model: Any, ids: torch.Tensor) -> torch.Tensor:
     outputs = model(input_ids=ids, labels=ids, fused_lm_head=True)
     if case.method == "sft":
-        return (-outputs.log_probs).sum() / ids.numel()
+        summed: torch.Tensor = (-outputs.log_probs).sum() / ids.numel()
+        return summed
     log_probs = outputs.log_probs.sum(1)
     with torch.no_grad(), model.disable_adapter():
         base = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.sum(1)
     chosen, rejected = (log_probs - base).chunk(2)
-    return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).mean()
+    loss: torch.Tensor = -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).mean()
+    return loss
 
 
 def peak_of(case: Case, folder: Any) -> tuple[int, int]:

@@ -200,7 +200,7 @@ def _gguf_name(name: str) -> str:
     return f"{layer}{'.' if layer else ''}{_GGUF_NAMES.get(last, last)}.{ending}"
 
 
-def _mixture(config: Mapping[str, Any]) -> dict[str, int | None]:
+def _mixture(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a config says of experts."""
     experts = _number(config, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     if experts is None or experts == 1:
