@@ -75,6 +75,7 @@ class ReviewPane(Vertical):
         super().__init__(id=id)
         self._state: NewRunState | None = None
         self._problems: tuple[Problem, ...] = ()
+        self.probe = ProbeLine(id="probe")
         self._memory: MemoryPlan | None = None
         self._outlook = UNKNOWN
 
@@ -87,7 +88,7 @@ class ReviewPane(Vertical):
             id="problems", help_text="What keeps the run from starting. Enter goes to its field."
         )
         yield Static(id="problem-words")
-        yield ProbeLine(id="probe")
+        yield self.probe
         with VerticalScroll(id="run-text", can_focus=True):
             yield Static(id="choices")
             yield Static(id="toml")
@@ -95,7 +96,7 @@ class ReviewPane(Vertical):
     def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
         is_broken = self._state is not None and self._state.draft.broken is not None
         if action == "ask" and parameters:
-            is_sound, is_probing = not self._problems, self.query_one(ProbeLine).is_at_work
+            is_sound, is_probing = not self._problems, self.probe.is_at_work
             return {
                 "drop": is_broken,
                 "start": is_sound,
@@ -117,9 +118,8 @@ class ReviewPane(Vertical):
         problems.display = self.query_one("#problem-words").display = bool(self._problems)
         problems.show(tuple(_row(index, problem) for index, problem in enumerate(self._problems)))
         problems.styles.height = min(len(self._problems), 6)
-        probe = self.query_one(ProbeLine)
-        probe.display = probe.is_at_work or not self._problems
-        probe.forget_settings(resolve_paths(state.draft.spec, Path.cwd()))
+        self.probe.display = self.probe.is_at_work or not self._problems
+        self.probe.forget_settings(resolve_paths(state.draft.spec, Path.cwd()))
         self.query_one("#start", Button).disabled = bool(self._problems)
         self.query_one("#start-words", Static).update(literal(self._words(state)))
         self._show_choices()
@@ -136,11 +136,6 @@ class ReviewPane(Vertical):
     def _show_choices(self) -> None:
         if self._state is not None:
             show(self.query_one("#choices", Static), _choices(self._state, self._memory, self._outlook))
-
-    @property
-    def probe(self) -> ProbeLine:
-        """The probe of the run."""
-        return self.query_one(ProbeLine)
 
     def show_error(self, error: TunerError | None) -> None:
         """Say why the run could not be started; None clears it."""

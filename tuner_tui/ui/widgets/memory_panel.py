@@ -155,6 +155,9 @@ class MemoryPanel(Widget):
         if row.verdict in ("fits", "tight") and self._is_chosen(row):
             time = self.view.outlook.words
             return f"{row.words}: batch {row.load.rows} x {row.load.length}{f', {time}' if time else ''}"
+        if row.verdict == "too big" and self._is_chosen(row) and self.view.holders:
+            name, held = self.view.holders[0]
+            return f"{row.words} ({name} holds {held / GB:.1f} GB)"
         return row.words
 
     def _note(self) -> str:
