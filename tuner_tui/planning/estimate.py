@@ -55,7 +55,7 @@ class Estimate:
     def terms(self) -> tuple[Term, ...]:
         """They add up to `allocated`: what is held, and what the highest peak needs on top."""
         held = _held_terms(self.shape, self.load, self.parts)
-        return (*held, *_terms_of_peak(self.load, self.parts, self.peak))
+        return (*held, *_terms_of_peak(self.shape, self.load, self.parts, self.peak))
 
     @property
     def likely(self) -> int:
@@ -104,7 +104,9 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
         words = f"scales of {numbers.linear:,} numbers"
         terms.append(Term("quantisation constants", base.constants * parts.copies, words))
     if parts.adapters:
-        words = f"rank {load.rank}" if load.tuning == "lora" else f"{load.virtual_tokens} x {shape.hidden}"
+        words = f"{load.virtual_tokens} x {shape.hidden}"
+        if load.tuning == "lora":
+            words = f"{parts.adapters // load.adapter_bytes:,} numbers of rank {load.rank}, {load.adapter_bytes} bytes"
         terms.append(Term("adapters", parts.adapters, words))
     if parts.states:
         pages = is_paged(load.optimizer)
@@ -113,7 +115,7 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
     return terms
 
 
-def _terms_of_peak(load: Workload, parts: Parts, peak: Peak) -> list[Term]:
+def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) -> list[Term]:
     """What the highest moment has on top; with what is held it adds up to what is allocated."""
     held = parts.weights + parts.adapters + (0 if is_paged(load.optimizer) else parts.states)
     left = peak.bytes - held - MISC_BYTES
@@ -123,7 +125,10 @@ def _terms_of_peak(load: Workload, parts: Parts, peak: Peak) -> list[Term]:
         left -= terms[-1].bytes
     if peak.name in ("loss", "first layer backward", "reference"):
         name = "saved activations" if load.checkpointing == "off" else "checkpoint boundaries"
-        terms.append(Term(name, min(parts.kept, left), f"{load.tokens:,} tokens"))
+        each = parts.layer.saved if load.checkpointing == "off" else parts.layer.boundary
+        layers = f" x {shape.layers} layers" if load.checkpointing != "offloaded" else ""
+        words = f"{load.tokens:,} tokens x {each:,} bytes{layers}"
+        terms.append(Term(name, min(parts.kept, left), words))
         left -= terms[-1].bytes
     if parts.holes and peak.name not in ("optimizer step", "last layer backward", "embedding backward"):
         words = f"malloc's holes between blocks under {MALLOC_THRESHOLD_BYTES >> 20} MiB"
