@@ -56,6 +56,7 @@ STATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "new-method": ("", ("n", "enter", "3")),
     "new-settings": ("", ("n", "enter", "4")),
     "new-review": ("", ("n", "enter", "5")),
+    "new-terms": ("", ("n", "enter", "5", "m")),
 }
 """By name: the run to open (none for Home), and the keys to press."""
 

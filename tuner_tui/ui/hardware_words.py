@@ -48,9 +48,11 @@ def hardware_line(report: GpuReport, system: SystemSnapshot) -> str:
 
 
 def _memory(gpu: GpuSnapshot) -> str:
-    if gpu.memory_free_bytes is None or gpu.memory_total_bytes is None:
+    part = gpu.slices[0] if gpu.slices else gpu
+    if part.memory_free_bytes is None or part.memory_total_bytes is None:
         return "memory unknown"
-    return f"{_gigabytes(gpu.memory_free_bytes)} of {_gigabytes(gpu.memory_total_bytes)} GB free"
+    of_slice = " in its first MIG slice" if gpu.slices else ""
+    return f"{_gigabytes(part.memory_free_bytes)} of {_gigabytes(part.memory_total_bytes)} GB free{of_slice}"
 
 
 def _holders(gpu: GpuSnapshot) -> str:
