@@ -142,8 +142,8 @@ def _become(
     code = 70
     try:
         os.setsid()
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        for each in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(environment)
         _show(words, environment)

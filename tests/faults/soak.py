@@ -56,7 +56,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 """What runs are, besides dropout, which all have."""
 VICTIMS = ("worker", "worker", "worker", "keeper", "everything", "everything")
-KILLS_A_RUN = 12
+KILLS_A_RUN = 25
 MOST_LOST = 5
 """After so many it is not worth going on."""
 RIGHT_ENDINGS = {"failed (killed)", "failed (lost)", "interrupted", "stopped", "finished"}
@@ -88,6 +88,7 @@ class Soak:
         self._pairs = home.path / "pairs.jsonl"
         self._pairs.write_text("".join(json.dumps(row) + "\n" for row in pairs(12)))
         self._undisturbed: dict[str, tuple[Result, float]] = {}
+        self._stretch = 1.0
 
     def make_run(self, kind: str) -> WatchedRun:
         """A run of a kind; all of a kind are the same."""
@@ -120,8 +121,8 @@ class Soak:
 
     def _strike(self, run: WatchedRun, deadline: float) -> bool:
         """Kill somebody at a random moment; False when the attempt is over (or that ended it)."""
-        waits_for_saving = self._draw.random() < 0.4
-        moment = time.monotonic() + self._draw.random() * max(0.0, deadline - time.monotonic())
+        waits_for_saving = self._draw.random() < 0.3
+        moment = time.monotonic() + self._draw.random() ** 1.5 * max(0.0, deadline - time.monotonic())
         after_seconds = self._draw.random() * 0.05
         while time.monotonic() < (deadline if waits_for_saving else moment):
             if waits_for_saving and _is_saving(run):
@@ -210,11 +211,21 @@ class Soak:
 
     def _life(self, kind: str, kills: int) -> float:
         """The seconds within which an attempt is hit; after the last kill it is left alone."""
-        return self._reference(kind)[1] * (0.8 if kills else 0.0)
+        return self._reference(kind)[1] * self._stretch * (0.8 if kills else 0.0)
 
-    def forget_times(self) -> None:
-        """Runs take another time from now on."""
-        self._undisturbed.clear()
+    def know_kinds(self) -> None:
+        """Make one run of each kind that nobody kills."""
+        for kind in sorted(KINDS):
+            self._reference(kind)
+
+    def measure_stretch(self) -> None:
+        """How many times as long runs take from now on as when their kind was made known."""
+        kind = sorted(KINDS)[0]
+        undisturbed, seconds = self._undisturbed.pop(kind)
+        again, now = self._reference(kind)
+        assert again == undisturbed
+        self._undisturbed[kind] = undisturbed, seconds
+        self._stretch = now / seconds
 
 
 def _check_places(run: WatchedRun) -> None:
@@ -306,10 +317,15 @@ def _soak(folder: Path, options: argparse.Namespace, tally: Tally, began: float)
     start_cold = process.start_keeper
     soak = Soak(home, random.Random(options.seed), tally)
     try:
-        _kill_until(soak, options.cold, options, tally, began)
-        tally.cold_kills = tally.kills
         process.start_keeper = nursery.start_keeper
-        soak.forget_times()
+        soak.know_kinds()
+        if options.cold:
+            process.start_keeper = start_cold
+            soak.measure_stretch()
+            _kill_until(soak, options.cold, options, tally, began)
+            tally.cold_kills = tally.kills
+            process.start_keeper = nursery.start_keeper
+            soak.measure_stretch()
         _kill_until(soak, options.kills, options, tally, began)
         if options.queue:
             tally.queue = pass_through_queue(home, lambda: soak.make_run("dpo"), options.queue)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from tuner_tui.worker import spill
 from tuner_tui.worker.loading import is_out_of_memory
 from tuner_tui.worker.spill import CLIFF_STEPS, Spilled, SpillGuard, SpillWatch
 
@@ -39,8 +39,8 @@ def test_what_is_no_cliff_is_left_alone() -> None:
 
 
 def test_the_guard_ends_the_attempt_as_memory_that_ran_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spill.torch.cuda, "mem_get_info", lambda: (0, CARD))
-    monkeypatch.setattr(spill.torch.cuda, "memory_reserved", lambda: CARD + (1 << 30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, CARD))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: CARD + (1 << 30))
     guard = SpillGuard()
     guard.on_log(None, None, None, {"eval_loss": 1.0})  # type: ignore[arg-type]
     with pytest.raises(Spilled, match=r"9\.\d+ GB.*on a card of 8") as raised:

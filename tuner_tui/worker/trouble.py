@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import TrainerCallback
+from transformers import IntervalStrategy, TrainerCallback
 
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.events import Evaluated, MemoryShort, PhaseEntered, StepSkipped, decode_lines
@@ -162,7 +162,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
 
 
 class OverdueEvaluation(TrainerCallback):
-    """Makes the evaluation in which memory ran out: the checkpoint saved then stands before it, and none would come."""
+    """Makes the evaluation that memory which ran out prevented: the checkpoint of that moment stands before it."""
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
@@ -171,16 +171,32 @@ class OverdueEvaluation(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         trainer = self._trainer
-        if trainer.job.resume_from is None or not self._is_due(state.global_step):
+        if (
+            trainer.job.resume_from is None
+            or not _evaluates_at(args, state)
+            or not self._was_prevented(state)
+        ):
             return
-        trainer._determine_best_metric(metrics=trainer._evaluate(None, None))
+        trainer._determine_best_metric(trainer._evaluate(None, None), None)
 
-    def _is_due(self, step: int) -> bool:
-        events = decode_lines(self._trainer.job.folder.events.read_bytes())
-        told = [
-            event for event in events if isinstance(event, (Evaluated, MemoryShort)) and event.step == step
+    def _was_prevented(self, state: TrainerState) -> bool:
+        told = decode_lines(self._trainer.job.folder.events.read_bytes())
+        here = [
+            event
+            for event in told
+            if isinstance(event, (Evaluated, MemoryShort)) and event.step == state.global_step
         ]
-        return bool(told) and isinstance(told[-1], MemoryShort) and told[-1].where == "evaluating"
+        return bool(here) and not any(isinstance(event, Evaluated) for event in here)
+
+
+def _evaluates_at(args: TrainingArguments, state: TrainerState) -> bool:
+    """Whether the schedule has an evaluation after the step just made."""
+    match args.eval_strategy:
+        case IntervalStrategy.STEPS:
+            return state.global_step % state.eval_steps == 0
+        case IntervalStrategy.EPOCH:
+            return float(state.epoch or 0.0).is_integer()
+    return False
 
 
 class RandomStates(TrainerCallback):
