@@ -113,7 +113,9 @@ def _between(low: float, high: float) -> float:
 def shape_for(row: Row, configs: dict[str, Any]) -> ModelShape:
     """The architecture of a row's model, from the configs; quantised copies count as what they were made from."""
     name = row["model_hf_id"]
-    config = configs.get(name) or (_alike(name, configs) if name else None)
+    aliases = configs.get("_aliases")
+    other = aliases.get(name) if isinstance(aliases, dict) else None
+    config = configs.get(name) or configs.get(other or "") or (_alike(name, configs) if name else None)
     if not isinstance(config, dict):
         raise NotJudged(f"no architecture numbers for {name or 'an unnamed model'}")
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
@@ -173,7 +175,8 @@ def _family(name: str, config: dict[str, Any]) -> Family:
         return Family("layer", mlp_matrices=2)
     if "phi-3" in lower:
         return FAMILIES["phi3"]
-    return Family(qk_norm=bool(config.get("qk_norm")))
+    told = config.get("qk_norm")
+    return Family(qk_norm=bool(told) if told is not None else "qwen3" in lower)
 
 
 def _is_tied(row: Row, shape: ModelShape, config: dict[str, Any]) -> bool:

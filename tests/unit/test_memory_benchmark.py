@@ -97,6 +97,16 @@ def test_rows_of_another_form_are_no_crash(tmp_path: Path, capsys: pytest.Captur
     assert "not judged" in capsys.readouterr().out
 
 
+def test_a_model_is_found_by_its_other_name() -> None:
+    configs = json.loads(CONFIGS.read_text())
+    row = next(each for each in read(ROWS) if each["model_hf_id"] in configs and each["complete"] == "y")
+    named = judge(row, configs)["predicted_gib"]
+    aliases = {"_aliases": {"me/my-copy": row["model_hf_id"]}}
+    renamed = row | {"model_hf_id": "me/my-copy"}
+    assert judge(renamed, configs | aliases)["predicted_gib"] == named
+    assert "no architecture numbers" in judge(renamed, configs)["reason"]
+
+
 def test_a_missed_bound_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row | {"peak_gib": "10.0"} for row in read(ROWS)]
     path = tmp_path / "rows.csv"
