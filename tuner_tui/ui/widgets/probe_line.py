@@ -85,6 +85,9 @@ class ProbeLine(Static):
             self._error = error
         except OSError as error:
             self._error = TunerError("The system refuses the probe", f"{error.strerror or error}.")
+        except Exception as error:  # a by-product must not take the screen down
+            self.log.error(error)
+            self._error = TunerError("The probe failed", f"{type(error).__name__}: {error}")
         self._handle = None
         if self.is_attached:
             self._show()
