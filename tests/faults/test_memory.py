@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.faults.home import Home
-from tuner_tui.runs.events import MemoryShort, RolledBack, RunFailed, RunFinished, RungClimbed, StepSkipped
+from tuner_tui.runs.events import (
+    MemoryShort,
+    RolledBack,
+    RunFailed,
+    RunFinished,
+    RungClimbed,
+    StepSkipped,
+    TrainingStarted,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,13 +42,29 @@ def limited(self, *arguments, **named):
 
 Trainer.training_step = limited
 """
+RECORD_ROWS = """
+import json, os
+from pathlib import Path
+from transformers import Trainer
+make_step = Trainer.training_step
+
+def recording(self, model, inputs, *arguments, **named):
+    pad = self.processing_class.pad_token_id
+    rows = [[token for token in row if token != pad] for row in inputs["input_ids"].tolist()]
+    given = make_step(self, model, inputs, *arguments, **named)
+    with Path({path!r}).open("a") as file:
+        file.write(json.dumps([os.getpid(), self.state.global_step, rows]) + "\\n")
+    return given
+
+Trainer.training_step = recording
+"""
 FAIL_ABOVE = """
 import torch
 from transformers import Trainer
 begin = Trainer.training_step
 
 def failing(self, model, inputs, *arguments, **named):
-    if len(inputs["input_ids"]) > {rows}:
+    if len(inputs["input_ids"]) > {rows} and self.state.global_step >= {step}:
         torch.empty(1 << 46)
     return begin(self, model, inputs, *arguments, **named)
 
@@ -50,21 +75,38 @@ Trainer.training_step = failing
 def test_memory_that_runs_out_in_a_step_is_climbed_down_from(
     home: Home, do_in_worker: Path, tmp_path: Path
 ) -> None:
-    undisturbed = home.make_run("undisturbed", STEPS, **small_dropout())
-    undisturbed.submit()
-    assert isinstance(undisturbed.wait_for_end(), RunFinished)
+    """Against a run that began at the smaller micro-batch: each step has the same rows, and the same loss."""
+    do_in_worker.write_text(RECORD_ROWS.format(path=str(tmp_path / "smaller")))
+    smaller = home.make_run("smaller", STEPS, **small_dropout(micro_batch=2))
+    smaller.submit()
+    assert isinstance(smaller.wait_for_end(), RunFinished)
 
-    do_in_worker.write_text(FAIL_ABOVE.format(rows=2))
-    run = home.make_run("short", STEPS, **small_dropout())
+    do_in_worker.write_text(
+        RECORD_ROWS.format(path=str(tmp_path / "short")) + FAIL_ABOVE.format(rows=2, step=11)
+    )
+    run = home.make_run("short", STEPS, save_every=100, **small_dropout())
     run.submit()
     assert isinstance(run.wait_for_end(), RunFinished)
-    (short,) = run.all(MemoryShort)
-    (climbed,) = run.all(RungClimbed)
-    assert short.shape is not None
-    assert short.shape.micro_batch == 4
-    assert climbed.rung.kind == "micro_batch"
-    assert climbed.rung.after == "2 x 2"
-    assert run.losses() == pytest.approx(undisturbed.losses(), rel=1e-5)
+    first, second = run.all(MemoryShort)
+    assert first.step == 11
+    assert first.shape == second.shape is not None
+    assert first.shape.micro_batch == 4
+    free, halved = (climbed.rung for climbed in run.all(RungClimbed))
+    assert (free.kind, halved.kind, halved.after) == ("free", "micro_batch", "2 x 2")
+    sizes = [(each.micro_batch, each.accumulation) for each in run.all(TrainingStarted)]
+    assert sizes == [(4, 1), (4, 1), (2, 2)]
+    assert rows_of(tmp_path / "short") == rows_of(tmp_path / "smaller")
+    assert run.losses() == pytest.approx(smaller.losses(), rel=1e-5)
+
+
+def rows_of(path: Path) -> dict[int, list[tuple[int, ...]]]:
+    """The rows of each step as token ids, in the order in which they were computed; of a step made again, the later."""
+    steps: dict[int, dict[int, list[tuple[int, ...]]]] = {}
+    for line in path.read_text().splitlines():
+        worker, step, rows = json.loads(line)
+        steps.setdefault(step, {}).setdefault(worker, []).extend(tuple(row) for row in rows)
+    assert sorted(steps) == list(range(STEPS))
+    return {step: list(workers.values())[-1] for step, workers in steps.items()}
 
 
 def test_a_limit_in_the_middle_saves_where_the_weights_stood(
@@ -89,7 +131,7 @@ def test_a_limit_in_the_middle_saves_where_the_weights_stood(
 
 
 def test_what_can_never_fit_ends_with_figures(home: Home, do_in_worker: Path) -> None:
-    do_in_worker.write_text(FAIL_ABOVE.format(rows=0))
+    do_in_worker.write_text(FAIL_ABOVE.format(rows=0, step=0))
     run = home.make_run("hopeless", STEPS)
     run.submit()
     ending = run.wait_for_end()
@@ -102,7 +144,7 @@ def test_what_can_never_fit_ends_with_figures(home: Home, do_in_worker: Path) ->
 
 
 def test_forbidden_rungs_are_not_climbed(home: Home, do_in_worker: Path) -> None:
-    do_in_worker.write_text(FAIL_ABOVE.format(rows=2))
+    do_in_worker.write_text(FAIL_ABOVE.format(rows=2, step=0))
     run = home.make_run("forbidden", STEPS, guards={"memory_rungs": ()})
     run.submit()
     ending = run.wait_for_end()
@@ -154,6 +196,9 @@ SFTTrainer.compute_loss = bad
     assert ending.kind == "not_finite"
 
 
-def small_dropout() -> dict[str, Any]:
+def small_dropout(**training: int) -> dict[str, Any]:
     """Without dropout another micro-batch gives the same losses, to rounding."""
-    return {"tuning": {"kind": "lora", "rank": 4, "alpha": 8.0}}
+    return {
+        "tuning": {"kind": "lora", "rank": 4, "alpha": 8.0},
+        "training": {"max_steps": STEPS, "batch_size": 4, "max_length": 64, **training},
+    }

@@ -191,8 +191,11 @@ def test_leftovers_of_a_killed_worker_are_removed(make_run: Callable[..., RunFol
     folder = make_run(training={"max_steps": 1})
     for name in (".staging-000004-99", ".old-step-000002-99"):
         (folder.checkpoints / name / "inner").mkdir(parents=True)
+    unfinished = folder.path / ".summary.json.x1y2"
+    unfinished.touch()
     assert run_job(folder.path) == 0
     assert not [path.name for path in folder.checkpoints.iterdir() if path.name.startswith(".")]
+    assert not unfinished.exists()
 
 
 def test_another_seed_is_refused_and_changed_libraries_are_named(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
 OLD = ".old-"
+KEEPERS_FILES = ("plan.json", "summary.json")
 Reason = Literal["schedule", "request", "stop", "end"]
 NOT_NEEDED = ("training_args.bin", "README.md")
 """What trainers add that resuming does not use; training_args.bin is a pickle besides."""
@@ -215,11 +216,14 @@ def replace_folder(made: Path, target: Path) -> None:
 
 
 def remove_leftovers(*parents: Path) -> None:
-    """Delete what a worker that was killed left half made or half deleted."""
+    """Delete what a worker, or a keeper, that was killed left half made or half deleted."""
     for parent in parents:
         for prefix in (STAGING, OLD):
             for folder in parent.glob(f"{prefix}*"):
                 shutil.rmtree(folder, ignore_errors=True)
+        for name in KEEPERS_FILES:  # no keeper writes them while a worker lives
+            for unfinished in parent.glob(f".{name}.*"):
+                unfinished.unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:
