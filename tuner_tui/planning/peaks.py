@@ -146,7 +146,7 @@ def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
     if load.is_gpu or load.tuning == "full" or load.checkpointing != "off":
         return 0
     per_token = 0
-    if load.tokens * shape.hidden * 4 < MALLOC_THRESHOLD_BYTES:
+    if load.tokens * shape.hidden * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
         per_token += layer.saved - layer.wide
     if load.tokens * shape.intermediate * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
         per_token += layer.wide
