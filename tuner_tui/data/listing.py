@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 LARGEST_FOLDER = 500
 """Entries of a folder that are looked at."""
+MODEL_FILES = {"config.json", "adapter_config.json"}
+"""A folder with one of these is a model's, and its JSON files are no data."""
+OTHER_FILES = {"requirements.txt", "constraints.txt", "package.json", "package-lock.json", "tsconfig.json"}
 SHOWN_ROWS = 3
 CHECKED_ROWS = 20_000
 """Rows that are read before a run starts; the start itself reads them all."""
@@ -123,12 +126,18 @@ def _has_more(path: Path, count: int) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     for entry in entries(folder, LARGEST_FOLDER):
-        if is_data_name(entry) and entry.is_file():
+        if _is_data(entry):
             yield entry
         elif entry.is_dir() and not entry.name.startswith("."):
-            yield from (
-                each for each in entries(entry, LARGEST_FOLDER) if is_data_name(each) and each.is_file()
-            )
+            below = list(entries(entry, LARGEST_FOLDER))
+            if not MODEL_FILES & {each.name for each in below}:
+                yield from filter(_is_data, below)
+
+
+def _is_data(path: Path) -> bool:
+    """Whether a file is offered; every kind can be named, also notes and what belongs to programs."""
+    is_offered = is_data_name(path) and path.suffix.lower() != ".md" and path.name not in OTHER_FILES
+    return is_offered and path.is_file()
 
 
 def _size(path: Path) -> int | None:
