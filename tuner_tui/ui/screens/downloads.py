@@ -72,7 +72,13 @@ class DownloadsScreen(TunerScreen):
     """
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Back", key_display="esc"),
-        Binding("n", "name", "Fetch", tooltip="Fetch a model or data set by its name"),
+        Binding(
+            "n",
+            "name",
+            "Fetch",
+            priority=True,  # the keys typed after it are the line's, however fast they come
+            tooltip="Fetch a model or data set by its name",
+        ),
         Binding("t", "kind", "Model/data", tooltip="Whether the name is a model's or a data set's"),
         Binding("delete,D", "remove", "Remove", key_display="del", tooltip="Remove it from the cache"),
         Binding("x", "cancel", "Cancel", tooltip="Stop; what has arrived is kept"),
@@ -168,12 +174,14 @@ class DownloadsScreen(TunerScreen):
                 return self.is_busy
             case "remove":
                 return not self.is_busy and bool(self.repos)
-            case "name" | "kind":
+            case "name":
+                return not self.is_busy and not isinstance(self.focused, Input)
+            case "kind":
                 return not self.is_busy
         return True
 
     def action_name(self) -> None:
-        self._name_box.focus()
+        self.set_focus(self._name_box)
 
     def action_kind(self) -> None:
         self.kind = "dataset" if self.kind == "model" else "model"
@@ -195,7 +203,7 @@ class DownloadsScreen(TunerScreen):
             return
         self._cancel = threading.Event()
         self.is_busy, self.lines = True, f"> {name}: beginning ..."
-        self.query_one(PickList).focus()
+        self.set_focus(self.query_one(PickList))
         cancel = self._cancel
 
         def work_on_it() -> None:
