@@ -297,8 +297,11 @@ def main(words: list[str]) -> int:
     options = asked.parse_args(words)
     tally = Tally(options.seed)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        _soak(Path(folder), options, tally, began)
+    with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as folder:
+        try:
+            _soak(Path(folder), options, tally, began)
+        except Exception:
+            tally.lost.append(traceback.format_exc())
     tally.seconds = round(time.monotonic() - began, 1)
     print(json.dumps(vars(tally), indent=2))
     return int(bool(tally.lost or tally.queue.get("leaked")))

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 
+STARTING_SECONDS = 2.0
+"""How long a run that is held but has no worker yet is given to show whether it starts or ends."""
+
+
 def keeper_lock() -> Path:
     """The lock that the data folder's one keeper holds."""
     return paths.data_dir() / "keeper.lock"
@@ -125,10 +129,13 @@ def _wait_until_left(folder: RunFolder, patience_seconds: float = 15.0) -> None:
 
     A run that is over can be handed over at once all the same.
     """
-    deadline = time.monotonic() + patience_seconds
-    while lock.is_held(folder.lock) and time.monotonic() < deadline:
+    began = time.monotonic()
+    while lock.is_held(folder.lock) and time.monotonic() < began + patience_seconds:
         state = read_run(folder).state
-        is_at_work = state.worker is None or process.is_worker_alive(state.worker.pid, folder.path)
+        if state.worker is None:  # it starts, or it was killed as it did
+            is_at_work = time.monotonic() >= began + STARTING_SECONDS
+        else:
+            is_at_work = process.is_worker_alive(state.worker.pid, folder.path)
         if state.ending is None and is_at_work:
             return
         time.sleep(0.05)

@@ -84,8 +84,8 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     from tuner_tui.runs.lineage import keep_start
 
     contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
-    name = _fresh_name(spec)
     parent = paths.runs_dir()
+    name = _fresh_name(spec, parent)
     making = parent / f".making-{name}"
     try:
         making.mkdir(parents=True)
@@ -166,7 +166,10 @@ def _made_at(path: Path) -> tuple[float, str]:
         return (0.0, path.name)
 
 
-def _fresh_name(spec: RunSpec) -> str:
+def _fresh_name(spec: RunSpec, parent: Path) -> str:
     words = spec.name or f"{Path(spec.model.source).stem}-{Path(spec.data.train).stem}"
     slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-") or "run"
-    return f"{datetime.date.today().isoformat()}-{slug}-{secrets.token_hex(2)}"
+    while True:
+        name = f"{datetime.date.today().isoformat()}-{slug}-{secrets.token_hex(2)}"
+        if not (parent / name).exists():
+            return name
