@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +66,12 @@ def test_a_new_run_is_whole() -> None:
     assert run.control.is_dir() and run.checkpoints.is_dir()
     assert run.events.read_bytes() == run.log.read_bytes() == run.lock.read_bytes() == b""
     assert read_run(run).status == "interrupted"
+
+
+def test_a_name_that_is_taken_is_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["0a0a", "0a0a", "0b0b"])
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(drawn))
+    assert [make_run("twin").name[-4:] for _ in range(2)] == ["0a0a", "0b0b"]
 
 
 def test_a_run_without_a_name_is_called_after_model_and_data() -> None:
