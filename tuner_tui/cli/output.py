@@ -33,5 +33,7 @@ def fail(error: TunerError) -> None:
         indent = " " * (len(line) - len(line.lstrip(" ")))
         lines.append(fill(line.strip(), f"  {indent}", "  "))
     if error.hint:
-        lines.append(fill(f"Next: {error.hint}", "  ", "  "))
+        first, *commands = error.hint.splitlines()
+        lines.append(fill(f"Next: {first}", "  ", "  "))
+        lines += [f"  {plain(command)}" for command in commands]  # whole, to be copied
     click.echo("\n".join(lines), err=True)
