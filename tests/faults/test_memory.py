@@ -89,7 +89,8 @@ def test_memory_that_runs_out_in_a_step_is_climbed_down_from(
     assert isinstance(run.wait_for_end(), RunFinished)
     first, second = run.all(MemoryShort)
     assert first.step == 11
-    assert first.shape == second.shape is not None
+    assert first.shape is not None
+    assert first.shape == second.shape
     assert first.shape.micro_batch == 4
     free, halved = (climbed.rung for climbed in run.all(RungClimbed))
     assert (free.kind, halved.kind, halved.after) == ("free", "micro_batch", "2 x 2")
