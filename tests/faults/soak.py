@@ -59,6 +59,8 @@ VICTIMS = ("worker", "worker", "worker", "keeper", "everything", "everything")
 KILLS_A_RUN = 25
 MOST_LOST = 5
 """After so many it is not worth going on."""
+TORCHS_CACHE = "torchinductor_"
+"""One folder for each user of the machine, which importing torch makes."""
 KILLED_KEEPERS_FILE = ".summary.json."
 """A keeper that is killed as it writes this leaves it until the run is resumed or deleted."""
 RIGHT_ENDINGS = {"failed (killed)", "failed (lost)", "interrupted", "stopped", "finished"}
@@ -335,7 +337,7 @@ def _soak(folder: Path, options: argparse.Namespace, tally: Tally, began: float)
         if options.queue:
             tally.queue = pass_through_queue(home, lambda: soak.make_run("dpo"), options.queue)
         home.wait_until_idle()
-        if left := [each.name for each in temporary.iterdir()]:
+        if left := [each.name for each in temporary.iterdir() if not each.name.startswith(TORCHS_CACHE)]:
             tally.lost.append(f"temporary files left: {left}")
     finally:
         process.start_keeper = start_cold
