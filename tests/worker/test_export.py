@@ -180,6 +180,19 @@ def test_a_quantised_base_is_dequantised_for_the_merge(
     torch.testing.assert_close(found["lm_head.weight"], head)
 
 
+def test_an_adapter_from_a_quantised_base_tells_how_it_behaves_elsewhere(
+    models: dict[str, Path], adapted: Any, written: Any
+) -> None:
+    _, request = written(adapted(models["untied"]), "adapter", precision="nf4")
+    merged, fp32, bf16 = checked(request).variants
+    assert merged.name == "merged into the dequantised base" and merged.agreement is not None
+    assert merged.agreement.largest_logit_difference < 1e-3
+    for other in (fp32, bf16):
+        assert other.agreement is not None and other.agreement.largest_logit_difference > 1e-3
+    _, request = written(adapted(models["untied"]), "merged", precision="fp32")
+    assert not checked(request).variants
+
+
 def test_the_original_base_is_compared_before_it_is_merged_into(
     models: dict[str, Path], adapted: Any, written: Any
 ) -> None:

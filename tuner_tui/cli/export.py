@@ -115,6 +115,23 @@ def agreement_line(what: str, told: Agreement) -> str:
     )
 
 
+def variant_lines(checked: Checked) -> list[str]:
+    """How the same adapter behaves on other bases, as a small table; empty for runs on unquantised ones."""
+    if not checked.variants:
+        return []
+    lines = ["the same adapter elsewhere, against what was trained:"]
+    for variant in checked.variants:
+        told = variant.agreement
+        words = (
+            f"{told.equal_answers} of {told.prompts} answers equal, probability "
+            f"{told.largest_probability_difference:.2g}, mean KL {max(0.0, told.mean_kl):.2g}"
+            if told
+            else f"not tried: {variant.problem.lower()}"
+        )
+        lines.append(f"  {variant.name}\n    {words}")
+    return lines
+
+
 def _confirm(yes: bool) -> None:
     if yes:
         return
@@ -144,6 +161,7 @@ def _closing(exported: Exported, form: Form, ollama_name: str | None) -> list[st
         )
         if checked.as_trained:
             lines.append(agreement_line("against the base as it was held in training", checked.as_trained))
+        lines += variant_lines(checked)
     lines.append(f"{exported.folder} ({size(exported.size_bytes)})")
     lines += [f"  {size(path.stat().st_size):>9}  {plain(path.name)}" for path in exported.files]
     if form == "ollama" and not ollama_name:

@@ -109,6 +109,15 @@ class BeforeAfter(msgspec.Struct, frozen=True, kw_only=True):
     after: str
 
 
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """The same adapter on another base than the one it was trained on."""
+
+    name: str
+    agreement: Agreement | None = None
+    """With what was trained; None when it could not be asked."""
+    problem: str = ""
+
+
 class Checked(ExportEvent, frozen=True, kw_only=True, tag="checked"):
     """What was written was read back and behaves as it claims."""
 
@@ -120,6 +129,8 @@ class Checked(ExportEvent, frozen=True, kw_only=True, tag="checked"):
     samples: tuple[BeforeAfter, ...] = ()
     as_trained: Agreement | None = None
     """Against the model exactly as it was held in training, where the form claims to equal another one."""
+    variants: tuple[Variant, ...] = ()
+    """How an adapter from a 4-bit or 8-bit run behaves elsewhere; for other runs empty."""
 
 
 class Failed(ExportEvent, frozen=True, kw_only=True, tag="failed"):

@@ -215,7 +215,22 @@ def _evaluation(facts: RunFacts, checked: Checked | None) -> str:
             f"{told.prompts} greedy answers equal, largest difference of a best token's probability "
             f"{told.largest_probability_difference:.2g}."
         )
-    return "## Evaluation\n\n" + " ".join(lines) + "\n"
+    return "## Evaluation\n\n" + " ".join(lines) + "\n" + _elsewhere(checked)
+
+
+def _elsewhere(checked: Checked | None) -> str:
+    """How an adapter from a quantised base behaves on others; empty for the rest."""
+    if checked is None or not checked.variants:
+        return ""
+    head = (
+        "\nThe same adapter elsewhere, led along the answers of what was trained:\n\n"
+        "| adapter | equal answers | largest difference of a best token's probability |\n| --- | --- | --- |\n"
+    )
+    return head + "".join(
+        f"| {variant.name} | {told.equal_answers} of {told.prompts} | {told.largest_probability_difference:.2g} |\n"
+        for variant in checked.variants
+        if (told := variant.agreement)
+    )
 
 
 def _samples(facts: RunFacts, checked: Checked | None, rows: Sequence[Row] | None) -> tuple[str, int]:

@@ -167,6 +167,10 @@ def exported_lines(exported: Exported) -> list[str]:
     if exported.checked:
         lines.append(f"Read back by {exported.checked.reader}, against {exported.checked.against}:")
         lines.append(f"  {agreement_words(exported.checked.agreement)}")
+        for variant in exported.checked.variants:
+            told = variant.agreement
+            words = agreement_words(told) if told else f"not tried: {variant.problem.lower()}"
+            lines.append(f"The same adapter {variant.name}:\n  {words}")
     return lines + [f"  {size(path.stat().st_size):>9}  {path.name}" for path in exported.files]
 
 

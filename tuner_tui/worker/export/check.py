@@ -13,11 +13,12 @@ from transformers import AutoTokenizer
 
 from tuner_tui.errors import TunerError
 from tuner_tui.models.adapter import REWARD_TASK, read_adapter
-from tuner_tui.runs.exports import Agreement, BeforeAfter, Checked, StepEntered
+from tuner_tui.runs.exports import Agreement, BeforeAfter, Checked, StepEntered, Variant
 from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.comparison import EXACT, QUANTISED, ROUNDED, answer_all, compare
 from tuner_tui.worker.export.gguf_shapes import rope_factors
+from tuner_tui.worker.export.other_bases import on_other_bases
 from tuner_tui.worker.export.source import open_run
 from tuner_tui.worker.export.tokenizer_check import require_same_gguf_tokenizer, require_same_tokenizer
 from tuner_tui.worker.export.write import ADAPTER_FILE, MODEL_FILE
@@ -60,6 +61,12 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     if source.trained_as != held:
         emit(StepEntered(what="asking the model as it was held in training"))
         as_trained = _against_training(source, request, other)
+    variants: tuple[Variant, ...] = ()
+    if request.form == "adapter" and source.trained_as != "files":
+        del other
+        gc.collect()
+        emit(StepEntered(what="asking the adapter on other bases"))
+        variants = on_other_bases(source, answers)
     emit(
         Checked(
             reader=reader,
@@ -67,6 +74,7 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
             agreement=agreement,
             samples=samples,
             as_trained=as_trained,
+            variants=variants,
         )
     )
 

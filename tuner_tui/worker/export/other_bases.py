@@ -1,0 +1,55 @@
+"""How an adapter from a 4-bit or 8-bit run behaves on other bases than the one it was trained on."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.errors import TunerError
+from tuner_tui.runs.exports import Variant
+from tuner_tui.worker.export import readers
+from tuner_tui.worker.export.comparison import EXACT, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tuner_tui.worker.export.comparison import Answer
+    from tuner_tui.worker.export.source import ExportSource
+
+
+def on_other_bases(source: ExportSource, answers: Sequence[Answer]) -> tuple[Variant, ...]:
+    """The adapter merged into the dequantised base, and on the original weights in fp32 and bf16.
+
+    Each is led along the answers of what was trained. One that memory does not hold is named with the reason.
+    """
+    ways: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("merged into the dequantised base", lambda: _merged(source)),
+        ("on the original weights in fp32", lambda: _on_original(source)),
+        ("on the original weights in bf16", lambda: _on_original(source).bfloat16()),
+    )
+    return tuple(_asked(name, load, source, answers) for name, load in ways)
+
+
+def _asked(name: str, load: Callable[[], Any], source: ExportSource, answers: Sequence[Answer]) -> Variant:
+    try:
+        model = load()
+    except TunerError as error:
+        return Variant(name=name, problem=error.title)
+    agreement, _ = compare(answers, model, EXACT, source.tokenizer.decode)
+    del model
+    gc.collect()
+    return Variant(name=name, agreement=agreement)
+
+
+def _on_original(source: ExportSource) -> Any:
+    return readers.load_trained(source.base, source.adapter, "files", source.compute)
+
+
+def _merged(source: ExportSource) -> Any:
+    """What a merge writes, put into a model without writing it."""
+    model = readers.load_model(source.base).eval()
+    weights = source.merged()
+    for name, parameter in model.named_parameters():
+        if name in weights.base.entries:
+            parameter.data.copy_(weights.read(name))
+    return model
