@@ -276,7 +276,8 @@ def pass_through_queue(home: Home, make: Callable[[], WatchedRun], count: int) -
         run.wait_for_end()
     home.wait_until_idle()
     finished = sum(isinstance(run.ending(), RunFinished) for run in runs)
-    steady = handles[2:]
+    steady = handles[2:] or handles
+    earlier, later = steady[: (len(steady) + 1) // 2], steady[len(steady) // 2 :]
     return {
         "runs": count,
         "finished": finished,
@@ -284,7 +285,7 @@ def pass_through_queue(home: Home, make: Callable[[], WatchedRun], count: int) -
         "keeper_threads": [min(threads), max(threads)],
         "keeper_megabytes": [memory[0], memory[-1]],
         "processes_left": [p.pid for p in home.processes() if p.pid not in before],
-        "leaked": finished < count or max(steady[len(steady) // 2 :]) > max(steady[: len(steady) // 2]),
+        "leaked": finished < count or max(later) > max(earlier),
     }
 
 
