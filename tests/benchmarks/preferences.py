@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,7 +240,7 @@ class Bench:
         suffix = "-long" if rule_name == "paragraphs" else ""
         sampled = self.sampled(f"answers-seen{suffix}", seen, TRAIN_SAMPLES, 1, tokens)
         others = self.sampled(f"answers-judged{suffix}", unseen, TRAIN_SAMPLES, 4, tokens)
-        rows = pair_rows(seen, labels(sampled, rule))
+        rows = pair_rows(seen, labels(sampled, rule), most=TRAIN_SAMPLES**2)
         judged = pair_rows(unseen, labels(others, rule))
         adapter = self.train("reward", rows, f"reward-{rule_name}", tokens)
         scores = [
@@ -285,15 +286,17 @@ def labels(
     return [[(text, next(given)) for text, _ in group] for group in kept]
 
 
-def pair_rows(asked: Sequence[str], labelled: Sequence[Sequence[tuple[str, bool]]]) -> list[dict[str, Any]]:
-    """One pair for each prompt with answers of both kinds."""
+def pair_rows(
+    asked: Sequence[str], labelled: Sequence[Sequence[tuple[str, bool]]], most: int = 1
+) -> list[dict[str, Any]]:
+    """At most so many pairs for each prompt with answers of both kinds."""
     rows = []
     for prompt, group in zip(asked, labelled, strict=True):
         good = [text for text, label in group if label]
         bad = [text for text, label in group if not label]
-        if good and bad:
+        for chosen, rejected in list(product(good, bad))[:most]:
             rows.append(
-                {"prompt": _user(prompt), "chosen": _assistant(good[0]), "rejected": _assistant(bad[0])}
+                {"prompt": _user(prompt), "chosen": _assistant(chosen), "rejected": _assistant(rejected)}
             )
     return rows
 
