@@ -89,10 +89,14 @@ def _is_named(folder: Path, kind: RepoKind) -> bool:
 
 
 def cached_snapshot(repo_id: str, revision: str | None = None) -> Path | None:
-    """The cached folder of a repository, when it is complete enough to load without the Hub."""
+    """The cached folder of a repository, when it is complete enough to load without the Hub; no other name has one."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    config = try_to_load_from_cache(repo_id, "config.json", revision=revision)
+    try:
+        config = try_to_load_from_cache(repo_id, "config.json", revision=revision)
+    except HFValidationError:  # such as the path of a base that is no longer there
+        return None
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
