@@ -25,6 +25,7 @@ from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
 from tuner_tui.ui.editor import edit_text
+from tuner_tui.ui.hub_words import Telling, Told
 from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
@@ -361,7 +362,10 @@ class NewRunScreen(NewRunMemory):
     @work(thread=True, group="launch")
     def _launch(self, spec: RunSpec) -> None:
         """Check everything and hand the run over; in a thread, since it reads all rows and may ask the Hub."""
+        from tuner_tui.sharing.needed import fetch_needed
+
         try:
+            fetch_needed(spec, Telling(self.post_message))
             folder = launch(with_collections(spec))
         except TunerError as error:
             self.post_message(LaunchRefused(error))
@@ -373,6 +377,11 @@ class NewRunScreen(NewRunMemory):
             self.post_message(LaunchRefused(refusal))
         else:
             self.post_message(RunLaunched(folder))
+
+    def on_told(self, message: Told) -> None:
+        """How far a download is that the run needs."""
+        transfer = f" {message.transfer.words}" if message.transfer else ""
+        self.query_one(ReviewPane).say(f"{message.steps[-1]}{transfer}")
 
     @on(LaunchRefused)
     def show_refusal(self, message: LaunchRefused) -> None:
