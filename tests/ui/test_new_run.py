@@ -232,7 +232,7 @@ async def test_m_shows_every_term_and_the_formula() -> None:
         await walk.press("m")
         assert isinstance(walk.app.screen, MemoryTermsModal)
         text = walk.text()
-        assert "allocated = " in text and "weights" in text and "█" in text
+        assert "sum: " in text and "GB allocated" in text and "weights" in text and "█" in text
         shown = " ".join(str(each.content) for each in walk.app.screen.query(Static))
         assert "tight: only the least is" in shown and "micro-batch" in shown
         await walk.press("escape")
