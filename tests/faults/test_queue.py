@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psutil
 
-from tests.faults.home import kill
+from tests.faults.home import kill, wait_for
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.keeper import start
 from tuner_tui.keeper.launch import launch
@@ -133,7 +133,7 @@ def test_the_list_survives_a_reboot_and_a_command_goes_on_with_it(home: Home) ->
     start.move(waiting[2].folder, 0)
     kill(home.keeper().pid, worker)
     assert home.processes() == []
-    assert running.status() == "interrupted"
+    wait_for(lambda: running.status() == "interrupted", "the dead to let go of the lock")
     assert [run.status() for run in waiting] == ["queued"] * 3
     assert lock.is_held(start.keeper_lock()) is False
 

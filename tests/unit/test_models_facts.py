@@ -59,7 +59,7 @@ def test_shards_are_added_up(tmp_path: Path) -> None:
 
 def test_nothing_said_is_nothing_known(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    assert facts_with(folder, {}) == ModelFacts(has_chat_template=False)
+    assert facts_with(folder, {}) == ModelFacts(has_chat_template=False, header_problem="No weights")
     assert (
         facts_with(folder, {"hidden_size": "8", "num_hidden_layers": True, "vocab_size": -1}).hidden_size
         is None
