@@ -30,10 +30,10 @@ TABLES: dict[str, Any] = {
 GROUPED, PACKED = "grouped by length", "packed"
 WAYS = (
     ("sft", "shuffled"), ("sft", GROUPED), ("sft", PACKED), ("dpo", "shuffled"), ("dpo", GROUPED), ("kto", "in order"),
-    ("orpo", "shuffled"), ("orpo", GROUPED), ("reward", "shuffled"),
+    ("orpo", "shuffled"), ("orpo", GROUPED), ("reward", "shuffled"), ("reward", GROUPED),
 )  # fmt: skip
-"""KTO's rows keep their order, and reward's are not grouped: their trainers want it so."""
-QUICK = {("sft", PACKED, "fp32"), ("dpo", "shuffled", "fp32")}
+"""KTO's rows keep their order: its trainer compares each with the one before it."""
+QUICK = {("sft", PACKED, "fp32"), ("dpo", GROUPED, "fp32")}
 """What no other quick test has."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import SequentialSampler
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class OrderedRows(_Trainer):  # type: ignore[misc]
         lengths = [max(map(len, row)) for row in zip(*columns, strict=True)]
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return GroupedByLength(batch, lengths, self.args.seed)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        """In order: transformers would group these too, by a column that pairs lack and with the global generator."""
+        return SequentialSampler(eval_dataset)
 
 
 class EvenRows(_Trainer):  # type: ignore[misc]
