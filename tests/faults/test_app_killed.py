@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,5 +111,12 @@ def _curve(app: list[str], environment: dict[str, str], folder: RunFolder) -> st
         terminal.wait_for("/ Filter")
         terminal.press("Enter")
         terminal.wait_for(f"{STEPS}/{STEPS}")
-        screen = terminal.wait_for("smoothed")
+        drawn, before = _points(terminal.wait_for("smoothed")), ""
+        while drawn != before:  # a screen may be seen half drawn
+            time.sleep(0.7)
+            drawn, before = _points(terminal.wait_for("smoothed")), drawn
+    return drawn
+
+
+def _points(screen: str) -> str:
     return "\n".join(re.sub(r"[^\u2801-\u28ff]", " ", line).rstrip() for line in screen.splitlines()).strip()

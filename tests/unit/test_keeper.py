@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,7 +122,10 @@ def test_a_worker_is_known_by_its_run_and_not_by_its_number(run: RunFolder, tmp_
     environment = os.environ | {process.RUN_VARIABLE: str(run.path)}
     with subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True) as worker:
         try:
-            assert process.is_worker_alive(worker.pid, run.path)
+            deadline = time.monotonic() + 10  # its environment is there a moment after it is
+            while not process.is_worker_alive(worker.pid, run.path):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             link = tmp_path / "link"
             link.symlink_to(run.path)
             assert process.is_worker_alive(worker.pid, link)

@@ -98,7 +98,7 @@ class ColumnsPane(Vertical):
     @work(exclusive=True, group="preview")
     async def _preview(self) -> None:
         await asyncio.sleep(TYPING_SECONDS)
-        if self._reading is None or not self.query(TextArea):  # the screen is gone
+        if self._reading is None or not self.query(TextArea) or not self.query("#mapped-words"):  # it is gone
             return
         words = self.query_one("#mapped-words", Static)
         try:
