@@ -335,9 +335,7 @@ def token_lines(reply: LookReply) -> list[str]:
         dropped = " (left out: the trainer never sees it)" if sequence.is_dropped else ""
         lines += ["", f"{plain(sequence.title)}{dropped}"]
         for place, token in enumerate(sequence.tokens):
-            mark = "cut" if token.cut else "loss" if token.loss else ""
-            kind = "end" if token.end else "template" if token.template else ""
-            lines.append(f"{place:>6} {token.id:>8} {mark:<5}{kind:<9}{plain(token.text)}")
+            lines.append(f"{place:>6} {token.id:>8} {token.mark:<5}{token.kind:<9}{plain(token.text)}")
         lines.append(f"  {sequence.trained} of {len(sequence.fed)} tokens carry loss")
         lines += [fill(f"note: {note}", "  ") for note in sequence.notes]
     return lines

@@ -49,6 +49,16 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
     row: int = 0
     """Of a packed sequence, which of its rows it belongs to; from 0."""
 
+    @property
+    def mark(self) -> str:
+        """Whether it is learnt, in a word; empty when it only stands there."""
+        return "cut" if self.cut else "loss" if self.loss else ""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word; empty for what the row says."""
+        return "end" if self.end else "template" if self.template else ""
+
 
 class Sequence(msgspec.Struct, frozen=True):
     """One sequence that the trainer is fed."""

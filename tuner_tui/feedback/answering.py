@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
-from tuner_tui.feedback.records import Maker, NewAnswer
+from tuner_tui.feedback.records import NewAnswer, model_maker
 from tuner_tui.feedback.session import wanted_answers
 from tuner_tui.generation.client import new_id, new_seed
 from tuner_tui.generation.messages import Answered, Failed, Generate
@@ -163,13 +163,8 @@ def missing_places(item: Item, wanted: int) -> list[int]:
 
 def made_answer(reply: Answered, candidate: Candidate, request: Generate) -> NewAnswer:
     """An answer with all that made it."""
-    maker = Maker(
-        kind="model",
-        model=candidate.base.source,
-        revision=candidate.base.revision,
-        precision=candidate.base.precision,
-        adapter=candidate.adapter,
-        system=candidate.system,
+    maker = model_maker(
+        candidate,
         template=reply.template,
         sampling=request.sampling,
         seed=reply.seed,

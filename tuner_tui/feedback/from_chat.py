@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner_tui.feedback.collections import open_or_create, rater_name
-from tuner_tui.feedback.records import CollectionSettings, Judgement, Maker, NewAnswer
+from tuner_tui.feedback.records import CollectionSettings, Judgement, NewAnswer, model_maker
 from tuner_tui.generation.messages import Turn
 
 if TYPE_CHECKING:
@@ -55,16 +55,7 @@ def _prompt(talk: Conversation, place: int) -> tuple[Turn, ...]:
 
 def _answer(talk: Conversation, place: int) -> NewAnswer:
     candidate, reply = talk.candidates[place], talk.replies[-1][place]
-    maker = Maker(
-        kind="model",
-        model=candidate.base.source,
-        revision=candidate.base.revision,
-        precision=candidate.base.precision,
-        adapter=candidate.adapter,
-        system=candidate.system,
-        template=reply.template,
-        sampling=talk.sampling,
-        seed=reply.seed,
-        batch_size=1,
+    maker = model_maker(
+        candidate, template=reply.template, sampling=talk.sampling, seed=reply.seed, batch_size=1
     )
     return NewAnswer(text=reply.text, maker=maker, is_finished=reply.is_finished)

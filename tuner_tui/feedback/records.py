@@ -44,6 +44,24 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return " + ".join(part for part in parts if part)
 
 
+def model_maker(
+    candidate: Candidate, *, template: str, sampling: Sampling, seed: int | None, batch_size: int | None
+) -> Maker:
+    """A model with all that an answer of its was made by."""
+    return Maker(
+        kind="model",
+        model=candidate.base.source,
+        revision=candidate.base.revision,
+        precision=candidate.base.precision,
+        adapter=candidate.adapter,
+        system=candidate.system,
+        template=template,
+        sampling=sampling,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
 class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer before it is kept."""
 

@@ -180,10 +180,8 @@ def token_table(sequence: Sequence) -> Content:
     """One token a line: place, id, whether it is learnt, and what it says."""
     lines = []
     for place, token in enumerate(sequence.tokens):
-        mark = "cut" if token.cut else "loss" if token.loss else ""
-        kind = "end" if token.end else "template" if token.template else ""
         text = Content.styled(plain(token.text), style_of(token) or "")
-        lines.append(Content.assemble(f"{place:>6}{token.id:>8}  {mark:<5}{kind:<9}", text))
+        lines.append(Content.assemble(f"{place:>6}{token.id:>8}  {token.mark:<5}{token.kind:<9}", text))
     return Content("\n").join(lines)
 
 
