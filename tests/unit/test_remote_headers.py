@@ -131,5 +131,17 @@ def test_a_failing_hub_is_told(
     assert read(home)["title"] == title
 
 
+def test_a_server_that_refuses_ranges_is_read_from_the_start(
+    hub: Any, home: dict[str, str], tmp_path: Path
+) -> None:
+    hub.add_repo("owner/far", big_model(tmp_path))
+    hub.fail.__func__.__globals__["STATUS"][416] = "Requested Range Not Satisfiable"
+    for name in ("config.json", "model.safetensors"):
+        hub.fail(416, "resolve", name)
+    assert read(home)["parameters"] == 900 * 64
+    asked = [bool(note["range"]) for note in hub.requests if note["file"] == "model.safetensors"]
+    assert asked[:2] == [True, False]
+
+
 def test_offline_it_says_so(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
     assert read(home | {"HF_HUB_OFFLINE": "1"})["title"] == "Offline mode is on"

@@ -28,6 +28,7 @@ FIRST_BYTES = 100_000
 LARGEST_JSON = 20_000_000
 """Of a config or index; a larger one is not read."""
 MOST_SHARDS = 400
+REFUSES_RANGES = 416
 SCHEMA = 1
 
 
@@ -140,7 +141,17 @@ class _Remote:
         return parse_header(where, data[8 : 8 + length], total)
 
     def _range(self, name: str, start: int, count: int) -> tuple[bytes, int | None]:
-        """(bytes, the file's size if told). A server that ignores ranges sends it whole: the rest is not read."""
+        """(bytes, the file's size if told). A server that ignores or refuses ranges is read from the file's start."""
+        from huggingface_hub import errors
+
+        try:
+            return self._read(name, start, count, {"Range": f"bytes={start}-{start + count - 1}"})
+        except errors.HfHubHTTPError as error:
+            if error.response.status_code != REFUSES_RANGES:
+                raise
+            return self._read(name, start, count, {})
+
+    def _read(self, name: str, start: int, count: int, extra: dict[str, str]) -> tuple[bytes, int | None]:
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
@@ -149,10 +160,7 @@ class _Remote:
         )
 
         url = hf_hub_url(self.repo_id, name, revision=self.commit)
-        headers = build_hf_headers() | {
-            "Range": f"bytes={start}-{start + count - 1}",
-            "Accept-Encoding": "identity",
-        }
+        headers = build_hf_headers() | extra | {"Accept-Encoding": "identity"}
         with get_session().stream(
             "GET", url, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=True
         ) as answer:
