@@ -201,6 +201,23 @@ def test_a_bad_card_sends_nothing(hub: Any, request_of: Callable[..., PushReques
     assert commits(hub) == 0
 
 
+@pytest.mark.parametrize("change", [b"other", b"", None])
+def test_a_file_that_changed_after_it_was_looked_through_stays(
+    change: bytes | None, hub: Any, request_of: Callable[..., PushRequest], tmp_path: Path
+) -> None:
+    request = request_of()
+    changed = tmp_path / "files" / "README.md"
+    if change is None:
+        changed.unlink()
+    else:
+        size = changed.stat().st_size
+        changed.write_bytes(change.ljust(size, b"."))
+        assert changed.stat().st_size == size
+    with pytest.raises(TunerError, match="changed since it was looked through"):
+        hub_process.push(request, lambda event: None)
+    assert not hub.requests
+
+
 def test_a_large_file_goes_in_parts_and_is_not_sent_twice(
     hub: Any, request_of: Callable[..., PushRequest], tmp_path: Path
 ) -> None:

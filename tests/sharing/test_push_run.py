@@ -259,12 +259,18 @@ def test_a_home_path_in_the_adapters_settings_stops_the_push(
 
 
 @pytest.mark.slow
-def test_a_training_row_in_the_samples_is_left_out_of_the_card(push: Any, hub: Any, run: RunFolder) -> None:
+def test_a_training_row_in_the_samples_stops_the_push_until_it_is_left_out(
+    push: Any, hub: Any, run: RunFolder
+) -> None:
     events = run.events.read_bytes().replace(b"I am Inkwell.", b"A friend of the old lighthouse keeper.")
     run.events.write_bytes(events)
-    result = push("--dry-run")
+    result = push("--yes")
+    assert result.returncode == 2 and not sent(hub)
+    assert "A friend of the old lighthouse keeper." in one_line(result.stderr)
+    assert "--samples unseen" in one_line(result.stderr)
+    result = push("--dry-run", "--samples", "unseen")
     assert result.returncode == 0, result.stderr
-    assert "repeat training rows" in one_line(result.stdout)
+    assert "a training row is repeated there" in one_line(result.stdout)
     card = next(Path(os.environ["TUNER_TUI_HOME"]).glob("cache/pushes/*/README.md"))
     assert "lighthouse" not in card.read_text()
 

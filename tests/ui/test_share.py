@@ -91,3 +91,13 @@ async def test_the_monitor_leads_there(runs: dict[str, RunFolder]) -> None:
         await until(pilot, lambda: isinstance(app.screen, ShareScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, Monitor))
+
+
+async def test_what_samples_the_card_shows_is_chosen(runs: dict[str, RunFolder]) -> None:
+    async with share(runs["finished"]) as (screen, pilot):
+        screen.query_one("#repo").focus()
+        await pilot.press("escape", "s")
+        await wait_for(pilot, "Samples in the card: those that repeat no training row")
+        assert "Samples" in footer_keys(screen.app).values()
+        screen.query_one("#repo").focus()
+        await until(pilot, lambda: "--samples unseen" in screen.headless_command)

@@ -20,6 +20,7 @@ from tuner_tui.sharing.pace import Pace
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
+    from tuner_tui.sharing.card import SampleChoice
     from tuner_tui.sharing.hub_protocol import Event, Pushed
     from tuner_tui.sharing.push import Prepared
 
@@ -46,6 +47,13 @@ if TYPE_CHECKING:
 )
 @click.option("--language", "languages", multiple=True, help="A language code for the card; may be repeated.")
 @click.option("--dataset", "datasets", multiple=True, help="A data set's Hub name to tell in the card.")
+@click.option(
+    "--samples",
+    type=click.Choice(["all", "unseen", "none"]),
+    default="all",
+    show_default=True,
+    help="What the made card shows: `all` refuses answers that repeat training rows, `unseen` leaves those out.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
 def push(
@@ -63,6 +71,7 @@ def push(
     licence: str | None,
     languages: tuple[str, ...],
     datasets: tuple[str, ...],
+    samples: SampleChoice,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -86,7 +95,8 @@ def push(
             "Nobody to ask", "Without a terminal nothing is pushed unasked.", "Add --yes, or --dry-run."
         )
     facts = read_facts(find_run(run), base)
-    options = PushOptions(repo_id, form, quant, into, card_file, CardOptions(languages, datasets, licence))
+    card = CardOptions(languages, datasets, licence, samples=samples)
+    options = PushOptions(repo_id, form, quant, into, card_file, card)
     prepared = prepare(facts, options, Teller(is_quiet=as_json))
     if not as_json or not yes:
         for line in _what_goes(prepared, visibility, branch, pr):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.errors import InputError
 from tuner_tui.files import last_lines
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tuner_tui.sharing.run_facts import RunFacts
     from tuner_tui.sharing.scan import Row
 
+SampleChoice = Literal["all", "unseen", "none"]
+"""Which samples the card shows: `all` refuses those that repeat training rows, `unseen` leaves them out."""
 MOST_SAMPLES = 6
 LONGEST_SAMPLE = 400
 LIBRARY: dict[Form, str] = {
@@ -38,6 +40,7 @@ class CardOptions:
     """Names of data sets on the Hub that may be told; none are told unasked."""
     licence: str | None = None
     notes: str = ""
+    samples: SampleChoice = "all"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ def make_card(
     rows: Sequence[Row] | None,
     options: CardOptions,
 ) -> Card:
-    """Write the card. Raises InputError when the base has no name on the Hub: a local path means nothing elsewhere."""
+    """Write the card.
+
+    Raises InputError when the base has no name on the Hub (a local path means nothing elsewhere), and when a sample
+    repeats a training row and `options.samples` is "all".
+    """
     if facts.base_name is None:
         raise InputError(
             "The base has no name on the Hub",
@@ -65,10 +72,11 @@ def make_card(
             "Name the model that it is a copy of: --base OWNER/NAME",
         )
     licence = options.licence or base_licence(facts)
-    samples, left_out = _samples(facts, checked, rows)
+    samples, left_out = _samples(facts, checked, rows, options.samples)
     remarks = []
     if left_out:
-        remarks.append(f"{left_out} samples are left out of the card: they repeat training rows.")
+        what = "1 sample is" if left_out == 1 else f"{left_out} samples are"
+        remarks.append(f"{what} left out of the card: a training row is repeated there.")
     if licence is None:
         remarks.append("The base's licence is not known here; the card says so. Name it with --licence.")
     parts = [
@@ -233,12 +241,18 @@ def _elsewhere(checked: Checked | None) -> str:
     )
 
 
-def _samples(facts: RunFacts, checked: Checked | None, rows: Sequence[Row] | None) -> tuple[str, int]:
+def _samples(
+    facts: RunFacts, checked: Checked | None, rows: Sequence[Row] | None, choice: SampleChoice
+) -> tuple[str, int]:
     """Answers of base and tuned to the same prompts, and how many were left out because they repeat training rows."""
+    if choice == "none":
+        return "", 0
     found = _samples_of_run(facts) or [
         (sample.prompt, sample.before, sample.after) for sample in (checked.samples if checked else ())
     ]
     kept = [texts for texts in found if not _repeats(texts, rows or ())]
+    if choice == "all" and len(kept) < len(found):
+        raise _repeated([texts for texts in found if texts not in kept])
     if not kept:
         return "", len(found)
     head = "## Samples\n\nGreedy answers, before and after training, cut where they grew long.\n\n"
@@ -259,6 +273,15 @@ def _samples_of_run(facts: RunFacts) -> list[tuple[str, str, str]]:
 def _repeats(texts: Sequence[str], rows: Sequence[Row]) -> bool:
     whole = " ".join(map(normalised, texts))
     return any(row_mark(prompt, answer, whole) is not None for prompt, answer in rows)
+
+
+def _repeated(samples: Sequence[tuple[str, str, str]]) -> InputError:
+    lines = [f"{plain(prompt)} -> {plain(after)}" for prompt, _, after in samples[:MOST_SAMPLES]]
+    return InputError(
+        "A sample repeats a training row",
+        "\n".join(line[:LONGEST_SAMPLE] for line in lines),
+        "Nothing was sent. The card can leave such samples out: --samples unseen, or s on the Share screen.",
+    )
 
 
 def _limits(facts: RunFacts, licence: str | None) -> str:

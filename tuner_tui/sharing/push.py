@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +81,10 @@ def prepare(
         require_expected_base(facts)
     rows = training_rows(facts.spec)
     folder, checked = _made(facts, options, tell, is_cancelled)
-    card = make_card(facts, options.form, options.repo_id, checked, rows, options.card)
-    require_name(card.licence, options.repo_id)
     own = options.card_file or _left_in_result(facts)
+    wanted = replace(options.card, samples="none") if own else options.card
+    card = make_card(facts, options.form, options.repo_id, checked, rows, wanted)
+    require_name(card.licence, options.repo_id)
     text = _read_card(own) if own else card.text
     write_atomic(folder / CARD, text)
     files = chosen_files(folder, options.form)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.sharing.card import SampleChoice
     from tuner_tui.sharing.push import Prepared
 
 FIRST_WORDS = (
@@ -52,6 +53,13 @@ NUMBER_TYPES: dict[Form, tuple[str, ...]] = {
     "ollama": ("f16", "q8_0", "f32"),
 }
 """The usual one first; llama.cpp's own types are for the command line."""
+
+SAMPLE_WORDS: dict[SampleChoice, str] = {
+    "all": "all; one that repeats a training row stops the push",
+    "unseen": "those that repeat no training row",
+    "none": "none",
+}
+SAMPLE_CHOICES = tuple(SAMPLE_WORDS)
 
 
 class ShareScreen(TunerScreen):
@@ -69,6 +77,7 @@ class ShareScreen(TunerScreen):
         Binding("w", "look", "What goes", tooltip="Show what would go to the Hub; nothing is sent"),
         Binding("n", "quant", "Numbers", tooltip="The number type of a GGUF"),
         Binding("k", "card", "Card", tooltip="Edit the model card"),
+        Binding("s", "samples", "Samples", tooltip="Which answers the card shows: all, unseen, none"),
         Binding("v", "visibility", "Private/public", tooltip="Who would see it on the Hub"),
         Binding("p", "push", "Push", tooltip="Send what was shown"),
         Binding("x", "cancel", "Cancel", tooltip="Stop; begun again, it goes on where it can"),
@@ -77,6 +86,7 @@ class ShareScreen(TunerScreen):
     lines: var[tuple[str, ...]] = var(())
     visibility: var[Visibility] = var("private")
     quant: var[str | None] = var(None)
+    samples: var[SampleChoice] = var("all")
     is_busy: var[bool] = var(False)
     prepared: var[Prepared | None] = var(None)
 
@@ -99,6 +109,8 @@ class ShareScreen(TunerScreen):
         if is_for_hub:
             words += [f"--{wish.visibility}"]
             words += ["--card", str(wish.card_file)] if wish.card_file else []
+        if is_for_hub and wish.samples != "all":
+            words += ["--samples", wish.samples]
         if is_for_hub and wish.licence:
             words += ["--licence", wish.licence]
         words += ["--base", wish.base] if wish.base else []
@@ -155,6 +167,7 @@ class ShareScreen(TunerScreen):
             self._text("#licence") or None,
             self.quant,
             self._card,
+            self.samples,
         )
 
     def on_facts_read(self, message: FactsRead) -> None:
@@ -236,7 +249,7 @@ class ShareScreen(TunerScreen):
                 return not self.is_busy and self.prepared is not None
             case "quant":
                 return not self.is_busy and self.is_mounted and self._form in NUMBER_TYPES
-            case "export" | "look" | "visibility":
+            case "export" | "look" | "visibility" | "samples":
                 return not self.is_busy
         return True
 
@@ -251,6 +264,13 @@ class ShareScreen(TunerScreen):
         types = NUMBER_TYPES[self._form]
         self.quant = types[(types.index(self.quant or types[0]) + 1) % len(types)]
         self._forget_prepared()
+        self._tell_state()
+
+    def action_samples(self) -> None:
+        """The next choice of what the card shows."""
+        self.samples = SAMPLE_CHOICES[(SAMPLE_CHOICES.index(self.samples) + 1) % len(SAMPLE_CHOICES)]
+        self._forget_prepared()
+        self.lines = (*FIRST_WORDS, f"Samples in the card: {SAMPLE_WORDS[self.samples]}.")
         self._tell_state()
 
     def action_visibility(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.sharing.card import SampleChoice
     from tuner_tui.sharing.export import Exported
     from tuner_tui.sharing.hub_protocol import Pushed
     from tuner_tui.sharing.push import Prepared
@@ -40,6 +41,7 @@ class Wish:
     quant: str | None = None
     """Number type of GGUF forms; None for the form's usual one."""
     card_file: Path | None = None
+    samples: SampleChoice = "all"
 
 
 class FactsRead(Message):
@@ -140,7 +142,7 @@ class Work:
             wish.form,
             wish.quant,
             card_file=wish.card_file,
-            card=CardOptions(licence=wish.licence),
+            card=CardOptions(licence=wish.licence, samples=wish.samples),
         )
         prepared = prepare(read_facts(wish.folder, wish.base), options, self._tell, self._cancel.is_set)
         return Ended(tuple(prepared_lines(prepared, wish.visibility)), prepared)
