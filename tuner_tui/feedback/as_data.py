@@ -38,8 +38,6 @@ KIND_OF_METHOD: dict[str, Kind] = {
     "orpo": "pairs",
     "reward": "pairs",
     "cpo": "pairs",
-    "simpo": "pairs",
-    "ipo": "pairs",
 }
 
 
