@@ -222,13 +222,13 @@ def spoil_checkpoint(name: str, how: str, count: int = 1) -> Fault:
 
 
 def spoil(path: Path, how: str) -> None:
-    """Cut a file off, turn one bit in its middle, or remove it."""
+    """Cut a file off, turn one bit in its middle (a high one is no text any more), or remove it."""
     content = bytearray(path.read_bytes())
     match how:
         case "cut off":
             path.write_bytes(content[: len(content) // 2])
-        case "bit flipped":
-            content[len(content) // 2] ^= 4
+        case "bit flipped" | "high bit flipped":
+            content[len(content) // 2] ^= 4 if how == "bit flipped" else 128
             path.write_bytes(content)
         case "removed":
             path.unlink()

@@ -126,7 +126,8 @@ CELLS = [
         Cell(f"{name} {how}", faults.spoil_checkpoint(name, how), (AFTER_TWO,), KILLED)
         for name, how in (("optimizer.pt", "cut off"), ("optimizer.pt", "bit flipped"),
                           ("adapter_model.safetensors", "bit flipped"), ("trainer_state.json", "bit flipped"),
-                          ("rng_state.pth", "removed"), ("manifest.json", "cut off"))
+                          ("rng_state.pth", "removed"), ("manifest.json", "cut off"),
+                          ("manifest.json", "high bit flipped"))
     ),
     Cell("all checkpoints cut off", faults.spoil_checkpoint("scheduler.pt", "cut off", 2), (AFTER_TWO,), KILLED),
     Cell("events torn", faults.spoil_events("torn"), (AFTER_TWO,), CUT_OFF),

@@ -120,7 +120,8 @@ def test_folders_keep_what_was_measured(tmp_path: Path, monkeypatch: pytest.Monk
         folder = probes_dir() / f"probe-{number}"
         folder.mkdir(parents=True)
         write_measured(folder, measured(at=float(number)))
-    (probes_dir() / "probe-1" / "memory.json").write_text("{broken")
-    assert [each.at for each in all_measured()] == [2.0, 0.0]
+    for broken in (b"{broken", b'{"model": "\xff"}'):
+        (probes_dir() / "probe-1" / "memory.json").write_bytes(broken)
+        assert [each.at for each in all_measured()] == [2.0, 0.0]
     assert read_measured(tmp_path) is None
     assert card(8).measured == ()

@@ -150,7 +150,7 @@ class Store:
             return CollectionSettings()
         try:
             return msgspec.json.decode(rows[0][0], type=CollectionSettings)
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise DamagedStore("The collection's settings cannot be read", f"{self.path}: {error}.") from None
 
     def change_settings(self, settings: CollectionSettings) -> None:

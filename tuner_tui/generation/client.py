@@ -221,7 +221,7 @@ class GenerationClient:
             for line in lines:
                 try:
                     self._take(decode_reply(line))
-                except msgspec.DecodeError:
+                except ValueError:
                     continue
         connection.close()
         self._worker_left(process.wait())

@@ -57,7 +57,7 @@ def compare(folder: RunFolder, request: CompareRequest, threads: int) -> Compare
             ).returncode
         try:
             return msgspec.json.decode(result.read_bytes(), type=CompareResult)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):
             last = next(iter(last_lines(folder.log, 1)), "")
             raise TunerError(
                 "Base and tuned could not be compared",

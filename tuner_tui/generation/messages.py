@@ -188,12 +188,12 @@ def encode(message: Request | Reply) -> bytes:
 
 
 def decode_request(line: bytes) -> Request:
-    """Raises msgspec.DecodeError for what is no request."""
+    """Raises ValueError for what is no request."""
     return _requests.decode(line)
 
 
 def decode_reply(line: bytes) -> Reply:
-    """Raises msgspec.DecodeError for what is no reply."""
+    """Raises ValueError for what is no reply."""
     return _replies.decode(line)
 
 

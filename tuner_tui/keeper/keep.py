@@ -264,7 +264,7 @@ def _write_failure(folder: RunFolder, failure: RunFailed) -> None:
 def _threads(folder: RunFolder) -> int:
     try:
         return decode_plan(folder.plan.read_bytes()).threads
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return usable_cpu_count()
 
 

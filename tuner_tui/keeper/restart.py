@@ -32,7 +32,7 @@ def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunFai
         return False
     try:
         spec, plan = read_spec(folder.spec), decode_plan(folder.plan.read_bytes())
-    except (TunerError, OSError, msgspec.DecodeError):
+    except (TunerError, OSError, ValueError):
         return False
     trouble = state.trouble
     if trouble is None and was_killed_for_memory:

@@ -38,7 +38,7 @@ def read_adapter(folder: Path) -> AdapterFacts:
     """An adapter's facts. Raises InputError for a folder that is no LoRA adapter saved as safetensors."""
     try:
         facts = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AdapterFacts)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError("The adapter cannot be read", f"{folder / CONFIG_FILE}: {error}.") from error
     if facts.kind != "LORA":
         raise InputError(

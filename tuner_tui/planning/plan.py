@@ -178,5 +178,5 @@ def encode_plan(plan: Plan) -> bytes:
 
 
 def decode_plan(data: bytes) -> Plan:
-    """The plan of a run. Raises msgspec.DecodeError when it is not one."""
+    """The plan of a run. Raises ValueError when it is not one."""
     return msgspec.json.decode(data, type=Plan)

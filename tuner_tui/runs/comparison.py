@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tuner_tui.errors import TunerError
 from tuner_tui.hardware.telemetry import last_sample
 from tuner_tui.planning.plan import decode_plan
@@ -128,7 +126,7 @@ def _chosen(folder: RunFolder, spec: RunSpec) -> dict[str, str]:
     """What the plan chose where the spec left it open."""
     try:
         plan = decode_plan(folder.plan.read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return {}
     chosen = {}
     if spec.training.learning_rate is None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tuner_tui.errors import NotFoundError, RunProblem
 from tuner_tui.models.adapter import is_adapter
 from tuner_tui.planning.plan import decode_plan
@@ -119,7 +117,7 @@ def step_of(checkpoint: Path) -> int:
 def _parent(folder: RunFolder) -> Parent | None:
     try:
         start = decode_plan(folder.plan.read_bytes()).start
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
     if start is None:
         return None

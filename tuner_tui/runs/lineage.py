@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.models.adapter import (
     CONFIG_FILE,
@@ -87,7 +85,7 @@ def ancestors(folder: RunFolder) -> list[str]:
 def _start_of(folder: RunFolder) -> StartAdapter | None:
     try:
         return decode_plan(folder.plan.read_bytes()).start
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
 
 
@@ -119,7 +117,7 @@ def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:
     if run is not None:
         try:
             plan = decode_plan(run.plan.read_bytes())
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):
             pass
         else:
             return plan.model_location if plan.model_kind == "folder" else plan.model_name

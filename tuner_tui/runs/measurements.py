@@ -29,7 +29,7 @@ def read_measured(folder: Path) -> Measured | None:
     """A folder's measurement, when there is a sound one."""
     try:
         return msgspec.json.decode((folder / MEASURED_FILE).read_bytes(), type=Measured)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
 
 

@@ -140,6 +140,6 @@ def _telemetry_tail(path: Path) -> tuple[TelemetrySample, ...]:
     for line in last_lines(path, TELEMETRY_SAMPLES, TELEMETRY_TAIL_BYTES):
         try:
             samples.append(msgspec.json.decode(line, type=TelemetrySample))
-        except msgspec.DecodeError:  # torn, or of a newer version
+        except ValueError:  # torn, or of a newer version
             continue
     return tuple(samples)

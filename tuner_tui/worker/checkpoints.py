@@ -165,7 +165,7 @@ def step_of(path: Path) -> int:
 
 
 def read_manifest(checkpoint: Path) -> Manifest:
-    """A checkpoint's manifest. Raises OSError or msgspec.DecodeError when it is missing or damaged."""
+    """A checkpoint's manifest. Raises OSError or ValueError when it is missing or damaged."""
     return msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=Manifest)
 
 
@@ -181,14 +181,17 @@ def what_is_broken(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, or None when it is whole."""
     try:
         manifest = read_manifest(checkpoint)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return "its manifest is missing or damaged"
     for name, expected in manifest.files.items():
         path = checkpoint / name
-        if not path.is_file() or path.stat().st_size != expected.size:
-            return f"{name} is missing or cut off"
-        if _sha256(path) != expected.sha256:
-            return f"{name} is damaged"
+        try:
+            if not path.is_file() or path.stat().st_size != expected.size:
+                return f"{name} is missing or cut off"
+            if _sha256(path) != expected.sha256:
+                return f"{name} is damaged"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror or error})"
     return None
 
 

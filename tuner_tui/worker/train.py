@@ -9,8 +9,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.planning.plan import decode_plan
@@ -83,7 +81,7 @@ def _read_plan(folder: RunFolder) -> Plan:
     """Raises OSError, or TunerError when it is damaged."""
     try:
         return decode_plan(folder.plan.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(
             "The run's plan is damaged",
             f"{folder.plan}: {error}.",

@@ -14,8 +14,6 @@ import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tuner_tui.errors import TunerError
 from tuner_tui.generation.client import is_memory_wanted
 from tuner_tui.generation.messages import (
@@ -165,7 +163,7 @@ class Server:
         for line in self._lines:
             try:
                 request = decode_request(line)
-            except msgspec.DecodeError as error:
+            except ValueError as error:
                 _log.error("a request that is none: %s", error)
                 continue
             match request:

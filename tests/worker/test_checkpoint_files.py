@@ -1,0 +1,44 @@
+"""What is said of a checkpoint's files, and which checkpoints go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tuner_tui.worker import checkpoints
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_checkpoint(parent: Path, step: int) -> Path:
+    """A whole checkpoint of one small file."""
+    folder = parent / f"step-{step:06d}"
+    folder.mkdir(parents=True)
+    (folder / "optimizer.pt").write_bytes(b"x" * 100)
+    checkpoints._make_whole(folder, step, "data", 1)
+    return folder
+
+
+def test_a_high_bit_anywhere_in_the_manifest_or_a_file_is_damage(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path, 3)
+    assert checkpoints.what_is_broken(folder) is None
+    for name in (checkpoints.MANIFEST, "optimizer.pt"):
+        whole = (folder / name).read_bytes()
+        for place in range(len(whole)):
+            (folder / name).write_bytes(whole[:place] + bytes([whole[place] ^ 128]) + whole[place + 1 :])
+            assert checkpoints.what_is_broken(folder), (name, place)
+        (folder / name).write_bytes(whole)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_passed_over_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_checkpoint(tmp_path, 3)
+
+    def refuse(path: Path) -> str:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(checkpoints, "_sha256", refuse)
+    assert checkpoints.what_is_broken(folder) == "optimizer.pt cannot be read (Input/output error)"
