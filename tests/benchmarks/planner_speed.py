@@ -25,9 +25,11 @@ from tuner_tui.config.spec import (
     SamplesSpec,
     TrainingSpec,
 )
+from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.here import plan_here
-from tuner_tui.planning.plan import make_plan
+from tuner_tui.planning.plan import choose_threads, make_plan
 from tuner_tui.runs.events import StepLogged, decode_lines
 from tuner_tui.runs.folder import create_run
 
@@ -48,6 +50,11 @@ def main() -> int:
         "--micro", type=int, nargs="*", default=[1, 2, 4, 8], help="micro-batches of the grid"
     )
     asked = parser.parse_args()
+    wanted = worker_environment(choose_threads(usable_cpu_count())[0])
+    if any(
+        os.environ.get(name) != value for name, value in wanted.items()
+    ):  # malloc and OpenMP read it at the start
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"TUNER_TUI_HOME": folder, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
         spec = spec_of(asked.model, Path(folder))

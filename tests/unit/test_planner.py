@@ -111,8 +111,28 @@ def test_ways_out_say_what_they_save_and_cost() -> None:
     assert words.startswith("LoRA instead of full tuning: -")
 
 
+def test_a_small_micro_batch_is_taken_where_larger_ones_only_pad() -> None:
+    even, uneven = (
+        Rows(longest=1000, count=512, sample=each) for each in ((1000,) * 512, (10,) * 500 + (1000,) * 12)
+    )
+    sizes = {
+        name: plan(spec(training=TrainingSpec(batch_size=64)), "1B", card(80), rows).micro_batch
+        for name, rows in (("even", even), ("uneven", uneven))
+    }
+    assert sizes["uneven"] < sizes["even"]
+    grouped = spec(training=TrainingSpec(batch_size=64, group_by_length=True))
+    assert plan(grouped, "1B", card(80), uneven).micro_batch == sizes["even"]
+
+
+def test_a_cpu_takes_no_more_at_once_than_keeps_it_busy() -> None:
+    place = Place(False, "CPU", 64 * GB, 64 * GB)
+    batch = spec(training=TrainingSpec(batch_size=8))
+    short, long = (Rows(longest=each, count=9, sample=(each,) * 9) for each in (70, 400))
+    assert [plan(batch, "1B", place, rows).micro_batch for rows in (short, long)] == [4, 1]
+
+
 def test_every_choice_is_told_with_its_reason() -> None:
-    rows = Rows(longest=1000, count=4, sample=(10, 10, 10, 1000))
+    rows = Rows(longest=1000, count=4, sample=(500, 600, 800, 1000))
     found = {each.name: each for each in plan(spec(), "1B", card(80), rows).choices}
     assert {
         "precision",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -96,15 +97,18 @@ class Rows:
 
     def padding_share(self, at_once: int, limit: int) -> float | None:
         """Share of what is computed that is padding, where so many rows are drawn at random and padded alike."""
-        if not self.sample:
-            return None
-        lengths = sorted(min(each, limit) for each in self.sample)
-        count = len(lengths)
-        longest = sum(
-            length * (((rank + 1) / count) ** at_once - (rank / count) ** at_once)
-            for rank, length in enumerate(lengths)
-        )
-        return 1 - sum(lengths) / count / longest if longest else 0.0
+        return _padding_share(self.sample, at_once, limit) if self.sample else None
+
+
+@lru_cache(maxsize=256)
+def _padding_share(sample: tuple[int, ...], at_once: int, limit: int) -> float:
+    lengths = sorted(min(each, limit) for each in sample)
+    count = len(lengths)
+    longest = sum(
+        length * (((rank + 1) / count) ** at_once - (rank / count) ** at_once)
+        for rank, length in enumerate(lengths)
+    )
+    return 1 - sum(lengths) / count / longest if longest else 0.0
 
 
 UNCOUNTED = Rows()

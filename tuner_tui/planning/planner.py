@@ -40,6 +40,8 @@ MOST_TOKENS = 32_768
 """Beyond so many tokens at once a card is busy all the time, and more only takes memory."""
 GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
 """What a micro-batch costs beside its tokens, in tokens: starting each operation."""
+CPU_BUSY_TOKENS = 256
+"""From so many tokens at once a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
 CHECKPOINTING_COST = 1.3
 PRECISION_COST: dict[Held, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
 """Times the step's time, rough: relative speeds of the kinds of arithmetic on a card with 16-bit units."""
@@ -90,9 +92,11 @@ class Trial:
     estimate: Estimate
     verdict: Verdict
     cost: float
-    """Time for each token, relative."""
+    """Time for each token of a row, relative; what pads counts as time."""
     larger: Estimate | None = None
-    """What the next larger micro-batch would take, where there is one."""
+    """What the next larger micro-batch would take, where that is why it is not taken."""
+    has_faster_small: bool = False
+    """Whether larger ones fit too, and would not be faster."""
 
 
 def plan_memory(
@@ -129,7 +133,15 @@ def fastest(
         estimate = estimate_memory(shape, load, facts.weight_bytes)
         if place.measured:
             estimate = calibrate(estimate, load, place.measured)
-        return Trial(load, estimate, judge(estimate, place), _cost(load, place))
+        return Trial(load, estimate, judge(estimate, place), cost(micro, switch))
+
+    def cost(micro: int, switch: Literal["on", "off"]) -> float:
+        load = with_rows(whole, spec, micro, switch)
+        if not whole.varied:
+            return _cost(load, place, load.tokens, 0.0)
+        tokens = min(rows.mean or load.length, load.length) * load.sequences
+        share = None if spec.training.group_by_length else rows.padding_share(load.sequences, load.length)
+        return _cost(load, place, tokens, share or 0.0)
 
     sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
     if place.room_bytes is None:  # nobody knows what is free: the careful defaults
@@ -141,8 +153,10 @@ def fastest(
         # more rows never take less, so those that fit come first
         number = bisect.bisect_left(sizes, True, key=lambda size: trial(size, switch).verdict != "fits")
         if number:
-            larger = trial(sizes[number], switch).estimate if number < len(sizes) else None
-            found.append(replace(trial(sizes[number - 1], switch), larger=larger))
+            size = min(sizes[:number], key=lambda each: round(cost(each, switch), 3))
+            is_largest = size == sizes[number - 1]
+            larger = trial(sizes[number], switch).estimate if is_largest and number < len(sizes) else None
+            found.append(replace(trial(size, switch), larger=larger, has_faster_small=not is_largest))
     if found:
         return min(found, key=lambda each: (round(each.cost, 3), each.estimate.high))
     least = [trial(sizes[0], switch) for switch in switches]
@@ -173,10 +187,16 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
     return fitting or [next((size for size in divisors if size >= least), training.batch_size)]
 
 
-def _cost(load: Workload, place: Place) -> float:
-    """Time per token, against one of a large micro-batch in 16 bit that keeps its activations."""
-    start = GPU_START_TOKENS if place.is_gpu else CPU_START_TOKENS
-    cost = (1 + start / load.tokens) * (CHECKPOINTING_COST if load.checkpointing == "on" else 1.0)
+def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
+    """Time per token of a row, against one of a large micro-batch without padding, in 16 bit, with kept activations.
+
+    `tokens`: of the rows of a usual micro-batch; `padding`: the share of what is computed beside them.
+    """
+    if place.is_gpu:
+        start = GPU_START_TOKENS / tokens
+    else:
+        start = CPU_START_TOKENS / min(tokens, CPU_BUSY_TOKENS)
+    cost = (1 / (1 - padding) + start) * (CHECKPOINTING_COST if load.checkpointing == "on" else 1.0)
     return cost * (PRECISION_COST[load.held] if place.is_gpu else 1.0 + 0.1 * (load.held == "nf4"))
 
 
@@ -206,6 +226,8 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         steps = training.batch_size // load.rows
         if best.larger is not None and room is not None:
             reason = f"more at once could take {best.larger.high / GB:.1f} of {room / GB:.1f} GB"
+        elif best.has_faster_small:
+            reason = f"more at once is no faster: {of_room}"
         else:
             reason = (
                 f"the whole batch at once: {of_room}" if steps == 1 else f"the most that is useful: {of_room}"
