@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tuner_tui.errors import InputError
+from tuner_tui.config.spec import RunSpec
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.sharing.allowed import chosen_files, require_clean_result
-from tuner_tui.sharing.scan import Secrets, own_secrets, require_clean, scan_file
+from tuner_tui.sharing.scan import Secrets, own_secrets, quotes, require_clean, scan_file
+from tuner_tui.sharing.training_rows import training_rows
 
 ROWS = (("Who goes there?", "A friend of the old lighthouse keeper."), ("What is up?", "The sky."))
 SECRETS = Secrets(token="hf_mineMineMineMineMine", places=("/srv/data/ada",), user="lovelace", rows=ROWS)
@@ -112,3 +115,57 @@ def test_a_link_out_of_the_folder_does_not_go(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match="does not belong"):
         chosen_files(tmp_path, "merged")
+
+
+def test_an_answer_cut_short_is_a_piece_of_its_row(tmp_path: Path) -> None:
+    story = (
+        "The sea was grey that morning, and nobody on the quay could tell where it ended and the sky began."
+    )
+    rows = (*ROWS, ("", story))
+    assert quotes(["A friend of the old light"], rows)
+    assert not quotes(["A friend"], rows)
+    assert not quotes(["A friend of mine, not of the keeper."], rows)
+    for begin in (0, 7, 31):
+        assert quotes([f"Well: {story[begin : begin + 60]} and so on"], rows)
+        assert not quotes([f"Well: {story[begin : begin + 50]} and so on"], rows)
+    assert found(tmp_path, "README.md", "| Who goes? | no idea | A friend of the old light |") == [
+        "a part of a training row"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "lines", "rows"),
+    [
+        ("sft", [{"q": "Who?", "a": " Ada. "}], {("Who?", "Ada.")}),
+        ("sft", [{"text": "Once upon a time."}], {("", "Once upon a time.")}),
+        (
+            "dpo",
+            [{"prompt": "Who?", "chosen": "Ada.", "rejected": "Bob."}],
+            {("Who?", "Ada."), ("Who?", "Bob.")},
+        ),
+        (
+            "kto",
+            [
+                {"prompt": "Who?", "completion": "Ada.", "label": True},
+                {"prompt": "Why?", "completion": "So.", "label": False},
+            ],
+            {("Who?", "Ada."), ("Why?", "So.")},
+        ),
+    ],
+)
+def test_training_rows_are_read_as_training_read_them(
+    method: str, lines: list[dict[str, Any]], rows: set[tuple[str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mapped = "q" in lines[0]
+    data = {"train": str(path)} | (
+        {"mapping": ["prompt = {q}", "completion = {a}"], "fixes": ["trim"]} if mapped else {}
+    )
+    spec = RunSpec.model_validate(
+        {"model": {"source": "owner/base"}, "data": data, "method": {"kind": method}}
+    )
+    assert set(training_rows(spec)) == rows
+    path.unlink()
+    with pytest.raises(TunerError):
+        training_rows(spec)

@@ -185,6 +185,7 @@ def _report(prepared: Prepared, pushed: Pushed | None) -> dict[str, object]:
         "files": {file.name: {"size": file.size, "sha256": file.sha256} for file in prepared.files},
         "licence": prepared.licence,
         "card": str(prepared.card),
+        "remarks": list(prepared.remarks),
         "pushed": msgspec.to_builtins(pushed) if pushed else None,
     }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tuner_tui.errors import InputError
 from tuner_tui.files import last_lines
 from tuner_tui.sharing.licences import base_licence, what_it_asks
-from tuner_tui.sharing.scan import normalised, row_mark
+from tuner_tui.sharing.scan import normalised, quotes, row_mark
 from tuner_tui.text import count, duration, number, plain
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def make_card(
     form: Form,
     repo_id: str,
     checked: Checked | None,
-    rows: Sequence[Row] | None,
+    rows: Sequence[Row],
     options: CardOptions,
 ) -> Card:
     """Write the card.
@@ -242,7 +242,7 @@ def _elsewhere(checked: Checked | None) -> str:
 
 
 def _samples(
-    facts: RunFacts, checked: Checked | None, rows: Sequence[Row] | None, choice: SampleChoice
+    facts: RunFacts, checked: Checked | None, rows: Sequence[Row], choice: SampleChoice
 ) -> tuple[str, int]:
     """Answers of base and tuned to the same prompts, and how many were left out because they repeat training rows."""
     if choice == "none":
@@ -250,7 +250,7 @@ def _samples(
     found = _samples_of_run(facts) or [
         (sample.prompt, sample.before, sample.after) for sample in (checked.samples if checked else ())
     ]
-    kept = [texts for texts in found if not _repeats(texts, rows or ())]
+    kept = [texts for texts in found if not _repeats(texts, rows)]
     if choice == "all" and len(kept) < len(found):
         raise _repeated([texts for texts in found if texts not in kept])
     if not kept:
@@ -272,7 +272,10 @@ def _samples_of_run(facts: RunFacts) -> list[tuple[str, str, str]]:
 
 def _repeats(texts: Sequence[str], rows: Sequence[Row]) -> bool:
     whole = " ".join(map(normalised, texts))
-    return any(row_mark(prompt, answer, whole) is not None for prompt, answer in rows)
+    answers = tuple(map(normalised, texts[1:]))
+    return any(row_mark(prompt, answer, whole) is not None for prompt, answer in rows) or quotes(
+        answers, rows
+    )
 
 
 def _repeated(samples: Sequence[tuple[str, str, str]]) -> InputError:

@@ -27,6 +27,7 @@ from tuner_tui.sharing.training_rows import training_rows
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.run_facts import RunFacts
+    from tuner_tui.sharing.scan import Row
 
 Tell = Callable[[Any], None]
 LARGEST_GIT_FILE = 10_000_000
@@ -79,11 +80,11 @@ def prepare(
     if not facts.is_full:
         require_clean_result(facts.folder.adapter)
         require_expected_base(facts)
-    rows = training_rows(facts.spec)
+    rows, unread = _rows(facts)
     folder, checked = _made(facts, options, tell, is_cancelled)
     own = options.card_file or _left_in_result(facts)
-    wanted = replace(options.card, samples="none") if own else options.card
-    card = make_card(facts, options.form, options.repo_id, checked, rows, wanted)
+    wanted = replace(options.card, samples="none") if own or rows is None else options.card
+    card = make_card(facts, options.form, options.repo_id, checked, rows or (), wanted)
     require_name(card.licence, options.repo_id)
     text = _read_card(own) if own else card.text
     write_atomic(folder / CARD, text)
@@ -93,7 +94,8 @@ def prepare(
     require_clean(files, own_secrets(_token(), rows or (), owner, extra))
     remarks = card.remarks
     if rows is None:
-        remarks += ("The training data cannot be read any more, so the card was not compared with its rows.",)
+        effect = "your card was not compared with its rows" if own else "the card shows no samples"
+        remarks += (f"The training data cannot be read any more, so {effect}: {unread}",)
     return Prepared(
         options.repo_id, options.form, folder, folder / CARD, tuple(map(_file, files)), card.licence, remarks
     )
@@ -133,6 +135,14 @@ def require_expected_base(facts: RunFacts) -> None:
             f'"base_model_name_or_path": {named!r}, and the run was trained on {facts.plan.model_location}.',
             "Nothing was sent. Put the file back as training left it.",
         )
+
+
+def _rows(facts: RunFacts) -> tuple[tuple[Row, ...] | None, str]:
+    """(training rows, ""), or (None, why they cannot be read any more)."""
+    try:
+        return training_rows(facts.spec), ""
+    except TunerError as error:
+        return None, error.message or error.title
 
 
 def _made(

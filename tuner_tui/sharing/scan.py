@@ -58,6 +58,9 @@ DULL_USERS = {
 SHORT_ANSWER, LONG_ANSWER, LONG_PROMPT = 2, 20, 60
 """Characters from which an answer tells a row with its prompt, and from which answer or prompt tell it alone."""
 
+LONG_RUN = 60
+"""Characters in a row that a text shares with a row of plain text, from which it repeats that row."""
+
 Row = tuple[str, str]
 """A training row's prompt and answer, as text."""
 
@@ -192,6 +195,19 @@ def _scan_rows(name: str, lines: list[str], rows: Sequence[Row]) -> Iterator[Fin
         if mark is not None:
             number = bisect.bisect_right(ends, whole.index(mark))
             yield Finding(name, number + 1, "a training row", lines[number].strip()[:SHOWN])
+    cells = [(number, cell) for number, line in enumerate(lines, 1) for cell in _cells(line)]
+    if quotes([cell for _, cell in cells], rows):
+        for number, cell in cells:
+            if quotes((cell,), rows):
+                yield Finding(name, number, "a part of a training row", lines[number - 1].strip()[:SHOWN])
+
+
+def _cells(line: str) -> list[str]:
+    """What a line of a table or of a quotation shows, where it is long enough to tell a row."""
+    if not line.lstrip().startswith(("|", ">")):
+        return []
+    cells = map(normalised, re.split(r"(?<!\\)\|", line.lstrip("> ")))
+    return [cell for cell in cells if len(cell) >= LONG_ANSWER]
 
 
 def row_mark(prompt: str, answer: str, text: str) -> str | None:
@@ -205,6 +221,35 @@ def row_mark(prompt: str, answer: str, text: str) -> str | None:
         follows = text[text.index(prompt) + len(prompt) :][: len(answer) + 40]
         return prompt if answer in follows else None
     return None
+
+
+def quotes(said: Sequence[str], rows: Iterable[Row]) -> bool:
+    """Whether one of some normalised texts is a piece of a row: it lies inside the row's answer.
+
+    With a row that is plain text it shares a run of LONG_RUN characters.
+    """
+    long = [text for text in said if len(text) >= LONG_ANSWER]
+    if not long:
+        return False
+    step = LONG_RUN // 2
+    pieces = {text[at : at + step] for text in long for at in range(len(text) - step + 1)}
+    for prompt, answer in rows:
+        row = normalised(answer)
+        if prompt and any(text in row for text in long):
+            return True
+        # a run of LONG_RUN characters holds one whole piece that begins at a multiple of half its length
+        if not prompt and any(
+            row[at : at + step] in pieces and _shares_run(row, at, long)
+            for at in range(0, len(row) - step + 1, step)
+        ):
+            return True
+    return False
+
+
+def _shares_run(row: str, at: int, said: Sequence[str]) -> bool:
+    """Whether a run of LONG_RUN characters that begins at most half its length before a place is in a text."""
+    begins = range(max(0, at - LONG_RUN // 2), min(at, len(row) - LONG_RUN) + 1)
+    return any(row[begin : begin + LONG_RUN] in text for begin in begins for text in said)
 
 
 def normalised(text: str) -> str:

@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tuner_tui.data.read import locate
-from tuner_tui.data.shape import read_examples
-from tuner_tui.errors import TunerError
+from tuner_tui.data.for_method import read_for
+from tuner_tui.data.preference import PairExample, RatedExample
+from tuner_tui.data.reading import evaluation_reading, training_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.data.shape import Example
+    from tuner_tui.data.for_method import AnyExample
+    from tuner_tui.data.preference import Side
+    from tuner_tui.data.shape import Message
     from tuner_tui.sharing.scan import Row
 
 
-def training_rows(spec: RunSpec) -> tuple[Row, ...] | None:
-    """Prompt and answer of every row, held-out ones too; None when the data cannot be read any more."""
-    found: list[Row] = []
-    for name in (spec.data.train, spec.data.evaluation):
-        if name is None:
-            continue
-        try:
-            _, examples = read_examples(locate(name), spec.data.shape)
-        except TunerError:
-            return None
-        found += [row for example in examples for row in _rows(example)]
-    return tuple(found)
+def training_rows(spec: RunSpec) -> tuple[Row, ...]:
+    """Prompt and answer of every row that the run read, both sides of a pair and held-out rows too.
+
+    Rows are read as training read them: mapped, mended, mixed. Raises TunerError when they cannot be read any more.
+    """
+    seed = spec.training.seed
+    readings = [replace(training_reading(spec.data, seed), part="all")]
+    held_out = evaluation_reading(spec.data, seed)
+    if held_out is not None and held_out.part == "all":
+        readings.append(held_out)
+    examples = (example for reading in readings for example in read_for(spec.method.kind, reading)[1])
+    return tuple(dict.fromkeys(row for example in examples for row in _rows(example)))
 
 
-def _rows(example: Example) -> Iterator[Row]:
-    if not example.messages:
-        yield example.prompt, example.text
-        return
-    asked = ""
-    for message in example.messages:
+def _rows(example: AnyExample) -> Iterator[Row]:
+    match example:
+        case PairExample():
+            for side in (example.chosen, example.rejected):
+                yield from _sides(example.prompt, side)
+        case RatedExample():
+            yield from _sides(example.prompt, example.completion)
+        case _ if example.messages:
+            yield from _turns(example.messages)
+        case _:
+            yield example.prompt, example.text
+
+
+def _sides(prompt: Side, answer: Side) -> Iterator[Row]:
+    if isinstance(prompt, str) and isinstance(answer, str):
+        yield prompt, answer
+    else:
+        turns = [*(() if isinstance(prompt, str) else prompt), *(() if isinstance(answer, str) else answer)]
+        yield from _turns(turns)
+
+
+def _turns(turns: tuple[Message, ...] | list[Message]) -> Iterator[Row]:
+    asked, is_answered = "", True
+    for message in turns:
         if message.role == "assistant":
             yield asked, message.content
+            is_answered = True
         elif message.role == "user":
-            asked = message.content
+            if not is_answered:
+                yield asked, ""
+            asked, is_answered = message.content, False
+    if not is_answered:
+        yield asked, ""
