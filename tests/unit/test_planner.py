@@ -121,7 +121,7 @@ def test_a_small_micro_batch_is_taken_where_larger_ones_only_pad() -> None:
     }
     assert sizes["uneven"] < sizes["even"]
     grouped = spec(training=TrainingSpec(batch_size=64, group_by_length=True))
-    assert plan(grouped, "1B", card(80), uneven).micro_batch == sizes["even"]
+    assert plan(grouped, "1B", card(80), uneven).micro_batch > sizes["uneven"]
 
 
 def test_a_cpu_takes_no_more_at_once_than_keeps_it_busy() -> None:
