@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gguf
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -24,6 +25,7 @@ from tuner_tui.worker.export.write import write_form
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.worker.runs import Run
     from tuner_tui.runs.folder import RunFolder
 
 PROMPTS = ("Who goes there?", "What is up?", "Why?", "Where is it?")
@@ -233,6 +235,30 @@ def test_another_chat_template_is_found(models: dict[str, Path], adapted: Any, w
     template.write_text(template.read_text().replace("assistant", "Assistant"))
     with pytest.raises(TunerError, match="tokenizer is not the trained one"):
         checked(request)
+
+
+def test_a_template_of_ones_own_goes_with_every_form(
+    train: Callable[..., Run], tmp_path: Path, written: Any
+) -> None:
+    text = (
+        "{% for message in messages %}[{{ message['role'] }}]{{ message['content'] }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    own = tmp_path / "own.jinja"
+    own.write_text(text)
+    folder = train(
+        data={"template": str(own), "allow": ["template_changed"]}, training={"max_steps": 1}
+    ).folder
+    own.unlink()
+    forms: tuple[Form, ...] = ("adapter", "merged", "gguf-adapter", "gguf")
+    for form in forms:
+        out, request = written(folder, form, quant="f32")
+        if form == "gguf":
+            checked(request)
+            field = gguf.GGUFReader(out / "model.gguf").fields[gguf.Keys.Tokenizer.CHAT_TEMPLATE]
+            assert field.contents() == text
+        else:
+            assert (out / "chat_template.jinja").read_text() == text
 
 
 @pytest.mark.parametrize(("kind", "options"), [("dora", {}), ("lora", {"modules_to_save": ["lm_head"]})])

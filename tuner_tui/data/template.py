@@ -19,6 +19,8 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """What "chatml" stands for as data.template."""
+TEMPLATE_FILE = "chat_template.jinja"
+"""Where transformers keeps a template beside a tokenizer; beside an adapter, the one its run took instead."""
 
 
 def template_text(name: str) -> str:
@@ -114,7 +116,7 @@ def load_model_text(folder: Path, template: str | None = None) -> ModelText:
 
 def _own_template(folder: Path, settings: dict[str, Any]) -> str | None:
     try:
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        return (folder / TEMPLATE_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         found = settings.get("chat_template")
     if isinstance(found, list):  # several, by name

@@ -30,7 +30,7 @@ ALLOWED: dict[Form, tuple[str, ...]] = {
         "model.safetensors.index.json",
         *TOKENIZER,
     ),
-    "gguf-adapter": (CARD, "adapter.gguf"),
+    "gguf-adapter": (CARD, "adapter.gguf", "chat_template.jinja"),
     "gguf": (CARD, "model.gguf"),
     "ollama": (CARD, "model.gguf", "Modelfile"),
 }

@@ -95,6 +95,13 @@ def choose_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> list[
     return []
 
 
+def chosen_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The template that a run took in place of the base's own; None where it took that."""
+    template = tokenizer.chat_template
+    is_invented = "template_missing" in spec.allow and template == CHATML
+    return template if isinstance(template, str) and (spec.template is not None or is_invented) else None
+
+
 def _has_turns(reading: Reading) -> bool:
     return any(
         isinstance(found.row, dict) and bool(_conversations(found.row))
@@ -104,8 +111,7 @@ def _has_turns(reading: Reading) -> bool:
 
 def missing_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase, has_turns: bool) -> list[Finding]:
     """A finding where a template had to be invented because the model has none."""
-    is_invented = "template_missing" in spec.allow and tokenizer.chat_template == CHATML
-    if not has_turns or spec.template is not None or not is_invented:
+    if not has_turns or spec.template is not None or chosen_template(spec, tokenizer) is None:
         return []
     return [
         Finding(

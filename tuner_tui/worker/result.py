@@ -6,11 +6,13 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.runs.events import AdapterSaved, RunFinished, RunStopped, finite
-from tuner_tui.worker.checkpoints import STAGING, checkpoint_folders, replace_folder
+from tuner_tui.worker.checkpoints import STAGING, replace_folder
 from tuner_tui.worker.loading import is_out_of_memory
+from tuner_tui.worker.preflight import chosen_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,10 +24,9 @@ Ending = RunFinished | RunStopped
 
 def stopped(job: Job, step: int) -> RunStopped:
     """The ending of a run that was asked to stop."""
-    folders = checkpoint_folders(job.folder.checkpoints)
     return RunStopped(
         step=step,
-        checkpoint=folders[-1].name if folders else None,
+        checkpoint=job.newest_checkpoint(),
         seconds=job.seconds,
         is_pause=job.pause.is_set(),
     )
@@ -68,6 +69,9 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
             tokenizer.save_pretrained(making)
         else:  # not the frozen copy that a method may have compared with
             model.save_pretrained(making, selected_adapters=["default"])
+            template = chosen_template(job.spec.data, tokenizer)
+            if template is not None:
+                (making / TEMPLATE_FILE).write_text(template, encoding="utf-8")
         (making / "README.md").unlink(missing_ok=True)  # PEFT's empty card
         replace_folder(making, target)
     except Exception as error:

@@ -54,11 +54,18 @@ def put_together(template: ChatTemplate, turns: Sequence[Turn]) -> str:
 
 
 def stop_texts(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> tuple[str, ...]:
-    """Where an answer ends: the end token, and special tokens that stand after an answer or begin another turn."""
+    """Where an answer ends: the end token, and special tokens that stand after an answer or begin another turn.
+
+    Where none of these stands after an answer, what the template writes there is taken as text.
+    """
     marks = [str(token) for token in tokenizer.all_special_tokens]
     around = template.after["assistant"] + template.before["user"]
     found = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
-    return tuple(dict.fromkeys(found + [mark for mark in marks if mark in around]))
+    found += [mark for mark in marks if mark in around]
+    after = template.after["assistant"].strip()
+    if after and not any(mark in after for mark in found):
+        found.append(after)
+    return tuple(dict.fromkeys(found))
 
 
 def _tried(template: ChatTemplate) -> list[tuple[Turn, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.models.hub_cache import cached_snapshot
 from tuner_tui.planning.plan import decode_plan
@@ -15,10 +16,12 @@ from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.merge import MergedWeights
 from tuner_tui.worker.export.updates import read_updates
 from tuner_tui.worker.loading import find_weights, load_tokenizer
+from tuner_tui.worker.preflight import choose_template, chosen_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tuner_tui.config.data_section import DataSpec
     from tuner_tui.planning.plan import Plan
     from tuner_tui.runs.exports import ExportRequest
     from tuner_tui.worker.export.base_weights import Held
@@ -39,6 +42,9 @@ class ExportSource:
     compute: str
     tokenizer_folder: Path
     tokenizer: PreTrainedTokenizerBase
+    """With the chat template that training used."""
+    template: str | None
+    """That template, where it is not the one of the tokenizer's files."""
 
     def merged(self) -> MergedWeights:
         """The merged weights, read when asked for."""
@@ -67,6 +73,8 @@ def open_run(request: ExportRequest) -> ExportSource:
         base, adapter, held = _base_folder(plan), folder.adapter, request.precision
     trained_as: Held = "nf4" if held == "nf4" else "int8" if held == "int8" else "files"
     tokenizer_folder = folder.adapter if adapter is None else base
+    tokenizer = load_tokenizer(str(tokenizer_folder), None, spec.model)
+    template = None if adapter is None else _take_template(adapter, spec.data, tokenizer)
     return ExportSource(
         base=base,
         adapter=adapter,
@@ -74,8 +82,23 @@ def open_run(request: ExportRequest) -> ExportSource:
         merged_as=trained_as if request.base_as == "trained" else "files",
         compute=request.compute,
         tokenizer_folder=tokenizer_folder,
-        tokenizer=load_tokenizer(str(tokenizer_folder), None, spec.model),
+        tokenizer=tokenizer,
+        template=template,
     )
+
+
+def _take_template(adapter: Path, spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Give the tokenizer the template that the run took in place of the base's own, and return that.
+
+    It stands beside the adapter; runs of before are read by their spec, which raises InputError for a lost file.
+    """
+    kept = adapter / TEMPLATE_FILE
+    if kept.is_file():
+        template = kept.read_text(encoding="utf-8")
+        tokenizer.chat_template = template
+        return template
+    choose_template(spec, tokenizer)
+    return chosen_template(spec, tokenizer)
 
 
 def _base_folder(plan: Plan) -> Path:

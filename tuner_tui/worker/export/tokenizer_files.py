@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.models.model_folder import read_json
 
 if TYPE_CHECKING:
@@ -19,15 +20,21 @@ FILES = (
 LOCAL_KEYS = ("name_or_path", "is_local", "local_files_only", "cache_dir")
 
 
-def copy_tokenizer(source: Path, out: Path) -> None:
-    """Copy a tokenizer's files; keys that only say where it was loaded from are left out."""
+def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None:
+    """Copy a tokenizer's files; keys that only say where it was loaded from are left out.
+
+    A chat template that is given goes in place of the files' own.
+    """
     for name in FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
     settings = out / "tokenizer_config.json"
     if settings.is_file():
-        kept = {key: value for key, value in read_json(settings).items() if key not in LOCAL_KEYS}
-        write_json(settings, kept)
+        dropped = LOCAL_KEYS if template is None else (*LOCAL_KEYS, "chat_template")
+        write_json(settings, {key: value for key, value in read_json(settings).items() if key not in dropped})
+    if template is not None:
+        (out / "chat_template.json").unlink(missing_ok=True)
+        (out / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.exports import BytesWritten, StepEntered, Written
 from tuner_tui.worker.export.adapter import write_adapter
@@ -36,16 +37,18 @@ def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     match request.form:
         case "adapter":
             write_adapter(_adapter(source, request), out, request.base_name)
-            copy_tokenizer(source.tokenizer_folder, out)
+            copy_tokenizer(source.tokenizer_folder, out, source.template)
         case "merged":
             emit(StepEntered(what="merging, tensor by tensor"))
             write_merged(source.merged(), out, _reporter(emit))
-            copy_tokenizer(source.tokenizer_folder, out)
+            copy_tokenizer(source.tokenizer_folder, out, source.template)
         case "gguf-adapter":
             updates = read_updates(_adapter(source, request))
             config = source.merged().base.config
             quant = request.quant if request.quant in ("f32", "f16") else "f32"
             write_gguf_adapter(updates, config, out / ADAPTER_FILE, quant, request.base_name)
+            if source.template is not None:  # the base's GGUF brings its own
+                (out / TEMPLATE_FILE).write_text(source.template, encoding="utf-8")
         case "gguf":
             _write_gguf(source, request, emit)
         case "ollama":
