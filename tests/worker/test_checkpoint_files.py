@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,3 +47,17 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over_with_the_reason(
 
     monkeypatch.setattr(checkpoints, "_sha256", refuse)
     assert checkpoints.what_is_broken(folder) == "optimizer.pt cannot be read (Input/output error)"
+
+
+def test_broken_and_later_checkpoints_take_no_place_of_whole_ones(tmp_path: Path, make_run: Any) -> None:
+    folder = make_run()
+    for step in (1, 2, 3, 4, 9):
+        make_checkpoint(folder.checkpoints, step)
+    job = SimpleNamespace(
+        folder=folder,
+        broken={"step-000003", "step-000009"},
+        spec=SimpleNamespace(checkpoints=SimpleNamespace(keep=2)),
+    )
+    checkpoints.WholeCheckpoints._rotate(SimpleNamespace(job=job), 4, 1)  # type: ignore[arg-type]
+    kept = [checkpoints.step_of(path) for path in checkpoints.checkpoint_folders(folder.checkpoints)]
+    assert kept == [1, 2, 4, 9]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuner_tui.runs.ending_words import kept_words
 from tuner_tui.runs.events import (
     AdapterSaved,
     CheckpointSaved,
@@ -122,8 +123,7 @@ def ending(event: RunFinished | RunStopped | RunFailed) -> str:
             )
         case RunStopped():
             how = "paused" if event.is_pause else "stopped"
-            kept = f"; saved as {event.checkpoint}" if event.checkpoint else "; nothing was trained yet"
-            return f"{how} at step {event.step}{kept}"
+            return f"{how} at step {event.step}; {plain(kept_words(event))}"
         case RunFailed():
             lines = [f"failed: {plain(event.title)}"]
             lines += [f"  {plain(part)}" for part in (event.message, event.hint) if part]

@@ -227,7 +227,7 @@ class CheckpointSpec(Section):
     keep: int = option(
         2,
         "Keep",
-        "How many of the latest checkpoints stay, besides the best.",
+        "How many of the latest checkpoints stay, besides the best; an evaluation that is the best so far saves one.",
         "Each costs disk.",
         ge=1,
         le=1000,

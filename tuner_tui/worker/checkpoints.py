@@ -81,7 +81,12 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
             self._completing = None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write beside while training stands still; a thread makes it durable, renames it and says so."""
+        """Write beside while training stands still; a thread makes it durable, renames it and says so.
+
+        Raises what stands for memory that ran out; other failures are told, and training goes on.
+        """
+        from tuner_tui.worker.loading import is_out_of_memory  # brings torch, which is there by now
+
         self.wait_until_whole()
         started = time.perf_counter()
         step: int = self.state.global_step
@@ -91,7 +96,11 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         try:
             super()._save_checkpoint(model, trial)
         except Exception as error:
+            if is_out_of_memory(error):
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
             self._give_up(step, staging, error)
+            self._stay_unless_saved(step)
             return
         finally:
             self._staging = None
@@ -104,14 +113,36 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         self._completing.start()
         if step >= self.state.max_steps or self.job.stop.is_set():
             self.wait_until_whole()
+            self._stay_unless_saved(step)
+
+    def _determine_best_metric(self, *arguments: Any, **named: Any) -> bool:
+        """The best evaluation's weights are kept, so they are saved where no checkpoint is due as well."""
+        is_best: bool = super()._determine_best_metric(*arguments, **named)
+        self.control.should_save |= is_best
+        return is_best
+
+    def _stay_unless_saved(self, step: int) -> None:
+        """A pause is to lose nothing: without a checkpoint of this step the run goes on, and says so."""
+        job = self.job
+        if not job.pause.is_set() or step >= self.state.max_steps or job.checkpoint == folder_name(step):
+            return
+        job.pause.clear()
+        job.stop.clear()
+        self.control.should_training_stop = False
+        job.warn(
+            f"Not paused: without a checkpoint of step {step} the last steps would be lost.",
+            "Free disk space, then pause again; `runs stop` ends the run all the same.",
+        )
 
     def _complete(self, staging: Path, step: int, best: int | None, reason: Reason, started: float) -> None:
         parent = self.job.folder.checkpoints
-        target = parent / f"step-{step:06d}"
+        target = parent / folder_name(step)
         try:
             made = staging / f"checkpoint-{step}"
             _make_whole(made, step, self.job.data_fingerprint, self.job.spec.training.seed)
             replace_folder(made, target)
+            self.job.checkpoint = target.name
+            self.job.broken.discard(target.name)
             self._rotate(step, best)
         except Exception as error:
             self._give_up(step, staging, error)
@@ -144,10 +175,22 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         return "request" if self.job.save.is_set() else "schedule"
 
     def _rotate(self, newest: int, best: int | None) -> None:
-        steps = sorted(step_of(path) for path in checkpoint_folders(self.job.folder.checkpoints))
-        for step in steps[: -self.job.spec.checkpoints.keep]:
-            if step not in (best, newest):
-                _remove(self.job.folder.checkpoints / f"step-{step:06d}")
+        """Drop what is neither the best nor among the last whole ones; what is later was left by another attempt."""
+        folders = [
+            path for path in checkpoint_folders(self.job.folder.checkpoints) if step_of(path) <= newest
+        ]
+        whole = [path for path in folders if path.name not in self.job.broken]
+        kept = {path for path in whole if step_of(path) == best} | set(
+            whole[-self.job.spec.checkpoints.keep :]
+        )
+        for path in folders:
+            if path not in kept:
+                _remove(path)
+
+
+def folder_name(step: int) -> str:
+    """The name of a step's checkpoint."""
+    return f"step-{step:06d}"
 
 
 def checkpoint_folders(parent: Path) -> list[Path]:

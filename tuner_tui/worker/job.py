@@ -53,6 +53,10 @@ class Job:
     events: EventWriter
     resume_from: Path | None = None
     """The checkpoint to go on from."""
+    checkpoint: str | None = None
+    """The name of the newest checkpoint that is known to be whole."""
+    broken: set[str] = field(default_factory=set)
+    """Names of checkpoints that cannot be gone on from."""
     started: float = field(default_factory=time.monotonic)
     times: Times = field(default_factory=Times)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -95,6 +99,11 @@ class Job:
     def warn(self, message: str, hint: str = "") -> None:
         """Tell the person something that does not end the run."""
         self.emit(Warned(message=message, hint=hint))
+
+    def newest_checkpoint(self) -> str | None:
+        """The name of what a run that ends now can go on from."""
+        name = self.checkpoint
+        return name if name is not None and (self.folder.checkpoints / name).is_dir() else None
 
     @property
     def seconds(self) -> float:

@@ -71,6 +71,8 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
     watcher.start()
     ending = _attempt(job, is_resumed=is_resumed)
     watcher.close()
+    if not isinstance(ending, TERMINAL) and job.stop.is_set():  # nobody would remember it in the next worker
+        ending = _stopped(job)
     job.emit(ending)
     events.close()
     sys.stdout.flush()
@@ -95,22 +97,28 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
         remove_leftovers(job.folder.path, job.folder.checkpoints)
         if is_resumed:
             job.resume_from = _checkpoint_to_resume(job)
+            job.checkpoint = job.resume_from.name if job.resume_from else None
         job.enter("loading", "starting PyTorch")
         from tuner_tui.worker import machine
 
         machine.set_threads()
         return _run_method(job)
     except StopRequested:
-        begun = job.resume_from
-        return RunStopped(
-            step=step_of(begun) if begun else 0,
-            checkpoint=begun.name if begun else None,
-            seconds=job.seconds,
-            is_pause=job.pause.is_set(),
-        )
+        return _stopped(job)
     except Exception as error:  # the one place that turns any failure into the run's end
         _log.exception("the attempt failed")
         return _left_to_keeper(error, job) or _explained(error, job)
+
+
+def _stopped(job: Job) -> RunStopped:
+    """The ending of a run that was asked to stop, and makes no further step."""
+    begun = step_of(job.resume_from) if job.resume_from else 0
+    return RunStopped(
+        step=job.step or begun,
+        checkpoint=job.newest_checkpoint(),
+        seconds=job.seconds,
+        is_pause=job.pause.is_set(),
+    )
 
 
 def _run_method(job: Job) -> Event:
@@ -149,9 +157,7 @@ def _left_to_keeper(error: Exception, job: Job) -> Event | None:
     from tuner_tui.worker.trouble import OutOfMemory, WentBad
 
     if isinstance(error, WentBad):
-        folders = checkpoint_folders(job.folder.checkpoints)
-        checkpoint = folders[-1].name if folders else None
-        return RolledBack(step=error.step, checkpoint=checkpoint, reason=str(error))
+        return RolledBack(step=error.step, checkpoint=job.newest_checkpoint(), reason=str(error))
     if isinstance(error, OutOfMemory) or is_out_of_memory(error):
         return MemoryShort(
             where=job.phase,
@@ -171,6 +177,7 @@ def _checkpoint_to_resume(job: Job) -> Path | None:
         if fault is None:
             _require_same(job, folder)
             return folder
+        job.broken.add(folder.name)
         job.warn(f"{folder.name} cannot be used: {fault}.", "An earlier checkpoint is taken, or a new start.")
     return None
 

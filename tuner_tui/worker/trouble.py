@@ -15,6 +15,7 @@ from transformers import IntervalStrategy, TrainerCallback
 
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.events import Evaluated, MemoryShort, PhaseEntered, StepSkipped, decode_lines
+from tuner_tui.worker.checkpoints import folder_name
 from tuner_tui.worker.loading import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -144,11 +145,11 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         """The name of a checkpoint of the last whole step; None when there is none to save or it cannot be saved."""
         self.wait_until_whole()
         step = self.state.global_step
-        name = f"step-{step:06d}"
+        name = folder_name(step)
         target = self.job.folder.checkpoints / name
         if step == 0 or self._states.is_updating:
             return None
-        if target.is_dir():
+        if target.is_dir() and name not in self.job.broken:
             return name
         for parameter in self.model.parameters():
             parameter.grad = None
@@ -156,9 +157,15 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._states.restore()
-        self._save_checkpoint(self.model, trial=None)  # tells of its own failure
+        try:
+            self._save_checkpoint(self.model, trial=None)  # tells of other failures itself
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            _log.exception("memory ran out again, while saving")
+            return None
         self.wait_until_whole()
-        return name if target.is_dir() else None
+        return name if self.job.checkpoint == name else None
 
 
 class OverdueEvaluation(TrainerCallback):

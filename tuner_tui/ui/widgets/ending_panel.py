@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
+from tuner_tui.runs.ending_words import kept_words, lost_steps
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped
 from tuner_tui.text import number, size
 from tuner_tui.ui.run_watch import RunView
@@ -43,11 +44,12 @@ def ending_lines(view: RunView) -> list[Content]:
             words = f"✓ Finished at step {ending.step}{early}, loss {number(ending.loss)}.{saved}"
             return [literal(words, "bold $success")]
         case RunStopped(is_pause=True) as ending:
-            words = f"‖ Paused at step {ending.step}; the card is free. r goes on, also after a reboot."
+            lost = f" {kept_words(ending).capitalize()}." if lost_steps(ending) else ""
+            words = f"‖ Paused at step {ending.step}; the card is free.{lost} r goes on, also after a reboot."
             return [literal(words, "bold $warning")]
         case RunStopped() as ending:
-            kept = f"saved as {ending.checkpoint}" if ending.checkpoint else "nothing was trained yet"
-            return [literal(f"■ Stopped at step {ending.step}, {kept}. r goes on.", "bold $warning")]
+            words = f"■ Stopped at step {ending.step}, {kept_words(ending)}. r goes on."
+            return [literal(words, "bold $warning")]
         case RunFailed() as ending:
             return _failure_lines(ending)
     words = "! Interrupted: nobody works on it and it has no ending. r goes on from its last checkpoint."
