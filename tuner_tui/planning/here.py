@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
 
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 
 
 def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:
-    """The fastest run of a spec that fits here; None where the model's sizes cannot be read."""
+    """The fastest run of a spec that fits here; None where the model's sizes cannot be read.
+
+    Raises InputError where its weights are quantised in a way that the spec cannot train on.
+    """
     from tuner_tui.hardware.free_memory import read_free_memory
 
     facts = facts_of(source)
     if facts is None:
         return None
+    if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
+        raise InputError("The model's weights are quantised already", f"{source.name}: {refusal}.")
     place = place_of(
         read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
     )

@@ -8,11 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from tuner_tui.models.stored import is_unpacked
 from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Stack, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.hardware.free_memory import FreeMemory
+    from tuner_tui.models.facts import ModelFacts
     from tuner_tui.planning.estimate import Estimate
     from tuner_tui.planning.measured import Measured
 
@@ -112,6 +114,11 @@ def _padding_share(sample: tuple[int, ...], at_once: int, limit: int) -> float:
 
 
 UNCOUNTED = Rows()
+
+
+def is_stored(facts: ModelFacts) -> bool:
+    """Whether a run keeps the base quantised as its files have it."""
+    return facts.quantisation is not None and not is_unpacked(facts.quantisation)
 
 
 def held_by(spec: RunSpec, place: Place) -> Held:

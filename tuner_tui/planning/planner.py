@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.estimate import Estimate, estimate_memory
 from tuner_tui.planning.measured import calibrate
 from tuner_tui.planning.place import (
@@ -23,6 +24,7 @@ from tuner_tui.planning.place import (
     default_micro_batch,
     held_by,
     is_applicable,
+    is_stored,
     judge,
     with_rows,
     workload_of,
@@ -104,21 +106,26 @@ def plan_memory(
 ) -> MemoryPlan | None:
     """The fastest run that fits, with what the spec sets respected; None where the model's sizes are not known.
 
-    Where only an unlucky batch may not fit, the least of those is taken and called tight; where nothing fits, the
-    least of all with at most four ways out.
+    None too where its weights are quantised in a way that the spec cannot train on. Where only an unlucky batch may
+    not fit, the least of those is taken and called tight; where nothing fits, the least of all with at most four ways
+    out.
     """
     shape = shape_of(facts) if facts is not None else None
     if shape is None or facts is None:
         return None
-    trials = [fastest(spec, shape, facts, place, rows, held) for held in _precisions(spec, facts, place)]
-    best = _best(trials)
+    if stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
+        return None
+    if is_stored(facts) and not facts.weight_bytes:
+        return None
+    trials = [fastest(spec, shape, facts, place, rows, held) for held in precisions(spec, facts, place)]
+    best = best_of(trials)
     plan = MemoryPlan(
         best.load.held, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
         tuple(_choices(spec, best, trials[0], place, rows)),
     )  # fmt: skip
     if best.verdict != "too big":
         return plan
-    return replace(plan, ways_out=tuple(ways_out(spec, shape, best.load, place, rows, facts.weight_bytes)))
+    return replace(plan, ways_out=tuple(ways_out(spec, shape, facts, best.load, place, rows)))
 
 
 def fastest(
@@ -164,12 +171,12 @@ def fastest(
     return replace(min(least, key=lambda each: each.estimate.high), larger=larger)
 
 
-def _precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ...]:
+def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ...]:
     """What the base may be held in: as asked; left open, 4 bit where 16 do not fit."""
-    if facts.quantisation:
+    if is_stored(facts):
         return ("stored",)
     chosen = held_by(spec, place)
-    if spec.model.precision != "auto" or not is_applicable("nf4", spec):
+    if spec.model.precision != "auto" or facts.quantisation or not is_applicable("nf4", spec):
         return (chosen,)
     return (chosen, "nf4")
 
@@ -200,7 +207,7 @@ def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
     return cost * (PRECISION_COST[load.held] if place.is_gpu else 1.0 + 0.1 * (load.held == "nf4"))
 
 
-def _best(trials: list[Trial]) -> Trial:
+def best_of(trials: list[Trial]) -> Trial:
     """The first that fits: 4 bit comes only where 16 do not fit; else the first that is tight, else the least."""
     for verdict in ("fits", "unknown", "tight"):
         found = [each for each in trials if each.verdict == verdict]
@@ -290,15 +297,15 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
 
 
 def ways_out(
-    spec: RunSpec, shape: ModelShape, load: Workload, place: Place, rows: Rows, stored_bytes: int | None
+    spec: RunSpec, shape: ModelShape, facts: ModelFacts, load: Workload, place: Place, rows: Rows
 ) -> list[WayOut]:
     """At most four changes that make a run fit, cheapest first; together where none does alone."""
-    room = place.room_bytes or 0
+    room, stored_bytes = place.room_bytes or 0, facts.weight_bytes
     now = estimate_memory(shape, load, stored_bytes)
     alone: list[WayOut] = []
     together: list[tuple[float, WayOut]] = []
     combined = load
-    for key, value, changed, cost in _changes(spec, load, rows):
+    for key, value, changed, cost in _changes(spec, facts, load, rows):
         after = estimate_memory(shape, changed(load), stored_bytes)
         saved = (now.likely - after.likely) / GB
         if saved < 0.05:
@@ -327,7 +334,9 @@ def _largest(ways: list[tuple[float, WayOut]], count: int) -> list[WayOut]:
     return [way for saved, way in ways if saved in kept][:count]
 
 
-def _changes(spec: RunSpec, load: Workload, rows: Rows) -> Iterator[tuple[str, str, Change, str]]:
+def _changes(
+    spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows
+) -> Iterator[tuple[str, str, Change, str]]:
     """(option, value, change of the workload, what it costs), cheapest first."""
     if load.checkpointing == "off":
         yield "training.checkpointing", "on", _with(checkpointing="on"), "about a quarter slower"
@@ -341,6 +350,7 @@ def _changes(spec: RunSpec, load: Workload, rows: Rows) -> Iterator[tuple[str, s
         )
     if (
         load.tuning == "lora"
+        and not facts.quantisation
         and load.held in PRECISIONS
         and load.held != "nf4"
         and is_applicable("nf4", spec)
@@ -365,6 +375,7 @@ def _changes(spec: RunSpec, load: Workload, rows: Rows) -> Iterator[tuple[str, s
         yield "training.max_length", str(length), _with(length=length), cost
     if load.tuning == "full":
         yield "tuning.kind", "lora", _lora, "learns a little less"
+    if load.tuning == "full" and not facts.quantisation:
         yield "model.precision", "nf4", lambda each: replace(_lora(each), held="nf4"), "learns a little less"
 
 

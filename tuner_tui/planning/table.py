@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner_tui.models.stored import stored_refusal, stored_words
 from tuner_tui.planning.estimate import Estimate
-from tuner_tui.planning.place import GB, PRECISIONS, UNCOUNTED, Place, Rows, Verdict, held_by, is_applicable
-from tuner_tui.planning.planner import fastest
-from tuner_tui.planning.shape import shape_of
+from tuner_tui.planning.place import (
+    GB,
+    PRECISIONS,
+    UNCOUNTED,
+    Place,
+    Rows,
+    Verdict,
+    held_by,
+    is_applicable,
+    is_stored,
+)
+from tuner_tui.planning.planner import Trial, best_of, fastest, precisions
+from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.workload import Held, Workload
 
 if TYPE_CHECKING:
@@ -50,36 +62,49 @@ class MemoryTable:
 
     @property
     def chosen_row(self) -> MemoryRow | None:
-        """The row of the precision that the spec asks for."""
+        """The row of the precision that the run would take."""
         return self.row(self.chosen)
 
 
 def memory_table(
     spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
 ) -> MemoryTable:
-    """What a run of this spec takes in each precision that goes with its tuning."""
+    """What a run of this spec takes in each precision that goes with its tuning; marked is the one that it takes."""
     chosen = held_by(spec, place)
     if facts is None:
         return MemoryTable((), chosen, "the model's headers are not known")
+    if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
+        return MemoryTable((), chosen, refusal)
     shape = shape_of(facts)
     if shape is None:
         return MemoryTable((), chosen, missing_sizes(facts))
-    precisions: tuple[Held, ...] = PRECISIONS
-    note = ""
+    if is_stored(facts) and not facts.weight_bytes:
+        return MemoryTable((), "stored", f"quantised with {facts.quantisation}, and its files tell no sizes")
+    offered: tuple[Held, ...] = ("stored",) if is_stored(facts) else PRECISIONS
+    trials = {
+        held: fastest(spec, shape, facts, place, rows, held)
+        for held in offered
+        if held == "stored"
+        or (is_applicable(held, spec) and not (facts.quantisation and held in ("int8", "nf4")))
+    }
+    chosen = best_of([trials[held] for held in precisions(spec, facts, place)]).load.held
+    found = tuple(_row(held, trial, place) for held, trial in trials.items())
+    return MemoryTable(found, chosen, "; ".join(_notes(facts, shape)))
+
+
+def _row(held: Held, trial: Trial, place: Place) -> MemoryRow:
+    over = trial.estimate.likely - (place.room_bytes or 0) if trial.verdict == "too big" else 0
+    return MemoryRow(held, trial.estimate, trial.load, trial.verdict, max(0, over))
+
+
+def _notes(facts: ModelFacts, shape: ModelShape) -> Iterator[str]:
+    """What makes the figures uncertain, and how a quantised base is held."""
     if facts.header_problem:
-        note = f"{facts.header_problem}: sizes by config.json alone, wide range"
+        yield f"{facts.header_problem}: sizes by config.json alone, wide range"
     elif not shape.is_known:
-        note = f"{facts.model_type or 'this architecture'}: activations not known, wide range"
+        yield f"{facts.model_type or 'this architecture'}: activations not known, wide range"
     if facts.quantisation:
-        precisions, chosen = ("stored",), "stored"
-        note = f"quantised with {facts.quantisation}: held as it is stored"
-    found = []
-    for held in precisions:
-        if held == "stored" or is_applicable(held, spec):
-            best = fastest(spec, shape, facts, place, rows, held)
-            over = best.estimate.likely - (place.room_bytes or 0) if best.verdict == "too big" else 0
-            found.append(MemoryRow(held, best.estimate, best.load, best.verdict, over))
-    return MemoryTable(tuple(found), chosen, note)
+        yield stored_words(facts.quantisation)
 
 
 def missing_sizes(facts: ModelFacts) -> str:

@@ -17,13 +17,17 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
+    FineGrainedFP8Config,
     GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.quantization_config import Mxfp4Config
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models import dequantised
+from tuner_tui.models.stored import is_unpacked
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import ModelSpec
@@ -88,7 +92,12 @@ def load_base(
     if spec.attention != "auto":
         options["attn_implementation"] = spec.attention
     try:
-        AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=spec.trust_remote_code)
+        config = AutoConfig.from_pretrained(
+            location, revision=revision, trust_remote_code=spec.trust_remote_code
+        )
+        unpacking = unpacking_config(config)
+        if unpacking is not None:
+            options["quantization_config"] = unpacking
         model: PreTrainedModel = kind.from_pretrained(
             location,
             revision=revision,
@@ -97,6 +106,8 @@ def load_base(
             **options,
             **extra,
         )
+        if unpacking is not None:  # FP8 comes out in bf16, whatever was asked for
+            model = model.to(machine.compute_dtype)  # type: ignore[arg-type]
     except Exception as error:
         raise explain_loading(error, location, spec) from error
     keep_trainable(model)
@@ -128,6 +139,16 @@ def quantisation_config(machine: Machine) -> BitsAndBytesConfig | None:
             bnb_4bit_compute_dtype=machine.compute_dtype,
         )
     return None
+
+
+def unpacking_config(config: PreTrainedConfig) -> Any:
+    """How to load a repository without its own quantisation, where nothing trains on that; else None."""
+    stored = getattr(config, "quantization_config", None)
+    method = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)
+    method = str(getattr(method, "value", method))
+    if not is_unpacked(method):
+        return None
+    return Mxfp4Config(dequantize=True) if method == "mxfp4" else FineGrainedFP8Config(dequantize=True)
 
 
 def dequantise_once(gguf: Path) -> Path:

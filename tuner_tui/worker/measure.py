@@ -15,7 +15,7 @@ from tuner_tui.models.source import ModelSource
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.here import facts_of
 from tuner_tui.planning.measured import Measured
-from tuner_tui.planning.place import Place, Rows, with_rows, workload_of
+from tuner_tui.planning.place import Place, Rows, is_stored, with_rows, workload_of
 from tuner_tui.planning.plan import planned
 from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.workload import Held
@@ -85,7 +85,7 @@ class MemoryMeter(TrainerCallback):
         has_16_bit = machine.compute_dtype != torch.float32 or machine.autocast is not None
         place = Place(is_gpu=machine.is_gpu, has_16_bit=has_16_bit)
         held: Held = "bf16" if machine.precision == "fp16" else machine.precision
-        held = "stored" if facts.quantisation else held
+        held = "stored" if is_stored(facts) else held
         load = workload_of(planned(job.spec, plan), place, Rows(longest=prepared.longest_row), held=held)
         load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
