@@ -87,6 +87,25 @@ def test_what_has_arrived_is_kept(fetch: Any, hub: Any) -> None:
     assert ranges[0] is None and ranges[1] is not None and int(ranges[1][6:-1]) > 1_000_000
 
 
+def test_a_damaged_file_in_the_cache_is_fetched_anew(fetch: Any, hub: Any) -> None:
+    weights = Path(fetch().folder) / "model.safetensors"
+    blob = weights.resolve()
+    blob.write_bytes(b"\xff" + WEIGHTS[1:])
+    other = blob.with_name("other")
+    other.write_bytes(b"other")
+    config = weights.with_name("config.json")
+    config.unlink()
+    config.symlink_to(other)
+    assert is_right(fetch())
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_words(fetch: Any, hub: Any, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir(exist_ok=True)
+    (tmp_path / "hf" / "hub").write_text("a file")
+    with pytest.raises(TunerError, match="cannot be read or written"):
+        fetch()
+
+
 def test_a_file_that_stays_damaged_is_refused(fetch: Any, hub: Any) -> None:
     hub.fail("corrupt", "download", times=100)
     with pytest.raises(TunerError) as told:
@@ -157,6 +176,13 @@ def test_a_lacking_right_is_named(
         fetch(repo_id="owner/hidden")
     assert told in f"{caught.value.message} {caught.value.hint}"
     assert TOKEN not in f"{caught.value.title}{caught.value.message}{caught.value.hint}"
+
+
+def test_gguf_files_alone_are_refused_with_a_way_that_works(fetch: Any, hub: Any) -> None:
+    hub.add_repo("owner/gguf", {"config.json": b"{}", "model.q4.gguf": b"x"})
+    with pytest.raises(TunerError, match="Only GGUF files") as told:
+        fetch(repo_id="owner/gguf")
+    assert "hf download" in told.value.hint
 
 
 def test_pickles_alone_are_refused(fetch: Any, hub: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,15 @@ from tests.hub_double import TOKEN
 from tuner_tui.errors import TunerError
 from tuner_tui.sharing import hub as hub_process
 from tuner_tui.sharing.checksums import git_blob_id, sha256
-from tuner_tui.sharing.hub_protocol import Event, Limits, PushFile, PushRequest, Waiting, encode_event
+from tuner_tui.sharing.hub_protocol import (
+    Event,
+    Limits,
+    PushFile,
+    PushRequest,
+    Refused,
+    Waiting,
+    encode_event,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,11 +178,77 @@ def test_a_branch_and_a_pull_request(hub: Any, request_of: Callable[..., PushReq
     assert not holds(hub, request_of())
 
 
-def test_a_lost_pull_request_is_not_made_twice(hub: Any, request_of: Callable[..., PushRequest]) -> None:
+def test_a_pull_request_to_a_public_repository_is_not_made_unasked(
+    hub: Any, request_of: Callable[..., PushRequest]
+) -> None:
+    hub.add_repo(REPO)
+    with pytest.raises(TunerError, match="public"):
+        hub_process.push(request_of(as_pull_request=True), lambda event: None)
+    assert commits(hub) == 0
+    asked = request_of(as_pull_request=True, visibility="public")
+    assert hub_process.push(asked, lambda event: None).pull_request
+
+
+@pytest.mark.parametrize("numbered", [0, 7])
+def test_a_lost_pull_request_is_not_made_twice(
+    numbered: int, hub: Any, request_of: Callable[..., PushRequest]
+) -> None:
     hub.add_repo(REPO, private=True)
+    hub.repos[f"models/{REPO}"]["prs"] = numbered  # discussions took these numbers
     hub.fail("lost", "commit")
     pushed = hub_process.push(request_of(as_pull_request=True), lambda event: None)
-    assert pushed.pull_request and hub.repos[f"models/{REPO}"]["prs"] == 1
+    assert pushed.pull_request and hub.repos[f"models/{REPO}"]["prs"] == numbered + 1
+
+
+def test_a_pull_request_that_cannot_be_seen_is_not_made_again(
+    hub: Any, request_of: Callable[..., PushRequest]
+) -> None:
+    hub.add_repo(REPO, private=True)
+    hub.repos[f"models/{REPO}"]["prs"] = 40
+    hub.fail("lost", "commit")
+    with pytest.raises(TunerError, match="not known whether the pull request was made"):
+        hub_process.push(request_of(as_pull_request=True), lambda event: None)
+    assert hub.repos[f"models/{REPO}"]["prs"] == 41
+
+
+def test_the_environments_proxies_are_taken(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuner_tui.sharing import hub_session
+
+    monkeypatch.setattr(hub_session, "set_client_factory", lambda factory: None)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    session = hub_session.HubSession(QUICK, lambda event: None, REPO)
+    assert not session.client()._mounts
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("NO_PROXY", "inside.example")
+    client = session.client()
+
+    def is_direct(address: str) -> bool:
+        return client._transport_for_url(hub_session.httpx2.URL(address)) is client._transport
+
+    assert not is_direct("https://elsewhere.example/x")
+    assert is_direct("https://inside.example/x") and is_direct("http://127.0.0.1:8000/x")
+    monkeypatch.setenv("HTTPS_PROXY", "odd://user:secret@proxy")
+    with pytest.raises(TunerError, match="proxy cannot be used") as told:
+        session.client()
+    assert "secret" not in str(told.value)
+
+
+def test_a_failure_of_the_process_itself_is_told_in_words(
+    hub: Any, request_of: Callable[..., PushRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path))  # a folder
+    with pytest.raises(TunerError, match="token cannot be read"):
+        hub_process.push(request_of(), lambda event: None)
+
+
+def test_what_a_library_prints_is_no_event() -> None:
+    lines: queue.Queue[bytes] = queue.Queue()
+    for line in (b"a warning\n", b"12\n", encode_event(Refused(title="No")) + b"\n"):
+        lines.put(line)
+    ending = hub_process._follow(lines, 5.0, lambda event: None, lambda: False)
+    assert isinstance(ending, Refused)
 
 
 def test_offline_stays_offline(

@@ -10,6 +10,7 @@ from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.gguf_header import GgufArray, GgufHeader, read_gguf
 from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import (
+    GGUF_HINT,
     WEIGHTS,
     WEIGHTS_INDEX,
     has_tokenizer,
@@ -117,7 +118,7 @@ def _check_names(where: str, names: Iterable[str], adapter_base: str | None = No
             raise InputError(
                 "Only GGUF files here",
                 f"{where} has no config.json, but {listed(ggufs)}.",
-                "Give one GGUF file itself (from the Hub: download it first), or the original model.",
+                GGUF_HINT,
             )
         raise InputError(
             "Not a model's folder", f"{where} has no config.json.", "Give the folder that holds config.json."

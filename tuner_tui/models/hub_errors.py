@@ -5,6 +5,9 @@ from __future__ import annotations
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 
 LOGIN_HINT = "Log in with `hf auth login`, or set HF_TOKEN."
+OFFLINE_HINT = (
+    "Unset the variable; where the setting privacy.offline is on: tuner-tui config set privacy.offline false"
+)
 _LATER = "Try again later, or use a model that is already on this machine."
 
 
@@ -20,7 +23,7 @@ def explain_hub_error(error: Exception, repo_id: str, revision: str | None = Non
                 "Offline mode is on",
                 f"{repo_id} is not complete in the Hub's cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE "
                 "forbids asking the Hub.",
-                "Unset the variable to download it, or use a model that is already on this machine.",
+                f"{OFFLINE_HINT}. Or use a model that is already on this machine.",
             )
         case errors.GatedRepoError():
             if has_token():

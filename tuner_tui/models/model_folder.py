@@ -11,6 +11,10 @@ from tuner_tui.errors import InputError
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 CONVERT_PAGE = "https://huggingface.co/spaces/safetensors/convert"
+GGUF_HINT = (
+    "Take the original model with safetensors weights; or give one GGUF file itself "
+    "(from the Hub: hf download OWNER/NAME FILE.gguf)."
+)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth")
 _TOKENIZERS = (
@@ -115,6 +119,9 @@ def no_weights(where: str, names: Iterable[str]) -> InputError:
             "A pickle can run any code when it is loaded, so it is not opened.",
             f"Take a safetensors version, or convert one you trust: {CONVERT_PAGE}",
         )
+    ggufs = [name for name in files if name.lower().endswith(".gguf")]
+    if ggufs and not others:
+        return InputError("Only GGUF files here", f"{where} has weights only as {listed(ggufs)}.", GGUF_HINT)
     if others:
         return InputError(
             "Weights are not under the usual name",

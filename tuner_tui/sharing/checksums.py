@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING
 from tuner_tui.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SUMS = "SHA256SUMS"
+BLOCK_BYTES = 1 << 20
 
 
-def sha256(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal."""
+def sha256(path: Path, read: Callable[[int], object] = lambda done: None) -> str:
+    """A file's SHA-256 in hexadecimal; `read` is told how many bytes were read so far."""
+    digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+            done += len(block)
+            read(done)
+    return digest.hexdigest()
 
 
 def git_blob_id(content: bytes) -> str:

@@ -123,8 +123,11 @@ def _follow(
             continue
         if not line:
             raise TunerError("The Hub's process ended without a word", "It may have been killed.", AGAIN)
+        try:
+            event = decode_event(line)
+        except msgspec.DecodeError:  # printed by a library
+            continue
         heard = time.monotonic()
-        event = decode_event(line)
         if isinstance(event, (Pushed, Downloaded, Refused)):
             return event
         tell(event)

@@ -16,6 +16,7 @@ from huggingface_hub.utils._http import hf_raise_for_status
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.models.hub_errors import OFFLINE_HINT
 from tuner_tui.models.model_folder import no_weights
 from tuner_tui.sharing.hub_failures import AGAIN
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
@@ -80,7 +81,7 @@ class Download:
         for file in files:
             self._fetch(file, commit)
             # the blob is there, so this only links it into the snapshot
-            linked = self._session.ask(f"asking about {file.name}", partial(self._link, file.name, commit))
+            linked = self._session.ask(f"asking about {file.name}", partial(self._link, file, commit))
             folder = folder or linked.removesuffix(file.name).rstrip("/")
         self._name_revision(commit)
         return Downloaded(folder=folder, files=len(files), size_bytes=self._total)
@@ -100,7 +101,9 @@ class Download:
 
     def _require_room(self, files: list[RemoteFile]) -> None:
         missing = sum(
-            file.size - self._partial_size(file) for file in files if not (self._blobs / file.etag).exists()
+            file.size - self._partial_size(file)
+            for file in files
+            if not (blob := self._blobs / file.etag).exists() or blob.stat().st_size != file.size
         )
         place = next(parent for parent in (self._blobs, *self._blobs.parents) if parent.exists())
         free = shutil.disk_usage(place).free
@@ -117,7 +120,8 @@ class Download:
 
     def _fetch(self, file: RemoteFile, commit: str) -> None:
         blob = self._blobs / file.etag
-        if not blob.exists() or blob.stat().st_size != file.size:
+        if not blob.exists() or not _has_hash(blob, file, self._report):
+            self._told = self._done
             self._blobs.mkdir(parents=True, exist_ok=True)
             self._session.ask(f"downloading {file.name}", lambda: self._receive(file, commit, blob))
         self._done += file.size
@@ -147,21 +151,28 @@ class Download:
                         target.write(block)
                         have += len(block)
                         self._report(have)
-        if not _has_hash(arriving, file):
+        if not _has_hash(arriving, file, lambda read: self._session.still_at(self._done + have, self._total)):
             is_short = arriving.stat().st_size < file.size
             if not is_short:
                 arriving.unlink()
             raise ValueError("cut short" if is_short else "damaged on its way")
         arriving.replace(blob)
 
-    def _link(self, name: str, commit: str) -> str:
+    def _link(self, file: RemoteFile, commit: str) -> str:
+        """Link the blob into the snapshot; a link that was there and leads elsewhere is made anew."""
         request = self._request
-        return str(
-            hf_hub_download(
-                request.repo_id, name, repo_type=request.kind, revision=commit,
-                etag_timeout=self._session.limits.answer,
-            )
-        )  # fmt: skip
+        for _ in range(2):
+            linked = Path(
+                hf_hub_download(
+                    request.repo_id, file.name, repo_type=request.kind, revision=commit,
+                    etag_timeout=self._session.limits.answer,
+                )
+            )  # fmt: skip
+            is_blob = linked.resolve() == (self._blobs / file.etag).resolve()
+            if is_blob or _has_hash(linked, file, lambda read: None):
+                return str(linked)
+            linked.unlink()
+        raise ValueError("what is in the cache is not what was checked")
 
     def _name_revision(self, commit: str) -> None:
         """Say in the cache which commit the branch or tag is, now that all of it is there."""
@@ -184,7 +195,7 @@ def download(request: DownloadRequest, tell: Tell) -> Downloaded:
         raise InputError(
             "Offline mode is on",
             "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids asking the Hub.",
-            "Unset the variable, and run the command again.",
+            OFFLINE_HINT,
         )
     return Download(request, HubSession(request.limits, tell, request.repo_id)).run()
 
@@ -199,13 +210,17 @@ def _remote(sibling: Any) -> RemoteFile:
     )
 
 
-def _has_hash(path: Path, file: RemoteFile) -> bool:
+def _has_hash(path: Path, file: RemoteFile, told: Callable[[int], object]) -> bool:
+    """Whether a file has the size and hash that the Hub told; `told` hears how many bytes were read so far."""
     if path.stat().st_size != file.size:
         return False
     digest = (
         hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
     )
+    done = 0
     with path.open("rb") as content:
         while block := content.read(BLOCK_BYTES):
             digest.update(block)
+            done += len(block)
+            told(done)
     return digest.hexdigest() == file.etag

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.models.hub_errors import LOGIN_HINT, has_token
+from tuner_tui.models.hub_errors import LOGIN_HINT, OFFLINE_HINT, has_token
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -40,7 +40,7 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
             return TunerError(
                 "Offline mode is on",
                 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids asking the Hub.",
-                "Unset the variable, and run the command again.",
+                OFFLINE_HINT,
             )
         case errors.GatedRepoError() if what not in WRITING:
             page = f"https://huggingface.co/{repo_id}"

@@ -19,19 +19,22 @@ from huggingface_hub.hf_api import RepoFile
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models.hub_errors import LOGIN_HINT
 from tuner_tui.sharing.checksums import sha256
-from tuner_tui.sharing.hub_failures import AGAIN, explain
+from tuner_tui.sharing.hub_failures import AGAIN, explain, status_of
 from tuner_tui.sharing.hub_protocol import Moved, Pushed, Stepped
-from tuner_tui.sharing.hub_session import HubSession, innermost
+from tuner_tui.sharing.hub_session import ConnectionTrouble, HubBusy, HubSession, innermost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator, Sequence
 
     from tuner_tui.sharing.hub_protocol import PushFile, PushRequest
 
     Tell = Callable[[Any], None]
 
 MAIN = "main"
-PROBED_PULL_REQUESTS = 20
+LISTED_PULL_REQUESTS = 50
+"""How many of a repository's newest pull requests are looked through."""
+LONGEST_GAP = 10
+"""How many numbers without a pull request end the search where the server has no list."""
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Push:
     session: HubSession
     api: HfApi
     visibility: str = "private"
+    _stamps: tuple[tuple[int, int], ...] = ()
 
     @property
     def repo(self) -> str:
@@ -53,13 +57,15 @@ class Push:
 
     def run(self) -> Pushed:
         """Do it all. Raises TunerError; then the repository is as it was, or holds the files and says so next time."""
-        require_unchanged(self.request.files)
+        self.session.tell(Stepped(what="reading the files"))
+        require_unchanged(self.request.files, self.session.still_at)
+        self._stamps = stamps(self.request.files)
         self._require_right()
         self._make_repository()
         head = self._head(self.revision)
-        if not self.request.as_pull_request and self._holds_all(head):
+        if self._holds_all(head):
             return self._done(head, is_new=False)
-        if self.request.as_pull_request and (proposed := self._find_pull_request(1)):
+        if self.request.as_pull_request and (proposed := self._find_pull_request()):
             return self._done(proposed[0], is_new=False, pull_request=proposed[1])
         operations = self._send_files()
         return self._commit(head, operations)
@@ -117,15 +123,16 @@ class Push:
 
     def _require_visibility(self, is_private: bool) -> None:
         self.visibility = "private" if is_private else "public"
-        if self.request.as_pull_request or self.request.visibility == self.visibility:
+        if self.request.visibility == self.visibility:
             return
         if not is_private:
             raise InputError(
                 "The repository is public",
                 f"{self.repo} is there already, and everybody would see what you push.",
-                "Say --public if that is meant, or push to another name.",
+                "Say --public if that is meant"
+                + ("." if self.request.as_pull_request else ", or push to another name."),
             )
-        if self.request.visibility == "public":
+        if self.request.visibility == "public" and not self.request.as_pull_request:
             raise InputError(
                 "The repository is private",
                 f"{self.repo} is there already; pushing does not change who sees it.",
@@ -182,6 +189,8 @@ class Push:
                 CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.path)
                 for file in self.request.files
             ]
+            for operation, file in zip(operations, self.request.files, strict=True):
+                operation.upload_info.sha256 = bytes.fromhex(file.sha256)  # not read for it once more
             self.session.begin_sending(total)
             self.api.preupload_lfs_files(
                 self.repo, operations, revision=self.revision, free_memory=False, num_threads=1,
@@ -191,6 +200,8 @@ class Push:
 
         operations = self.session.ask("sending files", send)
         self.session.tell(Moved(done_bytes=total, total_bytes=total))
+        if stamps(self.request.files) != self._stamps:
+            require_unchanged(self.request.files, self.session.still_at)
         return operations
 
     def _commit(self, head: str, operations: list[CommitOperationAdd]) -> Pushed:
@@ -226,13 +237,15 @@ class Push:
                 self.session.wait(trouble, "committing", attempt)
                 if (pushed := self._arrived(head)) is not None:
                     return pushed
+                if self.request.as_pull_request and not was_refused(trouble):
+                    raise self._unknown_pull_request(trouble) from error
                 operations = self._send_files()
         raise AssertionError("unreachable")
 
     def _arrived(self, head: str) -> Pushed | None:
         """What a commit left whose answer was lost; None when there is none. Raises TunerError for a strange one."""
         if self.request.as_pull_request:
-            found = self._find_pull_request(1)
+            found = self._find_pull_request()
             return self._done(found[0], is_new=True, pull_request=found[1]) if found else None
         now = self._head(self.revision)
         if now == head:
@@ -257,27 +270,62 @@ class Push:
             )
         return self._done(commit, is_new=True, pull_request=pull_request)
 
-    def _find_pull_request(self, first: int) -> tuple[str, str] | None:
-        """Commit and address of an open pull request that holds just these files, ours whose answer was lost."""
-        for at in range(first, first + PROBED_PULL_REQUESTS):
-            revision = f"refs/pr/{at}"
+    def _unknown_pull_request(self, error: BaseException) -> TunerError:
+        """What is said when a pull request may have been made and is not seen; a second one is never made."""
+        why = explain(error, "committing", self.repo).title
+        return TunerError(
+            "It is not known whether the pull request was made",
+            f"{why}, and {self.repo} shows none with these files yet.",
+            f"Look at {self.api.endpoint}/{self.repo}/discussions in a minute. {AGAIN}",
+        )
 
-            def look(revision: str = revision) -> str | None:
-                try:
-                    return str(self.api.model_info(self.repo, revision=revision).sha)
-                except (RevisionNotFoundError, EntryNotFoundError, RepositoryNotFoundError):
-                    return None
-                except HfHubHTTPError as error:
-                    if error.response.status_code == 404:
-                        return None
-                    raise
-
-            commit = self.session.ask("looking at pull requests", look)
-            if commit is None:
-                return None
+    def _find_pull_request(self) -> tuple[str, str] | None:
+        """Commit and address of a pull request that holds just these files, ours whose answer was lost."""
+        proposed = self._listed_pull_requests()
+        for number, commit in self._probed_pull_requests() if proposed is None else proposed:
             if self._holds_all(commit):
-                return commit, f"{self.api.endpoint}/{self.repo}/discussions/{at}"
+                return commit, f"{self.api.endpoint}/{self.repo}/discussions/{number}"
         return None
+
+    def _listed_pull_requests(self) -> list[tuple[int, str]] | None:
+        """(number, commit) of the newest pull requests; None where the server has no list of them."""
+
+        def look() -> list[tuple[int, str]] | None:
+            try:
+                refs = self.api.list_repo_refs(self.repo, include_pull_requests=True).pull_requests or []
+            except HfHubHTTPError as error:
+                if error.response.status_code in (404, 405, 501):
+                    return None
+                raise
+            numbers = ((each.ref.rpartition("/")[2], each.target_commit) for each in refs)
+            return sorted(
+                ((int(number), commit) for number, commit in numbers if number.isdigit()), reverse=True
+            )[:LISTED_PULL_REQUESTS]
+
+        return self.session.ask("looking at pull requests", look)
+
+    def _probed_pull_requests(self) -> Iterator[tuple[int, str]]:
+        """(number, commit) of pull requests, asked for one by one; discussions take numbers, too, and leave gaps."""
+        gap, number = 0, 0
+        while gap < LONGEST_GAP:
+            number += 1
+            commit = self._commit_of(f"refs/pr/{number}")
+            gap = gap + 1 if commit is None else 0
+            if commit is not None:
+                yield number, commit
+
+    def _commit_of(self, revision: str) -> str | None:
+        def look() -> str | None:
+            try:
+                return str(self.api.model_info(self.repo, revision=revision).sha)
+            except (RevisionNotFoundError, EntryNotFoundError, RepositoryNotFoundError):
+                return None
+            except HfHubHTTPError as error:
+                if error.response.status_code == 404:
+                    return None
+                raise
+
+        return self.session.ask("looking at pull requests", look)
 
     def _done(self, commit: str, *, is_new: bool, pull_request: str | None = None) -> Pushed:
         return Pushed(
@@ -289,20 +337,52 @@ class Push:
         )
 
 
-def require_unchanged(files: Iterable[PushFile]) -> None:
+def require_unchanged(
+    files: Sequence[PushFile], still_at: Callable[[int, int], object] = lambda done, total: None
+) -> None:
     """Raise InputError for a file that is no longer what was shown and looked through."""
+    total, done = sum(file.size for file in files), 0
     for file in files:
         path = Path(file.path)
+        read = partial(_read_of, still_at, done, total)
         try:
-            is_same = path.stat().st_size == file.size and sha256(path) == file.sha256
+            is_same = path.stat().st_size == file.size and sha256(path, read) == file.sha256
         except OSError:
             is_same = False
         if not is_same:
             raise InputError(
                 "A file has changed since it was looked through",
-                f"{path}\nNothing was sent.",
+                f"{path}\nNothing was committed.",
                 "Push again: it is looked through anew.",
             )
+        done += file.size
+
+
+def _read_of(still_at: Callable[[int, int], object], before: int, total: int, done: int) -> None:
+    still_at(before + done, total)
+
+
+def stamps(files: Sequence[PushFile]) -> tuple[tuple[int, int], ...]:
+    """(size, time of the last change in nanoseconds) of each file; (-1, -1) for one that is gone."""
+    return tuple(_stamp(Path(file.path)) for file in files)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def was_refused(error: BaseException) -> bool:
+    """Whether a request that failed was surely not carried out."""
+    if isinstance(error, ConnectionTrouble):
+        return error.is_unsent
+    if isinstance(error, HubBusy):
+        return error.status in (425, 429, 503)
+    status = status_of(error)
+    return status is not None and 400 <= status < 500
 
 
 def same(file: PushFile, there: RepoFile | None) -> bool:

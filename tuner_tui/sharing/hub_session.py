@@ -11,11 +11,12 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
+from httpx2._utils import get_environment_proxies
 from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils._http import hf_request_event_hook
 
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.sharing.hub_failures import explain, status_of
 from tuner_tui.sharing.hub_protocol import Event, Moved, Waiting
 
@@ -27,6 +28,9 @@ Answer = TypeVar("Answer")
 RETRIED = (408, 409, 412, 425, 429, 500, 502, 503, 504)
 WAIT_HEADERS = ("retry-after", "ratelimit", "ratelimit-policy")
 REPORT_EVERY_BYTES = 256 << 10
+BEAT_SECONDS = 5.0
+LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+"""Addresses of this machine, which no proxy is asked for."""
 
 
 class HubBusy(Exception):
@@ -43,6 +47,8 @@ class ConnectionTrouble(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(type(error).__name__)
         self.is_timeout = isinstance(error, httpx2.TimeoutException)
+        self.is_unsent = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError))
+        """Whether nothing of the request can have arrived."""
 
 
 class _Counted(httpx2.SyncByteStream):
@@ -64,8 +70,8 @@ class _Counted(httpx2.SyncByteStream):
 class Transport(httpx2.HTTPTransport):
     """Turns refusals that pass and broken connections into exceptions that nobody retries but us."""
 
-    def __init__(self, limits: Limits, sent: Callable[[int], None]) -> None:
-        super().__init__()
+    def __init__(self, limits: Limits, sent: Callable[[int], None], proxy: str | None = None) -> None:
+        super().__init__(proxy=proxy)
         self._limits, self._sent = limits, sent
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -130,17 +136,37 @@ class HubSession:
     def __init__(self, limits: Limits, tell: Tell, repo_id: str) -> None:
         self.limits, self.tell, self.repo_id = limits, tell, repo_id
         self._sent = self._told = 0
+        self._beat = time.monotonic()
         self.total_bytes = 0
         set_client_factory(self.client)
 
     def client(self) -> httpx2.Client:
-        """A client with our limits; the token travels in headers that huggingface_hub sets."""
+        """A client with our limits and the environment's proxies; huggingface_hub's headers carry the token.
+
+        Raises InputError for a proxy that cannot be used.
+        """
         return httpx2.Client(
             transport=Transport(self.limits, self._count),
+            mounts=self._proxies(),
             event_hooks={"request": [hf_request_event_hook]},
             follow_redirects=True,
             timeout=httpx2.Timeout(self.limits.answer),
         )
+
+    def _proxies(self) -> dict[str, Transport | None]:
+        """Transports by the addresses they are for; a client that is given its transport looks for no proxy itself."""
+        try:
+            found: dict[str, Transport | None] = {
+                pattern: None if proxy is None else Transport(self.limits, self._count, proxy)
+                for pattern, proxy in get_environment_proxies().items()
+            }
+        except (ValueError, ImportError, httpx2.InvalidURL):  # the address may hold a password
+            raise InputError(
+                "The proxy cannot be used",
+                "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds an address that is no HTTP proxy's.",
+                "Give http://host:port (for socks5:// install socksio), or unset the variable.",
+            ) from None
+        return found | dict.fromkeys(LOOPBACK) if found else {}
 
     def ask(self, what: str, question: Callable[[], Answer], *, retried: Iterable[int] = ()) -> Answer:
         """The answer to a question that may be asked twice. Raises TunerError when there is none within the limits."""
@@ -181,6 +207,12 @@ class HubSession:
                 )
             )
             time.sleep(min(1.0, left))
+
+    def still_at(self, done_bytes: int, total_bytes: int) -> None:
+        """Say every few seconds that work goes on which sends nothing, such as reading a large file for its hash."""
+        if time.monotonic() - self._beat >= BEAT_SECONDS:
+            self._beat = time.monotonic()
+            self.tell(Moved(done_bytes=done_bytes, total_bytes=total_bytes))
 
     def begin_sending(self, total_bytes: int) -> None:
         """Count what is sent from now on."""

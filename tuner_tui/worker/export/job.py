@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tuner_tui.errors import TunerError
+from tuner_tui.parent import leave_with_parent
 from tuner_tui.runs.exports import Event, ExportRequest, Failed, encode
 from tuner_tui.worker.loading import is_out_of_memory
 from tuner_tui.worker.machine import set_threads
@@ -19,7 +17,6 @@ from tuner_tui.worker.machine import set_threads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PARENT_LOOK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -53,18 +50,6 @@ def main(work: str, request_path: Path) -> int:
             emit(Failed(title="The export failed", message=f"{type(error).__name__}: {text}"))
         return 1
     return 0
-
-
-def leave_with_parent() -> None:
-    """End this process when the one that started it has gone, so that nothing is written that nobody waits for."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_LOOK_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(work: str, request: ExportRequest, emit: Callable[[Event], None]) -> None:
