@@ -6,6 +6,7 @@ import queue
 import time
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 
 from tests.hub_double import TOKEN
@@ -224,7 +225,7 @@ def test_the_environments_proxies_are_taken(hub: Any, monkeypatch: pytest.Monkey
     client = session.client()
 
     def is_direct(address: str) -> bool:
-        return client._transport_for_url(hub_session.httpx2.URL(address)) is client._transport
+        return client._transport_for_url(httpx2.URL(address)) is client._transport
 
     assert not is_direct("https://elsewhere.example/x")
     assert is_direct("https://inside.example/x") and is_direct("http://127.0.0.1:8000/x")
