@@ -15,7 +15,14 @@ from tuner_tui.config.settings import settings_file
 from tuner_tui.config.spec import TrainingSpec
 from tuner_tui.hardware.free_memory import FreeMemory
 from tuner_tui.planning.estimate import estimate_memory
-from tuner_tui.planning.measured import Measured, calibrate, matching, origin_words, run_seconds
+from tuner_tui.planning.measured import (
+    Measured,
+    calibrate,
+    is_same_device,
+    matching,
+    origin_words,
+    run_seconds,
+)
 from tuner_tui.planning.outlook import outlook_of
 from tuner_tui.planning.place import Rows, place_of
 from tuner_tui.planning.workload import Workload
@@ -58,8 +65,27 @@ def test_measurements_narrow_the_range_and_say_so() -> None:
 
 
 def test_a_run_that_took_more_moves_the_range_up() -> None:
-    found = calibrate(ESTIMATE, LOAD, [measured(allocated_bytes=12 * GB, reserved_bytes=13 * GB)])
+    took_more = [measured(allocated_bytes=12 * GB, reserved_bytes=13 * GB)]
+    found = calibrate(ESTIMATE, LOAD, took_more, {"model"})
     assert found.low > 1.15 * ESTIMATE.allocated
+
+
+def test_one_run_of_another_model_leaves_a_wide_margin() -> None:
+    other, same = (calibrate(ESTIMATE, LOAD, [measured()], names) for names in ({"another"}, {"model"}))
+    assert other.high - other.low > 0.15 * ESTIMATE.allocated > same.high - same.low
+    several = calibrate(ESTIMATE, LOAD, [measured()] * 3, {"another"})
+    assert several.high - several.low == same.high - same.low
+    unknown = estimate_memory(shape(model_type="something_new"), LOAD)
+    assert calibrate(unknown, LOAD, [measured()] * 3, {"another"}) is unknown
+    assert calibrate(unknown, LOAD, [measured()], {"model"}).measured == 1
+
+
+def test_a_correction_counts_where_the_driver_tells_no_context() -> None:
+    took_more = measured(allocated_bytes=12 * GB, context_bytes=None)
+    found = calibrate(ESTIMATE, LOAD, [took_more], {"model"})
+    assert found.measured == 1 and found.low > ESTIMATE.low and found.high > ESTIMATE.high
+    other = measured(tuning="full", context_bytes=None)
+    assert calibrate(ESTIMATE, LOAD, [other], {"model"}) is ESTIMATE  # nothing was used, so nothing is said
 
 
 def test_other_kinds_of_runs_only_tell_context_and_reserve() -> None:
@@ -78,6 +104,30 @@ def test_only_the_same_card_and_libraries_count() -> None:
     versions = {"torch": "2.13.0", "python": "3.11"}
     assert matching([*others[:2], kept], "card", versions) == (kept,)
     assert matching(others, None, versions) == (others[2],)
+
+
+def test_another_driver_is_another_place() -> None:
+    versions = {"torch": "2.13.0"}
+    assert matching([measured()], "card", versions, "580") and matching([measured()], "card", versions)
+    assert not matching([measured()], "card", versions, "570")
+    assert not matching([measured()], "card", {})  # PyTorch is gone
+
+
+@pytest.mark.parametrize(
+    ("torchs", "systems", "is_same"),
+    [
+        ("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3", True),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", "NVIDIA A100-SXM4-80GB (MIG)", True),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", "NVIDIA A100-SXM4-80GB", False),
+        ("Tesla T4", "NVIDIA L4", False),
+        ("AMD Radeon RX 7900 XTX", "AMD GPU", True),
+        ("NVIDIA L4", "AMD GPU", False),
+    ],
+)
+def test_a_card_is_the_same_by_its_name_in_torch_and_in_the_system(
+    torchs: str, systems: str, is_same: bool
+) -> None:
+    assert is_same_device(torchs, systems) is is_same
 
 
 def test_a_place_knows_what_was_measured_there() -> None:

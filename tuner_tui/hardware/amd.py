@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AMD = "0x1002"
+AMD_UNNAMED = "AMD GPU"
+"""A card of which the driver tells no name."""
 
 
 class AmdCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +38,7 @@ def read_amd_cards(root: Path = ROOT) -> tuple[AmdCard, ...]:
         if _text(device / "vendor") != AMD:
             continue
         card = AmdCard(
-            name=_text(device / "product_name") or "AMD GPU",
+            name=_text(device / "product_name") or AMD_UNNAMED,
             memory_total_bytes=_number(device / "mem_info_vram_total"),
             memory_used_bytes=_number(device / "mem_info_vram_used"),
         )

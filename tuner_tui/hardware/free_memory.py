@@ -32,6 +32,8 @@ class FreeMemory:
     """Programs that hold memory on the card, the largest first."""
     note: str = ""
     """What is special about it, or not told by the system; empty when nothing is."""
+    driver: str | None = None
+    """The NVIDIA driver's version, of a card of theirs."""
 
 
 def without_our_workers(free: FreeMemory, report: GpuReport | None) -> FreeMemory:
@@ -140,4 +142,6 @@ def read_free_memory(device: str = "auto", *, once_workers_end: bool = False) ->
     amd = read_amd_cards() if report and torch_is_for_amd(installed_version("torch")) else ()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     free = choose_free_memory(report, read_system(), device, visible=visible, amd=amd)
+    if free.is_gpu and report is not None:
+        free = replace(free, driver=report.driver_version)
     return without_our_workers(free, report) if once_workers_end else free

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.hardware.amd import AMD_UNNAMED
+from tuner_tui.planning.estimate import Estimate, estimate_memory
 from tuner_tui.planning.workload import Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.planning.estimate import Estimate
-    from tuner_tui.planning.place import Rows
+    from tuner_tui.models.facts import ModelFacts
+    from tuner_tui.planning.place import Place, Rows
+    from tuner_tui.planning.shape import ModelShape
 
 LEAST_MARGIN = 0.02
 """How far a calibrated figure may always be off, either way."""
 FREE_MARGIN = 0.10
-"""The same for one that was measured in another precision or tuning."""
+"""The same for one that was measured in another precision or tuning, or on another model."""
 LARGEST_CORRECTION = 1.5
 """A ratio beyond this is no correction but another thing, and is left out."""
+ENOUGH = 3
+"""So many of other models say as much as one of the same."""
+_AMD = re.compile(r"\b(?:AMD|Radeon|Instinct|gfx\d)", re.IGNORECASE)
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +41,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     device_name: str
     driver: str | None = None
     versions: dict[str, str]
-    """Of torch, transformers, TRL and PEFT."""
+    """Of torch, transformers, TRL, PEFT and bitsandbytes."""
     is_gpu: bool
     model_name: str
     method: str
@@ -62,48 +71,104 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def matching(
-    measured: Sequence[Measured], device: str | None, versions: dict[str, str]
+    measured: Sequence[Measured], device: str | None, versions: dict[str, str], driver: str | None = None
 ) -> tuple[Measured, ...]:
-    """Those of the same card (None: of this CPU) and the same library versions, the newest first."""
+    """Those of the same card (None: of this CPU), driver and library versions, the newest first.
+
+    A driver that the system does not tell (None) is taken for the same.
+    """
     found = [
         each
         for each in measured
-        if (each.device_name == device if device is not None else not each.is_gpu)
-        and all(versions.get(name, version) == version for name, version in each.versions.items())
+        if (
+            is_same_device(each.device_name, device) and each.is_gpu
+            if device is not None
+            else not each.is_gpu
+        )
+        and (driver is None or each.driver in (None, driver))
+        and all(versions.get(name) == version for name, version in each.versions.items())
     ]
     return tuple(sorted(found, key=lambda each: -each.at))
 
 
-def calibrate(estimate: Estimate, load: Workload, measured: Sequence[Measured]) -> Estimate:
+def is_same_device(one: str, other: str) -> bool:
+    """Whether two names may be one card's, as PyTorch and as the driver or the system write them.
+
+    PyTorch names a MIG slice by its size, the driver does not; amdgpu often tells of an AMD card no more than that.
+    """
+    if AMD_UNNAMED in (one, other):
+        return all(_AMD.search(each) for each in (one, other))
+    return _device_key(one) == _device_key(other)
+
+
+def _device_key(name: str) -> tuple[str, bool]:
+    plain, mig, _ = name.replace("(MIG)", "MIG").partition(" MIG")
+    return " ".join(plain.removeprefix("NVIDIA ").lower().split()), bool(mig)
+
+
+@lru_cache(maxsize=64)
+def names_of(source: str) -> frozenset[str]:
+    """The names under which runs of a spec's model.source are kept."""
+    from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
+
+    more = {DEMO_FILE, DEMO_REPO} if source == "demo" else {PurePath(source).name}
+    return frozenset({source} | more)
+
+
+def estimate_here(
+    shape: ModelShape, load: Workload, facts: ModelFacts, spec: RunSpec, place: Place
+) -> Estimate:
+    """The estimate of a step at a place, with what was measured there."""
+    found = estimate_memory(shape, load, facts.weight_bytes)
+    return calibrate(found, load, place.measured, names_of(spec.model.source)) if place.measured else found
+
+
+def calibrate(
+    estimate: Estimate, load: Workload, measured: Sequence[Measured], names: Collection[str] = ()
+) -> Estimate:
     """The estimate with context, reserve and correction learnt from measurements of this device and these versions.
 
-    Measurements of the same method, tuning and precision correct it; others only tell context and reserve. Without any
-    it comes back as it was.
+    Measurements of the same method, tuning and precision correct it: closely where they are of the same model (`names`)
+    or where there are several, else with a wide margin. Others only tell context and reserve, and may narrow the range,
+    never widen it. Without any it comes back as it was, as does that of an architecture that is not known and was not
+    measured itself.
     """
     sound = [each for each in measured if 1 / LARGEST_CORRECTION < each.ratio < LARGEST_CORRECTION]
-    if not sound:
+    kind = (load.method, load.tuning, load.held)
+    alike = [each for each in sound if (each.method, each.tuning, each.held) == kind]
+    same = [each for each in alike if each.model_name in names]
+    alike = same or alike
+    if not sound or not (estimate.is_known or same):
         return estimate
-    alike = [
-        each
-        for each in sound
-        if (each.method, each.tuning, each.held) == (load.method, load.tuning, load.held)
-    ]
-    ratios = [each.ratio for each in alike]
-    correction = statistics.median(ratios) if ratios else 1.0
-    margin = (
-        max([LEAST_MARGIN, *(abs(ratio / correction - 1) for ratio in ratios)]) if ratios else FREE_MARGIN
-    )
+    ratios = [each.ratio for each in alike] or [1.0]
+    correction = statistics.median(ratios)
+    least = LEAST_MARGIN if same or len(alike) >= ENOUGH else FREE_MARGIN
+    margin = max([least, *(abs(ratio / correction - 1) for ratio in ratios)])
+    allocated = round(estimate.allocated * correction)
+    beyond = _beyond(sound, load)
+    if beyond is None:
+        if not alike:
+            return estimate
+        low = round(allocated * (1 - margin)) + estimate.low - estimate.allocated
+        high = round(allocated * (1 + margin)) + estimate.high - estimate.allocated
+    else:
+        reserve, least_context, most_context = beyond
+        low = round(allocated * (1 - margin)) + least_context
+        high = round(allocated * (1 + margin) * reserve) + most_context
+    if not alike:
+        low, high = max(low, estimate.low), min(high, estimate.high)
+        if (low, high) == (estimate.low, estimate.high) or low > high:
+            return estimate
+    return replace(estimate, low=min(low, high), high=high, measured=len(alike or sound))
+
+
+def _beyond(sound: Sequence[Measured], load: Workload) -> tuple[float, int, int] | None:
+    """(reserve against allocated at most, least and most context in bytes); None where neither was ever read."""
     contexts = [each.context_bytes for each in sound if each.context_bytes is not None]
     reserves = [each.reserved_bytes / max(each.allocated_bytes, 1) for each in sound if each.reserved_bytes]
-    allocated = round(estimate.allocated * correction)
-    low = round(allocated * (1 - margin))
-    high = round(allocated * (1 + margin) * max([1.0, *reserves]))
     if not contexts or (load.is_gpu and not reserves):
-        return replace(estimate, measured=len(alike or sound))
-    low, high = low + min(contexts), high + max(contexts)
-    if not alike:  # context and reserve alone may narrow the range, never widen it
-        low, high = max(low, estimate.low), min(high, estimate.high)
-    return replace(estimate, low=min(low, high), high=high, measured=len(alike or sound))
+        return None
+    return max([1.0, *reserves]), min(contexts), max(contexts)
 
 
 def origin_words(estimate: Estimate) -> str:

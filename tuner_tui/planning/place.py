@@ -22,6 +22,8 @@ LARGEST_CPU_MICRO_BATCH = 8
 LARGEST_GPU_MICRO_BATCH = 4
 SEQUENCES = {"dpo": 2, "cpo": 2, "orpo": 2, "reward": 2}
 """Token sequences of a row, where it has more than one."""
+FEWEST_ROWS = {"kto": 2}
+"""Rows of a micro-batch at least, where a method compares them."""
 PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
 Verdict = Literal["fits", "tight", "too big", "unknown"]
 GB = 1_000_000_000
@@ -54,7 +56,8 @@ def place_of(free: FreeMemory, leave_bytes: int = 0, measured: Sequence[Measured
     from tuner_tui.planning.measured import matching
     from tuner_tui.versions import library_versions
 
-    same = matching(measured, free.where if free.is_gpu else None, library_versions()) if measured else ()
+    where = free.where if free.is_gpu else None
+    same = matching(measured, where, library_versions(), free.driver) if measured else ()
     has_16_bit = free.is_gpu or cpu_has_16_bit()
     return Place(free.is_gpu, free.where, free.free_bytes, free.total_bytes, leave_bytes, has_16_bit, same)
 
@@ -198,7 +201,9 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
         rows=micro_batch,
         checkpointing=checkpointing,
         accumulates=spec.training.batch_size > micro_batch,
-        padded=load.varied and micro_batch > 1 and spec.model.attention != "flash_attention_2",
+        padded=load.varied
+        and micro_batch * SEQUENCES.get(load.method, 1) > 1
+        and spec.model.attention != "flash_attention_2",
     )
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.models.stored import stored_refusal
-from tuner_tui.planning.estimate import Estimate, estimate_memory
-from tuner_tui.planning.measured import calibrate
+from tuner_tui.planning.estimate import Estimate
+from tuner_tui.planning.measured import estimate_here
 from tuner_tui.planning.place import (
+    FEWEST_ROWS,
     GB,
     LARGEST_CPU_MICRO_BATCH,
-    PRECISIONS,
     SEQUENCES,
     UNCOUNTED,
     Place,
@@ -30,14 +28,13 @@ from tuner_tui.planning.place import (
     workload_of,
 )
 from tuner_tui.planning.shape import ModelShape, shape_of
-from tuner_tui.planning.workload import Held, OptimizerKind, Workload
+from tuner_tui.planning.ways_out import WayOut, ways_out
+from tuner_tui.planning.workload import Held, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
 
-FEWEST_ROWS = {"kto": 2}
-"""Rows of a micro-batch at least, where a method compares them."""
 MOST_TOKENS = 32_768
 """Beyond so many tokens at once a card is busy all the time, and more only takes memory."""
 GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
@@ -49,18 +46,6 @@ PRECISION_COST: dict[Held, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8
 """Times the step's time, rough: relative speeds of the kinds of arithmetic on a card with 16-bit units."""
 WORTH_GROUPING = 0.2
 """Padding from which on it is worth a word."""
-MOST_WAYS = 4
-Change = Callable[[Workload], Workload]
-
-
-class WayOut(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to change where nothing fits."""
-
-    key: str
-    """The option that it changes; empty where it is no option."""
-    value: str
-    words: str
-    """What to do, what it saves and what it costs."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +122,7 @@ def fastest(
 
     def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
         load = with_rows(whole, spec, micro, switch)
-        estimate = estimate_memory(shape, load, facts.weight_bytes)
-        if place.measured:
-            estimate = calibrate(estimate, load, place.measured)
+        estimate = estimate_here(shape, load, facts, spec, place)
         return Trial(load, estimate, judge(estimate, place), cost(micro, switch))
 
     def cost(micro: int, switch: Literal["on", "off"]) -> float:
@@ -284,7 +267,7 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     if getattr(spec.method, "packing", False):
         return PlannedChoice("rows", "packed", "as set; nothing is padded")
     share = rows.padding_share(load.sequences, spec.training.max_length)
-    if share is None or load.rows == 1:
+    if share is None or load.sequences == 1:
         return None
     if spec.training.group_by_length:
         return PlannedChoice(
@@ -294,115 +277,3 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
         return PlannedChoice("rows", "in random order", f"padding is {100 * share:.0f} % of what is computed")
     more = f"padding is {100 * share:.0f} % of what is computed; training.group_by_length = true saves most of it"
     return PlannedChoice("rows", "in random order", more)
-
-
-def ways_out(
-    spec: RunSpec, shape: ModelShape, facts: ModelFacts, load: Workload, place: Place, rows: Rows
-) -> list[WayOut]:
-    """At most four changes that make a run fit, cheapest first; together where none does alone."""
-    room, stored_bytes = place.room_bytes or 0, facts.weight_bytes
-    now = estimate_memory(shape, load, stored_bytes)
-    alone: list[WayOut] = []
-    together: list[tuple[float, WayOut]] = []
-    combined = load
-    for key, value, changed, cost in _changes(spec, facts, load, rows):
-        after = estimate_memory(shape, changed(load), stored_bytes)
-        saved = (now.likely - after.likely) / GB
-        if saved < 0.05:
-            continue
-        way = WayOut(key=key, value=value, words=f"{_named(key, value, load)}: -{saved:.1f} GB, {cost}")
-        if after.low <= room:
-            alone.append(way)
-        if estimate_memory(shape, combined, stored_bytes).low > room:
-            combined = changed(combined)
-            together.append((saved, way))
-    if alone:
-        return alone[:MOST_WAYS]
-    if together and estimate_memory(shape, combined, stored_bytes).low <= room:
-        return [
-            msgspec.structs.replace(way, words=f"together: {way.words}")
-            for way in _largest(together, MOST_WAYS)
-        ]
-    short = (estimate_memory(shape, combined, stored_bytes).likely - room) / GB
-    more = f"with all of it still {short:.1f} GB short: take a smaller model, or a card with more memory"
-    return [*_largest(together, MOST_WAYS - 1), WayOut(key="model.source", value="", words=more)]
-
-
-def _largest(ways: list[tuple[float, WayOut]], count: int) -> list[WayOut]:
-    """Those that save most, in their order."""
-    kept = sorted(saved for saved, _ in ways)[-count:]
-    return [way for saved, way in ways if saved in kept][:count]
-
-
-def _changes(
-    spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows
-) -> Iterator[tuple[str, str, Change, str]]:
-    """(option, value, change of the workload, what it costs), cheapest first."""
-    if load.checkpointing == "off":
-        yield "training.checkpointing", "on", _with(checkpointing="on"), "about a quarter slower"
-    least = FEWEST_ROWS.get(spec.method.kind, 1)
-    if load.rows > least:
-        yield (
-            "training.micro_batch",
-            str(least),
-            _with(rows=least, accumulates=True, padded=False),
-            "a little slower",
-        )
-    if (
-        load.tuning == "lora"
-        and not facts.quantisation
-        and load.held in PRECISIONS
-        and load.held != "nf4"
-        and is_applicable("nf4", spec)
-    ):
-        yield "model.precision", "nf4", _with(held="nf4"), "a little quality"
-    if not getattr(spec.method, "precompute_reference", True) and load.tuning == "full":
-        yield (
-            "method.precompute_reference",
-            "true",
-            _with(precomputed_reference=True),
-            "one pass over all rows first",
-        )
-    if load.tuning == "full" and load.held == "fp32" and load.autocast:
-        yield "model.precision", "bf16", _with(held="bf16", autocast=False), "small steps are rounded away"
-    if load.optimizer == "adamw" and load.tuning == "full":
-        kind: OptimizerKind = "paged_adamw_8bit" if load.is_gpu else "adamw_8bit"
-        yield "training.optimizer", kind, _with(optimizer=kind), "hardly any quality"
-    length = max(64, load.length // 2)
-    if length < load.length:
-        share = rows.share_over(length)
-        cost = "cuts rows that are longer" if share is None else f"cuts {100 * share:.0f} % of your rows"
-        yield "training.max_length", str(length), _with(length=length), cost
-    if load.tuning == "full":
-        yield "tuning.kind", "lora", _lora, "learns a little less"
-    if load.tuning == "full" and not facts.quantisation:
-        yield "model.precision", "nf4", lambda each: replace(_lora(each), held="nf4"), "learns a little less"
-
-
-def _with(**fields: Any) -> Change:
-    return lambda load: replace(load, **fields)
-
-
-def _lora(load: Workload) -> Workload:
-    return replace(load, tuning="lora", held="bf16" if load.autocast else load.held, adapter_bytes=4)
-
-
-def _named(key: str, value: str, load: Workload) -> str:
-    match key:
-        case "model.precision" if value == "bf16":
-            return f"bf16 instead of {load.held}"
-        case "model.precision" if load.tuning == "full":
-            return "LoRA on a 4-bit base instead of full tuning"
-        case "model.precision":
-            return f"4-bit instead of {load.held}"
-        case "training.checkpointing":
-            return "computing activations again"
-        case "training.micro_batch":
-            return f"micro-batch {value} instead of {load.rows}"
-        case "training.max_length":
-            return f"length {value} instead of {load.length}"
-        case "tuning.kind":
-            return "LoRA instead of full tuning"
-        case "training.optimizer":
-            return f"{value} instead of {load.optimizer}"
-    return f"{key} = {value}"

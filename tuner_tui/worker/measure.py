@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PROBE_MARK = "probe"
 """A file in a run's folder that makes it a probe."""
 PROBE_STEPS = 3
-LIBRARIES = ("torch", "transformers", "trl", "peft")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 _log = logging.getLogger(__name__)
 
 
