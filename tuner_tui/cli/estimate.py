@@ -160,7 +160,7 @@ def report(
     )
     lines += [_row_line(row, is_chosen=row.held == table.chosen) for row in table.rows]
     load = table.rows[0].load
-    counted = "the longest row" if rows.longest else "the length limit; rows were not counted"
+    counted = _counted_words(rows)
     lines += [
         "",
         fill(f"{load.method}, {load.tuning}. Batch: rows of {load.length} tokens at once ({counted})."),
@@ -191,6 +191,13 @@ def report(
     return lines
 
 
+def _counted_words(rows: Rows) -> str:
+    if rows.first is not None:
+        longest = "" if rows.longest is None else f", of which the longest has {rows.longest} tokens"
+        return f"the length limit; only the first {rows.first:,} rows were looked at{longest}"
+    return "the longest row" if rows.longest else "the length limit; rows were not counted"
+
+
 def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
     found = row.estimate
     numbers = (found.weights, found.states, found.activations, found.likely)
@@ -214,7 +221,12 @@ def _as_json(
     return {
         "model": source.name,
         "place": {"name": place.name, "is_gpu": place.is_gpu, "free_bytes": place.free_bytes},
-        "rows": {"count": rows.count, "longest": rows.longest, "mean": rows.mean},
+        "rows": {
+            "count": rows.count,
+            "longest": rows.longest,
+            "mean": rows.mean,
+            "only_first": rows.first,
+        },
         "chosen": table.chosen,
         "note": table.note,
         "precisions": [_row_json(row) for row in table.rows],

@@ -191,11 +191,13 @@ def run_seconds(
     """How long the run's steps would take, from the speed of earlier ones of this model here; None before any."""
     alike = alike_runs(load, measured, model_name)
     speeds = [each.tokens_per_second for each in alike if each.tokens_per_second]
-    if not speeds or rows.mean is None or not rows.count:
+    count, most = rows.count or rows.first, spec.training.max_steps
+    if not speeds or rows.mean is None or not count:
         return None
     training = spec.training
-    steps = training.epochs * rows.count / training.batch_size
-    if training.max_steps is not None:
-        steps = min(steps, training.max_steps)
+    steps = training.epochs * count / training.batch_size
+    if rows.count is None and (most is None or most > steps):
+        return None  # more rows than were looked at
+    steps = min(steps, most) if most is not None else steps
     tokens = steps * training.batch_size * min(rows.mean, training.max_length) * load.sequences / load.rows
     return tokens / statistics.median(speeds)

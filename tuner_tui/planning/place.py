@@ -84,12 +84,19 @@ class Rows:
     """What is known of the rows that a run learns from."""
 
     longest: int | None = None
-    """Tokens of the longest sequence; None where nobody has counted."""
+    """Tokens of the longest sequence that was looked at; None where nobody has counted."""
     count: int | None = None
+    """None where nobody has counted, or where there are more than were looked at."""
+    first: int | None = None
+    """How many were looked at, where there are more: the rest may be longer."""
     sample: tuple[int, ...] = ()
     """Tokens of some sequences, taken evenly."""
     labelled_share: float = 1.0
     """Share of tokens that are learnt from, at most."""
+
+    def longest_within(self, limit: int) -> int:
+        """Tokens of the longest sequence under a limit; the limit itself where there may be longer ones."""
+        return limit if self.longest is None or self.first is not None else min(self.longest, limit)
 
     @property
     def mean(self) -> float | None:
@@ -171,7 +178,7 @@ def workload_of(
         autocast = is_short and is_full
     else:
         autocast = is_short and not (held == "bf16" and is_full)
-    length = training.max_length if rows.longest is None else min(rows.longest, training.max_length)
+    length = rows.longest_within(training.max_length)
     is_packed = bool(getattr(method, "packing", False))
     if is_packed:
         length = training.max_length

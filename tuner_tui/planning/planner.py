@@ -170,7 +170,7 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
     if training.micro_batch is not None:
         return [training.micro_batch]
     sequences, least = SEQUENCES.get(method, 1), FEWEST_ROWS.get(method, 1)
-    length = min(rows.longest or training.max_length, training.max_length)
+    length = rows.longest_within(training.max_length)
     most = MOST_TOKENS // max(1, length * sequences) if place.is_gpu else LARGEST_CPU_MICRO_BATCH // sequences
     divisors = [size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0]
     fitting = [size for size in divisors if least <= size <= max(least, most)]
@@ -242,10 +242,12 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
     yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")
     if (order := _order(spec, load, rows)) is not None:
         yield order
-    if rows.longest is not None and rows.longest < training.max_length:
-        yield PlannedChoice(
-            "length", str(rows.longest), f"the longest row; the limit is {training.max_length}"
-        )
+    longest = rows.longest_within(training.max_length)
+    if rows.first is not None:
+        reason = f"the limit: only the first {rows.first:,} rows were looked at"
+        yield PlannedChoice("length", str(longest), reason)
+    elif longest < training.max_length:
+        yield PlannedChoice("length", str(longest), f"the longest row; the limit is {training.max_length}")
     if best.verdict == "tight":
         yield PlannedChoice(
             "memory", "tight", f"{of_room}: an unlucky batch may not fit; the run then goes on smaller"

@@ -20,32 +20,37 @@ if TYPE_CHECKING:
 LOOKED_AT = 50_000
 """Rows whose texts are looked at."""
 LONGEST, SAMPLE = 32, 512
-"""Rows whose tokens are counted: the longest by letters, and evenly among the first."""
+"""Rows whose tokens are counted: the longest by bytes, and evenly among the first."""
 
 
 def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
-    """The rows' lengths; nothing known where a tokenizer or template refuses. Raises TunerError for unusable data."""
+    """The rows' lengths; nothing known where a tokenizer or template refuses. Raises TunerError for unusable data.
+
+    Of more than LOOKED_AT rows only the first are looked at, and the count stays open.
+    """
     from tuner_tui.data.lengths import measure
     from tuner_tui.data.reading import plain_rows
     from tuner_tui.data.template import load_model_text
 
     read = (row for _, _, row in plain_rows(reading).strict())
-    longest, sample, count = _pick(itertools.islice(read, LOOKED_AT))
-    if not count:
+    longest, sample, looked_at = _pick(itertools.islice(read, LOOKED_AT))
+    if not looked_at:
         return UNCOUNTED
+    is_cut = next(read, None) is not None
+    count, first = (None, looked_at) if is_cut else (looked_at, None)
     try:
         text = load_model_text(tokenizer_folder)
         most = max(each.tokens for each in measure(longest, text))
         some = tuple(each.tokens for each in measure(sample, text))
     except TunerError:
-        return Rows(count=count)
-    return Rows(longest=max(most, *some), count=count, sample=some)
+        return Rows(count=count, first=first)
+    return Rows(longest=max(most, *some), count=count, first=first, sample=some)
 
 
 def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int) -> list[Row]:
     """The longest rows, the very longest first; with a tokenizer only those of which the limit leaves an answer."""
     longest, sample, _ = _pick(rows)
-    longest.sort(key=_letters, reverse=True)
+    longest.sort(key=_size, reverse=True)
     if tokenizer_folder is None:
         return longest
     from tuner_tui.data.lengths import measure
@@ -64,21 +69,22 @@ def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int)
     return [row for _, row in found[:LONGEST]] or longest
 
 
-def _letters(row: Row) -> int:
-    return len(json.dumps(row, ensure_ascii=False, default=str))
+def _size(row: Row) -> int:
+    """Bytes of a row's text: letters of other scripts take more of them, and more tokens."""
+    return len(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
 
 
 def _pick(rows: Iterable[Row]) -> tuple[list[Row], list[Row], int]:
-    """(the longest rows by letters, an even sample, how many there are)."""
+    """(the longest rows by bytes, an even sample, how many there are)."""
     longest: list[tuple[int, int, Row]] = []
     sample: list[Row] = []
     step, count = 1, 0
     for count, row in enumerate(rows, 1):
-        letters = _letters(row)
+        size = _size(row)
         if len(longest) < LONGEST:
-            heapq.heappush(longest, (letters, count, row))
-        elif letters > longest[0][0]:
-            heapq.heapreplace(longest, (letters, count, row))
+            heapq.heappush(longest, (size, count, row))
+        elif size > longest[0][0]:
+            heapq.heapreplace(longest, (size, count, row))
         if count % step == 0:
             sample.append(row)
         if len(sample) == 2 * SAMPLE:
