@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from tests.tiny_model import make_tiny_model
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.exports import Checked, Event, ExportRequest, Form, Written
+from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights, quantise_and_back
 from tuner_tui.worker.export.check import check_form, compare_bases
 from tuner_tui.worker.export.gguf_shapes import interleave_rows, separate_rows
@@ -207,6 +208,37 @@ def test_the_original_base_is_compared_before_it_is_merged_into(
     compare_bases(request, events.append)
     assert isinstance(events[-1], Checked)
     assert events[-1].agreement.largest_logit_difference > 1e-3
+
+
+def test_what_memory_cannot_check_is_not_written(
+    models: dict[str, Path], adapted: Any, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_free_memory", lambda: 1000)
+    with pytest.raises(TunerError, match="Not enough memory to check"):
+        written(adapted(models["untied"]), "merged")
+    assert not list((tmp_path / "out-merged").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("form", "reader"),
+    [("merged", "transformers"), ("gguf", "the gguf library"), ("gguf-adapter", "the gguf library")],
+)
+def test_where_fp32_has_no_room_the_files_type_is_asked(
+    form: Form,
+    reader: str,
+    models: dict[str, Path],
+    adapted: Any,
+    written: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    small = make_tiny_model(tmp_path / "bf16", hidden=64)
+    AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16).save_pretrained(small)
+    size = (small / "model.safetensors").stat().st_size
+    monkeypatch.setattr(readers, "_free_memory", lambda: int(size * 1.5))
+    _, request = written(adapted(small), form)
+    told = checked(request)
+    assert told.reader == reader and told.agreement.mean_kl < 0.01
 
 
 def test_a_wrong_export_says_where_it_begins(models: dict[str, Path], adapted: Any, written: Any) -> None:

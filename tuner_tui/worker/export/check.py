@@ -16,7 +16,7 @@ from tuner_tui.models.adapter import REWARD_TASK, read_adapter
 from tuner_tui.runs.exports import Agreement, BeforeAfter, Checked, StepEntered, Variant
 from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights
-from tuner_tui.worker.export.comparison import EXACT, QUANTISED, ROUNDED, answer_all, compare
+from tuner_tui.worker.export.comparison import COARSE, EXACT, QUANTISED, ROUNDED, answer_all, compare
 from tuner_tui.worker.export.gguf_shapes import rope_factors
 from tuner_tui.worker.export.other_bases import on_other_bases
 from tuner_tui.worker.export.source import open_run
@@ -46,10 +46,11 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
         return
     emit(StepEntered(what="asking the trained model"))
     held = source.trained_as if request.form == "adapter" else source.merged_as
-    answers, samples = _asked(source, held, request)
+    dtype = readers.dtype_for(request, source)
+    answers, samples = _asked(source, held, request, dtype)
     emit(StepEntered(what="asking what was written"))
-    reader, other = _read_back(request, source, out)
-    tolerance = _tolerance(request, source)
+    reader, other = _read_back(request, source, out, dtype)
+    tolerance = _tolerance(request, source, dtype)
     agreement, mismatch = compare(answers, other, tolerance, source.tokenizer.decode)
     if mismatch is not None:
         raise TunerError(
@@ -60,7 +61,7 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     as_trained = None
     if source.trained_as != held:
         emit(StepEntered(what="asking the model as it was held in training"))
-        as_trained = _against_training(source, request, other)
+        as_trained = _against_training(source, request, other, dtype)
     variants: tuple[Variant, ...] = ()
     if request.form == "adapter" and source.trained_as != "files":
         del other
@@ -84,8 +85,10 @@ def _check_scores(
 ) -> None:
     """A reward model's scores before and after must be the same numbers. Raises TunerError."""
     emit(StepEntered(what="scoring with what was trained, and with what was written"))
+    dtype = readers.choose_dtype(source.base)
     before, after = (
-        readers.scores_of(source.base, folder, request.prompts, source.tokenizer) for folder in (adapter, out)
+        readers.scores_of(source.base, folder, request.prompts, source.tokenizer, dtype)
+        for folder in (adapter, out)
     )
     differences = [abs(left - right) for left, right in zip(before, after, strict=True)]
     if max(differences) > 0:
@@ -114,10 +117,11 @@ def _check_scores(
 def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     """How the adapter behaves on the original weights against those it was trained on, before anything is merged."""
     source = open_run(request)
+    dtype = readers.choose_dtype(source.base)
     emit(StepEntered(what=f"asking the model on its {source.trained_as} base"))
-    answers, _ = _asked(source, source.trained_as, request)
+    answers, _ = _asked(source, source.trained_as, request, dtype)
     emit(StepEntered(what="asking it on the original base"))
-    other = readers.load_trained(source.base, source.adapter, "files", source.compute)
+    other = readers.load_trained(source.base, source.adapter, "files", source.compute, dtype)
     agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode)
     emit(
         Checked(
@@ -129,10 +133,10 @@ def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None
 
 
 def _asked(
-    source: ExportSource, held: str, request: ExportRequest
+    source: ExportSource, held: str, request: ExportRequest, dtype: torch.dtype
 ) -> tuple[list[Answer], tuple[BeforeAfter, ...]]:
     """What was trained answers the prompts, and the base the first few of them."""
-    model = readers.load_trained(source.base, source.adapter, held, source.compute)
+    model = readers.load_trained(source.base, source.adapter, held, source.compute, dtype)
     answers = answer_all(model, source.tokenizer, request.prompts, request.max_new_tokens)
     samples: tuple[BeforeAfter, ...] = ()
     if source.adapter is not None:
@@ -152,27 +156,32 @@ def _text(source: ExportSource, answer: Answer) -> str:
     return str(source.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
-def _against_training(source: ExportSource, request: ExportRequest, other: Any) -> Agreement:
-    agreement, _ = compare(
-        _asked(source, source.trained_as, request)[0], other, EXACT, source.tokenizer.decode
-    )
+def _against_training(
+    source: ExportSource, request: ExportRequest, other: Any, dtype: torch.dtype
+) -> Agreement:
+    answers, _ = _asked(source, source.trained_as, request, dtype)
+    agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode)
     return agreement
 
 
-def _read_back(request: ExportRequest, source: ExportSource, out: Path) -> tuple[str, Any]:
+def _read_back(
+    request: ExportRequest, source: ExportSource, out: Path, dtype: torch.dtype
+) -> tuple[str, Any]:
     """The export as somebody else would load it, and what read it."""
     match request.form:
         case "adapter":
-            base = readers.load_base(source.base, source.trained_as, source.compute)
+            base = readers.load_base(source.base, source.trained_as, source.compute, dtype)
             return "PEFT", PeftModel.from_pretrained(base, str(out)).eval()
         case "merged":
-            return "transformers", readers.load_model(out).eval()
+            return "transformers", readers.load_model(out, dtype).eval()
         case "gguf-adapter":
             file = out / ADAPTER_FILE
             return "the gguf library", readers.load_gguf_adapter(
-                file, source.base, source.trained_as, source.compute
+                file, source.base, source.trained_as, source.compute, dtype
             )
     _check_rope(out / MODEL_FILE, source)
+    if dtype != torch.float32 or not readers.holds_whole_gguf(source.base):
+        return "the gguf library", readers.load_gguf_lean(out / MODEL_FILE, source.base, dtype)
     return "transformers' GGUF reader", readers.load_gguf(out / MODEL_FILE, source.base)
 
 
@@ -192,13 +201,15 @@ def _check_tokenizer(request: ExportRequest, source: ExportSource, out: Path) ->
         require_same_tokenizer(source.tokenizer, AutoTokenizer.from_pretrained(out), request.prompts)
 
 
-def _tolerance(request: ExportRequest, source: ExportSource) -> Tolerance:
+def _tolerance(request: ExportRequest, source: ExportSource, dtype: torch.dtype) -> Tolerance:
+    exact = EXACT if dtype == torch.float32 or request.form == "adapter" else COARSE
+    rounded = ROUNDED if dtype == torch.float32 else COARSE
     if request.form in ("gguf", "ollama"):
-        return EXACT if request.quant == "f32" else ROUNDED if request.quant == "f16" else QUANTISED
+        return exact if request.quant == "f32" else rounded if request.quant == "f16" else QUANTISED
     if request.form == "gguf-adapter":
-        return EXACT if request.quant == "f32" else ROUNDED
+        return exact if request.quant == "f32" else rounded
     is_wide = all(entry.dtype == torch.float32 for entry in BaseWeights(source.base).entries.values())
-    return EXACT if request.form == "adapter" or is_wide else ROUNDED
+    return exact if request.form == "adapter" or is_wide else rounded
 
 
 def _claim(source: ExportSource, held: str) -> str:

@@ -50,6 +50,8 @@ class Tolerance:
 EXACT = Tolerance(near_tie=0.01, probability=0.01, mean_kl=1e-3, spread=0.01)
 ROUNDED = Tolerance(near_tie=0.05, probability=0.05, mean_kl=5e-3, spread=0.15)
 """Weights rounded to 16 bits."""
+COARSE = Tolerance(near_tie=0.1, probability=0.1, mean_kl=2e-2, spread=0.5)
+"""Arithmetic in 16 bits, where memory does not hold the model in fp32."""
 QUANTISED = Tolerance(near_tie=0.4, probability=0.2, mean_kl=0.1, spread=1.5)
 
 

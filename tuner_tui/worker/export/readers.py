@@ -27,32 +27,64 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
+    from tuner_tui.runs.exports import ExportRequest
+    from tuner_tui.worker.export.source import ExportSource
+
 ROOM = 1.15
-"""A model in fp32 needs so many times its weights to be read and asked."""
+"""A model needs so many times its weights to be read and asked."""
 
 
-def load_model(location: Path, **options: Any) -> Any:
-    """A model in fp32 arithmetic, on the GPU where it has room. Raises TunerError when memory would not hold it."""
-    parameters = sum(
-        entry.size_bytes // entry.dtype.itemsize for entry in BaseWeights(location).entries.values()
-    )
-    return AutoModelForCausalLM.from_pretrained(
-        location, dtype=torch.float32, use_safetensors=True, device_map=_device(parameters), **options
-    )
+def choose_dtype(location: Path) -> torch.dtype:
+    """In which type a model is read and asked: fp32 where memory holds that, else its files' own 16-bit type.
+
+    Raises TunerError where it holds neither: what cannot be checked is not written.
+    """
+    weights = BaseWeights(location)
+    wide, own = _bytes(weights, torch.float32), files_dtype(weights)
+    if _place(wide) is not None:
+        return torch.float32
+    if own is not None and _place(_bytes(weights, own)) is not None:
+        return own
+    raise _no_room(wide if own is None else _bytes(weights, own))
 
 
-def load_trained(base: Path, adapter: Path | None, held: str, compute: str) -> Any:
-    """The model that was trained, `held` as files (in fp32), nf4 or int8."""
-    model = load_base(base, held, compute)
+def dtype_for(request: ExportRequest, source: ExportSource) -> torch.dtype:
+    """In which type a form and what was trained are asked. Raises TunerError where memory holds neither."""
+    if request.form == "adapter" and source.trained_as == "nf4":  # read packed, both times
+        return torch.float32
+    return choose_dtype(source.base)
+
+
+def files_dtype(weights: BaseWeights) -> torch.dtype | None:
+    """The 16-bit type that all of a model's files have; None for other or mixed types."""
+    found = {entry.dtype for entry in weights.entries.values() if entry.dtype.is_floating_point}
+    only = found.pop() if len(found) == 1 else None
+    return only if only in (torch.bfloat16, torch.float16) else None
+
+
+def load_model(location: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A model in a type, on the GPU where it has room. Raises TunerError when memory would not hold it."""
+    needed = _bytes(BaseWeights(location), dtype)
+    place = _place(needed)
+    if place is None:
+        raise _no_room(needed)
+    return AutoModelForCausalLM.from_pretrained(location, dtype=dtype, use_safetensors=True, device_map=place)
+
+
+def load_trained(
+    base: Path, adapter: Path | None, held: str, compute: str, dtype: torch.dtype = torch.float32
+) -> Any:
+    """The model that was trained, `held` as files (in a type), nf4 or int8."""
+    model = load_base(base, held, compute, dtype)
     return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
 
 
 def scores_of(
-    base: Path, adapter: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    base: Path, adapter: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
 ) -> list[float]:
-    """What a reward model's adapter and head give texts, on the base's own weights in fp32, by PEFT alone."""
+    """What a reward model's adapter and head give texts, on the base's own weights in a type, by PEFT alone."""
     model: Any = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, dtype=torch.float32, use_safetensors=True
+        base, num_labels=1, dtype=dtype, use_safetensors=True
     )
     model.config.pad_token_id = tokenizer.pad_token_id
     tuned = PeftModel.from_pretrained(model, str(adapter)).eval()
@@ -60,14 +92,14 @@ def scores_of(
         return [float(tuned(**tokenizer(text, return_tensors="pt")).logits[0, 0]) for text in texts]
 
 
-def load_base(base: Path, held: str, compute: str) -> Any:
-    """A base as training held it; arithmetic in fp32, so that only its weights matter.
+def load_base(base: Path, held: str, compute: str, dtype: torch.dtype = torch.float32) -> Any:
+    """A base as training held it; arithmetic in fp32 where memory allows, so that only its weights matter.
 
     A base held in 8 bits is given as its dequantised weights: its own arithmetic rounds what goes into each layer.
     """
     if held == "nf4":
         return _load_nf4(base, compute)
-    model = load_model(base).eval()
+    model = load_model(base, dtype).eval()
     if held == "int8":
         weights = BaseWeights(base, "int8", compute)
         parameters = dict(model.named_parameters())
@@ -117,14 +149,39 @@ def load_gguf(file: Path, base: Path) -> Any:
     return model.eval()
 
 
-def load_gguf_adapter(file: Path, base: Path, held: str, compute: str) -> Any:
+def load_gguf_lean(file: Path, base: Path, dtype: torch.dtype) -> Any:
+    """A GGUF model through the gguf library, one weight at a time put into the base's place.
+
+    transformers' reader holds every weight in fp32 at once beside the model. Raises TunerError for missing weights.
+    """
+    config = AutoConfig.from_pretrained(base)
+    names = TensorNames(config, find_shape(config))
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    model = load_model(base, dtype).eval()
+    for name, parameter in model.named_parameters():
+        tensor = tensors.get(names.find(name))
+        if tensor is None:
+            raise TunerError("The GGUF lacks a weight", f"{file.name} has no {names.find(name)}.")
+        rows = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type).copy())
+        parameter.data.copy_(separate_rows(rows, names.heads_of(name)).view_as(parameter))
+    return model
+
+
+def holds_whole_gguf(base: Path) -> bool:
+    """Whether memory holds what transformers' GGUF reader takes: every weight in fp32, and the model beside."""
+    return _free_memory() >= 2 * _bytes(BaseWeights(base), torch.float32)
+
+
+def load_gguf_adapter(
+    file: Path, base: Path, held: str, compute: str, dtype: torch.dtype = torch.float32
+) -> Any:
     """A base with a GGUF adapter added to its weights as llama.cpp's formula says: alpha / rank * B A."""
     config = AutoConfig.from_pretrained(base)
     names = TensorNames(config, find_shape(config))
     reader = gguf.GGUFReader(file)
     alpha = float(reader.fields[gguf.Keys.Adapter.LORA_ALPHA].contents())
     tensors = {tensor.name: torch.from_numpy(tensor.data.copy()).float() for tensor in reader.tensors}
-    model = load_model(base).eval()
+    model = load_model(base, dtype).eval()
     weights = BaseWeights(base, "files" if held not in ("nf4", "int8") else held, compute)  # type: ignore[arg-type]
     for name, parameter in model.named_parameters():
         if weights.held != "files" and name in weights.entries:
@@ -135,9 +192,8 @@ def load_gguf_adapter(file: Path, base: Path, held: str, compute: str) -> Any:
         if f"{found}.lora_a" in tensors:
             down, up = tensors.pop(f"{found}.lora_a"), tensors.pop(f"{found}.lora_b")
             up = separate_rows(up, names.heads_of(name))
-            parameter.data.addmm_(
-                up.to(parameter.device), down.to(parameter.device), alpha=alpha / down.shape[0]
-            )
+            change = torch.mm(up.to(parameter.device), down.to(parameter.device)) * (alpha / down.shape[0])
+            parameter.data.copy_(parameter.data.float() + change)
     if tensors:
         raise TunerError(
             "The GGUF adapter names what the base lacks", f"{next(iter(tensors))} fits no weight of {base}."
@@ -150,18 +206,29 @@ def load_adapter_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def _device(parameters: int) -> str:
-    """Where a model in fp32 has room. Raises TunerError when it has none."""
+def _bytes(weights: BaseWeights, dtype: torch.dtype) -> int:
+    """What reading and asking a model in a type takes."""
+    parameters = sum(entry.size_bytes // entry.dtype.itemsize for entry in weights.entries.values())
+    return int(parameters * dtype.itemsize * ROOM)
+
+
+def _free_memory() -> int:
     import psutil
 
-    needed = int(parameters * 4 * ROOM)
+    return int(psutil.virtual_memory().available)
+
+
+def _place(needed: int) -> str | None:
+    """Where so many bytes have room: cuda, cpu, or nowhere."""
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > needed:
         return "cuda"
-    available = psutil.virtual_memory().available
-    if available < needed:
-        raise TunerError(
-            "Not enough memory to check the export",
-            f"Reading it back needs {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB are free.",
-            "Close what holds memory, or export on a machine with more; what is not checked is not called done.",
-        )
-    return "cpu"
+    return "cpu" if _free_memory() >= needed else None
+
+
+def _no_room(needed: int) -> TunerError:
+    return TunerError(
+        "Not enough memory to check the export",
+        f"Reading it back needs {needed / 1e9:.1f} GB, and {_free_memory() / 1e9:.1f} GB are free. What cannot be "
+        "checked is not written.",
+        "Close what holds memory, or take the whole run to a larger machine: --as archive",
+    )

@@ -14,6 +14,7 @@ from tuner_tui.worker.export.adapter import write_adapter
 from tuner_tui.worker.export.chat_template import stop_texts, take_apart
 from tuner_tui.worker.export.gguf_write import QUANTS, write_gguf_adapter, write_gguf_model
 from tuner_tui.worker.export.merge import write_merged
+from tuner_tui.worker.export.readers import dtype_for
 from tuner_tui.worker.export.source import open_run
 from tuner_tui.worker.export.tokenizer_files import copy_tokenizer
 from tuner_tui.worker.export.updates import read_updates
@@ -29,9 +30,13 @@ ADAPTER_FILE, MODEL_FILE = "adapter.gguf", "model.gguf"
 
 
 def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
-    """Write the asked form into its folder and say what is there. Raises TunerError."""
+    """Write the asked form into its folder and say what is there.
+
+    Raises TunerError, before anything is written where memory would not hold the model to check it.
+    """
     emit(StepEntered(what="reading the run"))
     source = open_run(request)
+    dtype_for(request, source)  # what cannot be read back is not written
     out = Path(request.out)
     written = Written(files=())
     match request.form:
