@@ -102,6 +102,18 @@ def test_runs_start_in_the_order_they_were_queued(home: Home) -> None:
     wait_for(lambda: not queue.entries(), "the queue to be empty")
 
 
+def test_stopped_now_it_ends_at_once_and_names_its_checkpoint(home: Home) -> None:
+    run = home.make_run("ended", 100_000, save_every=3)
+    run.submit()
+    run.wait_for_event(CheckpointSaved)
+    start.end_now(run.folder)
+    ending = run.wait_for_end()
+    assert isinstance(ending, RunStopped)
+    assert ending.step == run.all(StepLogged)[-1].step
+    assert ending.checkpoint == f"step-{run.all(CheckpointSaved)[-1].step:06d}"
+    assert (run.status(), list(run.folder.control.iterdir())) == ("stopped", [])
+
+
 def test_a_pause_frees_the_card_and_the_run_goes_on_exactly(home: Home) -> None:
     whole, paused = home.make_run("whole", 30), home.make_run("paused", 30)
     whole.submit()

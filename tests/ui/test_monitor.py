@@ -16,7 +16,7 @@ from tests.ui.recorded_runs import (
     recorded_events,
     until_step,
 )
-from tuner_tui.runs.control import take_requests
+from tuner_tui.runs.control import is_to_end_now, take_requests
 from tuner_tui.runs.events import RequestAccepted, RunStopped, StepLogged, Warned
 from tuner_tui.runs.journal import append_event
 from tuner_tui.ui.app import TunerApp
@@ -95,6 +95,10 @@ async def test_stop_asks_and_its_end_is_told(runs: dict[str, RunFolder]) -> None
         await pilot.press("n")
         await pilot.pause(0.2)
         assert not list(folder.control.iterdir())
+        await pilot.press("x")
+        await wait_for(pilot, "Stop this run?", "w  Stop now")
+        await pilot.press("w")
+        await until(pilot, lambda: is_to_end_now(folder))
         await pilot.press("x")
         await wait_for(pilot, "Stop this run?")
         await pilot.press("y")

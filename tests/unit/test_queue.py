@@ -19,6 +19,7 @@ from tuner_tui.keeper.awaited import find_awaited
 from tuner_tui.keeper.need import memory_needed
 from tuner_tui.keeper.turns import Line, has_work, shortage
 from tuner_tui.runs import lock, queue
+from tuner_tui.runs.control import ask_to_end_now, leave_request, take_requests
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunFinished, RunStarted, RunStopped
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import append_event
@@ -292,3 +293,56 @@ def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> Non
     stopped = make_run(home, "stopped", "stopped")
     _heed_pause(stopped)
     assert not queue.is_on_hold()
+
+
+def test_a_persons_hold_outlives_a_pause_and_a_pause_not_its_run(home: Path) -> None:
+    from tuner_tui.keeper.__main__ import _heed_pause
+
+    paused = make_run(home, "paused", "running")
+    append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
+    fill(home, "waiting")
+    start.hold_queue()
+    _heed_pause(paused)
+    start.submit(paused, resume=True)
+    assert queue.is_on_hold()
+    assert queue.withdraw("paused")
+    start.release_queue()
+    _heed_pause(paused)
+    assert not has_work()
+    shutil.rmtree(paused.path)
+    assert has_work()
+
+
+def test_an_entry_that_was_taken_does_not_come_back(home: Path) -> None:
+    fill(home, "a")
+    ((path, _),) = queue.entries()
+    assert queue.start_regardless("a")
+    claimed = queue.claim(path)
+    assert claimed is not None
+    assert queue.start_regardless("a")
+    assert [each for each, _ in queue.entries()] == [claimed]
+    claimed.unlink()
+    assert not queue.start_regardless("a")
+    assert queue.entries() == []
+
+
+def test_what_is_asked_while_a_run_starts_is_heeded_and_older_requests_are_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuner_tui.cli.runs import runs as runs_command
+    from tuner_tui.keeper import keep, process
+
+    run = make_run(home, "run")
+    leave_request(run, "stop")
+    ask_to_end_now(run)
+    start.submit(run)
+    assert list(run.control.iterdir()) == []
+    refused = CliRunner().invoke(runs_command, ["pause", "run"])
+    assert "waits for its turn" in str(refused.exception)
+    asked = leave_request(run, "stop")
+    held = lock.acquire(run.lock)
+    assert held is not None
+    monkeypatch.setattr(process, "start_worker", lambda *_, **__: None)
+    keep.start(run, held, is_resumed=False)
+    held.release()
+    assert [each.id for each in take_requests(run.control)] == [asked]

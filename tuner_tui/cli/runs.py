@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 ANSWER_PATIENCE_SECONDS = 5.0
+END_PATIENCE_SECONDS = 15.0
 
 
 @click.group()
@@ -101,7 +102,10 @@ def follow(context: click.Context, run: str, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run")
-def stop(run: str) -> None:
+@click.option(
+    "--now", is_flag=True, help="Do not save first: what was done since the last checkpoint is lost."
+)
+def stop(run: str, now: bool) -> None:
     """Ask a run to save and stop; a run that waits is taken out of the queue."""
     from tuner_tui.runs import queue
 
@@ -109,7 +113,10 @@ def stop(run: str) -> None:
     if queue.withdraw(folder.name):
         click.echo(f"{folder.name} was taken out of the queue.")
         return
-    _ask(folder, "stop")
+    if now:
+        _end_now(folder)
+    else:
+        _ask(folder, "stop")
     click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
 
 
@@ -173,6 +180,7 @@ def delete(run: str, yes: bool) -> None:
     """Delete a run's folder for good: checkpoints, adapter, events and log. A live run is left alone."""
     from tuner_tui.cli.words import size
     from tuner_tui.files import folder_size
+    from tuner_tui.keeper.start import wake
     from tuner_tui.runs.notes import Note, write_note
 
     folder = folders.find_run(run)
@@ -180,14 +188,34 @@ def delete(run: str, yes: bool) -> None:
         click.confirm(f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?", abort=True)
     folders.delete_run(folder)
     write_note(folder.name, Note())
+    wake()  # the queue may have been held for it
     click.echo(f"Deleted {plain(folder.name)}.")
 
 
+def _end_now(folder: RunFolder) -> None:
+    """Have the run's worker ended at once and wait for that. Raises RunProblem when the run is not live."""
+    from tuner_tui.keeper.start import end_now
+
+    end_now(folder)
+    follower = read_run(folder)
+    deadline = time.monotonic() + END_PATIENCE_SECONDS
+    while time.monotonic() < deadline and follower.poll() in LIVE:
+        time.sleep(0.1)
+    ending = follower.state.ending
+    if ending is None or follower.status in LIVE:
+        click.echo("stop: asked; the keeper has not answered yet.")
+    else:
+        click.echo(words.ending(ending))
+
+
 def _ask(folder: RunFolder, request: Request) -> None:
-    """Leave a request and wait for its answer. Raises RunProblem when the run is not live."""
+    """Leave a request and wait for its answer. Raises RunProblem when the run is not live, or waits."""
     follower = read_run(folder)
     if follower.status not in LIVE:
         raise RunProblem("The run is not running", f"{folder.name} is {follower.status}.")
+    if follower.status == "queued" and request != "stop":
+        hint = f"Take it out with: tuner-tui runs stop {folder.name}"
+        raise RunProblem("The run has not begun", f"{folder.name} waits for its turn.", hint)
     asked = leave_request(folder, request)
     deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
     while time.monotonic() < deadline:

@@ -98,8 +98,11 @@ def _was_started(path: Path, entry: QueueEntry, folder: RunFolder) -> bool:
 
 
 def _heed_pause(folder: RunFolder) -> None:
-    """A run is paused to have the card free: those that wait for it wait on, until it is resumed or they are let go."""
-    if queue.entries() and read_run(folder).status == "paused":
+    """A run is paused to have the card free: those that wait for it wait on, until it is resumed or they are let go.
+
+    A queue that its person holds stays theirs to let go.
+    """
+    if queue.entries() and not queue.is_on_hold() and read_run(folder).status == "paused":
         queue.hold(folder.name)
 
 

@@ -19,8 +19,9 @@ from tuner_tui.keeper import process
 from tuner_tui.keeper.guards import MachineGuard
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs import lock
-from tuner_tui.runs.control import take_requests
-from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted
+from tuner_tui.runs.control import clear_requests, is_to_end_now
+from tuner_tui.runs.ending_words import stopped_as_it_is
+from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted, RunStopped
 from tuner_tui.runs.journal import EventWriter, append_event
 from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.runs.summary import write_summary
@@ -82,14 +83,13 @@ def start(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> subpro
 
     Raises OSError when the run's folder cannot be written.
     """
-    take_requests(folder.control)  # they were meant for an attempt that is over
     append_event(
         folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
     )
     try:
         return process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
     except OSError as error:
-        _write_failure(
+        _write_ending(
             folder, RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
         )
         return None
@@ -99,6 +99,9 @@ def keep(folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock
     """Wait for the run's worker and for those that follow it, and write the terminal event if none did."""
     while True:
         was_oom = _wait(folder, worker)
+        if is_to_end_now(folder):
+            _write_ending(folder, _stopped_now(folder))
+            return
         outcome = _outcome(folder, was_killed_for_memory=was_oom)
         if outcome is not True:
             break
@@ -107,15 +110,21 @@ def keep(folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock
         except OSError as error:
             outcome = RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
             break
-    _write_failure(
+    _write_ending(
         folder,
         outcome
-        if isinstance(outcome, RunFailed)
+        if not isinstance(outcome, bool)
         else explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom),
     )
 
 
-def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunFailed | bool:
+def _stopped_now(folder: RunFolder) -> RunStopped:
+    """The ending of a run whose worker was ended at once because its person asked for that."""
+    clear_requests(folder)
+    return stopped_as_it_is(folder, read_run(folder).state)
+
+
+def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | RunFailed | bool:
     """What follows on a worker that is gone, as restart.prepare_restart says it."""
     from tuner_tui.keeper.restart import prepare_restart
 
@@ -145,6 +154,8 @@ def _wait(folder: RunFolder, worker: subprocess.Popen[bytes]) -> bool:
         follower.poll()
         _tell(folder, guard, sample, follower.state)
         ending = follower.state.ending
+        if ending is None and is_to_end_now(folder):
+            process.end_group(worker.pid)
         if ending is not None and time.time() - ending.at > LEAVING_SECONDS:
             process.end_group(worker.pid)  # it said its last word and hangs: others wait for the card
     telemetry.close()
@@ -180,23 +191,23 @@ def adopt_and_keep(folder: RunFolder) -> None:
         if worker is not None:
             telemetry = telemetry or Telemetry(folder, worker.pid)
             _tell(folder, guard, telemetry.tick(), follower.state)
-            if not process.is_worker_alive(worker.pid, folder.path):
+            if is_to_end_now(folder) or not process.is_worker_alive(worker.pid, folder.path):
                 process.end_orphans(folder.path)  # children of a dead worker hold its lock
         time.sleep(TICK_SECONDS)
     guard.close()
     if telemetry is not None:
         telemetry.close()
-    outcome = _outcome(folder, was_killed_for_memory=False)
+    outcome = _stopped_now(folder) if is_to_end_now(folder) else _outcome(folder, was_killed_for_memory=False)
     if outcome is True and held is not None:
         try:
             keep(folder, process.start_worker(folder, held, _threads(folder), is_resumed=True), held)
         finally:
             held.release()
         return
-    _write_failure(
+    _write_ending(
         folder,
         outcome
-        if isinstance(outcome, RunFailed)
+        if not isinstance(outcome, bool)
         else RunFailed(
             kind="lost",
             title="The worker left without a word",
@@ -243,7 +254,7 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
     )
 
 
-def _write_failure(folder: RunFolder, failure: RunFailed) -> None:
+def _write_ending(folder: RunFolder, ending: RunStopped | RunFailed) -> None:
     """Write a terminal event, unless the attempt has one, and keep the summary for lists of runs."""
     try:
         events = EventWriter(
@@ -253,7 +264,9 @@ def _write_failure(folder: RunFolder, failure: RunFailed) -> None:
             state = read_run(folder).state
             if state.attempt and state.ending is None:
                 step = state.last_step.step if state.last_step else None
-                events.write(msgspec.structs.replace(failure, step=step))
+                if isinstance(ending, RunFailed):
+                    ending = msgspec.structs.replace(ending, step=step)
+                events.write(ending)
         finally:
             events.close()
     except OSError as error:  # the folder is gone or full: readers will call the run interrupted

@@ -11,7 +11,8 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.planning.ladder import Shape, next_rung
 from tuner_tui.planning.plan import Plan, decode_plan, encode_plan
-from tuner_tui.runs.events import MemoryShort, RolledBack, RunFailed, RungClimbed
+from tuner_tui.runs.ending_words import stopped_as_it_is
+from tuner_tui.runs.events import MemoryShort, RolledBack, RunFailed, RungClimbed, RunStopped
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import read_run
 from tuner_tui.text import size
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from tuner_tui.runs.state import RunState
 
 
-def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunFailed | bool:
+def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | RunFailed | bool:
     """What follows when a worker is gone: True for another one (the plan is changed), False for nothing.
 
-    A failure is how the run ends when it cannot fit or keeps going bad.
+    Else how the run ends: it cannot fit, keeps going bad, or was to stop anyhow.
     """
     state = read_run(folder).state
     if state.ending is not None:
@@ -35,6 +36,8 @@ def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunFai
     except (TunerError, OSError, ValueError):
         return False
     trouble = state.trouble
+    if was_killed_for_memory and state.leaving is not None:
+        return stopped_as_it_is(folder, state, is_pause=state.leaving.request == "pause")
     if trouble is None and was_killed_for_memory:
         trouble = _killed(state)
         append_event(folder.events, trouble)

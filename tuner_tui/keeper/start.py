@@ -11,6 +11,7 @@ from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.keeper import process
 from tuner_tui.keeper.turns import has_work
 from tuner_tui.runs import lock, queue
+from tuner_tui.runs.control import ask_to_end_now, clear_requests
 from tuner_tui.runs.status import read_run
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def submit(
     device, needs_bytes = memory_needed(folder)
     with _turn_at_the_queue():
         _require_idle(folder)
+        clear_requests(folder)  # they were meant for an attempt that is over
         queue.enqueue(
             folder,
             resume,
@@ -139,6 +141,17 @@ def _wait_until_left(folder: RunFolder, patience_seconds: float = 15.0) -> None:
         if state.ending is None and is_at_work:
             return
         time.sleep(0.05)
+
+
+def end_now(folder: RunFolder) -> None:
+    """Have a run's worker ended at once, without a checkpoint; the keeper writes how it ended.
+
+    Raises RunProblem when nobody works on the run.
+    """
+    if not lock.is_held(folder.lock) and not queue.is_queued(folder.name):
+        raise RunProblem("The run is not running", f"{folder.name} is {read_run(folder).status}.")
+    ask_to_end_now(folder)
+    adopt_if_needed(folder)
 
 
 def refuse_live(folder: RunFolder) -> None:

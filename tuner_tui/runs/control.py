@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import TYPE_CHECKING, get_args
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner_tui.runs.folder import RunFolder
+
+NOW_FILE = "now"
+"""For the keeper: the worker may be at what it does for long, or hang."""
 
 
 class ControlRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,24 @@ def take_requests(control: Path) -> list[ControlRequest]:
         except (ValueError, OSError):  # not JSON, not UTF-8, a folder, taken by another
             continue
     return taken
+
+
+def ask_to_end_now(folder: RunFolder) -> None:
+    """Ask the run's keeper to end its worker at once, without a checkpoint."""
+    folder.control.mkdir(exist_ok=True)
+    (folder.control / NOW_FILE).touch()
+
+
+def is_to_end_now(folder: RunFolder) -> bool:
+    """Whether the keeper is to end the run's worker at once."""
+    return (folder.control / NOW_FILE).exists()
+
+
+def clear_requests(folder: RunFolder) -> None:
+    """Forget all that was asked."""
+    take_requests(folder.control)
+    with contextlib.suppress(OSError):
+        (folder.control / NOW_FILE).unlink()
 
 
 REQUESTS = get_args(Request)

@@ -1,11 +1,31 @@
-"""What a run that was asked to end has kept, in words."""
+"""What a run that was asked to end has kept, also in words."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from tuner_tui.runs.events import RunStopped
+
 if TYPE_CHECKING:
-    from tuner_tui.runs.events import RunStopped
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.state import RunState
+
+
+def stopped_as_it_is(folder: RunFolder, state: RunState, *, is_pause: bool = False) -> RunStopped:
+    """The ending of a run whose worker is gone without having saved: the newest checkpoint of its steps stands."""
+    saved = [
+        each.path
+        for each in state.checkpoints.values()
+        if each.step <= state.step and (folder.path / each.path).is_dir()
+    ]
+    newest = max(saved, key=_step_in, default=None)
+    return RunStopped(
+        step=state.step,
+        checkpoint=newest.rpartition("/")[2] if newest else None,
+        seconds=max(0.0, time.time() - state.worker.at) if state.worker else 0.0,
+        is_pause=is_pause,
+    )
 
 
 def kept_words(ending: RunStopped) -> str:
@@ -21,5 +41,9 @@ def kept_words(ending: RunStopped) -> str:
 
 def lost_steps(ending: RunStopped) -> int:
     """How many steps were made since the checkpoint that the run can go on from."""
-    digits = (ending.checkpoint or "0").rpartition("-")[2]
-    return max(0, ending.step - int(digits)) if digits.isdecimal() else 0
+    return max(0, ending.step - _step_in(ending.checkpoint or ""))
+
+
+def _step_in(checkpoint: str) -> int:
+    digits = checkpoint.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0

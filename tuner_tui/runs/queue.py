@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 WAITING, CLAIMED = ".json", ".claimed"
-ORDER_FILE, HELD_FILE = "order", "held"
+ORDER_FILE, REGARDLESS_FILE, HELD_FILE = "order", "regardless", "held"
 
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,11 +70,15 @@ def enqueue(
 def entries() -> list[tuple[Path, QueueEntry]]:
     """Who waits, the next first; files that are no entry are passed over."""
     found = []
+    regardless = _stems(REGARDLESS_FILE)
     for path in _files():
         try:
-            found.append((path, msgspec.json.decode(path.read_bytes(), type=QueueEntry)))
+            entry = msgspec.json.decode(path.read_bytes(), type=QueueEntry)
         except (ValueError, OSError):  # not JSON, not UTF-8, gone meanwhile
             continue
+        if path.stem in regardless:
+            entry = msgspec.structs.replace(entry, needs_bytes=None)
+        found.append((path, entry))
     return found
 
 
@@ -127,12 +131,16 @@ def move(run_name: str, place: int) -> bool:
 
 
 def start_regardless(run_name: str) -> bool:
-    """Have a run wait for no memory any more; False when it does not wait (any more). Raises OSError."""
-    for path, entry in entries():
-        if _run_name(path) == run_name and path.suffix == WAITING:
-            write_atomic(path, msgspec.json.encode(msgspec.structs.replace(entry, needs_bytes=None)))
-            return True
-    return False
+    """Have a run wait for no memory any more; False when it does not wait (any more). Raises OSError.
+
+    Its entry is left as it is: one written anew could come back after it was taken, or withdrawn.
+    """
+    waiting = [path.stem for path in _files()]
+    mine = [stem for stem in waiting if _name_in(stem) == run_name]
+    kept = [stem for stem in _stems(REGARDLESS_FILE) if stem in waiting and stem not in mine]
+    if mine:
+        write_atomic(paths.queue_dir() / REGARDLESS_FILE, "\n".join((*kept, *mine)) + "\n")
+    return bool(mine)
 
 
 def hold(paused_run: str = "") -> None:
@@ -154,8 +162,9 @@ def go_on() -> bool:
 
 
 def is_on_hold() -> bool:
-    """Whether nothing is to start."""
-    return (paths.queue_dir() / HELD_FILE).exists()
+    """Whether nothing is to start. A paused run that was deleted holds nothing any more."""
+    paused = held_for()
+    return (paths.queue_dir() / HELD_FILE).exists() and (not paused or (paths.runs_dir() / paused).is_dir())
 
 
 def held_for() -> str:
@@ -174,7 +183,7 @@ def _files() -> list[Path]:
         return []
     if len(found) < 2:
         return found
-    places = {stem: place for place, stem in enumerate(_order())}
+    places = {stem: place for place, stem in enumerate(_stems(ORDER_FILE))}
     return sorted(found, key=lambda path: (places.get(path.stem, len(places)), path.name))
 
 
@@ -182,9 +191,9 @@ def _is_entry(path: Path) -> bool:
     return path.suffix in (WAITING, CLAIMED) and path.name.partition("-")[0].isdecimal()
 
 
-def _order() -> list[str]:
+def _stems(file: str) -> list[str]:
     try:
-        return (paths.queue_dir() / ORDER_FILE).read_text("utf-8", "replace").split()
+        return (paths.queue_dir() / file).read_text("utf-8", "replace").split()
     except OSError:
         return []
 

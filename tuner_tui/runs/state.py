@@ -112,6 +112,8 @@ class RunState:
         self.skipped: deque[StepSkipped] = deque(maxlen=KEPT_NOTES)
         self.trouble: MemoryShort | RolledBack | None = None
         """What the last worker left for, when another is to go on."""
+        self.leaving: RequestAccepted | None = None
+        """The stop or pause that the worker has accepted."""
         self.adapter: AdapterSaved | None = None
         self.overhead: OverheadMeasured | None = None
         self.ending: RunFinished | RunStopped | RunFailed | None = None
@@ -138,7 +140,7 @@ class RunState:
                 self._begin(event)
             case WorkerStarted():
                 self.worker = event
-                self.trouble = None
+                self.trouble = self.leaving = None
             case PhaseEntered():
                 self.phase, self.phase_detail = event.phase, event.detail
             case ChoicesMade():
@@ -162,6 +164,8 @@ class RunState:
                 self.checkpoints[event.path] = event
             case RequestAccepted():
                 self.requests.append(event)
+                if event.request in ("stop", "pause"):
+                    self.leaving = event
             case Warned():
                 self.warnings.append(event)
             case MemoryShort() | RolledBack():

@@ -25,6 +25,17 @@ def stop_run(folder: RunFolder) -> str:
     return "Asked to stop; it saves first."
 
 
+def end_run_now(folder: RunFolder) -> str:
+    """Take a run out of the queue, or have its worker ended at once."""
+    from tuner_tui.keeper.start import end_now
+    from tuner_tui.runs import queue
+
+    if queue.withdraw(folder.name):
+        return "Taken out of the queue."
+    end_now(folder)
+    return "Ending it without saving."
+
+
 def pause_run(folder: RunFolder) -> str:
     """Ask a run to save and let go of the card."""
     from tuner_tui.runs.control import leave_request
@@ -43,7 +54,10 @@ def resume_run(folder: RunFolder) -> str:
 
 def delete_run(folder: RunFolder, trash: Trash) -> str:
     """Throw a run away. Raises RunProblem when it is live."""
+    from tuner_tui.keeper.start import wake
+
     trash.throw_run(folder)
+    wake()  # the queue may have been held for it
     return f"Deleted {folder.name}; u on the Runs screen brings it back until the app closes."
 
 

@@ -1,4 +1,4 @@
-"""What is asked before a run is stopped or deleted."""
+"""What is asked before a run is taken out of the queue or deleted."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 
-def asks_to_stop(folder: RunFolder) -> ConfirmModal:
-    """Stopping keeps what was learnt."""
-    detail = (
-        f"{folder.name}\n\nIt makes the step it is at, saves a checkpoint and ends. You can resume it later. "
-        "A run that waits is taken out of the queue."
-    )
-    return ConfirmModal("Stop this run?", detail, yes="Stop it", no="Go on")
+def asks_to_remove(folder: RunFolder) -> ConfirmModal:
+    """A run that waits loses its place only."""
+    detail = f"{folder.name}\n\nIts folder stays; resume queues it again, at the end of the line."
+    return ConfirmModal("Take this run out of the queue?", detail, yes="Take it out", no="Let it wait")
 
 
 async def asks_to_delete(folder: RunFolder) -> ConfirmModal:

@@ -296,12 +296,13 @@ class Home(TunerScreen):
 
     @work
     async def action_stop(self) -> None:
-        from tuner_tui.ui.modals.run_questions import asks_to_stop
-        from tuner_tui.ui.run_actions import stop_run
+        from tuner_tui.ui.modals.stop_run import StopModal
+        from tuner_tui.ui.run_actions import end_run_now, stop_run
 
         folder = self._table.chosen
-        if folder is not None and await self.app.push_screen_wait(asks_to_stop(folder)):
-            self.perform(lambda: stop_run(folder))
+        way = await self.app.push_screen_wait(StopModal(folder)) if folder is not None else None
+        if folder is not None and way is not None:
+            self.perform(lambda: (stop_run if way == "save" else end_run_now)(folder))
 
     @work
     async def action_delete(self) -> None:

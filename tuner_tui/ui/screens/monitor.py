@@ -66,7 +66,7 @@ class Monitor(TunerScreen):
         Binding("3", "show(2)", "Log", show=False),
         Binding("4", "show(3)", "Details", show=False),
         Binding("tab", "turn", "Next part", show=False, priority=True),
-        Binding("x", "stop", "Stop", tooltip="Save a checkpoint and end"),
+        Binding("x", "stop", "Stop", tooltip="Save a checkpoint and end, or end at once"),
         Binding(
             "p", "ask('pause')", "Pause", tooltip="Save and free the card; resume later, also after a reboot"
         ),
@@ -192,11 +192,15 @@ class Monitor(TunerScreen):
     @work
     async def action_stop(self) -> None:
         from tuner_tui.runs import queue
-        from tuner_tui.ui.modals.run_questions import asks_to_stop
+        from tuner_tui.ui.modals.stop_run import StopModal
+        from tuner_tui.ui.run_actions import end_run_now
 
-        if not await self.app.push_screen_wait(asks_to_stop(self.folder)):
+        way = await self.app.push_screen_wait(StopModal(self.folder))
+        if way is None:
             return
-        if queue.withdraw(self.folder.name):
+        if way == "now":
+            self.perform(lambda: end_run_now(self.folder))
+        elif queue.withdraw(self.folder.name):
             self._notice("Taken out of the queue.")
         else:
             self.action_ask("stop")

@@ -169,10 +169,10 @@ class QueueScreen(TunerScreen):
     @work
     async def action_remove(self) -> None:
         from tuner_tui.runs import queue
-        from tuner_tui.ui.modals.run_questions import asks_to_stop
+        from tuner_tui.ui.modals.run_questions import asks_to_remove
 
         chosen = self._chosen()
-        if chosen is not None and await self.app.push_screen_wait(asks_to_stop(chosen[1])):
+        if chosen is not None and await self.app.push_screen_wait(asks_to_remove(chosen[1])):
             self._change(lambda: queue.withdraw(chosen[1].name))
 
     def action_hold(self) -> None:
