@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tuner_tui.models.facts import ModelFacts, facts_from
+from tuner_tui.models.safetensors_header import SafetensorsTensor
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.layers import layer_bytes
 from tuner_tui.planning.shape import ModelShape, shape_of
@@ -188,7 +190,10 @@ def test_an_unknown_architecture_has_exact_weights_and_a_wide_range() -> None:
     [
         {"num_hidden_layers": 0}, {"vocab_size": None}, {"num_attention_heads": 10**6}, {"hidden_size": -4096},
         {"num_hidden_layers": 10**9}, {"num_key_value_heads": 64}, {"intermediate_size": "wide"},
-        {"vocab_size": 10**12}, {"num_experts": 4, "num_experts_per_tok": 8},
+        {"vocab_size": 10**12}, {"num_experts": 4, "num_experts_per_tok": 8}, {"num_experts": 4},
+        {"num_experts": 10**9, "num_experts_per_tok": 8},
+        {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 10**9},
+        {"num_experts": 4, "num_experts_per_tok": 2, "shared_expert_intermediate_size": 10**9},
     ],
 )  # fmt: skip
 def test_absurd_configs_give_no_number(change: dict[str, Any]) -> None:
@@ -208,3 +213,47 @@ def test_memory_on_a_cpu_has_the_fallback_of_the_loss() -> None:
         estimate_memory(shape(), load).allocated
         > estimate_memory(shape(), replace(load, is_gpu=True)).allocated
     )
+
+
+def counted_facts(layers: int, **changes: Any) -> ModelFacts:
+    """Facts with headers of so many layers, whatever the config says."""
+    tensors = {"model.embed_tokens.weight": (32_000, 4096), "lm_head.weight": (32_000, 4096)}
+    for layer in range(layers):
+        sizes = {"q": (4096, 4096), "k": (1024, 4096), "v": (1024, 4096), "o": (4096, 4096)}
+        for name, sides in sizes.items():
+            tensors[f"model.layers.{layer}.self_attn.{name}_proj.weight"] = sides
+        for name, sides in {"gate": (14_336, 4096), "up": (14_336, 4096), "down": (4096, 14_336)}.items():
+            tensors[f"model.layers.{layer}.mlp.{name}_proj.weight"] = sides
+    header = {
+        name: SafetensorsTensor("BF16", math.prod(sides), 2 * math.prod(sides), sides)
+        for name, sides in tensors.items()
+    }
+    return facts_from(MISTRAL | changes, header)
+
+
+def test_headers_with_other_layers_than_the_config_are_doubted() -> None:
+    exact, short = shape_of(counted_facts(32)), shape_of(counted_facts(29))
+    assert exact is not None and exact.is_known and not exact.doubt
+    assert short is not None and not short.is_known
+    assert "hold 29 layers, and config.json says 32" in short.doubt
+    narrow = shape_of(counted_facts(32, intermediate_size=12_000))
+    assert narrow is not None and not narrow.is_known and "numbers" in narrow.doubt
+    assert shape_of(counted_facts(12)) is None
+
+
+def test_weights_that_nobody_counted_widen_the_range() -> None:
+    facts = counted_facts(32, model_type="something_new")
+    counted, guessed = shape_of(facts), shape_of(dataclasses.replace(facts, weights=None))
+    assert counted is not None and guessed is not None
+    ranges = [
+        found.high - found.low for found in (estimate_memory(each, Workload()) for each in (counted, guessed))
+    ]
+    assert ranges[1] > ranges[0] + 0.5 * 0.3 * 2 * counted.weights.total
+
+
+def test_adafactor_counts_many_experts_at_once() -> None:
+    found = shape(**(MIXTURE | {"num_experts": 16_384}))
+    load = Workload(optimizer="adafactor", stack=OLD)
+    each = 2 * 16 + 4096 + 1024
+    states = optimizer_bytes(found, load, 0)
+    assert states >= 4 * 32 * 16_384 * 3 * each

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
 from tests.unit.models_on_disk import CONFIG
+from tuner_tui.errors import InputError
 from tuner_tui.models.facts import facts_from
 from tuner_tui.models.packed import unpacked_shapes
-from tuner_tui.models.safetensors_header import SafetensorsTensor
+from tuner_tui.models.safetensors_header import SafetensorsTensor, parse_header
 from tuner_tui.models.weight_count import Matrix, WeightCount, count_tensors
 
 H, Q, KV, M, V = 8, 8, 4, 16, 32
@@ -167,3 +169,13 @@ def test_a_mixture_and_its_experts_are_said() -> None:
     assert (facts.experts, facts.experts_per_token, facts.expert_intermediate_size) == (128, 8, 768)
     shared = facts_from(config | {"n_shared_experts": 2}, {})
     assert shared.shared_intermediate_size == 1536
+
+
+def test_numbers_of_an_unknown_type_take_a_bit_at_least() -> None:
+    for shape, is_sound in (([8, 8], True), ([9, 8], False)):
+        header = json.dumps({"x": {"dtype": "NEW", "shape": shape, "data_offsets": [0, 8]}}).encode()
+        if is_sound:
+            assert parse_header("file", header, None)["x"].elements == 64
+        else:
+            with pytest.raises(InputError, match="numbers in"):
+                parse_header("file", header, None)

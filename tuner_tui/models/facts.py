@@ -15,7 +15,7 @@ from tuner_tui.models.model_folder import read_json, weight_files
 from tuner_tui.models.packed import unpacked_shapes
 from tuner_tui.models.safetensors_header import SafetensorsTensor, read_safetensors
 from tuner_tui.models.source import ModelSource
-from tuner_tui.models.weight_count import WeightCount, count_tensors
+from tuner_tui.models.weight_count import WeightCount, count_layers, count_tensors
 
 _DTYPES = {
     "F32": "fp32",
@@ -69,6 +69,8 @@ class ModelFacts:
     """Whether there is a vision or audio part, which is loaded too."""
     weights: WeightCount | None = None
     """Every tensor of the headers counted by its kind; None without headers or where a packing is not known."""
+    stored_layers: int | None = None
+    """Layers of the language model that the headers name; None where they name none."""
     header_problem: str = ""
     """What is wrong with the weight files' headers, so that the sizes are the config's alone; empty when nothing is."""
 
@@ -154,6 +156,7 @@ def facts_from(
         quantisation=quantisation,
         has_tower=any(isinstance(whole.get(key), dict) for key in _TOWERS),
         weights=weights,
+        stored_layers=count_layers(tensors),
         **_mixture(config),
     )
 
@@ -189,6 +192,7 @@ def _gguf_facts(path: Path) -> ModelFacts:
         experts_per_token=number("expert_used_count"),
         expert_intermediate_size=number("expert_feed_forward_length"),
         shared_intermediate_size=number("expert_shared_feed_forward_length"),
+        stored_layers=count_layers(names),
         weights=count_tensors({_gguf_name(tensor.name): tensor.shape for tensor in header.tensors}),
     )
 

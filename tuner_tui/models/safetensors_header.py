@@ -114,4 +114,6 @@ def _span(path: str, name: str, entry: Any) -> tuple[int, int, SafetensorsTensor
     bits = DTYPE_BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is not None and (last - first) * 8 != elements * bits:
         raise _lie(path, f"{name!r} needs {elements * bits // 8:,} bytes and is given {last - first:,}")
+    if bits is None and elements > 8 * (last - first):
+        raise _lie(path, f"{name!r} has {elements:,} numbers in {last - first:,} bytes")
     return first, last, SafetensorsTensor(str(dtype), elements, last - first, tuple(shape))

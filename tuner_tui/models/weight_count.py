@@ -20,6 +20,7 @@ _TABLES = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings
 _HEADS = ("lm_head", "embed_out", "output")
 _ROUTER = re.compile(r"(?:^|\.)(?:gate|router|gate_inp|ffn_gate_inp|shared_expert_gate)$")
 _EXPERT = re.compile(r"\.experts\.|_exps$")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk|blocks)\.(\d{1,6})\.")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -104,6 +105,12 @@ def count_tensors(shapes: Mapping[str, tuple[int, ...]]) -> WeightCount | None:
             found[last, shape[1], shape[0], place] += 1
     matrices = tuple(Matrix(name, d_in, d_out, n, place) for (name, d_in, d_out, place), n in found.items())
     return WeightCount(matrices, embedding, head, other)
+
+
+def count_layers(names: Iterable[str]) -> int | None:
+    """Layers of the language model that tensors of these names belong to, by the highest; None for none."""
+    numbers = [int(found[1]) for name in names if not _TOWER.search(name) and (found := _LAYER.search(name))]
+    return max(numbers) + 1 if numbers else None
 
 
 def total_elements(shapes: Iterable[tuple[int, ...]]) -> int:

@@ -16,6 +16,8 @@ VARIED_SHARE = 0.8
 """Of the memory that comes and goes, what varying lengths may hold in split blocks at worst."""
 UNKNOWN_SHARE = 0.6
 """How far the activations of an architecture that was never compared may be off, either way."""
+UNCOUNTED_SHARE = 0.3
+"""The same for weights that no header counts and no known architecture tells."""
 
 
 def driver_range(shape: ModelShape, load: Workload, parts: Parts, peaks: tuple[Peak, ...]) -> tuple[int, int]:
@@ -27,19 +29,17 @@ def driver_range(shape: ModelShape, load: Workload, parts: Parts, peaks: tuple[P
     """
     allocated = peaks[0].bytes
     moving = max(0, allocated - peaks[-1].bytes)
+    doubtful = 0 if shape.is_known else round(UNKNOWN_SHARE * moving)
+    if not shape.has_counted_weights:
+        doubtful += round(UNCOUNTED_SHARE * parts.weights)
     if not load.is_gpu:
-        share = 0.0 if shape.is_known else UNKNOWN_SHARE
-        return allocated - round(share * moving) + PROCESS_LOW, round(
-            1.3 * allocated + share * moving
-        ) + PROCESS_HIGH
+        return allocated - doubtful + PROCESS_LOW, round(1.3 * allocated) + doubtful + PROCESS_HIGH
     if load.loss in ("plain", "chunked"):
         reserve = max(GIB, round(0.1 * allocated)) + parts.head.backward
     else:
         reserve = max(GIB, round(0.05 * allocated)) + min(parts.head.backward, parts.in_layer)
     if load.varied:
         reserve += round(0.1 * allocated) if load.stack.expandable_segments else round(VARIED_SHARE * moving)
-    low, high = allocated, allocated + reserve
-    if not shape.is_known:
-        low, high = low - round(UNKNOWN_SHARE * moving), high + round(UNKNOWN_SHARE * moving)
+    low, high = allocated - doubtful, allocated + reserve + doubtful
     paged = parts.states if is_paged(load.optimizer) else 0
     return low + CONTEXT_LOW, high + CONTEXT_HIGH + paged

@@ -9,8 +9,10 @@ from tuner_tui.models.facts import ModelFacts
 from tuner_tui.models.weight_count import Matrix, WeightCount
 
 NormStyle = Literal["rms", "gemma", "layer"]
-MOST_LAYERS, MOST_HEADS, WIDEST = 10_000, 65_536, 1 << 22
+MOST_LAYERS, MOST_HEADS, MOST_EXPERTS, WIDEST = 10_000, 65_536, 16_384, 1 << 22
 """Beyond these a config is a slip or a joke, and nothing is computed from it."""
+CLOSE, FAR = 1.1, 2.0
+"""Headers whose numbers are further from the config's are doubted, and refused."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ class ModelShape:
     weights: WeightCount
     family: Family = _RMS
     is_known: bool = True
-    """False where the architecture is not in FAMILIES, or where the weight files tell no sizes: a wide range."""
+    """False where the architecture is not in FAMILIES, or its weight files tell no sizes or others: a wide range."""
     experts: int = 0
     experts_per_token: int = 0
     expert_intermediate: int = 0
     shared_intermediate: int = 0
+    has_counted_weights: bool = True
+    """False where neither headers nor the architecture tell how many there are."""
+    doubt: str = ""
+    """How the headers differ from config.json; empty where they do not."""
 
     @property
     def q(self) -> int:
@@ -94,31 +100,47 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
     wide = facts.intermediate_size or facts.expert_intermediate_size
     if not (hidden and layers and heads and kv_heads and head_dim and vocab and wide):
         return None
-    if layers > MOST_LAYERS or heads > MOST_HEADS or max(hidden, wide, vocab, heads * head_dim) > WIDEST:
+    widths = (hidden, wide, vocab, heads * head_dim)
+    of_experts = (facts.expert_intermediate_size or 0, facts.shared_intermediate_size or 0)
+    if layers > MOST_LAYERS or heads > MOST_HEADS or max(*widths, *of_experts) > WIDEST:
         return None
-    if kv_heads > heads or (facts.experts_per_token or 0) > (facts.experts or 0):
+    experts, chosen = facts.experts or 0, facts.experts_per_token or 0
+    if kv_heads > heads or experts > MOST_EXPERTS or chosen > experts or (experts and not chosen):
         return None
     family = FAMILIES.get(facts.model_type or "")
     shape = ModelShape(
         hidden, layers, heads, kv_heads, head_dim, wide, vocab, WeightCount((), 0, 0, 0),
         family or _RMS, family is not None and not facts.header_problem,
-        facts.experts or 0, facts.experts_per_token or 0,
-        facts.expert_intermediate_size or (wide if facts.experts else 0), facts.shared_intermediate_size or 0,
+        experts, chosen,
+        facts.expert_intermediate_size or (wide if experts else 0), facts.shared_intermediate_size or 0,
+        family is not None or facts.weights is not None,
     )  # fmt: skip
     weights = count_weights(shape, tied=bool(facts.tied_embeddings))
-    if facts.weights is not None:
-        if shape.is_known and not _agree(facts.weights, weights):
-            return None
-        weights = facts.weights
-    if facts.tied_embeddings and weights.head:  # some repositories store a tied table twice
-        weights = replace(weights, head=0)
-    return replace(shape, weights=weights)
+    if facts.weights is None:
+        return replace(shape, weights=weights)
+    counted = facts.weights
+    if facts.tied_embeddings and counted.head:  # some repositories store a tied table twice
+        counted = replace(counted, head=0)
+    doubt = _doubt(facts, counted, weights) if shape.is_known else ""
+    if shape.is_known and not _are_close(counted, weights, FAR):
+        return None
+    return replace(shape, weights=counted, is_known=shape.is_known and not doubt, doubt=doubt)
 
 
-def _agree(counted: WeightCount, expected: WeightCount) -> bool:
+def _doubt(facts: ModelFacts, counted: WeightCount, expected: WeightCount) -> str:
+    """How the headers of a known architecture differ from its config."""
+    if facts.stored_layers is not None and facts.stored_layers != facts.layers:
+        return f"the headers hold {facts.stored_layers} layers, and config.json says {facts.layers}"
+    if not _are_close(counted, expected, CLOSE):
+        numbers = counted.total - counted.tower
+        return f"the headers hold {numbers:,} numbers, and config.json makes {expected.total:,}"
+    return ""
+
+
+def _are_close(counted: WeightCount, expected: WeightCount, factor: float) -> bool:
     """Whether the headers' numbers are those of the config's sizes, towers and padding aside."""
     numbers = counted.total - counted.tower
-    return 0.5 * expected.total <= numbers <= 2 * expected.total
+    return expected.total / factor <= numbers <= factor * expected.total
 
 
 def count_weights(shape: ModelShape, *, tied: bool, biased: bool = False) -> WeightCount:

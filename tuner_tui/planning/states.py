@@ -145,10 +145,9 @@ def _factored_bytes(shape: ModelShape, load: Workload) -> int:
     if load.tuning == "full":
         sums = sum((each.inputs + each.outputs) * each.count for each in shape.weights.matrices)
         return 4 * (sums + shape.weights.other + shape.vocab + shape.hidden)
-    sides = [
-        2 * load.rank + each.inputs + each.outputs
+    sides = sum(
+        (2 * load.rank + each.inputs + each.outputs) * each.count
         for each in shape.weights.matrices
-        for _ in range(each.count)
         if is_target(each.name, each.place, load)
-    ]
-    return 4 * sum(sides)
+    )
+    return 4 * sides

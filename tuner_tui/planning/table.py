@@ -101,6 +101,8 @@ def _notes(facts: ModelFacts, shape: ModelShape) -> Iterator[str]:
     """What makes the figures uncertain, and how a quantised base is held."""
     if facts.header_problem:
         yield f"{facts.header_problem}: sizes by config.json alone, wide range"
+    elif shape.doubt:
+        yield f"{shape.doubt}: wide range"
     elif not shape.is_known:
         yield f"{facts.model_type or 'this architecture'}: activations not known, wide range"
     if facts.quantisation:
@@ -113,6 +115,8 @@ def missing_sizes(facts: ModelFacts) -> str:
         "hidden size": facts.hidden_size, "layers": facts.layers, "heads": facts.heads, "head size": facts.head_dim,
         "feed-forward size": facts.intermediate_size or facts.expert_intermediate_size, "vocabulary": facts.vocab_size,
     }  # fmt: skip
+    if facts.experts:
+        needed["experts per token"] = facts.experts_per_token
     missing = [name for name, value in needed.items() if not value]
     if missing:
         return f"config.json does not say: {', '.join(missing)}"
