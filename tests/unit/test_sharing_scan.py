@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 
 from tuner_tui.config.spec import RunSpec
@@ -15,7 +17,10 @@ from tuner_tui.sharing.scan import Secrets, own_secrets, quotes, require_clean, 
 from tuner_tui.sharing.training_rows import training_rows
 
 ROWS = (("Who goes there?", "A friend of the old lighthouse keeper."), ("What is up?", "The sky."))
-SECRETS = Secrets(token="hf_mineMineMineMineMine", places=("/srv/data/ada",), user="lovelace", rows=ROWS)
+TOKEN = "hf_mineMineMineMineMine"
+SECRETS = Secrets(token=TOKEN, places=("/srv/data/ada",), user="lovelace", rows=ROWS,
+    told=("owner/lovelace", "lovelace-labs"),
+)  # fmt: skip
 
 
 def found(folder: Path, name: str, text: str | bytes) -> list[str]:
@@ -32,6 +37,11 @@ def found(folder: Path, name: str, text: str | bytes) -> list[str]:
         ("api_key = 'abcdefgh12345'", "a password or key"),
         ("ghp_abcdefghijklmnopqrstuvwxyz", "a GitHub token"),
         ("AKIAABCDEFGHIJKLMNOP", "an AWS key"),
+        ("x_hf_abcdefghijklmnopqrst", "a Hugging Face token"),
+        ("sk_live_abcdefghij0123456789", "a Stripe key"),
+        ("npm_abcdefghijklmnopqrstuvwxyz0123456789", "an npm token"),
+        ("pypi-AgEIcHlwaS5vcmcCJDAw", "a PyPI token"),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----", "a private key"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
         ("https://ada:secret@host/x", "a login in an address"),
         ("in /home/ada/x", "a place on this machine"),
@@ -56,6 +66,9 @@ def test_a_line_that_must_stay(line: str, what: str, tmp_path: Path) -> None:
         "What is up with the weather?",
         "| rank, alpha | 16, 32 |",
         "hf_short",
+        "The secret: patience and practice.",
+        "By lovelace-labs, at owner/lovelace.",
+        "sk-------------------------",
     ],
 )
 def test_a_line_that_may_go(line: str, tmp_path: Path) -> None:
@@ -81,6 +94,32 @@ def test_a_vocabulary_is_not_read_as_prose(tmp_path: Path) -> None:
     assert found(tmp_path, "tokenizer.json", json.dumps(content)) == []
     content["added_tokens"] = ["/home/ada/tokens"]
     assert found(tmp_path, "tokenizer.json", json.dumps(content)) == ["a place on this machine"]
+
+
+def test_a_token_hides_nowhere(tmp_path: Path) -> None:
+    vocabulary = json.dumps({"model": {"vocab": {TOKEN: 1, "lovelace": 2}, "merges": []}})
+    assert found(tmp_path, "tokenizer.json", vocabulary) == ["your token"]
+    assert found(tmp_path, "vocab.json", json.dumps({"hf_abcdefghijklmnopqrst": 1})) == [
+        "a Hugging Face token"
+    ]
+    assert found(tmp_path, "config.json", f'{{\n"a": "\\u0068{TOKEN[1:]}"}}') == ["your token"]
+    assert found(tmp_path, "config.json", '{"a": "by lovelace"}') == ["your user name on this machine"]
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_token_list([f"word{number}" for number in range(20_000)] + [TOKEN])
+    writer.add_description("kept in /home/ada/x")
+    writer.add_tensor("a", np.zeros((4, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    told = [finding.what for finding in scan_file(tmp_path / "model.gguf", SECRETS)]
+    assert told == ["your token", "a place on this machine"]
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {"note": "x" * 600}}).encode()
+    header = header.ljust(0x0480)
+    assert found(tmp_path, "a.safetensors", len(header).to_bytes(8, "little") + header) == []
 
 
 def test_metadata_of_weights_is_looked_at(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def push(
     request = PushRequest(
         repo_id=repo_id,
         files=prepared.files,
-        message=f"Add {form} of {facts.folder.name}",
+        message=prepared.message,
         visibility=visibility,
         branch=branch,
         as_pull_request=pr,

@@ -22,7 +22,7 @@ from tuner_tui.sharing.checksums import git_blob_id, sha256
 from tuner_tui.sharing.export import ExportOptions, export
 from tuner_tui.sharing.hub_protocol import PushFile
 from tuner_tui.sharing.licences import require_name, what_it_asks
-from tuner_tui.sharing.scan import own_secrets, require_clean
+from tuner_tui.sharing.scan import is_clean, own_secrets, require_clean
 from tuner_tui.sharing.training_rows import training_rows
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Prepared:
     files: tuple[PushFile, ...]
     licence: str | None
     remarks: tuple[str, ...]
+    message: str
+    """The commit's; the run's name is left out where it tells something private."""
 
     @property
     def size_bytes(self) -> int:
@@ -91,13 +93,29 @@ def prepare(
     files = chosen_files(folder, options.form)
     owner = options.repo_id.partition("/")[0]
     extra = (str(facts.folder.path), str(folder))
-    require_clean(files, own_secrets(_token(), rows or (), owner, extra))
+    told = (options.repo_id, facts.base_name or "", *options.card.datasets)
+    secrets = own_secrets(_token(), rows or (), owner, extra, told)
+    require_clean(files, secrets)
+    if not is_clean(options.repo_id, secrets):
+        raise InputError(
+            "Something private would leave",
+            f"The repository's name, {options.repo_id}, looks like a secret.",
+            "Choose another name.",
+        )
+    message = f"Add {options.form} of {facts.folder.name}"
     remarks = card.remarks
     if rows is None:
         effect = "your card was not compared with its rows" if own else "the card shows no samples"
         remarks += (f"The training data cannot be read any more, so {effect}: {unread}",)
     return Prepared(
-        options.repo_id, options.form, folder, folder / CARD, tuple(map(_file, files)), card.licence, remarks
+        options.repo_id,
+        options.form,
+        folder,
+        folder / CARD,
+        tuple(map(_file, files)),
+        card.licence,
+        remarks,
+        message if is_clean(message, secrets) else f"Add {options.form}",
     )
 
 

@@ -10,36 +10,47 @@ import getpass
 import itertools
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError
+from tuner_tui.models.gguf_header import read_gguf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 HEADER_BYTES = 1 << 16
-"""How much of a binary file's beginning is looked at: headers and settings, not weights."""
+"""How much of a file's beginning tells what it is, and of one that cannot be taken apart what is looked at."""
 SHOWN = 100
+_BEGIN = r"(?<![A-Za-z0-9])"
 SECRETS = {
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{16,}",
-    "an OpenAI-style key": r"\bsk-[A-Za-z0-9_-]{20,}",
-    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})",
-    "an AWS key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a Google key": r"\bAIza[0-9A-Za-z_-]{30,}",
-    "a Slack token": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
-    "a GitLab token": r"\bglpat-[A-Za-z0-9_-]{16,}",
-    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-    "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.",
-    "a password or key": (
-        r"(?i)\b(?:\w*api[_-]?key|\w*secret(?:[_-]?key)?|password|passwd|access[_-]?token|auth[_-]?token)"
-        r"[\"']?\s*[:=]\s*[\"']?[^\s\"']{8,}"
-    ),
-    "a login in an address": r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]{3,}@",
+    what: re.compile(pattern)
+    for what, pattern in {
+        "a Hugging Face token": _BEGIN + r"hf_(?:oauth_|jwt_)?[A-Za-z0-9]{16,}",
+        "a Stripe key": _BEGIN + r"[rs]k_(?:live|test)_[A-Za-z0-9]{10,}",
+        "an OpenAI-style key": _BEGIN + r"sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}",
+        "a GitHub token": _BEGIN + r"(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})",
+        "an AWS key": _BEGIN + r"(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])",
+        "a Google key": _BEGIN + r"AIza[0-9A-Za-z_-]{30,}",
+        "a Slack token": _BEGIN + r"xox[abprs]-[A-Za-z0-9-]{10,}",
+        "a GitLab token": _BEGIN + r"glpat-[A-Za-z0-9_-]{16,}",
+        "an npm token": _BEGIN + r"npm_[A-Za-z0-9]{30,}",
+        "a PyPI token": _BEGIN + r"pypi-(?=[a-z_-]*[0-9A-Z])[A-Za-z0-9_-]{16,}",
+        "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----",
+        "a JSON web token": _BEGIN + r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.",
+    }.items()
 }
-PLACES = r"(?:/home/|/Users/|/root/|/mnt/[a-z]/Users/|[A-Za-z]:\\{1,2}Users\\{1,2})[^\s\"'<>|]*"
+"""What is a secret wherever it stands, in a vocabulary too."""
+PASSWORD = re.compile(
+    r"(?i)(?<![A-Za-z0-9])(?:\w*api[_-]?key|\w*secret(?:[_-]?key)?|password|passwd|access[_-]?token|auth[_-]?token)"
+    r"[\"']?\s*[:=]\s*[\"']?([^\s\"']{8,})"
+)
+LOGIN = re.compile(r"(?<![A-Za-z0-9])[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]{3,}@")
+PLACES = re.compile(r"(?:/home/|/Users/|/root/|/mnt/[a-z]/Users/|[A-Za-z]:\\{1,2}Users\\{1,2})[^\s\"'<>|]*")
+JSON_TEXT = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")
 PICKLE_NAMES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 BINARY_NAMES = (".safetensors", ".gguf", ".model")
 DULL_USERS = {
@@ -84,12 +95,18 @@ class Secrets:
     places: tuple[str, ...] = ()
     user: str | None = None
     rows: tuple[Row, ...] = ()
+    told: tuple[str, ...] = ()
+    """Names that are told anyway, such as the repository's; a user's name within them is no news."""
 
 
 def own_secrets(
-    token: str | None, rows: Iterable[Row], owner: str, extra_places: Iterable[str] = ()
+    token: str | None,
+    rows: Iterable[Row],
+    owner: str,
+    extra_places: Iterable[str] = (),
+    told: Iterable[str] = (),
 ) -> Secrets:
-    """What must not leave this machine when pushing to an owner's account."""
+    """What must not leave this machine when pushing to an owner's account; `told` are names that leave anyway."""
     places = {
         str(Path.home()),
         str(paths.data_dir()),
@@ -104,7 +121,8 @@ def own_secrets(
         user = None
     if user is not None and (len(user) < 3 or user.lower() in {*DULL_USERS, owner.lower()}):
         user = None
-    return Secrets(token, kept, user, tuple(rows))
+    names = tuple(sorted({*told, owner} - {""}, key=len, reverse=True))
+    return Secrets(token, kept, user, tuple(rows), names)
 
 
 def require_clean(files: Sequence[Path], secrets: Secrets) -> None:
@@ -121,45 +139,93 @@ def require_clean(files: Sequence[Path], secrets: Secrets) -> None:
     )
 
 
+def is_clean(text: str, secrets: Secrets) -> bool:
+    """Whether a short text, such as a commit's message, may leave."""
+    return not any(_scan_text("", text, secrets))
+
+
 def scan_file(path: Path, secrets: Secrets) -> Iterator[Finding]:
     """What is found in one file."""
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)
-    if path.suffix in PICKLE_NAMES or is_pickle(start):
+    if path.suffix in PICKLE_NAMES or is_pickle(path.suffix, start):
         yield Finding(path.name, 1, "a Python pickle", "it can run code on whoever loads it")
         return
     if path.suffix in BINARY_NAMES or b"\0" in start[:1024]:
-        yield from _scan_text(path.name, header_text(path, start), secrets, is_prose=False)
-    elif path.name in ("tokenizer.json", "vocab.json"):
-        yield from _scan_text(path.name, _without_vocabulary(path), secrets, is_prose=False)
-    else:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        yield from _scan_text(path.name, text, secrets, is_prose=path.suffix in (".md", ""))
+        whole, loose = binary_text(path, start)
+        yield from _scan_secrets(path.name, whole.splitlines(), secrets)
+        yield from _scan_loose(path.name, loose.splitlines(), secrets)
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.name in VOCABULARIES:
+        yield from _scan_secrets(path.name, text.splitlines(), secrets)
+        yield from _scan_escaped(path.name, text, secrets, _scan_secrets)
+        yield from _scan_loose(path.name, _without_vocabulary(path).splitlines(), secrets)
+        return
+    yield from _scan_text(path.name, text, secrets)
+    if path.suffix == ".json":
+        yield from _scan_escaped(path.name, text, secrets, _scan_text_lines)
+    if path.suffix in (".md", ".jinja", ".json", ""):
+        yield from _scan_rows(path.name, text.splitlines(), secrets.rows)
 
 
-def is_pickle(start: bytes) -> bool:
-    """Whether a file begins as pickles do, or as the zip files that torch keeps them in."""
+def is_pickle(suffix: str, start: bytes) -> bool:
+    """Whether a file begins as pickles do, or as the zip files that torch keeps them in.
+
+    A safetensors file begins with its header's length, which may look like a pickle's; the header then follows.
+    """
+    if suffix == ".safetensors" and start[8:9] == b"{":
+        return False
     return (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05") or start[:4] == b"PK\x03\x04"
 
 
-def header_text(path: Path, start: bytes) -> str:
-    """The readable part of a binary file's beginning."""
+def binary_text(path: Path, start: bytes) -> tuple[str, str]:
+    """(all text of a binary file but its weights, what of that is no vocabulary or list of names)."""
     if path.suffix == ".safetensors":
-        length = int.from_bytes(start[:8], "little")
-        try:
-            return json.dumps(json.loads(start[8 : 8 + length]).get("__metadata__", {}))
-        except (ValueError, AttributeError):
-            return start.decode("utf-8", "replace").replace("\0", " ")
-    return start.decode("utf-8", "replace").replace("\0", " ")
+        return _safetensors_text(path, start)
+    if path.suffix == ".gguf":
+        return _gguf_text(path, start)
+    whole = path.read_bytes() if path.suffix == ".model" else start
+    return _readable(whole), _readable(start)
+
+
+def _safetensors_text(path: Path, start: bytes) -> tuple[str, str]:
+    length = int.from_bytes(start[:8], "little")
+    if length > path.stat().st_size:
+        return _readable(start), _readable(start)
+    with path.open("rb") as file:
+        header = file.read(8 + length)[8:]
+    try:
+        loose = json.dumps(json.loads(header).get("__metadata__", {}), ensure_ascii=False)
+    except (ValueError, AttributeError, RecursionError):
+        loose = _readable(start)
+    return f"{_readable(header)}\n{loose}", loose
+
+
+def _gguf_text(path: Path, start: bytes) -> tuple[str, str]:
+    """A GGUF file up to its tensors' data, and its settings that are text."""
+    try:
+        header = read_gguf(path)
+    except (InputError, OSError):
+        return _readable(start), _readable(start)
+    data = sum(tensor.size_bytes for tensor in header.tensors)
+    with path.open("rb") as file:
+        whole = file.read(max(HEADER_BYTES, path.stat().st_size - data))
+    settings = (f"{key}: {value}" for key, value in header.metadata.items() if isinstance(value, str))
+    return _readable(whole), "\n".join(settings)
+
+
+def _readable(content: bytes) -> str:
+    return content.decode("utf-8", "replace").replace("\0", " ")
 
 
 def _without_vocabulary(path: Path) -> str:
+    if path.name != "tokenizer.json":
+        return ""
     try:
         content = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return path.read_text(encoding="utf-8", errors="replace")
-    if path.name == "vocab.json":
-        return ""
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content["model"] = {
             key: value for key, value in content["model"].items() if key not in ("vocab", "merges")
@@ -167,23 +233,72 @@ def _without_vocabulary(path: Path) -> str:
     return json.dumps(content, indent=0, ensure_ascii=False)
 
 
-def _scan_text(name: str, text: str, secrets: Secrets, *, is_prose: bool) -> Iterator[Finding]:
-    lines = text.splitlines()
+def _scan_text(name: str, text: str, secrets: Secrets) -> Iterator[Finding]:
+    yield from _scan_text_lines(name, text.splitlines(), secrets)
+
+
+def _scan_text_lines(name: str, lines: Sequence[str], secrets: Secrets) -> Iterator[Finding]:
+    yield from _scan_secrets(name, lines, secrets)
+    yield from _scan_loose(name, lines, secrets)
+
+
+def _scan_escaped(
+    name: str, text: str, secrets: Secrets, scan: Callable[[str, Sequence[str], Secrets], Iterable[Finding]]
+) -> Iterator[Finding]:
+    """What JSON's texts with escaped characters hold once they are read."""
+    for found in JSON_TEXT.finditer(text):
+        if "\\u" in found[0] or "\\/" in found[0]:
+            try:
+                said = str(json.loads(found[0]))
+            except ValueError:
+                continue
+            number = text.count("\n", 0, found.start()) + 1
+            for finding in scan(name, [" ".join(said.splitlines())], secrets):
+                yield replace(finding, line=number)
+
+
+def _scan_secrets(name: str, lines: Sequence[str], secrets: Secrets) -> Iterator[Finding]:
+    """The own token and whatever looks like one, once a line."""
     for number, line in enumerate(lines, 1):
         if secrets.token and secrets.token in line:
             yield Finding(name, number, "your token", _shown(line, secrets.token))
             continue
         for what, pattern in SECRETS.items():
-            if found := re.search(pattern, line):
+            if found := pattern.search(line):
                 yield Finding(name, number, what, _shown(line, found[0]))
                 break
-        place = next((place for place in secrets.places if place in line), None)
-        if place or (found := re.search(PLACES, line)):
+
+
+def _scan_loose(name: str, lines: Sequence[str], secrets: Secrets) -> Iterator[Finding]:
+    """Passwords, places and names, which ordinary words may look like."""
+    user = secrets.user and re.compile(rf"(?<!\w){re.escape(secrets.user)}(?!\w)")
+    for number, line in enumerate(lines, 1):
+        if found := LOGIN.search(line):
+            yield Finding(name, number, "a login in an address", _shown(line, found[0]))
+        elif found := _password(line):
+            yield Finding(name, number, "a password or key", _shown(line, found[0]))
+        if any(place in line for place in secrets.places) or PLACES.search(line):
             yield Finding(name, number, "a place on this machine", line.strip()[:SHOWN])
-        elif is_prose and secrets.user and re.search(rf"\b{re.escape(secrets.user)}\b", line):
+        elif user and user.search(_without(line, secrets.told)):
             yield Finding(name, number, "your user name on this machine", line.strip()[:SHOWN])
-    if is_prose or name.endswith((".jinja", ".json")):
-        yield from _scan_rows(name, lines, secrets.rows)
+
+
+def _password(line: str) -> re.Match[str] | None:
+    """What stands behind a word such as password, where it is no word itself."""
+    return next((found for found in PASSWORD.finditer(line) if _is_random(found[1])), None)
+
+
+def _is_random(value: str) -> bool:
+    has_letters = any(letter.isalpha() for letter in value)
+    has_digits = any(letter.isdigit() for letter in value)
+    is_mixed = value != value.lower() and value[1:] != value[1:].lower() and any(map(str.islower, value))
+    return has_letters and (has_digits or is_mixed)
+
+
+def _without(line: str, names: Iterable[str]) -> str:
+    for name in names:
+        line = line.replace(name, " ")
+    return line
 
 
 def _scan_rows(name: str, lines: list[str], rows: Sequence[Row]) -> Iterator[Finding]:

@@ -155,7 +155,7 @@ class Work:
         request = PushRequest(
             repo_id=prepared.repo_id,
             files=prepared.files,
-            message=f"Add {prepared.form} of {self._wish.folder.name}",
+            message=prepared.message,
             visibility=self._wish.visibility if self._wish.visibility == "public" else None,
         )
         pushed = hub.push(request, self._tell, self._cancel.is_set)
