@@ -140,6 +140,7 @@ def test_what_can_never_fit_ends_with_figures(home: Home, do_in_worker: Path) ->
     assert ending.kind == "out_of_memory"
     assert ending.title == "It does not fit in memory"
     assert "4 x 1 -> 2 x 2; micro-batch 2 x 2 -> 1 x 4; checkpointing off -> on" in ending.message
+    assert "of RAM are free now" in ending.message
     assert len(run.endings()) == 1
     assert len(run.all(MemoryShort)) == 4
 

@@ -7,17 +7,22 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from tuner_tui.cli.queue import queue as queue_command
 from tuner_tui.config.spec import RunSpec
+from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.hardware.free_memory import FreeMemory
 from tuner_tui.keeper import start
 from tuner_tui.keeper.awaited import find_awaited
 from tuner_tui.keeper.need import memory_needed
 from tuner_tui.keeper.turns import Line, has_work, shortage
+from tuner_tui.models.source import find_source
+from tuner_tui.planning.ladder import Rung
+from tuner_tui.planning.plan import PlannedMemory, encode_plan, make_plan
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import ask_to_end_now, leave_request, take_requests
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunFinished, RunStarted, RunStopped
@@ -209,6 +214,16 @@ def test_the_weights_are_what_must_be_free(home: Path, tiny_model: Path) -> None
     on_disk = sum(path.stat().st_size for path in tiny_model.glob("*.safetensors"))
     assert needs is not None
     assert abs(needs - on_disk) < 0.02 * on_disk
+    spec = read_spec(folder.spec)
+    memory = PlannedMemory(
+        precision="nf4", micro_batch=1, is_checkpointing=True, allocated_bytes=9, low_bytes=8, high_bytes=10
+    )
+    plan = msgspec.structs.replace(make_plan(spec, find_source(spec.model.source)), memory=memory)
+    folder.plan.write_bytes(encode_plan(plan))
+    assert memory_needed(folder) == ("cpu", 8)
+    rung = Rung(kind="free", before="", after="", reason="")
+    folder.plan.write_bytes(encode_plan(msgspec.structs.replace(plan, rungs=(rung,))))
+    assert memory_needed(folder) == ("cpu", needs)
     folder.spec.write_text("= no TOML")
     assert memory_needed(folder) == ("auto", None)
 

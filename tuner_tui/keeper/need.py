@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
@@ -11,18 +12,25 @@ if TYPE_CHECKING:
 
 
 def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
-    """The device that a run asks for, and the bytes that its weights alone take there: less can never do.
+    """The device that a run asks for, and the least bytes that its plan takes there.
 
-    None where only the worker can tell; a spec that cannot be read needs nothing here and fails in its worker.
+    Without figures in the plan, and after memory had run out, what its weights alone take: less can never do. None
+    where only the worker can tell; a spec that cannot be read needs nothing here and fails in its worker.
     """
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.hardware.free_memory import read_free_memory
     from tuner_tui.models.facts import read_facts
     from tuner_tui.models.source import find_source
+    from tuner_tui.planning.plan import decode_plan, planned
     from tuner_tui.planning.weights import held_as, weigh
 
     try:
         spec = read_spec(folder.spec)
+        with contextlib.suppress(OSError, ValueError):  # the worker tells what is wrong with the plan
+            plan = decode_plan(folder.plan.read_bytes())
+            if plan.memory is not None and not plan.rungs:
+                return spec.machine.device, plan.memory.low_bytes
+            spec = planned(spec, plan)
         facts = read_facts(find_source(spec.model.source, spec.model.revision))
         device = spec.machine.device
         held = held_as(spec.model.precision, spec.tuning.kind, read_free_memory(device).is_gpu)

@@ -9,6 +9,7 @@ import msgspec
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.hardware.free_memory import read_free_memory
 from tuner_tui.planning.ladder import Shape, next_rung
 from tuner_tui.planning.plan import Plan, decode_plan, encode_plan
 from tuner_tui.runs.ending_words import stopped_as_it_is
@@ -90,6 +91,14 @@ def _killed(state: RunState) -> MemoryShort:
 def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) -> RunFailed:
     tried = "; ".join(f"{rung.kind.replace('_', '-')} {rung.before} -> {rung.after}" for rung in plan.rungs)
     figures = []
+    if plan.memory is not None:
+        low, high = size(plan.memory.low_bytes), size(plan.memory.high_bytes)
+        figures.append(f"the estimate was {low} to {high}")
+    free = read_free_memory(spec.machine.device)
+    if free.free_bytes is not None:
+        whole = f" of {size(free.total_bytes)}" if free.total_bytes is not None else ""
+        held = f" ({free.holders[0][0]} holds {size(free.holders[0][1])})" if free.holders else ""
+        figures.append(f"{size(free.free_bytes)}{whole} of {free.where} are free now{held}")
     if state.model is not None:
         figures.append(f"the base with its adapter takes {size(state.model.memory_bytes)}")
     if short.shape is not None:
