@@ -30,7 +30,7 @@ SECRETS = {
     for what, pattern in {
         "a Hugging Face token": _BEGIN + r"hf_(?:oauth_|jwt_)?[A-Za-z0-9]{16,}",
         "a Stripe key": _BEGIN + r"[rs]k_(?:live|test)_[A-Za-z0-9]{10,}",
-        "an OpenAI-style key": _BEGIN + r"sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}",
+        "an OpenAI-style key": _BEGIN + r"sk-(?=[A-Za-z0-9_-]*[A-Za-z0-9]{16})[A-Za-z0-9_-]{20,}",
         "a GitHub token": _BEGIN + r"(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})",
         "an AWS key": _BEGIN + r"(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])",
         "a Google key": _BEGIN + r"AIza[0-9A-Za-z_-]{30,}",
@@ -69,6 +69,8 @@ DULL_USERS = {
 SHORT_ANSWER, LONG_ANSWER, LONG_PROMPT = 2, 20, 60
 """Characters from which an answer tells a row with its prompt, and from which answer or prompt tell it alone."""
 
+LONG_WORD = 16
+"""Characters from which what is said to be a password is hardly a word."""
 LONG_RUN = 60
 """Characters in a row that a text shares with a row of plain text, from which it repeats that row."""
 
@@ -292,7 +294,7 @@ def _is_random(value: str) -> bool:
     has_letters = any(letter.isalpha() for letter in value)
     has_digits = any(letter.isdigit() for letter in value)
     is_mixed = value != value.lower() and value[1:] != value[1:].lower() and any(map(str.islower, value))
-    return has_letters and (has_digits or is_mixed)
+    return has_letters and (has_digits or is_mixed or (len(value) >= LONG_WORD and value.isalnum()))
 
 
 def _without(line: str, names: Iterable[str]) -> str:
