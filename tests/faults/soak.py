@@ -61,8 +61,8 @@ MOST_LOST = 5
 """After so many it is not worth going on."""
 TORCHS_CACHE = "torchinductor_"
 """One folder for each user of the machine, which importing torch makes."""
-KILLED_KEEPERS_FILE = ".summary.json."
-"""A keeper that is killed as it writes this leaves it until the run is resumed or deleted."""
+KILLED_KEEPERS_FILE = (".summary.json.", ".report.md.")
+"""A keeper that is killed as it writes one of these leaves it until the run is resumed or deleted."""
 RIGHT_ENDINGS = {"failed (killed)", "failed (lost)", "interrupted", "stopped", "finished"}
 
 

@@ -18,6 +18,7 @@ from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
+from tuner_tui.runs.report import trouble_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 
 if TYPE_CHECKING:
@@ -280,6 +281,8 @@ def _description(run: RunFollower) -> list[str]:
         rows.append((figure.title, f"{words.number(value)}  {figure.healthy}".rstrip()))
     for choice in state.choices.values():
         rows.append((choice.name, f"{choice.value} ({choice.reason})"))
+    for name, what, why in trouble_rows(state.rungs, state.skipped):
+        rows.append((name, f"{what} ({why})"))
     if state.overhead:
         rows.append(("own time", _overhead(run)))
     rows += [("energy", energy)] if (energy := _energy(folder)) else []
@@ -287,6 +290,8 @@ def _description(run: RunFollower) -> list[str]:
         rows.append(("warning", f"{warning.message} {warning.hint}".strip()))
     if folder.adapter.is_dir():
         rows.append(("adapter", str(folder.adapter)))
+    if folder.report.is_file():
+        rows.append(("report", str(folder.report)))
     lines = [fill(f"{name:<15}{value}", hanging=" " * 15) for name, value in rows]
     for sample in (*state.base_samples.values(), *list(state.samples)[-len(state.base_samples) or -3 :]):
         lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuner_tui.runs.ending_words import kept_words
+from tuner_tui.runs.ending_words import ending_words as ending
 from tuner_tui.runs.events import (
     AdapterSaved,
     CheckpointSaved,
@@ -26,6 +26,7 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
+from tuner_tui.runs.report import rung_words
 from tuner_tui.text import PHASES, count, duration, number, plain, size
 
 __all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size", "tell"]
@@ -41,13 +42,6 @@ def program() -> str:
     if called.name != "tuner-tui":
         return f"{sys.executable} -m tuner_tui"
     return called.name if shutil.which(called.name) else str(called)
-
-
-RUNG_WORDS = {
-    "free": "a new process",
-    "micro_batch": "a smaller micro-batch",
-    "checkpointing": "checkpointing",
-}
 
 
 def where_short(event: MemoryShort) -> str:
@@ -99,7 +93,7 @@ def tell(event: Event) -> str | None:
             kept = f"; saved as {event.checkpoint}" if event.checkpoint else ""
             return f"memory ran out {where_short(event)}{kept}: {plain(event.message)}"
         case RungClimbed(rung=rung):
-            return f"trying {RUNG_WORDS[rung.kind]}: {rung.before} -> {rung.after} ({rung.reason})"
+            return f"trying {rung_words(rung)} ({plain(rung.reason)})"
         case StepSkipped():
             return f"step {event.step} is skipped: {plain(event.reason)}"
         case RolledBack():
@@ -111,20 +105,3 @@ def tell(event: Event) -> str | None:
         case RunFinished() | RunStopped() | RunFailed():
             return ending(event)
     return None
-
-
-def ending(event: RunFinished | RunStopped | RunFailed) -> str:
-    """How a run ended, in one or a few lines."""
-    match event:
-        case RunFinished():
-            why = " (early stopping)" if event.reason == "early_stopping" else ""
-            return (
-                f"finished at step {event.step}{why} in {duration(event.seconds)}, loss {number(event.loss)}"
-            )
-        case RunStopped():
-            how = "paused" if event.is_pause else "stopped"
-            return f"{how} at step {event.step}; {plain(kept_words(event))}"
-        case RunFailed():
-            lines = [f"failed: {plain(event.title)}"]
-            lines += [f"  {plain(part)}" for part in (event.message, event.hint) if part]
-            return "\n".join(lines)

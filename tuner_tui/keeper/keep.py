@@ -23,6 +23,7 @@ from tuner_tui.runs.control import clear_requests, is_to_end_now
 from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted, RunStopped
 from tuner_tui.runs.journal import EventWriter, append_event
+from tuner_tui.runs.report import write_report
 from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.runs.summary import write_summary
 from tuner_tui.versions import library_versions
@@ -272,6 +273,7 @@ def _write_ending(folder: RunFolder, ending: RunStopped | RunFailed) -> None:
     except OSError as error:  # the folder is gone or full: readers will call the run interrupted
         print(f"{folder.name}: the end could not be written: {error}")  # noqa: T201  (to the keeper's log)
     write_summary(folder)
+    write_report(folder)
 
 
 def _threads(folder: RunFolder) -> int:

@@ -1,11 +1,12 @@
-"""What a run that was asked to end has kept, also in words."""
+"""How a run ended, and what it has kept, in words."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from tuner_tui.runs.events import RunStopped
+from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped
+from tuner_tui.text import duration, number, plain
 
 if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
@@ -26,6 +27,23 @@ def stopped_as_it_is(folder: RunFolder, state: RunState, *, is_pause: bool = Fal
         seconds=max(0.0, time.time() - state.worker.at) if state.worker else 0.0,
         is_pause=is_pause,
     )
+
+
+def ending_words(event: RunFinished | RunStopped | RunFailed) -> str:
+    """How a run ended, in one or a few lines."""
+    match event:
+        case RunFinished():
+            why = " (early stopping)" if event.reason == "early_stopping" else ""
+            return (
+                f"finished at step {event.step}{why} in {duration(event.seconds)}, loss {number(event.loss)}"
+            )
+        case RunStopped():
+            how = "paused" if event.is_pause else "stopped"
+            return f"{how} at step {event.step}; {plain(kept_words(event))}"
+        case RunFailed():
+            lines = [f"failed: {plain(event.title)}"]
+            lines += [f"  {plain(part)}" for part in (event.message, event.hint) if part]
+            return "\n".join(lines)
 
 
 def kept_words(ending: RunStopped) -> str:

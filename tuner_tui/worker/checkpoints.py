@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
 OLD = ".old-"
-KEEPERS_FILES = ("plan.json", "summary.json")
+KEEPERS_FILES = ("plan.json", "summary.json", "report.md")
 Reason = Literal["schedule", "request", "stop", "end"]
 NOT_NEEDED = ("training_args.bin", "README.md")
 """What trainers add that resuming does not use; training_args.bin is a pickle besides."""
