@@ -25,7 +25,6 @@ RUNG_WORDS = {
     "free": "a new process",
     "micro_batch": "a smaller micro-batch",
     "checkpointing": "checkpointing",
-    "paged": "a paged optimizer",
 }
 MOST_STEPS = 20
 """How many skipped steps are named."""
