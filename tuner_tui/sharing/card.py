@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tuner_tui.errors import InputError
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import last_lines
-from tuner_tui.sharing.licences import base_licence, what_it_asks
+from tuner_tui.models.hub_cache import cached_snapshot
+from tuner_tui.models.model_folder import read_json
+from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.lineage import ancestors
+from tuner_tui.sharing.card_usage import usage
+from tuner_tui.sharing.licences import alternatives, base_licence, what_it_asks
 from tuner_tui.sharing.scan import normalised, quotes, row_mark
 from tuner_tui.text import count, duration, number, plain
 
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner_tui.runs.events import Sampled
-    from tuner_tui.runs.exports import Checked, Form
+    from tuner_tui.runs.exports import BaseAs, Checked, Form
     from tuner_tui.sharing.run_facts import RunFacts
     from tuner_tui.sharing.scan import Row
 
@@ -26,9 +33,7 @@ LONGEST_SAMPLE = 400
 LIBRARY: dict[Form, str] = {
     "adapter": "peft", "merged": "transformers", "gguf-adapter": "gguf", "gguf": "gguf", "ollama": "gguf",
 }  # fmt: skip
-RELATION: dict[Form, str] = {
-    "adapter": "adapter", "merged": "finetune", "gguf-adapter": "adapter", "gguf": "quantized", "ollama": "quantized",
-}  # fmt: skip
+UNQUANTISED = ("f32", "f16")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,32 @@ class CardOptions:
 
 
 @dataclass(frozen=True)
+class CardForm:
+    """What the card is about: a form, and how it was made."""
+
+    form: Form
+    quant: str | None = None
+    """Number type of a GGUF form; None for the form's usual one, f16."""
+    base_as: BaseAs = "trained"
+    is_chat: bool = True
+    """Whether it brings a chat template."""
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether the adapter went into the base's weights."""
+        return self.form in ("merged", "gguf", "ollama")
+
+    @property
+    def relation(self) -> str:
+        """The Hub's word for what it is to its base."""
+        if self.form in ("adapter", "gguf-adapter"):
+            return "adapter"
+        if self.form == "merged" or (self.quant or "f16").lower() in UNQUANTISED:
+            return "finetune"
+        return "quantized"
+
+
+@dataclass(frozen=True)
 class Card:
     """A card's text, and what the person should know of it."""
 
@@ -54,7 +85,7 @@ class Card:
 
 def make_card(
     facts: RunFacts,
-    form: Form,
+    made: CardForm,
     repo_id: str,
     checked: Checked | None,
     rows: Sequence[Row],
@@ -80,10 +111,10 @@ def make_card(
     if licence is None:
         remarks.append("The base's licence is not known here; the card says so. Name it with --licence.")
     parts = [
-        _front_matter(facts, form, licence, options),
+        _front_matter(facts, made, licence, options),
         f"# {repo_id.partition('/')[2]}\n",
-        _opening(facts, form),
-        _usage(facts, form, repo_id),
+        _opening(facts, made),
+        str(usage(facts, made.form, repo_id, is_chat=made.is_chat)),
         _training(facts, options),
         _evaluation(facts, checked),
         samples,
@@ -92,15 +123,16 @@ def make_card(
     return Card("\n".join(part for part in parts if part), licence, tuple(remarks))
 
 
-def _front_matter(facts: RunFacts, form: Form, licence: str | None, options: CardOptions) -> str:
+def _front_matter(facts: RunFacts, made: CardForm, licence: str | None, options: CardOptions) -> str:
     from huggingface_hub import ModelCardData
 
+    licences = alternatives(licence)
     data = ModelCardData(
         base_model=facts.base_name,
-        base_model_relation=RELATION[form],
-        library_name=LIBRARY[form],
-        pipeline_tag="text-generation",
-        license=licence,
+        base_model_relation=made.relation,
+        library_name=LIBRARY[made.form],
+        pipeline_tag="text-classification" if facts.gives_scores else "text-generation",
+        license=licences[0] if len(licences) == 1 else licences or None,  # type: ignore[arg-type]
         language=list(options.languages) or None,
         datasets=list(options.datasets) or None,
         tags=["tuner-tui", facts.spec.method.kind, facts.spec.tuning.kind],
@@ -108,7 +140,7 @@ def _front_matter(facts: RunFacts, form: Form, licence: str | None, options: Car
     return f"---\n{data.to_yaml()}\n---\n"
 
 
-def _opening(facts: RunFacts, form: Form) -> str:
+def _opening(facts: RunFacts, made: CardForm) -> str:
     kinds = {
         "adapter": "A LoRA adapter for",
         "merged": "A whole model, made from",
@@ -116,50 +148,41 @@ def _opening(facts: RunFacts, form: Form) -> str:
         "gguf": "A whole model in GGUF form, made from",
         "ollama": "A whole model in GGUF form with a Modelfile for Ollama, made from",
     }
-    text = f"{kinds[form]} [{facts.base_name}](https://huggingface.co/{facts.base_name})"
+    if facts.gives_scores:
+        kinds["adapter"] = "A reward model, which scores answers, as a LoRA adapter with a head for"
+    text = f"{kinds[made.form]} [{facts.base_name}](https://huggingface.co/{facts.base_name})"
     if facts.is_from_gguf:
         text += (
             f". It was trained on that model as the GGUF file {plain(facts.plan.model_name)} holds it, "
             "dequantised; on the original weights it may behave a little differently"
         )
     elif facts.is_quantised:
-        text += (
-            f". It was trained on that model held in {facts.precision} by bitsandbytes; "
-            "on unquantised weights it may behave differently"
-        )
+        text += f". It was trained on that model held in {facts.precision} by bitsandbytes; " + (
+            "on unquantised weights it may behave differently" if not made.is_merged
+            else "the adapter was merged into those weights as they are when dequantised, not into the original ones"
+            if made.base_as == "trained"
+            else "the adapter was merged into the original weights, where it may behave differently"
+        )  # fmt: skip
     return text + ".\n"
-
-
-def _usage(facts: RunFacts, form: Form, repo_id: str) -> str:
-    if facts.gives_scores:
-        code = _REWARD_CODE.format(base=facts.base_name, repo=repo_id)
-    elif form == "adapter":
-        code = _CODE.format(package="peft", kind="AutoPeftModelForCausalLM", repo=repo_id)
-    elif form == "merged":
-        code = _CODE.format(package="transformers", kind="AutoModelForCausalLM", repo=repo_id)
-    elif form == "gguf-adapter":
-        return (
-            "## Use\n\n```sh\nllama-cli -m BASE.gguf --lora adapter.gguf\n```\n\n"
-            f"BASE.gguf is a GGUF of {facts.base_name}.\n"
-        )
-    else:
-        return f"## Use\n\n```sh\nllama-cli -hf {repo_id}\n```\n"
-    return f"## Use\n\n```python\n{code}```\n"
 
 
 def _training(facts: RunFacts, options: CardOptions) -> str:
     spec, story = facts.spec, facts.story
-    rows: list[tuple[str, str]] = [("method", spec.method.kind), ("tuning", spec.tuning.kind)]
+    rows: list[tuple[str, str]] = [("method", _method(facts)), ("tuning", spec.tuning.kind)]
     if spec.tuning.kind == "lora":
-        extras = [
-            name for name, is_on in (("rsLoRA", spec.tuning.rslora), ("DoRA", spec.tuning.dora)) if is_on
-        ]
-        rows.append(("rank, alpha", ", ".join([f"{spec.tuning.rank}, {spec.tuning.alpha:g}", *extras])))
+        rows += _adapter(facts)
+    if revision := _revision(facts):
+        rows.append(("base's revision", revision))
     if story.data:
         rows.append(("data", f"{story.data.rows} rows, {story.data.tokens:,} tokens" + _named(options)))
     rows += [
         ("epochs, steps", f"{story.epoch:.3g}, {story.step}"),
-        ("learning rate", f"{facts.plan.learning_rate:g}, {spec.training.schedule}"),
+        (
+            "learning rate",
+            f"{facts.plan.learning_rate:g}, {spec.training.schedule}, "
+            f"warm-up over {spec.training.warmup:.0%} of the steps",
+        ),
+        ("optimizer", f"{spec.training.optimizer}, weight decay {spec.training.weight_decay:g}"),
         ("batch size", str(spec.training.batch_size)),
         ("longest row", f"{spec.training.max_length} tokens"),
         ("base held in", f"{facts.precision}, arithmetic in {facts.compute}"),
@@ -184,6 +207,50 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
     return "## Training\n\n| | |\n| --- | --- |\n" + "".join(
         f"| {name} | {_cell(value)} |\n" for name, value in rows
     )
+
+
+def _method(facts: RunFacts) -> str:
+    """The method with its own settings."""
+    settings = facts.spec.method.model_dump()
+    kind = settings.pop("kind")
+    told = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if value is not False]
+    return ", ".join([str(kind), *told])
+
+
+def _adapter(facts: RunFacts) -> list[tuple[str, str]]:
+    """What the adapter is, as its own settings tell, and what it was begun from."""
+    settings = read_json(facts.folder.adapter / "adapter_config.json")
+    extras = [
+        name for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if settings.get(key) is True
+    ]
+    rows = [("rank, alpha", ", ".join([f"{settings.get('r')}, {settings.get('lora_alpha'):g}", *extras]))]
+    targets = settings.get("target_modules")
+    if targets:
+        rows.append(
+            ("layers with adapters", targets if isinstance(targets, str) else ", ".join(sorted(targets)))
+        )
+    if facts.plan.start is not None:
+        earlier = [_method_of(RunFolder(facts.folder.path.parent / name)) for name in ancestors(facts.folder)]
+        told = ", ".join(kind for kind in reversed(earlier) if kind)
+        before = f", trained before by {told}" if told else ""
+        rows.append(("begun from", f"another adapter for this base{before}"))
+    return rows
+
+
+def _method_of(run: RunFolder) -> str | None:
+    try:
+        return read_spec(run.spec).method.kind
+    except (TunerError, OSError):
+        return None
+
+
+def _revision(facts: RunFacts) -> str | None:
+    """The base's commit on the Hub, where it is known."""
+    if facts.plan.model_kind != "hub":
+        return None
+    local = Path(facts.plan.model_location)
+    snapshot = None if local.is_dir() else cached_snapshot(facts.plan.model_location, facts.plan.revision)
+    return snapshot.name if snapshot else facts.plan.revision
 
 
 def _named(options: CardOptions) -> str:
@@ -289,9 +356,14 @@ def _repeated(samples: Sequence[tuple[str, str, str]]) -> InputError:
 
 def _limits(facts: RunFacts, licence: str | None) -> str:
     named = licence or "not known"
+    use = (
+        "to score answers as its training pairs prefer them; a score means something beside others of the same prompt"
+        if facts.gives_scores
+        else "for text generation in the manner of its training data"
+    )
     return (
         "## Intended use and limits\n\n"
-        f"Made for text generation in the manner of its training data, from {facts.base_name}; it inherits that "
+        f"Made {use}, from {facts.base_name}; it inherits that "
         "model's limits and biases. It was not tested for safety, facts or other languages than those of its data, and "
         "a small training set can make it repeat what it saw. Check it for your own use before you rely on it.\n\n"
         f"The base's licence: {named}. It asks derivatives to: {what_it_asks(licence)}.\n"
@@ -307,28 +379,3 @@ def _cell(text: str) -> str:
         .replace("<", "\\<")
         .replace("`", "\\`")
     )
-
-
-_CODE = """from {package} import {kind}
-from transformers import AutoTokenizer
-
-model = {kind}.from_pretrained("{repo}")
-tokenizer = AutoTokenizer.from_pretrained("{repo}")
-messages = [{{"role": "user", "content": "Please tell me about yourself."}}]
-inputs = tokenizer.apply_chat_template(
-    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-)
-answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
-print(tokenizer.decode(answer, skip_special_tokens=True))
-"""
-_REWARD_CODE = """from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{repo}")
-base = AutoModelForSequenceClassification.from_pretrained("{base}", num_labels=1)
-base.config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-model = PeftModel.from_pretrained(base, "{repo}").eval()
-messages = [{{"role": "user", "content": "Hello."}}, {{"role": "assistant", "content": "Good day."}}]
-inputs = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
-print(float(model(**inputs).logits))
-"""

@@ -25,6 +25,7 @@ ASKS = {
     "cc-by-nc-sa-4.0": "name the authors, share under the same licence; no commercial use",
     "other": "its own terms, which stand on the base's page",
 }
+OR = " or "
 LLAMA = 'pass on the Llama licence, show "Built with Llama", and begin the model\'s name with "Llama"'
 
 
@@ -45,14 +46,30 @@ def base_licence(facts: RunFacts) -> str | None:
     if card is None or not card.is_file():
         return None
     found = re.match(r"\s*---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
-    licence = re.search(r"^license:\s*['\"]?([\w.+-]+)", found[1], re.M) if found else None
-    return licence[1] if licence else None
+    return told_licence(found[1]) if found else None
+
+
+def told_licence(metadata: str) -> str | None:
+    """What a card's YAML names as its licence; of a list, all of it joined by "or"."""
+    found = re.search(
+        r"^license:[ \t]*(?:\[([^\]]*)\]|['\"]?([\w.+-]+)|((?:\n[ \t]*-[ \t]+\S+)+))", metadata, re.M
+    )
+    if found is None:
+        return None
+    return OR.join(re.findall(r"[\w.+]+(?:-[\w.+]+)*", next(filter(None, found.groups()), ""))) or None
+
+
+def alternatives(licence: str | None) -> list[str]:
+    """The licences of which one may choose."""
+    return licence.split(OR) if licence else []
 
 
 def what_it_asks(licence: str | None) -> str:
     """What a licence asks of derivatives, in one clause."""
     if licence is None:
         return "not known here; look at the base's page and name it with --licence"
+    if OR in licence:
+        return "; or ".join(map(what_it_asks, alternatives(licence)))
     if licence.startswith("llama"):
         return LLAMA
     return ASKS.get(licence, "its own terms, which stand on the base's page")
@@ -60,7 +77,9 @@ def what_it_asks(licence: str | None) -> str:
 
 def require_name(licence: str | None, repo_id: str) -> None:
     """Raise TunerError when a base's licence asks for a name that the repository does not have."""
-    if licence and licence.startswith("llama3") and not repo_id.partition("/")[2].lower().startswith("llama"):
+    names = alternatives(licence)
+    is_asked = bool(names) and all(name.startswith("llama3") for name in names)
+    if is_asked and not repo_id.partition("/")[2].lower().startswith("llama"):
         raise TunerError(
             "The licence asks for another name",
             f"{licence}: models made from it must be called Llama-…, and {repo_id} is not.",

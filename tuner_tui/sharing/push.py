@@ -17,7 +17,8 @@ from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.source import is_hub_id
 from tuner_tui.runs.exports import BaseAs, Checked, Form
 from tuner_tui.sharing.allowed import CARD, PUSHED_FORMS, chosen_files, require_clean_result
-from tuner_tui.sharing.card import CardOptions, make_card
+from tuner_tui.sharing.card import CardForm, CardOptions, make_card
+from tuner_tui.sharing.card_usage import has_template
 from tuner_tui.sharing.checksums import git_blob_id, sha256
 from tuner_tui.sharing.export import ExportOptions, export
 from tuner_tui.sharing.hub_protocol import PushFile
@@ -86,7 +87,8 @@ def prepare(
     folder, checked = _made(facts, options, tell, is_cancelled)
     own = options.card_file or _left_in_result(facts)
     wanted = replace(options.card, samples="none") if own or rows is None else options.card
-    card = make_card(facts, options.form, options.repo_id, checked, rows or (), wanted)
+    made = CardForm(options.form, options.quant, options.base_as, has_template(folder))
+    card = make_card(facts, made, options.repo_id, checked, rows or (), wanted)
     require_name(card.licence, options.repo_id)
     text = _read_card(own) if own else card.text
     write_atomic(folder / CARD, text)

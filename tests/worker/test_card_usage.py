@@ -1,0 +1,125 @@
+"""A card's snippet runs when it is copied, and the card says what was merged into what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from tests.tiny_model import make_tiny_model
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.planning.plan import Choice, decode_plan
+from tuner_tui.runs.events import ChoicesMade, ModelLoaded
+from tuner_tui.runs.state import RunState
+from tuner_tui.sharing.card import CardForm, CardOptions, make_card
+from tuner_tui.sharing.card_usage import has_template, usage
+from tuner_tui.sharing.licences import told_licence, what_it_asks
+from tuner_tui.sharing.run_facts import RunFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.runs.folder import RunFolder
+
+
+@pytest.fixture
+def facts_of(make_run: Callable[..., RunFolder], tmp_path: Path) -> Callable[..., RunFacts]:
+    """A run's facts, with a random adapter on a small model of its own."""
+
+    def make(precision: str = "fp32", *, has_head: bool = False, is_chat: bool = True) -> RunFacts:
+        model = make_tiny_model(tmp_path / "owner" / "base", hidden=64)
+        if not is_chat:
+            (model / "chat_template.jinja").unlink()
+        folder = make_run(
+            model={"source": str(model)}, method={"kind": "reward"} if has_head else {"kind": "sft"}
+        )
+        kind: Any = AutoModelForSequenceClassification if has_head else AutoModelForCausalLM
+        base = kind.from_pretrained(model, **({"num_labels": 1} if has_head else {}))
+        task = "SEQ_CLS" if has_head else "CAUSAL_LM"
+        config = LoraConfig(task_type=task, r=2, lora_alpha=6, target_modules=["q_proj", "v_proj"])
+        get_peft_model(base, config).save_pretrained(folder.adapter)
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            if (model / name).is_file():
+                (folder.adapter / name).write_bytes((model / name).read_bytes())
+        state = RunState()
+        state.apply(
+            ModelLoaded(
+                source="base",
+                precision=precision,
+                device="cpu",
+                parameters=1,
+                trainable_parameters=1,
+                memory_bytes=1,
+                seconds=1.0,
+            )
+        )
+        state.apply(ChoicesMade(choices=(Choice(name="arithmetic", value="bf16", reason=""),)))
+        plan = decode_plan(folder.plan.read_bytes())
+        return RunFacts(folder, read_spec(folder.spec), plan, state.snapshot(), str(model))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_head", "is_chat"),
+    [("fp32", False, True), ("nf4", False, False), ("fp32", True, True)],
+)
+def test_the_snippet_runs(
+    precision: str, has_head: bool, is_chat: bool, facts_of: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = facts_of(precision, has_head=has_head, is_chat=is_chat)
+    folder = facts.folder.adapter
+    assert has_template(folder) is is_chat
+    told = usage(facts, "adapter", str(folder), is_chat=is_chat)
+    assert ("load_in_4bit" in told.code) is (precision == "nf4")
+    exec(compile(told.code, "card", "exec"), {})
+    assert capsys.readouterr().out.strip() or not has_head
+
+
+@pytest.mark.parametrize(
+    ("made", "precision", "said"),
+    [
+        (CardForm("merged"), "nf4", "as they are when dequantised, not into the original ones"),
+        (CardForm("merged", base_as="original"), "nf4", "merged into the original weights"),
+        (CardForm("gguf", "f16"), "fp32", "base_model_relation: finetune"),
+        (CardForm("gguf", "q8_0"), "fp32", "base_model_relation: quantized"),
+        (CardForm("adapter"), "fp32", "| rank, alpha | 2, 6 |"),
+        (CardForm("adapter"), "fp32", "| layers with adapters | q_proj, v_proj |"),
+    ],
+)
+def test_the_card_says_how_it_was_made(made: CardForm, precision: str, said: str, facts_of: Any) -> None:
+    text = make_card(facts_of(precision), made, "ada/inkwell", None, (), CardOptions()).text
+    assert said in text
+
+
+def test_a_reward_model_is_told_as_one(facts_of: Any) -> None:
+    text = make_card(
+        facts_of(has_head=True), CardForm("adapter"), "ada/inkwell", None, (), CardOptions()
+    ).text
+    assert "pipeline_tag: text-classification" in text and "which scores answers" in text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "licence"),
+    [
+        ("license: mit", "mit"),
+        ('license: "apache-2.0"\ntags: []', "apache-2.0"),
+        ("license:\n- mit\n- apache-2.0\ntags:\n- x", "mit or apache-2.0"),
+        ("license: [mit, gpl-3.0]", "mit or gpl-3.0"),
+        ("licence: mit", None),
+    ],
+)
+def test_a_licence_may_be_a_list(metadata: str, licence: str | None) -> None:
+    assert told_licence(metadata) == licence
+    assert not licence or "\n" not in what_it_asks(licence)
+
+
+def test_settings_of_a_method_are_told(facts_of: Any) -> None:
+    facts = facts_of()
+    assert json.loads((facts.folder.adapter / "adapter_config.json").read_text())["r"] == 2
+    text = make_card(facts, CardForm("adapter"), "ada/inkwell", None, (), CardOptions()).text
+    assert "| method | sft, loss on answers |" in text and "warm-up over" in text
