@@ -70,7 +70,7 @@ class Job:
     shape: Shape | None = None
     """Micro-batch and checkpointing, once they are settled."""
     skipped: set[int] = field(default_factory=set)
-    """Steps of this worker whose rows were left out."""
+    """Steps whose rows were left out."""
     baseline_bytes: int = 0
     """Resident memory before the model was loaded."""
     data_fingerprint: str = ""

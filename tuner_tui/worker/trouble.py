@@ -14,8 +14,8 @@ import torch
 from transformers import IntervalStrategy, TrainerCallback
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.events import Evaluated, MemoryShort, PhaseEntered, StepSkipped, decode_lines
-from tuner_tui.worker.checkpoints import folder_name
+from tuner_tui.runs.events import Evaluated, MemoryShort, PhaseEntered, StepLogged, StepSkipped, decode_lines
+from tuner_tui.worker.checkpoints import folder_name, step_of
 from tuner_tui.worker.loading import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
     def train(self, *arguments: Any, **named: Any) -> Any:
         """Train; when memory runs out, save where the weights stand. Raises OutOfMemory then."""
         self._losses = deque(maxlen=MEDIAN_OF)
+        if self.job.resume_from is not None and self._is_watching:
+            self._remember(step_of(self.job.resume_from))
         self._states = RandomStates()
         self.add_callback(self._states)
         self.add_callback(OverdueEvaluation(self))
@@ -73,6 +75,16 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
             message = next(iter(str(error).splitlines()), "")[:300]
         # Only here, with the exception's frames gone, is the memory of the step free.
         raise OutOfMemory(message, self._save_in_need())
+
+    def _remember(self, last: int) -> None:
+        """What the guards knew when the step `last` had been made, from the events of the workers before."""
+        usual: dict[int, float] = {}
+        for event in decode_lines(self.job.folder.events.read_bytes()):
+            if isinstance(event, StepLogged) and event.loss is not None and event.step <= last:
+                usual[event.step] = event.loss
+            elif isinstance(event, StepSkipped) and event.step <= last:
+                self.job.skipped.add(event.step)
+        self._losses.extend(usual[step] for step in sorted(usual) if step not in self.job.skipped)
 
     def evaluate(self, *arguments: Any, **named: Any) -> Any:
         """Evaluate without a draw from the generators, so that training draws the same whether and when it is done."""
