@@ -275,6 +275,22 @@ def test_a_training_row_in_the_samples_stops_the_push_until_it_is_left_out(
     assert "lighthouse" not in card.read_text()
 
 
+def test_what_can_be_refused_at_once_is_refused_before_anything_is_made(
+    push: Any, hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    pushes = Path(os.environ["TUNER_TUI_HOME"]) / "cache" / "pushes"
+    shutil.rmtree(pushes, ignore_errors=True)
+    card = tmp_path / "card.md"
+    card.write_text("---\nbase_model: [\n---\n")
+    result = push("--yes", "--card", str(card))
+    assert result.returncode == 2 and "not YAML" in result.stderr
+    result = push("--yes", "--licence", "llama3.1")
+    assert result.returncode == 1 and "asks for another name" in result.stderr
+    assert not pushes.exists() and not hub.requests
+
+
 @pytest.mark.slow
 def test_a_failure_names_the_command_to_repeat(push: Any, hub: Any) -> None:
     hub.fail(401, "whoami", times=100)

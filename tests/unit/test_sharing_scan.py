@@ -13,6 +13,7 @@ import pytest
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.sharing.allowed import chosen_files, require_clean_result
+from tuner_tui.sharing.checksums import matches_sums, write_sums
 from tuner_tui.sharing.scan import Secrets, own_secrets, quotes, require_clean, scan_file
 from tuner_tui.sharing.training_rows import training_rows
 
@@ -133,6 +134,17 @@ def test_the_owners_own_name_may_be_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("getpass.getuser", lambda: "Ada")
     assert own_secrets(None, (), "ada").user is None
     assert own_secrets(None, (), "bob").user == "Ada"
+
+
+def test_checksums_tell_a_folder_that_is_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_text("weights")
+    write_sums(tmp_path)
+    (tmp_path / "README.md").write_text("a card")
+    assert matches_sums(tmp_path, ("README.md",)) and not matches_sums(tmp_path)
+    (tmp_path / "model.gguf").write_text("Weights")
+    assert not matches_sums(tmp_path, ("README.md",))
+    (tmp_path / "model.gguf").unlink()
+    assert not matches_sums(tmp_path, ("README.md",))
 
 
 def test_only_files_of_the_form_go(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tuner_tui.text import size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.export import Exported
+    from tuner_tui.sharing.run_facts import RunFacts
 
 LINE_EVERY_SECONDS = 2.0
 FORM_LIST = "\b\nForms:\n" + "\n".join(f"  {name:<13} {told}" for name, told in FORMS.items())
@@ -57,7 +58,7 @@ def export(
     What is written is read back by another program than the one that wrote it, and compared on the run's sample
     prompts. A difference is an error, and nothing is left behind then.
     """
-    from tuner_tui.sharing.export import ExportOptions, check_options, compare_bases, create_in_ollama
+    from tuner_tui.sharing.export import ExportOptions, check_options, create_in_ollama
     from tuner_tui.sharing.export import export as make
     from tuner_tui.sharing.run_facts import read_facts
 
@@ -66,11 +67,7 @@ def export(
     check_options(facts, options)
     teller = Teller(is_quiet=as_json)
     if into == "original":
-        told = compare_bases(facts, teller)
-        click.echo(
-            agreement_line("on the original weights, against those it was trained on", told), err=as_json
-        )
-        _confirm(yes)
+        show_difference(facts, teller, yes=yes, as_json=as_json)
     exported = make(facts, options, teller)
     if ollama_name and form == "ollama":
         create_in_ollama(exported.folder, ollama_name)
@@ -102,6 +99,15 @@ class Teller:
                 if time.monotonic() - self._last >= LINE_EVERY_SECONDS:
                     self._last = time.monotonic()
                     click.echo(f"  {words}")
+
+
+def show_difference(facts: RunFacts, teller: Teller, *, yes: bool, as_json: bool) -> None:
+    """Tell how the adapter behaves on the original weights before it is merged into them, and ask."""
+    from tuner_tui.sharing.export import compare_bases
+
+    told = compare_bases(facts, teller)
+    click.echo(agreement_line("on the original weights, against those it was trained on", told), err=as_json)
+    _confirm(yes)
 
 
 def agreement_line(what: str, told: Agreement) -> str:

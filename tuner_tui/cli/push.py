@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
-from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller
+from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller, show_difference
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.exports import Form
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 @click.option("--to", "repo_id", required=True, metavar="OWNER/NAME", help="The repository.")
 @click.option("--as", "form", type=click.Choice(get_args(Form)), default="adapter", show_default=True)
 @click.option(
-    "--private", "visibility", flag_value="private", help="Only you see it (the default for a new one)."
+    "--private",
+    "visibility",
+    flag_value="private",
+    help="You see it, or your organisation's members (the default).",
 )
 @click.option("--public", "visibility", flag_value="public", help="Everybody sees it.")
 @click.option("--dry-run", is_flag=True, help="Make and check everything, show what would go, send nothing.")
@@ -82,8 +85,9 @@ def push(
     """
     from tuner_tui.sharing import hub
     from tuner_tui.sharing.card import CardOptions
+    from tuner_tui.sharing.export import ExportOptions, check_options
     from tuner_tui.sharing.hub_protocol import PushRequest
-    from tuner_tui.sharing.push import PushOptions, discard, prepare
+    from tuner_tui.sharing.push import PushOptions, discard, prepare, require_target
     from tuner_tui.sharing.run_facts import read_facts
 
     if branch and pr:
@@ -97,7 +101,12 @@ def push(
     facts = read_facts(find_run(run), base)
     card = CardOptions(languages, datasets, licence, samples=samples)
     options = PushOptions(repo_id, form, quant, into, card_file, card)
-    prepared = prepare(facts, options, Teller(is_quiet=as_json))
+    teller = Teller(is_quiet=as_json)
+    require_target(options)
+    check_options(facts, ExportOptions(form, Path(), quant, into))
+    if into == "original":
+        show_difference(facts, teller, yes=yes or dry_run, as_json=as_json)
+    prepared = prepare(facts, options, teller)
     if not as_json or not yes:
         for line in _what_goes(prepared, visibility, branch, pr):
             click.echo(line, err=as_json)
@@ -164,7 +173,12 @@ class HubTeller:
 
 
 def _what_goes(prepared: Prepared, visibility: str | None, branch: str | None, pr: bool) -> list[str]:
-    seen_by = "everybody" if visibility == "public" else "you alone (private), unless it is there and public"
+    owner = prepared.repo_id.partition("/")[0]
+    seen_by = (
+        "everybody"
+        if visibility == "public"
+        else f"you, or {owner}'s members (private), unless it is there and public"
+    )
     where = " as a pull request" if pr else f", branch {branch}" if branch else ""
     lines = [f"To {prepared.repo_id}{where}, seen by {seen_by}:"]
     lines += [f"  {size(file.size):>9}  {plain(file.name)}" for file in prepared.files]

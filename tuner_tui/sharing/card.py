@@ -96,12 +96,7 @@ def make_card(
     Raises InputError when the base has no name on the Hub (a local path means nothing elsewhere), and when a sample
     repeats a training row and `options.samples` is "all".
     """
-    if facts.base_name is None:
-        raise InputError(
-            "The base has no name on the Hub",
-            f"{facts.plan.model_name} is a model of this machine, and a card must name a base that others can load.",
-            "Name the model that it is a copy of: --base OWNER/NAME",
-        )
+    require_base_name(facts)
     licence = options.licence or base_licence(facts)
     samples, left_out = _samples(facts, checked, rows, options.samples)
     remarks = []
@@ -121,6 +116,21 @@ def make_card(
         _limits(facts, licence),
     ]
     return Card("\n".join(part for part in parts if part), licence, tuple(remarks))
+
+
+def require_base_name(facts: RunFacts) -> None:
+    """Raise InputError for a base without a name on the Hub."""
+    if facts.base_name is None:
+        raise InputError(
+            "The base has no name on the Hub",
+            f"{facts.plan.model_name} is a model of this machine, and a card must name a base that others can load.",
+            "Name the model that it is a copy of: --base OWNER/NAME",
+        )
+
+
+def require_unrepeated(facts: RunFacts, rows: Sequence[Row], choice: SampleChoice) -> None:
+    """Raise InputError where one of the run's own samples repeats a training row and all are to be shown."""
+    _samples(facts, None, rows, choice)
 
 
 def _front_matter(facts: RunFacts, made: CardForm, licence: str | None, options: CardOptions) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 SUMS = "SHA256SUMS"
@@ -24,6 +24,19 @@ def sha256(path: Path, read: Callable[[int], object] = lambda done: None) -> str
             done += len(block)
             read(done)
     return digest.hexdigest()
+
+
+def matches_sums(folder: Path, beside: Collection[str] = ()) -> bool:
+    """Whether a folder holds just the files of its list, as they were; `beside` names files that may stand there."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        wanted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        if wanted.keys() - set(beside) != found.keys() - {SUMS, *beside}:
+            return False
+        return all(sha256(found[name]) == digest for name, digest in wanted.items() if name not in beside)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def git_blob_id(content: bytes) -> str:

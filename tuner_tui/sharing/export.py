@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[Event], None]
 DEFAULT_QUANT: dict[str, str] = {"gguf-adapter": "f32", "gguf": "f16", "ollama": "f16"}
+ADAPTER_QUANTS = ("f32", "f16")
 SPARE_BYTES = 50 * 10**6
 DEQUANTISED_GROWTH = 8
 
@@ -152,6 +153,12 @@ def check_options(facts: RunFacts, options: ExportOptions) -> None:
             "Only GGUF forms take a number type",
             f"--quant {options.quant} means nothing for {options.form}.",
             "Leave it out.",
+        )
+    if options.form == "gguf-adapter" and (options.quant or "f32").lower() not in ADAPTER_QUANTS:
+        raise InputError(
+            "A GGUF adapter is not quantised",
+            f"--quant {options.quant} means nothing for its small matrices; they are written as f32 or f16.",
+            "Leave it out, or take --quant f16.",
         )
     if options.base_as == "original" and not facts.is_quantised:
         raise InputError(

@@ -15,14 +15,20 @@ from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.source import is_hub_id
-from tuner_tui.runs.exports import BaseAs, Checked, Form
+from tuner_tui.runs.exports import BaseAs, Checked, Form, StepEntered
 from tuner_tui.sharing.allowed import CARD, PUSHED_FORMS, chosen_files, require_clean_result
-from tuner_tui.sharing.card import CardForm, CardOptions, make_card
+from tuner_tui.sharing.card import (
+    CardForm,
+    CardOptions,
+    make_card,
+    require_base_name,
+    require_unrepeated,
+)
 from tuner_tui.sharing.card_usage import has_template
-from tuner_tui.sharing.checksums import git_blob_id, sha256
+from tuner_tui.sharing.checksums import git_blob_id, matches_sums, sha256
 from tuner_tui.sharing.export import ExportOptions, export
 from tuner_tui.sharing.hub_protocol import PushFile
-from tuner_tui.sharing.licences import require_name, what_it_asks
+from tuner_tui.sharing.licences import base_licence, require_name, what_it_asks
 from tuner_tui.sharing.scan import is_clean, own_secrets, require_clean
 from tuner_tui.sharing.training_rows import training_rows
 
@@ -83,15 +89,17 @@ def prepare(
     if not facts.is_full:
         require_clean_result(facts.folder.adapter)
         require_expected_base(facts)
-    rows, unread = _rows(facts)
-    folder, checked = _made(facts, options, tell, is_cancelled)
     own = options.card_file or _left_in_result(facts)
+    text = _read_card(own) if own else None
+    require_base_name(facts)
+    require_name(options.card.licence or base_licence(facts), options.repo_id)
+    rows, unread = _rows(facts)
     wanted = replace(options.card, samples="none") if own or rows is None else options.card
+    require_unrepeated(facts, rows or (), wanted.samples)
+    folder, checked = _made(facts, options, tell, is_cancelled)
     made = CardForm(options.form, options.quant, options.base_as, has_template(folder))
     card = make_card(facts, made, options.repo_id, checked, rows or (), wanted)
-    require_name(card.licence, options.repo_id)
-    text = _read_card(own) if own else card.text
-    write_atomic(folder / CARD, text)
+    write_atomic(folder / CARD, card.text if text is None else text)
     files = chosen_files(folder, options.form)
     owner = options.repo_id.partition("/")[0]
     extra = (str(facts.folder.path), str(folder))
@@ -176,6 +184,8 @@ def _made(
         try:
             kept, checked = msgspec.json.decode(stamp.read_bytes(), type=tuple[str, Checked | None])
             if kept == mark:
+                tell(StepEntered(what="checking what an earlier push prepared"))
+            if kept == mark and matches_sums(folder, (CARD,)):
                 return folder, checked
         except (msgspec.DecodeError, OSError):
             pass
