@@ -287,7 +287,12 @@ class ShareScreen(TunerScreen):
             return
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
-        seen_by = "Everybody will see it." if self.visibility == "public" else "Only you will see it."
+        owner = prepared.repo_id.partition("/")[0]
+        seen_by = (
+            "Everybody will see it."
+            if self.visibility == "public"
+            else f"Only you will see it, or {plain(owner)}'s members."
+        )
         question = f"Push to {prepared.repo_id}?"
         if await self.app.push_screen_wait(ConfirmModal(question, seen_by, "Push", "Not now")):
             asked = Work(self._wish, self.post_message, self._fresh_cancel())
@@ -303,6 +308,9 @@ class ShareScreen(TunerScreen):
         try:
             with self.app.suspend():
                 text = edit_text(prepared.card.read_text(encoding="utf-8"), "README.md")
+        except (OSError, UnicodeDecodeError) as error:
+            self.show_error(TunerError("The card cannot be read", f"{prepared.card}: {error}."))
+            return
         except SuspendNotSupported:
             hint = f"Edit {prepared.card}, and give a copy of it to tuner-tui push with --card."
             self.show_error(TunerError("No editor here", "This terminal cannot be lent to an editor.", hint))
@@ -310,8 +318,13 @@ class ShareScreen(TunerScreen):
         except TunerError as error:
             self.show_error(error)
             return
-        self._card = prepared.folder.with_name(f"{prepared.folder.name}-card.md")
-        self._card.write_text(text, encoding="utf-8")
+        card = prepared.folder.with_name(f"{prepared.folder.name}-card.md")
+        try:
+            card.write_text(text, encoding="utf-8")
+        except OSError as error:
+            self.show_error(TunerError("The card cannot be kept", f"{card}: {error.strerror}."))
+            return
+        self._card = card
         self.action_look()
 
     def action_cancel(self) -> None:
@@ -330,7 +343,17 @@ class ShareScreen(TunerScreen):
     def _begin(self, job: Callable[[], None], *, is_pushing: bool = False) -> None:
         self._is_pushing = is_pushing
         self.is_busy, self.lines = True, ("> beginning ...",)
-        start_feeder(self.app, job)
+
+        def work_on() -> None:
+            try:
+                job()
+            except Exception:  # the app tells it; the screen must not stay busy
+                self.post_message(
+                    Ended(("It failed by a fault of ours; the log has more.",), is_cancelled=True)
+                )
+                raise
+
+        start_feeder(self.app, work_on)
 
     def on_told(self, message: Told) -> None:
         if self.is_busy:

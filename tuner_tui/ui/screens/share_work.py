@@ -178,7 +178,8 @@ def exported_lines(exported: Exported) -> list[str]:
 
 def prepared_lines(prepared: Prepared, visibility: Visibility) -> list[str]:
     """What would go, whom it would be visible to, and what the licence asks."""
-    seen_by = "everybody" if visibility == "public" else "you alone"
+    owner = prepared.repo_id.partition("/")[0]
+    seen_by = "everybody" if visibility == "public" else f"you, or {owner}'s members"
     return [
         f"To {prepared.repo_id}, seen by {seen_by}. k edits the card, v changes who sees it, p sends.",
         f"Licence of the base: {prepared.licence or 'not known'}. It asks to: {prepared.licence_asks}.",
