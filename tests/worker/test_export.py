@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +147,11 @@ def test_the_merged_model_is_pefts_own_merge(
 
 
 def test_several_files_stay_several(models: dict[str, Path], adapted: Any, written: Any) -> None:
+    settings = models["sharded"] / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"_name_or_path": "/home/ada/base"}))
     out, request = written(adapted(models["sharded"]), "merged")
     assert len(list(out.glob("model-*.safetensors"))) > 1
+    assert "ada" not in (out / "config.json").read_text()
     checked(request)
 
 

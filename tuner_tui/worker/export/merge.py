@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError
-from tuner_tui.models.model_folder import WEIGHTS_INDEX
+from tuner_tui.models.model_folder import WEIGHTS_INDEX, read_json
 from tuner_tui.worker.export.safetensors_stream import write_safetensors
+from tuner_tui.worker.export.tokenizer_files import LOCAL_KEYS, write_json
 from tuner_tui.worker.export.updates import AdapterUpdates, require_fit
 
 if TYPE_CHECKING:
@@ -75,6 +76,17 @@ def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int]
         entries = {name: entry for name, entry in base.entries.items() if entry.file == file}
         layout = {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
         write_safetensors(out / file.name, layout, stream(list(entries)))
-    for name in (*SETTINGS, WEIGHTS_INDEX):
+    if (base.folder / WEIGHTS_INDEX).is_file():
+        shutil.copyfile(base.folder / WEIGHTS_INDEX, out / WEIGHTS_INDEX)
+    for name in SETTINGS:
         if (base.folder / name).is_file():
-            shutil.copyfile(base.folder / name, out / name)
+            _copy_settings(base.folder / name, out / name)
+
+
+def _copy_settings(source: Path, target: Path) -> None:
+    """Copy a settings file but for where it was loaded from."""
+    settings = read_json(source)
+    if settings.keys() & set(LOCAL_KEYS):
+        write_json(target, {key: value for key, value in settings.items() if key not in LOCAL_KEYS})
+    else:
+        shutil.copyfile(source, target)

@@ -17,7 +17,7 @@ FILES = (
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
     "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-LOCAL_KEYS = ("name_or_path", "is_local", "local_files_only", "cache_dir")
+LOCAL_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only", "cache_dir")
 
 
 def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None:
