@@ -115,7 +115,7 @@ class Home:
 
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path
-        self._model = model
+        self.model = model
         self.rows = path / "rows.jsonl"
         path.mkdir()
         self._contents = [
@@ -138,7 +138,7 @@ class Home:
         spec = RunSpec.model_validate(
             {
                 "name": name,
-                "model": {"source": str(self._model), "precision": "fp32"},
+                "model": {"source": str(self.model), "precision": "fp32"},
                 "data": {"train": str(self.rows)},
                 "tuning": {"kind": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.1},
                 "training": {"max_steps": max_steps, "batch_size": 4, "max_length": 64},

@@ -1,0 +1,101 @@
+"""A run killed at a random step, and gone on with in a fresh process, is the run that was never disturbed, bit for bit.
+
+`-m slow` asks for all of them. Processes are forked from one that has torch loaded; with TUNER_TEST_COLD set each is
+started as the product does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.faults.home import kill
+from tests.faults.nursery import start as start_nursery
+from tests.faults.scenes import Result
+from tests.faults.test_matrix import COLD_VARIABLE
+from tests.worker.preferences import rows_for
+from tests.worker.test_resume_equality import GROUPED, PACKED, TABLES, WAYS, questions
+from tuner_tui.keeper import process
+from tuner_tui.runs.events import RunFailed, RunFinished, StepLogged, WorkerStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.home import Home, WatchedRun
+
+STEPS = 9
+SEED = 1
+START_COLD = process.start_keeper
+ALLOW_PACKING = """
+from tuner_tui.config import rules
+rules.RULES = tuple(rule for rule in rules.RULES if rule.keys[0] != "method.packing")
+"""
+"""It is refused without flash attention, which no CPU has."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keepers, and so workers, come from one process with torch loaded."""
+    if os.environ.get(COLD_VARIABLE):
+        yield
+        return
+    nursery = start_nursery(tmp_path_factory.mktemp("nursery") / "door")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "start_keeper", nursery.start_keeper)
+        yield
+    nursery.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+@pytest.mark.parametrize(("method", "order"), WAYS)
+def test_killed_and_gone_on_with_elsewhere_is_equal(
+    home: Home,
+    do_in_worker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    order: str,
+    precision: str,
+) -> None:
+    if order == PACKED:
+        do_in_worker.write_text(ALLOW_PACKING)
+        monkeypatch.setattr(process, "start_keeper", START_COLD)
+    else:
+        do_in_worker.touch()
+    rows = rows_for(method, 12) if method != "sft" else questions(12)
+    home.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = make_run(home, "whole", method, order, precision)
+    whole.submit()
+    assert isinstance(whole.wait_for_end(), RunFinished)
+
+    killed = make_run(home, "killed", method, order, precision)
+    killed.submit()
+    at = random.Random(f"{SEED} {method} {order} {precision}").randint(1, STEPS - 2)
+    killed.wait_for_step(at)
+    first = killed.worker_pid()
+    kill(first)
+    ending = killed.wait_for_end()
+    assert isinstance(ending, RunFailed), "it was over before it was killed"
+    killed.submit(resume=True)
+    assert isinstance(killed.wait_for_end(), RunFinished)
+    assert killed.all(WorkerStarted)[-1].pid != first
+    assert len(killed.all(StepLogged)) >= STEPS
+    assert Result.of(killed) == Result.of(whole)
+    assert Result.of(whole).adapter
+
+
+def make_run(home: Home, name: str, method: str, order: str, precision: str) -> WatchedRun:
+    """A run with dropout, accumulation, shuffled rows, an uneven last step and evaluations."""
+    tables: dict[str, Any] = TABLES | {
+        "data": TABLES["data"] | {"train": str(home.rows)},
+        "model": {"source": str(home.model), "precision": precision},
+        "method": {"kind": method, **({"packing": True} if order == PACKED else {})},
+    }
+    more = {GROUPED: {"group_by_length": True}, PACKED: {"max_length": 64}}.get(order, {})
+    tables["training"] = TABLES["training"] | more
+    return home.make_run(name, **tables)
