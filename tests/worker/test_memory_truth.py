@@ -62,7 +62,7 @@ def load_like(run: FakeRun) -> Workload:
     return Workload(
         rows=run.rows, length=run.length, method=run.method, tuning=run.tuning, rank=run.rank,
         held="fp32" if run.dtype == torch.float32 else "bf16", autocast=run.autocast, targets=run.targets,
-        checkpointing="on" if run.checkpointing else "off", accumulates=False, dropout=run.dropout,
+        checkpointing="on" if run.checkpointing else "off", accumulates=False, dropout=run.dropout, dora=run.dora,
         adapter_bytes=4 if run.adapter_dtype == torch.float32 else 2,
         optimizer="adamw" if run.fused_optimizer else "adamw_foreach",
     )  # fmt: skip
@@ -132,3 +132,9 @@ def test_other_settings(name: str, options: dict[str, Any], checkpointing: bool)
 )
 def test_a_mixture_of_experts(options: dict[str, Any], checkpointing: bool) -> None:
     assert abs(error_of(make("Qwen3-MoE", checkpointing=checkpointing, rows=2, **options))) < MOE_BOUND
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "checkpointing"), [(1, True), (4, True), (1, False)])
+def test_weight_decomposed_adapters(rows: int, checkpointing: bool) -> None:
+    assert abs(error_of(make("Llama-3.2-1B", dora=True, rows=rows, checkpointing=checkpointing))) < BOUND

@@ -112,6 +112,36 @@ def expert_copies(shape: ModelShape, load: Workload) -> int:
     return load.compute_bytes * changed // shape.layers
 
 
+def dora_bytes(shape: ModelShape, load: Workload) -> int:
+    """Bytes that DoRA's largest matrix needs while its norm and its result are made (peft.tuners.lora.dora).
+
+    PEFT multiplies an identity matrix of the input's width through the adapter to get B A, adds it to the weight in the
+    type of its input, which is cast to the adapter's, and mixes the result in fp32.
+    """
+    if not load.dora:
+        return 0
+    c, a = load.compute_bytes, load.adapter_bytes
+    is_cast = load.autocast and c != a
+    x = a if is_cast else c
+    most = 0
+    for each in shape.weights.matrices:
+        if each.place == "expert" or not is_target(each.name, each.place, load):
+            continue
+        weight, square = each.inputs * each.outputs, each.inputs * each.inputs
+        kept_square = c * square  # for the adapter's gradient
+        whole = 2 * weight if load.held in ("int8", "nf4", "stored") else 0
+        product = kept_square + (a * square if is_cast else 0) + c * weight
+        norm = kept_square + whole + (c + 4 * x if is_cast else 3 * x) * weight
+        result = kept_square + whole + (2 * x if is_cast else x) * weight
+        if _INPUTS.get(each.name) == "mlp output":  # the last of a layer, when all else is kept already
+            tokens = load.tokens * (x * each.inputs if is_cast else 0)
+            result += load.tokens * (6 if is_cast else 2) * 4 * each.outputs
+        else:
+            tokens = -load.tokens * _mlp(shape, load)
+        most = max(most, tokens + max(product, norm, result))
+    return most
+
+
 def _mlp_width(shape: ModelShape) -> int:
     """Numbers per token inside the MLP; of a mixture all chosen experts together."""
     if not shape.experts:
