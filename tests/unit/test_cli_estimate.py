@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from tests.unit.models_on_disk import CONFIG, make_folder, write_header
 from tuner_tui.cli.estimate import estimate, parse_gpu
-from tuner_tui.errors import InputError, TunerError
+from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.models.facts import facts_from
 from tuner_tui.planning.shape import shape_of
 
@@ -156,3 +156,27 @@ def test_what_else_a_run_needs_is_told(folder: Path) -> None:
     assert kept < storage["checkpoint"] < kept + 10_000_000
     assert storage["checkpoints"] == 3 * storage["checkpoint"] and storage["download"] == 0
     assert found["time"] == {"seconds": None, "energy_wh": None, "cost": None}
+
+
+def test_an_adapter_that_it_starts_from_gives_rank_and_targets(folder: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "earlier"
+    adapter.mkdir()
+    config = {
+        "peft_type": "LORA", "base_model_name_or_path": folder.name, "r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM",
+        "target_modules": ["q_proj"],
+    }  # fmt: skip
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    (adapter / "adapter_model.safetensors").touch()
+
+    def terms(*more: str) -> dict[str, int]:
+        found = json.loads(run(str(folder), "--gpu", "8GB", "--json", *more).output)
+        return {term["name"]: term["bytes"] for term in found["precisions"][1]["terms"]}
+
+    start = ("--set", f"model.adapter={adapter}")
+    sizes = SMALL["hidden_size"], SMALL["num_hidden_layers"]
+    assert terms(*start)["adapters"] == 4 * sizes[1] * 4 * 2 * sizes[0]
+    assert terms()["adapters"] > terms(*start)["adapters"] and "frozen adapter" not in terms(*start)
+    dpo = terms(*start, "--set", "method.kind=dpo")
+    assert dpo["frozen adapter"] == dpo["adapters"]
+    with pytest.raises(NotFoundError, match="No such adapter"):
+        run(str(folder), "--gpu", "8GB", "--set", "model.adapter=/nope")

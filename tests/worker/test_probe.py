@@ -37,6 +37,7 @@ def test_a_probe_measures_the_longest_rows_and_keeps_only_figures(asked: RunSpec
     assert measured.seconds_per_step and measured.tokens_per_second
     assert all_measured() == [measured]
     [folder] = list(probes_dir().iterdir())
+    assert not (folder / "rows.jsonl").exists()
     assert not (folder / "checkpoints").exists() and not (folder / "adapter").exists()
     assert found.plan.memory is not None and found.plan.memory.micro_batch == 2
 
@@ -71,3 +72,14 @@ def test_beside_a_run_nothing_is_measured(asked: RunSpec, tmp_path: Path) -> Non
     finally:
         lock.release()
     assert caught.value.title == "A run is at work" and "at-work" in caught.value.message
+
+
+def test_one_probe_at_a_time(asked: RunSpec) -> None:
+    lock_file = probes_dir().parent / "probe.lock"
+    lock_file.parent.mkdir(parents=True)
+    lock = acquire(lock_file)
+    assert lock is not None
+    with pytest.raises(TunerError) as caught:
+        run_probe(asked)
+    lock.release()
+    assert caught.value.title == "Another probe is at work"

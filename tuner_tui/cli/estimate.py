@@ -50,10 +50,12 @@ def estimate(
     """
     from tuner_tui.planning.planner import plan_memory
     from tuner_tui.planning.table import memory_table
+    from tuner_tui.runs.lineage import as_started
 
     place, free = _place(gpu)
     spec = _spec(model, data_file, spec_name, settings)
     source, facts = _facts(spec)
+    spec = as_started(spec, source)
     rows = _rows(spec, source, has_data=data_file is not None or spec_name is not None)
     table = memory_table(spec, facts, place, rows)
     plan = plan_memory(spec, facts, place, rows)

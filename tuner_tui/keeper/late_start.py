@@ -57,7 +57,8 @@ def _take(folder: RunFolder) -> None:
     from tuner_tui.models.source import find_source
     from tuner_tui.planning.here import plan_here
     from tuner_tui.planning.plan import encode_plan, make_plan
-    from tuner_tui.runs.lineage import find_start, keep_start
+    from tuner_tui.runs.lineage import as_started, find_start, keep_start
+    from tuner_tui.runs.measurements import all_measured
 
     spec = read_spec(folder.spec)
     source = find_source(spec.model.source, spec.model.revision)
@@ -65,7 +66,8 @@ def _take(folder: RunFolder) -> None:
     if start is not None:
         shutil.rmtree(folder.started_from, ignore_errors=True)  # of a keeper that died in the middle
         keep_start(start, folder.path)
-        write_atomic(folder.plan, encode_plan(make_plan(spec, source, start, plan_here(spec, source))))
+        memory = plan_here(as_started(spec, source), source, all_measured())
+        write_atomic(folder.plan, encode_plan(make_plan(spec, source, start, memory)))
 
 
 def main() -> int:

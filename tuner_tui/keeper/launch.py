@@ -17,7 +17,7 @@ from tuner_tui.models.source import find_source
 from tuner_tui.planning.here import plan_here
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs.folder import create_run
-from tuner_tui.runs.lineage import find_start
+from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured
 from tuner_tui.runs.status import read_run
 
@@ -46,7 +46,8 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
     awaited = find_awaited(spec, after)
     source = check(spec, awaited)
     start = None if awaited.gives_adapter else find_start(spec, source)
-    folder = create_run(spec, make_plan(spec, source, start, plan_here(spec, source, all_measured())))
+    asked = spec if start is None else as_started(spec, source)
+    folder = create_run(spec, make_plan(spec, source, start, plan_here(asked, source, all_measured())))
     submit(folder, after=awaited.run.name if awaited.run else None, takes_adapter=awaited.gives_adapter)
     return folder
 

@@ -22,7 +22,8 @@ from tuner_tui.planning.plan import Plan, encode_plan, make_plan
 from tuner_tui.planning.row_lengths import LOOKED_AT, longest_rows
 from tuner_tui.runs.events import RunFailed, decode_lines
 from tuner_tui.runs.folder import SPEC_FILE, RunFolder
-from tuner_tui.runs.lock import acquire, is_held
+from tuner_tui.runs.lineage import as_started, find_start, keep_start
+from tuner_tui.runs.lock import FileLock, acquire, is_held
 from tuner_tui.runs.measurements import all_measured, probes_dir, read_measured
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ STEPS = 4
 """One more than is made: the worker ends the probe as the fourth begins."""
 PATIENCE_SECONDS = 900.0
 KEPT_PROBES = 50
+ROWS_FILE = "rows.jsonl"
+"""The longest of the person's rows, while a probe runs."""
 
 
 @dataclass(frozen=True)
@@ -91,31 +94,29 @@ def run_probe(
     _refuse_company()
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
-    memory = plan_here(spec, source, all_measured())
+    start = find_start(spec, source)
+    memory = plan_here(as_started(spec, source), source, all_measured())
     micro = memory.micro_batch if memory else spec.training.micro_batch or 1
+    began = time.monotonic()
+    lock = _only_probe()
     folder = RunFolder(probes_dir() / time.strftime("%Y-%m-%d-%H%M%S"))
     try:
-        plan = _make_folder(folder, spec, make_plan(spec, source, memory=memory), micro)
-    except OSError as error:
-        raise TunerError("The probe's folder cannot be made", f"{folder.path}: {error.strerror}.") from error
-    began = time.monotonic()
-    lock = acquire(folder.lock)
-    if lock is None:
-        raise TunerError(
-            "Another probe is at work", f"{folder.path} is in use.", "Try again when it has ended."
-        )
-    try:
+        plan = _make_folder(folder, spec, make_plan(spec, source, start, memory), micro)
         worker = handle.take(lambda: start_worker(folder, lock, plan.threads, is_resumed=False))
         try:
             worker.wait(timeout=patience_seconds)
         finally:
             end_group(worker.pid)
             worker.wait()
+    except OSError as error:
+        raise TunerError("The probe's folder cannot be made", f"{folder.path}: {error.strerror}.") from error
     except subprocess.TimeoutExpired:
         raise TunerError(
             "The probe takes too long", f"No answer in {patience_seconds:g} s.", str(folder.log)
         ) from None
     finally:
+        (folder.path / ROWS_FILE).unlink(missing_ok=True)  # the person's own rows
+        shutil.rmtree(folder.started_from, ignore_errors=True)
         lock.release()
     measured = read_measured(folder.path)
     if measured is None:
@@ -147,6 +148,21 @@ def probe_spec(spec: RunSpec, rows: Path, micro_batch: int) -> RunSpec:
     )  # fmt: skip
 
 
+def _only_probe() -> FileLock:
+    """The lock that one probe on this machine holds, in its worker too. Raises TunerError where another has it."""
+    path = paths.data_dir() / "probe.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = acquire(path)
+    except OSError as error:
+        raise TunerError("The probe's lock cannot be made", f"{path}: {error.strerror}.") from error
+    if lock is None:
+        raise TunerError(
+            "Another probe is at work", "Two at once would measure neither.", "Try again when it has ended."
+        )
+    return lock
+
+
 def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int) -> Plan:
     from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.data.reading import plain_rows, training_reading
@@ -154,7 +170,9 @@ def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int)
     folder.path.mkdir(parents=True)
     for inner in (folder.control, folder.checkpoints):
         inner.mkdir()
-    rows = folder.path / "rows.jsonl"
+    if plan.start is not None:
+        keep_start(plan.start, folder.path)
+    rows = folder.path / ROWS_FILE
     read = (row for _, _, row in plain_rows(training_reading(spec.data, spec.training.seed)).strict())
     longest = longest_rows(itertools.islice(read, LOOKED_AT), _tokenizer(spec), spec.training.max_length)
     if not longest:

@@ -24,6 +24,7 @@ class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
     rank: int = msgspec.field(name="r", default=0)
     alpha: float = msgspec.field(name="lora_alpha", default=0.0)
     targets: Any = msgspec.field(name="target_modules", default=None)
+    dora: bool = msgspec.field(name="use_dora", default=False)
 
 
 def is_adapter(folder: Path) -> bool:

@@ -76,16 +76,14 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
     peaks = peaks_of(shape, load, parts)
     allocated = peaks[0].bytes
     low, high = driver_range(shape, load, parts, peaks)
-    held = (
-        parts.weights + parts.adapters + parts.gradients + (0 if is_paged(load.optimizer) else parts.states)
-    )
+    held = parts.held(load) + parts.gradients
     return Estimate(
         peaks=peaks,
         allocated=allocated,
         low=low,
         high=high,
         weights=parts.weights,
-        states=parts.adapters + parts.gradients + parts.states,
+        states=parts.adapters + parts.frozen + parts.gradients + parts.states,
         activations=max(0, allocated - held),
         shape=shape,
         load=load,
@@ -108,6 +106,8 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
         if load.tuning == "lora":
             words = f"{parts.adapters // load.adapter_bytes:,} numbers of rank {load.rank}, {load.adapter_bytes} bytes"
         terms.append(Term("adapters", parts.adapters, words))
+    if parts.frozen:
+        terms.append(Term("frozen adapter", parts.frozen, "a copy as it was, for the reference"))
     if parts.states:
         pages = is_paged(load.optimizer)
         where = ", in pages that may move to the host" if pages else ""
@@ -117,7 +117,7 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
 
 def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) -> list[Term]:
     """What the highest moment has on top; with what is held it adds up to what is allocated."""
-    held = parts.weights + parts.adapters + (0 if is_paged(load.optimizer) else parts.states)
+    held = parts.held(load)
     left = peak.bytes - held - MISC_BYTES
     terms = []
     if load.accumulates or peak.name in ("optimizer step", "last layer backward", "embedding backward"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tuner_tui.hardware.environment import MALLOC_THRESHOLD_BYTES
 from tuner_tui.planning.head import HeadBytes, head_bytes
-from tuner_tui.planning.layers import LayerBytes, expert_copies, layer_bytes
+from tuner_tui.planning.layers import LayerBytes, dora_bytes, expert_copies, layer_bytes
 from tuner_tui.planning.shape import ModelShape
 from tuner_tui.planning.states import (
     HeldWeights,
@@ -58,8 +58,14 @@ class Parts:
     """16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
     in_layer: int
     """What one layer needs on top while it is differentiated."""
+    frozen: int = 0
+    """A copy of the adapters as they were, which a reference is."""
     holes: int = 0
     """In main memory: freed blocks between kept ones, which malloc neither uses nor gives back."""
+
+    def held(self, load: Workload) -> int:
+        """What is there between steps, in torch's allocator."""
+        return self.weights + self.adapters + self.frozen + (0 if is_paged(load.optimizer) else self.states)
 
     @property
     def weights(self) -> int:
@@ -77,20 +83,20 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     held = 4 if load.method == "ppo" and load.shared_base else 1
     experts, is_kept = expert_copies(shape, load), load.checkpointing == "off"
     product = 2 * load.compute_bytes * load.tokens * shape.intermediate
-    moving = max(load.tokens * layer.transient, product + _dequantised(shape, load))
+    moving = max(load.tokens * layer.transient, product + _dequantised(shape, load), dora_bytes(shape, load))
     moving += experts // 3  # the gradient of the smaller of the two tensors
     return Parts(
         held_weights(shape, load, stored_bytes), _copies(load), adapters * held, gradients * trained,
         states * trained, layer, head_bytes(shape, load), _kept(shape, load, layer, experts), experts,
         _cast_weights(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
-        _holes(shape, load, layer),
+        adapters if load.reference_adapter else 0, _holes(shape, load, layer),
     )  # fmt: skip
 
 
 def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...]:
     """Allocated bytes at each moment that can be the highest, the highest first."""
     tokens, layers = load.tokens, max(shape.layers, 1)
-    held = parts.weights + parts.adapters + (0 if is_paged(load.optimizer) else parts.states) + MISC_BYTES
+    held = parts.held(load) + MISC_BYTES
     standing = held + parts.holes + (parts.gradients if load.accumulates else 0)
     is_kept, is_full = load.checkpointing == "off", load.tuning == "full"
     table = shape.table * load.weight_bytes if is_full else 0

@@ -194,7 +194,7 @@ def workload_of(
     if tuning.kind == "lora":
         load = replace(
             load, rank=tuning.rank, targets=tuning.targets, dora=tuning.dora, dropout=tuning.dropout,
-            adapter_bytes=4,
+            adapter_bytes=4, reference_adapter=spec.model.adapter is not None and method.kind in ("dpo", "kto"),
         )  # fmt: skip
     if not place.is_gpu:
         load = replace(load, stack=replace(Stack(), expandable_segments=False))

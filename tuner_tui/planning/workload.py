@@ -90,6 +90,8 @@ class Workload:
     labelled_share: float = 1.0
     """Share of the tokens that are learnt from."""
     precomputed_reference: bool = False
+    reference_adapter: bool = False
+    """Whether a frozen copy of the adapter lies beside it (DPO and KTO that start from one)."""
     answers: int = 8
     """GRPO and RLOO: answers written for each prompt, together."""
     answer_length: int = 256

@@ -63,6 +63,28 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
     )
 
 
+def as_started(spec: RunSpec, source: ModelSource) -> RunSpec:
+    """The spec with the rank, alpha and targets of the adapter that it starts from, as its memory asks for.
+
+    Raises as `find_start` does.
+    """
+    start = find_start(spec, source)
+    return spec if start is None else with_adapter_of(spec, Path(start.path))
+
+
+def with_adapter_of(spec: RunSpec, folder: Path) -> RunSpec:
+    """The spec with the rank, alpha and targets of the adapter in a folder. Raises InputError for none."""
+    if spec.tuning.kind != "lora":
+        return spec
+    facts = read_adapter(folder)
+    listed = isinstance(facts.targets, list) and all(isinstance(each, str) for each in facts.targets)
+    changes = {
+        "rank": facts.rank or spec.tuning.rank, "alpha": facts.alpha or spec.tuning.alpha, "dora": facts.dora,
+        "targets": tuple(facts.targets) if listed else "all-linear",
+    }  # fmt: skip
+    return spec.model_copy(update={"tuning": spec.tuning.model_copy(update=changes)})
+
+
 def keep_start(start: StartAdapter, run: Path) -> None:
     """Copy the adapter that a run begins from into its folder, so that it stands when the other is gone."""
     target = RunFolder(run).started_from

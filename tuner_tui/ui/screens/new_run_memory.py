@@ -21,6 +21,7 @@ from tuner_tui.planning.planner import MemoryPlan, plan_memory
 from tuner_tui.planning.storage import storage_of
 from tuner_tui.planning.table import MemoryTable, memory_table
 from tuner_tui.planning.weights import weigh
+from tuner_tui.runs.lineage import as_started
 from tuner_tui.runs.measurements import all_measured
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.modals.memory_terms import MemoryTermsModal
@@ -92,7 +93,7 @@ class NewRunMemory(TunerScreen):
             return
         look, beside = self.state.model, [view.outlook.words] if view.outlook.words else []
         if look.source is not None and look.facts is not None:
-            beside += storage_of(self.state.draft.spec, look.source, look.facts, row.estimate).lines
+            beside += storage_of(self._started(self.state), look.source, look.facts, row.estimate).lines
         beside += [f"{name} holds {held / 1e9:.1f} GB of {view.place.name}" for name, held in view.holders]
         beside += [view.note] if view.note else []
         self.app.push_screen(MemoryTermsModal(view.model, row, view.place, self._plan(), tuple(beside)))
@@ -116,7 +117,7 @@ class NewRunMemory(TunerScreen):
         if state is None or state.draft.spec.model.source == UNSET:
             panel.view = MemoryView(place=self._place)
             return
-        spec, look, place = state.draft.spec, state.model, self._place
+        spec, look, place = self._started(state), state.model, self._place
         table = None
         if look is not None:
             table = memory_table(spec, look.facts, place or Place(is_gpu=False), self._rows)
@@ -141,12 +142,22 @@ class NewRunMemory(TunerScreen):
             return UNKNOWN
         return outlook_of(spec, row.load, self._rows, place.measured, look.source.name)
 
+    def _started(self, state: NewRunState) -> RunSpec:
+        """The draft's spec, with the rank and targets of the adapter that it starts from."""
+        spec, source = state.draft.spec, state.model.source if state.model else None
+        if spec.model.adapter is None or source is None:
+            return spec
+        try:
+            return as_started(spec, source)
+        except TunerError:  # said beside the model
+            return spec
+
     def _plan(self) -> MemoryPlan | None:
         """What memory decides of the run, for the model that is picked."""
         place = self._panel.view.place
         if self.state is None or self.state.model is None or place is None:
             return None
-        return plan_memory(self.state.draft.spec, self.state.model.facts, place, self._rows)
+        return plan_memory(self._started(self.state), self.state.model.facts, place, self._rows)
 
     def _show_plan(self) -> None:
         """In Review, beside everything else that was chosen."""
