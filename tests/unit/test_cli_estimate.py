@@ -54,7 +54,7 @@ def make_model(folder: Path, config: dict[str, Any]) -> Path:
 
 def test_a_table_and_a_plan_for_people(folder: Path) -> None:
     text = run(str(folder), "--gpu", "24GB", "--terms").output
-    assert "a card with 24 GB" in text and ">bf16" in text
+    assert "a card given as 24GB, counted as 22.5 GiB" in text and ">bf16" in text
     assert "fits" in text and "micro-batch" in text and "workspaces" in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
@@ -102,13 +102,19 @@ def test_where_nothing_fits_there_are_ways_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "gib"), [("24GB", 24), ("24", 24), ("RTX 3060 12GB", 12), ("15.5 GiB", 15.5), ("80gb", 80)]
-)
-def test_cards_are_told_by_their_memory(words: str, gib: float) -> None:
+    ("words", "gib"),
+    [
+        ("24GB", 22.5), ("24", 22.5), ("Tesla T4 16GB", 15), ("NVIDIA A100-SXM4-80GB", 75), ("15.5 GiB", 15.5),
+        ("80gb", 75), ("RTX 3060 12GB", 11.25),
+    ],
+)  # fmt: skip
+def test_cards_are_told_by_their_memory_with_care(words: str, gib: float) -> None:
     assert parse_gpu(words) == round(gib * GIB)
 
 
-@pytest.mark.parametrize("words", ["", "big", "0GB", "-4GB", "10000000GB", "RTX 4090"])
+@pytest.mark.parametrize(
+    "words", ["", "big", "0GB", "-4GB", "10000000GB", "RTX 4090", "1e3GB", "-24GB", "x -4 GB"]
+)
 def test_other_words_are_refused(words: str) -> None:
     with pytest.raises(InputError, match="names no memory"):
         parse_gpu(words)

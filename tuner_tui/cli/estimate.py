@@ -24,14 +24,18 @@ GIB, GB = 1 << 30, 1_000_000_000
 DRIVER_BYTES = round(0.4 * GIB)
 """What a card's driver keeps for itself."""
 NAMES = {"fp32": "fp32", "bf16": "bf16", "int8": "int8", "nf4": "4-bit", "stored": "as stored"}
-_GPU = re.compile(r"(\d+(?:\.\d+)?)\s*(?:gi?b?)?", re.IGNORECASE)
+HELD_BACK = 1 / 16
+"""Of a size as it is marketed, what drivers and error correction may hold back: an L4 with 24 GB has 22.5 GiB, a T4
+with 16 GB has 15 GiB."""
+_GPU = re.compile(r"(\d+(?:\.\d+)?)\s*(gi?b?)?", re.IGNORECASE)
+_NAMED_GPU = re.compile(r"(?:^|\s|(?<=\w)-)(\d+(?:\.\d+)?)\s*(gi?b)\b", re.IGNORECASE)
 
 
 @click.command()
 @click.argument("model")
 @click.option("--data", "data_file", metavar="FILE", help="Rows to learn from; their longest decides.")
 @click.option("--spec", "spec_name", metavar="SPEC", help="A run.toml or preset whose settings are taken.")
-@click.option("--gpu", metavar="SIZE", help='A card by its memory, such as "24GB"; absent: what is here.')
+@click.option("--gpu", metavar="SIZE", help='A card by its size on the box, such as "24GB" (GiB are exact).')
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option of the spec.")
 @click.option("--terms", is_flag=True, help="Show every term of the chosen precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -71,13 +75,17 @@ def estimate(
 
 
 def parse_gpu(text: str) -> int:
-    """Bytes of a card from words such as "24GB" or "RTX 3060 12GB"; cards count in binary units. Raises InputError."""
+    """Bytes that a card surely has, from words such as "24GB", "RTX 3060 12GB" or "22.5GiB". Raises InputError.
+
+    A size in GB is the one on the box, of which a part is held back; GiB are taken as they are.
+    """
     words = text.strip()
-    found = _GPU.fullmatch(words) or re.search(r"(?<![-.\d])(\d+(?:\.\d+)?)\s*gi?b\b", words, re.IGNORECASE)
+    found = _GPU.fullmatch(words) or _NAMED_GPU.search(words)
     size = float(found[1]) if found else 0.0
-    if not 0.5 <= size <= 2000:
+    if not found or not 0.5 <= size <= 2000:
         raise InputError("Not a card's size", f"--gpu {text!r} names no memory.", 'Give it such as "24GB".')
-    return round(size * GIB)
+    is_exact = (found[2] or "").lower() in ("gi", "gib")
+    return round(size * GIB * (1 if is_exact else 1 - HELD_BACK))
 
 
 def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
@@ -86,7 +94,8 @@ def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
 
     if gpu is not None:
         size = parse_gpu(gpu)
-        return Place(True, f"a card with {size / GIB:g} GB", size - DRIVER_BYTES, size), None
+        name = f"a card given as {gpu.strip()}, counted as {size / GIB:.4g} GiB"
+        return Place(True, name, size - DRIVER_BYTES, size), None
     from tuner_tui.hardware.free_memory import read_free_memory
     from tuner_tui.runs.measurements import all_measured
 
