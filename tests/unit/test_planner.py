@@ -15,6 +15,7 @@ from tuner_tui.models.source import ModelSource
 from tuner_tui.planning.place import Place, Rows, cpu_has_16_bit
 from tuner_tui.planning.plan import decode_plan, encode_plan, make_plan, planned
 from tuner_tui.planning.planner import MemoryPlan, micro_batches, plan_memory
+from tuner_tui.planning.table import memory_table
 from tuner_tui.planning.ways_out import MOST_WAYS
 
 GB = 10**9
@@ -235,6 +236,23 @@ def test_micro_batches_divide_and_keep_what_the_method_needs() -> None:
     assert micro_batches(spec(training=TrainingSpec(batch_size=16)), Place(False, "RAM")) == [1, 2, 4, 8]
     long = spec(training=TrainingSpec(batch_size=8, max_length=32_768))
     assert micro_batches(long, place) == [1]
+
+
+def test_packed_rows_are_as_long_as_the_limit() -> None:
+    packed = spec(
+        model=ModelSpec(source="x", attention="flash_attention_2"), method={"kind": "sft", "packing": True},
+        training=TrainingSpec(batch_size=64, max_length=8192),
+    )  # fmt: skip
+    rows = Rows(longest=100, count=500, sample=(100,) * 8)
+    assert micro_batches(packed, card(80), rows) == [1, 2, 4]
+    choices = {each.name: each for each in plan(packed, "1B", card(80), rows).choices}
+    assert "length" not in choices and choices["rows"].value == "packed"
+
+
+def test_targets_that_name_nothing_are_told() -> None:
+    for targets, is_told in ((("nonsense",), True), (("q_proj",), False)):
+        table = memory_table(spec(tuning=LoraTuning(targets=targets)), MODELS["1B"], card(80))
+        assert ("nothing would be trained" in table.note) is is_told
 
 
 def test_unknown_free_memory_is_planned_with_care() -> None:

@@ -9,6 +9,7 @@ from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
+from tuner_tui.planning.states import trains_nothing
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:
     """The fastest run of a spec that fits here; None where the model's sizes cannot be read.
 
-    Raises InputError where its weights are quantised in a way that the spec cannot train on.
+    Raises InputError where its weights are quantised in a way that the spec cannot train on, or where the adapter's
+    targets name nothing of it.
     """
     from tuner_tui.hardware.free_memory import read_free_memory
 
@@ -32,7 +34,14 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
     place = place_of(
         read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
     )
-    return plan_memory(spec, facts, place, rows_of(spec))
+    plan = plan_memory(spec, facts, place, rows_of(spec))
+    if plan is not None and trains_nothing(plan.estimate.shape, plan.load):
+        raise InputError(
+            "Nothing would be trained",
+            f"tuning.targets names no module of {source.name}.",
+            'Take "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
+        )
+    return plan
 
 
 def facts_of(source: ModelSource) -> ModelFacts | None:

@@ -170,7 +170,8 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
     if training.micro_batch is not None:
         return [training.micro_batch]
     sequences, least = SEQUENCES.get(method, 1), FEWEST_ROWS.get(method, 1)
-    length = rows.longest_within(training.max_length)
+    is_packed = getattr(spec.method, "packing", False)
+    length = training.max_length if is_packed else rows.longest_within(training.max_length)
     most = MOST_TOKENS // max(1, length * sequences) if place.is_gpu else LARGEST_CPU_MICRO_BATCH // sequences
     divisors = [size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0]
     fitting = [size for size in divisors if least <= size <= max(least, most)]
@@ -243,6 +244,8 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
     if (order := _order(spec, load, rows)) is not None:
         yield order
     longest = rows.longest_within(training.max_length)
+    if not load.varied:
+        return
     if rows.first is not None:
         reason = f"the limit: only the first {rows.first:,} rows were looked at"
         yield PlannedChoice("length", str(longest), reason)

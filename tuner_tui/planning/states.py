@@ -80,6 +80,13 @@ def trained_numbers(shape: ModelShape, load: Workload) -> int:
     return count + (2 * shape.table if load.trains_tables else 0)
 
 
+def trains_nothing(shape: ModelShape, load: Workload) -> bool:
+    """Whether an adapter's targets name no matrix of the model, as far as the matrices' names are known."""
+    if load.tuning != "lora" or shape.experts or not shape.is_known:
+        return False
+    return not any(is_target(each.name, each.place, load) for each in shape.weights.matrices)
+
+
 def _adapter_sides(matrix: Matrix, load: Workload) -> int:
     """Numbers of a matrix's adapter for each rank; one beside gate and up in one tensor has twice the rank."""
     if matrix.place == "expert" and load.stack.fused_experts:

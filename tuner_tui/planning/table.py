@@ -21,11 +21,14 @@ from tuner_tui.planning.place import (
 )
 from tuner_tui.planning.planner import Trial, best_of, fastest, precisions
 from tuner_tui.planning.shape import ModelShape, shape_of
+from tuner_tui.planning.states import trains_nothing
 from tuner_tui.planning.workload import Held, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
+
+NOTHING_TRAINED = "tuning.targets names no module of this model, so nothing would be trained"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def memory_table(
     }
     chosen = best_of([trials[held] for held in precisions(spec, facts, place)]).load.held
     found = tuple(_row(held, trial, place) for held, trial in trials.items())
-    return MemoryTable(found, chosen, "; ".join(_notes(facts, shape)))
+    return MemoryTable(found, chosen, "; ".join(_notes(facts, shape, trials[chosen].load)))
 
 
 def _row(held: Held, trial: Trial, place: Place) -> MemoryRow:
@@ -97,7 +100,7 @@ def _row(held: Held, trial: Trial, place: Place) -> MemoryRow:
     return MemoryRow(held, trial.estimate, trial.load, trial.verdict, max(0, over))
 
 
-def _notes(facts: ModelFacts, shape: ModelShape) -> Iterator[str]:
+def _notes(facts: ModelFacts, shape: ModelShape, load: Workload) -> Iterator[str]:
     """What makes the figures uncertain, and how a quantised base is held."""
     if facts.header_problem:
         yield f"{facts.header_problem}: sizes by config.json alone, wide range"
@@ -105,6 +108,8 @@ def _notes(facts: ModelFacts, shape: ModelShape) -> Iterator[str]:
         yield f"{shape.doubt}: wide range"
     elif not shape.is_known:
         yield f"{facts.model_type or 'this architecture'}: activations not known, wide range"
+    if trains_nothing(shape, load):
+        yield NOTHING_TRAINED
     if facts.quantisation:
         yield stored_words(facts.quantisation)
 
