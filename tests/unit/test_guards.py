@@ -10,7 +10,7 @@ import pytest
 from tuner_tui.hardware import sleep
 from tuner_tui.hardware.telemetry import TelemetrySample
 from tuner_tui.keeper.guards import HOT_SAMPLES, MachineGuard
-from tuner_tui.runs.events import CheckpointSaved
+from tuner_tui.runs.events import CheckpointSaved, ModelLoaded
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.state import RunState
 
@@ -48,6 +48,14 @@ def test_a_disk_too_small_for_the_next_checkpoint_is_told_before(tmp_path: Path)
     free = shutil.disk_usage(tmp_path).free
     state.apply(CheckpointSaved(step=1, path="checkpoints/step-000001", size_bytes=2 * free, seconds=1.0))
     (warning,) = MachineGuard(RunFolder(tmp_path)).look(None, state)
+    assert "will not hold the next checkpoint" in warning.message
+    before_any = RunState()
+    loaded = ModelLoaded(
+        source="m", precision="fp32", device="cpu", parameters=free, trainable_parameters=free, memory_bytes=1,
+        seconds=1.0,
+    )  # fmt: skip
+    before_any.apply(loaded)
+    (warning,) = MachineGuard(RunFolder(tmp_path)).look(None, before_any)
     assert "will not hold the next checkpoint" in warning.message
 
 

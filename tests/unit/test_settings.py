@@ -81,6 +81,7 @@ def test_a_change_is_read_back_and_comments_stay() -> None:
         ("energy.price", "-1"),
         ("energy.price", "nan"),
         ("energy.price", "inf"),
+        ("memory.leave_free", "inf"),
         ("notify.bell", "maybe"),
         ("notify.terminal", "osc52"),
         ("trackers.report_to", "wandb, mlflow"),
@@ -91,6 +92,15 @@ def test_what_cannot_be_is_refused_and_nothing_written(key: str, value: str) -> 
     with pytest.raises(InputError, match=key):
         set_setting(key, value)
     assert not settings_file().exists()
+
+
+def test_what_is_no_table_is_told_and_left() -> None:
+    write("app = 5\n")
+    with pytest.raises(SettingsError, match="must be a table"):
+        set_setting("app.theme", "tuner-dark")
+    with pytest.raises(SettingsError, match="must be a table"):
+        unset_setting("app.theme")
+    assert settings_file().read_text() == "app = 5\n"
 
 
 def test_the_nearest_key_is_suggested() -> None:
@@ -154,7 +164,10 @@ def test_folders_move_and_a_keeper_keeps_its_own(home: Path, monkeypatch: pytest
     assert paths.runs_dir() == home / "big" / "runs"
     assert paths.dequantised_dir() == home / "cold" / "dequantised"
     monkeypatch.setenv(paths.DATA_VARIABLE, str(before))
+    monkeypatch.setenv(paths.CACHE_VARIABLE, str(home / "cold"))
+    settings_file().write_text("broken")
     assert paths.data_dir() == before
+    assert paths.dequantised_dir() == home / "cold" / "dequantised"
 
 
 def test_a_folder_that_cannot_be_made_is_refused(home: Path) -> None:

@@ -177,6 +177,16 @@ def test_changed_rows_are_refused_and_the_old_ones_go_on(make_run: Callable[...,
     assert Run(folder, 0).last(RunFinished).step == Run(folder, 0).last(StepLogged).total_steps
 
 
+def test_changed_held_out_rows_are_refused(make_run: Callable[..., RunFolder], tmp_path: Path) -> None:
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text('{"question": "Who?", "answer": "Me."}\n')
+    folder = make_run(training=EPOCHS, data={"evaluation": str(held_out)})
+    run_job(folder.path, stop=StopAfter(folder, 2))
+    held_out.write_text('{"question": "Who?", "answer": "You."}\n')
+    assert run_job(folder.path, is_resumed=True) == 1
+    assert "held-out rows have changed" in Run(folder, 0).last(RunFailed).title
+
+
 def test_checkpoints_are_whole_rotated_and_without_pickled_arguments(train: Callable[..., Run]) -> None:
     run = train(training={"max_steps": 7}, checkpoints={"every_steps": 2, "keep": 2})
     folders = checkpoint_folders(run.folder.checkpoints)

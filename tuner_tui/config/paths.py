@@ -7,7 +7,8 @@ from pathlib import Path
 
 APP = "tuner-tui"
 DATA_VARIABLE = "TUNER_TUI_DATA"
-"""Names the data folder for a keeper and its workers, so that a changed setting does not move it under them."""
+CACHE_VARIABLE = "TUNER_TUI_CACHE"
+"""Name the folders for a keeper and its workers, so that changed or broken settings do not move them under them."""
 
 
 def _home() -> Path | None:
@@ -46,7 +47,8 @@ def data_dir() -> Path:
 
 def cache_dir() -> Path:
     """What can be made again: dequantised models, token caches."""
-    return _set_folder("cache")
+    kept = os.environ.get(CACHE_VARIABLE)
+    return Path(kept) if kept else _set_folder("cache")
 
 
 def runs_dir() -> Path:

@@ -217,7 +217,7 @@ def set_setting(key: str, text: str) -> Value:
         import tomlkit
 
         document[section] = tomlkit.table()
-    document[section][name] = list(value) if isinstance(value, tuple) else _whole(value)
+    _table(document, section)[name] = list(value) if isinstance(value, tuple) else _whole(value)
     _write(document)
     return value
 
@@ -226,11 +226,23 @@ def unset_setting(key: str) -> None:
     """Go back to a setting's default. Raises as `set_setting` does."""
     section, _, name = find_setting(key).key.partition(".")
     document = _document()
-    if name in document.get(section, {}):
+    if section in document and name in _table(document, section):
         del document[section][name]
         if not document[section]:
             del document[section]
         _write(document)
+
+
+def _table(document: Any, section: str) -> Any:
+    """A section of the document. Raises SettingsError where something else has its name."""
+    table = document[section]
+    if not isinstance(table, dict):
+        raise SettingsError(
+            "The settings cannot be changed",
+            f"{settings_file()}: {section} must be a table (got {str(table)[:80]}).",
+            f"Remove that line, or make it [{section}].",
+        )
+    return table
 
 
 def find_setting(key: str) -> Setting:
@@ -317,7 +329,9 @@ def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
         case "switch":
             return ("", given) if isinstance(given, bool) else (f"must be true or false {got}", None)
         case "number":
-            is_number = isinstance(given, int | float) and not isinstance(given, bool)
+            is_number = (
+                isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+            )
             if not is_number or not setting.least <= given <= setting.most:
                 bound = f" to {setting.most:g}" if setting.most < math.inf else " or more"
                 return f"must be a number, {setting.least:g}{bound} {got}", None

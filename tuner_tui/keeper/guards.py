@@ -20,6 +20,8 @@ DISK_EVERY = 30
 """Looks between looks at the disk."""
 ROOM_FOR_CHECKPOINTS = 1.2
 """Free space that counts as enough, in sizes of the last checkpoint."""
+BYTES_PER_PARAMETER = 12
+"""Of a checkpoint: a trained parameter and two states of its optimizer, all in fp32."""
 
 
 class MachineGuard:
@@ -71,11 +73,11 @@ class MachineGuard:
         return found
 
     def _disk(self, state: RunState) -> list[Warned]:
-        sizes = [saved.size_bytes for saved in state.checkpoints.values()]
-        if not sizes:
+        needed = _checkpoint_bytes(state)
+        if needed is None:
             return []
         free = shutil.disk_usage(self._folder.path).free
-        if free >= ROOM_FOR_CHECKPOINTS * sizes[-1]:
+        if free >= ROOM_FOR_CHECKPOINTS * needed:
             self._told.discard("disk")
             return []
         if "disk" in self._told:
@@ -83,10 +85,18 @@ class MachineGuard:
         self._told.add("disk")
         return [
             Warned(
-                message=f"The disk will not hold the next checkpoint: {size(free)} free, {size(sizes[-1])} needed.",
+                message=f"The disk will not hold the next checkpoint: {size(free)} free, {size(needed)} needed.",
                 hint="Free space now; training goes on without checkpoints until then.",
             )
         ]
+
+
+def _checkpoint_bytes(state: RunState) -> int | None:
+    """The size of the last checkpoint; before the first one at most what parameters and optimizer states can take."""
+    sizes = [saved.size_bytes for saved in state.checkpoints.values()]
+    if sizes:
+        return sizes[-1]
+    return None if state.model is None else BYTES_PER_PARAMETER * state.model.trainable_parameters
 
 
 SLOWING = {

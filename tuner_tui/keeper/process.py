@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner_tui.config.paths import DATA_VARIABLE
+from tuner_tui.config.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_dir
 from tuner_tui.config.settings import read_settings, worker_variables
 from tuner_tui.errors import TunerError
 from tuner_tui.hardware.environment import worker_environment
@@ -61,10 +61,18 @@ def start_keeper(log_path: Path, cwd: Path) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env=os.environ | {RUN_VARIABLE: "", DATA_VARIABLE: str(cwd)},
+            env=os.environ | {RUN_VARIABLE: "", DATA_VARIABLE: str(cwd)} | _cache(),
             start_new_session=True,
         )
     threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()  # so that it leaves no zombie
+
+
+def _cache() -> dict[str, str]:
+    """The cache folder of now, which workers are to use also when the settings break later."""
+    try:
+        return {CACHE_VARIABLE: str(cache_dir())}
+    except TunerError:
+        return {}
 
 
 def end_group(leader_pid: int) -> None:

@@ -69,7 +69,12 @@ def kept_checkpoints(folder: RunFolder) -> list[Path]:
 
 def clean_up_items(queued: Collection[str] = ()) -> list[CleanUpItem]:
     """All that could go, the largest first. What a run that is live, or can be resumed, needs is not among it."""
-    items = [item for item in (*_of_runs(queued), *_models(), *_caches(), *_leftovers()) if item.size_bytes]
+    found = [*_of_runs(queued), *_leftovers()]
+    if (
+        not queued and not _is_anyone_live()
+    ):  # a run may be reading models and rows, or will when its turn comes
+        found += (*_models(), *_caches())
+    items = [item for item in found if item.size_bytes]
     return sorted(items, key=lambda item: -item.size_bytes)
 
 
@@ -87,10 +92,12 @@ def _of_runs(queued: Collection[str]) -> list[CleanUpItem]:
     return items
 
 
-def _models() -> list[CleanUpItem]:
+def _is_anyone_live() -> bool:
     reader = SummaryReader()
-    if any(reader.read(folder, ()).status in LIVE for folder in list_runs()[:200]):
-        return []  # it may be reading one, or will when its turn comes
+    return any(reader.read(folder, ()).status in LIVE for folder in list_runs()[:200])
+
+
+def _models() -> list[CleanUpItem]:
     loses = "It is made again, which takes minutes, when a run needs it."
     return [
         CleanUpItem("model", entry.name or entry.folder.name, (entry.folder,), entry.size_bytes, loses)
@@ -105,7 +112,7 @@ def _caches() -> list[CleanUpItem]:
     return [
         CleanUpItem("cache", path.name, (path,), folder_size(path), loses)
         for path in entries(paths.cache_dir(), 1000)
-        if path.is_dir() and path.name not in OWN_CACHES and _is_quiet(path)
+        if path.is_dir() and path.name not in OWN_CACHES and _are_all_quiet(path)
     ]
 
 
@@ -125,6 +132,11 @@ def _leftovers() -> list[CleanUpItem]:
             CleanUpItem("leftovers", "trash", (), size, "Nothing: an app that died had thrown it away.")
         )
     return items
+
+
+def _are_all_quiet(folder: Path) -> bool:
+    """Whether nothing below a folder was written to lately, as an upload that is prepared there is."""
+    return _is_quiet(folder) and all(map(_is_quiet, folder.rglob("*")))
 
 
 def _is_quiet(path: Path) -> bool:

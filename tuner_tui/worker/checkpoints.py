@@ -50,6 +50,8 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, ManifestFile]
     data: str = ""
     """The fingerprint of the training rows."""
+    held_out: str = ""
+    """The fingerprint of the evaluation rows; empty where there are none."""
     seed: int | None = None
     """The seed that rows, adapter and dropout were drawn by."""
 
@@ -139,7 +141,13 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         target = parent / folder_name(step)
         try:
             made = staging / f"checkpoint-{step}"
-            _make_whole(made, step, self.job.data_fingerprint, self.job.spec.training.seed)
+            _make_whole(
+                made,
+                step,
+                self.job.data_fingerprint,
+                self.job.spec.training.seed,
+                self.job.held_out_fingerprint,
+            )
             replace_folder(made, target)
             self.job.checkpoint = target.name
             self.job.broken.discard(target.name)
@@ -238,7 +246,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
     return None
 
 
-def _make_whole(made: Path, step: int, data: str, seed: int) -> None:
+def _make_whole(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
     for name in NOT_NEEDED:
         (made / name).unlink(missing_ok=True)
     shutil.rmtree(made / REFERENCE, ignore_errors=True)
@@ -247,7 +255,7 @@ def _make_whole(made: Path, step: int, data: str, seed: int) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         files[str(path.relative_to(made))] = ManifestFile(path.stat().st_size, _sha256(path))
-    manifest = Manifest(step, time.time(), library_versions(), files, data, seed)
+    manifest = Manifest(step, time.time(), library_versions(), files, data, held_out, seed)
     write_atomic(made / MANIFEST, msgspec.json.encode(manifest))
 
 

@@ -75,6 +75,8 @@ class Job:
     """Resident memory before the model was loaded."""
     data_fingerprint: str = ""
     """Of the prepared training rows, so that a resumed run can tell when they have changed."""
+    held_out_fingerprint: str = ""
+    """Of the prepared evaluation rows; empty where there are none."""
     _unwritten: deque[Event] = field(default_factory=deque)
     _emitting: threading.Lock = field(default_factory=threading.Lock)
 

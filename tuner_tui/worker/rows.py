@@ -15,6 +15,7 @@ from tuner_tui.worker.tokens import AnyRow, TokenisedData
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
@@ -57,14 +58,30 @@ def prepare(
                 "Raise training.max_length.",
             )
     job.data_fingerprint = train.fingerprint
-    if job.resume_from and read_manifest(job.resume_from).data != train.fingerprint:
+    job.held_out_fingerprint = evaluation.fingerprint if evaluation else ""
+    if job.resume_from:
+        _require_same(job, job.resume_from, str(training), str(reading or training))
+    return train, evaluation
+
+
+def _require_same(job: Job, checkpoint: Path, training: str, held_out: str) -> None:
+    """Raises InputError when rows are not those of a checkpoint; older checkpoints do not tell of held-out rows."""
+    manifest = read_manifest(checkpoint)
+    hint = "Put the old rows back to go on, or branch a new run from that checkpoint."
+    if manifest.data != job.data_fingerprint:
         raise InputError(
             "The training rows have changed",
-            f"{training}: its tokens are not those that {job.resume_from.name} was trained on, so half of the run "
+            f"{training}: its tokens are not those that {checkpoint.name} was trained on, so half of the run "
             "would be on other rows.",
-            "Put the old rows back to go on, or branch a new run from that checkpoint.",
+            hint,
         )
-    return train, evaluation
+    if manifest.held_out and manifest.held_out != job.held_out_fingerprint:
+        raise InputError(
+            "The held-out rows have changed",
+            f"{held_out}: its tokens are not those that {checkpoint.name} was judged by, so the best evaluation "
+            "would mean nothing.",
+            hint,
+        )
 
 
 def split(
