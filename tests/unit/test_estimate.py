@@ -13,6 +13,7 @@ from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.safetensors_header import SafetensorsTensor
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.layers import layer_bytes
+from tuner_tui.planning.peaks import generation_bytes
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.states import optimizer_bytes, trained_numbers
 from tuner_tui.planning.workload import Stack, Workload
@@ -257,3 +258,18 @@ def test_adafactor_counts_many_experts_at_once() -> None:
     each = 2 * 16 + 4096 + 1024
     states = optimizer_bytes(found, load, 0)
     assert states >= 4 * 32 * 16_384 * 3 * each
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo", "ppo"])
+def test_written_answers_are_learnt_from_too(method: str) -> None:
+    sampled = Workload(rows=4, length=512, answer_length=512, method=method, checkpointing="off")
+    assert sampled.tokens == 4 * 1024
+    learnt = estimate_memory(shape(), replace(sampled, method="sft", length=1024)).allocated
+    assert estimate_memory(shape(), sampled).allocated >= learnt
+
+
+def test_a_group_of_answers_is_written_whole_however_few_are_learnt_from_at_once() -> None:
+    one, eight, sixteen = (
+        generation_bytes(shape(), Workload(rows=rows, method="grpo", answers=8)) for rows in (1, 8, 16)
+    )
+    assert one == eight == sixteen / 2

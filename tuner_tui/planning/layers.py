@@ -168,10 +168,10 @@ def _norms(shape: ModelShape, load: Workload) -> int:
 def _attention(shape: ModelShape, load: Workload) -> int:
     c = load.compute_bytes
     if load.attention == "eager" or shape.family.softcap:
-        scores = (4 + 2 * c) * shape.heads * load.length
+        scores = (4 + 2 * c) * shape.heads * load.sequence_length
         return 2 * c * shape.q + 2 * c * shape.q + scores
     keys = shape.q if load.padded or load.stack.repeats_keys else shape.kv
-    mask = c * load.length if load.padded else 0
+    mask = c * load.sequence_length if load.padded else 0
     return 2 * c * shape.q + 2 * c * keys + 4 * shape.heads + mask
 
 

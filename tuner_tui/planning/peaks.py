@@ -131,9 +131,9 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
 
 
 def generation_bytes(shape: ModelShape, load: Workload) -> int:
-    """Keys and values of all answers at their longest, and the logits of one step."""
-    sequences = load.sequences * (load.answers if load.method in ("grpo", "rloo") else 1)
-    cached = 2 * shape.layers * shape.kv * KV_BYTES * sequences * (load.length + load.answer_length)
+    """Keys and values of the answers written together at their longest, and the logits of one step."""
+    sequences = max(load.rows, load.answers) if load.method in ("grpo", "rloo") else load.rows
+    cached = 2 * shape.layers * shape.kv * KV_BYTES * sequences * load.sequence_length
     return cached + sequences * shape.vocab * SAMPLING_BYTES
 
 

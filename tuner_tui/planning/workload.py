@@ -57,9 +57,9 @@ class Workload:
     """One training step."""
 
     rows: int = 1
-    """Rows in a micro-batch; a pair counts as one."""
+    """Rows in a micro-batch; a pair counts as one, and so does each answer of those that are written."""
     length: int = 1024
-    """Tokens of its longest row, to which the others are padded."""
+    """Tokens of its longest row, to which the others are padded; of its prompt, where answers are written."""
     method: str = "sft"
     tuning: Tuning = "lora"
     held: Held = "bf16"
@@ -93,7 +93,7 @@ class Workload:
     reference_adapter: bool = False
     """Whether a frozen copy of the adapter lies beside it (DPO and KTO that start from one)."""
     answers: int = 8
-    """GRPO and RLOO: answers written for each prompt, together."""
+    """GRPO and RLOO: answers written for each prompt, together, however few of them are learnt from at once."""
     answer_length: int = 256
     """Tokens written at most."""
     shared_base: bool = True
@@ -109,7 +109,13 @@ class Workload:
     @property
     def tokens(self) -> int:
         """Tokens in a micro-batch, padding counted."""
-        return self.sequences * (self.length + self.virtual_tokens)
+        return self.sequences * self.sequence_length
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens of one sequence that runs through the model, a written answer at its longest."""
+        written = self.answer_length if self.method in SAMPLED else 0
+        return self.length + self.virtual_tokens + written
 
     @property
     def compute_bytes(self) -> int:
