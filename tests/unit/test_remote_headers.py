@@ -145,3 +145,46 @@ def test_a_server_that_refuses_ranges_is_read_from_the_start(
 
 def test_offline_it_says_so(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
     assert read(home | {"HF_HUB_OFFLINE": "1"})["title"] == "Offline mode is on"
+
+
+COUNT = """
+import sys
+from tuner_tui.errors import TunerError
+from tuner_tui.models import remote_headers
+from tuner_tui.models.source import ModelSource
+source = ModelSource("hub", sys.argv[1], repo_id=sys.argv[1])
+try:
+    if "fetch" in sys.argv:
+        remote_headers.read_remote_facts(source)
+    folder = remote_headers.remote_tokenizer(source, may_fetch="fetch" in sys.argv)
+    print(*sorted(path.name for path in folder.iterdir()))
+except TunerError as error:
+    print(error.title)
+"""
+
+
+def test_a_tokenizer_is_fetched_alone_and_kept(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
+    more = {"tokenizer.json": b"{}", "tokenizer_config.json": b"{}", "README.md": b"# A model"}
+    hub.add_repo("owner/far", big_model(tmp_path) | more)
+
+    def names(*words: str) -> str:
+        command = [sys.executable, "-c", COUNT, "owner/far", *words]
+        return subprocess.run(
+            command, env=home, capture_output=True, text=True, timeout=60, check=True
+        ).stdout.strip()
+
+    assert names() == "Nothing is known of the model"
+    assert names("fetch") == "tokenizer.json tokenizer_config.json"
+    before = len(hub.requests)
+    assert names() == "tokenizer.json tokenizer_config.json" and len(hub.requests) == before
+
+
+def test_what_was_read_before_counts_when_the_hub_is_away(
+    hub: Any, home: dict[str, str], tmp_path: Path
+) -> None:
+    hub.add_repo("owner/far", files_of(make_shards(tmp_path / "shards")))
+    there = read(home)
+    away = read(home | {"HF_HUB_OFFLINE": "1"})
+    assert away.pop("read_at_commit") and there.pop("read_at_commit") == ""
+    assert away | {"licence": None} == there | {"licence": None}
+    assert read(home | {"HF_HUB_OFFLINE": "1"}, "owner/other")["title"] == "Offline mode is on"

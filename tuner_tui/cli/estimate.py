@@ -50,7 +50,7 @@ def estimate(
 ) -> None:
     """Say how much memory tuning MODEL takes: a Hub name, a folder, a GGUF file or "demo".
 
-    Of a model on the Hub only its config and headers are read.
+    Of a model on the Hub only its config and headers are read, and its tokenizer where rows are to be counted.
     """
     from tuner_tui.planning.planner import plan_memory
     from tuner_tui.planning.table import memory_table
@@ -141,12 +141,12 @@ def _rows(spec: RunSpec, source: ModelSource, *, has_data: bool) -> Rows:
     if not has_data:
         return UNCOUNTED
     from tuner_tui.data.reading import training_reading
-    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+    from tuner_tui.planning.here import tokenizer_of
     from tuner_tui.planning.row_lengths import count_rows
 
     reading = training_reading(spec.data)
     try:
-        folder = tokenizer_folder(spec.model.source)
+        folder = tokenizer_of(spec, source, may_fetch=True)
     except TunerError:
         return UNCOUNTED
     return count_rows(reading, folder)

@@ -71,6 +71,8 @@ class ModelFacts:
     """Every tensor of the headers counted by its kind; None without headers or where a packing is not known."""
     stored_layers: int | None = None
     """Layers of the language model that the headers name; None where they name none."""
+    read_at_commit: str = ""
+    """Of a Hub repository that cannot be asked now: the commit at which this was read before."""
     header_problem: str = ""
     """What is wrong with the weight files' headers, so that the sizes are the config's alone; empty when nothing is."""
 

@@ -5,14 +5,16 @@ What was read is kept in the cache folder by the repository's commit, so that a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.config import paths
-from tuner_tui.errors import InputError, TunerError
+from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.hub_errors import explain_hub_error
@@ -27,13 +29,20 @@ FIRST_BYTES = 100_000
 """Most headers are shorter, so that one request is enough."""
 LARGEST_JSON = 20_000_000
 """Of a config or index; a larger one is not read."""
+LARGEST_TOKENIZER = 64_000_000
+"""The largest known have 35 MB."""
+TOKENIZER = "tokenizer.json"
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 MOST_SHARDS = 400
 REFUSES_RANGES = 416
 SCHEMA = 1
 
 
 def read_remote_facts(source: ModelSource) -> ModelFacts:
-    """The facts of a Hub repository, as `read_facts` gives them of a local one. Raises TunerError in plain words."""
+    """The facts of a Hub repository, as `read_facts` gives them of a local one. Raises TunerError in plain words.
+
+    Where the Hub cannot be asked now, what was read of the repository before counts, and says of which commit it is.
+    """
     assert source.repo_id is not None
     from huggingface_hub import HfApi
 
@@ -42,15 +51,84 @@ def read_remote_facts(source: ModelSource) -> ModelFacts:
         names = {file.rfilename for file in info.siblings or ()}
         remote = _Remote(source.repo_id, info.sha or source.revision or "main")
         licence = str(info.card_data.get("license") or "") or None if info.card_data else None
-        return _cached(remote, names, licence)
+        facts = _cached(remote, names, licence)
+        _remember(source, remote.commit, names)
+        return facts
     except TunerError:
         raise
     except Exception as error:  # the client passes on whatever a strange answer makes it raise
+        problem = explain_hub_error(error, source.repo_id, source.revision)
+        known = None if isinstance(problem, (InputError, NotFoundError)) else _facts_before(source)
+        if known is not None:
+            return known
+        raise problem from None
+
+
+def remote_tokenizer(source: ModelSource, *, may_fetch: bool) -> Path:
+    """A folder with the tokenizer of a Hub repository whose facts were read, kept with them.
+
+    Without `may_fetch` only one that was fetched before. Raises TunerError in plain words where there is none.
+    """
+    assert source.repo_id is not None
+    commit, names = _remembered(source)
+    remote = _Remote(source.repo_id, commit)
+    folder = kept_headers() / f"{remote.key}-tokenizer"
+    if (folder / TOKENIZER).is_file():
+        return folder
+    if not may_fetch or TOKENIZER not in names:
+        raise NotFoundError("Tokens cannot be counted yet", f"{source.name}: its {TOKENIZER} is not here.")
+    try:
+        read = [(name, remote.read_whole(name)) for name in (*BESIDE_TOKENIZER, TOKENIZER) if name in names]
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in read:
+            write_atomic(folder / name, data)
+    except TunerError:
+        raise
+    except OSError as error:
+        if error.filename is None:  # the client's own
+            raise explain_hub_error(error, source.repo_id, source.revision) from None
+        raise TunerError("The tokenizer cannot be kept", f"{folder}: {error.strerror}.") from error
+    except Exception as error:  # as above
         raise explain_hub_error(error, source.repo_id, source.revision) from None
+    return folder
+
+
+def _remember(source: ModelSource, commit: str, names: set[str]) -> None:
+    """Which commit a name stood for, and which tokenizer files it has."""
+    told = {"commit": commit, "names": sorted(names & {TOKENIZER, *BESIDE_TOKENIZER})}
+    with contextlib.suppress(OSError):  # a full disk: it is asked again the next time
+        write_atomic(_pointer(source), json.dumps(told).encode())
+
+
+def _remembered(source: ModelSource) -> tuple[str, list[str]]:
+    """What `_remember` kept. Raises NotFoundError where there is nothing."""
+    try:
+        told = json.loads(_pointer(source).read_bytes())
+        return str(told["commit"]), list(told["names"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise NotFoundError("Nothing is known of the model", f"{source.name} was never read.") from None
+
+
+def _pointer(source: ModelSource) -> Path:
+    name = f"{source.repo_id}@{source.revision or ''}"
+    return kept_headers() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.latest"
+
+
+def _facts_before(source: ModelSource) -> ModelFacts | None:
+    assert source.repo_id is not None
+    try:
+        commit, _ = _remembered(source)
+        kept = kept_headers() / f"{_Remote(source.repo_id, commit).key}.json"
+        content = json.loads(kept.read_bytes())
+        if content["schema"] != SCHEMA:
+            return None
+        return replace(_facts(content, None), read_at_commit=commit)
+    except (NotFoundError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts:
-    kept = paths.cache_dir() / "headers" / f"{remote.key}.json"
+    kept = kept_headers() / f"{remote.key}.json"
     try:
         content = json.loads(kept.read_bytes())
         if content["schema"] == SCHEMA:
@@ -113,6 +191,15 @@ class _Remote:
     def __init__(self, repo_id: str, commit: str) -> None:
         self.repo_id, self.commit = repo_id, commit
         self.key = hashlib.sha256(f"{repo_id}@{commit}".encode()).hexdigest()[:32]
+
+    def read_whole(self, name: str) -> bytes:
+        """A file of a tokenizer. Raises InputError where it is larger than any."""
+        data, total = self._range(name, 0, LARGEST_TOKENIZER + 1)
+        if len(data) > LARGEST_TOKENIZER or (total is not None and total != len(data)):
+            raise InputError(
+                f"{name} is too large", f"{self.repo_id}: {name} has {total or len(data):,} bytes."
+            )
+        return data
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A small file that holds a JSON object."""

@@ -12,6 +12,8 @@ from tuner_tui.planning.planner import MemoryPlan, plan_memory
 from tuner_tui.planning.states import trains_nothing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.models.source import ModelSource
@@ -58,10 +60,24 @@ def facts_of(source: ModelSource) -> ModelFacts | None:
 def rows_of(spec: RunSpec) -> Rows:
     """How long the spec's rows are; nothing known where tokenizer or rows cannot be read yet."""
     from tuner_tui.data.reading import training_reading
-    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+    from tuner_tui.models.source import find_source
     from tuner_tui.planning.row_lengths import count_rows
 
     try:
-        return count_rows(training_reading(spec.data), tokenizer_folder(spec.model.source))
+        source = find_source(spec.model.source, spec.model.revision)
+        return count_rows(training_reading(spec.data), tokenizer_of(spec, source))
     except TunerError:
         return UNCOUNTED
+
+
+def tokenizer_of(spec: RunSpec, source: ModelSource, *, may_fetch: bool = False) -> Path:
+    """The folder with a model's tokenizer; that of a Hub model that is not here may be fetched alone.
+
+    Raises TunerError where there is none.
+    """
+    from tuner_tui.models.remote_headers import remote_tokenizer
+    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+
+    if source.kind == "hub" and source.path is None:
+        return remote_tokenizer(source, may_fetch=may_fetch)
+    return tokenizer_folder(spec.model.source, spec.model.revision)

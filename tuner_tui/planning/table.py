@@ -102,6 +102,8 @@ def _row(held: Held, trial: Trial, place: Place) -> MemoryRow:
 
 def _notes(facts: ModelFacts, shape: ModelShape, load: Workload) -> Iterator[str]:
     """What makes the figures uncertain, and how a quantised base is held."""
+    if facts.read_at_commit:
+        yield f"as read before, at commit {facts.read_at_commit[:12]}: the Hub cannot be asked now"
     if facts.header_problem:
         yield f"{facts.header_problem}: sizes by config.json alone, wide range"
     elif shape.doubt:
