@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tuner_tui.hardware import survival
 from tuner_tui.hardware.survival import logout_survival, read_logind_settings
 from tuner_tui.hardware.system import (
     SystemReader,
@@ -237,3 +238,11 @@ def test_a_container_lives_as_long_as_its_main_process(tmp_path: Path) -> None:
 
 def test_other_systems_are_not_judged(tmp_path: Path) -> None:
     assert logout_survival(tmp_path, "ada", "darwin").survives is None
+
+
+@pytest.mark.parametrize(("survives", "words"), [(True, ""), (None, ""), (False, "It ends.")])
+def test_what_ends_at_logout_is_said_before_a_start(
+    survives: bool | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survival, "logout_survival", lambda: survival.Survival(survives, "It ends."))
+    assert survival.why_it_ends.__wrapped__() == words

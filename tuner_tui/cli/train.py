@@ -44,6 +44,7 @@ def train(
     from tuner_tui.cli.follow import follow
     from tuner_tui.cli.push import HubTeller
     from tuner_tui.feedback.as_data import with_collections
+    from tuner_tui.hardware.survival import why_it_ends
     from tuner_tui.keeper import launch
     from tuner_tui.runs.folder import find_run
     from tuner_tui.sharing.needed import fetch_needed
@@ -53,6 +54,8 @@ def train(
         launch.check(wanted)
         click.echo("Spec, model and data can be used.")
         return
+    if why := why_it_ends():
+        click.echo(f"warning: {why} See: tuner-tui doctor", err=True)
     fetch_needed(wanted, HubTeller(is_quiet=as_json or detach))
     folder = launch.launch(wanted, find_run(after) if after else None)
     if detach:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -62,6 +63,13 @@ def logout_survival(root: Path = ROOT, user: str | None = None, platform: str = 
     if not (root / "run/systemd/system").is_dir():
         return Survival(True, "Nothing here ends processes at logout (no systemd).")
     return _under_systemd(root, user or _user_name())
+
+
+@functools.cache
+def why_it_ends() -> str:
+    """Why a run here would end with its person's logout, for before it starts; empty where it would not."""
+    survival = logout_survival()
+    return survival.reason if survival.survives is False else ""
 
 
 def read_logind_settings(root: Path = ROOT) -> LogindSettings:

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import Button, OptionList, Static
 
 from tuner_tui.config.spec_paths import resolve_paths
+from tuner_tui.hardware.survival import why_it_ends
 from tuner_tui.planning.outlook import UNKNOWN, Outlook
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.ui.screens.new_run_state import problem_words
@@ -178,6 +179,8 @@ class ReviewPane(Vertical):
             return "The edited text cannot be used: e edits it again, x drops it."
         if self._problems:
             return "Not yet: Enter on a problem goes to its field."
+        if why_it_ends():
+            return "It goes on without the app, but ends at your logout: d on Home."
         return "It goes on without the app, and without this terminal."
 
 
