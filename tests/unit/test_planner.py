@@ -197,10 +197,41 @@ def test_every_choice_is_told_with_its_reason() -> None:
         "rows",
         "length",
     } <= set(found)
-    assert "training.group_by_length" in found["rows"].reason
+    assert found["rows"].value == "in random order"
     grouped = spec(training=TrainingSpec(batch_size=8, group_by_length=True))
     [order] = [each for each in plan(grouped, "1B", card(80), rows).choices if each.name == "rows"]
     assert order.value == "of like length together"
+
+
+UNEVEN = (100,) * 6 + (1000,) * 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "is_grouped"),
+    [
+        ({}, Rows(longest=1000, count=400, sample=UNEVEN), True),
+        ({}, Rows(longest=1000, first=50_000, sample=UNEVEN), True),
+        ({}, Rows(longest=1000, count=399, sample=UNEVEN), False),  # they would be all but sorted
+        ({}, Rows(longest=1000, count=400, sample=(900, 1000)), False),
+        ({}, Rows(), False),
+        ({"training": {"micro_batch": 1}}, Rows(longest=1000, count=400, sample=UNEVEN), False),
+        ({"training": {"group_by_length": False}}, Rows(longest=1000, count=400, sample=UNEVEN), False),
+        ({"training": {"group_by_length": True}}, Rows(), True),
+        ({"method": {"kind": "kto"}}, Rows(longest=1000, count=400, sample=UNEVEN), False),
+    ],
+)
+def test_rows_are_grouped_where_much_is_padded_and_there_are_enough(
+    asked: dict[str, Any], rows: Rows, is_grouped: bool
+) -> None:
+    training = TrainingSpec.model_validate({"micro_batch": 4} | asked.pop("training", {}))
+    wanted = spec(training=training, **asked)
+    found = plan(wanted, "1B", card(80), rows)
+    assert found.is_grouped is is_grouped
+    made = make_plan(wanted, ModelSource("hub", "x", repo_id="x"), memory=found)
+    assert planned(wanted, decode_plan(encode_plan(made))).training.group_by_length is is_grouped
+    if rows.sample and found.load.sequences > 1:
+        [order] = [choice for choice in found.choices if choice.name == "rows"]
+        assert order.value == ("of like length together" if is_grouped else "in random order")
 
 
 def test_padding_is_what_the_longest_of_a_batch_costs() -> None:
@@ -276,7 +307,8 @@ def test_the_plan_of_a_run_carries_it_and_fills_what_was_open() -> None:
     filled = planned(asked, made)
     assert (filled.model.precision, filled.training.micro_batch) == ("nf4", found.micro_batch)
     assert filled.training.checkpointing == ("on" if found.is_checkpointing else "off")
-    pinned = spec(training=TrainingSpec(batch_size=8, micro_batch=1, checkpointing="off"))
+    settings: dict[str, Any] = {"micro_batch": 1, "checkpointing": "off", "group_by_length": False}
+    pinned = spec(training=TrainingSpec(batch_size=8, **settings))
     assert planned(pinned, made).training == pinned.training
     without = make_plan(asked, ModelSource("hub", "x", repo_id="x"))
     assert planned(asked, without) == asked

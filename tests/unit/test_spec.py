@@ -8,8 +8,12 @@ import sys
 import pytest
 from pydantic.fields import FieldInfo
 
+from tuner_tui.config.options import as_text, as_toml, find_option, value_of
 from tuner_tui.config.sections import kinds_of
-from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
+from tuner_tui.config.single_option import set_option
+from tuner_tui.config.spec import DataSpec, FullTuning, LoraTuning, ModelSpec, RunSpec
+from tuner_tui.config.spec_file import parse_spec
+from tuner_tui.config.spec_writer import spec_text
 
 SECTIONS = [section for section in RunSpec.model_fields if kinds_of(section)]
 OPTIONS = {
@@ -52,3 +56,15 @@ def test_importing_the_spec_loads_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", ["auto", "true", "false"])
+def test_grouping_is_chosen_or_left_open_in_files_forms_and_commands(text: str) -> None:
+    base = RunSpec(model=ModelSpec(source="x"), data=DataSpec(train="y"))
+    asked = set_option(base, "training.group_by_length", text)
+    option = find_option(asked, "training.group_by_length")
+    assert option is not None and option.kind == "choice" and option.choices == ("auto", "true", "false")
+    shown = as_text(option, value_of(asked, option.key))
+    assert shown == text
+    assert set_option(base, option.key, as_toml(option, shown)) == asked
+    assert parse_spec(spec_text(asked), "run.toml") == asked

@@ -85,6 +85,8 @@ def as_toml(option: Option, text: str) -> str:
     if not typed:
         return ""
     match option.kind:
+        case "choice" if typed in ("true", "false"):
+            return typed
         case "lines":
             return _listed(text.split("\n"))
         case "words" if typed not in option.choices:
@@ -127,7 +129,7 @@ def _kind(annotation: Any) -> tuple[OptionKind, tuple[str, ...]]:
     """How a type is asked for, and the words that it allows."""
     is_union = get_origin(annotation) in (Union, types.UnionType)
     parts = [part for part in (get_args(annotation) if is_union else (annotation,)) if part is not type(None)]
-    literals = tuple(str(word) for part in parts if get_origin(part) is Literal for word in get_args(part))
+    literals = tuple(_word(word) for part in parts if get_origin(part) is Literal for word in get_args(part))
     if any(get_origin(part) is tuple for part in parts):
         return ("words" if literals else "lines"), literals
     if literals:
@@ -135,3 +137,8 @@ def _kind(annotation: Any) -> tuple[OptionKind, tuple[str, ...]]:
     if parts == [bool]:
         return "switch", ()
     return ("number" if set(parts) <= {int, float} else "text"), ()
+
+
+def _word(value: Any) -> str:
+    """One of a choice's values as it is typed."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

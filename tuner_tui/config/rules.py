@@ -215,7 +215,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("training.group_by_length", "method.kind"),
-        lambda spec: isinstance(spec.method, KtoMethod) and spec.training.group_by_length,
+        lambda spec: isinstance(spec.method, KtoMethod) and spec.training.group_by_length is True,
         "kto keeps rows in one order, in which each has its neighbour to be compared with",
         "Set group_by_length = false.",
     ),

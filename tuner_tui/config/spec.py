@@ -197,8 +197,12 @@ class TrainingSpec(Section):
         "adamw; adamw_8bit and paged_adamw_8bit (bitsandbytes) hold their states in 8 bit.",
         "8-bit states need a quarter of the memory of adamw's.",
     )
-    group_by_length: bool = option(
-        False, "Group by length", "Batch rows of like length.", "Less padding; the order is less random."
+    group_by_length: Literal["auto", True, False] = option(
+        "auto",
+        "Group by length",
+        "Batch rows of like length. auto: where padding would be a fifth of what is computed, and there are "
+        "rows enough to keep their order random.",
+        "Less padding; the order is less random.",
     )
     seed: int = option(42, "Seed", "Fixes the order of rows, adapter weights and dropout.", ge=0, lt=2**32)
 

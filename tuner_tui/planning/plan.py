@@ -48,6 +48,8 @@ class PlannedMemory(msgspec.Struct, frozen=True, kw_only=True):
     allocated_bytes: int
     low_bytes: int
     high_bytes: int
+    is_grouped: bool = False
+    """Whether rows of like length stand together."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +127,7 @@ def planned_memory(memory: MemoryPlan) -> PlannedMemory:
         allocated_bytes=memory.estimate.allocated,
         low_bytes=memory.estimate.low,
         high_bytes=memory.estimate.high,
+        is_grouped=memory.is_grouped,
     )
 
 
@@ -141,6 +144,8 @@ def planned(spec: RunSpec, plan: Plan) -> RunSpec:
     if training.checkpointing == "auto":
         switch = "on" if memory.is_checkpointing else "off"
         training = training.model_copy(update={"checkpointing": switch})
+    if training.group_by_length == "auto":
+        training = training.model_copy(update={"group_by_length": memory.is_grouped})
     return spec.model_copy(update={"model": model, "training": training})
 
 

@@ -45,7 +45,9 @@ CHECKPOINTING_COST = 1.3
 PRECISION_COST: dict[Held, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
 """Times the step's time, rough: relative speeds of the kinds of arithmetic on a card with 16-bit units."""
 WORTH_GROUPING = 0.2
-"""Padding from which on it is worth a word."""
+"""Padding from which on rows of like length are put together."""
+FEWEST_BATCHES = 50
+"""Batches of rows from which on their order stays random: grouping sorts within so many (transformers' sampler)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class MemoryPlan:
     estimate: Estimate
     load: Workload
     verdict: Verdict
+    is_grouped: bool = False
+    """Whether rows of like length stand together."""
     choices: tuple[PlannedChoice, ...] = ()
     ways_out: tuple[WayOut, ...] = ()
 
@@ -106,7 +110,7 @@ def plan_memory(
     best = best_of(trials)
     plan = MemoryPlan(
         best.load.held, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
-        tuple(_choices(spec, best, trials[0], place, rows)),
+        is_grouped(spec, best.load, rows), tuple(_choices(spec, best, trials[0], place, rows)),
     )  # fmt: skip
     if best.verdict != "too big":
         return plan
@@ -130,7 +134,9 @@ def fastest(
         if not whole.varied:
             return _cost(load, place, load.tokens, 0.0)
         tokens = min(rows.mean or load.length, load.length) * load.sequences
-        share = None if spec.training.group_by_length else rows.padding_share(load.sequences, load.length)
+        share = (
+            None if spec.training.group_by_length is True else rows.padding_share(load.sequences, load.length)
+        )
         return _cost(load, place, tokens, share or 0.0)
 
     sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
@@ -267,18 +273,29 @@ def _precision_reason(load: Workload, place: Place) -> str:
     return "16 bit is fast here" if place.has_16_bit else "16 bit is slow here"
 
 
+def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
+    """Whether rows of like length stand together: as set, else where much would be padded and rows are enough."""
+    if spec.training.group_by_length != "auto":
+        return spec.training.group_by_length
+    share = rows.padding_share(load.sequences, spec.training.max_length)
+    has_enough = (rows.count or rows.first or 0) >= FEWEST_BATCHES * spec.training.batch_size
+    is_free = load.varied and spec.method.kind != "kto"
+    return is_free and has_enough and share is not None and share >= WORTH_GROUPING
+
+
 def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
-    """Whether rows of like length stand together, and what that would save."""
+    """Whether rows of like length stand together, and what that saves."""
     if getattr(spec.method, "packing", False):
         return PlannedChoice("rows", "packed", "as set; nothing is padded")
     share = rows.padding_share(load.sequences, spec.training.max_length)
     if share is None or load.sequences == 1:
         return None
-    if spec.training.group_by_length:
-        return PlannedChoice(
-            "rows", "of like length together", f"as set; saves most of {100 * share:.0f} % padding"
-        )
-    if share < WORTH_GROUPING or spec.method.kind == "kto":
-        return PlannedChoice("rows", "in random order", f"padding is {100 * share:.0f} % of what is computed")
-    more = f"padding is {100 * share:.0f} % of what is computed; training.group_by_length = true saves most of it"
+    asked, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
+    if is_grouped(spec, load, rows):
+        why = "as set; " if asked is True else ""
+        return PlannedChoice("rows", "of like length together", f"{why}saves most of {padding} padding")
+    more = f"padding is {padding} of what is computed"
+    if asked == "auto" and share >= WORTH_GROUPING and spec.method.kind != "kto":
+        least = FEWEST_BATCHES * spec.training.batch_size
+        more += f"; under {least:,} rows of like length would stand in nearly the same order each time"
     return PlannedChoice("rows", "in random order", more)

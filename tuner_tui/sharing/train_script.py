@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
+from tuner_tui.planning.plan import planned
 from tuner_tui.sharing.script_rows import own_template, script_rows
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def require_repeatable(facts: RunFacts) -> None:
         reason = f"Steps whose loss went bad were left out: {', '.join(map(str, facts.plan.skipped_steps))}."
     elif spec.data.evaluation_share and spec.data.hold_out_by != "prompt":
         reason = "It held out rows by lot, which tuner-tui draws in its own way."
-    elif spec.training.group_by_length or getattr(method, "packing", False):
+    elif planned(spec, facts.plan).training.group_by_length is True or getattr(method, "packing", False):
         reason = "It grouped rows by length or packed them, which tuner-tui does in its own way."
     elif spec.evaluation.early_stopping:
         reason = "It stopped early, and went back to its best evaluation."

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import SchedulerType
 
+from tuner_tui.planning.plan import planned
+
 if TYPE_CHECKING:
     from tuner_tui.planning.ladder import Shape
     from tuner_tui.worker.job import Job
@@ -54,7 +56,7 @@ def training_arguments(job: Job, machine: Machine, shape: Shape, *, has_evaluati
         "dataloader_pin_memory": machine.is_gpu,
         "remove_unused_columns": True,
     }
-    if training.group_by_length:
+    if planned(spec, job.plan).training.group_by_length is True:
         arguments["train_sampling_strategy"] = "group_by_length"
     if has_evaluation:
         arguments |= {
