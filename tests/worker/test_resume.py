@@ -114,6 +114,18 @@ def test_a_torn_checkpoint_is_passed_over_and_said(
     assert adapter_bytes(resumed) == adapter_bytes(whole)
 
 
+def test_checkpoints_that_cannot_be_listed_are_no_reason_to_begin_anew(
+    make_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    folder = make_run(training=EPOCHS)
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert run_job(folder.path, is_resumed=True) == 1
+    assert "checkpoints cannot be read" in Run(folder, 0).last(RunFailed).title
+
+
 def test_without_a_whole_checkpoint_it_starts_anew(make_run: Callable[..., RunFolder]) -> None:
     folder = make_run(training=EPOCHS)
     run_job(folder.path, stop=StopAfter(folder, 2))

@@ -171,7 +171,17 @@ def _left_to_keeper(error: Exception, job: Job) -> Event | None:
 
 
 def _checkpoint_to_resume(job: Job) -> Path | None:
-    """The newest whole checkpoint; broken ones before it are said."""
+    """The newest whole checkpoint; broken ones before it are said. Raises TunerError when nobody can tell."""
+    try:
+        os.listdir(job.folder.checkpoints)  # noqa: PTH208 - the others pass over a folder that cannot be read
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TunerError(
+            "The checkpoints cannot be read",
+            f"{job.folder.checkpoints}: {error.strerror or error}.",
+            f"Without them it would begin anew. Mend that, then: tuner-tui runs resume {job.folder.name}",
+        ) from error
     for folder in reversed(checkpoint_folders(job.folder.checkpoints)):
         fault = what_is_broken(folder)
         if fault is None:
