@@ -65,7 +65,9 @@ def estimate(
     plan = plan_memory(spec, facts, place, rows)
     if not table.rows:
         raise InputError(
-            "The memory cannot be estimated", f"{source.name}: {table.note}.", "See its config.json."
+            "The memory cannot be estimated",
+            f"{source.name}: {table.note}.",
+            "" if facts.quantisation else "See its config.json.",
         )
     if as_json:
         click.echo(json.dumps(_as_json(spec, source, facts, place, rows, table, plan), indent=2))
@@ -254,7 +256,11 @@ def _as_json(
             "low_bytes": plan.estimate.low,
             "high_bytes": plan.estimate.high,
             "choices": [vars(each) for each in plan.choices],
-            "ways_out": [{"key": way.key, "value": way.value, "words": way.words} for way in plan.ways_out],
+            "grouped_by_length": plan.is_grouped,
+            "ways_out": [
+                {"key": way.key, "value": way.value, "words": way.words, "also": dict(way.also)}
+                for way in plan.ways_out
+            ],
         },
     }
 
