@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.faults import moments
-from tests.faults.home import kill, wait_for
+from tests.faults.home import is_alive, kill, wait_for
 from tests.faults.scenes import OpenApp, stand_still
 from tuner_tui.config.settings import set_setting
 from tuner_tui.keeper import start
@@ -66,7 +66,7 @@ def signal_keeper(number: signal.Signals) -> Fault:
         keeper = scene.home.keeper()
         keeper.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
-            wait_for(lambda: not keeper.is_running() or keeper.status() == "zombie", "the keeper to die")
+            wait_for(lambda: not is_alive(keeper), "the keeper to die")
             start.adopt_if_needed(scene.run.folder)
             assert scene.home.keeper() != keeper
         else:
