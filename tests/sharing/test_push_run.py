@@ -292,6 +292,20 @@ def test_what_can_be_refused_at_once_is_refused_before_anything_is_made(
 
 
 @pytest.mark.slow
+def test_rows_that_cannot_be_read_leave_the_card_without_samples(push: Any, made: Path) -> None:
+    rows, away = made / "rows.jsonl", made / "away.jsonl"
+    rows.rename(away)
+    try:
+        result = push("--dry-run", "--json")
+    finally:
+        away.rename(rows)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert "the card shows no samples" in report["remarks"][0]
+    assert "I am Inkwell." not in Path(report["card"]).read_text()
+
+
+@pytest.mark.slow
 def test_a_failure_names_the_command_to_repeat(push: Any, hub: Any) -> None:
     hub.fail(401, "whoami", times=100)
     result = push("--yes")
