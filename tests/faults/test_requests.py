@@ -7,8 +7,10 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from tests.faults.home import kill, wait_for
+from tuner_tui.cli.runs import runs as runs_command
 from tuner_tui.errors import RunProblem
 from tuner_tui.keeper import start
 from tuner_tui.runs import queue
@@ -106,11 +108,13 @@ def test_stopped_now_it_ends_at_once_and_names_its_checkpoint(home: Home) -> Non
     run = home.make_run("ended", 100_000, save_every=3)
     run.submit()
     run.wait_for_event(CheckpointSaved)
-    start.end_now(run.folder)
+    told = CliRunner().invoke(runs_command, ["stop", run.folder.name, "--now"]).output
     ending = run.wait_for_end()
     assert isinstance(ending, RunStopped)
     assert ending.step == run.all(StepLogged)[-1].step
     assert ending.checkpoint == f"step-{run.all(CheckpointSaved)[-1].step:06d}"
+    assert f"stopped at step {ending.step}; saved as {ending.checkpoint}" in told
+    assert "runs resume" in told
     assert (run.status(), list(run.folder.control.iterdir())) == ("stopped", [])
 
 
