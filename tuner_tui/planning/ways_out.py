@@ -95,13 +95,22 @@ def ways_out(
 def _together(
     useful: list[_Change], saved: dict[_Change, int], does_fit: Callable[[list[_Change]], bool]
 ) -> list[_Change]:
-    """Those that save most, one after the other until it fits; none changes what another has changed already."""
+    """Those that save most, one after the other until it fits, less those that it fits without.
+
+    None changes what another has changed already.
+    """
     taken: list[_Change] = []
     for change in sorted(useful, key=lambda each: -saved[each]):
         if len(taken) < MOST_WAYS and not any(change.keys & each.keys for each in taken):
             taken.append(change)
             if does_fit(taken):
                 break
+    else:
+        return taken
+    for change in tuple(taken):
+        without = [each for each in taken if each is not change]
+        if does_fit(without):
+            taken = without
     return taken
 
 
