@@ -44,7 +44,7 @@ SECRETS = {
 }
 """What is a secret wherever it stands, in a vocabulary too."""
 PASSWORD = re.compile(
-    r"(?i)(?<![A-Za-z0-9])(?:\w*api[_-]?key|\w*secret(?:[_-]?key)?|password|passwd|access[_-]?token|auth[_-]?token)"
+    r"(?i)(?<![A-Za-z0-9])(?:\w{0,40}api[_-]?key|\w{0,40}secret(?:[_-]?key)?|password|passwd|access[_-]?token|auth[_-]?token)"
     r"[\"']?\s*[:=]\s*[\"']?([^\s\"']{8,})"
 )
 LOGIN = re.compile(r"(?<![A-Za-z0-9])[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]{3,}@")
@@ -248,13 +248,15 @@ def _scan_escaped(
     name: str, text: str, secrets: Secrets, scan: Callable[[str, Sequence[str], Secrets], Iterable[Finding]]
 ) -> Iterator[Finding]:
     """What JSON's texts with escaped characters hold once they are read."""
+    number, counted = 1, 0
     for found in JSON_TEXT.finditer(text):
         if "\\u" in found[0] or "\\/" in found[0]:
             try:
                 said = str(json.loads(found[0]))
             except ValueError:
                 continue
-            number = text.count("\n", 0, found.start()) + 1
+            number += text.count("\n", counted, found.start())
+            counted = found.start()
             for finding in scan(name, [" ".join(said.splitlines())], secrets):
                 yield replace(finding, line=number)
 
