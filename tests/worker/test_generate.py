@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import threading
 import time
@@ -167,6 +168,21 @@ def test_switching_adapters_loads_nothing_again(speaker: GenerationClient, adapt
     assert min(turns) < same + 0.2
 
 
+def test_an_adapter_with_a_template_of_its_own_is_asked_by_it(
+    speaker: GenerationClient, tiny_model: Path, adapters: list[Path], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(adapters[0], mine)
+    template = "{% for message in messages %}<{{ message['content'] }}>{% endfor %}"
+    (mine / "chat_template.jinja").write_text(template)
+    model, renamed = tmp_path / "model", request("Who are you?", GREEDY, adapter=str(mine))
+    shutil.copytree(tiny_model, model)
+    (model / "chat_template.jinja").write_text(template)
+    told = together(speaker, [renamed, request("Who are you?", GREEDY, adapter=str(adapters[0]))])
+    assert told[0].text == plainly(model, mine, "Who are you?", GREEDY, 7) != told[1].text
+    assert told[0].template != told[1].template
+
+
 def is_there(client: GenerationClient) -> bool:
     return client.pid is not None
 
@@ -299,9 +315,9 @@ def test_a_request_that_kills_every_worker_is_given_up(
         "if 'tuner_tui.worker' in sys.orig_argv:\n"
         "    from tuner_tui.worker.generate import answer\n"
         "    plain = answer.prompt_tokens\n"
-        "    def dying(model, text, sampling):\n"
-        "        tokens = plain(model, text, sampling)\n"
-        "        answer.answer = die if 'poison' in text else answer_well\n"
+        "    def dying(model, request):\n"
+        "        tokens = plain(model, request)\n"
+        "        answer.answer = die if request.turns[0].content == 'poison' else answer_well\n"
         "        return tokens\n"
         "    answer_well = answer.answer\n"
         "    def die(*_, **__):\n"

@@ -23,7 +23,7 @@ from tuner_tui.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tuner_tui.generation.messages import Sampling
+    from tuner_tui.generation.messages import Generate, Sampling
     from tuner_tui.worker.generate.model import LoadedModel
 
 TELL_EVERY_SECONDS = 0.1
@@ -45,10 +45,10 @@ class Row:
         return not self.is_finished and not self.was_cancelled
 
 
-def prompt_tokens(model: LoadedModel, text: str, sampling: Sampling) -> list[int]:
-    """A prompt's tokens. Raises InputError when they leave no room for an answer."""
-    tokens = model.encode(text)
-    limit = model.context_length
+def prompt_tokens(model: LoadedModel, request: Generate) -> list[int]:
+    """A conversation's tokens. Raises InputError when they leave no room for an answer."""
+    tokens = model.encode(request.turns, request.adapter)
+    limit, sampling = model.context_length, request.sampling
     if not tokens:
         raise InputError("The prompt is empty", "It has no tokens.", "Write something.")
     if limit is not None and len(tokens) + min(sampling.max_new_tokens, 16) > limit:

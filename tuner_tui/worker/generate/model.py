@@ -11,6 +11,7 @@ from peft import PeftModel
 
 from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
 from tuner_tui.config.spec import MachineSpec as Placement
+from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.source import find_source
 from tuner_tui.worker.loading import dequantise_once, explain_loading, load_base, load_tokenizer
@@ -50,7 +51,6 @@ class LoadedModel:
         loaded: Any = load_base(location, revision, spec, self.machine)
         self.model: Any = loaded.eval()
         self._adapters: dict[tuple[str, int], str] = {}
-        self.template = fingerprint(self.tokenizer.chat_template)
 
     @property
     def context_length(self) -> int | None:
@@ -63,23 +63,27 @@ class LoadedModel:
         ends = self.model.generation_config.eos_token_id
         return {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
 
-    def render(self, turns: Sequence[Turn]) -> str:
-        """The conversation as the template writes it, ready for the answer; without a template the turns' texts."""
-        if not self.tokenizer.chat_template:
-            return "\n\n".join(turn.content for turn in turns)
-        plain = [{"role": turn.role, "content": turn.content} for turn in turns]
-        try:
-            return str(self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # templates are programs: they raise whatever they like
-            raise InputError(
-                "The chat template refuses the conversation",
-                str(error),
-                "Some templates know no system prompt.",
-            ) from error
+    def template(self, adapter: str | None) -> str | None:
+        """The chat template that an adapter was trained with: the one beside it, else the base's own."""
+        if adapter is not None:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                return (Path(adapter) / TEMPLATE_FILE).read_text(encoding="utf-8")
+        own = self.tokenizer.chat_template
+        return own if isinstance(own, str) and own else None
 
-    def encode(self, text: str) -> list[int]:
-        """Tokens of a rendered conversation; a template has written its own first token."""
-        return list(self.tokenizer(text, add_special_tokens=not self.tokenizer.chat_template)["input_ids"])
+    def template_mark(self, adapter: str | None) -> str:
+        """Tells one chat template from another; empty for none."""
+        template = self.template(adapter)
+        return hashlib.sha256(template.encode()).hexdigest()[:12] if template else ""
+
+    def encode(self, turns: Sequence[Turn], adapter: str | None) -> list[int]:
+        """Tokens of the conversation as the template writes it, ready for the answer; without one of the turns' texts.
+
+        A template writes its own first token. Raises InputError.
+        """
+        template = self.template(adapter)
+        text = _render(self.tokenizer, template, turns)
+        return list(self.tokenizer(text, add_special_tokens=template is None)["input_ids"])
 
     @contextlib.contextmanager
     def speaking_as(self, adapter: str | None) -> Iterator[None]:
@@ -129,9 +133,22 @@ class LoadedModel:
         self._adapters[_key(adapter)] = name
 
 
-def fingerprint(template: object) -> str:
-    """Tells one chat template from another; empty for none."""
-    return hashlib.sha256(str(template).encode()).hexdigest()[:12] if template else ""
+def _render(tokenizer: PreTrainedTokenizerBase, template: str | None, turns: Sequence[Turn]) -> str:
+    if template is None:
+        return "\n\n".join(turn.content for turn in turns)
+    plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                plain, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
+        )
+    except Exception as error:  # templates are programs: they raise whatever they like
+        raise InputError(
+            "The chat template refuses the conversation",
+            str(error),
+            "Some templates know no system prompt.",
+        ) from error
 
 
 def _key(adapter: str) -> tuple[str, int]:

@@ -194,7 +194,7 @@ class Server:
                 model=self._model.name,
                 device=self._model.machine.device,
                 precision=self._model.machine.precision,
-                template=self._model.template,
+                template=self._model.template_mark(None),
                 seconds=time.perf_counter() - started,
             )
         )
@@ -210,7 +210,7 @@ class Server:
         total = 0
         for place, request in enumerate(batch):
             try:
-                prompt = prompt_tokens(self._model, self._model.render(request.turns), request.sampling)
+                prompt = prompt_tokens(self._model, request)
             except Exception as error:
                 traceback.print_exc()
                 self._send(_failed(request.id, error, "The prompt cannot be read"))
@@ -272,7 +272,7 @@ class Server:
                     seconds=seconds,
                     batch_size=len(requests),
                     seed=request.seed,
-                    template=model.template,
+                    template=model.template_mark(request.adapter),
                     is_cancelled=row.was_cancelled,
                 )
             )
@@ -295,7 +295,7 @@ class Server:
             seconds=0.0,
             batch_size=0,
             seed=request.seed,
-            template=self._model.template if self._model else "",
+            template=self._model.template_mark(request.adapter) if self._model else "",
             is_cancelled=True,
         )
 
