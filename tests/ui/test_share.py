@@ -76,6 +76,8 @@ async def test_a_refusal_says_what_to_do(runs: dict[str, RunFolder]) -> None:
     folder.adapter.mkdir(exist_ok=True)
     async with share(folder) as (screen, pilot):
         await pilot.press("w")
+        await wait_for(pilot, "Write the repository's name: owner/name.")
+        await pilot.press(*"noname", "enter", "w")
         await until(pilot, lambda: isinstance(screen.app.screen, MessageModal))
         assert "owner/name" in screen_text(screen.app)
         assert not screen.is_busy

@@ -54,6 +54,7 @@ NUMBER_TYPES: dict[Form, tuple[str, ...]] = {
 }
 """The usual one first; llama.cpp's own types are for the command line."""
 
+NAME_FIRST = "Write the repository's name: owner/name. After enter, w shows what would go there."
 SAMPLE_WORDS: dict[SampleChoice, str] = {
     "all": "all; one that repeats a training row stops the push",
     "unseen": "those that repeat no training row",
@@ -257,6 +258,10 @@ class ShareScreen(TunerScreen):
         self._begin(Work(self._wish, self.post_message, self._fresh_cancel()).export)
 
     def action_look(self) -> None:
+        if not self._text("#repo"):
+            self.lines = (NAME_FIRST,)
+            self.query_one("#repo").focus()
+            return
         self._begin(Work(self._wish, self.post_message, self._fresh_cancel()).prepare)
 
     def action_quant(self) -> None:
