@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.models_on_disk import CONFIG, make_folder, make_shards
+from tests.unit.models_on_disk import CONFIG, make_folder, make_shards, write_gguf
 from tests.unit.test_models_hub import TOKEN, client, hub
+from tuner_tui.models.facts import read_facts
+from tuner_tui.models.source import ModelSource
 
 __all__ = ["client", "hub"]
 
@@ -129,6 +132,25 @@ def test_a_failing_hub_is_told(
     hub.add_repo("owner/far", files_of(make_folder(tmp_path / "made2")))
     hub.fail(fault, "resolve", times=5, **options)
     assert read(home)["title"] == title
+
+
+def test_a_gguf_is_read_by_its_header_too(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "model.gguf", tokens=150_000)
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(bytes(8 << 20))
+    hub.add_repo("owner/far", {"model-Q4_K_M.gguf": b"not looked at", "model-F16.gguf": path.read_bytes()})
+    here = dataclasses.asdict(read_facts(ModelSource("gguf", "model.gguf", path)))
+    assert read(home) == json.loads(json.dumps(here)) == read(home)
+    sent = sum(note["bytes_out"] for note in hub.requests if (note["file"] or "").endswith(".gguf"))
+    assert 1 << 20 < sent < size + (2 << 20)
+
+
+def test_a_gguf_that_is_none_is_told(hub: Any, home: dict[str, str]) -> None:
+    hub.add_repo("owner/far", {"model.gguf": b"GGUX" + bytes(100)})
+    assert read(home)["title"] == "Not a GGUF file"
+    hub.add_repo("owner/parts", {"model-00001-of-00002.gguf": b"GGUF" + bytes(100)})
+    assert read(home, "owner/parts")["title"] == "Only GGUF files here"
 
 
 def test_a_server_that_refuses_ranges_is_read_from_the_start(

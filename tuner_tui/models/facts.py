@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner_tui.errors import InputError, NotFoundError
-from tuner_tui.models.gguf_header import GgufArray, GgufTensor, read_gguf
+from tuner_tui.models.gguf_header import GgufArray, GgufHeader, GgufTensor, read_gguf
 from tuner_tui.models.model_folder import read_json, weight_files
 from tuner_tui.models.packed import unpacked_shapes
 from tuner_tui.models.safetensors_header import SafetensorsTensor, read_safetensors
@@ -86,7 +86,7 @@ def read_facts(source: ModelSource) -> ModelFacts:
             f"Download it first: hf download {source.name}",
         )
     try:
-        return _gguf_facts(source.path) if source.kind == "gguf" else _folder_facts(source.path)
+        return gguf_facts(read_gguf(source.path)) if source.kind == "gguf" else _folder_facts(source.path)
     except OSError as error:
         raise InputError(
             "Cannot read the model", f"{error.filename or source.path}: {error.strerror}."
@@ -163,8 +163,8 @@ def facts_from(
     )
 
 
-def _gguf_facts(path: Path) -> ModelFacts:
-    header = read_gguf(path)
+def gguf_facts(header: GgufHeader) -> ModelFacts:
+    """The facts that a GGUF file's header gives."""
     architecture = header.text("general.architecture")
 
     def number(key: str) -> int | None:

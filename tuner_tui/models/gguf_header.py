@@ -61,12 +61,17 @@ class GgufHeader:
 def read_gguf(path: Path) -> GgufHeader:
     """Metadata and tensors; raises InputError when the file is no GGUF, cut short or makes no sense."""
     with path.open("rb") as file:
-        return _Reader(path, file).read()
+        return read_gguf_file(str(path), file, path.stat().st_size)
+
+
+def read_gguf_file(where: str, file: BinaryIO, size: int) -> GgufHeader:
+    """As `read_gguf`, from a file that is open, or that stands for one; `size` is the whole file's."""
+    return _Reader(where, file, size).read()
 
 
 class _Reader:
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path, self.file, self.size = path, file, path.stat().st_size
+    def __init__(self, where: str, file: BinaryIO, size: int) -> None:
+        self.path, self.file, self.size = where, file, size
 
     def read(self) -> GgufHeader:
         magic = self.file.read(4)

@@ -10,15 +10,20 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import write_atomic
-from tuner_tui.models.facts import ModelFacts, facts_from
+from tuner_tui.models.facts import ModelFacts, facts_from, gguf_facts
+from tuner_tui.models.gguf_header import GgufHeader
 from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import WEIGHTS, WEIGHTS_INDEX, no_weights
+from tuner_tui.models.remote_gguf import chosen_gguf, read_remote_gguf
 from tuner_tui.models.safetensors_header import SafetensorsTensor, header_length, parse_header
 
 if TYPE_CHECKING:
@@ -145,18 +150,21 @@ def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts
 
 
 def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
+    if names.isdisjoint((WEIGHTS, WEIGHTS_INDEX)) and (name := chosen_gguf(names)):
+        header = read_remote_gguf(f"{remote.repo_id}: {name}", partial(remote.read_range, name))
+        return {"schema": SCHEMA, "gguf": msgspec.to_builtins(header)}
+    if names.isdisjoint((WEIGHTS, WEIGHTS_INDEX)):
+        raise no_weights(remote.repo_id, names)
     config = remote.read_json("config.json")
     if WEIGHTS in names:
         shards: Iterable[str] = [WEIGHTS]
-    elif WEIGHTS_INDEX in names:
+    else:
         weight_map = remote.read_json(WEIGHTS_INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise InputError(
                 "The list of weights is broken", f"{remote.repo_id}: {WEIGHTS_INDEX} is not usable."
             )
         shards = sorted({str(name) for name in weight_map.values()})
-    else:
-        raise no_weights(remote.repo_id, names)
     shards = list(shards)
     if len(shards) > MOST_SHARDS or not set(shards) <= names:
         raise InputError(
@@ -174,6 +182,9 @@ def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
 
 
 def _facts(content: Mapping[str, Any], licence: str | None) -> ModelFacts:
+    if "gguf" in content:
+        found = gguf_facts(msgspec.convert(content["gguf"], GgufHeader))
+        return replace(found, licence=licence or found.licence)
     tensors = {}
     for name, (dtype, size, *shape) in content["tensors"].items():
         elements = 1
@@ -194,7 +205,7 @@ class _Remote:
 
     def read_whole(self, name: str) -> bytes:
         """A file of a tokenizer. Raises InputError where it is larger than any."""
-        data, total = self._range(name, 0, LARGEST_TOKENIZER + 1)
+        data, total = self.read_range(name, 0, LARGEST_TOKENIZER + 1)
         if len(data) > LARGEST_TOKENIZER or (total is not None and total != len(data)):
             raise InputError(
                 f"{name} is too large", f"{self.repo_id}: {name} has {total or len(data):,} bytes."
@@ -203,7 +214,7 @@ class _Remote:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A small file that holds a JSON object."""
-        data, total = self._range(name, 0, LARGEST_JSON)
+        data, total = self.read_range(name, 0, LARGEST_JSON)
         if total is not None and total > LARGEST_JSON:
             raise InputError(f"{name} is too large", f"{self.repo_id}: {name} has {total:,} bytes.")
         try:
@@ -217,17 +228,17 @@ class _Remote:
     def read_header(self, name: str) -> dict[str, SafetensorsTensor]:
         """The header of a safetensors file, checked against the file's size where the server tells it."""
         where = f"{self.repo_id}: {name}"
-        data, total = self._range(name, 0, FIRST_BYTES)
+        data, total = self.read_range(name, 0, FIRST_BYTES)
         if len(data) < 8:
             raise InputError("Model file cut short", f"{where} holds only {len(data)} bytes.")
         length = header_length(where, data)
         if total is not None and 8 + length > total:
             raise InputError("Model file cut short", f"{where} ends inside its header.")
         if len(data) < 8 + length:
-            data += self._range(name, len(data), 8 + length - len(data))[0]
+            data += self.read_range(name, len(data), 8 + length - len(data))[0]
         return parse_header(where, data[8 : 8 + length], total)
 
-    def _range(self, name: str, start: int, count: int) -> tuple[bytes, int | None]:
+    def read_range(self, name: str, start: int, count: int) -> tuple[bytes, int | None]:
         """(bytes, the file's size if told). A server that ignores or refuses ranges is read from the file's start."""
         from huggingface_hub import errors
 

@@ -85,7 +85,7 @@ def header_length(path: str, start: bytes) -> int:
     return length
 
 
-def refuse_lfs_pointer(path: Path, start: bytes) -> None:
+def refuse_lfs_pointer(path: Path | str, start: bytes) -> None:
     """Refuse the small text that git leaves in place of a large file when git-lfs is not installed."""
     if start.startswith(b"version "):
         raise InputError(
