@@ -268,7 +268,7 @@ async def test_two_apps_on_one_run(runs: dict[str, RunFolder]) -> None:
         await wait_for(two, "17/36")
         first.exit()
         append_event(runs["running"].events, RunStopped(step=17, checkpoint=None, seconds=1))
-        await wait_for(two, "■ stopped", "nothing was trained yet")
+        await wait_for(two, "■ stopped", "nothing is saved, the last 17 steps")
         assert second.is_running
 
 
