@@ -107,6 +107,7 @@ def _curve(app: list[str], environment: dict[str, str], folder: RunFolder) -> st
         terminal.press("/")
         terminal.type(folder.name[-4:])
         terminal.wait_for("1 of 2 runs")
+        wait_for(lambda: "/ Filter" not in terminal.text(), "the footer of the line that is typed in")
         terminal.press("Enter")
         terminal.wait_for("/ Filter")
         terminal.press("Enter")
