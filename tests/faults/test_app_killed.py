@@ -59,6 +59,7 @@ def spec(home: Home) -> RunSpec:
     return spec
 
 
+@pytest.mark.slow
 def test_a_killed_app_harms_nothing(
     home: Home, spec: RunSpec, app: list[str], terminal_environment: dict[str, str], tmp_path: Path
 ) -> None:

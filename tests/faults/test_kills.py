@@ -42,6 +42,7 @@ def undisturbed_losses(tmp_path_factory: pytest.TempPathFactory, tiny_model: Pat
     return run.losses()
 
 
+@pytest.mark.slow
 def test_a_run_outlives_three_keepers(home: Home, undisturbed_losses: dict[int, float | None]) -> None:
     run, after = home.make_run("long", STEPS), home.make_hopeless_run("after")
     run.submit()
@@ -102,6 +103,7 @@ def test_a_killed_worker_is_reported_and_the_run_resumes(
     home.wait_until_idle()
 
 
+@pytest.mark.slow
 def test_a_run_whose_processes_all_died_is_interrupted_and_resumes_exactly(
     home: Home, undisturbed_losses: dict[int, float | None]
 ) -> None:

@@ -110,6 +110,7 @@ def rows_of(path: Path) -> dict[int, list[tuple[int, ...]]]:
     return {step: list(workers.values())[-1] for step, workers in steps.items()}
 
 
+@pytest.mark.slow
 def test_a_limit_in_the_middle_saves_where_the_weights_stood(
     home: Home, do_in_worker: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_limit_in_the_middle_saves_where_the_weights_stood(
     assert run.losses() == undisturbed.losses()
 
 
+@pytest.mark.slow
 def test_what_can_never_fit_ends_with_figures(home: Home, do_in_worker: Path) -> None:
     do_in_worker.write_text(FAIL_ABOVE.format(rows=0, step=0))
     run = home.make_run("hopeless", STEPS)
@@ -155,6 +157,7 @@ def test_forbidden_rungs_are_not_climbed(home: Home, do_in_worker: Path) -> None
     assert not run.all(RungClimbed)
 
 
+@pytest.mark.slow
 def test_a_bad_step_is_skipped_or_gone_back_from(home: Home, do_in_worker: Path) -> None:
     do_in_worker.write_text(
         """

@@ -42,6 +42,7 @@ def test_a_file_is_evaluated_on_schedule_and_at_the_end(train: Callable[..., Run
     assert all(event.seconds > 0 and "mean_token_accuracy" in event.metrics for event in run.all(Evaluated))
 
 
+@pytest.mark.slow
 def test_is_best_marks_each_new_lowest_loss(train: Callable[..., Run], held_out: str) -> None:
     run = train(data={"evaluation": held_out}, evaluation={"every_steps": 1}, **OVERFIT)
     losses = [event.loss or 0.0 for event in run.all(Evaluated)]

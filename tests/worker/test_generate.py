@@ -264,6 +264,7 @@ def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
     client.close()
 
 
+@pytest.mark.slow
 def test_killed_and_idle_workers_lose_nothing(tiny_model: Path) -> None:
     states: list[str] = []
     base = Base(source=str(tiny_model), precision="fp32", device="cpu")

@@ -45,12 +45,12 @@ def curve(run: Run) -> list[tuple[float | None, float | None, float | None]]:
     ("precision", "stop_at", "training"),
     [
         ("fp32", 6, {}),  # in the second epoch
-        ("fp32", 4, {}),  # at the first one's end
-        ("bf16", 3, {}),
+        pytest.param("fp32", 4, {}, marks=pytest.mark.slow),  # at the first one's end
+        pytest.param("bf16", 3, {}, marks=pytest.mark.slow),
         ("nf4", 6, {}),
-        ("int8", 6, {}),
-        ("fp32", 6, {"group_by_length": True}),
-        ("fp32", 6, {"optimizer": "adamw_8bit", "checkpointing": "on"}),
+        pytest.param("int8", 6, {}, marks=pytest.mark.slow),
+        pytest.param("fp32", 6, {"group_by_length": True}, marks=pytest.mark.slow),
+        pytest.param("fp32", 6, {"optimizer": "adamw_8bit", "checkpointing": "on"}, marks=pytest.mark.slow),
     ],
 )
 def test_resume_is_exact(
@@ -70,7 +70,10 @@ def test_resume_is_exact(
     assert resumed.last(RunFinished).reason == "complete"
 
 
-@pytest.mark.parametrize("schedules", [(None, None), (None, 2), (3, None), (2, 2)])
+@pytest.mark.parametrize(
+    "schedules",
+    [(None, None), *(pytest.param(each, marks=pytest.mark.slow) for each in ((None, 2), (3, None), (2, 2)))],
+)
 def test_resume_keeps_evaluations_in_their_places(
     train: Callable[..., Run],
     make_run: Callable[..., RunFolder],
