@@ -41,6 +41,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path, help="a folder with config.json, tokenizer and safetensors")
     parser.add_argument("--kind", action="append", help="such as lora-nf4; absent: all")
+    parser.add_argument(
+        "--times",
+        type=int,
+        default=1,
+        help="probes of each, of which the median counts: malloc is not the same twice",
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     asked = parser.parse_args()
     found: list[dict[str, Any]] = []
@@ -50,7 +56,11 @@ def main() -> int:
             if asked.kind and f"{tuning}-{precision}" not in asked.kind:
                 continue
             for rows, length in SHAPES:
-                measured = probe(Path(folder), asked.model, tuning, precision, rows, length)
+                probes = [
+                    probe(Path(folder), asked.model, tuning, precision, rows, length)
+                    for _ in range(asked.times)
+                ]
+                measured = sorted(probes, key=lambda each: each.allocated_bytes)[len(probes) // 2]
                 error = measured.predicted_bytes / measured.allocated_bytes - 1
                 found.append(
                     {
