@@ -83,11 +83,9 @@ def push(
     The token is the Hub client's own (`hf auth login`, or HF_TOKEN). Interrupted or failed, the same command goes on:
     what has arrived is not sent again, and nothing is committed twice.
     """
-    from tuner_tui.sharing import hub
     from tuner_tui.sharing.card import CardOptions
     from tuner_tui.sharing.export import ExportOptions, check_options
-    from tuner_tui.sharing.hub_protocol import PushRequest
-    from tuner_tui.sharing.push import PushOptions, discard, prepare, require_target
+    from tuner_tui.sharing.push import PushOptions, prepare, require_target
     from tuner_tui.sharing.run_facts import read_facts
 
     if branch and pr:
@@ -119,8 +117,29 @@ def push(
     if not yes and not click.confirm("Push?", err=as_json):
         click.echo("Nothing was sent.", err=as_json)
         return
+    pushed = _send(prepared, visibility, branch, pr, is_quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(_report(prepared, pushed), indent=2))
+        return
+    for line in _closing(pushed):
+        click.echo(line)
+
+
+def _send(
+    prepared: Prepared,
+    visibility: Literal["private", "public"] | None,
+    branch: str | None,
+    pr: bool,
+    *,
+    is_quiet: bool,
+) -> Pushed:
+    """Push what was prepared. Raises TunerError whose hint is the command to repeat."""
+    from tuner_tui.sharing import hub
+    from tuner_tui.sharing.hub_protocol import PushRequest
+    from tuner_tui.sharing.push import discard
+
     request = PushRequest(
-        repo_id=repo_id,
+        repo_id=prepared.repo_id,
         files=prepared.files,
         message=prepared.message,
         visibility=visibility,
@@ -128,16 +147,12 @@ def push(
         as_pull_request=pr,
     )
     try:
-        pushed = hub.push(request, HubTeller(is_quiet=as_json))
+        pushed = hub.push(request, HubTeller(is_quiet=is_quiet))
     except TunerError as error:
         error.hint = f"{error.hint}\nAgain: {_command()}".strip()
         raise
     discard(prepared)
-    if as_json:
-        click.echo(json.dumps(_report(prepared, pushed), indent=2))
-        return
-    for line in _closing(pushed):
-        click.echo(line)
+    return pushed
 
 
 class HubTeller:
