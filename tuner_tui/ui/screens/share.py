@@ -78,8 +78,10 @@ class ShareScreen(TunerScreen):
         Binding("w", "look", "What goes", tooltip="Show what would go to the Hub; nothing is sent"),
         Binding("n", "quant", "Numbers", tooltip="The number type of a GGUF"),
         Binding("k", "card", "Card", tooltip="Edit the model card"),
-        Binding("s", "samples", "Samples", tooltip="Which answers the card shows: all, unseen, none"),
-        Binding("v", "visibility", "Private/public", tooltip="Who would see it on the Hub"),
+        Binding(
+            "s", "samples", "Samples", show=False, tooltip="Which answers the card shows: all, unseen, none"
+        ),
+        Binding("v", "visibility", "Visibility", tooltip="Who would see it on the Hub"),
         Binding("p", "push", "Push", tooltip="Send what was shown"),
         Binding("x", "cancel", "Cancel", tooltip="Stop; begun again, it goes on where it can"),
     ]
