@@ -123,24 +123,16 @@ def _facts_before(source: ModelSource) -> ModelFacts | None:
     assert source.repo_id is not None
     try:
         commit, _ = _remembered(source)
-        kept = kept_headers() / f"{_Remote(source.repo_id, commit).key}.json"
-        content = json.loads(kept.read_bytes())
-        if content["schema"] != SCHEMA:
-            return None
-        return replace(_facts(content, None), read_at_commit=commit)
-    except (NotFoundError, OSError, ValueError, KeyError, TypeError):
+    except NotFoundError:
         return None
+    found = _kept_facts(_Remote(source.repo_id, commit), None)
+    return None if found is None else replace(found, read_at_commit=commit)
 
 
 def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts:
-    kept = kept_headers() / f"{remote.key}.json"
-    try:
-        content = json.loads(kept.read_bytes())
-        if content["schema"] == SCHEMA:
-            return _facts(content, licence)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    content = _fetch(remote, names)
+    if (found := _kept_facts(remote, licence)) is not None:
+        return found
+    kept, content = _file_of(remote), _fetch(remote, names)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, json.dumps(content).encode())
@@ -149,12 +141,26 @@ def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts
     return _facts(content, licence)
 
 
+def _kept_facts(remote: _Remote, licence: str | None) -> ModelFacts | None:
+    """What was read of a commit before; None for nothing, or nothing that can be used."""
+    try:
+        content = json.loads(_file_of(remote).read_bytes())
+        return _facts(content, licence) if content["schema"] == SCHEMA else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _file_of(remote: _Remote) -> Path:
+    return kept_headers() / f"{remote.key}.json"
+
+
 def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
-    if names.isdisjoint((WEIGHTS, WEIGHTS_INDEX)) and (name := chosen_gguf(names)):
+    if names.isdisjoint((WEIGHTS, WEIGHTS_INDEX)):
+        name = chosen_gguf(names)
+        if name is None:
+            raise no_weights(remote.repo_id, names)
         header = read_remote_gguf(f"{remote.repo_id}: {name}", partial(remote.read_range, name))
         return {"schema": SCHEMA, "gguf": msgspec.to_builtins(header)}
-    if names.isdisjoint((WEIGHTS, WEIGHTS_INDEX)):
-        raise no_weights(remote.repo_id, names)
     config = remote.read_json("config.json")
     if WEIGHTS in names:
         shards: Iterable[str] = [WEIGHTS]
