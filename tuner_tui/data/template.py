@@ -114,11 +114,18 @@ def load_model_text(folder: Path, template: str | None = None) -> ModelText:
     return ModelText(folder.name, tokenizer, chosen, special)
 
 
-def _own_template(folder: Path, settings: dict[str, Any]) -> str | None:
+def template_beside(folder: Path) -> str | None:
+    """The chat template that lies in a folder as a file of its own; None where none can be read."""
     try:
         return (folder / TEMPLATE_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        found = settings.get("chat_template")
+        return None
+
+
+def _own_template(folder: Path, settings: dict[str, Any]) -> str | None:
+    if (beside := template_beside(folder)) is not None:
+        return beside
+    found = settings.get("chat_template")
     if isinstance(found, list):  # several, by name
         found = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}.get(
             "default"

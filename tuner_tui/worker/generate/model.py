@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
 from tuner_tui.config.spec import MachineSpec as Placement
-from tuner_tui.data.template import TEMPLATE_FILE
+from tuner_tui.data.template import template_beside
 from tuner_tui.errors import InputError
 from tuner_tui.models.source import find_source
 from tuner_tui.worker.loading import dequantise_once, explain_loading, load_base, load_tokenizer
@@ -65,9 +65,8 @@ class LoadedModel:
 
     def template(self, adapter: str | None) -> str | None:
         """The chat template that an adapter was trained with: the one beside it, else the base's own."""
-        if adapter is not None:
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                return (Path(adapter) / TEMPLATE_FILE).read_text(encoding="utf-8")
+        if adapter is not None and (beside := template_beside(Path(adapter))) is not None:
+            return beside
         own = self.tokenizer.chat_template
         return own if isinstance(own, str) and own else None
 
