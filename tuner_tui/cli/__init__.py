@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+from tuner_tui.python import leave_current_folder_out
 
-import click
+leave_current_folder_out()  # before anything else is imported
 
-from tuner_tui import __version__
-from tuner_tui.errors import TunerError
+import importlib  # noqa: E402
+import sys  # noqa: E402
+
+import click  # noqa: E402
+
+from tuner_tui import __version__  # noqa: E402
+from tuner_tui.errors import TunerError  # noqa: E402
 
 COMMANDS = {
     "train": "Train from a run.toml or a preset.",

@@ -34,14 +34,17 @@ __all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size",
 
 def program() -> str:
     """How this command is called again: by its name where the shell finds it, else by its path."""
+    import shlex
     import shutil
     import sys
     from pathlib import Path
 
+    from tuner_tui.python import python_command
+
     called = Path(sys.argv[0])
     if called.name != "tuner-tui":
-        return f"{sys.executable} -m tuner_tui"
-    return called.name if shutil.which(called.name) else str(called)
+        return shlex.join(python_command("tuner_tui"))
+    return called.name if shutil.which(called.name) else shlex.quote(str(called))
 
 
 def where_short(event: MemoryShort) -> str:

@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from tuner_tui.generation.messages import (
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.planning.plan import choose_threads
+from tuner_tui.python import python_command
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.folder import list_runs
 
@@ -182,14 +182,9 @@ class GenerationClient:
                 log.unlink()
             with log.open("ab") as file:
                 self._process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "tuner_tui.worker",
-                        "generate",
-                        str(theirs.fileno()),
-                        str(self._idle_seconds),
-                    ],
+                    python_command(
+                        "tuner_tui.worker", "generate", str(theirs.fileno()), str(self._idle_seconds)
+                    ),
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import msgspec
 from tuner_tui.errors import TunerError
 from tuner_tui.files import last_lines
 from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.python import python_command
 
 if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
@@ -48,7 +48,7 @@ def compare(folder: RunFolder, request: CompareRequest, threads: int) -> Compare
         asked.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, result=str(result))))
         with folder.log.open("ab") as log:
             code = subprocess.run(
-                [sys.executable, "-m", "tuner_tui.worker", "compare", str(asked)],
+                python_command("tuner_tui.worker", "compare", str(asked)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
 from tuner_tui.hardware.survival import Survival, logout_survival
 from tuner_tui.hardware.system import SystemSnapshot, disk_free_bytes, read_system
 from tuner_tui.hardware.torch_report import TorchReport
+from tuner_tui.python import interpreter
 from tuner_tui.versions import installed_version
 
 Status = Literal["ok", "note", "warning", "problem"]
@@ -97,7 +97,7 @@ def is_ready(checks: Iterable[Check]) -> bool:
 
 def check_python() -> Check:
     """Which Python runs us, and where."""
-    return Check("Python", "ok", platform.python_version(), detail=sys.executable)
+    return Check("Python", "ok", platform.python_version(), detail=interpreter())
 
 
 def own_requirements() -> list[str] | None:

@@ -16,7 +16,8 @@ def worker_environment(threads: int) -> dict[str, str]:
     """Our environment with what a process with torch needs set.
 
     Waiting threads sleep (two busy-waiting pools on two cores slow each other several times), freed memory goes back
-    to the system, libraries send no usage statistics, and output is not held back.
+    to the system, libraries send no usage statistics, output is not held back, and Python processes that
+    libraries start import nothing from their current folder either.
     """
     settings = {
         "OMP_NUM_THREADS": str(threads),
@@ -31,6 +32,7 @@ def worker_environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
         "PYTHONFAULTHANDLER": "1",
     }
     return {"PYTORCH_ALLOC_CONF": "expandable_segments:True"} | os.environ | settings

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-INSPECT_COMMAND = (sys.executable, "-m", "tuner_tui.worker", "inspect")
+from tuner_tui.python import python_command
+
+INSPECT_COMMAND = python_command("tuner_tui.worker", "inspect")
 
 
 class TorchDevice(msgspec.Struct, frozen=True, kw_only=True):

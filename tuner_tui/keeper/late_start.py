@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
+from tuner_tui.python import python_command
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ PATIENCE_SECONDS = 300.0
 
 def take_adapter(folder: RunFolder) -> RunFailed | None:
     """Copy the adapter into the run's folder and plan with it; why that failed, if it did."""
-    command = [sys.executable, "-m", "tuner_tui.keeper.late_start", str(folder.path)]
+    command = python_command("tuner_tui.keeper.late_start", str(folder.path))
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from tuner_tui.data.microscope import LookReply, LookRequest, look_request
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.models.source import find_source
+from tuner_tui.python import python_command
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -73,7 +73,7 @@ class Microscope:
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuner_tui.worker", "preview"],
+                python_command("tuner_tui.worker", "preview"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from tuner_tui.config.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_dir
 from tuner_tui.config.settings import read_settings, worker_variables
 from tuner_tui.errors import TunerError
 from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.python import python_command
 
 if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
@@ -27,7 +27,7 @@ def start_worker(
     folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool
 ) -> subprocess.Popen[bytes]:
     """Start the run's worker in a session of its own, holding the run's lock with us; its output goes to the log."""
-    command = [sys.executable, "-m", "tuner_tui.worker", "train", str(folder.path)]
+    command = python_command("tuner_tui.worker", "train", str(folder.path))
     if is_resumed:
         command.append("--resume")
     with folder.log.open("ab") as log:
@@ -56,7 +56,7 @@ def start_keeper(log_path: Path, cwd: Path) -> None:
     """Start a keeper that outlives us: a session of its own, no terminal."""
     with log_path.open("ab") as log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "tuner_tui.keeper"],
+            python_command("tuner_tui.keeper"),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

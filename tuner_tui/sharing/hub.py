@@ -7,7 +7,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from typing import IO, TYPE_CHECKING
@@ -16,6 +15,7 @@ import msgspec
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models.source import is_hub_id
+from tuner_tui.python import python_command
 from tuner_tui.sharing.hub_failures import AGAIN
 from tuner_tui.sharing.hub_protocol import (
     Downloaded,
@@ -74,7 +74,7 @@ def run(
 ) -> Event:
     """One Hub process from request to last event."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tuner_tui.sharing.hub_job"],
+        python_command("tuner_tui.sharing.hub_job"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 from tuner_tui.errors import TunerError
 from tuner_tui.files import LineFollower, last_lines
 from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.python import python_command
 from tuner_tui.runs.exports import Event, ExportRequest, Failed, decode_lines
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run_job(
         events.touch()
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "tuner_tui.worker", work, str(asked)],
+                python_command("tuner_tui.worker", work, str(asked)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,1 @@
+"""Attacks on the person's files and on what may run; most with real processes."""

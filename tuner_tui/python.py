@@ -1,0 +1,50 @@
+"""How our own processes are started, so that they import what is installed and nothing that lies where they run.
+
+A `msgspec.py` in the current folder, a run's folder or the data folder would otherwise be imported in place of the
+library. This file imports nothing that Python has not loaded by itself before it runs our first line.
+"""
+
+import os
+import sys
+
+PATH_VARIABLE = "PYTHONPATH"
+_OUR_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+_is_left_out = False
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module of ours in a process of its own, without its current folder on the path."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def interpreter() -> str:
+    """The path of the Python that runs us, to show."""
+    return sys.executable
+
+
+def leave_current_folder_out() -> None:
+    """Take the current folder off this process's import path, and off `PYTHONPATH` for those it starts.
+
+    It gets there as `sys.path[0]` of `python -m`, and by an empty or relative entry of `PYTHONPATH`. Where the folder
+    is the one that we were imported from (a source checkout), it stays.
+    """
+    global _is_left_out
+    if _is_left_out:
+        return
+    _is_left_out = True
+    try:
+        current = os.getcwd()  # noqa: PTH109
+    except OSError:  # it was deleted
+        current = ""
+    first = sys.path[0] if sys.path else None
+    if not sys.flags.safe_path and first in ("", current) and current != _OUR_PARENT:
+        del sys.path[0]
+    if not os.environ.get(PATH_VARIABLE):
+        return
+    entries = os.environ[PATH_VARIABLE].split(os.pathsep)
+    absolute = [entry for entry in entries if os.path.isabs(entry)]  # noqa: PTH117
+    for entry in set(entries) - set(absolute):
+        folder = os.path.normpath(os.path.join(current, entry))  # noqa: PTH118
+        if folder in sys.path and folder != _OUR_PARENT:
+            sys.path.remove(folder)
+    os.environ[PATH_VARIABLE] = os.pathsep.join(absolute)
