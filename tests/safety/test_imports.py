@@ -182,7 +182,7 @@ def test_only_one_file_knows_how_python_is_started() -> None:
                 )
             )
             if names_interpreter or imports_from_sys or is_multiprocessing:
-                strangers.append(f"{path.relative_to(SOURCES)}:{node.lineno}")
+                strangers.append(f"{path.relative_to(SOURCES)}: {ast.unparse(node)}")
     assert strangers == []
 
 
