@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # Control characters (C0, DEL, C1), direction marks and overrides, line separators, zero-width spaces (not the joiners,
 # which emoji and several scripts need), halves of characters.
@@ -63,6 +64,11 @@ def size(count: int | None) -> str:
 def number(value: float | None, digits: int = 4) -> str:
     """A figure, or a word for one that is not known or not finite."""
     return "not finite" if value is None else f"{value:.{digits}g}"
+
+
+def listed(words: Sequence[str], joint: str = "and") -> str:
+    """Such as "sft", "dpo and cpo" or "dpo, cpo and orpo"."""
+    return f" {joint} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def count(value: int) -> str:

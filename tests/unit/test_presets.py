@@ -17,6 +17,9 @@ from tuner_tui.config.single_option import set_option
 from tuner_tui.config.spec_file import SpecError, parse_spec, read_spec
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 
+SHIPPED = sorted(path.stem for path in paths.shipped_dir("presets").glob("*.toml"))
+ORDERED = [*FIRST_NAMES, *(name for name in SHIPPED if name not in FIRST_NAMES)]
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -39,7 +42,7 @@ def own_preset(name: str, content: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", FIRST_NAMES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_preset_parses_and_passes_the_rules(name: str) -> None:
     preset = find_preset(name)
     spec = preset_spec(preset)
@@ -53,7 +56,7 @@ def test_every_shipped_preset_parses_and_passes_the_rules(name: str) -> None:
 
 
 def test_the_shipped_ones_are_listed_in_order() -> None:
-    assert [preset.name for preset in list_presets()] == list(FIRST_NAMES)
+    assert [preset.name for preset in list_presets()] == ORDERED
 
 
 def test_the_first_try_needs_nothing_but_the_app() -> None:
@@ -83,7 +86,7 @@ def test_a_spec_is_kept_with_its_comments() -> None:
     assert "rank = 8 " in kept.text
     assert "# memory: every 16 more cost" in kept.text
     assert preset_spec(kept) == spec
-    assert [preset.name for preset in list_presets()] == [*FIRST_NAMES, "mine"]
+    assert [preset.name for preset in list_presets()] == [*ORDERED, "mine"]
 
 
 def test_a_fresh_preset_has_its_name_as_title() -> None:
@@ -119,7 +122,7 @@ def test_a_broken_own_preset_hides_no_other() -> None:
     own_preset("bad", b"\xff\xfe")
     own_preset("worse", b"rank = ")
     own_preset("cpu-only", b"# Mine\nmodel.source = 'demo'\ndata.train = 'x'\n")
-    assert {preset.name for preset in list_presets()} == {*FIRST_NAMES, "bad", "worse"}
+    assert {preset.name for preset in list_presets()} == {*ORDERED, "bad", "worse"}
     assert find_preset("cpu-only").title == "Mine"
     assert "Not UTF-8" in find_preset("bad").title
     for name in ("bad", "worse"):
@@ -151,7 +154,7 @@ def test_list_fits_a_small_terminal() -> None:
 
 def test_list_speaks_json() -> None:
     found = json.loads(run("list", "--json").output)
-    assert [each["name"] for each in found] == list(FIRST_NAMES)
+    assert [each["name"] for each in found] == ORDERED
     assert found[0].keys() == {"name", "title", "summary", "needs", "is_shipped", "path"}
 
 

@@ -245,7 +245,7 @@ def test_kto(train: Callable[..., Run], tiny_model: Path, starts_from_adapter: b
         checkpoints=FIRST_STEP,
     )
     tokenizer, policy = AutoTokenizer.from_pretrained(tiny_model), policy_of(run, tiny_model)
-    drawn = tokenise_answers(Reading(run.folder.path.parents[3] / "rows.jsonl"), tokenizer, 256, 42)
+    drawn = tokenise_answers(Reading(run.folder.path.parents[3] / "rows.jsonl"), tokenizer, 256, "kto", 42)
     ordered = [rows[row.line - 1] for row in drawn.rows]
     talks = [answer_ids(tokenizer, row["prompt"], row["completion"]) for row in ordered]
     mismatched = []

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoTokenizer, Trainer
 
 from tests.worker.kinds import KINDS, TRL_TEMPLATES, Kind, make_model
+from tests.worker.microscope_cases import MICROSCOPE_CASES
 from tuner_tui.config import rules
 from tuner_tui.data.microscope import LookRequest, Sequence
 from tuner_tui.data.shape import Example, Message
@@ -129,19 +130,7 @@ def as_fed(sequences: list[Sequence]) -> list[Fed]:
     )
 
 
-CASES = [
-    ("sft", "messages", "answers"),
-    ("sft", "messages", "all"),
-    ("sft", "instruction", "answers"),
-    ("sft", "prompt_completion", "answers"),
-    ("sft", "prompt_completion", "all"),
-    ("sft", "text", "all"),
-    ("dpo", "preference", ""),
-    ("cpo", "preference", ""),
-    ("orpo", "preference", ""),
-    ("kto", "rated", ""),
-    ("reward", "preference", ""),
-]
+CASES = list(MICROSCOPE_CASES)
 QUICK = [(KINDS[0], case) for case in CASES[:2] + CASES[6:9]] + [
     (kind, CASES[(n * 5) % len(CASES)]) for n, kind in enumerate(KINDS[1:], 1)
 ]

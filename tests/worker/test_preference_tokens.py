@@ -49,12 +49,16 @@ def test_an_answer_that_was_cut_off_has_no_end(tmp_path: Path, kind: Kind, metho
 def test_text_that_was_cut_off_has_no_end(tmp_path: Path, tokenizer: Any) -> None:
     rated = {"prompt": "Hi ", "completion": "Yo", "label": True}
     rows = [rated, rated | {"label": False, "completion_finished": False}]
-    found = {row.label: row for row in tokenise_answers(written(tmp_path, rows), tokenizer, 200, 1).rows}
+    found = {
+        row.label: row for row in tokenise_answers(written(tmp_path, rows), tokenizer, 200, "kto", 1).rows
+    }
     assert found[True].completion == [*found[False].completion, tokenizer.eos_token_id]
 
 
 def test_sides_of_a_pair_stay_cut_off_as_rated_answers(tmp_path: Path, tokenizer: Any) -> None:
     pair = {"prompt": user("Hi"), "chosen": said("Yo"), "rejected": said("Bye"), "chosen_finished": False}
-    found = {row.label: row for row in tokenise_answers(written(tmp_path, [pair]), tokenizer, 200, 1).rows}
+    found = {
+        row.label: row for row in tokenise_answers(written(tmp_path, [pair]), tokenizer, 200, "kto", 1).rows
+    }
     end = tokenizer.eos_token_id
     assert end not in found[True].completion and end in found[False].completion

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner_tui.cli.output import fail, fill, plain
+from tuner_tui.config.methods.traits import DEFAULT_METHOD, TRAITS
 from tuner_tui.errors import InputError, TunerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tuner_tui.config.methods import MethodKind
+    from tuner_tui.config.methods.traits import MethodKind
     from tuner_tui.data.checks import DataReport
     from tuner_tui.data.lengths import LengthReport
     from tuner_tui.data.microscope import LookReply
     from tuner_tui.data.reading import Reading
 
 SHAPES = ("auto", "messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts")
-METHODS = ("sft", "dpo", "cpo", "orpo", "kto", "reward")
 SIGNS = {"error": "error  ", "warning": "warning", "note": "note   "}
 
 
@@ -93,7 +93,11 @@ def check(
 @reading_options
 @click.option("--model", help="Show the tokens that this model would be fed.")
 @click.option(
-    "--method", type=click.Choice(METHODS), default="sft", show_default=True, help="The training method."
+    "--method",
+    type=click.Choice(tuple(TRAITS)),
+    default=DEFAULT_METHOD,
+    show_default=True,
+    help="The training method.",
 )
 @click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
 @click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from tuner_tui.cli.output import fill
+from tuner_tui.config.methods.traits import Feedback, trained_with
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import plain
 
@@ -102,9 +103,9 @@ def import_command(name: str, file: str, mode: Mode | None) -> None:
 @click.option(
     "--as",
     "kind",
-    type=click.Choice(["auto", "pairs", "rated", "demonstrations"]),
+    type=click.Choice(["auto", *get_args(Feedback)]),
     default="auto",
-    help="pairs for DPO, ORPO, reward; rated for KTO; demonstrations for SFT.",
+    help="; ".join(f"{kind} for {trained_with(kind)}" for kind in get_args(Feedback)) + ".",
 )
 @click.option("--person-only", is_flag=True, help="Only what persons judged here.")
 @click.option("--ai", is_flag=True, help="Also what a judge model proposed and nobody judged.")

@@ -24,6 +24,7 @@ FIRST_NAMES = (
     "dpo-8gb",
     "kto-thumbs",
     "orpo-one-go",
+    "simpo-8gb",
     "reward-model",
 )
 """The order in which the shipped ones are shown: by what they need."""

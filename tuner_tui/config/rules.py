@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from tuner_tui.config.methods import METHOD_SHAPES, CpoMethod, DpoMethod, KtoMethod, SftMethod
+from tuner_tui.config.methods.options import METHOD_RULES
+from tuner_tui.config.methods.traits import TRAITS, method_traits
+from tuner_tui.config.rule import Rule
 from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
+from tuner_tui.text import listed
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,6 @@ class Problem:
         return f"{line}\n    {self.hint}" if self.hint else line
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A combination of options that cannot run, why, and what to do instead."""
-
-    keys: tuple[str, ...]
-    """The options that take part; the first is where the problem is reported."""
-    applies: Callable[[RunSpec], bool]
-    reason: str
-    remedy: str
-
-
 def _precision(*held: str) -> Callable[[RunSpec], bool]:
     return lambda spec: spec.model.precision in held
 
@@ -58,19 +50,20 @@ def _has_evaluation(spec: RunSpec) -> bool:
     return spec.data.evaluation is not None or spec.data.evaluation_share > 0
 
 
-def _smooths_in_vain(spec: RunSpec) -> bool:
-    method = spec.method
-    if not isinstance(method, (DpoMethod, CpoMethod)) or method.label_smoothing == 0:
-        return False
-    return method.loss not in SMOOTHED_LOSSES[method.kind]
+def _fewest_rows(spec: RunSpec) -> int:
+    return method_traits(spec.method.kind).fewest_rows
 
 
-SMOOTHED_LOSSES = {"dpo": ("robust", "exo_pair", "aot", "aot_unpaired"), "cpo": ("simpo", "sigmoid")}
-"""The losses of each method that use label smoothing."""
+def _trained_on() -> str:
+    """Which methods train on which dataset types, in words."""
+    methods: dict[tuple[str, ...], list[str]] = {}
+    for kind, traits in TRAITS.items():
+        methods.setdefault(traits.dataset_types, []).append(kind)
+    return "; ".join(f"{listed(kinds)}: {listed(types, 'or')}" for types, kinds in methods.items())
 
 
 # What was tried for each row is in tests/unit/test_rules.py; the stack is that of constraints.txt.
-RULES: tuple[Rule, ...] = (
+GENERAL_RULES: tuple[Rule, ...] = (
     Rule(
         ("model.precision", "tuning.kind"),
         lambda spec: _is_full(spec) and _precision("int8", "nf4")(spec),
@@ -107,16 +100,6 @@ RULES: tuple[Rule, ...] = (
         "an adapter on embed_tokens saves the whole embedding table with it, and merging it changes the "
         "output head of models that share the two",
         'Leave "embed_tokens" out.',
-    ),
-    Rule(
-        ("method.packing", "model.attention"),
-        lambda spec: (
-            isinstance(spec.method, SftMethod)
-            and spec.method.packing
-            and spec.model.attention != "flash_attention_2"
-        ),
-        "only flash attention is sure to keep packed rows from seeing each other",
-        'Take model.attention = "flash_attention_2", or packing = false.',
     ),
     Rule(
         ("model.attention", "machine.device"),
@@ -172,51 +155,24 @@ RULES: tuple[Rule, ...] = (
         "Leave one of the two out.",
     ),
     Rule(
-        ("method.loss_on", "data.shape"),
-        lambda spec: (
-            isinstance(spec.method, SftMethod)
-            and spec.data.shape == "text"
-            and spec.method.loss_on == "answers"
-        ),
-        "plain text has no answers, so there would be nothing to learn from",
-        'Set method.loss_on = "all".',
-    ),
-    Rule(
         ("data.shape", "method.kind"),
-        lambda spec: spec.data.shape not in ("auto", *METHOD_SHAPES[spec.method.kind]),
-        "rows of this shape are not what the method learns from: sft takes conversations or text, dpo, cpo, orpo and "
-        "reward take preference, kto takes rated or preference",
+        lambda spec: spec.data.shape not in ("auto", *method_traits(spec.method.kind).dataset_types),
+        f"the method does not train on this dataset type ({_trained_on()})",
         'Take shape = "auto", or another method.',
-    ),
-    Rule(
-        ("method.label_smoothing", "method.loss"),
-        _smooths_in_vain,
-        "this loss does not use label smoothing, so it would change nothing",
-        "Set it to 0, or take a loss that does: robust, exo_pair, aot or aot_unpaired for dpo, simpo or sigmoid for "
-        "cpo.",
-    ),
-    Rule(
-        ("method.loss", "method.label_smoothing"),
-        lambda spec: (
-            isinstance(spec.method, DpoMethod)
-            and spec.method.loss == "exo_pair"
-            and spec.method.label_smoothing == 0
-        ),
-        "exo_pair needs some label smoothing: its target is a distribution over both answers",
-        "Set method.label_smoothing to a small value such as 1e-3.",
     ),
     Rule(
         ("training.batch_size", "training.micro_batch", "method.kind"),
         lambda spec: (
-            isinstance(spec.method, KtoMethod) and 1 in (spec.training.batch_size, spec.training.micro_batch)
+            min(spec.training.batch_size, spec.training.micro_batch or spec.training.batch_size)
+            < _fewest_rows(spec)
         ),
-        "kto compares each answer with those of other prompts beside it, so one row alone at a time cannot be trained",
+        "the method compares the rows of a micro-batch with each other, so one row at a time cannot be trained",
         "Take a micro_batch of at least 2; 4 or more estimates better.",
     ),
     Rule(
         ("training.group_by_length", "method.kind"),
-        lambda spec: isinstance(spec.method, KtoMethod) and spec.training.group_by_length is True,
-        "kto keeps rows in one order, in which each has its neighbour to be compared with",
+        lambda spec: method_traits(spec.method.kind).keeps_order and spec.training.group_by_length is True,
+        "the method keeps rows in one order, in which each is compared with its neighbour",
         "Set group_by_length = false.",
     ),
     Rule(
@@ -232,6 +188,7 @@ RULES: tuple[Rule, ...] = (
         "Take a budget such as 5, or leave the prompts out.",
     ),
 )
+RULES: tuple[Rule, ...] = (*GENERAL_RULES, *METHOD_RULES)
 
 
 def check_rules(spec: RunSpec, skip: Collection[str] = ()) -> tuple[Problem, ...]:

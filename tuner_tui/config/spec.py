@@ -9,7 +9,8 @@ from pydantic import Field
 from tuner_tui.config.data_section import DataShape, DataSpec
 from tuner_tui.config.fields import Section, option
 from tuner_tui.config.guards import GuardSpec
-from tuner_tui.config.methods import Method, SftMethod
+from tuner_tui.config.methods.options import Method
+from tuner_tui.config.methods.sft import SftMethod
 
 __all__ = [
     "DataShape",

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tuner_tui.config.methods import METHOD_SHAPES, PAIR_METHODS
+from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.data.preference import (
     PAIRS_HELP,
     PairExample,
@@ -18,9 +18,10 @@ from tuner_tui.data.preference import (
 from tuner_tui.data.reading import PlainRows, Reading, plain_rows
 from tuner_tui.data.shape import Example, Shape, read_examples
 from tuner_tui.errors import InputError
+from tuner_tui.text import listed
 
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import MethodKind
+    from tuner_tui.config.methods.traits import MethodKind
 
 AnyExample = Example | PairExample | RatedExample
 
@@ -29,8 +30,8 @@ class OtherMethod(InputError):
     """The rows are good, and another method learns from them."""
 
     def __init__(self, method: MethodKind, shape: Shape, reading: Reading) -> None:
-        fitting = [kind for kind, shapes in METHOD_SHAPES.items() if shape in shapes]
-        remedy = f"Take method {' or '.join(fitting)}, or other data." if fitting else "Take other data."
+        fitting = [kind for kind, traits in TRAITS.items() if shape in traits.dataset_types]
+        remedy = f"Take method {listed(fitting, 'or')}, or other data." if fitting else "Take other data."
         found = f"{reading.path}: the shape is {shape}{', no answers' if shape == 'prompts' else ''}."
         super().__init__(f"The rows are not what {method} learns from", found, remedy)
         self.shape = shape
@@ -38,21 +39,23 @@ class OtherMethod(InputError):
 
 def read_for(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExample]]:
     """(shape, rows) of a data set for a method. Raises InputError that names file and line."""
-    if method == "sft":
-        shape = plain_rows(reading).layout.shape
-        if shape not in METHOD_SHAPES[method]:
-            raise OtherMethod(method, shape, reading)
-        shape, examples = read_examples(reading)
-        return shape, [*examples]
-    if method == "kto":
-        shape, rated = read_rated_or_pairs(reading)
-        return shape, [*rated]
-    return "preference", [*read_pairs_for(method, reading)]
+    match method_traits(method).rows:
+        case "examples":
+            shape = plain_rows(reading).layout.shape
+            if shape not in method_traits(method).dataset_types:
+                raise OtherMethod(method, shape, reading)
+            shape, examples = read_examples(reading)
+            return shape, [*examples]
+        case "answers":
+            shape, rated = read_rated_or_pairs(method, reading)
+            return shape, [*rated]
+        case "pairs":
+            return "preference", [*read_pairs_for(method, reading)]
 
 
 def read_pairs_for(method: MethodKind, reading: Reading) -> list[PairExample]:
     """The pairs of a data set. Raises InputError that names file and line, also where the rows are something else."""
-    assert method in PAIR_METHODS
+    assert method_traits(method).rows == "pairs"
     plain = _plain(method, reading, "preference")
     pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
     if not pairs:
@@ -60,9 +63,9 @@ def read_pairs_for(method: MethodKind, reading: Reading) -> list[PairExample]:
     return pairs
 
 
-def read_rated_or_pairs(reading: Reading) -> tuple[Shape, list[RatedExample]]:
+def read_rated_or_pairs(method: MethodKind, reading: Reading) -> tuple[Shape, list[RatedExample]]:
     """(shape, rated answers); the sides of a pair are a good and a bad answer. Raises InputError as `read_for` does."""
-    plain = _plain("kto", reading, "rated")
+    plain = _plain(method, reading, "rated")
     rated: list[RatedExample] = []
     for file, number, row in plain.strict():
         if plain.layout.shape == "rated":
@@ -78,7 +81,7 @@ def read_rated_or_pairs(reading: Reading) -> tuple[Shape, list[RatedExample]]:
 def _plain(method: MethodKind, reading: Reading, wanted: Shape) -> PlainRows:
     """The rows in a shape that fits the method: the likeliest, else the wanted one where the columns allow it."""
     plain = plain_rows(reading)
-    if plain.layout.shape in METHOD_SHAPES[method]:
+    if plain.layout.shape in method_traits(method).dataset_types:
         return plain
     if reading.asked == "auto" and not reading.mapping:
         with suppress(InputError):

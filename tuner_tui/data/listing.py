@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
+from tuner_tui.config.methods.traits import DEFAULT_METHOD, method_traits
 from tuner_tui.data.for_method import AnyExample, OtherMethod, read_for
 from tuner_tui.data.formats import is_data_name
 from tuner_tui.data.read import DEMO, locate, read_rows
@@ -17,7 +18,7 @@ from tuner_tui.files import entries
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tuner_tui.config.methods import MethodKind
+    from tuner_tui.config.methods.traits import MethodKind
     from tuner_tui.config.spec import DataShape
     from tuner_tui.data.shape import Shape
 
@@ -73,7 +74,7 @@ def list_data(folder: Path) -> list[DataListing]:
 
 
 def look_at_data(
-    name: str, asked: DataShape = "auto", limit: int | None = None, method: MethodKind = "sft"
+    name: str, asked: DataShape = "auto", limit: int | None = None, method: MethodKind = DEFAULT_METHOD
 ) -> DataLook:
     """Read a data file as a method would: its shape, rows and first rows, or what is wrong with it."""
     try:
@@ -112,7 +113,7 @@ def _first_rows(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyEx
     except OtherMethod:
         raise
     except InputError:
-        if method == "sft":
+        if method_traits(method).rows == "examples":  # each row stands for itself
             raise
         return read_for(method, replace(reading, limit=CHECKED_ROWS))
 

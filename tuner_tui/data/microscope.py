@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.config.methods.traits import DEFAULT_METHOD
+
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import MethodKind
+    from tuner_tui.config.methods.traits import MethodKind
     from tuner_tui.data.reading import Reading
 
 
@@ -21,7 +23,7 @@ class LookRequest(msgspec.Struct, frozen=True, kw_only=True):
     """folder, gguf or hub."""
     model_location: str
     revision: str | None = None
-    method: str = "sft"
+    method: str = DEFAULT_METHOD
     loss_on: str = "answers"
     packing: bool = False
     max_length: int = 1024

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.card import data_card
 from tuner_tui.feedback.collections import feedback_dir, open_collection
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
     from tuner_tui.feedback.store import Store
 
 PREFIX = "feedback:"
-KIND_OF_METHOD: dict[str, Kind] = {
-    "sft": "demonstrations",
-    "kto": "rated",
-    "dpo": "pairs",
-    "orpo": "pairs",
-    "reward": "pairs",
-    "cpo": "pairs",
-}
 
 
 def is_collection(name: str | None) -> bool:
@@ -59,12 +52,13 @@ def data_for(data: DataSpec, method: str) -> DataSpec:
     """A data section with files in the place of collections, for a method; the same one where it names none."""
     if not is_collection(data.train) and not is_collection(data.evaluation):
         return data
-    kind = KIND_OF_METHOD.get(method)
+    kind = method_traits(method).feedback
     if kind is None:
+        fitting = [other for other, traits in TRAITS.items() if traits.feedback is not None]
         raise InputError(
             "The method does not learn from feedback",
             f"method.kind is {method}.",
-            f"Take one of: {', '.join(KIND_OF_METHOD)}.",
+            f"Take one of: {', '.join(fitting)}.",
         )
     changes: dict[str, object] = {}
     if is_collection(data.train):

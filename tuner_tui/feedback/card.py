@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tuner_tui.config.methods.traits import trained_with
 from tuner_tui.feedback.statistics import mirror
 
 if TYPE_CHECKING:
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from tuner_tui.feedback.intervals import Share
     from tuner_tui.feedback.store import Store
 
-METHODS: dict[Kind, str] = {
-    "pairs": "preference pairs (`prompt`, `chosen`, `rejected`), for DPO, ORPO and reward models",
-    "rated": "rated completions (`prompt`, `completion`, `label`), for KTO",
-    "demonstrations": "demonstrations (`prompt`, `completion`), for supervised fine-tuning",
+ROWS: dict[Kind, str] = {
+    "pairs": "preference pairs (`prompt`, `chosen`, `rejected`)",
+    "rated": "rated completions (`prompt`, `completion`, `label`)",
+    "demonstrations": "demonstrations (`prompt`, `completion`)",
 }
 
 
@@ -40,7 +41,8 @@ def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filt
         "---",
         f"# {store.path.stem}",
         "",
-        f"{len(rows)} rows of {METHODS[kind]}, exported {time.strftime('%Y-%m-%d')} by tuner-tui.",
+        f"{len(rows)} rows of {ROWS[kind]}, for {trained_with(kind)}, "
+        f"exported {time.strftime('%Y-%m-%d')} by tuner-tui.",
         "",
         "## Who judged",
         "",

@@ -8,10 +8,11 @@ would teach a model to stop there, so such rows can be left out.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
+from tuner_tui.config.methods.traits import Feedback
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.feedback.records import Answer, Entry, Item, Judgement, Mode, RaterKind
 from tuner_tui.files import write_atomic
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from tuner_tui.feedback.store import Store
 
-Kind = Literal["pairs", "rated", "demonstrations"]
-KINDS: tuple[Kind, ...] = ("pairs", "rated", "demonstrations")
+Kind = Feedback
+KINDS: tuple[Kind, ...] = get_args(Feedback)
 GOOD_FROM, BAD_TO = 4, 2
 """Scores from 4 up are good, up to 2 bad; 3 says neither and is left out."""
 

@@ -17,7 +17,7 @@ from tuner_tui.python import python_command
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tuner_tui.config.methods import MethodKind
+    from tuner_tui.config.methods.traits import MethodKind
     from tuner_tui.data.reading import Reading
 
 

@@ -70,7 +70,7 @@ class Estimate:
 
 def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> Estimate:
     """Terms, peaks and range of one workload; `stored_bytes` is the size of weights used as they are stored."""
-    if load.method == "reward":  # a score in place of the output layer
+    if load.method_traits.head == "score":  # a score in place of the output layer
         shape = replace(shape, weights=replace(shape.weights, head=0))
     parts = parts_of(shape, load, stored_bytes)
     peaks = peaks_of(shape, load, parts)

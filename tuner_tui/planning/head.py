@@ -11,10 +11,9 @@ from tuner_tui.planning.workload import Workload
 TILE_ROWS, TILE_COLUMNS = 4096, 32768
 """TRL 1.16's fused head computes the logits in tiles of at most so many tokens and words (trl.kernels)."""
 LIGER_BYTES_PER_LOGIT = 6.0
-OVER_LOGITS = ("orpo", "cpo")
-"""TRL's trainers that hold whole logits of both answers."""
 PAIR_BYTES_PER_LOGIT, PAIR_BYTES_PER_16_BIT_LOGIT = 18.0, 6.0
-"""Theirs at the peak of their loss's backward pass, in fp32 and where all is 16-bit; from tests/worker/fake_memory."""
+"""Of TRL's trainers that hold whole logits, at the peak of their loss's backward pass: in fp32, and where all is
+16-bit; from tests/worker/fake_memory."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ def head_bytes(shape: ModelShape, load: Workload) -> HeadBytes:
     tokens, h, v = load.tokens, shape.hidden, shape.vocab
     # the last norm's input (in fp32, unless its kernel is fused) and its result
     norm = (load.stream_bytes if load.stack.fused_norms else 4) * h * tokens + 2 * h * tokens
-    if load.method == "reward":  # a head of one number
+    if load.method_traits.head == "score":  # a head of one number
         return HeadBytes(norm, norm + 2 * load.stream_bytes * h * tokens, f"{tokens:,} x 6 x {h:,}")
     trains_head = load.tuning == "full" or load.trains_tables
-    if load.method in OVER_LOGITS and load.loss == "trl_fused":
+    if load.method_traits.head == "logits" and load.loss == "trl_fused":
         per = (
             PAIR_BYTES_PER_LOGIT if load.autocast or load.compute_bytes == 4 else PAIR_BYTES_PER_16_BIT_LOGIT
         )

@@ -17,7 +17,7 @@ from tuner_tui.planning.states import (
     step_copy_bytes,
     trained_bytes,
 )
-from tuner_tui.planning.workload import SAMPLED, Workload
+from tuner_tui.planning.workload import Workload
 
 MISC_BYTES = 17_000_000
 """cuBLAS workspaces, position tables and small buffers: measured static memory less the weights of published runs."""
@@ -79,8 +79,9 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     adapters = trained_bytes(shape, load)
     gradients = gradient_bytes(shape, load, adapters)
     states = optimizer_bytes(shape, load, gradients)
-    trained = 2 if load.method == "ppo" else 1  # policy and value
-    held = 4 if load.method == "ppo" and load.shared_base else 1
+    traits = load.method_traits
+    trained = traits.trained_models
+    held = traits.models if load.shared_base else 1
     experts, is_kept = expert_copies(shape, load), load.checkpointing == "off"
     product = 2 * load.compute_bytes * load.tokens * shape.intermediate
     moving = max(load.tokens * layer.transient, product + _dequantised(shape, load), dora_bytes(shape, load))
@@ -100,7 +101,7 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
     standing = held + parts.holes + (parts.gradients if load.accumulates else 0)
     is_kept, is_full = load.checkpointing == "off", load.tuning == "full"
     table = shape.table * load.weight_bytes if is_full else 0
-    head_gradient = 0 if load.method == "reward" else table
+    head_gradient = 0 if load.method_traits.head == "score" else table
     of_layer = _layer_gradients(shape, load, parts.gradients)
 
     forward = standing + parts.kept + parts.cast + parts.head.forward
@@ -122,17 +123,17 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
         peaks.append(
             Peak("embedding backward", held + parts.gradients + (2 * head_gradient if shape.tied else 0))
         )
-    if load.method in ("dpo", "kto", *SAMPLED) and not load.precomputed_reference:
+    if load.compares:
         reference = max(tokens * parts.layer.forward, parts.head.forward)
         peaks.append(Peak("reference", standing + parts.kept + reference))
-    if load.method in SAMPLED:
+    if load.method_traits.generates:
         peaks.append(Peak("writing answers", standing + generation_bytes(shape, load)))
     return tuple(sorted(peaks, key=lambda peak: -peak.bytes))
 
 
 def generation_bytes(shape: ModelShape, load: Workload) -> int:
     """Keys and values of the answers written together at their longest, and the logits of one step."""
-    sequences = max(load.rows, load.answers) if load.method in ("grpo", "rloo") else load.rows
+    sequences = max(load.rows, load.answers) if load.method_traits.answers_in_groups else load.rows
     cached = 2 * shape.layers * shape.kv * KV_BYTES * sequences * load.sequence_length
     return cached + sequences * shape.vocab * SAMPLING_BYTES
 
@@ -160,9 +161,10 @@ def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
 
 
 def _copies(load: Workload) -> int:
-    if load.method == "ppo" and not (load.shared_base and load.tuning != "full"):
-        return 4
-    if load.method in ("dpo", "kto") and load.tuning == "full" and not load.precomputed_reference:
+    traits = load.method_traits
+    if traits.models > 1 and not (load.shared_base and load.tuning != "full"):
+        return traits.models
+    if load.compares and not traits.generates and load.tuning == "full":
         return 2
     return 1
 

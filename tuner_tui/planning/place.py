@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import is_unpacked
 from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Stack, Workload
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST_CPU_MICRO_BATCH = 8
 LARGEST_GPU_MICRO_BATCH = 4
-SEQUENCES = {"dpo": 2, "cpo": 2, "orpo": 2, "reward": 2}
-"""Token sequences of a row, where it has more than one."""
-FEWEST_ROWS = {"kto": 2}
-"""Rows of a micro-batch at least, where a method compares them."""
 PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
 Verdict = Literal["fits", "tight", "too big", "unknown"]
 GB = 1_000_000_000
@@ -194,7 +191,7 @@ def workload_of(
     if tuning.kind == "lora":
         load = replace(
             load, rank=tuning.rank, targets=tuning.targets, dora=tuning.dora, dropout=tuning.dropout,
-            adapter_bytes=4, reference_adapter=spec.model.adapter is not None and method.kind in ("dpo", "kto"),
+            adapter_bytes=4, reference_adapter=spec.model.adapter is not None and load.method_traits.has_reference,
         )  # fmt: skip
     if not place.is_gpu:
         load = replace(load, stack=replace(Stack(), expandable_segments=False))
@@ -209,7 +206,7 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
         checkpointing=checkpointing,
         accumulates=spec.training.batch_size > micro_batch,
         padded=load.varied
-        and micro_batch * SEQUENCES.get(load.method, 1) > 1
+        and micro_batch * load.method_traits.sequences_per_row > 1
         and spec.model.attention != "flash_attention_2",
     )
 
@@ -217,7 +214,7 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
 def default_micro_batch(spec: RunSpec, place: Place) -> int:
     """Rows at once where nobody chose: the largest divisor of the batch size within a cautious bound."""
     bound = LARGEST_GPU_MICRO_BATCH if place.is_gpu else LARGEST_CPU_MICRO_BATCH
-    bound = max(1, bound // SEQUENCES.get(spec.method.kind, 1))
+    bound = max(1, bound // method_traits(spec.method.kind).sequences_per_row)
     batch = spec.training.batch_size
     return max(size for size in range(1, min(bound, batch) + 1) if batch % size == 0)
 

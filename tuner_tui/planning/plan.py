@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.config.learning_rate import usual_learning_rate
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.planning.ladder import Rung
 
@@ -72,10 +73,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Steps whose rows are left out, since their loss went bad."""
 
 
-LEARNING_RATES = {"sft": 2e-4, "dpo": 5e-5, "cpo": 5e-5, "kto": 5e-5, "orpo": 1e-4, "reward": 1e-4}
-"""The usual start with adapters, by method; a tenth of it for full tuning."""
-
-
 def make_plan(
     spec: RunSpec, source: ModelSource, start: StartAdapter | None = None, memory: MemoryPlan | None = None
 ) -> Plan:
@@ -83,7 +80,7 @@ def make_plan(
     choices = []
     rate = spec.training.learning_rate
     if rate is None:
-        rate = LEARNING_RATES[spec.method.kind] * (1.0 if spec.tuning.kind == "lora" else 0.1)
+        rate = usual_learning_rate(spec.method.kind, spec.tuning.kind)
         choices.append(
             Choice(
                 name="learning rate",

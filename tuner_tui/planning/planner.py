@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.measured import estimate_here
 from tuner_tui.planning.place import (
-    FEWEST_ROWS,
     GB,
     LARGEST_CPU_MICRO_BATCH,
-    SEQUENCES,
     UNCOUNTED,
     Place,
     Rows,
@@ -172,10 +171,10 @@ def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ..
 
 def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[int]:
     """Rows at once that divide the batch size, so that the effective batch stays as asked."""
-    training, method = spec.training, spec.method.kind
+    training, traits = spec.training, method_traits(spec.method.kind)
     if training.micro_batch is not None:
         return [training.micro_batch]
-    sequences, least = SEQUENCES.get(method, 1), FEWEST_ROWS.get(method, 1)
+    sequences, least = traits.sequences_per_row, traits.fewest_rows
     is_packed = getattr(spec.method, "packing", False)
     length = training.max_length if is_packed else rows.longest_within(training.max_length)
     most = MOST_TOKENS // max(1, length * sequences) if place.is_gpu else LARGEST_CPU_MICRO_BATCH // sequences
@@ -243,7 +242,7 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         yield PlannedChoice("checkpointing", "on" if is_on else "off", reason)
     if spec.model.attention == "auto":
         yield PlannedChoice("attention", "sdpa", "PyTorch's own fused attention, on every card")
-    if spec.method.kind not in ("reward", "orpo", "cpo"):
+    if load.method_traits.head == "fused":
         yield PlannedChoice("loss", "fused", "logits in tiles, never whole")
     states = best.estimate.parts.states
     yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")
@@ -279,7 +278,7 @@ def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
         return spec.training.group_by_length
     share = rows.padding_share(load.sequences, spec.training.max_length)
     has_enough = (rows.count or rows.first or 0) >= FEWEST_BATCHES * spec.training.batch_size
-    is_free = load.varied and spec.method.kind != "kto"
+    is_free = load.varied and not load.method_traits.keeps_order
     return is_free and has_enough and share is not None and share >= WORTH_GROUPING
 
 
@@ -295,7 +294,7 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
         why = "as set; " if asked is True else ""
         return PlannedChoice("rows", "of like length together", f"{why}saves most of {padding} padding")
     more = f"padding is {padding} of what is computed"
-    if asked == "auto" and share >= WORTH_GROUPING and spec.method.kind != "kto":
+    if asked == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
         least = FEWEST_BATCHES * spec.training.batch_size
         more += f"; under {least:,} rows of like length would stand in nearly the same order each time"
     return PlannedChoice("rows", "in random order", more)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.planning.measured import estimate_here
 from tuner_tui.planning.place import (
-    FEWEST_ROWS,
     GB,
     PRECISIONS,
     Place,
@@ -152,7 +152,7 @@ def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> It
     is_full, has_other_precisions = load.tuning == "full", not facts.quantisation
     if load.checkpointing == "off":
         yield _one("training.checkpointing", "on", "computing activations again", "about a quarter slower")
-    least = FEWEST_ROWS.get(spec.method.kind, 1)
+    least = method_traits(spec.method.kind).fewest_rows
     if load.rows > least:
         yield _one(
             "training.micro_batch", least, f"micro-batch {least} instead of {load.rows}", "a little slower"

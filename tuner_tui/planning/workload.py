@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tuner_tui.config.methods.traits import DEFAULT_METHOD, MethodTraits, method_traits
+
 Tuning = Literal["full", "lora", "prompt"]
 Held = Literal["fp32", "bf16", "int8", "nf4", "stored"]
 Checkpointing = Literal["on", "off", "offloaded"]
@@ -13,11 +15,6 @@ Loss = Literal["trl_fused", "plain", "liger", "chunked", "none"]
 OptimizerKind = Literal[
     "adamw", "adamw_foreach", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor", "sgd"
 ]
-
-PAIRED = ("dpo", "cpo", "orpo", "reward")
-"""Methods whose step holds two answers for each row: chosen and rejected."""
-SAMPLED = ("grpo", "rloo", "ppo")
-"""Methods that write answers before they learn from them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Workload:
     """Rows in a micro-batch; a pair counts as one, and so does each answer of those that are written."""
     length: int = 1024
     """Tokens of its longest row, to which the others are padded; of its prompt, where answers are written."""
-    method: str = "sft"
+    method: str = DEFAULT_METHOD
     tuning: Tuning = "lora"
     held: Held = "bf16"
     keeps_fp32: bool = False
@@ -91,7 +88,7 @@ class Workload:
     """Share of the tokens that are learnt from."""
     precomputed_reference: bool = False
     reference_adapter: bool = False
-    """Whether a frozen copy of the adapter lies beside it (DPO and KTO that start from one)."""
+    """Whether a frozen copy of the adapter lies beside it (a method with a reference that starts from one)."""
     answers: int = 8
     """GRPO and RLOO: answers written for each prompt, together, however few of them are learnt from at once."""
     answer_length: int = 256
@@ -102,9 +99,18 @@ class Workload:
     stack: Stack = field(default_factory=Stack)
 
     @property
+    def method_traits(self) -> MethodTraits:
+        return method_traits(self.method)
+
+    @property
+    def compares(self) -> bool:
+        """Whether each step runs a reference, too."""
+        return self.method_traits.has_reference and not self.precomputed_reference
+
+    @property
     def sequences(self) -> int:
         """Token sequences that run through the model at once."""
-        return self.rows * (2 if self.method in PAIRED else 1)
+        return self.rows * self.method_traits.sequences_per_row
 
     @property
     def tokens(self) -> int:
@@ -114,7 +120,7 @@ class Workload:
     @property
     def sequence_length(self) -> int:
         """Tokens of one sequence that runs through the model, a written answer at its longest."""
-        written = self.answer_length if self.method in SAMPLED else 0
+        written = self.answer_length if self.method_traits.generates else 0
         return self.length + self.virtual_tokens + written
 
     @property

@@ -9,7 +9,9 @@ from typing import Literal
 
 import msgspec
 
-Form = Literal["adapter", "merged", "gguf-adapter", "gguf", "ollama", "script", "archive"]
+from tuner_tui.config.tunings.traits import ExportForm
+
+Form = ExportForm
 BaseAs = Literal["trained", "original"]
 """Into which weights an adapter is merged: those it was trained on (4-bit ones dequantised) or the original ones."""
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.models.adapter import (
     CONFIG_FILE,
@@ -47,7 +48,7 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
             f"{name} was trained on {base}, and model.source is {source.name}.",
             f'Set model.source to "{base}", or take an adapter of {source.name}.',
         )
-    if facts.task == REWARD_TASK and spec.method.kind != "reward":
+    if facts.task == REWARD_TASK and method_traits(spec.method.kind).gives != "scores":
         raise InputError(
             "The adapter is a reward model's",
             f"{name} scores answers; method {spec.method.kind} trains a model that gives them.",

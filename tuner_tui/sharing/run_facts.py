@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
 from tuner_tui.models.source import is_hub_id
@@ -60,12 +62,12 @@ class RunFacts:
     @property
     def is_full(self) -> bool:
         """Whether every weight was trained, so that the result is a whole model."""
-        return self.spec.tuning.kind == "full"
+        return not tuning_traits(self.spec.tuning.kind).is_adapter
 
     @property
     def gives_scores(self) -> bool:
         """Whether it is a reward model, with a head in place of words."""
-        return self.spec.method.kind == "reward"
+        return method_traits(self.spec.method.kind).gives == "scores"
 
     @property
     def is_quantised(self) -> bool:

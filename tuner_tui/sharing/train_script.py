@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import pprint
 import shutil
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.config.methods.traits import TRAITS, method_traits
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
 from tuner_tui.planning.plan import planned
+from tuner_tui.sharing import scripts
 from tuner_tui.sharing.script_rows import own_template, script_rows
 
 if TYPE_CHECKING:
@@ -24,8 +28,6 @@ OPTIMIZERS = {
 }  # fmt: skip
 DTYPES = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
 ROWS_FILE = "rows.jsonl"
-TRAINERS = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}
-"""What TRL calls the trainers of the methods that a script repeats."""
 
 
 def write_script(facts: RunFacts, out: Path) -> None:
@@ -52,8 +54,11 @@ def require_repeatable(facts: RunFacts) -> None:
     """Raise InputError that names what of a run a plain script cannot repeat."""
     spec, method = facts.spec, facts.spec.method
     reason = None
-    if method.kind not in TRAINERS:
-        reason = f"{facts.folder.name} was trained by {method.kind}; scripts repeat {', '.join(TRAINERS)}."
+    if method_traits(method.kind).script_trainer is None:
+        repeated = ", ".join(kind for kind, traits in TRAITS.items() if traits.script_trainer)
+        reason = f"{facts.folder.name} was trained by {method.kind}; scripts repeat {repeated}."
+    elif "script" not in tuning_traits(spec.tuning.kind).export_forms:
+        reason = f"It trained by {tuning_traits(spec.tuning.kind).title}."
     elif facts.plan.start is not None:
         reason = "It was begun from an adapter of an earlier run."
     elif facts.plan.skipped_steps:
@@ -74,36 +79,40 @@ def require_repeatable(facts: RunFacts) -> None:
 
 def script(facts: RunFacts) -> str:
     """The text of train.py."""
-    method = facts.spec.method
-    arguments = pprint.pformat(_arguments(facts) | _method_arguments(facts), sort_dicts=False, width=100)
+    method, tuning = facts.spec.method, facts.spec.tuning
+    of_method = import_module(f"{scripts.__name__}.methods.{method.kind}")
+    of_tuning = None if facts.is_full else import_module(f"{scripts.__name__}.tunings.{tuning.kind}")
+    traits = method_traits(method.kind)
+    values = _arguments(facts) | of_method.arguments(method, facts)
+    arguments = pprint.pformat(values, sort_dicts=False, width=100)
     head = _HEAD.format(
         name=facts.folder.name,
         base=json.dumps(_base(facts)),
         loss_on=getattr(method, "loss_on", "answers"),
-        trainer=TRAINERS[method.kind],
+        trainer=traits.script_trainer,
+        config=of_tuning.CONFIG if of_tuning else "LoraConfig",
         kind=_model_class(facts),
     )
     parts = [head, f"MAX_LENGTH = {facts.spec.training.max_length}\n\n"]
-    parts.append(_ROWS if method.kind == "sft" else _ANSWERS)
+    parts.append(_ROWS if traits.rows == "examples" else _ANSWERS)
     parts.append(f"set_seed({facts.spec.training.seed})\n")
     parts.append(_model(facts))
     if own_template(facts) is not None:
         parts.append(f'tokenizer.chat_template = (HERE / "{TEMPLATE_FILE}").read_text(encoding="utf-8")\n')
     parts.append(_PADDING)
-    parts.append(_adapter(facts))
-    parts.append(_dataset(facts))
+    parts.append(of_tuning.adapter(tuning, facts) if of_tuning else "")
+    parts.append(_READ + of_method.dataset(method, facts))
     parts.append(_trainer(facts))
-    dropout = "" if facts.spec.tuning.kind == "full" else f"{facts.spec.tuning.dropout}"
     parts.append(
         _TAIL.format(
             arguments=arguments,
-            trainer=TRAINERS[method.kind],
+            trainer=traits.script_trainer,
             peft="None" if facts.is_full else "adapter",
             reference=_reference(facts),
         )
     )
-    if method.kind != "sft" and dropout not in ("", "0.0"):
-        parts.append(_WAKE.format(dropout=dropout))
+    if of_tuning and traits.rows != "examples":  # trainers for preferences turn dropout off
+        parts.append(of_tuning.wake_dropout(tuning))
     parts.append(_END)
     return "".join(parts)
 
@@ -112,60 +121,17 @@ def _model_class(facts: RunFacts) -> str:
     return "AutoModelForSequenceClassification" if facts.gives_scores else "AutoModelForCausalLM"
 
 
-def _method_arguments(facts: RunFacts) -> dict[str, Any]:
-    """What the method's own configuration is given, beside what all share."""
-    method = facts.spec.method
-    match method.kind:
-        case "dpo":
-            losses = [method.loss, *(["sft"] if method.sft_weight > 0 else [])]
-            return {
-                "max_length": None,
-                "beta": method.beta,
-                "loss_type": losses,
-                "loss_weights": [1.0, method.sft_weight] if len(losses) > 1 else None,
-                "label_smoothing": method.label_smoothing,
-                "precompute_ref_log_probs": method.precompute_reference,
-            }
-        case "kto":
-            return {
-                "max_length": None,
-                "beta": method.beta,
-                "loss_type": method.loss,
-                "desirable_weight": method.desirable_weight,
-                "undesirable_weight": method.undesirable_weight,
-                "precompute_ref_log_probs": method.precompute_reference,
-            }
-        case "reward":
-            return {"max_length": None, "center_rewards_coefficient": method.center_rewards or None}
-    return {
-        "max_length": facts.spec.training.max_length,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-    }
-
-
-def _dataset(facts: RunFacts) -> str:
-    """The lines that make `dataset`."""
-    kind = facts.spec.method.kind
-    if kind != "kto":
-        return _DATASETS[kind]
-    has_estimate = getattr(facts.spec.method, "loss", "") == "kto"
-    group = facts.story.training.micro_batch if facts.story.training else facts.spec.training.batch_size
-    return _DATASETS["kto"].format(seed=facts.spec.training.seed) + (
-        _KL.format(group=group) if has_estimate else ""
-    )
-
-
 def _trainer(facts: RunFacts) -> str:
-    kind = facts.spec.method.kind
-    return "" if kind == "sft" else _TRAINER.format(trainer=TRAINERS[kind])
+    traits = method_traits(facts.spec.method.kind)
+    return "" if traits.rows == "examples" else _TRAINER.format(trainer=traits.script_trainer)
 
 
 def _reference(facts: RunFacts) -> str:
     """The second model of a full tuning with a reference; with adapters the base is the reference."""
     method = facts.spec.method
-    if method.kind not in ("dpo", "kto") or not facts.is_full or method.precompute_reference:
-        return ""
-    return "    ref_model=load(),\n"
+    is_compared = method_traits(method.kind).has_reference
+    is_precomputed = getattr(method, "precompute_reference", False)
+    return "    ref_model=load(),\n" if is_compared and facts.is_full and not is_precomputed else ""
 
 
 def _base(facts: RunFacts) -> str:
@@ -224,27 +190,6 @@ def _model(facts: RunFacts) -> str:
     return _GGUF_MODEL.format(options=", ".join(options), package=facts.plan.model_name == DEMO_FILE)
 
 
-def _adapter(facts: RunFacts) -> str:
-    tuning = facts.spec.tuning
-    if tuning.kind != "lora":
-        return ""
-    targets = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
-    if targets == "attention":
-        from tuner_tui.models.model_folder import read_json
-
-        targets = sorted(read_json(facts.folder.adapter / "adapter_config.json")["target_modules"])
-    return _ADAPTER.format(
-        rank=tuning.rank,
-        alpha=int(tuning.alpha) if tuning.alpha.is_integer() else tuning.alpha,
-        dropout=tuning.dropout,
-        targets=json.dumps(targets),
-        rslora=tuning.rslora,
-        dora=tuning.dora,
-        task="SEQ_CLS" if facts.gives_scores else "CAUSAL_LM",
-        saved='["score"]' if facts.gives_scores else None,
-    )
-
-
 _HEAD = '''"""Repeats the run {name} with transformers, PEFT and TRL alone.
 
     pip install -r requirements.txt && python train.py
@@ -256,7 +201,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import {config}
 from transformers import {kind}, AutoTokenizer, BitsAndBytesConfig, GgufConfig, set_seed
 from trl import {trainer}Config, {trainer}Trainer
 
@@ -355,65 +300,9 @@ _PADDING = """if tokenizer.pad_token is None:
     tokenizer.pad_token = tokenizer.eos_token
 """
 
-_ADAPTER = """adapter = LoraConfig(
-    task_type="{task}",
-    modules_to_save={saved},
-    r={rank},
-    lora_alpha={alpha},
-    lora_dropout={dropout},
-    target_modules={targets},
-    use_rslora={rslora},
-    use_dora={dora},
-    bias="none",
-)
-"""
-
 _READ = """text = (HERE / "rows.jsonl").read_text(encoding="utf-8")
 lines = [json.loads(line) for line in text.split("\\n") if line]
 """
-_DATASETS = {
-    "sft": _READ
-    + """rows = [encode(line, tokenizer) for line in lines]
-dataset = Dataset.from_list([row for row in rows if any(label != -100 for label in row["labels"][1:])])
-""",
-    "dpo": _READ
-    + """pairs = [encode_pair(line, tokenizer) for line in lines]
-pairs = [pair for pair in pairs if pair[1] and pair[2] and pair[1] != pair[2]]
-dataset = Dataset.from_dict(
-    {"prompt_ids": [p for p, _, _, _ in pairs], "chosen_ids": [c for _, c, _, _ in pairs],
-     "rejected_ids": [r for _, _, r, _ in pairs]}
-)
-""",
-    "reward": _READ
-    + """pairs = [encode_pair(line, tokenizer) for line in lines]
-pairs = [pair for pair in pairs if pair[1] and pair[2] and pair[1] != pair[2] and not pair[3]]
-dataset = Dataset.from_dict(
-    {"chosen_ids": [p + c for p, c, _, _ in pairs], "rejected_ids": [p + r for p, _, r, _ in pairs]}
-)
-""",
-    "kto": _READ
-    + """random.Random({seed}).shuffle(lines)
-found = [(encode(row["text"], row["from"], row["finished"], row["rendered"], tokenizer), row["label"]) for row in lines]
-answers = [(ids[:begin], ids[begin:MAX_LENGTH], label) for (ids, begin), label in found]
-answers = [answer for answer in answers if answer[1]]
-columns = {{
-    "prompt_ids": [prompt for prompt, _, _ in answers],
-    "completion_ids": [completion for _, completion, _ in answers],
-    "label": [label for _, _, label in answers],
-}}
-dataset = Dataset.from_dict(columns)
-""",
-}
-_KL = """
-GROUP = {group}  # rows of a micro-batch, within which the KL estimate takes each prompt with another row's answer
-said, others = columns["completion_ids"], []
-for index in range(len(said)):
-    start = index - index % GROUP
-    last = min(start + GROUP, len(said)) - 1
-    others.append(said[index - 1 if index > start or last == start else last])
-dataset = Dataset.from_dict(columns | {{"KL_completion_ids": others}})
-"""
-
 _TRAINER = """
 
 class Trainer({trainer}Trainer):
@@ -455,11 +344,6 @@ trainer = {trainer}Trainer(
 for parameter in trainer.model.parameters():  # adapters are trained in fp32, also on a quantised base
     if {peft} is not None and parameter.requires_grad:
         parameter.data = parameter.data.float()
-"""
-
-_WAKE = """for module in trainer.model.modules():  # preference trainers turn dropout off
-    if isinstance(getattr(module, "lora_dropout", None), torch.nn.ModuleDict) and "default" in module.lora_dropout:
-        module.lora_dropout["default"].p = {dropout}
 """
 
 _END = """trainer.train()

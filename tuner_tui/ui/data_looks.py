@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from tuner_tui.config.methods import MethodKind
+from tuner_tui.config.methods.traits import TRAITS
 from tuner_tui.data.for_method import OtherMethod
 from tuner_tui.data.listing import DataListing, DataLook, list_data, look_at_reading
 from tuner_tui.data.reading import Reading, evaluation_reading, plain_rows, training_reading
@@ -86,7 +86,7 @@ def look_at_evaluation(spec: RunSpec) -> DataLook | None:
 
 def _for_other_method(spec: RunSpec) -> DataLook | None:
     """A look that says which method learns from a collection; None where none does."""
-    for method in get_args(MethodKind):
+    for method in TRAITS:
         try:
             reading = training_reading(data_for(spec.data, method), spec.training.seed)
             shape = plain_rows(reading).layout.shape

@@ -6,9 +6,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.for_method import read_pairs_for, read_rated_or_pairs
 from tuner_tui.data.spans import answer_begin
 from tuner_tui.errors import InputError
+from tuner_tui.worker.tokenised import TokenSequence, answered
 from tuner_tui.worker.tokens import (
     TokenisedData,
     encode,
@@ -21,11 +23,16 @@ from tuner_tui.worker.tokens import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tuner_tui.config.methods import MethodKind
+    from tuner_tui.config.methods.traits import MethodKind
     from tuner_tui.data.preference import PairExample, RatedExample, Side
     from tuner_tui.data.reading import Reading
 
 HINT = "Raise training.max_length."
+
+
+def trains_cut_rows(method: str) -> bool:
+    """Whether a method trains on rows that the length limit cuts; a score is of a whole answer."""
+    return method_traits(method).gives != "scores"
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,12 @@ class TokenisedPair:
     def key(self) -> Any:
         return (self.prompt, self.chosen, self.rejected)
 
+    def sequences(self) -> tuple[TokenSequence, ...]:
+        return (
+            answered("chosen", self.prompt, self.chosen),
+            answered("rejected", self.prompt, self.rejected),
+        )
+
 
 @dataclass(frozen=True)
 class TokenisedAnswer:
@@ -82,31 +95,34 @@ class TokenisedAnswer:
     def key(self) -> Any:
         return (self.prompt, self.completion, self.label)
 
+    def sequences(self) -> tuple[TokenSequence, ...]:
+        return (answered(f"answer, {'good' if self.label else 'bad'}", self.prompt, self.completion),)
+
 
 def tokenise_pairs(
     reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, method: MethodKind
 ) -> TokenisedData[TokenisedPair]:
-    """Read and tokenise pairs. A reward model scores whole answers, so its over-long pairs are left out, not cut.
+    """Read and tokenise pairs. What scores whole answers is not trained on over-long pairs, which are left out.
 
     Raises InputError for rows that cannot be used and when none would be left.
     """
     rows = []
     for example in read_pairs_for(method, reading):
         pair = tokenise_pair(example, tokenizer, max_length, str(reading))
-        if method == "reward" and pair.is_cut:
+        if pair.is_cut and not trains_cut_rows(method):
             pair = TokenisedPair(pair.line, pair.prompt, [], [], True)
         rows.append(pair)
     return kept_and_dropped("preference", rows, reading, HINT)
 
 
 def tokenise_answers(
-    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, method: MethodKind, seed: int
 ) -> TokenisedData[TokenisedAnswer]:
-    """Read and tokenise rated answers, in an order drawn by seed: KTO compares each with the one before it.
+    """Read and tokenise rated answers, in an order drawn by seed, since each may be compared with the one before it.
 
     Raises InputError for rows that cannot be used, and when all that are left are good or all are bad.
     """
-    shape, examples = read_rated_or_pairs(reading)
+    shape, examples = read_rated_or_pairs(method, reading)
     rows = [tokenise_answer(example, tokenizer, max_length, str(reading)) for example in examples]
     random.Random(seed).shuffle(rows)
     data = kept_and_dropped(shape, rows, reading, HINT)

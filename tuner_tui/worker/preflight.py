@@ -14,7 +14,7 @@ from tuner_tui.data.reading import plain_rows
 from tuner_tui.data.template import CHATML, template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
-from tuner_tui.worker.tokens import IGNORED, TokenisedRow, render
+from tuner_tui.worker.tokens import IGNORED, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -182,7 +182,7 @@ def ends_of(tokenizer: PreTrainedTokenizerBase, config: Any, generation_ends: Se
 def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]:
     """Findings in the tokens that the trainer will be fed."""
     found = []
-    rows = [sequence for row in data.rows for sequence in sequences_of(row)]
+    sequences = [sequence for row in data.rows for sequence in row.sequences()]
     if data.dropped:
         lines = ", ".join(str(row.line) for row in data.dropped[:5])
         found.append(
@@ -194,8 +194,7 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
                 "Raise training.max_length, or take them out.",
             )
         )
-    learnt = [ids[begin:] for ids, begin in rows]
-    if ends.ends and not any(token in ends.ends for part in learnt for token in part):
+    if ends.ends and not any(token in ends.ends for sequence in sequences for token in sequence.trained):
         cut = sum(row.is_cut for row in data.rows)
         found.append(
             Finding(
@@ -208,9 +207,10 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
                 else "Take a template that ends answers with the end token.",
             )
         )
-    if ends.begin is not None and any(ids[:2] == [ends.begin] * 2 for ids, _ in rows):
+    doubled = [ends.begin] * 2
+    if ends.begin is not None and any(sequence.ids[:2] == doubled for sequence in sequences):
         line = next(
-            row.line for row in data.rows for ids, _ in sequences_of(row) if ids[:2] == [ends.begin] * 2
+            row.line for row in data.rows for sequence in row.sequences() if sequence.ids[:2] == doubled
         )
         found.append(
             Finding(
@@ -220,7 +220,7 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
                 "Take the start token out of the texts.",
             )
         )
-    highest = max((max(ids) for ids, _ in rows if ids), default=0)
+    highest = max((max(sequence.ids) for sequence in sequences if sequence.ids), default=0)
     if ends.vocabulary is not None and highest >= ends.vocabulary:
         found.append(
             Finding(
@@ -244,24 +244,11 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
 
 def doubled_ends(data: TokenisedData[Any], ends: Ends) -> int:
     """How many rows end in two end tokens, both trained; the model would learn to stop twice."""
-    return sum(
-        any(
-            len(ids) - begin >= 2 and ids[-1] == ids[-2] and ids[-1] in ends.ends
-            for ids, begin in sequences_of(row)
-        )
+    last_two = (
+        [sequence.trained[-2:] for sequence in row.sequences() if len(sequence.trained) >= 2]
         for row in data.rows
     )
-
-
-def sequences_of(row: Any) -> list[tuple[list[int], int]]:
-    """(ids, where the learnt part begins) of each sequence of a tokenised row, of whatever method."""
-    if isinstance(row, TokenisedRow):
-        last = max((n for n, label in enumerate(row.labels) if label != IGNORED), default=-1)
-        begin = next((n for n, label in enumerate(row.labels) if label != IGNORED), len(row.labels))
-        return [(row.input_ids[: last + 1], begin)] if last >= 0 else [(row.input_ids, len(row.input_ids))]
-    if hasattr(row, "chosen"):
-        return [(row.prompt + side, len(row.prompt)) for side in (row.chosen, row.rejected)]
-    return [(row.prompt + row.completion, len(row.prompt))]
+    return sum(any(first == last and last in ends.ends for first, last in pairs) for pairs in last_two)
 
 
 def look_at_first_batch(job: Job, trainer: Any) -> list[Finding]:

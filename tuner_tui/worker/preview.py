@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from transformers import AutoTokenizer
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.microscope import LookReply, LookRequest, Sequence, Token
 from tuner_tui.data.preference import pair_of, rated_of
 from tuner_tui.data.reading import Reading, plain_rows
@@ -20,10 +21,9 @@ from tuner_tui.data.shape import example_of, message_of
 from tuner_tui.data.template import template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models import dequantised
-from tuner_tui.worker.preference_tokens import tokenise_answer, tokenise_pair
+from tuner_tui.worker.preference_tokens import tokenise_answer, tokenise_pair, trains_cut_rows
 from tuner_tui.worker.tokens import (
     IGNORED,
-    TokenisedRow,
     encode,
     render,
     render_conversation,
@@ -37,11 +37,13 @@ if TYPE_CHECKING:
 
     from tuner_tui.config.spec import DataShape
     from tuner_tui.data.read import Found
+    from tuner_tui.worker.tokenised import TokenSequence
+    from tuner_tui.worker.tokens import Tokenised
 
 NO_LIMIT = 1 << 30
 PACKED_ROWS = 20_000
 """Rows that packing is shown of; more take too long to look at."""
-ORPO_NOTE = "The ordinary loss on the chosen side is taken over its prompt, too, as TRL's trainer has it."
+PROMPT_NOTE = "The ordinary loss on the chosen side is taken over its prompt, too, as TRL's trainer has it."
 
 
 def main() -> int:
@@ -123,7 +125,8 @@ def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
         request.mapping,
         request.fixes,
     )
-    if reading.asked == "auto" and not reading.mapping and request.method in ("dpo", "cpo", "orpo", "reward"):
+    traits = method_traits(request.method)
+    if reading.asked == "auto" and not reading.mapping and traits.rows == "pairs":
         reading = Reading(**{**vars(reading), "asked": "preference"})
     plain = plain_rows(reading)
     found = next(islice(plain.rows, request.row - 1, request.row), None)
@@ -131,7 +134,7 @@ def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
         raise InputError("There is no such row", f"{request.path} has fewer than {request.row} rows.")
     if isinstance(found.row, InputError):
         raise found.row
-    if request.method == "sft" and request.packing:
+    if request.packing and traits.rows == "examples":
         shown = _packed(request, reading, found, tokenizer)
     else:
         shown = _sequences(request, plain.layout.shape, found, tokenizer)
@@ -141,57 +144,50 @@ def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
 def _sequences(
     request: LookRequest, shape: str, found: Found, tokenizer: PreTrainedTokenizerBase
 ) -> list[Sequence]:
-    row, where = cast("dict[str, Any]", found.row), str(found.file)
-    limit = request.max_length
-    if request.method == "sft" and shape in ("messages", "instruction", "prompt_completion", "text"):
-        example = example_of(row, found.file, found.number)
-        fed = tokenise(example, tokenizer, limit, request.loss_on, where)
-        whole = tokenise(example, tokenizer, NO_LIMIT, request.loss_on, where)
-        texts = _texts(example, tokenizer, request.loss_on)
-        return [
-            _of_row(cut, full, text, tokenizer, f"answer {n} of {len(fed)}" if len(fed) > 1 else "row")
-            for n, (cut, full, text) in enumerate(zip(fed, whole, texts, strict=True), 1)
-        ]
-    if shape == "preference" and request.method != "sft":
-        pair = pair_of(row, found.file, found.number)
-        cut, full = (tokenise_pair(pair, tokenizer, length, where) for length in (limit, NO_LIMIT))
-        is_dropped = request.method == "reward" and cut.is_cut
-        return [
-            _of_answer(
-                cut.prompt,
-                side_cut,
-                side_full,
-                tokenizer,
-                side,
-                request,
-                is_dropped or not cut.trained_tokens,
-            )
-            for side, side_cut, side_full in (
-                ("chosen", cut.chosen, full.chosen),
-                ("rejected", cut.rejected, full.rejected),
-            )
-        ]
-    if shape == "rated" and request.method == "kto":
-        rated = rated_of(row, found.file, found.number)
-        answer_cut, answer_full = (
-            tokenise_answer(rated, tokenizer, length, where) for length in (limit, NO_LIMIT)
-        )
-        title = f"answer, {'good' if rated.label else 'bad'}"
-        return [
-            _of_answer(
-                answer_cut.prompt, answer_cut.completion, answer_full.completion, tokenizer, title, request,
-                not answer_cut.trained_tokens,
-            )
-        ]  # fmt: skip
-    if shape == "prompts" or request.method not in ("sft", "dpo", "cpo", "orpo", "reward", "kto"):
+    row, where, traits = cast("dict[str, Any]", found.row), str(found.file), method_traits(request.method)
+    if shape == "prompts" or traits.generates:
         return [_prompt(row, tokenizer, where)]
-    raise InputError(
-        "The rows are not what the method learns from", f"{where}: shape {shape}, {request.method}."
+    if shape not in traits.dataset_types:
+        raise InputError(
+            "The rows are not what the method learns from", f"{where}: shape {shape}, {request.method}."
+        )
+    limited, whole = (
+        _tokenised(request, shape, found, tokenizer, limit) for limit in (request.max_length, NO_LIMIT)
     )
+    texts = _texts(row, shape, found, tokenizer, request.loss_on)
+    shown = []
+    for number, (cut_row, full_row) in enumerate(zip(limited, whole, strict=True), 1):
+        is_dropped = not cut_row.trained_tokens or (cut_row.is_cut and not trains_cut_rows(request.method))
+        for cut, full in zip(cut_row.sequences(), full_row.sequences(), strict=True):
+            if len(limited) > 1:
+                full = full._replace(title=f"answer {number} of {len(limited)}")
+            text = texts[number - 1] if texts else None
+            shown.append(_shown(request, cut, full, text, tokenizer, is_dropped=is_dropped))
+    return shown
 
 
-def _texts(example: Any, tokenizer: PreTrainedTokenizerBase, loss_on: str) -> list[tuple[str, list[str]]]:
-    """(text, what the row itself says in it) of each sequence of an example."""
+def _tokenised(
+    request: LookRequest, shape: str, found: Found, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> list[Tokenised]:
+    """A row's tokens within a length limit, by the functions that feed the trainer."""
+    row, where = cast("dict[str, Any]", found.row), str(found.file)
+    match shape:
+        case "preference":
+            return [tokenise_pair(pair_of(row, found.file, found.number), tokenizer, limit, where)]
+        case "rated":
+            return [tokenise_answer(rated_of(row, found.file, found.number), tokenizer, limit, where)]
+        case _:
+            example = example_of(row, found.file, found.number)
+            return [*tokenise(example, tokenizer, limit, request.loss_on, where)]
+
+
+def _texts(
+    row: dict[str, Any], shape: str, found: Found, tokenizer: PreTrainedTokenizerBase, loss_on: str
+) -> list[tuple[str, list[str]]]:
+    """(text, what the row itself says in it) of each sequence of an example; none for rows with answers apart."""
+    if shape in ("preference", "rated"):
+        return []
+    example = example_of(row, found.file, found.number)
     if not example.messages:
         return [(example.prompt + example.text, [example.prompt + example.text])]
     said = [message.content for message in example.messages]
@@ -200,28 +196,39 @@ def _texts(example: Any, tokenizer: PreTrainedTokenizerBase, loss_on: str) -> li
     return [(each.text, said) for each in render_conversation(example.messages, tokenizer, "", example.tools)]
 
 
-def _of_row(
-    cut: TokenisedRow,
-    full: TokenisedRow,
-    text: tuple[str, list[str]],
+def _shown(
+    request: LookRequest,
+    cut: TokenSequence,
+    full: TokenSequence,
+    text: tuple[str, list[str]] | None,
     tokenizer: PreTrainedTokenizerBase,
-    title: str,
+    *,
+    is_dropped: bool,
 ) -> Sequence:
-    own = _own(full.input_ids, text, tokenizer)
+    """A sequence with what the length limit cuts; without its text, special tokens count as the template's."""
+    traits = method_traits(request.method)
+    is_scored = traits.gives == "scores"
+    if text is not None:
+        own = _own(full.ids, text, tokenizer)
+    else:
+        own = [token not in tokenizer.all_special_ids for token in full.ids]
     tokens = tuple(
         Token(
             token,
             _said(token, tokenizer),
-            full.labels[place] != IGNORED and place > 0,
-            place >= len(cut.input_ids),
+            full.labels[place] != IGNORED and place > 0 and not is_scored,
+            place >= len(cut.ids),
             not own[place],
             token == tokenizer.eos_token_id,
         )
-        for place, token in enumerate(full.input_ids)
+        for place, token in enumerate(full.ids)
     )
-    return Sequence(
-        title, tokens, not cut.trained_tokens, tuple(_notes(cut.input_ids, cut.labels, tokenizer))
-    )
+    notes = _notes(cut.ids, cut.labels, tokenizer)
+    if traits.loss_on_chosen_prompt and full.title == "chosen":
+        notes.append(PROMPT_NOTE)
+    if is_scored:
+        notes.append("A reward model scores the whole; no single token carries loss.")
+    return Sequence(full.title, tokens, is_dropped, tuple(notes))
 
 
 def _own(ids: list[int], text: tuple[str, list[str]], tokenizer: PreTrainedTokenizerBase) -> list[bool]:
@@ -243,33 +250,6 @@ def _own(ids: list[int], text: tuple[str, list[str]], tokenizer: PreTrainedToken
         for place, (left, right) in enumerate(places):
             own[place] = own[place] or (begin <= left < at and right > left)
     return own
-
-
-def _of_answer(
-    prompt: list[int], cut: list[int], full: list[int], tokenizer: PreTrainedTokenizerBase, title: str,
-    request: LookRequest, is_dropped: bool,
-) -> Sequence:  # fmt: skip
-    is_scored = request.method == "reward"
-    left = max(0, request.max_length - len(prompt))
-    ids = [*prompt, *full]
-    tokens = tuple(
-        Token(
-            token,
-            _said(token, tokenizer),
-            not is_scored and place >= len(prompt),
-            place >= len(prompt) + left,
-            token in tokenizer.all_special_ids,
-            token == tokenizer.eos_token_id,
-        )
-        for place, token in enumerate(ids)
-    )
-    labels = [IGNORED] * len(prompt) + cut
-    notes = _notes([*prompt, *cut], labels, tokenizer)
-    if request.method == "orpo" and title == "chosen":
-        notes.append(ORPO_NOTE)
-    if is_scored:
-        notes.append("A reward model scores the whole; no single token carries loss.")
-    return Sequence(title, tokens, is_dropped, tuple(notes))
 
 
 def _prompt(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, where: str) -> Sequence:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.events import (
     Evaluated,
@@ -48,7 +49,8 @@ class ReportingCallback(TrainerCallback):
         self._tokens_before = 0
         self._steps_here = 0
         method = job.spec.method
-        self._falls = FallWatch(method.beta if method.kind in ("dpo", "kto") else None)
+        has_reference = method_traits(method.kind).has_reference
+        self._falls = FallWatch(getattr(method, "beta", None) if has_reference else None)
         self._saved_at = time.monotonic()
 
     def on_train_begin(

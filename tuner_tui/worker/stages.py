@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.planning.ladder import Shape, apply_rungs
 from tuner_tui.planning.plan import Choice, choose_micro_batch, planned
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
@@ -63,7 +64,7 @@ def find_base(job: Job) -> Found:
     return Found(machine, location, revision, tokenizer)
 
 
-def load_policy(job: Job, found: Found, *, has_head: bool = False, is_complete: bool = False) -> Policy:
+def load_policy(job: Job, found: Found, *, is_complete: bool = False) -> Policy:
     """The base in memory with what is trained; a complete one leaves no adapter for the trainer to add.
 
     Where the run starts from an adapter, that one is trained on: TRL's trainers with a reference take a frozen copy of
@@ -73,6 +74,7 @@ def load_policy(job: Job, found: Found, *, has_head: bool = False, is_complete: 
     began = time.perf_counter()
     measure.begin(job)
     spec = job.spec
+    has_head = method_traits(spec.method.kind).gives == "scores"
     set_seed(spec.training.seed)  # a new head is drawn while loading
     base = loading.load_base(found.location, found.revision, spec.model, found.machine, has_head=has_head)
     if job.plan.start is not None:
@@ -92,24 +94,23 @@ def load_reference(job: Job, found: Found, *, is_precomputed: bool) -> Any:
     return loading.load_base(found.location, found.revision, job.spec.model, found.machine)
 
 
-def arguments(
-    job: Job, found: Found, *, has_evaluation: bool, sequences: int = 1, at_least: int = 1
-) -> dict[str, Any]:
+def arguments(job: Job, found: Found, *, has_evaluation: bool) -> dict[str, Any]:
     """The shared part of a trainer's arguments, the micro-batch chosen and said."""
     training = planned(job.spec, job.plan).training
+    traits = method_traits(job.spec.method.kind)
     micro_batch, reason = choose_micro_batch(
         training.micro_batch,
         training.batch_size,
         found.machine.is_gpu,
-        sequences=sequences,
-        at_least=at_least,
+        sequences=traits.sequences_per_row,
+        at_least=traits.fewest_rows,
     )
     asked = training.checkpointing
     chosen = Shape(
         micro_batch=micro_batch,
         batch_size=training.batch_size,
         is_checkpointing=asked == "on" or (asked == "auto" and found.machine.is_gpu),
-        at_least=at_least,
+        at_least=traits.fewest_rows,
     )
     job.shape = apply_rungs(chosen, job.plan.rungs)
     if job.spec.training.micro_batch is None and training.micro_batch is not None:
@@ -121,8 +122,8 @@ def arguments(
     return training_arguments(job, found.machine, job.shape, has_evaluation=has_evaluation)
 
 
-def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: bool = True) -> result.Ending:
-    """Train, save, and say how it ended; `can_answer` is false for models that give no text."""
+def fit(job: Job, trainer: Any, found: Found, policy: Policy) -> result.Ending:
+    """Train, save, and say how it ended."""
     trainer.job = job
     trainer.remove_callback(PrinterCallback)  # the events tell more, and printing fails on a full disk
     tuning.keep_adapter_in_fp32(trainer.model)
@@ -143,6 +144,7 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy, *, can_answer: boo
     )
 
     preflight.before_first_step(job, trainer)
+    can_answer = method_traits(job.spec.method.kind).gives == "text"
     sampler = Sampler(job, trainer.model, found.tokenizer, can_answer=can_answer)
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)

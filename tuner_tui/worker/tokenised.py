@@ -1,12 +1,33 @@
-"""A row as ids and labels."""
+"""A row as ids and labels, and the sequences that a row of any type is fed as."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 IGNORED = -100
 """The label of a token that carries no loss, by PyTorch's convention."""
+
+
+class TokenSequence(NamedTuple):
+    """One sequence that a row runs through the model."""
+
+    title: str
+    """Such as "chosen"."""
+    ids: list[int]
+    labels: list[int]
+    """Equally long: the id of a token with loss, else IGNORED."""
+
+    @property
+    def trained(self) -> list[int]:
+        """The tokens from the first to the last one with loss."""
+        places = [place for place, label in enumerate(self.labels) if label != IGNORED]
+        return self.ids[places[0] : places[-1] + 1] if places else []
+
+
+def answered(title: str, prompt: list[int], answer: list[int]) -> TokenSequence:
+    """A prompt and an answer, which carries the loss."""
+    return TokenSequence(title, prompt + answer, [IGNORED] * len(prompt) + answer)
 
 
 @dataclass(frozen=True)
@@ -39,3 +60,6 @@ class TokenisedRow:
     @property
     def key(self) -> Any:
         return (self.input_ids, self.labels)
+
+    def sequences(self) -> tuple[TokenSequence, ...]:
+        return (TokenSequence("row", self.input_ids, self.labels),)

@@ -14,6 +14,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.worker import token_cache
 from tuner_tui.worker.tokenised import IGNORED as IGNORED
 from tuner_tui.worker.tokenised import TokenisedRow as TokenisedRow
+from tuner_tui.worker.tokenised import TokenSequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,6 +64,9 @@ class Tokenised(Protocol):
     @property
     def key(self) -> Any:
         """The same for the same tokens."""
+
+    def sequences(self) -> tuple[TokenSequence, ...]:
+        """What it runs through the model, each token with its label."""
 
 
 AnyRow = TypeVar("AnyRow", bound=Tokenised)

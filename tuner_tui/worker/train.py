@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.spec_file import read_spec
@@ -122,33 +123,10 @@ def _stopped(job: Job) -> RunStopped:
 
 
 def _run_method(job: Job) -> Event:
-    """Each method's file is imported only where it is asked for: some bring slow libraries along."""
-    method = job.spec.method
-    match method.kind:
-        case "sft":
-            from tuner_tui.worker.methods import sft
-
-            return sft.run(job, method)
-        case "dpo":
-            from tuner_tui.worker.methods import dpo
-
-            return dpo.run(job, method)
-        case "cpo":
-            from tuner_tui.worker.methods import cpo
-
-            return cpo.run(job, method)
-        case "kto":
-            from tuner_tui.worker.methods import kto
-
-            return kto.run(job, method)
-        case "orpo":
-            from tuner_tui.worker.methods import orpo
-
-            return orpo.run(job, method)
-        case "reward":
-            from tuner_tui.worker.methods import reward
-
-            return reward.run(job, method)
+    """Only the file of the run's own method is imported: some bring slow libraries along."""
+    method = import_module(f"tuner_tui.worker.methods.{job.spec.method.kind}")
+    ending: Event = method.run(job, job.spec.method)
+    return ending
 
 
 def _left_to_keeper(error: Exception, job: Job) -> Event | None:

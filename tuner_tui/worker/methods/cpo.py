@@ -10,7 +10,7 @@ from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
 from tuner_tui.worker.rows import prepare
 
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import CpoMethod
+    from tuner_tui.config.methods.cpo import CpoMethod
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.result import Ending
@@ -27,7 +27,7 @@ def run(job: Job, method: CpoMethod) -> Ending:
 
     train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found, is_complete=True)
-    shared = stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2)
+    shared = stages.arguments(job, found, has_evaluation=evaluation is not None)
     arguments = CPOConfig(
         **{**shared, "remove_unused_columns": False},
         max_length=max_length,

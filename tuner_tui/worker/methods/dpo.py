@@ -18,7 +18,7 @@ from tuner_tui.worker.rows import prepare
 from tuner_tui.worker.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import DpoMethod
+    from tuner_tui.config.methods.dpo import DpoMethod
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.result import Ending
@@ -45,7 +45,7 @@ def run(job: Job, method: DpoMethod) -> Ending:
     policy = stages.load_policy(job, found)
     has_sft = method.sft_weight > 0
     arguments = DPOConfig(
-        **stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2),
+        **stages.arguments(job, found, has_evaluation=evaluation is not None),
         max_length=None,  # the rows are cut already
         beta=method.beta,
         loss_type=[method.loss, "sft"] if has_sft else [method.loss],

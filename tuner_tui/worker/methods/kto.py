@@ -18,7 +18,7 @@ from tuner_tui.worker.rows import prepare
 from tuner_tui.worker.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import KtoMethod
+    from tuner_tui.config.methods.kto import KtoMethod
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.result import Ending
@@ -38,12 +38,12 @@ def run(job: Job, method: KtoMethod) -> Ending:
     training = job.spec.training
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedAnswer]:
-        return tokenise_answers(reading, found.tokenizer, training.max_length, training.seed)
+        return tokenise_answers(reading, found.tokenizer, training.max_length, "kto", training.seed)
 
     train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found)
     arguments = KTOConfig(
-        **stages.arguments(job, found, has_evaluation=evaluation is not None, at_least=2),
+        **stages.arguments(job, found, has_evaluation=evaluation is not None),
         max_length=None,  # the rows are cut already
         beta=method.beta,
         loss_type=method.loss,

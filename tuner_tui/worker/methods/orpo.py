@@ -13,7 +13,7 @@ from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
 from tuner_tui.worker.rows import prepare
 
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import OrpoMethod
+    from tuner_tui.config.methods.orpo import OrpoMethod
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.result import Ending
@@ -30,7 +30,7 @@ def run(job: Job, method: OrpoMethod) -> Ending:
 
     train, evaluation = prepare(job, found, tokenise)
     policy = stages.load_policy(job, found, is_complete=True)
-    shared = stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2)
+    shared = stages.arguments(job, found, has_evaluation=evaluation is not None)
     trainer = OurORPOTrainer(
         model=policy.model,
         args=ORPOConfig(

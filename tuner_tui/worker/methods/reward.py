@@ -14,7 +14,7 @@ from tuner_tui.worker.rows import prepare
 from tuner_tui.worker.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import RewardMethod
+    from tuner_tui.config.methods.reward import RewardMethod
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.result import Ending
@@ -38,9 +38,9 @@ def run(job: Job, method: RewardMethod) -> Ending:
         return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "reward")
 
     train, evaluation = prepare(job, found, tokenise)
-    policy = stages.load_policy(job, found, has_head=True)
+    policy = stages.load_policy(job, found)
     arguments = RewardConfig(
-        **stages.arguments(job, found, has_evaluation=evaluation is not None, sequences=2),
+        **stages.arguments(job, found, has_evaluation=evaluation is not None),
         max_length=None,  # over-long pairs are left out already
         center_rewards_coefficient=method.center_rewards or None,
     )
@@ -52,7 +52,7 @@ def run(job: Job, method: RewardMethod) -> Ending:
         processing_class=found.tokenizer,
         peft_config=policy.peft_config,
     )
-    return stages.fit(job, trainer, found, policy, can_answer=False)
+    return stages.fit(job, trainer, found, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:

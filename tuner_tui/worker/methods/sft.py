@@ -14,7 +14,7 @@ from tuner_tui.worker.run_trainer import RunTrainer
 from tuner_tui.worker.tokens import TokenisedData, TokenisedRow, tokenise_file
 
 if TYPE_CHECKING:
-    from tuner_tui.config.methods import SftMethod
+    from tuner_tui.config.methods.sft import SftMethod
     from tuner_tui.data.reading import Reading
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.result import Ending

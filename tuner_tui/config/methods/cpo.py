@@ -1,0 +1,66 @@
+"""SimPO and CPO: their options and what cannot be combined with them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tuner_tui.config.fields import Section, option
+from tuner_tui.config.rule import Rule, of_method
+
+
+class CpoMethod(Section):
+    """Pairs of answers without a reference: SimPO, or CPO."""
+
+    kind: Literal["cpo"] = option("cpo", "Method", "What is optimised; cpo learns from pairs of answers.")
+    loss: Literal["simpo", "sigmoid", "hinge", "ipo"] = option(
+        "simpo",
+        "Loss",
+        "simpo compares mean log-probabilities a token with a target margin; sigmoid is CPO as published; hinge "
+        "and ipo are its variants.",
+        "simpo does not favour long answers; sigmoid does.",
+    )
+    beta: float = option(
+        2.0,
+        "Beta",
+        "Sharpness of the comparison: 2 to 10 for simpo, about 0.1 for the others.",
+        "Higher tells pairs apart sooner and then stops pushing.",
+        gt=0,
+        le=100,
+    )
+    margin: float = option(
+        0.5,
+        "Target margin",
+        "What the chosen answer must be ahead by (simpo's gamma), for simpo only.",
+        "More separates further and forgets more.",
+        ge=0,
+        le=100,
+    )
+    sft_weight: float = option(
+        1.0,
+        "SFT weight",
+        "Adds so much of the ordinary loss on the chosen answers (CPO's alpha); 0 is SimPO as published.",
+        "There is no reference to hold on to: without this the model may drift far.",
+        ge=0,
+        le=10,
+    )
+    label_smoothing: float = option(
+        0.0,
+        "Label smoothing",
+        "Share of pairs that are taken to be the wrong way round, for simpo and sigmoid.",
+        "More trusts the labels less and learns slower.",
+        ge=0,
+        lt=0.5,
+    )
+
+
+RULES = (
+    Rule(
+        ("method.label_smoothing", "method.loss"),
+        of_method(
+            CpoMethod,
+            lambda method, _: method.label_smoothing > 0 and method.loss not in ("simpo", "sigmoid"),
+        ),
+        "this loss does not use label smoothing, so it would change nothing",
+        "Set it to 0, or take a loss that does: simpo or sigmoid.",
+    ),
+)

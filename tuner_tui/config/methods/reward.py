@@ -1,0 +1,21 @@
+"""Reward models: their options."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tuner_tui.config.fields import Section, option
+
+
+class RewardMethod(Section):
+    """A model that scores answers, from pairs."""
+
+    kind: Literal["reward"] = option("reward", "Method", "What is optimised; reward learns to score answers.")
+    center_rewards: float = option(
+        0.01,
+        "Centring",
+        "Pull of the scores towards zero (times the square of the pair's sum).",
+        "Only keeps scores of different runs alike; too much flattens them.",
+        ge=0,
+        le=1,
+    )

@@ -1,0 +1,175 @@
+"""What everybody else may know of a training method: one record each, read by planning, data, screens and the worker.
+
+Plain data, without torch and pydantic. No other file asks for a method by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from tuner_tui.text import listed
+
+if TYPE_CHECKING:
+    from tuner_tui.config.data_section import DataShape
+
+MethodKind = Literal["sft", "dpo", "cpo", "kto", "orpo", "reward"]
+RowType = Literal["examples", "pairs", "answers"]
+"""What a row of the data becomes: an example to imitate, two answers to one prompt, or one answer with a label."""
+LossHead = Literal["fused", "logits", "score"]
+"""How the output layer is used: logits in tiles that are never whole, whole logits, or one score a sequence."""
+Feedback = Literal["pairs", "rated", "demonstrations"]
+"""Which annotations of a feedback collection can be trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodTraits:
+    """One method."""
+
+    title: str
+    """What the field calls it, in words that follow "for"."""
+    rows: RowType
+    dataset_types: tuple[DataShape, ...]
+    """Which data it trains on."""
+    sequences_per_row: int = 1
+    """Token sequences that a row runs through the model."""
+    fewest_rows: int = 1
+    """Rows of a micro-batch at least, where the method compares them with each other."""
+    keeps_order: bool = False
+    """Whether rows stay in one order in every epoch, so that they cannot be grouped by length."""
+    has_reference: bool = False
+    """Whether it compares with the model as it was before."""
+    head: LossHead = "fused"
+    generates: bool = False
+    """Whether it writes answers and trains on them."""
+    gives: Literal["text", "scores"] = "text"
+    """What the trained model answers with."""
+    loss_on_chosen_prompt: bool = False
+    """Whether the ordinary loss on the chosen answer is taken over its prompt, too."""
+    learning_rate_factor: float = 1.0
+    """Its usual learning rate, as a multiple of the tuning's own, which is that of supervised fine-tuning."""
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    """By tuning, the usual learning rate where that multiple does not hold."""
+    feedback: Feedback | None = None
+    metrics: tuple[str, ...] = ()
+    """What its trainer logs beside the loss; `metrics.METRICS` has their titles and what is healthy."""
+    script_trainer: str | None = None
+    """What TRL calls its trainer, where a plain script can repeat a run: SFT stands for SFTTrainer and SFTConfig."""
+    trained_models: int = 1
+    """Adapters that an optimizer changes: two for PPO, policy and value."""
+    models: int = 1
+    """Models that take part beside a reference: four for PPO, which may be adapters on one base."""
+    answers_in_groups: bool = False
+    """Whether several answers are written for each prompt and compared with each other."""
+
+
+PREFERENCE_METRICS = (
+    "rewards/margins",
+    "rewards/accuracies",
+    "rewards/chosen",
+    "rewards/rejected",
+    "logps/chosen",
+    "logps/rejected",
+    "logits/chosen",
+    "logits/rejected",
+)
+TOKEN_METRICS = ("entropy", "mean_token_accuracy")
+
+TRAITS: dict[MethodKind, MethodTraits] = {
+    "sft": MethodTraits(
+        title="supervised fine-tuning",
+        rows="examples",
+        dataset_types=("messages", "instruction", "prompt_completion", "text"),
+        feedback="demonstrations",
+        metrics=(*TOKEN_METRICS, "aux_loss"),
+        script_trainer="SFT",
+    ),
+    "dpo": MethodTraits(
+        title="DPO",
+        rows="pairs",
+        dataset_types=("preference",),
+        sequences_per_row=2,
+        has_reference=True,
+        learning_rate_factor=0.25,
+        feedback="pairs",
+        metrics=(*PREFERENCE_METRICS, *TOKEN_METRICS, "aux_loss"),
+        script_trainer="DPO",
+    ),
+    "cpo": MethodTraits(
+        title="CPO",
+        rows="pairs",
+        dataset_types=("preference",),
+        sequences_per_row=2,
+        head="logits",
+        learning_rate_factor=0.25,
+        feedback="pairs",
+        metrics=(*PREFERENCE_METRICS, "nll_loss", "aux_loss"),
+    ),
+    "kto": MethodTraits(
+        title="KTO",
+        rows="answers",
+        dataset_types=("rated", "preference"),
+        fewest_rows=2,
+        keeps_order=True,
+        has_reference=True,
+        learning_rate_factor=0.25,
+        feedback="rated",
+        metrics=(*PREFERENCE_METRICS, "kl", *TOKEN_METRICS, "aux_loss"),
+        script_trainer="KTO",
+    ),
+    "orpo": MethodTraits(
+        title="ORPO",
+        rows="pairs",
+        dataset_types=("preference",),
+        sequences_per_row=2,
+        head="logits",
+        loss_on_chosen_prompt=True,
+        learning_rate_factor=0.5,
+        feedback="pairs",
+        metrics=(*PREFERENCE_METRICS, "log_odds_chosen", "log_odds_ratio", "nll_loss", "aux_loss"),
+    ),
+    "reward": MethodTraits(
+        title="reward models",
+        rows="pairs",
+        dataset_types=("preference",),
+        sequences_per_row=2,
+        head="score",
+        gives="scores",
+        learning_rate_factor=0.5,
+        feedback="pairs",
+        metrics=("accuracy", "margin", "mean_reward", "min_reward", "max_reward", "aux_loss"),
+        script_trainer="Reward",
+    ),
+}
+"""The methods that run.toml can name."""
+
+_ESTIMATED: dict[str, MethodTraits] = {
+    kind: MethodTraits(
+        title=kind.upper(),
+        rows="examples",
+        dataset_types=("prompts",),
+        has_reference=True,
+        generates=True,
+        answers_in_groups=kind != "ppo",
+        trained_models=2 if kind == "ppo" else 1,
+        models=4 if kind == "ppo" else 1,
+    )
+    for kind in ("grpo", "rloo", "ppo")
+}
+"""Methods whose memory can be estimated, and which cannot be run yet."""
+
+
+_ALL: dict[str, MethodTraits] = {**{str(kind): traits for kind, traits in TRAITS.items()}, **_ESTIMATED}
+DEFAULT_METHOD: MethodKind = "sft"
+"""What a run.toml without a [method] table takes."""
+
+
+def method_traits(kind: str) -> MethodTraits:
+    """The traits of a method. Raises KeyError for one that is not known."""
+    return _ALL[kind]
+
+
+def trained_with(feedback: Feedback) -> str:
+    """The methods that train on annotations of a kind, such as "DPO and ORPO"."""
+    return listed([traits.title for traits in TRAITS.values() if traits.feedback == feedback])

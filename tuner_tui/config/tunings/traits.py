@@ -1,0 +1,68 @@
+"""What everybody else may know of a tuning: one record each, read by planning, runs, sharing, screens and the worker.
+
+Plain data, without torch and pydantic. No other file asks for a tuning by its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ExportForm = Literal["adapter", "merged", "gguf-adapter", "gguf", "ollama", "script", "archive"]
+TuningKind = Literal["lora", "full"]
+LoadedPrecision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningTraits:
+    """One tuning."""
+
+    title: str
+    """What the field calls it."""
+    learning_rate: float
+    """The usual one of supervised fine-tuning."""
+    precisions: tuple[LoadedPrecision, ...]
+    """How the base may be loaded."""
+    is_adapter: bool = True
+    """Whether the base stays as it is and a small adapter is trained beside it; else the result is a whole model."""
+    peft_type: str | None = None
+    """What PEFT calls the adapter in its adapter_config.json."""
+    can_continue: bool = False
+    """Whether a run can start from an adapter of this kind."""
+    is_mergeable: bool = False
+    """Whether the adapter can be written into the weights of its base."""
+    export_forms: tuple[ExportForm, ...] = ()
+
+
+TRAITS: dict[TuningKind, TuningTraits] = {
+    "lora": TuningTraits(
+        title="LoRA",
+        learning_rate=2e-4,
+        precisions=("fp32", "bf16", "fp16", "int8", "nf4"),
+        peft_type="LORA",
+        can_continue=True,
+        is_mergeable=True,
+        export_forms=("adapter", "merged", "gguf-adapter", "gguf", "ollama", "script", "archive"),
+    ),
+    "full": TuningTraits(
+        title="full tuning",
+        learning_rate=2e-5,
+        precisions=("fp32", "bf16"),
+        is_adapter=False,
+        export_forms=("merged", "gguf", "ollama", "script", "archive"),
+    ),
+}
+"""The tunings that run.toml can name."""
+
+_ALL: dict[str, TuningTraits] = {
+    **{str(kind): traits for kind, traits in TRAITS.items()},
+    "prompt": TuningTraits(title="prompt tuning", learning_rate=3e-1, precisions=("fp32", "bf16")),
+}
+"""Also those whose memory can be estimated, and which cannot be run yet."""
+DEFAULT_TUNING: TuningKind = "lora"
+"""What a run.toml without a [tuning] table takes."""
+
+
+def tuning_traits(kind: str) -> TuningTraits:
+    """The traits of a tuning. Raises KeyError for one that is not known."""
+    return _ALL[kind]

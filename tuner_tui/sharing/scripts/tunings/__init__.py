@@ -1,0 +1,1 @@
+"""Of each adapter: the lines that make `adapter`."""
