@@ -180,6 +180,9 @@ def _check_hub(source: ModelSource) -> None:
     assert source.repo_id is not None
     from huggingface_hub import HfApi, hf_hub_url
 
+    from tuner_tui.models.hub_client import use_bounded_client
+
+    use_bounded_client()
     api = HfApi()
     try:
         info = api.model_info(

@@ -16,6 +16,8 @@ def explain_hub_error(error: Exception, repo_id: str, revision: str | None = Non
     import httpx2
     from huggingface_hub import errors
 
+    from tuner_tui.models.hub_client import OversizedAnswer
+
     page = f"https://huggingface.co/{repo_id}"
     match error:
         case errors.OfflineModeIsEnabled():
@@ -58,6 +60,12 @@ def explain_hub_error(error: Exception, repo_id: str, revision: str | None = Non
         case errors.DisabledRepoError():
             return InputError(
                 "This model is switched off", f"Access to {repo_id} is disabled on the Hub.", page
+            )
+        case OversizedAnswer():
+            return TunerError(
+                "The Hub's answer was not read to its end",
+                f"What came back about {repo_id}: {error}.",
+                "A proxy or login page may stand between; try again later.",
             )
         case errors.HfHubHTTPError():
             return _explain_status(error.response.status_code, repo_id, page)

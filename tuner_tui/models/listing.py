@@ -112,8 +112,10 @@ def search_hub(text: str) -> list[ModelListing]:
         hf_raise_for_status,
     )
 
+    from tuner_tui.models.hub_client import use_bounded_client
     from tuner_tui.models.hub_errors import explain_hub_error
 
+    use_bounded_client()
     # HfApi.list_models asks the same, but tries a dead network again for 23 seconds.
     wanted: dict[str, Any] = {
         "search": text,

@@ -51,6 +51,9 @@ def read_remote_facts(source: ModelSource) -> ModelFacts:
     assert source.repo_id is not None
     from huggingface_hub import HfApi
 
+    from tuner_tui.models.hub_client import use_bounded_client
+
+    use_bounded_client()
     try:
         info = HfApi().model_info(source.repo_id, revision=source.revision, timeout=TIMEOUT_SECONDS)
         names = {file.rfilename for file in info.siblings or ()}
@@ -263,10 +266,18 @@ class _Remote:
             hf_raise_for_status,
         )
 
+        from tuner_tui.models.hub_client import BOUNDED_BY_CALLER, UNCOMPRESSED, use_bounded_client
+
         url = hf_hub_url(self.repo_id, name, revision=self.commit)
-        headers = build_hf_headers() | extra | {"Accept-Encoding": "identity"}
+        use_bounded_client()
+        headers = build_hf_headers() | extra | UNCOMPRESSED
         with get_session().stream(
-            "GET", url, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=True
+            "GET",
+            url,
+            headers=headers,
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=True,
+            extensions=BOUNDED_BY_CALLER,
         ) as answer:
             hf_raise_for_status(answer)
             skip = start if answer.status_code == 200 else 0

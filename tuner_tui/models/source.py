@@ -57,6 +57,11 @@ def is_hub_id(text: str) -> bool:
     return bool(_HUB_ID.fullmatch(text)) and not re.search(r"--|\.\.|\.git$", text)
 
 
+def is_revision(text: str) -> bool:
+    """Whether a text could be a branch, tag or commit."""
+    return bool(_REVISION.fullmatch(text)) and ".." not in text
+
+
 def nearest_folder(source: str) -> str | None:
     """A folder or GGUF file beside a path that does not exist, of a similar name."""
     path = _expand(source)
@@ -128,7 +133,7 @@ def _files_size(folder: Path) -> int:
 
 
 def _hub_source(repo_id: str, revision: str | None) -> ModelSource:
-    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+    if revision is not None and not is_revision(revision):
         raise InputError("Not a revision", f"{revision!r} cannot be a branch, tag or commit.")
     from tuner_tui.models.hub_cache import cached_snapshot
 

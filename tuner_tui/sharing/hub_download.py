@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shlex
 import shutil
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url
+from huggingface_hub import HfApi, constants, get_session, hf_hub_url
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.models.hub_client import BOUNDED_BY_CALLER, UNCOMPRESSED
 from tuner_tui.models.hub_errors import OFFLINE_HINT
 from tuner_tui.models.model_folder import no_weights
-from tuner_tui.sharing.hub_failures import AGAIN
+from tuner_tui.models.source import is_revision
+from tuner_tui.sharing.announced import RemoteFile, commit_id, remote_file
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
-from tuner_tui.sharing.hub_session import HubSession
+from tuner_tui.sharing.hub_session import HubSession, WrongContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,21 +36,6 @@ REPORT_EVERY_BYTES = 4 << 20
 PARTIAL = ".tuner-tui-partial"
 MODEL_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken", ".md", ".py")
 OTHER_WEIGHTS = ("onnx/", "openvino/", "original/", "consolidated", "flax_", "tf_")
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of a repository."""
-
-    name: str
-    size: int
-    git_id: str
-    sha256: str | None
-
-    @property
-    def etag(self) -> str:
-        """The name of its blob in the Hub's cache."""
-        return self.sha256 or self.git_id
 
 
 class Download:
@@ -72,18 +59,16 @@ class Download:
             )
 
         info = self._session.ask("looking at the repository", look)
-        files = self._chosen([_remote(sibling) for sibling in info.siblings or ()])
-        commit = str(info.sha)
+        commit = commit_id(request.repo_id, info.sha)
+        files = self._chosen([remote_file(request.repo_id, sibling) for sibling in info.siblings or ()])
         self._total = sum(file.size for file in files)
         self._require_room(files)
         tell(Stepped(what=f"downloading {len(files)} files"))
-        folder = ""
         for file in files:
             self._fetch(file, commit)
-            # the blob is there, so this only links it into the snapshot
-            linked = self._session.ask(f"asking about {file.name}", partial(self._link, file, commit))
-            folder = folder or linked.removesuffix(file.name).rstrip("/")
+            self._link(file, commit)
         self._name_revision(commit)
+        folder = str(self._snapshot(commit)) if files else ""
         return Downloaded(folder=folder, files=len(files), size_bytes=self._total)
 
     def _chosen(self, files: list[RemoteFile]) -> list[RemoteFile]:
@@ -130,49 +115,71 @@ class Download:
     def _receive(self, file: RemoteFile, commit: str, blob: Path) -> None:
         """Go on from what is there, and put it in place when its hash is right; a damaged one is thrown away."""
         arriving = blob.with_name(blob.name + PARTIAL)
+        if arriving.is_symlink():
+            arriving.unlink()
         have = self._partial_size(file)
         if have > file.size:
             arriving.unlink()
             have = 0
         if have < file.size or file.size == 0:
-            request = self._request
-            url = hf_hub_url(request.repo_id, file.name, repo_type=request.kind, revision=commit)
-            headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-            if have:
-                headers["Range"] = f"bytes={have}-"
-            with get_session().stream("GET", url, headers=headers) as response:
-                if response.status_code >= 400:
-                    response.read()
-                hf_raise_for_status(response)
-                if have and response.status_code != 206:
-                    have = 0
-                with arriving.open("ab" if have else "wb") as target:
-                    for block in response.iter_bytes(BLOCK_BYTES):
-                        target.write(block)
-                        have += len(block)
-                        self._report(have)
+            have = self._stream(file, commit, arriving, have)
         if not _has_hash(arriving, file, lambda read: self._session.still_at(self._done + have, self._total)):
             is_short = arriving.stat().st_size < file.size
             if not is_short:
                 arriving.unlink()
-            raise ValueError("cut short" if is_short else "damaged on its way")
+            raise WrongContent("it was cut short" if is_short else "its content has another hash")
         arriving.replace(blob)
 
-    def _link(self, file: RemoteFile, commit: str) -> str:
-        """Link the blob into the snapshot; a link that was there and leads elsewhere is made anew."""
+    def _stream(self, file: RemoteFile, commit: str, arriving: Path, have: int) -> int:
+        """Write what comes after the bytes that we have, never beyond the size that was announced; gives the bytes."""
         request = self._request
-        for _ in range(2):
-            linked = Path(
-                hf_hub_download(
-                    request.repo_id, file.name, repo_type=request.kind, revision=commit,
-                    etag_timeout=self._session.limits.answer,
-                )
-            )  # fmt: skip
-            is_blob = linked.resolve() == (self._blobs / file.etag).resolve()
-            if is_blob or _has_hash(linked, file, lambda read: None):
-                return str(linked)
-            linked.unlink()
-        raise ValueError("what is in the cache is not what was checked")
+        url = hf_hub_url(request.repo_id, file.name, repo_type=request.kind, revision=commit)
+        headers = build_hf_headers() | UNCOMPRESSED
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        with get_session().stream("GET", url, headers=headers, extensions=BOUNDED_BY_CALLER) as response:
+            if response.status_code >= 400:
+                response.read()
+            hf_raise_for_status(response)
+            if have and response.status_code != 206:
+                have = 0
+            with arriving.open("ab" if have else "wb") as target:
+                for block in response.iter_raw(BLOCK_BYTES):
+                    have += len(block)
+                    if have > file.size:
+                        break
+                    target.write(block)
+                    self._report(have)
+        if have > file.size:
+            arriving.unlink()
+            raise WrongContent(f"more than the announced {file.size:,} bytes came")
+        return have
+
+    def _snapshot(self, commit: str) -> Path:
+        return self._blobs.parent / "snapshots" / commit
+
+    def _link(self, file: RemoteFile, commit: str) -> None:
+        """Link the blob into the snapshot as the Hub's client does; what was there and is something else makes way.
+
+        The client itself would ask the server once more for the blob's name, and take its word. Raises TunerError
+        where a folder of the snapshot is a link that leads out of it.
+        """
+        blob, snapshot = self._blobs / file.etag, self._snapshot(commit)
+        link = snapshot / file.name
+        if not link.parent.resolve().is_relative_to(snapshot.resolve()):
+            raise TunerError(
+                "The cache cannot be used",
+                f"{link.parent} leads out of the cache's folder.",
+                f"Remove the link, or: tuner-tui models remove {shlex.quote(self._request.repo_id)}",
+            )
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.exists() and (link.resolve() == blob.resolve() or _has_hash(link, file, lambda read: None)):
+            return
+        link.unlink(missing_ok=True)
+        try:
+            link.symlink_to(os.path.relpath(blob, link.parent))
+        except OSError:  # a disk without symbolic links
+            shutil.copyfile(blob, link)
 
     def _name_revision(self, commit: str) -> None:
         """Say in the cache which commit the branch or tag is, now that all of it is there."""
@@ -197,17 +204,9 @@ def download(request: DownloadRequest, tell: Tell) -> Downloaded:
             "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids asking the Hub.",
             OFFLINE_HINT,
         )
+    if request.revision is not None and not is_revision(request.revision):
+        raise InputError("Not a revision", f"{request.revision!r} cannot be a branch, tag or commit.")
     return Download(request, HubSession(request.limits, tell, request.repo_id)).run()
-
-
-def _remote(sibling: Any) -> RemoteFile:
-    if sibling.size is None or not (sibling.blob_id or sibling.lfs):
-        raise TunerError(
-            "The Hub tells too little", f"It gives no size or hash for {sibling.rfilename}.", AGAIN
-        )
-    return RemoteFile(
-        sibling.rfilename, sibling.size, sibling.blob_id, sibling.lfs.sha256 if sibling.lfs else None
-    )
 
 
 def _has_hash(path: Path, file: RemoteFile, told: Callable[[int], object]) -> bool:

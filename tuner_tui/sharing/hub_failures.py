@@ -26,7 +26,8 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
     """A failure in words; `what` is what was being done, such as "sending files"."""
     from huggingface_hub import errors
 
-    from tuner_tui.sharing.hub_session import ConnectionTrouble, HubBusy
+    from tuner_tui.models.hub_client import OversizedAnswer
+    from tuner_tui.sharing.hub_session import ConnectionTrouble, HubBusy, WrongContent
 
     often = f" ({attempts} attempts)" if attempts > 1 else ""
     match error:
@@ -36,6 +37,10 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
             return TunerError("The Hub does not answer", f"No answer in time while {what}{often}.", AGAIN)
         case ConnectionTrouble():
             return TunerError("The connection to the Hub broke", f"It broke while {what}{often}.", AGAIN)
+        case OversizedAnswer() | WrongContent():
+            return TunerError(
+                "The Hub sends other than it announced", f"While {what}: {error}{often}.", AGAIN
+            )
         case errors.OfflineModeIsEnabled():
             return TunerError(
                 "Offline mode is on",

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.hub_client import UNCOMPRESSED, bound_answer
 from tuner_tui.sharing.hub_failures import explain, status_of
 from tuner_tui.sharing.hub_protocol import Event, Moved, Waiting
 
@@ -49,6 +50,10 @@ class ConnectionTrouble(Exception):
         self.is_timeout = isinstance(error, httpx2.TimeoutException)
         self.is_unsent = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError))
         """Whether nothing of the request can have arrived."""
+
+
+class WrongContent(Exception):
+    """What was received is not what was announced; asked again, it may be right."""
 
 
 class _Counted(httpx2.SyncByteStream):
@@ -148,7 +153,8 @@ class HubSession:
         return httpx2.Client(
             transport=Transport(self.limits, self._count),
             mounts=self._proxies(),
-            event_hooks={"request": [hf_request_event_hook]},
+            event_hooks={"request": [hf_request_event_hook], "response": [bound_answer]},
+            headers=UNCOMPRESSED,
             follow_redirects=True,
             timeout=httpx2.Timeout(self.limits.answer),
         )
@@ -186,6 +192,8 @@ class HubSession:
         """Whether asking again may help."""
         if isinstance(error, (HubBusy, ConnectionTrouble)):
             return not (isinstance(error, HubBusy) and (error.retry_after or 0) > self.limits.longest_wait)
+        if isinstance(error, WrongContent):
+            return True
         if isinstance(error, OfflineModeIsEnabled):
             return False
         status = status_of(error)

@@ -1,0 +1,75 @@
+"""The Hub's HTTP client with a bound on every answer: bytes, seconds, and no compression that could hide either."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_ANSWER_BYTES = 100 << 20
+"""Far more than the listing of a repository with 100,000 files has."""
+LONGEST_ANSWER_SECONDS = 180.0
+UNCOMPRESSED = {"Accept-Encoding": "identity"}
+BOUNDED_BY_CALLER = {"tuner_tui_bounded_by_caller": True}
+"""Extensions of a request whose answer's body is counted by the one who reads it."""
+_is_set = False
+
+
+class OversizedAnswer(Exception):
+    """A server sends more than an answer may have, takes too long for it, or compresses what was not to be."""
+
+
+class _Bounded(httpx2.SyncByteStream):
+    """A body that ends with an error once it is too large or too slow."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        size, end = 0, time.monotonic() + LONGEST_ANSWER_SECONDS
+        for piece in self._inner:
+            size += len(piece)
+            if size > LARGEST_ANSWER_BYTES:
+                raise OversizedAnswer(
+                    f"more than {LARGEST_ANSWER_BYTES >> 20} MiB came in place of an answer"
+                )
+            if time.monotonic() > end:
+                raise OversizedAnswer(f"an answer took more than {LONGEST_ANSWER_SECONDS:.0f} s")
+            yield piece
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def bound_answer(response: httpx2.Response) -> None:
+    """Bound the body of an answer before it is read; for a client's `event_hooks`. Raises OversizedAnswer."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        response.close()
+        raise OversizedAnswer(f"the answer is compressed ({encoding}), which was not asked for")
+    is_counted = response.request.extensions.get("tuner_tui_bounded_by_caller") and response.is_success
+    if not is_counted:
+        response.stream = _Bounded(response.stream)
+
+
+def use_bounded_client() -> None:
+    """Have `huggingface_hub` ask through a bounded client in this process from now on."""
+    global _is_set
+    if not _is_set:
+        from huggingface_hub import set_client_factory
+
+        set_client_factory(_client)
+        _is_set = True
+
+
+def _client() -> httpx2.Client:
+    from huggingface_hub.utils._http import default_client_factory
+
+    client = default_client_factory()
+    client.headers.update(UNCOMPRESSED)
+    client.event_hooks = {**client.event_hooks, "response": [bound_answer]}
+    return client
