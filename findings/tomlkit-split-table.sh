@@ -2,8 +2,8 @@
 # tomlkit 0.15.2: editing a table whose parts stand apart in the file can write TOML that nobody can read.
 #
 # Expected: what `tomlkit.dumps` writes after assignments to a parsed document parses again.
-# Seen: with `[a.b]` before and `[a]` after another table (valid TOML), assigning tables to two keys of `a` and then a
-# number to the first of them keeps both values in the text; tomllib refuses it ("Cannot overwrite a value").
+# Seen: with `[a.b]` before and `[a]` after another table (valid TOML), assigning tables to two keys of `document["a"]`,
+# taken once, and then a number to the first of them keeps both values in the text; tomllib refuses it ("Cannot overwrite a value").
 # Way round: parse the written text before it replaces the file.
 set -eu
 work=$(mktemp -d)
@@ -18,9 +18,10 @@ import tomlkit
 text = "[a.b]\nx = 1\n[c]\ny = 1\n[a]\nz = 1\n"
 tomllib.loads(text)
 document = tomlkit.parse(text)
-document["a"]["first"] = {"q": 1}
-document["a"]["second"] = {"q": 1}
-document["a"]["first"] = 1
+table = document["a"]
+table["first"] = {"q": 1}
+table["second"] = {"q": 1}
+table["first"] = 1
 written = tomlkit.dumps(document)
 print(written)
 try:
