@@ -149,11 +149,28 @@ def _check_gguf(path: Path) -> None:
             f"{path} holds a model of architecture {architecture!r}.",
             "Use the original model's folder or Hub name instead.",
         )
+    _refuse_unread_scaling(path, header, architecture)
     if not header.tensors:
         raise InputError("GGUF file without weights", f"{path} holds a vocabulary only.")
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, GgufArray) or not tokens.length:
         raise no_tokenizer(str(path))
+
+
+def _refuse_unread_scaling(path: Path, header: GgufHeader, architecture: str) -> None:
+    """Refuse rotary scaling that transformers' GGUF reader leaves out: other positions would be trained."""
+    kind = header.text(f"{architecture}.rope.scaling.type") or "none"
+    factor = header.metadata.get(f"{architecture}.rope.scaling.factor", 1.0)
+    names = [tensor.name for tensor in header.tensors if tensor.name.startswith("rope_factors")]
+    if names:
+        kind = "longrope"
+    if kind == "none" or factor == 1.0 or (architecture == "gpt-oss" and not names):
+        return
+    raise InputError(
+        "This model's positions cannot be read from GGUF",
+        f"{path} uses {kind} rotary scaling, which transformers' GGUF reader leaves out.",
+        "Use the original model's folder or Hub name instead.",
+    )
 
 
 def _refuse_other_gguf(path: Path, header: GgufHeader) -> None:

@@ -1,7 +1,8 @@
 """GGUF models that were dequantised once, kept by the hash of the file they came from.
 
 The worker writes one into a folder `.partial-FINGERPRINT-...` beside the others, with an `origin.json`
-({"source": path, "name": file name, "made_at": Unix time}), and renames it into place when it is whole.
+({"source": path, "name": file name, "made_at": Unix time, "reading": READING}), and renames it into place when it is
+whole.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from tuner_tui.models.model_folder import read_json
 
 PARTIAL_PREFIX = ".partial-"
 ORIGIN_FILE = "origin.json"
+READING = 2
+"""How files are read today; entries of an earlier reading, which left rotary scaling out, are made again."""
 STALE_SECONDS = 600.0
 """A partial folder that was written to more recently than this may still be being made."""
 
@@ -57,8 +60,13 @@ def tokenizer_entry(fingerprint: str) -> Path:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache was finished."""
-    return (folder / ORIGIN_FILE).is_file() and (folder / "config.json").is_file()
+    """Whether a folder of the cache was finished, by this reading of GGUF files."""
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        return read_json(folder / ORIGIN_FILE).get("reading") == READING
+    except InputError:
+        return False
 
 
 def list_entries() -> list[DequantisedModel]:

@@ -18,7 +18,6 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
     FineGrainedFP8Config,
-    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -28,6 +27,7 @@ from transformers.utils.quantization_config import Mxfp4Config
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models import dequantised
 from tuner_tui.models.stored import is_unpacked
+from tuner_tui.worker.gguf_loading import load_gguf_model
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import ModelSpec
@@ -160,7 +160,12 @@ def dequantise_once(gguf: Path) -> Path:
     making = folder.parent / f".partial-{folder.name}-{os.getpid()}"
     try:
         _dequantise(gguf, making)
-        origin = {"source": str(gguf), "name": gguf.name, "made_at": time.time()}
+        origin = {
+            "source": str(gguf),
+            "name": gguf.name,
+            "made_at": time.time(),
+            "reading": dequantised.READING,
+        }
         (making / "origin.json").write_text(json.dumps(origin))
         if folder.exists():
             shutil.rmtree(folder)
@@ -180,10 +185,8 @@ def _dequantise(gguf: Path, target: Path) -> None:
     source = str(gguf.parent)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-        )
-    except OSError:
+        model = load_gguf_model(gguf)
+    except (OSError, TunerError):
         raise
     except Exception as error:
         raise InputError(
