@@ -150,7 +150,7 @@ def llama_with(rope: dict[str, Any], vocabulary: int) -> Any:
         max_position_embeddings=131072,
         rope_parameters=rope,
     )
-    model = LlamaForCausalLM(config).eval()
+    model = LlamaForCausalLM(config).eval()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8)
@@ -174,7 +174,7 @@ def test_rotary_scaling_that_llama_cpp_keeps_as_a_tensor_is_restored(
     plain = 500000.0 ** (-torch.arange(0, 32, 2, dtype=torch.float64) / 32)
     factors = (plain / rotary).float().numpy()
     path = write_llama_gguf(model, tokenizer, tmp_path / "long.gguf", {"rope_freqs.weight": factors})
-    read = AutoModelForCausalLM.from_pretrained(dequantise_once(path)).eval()
+    read = AutoModelForCausalLM.from_pretrained(dequantise_once(path)).eval()  # type: ignore[no-untyped-call]
     for length in (10, 1000, 2000):
         assert torch.allclose(last_logits(read, length), last_logits(model, length), atol=1e-3), length
 
