@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuner_tui.config import paths
+from tuner_tui.config.standard_folders import standard_folder
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Settings:
 
 def settings_file() -> Path:
     """Where the settings are kept."""
-    return paths.config_dir() / "settings.toml"
+    return standard_folder("config") / "settings.toml"
 
 
 _last: tuple[Path, tuple[int, int, int], Settings] | None = None
