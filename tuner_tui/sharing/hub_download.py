@@ -21,8 +21,9 @@ from tuner_tui.models.hub_errors import OFFLINE_HINT
 from tuner_tui.models.model_folder import no_weights
 from tuner_tui.models.source import is_revision
 from tuner_tui.sharing.announced import RemoteFile, commit_id, remote_file
+from tuner_tui.sharing.hub_exceptions import WrongContent
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
-from tuner_tui.sharing.hub_session import HubSession, WrongContent
+from tuner_tui.sharing.hub_session import HubSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
