@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.planning.measured import Measured
+    from tuner_tui.planning.measurement import Measured
 
 STEPS = 4
 """One more than is made: the worker ends the probe as the fourth begins."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import is_unpacked
+from tuner_tui.planning.measurement import Measured, matching
 from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Stack, Workload
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tuner_tui.hardware.free_memory import FreeMemory
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.planning.estimate import Estimate
-    from tuner_tui.planning.measured import Measured
 
 LARGEST_CPU_MICRO_BATCH = 8
 LARGEST_GPU_MICRO_BATCH = 4
@@ -50,7 +50,6 @@ class Place:
 
 def place_of(free: FreeMemory, leave_bytes: int = 0, measured: Sequence[Measured] = ()) -> Place:
     """The place that free memory was read of; `measured` is all that was ever measured on this machine."""
-    from tuner_tui.planning.measured import matching
     from tuner_tui.versions import library_versions
 
     where = free.where if free.is_gpu else None

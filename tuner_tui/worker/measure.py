@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from tuner_tui.models.source import ModelSource
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.here import facts_of
-from tuner_tui.planning.measured import Measured
+from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.place import Place, Rows, is_stored, with_rows, workload_of
 from tuner_tui.planning.plan import planned
 from tuner_tui.planning.shape import shape_of

@@ -14,7 +14,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.feedback.as_data import with_collections
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.planning.here import rows_of
-from tuner_tui.planning.measured import Measured
+from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.outlook import UNKNOWN, Outlook, outlook_of
 from tuner_tui.planning.place import UNCOUNTED, Place, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
