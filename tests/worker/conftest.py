@@ -10,7 +10,8 @@ from tests.worker.runs import Run, write_rows
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.folder import RunFolder, create_run
+from tuner_tui.runs.create import create_run
+from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import find_start
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from tuner_tui.worker.power import PowerMeter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuner_tui.worker.stages import Found
+    from tuner_tui.worker.machine import Machine
 
 PROBE_MARK = "probe"
 """A file in a run's folder that makes it a probe."""
@@ -45,11 +45,11 @@ class ProbeDone(StopRequested):
 class MemoryMeter(TrainerCallback):
     """Measures from the loaded libraries to the last step; a probe ends after its third."""
 
-    def __init__(self, job: Job, found: Found) -> None:
-        self._job, self._found = job, found
+    def __init__(self, job: Job, machine: Machine) -> None:
+        self._job, self._machine = job, machine
         self._baseline = job.baseline_bytes
         self._is_probe = (job.folder.path / PROBE_MARK).exists()
-        self._power = PowerMeter(_pid(), is_gpu=found.machine.is_gpu)
+        self._power = PowerMeter(_pid(), is_gpu=machine.is_gpu)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._power.look()
@@ -72,7 +72,7 @@ class MemoryMeter(TrainerCallback):
 
     def measured(self) -> Measured | None:
         """What this run took so far; None where its model's sizes are not known."""
-        job, machine = self._job, self._found.machine
+        job, machine = self._job, self._machine
         events = decode_lines(job.folder.events.read_bytes())
         prepared = next((each for each in reversed(events) if isinstance(each, DataPrepared)), None)
         steps = [each for each in events if isinstance(each, StepLogged)]

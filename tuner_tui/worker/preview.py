@@ -22,13 +22,13 @@ from tuner_tui.data.template import template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models import dequantised
 from tuner_tui.worker.preference_tokens import tokenise_answer, tokenise_pair, trains_cut_rows
+from tuner_tui.worker.token_cache import tokenise_file
 from tuner_tui.worker.tokens import (
     IGNORED,
     encode,
     render,
     render_conversation,
     tokenise,
-    tokenise_file,
     turns_for,
 )
 

@@ -148,7 +148,7 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy) -> result.Ending:
     sampler = Sampler(job, trainer.model, found.tokenizer, can_answer=can_answer)
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)
-    trainer.add_callback(measure.MemoryMeter(job, found))
+    trainer.add_callback(measure.MemoryMeter(job, found.machine))
     add_trackers(trainer, job)
     if found.machine.is_gpu:
         trainer.add_callback(SpillGuard())

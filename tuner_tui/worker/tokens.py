@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from tuner_tui.data.spans import RewritesTurns, render_answers
 from tuner_tui.errors import InputError
-from tuner_tui.worker import token_cache
 from tuner_tui.worker.tokenised import IGNORED as IGNORED
 from tuner_tui.worker.tokenised import TokenisedRow as TokenisedRow
 from tuner_tui.worker.tokenised import TokenSequence
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-    from tuner_tui.data.reading import Reading
     from tuner_tui.data.shape import Example, Message
     from tuner_tui.data.spans import Rendered
 
@@ -99,17 +97,6 @@ def kept_and_dropped(shape: str, rows: Sequence[AnyRow], where: object, hint: st
     if not kept:
         raise InputError("Nothing would be trained", f"{where}: no row fits within the length limit.", hint)
     return TokenisedData(shape, kept, [row for row in rows if not row.trained_tokens])
-
-
-def tokenise_file(
-    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str
-) -> TokenisedData[TokenisedRow]:
-    """Read and tokenise a data set on all cores, or take it from the cache.
-
-    Raises InputError when nothing in it would be trained.
-    """
-    shape, rows = token_cache.take_or_make(reading, tokenizer, max_length, loss_on)
-    return kept_and_dropped(shape, rows, reading, 'Raise training.max_length, or set method.loss_on = "all".')
 
 
 def tokenise(
