@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.runs.folder import RunFolder
-    from tuner_tui.ui.app import TunerApp
+    from tuner_tui.ui.app_services import AppServices
 
 
 class ActionDone(Message):
@@ -66,9 +66,9 @@ class TunerScreen(Screen[None]):
     """What the screen is for, shown by `?`; a focused widget's own `help_text` stands above it."""
 
     @property
-    def tuner(self) -> TunerApp:
+    def tuner(self) -> AppServices:
         """The app, with what all screens may ask of it."""
-        return cast("TunerApp", self.app)
+        return cast("AppServices", self.app)
 
     @property
     def headless_command(self) -> str:
