@@ -14,7 +14,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.models.hub_cache import cached_repo, cached_snapshot
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.folder import create_run
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.queue import enqueue
 from tuner_tui.sharing import hub as hub_process
 from tuner_tui.sharing.cache import remove_unused

@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.source import find_source
     from tuner_tui.planning.plan import Choice, make_plan
-    from tuner_tui.runs.folder import create_run
+    from tuner_tui.runs.create import create_run
 
     root = tmp_path_factory.mktemp("made")
     model = make_tiny_model(root / "model")

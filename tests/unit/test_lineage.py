@@ -11,7 +11,9 @@ from tuner_tui.config.spec import RunSpec
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import choose_micro_batch, make_plan
-from tuner_tui.runs.folder import RunFolder, create_run, delete_run
+from tuner_tui.runs.create import create_run
+from tuner_tui.runs.delete import delete_run
+from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import ancestors, find_start
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.planning.plan import Plan, decode_plan
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import leave_request, take_requests
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.events import (
     Event,
     RunFailed,
@@ -23,7 +24,7 @@ from tuner_tui.runs.events import (
     RunStopped,
     WorkerStarted,
 )
-from tuner_tui.runs.folder import RunFolder, create_run, find_run, list_runs
+from tuner_tui.runs.folder import RunFolder, find_run, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 

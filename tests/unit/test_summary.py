@@ -10,8 +10,9 @@ import pytest
 from tests.ui.recorded_runs import every_status, held, make_run, recorded_events, until_step
 from tuner_tui.errors import RunProblem
 from tuner_tui.runs import lock
+from tuner_tui.runs.delete import delete_run
 from tuner_tui.runs.events import RunStarted, encode
-from tuner_tui.runs.folder import RunFolder, delete_run, list_runs
+from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.queue import queued_names
 from tuner_tui.runs.status import read_run

@@ -16,6 +16,7 @@ from tuner_tui.errors import RunProblem
 from tuner_tui.keeper.turns import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
+from tuner_tui.runs.delete import delete_run
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import trouble_rows
@@ -187,7 +188,7 @@ def delete(run: str, yes: bool) -> None:
     folder = folders.find_run(run)
     if not yes:
         click.confirm(f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?", abort=True)
-    folders.delete_run(folder)
+    delete_run(folder)
     write_note(folder.name, Note())
     wake()  # the queue may have been held for it
     click.echo(f"Deleted {plain(folder.name)}.")

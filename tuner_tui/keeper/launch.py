@@ -16,7 +16,7 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.here import plan_here
 from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.folder import create_run
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured
 from tuner_tui.runs.status import read_run

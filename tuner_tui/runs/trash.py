@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
-from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.errors import TunerError
 from tuner_tui.files import folder_size
-from tuner_tui.runs import lock, queue
+from tuner_tui.runs import lock
+from tuner_tui.runs.delete import require_idle
 from tuner_tui.runs.notes import note_file
 
 if TYPE_CHECKING:
@@ -124,12 +125,6 @@ def empty_abandoned() -> None:
 def abandoned_bytes() -> int:
     """What apps that died had thrown away and nobody deleted yet."""
     return sum(map(folder_size, _abandoned()))
-
-
-def require_idle(folder: RunFolder) -> None:
-    """Raise RunProblem for a run that is live."""
-    if queue.is_queued(folder.name) or lock.is_held(folder.lock):
-        raise RunProblem("The run is live", folder.name, f"Stop it first: tuner-tui runs stop {folder.name}")
 
 
 def _abandoned() -> Iterator[Path]:
