@@ -89,9 +89,9 @@ def undo(trash: Trash) -> str:
 def start_demo() -> RunFolder:
     """Queue the demo's run."""
     from tuner_tui.config.presets import find_preset, preset_spec
-    from tuner_tui.keeper.launch import launch
+    from tuner_tui.sharing.start_run import start_run
 
-    return launch(preset_spec(find_preset("first-try")))
+    return start_run(preset_spec(find_preset("first-try")))
 
 
 def spec_of(folder: RunFolder) -> tuple[RunSpec, str]:

@@ -19,8 +19,6 @@ from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.spec_paths import resolve_paths
 from tuner_tui.config.spec_writer import write_spec
 from tuner_tui.errors import TunerError
-from tuner_tui.feedback.as_data import with_collections
-from tuner_tui.keeper.launch import launch
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
@@ -362,11 +360,10 @@ class NewRunScreen(NewRunMemory):
     @work(thread=True, group="launch")
     def _launch(self, spec: RunSpec) -> None:
         """Check everything and hand the run over; in a thread, since it reads all rows and may ask the Hub."""
-        from tuner_tui.sharing.needed import fetch_needed
+        from tuner_tui.sharing.start_run import start_run
 
         try:
-            fetch_needed(spec, Telling(self.post_message))
-            folder = launch(with_collections(spec))
+            folder = start_run(spec, Telling(self.post_message))
         except TunerError as error:
             self.post_message(LaunchRefused(error))
         except OSError as error:
