@@ -10,7 +10,8 @@ import pytest
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.plan import choose_micro_batch, make_plan
+from tuner_tui.planning.micro_batch import choose_micro_batch
+from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.delete import delete_run
 from tuner_tui.runs.folder import RunFolder

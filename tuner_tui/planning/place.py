@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import is_unpacked
 from tuner_tui.planning.measurement import Measured, matching
-from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Stack, Workload
+from tuner_tui.planning.micro_batch import choose_micro_batch
+from tuner_tui.planning.precision import ShortType, resolve_precision
+from tuner_tui.planning.workload import Checkpointing, Held, Stack, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.planning.estimate import Estimate
 
-LARGEST_CPU_MICRO_BATCH = 8
-LARGEST_GPU_MICRO_BATCH = 4
 PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
 Verdict = Literal["fits", "tight", "too big", "unknown"]
 GB = 1_000_000_000
@@ -128,11 +128,10 @@ def is_stored(facts: ModelFacts) -> bool:
 
 
 def held_by(spec: RunSpec, place: Place) -> Held:
-    """The precision that the base would be held in, `auto` resolved as the worker does."""
-    asked = spec.model.precision
-    if asked != "auto":
-        return "bf16" if asked == "fp16" else asked
-    return "bf16" if spec.tuning.kind != "full" and place.has_16_bit else "fp32"
+    """The precision that the base would be loaded in; bf16 stands for fp16 too, which takes the same."""
+    fast: ShortType | None = "bf16" if place.has_16_bit else None
+    precision = resolve_precision(spec.model.precision, fast, trains_base=spec.tuning.kind == "full")
+    return "bf16" if precision == "fp16" else precision
 
 
 def judge(estimate: Estimate, place: Place) -> Verdict:
@@ -182,7 +181,7 @@ def workload_of(
     load = Workload(
         rows=1, length=max(1, length), method=method.kind, tuning=tuning.kind,
         held=held, autocast=autocast or asked == "fp16", keeps_fp32=held in ("int8", "nf4") and not is_short,
-        checkpointing="on" if on else "off", optimizer=_optimizer(training.optimizer),
+        checkpointing="on" if on else "off", optimizer=training.optimizer,
         attention="eager" if spec.model.attention == "eager" else "fused",
         varied=not is_packed, labelled_share=rows.labelled_share,
         precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
@@ -211,13 +210,9 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
 
 
 def default_micro_batch(spec: RunSpec, place: Place) -> int:
-    """Rows at once where nobody chose: the largest divisor of the batch size within a cautious bound."""
-    bound = LARGEST_GPU_MICRO_BATCH if place.is_gpu else LARGEST_CPU_MICRO_BATCH
-    bound = max(1, bound // method_traits(spec.method.kind).sequences_per_row)
-    batch = spec.training.batch_size
-    return max(size for size in range(1, min(bound, batch) + 1) if batch % size == 0)
-
-
-def _optimizer(name: str) -> OptimizerKind:
-    kinds: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
-    return next((kind for kind in kinds if kind == name), "adamw")
+    """Rows at once where nobody chose."""
+    traits = method_traits(spec.method.kind)
+    return choose_micro_batch(
+        None, spec.training.batch_size, place.is_gpu,
+        sequences=traits.sequences_per_row, at_least=traits.fewest_rows,
+    )[0]  # fmt: skip

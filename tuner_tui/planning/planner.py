@@ -11,9 +11,9 @@ from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.measured import estimate_here
+from tuner_tui.planning.micro_batch import LARGEST_CPU_MICRO_BATCH
 from tuner_tui.planning.place import (
     GB,
-    LARGEST_CPU_MICRO_BATCH,
     UNCOUNTED,
     Place,
     Rows,
@@ -26,6 +26,7 @@ from tuner_tui.planning.place import (
     with_rows,
     workload_of,
 )
+from tuner_tui.planning.precision import KEPT_FP32
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.ways_out import WayOut, ways_out
 from tuner_tui.planning.workload import Held, Workload
@@ -268,7 +269,7 @@ def _precision_reason(load: Workload, place: Place) -> str:
     if load.held == "nf4":
         return "the least memory"
     if load.tuning == "full":
-        return "weights that are trained stay in fp32, so that small steps are not rounded away"
+        return KEPT_FP32
     return "16 bit is fast here" if place.has_16_bit else "16 bit is slow here"
 
 

@@ -13,6 +13,7 @@ from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
+from tuner_tui.planning.optimizers import TRANSFORMERS_NAMES
 from tuner_tui.planning.plan import planned
 from tuner_tui.sharing import scripts
 from tuner_tui.sharing.script_rows import own_template, script_rows
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
     from tuner_tui.sharing.run_facts import RunFacts
 
-OPTIMIZERS = {
-    "adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit",
-    "adafactor": "adafactor", "sgd": "sgd",
-}  # fmt: skip
 DTYPES = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
 ROWS_FILE = "rows.jsonl"
 
@@ -161,7 +158,7 @@ def _arguments(facts: RunFacts) -> dict[str, Any]:
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": training.batch_size // micro_batch,
         "activation_checkpointing": is_checkpointing,
-        "optim": OPTIMIZERS[training.optimizer],
+        "optim": TRANSFORMERS_NAMES[training.optimizer],
         "seed": training.seed,
         "use_cpu": device == "cpu",
         "bf16": "bf16" in compute and "mixed" in compute,

@@ -8,10 +8,12 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.planning.plan import planned
 from tuner_tui.runs.control import ControlRequest, take_requests
 from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
 
@@ -106,6 +108,11 @@ class Job:
         """The name of what a run that ends now can go on from."""
         name = self.checkpoint
         return name if name is not None and (self.folder.checkpoints / name).is_dir() else None
+
+    @cached_property
+    def planned(self) -> RunSpec:
+        """The spec with what memory decided in place of what it left open."""
+        return planned(self.spec, self.plan)
 
     @property
     def seconds(self) -> float:

@@ -10,11 +10,10 @@ import torch
 
 from tuner_tui.errors import TunerError
 from tuner_tui.planning.plan import Choice
+from tuner_tui.planning.precision import KEPT_FP32, LoadedPrecision, ShortType, resolve_precision
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
-
-HeldPrecision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,10 @@ class Machine:
     """What was resolved: where to compute, how the base is held, and in what its arithmetic is done."""
 
     device: Literal["cuda", "cpu"]
-    precision: HeldPrecision
+    precision: LoadedPrecision
     compute_dtype: torch.dtype
     """The type of the base's unquantised weights and of quantised layers' arithmetic."""
-    autocast: Literal["bf16", "fp16"] | None
+    autocast: ShortType | None
     """Mixed precision of the training loop."""
     choices: tuple[Choice, ...]
 
@@ -40,16 +39,8 @@ def choose_machine(spec: RunSpec) -> Machine:
     short, short_reason = fast_16_bit(device)
     is_full = spec.tuning.kind == "full"
     asked = spec.model.precision
-    if asked != "auto":
-        precision: HeldPrecision = asked
-        reason = "as asked"
-    elif is_full:
-        precision, reason = (
-            "fp32",
-            "weights that are trained stay in fp32, so that small steps are not rounded away",
-        )
-    else:
-        precision, reason = short or "fp32", short_reason
+    precision = resolve_precision(asked, short, trains_base=is_full)
+    reason = "as asked" if asked != "auto" else KEPT_FP32 if is_full else short_reason
     if precision == "fp16" and device == "cpu":
         raise TunerError("fp16 does not train on a CPU", "", 'Set model.precision to "fp32" or "auto".')
     autocast = _choose_autocast(precision, short, is_full)
@@ -71,7 +62,7 @@ def choose_machine(spec: RunSpec) -> Machine:
     )
 
 
-def fast_16_bit(device: str) -> tuple[Literal["bf16", "fp16"] | None, str]:
+def fast_16_bit(device: str) -> tuple[ShortType | None, str]:
     """The 16-bit type this device is fast at, or None, and why."""
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -104,9 +95,7 @@ def _choose_device(spec: RunSpec) -> tuple[Literal["cuda", "cpu"], str]:
     return "cpu", f"PyTorch {built}"
 
 
-def _choose_autocast(
-    precision: HeldPrecision, short: Literal["bf16", "fp16"] | None, is_full: bool
-) -> Literal["bf16", "fp16"] | None:
+def _choose_autocast(precision: LoadedPrecision, short: ShortType | None, is_full: bool) -> ShortType | None:
     """Mixed precision where 16 bits are fast. fp32 asked for by name with an adapter stays fp32 throughout."""
     if precision == "fp16":
         return "fp16"
@@ -117,7 +106,7 @@ def _choose_autocast(
     return short
 
 
-def _choose_dtype(precision: HeldPrecision, short: Literal["bf16", "fp16"] | None) -> torch.dtype:
+def _choose_dtype(precision: LoadedPrecision, short: ShortType | None) -> torch.dtype:
     by_name = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision in ("int8", "nf4"):
         return by_name[short or "fp32"]

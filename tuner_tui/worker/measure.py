@@ -16,7 +16,6 @@ from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.here import facts_of
 from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.place import Place, Rows, is_stored, with_rows, workload_of
-from tuner_tui.planning.plan import planned
 from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.workload import Held
 from tuner_tui.runs.events import DataPrepared, StepLogged, decode_lines
@@ -87,8 +86,10 @@ class MemoryMeter(TrainerCallback):
         place = Place(is_gpu=machine.is_gpu, has_16_bit=has_16_bit)
         held: Held = "bf16" if machine.precision == "fp16" else machine.precision
         held = "stored" if is_stored(facts) else held
-        spec = with_adapter_of(job.spec, job.folder.started_from) if plan.start is not None else job.spec
-        load = workload_of(planned(spec, plan), place, Rows(longest=prepared.longest_row), held=held)
+        spec = (
+            with_adapter_of(job.planned, job.folder.started_from) if plan.start is not None else job.planned
+        )
+        load = workload_of(spec, place, Rows(longest=prepared.longest_row), held=held)
         load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
         timed = [each for each in steps if each.seconds]

@@ -10,7 +10,8 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, s
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.planning.ladder import Shape, apply_rungs
-from tuner_tui.planning.plan import Choice, choose_micro_batch, planned
+from tuner_tui.planning.micro_batch import choose_micro_batch
+from tuner_tui.planning.plan import Choice
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
 from tuner_tui.worker import loading, measure, preflight, result, tuning
 from tuner_tui.worker.arguments import training_arguments
@@ -54,7 +55,7 @@ class Policy:
 
 def find_base(job: Job) -> Found:
     """Resolve machine and model, and bring the tokenizer. Raises TunerError in plain words."""
-    machine = choose_machine(planned(job.spec, job.plan))
+    machine = choose_machine(job.planned)
     job.emit(ChoicesMade(choices=machine.choices))
     job.enter("loading", loading.what_finding_takes(job.plan))
     location, revision = loading.find_weights(job.plan)
@@ -96,7 +97,7 @@ def load_reference(job: Job, found: Found, *, is_precomputed: bool) -> Any:
 
 def arguments(job: Job, found: Found, *, has_evaluation: bool) -> dict[str, Any]:
     """The shared part of a trainer's arguments, the micro-batch chosen and said."""
-    training = planned(job.spec, job.plan).training
+    training = job.planned.training
     traits = method_traits(job.spec.method.kind)
     micro_batch, reason = choose_micro_batch(
         training.micro_batch,
