@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tests.tiny_model import make_tiny_model
 from tuner_tui.config.spec_file import read_spec
-from tuner_tui.planning.plan import Choice, decode_plan
-from tuner_tui.runs.events import ChoicesMade, ModelLoaded
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs.events import ChoicesMade, ChosenMachine, ModelLoaded
 from tuner_tui.runs.state import RunState
 from tuner_tui.sharing.card import CardForm, CardOptions, make_card
 from tuner_tui.sharing.card_usage import has_template, usage
@@ -57,7 +57,8 @@ def facts_of(make_run: Callable[..., RunFolder], tmp_path: Path) -> Callable[...
                 seconds=1.0,
             )
         )
-        state.apply(ChoicesMade(choices=(Choice(name="arithmetic", value="bf16", reason=""),)))
+        machine = ChosenMachine(device="cpu", precision=precision, arithmetic="bf16")
+        state.apply(ChoicesMade(choices=(), machine=machine))
         plan = decode_plan(folder.plan.read_bytes())
         return RunFacts(folder, read_spec(folder.spec), plan, state.snapshot(), str(model))
 

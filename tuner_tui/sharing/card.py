@@ -205,9 +205,8 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
                 f"{count(story.model.trainable_parameters)} of {count(story.model.parameters)}",
             )
         )
-    device = next((choice for choice in story.choices if choice.name == "device"), None)
-    if device:
-        rows.append(("hardware", device.reason if device.value == "cuda" else "CPU"))
+    if story.machine:
+        rows.append(("hardware", story.machine.device_name or "CPU"))
     if story.ending is not None and hasattr(story.ending, "seconds"):
         rows.append(("time", duration(story.ending.seconds)))
     rows.append(("energy", _energy(facts)))

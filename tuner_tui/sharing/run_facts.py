@@ -56,8 +56,7 @@ class RunFacts:
     @property
     def compute(self) -> str:
         """The type of the base's arithmetic: fp32, bf16 or fp16."""
-        said = next((choice.value for choice in self.story.choices if choice.name == "arithmetic"), "fp32")
-        return said.split()[0]
+        return self.story.machine.arithmetic if self.story.machine else "fp32"
 
     @property
     def is_full(self) -> bool:

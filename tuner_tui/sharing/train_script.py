@@ -141,11 +141,13 @@ def _arguments(facts: RunFacts) -> dict[str, Any]:
     training = facts.spec.training
     first = facts.story.training
     micro_batch = first.micro_batch if first else training.batch_size
-    compute = next((c.value for c in facts.story.choices if c.name == "arithmetic"), "fp32")
-    device = next((c.value for c in facts.story.choices if c.name == "device"), "cpu")
-    is_checkpointing = training.checkpointing == "on" or (
-        training.checkpointing == "auto" and device == "cuda"
-    )
+    machine = facts.story.machine
+    is_gpu = machine is not None and machine.device == "cuda"
+    mixed = machine.arithmetic if machine is not None and machine.is_mixed else ""
+    if first is not None and first.shape is not None:
+        is_checkpointing = first.shape.is_checkpointing
+    else:  # a run of an earlier version
+        is_checkpointing = training.checkpointing == "on" or (training.checkpointing == "auto" and is_gpu)
     arguments: dict[str, Any] = {
         "output_dir": "checkpoints",
         "num_train_epochs": training.epochs,
@@ -160,9 +162,9 @@ def _arguments(facts: RunFacts) -> dict[str, Any]:
         "activation_checkpointing": is_checkpointing,
         "optim": TRANSFORMERS_NAMES[training.optimizer],
         "seed": training.seed,
-        "use_cpu": device == "cpu",
-        "bf16": "bf16" in compute and "mixed" in compute,
-        "fp16": "fp16" in compute and "mixed" in compute,
+        "use_cpu": not is_gpu,
+        "bf16": mixed == "bf16",
+        "fp16": mixed == "fp16",
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",

@@ -10,7 +10,8 @@ import torch
 
 from tuner_tui.errors import TunerError
 from tuner_tui.planning.plan import Choice
-from tuner_tui.planning.precision import KEPT_FP32, LoadedPrecision, ShortType, resolve_precision
+from tuner_tui.planning.precision import KEPT_FP32, Arithmetic, LoadedPrecision, ShortType, resolve_precision
+from tuner_tui.runs.events import ChoicesMade, ChosenMachine
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -26,7 +27,8 @@ class Machine:
     """The type of the base's unquantised weights and of quantised layers' arithmetic."""
     autocast: ShortType | None
     """Mixed precision of the training loop."""
-    choices: tuple[Choice, ...]
+    choices: ChoicesMade
+    """All of it, as the run's events tell it."""
 
     @property
     def is_gpu(self) -> bool:
@@ -45,19 +47,36 @@ def choose_machine(spec: RunSpec) -> Machine:
         raise TunerError("fp16 does not train on a CPU", "", 'Set model.precision to "fp32" or "auto".')
     autocast = _choose_autocast(precision, short, is_full)
     compute_dtype = _choose_dtype(precision, short)
-    arithmetic = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[compute_dtype]
-    arithmetic_reason = "as the precision" if precision in ("fp32", "bf16", "fp16") else short_reason
-    if autocast:
-        arithmetic, arithmetic_reason = f"{autocast} (mixed)", short_reason
+    names: dict[torch.dtype, Arithmetic] = {
+        torch.float32: "fp32",
+        torch.bfloat16: "bf16",
+        torch.float16: "fp16",
+    }
+    arithmetic = autocast or names[compute_dtype]
+    is_as_loaded = not autocast and precision in ("fp32", "bf16", "fp16")
+    arithmetic_reason = "as the precision" if is_as_loaded else short_reason
     return Machine(
         device,
         precision,
         compute_dtype,
         autocast,
-        (
-            Choice(name="device", value=device, reason=device_reason),
-            Choice(name="precision", value=precision, reason=reason),
-            Choice(name="arithmetic", value=arithmetic, reason=arithmetic_reason),
+        ChoicesMade(
+            choices=(
+                Choice(name="device", value=device, reason=device_reason),
+                Choice(name="precision", value=precision, reason=reason),
+                Choice(
+                    name="arithmetic",
+                    value=f"{arithmetic} (mixed)" if autocast else arithmetic,
+                    reason=arithmetic_reason,
+                ),
+            ),
+            machine=ChosenMachine(
+                device=device,
+                device_name=device_reason if device == "cuda" else "",
+                precision=precision,
+                arithmetic=arithmetic,
+                is_mixed=autocast is not None,
+            ),
         ),
     )
 

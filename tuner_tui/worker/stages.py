@@ -56,7 +56,7 @@ class Policy:
 def find_base(job: Job) -> Found:
     """Resolve machine and model, and bring the tokenizer. Raises TunerError in plain words."""
     machine = choose_machine(job.planned)
-    job.emit(ChoicesMade(choices=machine.choices))
+    job.emit(machine.choices)
     job.enter("loading", loading.what_finding_takes(job.plan))
     location, revision = loading.find_weights(job.plan)
     job.enter("preparing", "turning rows into tokens")
