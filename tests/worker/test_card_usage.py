@@ -58,7 +58,7 @@ def facts_of(make_run: Callable[..., RunFolder], tmp_path: Path) -> Callable[...
                 seconds=1.0,
             )
         )
-        machine = ChosenMachine(device="cpu", precision=precision, arithmetic="bf16")
+        machine = ChosenMachine(device="cpu", precision=precision, arithmetic="bf16")  # type: ignore[arg-type]
         state.apply(ChoicesMade(choices=(), machine=machine))
         plan = decode_plan(folder.plan.read_bytes())
         return RunFacts(folder, read_spec(folder.spec), plan, state.snapshot(), str(model))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import is_unpacked
+from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.measurement import Measured, matching
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.precision import ShortType, resolve_precision
@@ -177,7 +178,7 @@ def workload_of(
     is_packed = bool(getattr(method, "packing", False))
     if is_packed:
         length = training.max_length
-    on = training.checkpointing == "on" or (training.checkpointing == "auto" and place.is_gpu)
+    on = checkpoints_activations(training.checkpointing, is_gpu=place.is_gpu)
     load = Workload(
         rows=1, length=max(1, length), method=method.kind, tuning=tuning.kind,
         held=held, autocast=autocast or asked == "fp16", keeps_fp32=held in ("int8", "nf4") and not is_short,

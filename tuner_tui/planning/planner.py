@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import stored_refusal
+from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.measured import estimate_here
 from tuner_tui.planning.micro_batch import LARGEST_CPU_MICRO_BATCH
@@ -142,7 +143,7 @@ def fastest(
     sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
     if place.room_bytes is None:  # nobody knows what is free: the careful defaults
         calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
-        return trial(calm[-1], asked if asked != "auto" else "on" if place.is_gpu else "off")
+        return trial(calm[-1], "on" if checkpoints_activations(asked, is_gpu=place.is_gpu) else "off")
     switches: tuple[Literal["on", "off"], ...] = ("off", "on") if asked == "auto" else (asked,)
     found: list[Trial] = []
     for switch in switches:

@@ -13,6 +13,7 @@ from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
+from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.optimizers import TRANSFORMERS_NAMES
 from tuner_tui.planning.plan import planned
 from tuner_tui.sharing import scripts
@@ -147,7 +148,7 @@ def _arguments(facts: RunFacts) -> dict[str, Any]:
     if first is not None and first.shape is not None:
         is_checkpointing = first.shape.is_checkpointing
     else:  # a run of an earlier version
-        is_checkpointing = training.checkpointing == "on" or (training.checkpointing == "auto" and is_gpu)
+        is_checkpointing = checkpoints_activations(training.checkpointing, is_gpu=is_gpu)
     arguments: dict[str, Any] = {
         "output_dir": "checkpoints",
         "num_train_epochs": training.epochs,

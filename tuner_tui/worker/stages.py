@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.ladder import Shape, apply_rungs
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.plan import Choice
@@ -106,11 +107,10 @@ def arguments(job: Job, found: Found, *, has_evaluation: bool) -> dict[str, Any]
         sequences=traits.sequences_per_row,
         at_least=traits.fewest_rows,
     )
-    asked = training.checkpointing
     chosen = Shape(
         micro_batch=micro_batch,
         batch_size=training.batch_size,
-        is_checkpointing=asked == "on" or (asked == "auto" and found.machine.is_gpu),
+        is_checkpointing=checkpoints_activations(training.checkpointing, is_gpu=found.machine.is_gpu),
         at_least=traits.fewest_rows,
     )
     job.shape = apply_rungs(chosen, job.plan.rungs)
