@@ -116,10 +116,12 @@ def test_the_script_keeps_activations_as_the_run_did(
     from tuner_tui.runs.state import RunState
     from tuner_tui.sharing.run_facts import RunFacts
 
-    folder = make_run()
+    folder = make_run(PAIRS, method={"kind": "dpo"})
+    out = tmp_path / "script"
+    out.mkdir()
     shape = Shape(micro_batch=2, batch_size=4, is_checkpointing=is_checkpointing)
     state = RunState()
     state.apply(TrainingStarted(total_steps=2, micro_batch=2, accumulation=2, shape=shape))
     plan = decode_plan(folder.plan.read_bytes())
-    write_script(RunFacts(folder, read_spec(folder.spec), plan, state.snapshot(), None), tmp_path)
-    assert f"'activation_checkpointing': {is_checkpointing}," in (tmp_path / "train.py").read_text()
+    write_script(RunFacts(folder, read_spec(folder.spec), plan, state.snapshot(), None), out)
+    assert f"'activation_checkpointing': {is_checkpointing}," in (out / "train.py").read_text()
