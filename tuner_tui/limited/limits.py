@@ -60,5 +60,6 @@ def current_limits() -> Limits:
     except TunerError:  # shown where settings are the topic
         return Limits()
     return Limits(
-        settings.number(SECONDS_SETTING) or Limits.seconds, settings.number(MEMORY_SETTING) or Limits.memory_gb
+        settings.number(SECONDS_SETTING) or Limits.seconds,
+        settings.number(MEMORY_SETTING) or Limits.memory_gb,
     )

@@ -7,8 +7,8 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 START_SECONDS = 60.0
 """Until the first answer: Python and libraries have to be read from a disk that may be slow."""
-KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "RAYON_NUM_THREADS")
+KEPT_VARIABLES = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "RAYON_NUM_THREADS",
+)
 """All that a child gets of our environment, with LC_* and PYTHON*: it needs no token."""
 _children: ContextVar[Children | None] = ContextVar("children", default=None)
 
@@ -224,9 +233,7 @@ class ItemFault(InputError):
 
 
 def _command(module: str, *arguments: str) -> Sequence[str]:
-    from tuner_tui.python import python_command
-
-    return python_command(module, *arguments)
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def _environment() -> dict[str, str]:

@@ -75,9 +75,6 @@ class Watch:
         self._unflushed, self._flushed_at = 0, time.monotonic()
 
 
-Handler = "Callable[[bytes, Watch], Iterable[bytes]]"
-
-
 def _time_is_up(*_: object) -> None:
     raise TimeUp
 
@@ -134,7 +131,9 @@ def _answer(handle: Callable[[bytes, Watch], Iterable[bytes]], request: bytes, w
     watch.flush()
 
 
-def _fault(kind: FaultKind, watch: Watch, error: InputError | None = None, place: int = -1) -> tuple[bytes, bytes]:
+def _fault(
+    kind: FaultKind, watch: Watch, error: InputError | None = None, place: int = -1
+) -> tuple[bytes, bytes]:
     said: dict[str, Any] = (
         {} if error is None else {"title": error.title, "message": error.message, "hint": error.hint}
     )
