@@ -208,7 +208,7 @@ class LimitedProcess:
         if fault.kind == "memory":
             return self.limits.too_big(what)
         if fault.kind == "crash":
-            return InputError("The file cannot be read", f"{what}: {fault.message}")
+            return Crashed(what, fault.message)
         return ItemFault(fault)
 
     def _explain_end(self, what: str) -> InputError:
@@ -221,7 +221,15 @@ class LimitedProcess:
             return self.limits.too_big(what)
         if code in (-signal.SIGVTALRM, -signal.SIGXCPU):
             return self.limits.too_slow(what)
-        return InputError("The file cannot be read", f"{what}: its reader ended with exit code {code}.")
+        return Crashed(what, f"its reader ended with exit code {code}.")
+
+
+class Crashed(InputError):
+    """A library could not read the file; `reason` is what it says."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__("The file cannot be read", f"{what}: {reason}")
+        self.reason = reason
 
 
 class ItemFault(InputError):
