@@ -7,10 +7,9 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -26,10 +25,12 @@ from tuner_tui.limited.frames import (
     frame,
 )
 from tuner_tui.limited.limits import Limits, current_limits
+from tuner_tui.python import python_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
 READ_BYTES = 1 << 20
 START_SECONDS = 60.0
 """Until the first answer: Python and libraries have to be read from a disk that may be slow."""
@@ -59,7 +60,7 @@ class Children:
         self._is_ended = False
         self._lock = threading.Lock()
 
-    def call(self, function: Callable[[], Any]) -> Any:
+    def call(self, function: Callable[[], T]) -> T:
         """Call a function in this thread; what it starts belongs to this task."""
         token = _children.set(self)
         try:
@@ -98,7 +99,7 @@ class LimitedProcess:
         self._is_busy = False
         self._ended = ""
         self._process = subprocess.Popen(
-            _command(module, str(os.getpid()), str(self.limits.seconds), str(self.limits.memory_bytes)),
+            python_command(module, str(os.getpid()), str(self.limits.seconds), str(self.limits.memory_bytes)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -238,10 +239,6 @@ class ItemFault(InputError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.title, fault.message, fault.hint)
         self.place = fault.place
-
-
-def _command(module: str, *arguments: str) -> Sequence[str]:
-    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def _environment() -> dict[str, str]:

@@ -15,6 +15,8 @@ from tuner_tui.models.safetensors_header import refuse_lfs_pointer
 GGUF_MAGIC = b"GGUF"
 _AGAIN = "Fetch the file again, then compare its size with the original's."
 _STRING, _ARRAY = 8, 9
+MAX_HEADER_BYTES = 200_000_000
+"""The largest vocabularies take some 20 MB; a longer header would only fill memory and time."""
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -169,15 +171,22 @@ class _Reader:
         return number
 
     def take(self, count: int) -> bytes:
+        self.bound(count)
         data = self.file.read(count) if count <= self.size else b""
         if len(data) < count:
             raise self.cut_short()
         return data
 
     def skip(self, count: int) -> None:
+        self.bound(count)
         if count > self.size - self.file.tell():
             raise self.cut_short()
         self.file.seek(count, 1)
+
+    def bound(self, count: int) -> None:
+        """Raise InputError where the header would become longer than any real one."""
+        if count <= self.size and self.file.tell() + count > MAX_HEADER_BYTES:
+            raise self.nonsense(f"its header is longer than {MAX_HEADER_BYTES // 1_000_000} MB")
 
     def cut_short(self) -> InputError:
         return InputError(

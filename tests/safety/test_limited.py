@@ -1,0 +1,199 @@
+"""Chat templates, tokenizers and tables of strangers are read in a child with bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.safety.limited_inputs import (
+    BIG_TEMPLATE,
+    SLOW_TEMPLATE,
+    lower_limits,
+    model_with,
+    write_rows,
+    write_unpacking_parquet,
+)
+from tests.tiny_model import CHAT_TEMPLATE
+from tuner_tui.data.lengths import measure
+from tuner_tui.data.read import read_rows
+from tuner_tui.data.template import load_model_text
+from tuner_tui.errors import InputError
+from tuner_tui.limited.limits import LimitReached, Limits
+from tuner_tui.limited.process import ChildEnded, Children, LimitedProcess
+from tuner_tui.python import python_command
+
+PATIENCE_SECONDS = 60
+ROW = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with low limits."""
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    lower_limits()
+    return tmp_path / "home"
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """One of our commands in a process of its own."""
+    return subprocess.run(
+        python_command("tuner_tui", *arguments),
+        cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("template", "setting"), [(SLOW_TEMPLATE, "limits.seconds"), (BIG_TEMPLATE, "limits.memory")]
+)
+def test_a_template_without_an_end_or_measure_is_an_error(
+    tmp_path: Path, tiny_model: Path, template: str, setting: str
+) -> None:
+    model = model_with(tiny_model, tmp_path / "model", template)
+    with load_model_text(model) as text, pytest.raises(LimitReached) as raised:
+        measure([ROW], text)
+    assert str(model / "chat_template.jinja") in raised.value.message
+    assert setting in raised.value.message and f"config set {setting}" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "check", "rows.jsonl", "--model", "model"),
+        ("estimate", "model", "--data", "rows.jsonl"),
+    ],
+)
+def test_commands_end_with_the_error(tmp_path: Path, tiny_model: Path, arguments: tuple[str, ...]) -> None:
+    model_with(tiny_model, tmp_path / "model", SLOW_TEMPLATE)
+    write_rows(tmp_path / "rows.jsonl")
+    ended = command(*arguments, cwd=tmp_path)
+    assert ended.returncode == 2, ended
+    assert "chat_template.jinja" in ended.stderr and "limits.seconds" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_child_is_asked_again_after_a_limit(tmp_path: Path, tiny_model: Path) -> None:
+    template = "{% if messages[0]['content'] == 'slow' %}" + SLOW_TEMPLATE + "{% endif %}" + CHAT_TEMPLATE
+    with load_model_text(model_with(tiny_model, tmp_path / "model", template)) as text:
+        with pytest.raises(LimitReached):
+            text.render([{"role": "user", "content": "slow"}])
+        assert "Who?" in text.render([{"role": "user", "content": "Who?"}])
+
+
+def test_a_parquet_file_that_unpacks_far_is_an_error(tmp_path: Path) -> None:
+    path = write_unpacking_parquet(tmp_path / "rows.parquet")
+    assert path.stat().st_size < 1 << 20
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(InputError) as raised:
+        list(read_rows(path))
+    assert str(path) in raised.value.message
+    assert "too much memory" in raised.value.title or "too large" in raised.value.title
+    assert psutil.Process().memory_info().rss - before < 100 << 20
+
+
+def test_a_shared_value_of_many_rows_is_not_multiplied_here(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["0" * 5_000_000]))
+    table = pa.table({"text": shared})
+    path = tmp_path / "rows.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(InputError, match=r"rows\.arrow"):
+        for _ in read_rows(path):
+            pass
+    assert psutil.Process().memory_info().rss - before < 300 << 20
+
+
+def test_types_of_a_table_come_through_as_they_were(tmp_path: Path) -> None:
+    import datetime
+    import decimal
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyarrow.feather import write_feather
+
+    rows = [
+        {
+            "text": f"row {number}", "when": datetime.datetime(2026, 1, 2, 3, 4, 5), "cost": decimal.Decimal("1.50"),
+            "raw": b"\x00\xff", "kind": "a", "nested": {"list": [1, None, 3]}, "nothing": None,
+        }
+        for number in range(3000)
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows)
+    place = table.column_names.index("kind")
+    table = table.set_column(place, "kind", table["kind"].dictionary_encode())
+    for name, write in (("rows.parquet", pq.write_table), ("rows.arrow", write_feather)):
+        write(table, str(tmp_path / name))
+        assert [row for _, row in read_rows(tmp_path / name)] == rows
+
+
+def test_a_tokenizer_beyond_the_memory_limit_is_an_error(tmp_path: Path, tiny_model: Path) -> None:
+    model = model_with(tiny_model, tmp_path / "model", CHAT_TEMPLATE)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] |= {f"{number:040}": number + 1000 for number in range(1_500_000)}
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(LimitReached) as raised:
+        load_model_text(model)
+    assert str(model / "tokenizer.json") in raised.value.message
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_a_pipe_in_the_place_of_a_models_file_does_not_hang(
+    tmp_path: Path, tiny_model: Path, name: str
+) -> None:
+    model = model_with(tiny_model, tmp_path / "model", CHAT_TEMPLATE)
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    started = time.monotonic()
+    try:
+        with load_model_text(model) as text:
+            measure([ROW], text)
+    except InputError as error:
+        assert name in error.message or "template" in error.title
+    assert time.monotonic() - started < 20
+
+
+def test_a_silent_child_is_killed() -> None:
+    limits = Limits(seconds=-1.3)  # one second without an answer
+    child = LimitedProcess("tests.safety.silent_child", "a file", limits)
+    child._has_answered = True
+    with pytest.raises(LimitReached, match="a file"):
+        list(child.ask(b"x"))
+    child.close()
+    assert child._process.returncode is not None
+
+
+def test_what_a_task_began_ends_with_it(tmp_path: Path, tiny_model: Path) -> None:
+    model = model_with(tiny_model, tmp_path / "model", CHAT_TEMPLATE)
+    children = Children()
+    text = children.call(lambda: load_model_text(model))
+    children.end()
+    with pytest.raises(ChildEnded):
+        text.render(ROW["messages"])
+    text.close()
+
+
+def test_no_child_outlives_a_killed_parent(tmp_path: Path, tiny_model: Path) -> None:
+    model = model_with(tiny_model, tmp_path / "model", SLOW_TEMPLATE)
+    program = (
+        "import sys; from pathlib import Path; from tuner_tui.data.template import load_model_text\n"
+        "text = load_model_text(Path(sys.argv[1])); print(text._child._process.pid, flush=True)\n"
+        f"text.render({ROW['messages']!r})"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(model)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
