@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -21,13 +22,15 @@ from tests.safety.limited_inputs import (
     write_unpacking_parquet,
 )
 from tests.tiny_model import CHAT_TEMPLATE
+from tuner_tui.config.settings import set_setting
 from tuner_tui.data.lengths import measure
 from tuner_tui.data.read import read_rows
-from tuner_tui.data.template import load_model_text
+from tuner_tui.data.template import ModelText, load_model_text
 from tuner_tui.errors import InputError
 from tuner_tui.limited.limits import LimitReached, Limits
 from tuner_tui.limited.process import ChildEnded, Children, LimitedProcess
 from tuner_tui.python import python_command
+from tuner_tui.ui.background import in_background
 
 PATIENCE_SECONDS = 60
 ROW = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
@@ -180,6 +183,25 @@ def test_what_a_task_began_ends_with_it(tmp_path: Path, tiny_model: Path) -> Non
     with pytest.raises(ChildEnded):
         text.render(ROW["messages"])
     text.close()
+
+
+async def test_who_is_cancelled_ends_the_child(tmp_path: Path, tiny_model: Path) -> None:
+    model = model_with(tiny_model, tmp_path / "model", SLOW_TEMPLATE)
+    set_setting("limits.seconds", "60")
+    started: list[ModelText] = []
+
+    def look() -> None:
+        started.append(load_model_text(model))
+        started[0].render(ROW["messages"])
+
+    waiting = asyncio.create_task(in_background(look))
+    while not started:
+        await asyncio.sleep(0.05)
+    child = psutil.Process(started[0]._child._process.pid)
+    await asyncio.sleep(0.5)
+    waiting.cancel()
+    gone, alive = await asyncio.to_thread(psutil.wait_procs, [child], timeout=10)
+    assert gone and not alive
 
 
 def test_no_child_outlives_a_killed_parent(tmp_path: Path, tiny_model: Path) -> None:

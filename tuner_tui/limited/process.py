@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from tuner_tui.errors import InputError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.limited.frames import (
     ALIVE,
     END,
@@ -48,7 +48,7 @@ KEPT_VARIABLES = (
 _children: ContextVar[Children | None] = ContextVar("children", default=None)
 
 
-class ChildEnded(InputError):
+class ChildEnded(TunerError):
     """The child was ended from outside, such as by a screen that was closed."""
 
 
@@ -212,7 +212,7 @@ class LimitedProcess:
             return Crashed(what, fault.message)
         return ItemFault(fault)
 
-    def _explain_end(self, what: str) -> InputError:
+    def _explain_end(self, what: str) -> TunerError:
         """Why the child is gone: libraries in other languages end the process where memory runs out."""
         if self._ended:
             return ChildEnded("Reading was stopped", what)
