@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -29,8 +31,15 @@ from tuner_tui.data.template import ModelText, load_model_text
 from tuner_tui.errors import InputError
 from tuner_tui.limited.limits import LimitReached, Limits
 from tuner_tui.limited.process import ChildEnded, Children, LimitedProcess
+from tuner_tui.models.adapter import read_adapter
+from tuner_tui.models.gguf_header import read_gguf
+from tuner_tui.models.model_folder import read_json
+from tuner_tui.models.safetensors_header import read_safetensors
 from tuner_tui.python import python_command
 from tuner_tui.ui.background import in_background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATIENCE_SECONDS = 60
 ROW = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
@@ -163,6 +172,39 @@ def test_a_pipe_in_the_place_of_a_models_file_does_not_hang(
     except InputError as error:
         assert name in error.message or "template" in error.title
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.json", read_json),
+        ("adapter_config.json", lambda path: read_adapter(path.parent)),
+        ("model.safetensors", read_safetensors),
+        ("model.gguf", read_gguf),
+        ("rows.jsonl", lambda path: list(read_rows(path))),
+    ],
+)
+def test_a_pipe_is_refused_at_once(tmp_path: Path, name: str, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="pipe") as raised:
+        read(tmp_path / name)
+    assert name in raised.value.message
+
+
+def test_a_gguf_header_without_an_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 1 << 30))
+    with path.open("r+b") as file:
+        file.truncate(2 << 30)  # a hole: takes no disk
+    with pytest.raises(InputError, match="longer than 200 MB"):
+        read_gguf(path)
+
+
+def test_a_csv_file_of_separators_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a" + "," * 20_000 + "\nb\n")
+    with pytest.raises(InputError, match=r"rows\.csv:1: 20,001"):
+        list(read_rows(path))
 
 
 def test_a_silent_child_is_killed() -> None:

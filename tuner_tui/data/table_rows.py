@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LEAST_ROW_BYTES = 16
 """What a row counts at least when a file is judged by how far it unpacks."""
+LARGEST_COLUMNS = 10_000
+"""Each row takes memory for every column, also where it has no value."""
 DELIMITERS = ",;\t|"
 
 
@@ -68,6 +70,12 @@ def _delimiter(path: Path, encoding: str | None) -> str:
 
 
 def _column_names(cells: list[str], path: Path) -> list[str]:
+    if len(cells) > LARGEST_COLUMNS:
+        raise InputError(
+            "There are too many columns",
+            f"{path}:1: {len(cells):,}; at most {LARGEST_COLUMNS:,} are read.",
+            "Check which separator the file has.",
+        )
     names = [cell.strip() for cell in cells]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError
 
 CONFIG_FILE = "adapter_config.json"
@@ -38,9 +39,11 @@ def is_adapter(folder: Path) -> bool:
 def read_adapter(folder: Path) -> AdapterFacts:
     """An adapter's facts. Raises InputError for a folder that is no LoRA adapter saved as safetensors."""
     try:
-        facts = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AdapterFacts)
-    except (OSError, ValueError) as error:
-        raise InputError("The adapter cannot be read", f"{folder / CONFIG_FILE}: {error}.") from error
+        facts = guarded.read_json(folder / CONFIG_FILE, AdapterFacts)
+    except guarded.Unreadable as error:
+        raise InputError(
+            "The adapter cannot be read", f"{folder / CONFIG_FILE}: {error.problem}.", error.hint
+        ) from error
     if facts.kind != "LORA":
         raise InputError(
             "The adapter is of another kind",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError
 from tuner_tui.models.safetensors_header import refuse_lfs_pointer
 
@@ -62,8 +64,8 @@ class GgufHeader:
 
 def read_gguf(path: Path) -> GgufHeader:
     """Metadata and tensors; raises InputError when the file is no GGUF, cut short or makes no sense."""
-    with path.open("rb") as file:
-        return read_gguf_file(str(path), file, path.stat().st_size)
+    with guarded.open_regular(path) as file:
+        return read_gguf_file(str(path), file, os.fstat(file.fileno()).st_size)
 
 
 def read_gguf_file(where: str, file: BinaryIO, size: int) -> GgufHeader:
