@@ -140,6 +140,26 @@ SETTINGS: tuple[Setting, ...] = (
         "switch",
         False,
     ),
+    Setting(
+        "limits.seconds",
+        "Time limit",
+        "Seconds of CPU time that one step of reading somebody else's file may take: a row written by a chat template, "
+        "a batch of rows of a Parquet file, loading a tokenizer. Then reading ends with an error.",
+        "number",
+        10.0,
+        least=0.1,
+        most=86400.0,
+    ),
+    Setting(
+        "limits.memory",
+        "Memory limit",
+        "Gigabytes that reading somebody else's chat template, tokenizer, Parquet or Arrow file may take in all. Then "
+        "it ends with an error.",
+        "number",
+        4.0,
+        least=0.1,
+        most=4096.0,
+    ),
 )
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 

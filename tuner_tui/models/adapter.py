@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
 from tuner_tui.text import listed
@@ -40,9 +41,11 @@ def is_adapter(folder: Path) -> bool:
 def read_adapter(folder: Path) -> AdapterFacts:
     """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
     try:
-        facts = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AdapterFacts)
-    except (OSError, ValueError) as error:
-        raise InputError("The adapter cannot be read", f"{folder / CONFIG_FILE}: {error}.") from error
+        facts = guarded.read_json(folder / CONFIG_FILE, AdapterFacts)
+    except guarded.Unreadable as error:
+        raise InputError(
+            "The adapter cannot be read", f"{folder / CONFIG_FILE}: {error.problem}.", error.hint
+        ) from error
     continued = {traits.peft_type: traits.title for traits in TRAITS.values() if traits.can_continue}
     if facts.kind not in continued:
         titles = listed(list(continued.values()), "or")

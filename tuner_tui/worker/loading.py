@@ -28,6 +28,7 @@ from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
 from tuner_tui.models.stored import is_unpacked
 from tuner_tui.worker.gguf_loading import load_gguf_model
+from tuner_tui.worker.tokenizer_trial import require_loadable_tokenizer
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import ModelSpec
@@ -62,6 +63,7 @@ def what_finding_takes(plan: Plan) -> str:
 def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with a pad token. Raises TunerError in plain words."""
     try:
+        require_loadable_tokenizer(location, revision)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             location, revision=revision, trust_remote_code=spec.trust_remote_code
         )

@@ -24,6 +24,7 @@ from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
 from tuner_tui.worker.preference_tokens import tokenise_answer, tokenise_pair, trains_cut_rows
 from tuner_tui.worker.token_cache import tokenise_file
+from tuner_tui.worker.tokenizer_trial import require_loadable_tokenizer
 from tuner_tui.worker.tokens import (
     IGNORED,
     encode,
@@ -85,7 +86,10 @@ def load_tokenizer(request: LookRequest) -> PreTrainedTokenizerBase:
     if request.model_kind == "gguf":
         location, options = str(_written_out(path)), {}
     try:
+        require_loadable_tokenizer(location, request.revision)
         tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(location, **options))
+    except InputError:
+        raise
     except Exception as error:
         raise InputError("The tokenizer cannot be loaded", f"{location}: {error}") from error
     if tokenizer.pad_token is None:

@@ -16,6 +16,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.models.source import find_source
 from tuner_tui.worker.loading import dequantise_once, explain_loading, load_base, load_tokenizer
 from tuner_tui.worker.machine import Machine, choose_machine
+from tuner_tui.worker.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,15 +138,11 @@ def _render(tokenizer: PreTrainedTokenizerBase, template: str | None, turns: Seq
         return "\n\n".join(turn.content for turn in turns)
     plain = [{"role": turn.role, "content": turn.content} for turn in turns]
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                plain, chat_template=template, tokenize=False, add_generation_prompt=True
-            )
-        )
-    except Exception as error:  # templates are programs: they raise whatever they like
+        return render(tokenizer, plain, "", asks_for_answer=True, template=template)
+    except TemplateRefused as error:
         raise InputError(
             "The chat template refuses the conversation",
-            str(error),
+            error.reason,
             "Some templates know no system prompt.",
         ) from error
 
