@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.exports import Form
 from tuner_tui.runs.folder import find_run
 from tuner_tui.sharing.pace import Pace
-from tuner_tui.text import size
+from tuner_tui.text import shell_line, size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.card import SampleChoice
@@ -229,4 +228,4 @@ def _closing(pushed: Pushed) -> list[str]:
 
 def _command() -> str:
     """The command as it was given, to repeat."""
-    return shlex.join(["tuner-tui", *sys.argv[1:]])
+    return shell_line(["tuner-tui", *sys.argv[1:]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from tuner_tui.sharing.announced import RemoteFile, commit_id, remote_file
 from tuner_tui.sharing.hub_exceptions import WrongContent
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
 from tuner_tui.sharing.hub_session import HubSession
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +171,7 @@ class Download:
             raise TunerError(
                 "The cache cannot be used",
                 f"{link.parent} leads out of the cache's folder.",
-                f"Remove the link, or: tuner-tui models remove {shlex.quote(self._request.repo_id)}",
+                f"Remove the link, or: {shell_command('models remove', self._request.repo_id)}",
             )
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.exists() and (link.resolve() == blob.resolve() or _has_hash(link, file, lambda read: None)):

@@ -15,6 +15,7 @@ from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
 from tuner_tui.models.source import is_hub_id
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs.status import LIVE, read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -98,13 +99,13 @@ def read_facts(folder: RunFolder, base_name: str | None = None) -> RunFacts:
         raise RunProblem(
             "The run is not over",
             f"{folder.name} is {run.status}.",
-            f"See: tuner-tui runs follow {folder.name}",
+            f"See: {shell_command('runs follow', folder.name)}",
         )
     if not folder.adapter.is_dir():
         raise RunProblem(
             "The run has no result yet",
             f"{folder.name} ended ({run.status}) without a saved adapter.",
-            f"Go on with it: tuner-tui runs resume {folder.name}",
+            f"Go on with it: {shell_command('runs resume', folder.name)}",
         )
     try:
         plan = decode_plan(folder.plan.read_bytes())
