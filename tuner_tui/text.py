@@ -12,6 +12,8 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\u200b\u2060-\u2064\ufeff\ud800-\udfff]"
 )
 
+_MARKDOWN = re.compile(r"[\\`|<\[\]]")
+
 PHASES = {
     "loading": "loading",
     "preparing": "preparing data",
@@ -63,6 +65,11 @@ def _as_bytes(match: re.Match[str]) -> str:
     is_byte = "\udc80" <= match[0] <= "\udcff"  # of a file name that is not UTF-8
     data = match[0].encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
     return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def markdown(text: str) -> str:
+    """One line of literal text for Markdown: no links, images, HTML or table cells come of it."""
+    return _MARKDOWN.sub(r"\\\g<0>", plain(" ".join(text.split())))
 
 
 def duration(seconds: float | None) -> str:

@@ -85,6 +85,7 @@ def push(
     from tuner_tui.sharing.card import CardOptions
     from tuner_tui.sharing.export import ExportOptions, check_options
     from tuner_tui.sharing.push import PushOptions, prepare, require_target
+    from tuner_tui.sharing.push_lock import only_push_of
     from tuner_tui.sharing.run_facts import read_facts
 
     if branch and pr:
@@ -103,6 +104,7 @@ def push(
     check_options(facts, ExportOptions(form, Path(), quant, into))
     if into == "original":
         show_difference(facts, teller, yes=yes or dry_run, as_json=as_json)
+    click.get_current_context().with_resource(only_push_of(facts.folder))  # until the command ends
     prepared = prepare(facts, options, teller)
     if not as_json or not yes:
         for line in _what_goes(prepared, visibility, branch, pr):

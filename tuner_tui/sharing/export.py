@@ -255,7 +255,8 @@ def create_in_ollama(folder: Path, name: str) -> None:
         raise TunerError(
             "Ollama is not on this machine",
             "There is no `ollama` on the path.",
-            f"Where it is: {shell_line(['cd', '--', str(folder)])} && {shell_line(['ollama', 'create', name])} -f Modelfile",
+            f"Where it is: {shell_line(['cd', '--', str(folder)])} && "
+            + shell_line(["ollama", "create", name, "-f", "Modelfile"]),
         )
     done = subprocess.run(
         [program, "create", name, "-f", "Modelfile"], cwd=folder, capture_output=True, text=True, check=False

@@ -15,6 +15,7 @@ from huggingface_hub.utils._http import hf_raise_for_status
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.models.adapter import CONFIG_FILE, WEIGHTS_FILE
 from tuner_tui.models.hub_client import BOUNDED_BY_CALLER, UNCOMPRESSED
 from tuner_tui.models.hub_errors import OFFLINE_HINT
 from tuner_tui.models.model_folder import no_weights
@@ -81,6 +82,10 @@ class Download:
             for file in files
             if file.name.endswith(MODEL_SUFFIXES) and not file.name.startswith(OTHER_WEIGHTS)
         ]
+        if any(
+            file.name == "config.json" for file in chosen
+        ):  # an adapter beside a base would be loaded with it
+            chosen = [file for file in chosen if file.name not in (CONFIG_FILE, WEIGHTS_FILE)]
         if not any(file.name.endswith(".safetensors") for file in chosen):
             raise no_weights(self._request.repo_id, [file.name for file in files])
         return chosen

@@ -8,6 +8,7 @@ import torch
 from transformers import set_seed
 
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,7 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
     from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
     assert spec.tuning.kind == "lora"
+    require_safetensors(folder)
     config = LoraConfig.from_pretrained(str(folder))
     config.lora_dropout, config.inference_mode = spec.tuning.dropout, False
     try:

@@ -20,6 +20,7 @@ from tuner_tui.config.spec_paths import resolve_paths
 from tuner_tui.config.spec_writer import write_spec
 from tuner_tui.errors import TunerError
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
+from tuner_tui.models.trusted_code import UntrustedCode
 from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
@@ -387,6 +388,8 @@ class NewRunScreen(NewRunMemory):
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
         pane.say("It did not start.")
+        if isinstance(message.error, UntrustedCode):
+            self.ask_to_trust(message.error, self._start)
 
     @on(RunLaunched)
     def open_monitor(self, message: RunLaunched) -> None:

@@ -12,6 +12,7 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,7 @@ class AdapterUpdates:
 
 def read_updates(adapter: Path) -> AdapterUpdates:
     """Read a LoRA adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
+    require_safetensors(adapter)
     config = PeftConfig.from_pretrained(str(adapter))
     if not isinstance(config, LoraConfig):
         raise InputError(
