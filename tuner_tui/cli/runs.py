@@ -20,6 +20,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import trouble_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.runs.events import Request
@@ -119,7 +120,7 @@ def stop(run: str, now: bool) -> None:
         _end_now(folder)
     else:
         _ask(folder, "stop")
-    click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
+    click.echo(f"Go on later with: {shell_command('runs resume', folder.name)}")
 
 
 @runs.command()
@@ -128,7 +129,7 @@ def pause(run: str) -> None:
     """Ask a run to save and let go of the card; it goes on with `runs resume`, also after a reboot."""
     folder = folders.find_run(run)
     _ask(folder, "pause")
-    click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
+    click.echo(f"Go on later with: {shell_command('runs resume', folder.name)}")
 
 
 @runs.command()
@@ -264,7 +265,7 @@ def _ask(folder: RunFolder, request: Request) -> None:
     if follower.status not in LIVE:
         raise RunProblem("The run is not running", f"{folder.name} is {follower.status}.")
     if follower.status == "queued" and request != "stop":
-        hint = f"Take it out with: tuner-tui runs stop {folder.name}"
+        hint = f"Take it out with: {shell_command('runs stop', folder.name)}"
         raise RunProblem("The run has not begun", f"{folder.name} waits for its turn.", hint)
     asked = leave_request(folder, request)
     deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
@@ -346,7 +347,7 @@ def _description(run: RunFollower) -> list[str]:
         lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))
         lines.append(fill(sample.answer, "    "))
     if run.can_resume:
-        lines.append(f"Go on with: tuner-tui runs resume {folder.name}")
+        lines.append(f"Go on with: {shell_command('runs resume', folder.name)}")
     return lines
 
 

@@ -10,6 +10,7 @@ import click
 from tuner_tui.cli.output import plain, plain_lines
 from tuner_tui.errors import InputError
 from tuner_tui.runs import folder as folders
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.runs.comparison import ComparedRun, Difference
@@ -78,7 +79,7 @@ def branch(run: str, step: str, out: Path) -> None:
         write_atomic(out, text, is_private=False)
     except OSError as error:
         raise InputError("Cannot write the file", f"{out}: {error.strerror}") from None
-    click.echo(f"Wrote {plain(str(out))}. Next: tuner-tui train {plain(str(out))}")
+    click.echo(f"Wrote {plain(str(out))}. Next: {shell_command('train', str(out))}")
 
 
 @click.command()

@@ -16,6 +16,7 @@ from tuner_tui.config.methods.traits import Feedback
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.feedback.records import Answer, Entry, Item, Judgement, Mode, RaterKind
 from tuner_tui.files import replacing, write_atomic
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def nothing_to_export(store: Store, what: str) -> InputError:
     return InputError(
         "Nothing to export",
         f"{store.path.stem} has {store.kept()} judgements, and no row {what} with these filters.",
-        f"Judge some: tuner-tui feedback collect {store.path.stem}",
+        f"Judge some: {shell_command('feedback collect', store.path.stem)}",
     )
 
 

@@ -40,6 +40,7 @@ from tuner_tui.feedback.store_rows import (
 )
 from tuner_tui.files import make_empty, make_folder, new_mode
 from tuner_tui.generation.messages import Turn
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -412,6 +413,6 @@ def explain(error: sqlite3.Error, path: Path, done: str) -> TunerError:
         return DamagedStore(
             "The collection is damaged",
             f"{path}: {text}.",
-            f"Put its last good copy back: tuner-tui feedback restore {path.stem}",
+            f"Put its last good copy back: {shell_command('feedback restore', path.stem)}",
         )
     return TunerError(f"The collection cannot be {done}", f"{path}: {text}.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.generation.messages import Base, Candidate
+from tuner_tui.models.adapter import is_adapter, require_safetensors
 from tuner_tui.models.source import find_source
 from tuner_tui.runs.folder import find_run_or_folder
 
@@ -33,7 +34,8 @@ def find_adapter(text: str) -> Path:
     path = Path(text).expanduser()
     if path.is_dir():
         for folder in (path, path / "adapter"):
-            if (folder / "adapter_config.json").is_file():
+            if is_adapter(folder):
+                require_safetensors(folder)
                 return folder.resolve()
         raise InputError(
             "Not an adapter",
@@ -45,4 +47,5 @@ def find_adapter(text: str) -> Path:
         raise NotFoundError(
             "The run has no adapter", run.name, "It has one when it is finished: tuner-tui runs list"
         )
+    require_safetensors(run.adapter)
     return run.adapter.resolve()

@@ -16,6 +16,7 @@ from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import RunFailed
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.status import read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +118,7 @@ def _skip(claimed: Path, place: Place) -> bool:
     """Whether a run cannot be started; it then fails with the reason, and leaves the queue."""
     failure = None
     if place.standing == "skipped":
-        hint = f"Start it by itself: tuner-tui runs resume {place.folder.name}"
+        hint = f"Start it by itself: {shell_command('runs resume', place.folder.name)}"
         failure = RunFailed(kind="error", title="The run before it failed", message=place.reason, hint=hint)
     elif place.entry.takes_adapter:
         failure = late_start.take_adapter(place.folder)

@@ -26,6 +26,7 @@ from tuner_tui.runs.journal import EventWriter, append_event
 from tuner_tui.runs.report import write_report
 from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.runs.summary import write_summary
+from tuner_tui.text import shell_command
 from tuner_tui.versions import library_versions
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | 
             kind="out_of_memory",
             title="The run could not be started again",
             message=str(error),
-            hint=f"Free disk space, then: tuner-tui runs resume {folder.name}",
+            hint=f"Free disk space, then: {shell_command('runs resume', folder.name)}",
         )
 
 
@@ -213,7 +214,7 @@ def adopt_and_keep(folder: RunFolder) -> None:
             kind="lost",
             title="The worker left without a word",
             message="Its keeper had died before it, so its exit code is not known.",
-            hint=f"Go on from the last checkpoint: tuner-tui runs resume {folder.name}",
+            hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
             log_tail=_log_tail(folder.log),
         ),
     )

@@ -14,6 +14,7 @@ from tuner_tui.keeper.turns import has_work
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import ask_to_end_now, clear_requests
 from tuner_tui.runs.status import read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +124,7 @@ def _require_idle(folder: RunFolder) -> None:
         raise RunProblem(
             "The run is running already",
             folder.name,
-            f"Watch it: tuner-tui runs follow {folder.name}",
+            f"Watch it: {shell_command('runs follow', folder.name)}",
         )
 
 
@@ -161,7 +162,7 @@ def refuse_live(folder: RunFolder) -> None:
         raise RunProblem(
             "The run is running already",
             folder.name,
-            f"Watch it: tuner-tui runs follow {folder.name}",
+            f"Watch it: {shell_command('runs follow', folder.name)}",
         )
     if queue.is_queued(folder.name):
         raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")

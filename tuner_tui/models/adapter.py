@@ -14,6 +14,7 @@ from tuner_tui.text import listed
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 REWARD_TASK = "SEQ_CLS"
 """PEFT's task type of a reward model's adapter, which brings a head along."""
 
@@ -38,6 +39,40 @@ def is_adapter(folder: Path) -> bool:
         return False
 
 
+def refuse_adapter_beside(base: Path) -> None:
+    """Raise InputError for a base's folder with an adapter in it, which transformers would load without a word."""
+    if is_adapter(base):
+        raise InputError(
+            "An adapter lies in the base's folder",
+            f"{base / CONFIG_FILE}: the base would be loaded together with that adapter, or another base in its place.",
+            "Move the adapter's files to a folder of their own; model.adapter or the chat can name it there.",
+        )
+
+
+def require_safetensors(folder: Path) -> None:
+    """Raise InputError for an adapter whose weights are a Python pickle, or not there."""
+    refuse_pickle(folder)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise InputError(
+            "The adapter has no weights",
+            f"{folder} has no {WEIGHTS_FILE}.",
+            "Take an adapter that was saved whole, as safetensors.",
+        )
+
+
+def refuse_pickle(folder: Path) -> None:
+    """Raise InputError for an adapter whose only weights are a Python pickle."""
+    if (folder / WEIGHTS_FILE).is_file():
+        return
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if pickles:
+        raise InputError(
+            "The adapter is a Python pickle",
+            f"{folder / pickles[0]}: loading it could run any code, so it is never loaded.",
+            f"Ask its author for {WEIGHTS_FILE}; PEFT saves that by default.",
+        )
+
+
 def read_adapter(folder: Path) -> AdapterFacts:
     """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
     try:
@@ -54,10 +89,5 @@ def read_adapter(folder: Path) -> AdapterFacts:
             f"{folder} holds a {facts.kind or 'nameless'} adapter; only {titles} can be trained on.",
             f"Take an adapter of {titles}, or leave model.adapter out.",
         )
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise InputError(
-            "The adapter has no weights",
-            f"{folder} has no {WEIGHTS_FILE}.",
-            "Take an adapter that was saved whole, as safetensors.",
-        )
+    require_safetensors(folder)
     return facts

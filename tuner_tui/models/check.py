@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.gguf_header import GgufArray, GgufHeader, read_gguf
 from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import (
@@ -70,6 +71,7 @@ def needs_remote_code(folder: Path) -> bool:
 def _check_folder(folder: Path) -> None:
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     _check_names(str(folder), names, _adapter_base(folder))
+    refuse_adapter_beside(folder)
     config = read_json(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise InputError(

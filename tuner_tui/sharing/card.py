@@ -17,7 +17,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.sharing.card_usage import usage
 from tuner_tui.sharing.licences import alternatives, base_licence, what_it_asks
 from tuner_tui.sharing.scan import normalised, quotes, row_mark
-from tuner_tui.text import count, duration, number, plain
+from tuner_tui.text import count, duration, markdown, number, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +166,7 @@ def _opening(facts: RunFacts, made: CardForm) -> str:
     text = f"{kinds[made.form]} [{facts.base_name}](https://huggingface.co/{facts.base_name})"
     if facts.is_from_gguf:
         text += (
-            f". It was trained on that model as the GGUF file {plain(facts.plan.model_name)} holds it, "
+            f". It was trained on that model as the GGUF file {markdown(facts.plan.model_name)} holds it, "
             "dequantised; on the original weights it may behave a little differently"
         )
     elif facts.is_quantised:
@@ -221,7 +221,7 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
     versions = ", ".join(f"{name} {story.versions[name]}" for name in wanted if name in story.versions)
     rows.append(("versions", versions))
     return "## Training\n\n| | |\n| --- | --- |\n" + "".join(
-        f"| {name} | {_cell(value)} |\n" for name, value in rows
+        f"| {name} | {markdown(value)} |\n" for name, value in rows
     )
 
 
@@ -342,7 +342,7 @@ def _samples(
         return "", len(found)
     head = "## Samples\n\nGreedy answers, before and after training, cut where they grew long.\n\n"
     head += "| prompt | before | after |\n| --- | --- | --- |\n"
-    lines = ["| " + " | ".join(_cell(text[:LONGEST_SAMPLE]) for text in texts) + " |\n" for texts in kept]
+    lines = ["| " + " | ".join(markdown(text[:LONGEST_SAMPLE]) for text in texts) + " |\n" for texts in kept]
     return head + "".join(lines[:MOST_SAMPLES]), len(found) - len(kept)
 
 
@@ -373,7 +373,7 @@ def _repeated(samples: Sequence[tuple[str, str, str]]) -> InputError:
 
 
 def _limits(facts: RunFacts, licence: str | None) -> str:
-    named = licence or "not known"
+    named = markdown(licence) if licence else "not known"
     use = (
         "to score answers as its training pairs prefer them; a score means something beside others of the same prompt"
         if facts.gives_scores
@@ -385,15 +385,4 @@ def _limits(facts: RunFacts, licence: str | None) -> str:
         "model's limits and biases. It was not tested for safety, facts or other languages than those of its data, and "
         "a small training set can make it repeat what it saw. Check it for your own use before you rely on it.\n\n"
         f"The base's licence: {named}. It asks derivatives to: {what_it_asks(licence)}.\n"
-    )
-
-
-def _cell(text: str) -> str:
-    """Text that a Markdown table shows as it is."""
-    return (
-        plain(" ".join(text.split()))
-        .replace("\\", "\\\\")
-        .replace("|", "\\|")
-        .replace("<", "\\<")
-        .replace("`", "\\`")
     )

@@ -37,6 +37,7 @@ from tuner_tui.sharing.checksums import write_sums
 from tuner_tui.sharing.modelfile import modelfile
 from tuner_tui.sharing.train_script import write_script
 from tuner_tui.sharing.worker_job import run_job
+from tuner_tui.text import shell_line
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.run_facts import RunFacts
@@ -282,7 +283,8 @@ def create_in_ollama(folder: Path, name: str) -> None:
         raise TunerError(
             "Ollama is not on this machine",
             "There is no `ollama` on the path.",
-            f"Where it is: cd {folder} && ollama create {name} -f Modelfile",
+            f"Where it is: {shell_line(['cd', '--', str(folder)])} && "
+            + shell_line(["ollama", "create", name, "-f", "Modelfile"]),
         )
     done = subprocess.run(
         [program, "create", name, "-f", "Modelfile"], cwd=folder, capture_output=True, text=True, check=False

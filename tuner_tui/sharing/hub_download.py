@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from huggingface_hub.utils._http import hf_raise_for_status
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.models.adapter import CONFIG_FILE, WEIGHTS_FILE
 from tuner_tui.models.hub_client import BOUNDED_BY_CALLER, UNCOMPRESSED
 from tuner_tui.models.hub_errors import OFFLINE_HINT
 from tuner_tui.models.model_folder import no_weights
@@ -25,6 +25,7 @@ from tuner_tui.sharing.announced import RemoteFile, commit_id, remote_file
 from tuner_tui.sharing.hub_exceptions import WrongContent
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
 from tuner_tui.sharing.hub_session import HubSession
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,10 @@ class Download:
             for file in files
             if file.name.endswith(MODEL_SUFFIXES) and not file.name.startswith(OTHER_WEIGHTS)
         ]
+        if any(
+            file.name == "config.json" for file in chosen
+        ):  # an adapter beside a base would be loaded with it
+            chosen = [file for file in chosen if file.name not in (CONFIG_FILE, WEIGHTS_FILE)]
         if not any(file.name.endswith(".safetensors") for file in chosen):
             raise no_weights(self._request.repo_id, [file.name for file in files])
         return chosen
@@ -173,7 +178,7 @@ class Download:
             raise TunerError(
                 "The cache cannot be used",
                 f"{link.parent} leads out of the cache's folder.",
-                f"Remove the link, or: tuner-tui models remove {shlex.quote(self._request.repo_id)}",
+                f"Remove the link, or: {shell_command('models remove', self._request.repo_id)}",
             )
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.exists() and (link.resolve() == blob.resolve() or _has_hash(link, file, lambda read: None)):

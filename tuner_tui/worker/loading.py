@@ -26,7 +26,9 @@ from transformers.utils.quantization_config import Mxfp4Config
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
+from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.stored import is_unpacked
+from tuner_tui.models.trusted_code import require_trusted
 from tuner_tui.worker.gguf_loading import load_gguf_model
 from tuner_tui.worker.tokenizer_trial import require_loadable_tokenizer
 
@@ -65,7 +67,7 @@ def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreT
     try:
         require_loadable_tokenizer(location, revision)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            location, revision=revision, trust_remote_code=spec.trust_remote_code
+            location, revision=revision, trust_remote_code=may_run_code(spec, location, revision)
         )
     except Exception as error:
         raise explain_loading(error, location, spec) from error
@@ -93,17 +95,17 @@ def load_base(
         options["quantization_config"] = quantisation
     if spec.attention != "auto":
         options["attn_implementation"] = spec.attention
+    refuse_adapter_beside(Path(location))
     try:
-        config = AutoConfig.from_pretrained(
-            location, revision=revision, trust_remote_code=spec.trust_remote_code
-        )
+        is_code_trusted = may_run_code(spec, location, revision)
+        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=is_code_trusted)
         unpacking = unpacking_config(config)
         if unpacking is not None:
             options["quantization_config"] = unpacking
         model: PreTrainedModel = kind.from_pretrained(
             location,
             revision=revision,
-            trust_remote_code=spec.trust_remote_code,
+            trust_remote_code=is_code_trusted,
             use_safetensors=True,
             **options,
             **extra,
@@ -114,6 +116,11 @@ def load_base(
         raise explain_loading(error, location, spec) from error
     keep_trainable(model)
     return model
+
+
+def may_run_code(spec: ModelSpec, location: str, revision: str | None) -> bool:
+    """Whether transformers may run the model's own code. Raises UntrustedCode where only its run.toml says so."""
+    return require_trusted(spec.trust_remote_code, spec.source, location, revision)
 
 
 def keep_trainable(model: PreTrainedModel) -> None:

@@ -10,6 +10,7 @@ from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import TunerError
 from tuner_tui.files import folder_size, settle_modes
 from tuner_tui.runs.events import AdapterSaved, RunFinished, RunStopped, finite
+from tuner_tui.text import shell_command
 from tuner_tui.worker.checkpoints import STAGING, replace_folder
 from tuner_tui.worker.loading import is_out_of_memory
 from tuner_tui.worker.preflight import chosen_template
@@ -82,7 +83,7 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         raise TunerError(
             "The result could not be saved",
             f"{target}: {error}",
-            f"Free disk space, then: tuner-tui runs resume {job.folder.name}",
+            f"Free disk space, then: {shell_command('runs resume', job.folder.name)}",
         ) from error
     finally:
         owned.discard(making)

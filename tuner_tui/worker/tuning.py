@@ -10,6 +10,7 @@ from transformers import set_seed
 
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,7 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
     from peft import PeftConfig, PeftModel, get_peft_model
     from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
+    require_safetensors(folder)
     config: Any = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = False
     _file_of(spec).continue_with(spec.tuning, config)

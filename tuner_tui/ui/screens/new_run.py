@@ -20,6 +20,8 @@ from tuner_tui.config.spec_paths import resolve_paths
 from tuner_tui.config.spec_writer import write_spec
 from tuner_tui.errors import TunerError
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
+from tuner_tui.models.trusted_code import UntrustedCode
+from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
 from tuner_tui.ui.editor import edit_text
@@ -386,6 +388,8 @@ class NewRunScreen(NewRunMemory):
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
         pane.say("It did not start.")
+        if isinstance(message.error, UntrustedCode):
+            self.ask_to_trust(message.error, self._start)
 
     @on(RunLaunched)
     def open_monitor(self, message: RunLaunched) -> None:
@@ -459,7 +463,7 @@ class NewRunScreen(NewRunMemory):
 
 def _written(spec: RunSpec, path: Path, text: str | None) -> str:
     write_spec(spec, path, base_text=text)
-    return f"Wrote {path}. Next: tuner-tui train {path}"
+    return f"Wrote {path}. Next: {shell_command('train', str(path))}"
 
 
 def _kept(text: str, path: Path) -> str:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +87,7 @@ class AdapterUpdates:
 
 def read_updates(adapter: Path) -> AdapterUpdates:
     """Read an adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
+    require_safetensors(adapter)
     config = PeftConfig.from_pretrained(str(adapter))
     kind = next(
         (

@@ -13,6 +13,7 @@ from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
 from tuner_tui.config.spec import MachineSpec as Placement
 from tuner_tui.data.template import template_beside
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 from tuner_tui.models.source import find_source
 from tuner_tui.worker.loading import dequantise_once, explain_loading, load_base, load_tokenizer
 from tuner_tui.worker.machine import Machine, choose_machine
@@ -112,6 +113,7 @@ class LoadedModel:
                 f"{folder} has no adapter_config.json.",
                 "Name the adapter folder of a finished run.",
             )
+        require_safetensors(folder)
         name = f"adapter{len(self._adapters)}"
         try:
             if isinstance(self.model, PeftModel):
