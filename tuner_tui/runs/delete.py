@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.runs import lock, queue
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
@@ -31,4 +32,6 @@ def delete_run(folder: RunFolder) -> None:
 def require_idle(folder: RunFolder) -> None:
     """Raise RunProblem for a run that is live."""
     if queue.is_queued(folder.name) or lock.is_held(folder.lock):
-        raise RunProblem("The run is live", folder.name, f"Stop it first: tuner-tui runs stop {folder.name}")
+        raise RunProblem(
+            "The run is live", folder.name, f"Stop it first: {shell_command('runs stop', folder.name)}"
+        )
