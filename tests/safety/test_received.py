@@ -19,8 +19,18 @@ from tuner_tui.config.spec import RunSpec
 from tuner_tui.errors import InputError
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import Choice, decode_plan, make_plan
-from tuner_tui.runs.events import ChoicesMade, ModelLoaded, RunFailed, RunFinished, RunStarted, Warned, encode
-from tuner_tui.runs.folder import RunFolder, create_run
+from tuner_tui.runs.create import create_run
+from tuner_tui.runs.events import (
+    ChoicesMade,
+    Event,
+    ModelLoaded,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    Warned,
+    encode,
+)
+from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.report import write_report
 from tuner_tui.sharing.archive import write_archive
 from tuner_tui.sharing.card import CardForm, CardOptions, make_card
@@ -69,13 +79,13 @@ def write_events(folder: RunFolder, version: str = "2.9.0+cu128", **model: Any) 
         "memory_bytes": 1,
         "seconds": 1.0,
     } | model
-    events = (
+    events: tuple[Event, ...] = (
         RunStarted(protocol=1, versions={"torch": version, "peft": "0.21.2"}),
         ChoicesMade(choices=(Choice(name="arithmetic", value="fp32", reason="as the precision"),)),
         ModelLoaded(**loaded),
         RunFinished(step=1, loss=1.0, seconds=1.0),
     )
-    folder.events.write_bytes(b"".join(map(encode, events)))
+    folder.events.write_bytes(b"".join(encode(event) for event in events))
 
 
 def named(facts: RunFacts, name: str) -> RunFacts:

@@ -22,8 +22,9 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.models.trusted_code import UntrustedCode, is_trusted, trust
 from tuner_tui.planning.plan import make_plan
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.events import RunFailed
-from tuner_tui.runs.folder import RunFolder, create_run
+from tuner_tui.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
