@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.gguf_header import GgufArray, GgufHeader, read_gguf
 from tuner_tui.models.hub_errors import explain_hub_error
@@ -49,6 +50,10 @@ def check_source(source: ModelSource) -> None:
             _check_folder(source.path)
         else:
             _check_hub(source)
+    except Unreadable as error:
+        if not error.is_missing:
+            raise
+        raise NotFoundError("The model is gone", f"{error.path} does not exist any more.") from error
     except PermissionError as error:
         message = f"{error.filename}: {error.strerror}."
         raise InputError("Cannot read the model", message, "Check who may read the file.") from error

@@ -107,8 +107,9 @@ def find_run_or_folder(text: str) -> RunFolder:
     """As `find_run`, or a run's folder anywhere, for those that only read it. Raises InputError, NotFoundError."""
     if "/" in text:
         path = Path(text).expanduser()
-        if (path / SPEC_FILE).is_file():
-            return RunFolder(path.resolve())
+        if not (path / SPEC_FILE).is_file():
+            raise NotFoundError("No such run", f"{path} is no run's folder: it holds no {SPEC_FILE}.")
+        return RunFolder(path.resolve())
     return find_run(text)
 
 

@@ -21,6 +21,7 @@ from tuner_tui.files import entries, folder_size, make_folder, write_atomic
 from tuner_tui.owned import Owned, holds
 from tuner_tui.runs import lock, notes, queue
 from tuner_tui.runs.folder import RunFolder, pick_name
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -184,7 +185,9 @@ def abandoned_bytes() -> int:
 def require_idle(folder: RunFolder) -> None:
     """Raise RunProblem for a run that is live."""
     if queue.is_queued(folder.name) or lock.is_held(folder.lock):
-        raise RunProblem("The run is live", folder.name, f"Stop it first: tuner-tui runs stop {folder.name}")
+        raise RunProblem(
+            "The run is live", folder.name, f"Stop it first: {shell_command('runs stop', folder.name)}"
+        )
 
 
 def _throw_run(folder: RunFolder, kept_until: float | None) -> tuple[Thrown, lock.FileLock]:
