@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.config.spec_file import require_rules
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.for_method import read_for
 from tuner_tui.data.reading import evaluation_reading, training_reading
 from tuner_tui.errors import RunProblem, TunerError
@@ -86,7 +87,7 @@ def check_room(spec: RunSpec, source: ModelSource) -> None:
     kept = spec.checkpoints.keep + 1
     weights = source.size_bytes or 0
     needed = SMALLEST_FREE_BYTES
-    if spec.tuning.kind == "full":
+    if not tuning_traits(spec.tuning.kind).is_adapter:
         needed += weights * FULL_CHECKPOINT_GROWTH * kept
     _require_room(paths.data_dir(), needed, "the run")
     if source.kind == "gguf":

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
+from tuner_tui.text import listed
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -36,16 +38,18 @@ def is_adapter(folder: Path) -> bool:
 
 
 def read_adapter(folder: Path) -> AdapterFacts:
-    """An adapter's facts. Raises InputError for a folder that is no LoRA adapter saved as safetensors."""
+    """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
     try:
         facts = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AdapterFacts)
     except (OSError, ValueError) as error:
         raise InputError("The adapter cannot be read", f"{folder / CONFIG_FILE}: {error}.") from error
-    if facts.kind != "LORA":
+    continued = {traits.peft_type: traits.title for traits in TRAITS.values() if traits.can_continue}
+    if facts.kind not in continued:
+        titles = listed(list(continued.values()), "or")
         raise InputError(
             "The adapter is of another kind",
-            f"{folder} holds a {facts.kind or 'nameless'} adapter; only LoRA can be trained on.",
-            "Take a LoRA adapter, or leave model.adapter out.",
+            f"{folder} holds a {facts.kind or 'nameless'} adapter; only {titles} can be trained on.",
+            f"Take an adapter of {titles}, or leave model.adapter out.",
         )
     if not (folder / WEIGHTS_FILE).is_file():
         raise InputError(

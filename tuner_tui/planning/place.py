@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.models.stored import is_unpacked
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.measurement import Measured, matching
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.precision import ShortType, resolve_precision
+from tuner_tui.planning.tunings import tuning_fields
 from tuner_tui.planning.workload import Checkpointing, Held, Stack, Workload
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ def is_stored(facts: ModelFacts) -> bool:
 def held_by(spec: RunSpec, place: Place) -> Held:
     """The precision that the base would be loaded in; bf16 stands for fp16 too, which takes the same."""
     fast: ShortType | None = "bf16" if place.has_16_bit else None
-    precision = resolve_precision(spec.model.precision, fast, trains_base=spec.tuning.kind == "full")
+    precision = resolve_precision(spec.model.precision, fast, trains_base=not tuning_traits(spec.tuning.kind).is_adapter)
     return "bf16" if precision == "fp16" else precision
 
 
@@ -153,9 +155,10 @@ def judge(estimate: Estimate, place: Place) -> Verdict:
 
 def is_applicable(held: Held, spec: RunSpec) -> bool:
     """Whether a precision goes with what is tuned: quantised weights cannot be trained themselves."""
-    if held in ("int8", "nf4"):
-        return spec.tuning.kind != "full" and not (held == "int8" and getattr(spec.tuning, "dora", False))
-    return True
+    if held == "stored":
+        return True
+    is_refused = held == "int8" and getattr(spec.tuning, "dora", False)
+    return held in tuning_traits(spec.tuning.kind).precisions and not is_refused
 
 
 def workload_of(
@@ -168,7 +171,7 @@ def workload_of(
     """The step that a spec asks for at a place; `held` tries another precision."""
     training, method, tuning = spec.training, spec.method, spec.tuning
     held = held or held_by(spec, place)
-    is_full, is_short = tuning.kind == "full", place.has_16_bit
+    is_full, is_short = not tuning_traits(tuning.kind).is_adapter, place.has_16_bit
     asked = spec.model.precision
     if held == "fp32":  # asked for by name with an adapter, it is fp32 throughout
         autocast = is_short and is_full
@@ -187,11 +190,8 @@ def workload_of(
         varied=not is_packed, labelled_share=rows.labelled_share,
         precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
     )  # fmt: skip
-    if tuning.kind == "lora":
-        load = replace(
-            load, rank=tuning.rank, targets=tuning.targets, dora=tuning.dora, dropout=tuning.dropout,
-            adapter_bytes=4, reference_adapter=spec.model.adapter is not None and load.method_traits.has_reference,
-        )  # fmt: skip
+    has_copy = spec.model.adapter is not None and load.method_traits.has_reference
+    load = replace(load, reference_adapter=has_copy and not is_full, **tuning_fields(tuning))
     if not place.is_gpu:
         load = replace(load, stack=replace(Stack(), expandable_segments=False))
     return with_rows(load, spec, training.micro_batch or default_micro_batch(spec, place), load.checkpointing)

@@ -89,7 +89,7 @@ def make_plan(
         choices.append(
             Choice(
                 name="adapter",
-                value=f"rank {start.rank}, alpha {start.alpha:g}",
+                value=f"rank {start.rank}, alpha {start.alpha:g}" if start.rank else "no rank",
                 reason=f"as the one that it starts from: {start.name}",
             )
         )

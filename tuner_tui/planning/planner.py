@@ -269,7 +269,7 @@ def _precision_reason(load: Workload, place: Place) -> str:
         return "as the model's files are packed"
     if load.held == "nf4":
         return "the least memory"
-    if load.tuning == "full":
+    if load.trains_base:
         return KEPT_FP32
     return "16 bit is fast here" if place.has_16_bit else "16 bit is slow here"
 

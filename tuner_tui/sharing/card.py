@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import last_lines
 from tuner_tui.models.hub_cache import cached_snapshot
@@ -151,15 +152,17 @@ def _front_matter(facts: RunFacts, made: CardForm, licence: str | None, options:
 
 
 def _opening(facts: RunFacts, made: CardForm) -> str:
+    title = tuning_traits(facts.spec.tuning.kind).title
     kinds = {
-        "adapter": "A LoRA adapter for",
+        "adapter": f"{_article(title)} {title} adapter for",
         "merged": "A whole model, made from",
-        "gguf-adapter": "A LoRA adapter in GGUF form for",
+        "gguf-adapter": f"{_article(title)} {title} adapter in GGUF form for",
         "gguf": "A whole model in GGUF form, made from",
         "ollama": "A whole model in GGUF form with a Modelfile for Ollama, made from",
     }
     if facts.gives_scores:
-        kinds["adapter"] = "A reward model, which scores answers, as a LoRA adapter with a head for"
+        adapter = f"{_article(title).lower()} {title} adapter with a head"
+        kinds["adapter"] = f"A reward model, which scores answers, as {adapter} for"
     text = f"{kinds[made.form]} [{facts.base_name}](https://huggingface.co/{facts.base_name})"
     if facts.is_from_gguf:
         text += (
@@ -176,10 +179,14 @@ def _opening(facts: RunFacts, made: CardForm) -> str:
     return text + ".\n"
 
 
+def _article(title: str) -> str:
+    return "An" if title[:1] in "AEIO" else "A"
+
+
 def _training(facts: RunFacts, options: CardOptions) -> str:
     spec, story = facts.spec, facts.story
     rows: list[tuple[str, str]] = [("method", _method(facts)), ("tuning", spec.tuning.kind)]
-    if spec.tuning.kind == "lora":
+    if not facts.is_full:
         rows += _adapter(facts)
     if revision := _revision(facts):
         rows.append(("base's revision", revision))
@@ -232,7 +239,9 @@ def _adapter(facts: RunFacts) -> list[tuple[str, str]]:
     extras = [
         name for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if settings.get(key) is True
     ]
-    rows = [("rank, alpha", ", ".join([f"{settings.get('r')}, {settings.get('lora_alpha'):g}", *extras]))]
+    rows = []
+    if settings.get("r"):
+        rows.append(("rank, alpha", ", ".join([f"{settings['r']}, {settings.get('lora_alpha'):g}", *extras])))
     targets = settings.get("target_modules")
     if targets:
         rows.append(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.hardware.system import disk_free_bytes
@@ -147,6 +148,13 @@ def check_options(facts: RunFacts, options: ExportOptions) -> None:
             "A full tuning has no adapter",
             f"{facts.folder.name} trained every weight.",
             "Export the model: --as merged, gguf or ollama",
+        )
+    tuning = tuning_traits(facts.spec.tuning.kind)
+    if options.form not in tuning.export_forms:
+        raise InputError(
+            "The tuning does not have this form",
+            f"{facts.folder.name} was trained by {tuning.title}, which has no {options.form} form.",
+            f"Take one of: {', '.join(tuning.export_forms)}.",
         )
     if options.quant and options.form not in DEFAULT_QUANT:
         raise InputError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import TunerError
 from tuner_tui.planning.plan import Choice
 from tuner_tui.planning.precision import KEPT_FP32, Arithmetic, LoadedPrecision, ShortType, resolve_precision
@@ -39,7 +40,7 @@ def choose_machine(spec: RunSpec) -> Machine:
     """Resolve device, precision and arithmetic. Raises TunerError when what was asked is not here."""
     device, device_reason = _choose_device(spec)
     short, short_reason = fast_16_bit(device)
-    is_full = spec.tuning.kind == "full"
+    is_full = not tuning_traits(spec.tuning.kind).is_adapter
     asked = spec.model.precision
     precision = resolve_precision(asked, short, trains_base=is_full)
     reason = "as asked" if asked != "auto" else KEPT_FP32 if is_full else short_reason

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import TunerError
 from tuner_tui.files import folder_size
@@ -64,7 +65,7 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     target = job.folder.adapter
     making = target.with_name(f"{STAGING}adapter-{os.getpid()}")
     try:
-        if job.spec.tuning.kind == "full":
+        if not tuning_traits(job.spec.tuning.kind).is_adapter:
             model.save_pretrained(making)
             tokenizer.save_pretrained(making)
         else:  # not the frozen copy that a method may have compared with

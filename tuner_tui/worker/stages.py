@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.ladder import Shape, apply_rungs
 from tuner_tui.planning.micro_batch import choose_micro_batch
@@ -91,7 +92,7 @@ def load_reference(job: Job, found: Found, *, is_precomputed: bool) -> Any:
     """A second model for full tuning, which changes the first; None where the adapter is put aside instead."""
     if is_precomputed:
         job.enter("preparing", "the reference's log-probabilities of all rows, once")
-    if job.spec.tuning.kind != "full" or is_precomputed:
+    if tuning_traits(job.spec.tuning.kind).is_adapter or is_precomputed:
         return None
     return loading.load_base(found.location, found.revision, job.spec.model, found.machine)
 

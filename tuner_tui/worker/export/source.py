@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.models.hub_cache import cached_snapshot
@@ -67,7 +68,7 @@ def open_run(request: ExportRequest) -> ExportSource:
             f"{folder.name} ended without a saved adapter.",
             f"Go on with it: tuner-tui runs resume {folder.name}",
         )
-    if spec.tuning.kind == "full":
+    if not tuning_traits(spec.tuning.kind).is_adapter:
         base, adapter, held = folder.adapter, None, "files"
     else:
         base, adapter, held = _base_folder(plan), folder.adapter, request.precision

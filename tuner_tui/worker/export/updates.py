@@ -1,16 +1,16 @@
-"""What an adapter does to its base: one low-rank update a module, read from PEFT's files."""
+"""What an adapter does to its base, read from PEFT's files."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftConfig
-from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
+from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from tuner_tui.worker.export.base_weights import BaseWeights
 
 PREFIX = "base_model.model."
-_PART = re.compile(
-    r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_magnitude_vector(?:\.weight)?)"
-)
 
 
 @dataclass(frozen=True)
@@ -66,37 +63,28 @@ class AdapterUpdates:
 
 
 def read_updates(adapter: Path) -> AdapterUpdates:
-    """Read a LoRA adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
+    """Read an adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
     config = PeftConfig.from_pretrained(str(adapter))
-    if not isinstance(config, LoraConfig):
+    kind = next(
+        (
+            kind
+            for kind, traits in TRAITS.items()
+            if traits.is_mergeable and traits.peft_type == config.peft_type
+        ),
+        None,
+    )
+    if kind is None:
         raise InputError(
             "This adapter cannot be merged",
             f"{adapter} is a {config.peft_type} adapter, which is not a change of the base's weights.",
             "Export it with --as adapter.",
         )
-    parts: dict[str, dict[str, Tensor]] = {}
-    replaced: dict[str, Tensor] = {}
-    for key, tensor in load_file(adapter / "adapter_model.safetensors").items():
-        name = key.removeprefix(PREFIX)
-        if found := _PART.fullmatch(name):
-            parts.setdefault(found["module"], {})[found["part"].partition(".")[0]] = tensor
-        elif "lora_" in name:
-            raise InputError(
-                "This adapter cannot be merged",
-                f"{key} in {adapter} is a part of LoRA that is not a low-rank update of a linear layer.",
-                "Export it with --as adapter.",
-            )
-        else:
-            replaced[name.replace(".modules_to_save", "")] = tensor
-    updates = {module: _update(module, part, config) for module, part in parts.items()}
-    return AdapterUpdates(config, updates, replaced)
-
-
-def _update(module: str, part: dict[str, Tensor], config: LoraConfig) -> LowRankUpdate:
-    down, up = part["lora_A"], part["lora_B"]
-    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), module), config.lora_alpha)
-    divisor = down.shape[0] ** 0.5 if config.use_rslora else down.shape[0]
-    return LowRankUpdate(down, up, alpha / divisor, part.get("lora_magnitude_vector"))
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    named = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    updates: AdapterUpdates = import_module(f"tuner_tui.worker.tunings.{kind}").read_updates(
+        config, named, adapter
+    )
+    return updates
 
 
 def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
