@@ -79,6 +79,7 @@ REFUSED: list[tuple[str, dict[str, dict[str, Any]], str]] = [
         "method.label_smoothing",
     ),
     ("exo_pair without smoothing", {"method": {"kind": "dpo", "loss": "exo_pair"}}, "method.loss"),
+    ("alphapo without a shape", {"method": {"kind": "alphapo", "alpha": 0.0}}, "method.alpha"),
     ("kto row by row", {"method": {"kind": "kto"}, "training": {"micro_batch": 1}}, "training.batch_size"),
     (
         "kto by length",

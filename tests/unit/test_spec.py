@@ -39,7 +39,7 @@ def test_every_section_says_what_it_is(section: str) -> None:
 
 def test_kinds_are_told_apart() -> None:
     assert kinds_of("tuning") == {"lora": LoraTuning, "full": FullTuning}
-    assert list(kinds_of("method")) == ["sft", "dpo", "cpo", "kto", "orpo", "reward"]
+    assert list(kinds_of("method")) == ["sft", "dpo", "cpo", "kto", "orpo", "reward", "alphapo"]
     assert list(kinds_of("training")) == [""]
 
 
