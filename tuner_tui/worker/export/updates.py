@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, PeftConfig
+from peft import PeftConfig
 from safetensors.torch import load_file
 
 from tuner_tui.config.tunings.traits import TRAITS
@@ -52,11 +52,33 @@ class LowRankUpdate:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """weight x factor, for each output row or for each input column."""
+
+    factor: Tensor
+    """(outputs, 1) or (1, inputs)."""
+
+    @property
+    def is_of_outputs(self) -> bool:
+        return self.factor.shape[1] == 1
+
+    def apply(self, weight: Tensor) -> Tensor:
+        """The merged weight (outputs, inputs) in fp32."""
+        return weight.float() * self.factor.float()
+
+    def apply_to_bias(self, bias: Tensor) -> Tensor:
+        """The merged bias (outputs) in fp32."""
+        return bias.float() * self.factor.float().flatten() if self.is_of_outputs else bias
+
+
+@dataclass(frozen=True)
 class AdapterUpdates:
     """All that an adapter changes in its base."""
 
-    config: LoraConfig | None
+    config: PeftConfig | None
     low_rank: dict[str, LowRankUpdate] = field(default_factory=dict)
+    """By the module's name in the base."""
+    scaled: dict[str, Scaling] = field(default_factory=dict)
     """By the module's name in the base."""
     replaced: dict[str, Tensor] = field(default_factory=dict)
     """Whole weights that were trained (`modules_to_save`), by the tensor's name in the base."""
@@ -89,7 +111,7 @@ def read_updates(adapter: Path) -> AdapterUpdates:
 
 def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
     """Raise InputError when the adapter changes something that the base's files do not hold."""
-    missing = [name for name in updates.low_rank if f"{name}.weight" not in base.entries]
+    missing = [name for name in (*updates.low_rank, *updates.scaled) if f"{name}.weight" not in base.entries]
     missing += [name for name in updates.replaced if name not in base.entries]
     if missing:
         is_tied = getattr(base.config, "tie_word_embeddings", False)
@@ -108,5 +130,14 @@ def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
             raise InputError(
                 "The adapter does not fit this base",
                 f"{name}: the base's weight is {tuple(shape)}, the adapter's {adapted}.",
+                "Merge it into the model that it was trained on.",
+            )
+    for name, scaling in updates.scaled.items():
+        shape = tuple(base.entries[f"{name}.weight"].shape)
+        size = scaling.factor.numel()
+        if size not in shape:
+            raise InputError(
+                "The adapter does not fit this base",
+                f"{name}: the base's weight is {shape}, and the adapter scales {size} rows or columns.",
                 "Merge it into the model that it was trained on.",
             )

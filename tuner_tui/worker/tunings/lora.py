@@ -78,7 +78,7 @@ def read_updates(config: LoraConfig, tensors: dict[str, Tensor], adapter: Path) 
         else:
             replaced[name.replace(".modules_to_save", "")] = tensor
     updates = {module: _update(module, part, config) for module, part in parts.items()}
-    return AdapterUpdates(config, updates, replaced)
+    return AdapterUpdates(config, updates, replaced=replaced)
 
 
 def _update(module: str, part: dict[str, Tensor], config: LoraConfig) -> LowRankUpdate:
