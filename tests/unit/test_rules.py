@@ -86,6 +86,13 @@ REFUSED: list[tuple[str, dict[str, dict[str, Any]], str]] = [
         {"method": {"kind": "kto"}, "training": {"group_by_length": True}},
         "training.group_by_length",
     ),
+    ("nothing to scale", {"tuning": {"kind": "ia3", "targets": []}}, "tuning.targets"),
+    ("a scaled head", {"tuning": {"kind": "ia3", "targets": ["k_proj", "lm_head"]}}, "tuning.targets"),
+    (
+        "a reference from factors",
+        {"model": {"adapter": "last"}, "tuning": {"kind": "ia3"}, "method": {"kind": "dpo"}},
+        "model.adapter",
+    ),
     ("full from an adapter", {"model": {"adapter": "last"}, "tuning": FULL}, "model.adapter"),
 ]
 

@@ -58,7 +58,7 @@ FAULTS: list[tuple[str, int | None, str, str]] = [
     ('[tuning]\ntargets = [\n "q_proj",\n 3]', 6, "tuning.targets", "item 2 must be text in quotes (got 3)"),
     ('[tuning]\nkind = "loar"', 6, "tuning.kind", 'Did you mean "lora"?'),
     ('[tuning]\nkind = "qlora"', 6, "tuning.kind", 'model.precision = "nf4"'),
-    ("[tuning]\nkind = 3", 6, "tuning.kind", 'must be "lora" or "full" (got 3)'),
+    ("[tuning]\nkind = 3", 6, "tuning.kind", 'must be "lora", "full" or "ia3" (got 3)'),
     ('[tuning]\nkind = "full"\nrank = 3', 7, "tuning.rank", 'belongs to kind = "lora"'),
     ('[method]\nkind = "ppo"', 6, "method.kind", 'there is no method "ppo"; kind is '),
     ("[training]\nrank = 3", 6, "training.rank", "belongs in [tuning]"),

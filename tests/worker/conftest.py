@@ -52,7 +52,9 @@ def make_run(tmp_path: Path, tiny_model: Path) -> Callable[..., RunFolder]:
             "machine": {"device": "cpu", "threads": 1},
         }
         for name, table in tables.items():
-            wanted[name] = {**wanted.get(name, {}), **table}
+            before = wanted.get(name, {})
+            is_other = table.get("kind", before.get("kind")) != before.get("kind")  # with other options
+            wanted[name] = {**({} if is_other else before), **table}
         if full:
             wanted["tuning"] = {"kind": "full"}
         spec = RunSpec.model_validate(wanted)

@@ -133,7 +133,9 @@ def is_stored(facts: ModelFacts) -> bool:
 def held_by(spec: RunSpec, place: Place) -> Held:
     """The precision that the base would be loaded in; bf16 stands for fp16 too, which takes the same."""
     fast: ShortType | None = "bf16" if place.has_16_bit else None
-    precision = resolve_precision(spec.model.precision, fast, trains_base=not tuning_traits(spec.tuning.kind).is_adapter)
+    precision = resolve_precision(
+        spec.model.precision, fast, trains_base=not tuning_traits(spec.tuning.kind).is_adapter
+    )
     return "bf16" if precision == "fp16" else precision
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tuner_tui.config.rule import Rule
-from tuner_tui.config.tunings import full, lora
+from tuner_tui.config.tunings import full, ia3, lora
 
-Tuning = Annotated[lora.LoraTuning | full.FullTuning, Field(discriminator="kind")]
-TUNING_RULES: tuple[Rule, ...] = (*lora.RULES, *full.RULES)
+Tuning = Annotated[lora.LoraTuning | full.FullTuning | ia3.Ia3Tuning, Field(discriminator="kind")]
+TUNING_RULES: tuple[Rule, ...] = (*lora.RULES, *full.RULES, *ia3.RULES)
 """What the tunings themselves refuse."""
