@@ -199,6 +199,7 @@ async def test_weights_move_with_model_and_precision(tiny_model: Path, home: Pat
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
         panel = walk.screen.query_one(MemoryPanel)
+        await walk.until(lambda: panel.view.table is not None, "the panel")
         first = panel.view.table
         assert first is not None and (row := first.row("fp32")) is not None
         assert row.estimate.weights == 4 * 134_515_008
