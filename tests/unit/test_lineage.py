@@ -13,9 +13,9 @@ from tuner_tui.models.source import find_source
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs.create import create_run
-from tuner_tui.runs.delete import delete_run
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import ancestors, find_start
+from tuner_tui.runs.trash import delete_run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -90,7 +90,7 @@ def test_clear_all_spares_what_is_being_made() -> None:
     partial.mkdir()
     assert "being made" in run("list").output
     assert run("clear", "--all", "--yes").exit_code == 0
-    assert [folder.name for folder in partial.parent.iterdir()] == [partial.name]
+    assert [folder.name for folder in partial.parent.iterdir() if folder.is_dir()] == [partial.name]
     assert "Nothing to clear" in run("clear", "--all", "--yes").output
 
 

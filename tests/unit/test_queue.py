@@ -402,4 +402,4 @@ def test_what_is_asked_while_a_run_starts_is_heeded_and_older_requests_are_not(
     monkeypatch.setattr(process, "start_worker", lambda *_, **__: None)
     keep.start(run, held, is_resumed=False)
     held.release()
-    assert [each.id for each in take_requests(run.control)] == [asked]
+    assert [each.id for each in take_requests(run)] == [asked]

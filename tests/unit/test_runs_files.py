@@ -23,11 +23,23 @@ def warned(text: str) -> Warned:
     return Warned(message=text, at=1.0)
 
 
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_an_atomic_write_replaces_the_whole_file_with_the_usual_rights(
-    tmp_path: Path, mask: int, mode: int
+@pytest.mark.parametrize(
+    ("folder_mode", "mask", "mode"),
+    [
+        (0o700, 0o022, 0o600),
+        (0o755, 0o022, 0o600),
+        (0o2775, 0o002, 0o664),
+        (0o775, 0o002, 0o664),
+        (0o2755, 0o022, 0o644),
+        (0o1777, 0o022, 0o600),  # /tmp
+    ],
+)
+def test_an_atomic_write_replaces_the_whole_file_for_its_person_or_the_group(
+    tmp_path: Path, folder_mode: int, mask: int, mode: int
 ) -> None:
-    path = tmp_path / "file"
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
+    path.parent.chmod(folder_mode)
     before = os.umask(mask)
     try:
         write_atomic(path, "old")

@@ -75,7 +75,7 @@ def copy(name: str, path: Path, model: str | None, data: str | None, force: bool
     text = spec_text(_as_seen_from(path.absolute().parent, spec, given), preset.text)
     parse_spec(text, path.name)  # what was given on the command line is checked like a file
     try:
-        write_atomic(path, text)
+        write_atomic(path, text, is_private=False)
     except OSError as error:
         raise InputError("Cannot write the file", f"{path}: {error.strerror}") from None
     click.echo(f"Wrote {plain(str(path))} from {plain(preset.name)}.")

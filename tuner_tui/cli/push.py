@@ -15,7 +15,7 @@ from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller, show_difference
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.exports import Form
-from tuner_tui.runs.folder import find_run
+from tuner_tui.runs.folder import find_run_or_folder
 from tuner_tui.sharing.pace import Pace
 from tuner_tui.text import size
 
@@ -78,7 +78,7 @@ def push(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Push RUN (a run's name, its folder, or `last`) to the Hub, in one commit that is read back.
+    """Push RUN (a run's name, the path of its folder, or `last`) to the Hub, in one commit that is read back.
 
     The token is the Hub client's own (`hf auth login`, or HF_TOKEN). Interrupted or failed, the same command goes on:
     what has arrived is not sent again, and nothing is committed twice.
@@ -96,7 +96,7 @@ def push(
         raise InputError(
             "Nobody to ask", "Without a terminal nothing is pushed unasked.", "Add --yes, or --dry-run."
         )
-    facts = read_facts(find_run(run), base)
+    facts = read_facts(find_run_or_folder(run), base)
     card = CardOptions(languages, datasets, licence, samples=samples)
     options = PushOptions(repo_id, form, quant, into, card_file, card)
     teller = Teller(is_quiet=as_json)

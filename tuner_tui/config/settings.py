@@ -441,11 +441,11 @@ def _document() -> Any:
 def _write(document: Any) -> None:
     import tomlkit
 
-    from tuner_tui.files import write_atomic
+    from tuner_tui.files import make_folder, write_atomic
 
     path = settings_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomic(path, tomlkit.dumps(document))
     except OSError as error:
         raise TunerError(

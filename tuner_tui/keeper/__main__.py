@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -63,10 +64,10 @@ def _keep_next(line: Line) -> bool:
     try:
         held = lock.acquire(folder.lock, patience_seconds=1.0)
     except OSError:  # the run's folder was deleted while it waited
-        path.unlink(missing_ok=True)
+        _forget(path)
         return True
     if held is None:  # a keeper died before it took the entry of the run it had started
-        path.unlink(missing_ok=True)
+        _forget(path)
         keep.adopt_and_keep(folder)
         on_finish.tell(folder)
         return True
@@ -93,8 +94,14 @@ def _was_started(path: Path, entry: QueueEntry, folder: RunFolder) -> bool:
     state = read_run(folder).state
     if state.attempt <= entry.attempts or state.worker is None:
         return False
-    path.unlink(missing_ok=True)
+    _forget(path)
     return True
+
+
+def _forget(entry: Path) -> None:
+    """Take an entry off the queue, if it is still there."""
+    with contextlib.suppress(FileNotFoundError):
+        queue.remove(entry)
 
 
 def _heed_pause(folder: RunFolder) -> None:
@@ -119,7 +126,7 @@ def _skip(claimed: Path, place: Place) -> bool:
     try:
         late_start.write_skipped(place.folder, failure)
     finally:
-        claimed.unlink(missing_ok=True)
+        _forget(claimed)
     return True
 
 
@@ -128,7 +135,7 @@ def _keep(entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bo
     try:
         worker = keep.start(folder, held, is_resumed=is_resumed)
     finally:
-        entry.unlink(missing_ok=True)
+        _forget(entry)
     if worker is not None:
         keep.keep(folder, worker, held)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tuner_tui.files import last_lines
+from tuner_tui.files import last_lines, open_log
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
 from tuner_tui.keeper import process
@@ -58,7 +58,7 @@ class Telemetry:
         sample = None
         with self._harmless():
             sample = self._sampler.sample()
-            with self._folder.telemetry.open("ab") as file:
+            with open_log(self._folder.telemetry) as file:
                 file.write(msgspec.json.encode(sample) + b"\n")
         return sample
 

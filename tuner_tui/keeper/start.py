@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.files import make_folder
 from tuner_tui.keeper import process
 from tuner_tui.keeper.turns import has_work
 from tuner_tui.runs import lock, queue
@@ -98,7 +99,7 @@ def release_queue() -> bool:
 def _turn_at_the_queue() -> Iterator[None]:
     """One change of the queue at a time; trouble with its folder is told."""
     try:
-        paths.data_dir().mkdir(parents=True, exist_ok=True)
+        make_folder(paths.data_dir())
         turn = lock.acquire(queue_lock(), patience_seconds=10.0)
         if turn is None:
             raise RunProblem("The queue is busy", str(queue_lock()), "Try again.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.models.model_folder import read_json
+from tuner_tui.owned import Owned, holds
 
 PARTIAL_PREFIX = ".partial-"
 ORIGIN_FILE = "origin.json"
@@ -54,9 +54,24 @@ def entry_folder(fingerprint: str) -> Path:
     return paths.dequantised_dir() / fingerprint
 
 
+def owned() -> Owned:
+    """The folder of all of them, for deleting in it."""
+    return Owned(paths.dequantised_dir(), "dequantised", _holds_models)
+
+
+def owned_tokenizers() -> Owned:
+    """The folder of the tokenizers."""
+    return Owned(paths.cache_dir() / "tokenizers", "tokenizers", holds("[0-9a-f]{16}"))
+
+
+def _holds_models(folder: Path) -> bool:
+    known = re.compile(rf"({re.escape(PARTIAL_PREFIX)})?[0-9a-f]{{16}}(-.*)?").fullmatch
+    return any(known(path.name) and path.is_dir() and not path.is_symlink() for path in folder.iterdir())
+
+
 def tokenizer_entry(fingerprint: str) -> Path:
     """Where the tokenizer of a file that is not dequantised yet lies, or will lie."""
-    return paths.cache_dir() / "tokenizers" / entry_folder(fingerprint).name
+    return owned_tokenizers().folder / entry_folder(fingerprint).name
 
 
 def is_whole(folder: Path) -> bool:
@@ -126,10 +141,10 @@ def _remove(entry: DequantisedModel) -> int:
     try:
         folder = entry.folder
         if not folder.name.startswith(PARTIAL_PREFIX):
-            folder = folder.rename(
-                folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-removed-{time.time_ns()}")
-            )
-        shutil.rmtree(folder)
+            hidden = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-removed-{time.time_ns()}")
+            owned().move(folder, hidden)
+            folder = hidden
+        owned().remove(folder)
     except OSError as error:
         raise TunerError(
             "Cannot remove the model", f"{error.filename or entry.folder}: {error.strerror}."

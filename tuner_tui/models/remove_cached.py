@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 from tuner_tui.errors import NotFoundError, TunerError
 from tuner_tui.models.hub_cache import RepoKind, cached_folder, cached_repo
+from tuner_tui.owned import remove_hub_repository
 
 
 def remove_cached(repo_id: str, kind: RepoKind = "model") -> int:
@@ -20,8 +19,7 @@ def remove_cached(repo_id: str, kind: RepoKind = "model") -> int:
             f"No such {kind} in the cache", f"{repo_id} is not there.", "See: tuner-tui models list"
         )
     try:
-        shutil.rmtree(folder)
+        remove_hub_repository(folder, folder.parent)
     except OSError as error:
         raise TunerError("Cannot remove it", f"{error.filename}: {error.strerror}.") from error
-    shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
     return known.size_bytes

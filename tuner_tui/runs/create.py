@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 import secrets
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import TunerError
-from tuner_tui.files import sync_folder, write_atomic
+from tuner_tui.files import make_empty, make_folder, sync_folder, write_atomic
 from tuner_tui.planning.plan import encode_plan
 from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 from tuner_tui.runs.lineage import keep_start
@@ -30,19 +29,19 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     name = _fresh_name(spec, parent)
     making = parent / f".making-{name}"
     try:
-        making.mkdir(parents=True)
+        RunFolder(making).owned.claim()
         for file, content in contents.items():
             write_atomic(making / file, content)
         for inner in ("control", "checkpoints"):
-            (making / inner).mkdir()
+            make_folder(making / inner)
         for empty in ("events.jsonl", "worker.log", "lock"):
-            (making / empty).touch()
+            make_empty(making / empty)
         if plan.start is not None:
             keep_start(plan.start, making)
         making.rename(parent / name)
         sync_folder(parent)
     except OSError as error:
-        shutil.rmtree(making, ignore_errors=True)
+        RunFolder(making).owned.discard_all()
         raise TunerError(
             "The run's folder cannot be made",
             f"{parent}: {error.strerror or error}.",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.owned import Owned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SPEC_FILE = "run.toml"
 
@@ -66,6 +71,18 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.md"
 
+    @property
+    def owned(self) -> Owned:
+        """For deleting in it, or all of it."""
+        return Owned(self.path.absolute(), "run", is_run)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder, not a symlink to one, holds the files of a run."""
+    files = [path / name for name in (SPEC_FILE, "plan.json", "events.jsonl")]
+    there = [file.is_file() and not file.is_symlink() for file in files]
+    return not path.is_symlink() and there[0] and any(there[1:])
+
 
 def list_runs() -> list[RunFolder]:
     """Every run, the newest first."""
@@ -79,20 +96,34 @@ def list_runs() -> list[RunFolder]:
 
 
 def find_run(text: str) -> RunFolder:
-    """The run meant by a name, the start or end of one, a folder, or `last`. Raises NotFoundError."""
-    as_path = Path(text).expanduser()
-    if (as_path / SPEC_FILE).is_file():
-        return RunFolder(as_path.resolve())
+    """The run meant by its name, the start or end of it, or `last`. Raises InputError, NotFoundError."""
     runs = list_runs()
     if text == "last" and runs:
         return runs[0]
-    exact = [run for run in runs if run.name == text]
-    near = exact or [run for run in runs if run.name.startswith(text) or run.name.endswith(text)]
+    return RunFolder(paths.runs_dir() / pick_name(text, [run.name for run in runs]))
+
+
+def find_run_or_folder(text: str) -> RunFolder:
+    """As `find_run`, or a run's folder anywhere, for those that only read it. Raises InputError, NotFoundError."""
+    if "/" in text:
+        path = Path(text).expanduser()
+        if (path / SPEC_FILE).is_file():
+            return RunFolder(path.resolve())
+    return find_run(text)
+
+
+def pick_name(text: str, names: Sequence[str]) -> str:
+    """The run's name that is meant by the whole, the start or the end of it. Raises InputError, NotFoundError."""
+    if not text.strip() or text in (".", "..") or "/" in text or "\0" in text:
+        hint = "See: tuner-tui runs list"
+        raise InputError("Not a run's name", f"{text!r}: expected a name, or the start or end of one.", hint)
+    exact = [name for name in names if name == text]
+    near = exact or [name for name in names if name.startswith(text) or name.endswith(text)]
     if len(near) == 1:
         return near[0]
     if near:
-        names = ", ".join(run.name for run in near[:5])
-        raise InputError("More than one run is meant", f"{text!r} fits {names}.", "Give more of the name.")
+        message = f"{text!r} fits {', '.join(near[:5])}."
+        raise InputError("More than one run is meant", message, "Give more of the name.")
     raise NotFoundError(
         "No such run", f"There is no run called {text!r} in {paths.runs_dir()}.", "See: tuner-tui runs list"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
+from tuner_tui.files import make_folder, settle_modes
 from tuner_tui.models.adapter import (
     CONFIG_FILE,
     REWARD_TASK,
@@ -17,7 +18,7 @@ from tuner_tui.models.adapter import (
     read_adapter,
 )
 from tuner_tui.planning.plan import StartAdapter, decode_plan
-from tuner_tui.runs.folder import RunFolder, find_run
+from tuner_tui.runs.folder import RunFolder, find_run_or_folder
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -89,9 +90,10 @@ def with_adapter_of(spec: RunSpec, folder: Path) -> RunSpec:
 def keep_start(start: StartAdapter, run: Path) -> None:
     """Copy the adapter that a run begins from into its folder, so that it stands when the other is gone."""
     target = RunFolder(run).started_from
-    target.mkdir()
+    make_folder(target)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         shutil.copyfile(Path(start.path) / name, target / name)
+    settle_modes(target)
 
 
 def ancestors(folder: RunFolder) -> list[str]:
@@ -118,7 +120,7 @@ def _locate(name: str) -> tuple[RunFolder | None, Path]:
     if is_adapter(path):
         return _run_around(path.resolve()), path.resolve()
     try:
-        run = find_run(name)
+        run = find_run_or_folder(name)
     except NotFoundError as error:
         raise NotFoundError(
             "No such adapter",

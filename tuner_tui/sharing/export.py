@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import folder_size
+from tuner_tui.files import folder_size, settle_modes
 from tuner_tui.hardware.system import disk_free_bytes
 from tuner_tui.models.dequantised import entry_folder, fingerprint
 from tuner_tui.models.hub_cache import cached_snapshot
+from tuner_tui.owned import Owned
 from tuner_tui.runs.exports import (
     WORKER_FORMS,
     Agreement,
@@ -81,10 +84,13 @@ def export(
     check_options(facts, options)
     require_room(facts, options, out)
     remove_leftovers(out)
-    staging = out.with_name(f"{_staging_prefix(out)}{os.getpid()}")
+    making = _staging(out.with_name(f"{_staging_prefix(out)}{os.getpid()}"))
+    staging = making.folder / "content"
     checked = None
     try:
-        staging.mkdir(parents=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        making.claim()
+        staging.mkdir()
         if options.form in WORKER_FORMS:
             checked = _by_worker(facts, options, staging, tell, is_cancelled)
         elif options.form == "script":
@@ -97,15 +103,14 @@ def export(
             )
         tell(StepEntered(what="writing checksums"))
         write_sums(staging)
-        if out.is_dir():
-            out.rmdir()
-        staging.rename(out)
+        settle_modes(staging, is_private=False)
+        _take_place(staging, out)
     except OSError as error:
         raise TunerError(
             "The export cannot be written", f"{error.filename or out}: {error.strerror or error}."
         ) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        making.discard_all()
     files = tuple(sorted(path for path in out.rglob("*") if path.is_file()))
     return Exported(out, files, folder_size(out), checked)
 
@@ -117,7 +122,22 @@ def remove_leftovers(out: Path) -> None:
     for left in out.parent.glob(f"{glob.escape(_staging_prefix(out))}*"):
         pid = left.name.rpartition("-")[2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+            _staging(left).discard_all()
+
+
+def _take_place(made: Path, out: Path) -> None:
+    """Rename a folder into place; an empty one that the person made there hands on its mode and group."""
+    if out.is_dir():
+        there = out.stat()
+        made.chmod(stat.S_IMODE(there.st_mode))
+        with contextlib.suppress(OSError):
+            os.chown(made, -1, there.st_gid)
+    made.rename(out)
+
+
+def _staging(folder: Path) -> Owned:
+    """The folder beside the target in which an export is made."""
+    return Owned(folder, "export")
 
 
 def _staging_prefix(out: Path) -> str:

@@ -71,12 +71,12 @@ def keep_note(folder: RunFolder, note: Note) -> str:
 
 def throw_item(item: CleanUpItem, trash: Trash) -> str:
     """Throw away something that is not needed."""
-    from tuner_tui.runs.trash import empty_abandoned
+    from tuner_tui.runs.disk import delete_item
 
-    if not item.things:
-        empty_abandoned()
+    if item.owned is None or item.things == (item.owned.folder,):
+        delete_item(item)
         return f"Freed {size(item.size_bytes)}."
-    trash.throw(item.things, item.name)
+    trash.throw(item.owned, item.things, item.name)
     return f"{item.name} is in the trash; u brings it back."
 
 

@@ -130,7 +130,7 @@ class RequestWatcher(threading.Thread):
 
     def run(self) -> None:
         while not self._leaving.wait(POLL_SECONDS):
-            for asked in take_requests(self._job.folder.control):
+            for asked in take_requests(self._job.folder):
                 self._accept(asked)
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from transformers import (
 from transformers.utils.quantization_config import Mxfp4Config
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
 from tuner_tui.models.stored import is_unpacked
 from tuner_tui.worker.gguf_loading import load_gguf_model
@@ -156,9 +156,9 @@ def dequantise_once(gguf: Path) -> Path:
     folder = dequantised.entry_folder(dequantised.fingerprint(gguf))
     if dequantised.is_whole(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     making = folder.parent / f".partial-{folder.name}-{os.getpid()}"
     try:
+        dequantised.owned().claim()
         _dequantise(gguf, making)
         origin = {
             "source": str(gguf),
@@ -167,8 +167,9 @@ def dequantise_once(gguf: Path) -> Path:
             "reading": dequantised.READING,
         }
         (making / "origin.json").write_text(json.dumps(origin))
+        settle_modes(making)
         if folder.exists():
-            shutil.rmtree(folder)
+            dequantised.owned().remove(folder)
         making.rename(folder)
     except OSError as error:
         raise TunerError(
@@ -177,7 +178,7 @@ def dequantise_once(gguf: Path) -> Path:
             "Free space there; see: tuner-tui models list",
         ) from error
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        dequantised.owned().discard(making)
     return folder
 
 

@@ -95,7 +95,7 @@ def _read_plan(folder: RunFolder) -> Plan:
 def _attempt(job: Job, *, is_resumed: bool) -> Event:
     """Run the method; whatever happens becomes the last event of this worker."""
     try:
-        remove_leftovers(job.folder.path, job.folder.checkpoints)
+        remove_leftovers(job.folder.owned, job.folder.path, job.folder.checkpoints)
         if is_resumed:
             job.resume_from = _checkpoint_to_resume(job)
             job.checkpoint = job.resume_from.name if job.resume_from else None
