@@ -49,7 +49,7 @@ def test_an_atomic_write_replaces_the_whole_file_for_its_person_or_the_group(
         os.umask(before)
     assert path.read_bytes() == b"new \xff"
     assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_atomic_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_atomic_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_
     )
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 7
     assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_write_interrupted_before_its_rename_leaves_nothing(

@@ -358,9 +358,25 @@ def _expanded(folder: str) -> str:
         return folder
 
 
+OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lock", "generation.log"} | {
+    "dequantised", "tokens", "tokenizers", "headers", "pushes", "trash",
+}  # fmt: skip
+"""What lies in a data or cache folder that was used before."""
+
+
 def _make_folder(folder: Path) -> None:
+    """Make it if it is missing. Raises InputError for one that holds only other files, TunerError."""
+    from tuner_tui.files import make_folder
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        names = {path.name for path in folder.iterdir()}
+        if names and not names & OURS:
+            raise InputError(
+                "The folder holds other files",
+                f"{folder}: expected an empty or a new folder, or one that tuner-tui used before.",
+                f"Name a new one, such as {folder / 'tuner-tui'}.",
+            )
     except OSError as error:
         raise TunerError(
             "The folder cannot be made", f"{folder}: {error.strerror or error}.", "Name another one."

@@ -93,6 +93,8 @@ def list_entries() -> list[DequantisedModel]:
         return []
     except OSError as error:
         raise TunerError("Cannot read the cache", f"{root}: {error.strerror}.") from error
+    if not owned().is_ours():  # the person's own folder of that name
+        return []
     entries = [_entry(folder) for folder in folders]
     return sorted(entries, key=lambda entry: (-(entry.made_at or 0), entry.fingerprint))
 

@@ -10,6 +10,7 @@ from typing import Literal
 from tuner_tui.errors import InputError
 from tuner_tui.files import entries
 from tuner_tui.models.model_folder import has_tokenizer, read_json, weight_files
+from tuner_tui.models.source import is_hub_id
 
 LARGEST_CACHE = 10_000
 """Entries of the cache that are looked at."""
@@ -38,7 +39,8 @@ def cached_repos() -> list[CachedRepo]:
     found = []
     for folder in entries(cache_root(), LARGEST_CACHE):
         kind, *parts = folder.name.split("--")
-        if kind in KINDS and parts and (repo := cached_repo("/".join(parts), KINDS[kind])):
+        name = "/".join(parts)
+        if kind in KINDS and is_hub_id(name) and (repo := cached_repo(name, KINDS[kind])):
             found.append(repo)
     return sorted(found, key=lambda repo: (-repo.last_used, repo.repo_id))
 

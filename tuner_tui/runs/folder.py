@@ -78,10 +78,10 @@ class RunFolder:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder, not a symlink to one, holds the files of a run."""
+    """Whether a folder, not a symlink to one, holds two of the files that every run has."""
     files = [path / name for name in (SPEC_FILE, "plan.json", "events.jsonl")]
     there = [file.is_file() and not file.is_symlink() for file in files]
-    return not path.is_symlink() and there[0] and any(there[1:])
+    return not path.is_symlink() and sum(there) >= 2
 
 
 def list_runs() -> list[RunFolder]:

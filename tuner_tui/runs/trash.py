@@ -296,6 +296,8 @@ def _deleted() -> list[tuple[DeletedRun, Path]]:
 
 def _record(folder: Path) -> DeletedRun | None:
     try:
-        return msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=DeletedRun)
+        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=DeletedRun)
     except (OSError, ValueError):
         return None
+    is_plain = "/" not in record.name and "\0" not in record.name and record.name not in ("", ".", "..")
+    return record if is_plain else None
