@@ -13,8 +13,8 @@ from textual.widgets import Input
 from tests.ui.looking import footer_keys, screen_lines, screen_text, until, wait_for
 from tests.ui.recorded_runs import EVIL
 from tuner_tui.config import paths
-from tuner_tui.planning.plan import StartAdapter, decode_plan, encode_plan
 from tuner_tui.owned import MARK
+from tuner_tui.planning.plan import StartAdapter, decode_plan, encode_plan
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.home import Home

@@ -76,7 +76,14 @@ def collection_path(name: str) -> Path:
 
 def open_collection(name: str) -> Store:
     """Open a collection that exists. Raises as Store.open does."""
-    return Store.open(collection_path(name))
+    path = collection_path(name)
+    if path.exists() and not owned().is_ours():  # SQLite would take the log beside a foreign file for its own
+        raise InputError(
+            "Not a collection",
+            f"{path}: the folder holds files that tuner-tui did not make.",
+            "Name another data folder: tuner-tui config set folders.data",
+        )
+    return Store.open(path)
 
 
 def open_or_create(name: str, settings: CollectionSettings | None = None) -> Store:
@@ -90,7 +97,7 @@ def open_or_create(name: str, settings: CollectionSettings | None = None) -> Sto
                 "The collection cannot be made", f"{error.filename}: {error.strerror}."
             ) from error
         return Store.create(path, settings or CollectionSettings())
-    store = Store.open(path)
+    store = open_collection(name)
     if settings is not None:
         store.change_settings(settings)
     return store
