@@ -24,7 +24,7 @@ from tuner_tui.runs.events import (
     RunStopped,
     WorkerStarted,
 )
-from tuner_tui.runs.folder import RunFolder, find_run, find_run_or_folder, list_runs
+from tuner_tui.runs.folder import RunFolder, find_run, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 
@@ -186,7 +186,7 @@ def test_an_entry_is_either_claimed_or_withdrawn() -> None:
 
 def test_requests_are_taken_once_and_garbage_is_removed() -> None:
     run = make_run()
-    assert take_requests(run.control) == []
+    assert take_requests(run) == []
     asked = {leave_request(run, kind): kind for kind in ("stop", "save", "sample")}
     for name, content in {
         "a": b"",
@@ -198,18 +198,18 @@ def test_requests_are_taken_once_and_garbage_is_removed() -> None:
         (run.control / f"{name}.json").write_bytes(content)
     (run.control / "f.json").mkdir()
     (run.control / "note.txt").write_text("not for you")
-    taken = take_requests(run.control)
+    taken = take_requests(run)
     assert {request.id: request.request for request in taken} == asked
-    assert take_requests(run.control) == []
+    assert take_requests(run) == []
     assert sorted(path.name for path in run.control.iterdir()) == ["f.json", "note.txt"]
 
 
 def test_a_control_folder_that_is_gone_is_made_again() -> None:
     run = make_run()
     run.control.rmdir()
-    assert take_requests(run.control) == []
+    assert take_requests(run) == []
     leave_request(run, "save")
-    assert [request.request for request in take_requests(run.control)] == ["save"]
+    assert [request.request for request in take_requests(run)] == ["save"]
 
 
 @pytest.mark.parametrize(

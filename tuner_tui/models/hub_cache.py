@@ -10,7 +10,6 @@ from typing import Literal
 from tuner_tui.errors import InputError
 from tuner_tui.files import entries
 from tuner_tui.models.model_folder import has_tokenizer, read_json, weight_files
-from tuner_tui.models.source import is_hub_id
 
 LARGEST_CACHE = 10_000
 """Entries of the cache that are looked at."""
@@ -39,8 +38,7 @@ def cached_repos() -> list[CachedRepo]:
     found = []
     for folder in entries(cache_root(), LARGEST_CACHE):
         kind, *parts = folder.name.split("--")
-        name = "/".join(parts)
-        if kind in KINDS and is_hub_id(name) and (repo := cached_repo(name, KINDS[kind])):
+        if kind in KINDS and parts and (repo := cached_repo("/".join(parts), KINDS[kind])):
             found.append(repo)
     return sorted(found, key=lambda repo: (-repo.last_used, repo.repo_id))
 
@@ -66,7 +64,10 @@ def cached_folder(repo_id: str, kind: RepoKind) -> Path:
 
 def cached_repo(repo_id: str, kind: RepoKind) -> CachedRepo | None:
     """A repository as the cache has it; None when nothing of it is there."""
-    folder = cached_folder(repo_id, kind)
+    try:
+        folder = cached_folder(repo_id, kind)
+    except ValueError:  # the Hub's client: no name that a repository can have
+        return None
     total, last_used, is_arriving, has_files = 0, 0.0, False, False
     for path in (*folder.glob("blobs/*"), *folder.glob("snapshots/**/*")):
         try:
