@@ -126,9 +126,12 @@ def test_a_run_is_found_by_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) 
     assert find_run("last") == second
     assert find_run(first.name[-4:]) == first
     assert find_run(first.name[:-4]) == first
-    assert find_run(str(second.path)) == second
+    assert find_run_or_folder(str(second.path)) == second
     monkeypatch.chdir(paths.runs_dir())
-    assert find_run(f"./{second.name}") == second
+    assert find_run_or_folder(f"./{second.name}") == second
+    for no_name in ("", " ", ".", "..", "/", str(second.path), f"./{second.name}"):
+        with pytest.raises(InputError, match="Not a run's name"):
+            find_run(no_name)
     with pytest.raises(InputError, match="More than one") as caught:
         find_run(first.name[:10])
     assert first.name in caught.value.message and second.name in caught.value.message
