@@ -24,7 +24,7 @@ from tuner_tui.runs.events import (
     RunStopped,
     WorkerStarted,
 )
-from tuner_tui.runs.folder import RunFolder, find_run, list_runs
+from tuner_tui.runs.folder import RunFolder, find_run, find_run_or_folder, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 

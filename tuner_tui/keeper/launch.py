@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
-<<<<<<< HEAD
 from tuner_tui.config.spec_file import read_spec, require_rules
-||||||| 7291da6
-from tuner_tui.config.spec_file import require_rules
-=======
-from tuner_tui.config.spec_file import require_rules
->>>>>>> main
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.for_method import read_for
 from tuner_tui.data.reading import evaluation_reading, training_reading

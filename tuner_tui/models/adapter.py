@@ -7,11 +7,7 @@ from typing import Any
 
 import msgspec
 
-<<<<<<< HEAD
 from tuner_tui import guarded
-||||||| 7291da6
-=======
->>>>>>> main
 from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
 from tuner_tui.text import listed
@@ -43,43 +39,13 @@ def is_adapter(folder: Path) -> bool:
         return False
 
 
-<<<<<<< HEAD
 def refuse_adapter_beside(base: Path) -> None:
     """Raise InputError for a base's folder with an adapter in it, which transformers would load without a word."""
     if is_adapter(base):
-||||||| 7291da6
-def read_adapter(folder: Path) -> AdapterFacts:
-    """An adapter's facts. Raises InputError for a folder that is no LoRA adapter saved as safetensors."""
-    try:
-        facts = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AdapterFacts)
-    except (OSError, ValueError) as error:
-        raise InputError("The adapter cannot be read", f"{folder / CONFIG_FILE}: {error}.") from error
-    if facts.kind != "LORA":
-=======
-def read_adapter(folder: Path) -> AdapterFacts:
-    """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
-    try:
-        facts = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=AdapterFacts)
-    except (OSError, ValueError) as error:
-        raise InputError("The adapter cannot be read", f"{folder / CONFIG_FILE}: {error}.") from error
-    continued = {traits.peft_type: traits.title for traits in TRAITS.values() if traits.can_continue}
-    if facts.kind not in continued:
-        titles = listed(list(continued.values()), "or")
->>>>>>> main
         raise InputError(
-<<<<<<< HEAD
             "An adapter lies in the base's folder",
             f"{base / CONFIG_FILE}: the base would be loaded together with that adapter, or another base in its place.",
             "Move the adapter's files to a folder of their own; model.adapter or the chat can name it there.",
-||||||| 7291da6
-            "The adapter is of another kind",
-            f"{folder} holds a {facts.kind or 'nameless'} adapter; only LoRA can be trained on.",
-            "Take a LoRA adapter, or leave model.adapter out.",
-=======
-            "The adapter is of another kind",
-            f"{folder} holds a {facts.kind or 'nameless'} adapter; only {titles} can be trained on.",
-            f"Take an adapter of {titles}, or leave model.adapter out.",
->>>>>>> main
         )
 
 

@@ -87,12 +87,7 @@ class AdapterUpdates:
 
 def read_updates(adapter: Path) -> AdapterUpdates:
     """Read an adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
-<<<<<<< HEAD
     require_safetensors(adapter)
-||||||| 7291da6
-    """Read a LoRA adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
-=======
->>>>>>> main
     config = PeftConfig.from_pretrained(str(adapter))
     kind = next(
         (
