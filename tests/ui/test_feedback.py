@@ -11,7 +11,8 @@ from textual.widgets import Input, TextArea
 from tests.ui.feedback_host import HARD_TEXTS, LONG, collection
 from tests.ui.looking import screen_lines, screen_text, until, wait_for
 from tuner_tui.feedback import store as store_module
-from tuner_tui.feedback.collections import collection_path, copy_path, open_collection
+from tuner_tui.feedback.collections import collection_path, open_collection
+from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import CollectionSettings, Entry, Judgement
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.feedback import FeedbackScreen

@@ -81,7 +81,7 @@ def test_from_import_to_export(tuner: Command, tmp_path: Path) -> None:
         (("feedback", "restore", "nothing"), 3, "no good copy"),
         (("feedback", "collect", "new", "--side", "/nowhere"), 3, "/nowhere"),
         (("feedback", "collect", "new"), 1, "No terminal"),
-        (("feedback", "judge", "nothing", "--model", "m", "--server", "localhost"), 1, "address"),
+        (("feedback", "judge", "nothing", "--model", "m", "--server", "localhost"), 2, "address"),
         (("chat",), 2, "Nobody to ask"),
         (("chat", "demo+nothing", "--prompt", "x"), 3, "nothing"),
         (("train", "run.toml"), 3, "run.toml"),

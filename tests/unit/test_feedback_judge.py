@@ -14,7 +14,8 @@ import pytest
 from tests.unit.feedback_rows import make_store
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.exporting import Filters, export_rows
-from tuner_tui.feedback.judge import judge_collection, read_verdict, server_judge
+from tuner_tui.feedback.judge import judge_collection, read_verdict
+from tuner_tui.feedback.judge_server import server_judge
 from tuner_tui.feedback.session import Session
 from tuner_tui.feedback.statistics import mirror
 

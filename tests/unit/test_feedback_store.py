@@ -17,12 +17,12 @@ from tuner_tui.feedback import store as store_module
 from tuner_tui.feedback.collections import (
     GoodCopies,
     collection_path,
-    copy_path,
     list_collections,
     open_collection,
     open_or_create,
     restore,
 )
+from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import CollectionSettings, Judgement
 from tuner_tui.feedback.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from tuner_tui.feedback.session import FIRST_REPEAT, Session
@@ -177,6 +177,7 @@ def test_a_damaged_store_and_its_good_copy(home: Path, damage: str) -> None:
     (listed,) = list_collections()
     assert listed.problem == "The collection is damaged"
     aside = restore("evening")
+    assert aside is not None
     assert aside.exists()
     with open_collection("evening") as again:
         assert again.kept() == 30

@@ -14,8 +14,10 @@ from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import plain, shell_command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner_tui.feedback.exporting import Filters, Kind
-    from tuner_tui.feedback.records import CollectionSettings, Mode
+    from tuner_tui.feedback.records import CollectionSettings, Mode, RowProblem
     from tuner_tui.generation.messages import Candidate
 
 MODE_NAMES = ("pairs", "ranking", "thumbs", "scores", "demonstrations")
@@ -45,10 +47,12 @@ def list_command(as_json: bool) -> None:
         return
     click.echo(f"{'name':<24}{'mode':<16}{'judged':>7}{'ready':>7}{'to come':>9}")
     for each in found:
-        if each.problem:
-            click.echo(f"{each.name:<24}{each.problem}")
-        else:
+        if each.is_usable:
             click.echo(f"{each.name:<24}{each.mode:<16}{each.judged:>7}{each.left:>7}{each.waiting:>9}")
+        if each.problem:
+            name = "" if each.is_usable else each.name
+            click.echo(f"{name:<24}{each.problem}")
+            click.echo(fill(f"  {each.detail}"))
 
 
 @feedback.command()
@@ -62,12 +66,34 @@ def stats(name: str, as_json: bool) -> None:
     from tuner_tui.feedback.statistics import mirror
 
     with open_collection(name) as store:
-        seen = mirror(store.items(), store.entries())
+        contents = store.contents()
+        seen = mirror(contents.items, contents.entries)
         if as_json:
-            click.echo(json.dumps(_mirror_json(name, seen), allow_nan=False))
+            known = {"unreadable": [str(problem) for problem in contents.problems]}
+            click.echo(json.dumps(_mirror_json(name, seen) | known, allow_nan=False))
             return
         for line in mirror_lines(seen, Session(store, rater_name()).standing()):
             click.echo(plain(line))
+        _tell_unreadable(name, contents.problems)
+
+
+@feedback.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(name: str, as_json: bool) -> None:
+    """Whether a collection is complete: its file, its last good copy, and each row that cannot be read."""
+    from tuner_tui.feedback.checking import check_collection
+
+    report = check_collection(name)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+    else:
+        for line in report.lines():
+            click.echo(plain(line))
+    if not report.is_sound:
+        raise SystemExit(1)
 
 
 @feedback.command("import")
@@ -146,6 +172,7 @@ def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: 
         write_rows(train, out, data_card(store, wanted, train, filters))
         if held:
             write_rows(held, held_path, data_card(store, wanted, held, filters))
+        problems = store.contents().problems
     click.echo(f"{len(train)} rows ({wanted}): {plain(str(out))}")
     if held:
         click.echo(f"{len(held)} rows held out by prompt: {plain(str(held_path))}")
@@ -153,6 +180,7 @@ def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: 
     if unfinished:
         click.echo(fill(f"{unfinished} rows hold an answer that was cut off; --finished leaves them out."))
     click.echo(f"card: {plain(str(card_path(out)))}")
+    _tell_unreadable(name, problems)
 
 
 @feedback.command()
@@ -215,26 +243,29 @@ def add(
 @feedback.command()
 @click.argument("name")
 def restore(name: str) -> None:
-    """Put the last good copy in the place of a damaged collection, which is kept beside it."""
+    """Put the last good copy in the place of a damaged collection, or take a deleted one out of the trash."""
     from tuner_tui.feedback.collections import open_collection
     from tuner_tui.feedback.collections import restore as put_back
 
     aside = put_back(name)
+    damaged = f"; the damaged file is kept: {plain(str(aside))}" if aside is not None else ""
     with open_collection(name) as store:
-        click.echo(f"{name} has {store.kept()} judgements again; the damaged file is {plain(str(aside))}")
+        click.echo(f"{name} has {store.kept()} judgements again{damaged}")
 
 
 @feedback.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(name: str, yes: bool) -> None:
-    """Delete a collection for good."""
+    """Move a collection to the trash of collections; `feedback restore NAME` brings it back."""
     from tuner_tui.feedback.collections import collection_path, delete_collection, summarise
 
     if collection_path(name).exists() and not yes:
-        click.confirm(f"Delete {name} with {summarise(name).judged} judgements for good?", abort=True)
-    delete_collection(name)
-    click.echo(f"{name} is deleted.")
+        click.confirm(f"Delete {name} with {summarise(name).judged} judgements?", abort=True)
+    trash = delete_collection(name)
+    click.echo(
+        f"{name} is deleted. It lies in {plain(str(trash))}; take it back: tuner-tui feedback restore {name}"
+    )
 
 
 @feedback.command()
@@ -304,7 +335,10 @@ def collect(
     help="A text file of what to look for.",
 )
 @click.option(
-    "--key-env", default="OPENAI_API_KEY", show_default=True, help="The variable that holds the server's key."
+    "--key-env",
+    metavar="VARIABLE",
+    help="The environment variable that holds this server's key; OPENAI_API_KEY goes by itself only to OpenAI's "
+    "server or the one in OPENAI_BASE_URL.",
 )
 @click.option("--limit", type=click.IntRange(1), help="At most so many items.")
 @click.option("--share", is_flag=True, help="Take memory also while a run is at work.")
@@ -313,7 +347,7 @@ def judge(
     server: str | None,
     model: str,
     principles_file: Path | None,
-    key_env: str,
+    key_env: str | None,
     limit: int | None,
     share: bool,
 ) -> None:
@@ -325,7 +359,8 @@ def judge(
     import os
 
     from tuner_tui.feedback.collections import open_collection
-    from tuner_tui.feedback.judge import DEFAULT_PRINCIPLES, judge_collection, local_judge, server_judge
+    from tuner_tui.feedback.judge import DEFAULT_PRINCIPLES, judge_collection, local_judge
+    from tuner_tui.feedback.judge_server import key_for, server_judge
     from tuner_tui.generation.client import Generators
 
     principles = DEFAULT_PRINCIPLES
@@ -335,7 +370,7 @@ def judge(
         principles = read_text(principles_file).strip()
     generators = Generators(may_share=share)
     ask = (
-        server_judge(server, model, os.environ.get(key_env))
+        server_judge(server, model, key_for(server, key_env, os.environ))
         if server
         else local_judge(generators, read_side(model))
     )
@@ -380,6 +415,18 @@ def _changed(
     if sampling:
         new["sampling"] = msgspec.structs.replace(settings.sampling, **sampling)
     return msgspec.structs.replace(settings, **new)
+
+
+def _tell_unreadable(name: str, problems: Sequence[RowProblem]) -> None:
+    """Name what of a collection cannot be read, and so is in no figure and no row."""
+    if not problems:
+        return
+    click.echo(f"{len(problems)} rows of {name} cannot be read and are left out:", err=True)
+    for problem in problems[:5]:
+        click.echo(f"  {plain(str(problem))}", err=True)
+    click.echo(
+        fill(f"Nothing of them is changed. See all: {shell_command('feedback check', name)}"), err=True
+    )
 
 
 def _filters(person_only: bool, ai: bool, clear: bool, agreed: bool, finished: bool) -> Filters:

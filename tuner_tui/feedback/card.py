@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import trained_with
 from tuner_tui.feedback.statistics import mirror
+from tuner_tui.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner_tui.feedback.exporting import ExportRow, Filters, Kind
     from tuner_tui.feedback.intervals import Share
+    from tuner_tui.feedback.records import Contents
     from tuner_tui.feedback.store import Store
 
+MOST_NAMED = 20
 ROWS: dict[Kind, str] = {
     "pairs": "preference pairs (`prompt`, `chosen`, `rejected`)",
     "rated": "rated completions (`prompt`, `completion`, `label`)",
@@ -27,7 +30,8 @@ def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filt
     """The card, in Markdown with the front matter that the Hub reads."""
     kinds = Counter(row.rater_kind for row in rows)
     unfinished = sum(row.is_unfinished for row in rows)
-    seen = mirror(store.items(), store.entries())
+    contents = store.contents()
+    seen = mirror(contents.items, contents.entries)
     makers = Counter(
         str(value) or "not known"
         for row in rows
@@ -61,6 +65,7 @@ def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filt
         f"- {unfinished} rows hold an answer that was cut off by its length (`..._finished` is false). No end token "
         "was added to it. A trainer that closes every answer teaches a model to stop there; leave these rows out for "
         "such a trainer (`--finished`).",
+        *_unreadable_words(contents),
         "- Filters: " + (", ".join(_filter_words(filters)) or "none"),
         f"- First place chosen: {_share(seen.position.share)}; bias: {seen.position.verdict}.",
         f"- Longer answer chosen: {_share(seen.length.share)}; bias: {seen.length.verdict}.",
@@ -75,6 +80,16 @@ def _share(share: Share) -> str:
     if not share.total:
         return "not measured"
     return f"{share.share:.0%} of {share.total} (95 % interval {share.low:.0%} to {share.high:.0%})"
+
+
+def _unreadable_words(contents: Contents) -> list[str]:
+    """What of the collection is not in the rows because it cannot be read, by name."""
+    if not contents.problems:
+        return []
+    named = [f"  - {plain(str(problem))}" for problem in contents.problems[:MOST_NAMED]]
+    if len(contents.problems) > MOST_NAMED:
+        named.append(f"  - and {len(contents.problems) - MOST_NAMED} more")
+    return [f"- {len(contents.problems)} rows of the collection cannot be read and are not in here:", *named]
 
 
 def _filter_words(filters: Filters) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
+import os
 import re
 import shutil
 import sqlite3
@@ -11,20 +13,37 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.feedback import use_lock
+from tuner_tui.feedback.integrity import (
+    COPY_SUFFIX,
+    JUDGEMENT_COUNT,
+    connect,
+    copy_path,
+    judgements_in,
+    require_complete,
+    rows_lost,
+)
 from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.feedback.schema import APPLICATION_ID
-from tuner_tui.feedback.store import Store
-from tuner_tui.files import new_mode
-from tuner_tui.owned import Owned
+from tuner_tui.feedback.store import UNLIKE_SUFFIX, DamagedStore, Store
+from tuner_tui.files import make_folder, new_mode, sync_folder
+from tuner_tui.guarded import Unreadable, open_regular
+from tuner_tui.owned import NotOurs, Owned
+from tuner_tui.text import plain, shell_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tuner_tui.feedback.records import RowProblem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", re.ASCII)
 SUFFIX = ".sqlite3"
-COPY_SUFFIX = ".good-copy"
 COPY_EVERY_SECONDS = 10.0
 
 
@@ -41,7 +60,17 @@ class CollectionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Prompts that have no answers yet."""
     changed: float
     """Seconds since 1970."""
+    unreadable: int = 0
+    """Rows that cannot be read; the others can be worked with."""
     problem: str = ""
+    """What is wrong with the collection, in a few words."""
+    detail: str = ""
+    """Where exactly, and what to do."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be opened."""
+        return bool(self.mode)
 
 
 def feedback_dir() -> Path:
@@ -57,10 +86,30 @@ def owned() -> Owned:
 def _holds_collections(folder: Path) -> bool:
     """Whether one of the files is a collection, by what SQLite keeps in its first bytes."""
     for path in folder.glob(f"[!.]*{SUFFIX}*"):  # also a good copy of one that is damaged
-        with contextlib.suppress(OSError), path.open("rb") as file:
+        with contextlib.suppress(OSError, Unreadable), open_regular(path) as file:
             if int.from_bytes(file.read(72)[68:], "big") == APPLICATION_ID:
                 return True
     return False
+
+
+def _require_owned(path: Path) -> None:
+    """Raises InputError for a folder of others: SQLite would take the log beside a foreign file for its own.
+
+    A folder of an earlier version is marked, before any collection in it is open: reading the files of an open one
+    would drop its locks.
+    """
+    if not path.parent.is_dir():
+        return
+    try:
+        owned().require()
+    except NotOurs as error:
+        raise InputError(
+            "Not a collection",
+            f"{path}: the folder holds files that tuner-tui did not make.",
+            "Name another data folder: tuner-tui config set folders.data",
+        ) from error
+    except OSError:  # a folder that cannot be written to, and so not marked: opening tells more
+        return
 
 
 def collection_path(name: str) -> Path:
@@ -75,69 +124,143 @@ def collection_path(name: str) -> Path:
 
 
 def open_collection(name: str) -> Store:
-    """Open a collection that exists. Raises as Store.open does."""
+    """Open a collection that exists. Raises as Store.open does; a damaged one's error tells of its last good copy."""
     path = collection_path(name)
-    if path.exists() and not owned().is_ours():  # SQLite would take the log beside a foreign file for its own
-        raise InputError(
-            "Not a collection",
-            f"{path}: the folder holds files that tuner-tui did not make.",
-            "Name another data folder: tuner-tui config set folders.data",
+    if os.path.lexists(path):
+        _require_owned(path)
+    try:
+        return Store.open(path)
+    except NotFoundError:
+        if (error := _of_missing(path)) is not None:
+            raise error from None
+        raise
+    except DamagedStore as error:
+        raise DamagedStore(error.title, error.message, damage_hint(path)) from error
+
+
+def damage_hint(path: Path) -> str:
+    """What to do about a damaged collection: what its last good copy has, and where the damaged file will be kept."""
+    name, copy = path.stem, copy_path(path)
+    judgements = judgements_in(copy)
+    if judgements is None:
+        what = "is damaged too" if copy.exists() else "does not exist"
+        return (
+            f"Its last good copy {what}. Nothing was changed; if sqlite3 is installed, its .recover command may save "
+            f"what is left in {path}."
         )
-    return Store.open(path)
+    return (
+        f"Its last good copy, of {_when(copy)}, has {judgements} judgements. Put it back: "
+        f"{shell_command('feedback restore', name)}. The damaged file is kept beside it as {path.name}.damaged-DATE."
+    )
+
+
+def _of_missing(path: Path) -> DamagedStore | None:
+    """The error for a collection whose file is gone while its last good copy is there."""
+    if os.path.lexists(path) or not copy_path(path).is_file():
+        return None
+    return DamagedStore("The collection's file is missing", f"{path} does not exist.", damage_hint(path))
+
+
+def _when(path: Path) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
 
 
 def open_or_create(name: str, settings: CollectionSettings | None = None) -> Store:
     """Open a collection, making it if there is none; settings that are given are kept."""
     path = collection_path(name)
-    if not path.exists():
+    if not os.path.lexists(path):
+        if (error := _of_missing(path)) is not None:
+            raise error
         try:
             owned().claim()
         except OSError as error:
             raise TunerError(
                 "The collection cannot be made", f"{error.filename}: {error.strerror}."
             ) from error
-        return Store.create(path, settings or CollectionSettings())
+        try:
+            return Store.create(path, settings or CollectionSettings())
+        except InputError:  # another window was quicker
+            if not path.exists():
+                raise
     store = open_collection(name)
     if settings is not None:
         store.change_settings(settings)
     return store
 
 
-def collection_names() -> list[str]:
-    """All collections, by name."""
+def collection_files() -> list[Path]:
+    """The files of all collections, also of those that only a good copy is left of. Raises TunerError."""
+    folder = feedback_dir()
     try:
-        return sorted(path.name.removesuffix(SUFFIX) for path in feedback_dir().glob(f"[!.]*{SUFFIX}"))
-    except OSError:
+        names = {entry.name for entry in os.scandir(folder)}
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise TunerError(
+            "The collections cannot be listed",
+            f"{folder}: {error.strerror}.",
+            "Check the permissions of that folder.",
+        ) from error
+    names = {name.removesuffix(COPY_SUFFIX) for name in names if not name.startswith(".")}
+    return sorted(folder / name for name in names if name.endswith(SUFFIX))
 
 
 def list_collections() -> list[CollectionSummary]:
-    """Every collection, the last changed first; what cannot be opened is listed with its problem."""
-    return sorted(map(summarise, collection_names()), key=lambda each: -each.changed)
+    """Every collection, the last changed first; what cannot be used is listed with its problem. Raises TunerError."""
+    return sorted(map(summarise_file, collection_files()), key=lambda summary: -summary.changed)
 
 
 def summarise(name: str) -> CollectionSummary:
     """What a list shows of one collection."""
-    path = collection_path(name)
-    changed = _changed(path)
+    return summarise_file(collection_path(name))
+
+
+def summarise_file(path: Path) -> CollectionSummary:
+    """What a list shows of one file: counts, or why there are none."""
+    name = os.fsencode(path.name).decode("utf-8", "backslashreplace").removesuffix(SUFFIX)
     try:
-        with open_collection(name) as store:
-            settings, counts, standing = store.settings(), store.answer_counts(), store.standing()
-            done = {entry.item for entry in standing if entry.judgement is not None}
-            needed = needed_answers(settings)
-            return CollectionSummary(
-                name=name,
-                mode=settings.mode,
-                items=len(counts),
-                judged=store.kept(),
-                left=sum(count >= needed for item, count in counts.items() if item not in done),
-                waiting=sum(count < needed for item, count in counts.items() if item not in done),
-                changed=changed,
-            )
+        with open_collection(path.name.removesuffix(SUFFIX)) as store:
+            return _summary(store, name)
     except TunerError as error:
+        problem = "its name is no collection's name" if not _NAME.fullmatch(path.stem) else error.title
         return CollectionSummary(
-            name=name, mode="", items=0, judged=0, left=0, waiting=0, changed=changed, problem=error.title
+            name=plain(name),
+            mode="",
+            items=0,
+            judged=0,
+            left=0,
+            waiting=0,
+            changed=_changed(path),
+            problem=problem,
+            detail=plain(" ".join(part for part in (error.message, error.hint) if part)),
         )
+
+
+def _summary(store: Store, name: str) -> CollectionSummary:
+    settings, contents = store.settings(), store.contents()
+    standing = contents.standing
+    done = {entry.item for entry in standing if entry.judgement is not None or entry.is_unreadable_judgement}
+    counts = [len(item.model_answers) for item in contents.items if item.id not in done]
+    needed = needed_answers(settings)
+    unreadable = len(contents.problems)
+    return CollectionSummary(
+        name=name,
+        mode=settings.mode,
+        items=len(contents.items),
+        judged=sum(entry.judgement is not None and not entry.judgement.is_set_aside for entry in standing),
+        left=sum(count >= needed for count in counts),
+        waiting=sum(count < needed for count in counts),
+        changed=_changed(store.path),
+        unreadable=unreadable,
+        problem=f"{unreadable} row{'s' * (unreadable != 1)} cannot be read" if unreadable else "",
+        detail=_row_words(contents.problems, name),
+    )
+
+
+def _row_words(problems: Sequence[RowProblem], name: str) -> str:
+    if not problems:
+        return ""
+    return "; ".join(map(str, problems[:3])) + f". See all: {shell_command('feedback check', name)}"
 
 
 def needed_answers(settings: CollectionSettings) -> int:
@@ -145,14 +268,60 @@ def needed_answers(settings: CollectionSettings) -> int:
     return {"pairs": 2, "ranking": 2, "thumbs": 1, "scores": 1, "demonstrations": 0}[settings.mode]
 
 
-def delete_collection(name: str) -> None:
-    """Delete a collection and its copy for good. Raises NotFoundError."""
+def delete_collection(name: str) -> Path:
+    """Move a collection and its copies to the trash of collections; gives the folder in which they lie.
+
+    Raises NotFoundError, and TunerError while it is judged in another window.
+    """
     path = collection_path(name)
-    if not path.exists():
+    if not os.path.lexists(path) and not copy_path(path).exists():
         raise NotFoundError("No such collection", name, "See: tuner-tui feedback list")
-    for each in (path, copy_path(path), *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        if each.exists():
-            owned().remove(each)
+    _require_owned(path)
+    with use_lock.take_alone(path):
+        _write_log_back(path)
+        try:
+            trash = _new_folder(trash_dir(), name)
+            for part in (*_logs(path), path.with_name(path.name + UNLIKE_SUFFIX), copy_path(path), path):
+                if os.path.lexists(part):
+                    owned().move(part, trash / part.name)
+        except OSError as error:
+            raise TunerError(
+                "The collection cannot be deleted",
+                f"{error.filename}: {error.strerror}.",
+                "Check the permissions of the folder.",
+            ) from error
+        sync_folder(trash)
+        sync_folder(path.parent)
+    return trash
+
+
+def trash_dir() -> Path:
+    """Where deleted collections lie, each in a folder of its own."""
+    return feedback_dir() / "trash"
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    make_folder(parent)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count():
+        folder = parent / (f"{name}-{stamp}" + (f"-{number}" if number else ""))
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(0o700)
+            return folder
+    raise AssertionError("unreachable")
+
+
+def _logs(path: Path) -> tuple[Path, Path]:
+    """The write-ahead log of a collection and that log's index."""
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def _write_log_back(path: Path) -> None:
+    """Bring all that is in the log into the file, so that one rename moves everything; as far as that is possible."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path, timeout=1.0)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def rater_name() -> str:
@@ -166,43 +335,124 @@ def rater_name() -> str:
 # -- the last good copy ---------------------------------------------------------------------------------------------
 
 
-def copy_path(path: Path) -> Path:
-    """Where a collection's last good copy lies."""
-    return path.with_name(path.name + COPY_SUFFIX)
+def restore(name: str) -> Path | None:
+    """Put the last good copy in the place of a damaged collection, or take a deleted one out of the trash.
 
-
-def restore(name: str) -> Path:
-    """Put the last good copy in the place of a damaged collection, which is kept beside it; gives where.
-
-    Raises NotFoundError when there is no copy, DamagedStore when that is broken too.
+    Gives where the damaged file is kept, None when there was none. Raises NotFoundError when there is nothing to put
+    back, DamagedStore when the copy is broken too, InputError when the collection is fine, and TunerError while it is
+    judged in another window.
     """
     path = collection_path(name)
     copy = copy_path(path)
-    if not copy.is_file():
-        raise NotFoundError(
-            "There is no good copy",
-            f"{copy} does not exist.",
-            "If sqlite3 is installed, its .recover command may save what is left.",
+    if not path.parent.is_dir():
+        raise _nothing_to_restore(copy)
+    _require_owned(path)
+    with use_lock.take_alone(path):
+        if not os.path.lexists(path) and not os.path.lexists(copy):
+            _take_out_of_trash(path)
+            return None
+        if not copy.is_file():
+            raise _nothing_to_restore(copy)
+        judgements = judgements_in(copy)
+        if judgements is None:
+            raise DamagedStore("The good copy is damaged too", f"{copy}.", damage_hint(path))
+        _refuse_if_fine(path, copy, judgements)
+        aside = _aside(path)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".restoring-", dir=path.parent) as scratch:
+                trial = Path(scratch) / path.name
+                _copy_synced(copy, trial)
+                trial.chmod(new_mode(path.parent))
+                for part in (*_logs(path), path):  # the log of the broken file must not go into the good one
+                    if os.path.lexists(part):
+                        owned().move(part, aside.with_name(aside.name + part.name.removeprefix(path.name)))
+                trial.rename(path)
+        except OSError as error:
+            raise TunerError(
+                "The good copy cannot be put back",
+                f"{error.filename or path}: {error.strerror}.",
+                "Free space?",
+            ) from error
+        sync_folder(path.parent)
+    return aside if os.path.lexists(aside) else None
+
+
+def _nothing_to_restore(copy: Path) -> NotFoundError:
+    return NotFoundError(
+        "There is no good copy",
+        f"{copy} does not exist, and nothing of that name is in the trash.",
+        "If the collection itself is damaged and sqlite3 is installed, its .recover command may save what is left.",
+    )
+
+
+def _aside(path: Path) -> Path:
+    """A free name beside a collection for its damaged file."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count():
+        aside = path.with_name(f"{path.name}.damaged-{stamp}" + (f"-{number}" if number else ""))
+        if not os.path.lexists(aside):
+            return aside
+    raise AssertionError("unreachable")
+
+
+def _refuse_if_fine(path: Path, copy: Path, judgements: int) -> None:
+    """Raises InputError for a collection that is complete and holds all that its copy holds."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        with contextlib.closing(connect(path)) as connection:
+            require_complete(connection)
+            has_lost = rows_lost(connection, copy) > 0
+            (own,) = connection.execute(JUDGEMENT_COUNT).fetchone()
+    except sqlite3.Error:
+        return
+    if not has_lost:
+        raise InputError(
+            "The collection is not damaged",
+            f"{path.stem} has {own} judgements and holds all that its last good copy has ({judgements}).",
+            f"Rows that cannot be read are listed by: {shell_command('feedback check', path.stem)}",
         )
-    with tempfile.TemporaryDirectory(prefix=".restoring-", dir=path.parent) as scratch:
-        trial = Path(scratch) / path.name
-        shutil.copyfile(copy, trial)
-        Store.open(trial).close()
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        for end in ("", "-wal", "-shm"):  # the log of the broken file must not be played into the good one
-            part = path.with_name(path.name + end)
-            if part.exists():
-                owned().move(part, aside.with_name(aside.name + end))
-        trial.chmod(new_mode(path.parent))
-        trial.rename(path)
-    return aside
+
+
+def _take_out_of_trash(path: Path) -> None:
+    """Bring back what was deleted last under this name. Raises NotFoundError."""
+    folders = [each.parent for each in trash_dir().glob(f"{path.stem}-*/{path.name}")]
+    if not folders:
+        raise _nothing_to_restore(copy_path(path))
+    folder = max(folders, key=lambda each: (each.stat().st_mtime, each.name))
+    parts = sorted(folder.iterdir(), key=lambda each: each.name == path.name)  # the collection itself last
+    try:
+        for part in parts:
+            owned().move(part, path.with_name(part.name))
+        owned().remove(folder)
+    except OSError as error:
+        raise TunerError(
+            "The collection cannot be restored",
+            f"{error.filename}: {error.strerror}.",
+            f"It lies in {folder}.",
+        ) from error
+    sync_folder(path.parent)
+
+
+def _copy_synced(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 class GoodCopies:
     """Copies a collection after judgements, in a thread of its own, at most once in so many seconds, and at the end."""
 
-    def __init__(self, store: Store, every_seconds: float = COPY_EVERY_SECONDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        every_seconds: float = COPY_EVERY_SECONDS,
+        on_problem: Callable[[TunerError], None] = lambda _: None,
+    ) -> None:
+        """`on_problem` is called in the thread, once for each kind of problem."""
         self._store = store
+        self._on_problem = on_problem
+        self._problems: set[str] = set()
         self._every = every_seconds
         self._wanted = threading.Event()
         self._leaving = threading.Event()
@@ -224,10 +474,14 @@ class GoodCopies:
             self._wanted.wait()
             is_last = self._leaving.is_set()
             self._wanted.clear()
-            with contextlib.suppress(
-                TunerError, sqlite3.Error, OSError
-            ):  # the collection itself is what counts
+            try:
                 self._store.copy_to(copy_path(self._store.path))
+            except TunerError as error:  # the collection itself is what counts: judging goes on
+                if isinstance(error, DamagedStore):
+                    error = DamagedStore(error.title, error.message, damage_hint(self._store.path))
+                if error.title not in self._problems:
+                    self._problems.add(error.title)
+                    self._on_problem(error)
             if is_last:
                 return
             self._leaving.wait(self._every)

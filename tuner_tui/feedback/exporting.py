@@ -14,7 +14,7 @@ import msgspec
 
 from tuner_tui.config.methods.traits import Feedback
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.feedback.records import Answer, Entry, Item, Judgement, Mode, RaterKind
+from tuner_tui.feedback.records import Answer, Contents, Entry, Item, Judgement, Mode, RaterKind
 from tuner_tui.files import replacing, write_atomic
 from tuner_tui.text import shell_command
 
@@ -58,9 +58,14 @@ class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def export_rows(store: Store, kind: Kind, filters: Filters, *, is_text: bool = False) -> list[ExportRow]:
     """A collection's rows of one kind; what has an empty answer, or two that are the same, is left out."""
-    items = {item.id: item for item in store.items()}
+    return rows_of(store.contents(), kind, filters, is_text=is_text)
+
+
+def rows_of(contents: Contents, kind: Kind, filters: Filters, *, is_text: bool = False) -> list[ExportRow]:
+    """The rows of one kind; `contents.problems` names what cannot be read and is in none of them."""
+    items = {item.id: item for item in contents.items}
     rows: list[ExportRow] = []
-    for entry, judgement in chosen_judgements(store.standing(), filters):
+    for entry, judgement in chosen_judgements(contents.standing, filters):
         item = items[entry.item]
         for columns, used in _ROWS[kind](item, judgement, is_text):
             is_unfinished = any(answer.is_finished is False for answer in used)
@@ -88,7 +93,8 @@ def export_rows(store: Store, kind: Kind, filters: Filters, *, is_text: bool = F
 def available_kind(store: Store, filters: Filters) -> Kind:
     """The kind that fits the collection's mode, else the one with most rows. Raises InputError when there are none."""
     fitting = _KIND_OF_MODE[store.settings().mode]
-    found = {kind: len(export_rows(store, kind, filters)) for kind in KINDS}
+    contents = store.contents()
+    found = {kind: len(rows_of(contents, kind, filters)) for kind in KINDS}
     if found[fitting]:
         return fitting
     best = max(KINDS, key=lambda kind: found[kind])
@@ -99,9 +105,11 @@ def available_kind(store: Store, filters: Filters) -> Kind:
 
 def nothing_to_export(store: Store, what: str) -> InputError:
     """Why an export would be empty."""
+    unreadable = len(store.contents().problems)
+    also = f" {unreadable} rows of it cannot be read." if unreadable else ""
     return InputError(
         "Nothing to export",
-        f"{store.path.stem} has {store.kept()} judgements, and no row {what} with these filters.",
+        f"{store.path.stem} has {store.kept()} judgements, and no row {what} with these filters.{also}",
         f"Judge some: {shell_command('feedback collect', store.path.stem)}",
     )
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.feedback.records import Proposal
 from tuner_tui.generation.client import new_id
 from tuner_tui.generation.messages import Candidate, Generate, Sampling, Turn
@@ -46,8 +44,7 @@ Which answer is better by the principles? Reply with one JSON object and nothing
 {{"reason": "one sentence", "better": "A" or "B" or "tie", "certainty": a number from 0 to 100}}"""
 MOST_CHARACTERS = 6000
 """Longer prompts and answers are cut for the judge, which is said in what it reads."""
-PATIENCE_SECONDS = 120.0
-MOST_REPLY_BYTES = 1 << 20
+LOCAL_PATIENCE_SECONDS = 360.0
 MOST_FAILURES = 3
 """Failures in a row after which a judge is given up."""
 _OBJECT = re.compile(r"\{[^{}]*\}", re.DOTALL)
@@ -102,16 +99,22 @@ def judge_collection(
     """
     report = JudgeReport()
     in_a_row = 0
-    standing = store.standing()
-    known = {entry.item for entry in standing if entry.judgement is not None or entry.proposal is not None}
+    contents = store.contents()
+    known = {
+        entry.item
+        for entry in contents.standing
+        if entry.judgement is not None or entry.proposal is not None or entry.problem
+    }
     waiting = [
-        number for number, count in store.answer_counts().items() if count >= 2 and number not in known
+        (item, answers)
+        for item in contents.items
+        if item.id not in known and len(answers := item.model_answers) >= 2
     ]
-    for number in waiting[:most]:
-        item = store.item(number)
-        answers = [answer for answer in item.answers if answer.maker.kind != "person"]
+    for item, answers in waiting[:most]:
         try:
             proposal = propose(item, answers[0], answers[1], ask, judge, principles)
+        except InputError:  # nothing will change that
+            raise
         except TunerError:
             report = msgspec.structs.replace(report, failed=report.failed + 1)
             in_a_row += 1
@@ -120,7 +123,7 @@ def judge_collection(
             tell(report)
             continue
         in_a_row = 0
-        store.propose(number, proposal)
+        store.propose(item.id, proposal)
         if proposal.choice is None:
             report = msgspec.structs.replace(report, undecided=report.undecided + 1)
         else:
@@ -147,49 +150,6 @@ def read_verdict(text: str) -> Verdict:
     return Verdict(None, 0.0, "the reply could not be read")
 
 
-def server_judge(
-    url: str, model: str, key: str | None = None, patience_seconds: float = PATIENCE_SECONDS
-) -> Ask:
-    """A judge behind an OpenAI-compatible server (Ollama, llama.cpp, vLLM, ...); `url` ends in /v1 as a rule."""
-    address = url.rstrip("/") + "/chat/completions"
-    if not address.startswith(("http://", "https://")):
-        raise TunerError("Not a server's address", f"{url!r}: expected http://... or https://...")
-
-    def ask(turns: tuple[Turn, ...]) -> str:
-        body = {
-            "model": model,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
-            "temperature": 0,
-            "max_tokens": 300,
-        }
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=patience_seconds) as reply:
-                said = reply.read(MOST_REPLY_BYTES)
-        except urllib.error.HTTPError as error:
-            detail = error.read(500).decode("utf-8", "replace")
-            raise TunerError(
-                "The judge refuses", f"{address}: {error.code} {error.reason}. {detail}"
-            ) from error
-        except TimeoutError as error:
-            raise TunerError(
-                "The judge is too slow",
-                f"{address}: no reply in {patience_seconds:g} s.",
-                "Take a smaller model.",
-            ) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise TunerError(
-                "The judge cannot be reached",
-                f"{address}: {reason}.",
-                "Is the server running, and the address right?",
-            ) from error
-        return _content(said, address)
-
-    return ask
-
-
 def local_judge(generators: Generators, candidate: Candidate) -> Ask:
     """A judge in the generation worker."""
 
@@ -201,21 +161,9 @@ def local_judge(generators: Generators, candidate: Candidate) -> Ask:
             seed=0,
             adapter=candidate.adapter,
         )
-        return generators.of(candidate.base).ask(request, PATIENCE_SECONDS * 3).text
+        return generators.of(candidate.base).ask(request, LOCAL_PATIENCE_SECONDS).text
 
     return ask
-
-
-def _content(said: bytes, address: str) -> str:
-    try:
-        content: Any = json.loads(said)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise TunerError(
-            "The judge's reply cannot be read",
-            f"{address}: expected a chat completion, found {said[:200]!r}.",
-            "Is it an OpenAI-compatible server, and does the address end in /v1?",
-        ) from error
-    return content if isinstance(content, str) else ""
 
 
 def _turns(item: Item, first: Answer, second: Answer, principles: str) -> tuple[Turn, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from tuner_tui.generation.messages import Candidate, Sampling, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Mode = Literal["pairs", "ranking", "thumbs", "scores", "demonstrations"]
 MODES: tuple[Mode, ...] = ("pairs", "ranking", "thumbs", "scores", "demonstrations")
@@ -88,6 +91,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[Answer, ...] = ()
 
     @property
+    def model_answers(self) -> tuple[Answer, ...]:
+        """Answers from models or files; not those that a person wrote while judging."""
+        return tuple(answer for answer in self.answers if answer.maker.kind != "person")
+
+    @property
     def prompt_text(self) -> str:
         """The prompt as a person reads it."""
         if len(self.prompt) == 1:
@@ -162,6 +170,52 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     undoes: int | None = None
     """The entry that is taken back by this one."""
+    problem: str = ""
+    """Why its judgement or proposal cannot be read; the row itself is never changed."""
+
+    @property
+    def is_unreadable_judgement(self) -> bool:
+        """Whether something was said here that this version cannot read: the item is not asked about again."""
+        return bool(self.problem) and self.rater_kind != "ai"
+
+
+class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a collection that cannot be read; it stays as it is in the file."""
+
+    table: str
+    id: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.id}: {self.problem}"
+
+
+class Contents(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a collection at one moment."""
+
+    items: tuple[Item, ...]
+    entries: tuple[Entry, ...]
+    """The whole record, undone ones and undoings too, in order."""
+    problems: tuple[RowProblem, ...]
+    """What cannot be read, and is therefore in no item and no judgement."""
+
+    @property
+    def standing(self) -> list[Entry]:
+        """Entries that were not taken back."""
+        return standing_of(self.entries)
+
+    @property
+    def judged(self) -> int:
+        """How many judgements stand; what was only skipped or flagged counts nothing."""
+        return sum(
+            entry.judgement is not None and not entry.judgement.is_set_aside for entry in self.standing
+        )
+
+
+def standing_of(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries that were not taken back."""
+    undone = {entry.undoes for entry in entries if entry.undoes is not None}
+    return [entry for entry in entries if entry.undoes is None and entry.id not in undone]
 
 
 class CollectionSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -45,3 +45,10 @@ MIGRATIONS: tuple[str, ...] = (
 VERSION = len(MIGRATIONS)
 APPLICATION_ID = 0x74756E65
 """Tells a collection from any other SQLite file ("tune")."""
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "setting": ("name", "value"),
+    "item": ("id", "prompt", "origin", "added"),
+    "answer": ("id", "item", "text", "is_finished", "maker", "added"),
+    "entry": ("id", "item", "at", "rater", "rater_kind", "judgement", "note", "undoes", "proposal"),
+}
+"""What every collection of this version has."""

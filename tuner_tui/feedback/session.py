@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import secrets
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tuner_tui.feedback.collections import needed_answers
+from tuner_tui.feedback.index import CollectionIndex
 from tuner_tui.feedback.records import (
     Answer,
     Entry,
@@ -21,9 +23,10 @@ from tuner_tui.feedback.records import (
     Strength,
     Verdict,
 )
+from tuner_tui.feedback.store import UnreadableItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tuner_tui.feedback.records import CollectionSettings
     from tuner_tui.feedback.store import Store
@@ -59,7 +62,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 class Session:
     """Picks units (an item, or with thumbs and scores one of its answers) and keeps judgements.
 
-    Everything is asked of the store each time, so that two apps on one collection see each other's work.
+    What was added is asked of the store each time, so that two apps on one collection see each other's work. May be
+    used from several threads.
     """
 
     def __init__(
@@ -69,44 +73,65 @@ class Session:
         self.rater = rater
         self.is_uncertain_first = is_uncertain_first
         self._seed = secrets.randbits(32) if seed is None else seed
+        self._index = CollectionIndex(store, rater)
+        self._turn = threading.RLock()
+        self._unreadable: set[int] = set()
+        """Items that were found not to be readable; they are passed over."""
 
     def standing(self) -> Standing:
-        """Counts of now, from disk."""
-        counts, settings = self.store.answer_counts(), self.store.settings()
-        done, scored = self._done()
-        needed = needed_answers(settings)
-        left = {item: count for item, count in counts.items() if item not in done}
-        if settings.mode in ("thumbs", "scores"):
-            ready = sum(max(0, count - len(scored.get(item, ()))) for item, count in left.items())
-        else:
-            ready = sum(count >= needed for count in left.values())
-        return Standing(
-            kept=self.store.kept(), ready=ready, waiting=sum(count < needed for count in left.values())
-        )
+        """Counts of now, from disk. Raises MovedStore when the collection is not in its place any more."""
+        with self._turn:
+            self._refresh()
+            settings, index = self.store.settings(), self._index
+            needed = needed_answers(settings)
+            left = {item: count for item, count in index.left.items() if item not in self._unreadable}
+            if settings.mode in ("thumbs", "scores"):
+                ready = sum(max(0, count - len(index.scored.get(item, ()))) for item, count in left.items())
+            else:
+                ready = sum(count >= needed for count in left.values())
+            return Standing(
+                kept=index.kept, ready=ready, waiting=sum(count < needed for count in left.values())
+            )
 
     def next(self, passing: Sequence[int] = ()) -> Shown | None:
         """What to judge next, leaving out the items in `passing`; None when nothing is ready."""
-        settings = self.store.settings()
-        standing = self.store.standing()
-        if settings.repeats and settings.mode == "pairs":
-            returning = self._returning(standing)
-            if returning is not None:
-                return returning
-        counts = self.store.answer_counts()
-        done, scored = self._done(standing)
-        ready = [
+        with self._turn:
+            self._refresh()
+            settings, index = self.store.settings(), self._index
+            if settings.repeats and settings.mode == "pairs":
+                returning = self._returning()
+                if returning is not None:
+                    return returning
+            for number in self._ready(needed_answers(settings), passing):
+                try:
+                    item = self.store.item(number)
+                except UnreadableItem:
+                    self._unreadable.add(number)
+                    continue
+                shown = self._shown(item, settings, index.scored.get(number, set()))
+                if shown is not None:
+                    proposal = _fitting(index.proposals.get(number), shown)
+                    return msgspec.structs.replace(shown, proposal=proposal)
+            return None
+
+    def look(self) -> tuple[Shown | None, Standing]:
+        """What to judge next, and the counts of now."""
+        return self.next(), self.standing()
+
+    def _refresh(self) -> None:
+        self.store.require_in_place()
+        self._index.refresh()
+
+    def _ready(self, needed: int, passing: Sequence[int]) -> Iterable[int]:
+        index = self._index
+        ready = (
             item
-            for item, count in counts.items()
-            if count >= needed_answers(settings) and item not in done and item not in passing
-        ]
-        proposals = _proposals(standing)
-        if self.is_uncertain_first:
-            ready.sort(key=lambda item: _certainty(proposals.get(item)))
-        for number in ready:
-            shown = self._shown(self.store.item(number), settings, scored.get(number, set()))
-            if shown is not None:
-                return msgspec.structs.replace(shown, proposal=_fitting(proposals.get(number), shown))
-        return None
+            for item, count in index.left.items()
+            if count >= needed and item not in passing and item not in self._unreadable
+        )
+        if not self.is_uncertain_first:
+            return ready
+        return sorted(ready, key=lambda item: _certainty(index.proposals.get(item)))
 
     def keep(
         self,
@@ -160,26 +185,42 @@ class Session:
             return None
         if entry.judgement is None:
             return entry, None
-        item = self.store.item(entry.item)
+        try:
+            item = self.store.item(entry.item)
+        except UnreadableItem:
+            return entry, None
         by_id = {answer.id: answer for answer in item.answers}
-        shown = [by_id[number] for number in entry.judgement.shown if number != entry.judgement.written]
-        proposal = next((e for e in self.store.standing() if e.id == entry.judgement.proposal), None)
+        shown = [
+            by_id[number]
+            for number in entry.judgement.shown
+            if number != entry.judgement.written and number in by_id
+        ]
+        with self._turn:
+            self._refresh()
+            proposal = self._index.proposal(entry.judgement.proposal)
         return entry, Shown(
             item=item, answers=tuple(shown), is_repeat=entry.judgement.is_repeat, proposal=proposal
         )
 
     def unanswered(self, most: int) -> list[Item]:
         """The next prompts that need answers from models, in order."""
-        settings = self.store.settings()
-        done, _ = self._done()
-        wanted = wanted_answers(settings)
-        numbers = [
-            item for item, count in self.store.answer_counts().items() if count < wanted and item not in done
-        ]
-        return [self.store.item(number) for number in numbers[:most]]
+        wanted = wanted_answers(self.store.settings())
+        items: list[Item] = []
+        with self._turn:
+            self._refresh()
+            for number, count in self._index.left.items():
+                if len(items) >= most:
+                    break
+                if count >= wanted or number in self._unreadable:
+                    continue
+                try:
+                    items.append(self.store.item(number))
+                except UnreadableItem:
+                    self._unreadable.add(number)
+        return items
 
     def _shown(self, item: Item, settings: CollectionSettings, scored: set[int]) -> Shown | None:
-        answers = [answer for answer in item.answers if answer.maker.kind != "person"]
+        answers = list(item.model_answers)
         if settings.mode == "demonstrations":
             return Shown(item=item, answers=tuple(answers[:1]))
         if settings.mode in ("thumbs", "scores"):
@@ -189,46 +230,27 @@ class Session:
         random.Random(f"{self._seed}-{item.id}").shuffle(answers)
         return Shown(item=item, answers=tuple(answers))
 
-    def _done(self, standing: list[Entry] | None = None) -> tuple[set[int], dict[int, set[int]]]:
-        """Items that need nobody any more, and of the others which answers have thumbs or scores."""
-        done: set[int] = set()
-        scored: dict[int, set[int]] = {}
-        for entry in self.store.standing() if standing is None else standing:
-            if entry.judgement is None or entry.rater_kind == "ai":
-                continue
-            if entry.judgement.verdict in ("thumbs", "scores", "skip") and len(entry.judgement.shown) == 1:
-                scored.setdefault(entry.item, set()).update(entry.judgement.shown)
-            else:
-                done.add(entry.item)
-        counts = self.store.answer_counts()
-        for item, answers in list(scored.items()):
-            if len(answers) >= counts.get(item, 0):
-                done.add(item)
-        return done, scored
-
-    def _returning(self, standing: list[Entry]) -> Shown | None:
+    def _returning(self) -> Shown | None:
         """An item that comes back, swapped, when it is time for one."""
-        own = [
-            entry
-            for entry in standing
-            if entry.judgement is not None and entry.rater == self.rater and not entry.judgement.is_set_aside
-        ]
-        if len(own) < FIRST_REPEAT:
+        index = self._index
+        if index.own_count < FIRST_REPEAT:
             return None
-        repeated = [entry for entry in own if entry.judgement is not None and entry.judgement.is_repeat]
-        if len(repeated) > (len(own) - FIRST_REPEAT) // REPEAT_EVERY:
+        if index.repeat_count > (index.own_count - FIRST_REPEAT) // REPEAT_EVERY:
             return None
-        seen = {entry.item for entry in repeated}
-        for entry in own[:-REPEAT_DISTANCE]:
+        for entry in index.may_return(REPEAT_DISTANCE):
             judgement = entry.judgement
-            if judgement is None or entry.item in seen or judgement.is_repeat:
-                continue
             if (
-                judgement.verdict in ("choice", "tie")
+                judgement is not None
+                and judgement.verdict in ("choice", "tie")
                 and judgement.written is None
                 and len(judgement.shown) == 2
+                and entry.item not in self._unreadable
             ):
-                item = self.store.item(entry.item)
+                try:
+                    item = self.store.item(entry.item)
+                except UnreadableItem:
+                    self._unreadable.add(entry.item)
+                    continue
                 by_id = {answer.id: answer for answer in item.answers}
                 answers = tuple(by_id[number] for number in reversed(judgement.shown))
                 return Shown(item=item, answers=answers, is_repeat=True)
@@ -252,10 +274,6 @@ class Stopwatch:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._since
-
-
-def _proposals(standing: list[Entry]) -> dict[int, Entry]:
-    return {entry.item: entry for entry in standing if entry.proposal is not None}
 
 
 def _certainty(entry: Entry | None) -> float:

@@ -1,57 +1,115 @@
 """One collection in one SQLite file: what is acknowledged is on disk, and entries are only ever added.
 
 Write-ahead log with `synchronous=FULL`: each commit waits until the disk has it (with the rollback journal and FULL,
-a power cut may undo the last commit: https://sqlite.org/pragma.html#pragma_synchronous).
+a power cut may undo the last commit: https://sqlite.org/pragma.html#pragma_synchronous). What was written is
+acknowledged only when the file that holds it still is the one at the collection's path.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import sqlite3
+import stat
 import tempfile
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.feedback import use_lock
+from tuner_tui.feedback.integrity import (
+    EMPTY_FILE,
+    JUDGEMENT_COUNT,
+    complete,
+    connect,
+    copy_path,
+    judgements_in,
+    missing_columns,
+    require_structure,
+    rows_lost,
+)
 from tuner_tui.feedback.records import (
     Answer,
     CollectionSettings,
+    Contents,
     Entry,
     Item,
     Judgement,
     NewAnswer,
     Proposal,
     RaterKind,
+    RowProblem,
 )
 from tuner_tui.feedback.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from tuner_tui.feedback.store_rows import (
     ANSWERS,
     ENTRIES,
+    UnreadableRow,
     answer_of,
+    checked,
     entry_of,
     insert_answers,
     insert_entry,
     insert_item,
+    item_of,
     statements,
     with_written,
 )
-from tuner_tui.files import make_empty, make_folder, new_mode
-from tuner_tui.generation.messages import Turn
-from tuner_tui.text import shell_command
+from tuner_tui.files import make_empty, make_folder, new_mode, sync_folder
+from tuner_tui.text import plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from tuner_tui.generation.messages import Turn
+
 PATIENCE_SECONDS = 5.0
 """How long a locked store is waited for."""
+UNLIKE_SUFFIX = ".unlike-copy"
 T = TypeVar("T")
+
+
+class Identity(NamedTuple):
+    """Which file is at a path: device and inode of it and of its write-ahead log, where there is one."""
+
+    file: tuple[int, int] | None
+    log: tuple[int, int] | None
+
+    def is_same(self, now: Identity) -> bool:
+        """Whether what is written here goes into the file, and the log, that are there now."""
+        return self.file == now.file and (self.log is None or self.log == now.log)
+
+
+class Added(NamedTuple):
+    """What came into a collection since it was looked at."""
+
+    items: list[int]
+    answers: list[tuple[int, int, str]]
+    """Id, item and the kind of maker."""
+    entries: list[Entry]
+    last: tuple[int, ...]
+    """The greatest ids of items, answers and entries."""
 
 
 class DamagedStore(TunerError):
     """The file is no whole collection any more; its last good copy may be put back."""
+
+
+class UnlikeCopy(TunerError):
+    """A collection that lacks rows of its last good copy, which therefore is not replaced."""
+
+
+class UnreadableItem(TunerError):
+    """One item cannot be read; the others can."""
+
+
+class MovedStore(TunerError):
+    """The open file is not the one at the collection's path any more."""
 
 
 class Store:
@@ -61,43 +119,81 @@ class Store:
         self.path = path
         self._connection = connection
         self._turn = threading.RLock()
+        self._in_use: use_lock.UseLock | None = None
+        self._identity: Identity | None = None
+        self._log = log_path(path)
 
     @classmethod
     def create(cls, path: Path, settings: CollectionSettings) -> Self:
-        """Make an empty collection. Raises InputError when there is one already."""
-        if path.exists():
-            raise InputError("There is such a collection already", path.stem, "Take another name.")
-        make_folder(path.parent)
-        make_empty(path)  # for the mode
-        store = cls._connect(path, is_new=True)
-        store.change_settings(settings)
-        return store
+        """Make an empty collection. Raises InputError when there is one already.
+
+        TunerError is raised while another window still has an earlier one of that name open.
+        """
+        try:
+            make_folder(path.parent)
+            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+                making = Path(scratch) / path.name
+                make_empty(making)
+                store = cls(making, connect(making))
+                with contextlib.closing(store), store._explaining("made"):
+                    store._migrate()
+                    store.change_settings(settings)
+                making.chmod(new_mode(path.parent))
+                with _alone_to_create(path):
+                    _set_logs_aside(path)
+                    os.link(making, path)
+                sync_folder(path.parent)
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError as error:
+            raise TunerError(
+                "The collection cannot be made",
+                f"{path}: {error.strerror or error}.",
+                "Check the permissions of the folder, and that it is on a local disk.",
+            ) from error
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a collection and bring it to this version.
 
         Raises NotFoundError, DamagedStore for a broken file, InputError for one of a newer version or of something
-        else, and TunerError when another process has it locked.
+        else, and TunerError when another process has it locked, deletes or restores it.
         """
-        if not path.is_file():
-            raise NotFoundError("No such collection", path.stem, "See: tuner-tui feedback list")
-        return cls._connect(path, is_new=path.stat().st_size == 0)  # empty: its maker was killed at once
+        _require_file(path)
+        in_use = use_lock.share(path)
+        try:
+            store = cls._connect(path)
+        except BaseException:
+            in_use.release()
+            raise
+        store._in_use = in_use
+        return store
 
     @classmethod
-    def _connect(cls, path: Path, *, is_new: bool) -> Self:
-        connection = sqlite3.connect(
-            path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
-        )
+    def _connect(cls, path: Path) -> Self:
+        before = identity_of(path)
+        is_empty = path.stat().st_size == 0
+        if is_empty and (_has_log(path) or judgements_in(copy_path(path)) is not None):
+            raise explain(sqlite3.DatabaseError(EMPTY_FILE), path, "opened")
+        try:
+            connection = connect(path, timeout=PATIENCE_SECONDS, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise explain(error, path, "opened") from error
         store = cls(path, connection)
         try:
             with store._explaining("opened"):
-                if not is_new:
+                if not is_empty:  # an empty one was made by an earlier version that was killed at once
                     store._check()
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA foreign_keys=ON")
                 store._migrate()
+                if missing := missing_columns(connection):
+                    raise sqlite3.DatabaseError(f"missing: {', '.join(missing)}")
+            store._identity = identity_of(path)
+            if store._identity.file != before.file:
+                raise store._moved()
         except BaseException:
             connection.close()
             raise
@@ -107,6 +203,8 @@ class Store:
         """Let go of the file."""
         with self._turn:
             self._connection.close()
+            if self._in_use is not None:
+                self._in_use.release()
 
     def __enter__(self) -> Self:
         return self
@@ -114,10 +212,22 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def require_in_place(self) -> None:
+        """Raises MovedStore when another file, or none, is at the collection's path now."""
+        known = self._identity
+        if known is not None and not known.is_same(identity_of(self.path, self._log)):
+            raise self._moved()
+
+    def _moved(self) -> MovedStore:
+        return MovedStore(
+            "The collection was moved or deleted",
+            f"{self.path}: another program put a different file there, or none, while it was open here. "
+            "The last change was not kept.",
+            "Leave this screen and open the collection again; see: tuner-tui feedback list",
+        )
+
     def _check(self) -> None:
-        row = self._connection.execute("PRAGMA quick_check(1)").fetchone()
-        if row[0] != "ok":
-            raise sqlite3.DatabaseError(row[0])
+        require_structure(self._connection)
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION and application == APPLICATION_ID:
@@ -154,8 +264,15 @@ class Store:
             return CollectionSettings()
         try:
             return msgspec.json.decode(rows[0][0], type=CollectionSettings)
-        except ValueError as error:
-            raise DamagedStore("The collection's settings cannot be read", f"{self.path}: {error}.") from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DamagedStore(
+                "The collection's settings cannot be read",
+                f"{self.path}: {plain(str(error))}.",
+                "Its judgements can be exported: "
+                + shell_command(
+                    "feedback export", self.path.stem, options=("--as", "pairs", "--out", "FILE")
+                ),
+            ) from None
 
     def change_settings(self, settings: CollectionSettings) -> None:
         """Keep other settings."""
@@ -210,53 +327,61 @@ class Store:
                     return []
             return insert_answers(connection, item, answers)
 
-    def items(self, ids: Sequence[int] | None = None) -> list[Item]:
-        """All items, or those of some ids, in the order in which they came."""
-        rows = self._all("SELECT id, prompt, origin FROM item ORDER BY id")
-        wanted = None if ids is None else set(ids)
-        answers: dict[int, list[Answer]] = {}
-        if ids is not None and len(ids) == 1:
-            found = self._all(ANSWERS + " WHERE item = ? ORDER BY id", (ids[0],))
-        else:
-            found = self._all(ANSWERS + " ORDER BY id")
-        for row in found:
-            answers.setdefault(row[1], []).append(answer_of(row))
-        return [
-            Item(
-                id=number,
-                prompt=msgspec.json.decode(prompt, type=tuple[Turn, ...]),
-                origin=origin,
-                answers=tuple(answers.get(number, ())),
-            )
-            for number, prompt, origin in rows
-            if wanted is None or number in wanted
-        ]
+    def contents(self) -> Contents:
+        """Everything at one moment, and what of it cannot be read."""
+        with self._reading():
+            items = self._all("SELECT id, prompt, origin FROM item ORDER BY id")
+            answers = self._all(ANSWERS + " ORDER BY id")
+            entries = self._all(ENTRIES + " ORDER BY id")
+        return contents_of(items, answers, entries)
+
+    def items(self) -> list[Item]:
+        """All items that can be read, in the order in which they came."""
+        return list(self.contents().items)
 
     def item(self, number: int) -> Item:
-        """One item with its answers."""
-        rows = self._all("SELECT id, prompt, origin FROM item WHERE id = ?", (number,))
-        answers = self._all(ANSWERS + " WHERE item = ? ORDER BY id", (number,))
-        _, prompt, origin = rows[0]
-        return Item(
-            id=number,
-            prompt=msgspec.json.decode(prompt, type=tuple[Turn, ...]),
-            origin=origin,
-            answers=tuple(map(answer_of, answers)),
-        )
+        """One item with its answers. Raises UnreadableItem."""
+        with self._reading():
+            items = self._all("SELECT id, prompt, origin FROM item WHERE id = ?", (number,))
+            answers = self._all(ANSWERS + " WHERE item = ? ORDER BY id", (number,))
+        contents = contents_of(items, answers, [])
+        if not contents.items:
+            reason = "; ".join(map(str, contents.problems)) or f"item {number} is missing"
+            raise UnreadableItem(
+                "An item cannot be read",
+                f"{self.path}: {reason}.",
+                f"See: {shell_command('feedback check', self.path.stem)}",
+            )
+        return contents.items[0]
 
     def answer_counts(self) -> dict[int, int]:
-        """How many answers from models or files each item has, in the items' order."""
-        rows = self._all(
-            "SELECT item.id, count(answer.id) FROM item LEFT JOIN answer ON answer.item = item.id"
-            " AND json_extract(answer.maker, '$.kind') <> 'person' GROUP BY item.id ORDER BY item.id"
+        """How many readable answers from models or files each item has, in the items' order."""
+        contents = self.contents()
+        return {item.id: len(item.model_answers) for item in contents.items}
+
+    def added_since(self, item: int, answer: int, entry: int) -> Added:
+        """What can be read of the rows with greater ids, at one moment."""
+        with self._reading():
+            items = self._all("SELECT id, prompt, origin FROM item WHERE id > ? ORDER BY id", (item,))
+            answers = self._all(ANSWERS + " WHERE id > ? ORDER BY id", (answer,))
+            entries = self._all(ENTRIES + " WHERE id > ? ORDER BY id", (entry,))
+        return Added(
+            items=[row[0] for row in items if _readable(item_of, row) is not None],
+            answers=[
+                (read.id, read.item, read.maker.kind)
+                for read in (_readable(answer_of, row) for row in answers)
+                if read is not None
+            ],
+            entries=[entry_of(row) for row in entries],
+            last=tuple(
+                rows[-1][0] if rows else before
+                for rows, before in ((items, item), (answers, answer), (entries, entry))
+            ),
         )
-        return dict(rows)
 
     def prompts(self) -> set[tuple[Turn, ...]]:
         """All prompts there are, to tell what is new."""
-        return {
-            msgspec.json.decode(row[0], type=tuple[Turn, ...]) for row in self._all("SELECT prompt FROM item")
-        }
+        return {item.prompt for item in self.items()}
 
     # -- entries --------------------------------------------------------------------------------------------------
 
@@ -298,65 +423,104 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
-            undone = entry_of(connection.execute(ENTRIES + " WHERE id = ?", row).fetchone())
+            (undone_row,) = self._all(ENTRIES + " WHERE id = ?", row)
+            undone = entry_of(undone_row)
             insert_entry(connection, undone.item, rater, "person", undoes=undone.id)
         return undone
 
     def entries(self) -> list[Entry]:
         """The whole record, undone ones and undoings too, in order."""
-        return [entry_of(row) for row in self._all(ENTRIES + " ORDER BY id")]
+        return list(self.contents().entries)
 
     def standing(self) -> list[Entry]:
         """Entries that were not taken back."""
-        rows = self._all(
-            ENTRIES + " WHERE undoes IS NULL AND id NOT IN"
-            " (SELECT undoes FROM entry WHERE undoes IS NOT NULL) ORDER BY id"
-        )
-        return [entry_of(row) for row in rows]
+        return self.contents().standing
 
     def kept(self) -> int:
         """How many judgements stand on disk; what was only skipped or flagged counts nothing."""
-        rows = self._all(
-            "SELECT count(*) FROM entry WHERE judgement IS NOT NULL"
-            " AND json_extract(judgement, '$.verdict') NOT IN ('skip', 'flag')"
-            " AND id NOT IN (SELECT undoes FROM entry WHERE undoes IS NOT NULL)"
-        )
-        return int(rows[0][0])
+        ((count,),) = self._all(JUDGEMENT_COUNT)
+        return int(count)
 
     # -- copies ---------------------------------------------------------------------------------------------------
 
     def copy_to(self, target: Path) -> None:
-        """Write a whole copy, in place of an older one only when it is done. Raises TunerError when it cannot be."""
+        """Write a copy in place of an older one, once it is known to be complete and to hold all that that one holds.
+
+        Raises DamagedStore for a damaged collection and UnlikeCopy for one that lacks rows of the older copy, which
+        then stays as it is; TunerError when the copy cannot be written.
+        """
         try:
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
                 making = Path(scratch) / target.name
-                self._copy_whole(making)
+                lost = self._copy_compared(making, target)
                 making.chmod(new_mode(target.parent))
+                if lost:
+                    making.replace(target.with_name(f"{self.path.name}{UNLIKE_SUFFIX}"))
+                    raise self._unlike(target, lost)
                 making.replace(target)
+                sync_folder(target.parent)
         except OSError as error:
             raise TunerError("The copy cannot be written", f"{target}: {error.strerror}.") from error
 
-    def _copy_whole(self, making: Path) -> None:
+    def _copy_compared(self, making: Path, older: Path) -> int:
+        """Make a copy; gives how many rows of an older, complete one it lacks. Raises DamagedStore, MovedStore."""
         with self._explaining("copied"):
-            reader = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS)
-            copy = sqlite3.connect(making)
-            try:
+            self.require_in_place()
+            with (
+                contextlib.closing(connect(self.path, timeout=PATIENCE_SECONDS)) as reader,
+                contextlib.closing(sqlite3.connect(making)) as copy,
+            ):
                 reader.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")
-            finally:
-                copy.close()
-                reader.close()
+            self.require_in_place()
+            with complete(making) as copy:
+                return rows_lost(copy, older) if judgements_in(older) is not None else 0
+
+    def _unlike(self, target: Path, lost: int) -> UnlikeCopy:
+        name = self.path.stem
+        return UnlikeCopy(
+            "The collection lacks what its last good copy has",
+            f"{self.path}: {lost} rows of {target.name} are missing or different in it. That copy is kept; what the "
+            f"collection holds now is copied to {self.path.name}{UNLIKE_SUFFIX}.",
+            f"Put the good copy back: {shell_command('feedback restore', name)}. If the collection is right as it is, "
+            f"move {target.name} away.",
+        )
 
     # -- plumbing -------------------------------------------------------------------------------------------------
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._turn, self._explaining("read"):
-            return self._connection.execute(query, values).fetchall()
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "decode to UTF-8" not in str(error):
+                    raise
+            self._connection.text_factory = _text_or_bytes
+            try:
+                return self._connection.execute(query, values).fetchall()
+            finally:
+                self._connection.text_factory = str
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Several reads of one moment."""
+        with self._turn:
+            if self._connection.in_transaction:
+                yield
+                return
+            with self._explaining("read"):
+                self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that takes the write lock at once; committed, and synced, when the block ends well."""
+        """A transaction that takes the write lock at once; committed, synced and in place when the block ends well."""
         with self._turn, self._explaining("written"):
+            self.require_in_place()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -365,6 +529,7 @@ class Store:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
+            self.require_in_place()
 
     @contextlib.contextmanager
     def _explaining(self, done: str) -> Iterator[None]:
@@ -373,6 +538,125 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise explain(error, self.path, done) from error
+
+
+def _exists(path: Path) -> InputError:
+    return InputError("There is such a collection already", path.stem, "Take another name.")
+
+
+def _alone_to_create(path: Path) -> use_lock.UseLock:
+    """The lock to make a collection with: a window may still write into the log of one that was moved away."""
+    if os.path.lexists(path):
+        raise _exists(path)
+    try:
+        return use_lock.take_alone(path)
+    except TunerError:
+        if os.path.lexists(path):  # another window was quicker
+            raise _exists(path) from None
+        raise
+
+
+def _set_logs_aside(path: Path) -> None:
+    """Logs without their collection must not be played into a new one; they are kept under another name."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for end in ("-wal", "-shm"):
+        log = path.with_name(path.name + end)
+        if os.path.lexists(log):
+            log.rename(path.with_name(f"{path.name}.left-{stamp}{end}"))
+
+
+def contents_of(
+    items: Sequence[tuple[Any, ...]], answers: Sequence[tuple[Any, ...]], entries: Sequence[tuple[Any, ...]]
+) -> Contents:
+    """Rows as records; what cannot be read is named."""
+    problems: list[RowProblem] = []
+    answers_of: dict[int, list[Answer]] = {}
+    for row in answers:
+        try:
+            answer = answer_of(row)
+        except UnreadableRow as error:
+            problems.append(RowProblem(table="answer", id=row[0], problem=str(error)))
+        else:
+            answers_of.setdefault(answer.item, []).append(answer)
+    read_items: list[Item] = []
+    for row in items:
+        try:
+            item = item_of(row)
+        except UnreadableRow as error:
+            problems.append(RowProblem(table="item", id=row[0], problem=str(error)))
+        else:
+            own = tuple(answers_of.get(item.id, ()))
+            read_items.append(msgspec.structs.replace(item, answers=own))
+    ids = {item.id: {answer.id for answer in item.answers} for item in read_items}
+    read_entries = tuple(checked(entry, ids.get(entry.item)) for entry in map(entry_of, entries))
+    problems += [
+        RowProblem(table="entry", id=entry.id, problem=entry.problem)
+        for entry in read_entries
+        if entry.problem
+    ]
+    return Contents(items=tuple(read_items), entries=read_entries, problems=tuple(problems))
+
+
+def _readable(read: Callable[[tuple[Any, ...]], T], row: tuple[Any, ...]) -> T | None:
+    try:
+        return read(row)
+    except UnreadableRow:
+        return None
+
+
+def identity_of(path: Path, log: Path | None = None) -> Identity:
+    """Which file, with which log, is at a path now; `log` is where the log lies, if that is known."""
+    return Identity(_inode(path), _inode(log or log_path(path)))
+
+
+def log_path(path: Path) -> Path:
+    """Where a collection's write-ahead log lies: beside the file itself, not beside a link to it."""
+    return Path(os.path.realpath(path) + "-wal")
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _require_file(path: Path) -> None:
+    """Raises NotFoundError when nothing is there, InputError for what is no file."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise NotFoundError("No such collection", path.stem, "See: tuner-tui feedback list") from None
+    except OSError as error:
+        raise TunerError(
+            "The collection cannot be opened", f"{path}: {error.strerror}.", "Check the permissions."
+        ) from error
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "device")
+        raise InputError("Not a feedback collection", f"{path} is a {kind}, not a file.", "Move it away.")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise TunerError(
+            "The collection cannot be opened",
+            f"{path}: there is no permission to read and write it.",
+            f"Allow it with: chmod u+rw {shlex.quote(str(path))}",
+        )
+
+
+def _has_log(path: Path) -> bool:
+    """Whether changes wait in the log of a collection: SQLite throws them away when the file itself is empty."""
+    try:
+        return log_path(path).stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _text_or_bytes(content: bytes) -> str | bytes:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
 
 
 def explain(error: sqlite3.Error, path: Path, done: str) -> TunerError:
@@ -408,11 +692,15 @@ def explain(error: sqlite3.Error, path: Path, done: str) -> TunerError:
                 sqlite3.NotSupportedError,
             ),
         )
-        and (not code or code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")))
+        and (
+            not code
+            or code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+            or text.startswith(("no such table", "no such column"))
+        )
     ):
         return DamagedStore(
             "The collection is damaged",
             f"{path}: {text}.",
-            f"Put its last good copy back: {shell_command('feedback restore', path.stem)}",
+            f"Put its last good copy back: {shell_command('feedback restore', path.stem)}. The damaged file is kept.",
         )
     return TunerError(f"The collection cannot be {done}", f"{path}: {text}.")

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from tuner_tui.feedback.records import Answer, Entry, Judgement, Maker, NewAnswer, Proposal, RaterKind
+from tuner_tui.feedback.records import (
+    Answer,
+    Entry,
+    Item,
+    Judgement,
+    Maker,
+    NewAnswer,
+    Proposal,
+    RaterKind,
+    Verdict,
+)
 from tuner_tui.generation.messages import Turn
+from tuner_tui.text import plain
+
+T = TypeVar("T")
 
 ANSWERS = "SELECT id, item, text, is_finished, maker FROM answer"
 ENTRIES = "SELECT id, item, at, rater, rater_kind, judgement, proposal, note, undoes FROM entry"
@@ -91,32 +105,150 @@ def with_written(judgement: Judgement, number: int) -> Judgement:
     return msgspec.structs.replace(judgement, **changes)
 
 
+class UnreadableRow(Exception):
+    """A row that holds something else than this version keeps there; the text says what."""
+
+
+def item_of(row: tuple[Any, ...]) -> Item:
+    """An item's id, prompt and origin, without its answers. Raises UnreadableRow."""
+    number, prompt, origin = row
+    _require("origin", origin, str)
+    return Item(id=number, prompt=_decoded(prompt, _turns, "prompt"), origin=origin)
+
+
 def answer_of(row: tuple[Any, ...]) -> Answer:
-    """A row of `ANSWERS`."""
+    """A row of `ANSWERS`. Raises UnreadableRow."""
     number, item, text, is_finished, maker = row
+    _require("item", item, int)
+    _require("text", text, str)
+    if is_finished not in (None, 0, 1):
+        raise UnreadableRow(f"is_finished: expected 0, 1 or nothing, got {_shown(is_finished)}")
     return Answer(
         id=number,
         item=item,
         text=text,
         is_finished=None if is_finished is None else bool(is_finished),
-        maker=msgspec.json.decode(maker, type=Maker),
+        maker=_decoded(maker, _maker, "maker"),
     )
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:
-    """A row of `ENTRIES`."""
+    """A row of `ENTRIES`; one that cannot be read keeps its id and says so in `problem`."""
     number, item, at, rater, rater_kind, judgement, proposal, note, undoes = row
-    return Entry(
-        id=number,
-        item=item,
-        at=at,
-        rater=rater,
-        rater_kind=rater_kind,
-        judgement=judgement and msgspec.json.decode(judgement, type=Judgement),
-        proposal=proposal and msgspec.json.decode(proposal, type=Proposal),
-        note=note,
-        undoes=undoes,
-    )
+    try:
+        _require("item", item, int)
+        _require("at", at, (int, float))
+        _require("rater", rater, str)
+        _require("note", note, (str, NoneType))
+        _require("undoes", undoes, (int, NoneType))
+        if rater_kind not in get_args(RaterKind):
+            raise UnreadableRow(f"rater_kind: {_shown(rater_kind)} is not known to this version")
+        return Entry(
+            id=number,
+            item=item,
+            at=at,
+            rater=rater,
+            rater_kind=rater_kind,
+            judgement=None if judgement is None else _judgement_of(judgement),
+            proposal=None if proposal is None else _decoded(proposal, _proposal, "proposal"),
+            note=note,
+            undoes=undoes,
+        )
+    except UnreadableRow as error:
+        return Entry(
+            id=number,
+            item=item if isinstance(item, int) else 0,
+            at=at if isinstance(at, (int, float)) else 0.0,
+            rater=rater if isinstance(rater, str) else "",
+            rater_kind="ai" if judgement is None and proposal is not None else "person",
+            undoes=undoes if isinstance(undoes, int) else None,
+            problem=str(error),
+        )
+
+
+def checked(entry: Entry, answers: Collection[int] | None) -> Entry:
+    """The entry, or one that says which answers are missing; `answers`: the readable ones of its item, if that is."""
+    if entry.problem or (entry.judgement is None and entry.proposal is None):
+        return entry
+    if answers is None:
+        return _without_content(entry, f"its item {entry.item} is missing or cannot be read")
+    named = set(entry.judgement.shown) if entry.judgement is not None else set()
+    if entry.judgement is not None and entry.judgement.written is not None:
+        named.add(entry.judgement.written)
+    if entry.proposal is not None:
+        named |= set(entry.proposal.answers) | {each for each in entry.proposal.preferred if each is not None}
+    missing = sorted(named.difference(answers))
+    if missing:
+        names = ", ".join(map(str, missing[:5]))
+        return _without_content(entry, f"answer {names} of its item is missing or cannot be read")
+    return entry
+
+
+def _without_content(entry: Entry, problem: str) -> Entry:
+    return msgspec.structs.replace(entry, judgement=None, proposal=None, problem=problem)
+
+
+def _judgement_of(content: object) -> Judgement:
+    try:
+        judgement = _decoded(content, _judgement, "judgement")
+    except UnreadableRow:
+        verdict = _verdict_in(content)
+        if verdict is not None and verdict not in get_args(Verdict):
+            raise UnreadableRow(
+                f"verdict: {_shown(verdict)} is not known to this version (a newer tuner-tui may know it)"
+            ) from None
+        raise
+    if len(set(judgement.shown)) < len(judgement.shown):
+        raise UnreadableRow("judgement: an answer is shown twice")
+    if judgement.verdict in ("thumbs", "scores") and not judgement.scores:
+        raise UnreadableRow(f"judgement: {judgement.verdict} without scores")
+    for name in ("ranks", "scores"):
+        values = getattr(judgement, name)
+        if values and len(values) != len(judgement.shown):
+            raise UnreadableRow(
+                f"judgement: expected {len(judgement.shown)} {name}, one for each answer, got {len(values)}"
+            )
+    return judgement
+
+
+def _verdict_in(content: object) -> object:
+    try:
+        value = msgspec.json.decode(content) if isinstance(content, (str, bytes)) else None
+    except (ValueError, RecursionError):
+        return None
+    return value.get("verdict") if isinstance(value, dict) else None
+
+
+def _decoded(content: object, decoder: msgspec.json.Decoder[T], column: str) -> T:
+    if not isinstance(content, (str, bytes)):
+        raise UnreadableRow(f"{column}: expected JSON text, got {_shown(content)}")
+    try:
+        return decoder.decode(content)
+    except RecursionError:
+        raise UnreadableRow(f"{column}: it is nested too deeply") from None
+    except ValueError as error:
+        raise UnreadableRow(f"{column}: {plain(str(error))[:200]}") from None
+
+
+def _require(column: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind):
+        wanted = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(_KIND_NAMES[each] for each in wanted)
+        raise UnreadableRow(f"{column}: expected {names}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes that are not text"
+    text = plain(repr(value))
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+_KIND_NAMES: dict[type, str] = {int: "a number", float: "a decimal number", str: "text", NoneType: "nothing"}
+_turns = msgspec.json.Decoder(tuple[Turn, ...])
+_maker = msgspec.json.Decoder(Maker)
+_judgement = msgspec.json.Decoder(Judgement)
+_proposal = msgspec.json.Decoder(Proposal)
 
 
 def _storable(text: str) -> str:

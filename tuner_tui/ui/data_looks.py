@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.feedback.collections import CollectionSummary
 
 
 def list_all(folder: Path) -> list[DataListing]:
@@ -27,11 +28,17 @@ def list_all(folder: Path) -> list[DataListing]:
     except (TunerError, OSError):
         collections = []
     kept = [
-        DataListing(f"{PREFIX}{each.name}", None, f"your feedback: {each.judged:,} judged")
+        DataListing(f"{PREFIX}{each.name}", None, _collection_words(each))
         for each in collections
-        if each.judged
+        if each.judged or each.problem
     ]
     return [*found[:1], *kept, *found[1:]]
+
+
+def _collection_words(summary: CollectionSummary) -> str:
+    if not summary.is_usable:
+        return f"your feedback, cannot be used: {summary.problem}"
+    return f"your feedback: {summary.judged:,} judged" + (f", {summary.problem}" if summary.problem else "")
 
 
 def of_file(spec: RunSpec, name: str) -> RunSpec:

@@ -9,10 +9,13 @@ from textual.binding import Binding
 from textual.reactive import var
 from textual.widgets import OptionList, Static
 
+from tuner_tui.errors import TunerError
 from tuner_tui.feedback.collections import CollectionSummary, delete_collection, list_collections
+from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.literal import literal_lines, show
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ class Collections(TunerScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
         Binding("n", "new", "New", tooltip="Make a collection"),
-        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete a collection for good"),
+        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move a collection to the trash"),
     ]
 
     found: var[tuple[CollectionSummary, ...]] = var((), init=False, always_update=True)
@@ -48,7 +51,12 @@ class Collections(TunerScreen):
 
     @work(exclusive=True, group="look")
     async def _look(self) -> None:
-        self.found = tuple(await in_background(list_collections))
+        try:
+            self.found = tuple(await in_background(list_collections))
+        except TunerError as error:
+            self.found = ()
+            words = "\n\n".join(part for part in (error.title, error.message, error.hint) if part)
+            show(self.query_one("#hint", Static), literal_lines(words, "$error"))
 
     def watch_found(self, found: tuple[CollectionSummary, ...]) -> None:
         self.query_one("#hint", Static).update(EMPTY)
@@ -84,15 +92,22 @@ class Collections(TunerScreen):
         summary = next((each for each in self.found if each.name == name), None)
         if name is None or summary is None:
             return
-        detail = f"{name}\n\n{summary.judged} judgements and their last good copy go for good."
+        detail = (
+            f"{name}: {summary.judged} judgements and their last good copy go to the trash of collections. "
+            f"{shell_command('feedback restore', name)} brings them back."
+        )
         if await self.app.push_screen_wait(
             ConfirmModal("Delete this collection?", detail, yes="Delete it", no="Keep it")
         ):
-            delete_collection(name)
+            try:
+                await in_background(delete_collection, name)
+            except TunerError as error:
+                self.show_error(error)
             self._look()
 
 
 def _cells(each: CollectionSummary) -> tuple[str, ...]:
-    if each.problem:
+    if not each.is_usable:
         return (each.problem,)
-    return (each.mode, f"{each.judged} judged", f"{each.left} ready", f"{each.waiting} to come")
+    counts = (each.mode, f"{each.judged} judged", f"{each.left} ready", f"{each.waiting} to come")
+    return (*counts, each.problem) if each.problem else counts

@@ -14,12 +14,13 @@ from textual.widgets import Static
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback import collections
 from tuner_tui.feedback.answering import Prefetcher
+from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.session import Session, Shown, Standing, Stopwatch
 from tuner_tui.feedback.store import DamagedStore
 from tuner_tui.generation.client import Generators, MachineBusy
 from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
-from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.screens.base import ActionFailed, TunerScreen
 from tuner_tui.ui.screens.feedback_answers import AnswerPane, AnswersFailed, AnswersMade, waiting_words
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
@@ -146,10 +147,10 @@ class FeedbackScreen(TunerScreen):
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         try:
-            self._store = collections.open_collection(self.name_of_collection)
+            self._store = await in_background(collections.open_collection, self.name_of_collection)
         except DamagedStore as error:
-            copy = collections.copy_path(collections.collection_path(self.name_of_collection))
-            detail = f"{error.message}\n\nPut its last good copy back? The damaged file is kept beside it."
+            copy = copy_path(collections.collection_path(self.name_of_collection))
+            detail = f"{error.message}\n\n{error.hint}\n\nPut its last good copy back now?"
             asked = ConfirmModal(error.title, detail, yes="Put it back", no="Leave it")
             if copy.is_file() and await self.app.push_screen_wait(asked):
                 try:
@@ -162,16 +163,22 @@ class FeedbackScreen(TunerScreen):
         except TunerError as error:
             self._say_closed(error)
         if self._store is not None:
-            self._begin(self._store)
+            if not self.is_attached:  # it was left meanwhile
+                self._store.close()
+                return
+            try:
+                await self._begin(self._store)
+            except TunerError as error:
+                self._say_closed(error)
 
     def _say_closed(self, error: TunerError) -> None:
         said = "\n\n".join(part for part in (error.title, error.message, error.hint) if part)
         show(self.query_one("#waiting", Static), literal_lines(said, "$error"))
 
-    def _begin(self, store: Store) -> None:
+    async def _begin(self, store: Store) -> None:
         self._mode = store.settings().mode
         self._session = Session(store, collections.rater_name(), is_uncertain_first=self._is_uncertain_first)
-        self._copies = collections.GoodCopies(store)
+        self._copies = collections.GoodCopies(store, on_problem=lambda error: self._post(ActionFailed(error)))
         self._copies.ask()
         self._generators.listen(self._hear_model)
         self._prefetcher = Prefetcher(
@@ -181,7 +188,7 @@ class FeedbackScreen(TunerScreen):
             lambda error: self._post(AnswersFailed(error)),
         )
         show(self.query_one("#said", Static), literal(HOW[self._mode], "$faint"))
-        self._show_next()
+        await self._show_next()
         self._fill()
 
     def _post(self, message: Message) -> None:
@@ -194,16 +201,26 @@ class FeedbackScreen(TunerScreen):
 
     # -- what comes next ------------------------------------------------------------------------------------------
 
-    def _show_next(self) -> None:
-        """The next item if one is ready; told from disk."""
+    async def _show_next(self) -> None:
+        """The next item if one is ready; told from disk, in a thread."""
         try:
-            self.shown = self.session.next()
-            self._tell()
+            shown, standing = await in_background(self.session.look)
+        except TunerError as error:
+            self.show_error(error)
+            return
+        if self.shown is None:  # an undo may have been quicker
+            self.shown = shown
+        self._tell(standing)
+
+    async def _tell_anew(self) -> None:
+        """The counts of now, and why nothing is shown if that is so."""
+        try:
+            self._tell(await in_background(self.session.standing))
         except TunerError as error:
             self.show_error(error)
 
-    def _tell(self) -> None:
-        self._standing = standing = self.session.standing()
+    def _tell(self, standing: Standing) -> None:
+        self._standing = standing
         to_come = f", {standing.waiting} to come" if standing.waiting else ""
         self.query_one(TitleBar).state = f"kept {standing.kept}, {standing.ready} ready{to_come}"
         if self.shown is None:
@@ -216,16 +233,17 @@ class FeedbackScreen(TunerScreen):
         has_model = bool(self.session.store.settings().candidates)
         return waiting_words(self.name_of_collection, standing, self._model_state, has_model=has_model)
 
-    def _fill(self) -> None:
+    @work(group="fill")
+    async def _fill(self) -> None:
         """See that answers are made ahead; asked first when a run is at work."""
         if self._prefetcher is None:
             return
         try:
-            self._prefetcher.fill()
+            await in_background(self._prefetcher.fill)
         except MachineBusy as error:
             self._ask_to_share(error)
         except TunerError as error:
-            self.post_message(AnswersFailed(error))
+            self._post(AnswersFailed(error))
 
     @work(exclusive=True, group="share")
     async def _ask_to_share(self, error: MachineBusy) -> None:
@@ -239,20 +257,20 @@ class FeedbackScreen(TunerScreen):
             self._fill()
         else:
             self._problem = error
-            self._tell()
+            await self._tell_anew()
 
-    def on_answers_made(self) -> None:
+    async def on_answers_made(self) -> None:
         if self._session is None:
             return
         if self.shown is None:
-            self._show_next()
+            await self._show_next()
         else:
-            self._tell()
+            await self._tell_anew()
 
     def on_answers_failed(self, message: AnswersFailed) -> None:
         self._problem = message.error
         if self.shown is None:
-            self._tell()
+            self._tell(self._standing)
         else:
             self.notify(f"{message.error.title}: {message.error.message}", severity="error", markup=False)
 
@@ -275,13 +293,19 @@ class FeedbackScreen(TunerScreen):
         box.set_class(len(shown.answers) == 1, "-one")
         box.set_class(len(shown.answers) > 2, "-four")
         texts = [answer.text for answer in shown.answers]
-        panes = []
-        for place, answer in enumerate(shown.answers):
-            other = texts[0] if place else (texts[1] if len(texts) > 1 else None)
-            panes.append(AnswerPane(place, answer, other if self.has_differences else None))
+        against: list[str | None] = [None] * len(texts)
+        if self.has_differences and len(texts) > 1:
+            against = [texts[1], *(texts[0] for _ in texts[1:])]
+        panes = list(box.query_children(AnswerPane))
+        if len(panes) == len(texts) and all(pane.is_mounted for pane in panes):
+            for pane, answer, other in zip(panes, shown.answers, against, strict=True):
+                pane.change(answer, other)
+            return
         async with self.batch():
             await box.remove_children()
-            await box.mount_all(panes)
+            await box.mount_all(
+                AnswerPane(place, answer, against[place]) for place, answer in enumerate(shown.answers)
+            )
 
     # -- judging --------------------------------------------------------------------------------------------------
 
@@ -291,15 +315,21 @@ class FeedbackScreen(TunerScreen):
         if shown is None or session is None:
             return
         seconds = self._watch.seconds
+
+        def keep() -> tuple[Shown | None, Standing]:
+            work_to_do(session, shown, seconds)
+            return session.look()
+
         try:
-            await in_background(work_to_do, session, shown, seconds)
+            next_shown, standing = await in_background(keep)
         except TunerError as error:
             self.show_error(error)
             return
         if self._copies is not None:
             self._copies.ask()
         self._problem = None
-        self._show_next()
+        self.shown = next_shown
+        self._tell(standing)
         if self.shown is not None:
             self.times_ready += 1
         elif self._standing.waiting:
@@ -417,7 +447,7 @@ class FeedbackScreen(TunerScreen):
             return
         if undone[1] is not None:
             self.shown = undone[1]
-        self._tell()
+        await self._tell_anew()
         self._say("taken back")
 
     @work
@@ -489,16 +519,31 @@ class FeedbackScreen(TunerScreen):
     def action_scroll_prompt(self, lines: int) -> None:
         self.query_one("#prompt").scroll_relative(y=lines, animate=False)
 
-    def action_mirror(self) -> None:
+    async def action_mirror(self) -> None:
         from tuner_tui.feedback.mirror_words import mirror_lines
         from tuner_tui.feedback.statistics import mirror
         from tuner_tui.ui.modals.message import MessageModal
 
-        if self._session is None:
+        session = self._session
+        if session is None:
             return
-        store = self._session.store
-        seen = mirror(store.items(), store.entries())
-        lines = mirror_lines(seen, self._session.standing())
+
+        def lines_of_now() -> list[str]:
+            contents = session.store.contents()
+            lines = mirror_lines(mirror(contents.items, contents.entries), session.standing())
+            if contents.problems:
+                lines += [
+                    "",
+                    f"{len(contents.problems)} rows cannot be read and are in none of these figures:",
+                ]
+                lines.append(shell_command("feedback check", self.name_of_collection))
+            return lines
+
+        try:
+            lines = await in_background(lines_of_now)
+        except TunerError as error:
+            self.show_error(error)
+            return
         self.app.push_screen(MessageModal("What your judgements say", "\n".join(lines)))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -46,6 +46,14 @@ class AnswerPane(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield Static(answer_content(self.answer.text, self.answer.is_finished, self._against))
 
+    def change(self, answer: Answer, against: str | None) -> None:
+        """Show another answer in this place, from its beginning: faster than a new pane."""
+        self.answer, self._against = answer, against
+        self.border_title = str(self.place + 1)
+        self.remove_class("-ranked")
+        self.query_one(Static).update(answer_content(answer.text, answer.is_finished, against))
+        self.scroll_home(animate=False)
+
 
 def waiting_words(collection: str, standing: Standing, model_state: str, *, has_model: bool) -> str:
     """Why there is nothing to judge just now, and what to do."""

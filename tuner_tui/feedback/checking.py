@@ -1,0 +1,67 @@
+"""Whether a collection is complete and readable: its file, its last good copy, and every row."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tuner_tui.errors import NotFoundError, TunerError
+from tuner_tui.feedback.collections import collection_path, open_collection
+from tuner_tui.feedback.integrity import copy_path, judgements_in
+from tuner_tui.feedback.records import RowProblem
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at all of a collection found."""
+
+    name: str
+    judged: int | None
+    """Judgements that can be read; None when the collection cannot be opened."""
+    problem: str = ""
+    """Why it cannot be opened."""
+    hint: str = ""
+    rows: tuple[RowProblem, ...] = ()
+    """Rows that cannot be read."""
+    copy: str = ""
+    """Where its last good copy lies."""
+    copy_judged: int | None = None
+    """Judgements in that copy; None when there is none, or it is damaged."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether everything can be read."""
+        return not self.problem and not self.rows
+
+    def lines(self) -> list[str]:
+        """The report for a person."""
+        lines = [f"{self.name}: {self.problem}" if self.problem else f"{self.name}: {self.judged} judgements"]
+        lines += [self.hint] if self.hint else []
+        if self.rows:
+            lines.append(f"{len(self.rows)} rows cannot be read; they stay as they are:")
+            lines += [f"  {row}" for row in self.rows]
+        elif not self.problem:
+            lines.append("every row can be read")
+        copied = "none" if self.copy_judged is None else f"{self.copy_judged} judgements, {self.copy}"
+        return [*lines, f"last good copy: {copied}"]
+
+
+def check_collection(name: str) -> CheckReport:
+    """Look at all of a collection. Raises InputError and NotFoundError for a name; anything else is in the report."""
+    path = collection_path(name)
+    copy = copy_path(path)
+    copy_judged = judgements_in(copy)
+    try:
+        with open_collection(name) as store:
+            rows, judged = store.contents().problems, store.kept()
+            store.settings()
+            return CheckReport(name=name, judged=judged, rows=rows, copy=str(copy), copy_judged=copy_judged)
+    except NotFoundError:
+        raise
+    except TunerError as error:
+        return CheckReport(
+            name=name,
+            judged=None,
+            problem=f"{error.title}. {error.message}",
+            hint=error.hint,
+            copy=str(copy),
+            copy_judged=copy_judged,
+        )

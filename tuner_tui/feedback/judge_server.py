@@ -1,0 +1,246 @@
+"""A judge behind an OpenAI-compatible server: who gets the key, one request to one server, and an end to waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.text import plain, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import httpx2
+
+    from tuner_tui.generation.messages import Turn
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+BASE_VARIABLE = "OPENAI_BASE_URL"
+OPENAI = "https://api.openai.com"
+PATIENCE_SECONDS = 120.0
+"""For one reply, from the look-up of the server's name to the last byte."""
+MOST_REPLY_BYTES = 1 << 20
+MOST_DETAIL = 300
+_HOST = re.compile(r"[\w.:-]+")
+
+
+class Origin(NamedTuple):
+    """Whom a request goes to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether that is this machine itself."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether a key that is sent there can be read by nobody on the way."""
+        return self.scheme == "https" or self.is_loopback
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        is_usual = self.port == {"http": 80, "https": 443}[self.scheme]
+        return f"{self.scheme}://{host}" + ("" if is_usual else f":{self.port}")
+
+
+def origin_of(url: str) -> Origin:
+    """Scheme, host and port of a server's address. Raises InputError, which never repeats a password."""
+    import httpx2
+
+    try:
+        parsed = httpx2.URL(url.strip())
+        host, port = parsed.host, parsed.port
+    except (httpx2.InvalidURL, ValueError):
+        parsed, host, port = httpx2.URL(), "", None
+    if parsed.userinfo:
+        raise InputError(
+            "The server's address holds a password",
+            f"{parsed.scheme}://...@{host}: it would be kept with every proposal.",
+            "Leave it out, and name the variable that holds the server's key: --key-env VARIABLE",
+        )
+    is_possible = _HOST.fullmatch(host) is not None and (port is None or 0 < port < 1 << 16)
+    if parsed.scheme not in ("http", "https") or not is_possible:
+        raise InputError(
+            "Not a server's address",
+            f"{plain(url)!r}: expected http://... or https://...",
+            "Such as http://localhost:11434/v1",
+        )
+    return Origin(parsed.scheme, host.lower(), port or {"http": 80, "https": 443}[parsed.scheme])
+
+
+def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> str | None:
+    """The key that is named for a server, None when there is none.
+
+    `variable` is the one that the person named together with this server; without it only OPENAI_API_KEY counts, and
+    only for OpenAI's own server or the one in OPENAI_BASE_URL. Raises InputError for a variable that is not set or
+    cannot be a key, and for a key that would be sent unencrypted.
+    """
+    origin = origin_of(url)
+    if variable is None:
+        key = environment.get(KEY_VARIABLE, "").strip()
+        base = environment.get(BASE_VARIABLE, "").strip() or OPENAI
+        if not key or not origin.keeps_secrets or origin != origin_of(base):
+            return None
+        return _checked(key, KEY_VARIABLE)
+    key = environment.get(variable, "").strip()
+    if not key:
+        raise InputError(
+            "There is no key",
+            f"The environment variable {plain(variable)} is not set.",
+            "Set it, or leave --key-env out: many servers need no key.",
+        )
+    _refuse_unencrypted(origin)
+    return _checked(key, variable)
+
+
+def server_judge(
+    url: str, model: str, key: str | None = None, patience_seconds: float = PATIENCE_SECONDS
+) -> Callable[[tuple[Turn, ...]], str]:
+    """A judge at `url`, which ends in /v1 as a rule; `key` goes to that server alone. Raises InputError."""
+    origin = origin_of(url)
+    if key:
+        _refuse_unencrypted(origin)
+    address = url.strip().rstrip("/") + "/chat/completions"
+
+    def ask(turns: tuple[Turn, ...]) -> str:
+        body = {
+            "model": model,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+            "temperature": 0,
+            "max_tokens": 300,
+        }
+        return _content(_posted(address, origin, body, key, patience_seconds), address)
+
+    return ask
+
+
+def _refuse_unencrypted(origin: Origin) -> None:
+    if not origin.keeps_secrets:
+        raise InputError(
+            "The key would be sent unencrypted",
+            f"{origin} is another machine, and http:// can be read by all on the way.",
+            "Use https://, or name no key: a server on the local network mostly needs none.",
+        )
+
+
+def _checked(key: str, variable: str) -> str:
+    if not key.isascii() or not key.isprintable():
+        raise InputError(
+            "The key cannot be sent", f"{plain(variable)} holds characters that no key has.", "Copy it again."
+        )
+    return key
+
+
+def _posted(address: str, origin: Origin, body: dict[str, Any], key: str | None, seconds: float) -> bytes:
+    """The reply's body. Raises TunerError in plain words."""
+    import httpx2
+
+    loop = (
+        asyncio.new_event_loop()
+    )  # not asyncio.run, which would wait for a name server that does not answer
+    try:
+        return loop.run_until_complete(_post(address, origin, body, key, seconds))
+    except (TimeoutError, httpx2.TimeoutException) as error:
+        raise TunerError(
+            "The judge is too slow",
+            f"{address}: no complete reply in {seconds:g} s.",
+            "Take a smaller model, or see whether the server is busy.",
+        ) from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ImportError, ValueError) as error:
+        reason = plain(str(error)) or type(error).__name__
+        raise TunerError(
+            "The judge cannot be reached",
+            f"{address}: {_without(key, reason)[:MOST_DETAIL]}.",
+            "Is the server running, and are its address and HTTP_PROXY, if that is set, right?",
+        ) from error
+    finally:
+        loop.close()
+
+
+async def _post(address: str, origin: Origin, body: dict[str, Any], key: str | None, seconds: float) -> bytes:
+    import httpx2
+
+    headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    async with asyncio.timeout(seconds):
+        client = httpx2.AsyncClient(
+            follow_redirects=False, trust_env=not origin.is_loopback, timeout=httpx2.Timeout(seconds)
+        )
+        async with client, client.stream("POST", address, json=body, headers=headers) as reply:
+            if reply.is_redirect or 300 <= reply.status_code < 400:
+                raise _redirected(reply, origin)
+            content = await _limited(reply, address)
+    if reply.status_code != 200:
+        raise _refused(reply.status_code, address, content, key)
+    return content
+
+
+async def _limited(reply: httpx2.Response, address: str) -> bytes:
+    content = bytearray()
+    async for part in reply.aiter_raw():
+        content += part
+        if len(content) > MOST_REPLY_BYTES:
+            raise TunerError(
+                "The judge's reply is too long",
+                f"{address}: more than {size(MOST_REPLY_BYTES)} came.",
+                "Is it an OpenAI-compatible server?",
+            )
+    return bytes(content)
+
+
+def _redirected(reply: httpx2.Response, origin: Origin) -> TunerError:
+    target = reply.headers.get("location", "")
+    try:
+        where = str(origin_of(str(reply.url.join(target))))
+    except (InputError, ValueError):
+        where = "an address that cannot be read"
+    return TunerError(
+        "The judge's server sends us elsewhere",
+        f"{origin} answers with a redirect ({reply.status_code}) to {where}. It was not followed: prompts, answers "
+        "and a key go only to the server that you named.",
+        "If you trust that address, give it as --server.",
+    )
+
+
+def _refused(status: int, address: str, content: bytes, key: str | None) -> TunerError:
+    detail = plain(_without(key, content[: MOST_DETAIL * 4].decode("utf-8", "replace")))[:MOST_DETAIL]
+    hint = ""
+    if status in (401, 403):
+        hint = (
+            "See whether the key is right."
+            if key
+            else "No key was sent. Name the variable that holds this server's key: --key-env VARIABLE"
+        )
+    elif status == 404:
+        hint = "Does the address end in /v1, and does the server have that model?"
+    elif status == 429 or status >= 500:
+        hint = "The server is busy or in trouble; try again later."
+    return TunerError("The judge refuses", f"{address}: {status}. {detail}".strip(), hint)
+
+
+def _without(key: str | None, text: str) -> str:
+    return text.replace(key, "(the key)") if key else text
+
+
+def _content(reply: bytes, address: str) -> str:
+    try:
+        content: Any = json.loads(reply)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise TunerError(
+            "The judge's reply cannot be read",
+            f"{address}: expected a chat completion, got {plain(repr(reply[:200]))}.",
+            "Is it an OpenAI-compatible server, and does the address end in /v1?",
+        ) from error
+    return content if isinstance(content, str) else ""
