@@ -16,12 +16,15 @@ import psutil
 import pytest
 
 from tests.faults import moments
-from tests.faults.home import is_alive, kill, wait_for
+from tests.faults.home import WatchedRun, is_alive, kill, wait_for
 from tests.faults.scenes import OpenApp, stand_still
+from tests.faults.soak_faults import Stranger
 from tuner_tui.config.settings import set_setting
 from tuner_tui.keeper import start
+from tuner_tui.keeper.replace import end_silent_keeper
 from tuner_tui.runs import queue
 from tuner_tui.runs.events import StepLogged, Warned
+from tuner_tui.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +89,48 @@ def stop_and_continue_keeper(scene: Scene) -> None:
     keeper.resume()
 
 
+def replace_stopped_keeper(scene: Scene) -> None:
+    """The keeper does not get to run any more; somebody looks, and it is replaced."""
+    keeper = scene.home.keeper()
+    keeper.suspend()
+    wait_for(lambda: end_silent_keeper(start.keeper_lock(), silent_seconds=2.0), "the keeper to be ended")
+    start.adopt_if_needed(scene.run.folder)
+    assert scene.home.keeper() != keeper
+    scene.go()
+
+
+def rename_folder(*, is_killed: bool = False) -> Fault:
+    """The run's folder is given another name, and another folder has its name; perhaps the worker is killed then."""
+
+    def do(scene: Scene) -> None:
+        old = scene.run.folder.path
+        new = old.with_name("another-name")
+        old.rename(new)
+        old.mkdir()
+        scene.run = WatchedRun(RunFolder(new))
+        kill(scene.at(0)) if is_killed else scene.go()
+        scene.run.wait_for_end()
+        old.rmdir()  # which fails when it was given anything
+
+    return do
+
+
+def take_lock_of_the_killed(scene: Scene) -> None:
+    """Another program waits for the lock, has it for a while when the worker is killed, and lets it go."""
+    stranger = Stranger(scene.run.folder.lock, holds_seconds=3.0)
+    kill(scene.at(0))
+    stranger.wait()
+
+
+def fill_disk_and_kill(scene: Scene) -> None:
+    """The worker is killed while there is no room to say so; it is said once there is."""
+    ballast = _fill(scene)
+    kill(scene.at(0))
+    time.sleep(3)
+    ballast.unlink()
+    scene.run.wait_for_end()
+
+
 def end_app(how: str, *arguments: str) -> Fault:
     """The app, or a command that follows, goes away while it shows the run."""
 
@@ -121,6 +166,11 @@ def reboot(scene: Scene) -> None:
 
 def fill_disk(scene: Scene) -> None:
     """Not a byte more fits on the disk until the next moment, or until somebody resumes the run."""
+    _until_next_moment(scene, _fill(scene).unlink)
+
+
+def _fill(scene: Scene) -> Path:
+    """Fill the disk; the file to delete for room."""
     ballast = scene.home.path / "data" / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
@@ -130,7 +180,7 @@ def fill_disk(scene: Scene) -> None:
             except OSError:
                 continue
     assert shutil.disk_usage(ballast.parent).free == 0
-    _until_next_moment(scene, ballast.unlink)
+    return ballast
 
 
 def limit_file_size(scene: Scene) -> None:

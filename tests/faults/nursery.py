@@ -44,8 +44,9 @@ class Nursery:
         """Fork a keeper, with our environment of now."""
         from tuner_tui.config.paths import DATA_VARIABLE
         from tuner_tui.keeper.process import RUN_VARIABLE
+        from tuner_tui.runs.folder import RUN_LOCK_VARIABLE
 
-        environment = os.environ | {RUN_VARIABLE: "", DATA_VARIABLE: str(cwd)}
+        environment = os.environ | {RUN_VARIABLE: "", RUN_LOCK_VARIABLE: "", DATA_VARIABLE: str(cwd)}
         asked = {"log": str(log_path), "cwd": str(cwd), "environment": dict(environment)}
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(self._address)
@@ -188,16 +189,18 @@ def _show(words: list[str], environment: dict[str, str]) -> None:
 
 def _keep() -> int:
     from tuner_tui.keeper import __main__, process
+    from tuner_tui.keeper.log import tolerate_output
 
+    tolerate_output()
     process.start_worker = _fork_worker  # type: ignore[assignment]
     return __main__.main()
 
 
 def _fork_worker(folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool) -> ForkedWorker:
     from tuner_tui.hardware.environment import worker_environment
-    from tuner_tui.keeper.process import RUN_VARIABLE, _asked
+    from tuner_tui.keeper.process import _asked, run_variables
 
-    environment = worker_environment(threads) | _asked() | {RUN_VARIABLE: str(folder.path.resolve())}
+    environment = worker_environment(threads) | _asked() | run_variables(folder)
     words = ["train", str(folder.path), *(["--resume"] if is_resumed else [])]
 
     def work() -> int:

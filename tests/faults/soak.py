@@ -1,8 +1,10 @@
 """`python -m tests.faults.soak --kills 1000 --seed 1`: real runs killed at random, over and over; nothing may be lost.
 
 Each run is killed until it has had its share, resumed every time, and must end with the losses, evaluations and adapter
-of one that was never touched. The first `--cold` kills hit processes started as the product starts them; later
-ones are forked from a process with torch loaded. Then `--queue` runs pass through one keeper's queue, which may
+of one that was never touched. Meanwhile the disk fills and empties, the keeper is stopped, run folders are renamed and
+back, and another program takes their locks (tests/faults/soak_faults.py; not with `--no-faults`): once that is over
+nothing may be lost or stuck. The first `--cold` kills hit processes started as the product starts them; later ones are
+forked from a process with torch loaded. Then `--queue` runs pass through one keeper's queue, which may
 leak nothing. The figures are printed as JSON; the exit code is 1 when anything was lost or leaked.
 """
 
@@ -25,14 +27,18 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from tests.faults.home import Home, WatchedRun, is_alive, wait_for
+from tests.faults.nursery import Nursery
 from tests.faults.nursery import start as start_nursery
 from tests.faults.scenes import Result, check_so_far, leftovers
+from tests.faults.soak_faults import Faults, Stranger, small_disk
 from tests.tiny_model import make_tiny_model
 from tests.worker.preferences import pairs
-from tuner_tui.keeper import process, start
-from tuner_tui.runs import lock
+from tuner_tui.errors import RunProblem
+from tuner_tui.keeper import process, replace, start
+from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import (
     CheckpointSaved,
+    Event,
     PhaseEntered,
     RunFailed,
     RunFinished,
@@ -63,6 +69,10 @@ TORCHS_CACHE = "torchinductor_"
 """One folder for each user of the machine, which importing torch makes."""
 KILLED_KEEPERS_FILE = (".summary.json.", ".report.md.")
 """A keeper that is killed as it writes one of these leaves it until the run is resumed or deleted."""
+SILENT_SECONDS = 5.0
+"""After so long without a heartbeat this soak takes a keeper for hung."""
+FULL_DISKS_ENDINGS = {"failed (error)", "failed (crash)"}
+"""What an attempt may also come to that had no room on the disk."""
 RIGHT_ENDINGS = {"failed (killed)", "failed (lost)", "interrupted", "stopped", "finished"}
 
 
@@ -76,6 +86,8 @@ class Tally:
     runs: int = 0
     resumes: int = 0
     victims: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    """What else was done to runs, besides the kills."""
     phases: Counter[str] = field(default_factory=Counter)
     """What the worker was about when it was hit; `saving a checkpoint` where one stood half made."""
     endings: Counter[str] = field(default_factory=Counter)
@@ -87,8 +99,8 @@ class Tally:
 class Soak:
     """Kills runs of a home."""
 
-    def __init__(self, home: Home, draw: random.Random, tally: Tally) -> None:
-        self._home, self._draw, self._tally = home, draw, tally
+    def __init__(self, home: Home, draw: random.Random, tally: Tally, faults: Faults) -> None:
+        self._home, self._draw, self._tally, self._faults = home, draw, tally, faults
         self._pairs = home.path / "pairs.jsonl"
         self._pairs.write_text("".join(json.dumps(row) + "\n" for row in pairs(12)))
         self._undisturbed: dict[str, tuple[Result, float]] = {}
@@ -107,15 +119,23 @@ class Soak:
         run = self.make_run(kind)
         self._tally.runs += 1
         while True:
-            start.submit(run.folder, resume=bool(run.all(RunStarted)))
+            self._submit(run)
             deadline = time.monotonic() + self._life(kind, kills)
-            while kills and self._strike(run, deadline):
+            filled = self._tally.faults["disk filled"]
+            while kills:
+                self._faults.begin(run)
+                if not self._strike(run, deadline):
+                    break
                 kills -= 1
+            self._faults.wait()
             self._settle(run)
             ending = self._words(run)
             self._tally.endings[ending] += 1
             check_so_far(run, undisturbed)
-            assert ending in RIGHT_ENDINGS, ending
+            right = RIGHT_ENDINGS | (
+                FULL_DISKS_ENDINGS if self._tally.faults["disk filled"] > filled else set()
+            )
+            assert ending in right, ending
             _check_places(run)
             if ending == "finished":
                 break
@@ -123,8 +143,25 @@ class Soak:
         assert Result.of(run) == undisturbed
         assert [name for name in leftovers(run) if not name.startswith(KILLED_KEEPERS_FILE)] == []
 
+    def _submit(self, run: WatchedRun) -> None:
+        """Hand the run to the keeper; now and then another program holds its lock just then."""
+        is_resumed = bool(run.all(RunStarted))
+        if not self._faults.are_on or self._draw.random() > 0.15:
+            start.submit(run.folder, resume=is_resumed)
+            return
+        self._tally.faults["lock held before a start"] += 1
+        with Stranger(run.folder.lock):
+            try:
+                start.submit(run.folder, resume=is_resumed)
+                raise AssertionError("a run was resumed whose lock another program holds")
+            except RunProblem:
+                queue.enqueue(run.folder, is_resumed, attempts=len(run.all(RunStarted)))
+            start.ensure_keeper()
+            time.sleep(self._draw.random() * 3)
+            assert run.status() == "queued"
+
     def _strike(self, run: WatchedRun, deadline: float) -> bool:
-        """Kill somebody at a random moment; False when the attempt is over (or that ended it)."""
+        """Kill somebody at a random moment; False when the attempt is over, or that ended it."""
         waits_for_saving = self._draw.random() < 0.3
         moment = time.monotonic() + self._draw.random() ** 1.5 * max(0.0, deadline - time.monotonic())
         after_seconds = self._draw.random() * 0.05
@@ -172,8 +209,7 @@ class Soak:
 
     def _workers(self, run: WatchedRun) -> list[psutil.Process]:
         """Once the worker has said its name, without looking at all processes."""
-        events = run.events()
-        for event in reversed(events):
+        for event in reversed(_events(run)):
             if isinstance(event, RunStarted):
                 break
             if isinstance(event, WorkerStarted):
@@ -196,7 +232,12 @@ class Soak:
         wait_for(is_settled, "the run to end", every_seconds=0.03)
 
     def _is_over(self, run: WatchedRun) -> bool:
-        return not lock.is_held(run.folder.lock) and run.status() not in LIVE
+        return (
+            run.folder.lock.exists()
+            and not lock.is_held(run.folder.lock)
+            and run.status() not in LIVE
+            and run.folder.lock.exists()  # not renamed in the meantime
+        )
 
     def _words(self, run: WatchedRun) -> str:
         status = run.status()
@@ -250,12 +291,20 @@ def _is_saving(run: WatchedRun) -> bool:
 
 
 def _phase(run: WatchedRun) -> str:
-    for event in reversed(run.events()):
+    for event in reversed(_events(run)):
         if isinstance(event, PhaseEntered):
             return event.phase
         if isinstance(event, RunStarted):
             return "starting"
     return "queued"
+
+
+def _events(run: WatchedRun) -> list[Event]:
+    """A run's events; none while its folder has another name."""
+    try:
+        return run.events()
+    except OSError:
+        return []
 
 
 def pass_through_queue(home: Home, make: Callable[[], WatchedRun], count: int) -> dict[str, Any]:
@@ -297,6 +346,7 @@ def main(words: list[str]) -> int:
     asked.add_argument("--queue", type=int, default=60, help="so many queued runs in a row afterwards")
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--minutes", type=float, default=600.0, help="begin no further run after so long")
+    asked.add_argument("--no-faults", action="store_true", help="only kill")
     options = asked.parse_args(words)
     tally = Tally(options.seed)
     began = time.monotonic()
@@ -323,7 +373,25 @@ def _soak(folder: Path, options: argparse.Namespace, tally: Tally, began: float)
     nursery = start_nursery(folder / "door")
     home = Home(folder / "home", make_tiny_model(folder / "tiny-llama", layers=1))
     start_cold = process.start_keeper
-    soak = Soak(home, random.Random(options.seed), tally)
+    replace.SILENT_SECONDS = SILENT_SECONDS
+    draw = random.Random(options.seed)
+    (home.path / "data").mkdir()
+    with small_disk(home.path / "data", is_wanted=not options.no_faults) as has_disk:
+        faults = Faults(home, draw, tally.faults, has_disk=has_disk, are_on=not options.no_faults)
+        soak = Soak(home, draw, tally, faults)
+        _soak_in(soak, home, nursery, start_cold, options, tally, began, temporary)
+
+
+def _soak_in(
+    soak: Soak,
+    home: Home,
+    nursery: Nursery,
+    start_cold: Callable[..., None],
+    options: argparse.Namespace,
+    tally: Tally,
+    began: float,
+    temporary: Path,
+) -> None:
     try:
         process.start_keeper = nursery.start_keeper
         soak.know_kinds()
@@ -357,6 +425,7 @@ def _kill_until(soak: Soak, kills: int, options: argparse.Namespace, tally: Tall
         except Exception:  # told at the end; the others go on
             tally.lost.append(traceback.format_exc())
             sys.stderr.write(tally.lost[-1])
+            soak._faults.wait()
             soak._home.end_all()
         said = f"{tally.kills} kills, {tally.runs} runs, {len(tally.lost)} lost, {time.monotonic() - began:.0f} s\n"
         sys.stderr.write(said)

@@ -13,7 +13,7 @@ import pytest
 
 from tuner_tui.errors import TunerError
 from tuner_tui.keeper import __main__ as keeper
-from tuner_tui.keeper import keep, process, start
+from tuner_tui.keeper import keep, process, rounds, start
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import TERMINAL, Event, RunFailed, RunFinished, RunStarted, decode_lines, encode
 from tuner_tui.runs.folder import RunFolder
@@ -166,13 +166,14 @@ def test_a_run_queued_while_the_keeper_lets_go_is_not_left_behind(
             queue.enqueue(run)
         real_release(held)
 
-    def keep_it(entry: Path, folder: RunFolder, *_: object, **__: object) -> None:
+    def keep_it(_: object, entry: Path, folder: RunFolder, *__: object, **___: object) -> RunFolder:
         kept.append(folder)
         entry.unlink()
+        return folder
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(lock.FileLock, "release", release)
-    monkeypatch.setattr(keeper, "_keep", keep_it)
+    monkeypatch.setattr(rounds.Keeper, "_keep", keep_it)
     assert keeper.main() == 0
     assert kept == [run]
     assert not lock.is_held(start.keeper_lock())

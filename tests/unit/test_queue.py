@@ -333,14 +333,14 @@ def test_the_commands(home: Path) -> None:
 
 
 def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> None:
-    from tuner_tui.keeper.__main__ import _heed_pause
+    from tuner_tui.keeper.rounds import heed_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
-    _heed_pause(paused)
+    heed_pause(paused)
     assert not queue.is_on_hold()  # nobody waits, and who comes later is meant to start
     fill(home, "waiting")
-    _heed_pause(paused)
+    heed_pause(paused)
     assert not has_work()
     assert "while paused is paused" in Line().words(RunFolder(paused.path.with_name("waiting")))
     assert "while paused is paused" in " ".join(run_command("list").split())
@@ -348,23 +348,23 @@ def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> Non
     assert waiting() == ["paused", "waiting"]
     assert has_work()
     stopped = make_run(home, "stopped", "stopped")
-    _heed_pause(stopped)
+    heed_pause(stopped)
     assert not queue.is_on_hold()
 
 
 def test_a_persons_hold_outlives_a_pause_and_a_pause_not_its_run(home: Path) -> None:
-    from tuner_tui.keeper.__main__ import _heed_pause
+    from tuner_tui.keeper.rounds import heed_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
     fill(home, "waiting")
     start.hold_queue()
-    _heed_pause(paused)
+    heed_pause(paused)
     start.submit(paused, resume=True)
     assert queue.is_on_hold()
     assert queue.withdraw("paused")
     start.release_queue()
-    _heed_pause(paused)
+    heed_pause(paused)
     assert not has_work()
     shutil.rmtree(paused.path)
     assert has_work()

@@ -237,6 +237,8 @@ def test_status_from_events_and_lock(events: list[Event], when_free: str, when_h
     assert held is not None
     assert read_run(run).status == when_held
     queue.enqueue(run)
+    assert read_run(run).status == "queued"  # whoever holds the lock: no keeper has begun to start it
+    assert queue.claim(queue.entries()[0][0]) is not None
     is_over = when_held not in LIVE
     assert read_run(run).status == ("queued" if is_over else when_held)
     held.release()

@@ -69,9 +69,9 @@ def follow(
                     )
                     return 130
                 has_asked = True
-                _ask_to_stop(folder)
+                _ask_to_stop(watcher.follower.folder)
     if is_terminal:
-        _notify(folder)
+        _notify(watcher.follower.folder)
     return exit_code(watcher.follower.status)
 
 
@@ -111,6 +111,7 @@ class _Watcher:
 
     def new_events(self) -> Iterator[Event]:
         self.follower.poll()
+        self._lines.path = self.follower.folder.events  # it may have been renamed
         adopt_if_needed(self.follower.folder)
         while lines := self._lines.read():
             yield from decode_lines(lines)

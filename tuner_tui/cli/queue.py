@@ -36,7 +36,8 @@ def list_(as_json: bool) -> None:
     from tuner_tui.keeper.start import wake
     from tuner_tui.keeper.turns import Line, hold_words
 
-    wake()
+    if news := wake():
+        click.echo(fill(plain(news)), err=True)
     places = Line().places()
     if as_json:
         click.echo(json.dumps([_as_json(number, place) for number, place in enumerate(places, 1)], indent=2))

@@ -13,6 +13,7 @@ from tuner_tui.cli.output import fill, plain
 from tuner_tui.cli.runs_compare import branch, compare, note, tree
 from tuner_tui.cli.runs_disk import clean, disk
 from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.turns import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
@@ -54,7 +55,8 @@ def list_(as_json: bool, limit: int, find: str) -> None:
     from tuner_tui.keeper.start import wake
     from tuner_tui.runs.notes import Note, NotesReader, fits
 
-    wake()
+    if news := wake():
+        click.echo(fill(plain(news)), err=True)
     notes = NotesReader().read()
     found: list[RunFollower] = []
     for folder in folders.list_runs():
@@ -311,6 +313,8 @@ def _description(run: RunFollower) -> list[str]:
     rows: list[tuple[str, str]] = [("run", folder.name), ("status", run.status), ("folder", str(folder.path))]
     if run.status == "queued" and (waits := Line().words(folder)):
         rows.append(("waits", waits))
+    elif problem := lock_problem(folder):
+        rows.append(("problem", problem))
     if started_from := ancestors(folder):
         rows.append(("started from", ", which began from ".join(started_from)))
     if state.started_at:

@@ -58,7 +58,7 @@ class MachineBusy(RunProblem):
 
 def runs_at_work() -> list[str]:
     """The runs that hold memory just now."""
-    return [folder.name for folder in list_runs() if lock.is_held(folder.lock)]
+    return [folder.name for folder in list_runs() if lock.is_in_use(folder.lock)]
 
 
 def is_memory_wanted() -> bool:

@@ -28,7 +28,7 @@ class MachineGuard:
     """Looks at each sample and at the disk; gives what is to be told."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+        self.folder = folder
         self._awake = Wakefulness()
         self._slowed: dict[str, int] = {}
         self._told: set[str] = set()
@@ -76,7 +76,7 @@ class MachineGuard:
         needed = _checkpoint_bytes(state)
         if needed is None:
             return []
-        free = shutil.disk_usage(self._folder.path).free
+        free = shutil.disk_usage(self.folder.path).free
         if free >= ROOM_FOR_CHECKPOINTS * needed:
             self._told.discard("disk")
             return []

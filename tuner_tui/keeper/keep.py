@@ -6,8 +6,6 @@ import contextlib
 import signal
 import subprocess
 import time
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,23 +15,25 @@ from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
 from tuner_tui.keeper import process
 from tuner_tui.keeper.guards import MachineGuard
+from tuner_tui.keeper.log import say, say_trouble
+from tuner_tui.keeper.obstacle import foreign_holder
+from tuner_tui.keeper.pulse import Pulse
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import clear_requests, is_to_end_now
 from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted, RunStopped
-from tuner_tui.runs.journal import EventWriter, append_event
-from tuner_tui.runs.report import write_report
+from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import RunFollower, read_run
-from tuner_tui.runs.summary import write_summary
 from tuner_tui.text import shell_command
 from tuner_tui.versions import library_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tuner_tui.hardware.telemetry import TelemetrySample
-    from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.state import RunState
 
 TICK_SECONDS = 1.0
@@ -46,7 +46,8 @@ class Telemetry:
     """Appends one sample a second to the run's telemetry; a failure to measure or to write never harms the run."""
 
     def __init__(self, folder: RunFolder, pid: int) -> None:
-        self._folder = folder
+        self.locate: Callable[[], RunFolder] = lambda: folder
+        """Where the run's folder is by now."""
         self._sampler: TelemetrySampler | None = None
         self._problems: set[str] = set()
         with self._harmless():
@@ -59,7 +60,7 @@ class Telemetry:
         sample = None
         with self._harmless():
             sample = self._sampler.sample()
-            with open_log(self._folder.telemetry) as file:
+            with open_log(self.locate().telemetry) as file:
                 file.write(msgspec.json.encode(sample) + b"\n")
         return sample
 
@@ -77,47 +78,111 @@ class Telemetry:
         except Exception as error:
             if str(error) not in self._problems:
                 self._problems.add(str(error))
-                traceback.print_exc()
+                say_trouble()
 
 
-def start(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> subprocess.Popen[bytes] | None:
+class Watch:
+    """Looks at one live run again and again: its events, the machine, and where its folder is by now."""
+
+    def __init__(self, folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> None:
+        self.folder = folder
+        self._held, self._pulse = held, pulse
+        self._follower = RunFollower(folder)
+        self._guard = MachineGuard(folder)
+        self._telemetry: Telemetry | None = None
+
+    @property
+    def state(self) -> RunState:
+        return self._follower.state
+
+    def tick(self, pid: int | None = None) -> None:
+        """One look; `pid` is the worker's, where it is known. Raises Replaced, and nothing else."""
+        self._pulse.beat()
+        try:
+            self.folder = self._locate()
+            if self.folder != self._follower.folder:
+                say(f"{self._follower.folder.path} is {self.folder.path} now")
+                self._follower = RunFollower(self.folder)
+            self._follower.poll()
+            pid = pid or (self.state.worker.pid if self.state.worker else None)
+            if pid is not None:
+                self._telemetry = self._telemetry or Telemetry(self.folder, pid)
+                self._telemetry.locate = self._locate
+                sample = self._telemetry.tick()
+                self._guard.folder = self.folder
+                for warning in self._guard.look(sample, self.state):
+                    append_event(self._locate().events, warning)
+        except Exception:  # a look that fails, or cannot be written down, never harms the run
+            say_trouble()
+
+    def _locate(self) -> RunFolder:
+        """Asked right before each write, so that another folder with the old name is given nothing."""
+        return located(self.folder, self._held)
+
+    def close(self) -> None:
+        """Let go of the card's driver, and let the machine sleep."""
+        self._guard.close()
+        if self._telemetry is not None:
+            self._telemetry.close()
+
+
+def located(folder: RunFolder, held: lock.FileLock) -> RunFolder:
+    """A run's folder where it is now, found through its open lock: it may have been renamed, or moved."""
+    if held.is_at(folder.lock):
+        return folder
+    path = held.path()
+    return folder if path is None else RunFolder(path.parent)
+
+
+def start(
+    folder: RunFolder, held: lock.FileLock, *, is_resumed: bool, pulse: Pulse | None = None
+) -> subprocess.Popen[bytes] | None:
     """Begin an attempt and start its worker; None when that failed, which then is how the attempt ended.
 
     Raises OSError when the run's folder cannot be written.
     """
+    folder = located(folder, held)
     append_event(
         folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
     )
     try:
         return process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
     except OSError as error:
-        _write_ending(
-            folder, RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
-        )
+        (pulse or Pulse()).end(folder, _unstartable(error))
         return None
 
 
-def keep(folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock) -> None:
-    """Wait for the run's worker and for those that follow it, and write the terminal event if none did."""
+def keep(
+    folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock, pulse: Pulse | None = None
+) -> RunFolder:
+    """Wait for the run's worker and for those that follow it, and write the terminal event if none did.
+
+    Gives the run's folder, which may have another name by then. Raises Replaced.
+    """
+    pulse = pulse or Pulse()
     while True:
-        was_oom = _wait(folder, worker)
+        folder, was_oom = _wait(folder, worker, held, pulse)
         if is_to_end_now(folder):
-            _write_ending(folder, _stopped_now(folder))
-            return
+            pulse.end(located(folder, held), _stopped_now(folder))
+            return folder
         outcome = _outcome(folder, was_killed_for_memory=was_oom)
         if outcome is not True:
             break
         try:
+            folder = located(folder, held)
             worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
         except OSError as error:
-            outcome = RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
+            outcome = _unstartable(error)
             break
-    _write_ending(
-        folder,
-        outcome
-        if not isinstance(outcome, bool)
-        else explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom),
-    )
+    if isinstance(outcome, bool):
+        outcome = explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom)
+    folder = located(folder, held)
+    pulse.end(folder, outcome)
+    return folder
+
+
+def _unstartable(error: OSError) -> RunFailed:
+    return RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
 
 
 def _stopped_now(folder: RunFolder) -> RunStopped:
@@ -141,85 +206,94 @@ def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | 
         )
 
 
-def _wait(folder: RunFolder, worker: subprocess.Popen[bytes]) -> bool:
-    """Wait for one worker, sampling telemetry; whether the system killed it for memory."""
+def _wait(
+    folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock, pulse: Pulse
+) -> tuple[RunFolder, bool]:
+    """Wait for one worker; where its folder is then, and whether the system killed it for memory."""
     before = process.system_oom_kills()
-    telemetry = Telemetry(folder, worker.pid)
-    guard = MachineGuard(folder)
-    follower = RunFollower(folder)
-    while True:
-        try:
-            worker.wait(TICK_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            sample = telemetry.tick()
-        follower.poll()
-        _tell(folder, guard, sample, follower.state)
-        ending = follower.state.ending
-        if ending is None and is_to_end_now(folder):
-            process.end_group(worker.pid)
-        if ending is not None and time.time() - ending.at > LEAVING_SECONDS:
-            process.end_group(worker.pid)  # it said its last word and hangs: others wait for the card
-    telemetry.close()
-    guard.close()
-    process.end_group(worker.pid)
-    return worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
-
-
-def _tell(folder: RunFolder, guard: MachineGuard, sample: TelemetrySample | None, state: RunState) -> None:
-    """Write what is new about the machine; that it cannot be looked at or written never harms the run."""
+    watch = Watch(folder, held, pulse)
     try:
-        for warning in guard.look(sample, state):
-            append_event(folder.events, warning)
-    except OSError:
-        traceback.print_exc()
+        while not _has_left(worker):
+            watch.tick(worker.pid)
+            ending = watch.state.ending
+            if ending is None and is_to_end_now(watch.folder):
+                process.end_group(worker.pid)
+            if ending is not None and time.time() - ending.at > LEAVING_SECONDS:
+                process.end_group(worker.pid)  # it said its last word and hangs: others wait for the card
+    finally:
+        watch.close()
+    process.end_group(worker.pid)
+    was_oom = worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
+    return located(watch.folder, held), was_oom
 
 
-def adopt_and_keep(folder: RunFolder) -> None:
-    """Wait for a worker whose keeper died. Nobody can learn its exit code then, and a failure says so."""
-    follower = RunFollower(folder)
-    telemetry: Telemetry | None = None
-    guard = MachineGuard(folder)
-    held = None
-    while True:
-        try:
-            held = lock.acquire(folder.lock)
-        except FileNotFoundError:  # the run was deleted
-            break
-        if held is not None:
-            break
-        follower.poll()
-        worker = follower.state.worker
-        if worker is not None:
-            telemetry = telemetry or Telemetry(folder, worker.pid)
-            _tell(folder, guard, telemetry.tick(), follower.state)
-            if is_to_end_now(folder) or not process.is_worker_alive(worker.pid, folder.path):
-                process.end_orphans(folder.path)  # children of a dead worker hold its lock
-        time.sleep(TICK_SECONDS)
-    guard.close()
-    if telemetry is not None:
-        telemetry.close()
-    outcome = _stopped_now(folder) if is_to_end_now(folder) else _outcome(folder, was_killed_for_memory=False)
-    if outcome is True and held is not None:
-        try:
-            keep(folder, process.start_worker(folder, held, _threads(folder), is_resumed=True), held)
-        finally:
-            held.release()
-        return
-    _write_ending(
-        folder,
-        outcome
-        if not isinstance(outcome, bool)
-        else RunFailed(
-            kind="lost",
-            title="The worker left without a word",
-            message="Its keeper had died before it, so its exit code is not known.",
-            hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
-            log_tail=_log_tail(folder.log),
-        ),
-    )
-    if held is not None:
+def _has_left(worker: subprocess.Popen[bytes]) -> bool:
+    """Whether a worker has gone, waiting a moment for that."""
+    try:
+        worker.wait(TICK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
+    """Wait for a worker whose keeper died. Nobody can learn its exit code then, and a failure says so.
+
+    Gives the run's folder, which may have another name by then. Raises Replaced.
+    """
+    pulse = pulse or Pulse()
+    try:
+        held = lock.open_lock(folder.lock)
+    except OSError as error:  # the run was deleted, or its lock was spoilt
+        say(f"{folder.name}: {error}")
+        return folder
+    try:
+        folder, is_ours = _wait_for_adopted(folder, held, pulse)
+        outcome = (
+            _stopped_now(folder) if is_to_end_now(folder) else _outcome(folder, was_killed_for_memory=False)
+        )
+        if outcome is True and is_ours:
+            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
+            return keep(folder, worker, held, pulse)
+        if isinstance(outcome, bool):
+            outcome = RunFailed(
+                kind="lost",
+                title="The worker left without a word",
+                message="Its keeper had died before it, so its exit code is not known.",
+                hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
+                log_tail=_log_tail(folder.log),
+            )
+        folder = located(folder, held)
+        pulse.end(folder, outcome)
+        return folder
+    finally:
         held.release()
+
+
+def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> tuple[RunFolder, bool]:
+    """Wait until no process of ours works on a run; where its folder is then, and whether we got its lock."""
+    is_ours = False
+    watch = Watch(folder, held, pulse)
+    try:
+        while not (is_ours := held.take()):
+            watch.tick()
+            folder, worker = watch.folder, watch.state.worker
+            if (
+                worker is not None
+                and process.is_worker_alive(worker.pid, folder.path)
+                and not is_to_end_now(folder)
+            ):
+                time.sleep(TICK_SECONDS)
+                continue
+            if worker is not None:
+                process.end_orphans(folder.path)  # children of a dead worker hold its lock
+            if foreign := foreign_holder(folder):
+                say(f"{folder.name}: {foreign}")
+                break
+            time.sleep(TICK_SECONDS)
+    finally:
+        watch.close()
+    return located(watch.folder, held), is_ours
 
 
 def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:
@@ -254,27 +328,6 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
         exit_code=code,
         log_tail=log_tail,
     )
-
-
-def _write_ending(folder: RunFolder, ending: RunStopped | RunFailed) -> None:
-    """Write a terminal event, unless the attempt has one, and keep the summary for lists of runs."""
-    try:
-        events = EventWriter(
-            folder.events
-        )  # first, since it ends a torn line: that may have been the terminal event
-        try:
-            state = read_run(folder).state
-            if state.attempt and state.ending is None:
-                step = state.last_step.step if state.last_step else None
-                if isinstance(ending, RunFailed):
-                    ending = msgspec.structs.replace(ending, step=step)
-                events.write(ending)
-        finally:
-            events.close()
-    except OSError as error:  # the folder is gone or full: readers will call the run interrupted
-        print(f"{folder.name}: the end could not be written: {error}")  # noqa: T201  (to the keeper's log)
-    write_summary(folder)
-    write_report(folder)
 
 
 def _threads(folder: RunFolder) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,22 +18,41 @@ from tuner_tui.python import python_command
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tuner_tui.runs.folder import RunFolder
 
 PATIENCE_SECONDS = 300.0
 
 
-def take_adapter(folder: RunFolder) -> RunFailed | None:
-    """Copy the adapter into the run's folder and plan with it; why that failed, if it did."""
+def take_adapter(folder: RunFolder, beat: Callable[[], None]) -> RunFailed | None:
+    """Copy the adapter into the run's folder and plan with it; why that failed, if it did.
+
+    `beat` is called every second meanwhile.
+    """
     command = python_command("tuner_tui.keeper.late_start", str(folder.path))
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=False
-        )
-        told = json.loads(done.stdout) if done.returncode else None
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as taking:
+            try:
+                output = _output(taking, beat)
+            finally:
+                taking.kill()
+        told = json.loads(output) if taking.returncode else None
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return RunFailed(kind="crash", title="The adapter to start from cannot be taken", message=str(error))
     return RunFailed(kind="error", **told) if told is not None else None
+
+
+def _output(taking: subprocess.Popen[bytes], beat: Callable[[], None]) -> bytes:
+    """What a process prints until it leaves. Raises TimeoutExpired."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return taking.communicate(timeout=1)[0]
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                raise
+            beat()
 
 
 def write_skipped(folder: RunFolder, failure: RunFailed) -> None:

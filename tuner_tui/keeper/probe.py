@@ -22,7 +22,7 @@ from tuner_tui.planning.row_lengths import LOOKED_AT, longest_rows
 from tuner_tui.runs.events import RunFailed, decode_lines
 from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 from tuner_tui.runs.lineage import as_started, find_start, keep_start
-from tuner_tui.runs.lock import FileLock, acquire, is_held
+from tuner_tui.runs.lock import FileLock, acquire, is_in_use
 from tuner_tui.runs.measurements import all_measured, probes_dir, read_measured
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _plain(value: Any) -> Any:
 def _refuse_company() -> None:
     """A probe beside a run would measure neither."""
     try:
-        live = [folder.name for folder in paths.runs_dir().iterdir() if is_held(folder / "lock")]
+        live = [folder.name for folder in paths.runs_dir().iterdir() if is_in_use(folder / "lock")]
     except OSError:
         return  # no runs yet
     if live:

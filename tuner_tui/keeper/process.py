@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -15,8 +16,12 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import open_log
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.python import python_command
+from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE
+from tuner_tui.runs.lock import identity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.lock import FileLock
 
@@ -38,10 +43,23 @@ def start_worker(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder.path,
-            env=worker_environment(threads) | _asked() | {RUN_VARIABLE: str(folder.path.resolve())},
+            env=worker_environment(threads) | _asked() | run_variables(folder),
             pass_fds=(lock.descriptor,),
             start_new_session=True,
         )
+
+
+def run_variables(folder: RunFolder) -> dict[str, str]:
+    """What a run's worker and all its children are known by."""
+    return {RUN_VARIABLE: str(folder.path.resolve()), RUN_LOCK_VARIABLE: identity(folder.lock)}
+
+
+def is_of_run(environment: Mapping[str, str], folder: Path) -> bool:
+    """Whether a process carries a run's mark, also when the run's folder was renamed after its start."""
+    mark, run = environment.get(RUN_LOCK_VARIABLE), identity(folder / LOCK_FILE)
+    if mark and run:
+        return mark == run
+    return environment.get(RUN_VARIABLE) == str(folder.resolve())
 
 
 def _asked() -> dict[str, str]:
@@ -55,17 +73,25 @@ def _asked() -> dict[str, str]:
 
 def start_keeper(log_path: Path, cwd: Path) -> None:
     """Start a keeper that outlives us: a session of its own, no terminal."""
-    with open_log(log_path) as log:
+    with _opened_log(log_path) as log:
         keeper = subprocess.Popen(
             python_command("tuner_tui.keeper"),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env=os.environ | {RUN_VARIABLE: "", DATA_VARIABLE: str(cwd)} | _cache(),
+            env=os.environ | {RUN_VARIABLE: "", RUN_LOCK_VARIABLE: "", DATA_VARIABLE: str(cwd)} | _cache(),
             start_new_session=True,
         )
     threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()  # so that it leaves no zombie
+
+
+def _opened_log(path: Path) -> io.FileIO:
+    """A log that cannot be opened keeps no keeper from starting."""
+    try:
+        return open_log(path)
+    except OSError:
+        return open_log(Path(os.devnull))
 
 
 def _cache() -> dict[str, str]:
@@ -88,11 +114,10 @@ def end_orphans(folder: Path) -> int:
     """Kill processes that carry a run's name in their environment; how many there were."""
     import psutil
 
-    name = str(folder.resolve())
     ended = 0
     for process in psutil.process_iter():
         try:
-            if process.environ().get(RUN_VARIABLE) == name:
+            if is_of_run(process.environ(), folder):
                 process.kill()
                 ended += 1
         except (psutil.Error, OSError):
@@ -109,7 +134,7 @@ def is_worker_alive(pid: int, folder: Path) -> bool:
 
     try:
         process = psutil.Process(pid)
-        return os.getpgid(pid) == pid and process.environ().get(RUN_VARIABLE) == str(folder.resolve())
+        return os.getpgid(pid) == pid and is_of_run(process.environ(), folder)
     except psutil.AccessDenied:
         return True
     except (psutil.Error, OSError):  # gone, or a zombie

@@ -10,14 +10,17 @@ from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.files import make_folder
 from tuner_tui.keeper import process
-from tuner_tui.keeper.turns import has_work
+from tuner_tui.keeper.heartbeat import last_answered, read_beat
+from tuner_tui.keeper.obstacle import lock_problem
+from tuner_tui.keeper.replace import end_silent_keeper
+from tuner_tui.keeper.turns import KEEPER_LOCK_FILE, has_work
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import ask_to_end_now, clear_requests
 from tuner_tui.runs.status import read_run
 from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tuner_tui.runs.folder import RunFolder
@@ -29,7 +32,7 @@ STARTING_SECONDS = 2.0
 
 def keeper_lock() -> Path:
     """The lock that the data folder's one keeper holds."""
-    return paths.data_dir() / "keeper.lock"
+    return paths.data_dir() / KEEPER_LOCK_FILE
 
 
 def keeper_log() -> Path:
@@ -121,10 +124,21 @@ def _require_idle(folder: RunFolder) -> None:
     if queue.is_queued(folder.name):
         raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")
     if lock.is_held(folder.lock):
+        _refuse_locked(folder)
         raise RunProblem(
             "The run is running already",
             folder.name,
             f"Watch it: {shell_command('runs follow', folder.name)}",
+        )
+
+
+def _refuse_locked(folder: RunFolder) -> None:
+    """Raise RunProblem when a run's lock is not in use by the run, and cannot be used."""
+    if problem := lock_problem(folder):
+        raise RunProblem(
+            "The run's lock cannot be used",
+            f"{folder.name}: {problem}.",
+            "End that program, or give yourself the right to open the file; then try again.",
         )
 
 
@@ -134,6 +148,8 @@ def _wait_until_left(folder: RunFolder, patience_seconds: float = 15.0) -> None:
     A run that is over can be handed over at once all the same.
     """
     began = time.monotonic()
+    if lock.is_held(folder.lock):
+        _refuse_locked(folder)
     while lock.is_held(folder.lock) and time.monotonic() < began + patience_seconds:
         state = read_run(folder).state
         if state.worker is None:  # it starts, or it was killed as it did
@@ -159,6 +175,7 @@ def end_now(folder: RunFolder) -> None:
 def refuse_live(folder: RunFolder) -> None:
     """Raise RunProblem when a run is running or waiting already."""
     if lock.is_held(folder.lock):
+        _refuse_locked(folder)
         raise RunProblem(
             "The run is running already",
             folder.name,
@@ -168,15 +185,19 @@ def refuse_live(folder: RunFolder) -> None:
         raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")
 
 
-def ensure_keeper(patience_seconds: float = 20.0) -> None:
-    """Start a keeper if the data folder has none, and wait until it is there or has nothing left to do."""
+def ensure_keeper(patience_seconds: float = 20.0) -> str:
+    """Start a keeper if the data folder has none that answers, and wait until it is there or has nothing left to do.
+
+    Gives words about one that was replaced; empty when none was. Raises TunerError.
+    """
+    words = _replace_silent()
     if lock.is_held(keeper_lock()) or not has_work():
-        return
+        return words
     process.start_keeper(keeper_log(), paths.data_dir())
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         if lock.is_held(keeper_lock()) or not has_work():
-            return
+            return words
         time.sleep(0.02)
     raise TunerError(
         "The keeper does not start",
@@ -186,17 +207,40 @@ def ensure_keeper(patience_seconds: float = 20.0) -> None:
 
 
 def adopt_if_needed(folder: RunFolder) -> None:
-    """See that a run whose keeper died is waited for, or started, by a new one."""
+    """See that a run whose keeper died, or does not answer, is waited for, or started, by a new one."""
+    _replace_silent()
     if lock.is_held(keeper_lock()):
         return
     if lock.is_held(folder.lock) or (queue.is_queued(folder.name) and has_work()):
         process.start_keeper(keeper_log(), paths.data_dir())
 
 
-def wake() -> None:
+def revive(live: Iterable[RunFolder] = ()) -> None:
+    """Replace a keeper that died or does not answer, without waiting for the next one; for those who look often.
+
+    `live` are runs that are known to be live. Raises OSError.
+    """
+    _replace_silent()
+    if lock.is_held(keeper_lock()):
+        return
+    if has_work() or any(lock.is_held(folder.lock) for folder in live):
+        process.start_keeper(keeper_log(), paths.data_dir())
+
+
+def wake() -> str:
     """Go on with a queue that nobody keeps, as after a reboot; whoever opens the app or lists runs does this.
 
-    A keeper that does not start is told by those who need one.
+    Gives words about a keeper that was replaced, or that cannot be; empty when all is well.
     """
-    with contextlib.suppress(TunerError, OSError):
-        ensure_keeper()
+    try:
+        return ensure_keeper()
+    except (TunerError, OSError) as error:
+        return str(error)
+
+
+def _replace_silent() -> str:
+    """End a keeper that does not answer any more; its place is free then, and what it kept is adopted."""
+    beat = read_beat()
+    if beat is None or not end_silent_keeper(keeper_lock()):
+        return ""
+    return f"{last_answered(beat)} and was replaced.".replace("the", "The", 1)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tuner_tui.config import paths
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
+from tuner_tui.keeper.heartbeat import keeper_words
+from tuner_tui.keeper.obstacle import find_obstacle
 from tuner_tui.runs import queue
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.summary import SummaryReader
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from tuner_tui.runs.queue import QueueEntry
 
-Standing = Literal["ready", "short", "behind", "skipped"]
-"""It may start; memory is short; the run before it has not finished; the run before it never will."""
+KEEPER_LOCK_FILE = "keeper.lock"
+Standing = Literal["ready", "short", "behind", "skipped", "blocked"]
+"""It may start; memory is short; the run before it has not finished; the run before it never will; its lock, its
+folder or the disk does not let it start."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,17 @@ class Line:
         self._summaries = SummaryReader()
 
     def places(self) -> list[Place]:
-        """Everybody in line, in order. The card's driver is asked only if someone waits for memory."""
-        return [self._place(path, entry) for path, entry in queue.entries()]
+        """Everybody in line, in order. The card's driver is asked only if someone waits for memory.
+
+        Where the keeper is why nothing starts, those whose turn it is say so.
+        """
+        places = [self._place(path, entry) for path, entry in queue.entries()]
+        has_turn = places and not queue.is_on_hold()
+        words = keeper_words(paths.data_dir() / KEEPER_LOCK_FILE) if has_turn else ""
+        return [
+            dataclasses.replace(place, reason=words) if place.standing == "ready" and words else place
+            for place in places
+        ]
 
     def words(self, folder: RunFolder) -> str:
         """What a run waits for, in a few words; empty when it does not wait, or its turn comes at once."""
@@ -53,19 +68,25 @@ class Line:
                 return place.reason or (f"number {number} in line" if number > 1 else "")
         return ""
 
-    def next(self) -> Place | None:
+    def next(self, passed_over: Collection[str] = ()) -> Place | None:
         """The first that starts, waits for memory, or is to be skipped; None when nobody's turn will come by itself.
 
         Who waits for memory keeps those behind it waiting, so that a small run never starves a large one. Who waits
-        for another run does not.
+        for another run, is blocked or is `passed_over` (stems of queue entries) does not; a blocked one is given
+        when there is nobody else, since its turn comes as soon as what is in its way has gone.
         """
         if queue.is_on_hold():
             return None
+        blocked = None
         for path, entry in queue.entries():
             place = self._place(path, entry)
-            if place.standing != "behind":
+            if path.stem in passed_over and place.standing != "behind":
+                place = dataclasses.replace(place, standing="blocked")
+            if place.standing == "blocked":
+                blocked = blocked or place
+            elif place.standing != "behind":
                 return place
-        return None
+        return blocked
 
     def _place(self, path: Path, entry: QueueEntry) -> Place:
         folder = RunFolder(Path(entry.folder))
@@ -73,6 +94,8 @@ class Line:
         reason = ""
         if entry.after is not None:
             standing, reason = self._behind(folder, entry.after)
+        if standing == "ready" and (obstacle := find_obstacle(folder)):
+            return Place(path, entry, folder, "blocked", obstacle)
         if standing == "ready" and entry.needs_bytes is not None:
             reason = shortage(entry.needs_bytes, self._read_free(entry.device))
             standing = "short" if reason else "ready"

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.owned import Owned
+from tuner_tui.runs.lock import identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SPEC_FILE = "run.toml"
+SPEC_FILE, LOCK_FILE = "run.toml", "lock"
+RUN_LOCK_VARIABLE = "TUNER_TUI_RUN_LOCK"
+"""In the environment of a run's processes: what its lock is known by, whatever its folder is called by now."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,13 @@ class RunFolder:
     path: Path
 
     @property
+    def place(self) -> Path:
+        """Where the folder is, for the person; `path` may be relative to it."""
+        return self.path
+
+    @property
     def name(self) -> str:
-        return self.path.name
+        return self.place.name
 
     @property
     def spec(self) -> Path:
@@ -52,7 +60,7 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        return self.path / "lock"
+        return self.path / LOCK_FILE
 
     @property
     def checkpoints(self) -> Path:
@@ -93,6 +101,13 @@ def list_runs() -> list[RunFolder]:
     except OSError:
         return []
     return [RunFolder(path) for path in sorted(found, key=_made_at, reverse=True)]
+
+
+def find_moved(lock_identity: str) -> RunFolder | None:
+    """The run that has this lock (lock.identity), whatever its folder is called by now; None when there is none."""
+    if not lock_identity:
+        return None
+    return next((run for run in list_runs() if identity(run.lock) == lock_identity), None)
 
 
 def find_run(text: str) -> RunFolder:

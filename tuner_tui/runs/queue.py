@@ -7,6 +7,7 @@ removes it when the run's worker has started, so that a keeper that dies in betw
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ import msgspec
 from tuner_tui.config import paths
 from tuner_tui.files import write_atomic
 from tuner_tui.owned import Owned
+from tuner_tui.runs.folder import find_moved
+from tuner_tui.runs.lock import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +42,8 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Memory that must be free on the device before it starts; None where that is not known or not asked for."""
     attempts: int | None = None
     """How many attempts at the run there were when it was put here; with more, a claimed entry was started."""
+    lock: str = ""
+    """What the run's lock is known by (lock.identity), which finds its folder also after that was renamed."""
 
 
 def enqueue(
@@ -61,6 +66,7 @@ def enqueue(
         device=device,
         needs_bytes=needs_bytes,
         attempts=attempts,
+        lock=identity(folder.lock),
     )
     last = max((int(path.name.partition("-")[0]) for path in _files()), default=0)
     moment = max(time.time_ns(), last + 1)  # the last in line also when the clock was set back
@@ -87,6 +93,11 @@ def is_queued(run_name: str) -> bool:
     return any(_run_name(path) == run_name for path in _files())
 
 
+def is_waiting(run_name: str) -> bool:
+    """Whether a run waits and no keeper has begun to start it."""
+    return any(_run_name(path) == run_name and path.suffix == WAITING for path in _files())
+
+
 def queued_names() -> set[str]:
     """The names of all runs that wait or are being started just now, for those who ask about many."""
     return {_run_name(path) for path in _files()}
@@ -110,6 +121,33 @@ def claim(entry: Path) -> Path | None:
     except FileNotFoundError:
         return None
     return claimed
+
+
+def put_back(claimed: Path) -> None:
+    """Let a claimed entry wait again, so that it can be withdrawn; where that fails it waits as it is."""
+    with contextlib.suppress(OSError):
+        claimed.rename(claimed.with_suffix(WAITING))
+
+
+def follow_moved(path: Path, entry: QueueEntry) -> RunFolder | None:
+    """Have an entry name its run's folder as it is called by now; None when there is no such run any more.
+
+    Its place in line is kept. Raises OSError.
+    """
+    moved = find_moved(entry.lock)
+    if moved is None:
+        return None
+    moment = path.name.partition("-")[0]
+    renamed = msgspec.structs.replace(entry, folder=str(moved.path))
+    target = path.with_name(f"{moment}-{moved.name}{WAITING}")
+    write_atomic(target, msgspec.json.encode(renamed))
+    for file in (ORDER_FILE, REGARDLESS_FILE):
+        if path.stem in (stems := _stems(file)):
+            line = [target.stem if stem == path.stem else stem for stem in stems]
+            write_atomic(paths.queue_dir() / file, "\n".join(line) + "\n")
+    with contextlib.suppress(FileNotFoundError):
+        remove(path)
+    return moved
 
 
 def withdraw(run_name: str) -> bool:

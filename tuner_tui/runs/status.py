@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tuner_tui.files import LineFollower
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped, decode_lines
+from tuner_tui.runs.folder import find_moved
 from tuner_tui.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ class RunFollower:
         self.state = RunState()
         self.status: Status = "interrupted"
         self._lines = LineFollower(folder.events)
+        self._lock_identity = lock.identity(folder.lock)
 
     def poll(self) -> Status:
-        """Fold what is new and give the status of now."""
+        """Fold what is new and give the status of now; a run whose folder was renamed is followed there."""
+        if not self.folder.path.is_dir() and (moved := find_moved(self._lock_identity)) is not None:
+            self.folder = moved
+            self._lines.path = moved.events
         # In this order: a run leaves the queue when its lock is held and its attempt's first event is written,
         # and a worker writes its last event before it lets go of the lock.
         is_queued = queue.is_queued(self.folder.name)
@@ -42,7 +47,7 @@ class RunFollower:
         return self.status in ("paused", "stopped", "failed", "interrupted")
 
     def _status(self, is_held: bool, is_queued: bool) -> Status:
-        if is_queued and (self.state.ending is not None or not is_held):
+        if is_queued and (self.state.ending is not None or not is_held or queue.is_waiting(self.folder.name)):
             return "queued"
         match self.state.ending:
             case RunFinished():

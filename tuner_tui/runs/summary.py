@@ -135,6 +135,8 @@ def _problem(follower: RunFollower) -> str:
     for path in (folder.spec, folder.events):
         if not path.is_file():
             return f"half deleted: no {path.name}"
+    if problem := lock.look(folder.lock).problem:
+        return f"its lock cannot be opened: {problem}"
     return "made by a newer tuner-tui" if follower.state.protocol > PROTOCOL else ""
 
 

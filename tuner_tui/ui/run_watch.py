@@ -69,7 +69,6 @@ class RunWatch:
     """One thread's work: looks at the run's files and posts a view whenever one of them has changed."""
 
     def __init__(self, folder: RunFolder, post: Callable[[Message], object]) -> None:
-        self._folder = folder
         self._post = post
         self._follower = RunFollower(folder)
         self._ended = threading.Event()
@@ -95,11 +94,12 @@ class RunWatch:
 
     def look(self) -> RunView | None:
         """The run now; None when nothing is new."""
-        folder, problem = self._folder, ""
+        folder, problem = self._follower.folder, ""
         has_news = self._run is None
         try:
             grew = self._has_changed(folder.events)  # before reading: what comes meanwhile is news again
             self._follower.poll()
+            folder = self._follower.folder  # it may have been renamed
             if grew or self._run is None:
                 self._run, has_news = self._follower.state.snapshot(), True
             if self._has_changed(folder.telemetry):
@@ -130,7 +130,7 @@ class RunWatch:
     def _adopt(self) -> None:
         """A run whose keeper died gets a new one; without rights to start one, watching goes on."""
         try:
-            adopt_if_needed(self._folder)
+            adopt_if_needed(self._follower.folder)
         except OSError:
             return
 

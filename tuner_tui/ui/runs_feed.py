@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from textual.message import Message
+
+from tuner_tui.errors import TunerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.summary import RunSummary, SummaryReader
 
 LOOK_EVERY_SECONDS = 1.0
+REVIVE_EVERY_SECONDS = 10.0
 SHARE_SECONDS, PAUSE_SECONDS = 0.02, 0.1
 """How long the idle rest is read at a stretch, and how long the app has for itself then."""
 SHOW_EVERY_SECONDS = 0.1
@@ -63,6 +67,7 @@ class RunsFeed:
         self._live: set[RunFolder] = set()
         self._listed_at = -1
         self._has_ended = False
+        self._revived_at = time.monotonic()
         self._wake = threading.Event()
 
     def wake(self) -> None:
@@ -83,6 +88,7 @@ class RunsFeed:
             self._wake.clear()
             self._list()
             self._read(reader, self._first())
+            self._revive_keeper()
             if not self.is_paused:
                 self._read(reader, self._some_of_the_rest(), SHARE_SECONDS)
             is_busy = bool(self._unread) and not self.is_paused
@@ -106,6 +112,16 @@ class RunsFeed:
             self._unread += [folder for folder in reversed(folders) if folder not in before]
             self._folders = folders
             self._post(RunsListed(folders))
+
+    def _revive_keeper(self) -> None:
+        """While runs wait or train there is a keeper that answers; without rights to start one, watching goes on."""
+        from tuner_tui.keeper.start import revive
+
+        if not self._live or time.monotonic() - self._revived_at < REVIVE_EVERY_SECONDS:
+            return
+        self._revived_at = time.monotonic()
+        with contextlib.suppress(TunerError, OSError):
+            revive(self._live)
 
     def _first(self) -> Iterable[RunFolder]:
         """Those in view and those that live; while nobody looks, only what may have an end to tell of."""

@@ -151,6 +151,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
                 self.job.spec.training.seed,
                 self.job.held_out_fingerprint,
             )
+            self.job.flush()  # what led here is told first: whoever resumes from here does not tell it again
             replace_folder(made, target, self.job.folder.owned)
             self.job.checkpoint = target.name
             self.job.broken.discard(target.name)

@@ -16,6 +16,7 @@ import msgspec
 from tuner_tui.planning.plan import planned
 from tuner_tui.runs.control import ControlRequest, take_requests
 from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
+from tuner_tui.worker.here import FolderHere, current_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tuner_tui.runs.journal import EventWriter
 
 POLL_SECONDS = 0.25
+LAST_PATIENCE_SECONDS = 10.0
+"""How long a worker that is done waits for room to say so; the keeper says it after that."""
 _log = logging.getLogger(__name__)
 
 
@@ -80,18 +83,34 @@ class Job:
     held_out_fingerprint: str = ""
     """Of the prepared evaluation rows; empty where there are none."""
     _unwritten: deque[Event] = field(default_factory=deque)
+    _said_unwritten: int = 0
     _emitting: threading.Lock = field(default_factory=threading.Lock)
 
     def emit(self, event: Event) -> None:
         """Append to the run's events. When the disk is full they wait here for the next one, and training goes on."""
         with self._emitting:
             self._unwritten.append(msgspec.structs.replace(event, at=time.time()))
+        self.flush()
+
+    def emit_last(self, ending: Event, patience_seconds: float = LAST_PATIENCE_SECONDS) -> None:
+        """Append the last event; a disk that is full for a moment does not lose how the attempt ended."""
+        self.emit(ending)
+        deadline = time.monotonic() + patience_seconds
+        while self._unwritten and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the events that found no room before."""
+        with self._emitting:
             try:
                 while self._unwritten:
                     self.events.write(self._unwritten[0])
                     self._unwritten.popleft()
             except OSError as error:
-                _log.error("%d events wait to be written: %s", len(self._unwritten), error)
+                if len(self._unwritten) != self._said_unwritten:
+                    self._said_unwritten = len(self._unwritten)
+                    _log.error("%d events wait to be written: %s", len(self._unwritten), error)
 
     def enter(self, phase: Phase, detail: str = "") -> None:
         """Say what is done from now on, and stop here if that was asked before the first step. Raises StopRequested."""
@@ -127,9 +146,12 @@ class RequestWatcher(threading.Thread):
         super().__init__(name="requests", daemon=True)
         self._job = job
         self._leaving = threading.Event()
+        self._place = job.folder.place
+        self._is_gone = False
 
     def run(self) -> None:
         while not self._leaving.wait(POLL_SECONDS):
+            self._look_at_folder()
             for asked in take_requests(self._job.folder):
                 self._accept(asked)
 
@@ -137,6 +159,20 @@ class RequestWatcher(threading.Thread):
         """Stop watching."""
         self._leaving.set()
         self.join()
+
+    def _look_at_folder(self) -> None:
+        """A folder that was renamed or moved is told; without one nothing that is learnt could be kept."""
+        if not isinstance(self._job.folder, FolderHere):
+            return
+        place = current_place()
+        if place is None:
+            if not self._is_gone:
+                self._is_gone = True
+                _log.error("the run's folder was deleted: the run stops")
+                self._job.stop.set()
+        elif place != self._place:
+            self._place = place
+            self._job.warn(f"The run's folder was moved: it is {place} now.", "The run goes on there.")
 
     def _accept(self, asked: ControlRequest) -> None:
         with contextlib.suppress(OSError):  # a full disk: what was asked is done all the same

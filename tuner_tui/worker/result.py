@@ -62,7 +62,7 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
 
     Raises TunerError when it cannot be written; memory that runs out is left to those who climb the ladder.
     """
-    target, owned = job.folder.adapter, job.folder.owned
+    target = job.folder.adapter
     making = target.with_name(f"{STAGING}adapter-{os.getpid()}")
     try:
         if not tuning_traits(job.spec.tuning.kind).is_adapter:
@@ -73,18 +73,18 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
             template = chosen_template(job.spec.data, tokenizer)
             if template is not None:
                 (making / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-        owned.discard(making / "README.md")  # PEFT's empty card
+        job.folder.owned.discard(making / "README.md")  # PEFT's empty card
         settle_modes(making)
-        replace_folder(making, target, owned)
+        replace_folder(making, target, job.folder.owned)
     except Exception as error:
         if is_out_of_memory(error):
             raise
         # Libraries raise four kinds of exception for a full disk; the checkpoints are still there.
         raise TunerError(
             "The result could not be saved",
-            f"{target}: {error}",
+            f"{job.folder.place / target.name}: {error}",
             f"Free disk space, then: {shell_command('runs resume', job.folder.name)}",
         ) from error
     finally:
-        owned.discard(making)
+        job.folder.owned.discard(making)
     job.emit(AdapterSaved(path=target.name, size_bytes=folder_size(target)))

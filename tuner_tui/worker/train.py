@@ -33,6 +33,7 @@ from tuner_tui.worker.checkpoints import (
     step_of,
     what_is_broken,
 )
+from tuner_tui.worker.here import enter
 from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 
 if TYPE_CHECKING:
@@ -54,12 +55,15 @@ def main(path: Path, *, is_resumed: bool) -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     os.nice(NICENESS)
-    return run_job(path, is_resumed=is_resumed, stop=stop)
+    return _do_job(enter(path), is_resumed=is_resumed, stop=stop)
 
 
 def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | None = None) -> int:
     """Do the job in a run's folder; `stop` asks it to end after the step that it is at."""
-    folder = RunFolder(path)
+    return _do_job(RunFolder(path), is_resumed=is_resumed, stop=stop)
+
+
+def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None) -> int:
     events = EventWriter(folder.events)
     events.write(WorkerStarted(pid=os.getpid()))
     try:
@@ -75,7 +79,7 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
     watcher.close()
     if not isinstance(ending, TERMINAL) and job.stop.is_set():  # nobody would remember it in the next worker
         ending = _stopped(job)
-    job.emit(ending)
+    job.emit_last(ending)
     events.close()
     sys.stdout.flush()
     return 1 if isinstance(ending, RunFailed) else LEFT_TO_KEEPER if not isinstance(ending, TERMINAL) else 0
@@ -88,8 +92,8 @@ def _read_plan(folder: RunFolder) -> Plan:
     except ValueError as error:
         raise InputError(
             "The run's plan is damaged",
-            f"{folder.plan}: {error}.",
-            f"Start the run anew: {shell_command('train', str(folder.spec))}",
+            f"{folder.place / folder.plan.name}: {error}.",
+            f"Start the run anew: {shell_command('train', str(folder.place / folder.spec.name))}",
         ) from error
 
 
@@ -158,7 +162,7 @@ def _checkpoint_to_resume(job: Job) -> Path | None:
     except OSError as error:
         raise TunerError(
             "The checkpoints cannot be read",
-            f"{job.folder.checkpoints}: {error.strerror or error}.",
+            f"{job.folder.place / job.folder.checkpoints.name}: {error.strerror or error}.",
             f"Without them it would begin anew. Mend that, then: {shell_command('runs resume', job.folder.name)}",
         ) from error
     for folder in reversed(checkpoint_folders(job.folder.checkpoints)):

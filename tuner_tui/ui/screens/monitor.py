@@ -121,6 +121,9 @@ class Monitor(TunerScreen):
     def watch_view(self, before: RunView | None, view: RunView | None) -> None:
         if view is None:
             return
+        if view.folder != self.folder:  # it was renamed
+            self.folder = view.folder
+            self.query_one(TitleBar).words = self.folder.name
         self.query_one(TitleBar).state = _state_words(view)
         self._tell_answers(view)
         self._tell_warning(before, view)

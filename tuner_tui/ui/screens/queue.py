@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from textual.message import Message
 from textual.reactive import var
 from textual.widgets import OptionList, Static
 
+from tuner_tui.errors import TunerError
 from tuner_tui.text import plain, size
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
@@ -90,12 +92,15 @@ class QueueScreen(TunerScreen):
 
     def _look(self) -> None:
         """In a thread: look at the line every few seconds, and at once after a change."""
+        from tuner_tui.keeper.start import revive
         from tuner_tui.keeper.turns import Line, hold_words
         from tuner_tui.runs import queue
 
         line = Line()
         while not self._has_left:
             self._wake.clear()
+            with contextlib.suppress(TunerError, OSError):  # without one the line says so
+                revive()
             self.post_message(LineLooked(line.places(), hold_words() if queue.is_on_hold() else ""))
             self._wake.wait(LOOK_EVERY_SECONDS)
 
