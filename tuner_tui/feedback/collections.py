@@ -169,8 +169,8 @@ def open_or_create(name: str, settings: CollectionSettings | None = None) -> Sto
     """Open a collection, making it if there is none; settings that are given are kept."""
     path = collection_path(name)
     if not os.path.lexists(path):
-        if (error := _of_missing(path)) is not None:
-            raise error
+        if (missing := _of_missing(path)) is not None:
+            raise missing
         try:
             owned().claim()
         except OSError as error:
