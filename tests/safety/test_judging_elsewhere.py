@@ -76,6 +76,18 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def rest_of(process: subprocess.Popen[str], line: str = "") -> list[str]:
+    """What it still prints, once it has got a line; `communicate` would lose what was read ahead."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(line)
+    with process.stdout:
+        lines = process.stdout.read().split("\n")
+    process.wait(30)
+    return lines
+
+
 def judged(items: int = 30) -> Path:
     """A collection whose items are all judged, with its good copy."""
     store = make_store(collection_path("evening"), items)
@@ -113,7 +125,7 @@ def test_deleting_and_restoring_wait_for_those_who_judge() -> None:
         if not collection_path("evening").exists():
             break
     for process in processes:
-        acknowledged |= {int(line) for line in process.communicate()[0].split() if line.isdigit()}
+        acknowledged |= {int(line) for line in rest_of(process) if line.isdigit()}
     if collection_path("evening").exists():
         delete_collection("evening")
     (trashed,) = trash_dir().glob("evening-*/evening.sqlite3")
@@ -132,7 +144,7 @@ def test_a_collection_that_is_open_in_another_window_is_not_deleted() -> None:
     for action in (delete_collection, restore):
         with pytest.raises(TunerError, match="evening is being judged in another window"):
             action("evening")
-    process.communicate("\n")
+    rest_of(process, "\n")
     delete_collection("evening")
     assert list_collections() == []
 
@@ -149,7 +161,7 @@ def test_a_file_that_is_moved_away_by_another_program_ends_the_acknowledging(tmp
     path.with_name(path.name + "-wal").rename(aside / (path.name + "-wal"))
     with contextlib.suppress(TunerError):
         make_store(path, 5).close()  # refused while the other one still writes into the old log
-    output = process.communicate()[0].split("\n")
+    output = rest_of(process)
     acknowledged += [int(line) for line in output if line.isdigit()]
     assert "The collection was moved or deleted" in output
     assert set(acknowledged) <= entry_ids(aside / path.name)
