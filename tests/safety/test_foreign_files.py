@@ -199,6 +199,7 @@ def test_a_foreign_file_is_never_deleted_or_changed(sequences: Sequences) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_foreign_file_is_never_deleted_or_changed_in_many_sequences(sequences: Sequences) -> None:
     for seed in range(FEW, FEW + MANY):
         sequences.run(seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError
-from tuner_tui.files import write_atomic
+from tuner_tui.files import make_folder, write_atomic
 from tuner_tui.text import shell_command
 
 CODE = ("*.py", "config.json", "tokenizer_config.json")
@@ -34,7 +34,7 @@ class UntrustedCode(InputError):
 def trust(location: str, revision: str | None) -> None:
     """Allow the code that a model has now; a folder whose code changes is asked about again. Raises OSError."""
     mark = _mark(location, revision)
-    mark.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(mark.parent)
     write_atomic(mark, json.dumps({"model": location, "revision": revision}).encode())
 
 

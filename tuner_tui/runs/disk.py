@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ItemKind = Literal["checkpoints", "model", "cache", "leftovers"]
+LOCK_SUFFIX = ".lock"
+"""How the names of the files end that keep two pushes of one run apart."""
 QUIET_SECONDS = 600.0
 """What was written to more recently than this may be in use."""
 
@@ -124,7 +126,7 @@ def _caches() -> list[CleanUpItem]:
         remote_headers.owned(),
         owned_pushes(),
     ):
-        things = owned.entries()
+        things = [path for path in owned.entries() if path.suffix != LOCK_SUFFIX]  # one may be held
         if things and all(map(_are_all_quiet, things)):
             items.append(CleanUpItem("cache", owned.folder.name, tuple(things), _size(things), loses, owned))
     return items

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.runs import lock
+from tuner_tui.runs.disk import LOCK_SUFFIX, owned_pushes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +20,9 @@ PATIENCE_SECONDS = 0.2
 @contextlib.contextmanager
 def only_push_of(run: RunFolder) -> Iterator[None]:
     """Keep other pushes of the run out. Raises RunProblem while there is one, TunerError where no lock can be made."""
-    path = paths.cache_dir() / "pushes" / f"{run.name}.lock"
+    path = owned_pushes().folder / f"{run.name}{LOCK_SUFFIX}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        owned_pushes().claim()
         held = lock.acquire(path, PATIENCE_SECONDS)
     except OSError as error:
         raise TunerError("The push cannot be prepared", f"{path}: {error.strerror}.") from error
