@@ -13,6 +13,7 @@ import pytest
 
 from tests.hub_double import TOKEN
 from tests.tiny_model import make_tiny_model
+from tuner_tui.owned import MARK
 from tuner_tui.runs.events import (
     ChoicesMade,
     ChosenMachine,
@@ -289,7 +290,8 @@ def test_what_can_be_refused_at_once_is_refused_before_anything_is_made(
     assert result.returncode == 2 and "not YAML" in result.stderr
     result = push("--yes", "--licence", "llama3.1")
     assert result.returncode == 1 and "asks for another name" in result.stderr
-    assert not pushes.exists() and not hub.requests
+    prepared = [path.name for path in pushes.iterdir() if path.name != MARK and path.suffix != ".lock"]
+    assert prepared == [] and not hub.requests
 
 
 @pytest.mark.slow
