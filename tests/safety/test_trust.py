@@ -152,11 +152,11 @@ def test_an_adapter_in_a_bases_folder_is_told(tiny_model: Path, tmp_path: Path) 
     folder = tmp_path / "base"
     shutil.copytree(tiny_model, folder)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "/other"}')
-    with pytest.raises(InputError, match="adapter lies in the base") as refusal:
+    with pytest.raises(InputError, match="folder contains an adapter") as refusal:
         check_source(find_source(str(folder)))
     assert str(folder / "adapter_config.json") in refusal.value.message
     machine = choose_machine(spec_of(folder, tmp_path))
-    with pytest.raises(InputError, match="adapter lies in the base"):
+    with pytest.raises(InputError, match="folder contains an adapter"):
         load_base(str(folder), None, ModelSpec(source=str(folder)), machine)
 
 

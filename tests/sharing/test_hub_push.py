@@ -140,7 +140,7 @@ def test_a_fault_that_stays_ends_in_words_and_never_in_two_commits(
 
 def test_a_long_pause_is_told_and_not_waited_for(hub: Any, request_of: Callable[..., PushRequest]) -> None:
     hub.fail(429, "commit", times=1, retry_after=3600)
-    with pytest.raises(TunerError, match="asks us to wait") as told:
+    with pytest.raises(TunerError, match="rate limit is reached") as told:
         hub_process.push(request_of(), lambda event: None)
     assert "3600 s" in told.value.message and commits(hub) == 0
 

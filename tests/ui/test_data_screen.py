@@ -117,7 +117,7 @@ async def test_columns_are_said_by_hand(home: Path, model: Path) -> None:
     (home / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     async with new_run(spec_of(model, "odd.jsonl")) as walk:
         screen = await inspect(walk)
-        await wait_for(walk.pilot, "The columns are not known")
+        await wait_for(walk.pilot, "Unknown columns")
         await walk.press("5")
         await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no shape was recognised")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwrt}"

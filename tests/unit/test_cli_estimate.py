@@ -132,7 +132,7 @@ def test_headers_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(SMALL | {"num_hidden_layers": 64}))
     with pytest.raises(InputError) as caught:
         run(str(folder), "--gpu", "8GB")
-    assert "not those of the weights" in caught.value.message
+    assert "do not match the weights" in caught.value.message
 
 
 def test_an_unknown_architecture_says_so(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_headers_that_cannot_be_read_leave_a_wide_range_that_says_why(tmp_path: 
 
 def test_what_else_a_run_needs_is_told(folder: Path) -> None:
     text = run(str(folder), "--gpu", "8GB").output
-    assert "download: none, the model is here" in text and "main memory while loading" in text
+    assert "download: none, the model is on this machine" in text and "main memory while loading" in text
     found = json.loads(run(str(folder), "--gpu", "8GB", "--json").output)
     storage, chosen = found["storage"], found["precisions"][1]
     states = {term["name"]: term["bytes"] for term in chosen["terms"]}

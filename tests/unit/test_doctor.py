@@ -74,7 +74,7 @@ def test_a_fitting_torch_is_fine() -> None:
 
 def test_a_processor_build_beside_a_card_is_a_problem_with_the_command_to_fix_it() -> None:
     check = check_torch(CPU_TORCH, MACHINE)[0]
-    assert check.status == "problem" and "processor-only build" in check.value
+    assert check.status == "problem" and "CPU-only build" in check.value
     assert "pip install torch --index-url https://download.pytorch.org/whl/cu130" in check.remedy.splitlines()
     assert statuses(check_torch(CPU_TORCH, NO_GPU)) == ["ok", "ok", "ok"]
 
@@ -155,7 +155,7 @@ def test_cards_name_their_memory_and_who_holds_it() -> None:
     assert check.value == "NVIDIA GeForce RTX 4070, 11.2 GB of 12.9 GB free"
     assert "ollama (77) holds 0.9 GB" in check.detail
     (unknown,) = check_gpus(with_card(memory_free_bytes=None, processes=None))
-    assert "memory unknown" in unknown.value and "who holds memory is unknown" in unknown.detail
+    assert "memory unknown" in unknown.value and "which processes use it is unknown" in unknown.detail
 
 
 def test_a_missing_driver_is_a_problem_only_beside_a_card() -> None:

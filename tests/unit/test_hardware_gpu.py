@@ -220,7 +220,7 @@ def test_of_several_cards_the_visible_one_counts(plain_linux: Path) -> None:
     assert free_on(plain_linux, RTX_4070, other).where == "NVIDIA GeForce RTX 4070"
     assert free_on(plain_linux, RTX_4070, other, visible="1").where == "NVIDIA RTX A6000"
     assert free_on(plain_linux, RTX_4070, other, visible="GPU-aa77,0").where == "NVIDIA RTX A6000"
-    assert "one of 2 cards" in free_on(plain_linux, RTX_4070, other).note
+    assert "one of 2 GPUs" in free_on(plain_linux, RTX_4070, other).note
     hidden = free_on(plain_linux, RTX_4070, other, visible="")
     assert (hidden.is_gpu, hidden.where) == (False, "RAM") and "hides" in hidden.note
 
@@ -241,14 +241,14 @@ def test_unified_memory_is_the_systems(plain_linux: Path) -> None:
     assert read(plain_linux, SPARK).gpus[0].memory_total_bytes is None
     free = free_on(plain_linux, SPARK)
     assert (free.is_gpu, free.where, free.free_bytes) == (True, "NVIDIA GB10", 100 * GIB)
-    assert "shares it" in free.note
+    assert "shared with the rest" in free.note
     unnamed = free_on(plain_linux, {**SPARK, "nvmlDeviceGetName": "NVIDIA Next"})
     assert unnamed.free_bytes is None
 
 
 def test_who_holds_memory_is_unknown_on_wsl2_and_said_so(plain_linux: Path) -> None:
     free = free_on(plain_linux, WSL2_CARD)
-    assert (free.free_bytes, free.holders, free.note) == (11 * GIB, (), "who holds the rest: unknown")
+    assert (free.free_bytes, free.holders, free.note) == (11 * GIB, (), "what uses the rest: unknown")
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_a_driver_that_does_not_start_is_explained(plain_linux: Path, error: Exc
 
 def test_a_driver_without_cards_is_explained(tmp_path: Path) -> None:
     report = read(tmp_path)
-    assert report.problem is not None and "shows no card" in report.problem
+    assert report.problem is not None and "shows no GPU" in report.problem
     assert report.card_present is None
 
 

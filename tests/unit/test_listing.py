@@ -43,7 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_demo_is_first_and_says_where_it_is() -> None:
     first = list_models(Path.cwd())[0]
     assert first.source == "demo"
-    assert first.remark == ("carried by this installation" if demo_gguf() else "from the Hub, about 270 MB")
+    assert first.remark == ("included in this installation" if demo_gguf() else "from the Hub, about 270 MB")
     assert demo_model() == first
 
 

@@ -47,7 +47,7 @@ def measured(**changes: Any) -> Measured:
 
 def test_without_measurements_nothing_changes() -> None:
     assert calibrate(ESTIMATE, LOAD, []) is ESTIMATE
-    assert origin_words(ESTIMATE) == "by formula; not measured here yet"
+    assert origin_words(ESTIMATE) == "by formula; not measured on this machine yet"
 
 
 def test_measurements_narrow_the_range_and_say_so() -> None:

@@ -111,7 +111,7 @@ def test_a_cut_safetensors_file_says_by_how_much(folder: Path) -> None:
     for missing in (1, 700):
         path.write_bytes(whole[:-missing])
         error = refusal(folder)
-        assert error.title == "Model file cut short"
+        assert error.title == "Model file is truncated"
         assert f"{path} is {missing} bytes short of the {len(whole):,}" in error.message
     path.write_bytes(whole[:20])
     assert "ends inside its header" in refusal(folder).message
@@ -129,9 +129,9 @@ def test_a_cut_safetensors_file_says_by_how_much(folder: Path) -> None:
         ([1], "not a JSON object"),
         ({"a": 1}, "lacks dtype"),
         ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}, "lacks dtype"),
-        ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}, "impossible numbers"),
-        ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, "impossible numbers"),
-        ({"a": {"dtype": "F32", "shape": ["1"], "data_offsets": [0, 4]}}, "impossible numbers"),
+        ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}, "impossible values"),
+        ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, "impossible values"),
+        ({"a": {"dtype": "F32", "shape": ["1"], "data_offsets": [0, 4]}}, "impossible values"),
         ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, "needs 8 bytes and is given 4"),
         ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, "starts at byte 4, where 0 was due"),
         ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
@@ -229,7 +229,7 @@ def test_a_gguf_file_cut_anywhere_is_said(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(4, len(whole) - 200, 7):
         path.write_bytes(whole[:length])
-        assert refusal(path).title == "GGUF file cut short", length
+        assert refusal(path).title == "GGUF file is truncated", length
     needed = read_end(whole, tmp_path)
     path.write_bytes(whole[: needed - 100])
     assert f"is 100 bytes short of {needed:,}" in refusal(path).message

@@ -120,7 +120,7 @@ def test_a_damaged_download_is_named(client: dict[str, str], tmp_path: Path) -> 
     for path in (tmp_path / "hf").rglob("model.safetensors"):
         path.resolve().write_bytes(path.read_bytes()[:-5])
     answer = ask("owner/good", env=client)
-    assert answer["title"] == "Model file cut short" and "5 bytes short" in answer["message"]
+    assert answer["title"] == "Model file is truncated" and "5 bytes short" in answer["message"]
 
 
 def test_offline(client: dict[str, str]) -> None:
@@ -184,16 +184,16 @@ def test_a_token_that_cannot_be_sent(client: dict[str, str], token: str) -> None
         ({"fault": 404}, "No such model on the Hub", 3),
         ({"fault": 404, "code": "RevisionNotFound"}, "No such revision", 3),
         ({"fault": 401}, "The Hub refuses your token", 2),
-        ({"fault": 429}, "The Hub asks us to wait", 1),
-        ({"fault": 500}, "The Hub has trouble", 1),
-        ({"fault": 503, "html": True}, "The Hub has trouble", 1),
+        ({"fault": 429}, "The Hub's rate limit is reached", 1),
+        ({"fault": 500}, "The Hub has a server error", 1),
+        ({"fault": 503, "html": True}, "The Hub has a server error", 1),
         ({"fault": 409}, "The Hub refused", 1),
         ({"fault": "delay", "seconds": 4}, "The Hub does not answer", 1),
         ({"fault": "drop"}, "Cannot reach the Hub", 1),
         ({"fault": "reset"}, "Cannot reach the Hub", 1),
         ({"fault": "lost"}, "Cannot reach the Hub", 1),
-        ({"fault": "corrupt", "after": 0}, "The Hub's answer makes no sense", 1),
-        ({"fault": "none", "html": True}, "The Hub's answer makes no sense", 1),
+        ({"fault": "corrupt", "after": 0}, "The Hub's answer is invalid", 1),
+        ({"fault": "none", "html": True}, "The Hub's answer is invalid", 1),
     ],
 )  # fmt: skip
 def test_failures(

@@ -219,7 +219,7 @@ def test_every_choice_is_told_with_its_reason() -> None:
     assert found["rows"].value == "in random order"
     grouped = spec(training=TrainingSpec(batch_size=8, group_by_length=True))
     [order] = [each for each in plan(grouped, "1B", card(80), rows).choices if each.name == "rows"]
-    assert order.value == "of like length together"
+    assert order.value == "grouped by length"
 
 
 UNEVEN = (100,) * 6 + (1000,) * 4
@@ -250,7 +250,7 @@ def test_rows_are_grouped_where_much_is_padded_and_there_are_enough(
     assert planned(wanted, decode_plan(encode_plan(made))).training.group_by_length is is_grouped
     if rows.sample and found.load.sequences > 1:
         [order] = [choice for choice in found.choices if choice.name == "rows"]
-        assert order.value == ("of like length together" if is_grouped else "in random order")
+        assert order.value == ("grouped by length" if is_grouped else "in random order")
 
 
 def test_padding_is_what_the_longest_of_a_batch_costs() -> None:

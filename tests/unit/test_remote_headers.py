@@ -104,7 +104,7 @@ def test_the_token_stays_with_the_hub(hub: Any, home: dict[str, str], tmp_path: 
     ("change", "title"),
     [
         ({"model.safetensors": (200_000_000).to_bytes(8, "little") + b"{}"}, "Not a sound safetensors file"),
-        ({"model.safetensors": (500).to_bytes(8, "little") + b"{}"}, "Model file cut short"),
+        ({"model.safetensors": (500).to_bytes(8, "little") + b"{}"}, "Model file is truncated"),
         ({"model.safetensors": (2).to_bytes(8, "little") + b"[]"}, "Not a sound safetensors file"),
         ({"config.json": b"{"}, "config.json is not JSON"),
         ({"model.safetensors": None}, "No weights"),
@@ -121,8 +121,8 @@ def test_lies_are_told(
 @pytest.mark.parametrize(
     ("fault", "options", "title"),
     [
-        (500, {}, "The Hub has trouble"),
-        (429, {}, "The Hub asks us to wait"),
+        (500, {}, "The Hub has a server error"),
+        (429, {}, "The Hub's rate limit is reached"),
         ("delay", {"seconds": 5}, "The Hub does not answer"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_tokenizer_is_fetched_alone_and_kept(hub: Any, home: dict[str, str], t
             command, env=home, capture_output=True, text=True, timeout=60, check=True
         ).stdout.strip()
 
-    assert names() == "Nothing is known of the model"
+    assert names() == "The model's header was never read"
     assert names("fetch") == "tokenizer.json tokenizer_config.json"
     before = len(hub.requests)
     assert names() == "tokenizer.json tokenizer_config.json" and len(hub.requests) == before

@@ -118,7 +118,7 @@ def test_the_nearest_key_is_suggested() -> None:
         ("[energy\n", ("TOML", "line 1")),
         ('# one\n[energy]\nprice = "much"\n', ("energy.price", "line 3", "a number")),
         ('[notify]\nterminal = 3\nbell = "x"\n', ("notify.terminal", "notify.bell", "line 3")),
-        ('[folders]\ndata = "here"\n', ("folders.data", "whole path")),
+        ('[folders]\ndata = "here"\n', ("folders.data", "absolute path")),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where(text: str, words: tuple[str, ...]) -> None:

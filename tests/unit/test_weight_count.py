@@ -177,5 +177,5 @@ def test_numbers_of_an_unknown_type_take_a_bit_at_least() -> None:
         if is_sound:
             assert parse_header("file", header, None)["x"].elements == 64
         else:
-            with pytest.raises(InputError, match="numbers in"):
+            with pytest.raises(InputError, match="values in"):
                 parse_header("file", header, None)

@@ -15,9 +15,9 @@ class GuardSpec(Section):
     memory_rungs: tuple[Literal["free", "micro_batch", "checkpointing"], ...] = option(
         ("free", "micro_batch", "checkpointing"),
         "When memory runs out",
-        "What may be tried, in this order: free (a fresh process), micro_batch (half of it, with twice the "
+        "The OOM fallback steps to try, in this order: free (a fresh process), micro_batch (half of it, with twice the "
         "accumulation), checkpointing (on). An empty list ends the run instead.",
-        "Rows per optimizer step, their order, learning rate and length stay; smaller micro-batches and "
+        "Rows per optimizer step, their order, learning rate and length do not change; smaller micro-batches and "
         "checkpointing are slower.",
     )
     on_bad_loss: BadLoss = option(
@@ -25,14 +25,16 @@ class GuardSpec(Section):
         "On a bad loss",
         "When loss or gradient is not a finite number, or spikes: stop the run, skip the step's rows, or go back "
         "to the last checkpoint and skip them then.",
-        "Skipping goes on where one broken row would end the run; many skips hide a learning rate that is too high.",
+        "Skipping keeps the run going where one bad row would end it; many skips hide a too high learning rate.",
     )
     spike_factor: float | None = option(
         None,
         "Spike",
-        "A loss so many times the median of the last steps counts as bad; absent: only what is not finite.",
+        "A loss this many times the median of the last steps counts as bad; if unset, only non-finite values do.",
         "Low values skip rows that are merely hard.",
         gt=1,
         le=1000,
     )
-    most_skips: int = option(10, "Most skips", "The run stops after so many skipped steps.", ge=1, le=100_000)
+    most_skips: int = option(
+        10, "Most skips", "The run stops after this many skipped steps.", ge=1, le=100_000
+    )

@@ -103,7 +103,7 @@ GENERAL_RULES: tuple[Rule, ...] = (
     Rule(
         ("evaluation.early_stopping", "data.evaluation", "data.evaluation_share"),
         lambda spec: spec.evaluation.early_stopping is not None and not _has_evaluation(spec),
-        "early stopping needs held-out rows to look at",
+        "early stopping needs held-out rows to evaluate",
         "Give data.evaluation a file or data.evaluation_share a share such as 0.1, or leave it out.",
     ),
     Rule(

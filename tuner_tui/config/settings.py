@@ -40,28 +40,28 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "folders.data",
         "Data folder",
-        "Where runs, the queue, notes and feedback lie; absent, the system's usual place. Runs made before stay "
-        "where they are: move them yourself while nothing trains. A keeper at work goes on in its own folder.",
+        "Where runs, the queue, notes and feedback are stored; if unset, the system's default. Existing runs stay "
+        "where they are: move them yourself while nothing trains. A running keeper continues in its own folder.",
         "folder",
     ),
     Setting(
         "folders.cache",
         "Cache folder",
-        "Where things lie that can be made again, such as dequantised models: gigabytes each. Absent, the system's "
-        "usual place. What lies in the old one is not moved; it can be deleted.",
+        "Where files are stored that can be recreated, such as dequantised models: gigabytes each. If unset, the "
+        "system's default. The contents of the old folder are not moved; they can be deleted.",
         "folder",
     ),
     Setting(
         "app.theme",
         "Theme",
-        "The app's colours by name, such as tuner-dark, tuner-light or terminal-colours; absent, the terminal "
+        "The app's colours by name, such as tuner-dark, tuner-light or terminal-colours; if unset, the terminal "
         "decides. The command palette shows all.",
         "text",
     ),
     Setting(
         "memory.leave_free",
         "Leave free",
-        "Gigabytes that a run leaves alone, for a card that also drives the desktop; plans and estimates heed it.",
+        "Gigabytes of GPU memory left free, for a GPU that also drives the desktop; plans and estimates respect it.",
         "number",
         0.0,
     ),
@@ -72,7 +72,7 @@ SETTINGS: tuple[Setting, ...] = (
         "number",
         most=1000.0,
     ),
-    Setting("energy.currency", "Currency", "The word that stands behind what energy costs.", "text", "EUR"),
+    Setting("energy.currency", "Currency", "The currency shown after the cost of energy.", "text", "EUR"),
     Setting(
         "notify.bell",
         "Bell",
@@ -84,7 +84,7 @@ SETTINGS: tuple[Setting, ...] = (
         "notify.terminal",
         "Terminal notification",
         "Ask the terminal itself to show a notification when a run ends, also over SSH: by OSC 9 (iTerm2, WezTerm, "
-        "kitty, Ghostty), OSC 777 (foot, urxvt), or by what this terminal is known to take (auto). tmux needs "
+        "kitty, Ghostty), OSC 777 (foot, urxvt), or the one this terminal supports (auto). tmux needs "
         "allow-passthrough.",
         "choice",
         "auto",
@@ -102,14 +102,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Command at a run's end",
         "A shell command that the keeper runs when a run has ended, with TUNER_RUN (its name), "
         "TUNER_STATUS (finished, stopped, paused or failed), TUNER_FOLDER, TUNER_STEP, TUNER_TOTAL_STEPS, TUNER_LOSS, "
-        "TUNER_SECONDS, TUNER_ADAPTER, TUNER_TITLE and TUNER_MESSAGE in its environment; what is not known is empty. "
+        "TUNER_SECONDS, TUNER_ADAPTER, TUNER_TITLE and TUNER_MESSAGE in its environment; unknown values are empty. "
         "What it prints goes to keeper.log; its failure never touches a run.",
         "text",
     ),
     Setting(
         "notify.on_finish_seconds",
         "Time for the command",
-        "The command is ended after so many seconds; a run that waits starts without waiting for it.",
+        "The command is ended after this many seconds; the next run in the queue starts without waiting for it.",
         "number",
         60.0,
         least=1.0,
@@ -135,7 +135,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "privacy.offline",
         "Offline",
-        "Never ask the Hub for anything: only models and data that are on this machine already. With or without it, "
+        "Make no requests to the Hub: use only models and data that are already on this machine. With or without it, "
         "libraries' usage statistics are off, and nothing is uploaded unless you push it.",
         "switch",
         False,
@@ -144,7 +144,7 @@ SETTINGS: tuple[Setting, ...] = (
         "limits.seconds",
         "Time limit",
         "Seconds of CPU time that one step of reading somebody else's file may take: a row written by a chat template, "
-        "a batch of rows of a Parquet file, loading a tokenizer. Then reading ends with an error.",
+        "a batch of rows of a Parquet file, loading a tokenizer. Beyond it, reading ends with an error.",
         "number",
         10.0,
         least=0.1,
@@ -153,8 +153,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "limits.memory",
         "Memory limit",
-        "Gigabytes that reading somebody else's chat template, tokenizer, Parquet or Arrow file may take in all. Then "
-        "it ends with an error.",
+        "Gigabytes that reading somebody else's chat template, tokenizer, Parquet or Arrow file may take in total. "
+        "Beyond it, reading ends with an error.",
         "number",
         4.0,
         least=0.1,
@@ -364,7 +364,7 @@ def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
             return f"must be one of {', '.join(setting.choices)} {got}", None
         case "folder":
             if not isinstance(given, str) or not given.startswith(("/", "~")):
-                return f"must be a whole path such as /mnt/big/tuner {got}", None
+                return f"must be an absolute path such as /mnt/big/tuner {got}", None
             return "", _expanded(given)
     if not isinstance(given, str) or "\0" in given:
         return f"must be text in quotes {got}", None
@@ -421,7 +421,7 @@ def _parse(text: str, path: Path) -> Settings:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise SettingsError(
-            "The settings cannot be read as TOML", f"{path}: {error}.", "Mend it there."
+            "The settings cannot be read as TOML", f"{path}: {error}.", "Fix it there."
         ) from None
     given: dict[str, Value] = {}
     unknown, problems = [], []
@@ -441,7 +441,7 @@ def _parse(text: str, path: Path) -> Settings:
         raise SettingsError(
             "The settings cannot be used",
             "\n".join(problems),
-            "Mend it there, or: tuner-tui config unset KEY",
+            "Fix it there, or: tuner-tui config unset KEY",
         )
     return Settings(given, tuple(unknown))
 
@@ -470,7 +470,7 @@ def _document() -> Any:
         return tomlkit.parse(_read(path))
     except TOMLKitError as error:
         raise SettingsError(
-            "The settings cannot be read as TOML", f"{path}: {error}.", "Mend it there."
+            "The settings cannot be read as TOML", f"{path}: {error}.", "Fix it there."
         ) from None
 
 

@@ -43,29 +43,29 @@ class ModelSpec(Section):
         min_length=1,
     )
     revision: str | None = option(
-        None, "Revision", "Branch, tag or commit of a Hub repository; its main branch when absent."
+        None, "Revision", "Branch, tag or commit of a Hub repository; its main branch if unset."
     )
     precision: Precision = option(
         "auto",
         "Precision",
-        "How the base is held: fp32, bf16, fp16, int8 (bitsandbytes) or nf4 (4-bit, double quantisation). "
-        "auto takes the 16-bit type that this machine is good at, else fp32. "
+        "How the base is loaded: fp32, bf16, fp16, int8 (bitsandbytes) or nf4 (4-bit, double quantisation). "
+        "auto takes the 16-bit type that is fast on this machine, else fp32. "
         "int8, nf4 and fp16 are for adapters, not for full tuning.",
-        "nf4 needs about a quarter of the memory of bf16 and loses a little quality; int8 stands between.",
+        "nf4 needs about a quarter of the memory of bf16 and loses a little quality; int8 is in between.",
     )
     adapter: str | None = option(
         None,
         "Start from adapter",
         "A run's name, or a folder with a LoRA adapter of this base: it is trained on, with its own rank, alpha and "
-        "targets, and dpo and kto take a frozen copy of it as their reference. Absent: a new adapter is begun.",
-        "Keeps what was learnt before; a frozen copy beside it costs a few megabytes.",
+        "targets, and dpo and kto take a frozen copy of it as their reference. If unset, a new adapter is created.",
+        "Keeps the earlier training; a frozen copy beside it costs a few megabytes.",
         min_length=1,
     )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
         "auto",
         "Attention",
         "Which attention kernel runs; auto takes PyTorch's own (sdpa).",
-        "flash_attention_2 needs its package and a recent card; eager is slow and always works.",
+        "flash_attention_2 needs its package and a recent GPU; eager is slow and always works.",
     )
     trust_remote_code: bool = option(
         False,
@@ -79,13 +79,18 @@ class TrainingSpec(Section):
     """How long, how fast and in which portions."""
 
     epochs: float = option(
-        3.0, "Epochs", "How often each row is seen.", "More fits better, then overfits.", gt=0, le=1000
+        3.0,
+        "Epochs",
+        "How many times each row is trained on.",
+        "More fits better, then overfits.",
+        gt=0,
+        le=1000,
     )
-    max_steps: int | None = option(None, "Step limit", "Stop after so many optimizer steps.", ge=1)
+    max_steps: int | None = option(None, "Step limit", "Stop after this many optimizer steps.", ge=1)
     learning_rate: float | None = option(
         None,
         "Learning rate",
-        "Peak step size; absent takes the usual start for method and tuning, such as 2e-4 for sft with LoRA.",
+        "Peak step size; if unset, the usual value for method and tuning, such as 2e-4 for sft with LoRA.",
         "Too high forgets or diverges, too low learns nothing.",
         gt=0,
         le=1,
@@ -112,7 +117,7 @@ class TrainingSpec(Section):
         None,
         "Micro-batch",
         "Rows computed at once; gradients are accumulated up to the batch size. "
-        "Absent: chosen for this machine.",
+        "If unset, chosen for this machine.",
         "Larger is faster on a GPU and needs more memory.",
         ge=1,
         le=65536,
@@ -120,27 +125,27 @@ class TrainingSpec(Section):
     max_length: int = option(
         1024,
         "Length limit",
-        "Longest row in tokens; what is beyond is cut off.",
-        "Memory and time grow with the longest row; too short cuts answers.",
+        "Longest row in tokens; longer rows are truncated.",
+        "Memory and time grow with the longest row; too short truncates answers.",
         ge=8,
         le=1_048_576,
     )
     checkpointing: Switch = option(
         "auto",
         "Gradient checkpointing",
-        "Compute activations again in the backward pass in place of keeping them. auto: on for a GPU.",
+        "Recompute activations in the backward pass instead of keeping them. auto: on for a GPU.",
         "On saves most activation memory and costs about a quarter more time.",
     )
     optimizer: Optimizer = option(
         "adamw",
         "Optimizer",
-        "adamw; adamw_8bit and paged_adamw_8bit (bitsandbytes) hold their states in 8 bit.",
+        "adamw; adamw_8bit and paged_adamw_8bit (bitsandbytes) keep their states in 8 bit.",
         "8-bit states need a quarter of the memory of adamw's.",
     )
     group_by_length: Literal["auto", True, False] = option(
         "auto",
         "Group by length",
-        "Batch rows of like length. auto: where padding would be a fifth of what is computed, and there are "
+        "Group rows by length. auto: where padding would be a fifth of the computation, and there are "
         "rows enough to keep their order random.",
         "Less padding; the order is less random.",
     )
@@ -151,12 +156,12 @@ class EvaluationSpec(Section):
     """Looking at held-out rows while training."""
 
     every_steps: int | None = option(
-        None, "Evaluate every", "Optimizer steps between evaluations; absent: at each epoch's end.", ge=1
+        None, "Evaluate every", "Optimizer steps between evaluations; if unset, at each epoch's end.", ge=1
     )
     early_stopping: int | None = option(
         None,
         "Early stopping",
-        "Stop after so many evaluations without a better loss; the best adapter is kept.",
+        "Stop after this many evaluations without a better loss; the best adapter is kept.",
         "Saves time and overfitting; needs evaluation data.",
         ge=1,
     )
@@ -166,12 +171,12 @@ class CheckpointSpec(Section):
     """What is kept to go on from."""
 
     every_steps: int | None = option(
-        None, "Save every", "Optimizer steps between checkpoints; absent: at each epoch's end.", ge=1
+        None, "Save every", "Optimizer steps between checkpoints; if unset, at each epoch's end.", ge=1
     )
     keep: int = option(
         2,
         "Keep",
-        "How many of the latest checkpoints stay, besides the best; an evaluation that is the best so far saves one.",
+        "How many of the latest checkpoints are kept, besides the best; each new best evaluation saves one.",
         "Each costs disk.",
         ge=1,
         le=1000,
@@ -188,15 +193,15 @@ class CheckpointSpec(Section):
 class SamplesSpec(Section):
     """Fixed prompts, answered while it trains and once by the base."""
 
-    prompts: tuple[str, ...] = option((), "Prompts", "Questions answered as training goes on.")
+    prompts: tuple[str, ...] = option((), "Prompts", "Prompts that are answered during training.")
     every_steps: int | None = option(
-        None, "Sample every", "Optimizer steps between samples; absent: about five times a run.", ge=1
+        None, "Sample every", "Optimizer steps between samples; if unset, about five times per run.", ge=1
     )
     max_new_tokens: int = option(48, "Answer length", "Longest sampled answer in tokens.", ge=1, le=4096)
     budget_percent: float = option(
         5.0,
         "Time budget",
-        "Largest share of the run's time that samples may take; samples beyond it are skipped and said.",
+        "Largest share of the run's time that samples may take; samples beyond it are skipped and reported.",
         ge=0,
         le=100,
     )
@@ -209,7 +214,7 @@ class MachineSpec(Section):
     threads: int | None = option(
         None,
         "CPU threads",
-        "Threads the worker computes with; absent leaves a share for the app.",
+        "Threads the worker computes with; if unset, a share is left for the app.",
         ge=1,
         le=1024,
     )
@@ -221,7 +226,7 @@ class RunSpec(Section):
     name: str | None = option(
         None,
         "Name",
-        "A short name for the run's folder; absent takes one from model and data.",
+        "A short name for the run's folder; if unset, made from model and data.",
         max_length=60,
     )
     model: ModelSpec

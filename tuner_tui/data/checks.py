@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a data set, found in one pass, each with its rows and what to do."""
+"""Checks of a data set in one pass: each problem with its rows and what to do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DataProblem:
     message: str
     advice: str
     fix: str | None = None
-    """The step of data.fixes that mends it."""
+    """The step of data.fixes that fixes it."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,24 @@ class _Kind:
 
 
 KINDS: dict[str, _Kind] = {
-    "rows that cannot be read": _Kind("error", "", "Mend the file, or leave them out", "drop_broken"),
+    "rows that cannot be read": _Kind("error", "", "Fix the file, or leave them out", "drop_broken"),
     "empty answers": _Kind(
-        "error", "an answer is missing or only white space", "They teach to say nothing; leave them out", "drop_empty"
+        "error",
+        "an answer is missing or only white space",
+        "They train the model to answer nothing; leave them out",
+        "drop_empty",
     ),
     "exact duplicates": _Kind(
-        "warning", "the same as an earlier row", "They weigh more than the rest; keep the first", "drop_duplicates"
+        "warning", "the same as an earlier row", "They get more weight than the rest; keep the first", "drop_duplicates"
     ),
     "rows that are also in the evaluation data": _Kind(
         "error", "evaluation would measure memory", "Leave them out of training", "drop_leaked"
     ),
-    "near-duplicates": _Kind("note", "", "Look at them; several wordings of one row weigh more than the rest"),
+    "near-duplicates": _Kind("note", "", "Check them; several wordings of one row get more weight than the rest"),
     "roles out of order": _Kind(
         "warning",
-        "user and assistant do not take turns, or nobody is answered",
-        "Many chat templates refuse such rows; mend them",
+        "user and assistant do not alternate, or no user turn is answered",
+        "Many chat templates refuse such rows; fix them",
     ),
     "identical sides": _Kind(
         "error", "chosen and rejected are the same", "Nothing is preferred; leave them out", "drop_same_sides"
@@ -102,10 +105,12 @@ KINDS: dict[str, _Kind] = {
     "one label": _Kind("error", "", "Give answers of both kinds; for good answers alone, take method sft"),
     "control characters": _Kind("warning", "invisible control characters", "Take them out", "clean"),
     "hidden characters": _Kind(
-        "warning", "zero-width or direction characters, which hide or turn text around", "Take them out", "clean"
+        "warning", "zero-width or direction characters, which hide or reverse text", "Take them out", "clean"
     ),
     "mojibake": _Kind(
-        "warning", "letters broken by a wrong encoding, such as Ã©", "Read the source again; see data.encoding"
+        "warning",
+        "letters broken by a wrong encoding, such as Ã©",
+        "Read the source with the right encoding; see data.encoding",
     ),
     "secrets": _Kind(
         "warning", "what looks like a key or a token", "The model may repeat them; leave the rows out", "drop_secrets"
@@ -113,8 +118,8 @@ KINDS: dict[str, _Kind] = {
     "e-mail addresses": _Kind(
         "warning", "e-mail addresses", "The model may repeat them; leave the rows out", "drop_secrets"
     ),
-    "answers cut": _Kind("warning", "", "Raise training.max_length, or divide the rows"),
-    "reading stopped": _Kind("error", "", "Mend the file at this place"),
+    "truncated answers": _Kind("warning", "", "Raise training.max_length, or split the rows"),
+    "reading stopped": _Kind("error", "", "Fix the file at this place"),
 }  # fmt: skip
 
 
@@ -193,7 +198,7 @@ class Checker:
         tally.count, tally.detail = 1, f"{error.title}: {error.message}"
 
     def problems(self, evaluation: np.ndarray[Any, Any] | None = None) -> tuple[DataProblem, ...]:
-        """All that was found, errors first."""
+        """All problems, errors first."""
         self._scan()
         keys = np.frombuffer(self._keys, np.int64) if len(self._keys) else np.zeros(0, np.int64)
         self._add_all("exact duplicates", duplicate_places(keys))
@@ -287,8 +292,8 @@ def check(
 ) -> DataReport:
     """Read a data set once and say what is wrong with it.
 
-    `on_progress` is told the rows read so far. A row that cannot be read is a problem, and so is a file that ends too
-    early. Raises InputError only where nothing can be said: no file, no rows, columns of no known shape.
+    `on_progress` gets the number of rows read. A row that cannot be read is a problem, and so is a truncated
+    file. Raises InputError only where nothing can be said: no file, no rows, columns of no known shape.
     """
     started = time.perf_counter()
     held_out = _keys_of(evaluation) if evaluation is not None else None

@@ -1,4 +1,4 @@
-"""What the columns of a few rows hold, found by name whatever its case, and the names that people give them."""
+"""The columns of a few rows and their value types, looked up by name in any case, with the common names."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def _require(have: str, wanted: str, path: Path) -> None:
         raise InputError(
             "The rows do not make that shape",
             f"{path}: {have} cannot become {wanted}.",
-            f"It can become {', '.join(CONVERSIONS[have])}; or map columns by hand.",
+            f"It can become {', '.join(CONVERSIONS[have])}; or map columns manually.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Recorded steps that mend rows while they are read; the file itself is never changed."""
+"""Recorded steps that fix rows while they are read; the file itself is never changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIXES = {
     "drop_same_sides": "leave out pairs whose sides are equal",
     "drop_leaked": "leave out rows that are also in the evaluation data",
     "drop_secrets": "leave out rows with likely secrets or e-mail addresses",
-    "trim": "cut white space around texts",
+    "trim": "strip white space around texts",
     "clean": "take control, direction and zero-width characters out",
 }
 """The steps by name, and what each does; the order is that in which they are taken."""

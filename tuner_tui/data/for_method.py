@@ -33,7 +33,7 @@ class OtherMethod(InputError):
         fitting = [kind for kind, traits in TRAITS.items() if shape in traits.dataset_types]
         remedy = f"Take method {listed(fitting, 'or')}, or other data." if fitting else "Take other data."
         found = f"{reading.path}: the shape is {shape}{', no answers' if shape == 'prompts' else ''}."
-        super().__init__(f"The rows are not what {method} learns from", found, remedy)
+        super().__init__(f"The rows are not of a type that {method} trains on", found, remedy)
         self.shape = shape
 
 

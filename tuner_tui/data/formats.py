@@ -35,7 +35,7 @@ def format_by_name(path: Path) -> Format | None:
 
 
 def is_data_name(path: Path) -> bool:
-    """Whether a name is that of a data file, as told in a folder; READMEs and the like are not."""
+    """Whether a name is that of a data file, by which a folder is searched; READMEs and the like are not."""
     return format_by_name(path) is not None and path.stem.lower() not in ("readme", "license", "licence")
 
 
@@ -51,9 +51,9 @@ def format_of(path: Path, encoding: str | None = None) -> Format:
     named = format_by_name(path)
     if named in ("parquet", "arrow"):
         raise InputError(
-            "Not what its name says",
+            "The contents do not match the file name",
             f"{path} does not begin like {'a Parquet' if named == 'parquet' else 'an Arrow'} file.",
-            "Fetch it again: it may be cut off, or a pointer to the real file.",
+            "Fetch it again: it may be truncated, or a pointer to the real file.",
         )
     if named in ("csv", "tsv", "text"):
         return named
@@ -64,9 +64,9 @@ def format_of(path: Path, encoding: str | None = None) -> Format:
         return told
     if named is None:
         raise InputError(
-            "The format is not known",
+            "Unknown format",
             f"{path} is neither JSON, JSONL, CSV, TSV, Parquet, Arrow nor text by name or beginning.",
-            "Give it an ending such as .jsonl, .csv or .txt.",
+            "Give it an extension such as .jsonl, .csv or .txt.",
         )
     return named
 

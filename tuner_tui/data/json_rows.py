@@ -71,11 +71,11 @@ def _explained(error: Exception, text: bytes, path: Path, number: int) -> InputE
         return InputError(
             "A row is not JSON",
             f"{where}: it holds NUL bytes.",
-            'The file is binary, damaged, or UTF-16 without its mark (data.encoding = "utf-16-le").',
+            'The file is binary, damaged, or UTF-16 without a byte order mark (data.encoding = "utf-16-le").',
         )
     hint = "Each line must be one JSON object (JSONL)."
     if "truncated" in str(error).lower():
-        hint += " This one ends too early: the file may be cut off."
+        hint += " This one ends too early: the file may be truncated."
     return InputError("A row is not JSON", f"{where}: {error}.", hint)
 
 
@@ -105,7 +105,7 @@ def too_large(path: Path, number: int) -> InputError:
     return InputError(
         "A row is too large",
         f"{path}:{number}: it is larger than {size(LARGEST_ROW_BYTES)}.",
-        "Take it out or divide it; the line ends of the file may also have been lost.",
+        "Remove or split it; the file's line ends may also be missing.",
     )
 
 
@@ -121,7 +121,7 @@ def splits_of(path: Path, encoding: str | None = None) -> list[str]:
 def read_json(path: Path, encoding: str | None = None, split: str | None = None) -> Iterator[Numbered]:
     """Each object of a JSON array, or of one split's array, under its place in the array.
 
-    Raises InputError that names file and line for what is no such thing, or cut off.
+    Raises InputError that names file and line for other content, or a truncated file.
     """
     with open_utf8(path, encoding) as file:
         scanner = _Scanner(file, path)
@@ -174,7 +174,7 @@ def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, R
             raise InputError(
                 "The JSON is neither rows nor splits",
                 f"{scanner.path}:{scanner.line}: expected an array of rows, or an object whose values are such arrays.",
-                "Write an array of objects, or one object a line (JSONL).",
+                "Write an array of objects, or one object per line (JSONL).",
             )
         yield name, 0, {}
         is_wanted = name == wanted or (wanted is None and not taken and name in DEFAULT_SPLITS)
@@ -223,7 +223,7 @@ class _Scanner:
         found = self.peek()
         if found != expected:
             told = "the file ends" if not found else f"found {found!r}"
-            hint = "The file may be cut off." if not found else "Mend the file at this line."
+            hint = "The file may be truncated." if not found else "Fix the file at this line."
             raise InputError(
                 "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {told}.", hint
             )
@@ -275,7 +275,7 @@ class _Scanner:
             line += self._text.count("\n", self._at, error.pos)
             told = error.msg
         row = f" (row {number})" if number else ""
-        hint = "The file is cut off." if self._is_at_end else "Mend the file at this line."
+        hint = "The file is truncated." if self._is_at_end else "Fix the file at this line."
         return InputError("The JSON is broken", f"{self.path}:{line}{row}: {told}.", hint)
 
     def _more(self) -> bool:

@@ -55,7 +55,7 @@ class LabelReader:
         if isinstance(value, int | float):
             return bool(value > (0 if self.limit is None else self.limit))
         raise RowFault(
-            "A label is not known", f"`{self.name}` is {value!r}.", "Labels are true or false, or scores."
+            "Unknown label", f"`{self.name}` is {value!r}.", "Labels are true or false, or scores."
         )
 
 

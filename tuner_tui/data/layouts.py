@@ -1,7 +1,7 @@
 """The layouts in which people keep rows: which one a sample of rows has, why, and each row in its shape's plain form.
 
 The plain forms: `messages` (and `tools`); `prompt` and `completion`; `text`; `prompt`, `chosen` and `rejected`;
-`prompt`, `completion` and `label`; `prompt`. A prompt or an answer is text as it stands, or turns.
+`prompt`, `completion` and `label`; `prompt`. A prompt or an answer is plain text, or turns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Shape = Literal["messages", "instruction", "prompt_completion", "text", "prefere
 Convert = Callable[[Row], Row]
 
 SURE_ENOUGH = 0.5
-"""A guess below this is not taken without being asked for."""
+"""A detection with less confidence is used only when it is set explicitly."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _conversations(columns: Columns) -> Iterator[Layout]:
     if not _has_answers(columns, name):
         yield Layout(
             "prompts",
-            "conversations that await an answer",
+            "conversations that end with a prompt",
             0.9,
             f"{reason}, and none is the assistant's",
             {"prompt": f"{{{name}}}"},
@@ -238,7 +238,7 @@ def _completions(columns: Columns) -> Iterator[Layout]:
         return {"prompt": begin, "completion": end}
 
     mapping = {"prompt": f"{{{prompt}}}", "completion": f"{{{completion}}}"}
-    reason = f"`{prompt}` is gone on with by `{completion}`"
+    reason = f"`{prompt}` is continued by `{completion}`"
     yield Layout("prompt_completion", "prompt and completion", 0.97, reason, mapping, convert)
 
 
@@ -271,7 +271,7 @@ def _rated(columns: Columns) -> Iterator[Layout]:
 def _texts(columns: Columns) -> Iterator[Layout]:
     name = columns.find(TEXTS, "text", "empty")
     confidence = 0.9 if name == "text" else 0.7
-    reason = f"`{name}` is text as it stands"
+    reason = f"`{name}` is plain text"
     if name is None:
         name = columns.find(("text",))
         confidence = 0.5
@@ -300,7 +300,7 @@ def _prompts(columns: Columns) -> Iterator[Layout]:
         "prompts",
         "prompts alone",
         confidence,
-        f"`{asked}` is asked, and there is no answer",
+        f"`{asked}` is a prompt, and there is no answer",
         {"prompt": f"{{{asked}}}"},
         lambda row: {"prompt": side_of(row, asked)},
     )

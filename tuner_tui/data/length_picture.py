@@ -39,8 +39,8 @@ def length_bars(lengths: LengthReport, width: int = 40) -> list[str]:
 
 def length_words(lengths: LengthReport) -> list[str]:
     """What the limit cuts, what padding wastes, and which limit would do."""
-    lost = f", and {lengths.answers_lost:,} answers whole" if lengths.answers_lost else ""
-    cut = f"cut off: {lengths.answer_share_cut:.1%} of the answers' tokens{lost}"
+    lost = f", and {lengths.answers_lost:,} complete answers" if lengths.answers_lost else ""
+    cut = f"truncated: {lengths.answer_share_cut:.1%} of the answers' tokens{lost}"
     grouped = f"grouped by length: {lengths.padding_waste_grouped:.0%}; packed: none"
     return [
         f"over {lengths.limit} tokens: {lengths.over:,}; {cut}",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BINS = 24
 SUGGESTED_SHARE = 0.99
-"""The suggested limit leaves this share of the answers' tokens whole."""
+"""The suggested limit keeps this share of the answers' tokens."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RowLength:
 
     tokens: int
     answers: tuple[tuple[int, int], ...]
-    """Token positions (begin, end) of what is learnt."""
+    """Token positions (begin, end) with loss."""
 
     @property
     def answer_tokens(self) -> int:
@@ -64,7 +64,7 @@ class LengthReport:
     padding_waste: float
     """Share of computed tokens that are padding, in random batches of 8."""
     padding_waste_grouped: float
-    """The same when batches hold rows of like length."""
+    """The same when batches are grouped by length."""
     suggested_limit: int
     """The smallest multiple of 64 that leaves 99 % of the answers' tokens."""
     histogram: tuple[tuple[int, int], ...]
@@ -159,7 +159,7 @@ def report(lengths: Sequence[RowLength], limit: int, *, is_sample: bool, seed: i
 
 
 def suggest_limit(lengths: Sequence[RowLength]) -> int:
-    """The smallest multiple of 64 that leaves 99 % of the answers' tokens; of all tokens, where nothing is learnt."""
+    """The smallest multiple of 64 that leaves 99 % of the answers' tokens; of all tokens, where none has loss."""
     ends = sorted(each.tokens for each in lengths)
     learnt = sum(each.answer_tokens for each in lengths)
     low, high = 1, max(1, math.ceil(ends[-1] / 64))

@@ -65,7 +65,7 @@ def list_data(folder: Path) -> list[DataListing]:
     demo = DataListing(
         DEMO,
         _size(paths.shipped_dir("assets") / "demo" / "train.jsonl"),
-        "shipped: short talks with an octopus librarian",
+        "shipped: short chats with an octopus librarian",
     )
     return [
         demo,
@@ -87,7 +87,7 @@ def look_at_data(
 
 
 def look_at_reading(reading: Reading, method: MethodKind) -> DataLook:
-    """Read a data set as a spec has it read: mapped, mended and mixed."""
+    """Read a data set as a spec has it read: mapped, fixed and mixed."""
     first: tuple[AnyExample, ...] = ()
     shape: Shape | None = None
     limit = reading.limit

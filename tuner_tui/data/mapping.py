@@ -1,4 +1,4 @@
-"""Columns mapped by hand: lines such as `prompt = {question}\\n{context}` that say what is made of which columns."""
+"""Columns mapped manually: lines such as `prompt = {question}\\n{context}` that say what is made of which columns."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
             made["label"] = label(value)
         return _plain_form(made, shape)
 
-    return Layout(shape, "mapped by hand", 1.0, "data.mapping says so", mapping, convert)
+    return Layout(shape, "mapped manually", 1.0, "data.mapping says so", mapping, convert)
 
 
 def _label(mapping: dict[str, str], columns: Columns) -> Any:

@@ -1,4 +1,4 @@
-"""What the token microscope is asked and what it shows: exactly what a trainer is fed of one row."""
+"""The token microscope's request and result: one row exactly as the trainer receives it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
     id: int
     text: str
     loss: bool
-    """Whether it is learnt."""
+    """Whether it has loss."""
     cut: bool
     """Whether the length limit cuts it off."""
     template: bool
@@ -53,7 +53,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def mark(self) -> str:
-        """Whether it is learnt, in a word; empty when it only stands there."""
+        """ "loss" or "cut"; empty for a token without loss."""
         return "cut" if self.cut else "loss" if self.loss else ""
 
     @property

@@ -1,4 +1,4 @@
-"""Several sources as one: all of each, so many rows, or a share of the whole."""
+"""Several sources as one: all rows, a number of rows, or a share of the mixture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Source:
 
     path: Path
     weight: float | None = None
-    """Its share of the whole mixture."""
+    """Its share of the mixture."""
     rows: int | None = None
 
 
@@ -53,7 +53,7 @@ def mixed(
 ) -> Iterator[Found]:
     """The rows of all sources, one source after the other; which rows are drawn is fixed by the seed.
 
-    Weights are shares of the whole: with one source of weight 0.25, three quarters are the rows without a weight. A
+    Weights are shares of the mixture: with one source of weight 0.25, three quarters are the rows without a weight. A
     source with fewer rows than are wanted gives each of them as often as is needed. An epoch is one pass over what was
     drawn. Raises InputError for weights that leave nothing for the rest.
     """
@@ -62,7 +62,7 @@ def mixed(
         raise InputError(
             "The weights leave nothing",
             f"data.also: the weights add up to {weights:g}.",
-            "They are shares of the whole mixture and must stay below 1.",
+            "They are shares of the mixture and must add up to less than 1.",
         )
     unweighted = 0
     for found in first:

@@ -25,7 +25,7 @@ BOMB_RATIO = 200
 BOMB_FREE_BYTES = 1 << 29
 """... once it is beyond this."""
 HEAD_BYTES = 1 << 16
-"""The beginning that formats, encodings and packings are told by."""
+"""The first bytes, by which format, encoding and compression are recognised."""
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\xef\xbb\xbf", "utf-8"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -36,7 +36,7 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
 
 
 class UnpackedStream(io.RawIOBase):
-    """The bytes of a packed file; a bomb or a torn end is an InputError that names the file."""
+    """The bytes of a packed file; a decompression bomb or a truncated file is an InputError that names the file."""
 
     def __init__(self, path: Path, packing: Packing) -> None:
         import pyarrow as pa
@@ -58,7 +58,7 @@ class UnpackedStream(io.RawIOBase):
             raise InputError(
                 "The file cannot be unpacked",
                 f"{self._path}: {_first_line(error)} (after {size(self._unpacked_bytes)}).",
-                f"The {self._packing} file is damaged or cut off; fetch or pack it again.",
+                f"The {self._packing} file is damaged or truncated; fetch or pack it again.",
             ) from error
         view[: len(data)] = data
         self._unpacked_bytes += len(data)
@@ -135,7 +135,8 @@ def open_bytes(path: Path) -> IO[bytes]:
 def open_utf8(path: Path, encoding: str | None = None) -> IO[bytes]:
     """A text file's unpacked bytes as UTF-8 without a byte order mark, whatever its encoding is.
 
-    `encoding` names another one; UTF-16 and UTF-32 are told by their mark. Raises InputError or OSError.
+    `encoding` names another one; UTF-16 and UTF-32 are recognised by their byte order mark. Raises InputError and
+    OSError.
     """
     stream = open_bytes(path)
     try:
@@ -157,7 +158,7 @@ def _as_utf8(stream: IO[bytes], encoding: str, path: Path) -> IO[bytes]:
         text = io.TextIOWrapper(stream, encoding=encoding, newline="")
     except LookupError as error:
         raise InputError(
-            "The encoding is not known",
+            "Unknown encoding",
             f"{path}: {encoding!r}.",
             "Name one such as cp1252, utf-16 or shift_jis.",
         ) from error

@@ -40,20 +40,20 @@ class PairExample:
     chosen: Side
     rejected: Side
     chosen_finished: bool = True
-    """False when the answer was cut off: then it is not learnt that it ends there."""
+    """False when the answer was truncated: then its EOS token has no loss."""
     rejected_finished: bool = True
 
 
 @dataclass(frozen=True)
 class RatedExample:
-    """An answer to a prompt, and whether it was found good; both are turns, or both are text."""
+    """An answer to a prompt and whether it is desirable; both are turns, or both are text."""
 
     line: int
     prompt: Side
     completion: Side
     label: bool
     finished: bool = True
-    """False when the answer was cut off: then it is not learnt that it ends there."""
+    """False when the answer was truncated: then its EOS token has no loss."""
 
 
 def is_pair(row: Row) -> bool:
@@ -188,7 +188,7 @@ def label_of(value: Any, path: Path, number: int) -> bool:
     """A label as true or false. Raises InputError that names file and line."""
     word = value.strip().lower() if isinstance(value, str) else value
     if not isinstance(word, (bool, int, float, str)) or word not in LABELS:
-        raise InputError("A label is not known", f"{path}:{number}: `label` is {value!r}.", RATED_HELP)
+        raise InputError("Unknown label", f"{path}:{number}: `label` is {value!r}.", RATED_HELP)
     return LABELS[word]
 
 
@@ -229,7 +229,7 @@ def _turn(turn: Any, where: str) -> Message:
     name, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
-        raise InputError("A turn's role is not known", f"{where}: {name!r}; known: {', '.join(ROLES)}.")
+        raise InputError("Unknown role", f"{where}: {name!r}; known: {', '.join(ROLES)}.")
     if not isinstance(content, str):
         raise InputError("A turn's content is not text", f"{where}: `content` is {type(content).__name__}.")
     extra = {key: turn[key] for key in ("tool_calls", "tool_call_id", "name") if turn.get(key) is not None}

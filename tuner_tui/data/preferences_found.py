@@ -179,7 +179,7 @@ def _choices(columns: Columns) -> Iterator[Finding]:
     def convert(row: Row) -> Row:
         is_first = first_wins(row)
         if is_first is None:
-            raise RowFault("Nothing is preferred", f"`{told}` tells of a tie.", "Leave the row out.")
+            raise RowFault("Nothing is preferred", f"`{told}` says that it is a tie.", "Leave the row out.")
         good, bad = (one, two) if is_first else (two, one)
         return _pair(_asked(row, prompt, None), _side(row, good), _side(row, bad))
 
@@ -220,7 +220,7 @@ class _Verdict:
             if self.is_scale:
                 return None if value == 0 else value < 0
             return value == (1 if self.counts_from_one else 0)
-        raise RowFault("A choice is not known", f"it is {value!r}.")
+        raise RowFault("Unknown choice", f"it is {value!r}.")
 
 
 def _score_columns(columns: Columns, one: str, two: str) -> tuple[str, str] | None:
@@ -251,7 +251,7 @@ def _ranked(columns: Columns) -> Iterator[Finding]:
             answers = row.get(name) or []
             numbers = row.get(measure) if measure else list(range(len(answers)))
             if not isinstance(numbers, list) or len(numbers) != len(answers):
-                raise RowFault("The ranks do not match", f"`{name}` and `{measure}` are not equally long.")
+                raise RowFault("The ranks do not match", f"`{name}` and `{measure}` differ in length.")
             worth = [-n if measure is None or measure == ranks else n for n in numbers]
             return _best_and_worst(_asked(row, prompt, None), answers, worth, name)
 

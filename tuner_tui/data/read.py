@@ -1,4 +1,4 @@
-"""The rows of a data set, whatever it is kept in, with errors that name file and line."""
+"""The rows of a data set in any file format, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
     if split is not None:
         raise InputError(
             "There is no such split",
-            f"{path} has no files for {split!r}; their names tell of {', '.join(names) or 'no split'}.",
+            f"{path} has no files for {split!r}; by their names there are {', '.join(names) or 'no split'}.",
             "Set data.split to one of them, or leave it out.",
         )
     return [file for file in found if told[file] is None] or found
@@ -116,7 +116,7 @@ def each_row(
     """Every row of a file or of a folder's files, and in the place of a broken one what is wrong with it.
 
     Lazy: a file larger than memory works. Raises InputError, naming file and line, where reading cannot go on: a file
-    that is cut off, no text, not what its name says, or changes while it is read.
+    that is truncated, no text, not what its name says, or changes while it is read.
     """
     count = 0
     for file in data_files(path, split):

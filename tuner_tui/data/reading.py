@@ -1,4 +1,4 @@
-"""From a data set to rows in plain form: recognised or mapped, mended by the spec's recorded steps, in order."""
+"""From a data set to rows in plain form: recognised or mapped, fixed by the spec's recorded steps, in order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tuner_tui.data.json_rows import Row
 
 SAMPLE_ROWS = 50
-"""Rows that the shape is told by."""
+"""Rows from which the dataset type is detected."""
 SHAPES_HELP = (
     "Rows need `messages`; `instruction`/`question` with `output`/`answer`; `prompt` with `completion`; `text`; "
     "`chosen` and `rejected`; `completion` with `label`; or `prompt`. Map other columns with data.mapping."
@@ -111,7 +111,7 @@ def raw_rows(reading: Reading) -> Iterator[Found]:
 
 
 def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
-    """Recognise or map, convert, mix and mend. Raises InputError that names file and line, also for no rows."""
+    """Recognise or map, convert, mix and fix. Raises InputError that names file and line, also for no rows."""
     layout, converted = _converted_rows(reading)
     rows: Iterator[Found] = converted
     for source in reading.also:
@@ -143,7 +143,7 @@ def form_of(shape: str) -> str:
 
 
 def is_held(prompt: str, share: float) -> bool:
-    """Whether a prompt is held out, by its SHA-256: the same whatever else is in the data."""
+    """Whether a prompt is held out, by its SHA-256: independent of the other rows."""
     digest = hashlib.sha256(prompt.strip().encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 
@@ -154,7 +154,7 @@ def _converted_rows(reading: Reading) -> tuple[Layout, Generator[Found, None, No
     broken: InputError | None = None
     try:
         head.extend(itertools.islice(rows, SAMPLE_ROWS))
-    except InputError as error:  # said when the rows up to there have been taken
+    except InputError as error:  # reported after the rows up to there
         if not head:
             raise
         broken = error
@@ -209,7 +209,7 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
 
 
 def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputError:
-    """The error for columns that make no shape, or not the one that was asked for."""
+    """The error for columns of no known dataset type, or not of the wanted one."""
     names = (
         ", ".join(
             (name if len(name) <= 40 else f"{name[:39]}…")
@@ -220,7 +220,7 @@ def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputE
     )
     wanted = "" if asked == "auto" else f", which are not those of {asked}"
     return InputError(
-        "The columns are not known",
+        "Unknown columns",
         f"{found.file}:{found.number}: the row's fields are: {names}{wanted}.",
         SHAPES_HELP,
     )

@@ -22,7 +22,7 @@ LOOK_AGAIN_ROWS = 500
 
 @dataclass(frozen=True)
 class RowFound:
-    """One row as it is kept and as it is read."""
+    """One row as stored and as read."""
 
     place: int
     """Among all rows, from 1."""
@@ -78,7 +78,7 @@ def row_found(place: int, raw: Found, plain: Found) -> RowFound:
 
 
 def _both(reading: Reading) -> Iterator[tuple[Found, Found]]:
-    """Each row as kept and as read; of a mixture, what is mixed in is only known as read."""
+    """Each row as stored and as read; of a mixture, what is mixed in is only known as read."""
     plain = plain_rows(reading, mended=False).rows
     if reading.also or reading.part != "all":
         yield from ((found, found) for found in plain)

@@ -8,11 +8,11 @@ from typing import Any
 Row = dict[str, Any]
 PARTS = ("messages", "prompt", "completion", "text", "chosen", "rejected")
 FINISHED = ("chosen_finished", "rejected_finished", "completion_finished")
-"""False in one of these: that answer was cut off where it was made."""
+"""False in one of these: that answer was truncated when it was generated."""
 
 
 def unfinished_sides(row: Row) -> Row:
-    """The fields that say that an answer was cut off, whatever the row's layout."""
+    """The fields that say that an answer was truncated, whatever the row's format."""
     return {name: False for name in FINISHED if row.get(name) is False}
 
 
@@ -29,7 +29,7 @@ def texts_of(row: Row) -> list[str]:
 
 
 def answers_of(row: Row) -> list[str]:
-    """The texts of a row that are learnt: what the assistant says, or what follows a prompt."""
+    """The texts of a row that are trained on: the assistant's turns, or what follows a prompt."""
     found: list[str] = []
     for part in ("messages", "completion", "chosen", "rejected", "text"):
         value = row.get(part)
@@ -80,7 +80,7 @@ def turns_key(turns: list[dict[str, Any]]) -> int:
 
 
 def prompt_key(row: Row) -> int:
-    """A 64-bit hash of what is asked, within one process."""
+    """A 64-bit hash of the prompt, within one process."""
     return hash(prompt_text(row))
 
 

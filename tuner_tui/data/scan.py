@@ -1,4 +1,4 @@
-"""Finding in texts what should not be learnt: secrets, addresses, broken letters, invisible characters."""
+"""Finding what should not be trained on: secrets, addresses, broken letters, invisible characters."""
 
 from __future__ import annotations
 

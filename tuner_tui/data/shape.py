@@ -48,7 +48,7 @@ class Example:
     messages: tuple[Message, ...] = ()
     prompt: str = ""
     text: str = ""
-    """The completion after `prompt`, or the whole of a plain text."""
+    """The completion after `prompt`, or all of a plain text."""
     tools: tuple[Any, ...] = ()
     """What the assistant may call, as the template takes it."""
 
@@ -62,7 +62,7 @@ def recognise(row: Row) -> Shape | None:
 def read_examples(
     data: Path | Reading, asked: DataShape = "auto", limit: int | None = None
 ) -> tuple[Shape, list[Example]]:
-    """All rows of a data set that is learnt from as it stands, in one shape.
+    """All rows of an SFT data set, of one dataset type.
 
     Raises InputError that names file and line for an empty file, unknown columns and fields that are not text; and for
     pairs, rated answers and lone prompts, which are for other methods.
@@ -82,7 +82,7 @@ def iterate_examples(reading: Reading) -> tuple[Shape, Iterator[Example]]:
         raise InputError(
             "The shape does not fit",
             f"{reading.path}: rows of shape {plain.layout.shape} are read by other methods ({plain.layout.reason}).",
-            "Take a method for them, or say with data.mapping what is to be learnt.",
+            "Take a method for them, or map what is to be trained on with data.mapping.",
         )
     return plain.layout.shape, (example_of(row, file, number) for file, number, row in plain.strict())
 

@@ -12,7 +12,7 @@ Render = Callable[[Sequence[Turn], bool], str]
 
 
 class RewritesTurns(ValueError):
-    """What a template writes for earlier turns changes with later ones, so that an answer cannot be told apart."""
+    """What a template writes for earlier turns changes with later ones, so that an answer cannot be located."""
 
     def __init__(self, position: int) -> None:
         super().__init__(position)
@@ -30,9 +30,9 @@ class Rendered:
 def render_answers(turns: Sequence[Turn], render: Render, end_token: str | None) -> list[Rendered]:
     """The conversation once with all its answers; or once for each answer, where the template rewrites earlier turns.
 
-    Each answer is what the template adds to the turns before it, up to and with its end token. Templates of thinking
-    models leave out the thoughts of earlier turns: then each answer is learnt after the turns as the model will see
-    them when it gives that answer. Raises RewritesTurns when even that cannot tell the answer apart.
+    Each answer is what the template adds to the turns before it, including its EOS token. Templates of thinking
+    models leave out the thoughts of earlier turns: then each answer is trained on after the turns as the model will see
+    them when it gives that answer. Raises RewritesTurns when even that cannot locate the answer.
     """
     answers = [
         place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0
@@ -46,9 +46,9 @@ def render_answers(turns: Sequence[Turn], render: Render, end_token: str | None)
 
 
 def _within(whole: str, after: str, span: tuple[int, int], end_token: str | None) -> tuple[int, int] | None:
-    """An answer's span in the whole conversation; None where that does not begin with the turns up to the answer.
+    """An answer's span in the full conversation; None where that does not begin with the turns up to the answer.
 
-    Some templates end every conversation with the end token, so that it stands after the last answer alone.
+    Some templates end every conversation with the EOS token, so that it follows the last answer only.
     """
     if whole.startswith(after):
         return span

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEAST_ROW_BYTES = 16
-"""What a row counts at least when a file is judged by how far it unpacks."""
+"""The least size that a row counts when a file's unpacked size is limited."""
 LARGEST_COLUMNS = 10_000
 """Each row takes memory for every column, also where it has no value."""
 DELIMITERS = ",;\t|"
@@ -128,7 +128,7 @@ def _read_limited(path: Path, request: ReadTable, kind: str) -> Iterator[Numbere
             raise InputError(
                 f"The {kind} file cannot be read",
                 f"{path}: {error.reason}",
-                "It is damaged or cut off; fetch or write it again.",
+                "It is damaged or truncated; fetch or write it again.",
             ) from error
         except ItemFault as error:
             if error.title == TOO_LARGE:

@@ -1,4 +1,4 @@
-"""What a conversation becomes by a model's chat template, and how many tokens that is: asked of a limited child.
+"""A conversation rendered by a model's chat template and tokenised, in a child process with limits.
 
 Templates are programs and tokenizers come with the model, so neither is run in the process that asks.
 """
@@ -71,7 +71,7 @@ class TextChild(LimitedProcess):
             yield decode(reply).text.decode("utf-8", "surrogatepass")
 
     def send_answers(self, conversations: Sequence[Conversation]) -> None:
-        """Have conversations rendered with their answers found; `take_answers` gives them."""
+        """Have conversations rendered, with the spans of their answers; `take_answers` gives them."""
         self.send(_encoded(Render(list(conversations))))
 
     def take_answers(self) -> Iterator[list[Rendered]]:
@@ -129,7 +129,7 @@ class ModelText:
             raise self._explained(error) from error
 
     def answers(self, turns: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> list[Rendered]:
-        """The conversation with its answers found. Raises InputError, and RewritesTurns as `render_answers` does."""
+        """The conversation with its answers' spans. Raises InputError, and RewritesTurns as `render_answers` does."""
         try:
             self._child.send_answers([Conversation([*turns], False, [*tools], True)])
             return next(iter([*self._child.take_answers()]))
@@ -152,7 +152,7 @@ class ModelText:
 
 
 def rewritten_turn(error: ItemFault) -> int | None:
-    """The turn whose beginning cannot be told, where that is what a fault says."""
+    """The turn whose beginning cannot be located, where the error says so."""
     if not error.title.startswith(REWRITES):
         return None
     return int(error.title.removeprefix(REWRITES))

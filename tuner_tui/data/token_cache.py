@@ -27,7 +27,7 @@ class TokenisedEntry:
 
 
 def folder() -> Path:
-    """Where tokenised data sets are kept."""
+    """Where tokenised data sets are stored."""
     return cache_dir() / "tokens"
 
 

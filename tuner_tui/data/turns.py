@@ -72,7 +72,7 @@ def _turn(turn: Any, where: str) -> dict[str, Any]:
         said = "assistant"
     role = ROLES.get(said.strip().lower()) if isinstance(said, str) else None
     if role is None:
-        raise RowFault("A turn's role is not known", f"{where}: {said!r}; known: {', '.join(ROLES)}.")
+        raise RowFault("Unknown role", f"{where}: {said!r}; known: {', '.join(ROLES)}.")
     calls = turn.get("tool_calls") or ([turn["function_call"]] if turn.get("function_call") else None)
     if content is None and (calls or turn.get("reasoning_content")):
         content = ""

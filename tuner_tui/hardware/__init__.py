@@ -1,1 +1,1 @@
-"""This machine now: GPU, processor, memory, disk, energy; unknown is said, never guessed."""
+"""This machine now: GPU, CPU, memory, disk, energy; unknown values are reported as unknown."""

@@ -1,4 +1,4 @@
-"""AMD cards as Linux's own driver tells of them, without ROCm's libraries."""
+"""AMD GPUs as reported by Linux's amdgpu driver, without ROCm's libraries."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 AMD = "0x1002"
 AMD_UNNAMED = "AMD GPU"
-"""A card of which the driver tells no name."""
+"""A GPU for which the driver reports no name."""
 
 
 class AmdCard(msgspec.Struct, frozen=True, kw_only=True):
-    """One card; `None` is what the driver does not say."""
+    """One GPU; `None` is what the driver does not report."""
 
     name: str
     memory_total_bytes: int | None = None
@@ -25,14 +25,14 @@ class AmdCard(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def memory_free_bytes(self) -> int | None:
-        """What nobody holds."""
+        """Memory that is not in use."""
         if self.memory_total_bytes is None or self.memory_used_bytes is None:
             return None
         return max(0, self.memory_total_bytes - self.memory_used_bytes)
 
 
 def read_amd_cards(root: Path = ROOT) -> tuple[AmdCard, ...]:
-    """The cards that amdgpu drives, the one with most memory first, which is the one beside a processor's own."""
+    """The GPUs that amdgpu drives, the one with most memory first (a discrete GPU before an integrated one)."""
     found = []
     for device in sorted((root / "sys/class/drm").glob("card[0-9]*/device")):
         if _text(device / "vendor") != AMD:

@@ -1,4 +1,4 @@
-"""Is this machine ready to train? Small checks that judge what was measured, without loading torch."""
+"""Is this machine ready to train? Small checks of what was measured, without loading torch."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def first_look(gpu: GpuReport, data_folder: Path) -> list[Check]:
 
 
 def check_torch_version(gpu: GpuReport, version: str | None = None) -> list[Check]:
-    """A processor-only build beside a card shows in its version (2.9.0+cpu), without loading it."""
+    """A CPU-only build beside a GPU shows in its version (2.9.0+cpu), without loading it."""
     version = version or installed_version("torch") or ""
     if gpu.gpus and version.endswith("+cpu"):
-        value = f"{version} cannot use the GPU: processor-only build"
+        value = f"{version} cannot use the GPU: CPU-only build"
         return [Check("torch", "problem", value, "", _torch_remedy(gpu))]
     return []
 
@@ -144,12 +144,12 @@ def _library_fault(name: str, installed: str, wanted: str) -> Check:
 
 
 def check_gpus(report: GpuReport) -> list[Check]:
-    """Each card with its driver; a broken driver is a problem only where there is a card."""
+    """Each GPU with its driver; a broken driver is a problem only where there is a GPU."""
     checks = [_check_card(gpu, report) for gpu in report.gpus]
     if report.problem is not None and (report.gpus or report.card_present):
         checks.append(Check("GPU driver", "problem", "does not work", remedy=report.problem))
     elif not report.gpus:
-        value = "none found; small models train on the processor"
+        value = "none found; small models train on the CPU"
         checks.append(Check("GPU", "note", value, detail=report.problem or ""))
     return checks
 
@@ -173,7 +173,7 @@ def _card_detail(gpu: GpuSnapshot, report: GpuReport) -> str:
     if gpu.compute_capability is not None:
         facts.append(f"compute capability {_dotted(gpu.compute_capability)}")
     if gpu.processes is None:
-        facts.append("who holds memory is unknown")
+        facts.append("which processes use it is unknown")
     for process in (gpu.processes or ())[:3]:
         held = "unknown" if process.memory_bytes is None else gigabytes(process.memory_bytes)
         facts.append(f"{process.name or 'a process'} ({process.pid}) holds {held}")
@@ -181,7 +181,7 @@ def _card_detail(gpu: GpuSnapshot, report: GpuReport) -> str:
 
 
 def check_torch(torch: TorchReport, gpu: GpuReport) -> list[Check]:
-    """Does this torch fit this card?"""
+    """Does this torch build fit this GPU?"""
     if torch.error is not None:
         return [Check("torch", "problem", "does not work", torch.error, _torch_remedy(gpu))]
     return [_check_build(torch, gpu), *_check_bf16(torch, gpu), *_check_bitsandbytes(torch)]
@@ -193,9 +193,9 @@ def _check_build(torch: TorchReport, gpu: GpuReport) -> Check:
         return Check("torch", "ok", f"{version}, for ROCm {torch.rocm_build}", detail=_device_names(torch))
     if torch.cuda_build is None:
         if not gpu.gpus:
-            return Check("torch", "ok", f"{version}, for the processor")
+            return Check("torch", "ok", f"{version}, for the CPU")
         return Check(
-            "torch", "problem", f"{version} cannot use the GPU: processor-only build", "", _torch_remedy(gpu)
+            "torch", "problem", f"{version} cannot use the GPU: CPU-only build", "", _torch_remedy(gpu)
         )
     value = f"{version}, for CUDA {torch.cuda_build}"
     if not gpu.gpus and not torch.cuda_available:
@@ -204,12 +204,12 @@ def _check_build(torch: TorchReport, gpu: GpuReport) -> Check:
     if unsupported:
         card = unsupported[0]
         detail = (
-            f"it has no code for {card.name or 'this card'} (sm_{_joined(card.compute_capability)}), "
+            f"it has no code for {card.name or 'this GPU'} (sm_{_joined(card.compute_capability)}), "
             f"only for {', '.join(torch.arch_list)}"
         )
         return Check("torch", "problem", f"{value} cannot use the GPU", detail, _torch_remedy(gpu))
     if not torch.cuda_available:
-        detail = f"torch sees no card; the driver runs CUDA up to {gpu.cuda_driver_version or 'unknown'}"
+        detail = f"torch sees no GPU; the driver runs CUDA up to {gpu.cuda_driver_version or 'unknown'}"
         return Check("torch", "problem", f"{value} cannot use the GPU", detail, _torch_remedy(gpu))
     return Check("torch", "ok", value, detail=_device_names(torch))
 
@@ -217,14 +217,14 @@ def _check_build(torch: TorchReport, gpu: GpuReport) -> Check:
 def _check_bf16(torch: TorchReport, gpu: GpuReport) -> Iterator[Check]:
     old = [card for card in gpu.gpus if card.compute_capability and card.compute_capability < BF16_CAPABILITY]
     for card in old:
-        detail = f"{card.name or 'the card'} has no bf16; fp16 will be used"
-        yield Check(f"bf16 on GPU {card.index}", "note", "not in this card", detail)
+        detail = f"{card.name or 'the GPU'} has no bf16; fp16 will be used"
+        yield Check(f"bf16 on GPU {card.index}", "note", "not on this GPU", detail)
     if not gpu.gpus and not torch.devices:
         yield Check("bf16", "ok" if torch.cpu_bf16_fast else "note", _cpu_bf16_words(torch))
 
 
 def _cpu_bf16_words(torch: TorchReport) -> str:
-    return f"{'fast' if torch.cpu_bf16_fast else 'slow'} on this processor"
+    return f"{'fast' if torch.cpu_bf16_fast else 'slow'} on this CPU"
 
 
 def _check_bitsandbytes(torch: TorchReport) -> Iterator[Check]:
@@ -237,7 +237,7 @@ def _check_bitsandbytes(torch: TorchReport) -> Iterator[Check]:
 
 
 def has_code_for(arch_list: Sequence[str], capability: tuple[int, int] | None) -> bool:
-    """Whether a build runs on a card: code of its generation and no newer, or code the driver compiles."""
+    """Whether a build runs on a GPU: code of its generation and no newer, or code the driver compiles."""
     if capability is None or not arch_list:
         return True  # unknown is no reason to alarm
     for architecture in arch_list:
@@ -254,7 +254,7 @@ def has_code_for(arch_list: Sequence[str], capability: tuple[int, int] | None) -
 
 
 def torch_wheel(cuda_driver: str | None, capability: tuple[int, int] | None) -> str | None:
-    """The wheel index whose torch runs on this driver and card; `None` when the driver is too old for any.
+    """The wheel index whose torch runs on this driver and GPU; `None` when the driver is too old for any.
 
     Cards before Turing are only in the cu126 wheels, Blackwell only from cu128 on.
     """
@@ -280,7 +280,7 @@ def _torch_remedy(gpu: GpuReport) -> str:
     if wheel is None:
         return "Update the NVIDIA driver (580 or newer), then run the doctor again."
     command = f"pip install torch --index-url https://download.pytorch.org/whl/{wheel}"
-    return f"Install the build for this card:\npip uninstall -y torch\n{command}"
+    return f"Install the build for this GPU:\npip uninstall -y torch\n{command}"
 
 
 def _device_names(torch: TorchReport) -> str:
@@ -360,7 +360,7 @@ def check_hub(hub: HubState) -> Check:
 def check_survival(survival: Survival) -> Check:
     """Does a run outlive its window?"""
     values: dict[bool | None, tuple[Status, str]] = {
-        True: ("ok", "a run goes on"),
+        True: ("ok", "a run continues"),
         False: ("warning", "a run ends"),
         None: ("note", "cannot tell"),
     }

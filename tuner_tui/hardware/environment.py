@@ -16,7 +16,7 @@ def worker_environment(threads: int) -> dict[str, str]:
     """Our environment with what a process with torch needs set.
 
     Waiting threads sleep (two busy-waiting pools on two cores slow each other several times), freed memory goes back
-    to the system, libraries send no usage statistics, output is not held back, and Python processes that
+    to the system, libraries send no usage statistics, output is not buffered, and Python processes that
     libraries start import nothing from their current folder either.
     """
     settings = {

@@ -1,4 +1,4 @@
-"""How much memory a run could take right now: the first card's, or main memory without one."""
+"""How much memory a run could use now: the first GPU's, or main memory without one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
     from tuner_tui.hardware.system import SystemSnapshot
 
-HOLDERS_UNKNOWN = "who holds the rest: unknown"
+HOLDERS_UNKNOWN = "what uses the rest: unknown"
 SHARED_MEMORY_CARDS = ("GB10", "Orin", "Thor", "Xavier")
-"""Words in the names of cards without memory of their own, of which the driver tells no size."""
+"""Words in the names of GPUs without memory of their own, for which the driver reports no size."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class FreeMemory:
 
     is_gpu: bool
     where: str
-    """The card's name, or "RAM"."""
+    """The GPU's name, or "RAM"."""
     free_bytes: int | None
     total_bytes: int | None
     holders: tuple[tuple[str, int], ...] = ()
-    """Programs that hold memory on the card, the largest first."""
+    """Programs that use memory on the GPU, the largest first."""
     note: str = ""
-    """What is special about it, or not told by the system; empty when nothing is."""
+    """A remark on it, or what the system does not report; may be empty."""
     driver: str | None = None
-    """The NVIDIA driver's version, of a card of theirs."""
+    """The NVIDIA driver's version, for an NVIDIA GPU."""
 
 
 def without_our_workers(free: FreeMemory, report: GpuReport | None) -> FreeMemory:
@@ -70,7 +70,7 @@ def choose_free_memory(
 ) -> FreeMemory:
     """The memory that counts for a device setting (auto, cuda, cpu).
 
-    `visible` is what CUDA_VISIBLE_DEVICES says; `amd` are the cards of a PyTorch that is built for them.
+    `visible` is what CUDA_VISIBLE_DEVICES says; `amd` are the GPUs for which PyTorch is built.
     """
     ram = FreeMemory(False, "RAM", system.ram_available_bytes, system.ram_total_bytes)
     if device == "cpu" or report is None:
@@ -80,16 +80,14 @@ def choose_free_memory(
             return FreeMemory(
                 True, amd[0].name, amd[0].memory_free_bytes, amd[0].memory_total_bytes, note=HOLDERS_UNKNOWN
             )
-        return replace(
-            ram, note="the NVIDIA card here does not answer: d on Home" if report.card_present else ""
-        )
+        return replace(ram, note="the NVIDIA GPU does not respond: d on Home" if report.card_present else "")
     gpu = first_visible_card(report, visible)
     if gpu is None:
-        return replace(ram, note="CUDA_VISIBLE_DEVICES hides the cards")
+        return replace(ram, note="CUDA_VISIBLE_DEVICES hides the GPUs")
     if gpu.slices is not None:
         return _of_slice(gpu, visible)
     if gpu.memory_total_bytes is None and _shares_memory(gpu.name):
-        note = "the card shares it with everything else"
+        note = "shared with the rest of the system"
         return FreeMemory(
             True, gpu.name or "GPU", system.ram_available_bytes, system.ram_total_bytes, note=note
         )
@@ -109,12 +107,12 @@ def choose_free_memory(
 
 def _with_others(note: str, report: GpuReport) -> str:
     others = len(report.gpus) - 1
-    words = f"one of {others + 1} cards; a run uses one" if others else ""
+    words = f"one of {others + 1} GPUs; a run uses one" if others else ""
     return "; ".join(each for each in (note, words) if each)
 
 
 def _of_slice(gpu: GpuSnapshot, visible: str | None) -> FreeMemory:
-    """The part of a split card that a run would see: the one that is asked for, else the first."""
+    """The MIG slice that a run would see: the selected one, else the first."""
     name, parts = gpu.name or "GPU", gpu.slices or ()
     first = (visible or "").split(",")[0].strip()
     part = next(
@@ -132,7 +130,7 @@ def _shares_memory(name: str | None) -> bool:
 
 
 def read_free_memory(device: str = "auto", *, once_workers_end: bool = False) -> FreeMemory:
-    """Ask the driver and the system once; `once_workers_end` counts what this app's workers hold as free."""
+    """Ask the driver and the system once; `once_workers_end` counts what this app's workers use as free."""
     from tuner_tui.hardware.amd import read_amd_cards, torch_is_for_amd
     from tuner_tui.hardware.gpu import read_gpus
     from tuner_tui.hardware.system import read_system

@@ -1,4 +1,4 @@
-"""NVIDIA cards through NVML: one frozen snapshot per card, `None` wherever the driver gives no answer."""
+"""NVIDIA GPUs through NVML: one frozen snapshot per GPU, `None` wherever the driver gives no answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THROTTLE_WORDS = (
 
 
 class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that holds memory on a card."""
+    """A process that uses memory on a GPU."""
 
     pid: int
     """As the driver sees it: inside a container this can be the host's number."""
@@ -38,7 +38,7 @@ class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuSlice(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of a card that is split with MIG."""
+    """One MIG slice of a GPU."""
 
     uuid: str | None = None
     memory_total_bytes: int | None = None
@@ -46,10 +46,10 @@ class GpuSlice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One card at one moment; every `None` means that the driver does not say."""
+    """One GPU at one moment; `None` means that the driver does not report it."""
 
     index: int
-    """NVML's index, in PCI bus order; torch may number the cards differently."""
+    """NVML's index, in PCI bus order; torch may number the GPUs differently."""
     name: str | None = None
     uuid: str | None = None
     memory_total_bytes: int | None = None
@@ -69,7 +69,7 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     compute_capability: tuple[int, int] | None = None
     processes: tuple[GpuProcess, ...] | None = None
     slices: tuple[GpuSlice, ...] | None = None
-    """Parts of a card that is split with MIG, of which a process sees one; `None` for a whole card."""
+    """MIG slices, of which a process sees one; `None` for a GPU without MIG."""
 
 
 class GpuReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,11 +82,11 @@ class GpuReport(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     """What is wrong and what to do, in one sentence."""
     card_present: bool | None = None
-    """Whether there is an NVIDIA card here at all, driver or not; `None` where we cannot look."""
+    """Whether there is an NVIDIA GPU at all, with or without driver; `None` where that is unknown."""
 
 
 class GpuReader:
-    """Opens NVML once and reads every card as often as asked."""
+    """Opens NVML once and reads every GPU as often as called."""
 
     def __init__(self, nvml: Any = None, root: Path = ROOT) -> None:
         self._nvml = nvml
@@ -110,7 +110,7 @@ class GpuReader:
             self._problem = "The GPU reader is closed."
 
     def read(self) -> GpuReport:
-        """Every card now; a card that fails is listed with nothing known and does not hide the others."""
+        """Every GPU now; a GPU that fails is listed with unknown values and does not hide the others."""
         if self._problem is not None:
             return GpuReport(problem=self._problem, card_present=self._card_on_the_bus)
         self._failures.clear()
@@ -147,7 +147,7 @@ class GpuReader:
         nvml = self._nvml
         known = {
             nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
-                "No NVIDIA driver is installed here; with an NVIDIA card, install its driver (in a "
+                "No NVIDIA driver is installed here; with an NVIDIA GPU, install its driver (in a "
                 "container, start it with --gpus all)."
             ),
             nvml.NVML_ERROR_DRIVER_NOT_LOADED: (
@@ -158,21 +158,21 @@ class GpuReader:
                 "The NVIDIA driver was updated while the old one is still running; restart the machine."
             ),
             nvml.NVML_ERROR_NO_PERMISSION: (
-                "This user may not use the NVIDIA card; get access to /dev/nvidia* (often group video)."
+                "This user may not use the NVIDIA GPU; get access to /dev/nvidia* (often group video)."
             ),
         }
         return known.get(error.value, f"The NVIDIA driver does not start ({error}); restart the machine.")
 
     def _cards_problem(self, count: int) -> str | None:
         if not count:
-            return "The NVIDIA driver runs but shows no card; check its seat and power, or the container."
+            return "The NVIDIA driver runs but shows no GPU; check its slot and power, or the container."
         if self._failures:
             index, reason = next(iter(self._failures.items()))
             return f"GPU {index} does not answer ({reason}); restart the machine; check its power and heat."
         return None
 
     def _ask(self, call: str, *arguments: Any) -> Any:
-        """One NVML answer, or `None` where this card, driver or user gets none."""
+        """One NVML answer, or `None` where this GPU, driver or user gets none."""
         try:
             return getattr(self._nvml, call)(*arguments)
         except (self._nvml.NVMLError, UnicodeDecodeError):
@@ -252,7 +252,7 @@ class GpuReader:
         return tuple(dict.fromkeys(word for bit, word in THROTTLE_WORDS if bits & bit))
 
     def _processes(self, card: Any) -> tuple[GpuProcess, ...] | None:
-        """Who holds memory: compute and graphics together, the same process once."""
+        """The processes that use memory: compute and graphics together, the same process once."""
         compute = self._ask("nvmlDeviceGetComputeRunningProcesses", card)
         if compute is None or not (compute or self._driver_sees_processes):
             return None  # in a container or WSL an empty list says nothing
@@ -267,7 +267,7 @@ class GpuReader:
         )
 
     def _process_name(self, pid: int) -> str | None:
-        """The short name of a process, asked for once while it stays on a card."""
+        """The short name of a process, read once while it stays on a GPU."""
         if pid not in self._names:
             import psutil
 
@@ -279,19 +279,19 @@ class GpuReader:
         return self._names[pid]
 
     def _forget_names(self, gpus: tuple[GpuSnapshot, ...]) -> None:
-        """Process numbers are used again, so a name lives as long as its process holds memory."""
+        """Process numbers are used again, so a name is kept as long as its process uses memory."""
         current = {process.pid for gpu in gpus for process in gpu.processes or ()}
         self._names = {pid: name for pid, name in self._names.items() if pid in current}
 
 
 def read_gpus() -> GpuReport:
-    """Every card once, for callers that do not keep a reader."""
+    """Every GPU once, for callers that do not keep a reader."""
     with GpuReader() as reader:
         return reader.read()
 
 
 def nvidia_card_on_the_bus(root: Path = ROOT) -> bool | None:
-    """Whether the PCI bus shows an NVIDIA display or compute card; `None` where the bus cannot be read."""
+    """Whether the PCI bus shows an NVIDIA GPU; `None` where the bus cannot be read."""
     devices = root / "sys/bus/pci/devices"
     if not devices.is_dir():
         return None
@@ -312,7 +312,7 @@ def _known(value: Any) -> Any:
 
 
 def _above_zero(value: Any) -> Any:
-    """For numbers that cannot be zero on a working card, where zero means that nobody counted."""
+    """For values that cannot be zero on a working GPU, where zero means not counted."""
     return _known(value) or None
 
 

@@ -29,7 +29,7 @@ class Wakefulness:
             )
 
     def seconds_slept(self) -> float:
-        """How long the machine has slept since this was last asked; 0 where that cannot be told."""
+        """How long the machine has slept since the last call; 0 where that is unknown."""
         slept = _seconds_slept()
         passed, self._slept = slept - self._slept, slept
         return passed if passed >= NOTICED_SECONDS else 0.0

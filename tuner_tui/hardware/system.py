@@ -173,7 +173,7 @@ def has_child_lists(root: Path = ROOT) -> bool:
 
 
 def process_tree_memory_bytes(pid: int) -> int | None:
-    """Memory a process and its children hold, shared pages counted once; `None` when it is gone."""
+    """Memory that a process and its children use, shared pages counted once; `None` when it is gone."""
     return tree_memory_bytes(process_tree(pid))
 
 

@@ -1,4 +1,4 @@
-"""One line of telemetry a second for a run: the card, the processor, memory and the energy used so far."""
+"""One line of telemetry per second for a run: GPU, CPU, memory and the energy used so far."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TelemetrySample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Unix seconds."""
     gpu_percent: float | None = None
     gpu_memory_used_bytes: int | None = None
-    """Of the whole card."""
+    """Of the whole GPU."""
     gpu_memory_run_bytes: int | None = None
     gpu_memory_others_bytes: int | None = None
     gpu_memory_free_bytes: int | None = None
@@ -81,7 +81,7 @@ class EnergyMeter:
         return "+".join(self._sources) or None
 
     def add_gpu(self, gpu: GpuSnapshot, now: float) -> None:
-        """Count what the card used since the last look."""
+        """Count what the GPU used since the last sample."""
         if gpu.index != self._gpu_index:
             self._gpu_index, self._gpu_counter, self._gpu_power = gpu.index, None, None
         counter, before = gpu.energy_millijoules, self._gpu_counter
@@ -119,7 +119,7 @@ class EnergyMeter:
 
 
 class TelemetrySampler:
-    """Measures one run: the process given and its children, and the card they use."""
+    """Measures one run: the process given and its children, and the GPU they use."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class TelemetrySampler:
         root: Path = ROOT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `gpu_index` the card is the one the run holds memory on, else the first it may see."""
+        """Without `gpu_index` the GPU is the one on which the run uses memory, else the first visible one."""
         self._pid = pid
         self._gpu_index = gpu_index
         self._reader = reader or GpuReader(root=root)
@@ -219,7 +219,7 @@ class TelemetrySampler:
 
 
 def memory_of(gpu: GpuSnapshot, pids: Collection[int], driver_sees_our_pids: bool = True) -> int | None:
-    """What these processes hold on a card; unknown where the driver does not say or numbers them its way."""
+    """What these processes use on a GPU; unknown where the driver does not report it or numbers them differently."""
     if gpu.processes is None:
         return None
     mine = [process.memory_bytes for process in gpu.processes if process.pid in pids]
@@ -230,7 +230,7 @@ def memory_of(gpu: GpuSnapshot, pids: Collection[int], driver_sees_our_pids: boo
 
 
 def holding_card(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None:
-    """The card on which these processes hold memory."""
+    """The GPU on which these processes use memory."""
     for gpu in report.gpus:
         if any(process.pid in pids for process in gpu.processes or ()):
             return gpu
@@ -238,7 +238,7 @@ def holding_card(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None
 
 
 def first_visible_card(report: GpuReport, visible_devices: str | None) -> GpuSnapshot | None:
-    """The first card that CUDA_VISIBLE_DEVICES lets a run see: an index, a UUID, a MIG slice's, or nothing at all."""
+    """The first GPU that CUDA_VISIBLE_DEVICES lets a run see: an index, a UUID, a MIG slice's, or nothing at all."""
     if visible_devices is None:
         return report.gpus[0] if report.gpus else None
     first = visible_devices.split(",")[0].strip()
@@ -268,7 +268,7 @@ def _rounded(value: float | None, digits: int = 1) -> float | None:
 
 
 def last_sample(path: Path) -> TelemetrySample | None:
-    """The last whole sample in a run's telemetry, or None."""
+    """The last complete sample in a run's telemetry, or None."""
     for line in reversed(last_lines(path, 3, within_bytes=16 * 1024)):
         try:
             return msgspec.json.decode(line, type=TelemetrySample)

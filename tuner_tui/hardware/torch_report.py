@@ -1,4 +1,4 @@
-"""What torch can do on this machine, asked of a process of its own so that this one never loads torch."""
+"""What torch can do on this machine, in a child process, so that this one never loads torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSPECT_COMMAND = python_command("tuner_tui.worker", "inspect")
 
 
 class TorchDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """A card as torch sees it."""
+    """A GPU as torch sees it."""
 
     name: str
     capability: tuple[int, int] | None = None
@@ -38,12 +38,12 @@ class TorchReport(msgspec.Struct, frozen=True, kw_only=True):
     """The CUDA this torch was built for, as "13.0"; `None` for a processor-only or ROCm build."""
     rocm_build: str | None = None
     arch_list: tuple[str, ...] = ()
-    """What the build holds code for: "sm_86" runs on 8.6 and later 8.x, "compute_90" on anything from 9.0."""
+    """What the build has code for: "sm_86" runs on 8.6 and later 8.x, "compute_90" on anything from 9.0."""
     cuda_available: bool = False
     devices: tuple[TorchDevice, ...] = ()
     cpu_bf16_fast: bool = False
     bitsandbytes: str | None = None
-    """ "ok", or the text of the error that keeps it from working; `None` when nobody looked."""
+    """ "ok", or the text of the error that keeps it from working; `None` when it was not checked."""
     precisions: dict[str, PrecisionReport] = {}
     error: str | None = None
 

@@ -32,7 +32,7 @@ class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a PEFT adapter."""
+    """Whether a folder has a PEFT adapter."""
     try:
         return (folder / CONFIG_FILE).is_file()
     except (OSError, ValueError):  # too long, or a null character
@@ -40,10 +40,10 @@ def is_adapter(folder: Path) -> bool:
 
 
 def refuse_adapter_beside(base: Path) -> None:
-    """Raise InputError for a base's folder with an adapter in it, which transformers would load without a word."""
+    """Raise InputError for a base's folder with an adapter in it, which transformers would load silently."""
     if is_adapter(base):
         raise InputError(
-            "An adapter lies in the base's folder",
+            "The base's folder contains an adapter",
             f"{base / CONFIG_FILE}: the base would be loaded together with that adapter, or another base in its place.",
             "Move the adapter's files to a folder of their own; model.adapter or the chat can name it there.",
         )
@@ -56,7 +56,7 @@ def require_safetensors(folder: Path) -> None:
         raise InputError(
             "The adapter has no weights",
             f"{folder} has no {WEIGHTS_FILE}.",
-            "Take an adapter that was saved whole, as safetensors.",
+            "Take an adapter that was saved completely, as safetensors.",
         )
 
 
@@ -86,7 +86,7 @@ def read_adapter(folder: Path) -> AdapterFacts:
         titles = listed(list(continued.values()), "or")
         raise InputError(
             "The adapter is of another kind",
-            f"{folder} holds a {facts.kind or 'nameless'} adapter; only {titles} can be trained on.",
+            f"{folder} has a {facts.kind or 'nameless'} adapter; only {titles} can be trained on.",
             f"Take an adapter of {titles}, or leave model.adapter out.",
         )
     require_safetensors(folder)

@@ -1,4 +1,4 @@
-"""Looking at a model before anything starts: is it whole, safe and of a kind that can be tuned?"""
+"""Looking at a model before anything starts: is it complete, safe and of a kind that can be tuned?"""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _check_folder(folder: Path) -> None:
     if not isinstance(config.get("model_type"), str):
         raise InputError(
             "config.json names no model type",
-            f"{folder / 'config.json'} has no model_type, so nobody knows how to build the model.",
+            f"{folder / 'config.json'} has no model_type, so it is unknown how to build the model.",
             "Use the config.json of the original model.",
         )
     for path in weight_files(folder):
@@ -101,7 +101,7 @@ def _check_index(index: Path, shard: str, tensors: set[str]) -> None:
     if missing:
         raise InputError(
             "Weights are missing",
-            f"{index} promises {listed(missing)} in {shard}, which does not hold it.",
+            f"{index} promises {listed(missing)} in {shard}, which does not have it.",
             "Fetch both files again from where the model came.",
         )
 
@@ -114,7 +114,7 @@ def _check_names(where: str, names: Iterable[str], adapter_base: str | None = No
         base = f" for {adapter_base}" if adapter_base else ""
         raise InputError(
             "This is an adapter, not a base model",
-            f"{where} holds only what was learnt{base}.",
+            f"{where} has only trained adapter weights{base}.",
             f"Name the base instead: {adapter_base}"
             if adapter_base
             else "Name the model that it was trained on.",
@@ -128,7 +128,7 @@ def _check_names(where: str, names: Iterable[str], adapter_base: str | None = No
                 GGUF_HINT,
             )
         raise InputError(
-            "Not a model's folder", f"{where} has no config.json.", "Give the folder that holds config.json."
+            "Not a model's folder", f"{where} has no config.json.", "Give the folder with config.json."
         )
     if not has_weights:
         raise no_weights(where, present)
@@ -153,7 +153,7 @@ def _check_gguf(path: Path) -> None:
     if architecture not in GGUF_ARCHITECTURES:
         raise InputError(
             "This architecture cannot be read from GGUF",
-            f"{path} holds a model of architecture {architecture!r}.",
+            f"{path} has a model of architecture {architecture!r}.",
             "Use the original model's folder or Hub name instead.",
         )
     _refuse_unread_scaling(path, header, architecture)
@@ -186,7 +186,7 @@ def _refuse_other_gguf(path: Path, header: GgufHeader) -> None:
     if kind == "adapter":
         base = header.text("general.base_model.0.name")
         named = f" for {base}" if base else ""
-        message = f"{path} holds only what was learnt{named}."
+        message = f"{path} has only trained adapter weights{named}."
         raise InputError("This is an adapter, not a base model", message, "Give the base model's GGUF file.")
     if kind != "model":
         raise InputError("Not a language model", f"{path} is a GGUF file of type {kind!r}.")

@@ -1,4 +1,4 @@
-"""GGUF models that were dequantised once, kept by the hash of the file they came from.
+"""GGUF models that were dequantised once, stored by the hash of the file they came from.
 
 The worker writes one into a folder `.partial-FINGERPRINT-...` beside the others, with an `origin.json`
 ({"source": path, "name": file name, "made_at": Unix time, "reading": READING}), and renames it into place when it is
@@ -33,7 +33,7 @@ class DequantisedModel:
 
     fingerprint: str
     name: str
-    """The GGUF file's name; empty when nobody noted it."""
+    """The GGUF file's name; empty when unknown."""
     size_bytes: int
     folder: Path
     made_at: float | None
@@ -139,7 +139,7 @@ def _last_write(folder: Path) -> float:
 
 
 def _remove(entry: DequantisedModel) -> int:
-    """Delete a folder, out of sight first, so that a half-deleted one never looks whole."""
+    """Delete a folder, out of sight first, so that a half-deleted one never looks complete."""
     try:
         folder = entry.folder
         if not folder.name.startswith(PARTIAL_PREFIX):

@@ -49,9 +49,9 @@ class ModelFacts:
     vocab_size: int | None = None
     context_length: int | None = None
     tied_embeddings: bool | None = None
-    """Whether the output layer is the input embedding, so that both are held once."""
+    """Whether the output layer is the input embedding, so that both are stored once."""
     parameters: int | None = None
-    """Counted from the files' headers; of a quantised repository what its packed numbers stand for, where known."""
+    """Counted from the files' headers; of a quantised repository those that its packed tensors stand for, if known."""
     weight_bytes: int | None = None
     """Bytes of the tensors in the files."""
     dtype: str | None = None

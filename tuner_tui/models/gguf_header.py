@@ -24,7 +24,7 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 
 @dataclass(frozen=True)
 class GgufArray:
-    """An array in the metadata; only its length is kept."""
+    """An array in the metadata; only its length is read."""
 
     length: int
 
@@ -63,7 +63,7 @@ class GgufHeader:
 
 
 def read_gguf(path: Path) -> GgufHeader:
-    """Metadata and tensors; raises InputError when the file is no GGUF, cut short or makes no sense."""
+    """Metadata and tensors; raises InputError when the file is no GGUF, truncated or invalid."""
     with guarded.open_regular(path) as file:
         return read_gguf_file(str(path), file, os.fstat(file.fileno()).st_size)
 
@@ -105,7 +105,9 @@ class _Reader:
         tensors, end = self.place(infos, start)
         if infos and end > self.size:
             raise InputError(
-                "GGUF file cut short", f"{self.path} is {end - self.size:,} bytes short of {end:,}.", _AGAIN
+                "GGUF file is truncated",
+                f"{self.path} is {end - self.size:,} bytes short of {end:,}.",
+                _AGAIN,
             )
         return GgufHeader(metadata, tensors)
 
@@ -192,7 +194,7 @@ class _Reader:
 
     def cut_short(self) -> InputError:
         return InputError(
-            "GGUF file cut short", f"{self.path} ({self.size:,} bytes) ends inside its header.", _AGAIN
+            "GGUF file is truncated", f"{self.path} ({self.size:,} bytes) ends inside its header.", _AGAIN
         )
 
     def nonsense(self, what: str) -> InputError:

@@ -1,4 +1,4 @@
-"""What the Hub's own cache already holds on this machine."""
+"""What is already in the Hub's cache on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CachedRepo:
     """Unix time at which a file of it was last read."""
     kind: RepoKind = "model"
     is_unfinished: bool = False
-    """Whether a download of it was interrupted; begun again, it goes on there."""
+    """Whether a download of it was interrupted; started again, it resumes."""
 
 
 def cached_repos() -> list[CachedRepo]:
@@ -85,7 +85,7 @@ def cached_repo(repo_id: str, kind: RepoKind) -> CachedRepo | None:
 
 
 def _is_named(folder: Path, kind: RepoKind) -> bool:
-    """Whether a revision has come to its end: it is named then; a model may also be whole without a name."""
+    """Whether a revision has come to its end: it is named then; a model may also be complete without a name."""
     if any(path.is_file() for path in folder.glob("refs/**/*")):
         return True
     return kind == "model" and any(map(is_complete, folder.glob("snapshots/*")))

@@ -82,7 +82,7 @@ def explain_hub_error(error: Exception, repo_id: str, revision: str | None = Non
                 "Check the network, or use a model that is already on this machine.",
             )
     return TunerError(
-        "The Hub's answer makes no sense",
+        "The Hub's answer is invalid",
         f"What came back about {repo_id} could not be read ({type(error).__name__}).",
         "A proxy or login page may stand between; try again later.",
     )
@@ -103,7 +103,7 @@ def _explain_status(status: int, repo_id: str, page: str) -> TunerError:
         case 401 if has_token():
             return InputError("The Hub refuses your token", "It is wrong or has expired.", LOGIN_HINT)
         case 401:
-            return InputError("The Hub wants a login", f"{repo_id} is not open to everyone.", LOGIN_HINT)
+            return InputError("The Hub requires a login", f"{repo_id} is not open to everyone.", LOGIN_HINT)
         case 403:
             return InputError(
                 "The Hub denies access", f"Your account or token may not read {repo_id}.", f"See {page}"
@@ -111,9 +111,9 @@ def _explain_status(status: int, repo_id: str, page: str) -> TunerError:
         case 404:
             return NotFoundError("No such model on the Hub", f"{repo_id} was not found.", f"Check {page}")
         case 429:
-            message = "It has had too many requests from you or your network (429)."
-            return TunerError("The Hub asks us to wait", message, "Try again in some minutes.")
+            message = "It received too many requests from you or your network (429)."
+            return TunerError("The Hub's rate limit is reached", message, "Try again in some minutes.")
         case _ if status >= 500:
             message = f"It failed to answer about {repo_id} ({status})."
-            return TunerError("The Hub has trouble", message, _LATER)
+            return TunerError("The Hub has a server error", message, _LATER)
     return TunerError("The Hub refused", f"It answered {status} about {repo_id}.", f"See {page}")

@@ -36,7 +36,7 @@ class ModelListing:
     parameters: int | None = None
     licence: str | None = None
     gated: bool | None = None
-    """Whether the Hub asks to accept terms first; None when nobody told."""
+    """Whether the Hub asks to accept terms first; None when unknown."""
     remark: str = ""
     """What else is to say, such as why it cannot be used."""
 
@@ -83,7 +83,7 @@ def demo_model() -> ModelListing:
     listing = ModelListing("demo", name, "demo", parameters=134_515_008, licence="apache-2.0", gated=False)
     if gguf is None:
         return replace(listing, remark="from the Hub, about 270 MB")
-    return replace(listing, size_bytes=gguf.stat().st_size, remark="carried by this installation")
+    return replace(listing, size_bytes=gguf.stat().st_size, remark="included in this installation")
 
 
 def models_in(folder: Path) -> list[ModelListing]:
@@ -147,7 +147,7 @@ def _cached() -> list[ModelListing]:
             listings.append(replace(listing, remark=error.title))
             continue
         if found.path is None:
-            listings.append(replace(listing, remark="only a part is downloaded"))
+            listings.append(replace(listing, remark="partly downloaded"))
         else:
             listings.append(_described(replace(listing, remark="downloaded"), found))
     return listings

@@ -129,7 +129,7 @@ def no_weights(where: str, names: Iterable[str]) -> InputError:
         return InputError(
             "Weights are not under the usual name",
             f"{where} has {listed(others)}, but neither {WEIGHTS} nor {WEIGHTS_INDEX}.",
-            "Fetch the whole model again, or give the file its usual name.",
+            "Fetch the model again, or give the file its usual name.",
         )
     return InputError(
         "No weights",

@@ -1,4 +1,4 @@
-"""Quantised repositories: what their packed tensors stand for, told by the config's own settings and the headers."""
+"""Quantised repositories: what their packed tensors stand for, from the config's settings and the headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unpacked_shapes(
     """Shapes as the unquantised model has them, (outputs, inputs); None for a packing that is not known.
 
     `settings` is config.json's quantization_config, `widths` the sizes named h, q, kv and m, which a 4-bit
-    bitsandbytes tensor (a column of bytes) needs to be told apart.
+    bitsandbytes tensor (a column of bytes) needs to be recognised.
     """
     bits = settings.get("bits") or settings.get("w_bit") or 4
     if not isinstance(bits, int) or bits not in (2, 3, 4, 8):
@@ -44,7 +44,7 @@ def unpacked_shapes(
             )
         elif last == "weight_packed" and len(shape) == 2:  # compressed-tensors
             shapes[f"{stem}.weight"] = (shape[0], shape[1] * 32 // bits)
-        elif name.endswith("_blocks") and len(shape) == 4:  # MXFP4: 16 bytes hold 32 numbers
+        elif name.endswith("_blocks") and len(shape) == 4:  # MXFP4: 16 bytes hold 32 values
             experts, outputs, groups, size = shape
             shapes[name.removesuffix("_blocks")] = (experts, outputs, groups * size * 2)
         elif tensor.dtype == "U8" and len(shape) == 2 and shape[1] == 1 and last == "weight":

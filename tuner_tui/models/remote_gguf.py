@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     ReadRange = Callable[[int, int], tuple[bytes, int | None]]
-    """(start, count) to (bytes, the whole file's size if told)."""
+    """(start, count) to (bytes, the whole file's size if known)."""
 
 PIECE_BYTES = 1 << 20
 LARGEST_HEADER = 64 << 20
 """Far more than any vocabulary takes."""
 TYPES = ("bf16", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m")
-"""Which of several files is looked at: all hold the same tensors."""
+"""Which of several files is read: all have the same tensors."""
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 def chosen_gguf(names: Iterable[str]) -> str | None:
-    """The file of a repository that holds a whole model; None where none does."""
+    """The file of a repository with a complete model; None where there is none."""
     whole = sorted(
         name
         for name in names
@@ -41,7 +41,7 @@ def read_remote_gguf(where: str, read_range: ReadRange) -> GgufHeader:
     """A GGUF header from its first pieces. Raises InputError for what is none, or whose header never ends."""
     data, size = read_range(0, PIECE_BYTES)
     if size is None:
-        raise InputError("The file's size is not told", f"{where}: the server does not say how long it is.")
+        raise InputError("The file's size is unknown", f"{where}: the server does not say how long it is.")
     return read_gguf_file(where, cast("BinaryIO", _Pieces(where, data, read_range)), size)
 
 

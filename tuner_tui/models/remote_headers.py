@@ -116,7 +116,7 @@ def _remembered(source: ModelSource) -> tuple[str, list[str]]:
         told = json.loads(_pointer(source).read_bytes())
         return str(told["commit"]), list(told["names"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise NotFoundError("Nothing is known of the model", f"{source.name} was never read.") from None
+        raise NotFoundError("The model's header was never read", f"{source.name} was never read.") from None
 
 
 def _pointer(source: ModelSource) -> Path:
@@ -241,16 +241,16 @@ class _Remote:
         where = f"{self.repo_id}: {name}"
         data, total = self.read_range(name, 0, FIRST_BYTES)
         if len(data) < 8:
-            raise InputError("Model file cut short", f"{where} holds only {len(data)} bytes.")
+            raise InputError("Model file is truncated", f"{where} holds only {len(data)} bytes.")
         length = header_length(where, data)
         if total is not None and 8 + length > total:
-            raise InputError("Model file cut short", f"{where} ends inside its header.")
+            raise InputError("Model file is truncated", f"{where} ends inside its header.")
         if len(data) < 8 + length:
             data += self.read_range(name, len(data), 8 + length - len(data))[0]
         return parse_header(where, data[8 : 8 + length], total)
 
     def read_range(self, name: str, start: int, count: int) -> tuple[bytes, int | None]:
-        """(bytes, the file's size if told). A server that ignores or refuses ranges is read from the file's start."""
+        """(bytes, the file's size if known). A server that ignores or refuses ranges is read from the file's start."""
         from huggingface_hub import errors
 
         try:

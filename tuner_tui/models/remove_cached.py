@@ -1,4 +1,4 @@
-"""Removing what the Hub's cache holds of a repository."""
+"""Removing a repository from the Hub's cache."""
 
 from __future__ import annotations
 

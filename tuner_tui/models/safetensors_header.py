@@ -35,20 +35,20 @@ class SafetensorsTensor:
 
 
 def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
-    """The tensors of a file; raises InputError when the file is cut short or its header lies."""
+    """The tensors of a file; raises InputError when the file is truncated or its header is wrong."""
     with guarded.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
         refuse_lfs_pointer(path, start)
         if len(start) < 8:
             raise InputError(
-                "Model file cut short", f"{path} holds only {size} bytes, too few to begin.", _AGAIN
+                "Model file is truncated", f"{path} holds only {size} bytes, too few to begin.", _AGAIN
             )
         length = header_length(str(path), start)
         if 8 + length > size:
             short = 8 + length - size
             raise InputError(
-                "Model file cut short", f"{path} ends inside its header, {short:,} bytes early.", _AGAIN
+                "Model file is truncated", f"{path} ends inside its header, {short:,} bytes early.", _AGAIN
             )
         raw = file.read(length)
     return parse_header(str(path), raw, size)
@@ -74,7 +74,7 @@ def parse_header(path: str, raw: bytes, size: int | None) -> dict[str, Safetenso
         end = last
     if size is not None and (short := 8 + length + end - size):
         what = f"is {short:,} bytes short of" if short > 0 else f"is {-short:,} bytes longer than"
-        title = "Model file cut short" if short > 0 else "Model file is damaged"
+        title = "Model file is truncated" if short > 0 else "Model file is damaged"
         raise InputError(title, f"{path} {what} the {8 + length + end:,} its header describes.", _AGAIN)
     return {name: tensor for name, (_, _, tensor) in spans.items()}
 
@@ -111,11 +111,11 @@ def _span(path: str, name: str, entry: Any) -> tuple[int, int, SafetensorsTensor
     except (KeyError, TypeError, ValueError):
         raise _lie(path, f"the entry of {name!r} lacks dtype, shape or data_offsets") from None
     if not all(type(number) is int and number >= 0 for number in numbers) or last < first:
-        raise _lie(path, f"the entry of {name!r} has impossible numbers")
+        raise _lie(path, f"the entry of {name!r} has impossible values")
     elements = math.prod(shape)
     bits = DTYPE_BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is not None and (last - first) * 8 != elements * bits:
         raise _lie(path, f"{name!r} needs {elements * bits // 8:,} bytes and is given {last - first:,}")
     if bits is None and elements > 8 * (last - first):
-        raise _lie(path, f"{name!r} has {elements:,} numbers in {last - first:,} bytes")
+        raise _lie(path, f"{name!r} has {elements:,} values in {last - first:,} bytes")
     return first, last, SafetensorsTensor(str(dtype), elements, last - first, tuple(shape))

@@ -24,7 +24,7 @@ class ModelSource:
     name: str
     """What to show: the Hub id, or the name of the folder or file."""
     path: Path | None = None
-    """The folder or file; for the Hub the snapshot in its cache, when that is whole."""
+    """The folder or file; for the Hub the snapshot in its cache, when that is complete."""
     repo_id: str | None = None
     revision: str | None = None
     size_bytes: int | None = None

@@ -31,7 +31,7 @@ def stored_refusal(quantisation: str | None, precision: str, tuning: str) -> str
         return f"quantised with {quantisation}, on which the libraries here do not train: take the unquantised model"
     if precision in ("int8", "nf4"):
         return (
-            f"quantised with {quantisation} already, so it cannot be held as {precision}: "
+            f"quantised with {quantisation} already, so it cannot be loaded as {precision}: "
             'set model.precision to "auto", or take the unquantised model'
         )
     if not tuning_traits(tuning).is_adapter and quantisation in AS_STORED:
@@ -43,11 +43,11 @@ def stored_refusal(quantisation: str | None, precision: str, tuning: str) -> str
 
 
 def stored_words(quantisation: str) -> str:
-    """How such weights are held while a run trains."""
+    """How such weights are loaded for training."""
     if is_unpacked(quantisation):
         return (
             f"quantised with {quantisation}: unpacked when it is loaded, since training needs plain weights"
         )
     package = EXTRA_PACKAGES.get(quantisation)
     needed = f"; loading it needs the package {package}" if package else ""
-    return f"quantised with {quantisation}: held as it is stored{needed}"
+    return f"quantised with {quantisation}: loaded as stored{needed}"

@@ -44,7 +44,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class WeightCount:
-    """All numbers of a model, each counted once."""
+    """All parameters of a model, each counted once."""
 
     matrices: tuple[Matrix, ...]
     """Linear layers outside embedding and head; a fused expert tensor counts as its matrices."""
@@ -67,7 +67,7 @@ class WeightCount:
 
     @cached_property
     def experts(self) -> int:
-        """Numbers in experts; transformers 5 holds them in 3-D tensors, which bitsandbytes leaves as they are."""
+        """Parameters in experts; transformers 5 keeps them in 3-D tensors, which bitsandbytes leaves as they are."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place == "expert")
 
     @cached_property

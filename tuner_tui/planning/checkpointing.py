@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 def checkpoints_activations(asked: Switch, *, is_gpu: bool) -> bool:
-    """Whether activations are computed again in the backward pass instead of being kept."""
+    """Whether activations are recomputed in the backward pass instead of kept."""
     return is_gpu if asked == "auto" else asked == "on"

@@ -25,7 +25,7 @@ class Term:
     name: str
     bytes: int
     words: str = ""
-    """Its formula with this model's numbers."""
+    """Its formula with this model's values."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Estimate:
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        """They add up to `allocated`: what is held, and what the highest peak needs on top."""
+        """They add up to `allocated`: what is in use between steps, and what the highest peak adds."""
         held = _held_terms(self.shape, self.load, self.parts)
         return (*held, *_terms_of_peak(self.shape, self.load, self.parts, self.peak))
 
@@ -94,19 +94,19 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
 
 
 def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
-    """What is held between steps."""
+    """Memory in use between steps."""
     numbers, base = shape.weights, parts.base
     count = f"{parts.copies} x " if parts.copies > 1 else ""
     held = (base.matrices + base.rest) * parts.copies
-    terms = [Term("weights", held, f"{count}{numbers.total:,} numbers as {load.held}")]
+    terms = [Term("weights", held, f"{count}{numbers.total:,} parameters as {load.held}")]
     if base.constants:
-        words = f"scales of {numbers.linear:,} numbers"
+        words = f"scales of {numbers.linear:,} parameters"
         terms.append(Term("quantisation constants", base.constants * parts.copies, words))
     if parts.adapters:
         words = memory_of(load.tuning).words(shape, load, parts.adapters)
         terms.append(Term("adapters", parts.adapters, words))
     if parts.frozen:
-        terms.append(Term("frozen adapter", parts.frozen, "a copy as it was, for the reference"))
+        terms.append(Term("frozen adapter", parts.frozen, "a frozen copy, for the reference"))
     if parts.states:
         pages = is_paged(load.optimizer)
         where = ", in pages that may move to the host" if pages else ""
@@ -115,7 +115,7 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
 
 
 def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) -> list[Term]:
-    """What the highest moment has on top; with what is held it adds up to what is allocated."""
+    """What the highest peak adds; with what is in use between steps it makes up what is allocated."""
     held = parts.held(load)
     left = peak.bytes - held - MISC_BYTES
     terms = []
@@ -130,7 +130,7 @@ def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) 
         terms.append(Term(name, min(parts.kept, left), words))
         left -= terms[-1].bytes
     if parts.holes and peak.name not in ("optimizer step", "last layer backward", "embedding backward"):
-        words = f"malloc's holes between blocks under {MALLOC_THRESHOLD_BYTES >> 20} MiB"
+        words = f"malloc fragmentation between blocks under {MALLOC_THRESHOLD_BYTES >> 20} MiB"
         terms.append(Term("freed, not given back", min(parts.holes, left), words))
         left -= terms[-1].bytes
     if left > 0:

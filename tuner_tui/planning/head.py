@@ -12,7 +12,7 @@ TILE_ROWS, TILE_COLUMNS = 4096, 32768
 """TRL 1.16's fused head computes the logits in tiles of at most so many tokens and words (trl.kernels)."""
 LIGER_BYTES_PER_LOGIT = 6.0
 PAIR_BYTES_PER_LOGIT, PAIR_BYTES_PER_16_BIT_LOGIT = 18.0, 6.0
-"""Of TRL's trainers that hold whole logits, at the peak of their loss's backward pass: in fp32, and where all is
+"""Of TRL's trainers that materialise full logits, at the peak of their loss's backward pass: in fp32, and where all is
 16-bit; from tests/worker/fake_memory."""
 
 
@@ -23,7 +23,7 @@ class HeadBytes:
     forward: int
     backward: int
     words: str
-    """The formula with this model's numbers."""
+    """The formula with this model's values."""
 
 
 def head_bytes(shape: ModelShape, load: Workload) -> HeadBytes:

@@ -1,4 +1,4 @@
-"""What is tried, in this order, when memory runs out; rows, their order, learning rate and length stay as asked."""
+"""The OOM fallback steps, in order; rows per step, their order, learning rate and length stay as set."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides how much memory a step takes, as far as rungs may change it."""
+    """What decides how much memory a step takes, as far as fallback steps may change it."""
 
     micro_batch: int
     """Rows computed at once; divides `batch_size`."""
     batch_size: int
-    """Rows per optimizer step; no rung changes it."""
+    """Rows per optimizer step; no fallback step changes it."""
     is_checkpointing: bool
     at_least: int = 1
     """The fewest rows that can be computed at once."""
@@ -49,9 +49,9 @@ def next_rung(
     if "free" in allowed and has_made_steps and "free" not in taken:
         return Rung(
             kind="free",
-            before="a process that had grown",
+            before="a process with fragmented memory",
             after="a fresh process",
-            reason="steps fitted before, so freed and scattered memory may be enough",
+            reason="earlier steps fitted, so a process without fragmentation may be enough",
         )
     smaller = halved(shape)
     if "micro_batch" in allowed and smaller < shape.micro_batch:
@@ -67,7 +67,7 @@ def next_rung(
             kind="checkpointing",
             before="off",
             after="on",
-            reason="activations are computed again in place of being kept; steps take about a quarter longer",
+            reason="activations are recomputed instead of kept; steps take about a quarter longer",
         )
     return None
 
@@ -79,7 +79,7 @@ def halved(shape: Shape) -> int:
 
 
 def apply_rungs(shape: Shape, climbed: tuple[Rung, ...]) -> Shape:
-    """The shape after all rungs that were climbed."""
+    """The settings after all fallback steps taken."""
     micro_batch, is_checkpointing = shape.micro_batch, shape.is_checkpointing
     for rung in climbed:
         micro_batch = min(micro_batch, rung.micro_batch or micro_batch)

@@ -45,7 +45,7 @@ def layer_bytes(shape: ModelShape, load: Workload) -> LayerBytes:
 
 
 def _transient(shape: ModelShape, load: Workload) -> int:
-    """The MLP's backward pass holds three tensors of its width at once, of which one may be kept anyway."""
+    """The MLP's backward pass needs three tensors of its width at once, of which one may be saved anyway."""
     h, width, size = shape.hidden, mlp_width(shape), elementwise_bytes(load)
     if shape.experts and not load.stack.fused_experts:
         # expert by expert, each with its tokens; gradients of the layer's output, of its input so far, of this
@@ -88,7 +88,7 @@ def _attention(shape: ModelShape, load: Workload) -> int:
 
 
 def _inputs(shape: ModelShape, load: Workload) -> int:
-    """Inputs of linear layers that are kept for the gradients of weights or adapters."""
+    """Inputs of linear layers saved for the gradients of weights or adapters."""
     quantised = 0
     if not load.trains_base and (load.held == "int8" or load.stack.keeps_4bit_inputs):
         quantised = load.compute_bytes * (2 * shape.hidden + input_widths(shape)["mlp output"])

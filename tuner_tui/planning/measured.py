@@ -31,7 +31,7 @@ ENOUGH = 3
 
 @lru_cache(maxsize=64)
 def names_of(source: str) -> frozenset[str]:
-    """The names under which runs of a spec's model.source are kept."""
+    """The names under which measurements of a spec's model.source are stored."""
     from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
 
     more = {DEMO_FILE, DEMO_REPO} if source == "demo" else {PurePath(source).name}
@@ -49,7 +49,7 @@ def estimate_here(
 def calibrate(
     estimate: Estimate, load: Workload, measured: Sequence[Measured], names: Collection[str] = ()
 ) -> Estimate:
-    """The estimate with context, reserve and correction learnt from measurements of this device and these versions.
+    """The estimate with context, reserve and correction fitted to measurements of this device and these versions.
 
     Measurements of the same method, tuning and precision correct it: closely where they are of the same model (`names`)
     or where there are several, else with a wide margin. Others only tell context and reserve, and may narrow the range,
@@ -97,7 +97,7 @@ def _beyond(sound: Sequence[Measured], load: Workload) -> tuple[float, int, int]
 def origin_words(estimate: Estimate) -> str:
     """Where the range came from."""
     if not estimate.measured:
-        return "by formula; not measured here yet"
+        return "by formula; not measured on this machine yet"
     times = "once" if estimate.measured == 1 else f"{estimate.measured} times"
     return f"measured here {times}"
 

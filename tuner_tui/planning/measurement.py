@@ -31,7 +31,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     """Tokens of the longest row."""
     predicted_bytes: int
-    """What the estimate said would be allocated, for these very rows."""
+    """The memory that the estimate predicted, for the same rows."""
     allocated_bytes: int
     """Torch's peak on a GPU; growth of the process's resident memory on a CPU."""
     reserved_bytes: int | None = None
@@ -41,7 +41,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     seconds_per_step: float | None = None
     tokens_per_second: float | None = None
     watts: float | None = None
-    """Mean power of card and processor, as far as their counters tell."""
+    """Mean power of GPU and CPU, as far as their counters show it."""
 
     @property
     def ratio(self) -> float:
@@ -52,7 +52,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def matching(
     measured: Sequence[Measured], device: str | None, versions: dict[str, str], driver: str | None = None
 ) -> tuple[Measured, ...]:
-    """Those of the same card (None: of this CPU), driver and library versions, the newest first.
+    """Those of the same GPU (None: of this CPU), driver and library versions, the newest first.
 
     A driver that the system does not tell (None) is taken for the same.
     """
@@ -71,9 +71,9 @@ def matching(
 
 
 def is_same_device(one: str, other: str) -> bool:
-    """Whether two names may be one card's, as PyTorch and as the driver or the system write them.
+    """Whether two names may be one GPU's, as PyTorch and as the driver or the system write them.
 
-    PyTorch names a MIG slice by its size, the driver does not; amdgpu often tells of an AMD card no more than that.
+    PyTorch names a MIG slice by its size, the driver does not; amdgpu often gives no more than that for an AMD GPU.
     """
     if AMD_UNNAMED in (one, other):
         return all(_AMD.search(each) for each in (one, other))

@@ -1,4 +1,4 @@
-"""How many rows are computed at once where nobody chose, and no estimate could."""
+"""The micro-batch where none is set and no estimate can choose one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def choose_micro_batch(
     trained at once.
     """
     if asked is not None:
-        return asked, "as asked"
+        return asked, "as set"
     bound = (LARGEST_GPU_MICRO_BATCH if is_gpu else LARGEST_CPU_MICRO_BATCH) // sequences
     divisors = [size for size in range(at_least, batch_size + 1) if batch_size % size == 0]
     fitting = [size for size in divisors if size <= bound]

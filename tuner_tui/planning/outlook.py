@@ -26,7 +26,7 @@ class Outlook:
 
     seconds: float | None = None
     energy_wh: float | None = None
-    """Of card and processor, as far as they tell; not of the whole machine."""
+    """Of GPU and CPU, as far as they report it; not of the whole machine."""
     cost: str = ""
     """In money, such as 0.09 EUR; empty without a price in the settings."""
 

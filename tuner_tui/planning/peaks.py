@@ -1,4 +1,4 @@
-"""The moments of a step at which memory is highest, from what is held and what comes and goes."""
+"""The moments of a step at which memory is highest, from what stays in memory and what is temporary."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Parts:
 
     base: HeldWeights
     copies: int
-    """How many whole models are held."""
+    """How many complete models are in memory."""
     adapters: int
     gradients: int
     states: int

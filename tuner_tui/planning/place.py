@@ -39,7 +39,7 @@ class Place:
     free_bytes: int | None = None
     total_bytes: int | None = None
     leave_bytes: int = 0
-    """What is to stay free, for a card that also drives the desktop."""
+    """What is to stay free, for a GPU that also drives the desktop."""
     has_16_bit: bool = True
     """Whether 16-bit arithmetic is fast there."""
     measured: tuple[Measured, ...] = ()
@@ -83,15 +83,15 @@ class Rows:
     """What is known of the rows that a run learns from."""
 
     longest: int | None = None
-    """Tokens of the longest sequence that was looked at; None where nobody has counted."""
+    """Tokens of the longest sequence read; None where rows were not counted."""
     count: int | None = None
-    """None where nobody has counted, or where there are more than were looked at."""
+    """None where rows were not counted, or not all were read."""
     first: int | None = None
     """How many were looked at, where there are more: the rest may be longer."""
     sample: tuple[int, ...] = ()
     """Tokens of some sequences, taken evenly."""
     labelled_share: float = 1.0
-    """Share of tokens that are learnt from, at most."""
+    """Share of tokens with loss, at most."""
 
     def longest_within(self, limit: int) -> int:
         """Tokens of the longest sequence under a limit; the limit itself where there may be longer ones."""
@@ -200,7 +200,7 @@ def workload_of(
 
 
 def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Checkpointing) -> Workload:
-    """The step with so many rows at once, gradients gathered up to the batch size that was asked for."""
+    """The step with this many rows at once, gradients accumulated up to the batch size."""
     return replace(
         load,
         rows=micro_batch,
@@ -213,7 +213,7 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
 
 
 def default_micro_batch(spec: RunSpec, place: Place) -> int:
-    """Rows at once where nobody chose."""
+    """Rows at once where none is set."""
     traits = method_traits(spec.method.kind)
     return choose_micro_batch(
         None, spec.training.batch_size, place.is_gpu,

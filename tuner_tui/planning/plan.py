@@ -47,7 +47,7 @@ class PlannedMemory(msgspec.Struct, frozen=True, kw_only=True):
     low_bytes: int
     high_bytes: int
     is_grouped: bool = False
-    """Whether rows of like length stand together."""
+    """Whether rows are grouped by length."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ def make_plan(
             Choice(
                 name="learning rate",
                 value=f"{rate:g}",
-                reason=f"the usual start for {spec.method.kind} with {spec.tuning.kind} tuning",
+                reason=f"the usual value for {spec.method.kind} with {spec.tuning.kind} tuning",
             )
         )
     if start is not None:
@@ -90,7 +90,7 @@ def make_plan(
             Choice(
                 name="adapter",
                 value=f"rank {start.rank}, alpha {start.alpha:g}" if start.rank else "no rank",
-                reason=f"as the one that it starts from: {start.name}",
+                reason=f"same as the run it starts from: {start.name}",
             )
         )
     threads = spec.machine.threads

@@ -1,4 +1,4 @@
-"""From this model, these rows and this card to the settings of the fastest run that fits, and the ways out if none."""
+"""From model, rows and GPU to the settings of the fastest run that fits, or suggestions where none does."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from tuner_tui.models.facts import ModelFacts
 
 MOST_TOKENS = 32_768
-"""Beyond so many tokens at once a card is busy all the time, and more only takes memory."""
+"""With more tokens at once than this a GPU is fully busy, and more only takes memory."""
 GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
 """What a micro-batch costs beside its tokens, in tokens: starting each operation."""
 CPU_BUSY_TOKENS = 256
 """From so many tokens at once a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
 CHECKPOINTING_COST = 1.3
 PRECISION_COST: dict[Held, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
-"""Times the step's time, rough: relative speeds of the kinds of arithmetic on a card with 16-bit units."""
+"""Times the step's time, rough: relative speeds of the precisions on a GPU with 16-bit units."""
 WORTH_GROUPING = 0.2
-"""Padding from which on rows of like length are put together."""
+"""Share of padding from which rows are grouped by length."""
 FEWEST_BATCHES = 50
 """Batches of rows from which on their order stays random: grouping sorts within so many (transformers' sampler)."""
 
@@ -71,7 +71,7 @@ class MemoryPlan:
     load: Workload
     verdict: Verdict
     is_grouped: bool = False
-    """Whether rows of like length stand together."""
+    """Whether rows are grouped by length."""
     choices: tuple[PlannedChoice, ...] = ()
     ways_out: tuple[WayOut, ...] = ()
 
@@ -141,7 +141,7 @@ def fastest(
         return _cost(load, place, tokens, share or 0.0)
 
     sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
-    if place.room_bytes is None:  # nobody knows what is free: the careful defaults
+    if place.room_bytes is None:  # free memory is unknown: the careful defaults
         calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
         return trial(calm[-1], "on" if checkpoints_activations(asked, is_gpu=place.is_gpu) else "off")
     switches: tuple[Literal["on", "off"], ...] = ("off", "on") if asked == "auto" else (asked,)
@@ -162,7 +162,7 @@ def fastest(
 
 
 def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ...]:
-    """What the base may be held in: as asked; left open, 4 bit where 16 do not fit."""
+    """The precisions to load the base in: as set; if unset, 4 bit where 16 bit does not fit."""
     if is_stored(facts):
         return ("stored",)
     chosen = held_by(spec, place)
@@ -172,7 +172,7 @@ def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ..
 
 
 def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[int]:
-    """Rows at once that divide the batch size, so that the effective batch stays as asked."""
+    """Rows at once that divide the batch size, so that the effective batch stays as set."""
     training, traits = spec.training, method_traits(spec.method.kind)
     if training.micro_batch is not None:
         return [training.micro_batch]
@@ -240,12 +240,12 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
             else "activations fit, and it is faster"
         )
         if room is None:
-            reason = "free memory unknown, so the sparing way" if is_on else "this is a CPU"
+            reason = "free memory unknown, so the setting that needs less" if is_on else "this is a CPU"
         yield PlannedChoice("checkpointing", "on" if is_on else "off", reason)
     if spec.model.attention == "auto":
-        yield PlannedChoice("attention", "sdpa", "PyTorch's own fused attention, on every card")
+        yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on every GPU")
     if load.method_traits.head == "fused":
-        yield PlannedChoice("loss", "fused", "logits in tiles, never whole")
+        yield PlannedChoice("loss", "fused", "logits in tiles, never in full")
     states = best.estimate.parts.states
     yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")
     if (order := _order(spec, load, rows)) is not None:
@@ -254,13 +254,15 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
     if not load.varied:
         return
     if rows.first is not None:
-        reason = f"the limit: only the first {rows.first:,} rows were looked at"
+        reason = f"the limit: only the first {rows.first:,} rows were read"
         yield PlannedChoice("length", str(longest), reason)
     elif longest < training.max_length:
         yield PlannedChoice("length", str(longest), f"the longest row; the limit is {training.max_length}")
     if best.verdict == "tight":
         yield PlannedChoice(
-            "memory", "tight", f"{of_room}: an unlucky batch may not fit; the run then goes on smaller"
+            "memory",
+            "tight",
+            f"{of_room}: an unlucky batch may not fit; the run then falls back to a smaller micro-batch",
         )
 
 
@@ -275,7 +277,7 @@ def _precision_reason(load: Workload, place: Place) -> str:
 
 
 def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
-    """Whether rows of like length stand together: as set, else where much would be padded and rows are enough."""
+    """Whether rows are grouped by length: as set, else where padding is large and there are enough rows."""
     if spec.training.group_by_length != "auto":
         return spec.training.group_by_length
     share = rows.padding_share(load.sequences, spec.training.max_length)
@@ -285,7 +287,7 @@ def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
 
 
 def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
-    """Whether rows of like length stand together, and what that saves."""
+    """Whether rows are grouped by length, and what that saves."""
     if getattr(spec.method, "packing", False):
         return PlannedChoice("rows", "packed", "as set; nothing is padded")
     share = rows.padding_share(load.sequences, spec.training.max_length)
@@ -294,9 +296,9 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     asked, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
     if is_grouped(spec, load, rows):
         why = "as set; " if asked is True else ""
-        return PlannedChoice("rows", "of like length together", f"{why}saves most of {padding} padding")
+        return PlannedChoice("rows", "grouped by length", f"{why}saves most of {padding} padding")
     more = f"padding is {padding} of what is computed"
     if asked == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
         least = FEWEST_BATCHES * spec.training.batch_size
-        more += f"; under {least:,} rows of like length would stand in nearly the same order each time"
+        more += f"; with fewer than {least:,} rows, grouping would give nearly the same order in each epoch"
     return PlannedChoice("rows", "in random order", more)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 ShortType = Literal["bf16", "fp16"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 LoadedPrecision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
-KEPT_FP32 = "weights that are trained stay in fp32, so that small steps are not rounded away"
+KEPT_FP32 = "weights that are trained stay in fp32, so that small updates are not rounded away"
 """Why full tuning loads its base in fp32."""
 
 

@@ -9,7 +9,7 @@ from tuner_tui.planning.workload import Workload
 
 GIB = 1 << 30
 CONTEXT_LOW, CONTEXT_HIGH = round(0.3 * GIB), round(1.46 * GIB)
-"""CUDA's own memory outside torch's allocator, by card and driver; measured values replace them."""
+"""CUDA's own memory outside torch's allocator, by GPU and driver; measured values replace them."""
 PROCESS_LOW, PROCESS_HIGH = round(0.4 * GIB), round(1.0 * GIB)
 """What a worker holds on a CPU before the model: libraries, tokenizer and data."""
 VARIED_SHARE = 0.8

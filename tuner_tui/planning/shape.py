@@ -1,4 +1,4 @@
-"""The numbers of a model's architecture that memory follows from, and which families are known well enough."""
+"""The sizes of a model's architecture that memory follows from, and which families are known well enough."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NormStyle = Literal["rms", "gemma", "layer"]
 MOST_LAYERS, MOST_HEADS, MOST_EXPERTS, WIDEST = 10_000, 65_536, 16_384, 1 << 22
 """Beyond these a config is a slip or a joke, and nothing is computed from it."""
 CLOSE, FAR = 1.1, 2.0
-"""Headers whose numbers are further from the config's are doubted, and refused."""
+"""Headers whose parameter counts differ more from the config's are refused."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Family:
     norm: NormStyle = "rms"
     """rms and gemma are RMSNorms computed in fp32; gemma's also multiplies in fp32. layer is LayerNorm."""
     norms: int = 2
-    """Norms over the whole width in a layer."""
+    """Norms over the full width in a layer."""
     qk_norm: bool = False
     """Whether queries and keys are normalised per head."""
     mlp_matrices: int = 3
@@ -50,7 +50,7 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What the arithmetic needs of a model. Widths are numbers per token."""
+    """The sizes that the estimate needs of a model. Widths are values per token."""
 
     hidden: int
     layers: int
@@ -133,12 +133,12 @@ def _doubt(facts: ModelFacts, counted: WeightCount, expected: WeightCount) -> st
         return f"the headers hold {facts.stored_layers} layers, and config.json says {facts.layers}"
     if not _are_close(counted, expected, CLOSE):
         numbers = counted.total - counted.tower
-        return f"the headers hold {numbers:,} numbers, and config.json makes {expected.total:,}"
+        return f"the headers have {numbers:,} parameters, but config.json makes {expected.total:,}"
     return ""
 
 
 def _are_close(counted: WeightCount, expected: WeightCount, factor: float) -> bool:
-    """Whether the headers' numbers are those of the config's sizes, towers and padding aside."""
+    """Whether the headers' parameter counts are those of the config's sizes, towers and padding aside."""
     numbers = counted.total - counted.tower
     return expected.total / factor <= numbers <= factor * expected.total
 

@@ -1,4 +1,4 @@
-"""What is held between steps: weights by precision, adapters, gradients and optimizer states."""
+"""Memory in use between steps: weights by precision, adapters, gradients and optimizer states."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = N
 
 
 def trained_numbers(shape: ModelShape, load: Workload) -> int:
-    """How many numbers are trained."""
+    """How many parameters are trained."""
     return memory_of(load.tuning).parameters(shape, load) + (2 * shape.table if load.trains_tables else 0)
 
 
@@ -76,7 +76,7 @@ def trains_nothing(shape: ModelShape, load: Workload) -> bool:
 
 
 def trained_bytes(shape: ModelShape, load: Workload) -> int:
-    """Bytes of the trained numbers beside the base; 0 for full tuning, where the base is what is trained."""
+    """Bytes of the trained parameters beside the base; 0 for full tuning, where the base is what is trained."""
     if load.trains_base:
         return 0
     tables = 2 * shape.table if load.trains_tables else 0

@@ -42,7 +42,7 @@ class Storage:
     @property
     def lines(self) -> tuple[str, ...]:
         """For people."""
-        download = {None: "download: size unknown", 0: "download: none, the model is here"}.get(
+        download = {None: "download: size unknown", 0: "download: none, the model is on this machine"}.get(
             self.download, f"download: {size(self.download)}"
         )
         return (

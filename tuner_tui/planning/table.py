@@ -82,7 +82,9 @@ def memory_table(
     if shape is None:
         return MemoryTable((), chosen, missing_sizes(facts))
     if is_stored(facts) and not facts.weight_bytes:
-        return MemoryTable((), "stored", f"quantised with {facts.quantisation}, and its files tell no sizes")
+        return MemoryTable(
+            (), "stored", f"quantised with {facts.quantisation}, and its files do not state sizes"
+        )
     offered: tuple[Held, ...] = ("stored",) if is_stored(facts) else PRECISIONS
     trials = {
         held: fastest(spec, shape, facts, place, rows, held)
@@ -101,9 +103,9 @@ def _row(held: Held, trial: Trial, place: Place) -> MemoryRow:
 
 
 def _notes(facts: ModelFacts, shape: ModelShape, load: Workload) -> Iterator[str]:
-    """What makes the figures uncertain, and how a quantised base is held."""
+    """What makes the figures uncertain, and how a quantised base is loaded."""
     if facts.read_at_commit:
-        yield f"as read before, at commit {facts.read_at_commit[:12]}: the Hub cannot be asked now"
+        yield f"from the cache, at commit {facts.read_at_commit[:12]}: the Hub cannot be reached now"
     if facts.header_problem:
         yield f"{facts.header_problem}: sizes by config.json alone, wide range"
     elif shape.doubt:
@@ -127,4 +129,4 @@ def missing_sizes(facts: ModelFacts) -> str:
     missing = [name for name, value in needed.items() if not value]
     if missing:
         return f"config.json does not say: {', '.join(missing)}"
-    return "the sizes in config.json make no sense together, or are not those of the weights"
+    return "the sizes in config.json are inconsistent, or do not match the weights"

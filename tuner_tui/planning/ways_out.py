@@ -90,7 +90,7 @@ def ways_out(
             for change in ordered
         ]
     short = (found.likely - (place.room_bytes or 0)) / GB
-    more = f"with all of it still {short:.1f} GB short: take a smaller model, or a card with more memory"
+    more = f"with all of it still {short:.1f} GB short: take a smaller model, or a GPU with more memory"
     told = [_way(change, saved[change]) for change in ordered[: MOST_WAYS - 1]]
     return [*told, WayOut(key="model.source", value="", words=more)]
 
@@ -154,7 +154,7 @@ def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> It
     """What could be changed, cheapest first."""
     is_full, has_other_precisions = load.trains_base, not facts.quantisation
     if load.checkpointing == "off":
-        yield _one("training.checkpointing", "on", "computing activations again", "about a quarter slower")
+        yield _one("training.checkpointing", "on", "recomputing activations", "about a quarter slower")
     least = method_traits(spec.method.kind).fewest_rows
     if load.rows > least:
         yield _one(
@@ -167,14 +167,14 @@ def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> It
         words = "method.precompute_reference = true"
         yield _one("method.precompute_reference", True, words, "one pass over all rows first")
     if is_full and load.held == "fp32" and load.autocast:
-        yield _one("model.precision", "bf16", "bf16 instead of fp32", "small steps are rounded away")
+        yield _one("model.precision", "bf16", "bf16 instead of fp32", "small updates are rounded away")
     if load.optimizer == "adamw" and is_full:
         kind: OptimizerKind = "paged_adamw_8bit" if load.is_gpu else "adamw_8bit"
         yield _one("training.optimizer", kind, f"{kind} instead of adamw", "hardly any quality")
     length = max(64, load.length // 2)
     if length < load.length:
         share = rows.share_over(length)
-        cost = "cuts rows that are longer" if share is None else f"cuts {100 * share:.0f} % of your rows"
+        cost = "truncates longer rows" if share is None else f"truncates {100 * share:.0f} % of your rows"
         yield _one("training.max_length", length, f"length {length} instead of {load.length}", cost)
     if is_full:
         title = tuning_traits(ADAPTER).title

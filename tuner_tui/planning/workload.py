@@ -1,4 +1,4 @@
-"""What is asked of the memory: one training step's settings, and how the libraries below carry it out."""
+"""One training step's settings and how the libraries execute it: the input of the memory estimate."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ class Workload:
     """Whether micro-batches differ in length from step to step."""
     loss: Loss = "trl_fused"
     labelled_share: float = 1.0
-    """Share of the tokens that are learnt from."""
+    """Share of the tokens with loss."""
     precomputed_reference: bool = False
     reference_adapter: bool = False
     """Whether a frozen copy of the adapter lies beside it (a method with a reference that starts from one)."""
     answers: int = 8
-    """GRPO and RLOO: answers written for each prompt, together, however few of them are learnt from at once."""
+    """GRPO and RLOO: answers written for each prompt, together, however few of them are trained on at once."""
     answer_length: int = 256
     """Tokens written at most."""
     shared_base: bool = True

@@ -80,7 +80,7 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
                 "A file cannot be read or written", f"{where}{error.strerror or type(error).__name__}."
             )
     return TunerError(
-        "The Hub's answer makes no sense",
+        "The Hub's answer is invalid",
         f"What came back while {what} could not be read ({type(error).__name__}){often}.",
         f"A proxy may stand between. {AGAIN}",
     )
@@ -90,11 +90,11 @@ def _busy(status: int, retry_after: float | None, what: str, often: str) -> Tune
     if status == 429:
         pause = f"; it asks for {retry_after:.0f} s of pause" if retry_after else ""
         return TunerError(
-            "The Hub asks us to wait",
-            f"It has had too many requests while {what} (429{pause}){often}.",
+            "The Hub's rate limit is reached",
+            f"It received too many requests while {what} (429{pause}){often}.",
             f"Wait{f' {retry_after:.0f} s' if retry_after else ' some minutes'}. {AGAIN}",
         )
-    return TunerError("The Hub has trouble", f"It answered {status} while {what}{often}.", AGAIN)
+    return TunerError("The Hub has a server error", f"It answered {status} while {what}{often}.", AGAIN)
 
 
 def _refused(error: HfHubHTTPError, what: str, repo_id: str) -> TunerError:

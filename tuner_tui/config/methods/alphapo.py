@@ -9,17 +9,17 @@ from tuner_tui.config.rule import Rule, of_method
 
 
 class AlphapoMethod(Section):
-    """Pairs of answers without a reference: SimPO with a reward whose shape is set (AlphaPO)."""
+    """Pairs of answers without a reference: SimPO with a configurable reward shape (AlphaPO)."""
 
     kind: Literal["alphapo"] = option(
-        "alphapo", "Method", "What is optimised; alphapo learns from pairs of answers."
+        "alphapo", "Method", "What is optimised; alphapo trains on pairs of answers."
     )
     alpha: float = option(
         0.25,
         "Alpha",
         "Shape of the reward (1 - p^-alpha) / alpha, where p is the geometric mean of an answer's token "
         "probabilities; towards 0 it becomes SimPO's log-probability.",
-        "Higher pulls harder where answers are unlikely; 0.1 to 0.5 is usual.",
+        "Higher pushes harder on unlikely answers; 0.1 to 0.5 is usual.",
         ge=-4,
         le=4,
     )
@@ -27,7 +27,7 @@ class AlphapoMethod(Section):
         2.5,
         "Beta",
         "Sharpness of the comparison.",
-        "Higher tells pairs apart sooner and then stops pushing; 2 to 10 is usual.",
+        "Higher separates pairs sooner and then stops pushing; 2 to 10 is usual.",
         gt=0,
         le=100,
     )
@@ -42,7 +42,7 @@ class AlphapoMethod(Section):
     label_smoothing: float = option(
         0.0,
         "Label smoothing",
-        "Share of pairs that are taken to be the wrong way round.",
+        "Assumed share of mislabeled pairs.",
         "More trusts the labels less and learns slower.",
         ge=0,
         lt=0.5,

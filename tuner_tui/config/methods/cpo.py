@@ -11,11 +11,11 @@ from tuner_tui.config.rule import Rule, of_method
 class CpoMethod(Section):
     """Pairs of answers without a reference: SimPO, or CPO."""
 
-    kind: Literal["cpo"] = option("cpo", "Method", "What is optimised; cpo learns from pairs of answers.")
+    kind: Literal["cpo"] = option("cpo", "Method", "What is optimised; cpo trains on pairs of answers.")
     loss: Literal["simpo", "sigmoid", "hinge", "ipo"] = option(
         "simpo",
         "Loss",
-        "simpo compares mean log-probabilities a token with a target margin; sigmoid is CPO as published; hinge "
+        "simpo compares mean log-probabilities per token with a target margin; sigmoid is CPO as published; hinge "
         "and ipo are its variants.",
         "simpo does not favour long answers; sigmoid does.",
     )
@@ -23,7 +23,7 @@ class CpoMethod(Section):
         2.0,
         "Beta",
         "Sharpness of the comparison: 2 to 10 for simpo, about 0.1 for the others.",
-        "Higher tells pairs apart sooner and then stops pushing.",
+        "Higher separates pairs sooner and then stops pushing.",
         gt=0,
         le=100,
     )
@@ -38,15 +38,15 @@ class CpoMethod(Section):
     sft_weight: float = option(
         1.0,
         "SFT weight",
-        "Adds so much of the ordinary loss on the chosen answers (CPO's alpha); 0 is SimPO as published.",
-        "There is no reference to hold on to: without this the model may drift far.",
+        "Weight of the SFT loss on the chosen answers (CPO's alpha); 0 is SimPO as published.",
+        "There is no reference: without this the model may drift far.",
         ge=0,
         le=10,
     )
     label_smoothing: float = option(
         0.0,
         "Label smoothing",
-        "Share of pairs that are taken to be the wrong way round, for simpo and sigmoid.",
+        "Assumed share of mislabeled pairs, for simpo and sigmoid.",
         "More trusts the labels less and learns slower.",
         ge=0,
         lt=0.5,

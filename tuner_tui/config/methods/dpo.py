@@ -26,25 +26,25 @@ DpoLoss = Literal[
 
 
 class DpoMethod(Section):
-    """Pairs of answers, told apart against a frozen reference."""
+    """Pairs of answers, compared against a frozen reference."""
 
     kind: Literal["dpo"] = option(
         "dpo",
         "Method",
-        "What is optimised; dpo (direct preference optimisation) learns from pairs of answers.",
+        "What is optimised; dpo (direct preference optimisation) trains on pairs of answers.",
     )
     loss: DpoLoss = option(
         "sigmoid",
         "Loss",
-        "sigmoid is DPO as published; ipo keeps from fitting the pairs without end; hinge stops once a pair is told "
-        "apart; robust and exo_pair expect some labels to be wrong (label_smoothing); bco_pair, nca_pair, apo_zero and "
-        "apo_down also hold on to how likely the chosen answers are; the rest are TRL's further variants.",
-        "sigmoid is the best tried; apo_zero is worth a try when chosen log-probabilities fall.",
+        "sigmoid is DPO as published; ipo limits overfitting to the pairs; hinge stops once a pair is "
+        "separated; robust and exo_pair expect some wrong labels (label_smoothing); bco_pair, nca_pair, apo_zero "
+        "and apo_down also keep the chosen answers likely; the rest are TRL's further variants.",
+        "sigmoid is the best tested; apo_zero is worth a try when chosen log-probabilities fall.",
     )
     beta: float = option(
         0.1,
         "Beta",
-        "How strongly the reference holds on; for ipo the target margin is 1 / (2 beta) a token.",
+        "How strongly the model is kept near the reference; for ipo the target margin is 1 / (2 beta) per token.",
         "Lower moves further from the reference and forgets more; 0.05 to 0.5 is usual.",
         gt=0,
         le=10,
@@ -52,7 +52,7 @@ class DpoMethod(Section):
     label_smoothing: float = option(
         0.0,
         "Label smoothing",
-        "Share of pairs that are taken to be the wrong way round, for robust, exo_pair and the aot losses.",
+        "Assumed share of mislabeled pairs, for robust, exo_pair and the aot losses.",
         "More trusts the labels less and learns slower.",
         ge=0,
         lt=0.5,
@@ -60,7 +60,7 @@ class DpoMethod(Section):
     sft_weight: float = option(
         0.0,
         "SFT weight",
-        "Adds so much of the ordinary loss on the chosen answers (as RPO does).",
+        "Weight of the SFT loss on the chosen answers (as RPO does).",
         "Keeps chosen answers likely; too much turns it into sft.",
         ge=0,
         le=10,
@@ -68,9 +68,9 @@ class DpoMethod(Section):
     precompute_reference: bool = option(
         False,
         "Precompute reference",
-        "Compute the reference's log-probabilities once, before the first step, in place of at each step.",
+        "Compute the reference's log-probabilities once, before the first step, instead of at each step.",
         "Saves about a quarter of each step's time; costs one pass over all rows first, and again at each resume. "
-        "With full tuning it also saves holding a second model.",
+        "With full tuning it also saves loading a second model.",
     )
 
 

@@ -13,63 +13,65 @@ class Metric:
     """What the trainer logs it as."""
     title: str
     healthy: str
-    """A line on what it looks like when all is well."""
+    """A line on what healthy values look like."""
     is_leading: bool = False
-    """Whether a line with little room shows it."""
+    """Whether it is shown where space is short."""
 
 
 METRICS: tuple[Metric, ...] = (
     Metric(
         "rewards/margins",
         "margin",
-        "Grows from 0 and levels off; soaring while held-out accuracy stands still is overfitting.",
+        "Grows from 0 and levels off; rising fast while held-out accuracy stalls is overfitting.",
         is_leading=True,
     ),
     Metric(
         "rewards/accuracies",
         "accuracy",
-        "Rises above 0.6 within an epoch. At 1.0 on trained pairs it proves nothing: look at held-out pairs.",
+        "Rises above 0.6 within an epoch. 1.0 on training pairs says little: look at held-out pairs.",
         is_leading=True,
     ),
     Metric(
         "rewards/chosen",
         "reward of chosen",
-        "Rises, or stays near where it began; falling means that good answers become unlikely, too.",
+        "Rises, or stays near where it began; falling means that good answers become less likely, too.",
     ),
     Metric("rewards/rejected", "reward of rejected", "Falls, a few units at most."),
     Metric(
         "logps/chosen",
         "log-prob. of chosen",
-        "Stays near where it began; a fall of more than some 5 % of it costs fluency.",
+        "Stays near where it began; a fall of more than about 5 % costs fluency.",
     ),
     Metric(
         "logps/rejected",
         "log-prob. of rejected",
-        "Falls slowly; a plunge means that the model unlearns more than the rule.",
+        "Falls slowly; a sharp drop means that the model forgets too much.",
     ),
     Metric(
         "kl",
         "KL",
-        "How far the model has moved, in nats an answer: small, below some 10; a steady climb forgets.",
+        "Distance from the reference, in nats per answer: small, below about 10; a steady rise means forgetting.",
         is_leading=True,
     ),
     Metric(
         "log_odds_chosen",
         "log odds",
-        "Of chosen over rejected: rises above 0 and goes on slowly; below 0 the rejected ones still win.",
+        "Of chosen over rejected: rises above 0 and then slowly on; below 0 rejected answers are still more likely.",
     ),
     Metric("log_odds_ratio", "log odds ratio", "Negative, and rises towards 0."),
-    Metric("nll_loss", "loss on chosen", "Falls as in sft; rising means that the preference pulls too hard."),
+    Metric(
+        "nll_loss", "loss on chosen", "Falls as in sft; rising means that the preference weight is too high."
+    ),
     Metric(
         "margin",
         "margin",
-        "How far the scores of a pair lie apart: grows from 0 to some units.",
+        "Difference of a pair's scores: grows from 0 to a few units.",
         is_leading=True,
     ),
     Metric(
         "accuracy",
         "accuracy",
-        "Pairs in the right order: rises above 0.7. On held-out pairs it is the figure to trust; 0.5 is guessing.",
+        "Pairs in the right order: rises above 0.7. On held-out pairs it is the number to trust; 0.5 is guessing.",
         is_leading=True,
     ),
     Metric("mean_reward", "mean score", "Stays near 0 with centring; a drift matters only between runs."),
@@ -78,7 +80,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "entropy",
         "entropy",
-        "How open the next word is, in nats: falls slowly; a plunge to near 0 is a model that repeats itself.",
+        "Uncertainty of the next token, in nats: falls slowly; a drop to near 0 means that the model repeats itself.",
     ),
     Metric(
         "mean_token_accuracy",

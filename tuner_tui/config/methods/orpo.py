@@ -8,12 +8,12 @@ from tuner_tui.config.fields import Section, option
 
 
 class OrpoMethod(Section):
-    """Answers and preferences in one go, from pairs; no reference."""
+    """SFT and preferences in one run, from pairs; no reference."""
 
     kind: Literal["orpo"] = option(
         "orpo",
         "Method",
-        "What is optimised; orpo (odds-ratio preference optimisation) learns from pairs of answers.",
+        "What is optimised; orpo (odds-ratio preference optimisation) trains on pairs of answers.",
     )
     beta: float = option(
         0.1,

@@ -15,7 +15,7 @@ class RewardMethod(Section):
         0.01,
         "Centring",
         "Pull of the scores towards zero (times the square of the pair's sum).",
-        "Only keeps scores of different runs alike; too much flattens them.",
+        "Keeps scores of different runs comparable; too much flattens them.",
         ge=0,
         le=1,
     )

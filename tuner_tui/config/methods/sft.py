@@ -17,7 +17,7 @@ class SftMethod(Section):
     loss_on: Literal["answers", "all"] = option(
         "answers",
         "Loss on",
-        "answers trains only what the assistant says; all trains prompts too.",
+        "answers trains only on the assistant's turns; all trains on prompts too.",
         "all can help on plain text and teaches the model to write questions.",
     )
     packing: bool = option(
@@ -40,7 +40,7 @@ RULES = (
     Rule(
         ("method.loss_on", "data.shape"),
         of_method(SftMethod, lambda method, spec: spec.data.shape == "text" and method.loss_on == "answers"),
-        "plain text has no answers, so there would be nothing to learn from",
+        "plain text has no answers, so there would be nothing to train on",
         'Set method.loss_on = "all".',
     ),
 )

@@ -18,7 +18,7 @@ MethodKind = Literal["sft", "dpo", "cpo", "kto", "orpo", "reward", "alphapo"]
 RowType = Literal["examples", "pairs", "answers"]
 """What a row of the data becomes: an example to imitate, two answers to one prompt, or one answer with a label."""
 LossHead = Literal["fused", "logits", "score"]
-"""How the output layer is used: logits in tiles that are never whole, whole logits, or one score a sequence."""
+"""How the output layer is used: logits in tiles, full logits, or one score per sequence."""
 Feedback = Literal["pairs", "rated", "demonstrations"]
 """Which annotations of a feedback collection can be trained on."""
 

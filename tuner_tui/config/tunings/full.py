@@ -30,7 +30,7 @@ RULES = (
     Rule(
         ("model.adapter", "tuning.kind"),
         of_tuning(FullTuning, lambda _, spec: spec.model.adapter is not None),
-        "full tuning trains the base itself and has no place for an adapter",
+        "full tuning trains the base itself and uses no adapter",
         'Take tuning kind = "lora" to train the adapter on, or leave model.adapter out.',
     ),
 )

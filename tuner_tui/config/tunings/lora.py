@@ -49,13 +49,13 @@ class LoraTuning(TuningOptions):
     rslora: bool = option(
         False,
         "rsLoRA",
-        "Divide alpha by sqrt(rank) in place of rank.",
-        "Keeps ranks above 32 from learning slowly.",
+        "Divide alpha by sqrt(rank) instead of rank.",
+        "Ranks above 32 train faster with it.",
     )
     dora: bool = option(
         False,
         "DoRA",
-        "Train direction and magnitude of each weight apart. Not on an int8 base.",
+        "Train direction and magnitude of each weight separately. Not on an int8 base.",
         "Often a little better at low rank; noticeably slower and heavier.",
     )
 
@@ -101,7 +101,7 @@ RULES = (
     Rule(
         ("tuning.targets",),
         of_tuning(LoraTuning, lambda tuning, _: "embed_tokens" in (_targets(tuning) or ())),
-        "an adapter on embed_tokens saves the whole embedding table with it, and merging it changes the "
+        "an adapter on embed_tokens saves the whole embedding matrix with it, and merging it changes the "
         "output head of models that share the two",
         'Leave "embed_tokens" out.',
     ),

@@ -24,7 +24,7 @@ class TuningMemory(Protocol):
         """Whether a matrix of the base is adapted, by the last part of its name and where it stands."""
 
     def parameters(self, shape: ModelShape, load: Workload) -> int:
-        """How many numbers are trained, without full copies of the embedding and the output layer."""
+        """How many parameters are trained, without full copies of the embedding and the output layer."""
 
     def largest(self, shape: ModelShape, load: Workload) -> int:
         """Numbers in the largest trained tensor."""
@@ -39,7 +39,7 @@ class TuningMemory(Protocol):
         """Whether the input of the MLP's last matrix is among them."""
 
     def casts_mlp_product(self, load: Workload) -> bool:
-        """Whether a copy of that input in another type is kept."""
+        """Whether a copy of that input in another type is saved for the backward pass."""
 
     def autocast_copies(self, shape: ModelShape, load: Workload, adapters: int) -> int:
         """Bytes of 16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
@@ -51,7 +51,7 @@ class TuningMemory(Protocol):
         """Bytes of a layer's experts with their adapters added, which are kept for the backward pass."""
 
     def words(self, shape: ModelShape, load: Workload, adapter_bytes: int) -> str:
-        """The formula of the adapter's size with this model's numbers."""
+        """The formula of the adapter's size with this model's values."""
 
 
 @cache

@@ -167,4 +167,4 @@ def moving(shape: ModelShape, load: Workload) -> int:
 
 def words(shape: ModelShape, load: Workload, adapter_bytes: int) -> str:
     count = adapter_bytes // load.adapter_bytes
-    return f"{count:,} numbers of rank {load.rank}, {load.adapter_bytes} bytes"
+    return f"{count:,} parameters of rank {load.rank}, {load.adapter_bytes} bytes"
