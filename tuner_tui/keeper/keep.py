@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tuner_tui.files import last_lines
+from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
 from tuner_tui.keeper import process
 from tuner_tui.keeper.guards import MachineGuard
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import clear_requests, is_to_end_now
 from tuner_tui.runs.ending_words import stopped_as_it_is
@@ -278,8 +279,8 @@ def _write_ending(folder: RunFolder, ending: RunStopped | RunFailed) -> None:
 
 def _threads(folder: RunFolder) -> int:
     try:
-        return decode_plan(folder.plan.read_bytes()).threads
-    except (OSError, ValueError):
+        return read_plan(folder.plan).threads
+    except Unreadable:
         return usable_cpu_count()
 
 

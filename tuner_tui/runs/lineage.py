@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import (
     CONFIG_FILE,
     REWARD_TASK,
@@ -16,7 +17,7 @@ from tuner_tui.models.adapter import (
     is_adapter,
     read_adapter,
 )
-from tuner_tui.planning.plan import StartAdapter, decode_plan
+from tuner_tui.planning.plan import StartAdapter, read_plan
 from tuner_tui.runs.folder import RunFolder, find_run
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ def ancestors(folder: RunFolder) -> list[str]:
 
 def _start_of(folder: RunFolder) -> StartAdapter | None:
     try:
-        return decode_plan(folder.plan.read_bytes()).start
-    except (OSError, ValueError):
+        return read_plan(folder.plan).start
+    except Unreadable:
         return None
 
 
@@ -139,8 +140,8 @@ def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:
     """The base an adapter was trained on, by the name a person gave it."""
     if run is not None:
         try:
-            plan = decode_plan(run.plan.read_bytes())
-        except (OSError, ValueError):
+            plan = read_plan(run.plan)
+        except Unreadable:
             pass
         else:
             return plan.model_location if plan.model_kind == "folder" else plan.model_name

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.files import write_atomic
+from tuner_tui.guarded import Unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,17 +70,31 @@ def enqueue(
 
 
 def entries() -> list[tuple[Path, QueueEntry]]:
-    """Who waits, the next first; files that are no entry are passed over."""
+    """Who waits, the next first; entries that cannot be read are among the `problems`."""
     found = []
     regardless = _stems(REGARDLESS_FILE)
     for path in _files():
         try:
-            entry = msgspec.json.decode(path.read_bytes(), type=QueueEntry)
-        except (ValueError, OSError):  # not JSON, not UTF-8, gone meanwhile
+            entry = guarded.read_json(path, QueueEntry)
+        except Unreadable:  # gone meanwhile, or among the `problems`
             continue
         if path.stem in regardless:
             entry = msgspec.structs.replace(entry, needs_bytes=None)
         found.append((path, entry))
+    return found
+
+
+def problems() -> dict[str, str]:
+    """Why the entries that cannot be read cannot, by the runs' names: those never start."""
+    found = {}
+    for path in _files():
+        try:
+            guarded.read_json(path, QueueEntry)
+        except Unreadable as error:
+            if not error.is_missing:
+                found[_run_name(path)] = (
+                    f"its queue entry cannot be read ({error.problem}); take it out, then resume the run"
+                )
     return found
 
 
@@ -170,8 +186,8 @@ def is_on_hold() -> bool:
 def held_for() -> str:
     """The run whose pause keeps the queue on hold; empty when there is none."""
     try:
-        return (paths.queue_dir() / HELD_FILE).read_text("utf-8", "replace")
-    except OSError:
+        return guarded.read_text(paths.queue_dir() / HELD_FILE, errors="replace")
+    except Unreadable:
         return ""
 
 
@@ -193,8 +209,8 @@ def _is_entry(path: Path) -> bool:
 
 def _stems(file: str) -> list[str]:
     try:
-        return (paths.queue_dir() / file).read_text("utf-8", "replace").split()
-    except OSError:
+        return guarded.read_text(paths.queue_dir() / file, errors="replace").split()
+    except Unreadable:
         return []
 
 
