@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
-from tuner_tui.config.toml_file import SettingsError, changing, readable_tables
+from tuner_tui.config.toml_file import SettingsError as SettingsError
+from tuner_tui.config.toml_file import changing, readable_tables
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.guarded import Unreadable
 from tuner_tui.text import plain
@@ -233,11 +234,15 @@ def go_on_with_bad_settings(goes_on: bool = True) -> None:
 def _stamp(path: Path) -> tuple[int, ...]:
     """What changes with the file; empty when there is none."""
     try:
-        stat = path.stat()
+        link = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return (0,) if path.is_symlink() else ()
+        return ()
     except OSError:
         return (0,)
+    try:
+        stat = path.stat()
+    except OSError:  # a symlink to nowhere, or back to itself
+        return (link.st_mtime_ns, link.st_ino)
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_mode)
 
 
@@ -276,6 +281,8 @@ def _salvaged(text: str) -> tuple[Settings, str]:
                 lost.add(key.partition(".")[0])
             else:
                 given[key] = checked
+    if not tables:
+        lost = set(SECTIONS)
     lost |= {name for name, table in tables.items() if not isinstance(table, dict)}
     return Settings(given), " ".join(lost)
 

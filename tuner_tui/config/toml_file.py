@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
 class SettingsError(InputError):
     """The settings file cannot be used; says where."""
 
