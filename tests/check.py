@@ -17,6 +17,7 @@ CHECKS = {
     "lint": [str(BIN / "ruff"), "check", "."],
     "types": [str(BIN / "mypy")],
     "imports": [str(BIN / "lint-imports")],
+    "import circles": [sys.executable, "-m", "tests.circles"],
     "tests": [sys.executable, "-m", "pytest", "-q", "-n", "auto"],
 }
 

@@ -1,10 +1,19 @@
-"""Files that other processes read while we write them: atomic writes, and following one that grows."""
+"""Files that other processes read while we write them: atomic writes, following one that grows, and who may read.
+
+What we make is for its person alone (folders 0700, files 0600). In a folder that a group shares (setgid, or one that
+was there before and that its group may write to) new files and folders have the modes that the umask leaves.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import os
+import stat
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,31 +26,110 @@ if TYPE_CHECKING:
 LONGEST_LINE_BYTES = 16 << 20
 """A line of ours is a few kilobytes; what is longer is not kept in memory."""
 
+_asking_umask = threading.Lock()
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+
+def write_atomic(path: Path, content: str | bytes, *, is_private: bool = True) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one, never a part.
 
+    One that is there keeps its mode. What goes to a place that the person named is not private.
     Raises OSError (disk full, read-only folder); nothing is left behind then.
     """
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o666 & ~_umask())
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path, is_private=is_private) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, is_private: bool = True) -> Iterator[Path]:
+    """A new empty file beside `path` to write to; it takes that one's place, or is gone when the block fails."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(_mode_of(path) or (new_mode(path.parent) if is_private else 0o666 & ~_umask()))
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing. Raises OSError, also where a file is in the way."""
+    missing = []
+    place = folder
+    while not place.exists():
+        missing.append(place)
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(20, os.strerror(20), str(place))
+    is_shared = _is_setgid(place) or (place == folder.parent and is_group_shared(place))
+    for each in reversed(missing):
+        each.mkdir(0o777 if is_shared else 0o700, exist_ok=True)
+
+
+def is_group_shared(folder: Path) -> bool:
+    """Whether a group works in a folder; not so in /tmp, which is everybody's."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_ISGID) or (bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX)
+
+
+def new_mode(folder: Path) -> int:
+    """The mode of a new file in a folder."""
+    return 0o666 & ~_umask() if is_group_shared(folder) else 0o600
+
+
+def open_descriptor(path: Path, flags: int) -> int:
+    """Open a file, made with the mode of our own files where there is none. Raises OSError."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o666 if is_group_shared(path.parent) else 0o600)
+
+
+def open_log(path: Path, *, is_new: bool = False) -> io.FileIO:
+    """A file to append to, made as `open_descriptor` does; `is_new` empties it first. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0)
+    return io.FileIO(open_descriptor(path, flags), "ab")
+
+
+def make_empty(path: Path) -> None:
+    """Make an empty file where there is none. Raises OSError."""
+    os.close(open_descriptor(path, os.O_WRONLY | os.O_CREAT))
+
+
+def settle_modes(folder: Path, *, is_private: bool = True) -> None:
+    """Give what libraries wrote below a folder that we made the modes of our own files. Raises OSError."""
+    files = new_mode(folder.parent) if is_private else 0o666 & ~_umask()
+    folders = files | (files & 0o444) >> 2
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
+        setgid = path.stat().st_mode & stat.S_ISGID if path.is_dir() else 0
+        path.chmod(folders | setgid if path.is_dir() else files)
+
+
+def _is_setgid(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_ISGID)
+
+
+def _mode_of(path: Path) -> int | None:
+    """The mode of a file that is there."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return None
 
 
 def _umask() -> int:
     """The rights that new files are not given; the system tells only by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
+    with _asking_umask:
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask
 
 

@@ -9,9 +9,12 @@ import time
 LOOK_SECONDS = 1.0
 
 
-def leave_with_parent() -> None:
-    """End this process when the one that started it has gone, so that nothing is done that nobody waits for."""
-    parent = os.getppid()
+def leave_with_parent(parent: int | None = None) -> None:
+    """End this process when the one that started it has gone, so that nothing is done that nobody waits for.
+
+    `parent` is its process id, where it may be gone before we ask.
+    """
+    parent = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

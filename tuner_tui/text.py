@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 
 # Control characters (C0, DEL, C1), direction marks and overrides, line separators, zero-width spaces (not the joiners,
 # which emoji and several scripts need), halves of characters.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\u200b\u2060-\u2064\ufeff\ud800-\udfff]"
 )
+
+_MARKDOWN = re.compile(r"[\\`|<\[\]]")
 
 PHASES = {
     "loading": "loading",
@@ -35,6 +38,38 @@ def plain(text: str) -> str:
 def plain_lines(text: str) -> str:
     """Literal text of several lines: only its line breaks stay, and tabs become spaces."""
     return "\n".join(plain(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n"))
+
+
+def quoted(word: str) -> str:
+    """A word as bash and zsh take it, always on one line: control characters stand as escapes in $'...'."""
+    if not _UNPRINTABLE.search(word):
+        return shlex.quote(word)
+    escaped = word.replace("\\", r"\\").replace("'", r"\'")
+    return "$'" + _UNPRINTABLE.sub(_as_bytes, escaped) + "'"
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Words as one command that can be copied into a shell, whatever they hold."""
+    return " ".join(map(quoted, words))
+
+
+def shell_command(words: str, *names: str, options: Iterable[str] = ()) -> str:
+    """A command of ours to copy: its words, names from outside, and options; a name may begin with a dash."""
+    begin = ["tuner-tui", *words.split()]
+    if any(name.startswith("-") for name in names):
+        return shell_line([*begin, *options, "--", *names])
+    return shell_line([*begin, *names, *options])
+
+
+def _as_bytes(match: re.Match[str]) -> str:
+    is_byte = "\udc80" <= match[0] <= "\udcff"  # of a file name that is not UTF-8
+    data = match[0].encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def markdown(text: str) -> str:
+    """One line of literal text for Markdown: no links, images, HTML or table cells come of it."""
+    return _MARKDOWN.sub(r"\\\g<0>", plain(" ".join(text.split())))
 
 
 def duration(seconds: float | None) -> str:

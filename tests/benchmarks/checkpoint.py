@@ -20,7 +20,8 @@ from tests.tiny_model import make_tiny_model
 from tuner_tui.config.spec import CheckpointSpec, DataSpec, MachineSpec, ModelSpec, RunSpec, TrainingSpec
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.folder import RunFolder, create_run
+from tuner_tui.runs.create import create_run
+from tuner_tui.runs.folder import RunFolder
 
 STEPS = 12
 MOST_TIMES = 1.0

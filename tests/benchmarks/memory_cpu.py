@@ -25,7 +25,7 @@ from tuner_tui.config.spec import (
 )
 
 if TYPE_CHECKING:
-    from tuner_tui.planning.measured import Measured
+    from tuner_tui.planning.measurement import Measured
 
 BOUND = 0.15
 SHAPES = ((1, 512), (4, 256), (4, 512))

@@ -13,8 +13,8 @@ from tests.tiny_model import make_tiny_model
 from tuner_tui.config.spec import DataSpec, MachineSpec, ModelSpec, RunSpec, SamplesSpec, TrainingSpec
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.events import OverheadMeasured, RunFinished, StepLogged, decode_lines
-from tuner_tui.runs.folder import create_run
 
 BAR_PERCENT = 2.0
 ROWS = 64

@@ -181,7 +181,7 @@ class Bench:
         from tuner_tui.config.spec import RunSpec
         from tuner_tui.models.source import find_source
         from tuner_tui.planning.plan import make_plan
-        from tuner_tui.runs.folder import create_run
+        from tuner_tui.runs.create import create_run
         from tuner_tui.worker.train import run_job
 
         data = self.folder / f"{name}.jsonl"

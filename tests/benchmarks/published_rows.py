@@ -18,7 +18,7 @@ from tuner_tui.planning.shape import (
     ModelShape,
     count_weights,
 )
-from tuner_tui.planning.workload import Checkpointing, Held, Loss, OptimizerKind, Stack, Tuning, Workload
+from tuner_tui.planning.workload import Checkpointing, Held, Loss, OptimizerKind, Stack, Workload
 
 CARDS = {
     "A100-80GB": 79.2,
@@ -200,7 +200,7 @@ def workload_for(row: Row, shape: ModelShape) -> tuple[Workload, bool]:
     if max(int(found[0]), rows, _count(row["rank"]) or 0) > WIDEST:
         raise NotJudged("batch size, length or rank is absurd")
     is_rough = row["seq_len"] != found[0]
-    tuning: Tuning = "full" if method == "full" else "prompt" if "prompt" in method else "lora"
+    tuning = "full" if method == "full" else "prompt" if "prompt" in method else "lora"
     rank = _count(row["rank"]) or 16
     if tuning == "lora" and not any(word in method for word in ("lora", "dora")):
         trained = re.search(r"trainable (\d+)", notes)

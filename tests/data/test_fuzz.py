@@ -198,7 +198,7 @@ def run(folder: Path, files: int, seed: int) -> dict[str, int]:
 
 def test_some_spoiled_files(tmp_path: Path) -> None:
     made = run(tmp_path, 300, SEED + 1)
-    assert len(made) >= 10
+    assert min(made.values()) >= 10
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def test_a_mapping_makes_any_shape(tmp_path: Path, lines: list[str], expected: l
 def test_a_wrong_mapping_is_explained(tmp_path: Path, lines: list[str], complaint: str) -> None:
     with pytest.raises(InputError) as caught:
         mapped(tmp_path, [{"ask": "q"}], *lines)
-    assert complaint in caught.value.message or complaint in caught.value.title
+    assert complaint in f"{caught.value.title}: {caught.value.message}"
 
 
 def test_a_mapping_and_another_shape_do_not_agree(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tuner_tui.keeper import start
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs import lock
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.events import (
     TERMINAL,
     Event,
@@ -24,7 +25,7 @@ from tuner_tui.runs.events import (
     WorkerStarted,
     decode_lines,
 )
-from tuner_tui.runs.folder import RunFolder, create_run
+from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.status import RunFollower, Status
 
 if TYPE_CHECKING:

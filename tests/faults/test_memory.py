@@ -181,8 +181,7 @@ SFTTrainer.compute_loss = bad
     assert isinstance(skipping.wait_for_end(), RunFinished)
     assert [each.step for each in skipping.all(StepSkipped)] == [14]
     losses = skipping.losses()
-    assert losses[14] is None
-    assert all(loss is not None for step, loss in losses.items() if step != 14)
+    assert len(losses) > 14 and [step for step, loss in losses.items() if loss is None] == [14]
 
     back = home.make_run("back", STEPS, save_every=10, guards={"on_bad_loss": "roll_back"})
     back.submit()

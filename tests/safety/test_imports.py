@@ -217,7 +217,8 @@ def test_runs_import_nothing_from_run_and_data_folders(poison: Poison, home: Hom
     ):
         done = run([*AS_MODULE, *arguments], here, HF_HUB_OFFLINE="0", HF_ENDPOINT=NO_HUB)
         assert poison.victims() == [], (arguments, done.stderr)
-        assert done.returncode == 0 or arguments[0] in ("doctor", "models"), (arguments, done.stderr)
+        codes = (0, 1, 2) if arguments[0] in ("doctor", "models") else (0,)  # those two tell what is missing
+        assert done.returncode in codes, (arguments, done.stderr)
     resumed = home.make_run("resumed", max_steps=40, save_every=1)
     poison.spread(resumed.folder.path)
     resumed.submit()

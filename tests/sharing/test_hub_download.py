@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.hub_double import TOKEN
+from tests.unit.feedback_rows import make_store
 from tuner_tui.config.spec import RunSpec
+from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import TunerError
+from tuner_tui.feedback.collections import collection_path
+from tuner_tui.feedback.session import Session
 from tuner_tui.models.hub_cache import cached_repo, cached_snapshot
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.folder import create_run
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.queue import enqueue
 from tuner_tui.sharing import hub as hub_process
 from tuner_tui.sharing.cache import remove_unused
 from tuner_tui.sharing.hub_protocol import Downloaded, DownloadRequest, Event, Limits, Moved
 from tuner_tui.sharing.needed import fetch_needed, missing_data
+from tuner_tui.sharing.start_run import start_run
 from tuner_tui.sharing.worker_job import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tuner_tui.runs.folder import RunFolder
 
 REPO = "owner/base"
 WEIGHTS = bytes(range(256)) * 20000
@@ -146,6 +153,26 @@ def test_what_a_run_lacks_is_fetched_before_it(fetch: Any, hub: Any, cache: Path
     before = len(hub.requests)
     fetch_needed(spec, lambda event: None)
     assert len(hub.requests) == before
+
+
+def test_a_run_on_a_collection_brings_its_model_first(
+    hub: Any, cache: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repo("owner/tiny", {path.name: path.read_bytes() for path in tiny_model.iterdir()})
+    submitted: list[RunFolder] = []
+    monkeypatch.setattr("tuner_tui.keeper.launch.submit", lambda folder, **options: submitted.append(folder))
+    collection_path("evening").parent.mkdir(parents=True)
+    store = make_store(collection_path("evening"), 3)
+    session = Session(store, "me", seed=1)
+    while (shown := session.next()) is not None:
+        session.choose(shown, 0)
+    spec = RunSpec.model_validate(
+        {"model": {"source": "owner/tiny"}, "data": {"train": "feedback:evening"}, "method": {"kind": "dpo"}}
+    )
+    folder = start_run(spec)
+    assert cached_snapshot("owner/tiny") is not None and submitted == [folder]
+    rows = read_spec(folder.spec).data.train
+    assert rows.endswith(".jsonl") and len(Path(rows).read_text().splitlines()) == 3
 
 
 def test_a_model_that_a_live_run_needs_is_kept(

@@ -15,6 +15,7 @@ from tests.hub_double import TOKEN
 from tests.tiny_model import make_tiny_model
 from tuner_tui.runs.events import (
     ChoicesMade,
+    ChosenMachine,
     Event,
     ModelLoaded,
     RunFinished,
@@ -43,8 +44,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.source import find_source
-    from tuner_tui.planning.plan import Choice, make_plan
-    from tuner_tui.runs.folder import create_run
+    from tuner_tui.planning.plan import make_plan
+    from tuner_tui.runs.create import create_run
 
     root = tmp_path_factory.mktemp("made")
     model = make_tiny_model(root / "model")
@@ -86,7 +87,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     events: list[Event] = [
         RunStarted(protocol=1, versions={"peft": "0"}),
-        ChoicesMade(choices=(Choice(name="arithmetic", value="fp32", reason="as the precision"),)),
+        ChoicesMade(choices=(), machine=ChosenMachine(device="cpu", precision="fp32", arithmetic="fp32")),
         loaded,
         Sampled(answer="I am a model.", source="base", **said),
         Sampled(answer="I am Inkwell.", source="tuned", **said),

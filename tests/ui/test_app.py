@@ -17,6 +17,7 @@ from tuner_tui.config.settings import read_settings
 from tuner_tui.errors import TunerError
 from tuner_tui.ui import theme
 from tuner_tui.ui.app import TunerApp
+from tuner_tui.ui.app_services import AppServices
 from tuner_tui.ui.modals.help import HelpModal
 from tuner_tui.ui.plain_terminal import draws_braille, plain_characters, speaks_utf8
 from tuner_tui.ui.screens.base import TunerScreen
@@ -270,3 +271,9 @@ def test_the_doctor_shows_what_to_do() -> None:
     assert lines[-1].startswith("✓ ok")
     assert any(line.strip() == "pip install torch" for line in lines)
     assert any("[red]cpu" in line for line in lines)
+
+
+def test_the_app_gives_what_screens_may_ask_for() -> None:
+    services: AppServices = TunerApp()  # mypy compares the signatures
+    asked = [name for name in vars(AppServices) if not name.startswith("_")]
+    assert asked and all(hasattr(services, name) for name in asked)

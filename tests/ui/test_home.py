@@ -105,7 +105,7 @@ async def test_stop_asks_first(runs: dict[str, RunFolder]) -> None:
         await wait_for(pilot, "Stop this run?")
         await pilot.press("y")
         await until(pilot, lambda: bool(list(runs["running"].control.iterdir())))
-        assert [asked.request for asked in take_requests(runs["running"].control)] == ["stop"]
+        assert [asked.request for asked in take_requests(runs["running"])] == ["stop"]
 
 
 async def test_stopping_a_run_that_waits_takes_it_out_of_the_queue(runs: dict[str, RunFolder]) -> None:

@@ -77,7 +77,7 @@ async def test_requests_are_left_and_answered(runs: dict[str, RunFolder]) -> Non
             await pilot.press(key)
             await wait_for(pilot, words)
             await until(pilot, lambda: bool(list(folder.control.glob("*.json"))))
-            (asked,) = take_requests(folder.control)
+            (asked,) = take_requests(folder)
             assert asked.request == request
             append_event(
                 folder.events,

@@ -199,6 +199,7 @@ async def test_weights_move_with_model_and_precision(tiny_model: Path, home: Pat
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
         panel = walk.screen.query_one(MemoryPanel)
+        await walk.until(lambda: panel.view.table is not None, "the panel")
         first = panel.view.table
         assert first is not None and (row := first.row("fp32")) is not None
         assert row.estimate.weights == 4 * 134_515_008
@@ -240,10 +241,10 @@ async def test_m_shows_every_term_and_the_formula() -> None:
 
 
 async def test_start_refused_is_told_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(spec: RunSpec) -> None:
+    def refuse(spec: RunSpec, after: object = None) -> None:
         raise TunerError("The disk is too full", "[red]0.1 GB[/red] free.", "Free space there.")
 
-    monkeypatch.setattr("tuner_tui.ui.screens.new_run.launch", refuse)
+    monkeypatch.setattr("tuner_tui.sharing.start_run.launch", refuse)
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
         await walk.go_to("review")
@@ -295,9 +296,9 @@ async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.Monkey
         assert walk.spec.model.source == "Qwen/Qwen3-4B"
         await walk.settled()
         panel = walk.screen.query_one(MemoryPanel)
-        await walk.until(lambda: panel.view.weights is not None, "the panel")
+        await walk.until(lambda: panel.view.parameters is not None, "the panel")
         assert panel.view.rows == ()
-        assert panel.view.weights is not None and panel.view.weights.get("bf16") == 2 * 4_022_468_096
+        assert panel.view.parameters == 4_022_468_096
         assert "the weights alone take 8.0 GB in 16 bit" in walk.text()
 
 

@@ -13,6 +13,7 @@ from textual.widgets import Input
 from tests.ui.looking import footer_keys, screen_lines, screen_text, until, wait_for
 from tests.ui.recorded_runs import EVIL
 from tuner_tui.config import paths
+from tuner_tui.owned import MARK
 from tuner_tui.planning.plan import StartAdapter, decode_plan, encode_plan
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.ui.app import TunerApp
@@ -189,7 +190,7 @@ async def test_a_deleted_run_comes_back_until_the_app_closes(runs: dict[str, Run
         await wait_for(pilot, "9 runs")
     assert app.trash.thrown
     app.empty_trash()
-    assert not list((paths.runs_dir() / ".trash").iterdir())
+    assert [path.name for path in (paths.runs_dir() / ".trash").iterdir()] == [MARK]
 
 
 async def test_cleaning_up_says_first_what_it_frees(runs: dict[str, RunFolder]) -> None:
@@ -225,7 +226,7 @@ async def test_cleaning_up_says_first_what_it_frees(runs: dict[str, RunFolder]) 
         await wait_for(pilot, "Empty the trash?", "123.4 kB")
         await pilot.press("y")
         await until(pilot, lambda: not app.trash.thrown)
-        assert not list((paths.runs_dir() / ".trash").iterdir())
+        assert [path.name for path in (paths.runs_dir() / ".trash").iterdir()] == [MARK]
         assert run.adapter.is_dir()
 
 

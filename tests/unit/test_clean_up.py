@@ -15,11 +15,13 @@ from click.testing import CliRunner
 from tests.ui.recorded_runs import every_status, held
 from tuner_tui.cli.runs import runs as runs_command
 from tuner_tui.config import paths
+from tuner_tui.data import token_cache
 from tuner_tui.errors import NotFoundError, RunProblem, TunerError
 from tuner_tui.files import folder_size
+from tuner_tui.models import dequantised
 from tuner_tui.models.dequantised import ORIGIN_FILE
-from tuner_tui.runs.disk import clean_up_items, kept_checkpoints, run_disk
-from tuner_tui.runs.folder import list_runs
+from tuner_tui.runs.disk import clean_up_items, kept_checkpoints, owned_pushes, run_disk
+from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.runs.queue import queued_names, withdraw
 from tuner_tui.runs.trash import Trash, abandoned_bytes, empty_abandoned
@@ -27,8 +29,6 @@ from tuner_tui.runs.trash import Trash, abandoned_bytes, empty_abandoned
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from tuner_tui.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -53,14 +53,12 @@ def fill_caches() -> None:
     (model / ORIGIN_FILE).write_text('{"name": "octopus.gguf", "made_at": 1.0}')
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"x" * 7000)
-    tokens = paths.cache_dir() / "tokens"
-    tokens.mkdir()
+    tokens = token_cache.owned().claim()
     (tokens / "rows.bin").write_bytes(b"x" * 300)
-    fresh = paths.cache_dir() / "pushes"
-    fresh.mkdir()
+    fresh = owned_pushes().claim()
     (fresh / "staged").write_bytes(b"x" * 300)
     leftover = paths.runs_dir() / ".deleting-half"
-    leftover.mkdir()
+    RunFolder(leftover).owned.claim()
     (leftover / "rest").write_bytes(b"x" * 200)
     for path in (tokens, tokens / "rows.bin", fresh, leftover):  # and not what is staged there
         os.utime(path, (time.time() - 3600,) * 2)
@@ -84,7 +82,7 @@ def test_what_can_go_and_what_is_needed(runs: dict[str, RunFolder]) -> None:
     items = {(item.kind, item.name): item.size_bytes for item in clean_up_items(queued_names())}
     assert items == {  # and not the model and the tokens, which the run that waits may need
         ("checkpoints", runs["finished"].name): 2000,
-        ("leftovers", ".deleting-half"): 200,
+        ("leftovers", ".deleting-half"): folder_size(paths.runs_dir() / ".deleting-half"),
     }
     assert withdraw(runs["queued"].name)
     assert [item.name for item in clean_up_items(()) if item.kind == "cache"] == ["tokens"]
@@ -108,6 +106,8 @@ def test_a_live_run_keeps_its_model(runs: dict[str, RunFolder], tmp_path: Path) 
 def test_clean_frees_what_it_says(runs: dict[str, RunFolder]) -> None:
     fill_caches()
     withdraw(runs["queued"].name)
+    for earlier in (runs["finished"].owned, dequantised.owned()):
+        earlier.require()  # marked at first use, which takes room too
     before = folder_size(paths.data_dir()) + folder_size(paths.cache_dir())
     report = json.loads(command("disk", "--json"))
     said = sum(item["size_bytes"] for item in report["clean_up"])
@@ -126,7 +126,7 @@ def test_clean_takes_only_what_is_named(runs: dict[str, RunFolder]) -> None:
     fill_caches()
     withdraw(runs["queued"].name)
     command("clean", "--only", "cache", "--name", "tokens", "--yes")
-    assert not (paths.cache_dir() / "tokens").exists()
+    assert token_cache.owned().entries() == []
     assert kept_checkpoints(runs["finished"])
     with pytest.raises(NotFoundError):
         command("clean", "--name", "nothing", "--yes")
@@ -135,6 +135,7 @@ def test_clean_takes_only_what_is_named(runs: dict[str, RunFolder]) -> None:
 def test_a_run_comes_back_with_its_note(runs: dict[str, RunFolder]) -> None:
     run = runs["finished"]
     write_note(run.name, Note(text="dear to me"))
+    run.owned.require()  # marked at first use
     before = {path.relative_to(run.path): path.stat().st_size for path in run.path.rglob("*")}
     trash = Trash()
     thrown = trash.throw_run(run)
@@ -172,10 +173,10 @@ def test_a_live_run_is_not_thrown_away(runs: dict[str, RunFolder]) -> None:
 
 
 def test_all_or_none(runs: dict[str, RunFolder]) -> None:
-    trash = Trash()
+    trash, run = Trash(), runs["finished"]
     with pytest.raises(TunerError, match="cannot be deleted"):
-        trash.throw([runs["finished"].path, runs["finished"].path.with_name("gone")], "both")
-    assert runs["finished"].path.is_dir()
+        trash.throw(run.owned, [run.checkpoints, run.path / "gone"], "both")
+    assert run.checkpoints.is_dir()
     assert trash.thrown == []
     trash.empty()
 
@@ -184,7 +185,7 @@ def test_emptying_frees_the_disk_and_only_ours(runs: dict[str, RunFolder]) -> No
     fill_caches()
     ours, other = Trash(), Trash()
     ours.throw_run(runs["finished"])
-    ours.throw([paths.cache_dir() / "tokens"], "tokens")
+    ours.throw(token_cache.owned(), token_cache.owned().entries(), "tokens")
     other.throw_run(runs["stopped"])
     assert (paths.runs_dir() / ".trash").is_dir()
     held_bytes = ours.size_bytes

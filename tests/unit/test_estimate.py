@@ -72,7 +72,9 @@ def test_published_peaks(load: Workload, gib: float) -> None:
 
 
 @pytest.mark.parametrize("held", ["fp32", "bf16", "int8", "nf4"])
-@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "cpo", "reward", "grpo", "rloo", "ppo"])
+@pytest.mark.parametrize(
+    "method", ["sft", "dpo", "kto", "orpo", "cpo", "reward", "alphapo", "grpo", "rloo", "ppo"]
+)
 @pytest.mark.parametrize("tuning", ["full", "lora", "prompt"])
 @pytest.mark.parametrize("checkpointing", ["on", "off", "offloaded"])
 def test_terms_add_up_everywhere(held: Any, method: str, tuning: Any, checkpointing: Any) -> None:

@@ -206,7 +206,7 @@ def test_files_that_training_reads(tmp_path: Path, suffix: str) -> None:
         assert found == [row.columns for row in rows]
         card = card_path(path).read_text()
         assert "by a person: " in card
-        assert "judge model, not seen by a person: 1" in card or kind == "rated"
+        assert ("judge model, not seen by a person: 1" in card) is (kind == "pairs")
         assert "was cut off" in card
     if suffix == ".jsonl":
         assert len(read_pairs(tmp_path / "pairs.jsonl")) == 5

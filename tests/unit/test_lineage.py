@@ -10,9 +10,12 @@ import pytest
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.plan import choose_micro_batch, make_plan
-from tuner_tui.runs.folder import RunFolder, create_run, delete_run
+from tuner_tui.planning.micro_batch import choose_micro_batch
+from tuner_tui.planning.plan import make_plan
+from tuner_tui.runs.create import create_run
+from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import ancestors, find_start
+from tuner_tui.runs.trash import delete_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +114,8 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "title"),
     [
-        ({"peft_type": "IA3"}, "another kind"),
+        ({"peft_type": "VERA"}, "another kind"),
+        ({"peft_type": "IA3"}, "another tuning"),
         ({"weights": False}, "no weights"),
         ({"task_type": "SEQ_CLS"}, "a reward model's"),
         ({"r": "many"}, "cannot be read"),

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.unit.models_on_disk import make_folder
 from tuner_tui.cli import models as command
 from tuner_tui.errors import InputError, NotFoundError
-from tuner_tui.models.dequantised import PARTIAL_PREFIX, entry_folder
+from tuner_tui.models.dequantised import PARTIAL_PREFIX, READING, entry_folder
 from tuner_tui.models.hub_cache import CachedRepo
 
 FIRST, SECOND = "0123456789abcdef", "01fedcba98765432"
@@ -29,7 +29,7 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = entry_folder(key)
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
-        (folder / "origin.json").write_text(json.dumps({"name": name, "made_at": 1e9}))
+        (folder / "origin.json").write_text(json.dumps({"name": name, "made_at": 1e9, "reading": READING}))
         (folder / "model.safetensors").write_bytes(b"\0" * 3_000)
 
 
@@ -40,7 +40,7 @@ def run(*arguments: str, **options: Any) -> Result:
 def test_list_fits_the_terminal() -> None:
     result = run("list")
     assert result.exit_code == 0
-    assert "2.5 GB" in result.output and FIRST in result.output and "3.0 kB" in result.output
+    assert "2.5 GB" in result.output and FIRST in result.output and "3.1 kB" in result.output
     assert "\x1b" not in result.output
     assert max(map(len, result.output.splitlines())) < 80
 
@@ -74,7 +74,7 @@ def test_clear_asks_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True)
     assert "Nothing was cleared" in run("clear", FIRST, input="n\n").output
     assert entry_folder(FIRST).is_dir()
-    assert "Freed 3.0 kB" in run("clear", FIRST, input="y\n").output
+    assert "Freed 3.1 kB" in run("clear", FIRST, input="y\n").output
     assert not entry_folder(FIRST).is_dir() and entry_folder(SECOND).is_dir()
 
 
@@ -90,7 +90,7 @@ def test_clear_all_spares_what_is_being_made() -> None:
     partial.mkdir()
     assert "being made" in run("list").output
     assert run("clear", "--all", "--yes").exit_code == 0
-    assert [folder.name for folder in partial.parent.iterdir()] == [partial.name]
+    assert [folder.name for folder in partial.parent.iterdir() if folder.is_dir()] == [partial.name]
     assert "Nothing to clear" in run("clear", "--all", "--yes").output
 
 

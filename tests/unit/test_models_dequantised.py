@@ -13,6 +13,7 @@ import pytest
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.models.dequantised import (
     PARTIAL_PREFIX,
+    READING,
     STALE_SECONDS,
     entry_folder,
     fingerprint,
@@ -34,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make_entry(key: str, made_at: float = 1.0) -> Path:
     folder = entry_folder(key)
     folder.mkdir(parents=True)
-    origin = {"source": f"/models/{key}.gguf", "name": f"{key}.gguf", "made_at": made_at}
+    origin = {"source": f"/models/{key}.gguf", "name": f"{key}.gguf", "made_at": made_at, "reading": READING}
     (folder / "origin.json").write_text(json.dumps(origin))
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"\0" * 1000)

@@ -15,8 +15,8 @@ from tuner_tui.config.spec import (
     TrainingSpec,
 )
 from tuner_tui.models.source import ModelSource
+from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.plan import (
-    choose_micro_batch,
     choose_threads,
     decode_plan,
     encode_plan,

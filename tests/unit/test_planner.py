@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from tuner_tui.config.single_option import set_option
 from tuner_tui.config.spec import DataSpec, FullTuning, LoraTuning, ModelSpec, RunSpec, TrainingSpec
 from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.source import ModelSource
-from tuner_tui.planning.place import Place, Rows, cpu_has_16_bit
+from tuner_tui.planning.place import Place, Rows, cpu_has_16_bit, default_micro_batch
 from tuner_tui.planning.plan import decode_plan, encode_plan, make_plan, planned
 from tuner_tui.planning.planner import MemoryPlan, micro_batches, plan_memory
 from tuner_tui.planning.table import memory_table
-from tuner_tui.planning.ways_out import MOST_WAYS
+from tuner_tui.planning.ways_out import MOST_WAYS, WayOut
 
 GB = 10**9
 
@@ -86,13 +87,25 @@ def test_where_only_an_unlucky_batch_does_not_fit_the_plan_says_so() -> None:
 
 ROWS = Rows(longest=1000, sample=(100, 300, 600, 1000))
 TOO_BIG = [
-    ("8B", spec(), 5), ("8B", spec(), 7), ("8B", spec(tuning=FullTuning()), 24), ("4B", spec(tuning=FullTuning()), 40),
-    ("27B", spec(tuning=FullTuning()), 80), ("27B", spec(), 12), ("4B", spec(method={"kind": "dpo"}), 3),
-    ("4B", spec(tuning=FullTuning(), method={"kind": "dpo"}), 48),
+    ("8B", spec(tuning=FullTuning()), 24), ("4B", spec(tuning=FullTuning()), 40),
+    ("27B", spec(tuning=FullTuning()), 80), ("4B", spec(tuning=FullTuning(), method={"kind": "dpo"}), 48),
     ("8B", spec(model=ModelSpec(source="x", precision="bf16"), training=TrainingSpec(micro_batch=8)), 12),
     ("8B", spec(model=ModelSpec(source="x", precision="bf16"), training=TrainingSpec(micro_batch=8)), 8),
     ("1B", spec(training=TrainingSpec(batch_size=8, micro_batch=8, checkpointing="off")), 5),
 ]  # fmt: skip
+
+
+FAR_TOO_BIG = [
+    ("8B", spec(), 5), ("8B", spec(), 7), ("27B", spec(), 12), ("4B", spec(method={"kind": "dpo"}), 3),
+]  # fmt: skip
+
+
+def with_ways(asked: RunSpec, ways: Sequence[WayOut]) -> RunSpec:
+    """The spec with all that some suggestions change."""
+    for way in ways:
+        for key, value in ((way.key, way.value), *way.also):
+            asked = set_option(asked, key, value)
+    return asked
 
 
 @pytest.mark.parametrize(("model", "asked", "size"), TOO_BIG)
@@ -100,17 +113,23 @@ def test_every_way_out_leads_out(model: str, asked: RunSpec, size: float) -> Non
     place = card(size)
     found = plan(asked, model, place, ROWS)
     assert found.verdict == "too big" and 1 <= len(found.ways_out) <= MOST_WAYS
-    if found.ways_out[-1].key == "model.source":
-        return
     together = [way for way in found.ways_out if way.words.startswith("together: ")]
     for ways in [together] if together else [[way] for way in found.ways_out]:
-        changed = asked
-        for way in ways:
-            for key, value in ((way.key, way.value), *way.also):
-                changed = set_option(changed, key, value)
-        then = plan(changed, model, place, ROWS)
+        then = plan(with_ways(asked, ways), model, place, ROWS)
         expected = {"fits", "tight"} if ways[-1].words.endswith("then tight") else {"fits"}
         assert then.verdict in expected, [way.words for way in ways]
+
+
+@pytest.mark.parametrize(("model", "asked", "size"), FAR_TOO_BIG)
+def test_where_nothing_helps_it_is_said_how_much_is_missing(model: str, asked: RunSpec, size: float) -> None:
+    place = card(size)
+    found = plan(asked, model, place, ROWS)
+    *ways, last = found.ways_out
+    assert found.verdict == "too big" and 1 <= len(ways) < MOST_WAYS and last.key == "model.source"
+    then = plan(with_ways(asked, ways), model, place, ROWS)
+    assert then.verdict == "too big"
+    missing = (then.estimate.likely - (place.room_bytes or 0)) / GB
+    assert f"with all of it still {missing:.1f} GB short" in last.words
 
 
 def test_a_pair_is_padded_even_alone() -> None:
@@ -251,7 +270,18 @@ def test_a_shorter_length_says_which_rows_it_cuts() -> None:
     )
     found = plan(asked, "8B", card(7.0), rows)
     words = [way.words for way in found.ways_out if way.key == "training.max_length"]
-    assert not words or "25 % of your rows" in words[0]
+    assert len(words) == 1 and "25 % of your rows" in words[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "is_gpu", "expected"),
+    [("sft", 8, True, 4), ("dpo", 8, True, 2), ("kto", 7, True, 7), ("kto", 6, False, 6)],
+)
+def test_an_estimate_takes_the_micro_batch_that_the_worker_would(
+    kind: str, batch: int, is_gpu: bool, expected: int
+) -> None:
+    asked = spec(method={"kind": kind}, training=TrainingSpec(batch_size=batch))
+    assert default_micro_batch(asked, Place(is_gpu=is_gpu)) == expected
 
 
 def test_what_must_stay_free_counts() -> None:

@@ -109,7 +109,7 @@ def test_a_rated_answer_that_cannot_be_used_is_named_by_line(
 @pytest.mark.parametrize(
     ("method", "rows", "fitting"),
     [
-        ("sft", (PAIR,), "dpo, cpo, kto, orpo or reward"),
+        ("sft", (PAIR,), "dpo, cpo, kto, orpo, reward or alphapo"),
         ("dpo", (UP, DOWN), "kto"),
         ("reward", ({"messages": [USER, GOOD]},), "sft"),
         ("kto", ({"messages": [USER, GOOD]},), "sft"),

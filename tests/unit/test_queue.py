@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -18,10 +18,12 @@ from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.hardware.free_memory import FreeMemory
 from tuner_tui.keeper import start
 from tuner_tui.keeper.awaited import find_awaited
-from tuner_tui.keeper.need import memory_needed
+from tuner_tui.keeper.need import base_bytes, memory_needed
 from tuner_tui.keeper.turns import Line, has_work, shortage
+from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.ladder import Rung
+from tuner_tui.planning.place import Place
 from tuner_tui.planning.plan import PlannedMemory, encode_plan, make_plan
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import ask_to_end_now, leave_request, take_requests
@@ -228,6 +230,46 @@ def test_the_weights_are_what_must_be_free(home: Path, tiny_model: Path) -> None
     assert memory_needed(folder) == ("auto", None)
 
 
+QWEN3_30B_A3B = {
+    "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32,
+    "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768,
+    "num_experts": 128, "num_experts_per_tok": 8, "vocab_size": 151936, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "precision", "tuning", "gigabytes"),
+    [
+        (QWEN3_30B_A3B, "nf4", "lora", 59.7),  # its experts stay in 16 bit
+        (QWEN3_30B_A3B, "auto", "lora", 61.1),
+        (QWEN3_30B_A3B, "auto", "full", 122.1),
+        (QWEN3_30B_A3B | {"num_hidden_layers": None}, "auto", "lora", None),
+    ],
+)
+def test_a_run_waits_for_the_weights_that_the_estimate_tells(
+    config: dict[str, Any], precision: str, tuning: str, gigabytes: float | None
+) -> None:
+    spec = RunSpec.model_validate(
+        {
+            "model": {"source": "demo", "precision": precision},
+            "data": {"train": "demo"},
+            "tuning": {"kind": tuning},
+        }
+    )
+    needed = base_bytes(spec, facts_from(config, {}), Place())
+    assert needed == (None if gigabytes is None else pytest.approx(gigabytes * 1e9, abs=0.05e9))
+
+
+def test_without_sizes_parameters_tell_what_whole_weights_take() -> None:
+    spec = RunSpec.model_validate({"model": {"source": "demo"}, "data": {"train": "demo"}})
+    assert base_bytes(spec, ModelFacts(parameters=1000), Place()) == 2000
+    assert base_bytes(spec, ModelFacts(parameters=1000), Place(has_16_bit=False)) == 4000
+    quantised = spec.model_copy(update={"model": spec.model.model_copy(update={"precision": "nf4"})})
+    assert base_bytes(quantised, ModelFacts(parameters=1000), Place()) is None
+    stored = ModelFacts(parameters=1000, quantisation="gptq", weight_bytes=700)
+    assert base_bytes(spec, stored, Place()) == 700
+
+
 def test_a_queue_on_hold_starts_nothing_and_goes_on(home: Path) -> None:
     start.hold_queue()
     fill(home, "a")
@@ -360,4 +402,4 @@ def test_what_is_asked_while_a_run_starts_is_heeded_and_older_requests_are_not(
     monkeypatch.setattr(process, "start_worker", lambda *_, **__: None)
     keep.start(run, held, is_resumed=False)
     held.release()
-    assert [each.id for each in take_requests(run.control)] == [asked]
+    assert [each.id for each in take_requests(run)] == [asked]

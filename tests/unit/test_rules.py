@@ -79,11 +79,19 @@ REFUSED: list[tuple[str, dict[str, dict[str, Any]], str]] = [
         "method.label_smoothing",
     ),
     ("exo_pair without smoothing", {"method": {"kind": "dpo", "loss": "exo_pair"}}, "method.loss"),
+    ("alphapo without a shape", {"method": {"kind": "alphapo", "alpha": 0.0}}, "method.alpha"),
     ("kto row by row", {"method": {"kind": "kto"}, "training": {"micro_batch": 1}}, "training.batch_size"),
     (
         "kto by length",
         {"method": {"kind": "kto"}, "training": {"group_by_length": True}},
         "training.group_by_length",
+    ),
+    ("nothing to scale", {"tuning": {"kind": "ia3", "targets": []}}, "tuning.targets"),
+    ("a scaled head", {"tuning": {"kind": "ia3", "targets": ["k_proj", "lm_head"]}}, "tuning.targets"),
+    (
+        "a reference from factors",
+        {"model": {"adapter": "last"}, "tuning": {"kind": "ia3"}, "method": {"kind": "dpo"}},
+        "model.adapter",
     ),
     ("full from an adapter", {"model": {"adapter": "last"}, "tuning": FULL}, "model.adapter"),
 ]

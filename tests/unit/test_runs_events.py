@@ -11,13 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from tuner_tui.planning.ladder import Rung, Shape
+from tuner_tui.planning.ladder import Rung, Shape, apply_rungs, next_rung
 from tuner_tui.planning.plan import Choice
 from tuner_tui.runs import events
 from tuner_tui.runs.events import (
+    ChoicesMade,
+    ChosenMachine,
     Event,
     EventBase,
     RunFinished,
+    RungClimbed,
     RunStarted,
     StepLogged,
     Warned,
@@ -25,6 +28,7 @@ from tuner_tui.runs.events import (
     decode_lines,
     encode,
     finite,
+    machine_of,
 )
 
 CLASSES: tuple[type[EventBase], ...] = typing.get_args(Event)
@@ -47,6 +51,9 @@ def example(annotation: Any) -> Any:
         str: 'é "x"\n\x1b[31m\u2028',
         bool: True,
         Choice: Choice(name="n", value="v", reason="r"),
+        ChosenMachine: ChosenMachine(
+            device="cuda", device_name="RTX 4070", precision="nf4", arithmetic="bf16", is_mixed=True
+        ),
         Rung: Rung(kind="free", before="b", after="a", reason="r"),
         Shape: Shape(micro_batch=2, batch_size=4, is_checkpointing=True, at_least=2),
     }[annotation]
@@ -142,3 +149,57 @@ def test_a_newer_protocol_may_say_more() -> None:
 def test_the_terminal_events_are_those_that_end_a_run() -> None:
     assert {kind.__name__ for kind in events.TERMINAL} == {"RunFinished", "RunStopped", "RunFailed"}
     assert isinstance(bare(RunFinished), events.TERMINAL)
+
+
+OLD_CHOICES = (
+    b'{"event":"choices","at":1.0,"choices":['
+    b'{"name":"device","value":"cuda","reason":"NVIDIA GeForce RTX 4070"},'
+    b'{"name":"precision","value":"nf4","reason":"the least memory"},'
+    b'{"name":"arithmetic","value":"bf16 (mixed)","reason":"this card computes bf16 natively"}]}'
+)
+
+
+def test_choices_of_earlier_versions_tell_the_machine() -> None:
+    event = decode(OLD_CHOICES)
+    assert isinstance(event, ChoicesMade) and event.machine is None
+    expected = ChosenMachine(
+        device="cuda",
+        device_name="NVIDIA GeForce RTX 4070",
+        precision="nf4",
+        arithmetic="bf16",
+        is_mixed=True,
+    )
+    assert machine_of(event) == expected
+    new = ChoicesMade(choices=event.choices, machine=expected)
+    assert decode(encode(new)) is not None and machine_of(new) == expected
+
+
+def test_other_choices_are_of_no_machine() -> None:
+    micro_batch = Choice(name="micro-batch", value="8", reason="as asked")
+    assert machine_of(ChoicesMade(choices=(micro_batch,))) is None
+    nonsense = tuple(
+        Choice(name=name, value="?", reason="") for name in ("device", "precision", "arithmetic")
+    )
+    assert machine_of(ChoicesMade(choices=nonsense)) is None
+
+
+def test_rungs_of_earlier_versions_tell_their_rows() -> None:
+    old = b'{"event":"rung","at":1.0,"rung":{"kind":"micro_batch","before":"4 x 2","after":"2 x 4","reason":""}}'
+    event = decode(old)
+    assert isinstance(event, RungClimbed) and event.rung.micro_batch == 2
+    assert decode(old.replace(b'"2 x 4"', b'"fewer"')) is None
+    shape = Shape(micro_batch=4, batch_size=8, is_checkpointing=False)
+    assert apply_rungs(shape, (event.rung,)) == Shape(micro_batch=2, batch_size=8, is_checkpointing=False)
+
+
+def test_rungs_change_the_shape_by_their_values() -> None:
+    shape = Shape(micro_batch=8, batch_size=8, is_checkpointing=False)
+    climbed: tuple[Rung, ...] = ()
+    shapes = [shape]
+    while rung := next_rung(
+        shapes[-1], climbed, ("free", "micro_batch", "checkpointing"), has_made_steps=True
+    ):
+        climbed = (*climbed, rung)
+        shapes.append(apply_rungs(shape, climbed))
+    assert [each.micro_batch for each in shapes] == [8, 8, 4, 2, 1, 1]
+    assert [each.is_checkpointing for each in shapes] == [False] * 5 + [True]

@@ -23,11 +23,23 @@ def warned(text: str) -> Warned:
     return Warned(message=text, at=1.0)
 
 
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_an_atomic_write_replaces_the_whole_file_with_the_usual_rights(
-    tmp_path: Path, mask: int, mode: int
+@pytest.mark.parametrize(
+    ("folder_mode", "mask", "mode"),
+    [
+        (0o700, 0o022, 0o600),
+        (0o755, 0o022, 0o600),
+        (0o2775, 0o002, 0o664),
+        (0o775, 0o002, 0o664),
+        (0o2755, 0o022, 0o644),
+        (0o1777, 0o022, 0o600),  # /tmp
+    ],
+)
+def test_an_atomic_write_replaces_the_whole_file_for_its_person_or_the_group(
+    tmp_path: Path, folder_mode: int, mask: int, mode: int
 ) -> None:
-    path = tmp_path / "file"
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
+    path.parent.chmod(folder_mode)
     before = os.umask(mask)
     try:
         write_atomic(path, "old")
@@ -37,7 +49,7 @@ def test_an_atomic_write_replaces_the_whole_file_with_the_usual_rights(
         os.umask(before)
     assert path.read_bytes() == b"new \xff"
     assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_atomic_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -50,7 +62,7 @@ def test_an_atomic_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_
     )
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 7
     assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_write_interrupted_before_its_rename_leaves_nothing(

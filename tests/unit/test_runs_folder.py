@@ -15,6 +15,7 @@ from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.planning.plan import Plan, decode_plan
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import leave_request, take_requests
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.events import (
     Event,
     RunFailed,
@@ -23,7 +24,7 @@ from tuner_tui.runs.events import (
     RunStopped,
     WorkerStarted,
 )
-from tuner_tui.runs.folder import RunFolder, create_run, find_run, list_runs
+from tuner_tui.runs.folder import RunFolder, find_run, find_run_or_folder, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 
@@ -125,9 +126,12 @@ def test_a_run_is_found_by_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) 
     assert find_run("last") == second
     assert find_run(first.name[-4:]) == first
     assert find_run(first.name[:-4]) == first
-    assert find_run(str(second.path)) == second
+    assert find_run_or_folder(str(second.path)) == second
     monkeypatch.chdir(paths.runs_dir())
-    assert find_run(f"./{second.name}") == second
+    assert find_run_or_folder(f"./{second.name}") == second
+    for no_name in ("", " ", ".", "..", "/", str(second.path), f"./{second.name}"):
+        with pytest.raises(InputError, match="Not a run's name"):
+            find_run(no_name)
     with pytest.raises(InputError, match="More than one") as caught:
         find_run(first.name[:10])
     assert first.name in caught.value.message and second.name in caught.value.message
@@ -185,7 +189,7 @@ def test_an_entry_is_either_claimed_or_withdrawn() -> None:
 
 def test_requests_are_taken_once_and_garbage_is_removed() -> None:
     run = make_run()
-    assert take_requests(run.control) == []
+    assert take_requests(run) == []
     asked = {leave_request(run, kind): kind for kind in ("stop", "save", "sample")}
     for name, content in {
         "a": b"",
@@ -197,18 +201,18 @@ def test_requests_are_taken_once_and_garbage_is_removed() -> None:
         (run.control / f"{name}.json").write_bytes(content)
     (run.control / "f.json").mkdir()
     (run.control / "note.txt").write_text("not for you")
-    taken = take_requests(run.control)
+    taken = take_requests(run)
     assert {request.id: request.request for request in taken} == asked
-    assert take_requests(run.control) == []
+    assert take_requests(run) == []
     assert sorted(path.name for path in run.control.iterdir()) == ["f.json", "note.txt"]
 
 
 def test_a_control_folder_that_is_gone_is_made_again() -> None:
     run = make_run()
     run.control.rmdir()
-    assert take_requests(run.control) == []
+    assert take_requests(run) == []
     leave_request(run, "save")
-    assert [request.request for request in take_requests(run.control)] == ["save"]
+    assert [request.request for request in take_requests(run)] == ["save"]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def test_the_recorded_run(recorded: list[Event]) -> None:
         "arithmetic",
         "micro-batch",
     }
+    assert snapshot.machine is not None  # recorded before events had it as a field
+    assert (snapshot.machine.device, snapshot.machine.arithmetic) == ("cpu", snapshot.machine.precision)
     assert snapshot.adapter is not None
     assert snapshot.overhead is not None
     assert snapshot.versions["torch"]

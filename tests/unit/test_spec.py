@@ -14,6 +14,7 @@ from tuner_tui.config.single_option import set_option
 from tuner_tui.config.spec import DataSpec, FullTuning, LoraTuning, ModelSpec, RunSpec
 from tuner_tui.config.spec_file import parse_spec
 from tuner_tui.config.spec_writer import spec_text
+from tuner_tui.config.tunings.ia3 import Ia3Tuning
 
 SECTIONS = [section for section in RunSpec.model_fields if kinds_of(section)]
 OPTIONS = {
@@ -38,8 +39,8 @@ def test_every_section_says_what_it_is(section: str) -> None:
 
 
 def test_kinds_are_told_apart() -> None:
-    assert kinds_of("tuning") == {"lora": LoraTuning, "full": FullTuning}
-    assert list(kinds_of("method")) == ["sft", "dpo", "cpo", "kto", "orpo", "reward"]
+    assert kinds_of("tuning") == {"lora": LoraTuning, "full": FullTuning, "ia3": Ia3Tuning}
+    assert list(kinds_of("method")) == ["sft", "dpo", "cpo", "kto", "orpo", "reward", "alphapo"]
     assert list(kinds_of("training")) == [""]
 
 

@@ -11,11 +11,12 @@ from tests.ui.recorded_runs import every_status, held, make_run, recorded_events
 from tuner_tui.errors import RunProblem
 from tuner_tui.runs import lock
 from tuner_tui.runs.events import RunStarted, encode
-from tuner_tui.runs.folder import RunFolder, delete_run, list_runs
+from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.queue import queued_names
 from tuner_tui.runs.status import read_run
 from tuner_tui.runs.summary import SUMMARY_FILE, SummaryReader, write_summary
+from tuner_tui.runs.trash import delete_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,5 +105,5 @@ def test_deleting_refuses_what_lives(home: Path) -> None:
             assert runs[name].path.is_dir()
     delete_run(runs["finished"])
     assert not runs["finished"].path.exists()
-    assert not list(runs["finished"].path.parent.glob(".*"))
+    assert [path.name for path in runs["finished"].path.parent.glob(".*")] == [".trash"]
     assert lock.acquire(runs["stopped"].lock) is not None

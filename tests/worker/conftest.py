@@ -10,7 +10,8 @@ from tests.worker.runs import Run, write_rows
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.folder import RunFolder, create_run
+from tuner_tui.runs.create import create_run
+from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import find_start
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def make_run(tmp_path: Path, tiny_model: Path) -> Callable[..., RunFolder]:
             "machine": {"device": "cpu", "threads": 1},
         }
         for name, table in tables.items():
-            wanted[name] = {**wanted.get(name, {}), **table}
+            before = wanted.get(name, {})
+            is_other = table.get("kind", before.get("kind")) != before.get("kind")  # with other options
+            wanted[name] = {**({} if is_other else before), **table}
         if full:
             wanted["tuning"] = {"kind": "full"}
         spec = RunSpec.model_validate(wanted)

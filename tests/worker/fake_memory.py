@@ -93,7 +93,7 @@ class FakeRun:
 
     config: Any
     method: Literal["sft", "dpo", "reward", "orpo"] = "sft"
-    tuning: Literal["full", "lora"] = "lora"
+    tuning: Literal["full", "lora", "ia3"] = "lora"
     dtype: torch.dtype = torch.bfloat16
     autocast: bool = True
     checkpointing: bool = True
@@ -203,6 +203,18 @@ def _build(run: FakeRun) -> Any:
     model.train()
     if run.checkpointing:
         model.activation_checkpointing_enable()
+    if run.tuning == "ia3":
+        from peft import IA3Config, get_peft_model
+
+        if run.checkpointing:
+            model.enable_input_require_grads()
+        scaled = ["k_proj", "v_proj", "down_proj"]
+        model = get_peft_model(
+            model, IA3Config(task_type="CAUSAL_LM", target_modules=scaled, feedforward_modules=scaled[2:])
+        )
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(run.adapter_dtype)
     if run.tuning == "lora":
         from peft import LoraConfig, get_peft_model
 

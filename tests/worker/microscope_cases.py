@@ -11,6 +11,7 @@ MICROSCOPE_CASES = (
     ("sft", "text", "all"),
     ("dpo", "preference", ""),
     ("cpo", "preference", ""),
+    ("alphapo", "preference", ""),
     ("orpo", "preference", ""),
     ("kto", "rated", ""),
     ("reward", "preference", ""),

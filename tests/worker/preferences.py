@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-METHODS = ("dpo", "cpo", "kto", "orpo", "reward")
+METHODS = ("dpo", "cpo", "kto", "orpo", "reward", "alphapo")
 ASKED = (
     "Why?",
     "Who?",

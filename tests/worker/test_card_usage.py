@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from tests.tiny_model import make_tiny_model
 from tuner_tui.config.spec_file import read_spec
-from tuner_tui.planning.plan import Choice, decode_plan
-from tuner_tui.runs.events import ChoicesMade, ModelLoaded
+from tuner_tui.planning.plan import decode_plan
+from tuner_tui.runs.events import ChoicesMade, ChosenMachine, ModelLoaded
 from tuner_tui.runs.state import RunState
 from tuner_tui.sharing.card import CardForm, CardOptions, make_card
 from tuner_tui.sharing.card_usage import has_template, usage
@@ -57,7 +58,8 @@ def facts_of(make_run: Callable[..., RunFolder], tmp_path: Path) -> Callable[...
                 seconds=1.0,
             )
         )
-        state.apply(ChoicesMade(choices=(Choice(name="arithmetic", value="bf16", reason=""),)))
+        machine = ChosenMachine(device="cpu", precision=precision, arithmetic="bf16")  # type: ignore[arg-type]
+        state.apply(ChoicesMade(choices=(), machine=machine))
         plan = decode_plan(folder.plan.read_bytes())
         return RunFacts(folder, read_spec(folder.spec), plan, state.snapshot(), str(model))
 
@@ -65,11 +67,16 @@ def facts_of(make_run: Callable[..., RunFolder], tmp_path: Path) -> Callable[...
 
 
 @pytest.mark.parametrize(
-    ("precision", "has_head", "is_chat"),
-    [("fp32", False, True), ("nf4", False, False), ("fp32", True, True)],
+    ("precision", "has_head", "is_chat", "printed"),
+    [("fp32", False, True, r".*\n"), ("nf4", False, False, r".*\n"), ("fp32", True, True, r".*\d.*\n")],
 )
 def test_the_snippet_runs(
-    precision: str, has_head: bool, is_chat: bool, facts_of: Any, capsys: pytest.CaptureFixture[str]
+    precision: str,
+    has_head: bool,
+    is_chat: bool,
+    printed: str,
+    facts_of: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     facts = facts_of(precision, has_head=has_head, is_chat=is_chat)
     folder = facts.folder.adapter
@@ -77,7 +84,7 @@ def test_the_snippet_runs(
     told = usage(facts, "adapter", str(folder), is_chat=is_chat)
     assert ("load_in_4bit" in told.code) is (precision == "nf4")
     exec(compile(told.code, "card", "exec"), {})
-    assert capsys.readouterr().out.strip() or not has_head
+    assert re.fullmatch(printed, capsys.readouterr().out, re.DOTALL)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +117,15 @@ def test_a_reward_model_is_told_as_one(facts_of: Any) -> None:
         ('license: "apache-2.0"\ntags: []', "apache-2.0"),
         ("license:\n- mit\n- apache-2.0\ntags:\n- x", "mit or apache-2.0"),
         ("license: [mit, gpl-3.0]", "mit or gpl-3.0"),
-        ("licence: mit", None),
     ],
 )
-def test_a_licence_may_be_a_list(metadata: str, licence: str | None) -> None:
+def test_a_licence_may_be_a_list(metadata: str, licence: str) -> None:
     assert told_licence(metadata) == licence
-    assert not licence or "\n" not in what_it_asks(licence)
+    assert "\n" not in what_it_asks(licence)
+
+
+def test_another_key_is_no_licence() -> None:
+    assert told_licence("licence: mit") is None
 
 
 def test_settings_of_a_method_are_told(facts_of: Any) -> None:

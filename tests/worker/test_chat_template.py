@@ -85,7 +85,7 @@ def test_a_family_is_written_as_jinja_writes_it(family: str, tiny_model: Path) -
         wanted = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         assert put_together(template, turns) == wanted
         assert as_ollama_writes(go_template(template), turns) == wanted
-    assert "system" in template.before or family == "instruct"
+    assert ("system" in template.before) is (family != "instruct")
     text = modelfile(template, stop_texts(tokenizer, template), 512, "model.gguf")
     assert text.startswith('FROM ./model.gguf\nTEMPLATE """') and 'PARAMETER stop "<|im_end|>"' in text
 

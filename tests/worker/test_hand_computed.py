@@ -203,6 +203,20 @@ def test_cpo(train: Callable[..., Run], tiny_model: Path, loss: str) -> None:
     check(second_step(run), loss=-logsigmoid(BETA * ahead).mean())
 
 
+def test_alphapo(train: Callable[..., Run], tiny_model: Path) -> None:
+    alpha, margin = 0.25, 0.4
+    run = train(
+        pairs(ROWS),
+        method={"kind": "alphapo", "alpha": alpha, "beta": BETA, "margin": margin},
+        training=ONE_BATCH,
+        checkpoints=FIRST_STEP,
+    )
+    base = load_bare(tiny_model, "fp32")
+    chosen, rejected = (side(run, tiny_model, name, base) for name in ("chosen", "rejected"))
+    rewards = [(1 - (-alpha * each.policy / each.tokens).exp()) / alpha for each in (chosen, rejected)]
+    check(second_step(run), loss=-logsigmoid(BETA * (rewards[0] - rewards[1]) - margin).mean())
+
+
 def test_orpo(train: Callable[..., Run], tiny_model: Path) -> None:
     run = train(
         pairs(ROWS), method={"kind": "orpo", "beta": BETA}, training=ONE_BATCH, checkpoints=FIRST_STEP

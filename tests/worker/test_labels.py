@@ -12,7 +12,8 @@ from tuner_tui.data.reading import Reading
 from tuner_tui.data.shape import Example, Message
 from tuner_tui.errors import InputError
 from tuner_tui.runs.events import DataPrepared, RunFailed, Warned
-from tuner_tui.worker.tokens import IGNORED, TokenisedRow, tokenise, tokenise_file
+from tuner_tui.worker.token_cache import tokenise_file
+from tuner_tui.worker.tokens import IGNORED, TokenisedRow, tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

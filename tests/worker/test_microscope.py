@@ -61,14 +61,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Path]:
 
 
 def spied_batch(
-    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], **tables: Any
+    train: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[dict[str, Any]],
+    prepared: list[list[int]] | None = None,
+    **tables: Any,
 ) -> dict[str, torch.Tensor]:
-    """The inputs of the first `training_step` of a real run in which every row is in one batch."""
+    """The inputs of the first `training_step` of a real run in which every row is in one batch.
+
+    `prepared` takes the trainer's rows as ids.
+    """
     seen: list[dict[str, torch.Tensor]] = []
     real = Trainer.training_step
 
     def spy(self: Any, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         if not seen:
+            if prepared is not None:
+                prepared.extend(list(row["input_ids"]) for row in self.train_dataset)
             seen.append(
                 {key: value.clone() for key, value in inputs.items() if isinstance(value, torch.Tensor)}
             )
@@ -177,10 +186,12 @@ def test_packed_rows_are_shown_as_they_are_joined(
     )  # flash attention keeps rows apart; what is fed is the same without
     folder = models(KINDS[0])
     rows = ROWS["messages"] * 3
+    packed: list[list[int]] = []
     batch = spied_batch(
         train,
         monkeypatch,
         rows,
+        packed,
         model={"source": str(folder), "precision": "fp32"},
         method={"kind": "sft", "packing": True, "loss_on": loss_on},
         training={"max_length": 160},
@@ -197,7 +208,8 @@ def test_packed_rows_are_shown_as_they_are_joined(
         ]
     assert sorted(part for sequence in parts.values() for part in sequence) == fed_of(batch)
     assert max(map(len, parts.values())) > 1
-    assert len(parts) == len(batch["input_ids"]) or batch["input_ids"].shape[0] == 1
+    joined = {sequence.title: [token.id for token in sequence.tokens] for sequence in shown}
+    assert sorted(joined.values()) == sorted(packed)
 
 
 @pytest.mark.parametrize(

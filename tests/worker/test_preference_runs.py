@@ -50,6 +50,7 @@ EPOCHS = {"max_steps": None, "epochs": 3, "batch_size": 4, "micro_batch": 2, "sc
         ("dpo", "fp32", {"group_by_length": True}),
         ("kto", "fp32", {}),
         ("cpo", "bf16", {}),
+        ("alphapo", "fp32", {}),
         ("orpo", "fp32", {"group_by_length": True}),
         ("reward", "int8", {}),
     ],
@@ -80,6 +81,7 @@ def test_resume_is_exact(
     [
         ({"kind": "dpo"}, (4, 2, 1)),
         ({"kind": "cpo", "sft_weight": 0.0}, (4, 2, 1)),
+        ({"kind": "alphapo"}, (4, 2, 1)),
         ({"kind": "reward"}, (4, 2, 1)),
         ({"kind": "kto", "loss": "apo_zero_unpaired"}, (4, 2)),
     ],

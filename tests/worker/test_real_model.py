@@ -95,4 +95,7 @@ def test_every_form_of_smollm_answers_as_what_was_trained(
         (told,) = (event for event in events if isinstance(event, Checked))
         print(f"{form} {quant}: {told.reader}: {told.agreement}")
         assert told.agreement.largest_probability_difference <= most, form
-        assert quant == "q8_0" or told.agreement.equal_answers == len(QUESTIONS), form
+        least_equal = (
+            0 if quant == "q8_0" else len(QUESTIONS)
+        )  # rounding to 8 bits may change an answer's words
+        assert told.agreement.equal_answers >= least_equal, form

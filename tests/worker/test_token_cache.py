@@ -15,7 +15,8 @@ from tuner_tui.data import token_cache as kept
 from tuner_tui.data.reading import Reading
 from tuner_tui.data.shape import read_examples
 from tuner_tui.worker import token_cache
-from tuner_tui.worker.tokens import tokenise, tokenise_file
+from tuner_tui.worker.token_cache import tokenise_file
+from tuner_tui.worker.tokens import tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

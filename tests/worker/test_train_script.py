@@ -103,3 +103,25 @@ def test_what_cannot_be_repeated_is_refused(
         write_script(facts, tmp_path)
     assert told in error.value.message
     assert not (tmp_path / "train.py").exists()
+
+
+@pytest.mark.parametrize("is_checkpointing", [True, False])
+def test_the_script_keeps_activations_as_the_run_did(
+    is_checkpointing: bool, make_run: Any, tmp_path: Path
+) -> None:
+    from tuner_tui.config.spec_file import read_spec
+    from tuner_tui.planning.ladder import Shape
+    from tuner_tui.planning.plan import decode_plan
+    from tuner_tui.runs.events import TrainingStarted
+    from tuner_tui.runs.state import RunState
+    from tuner_tui.sharing.run_facts import RunFacts
+
+    folder = make_run(PAIRS, method={"kind": "dpo"})
+    out = tmp_path / "script"
+    out.mkdir()
+    shape = Shape(micro_batch=2, batch_size=4, is_checkpointing=is_checkpointing)
+    state = RunState()
+    state.apply(TrainingStarted(total_steps=2, micro_batch=2, accumulation=2, shape=shape))
+    plan = decode_plan(folder.plan.read_bytes())
+    write_script(RunFacts(folder, read_spec(folder.spec), plan, state.snapshot(), None), out)
+    assert f"'activation_checkpointing': {is_checkpointing}," in (out / "train.py").read_text()

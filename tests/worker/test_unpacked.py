@@ -13,6 +13,7 @@ from transformers import GptOssConfig, GptOssForCausalLM, Qwen3Config, Qwen3ForC
 from transformers.trainer_utils import validate_quantization_for_training
 
 from tuner_tui.config.spec import ModelSpec
+from tuner_tui.runs.events import ChoicesMade
 from tuner_tui.worker.loading import load_base
 from tuner_tui.worker.machine import Machine
 
@@ -66,7 +67,9 @@ def test_unpacked_weights_are_trainable(tmp_path: Path, write: Any, dtype: torch
     settings = write(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": settings}))
-    machine = Machine("cpu", "fp32" if dtype == torch.float32 else "bf16", dtype, None, ())
+    machine = Machine(
+        "cpu", "fp32" if dtype == torch.float32 else "bf16", dtype, None, ChoicesMade(choices=())
+    )
     base = load_base(str(tmp_path), None, ModelSpec(source=str(tmp_path)), machine)
     assert {each.dtype for each in base.parameters()} == {dtype}
     assert getattr(base.config, "quantization_config", None) is None

@@ -1,4 +1,4 @@
-"""The table of weights against what bitsandbytes really holds, to the byte."""
+"""The estimate of the base's bytes against what bitsandbytes really holds, to the byte."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tests.tiny_model import make_tiny_model
 from tuner_tui.models.listing import look_at_model
-from tuner_tui.planning.weights import weigh
+from tuner_tui.planning.shape import shape_of
+from tuner_tui.planning.states import held_weights
+from tuner_tui.planning.workload import Held, Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,15 +34,21 @@ def held_bytes(folder: Path, quantisation: BitsAndBytesConfig | None) -> int:
     return total
 
 
-def test_the_table_is_exact(tmp_path: Path) -> None:
+def test_the_estimate_of_the_base_is_exact(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "model", hidden=256, layers=3)
-    table = weigh(look_at_model(str(folder)).facts)
+    facts = look_at_model(str(folder)).facts
+    shape = shape_of(facts) if facts is not None else None
+    assert shape is not None
+
+    def expected(held: Held) -> int:
+        return held_weights(shape, Workload(held=held)).total
+
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    assert held_bytes(folder, None) == table.get("bf16")
-    assert held_bytes(folder, BitsAndBytesConfig(load_in_8bit=True)) == table.get("int8")  # type: ignore[no-untyped-call]
-    assert held_bytes(folder, nf4) == table.get("nf4")
+    assert held_bytes(folder, None) == expected("bf16")
+    assert held_bytes(folder, BitsAndBytesConfig(load_in_8bit=True)) == expected("int8")  # type: ignore[no-untyped-call]
+    assert held_bytes(folder, nf4) == expected("nf4")

@@ -145,12 +145,13 @@ def _keep_traceback() -> str:
     import traceback
 
     from tuner_tui.config import paths
+    from tuner_tui.files import make_folder, write_atomic
 
     details = traceback.format_exc()
     path = paths.data_dir() / "fault.log"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(details, encoding="utf-8")
+        make_folder(path.parent)
+        write_atomic(path, details)
     except OSError:
         return details
     return str(path)

@@ -239,9 +239,10 @@ def _lengths(reading: Reading, report: DataReport, model: str, limit: int) -> Le
         with contextlib.suppress(
             InputError
         ):  # whatever the row: a GGUF file's tokenizer is written out by a look
-            look_once(reading, 1, model, "sft", "all", limit)
+            look_once(reading, 1, model, DEFAULT_METHOD, "all", limit)
         folder = tokenizer_folder(model)
-    found = measure(report.sample, load_model_text(folder))
+    with load_model_text(folder) as text:
+        found = measure(report.sample, text)
     return length_report(found, limit, is_sample=len(report.sample) < report.rows)
 
 

@@ -52,14 +52,15 @@ def demo(context: click.Context, as_json: bool) -> None:
     Real training on this machine: a few minutes on two CPU cores, seconds on a GPU.
     """
     from tuner_tui.cli.follow import follow
+    from tuner_tui.cli.push import HubTeller
     from tuner_tui.config.presets import find_preset, preset_spec
     from tuner_tui.generation.compare import CompareRequest, compare
-    from tuner_tui.keeper import launch
     from tuner_tui.planning.plan import read_plan
+    from tuner_tui.sharing.start_run import start_run
 
     assets = paths.shipped_dir("assets") / "demo"
     questions = msgspec.json.decode((assets / "questions.json").read_bytes(), type=Questions)
-    folder = launch.launch(preset_spec(find_preset("first-try")))
+    folder = start_run(preset_spec(find_preset("first-try")), HubTeller(is_quiet=as_json))
     if not as_json:
         click.echo(fill("A small model learns who it is: Inkwell, the octopus librarian."))
         click.echo(f"run: {folder.name}")

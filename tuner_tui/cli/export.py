@@ -13,7 +13,7 @@ import click
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError
 from tuner_tui.runs.exports import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
-from tuner_tui.runs.folder import find_run
+from tuner_tui.runs.folder import find_run_or_folder
 from tuner_tui.sharing.pace import Pace
 from tuner_tui.text import size
 
@@ -53,7 +53,7 @@ def export(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Export RUN (a run's name, its folder, or `last`) and prove that it behaves like what was trained.
+    """Export RUN (a run's name, the path of its folder, or `last`) and prove that it behaves like what was trained.
 
     What is written is read back by another program than the one that wrote it, and compared on the run's sample
     prompts. A difference is an error, and nothing is left behind then.
@@ -62,7 +62,7 @@ def export(
     from tuner_tui.sharing.export import export as make
     from tuner_tui.sharing.run_facts import read_facts
 
-    facts = read_facts(find_run(run), base)
+    facts = read_facts(find_run_or_folder(run), base)
     options = ExportOptions(form, out, quant, into)
     check_options(facts, options)
     teller = Teller(is_quiet=as_json)

@@ -11,7 +11,7 @@ import click
 from tuner_tui.cli.output import fill
 from tuner_tui.config.methods.traits import Feedback, trained_with
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.text import plain
+from tuner_tui.text import plain, shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.feedback.exporting import Filters, Kind
@@ -283,7 +283,7 @@ def collect(
         )
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise TunerError(
-            "No terminal", "Judging needs one.", f"What is there: tuner-tui feedback stats {name}"
+            "No terminal", "Judging needs one.", f"What is there: {shell_command('feedback stats', name)}"
         )
     from tuner_tui.ui.app import main_app
     from tuner_tui.ui.screens.feedback import FeedbackScreen

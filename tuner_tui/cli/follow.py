@@ -19,6 +19,7 @@ from tuner_tui.keeper.turns import Line
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import Event, StepLogged, decode_lines, encode
 from tuner_tui.runs.status import LIVE, RunFollower
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -63,7 +64,7 @@ def follow(
             except KeyboardInterrupt:
                 if not stops_on_ctrl_c or has_asked:
                     click.echo(
-                        f"\nLeft; {folder.name} goes on. Watch it: tuner-tui runs follow {folder.name}",
+                        f"\nLeft; {folder.name} goes on. Watch it: {shell_command('runs follow', folder.name)}",
                         err=True,
                     )
                     return 130

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 
 import click
@@ -11,7 +10,7 @@ import click
 from tuner_tui.cli.output import plain
 from tuner_tui.cli.push import HubTeller
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.text import size
+from tuner_tui.text import shell_line, size
 
 
 @click.command()
@@ -36,7 +35,7 @@ def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None
     try:
         done = hub.download(request, HubTeller(is_quiet=as_json))
     except TunerError as error:
-        error.hint = f"{error.hint}\nAgain: {shlex.join(['tuner-tui', *sys.argv[1:]])}".strip()
+        error.hint = f"{error.hint}\nAgain: {shell_line(['tuner-tui', *sys.argv[1:]])}".strip()
         raise
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(done), indent=2))

@@ -76,6 +76,22 @@ def list_models(as_json: bool) -> None:
 @models.command()
 @click.argument("source")
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
+def trust(source: str, revision: str | None) -> None:
+    """Allow SOURCE (a folder or a Hub name) to run the Python code that it brings.
+
+    It runs with your rights whenever a run with model.trust_remote_code loads the model. A folder whose code changes
+    is asked about again.
+    """
+    from tuner_tui.models import trusted_code
+
+    found = find_source(source, revision)
+    trusted_code.trust(str(found.path or found.repo_id), found.revision)
+    click.echo(f"{plain(source)} may run its own code on this machine.")
+
+
+@models.command()
+@click.argument("source")
+@click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(source: str, revision: str | None, as_json: bool) -> None:
     """Show what SOURCE is: a folder, a GGUF file, a cached Hub name, or "demo"."""

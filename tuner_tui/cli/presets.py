@@ -11,6 +11,7 @@ import click
 from tuner_tui.cli.output import fill, plain, plain_lines
 from tuner_tui.config.presets import Preset, find_preset, list_presets, preset_spec
 from tuner_tui.errors import InputError
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -75,13 +76,13 @@ def copy(name: str, path: Path, model: str | None, data: str | None, force: bool
     text = spec_text(_as_seen_from(path.absolute().parent, spec, given), preset.text)
     parse_spec(text, path.name)  # what was given on the command line is checked like a file
     try:
-        write_atomic(path, text)
+        write_atomic(path, text, is_private=False)
     except OSError as error:
         raise InputError("Cannot write the file", f"{path}: {error.strerror}") from None
     click.echo(f"Wrote {plain(str(path))} from {plain(preset.name)}.")
     if spec.data.train == "train.jsonl":
         click.echo("It expects your rows in train.jsonl beside it; data.train may name another file.")
-    click.echo(f"Next: tuner-tui train {plain(str(path))}")
+    click.echo(f"Next: {shell_command('train', str(path))}")
 
 
 def _as_seen_from(folder: Path, spec: RunSpec, given: dict[str, dict[str, str]]) -> RunSpec:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -15,9 +14,9 @@ from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller, show_difference
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.exports import Form
-from tuner_tui.runs.folder import find_run
+from tuner_tui.runs.folder import find_run_or_folder
 from tuner_tui.sharing.pace import Pace
-from tuner_tui.text import size
+from tuner_tui.text import shell_line, size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.card import SampleChoice
@@ -78,7 +77,7 @@ def push(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Push RUN (a run's name, its folder, or `last`) to the Hub, in one commit that is read back.
+    """Push RUN (a run's name, the path of its folder, or `last`) to the Hub, in one commit that is read back.
 
     The token is the Hub client's own (`hf auth login`, or HF_TOKEN). Interrupted or failed, the same command goes on:
     what has arrived is not sent again, and nothing is committed twice.
@@ -86,6 +85,7 @@ def push(
     from tuner_tui.sharing.card import CardOptions
     from tuner_tui.sharing.export import ExportOptions, check_options
     from tuner_tui.sharing.push import PushOptions, prepare, require_target
+    from tuner_tui.sharing.push_lock import only_push_of
     from tuner_tui.sharing.run_facts import read_facts
 
     if branch and pr:
@@ -96,7 +96,7 @@ def push(
         raise InputError(
             "Nobody to ask", "Without a terminal nothing is pushed unasked.", "Add --yes, or --dry-run."
         )
-    facts = read_facts(find_run(run), base)
+    facts = read_facts(find_run_or_folder(run), base)
     card = CardOptions(languages, datasets, licence, samples=samples)
     options = PushOptions(repo_id, form, quant, into, card_file, card)
     teller = Teller(is_quiet=as_json)
@@ -104,6 +104,7 @@ def push(
     check_options(facts, ExportOptions(form, Path(), quant, into))
     if into == "original":
         show_difference(facts, teller, yes=yes or dry_run, as_json=as_json)
+    click.get_current_context().with_resource(only_push_of(facts.folder))  # until the command ends
     prepared = prepare(facts, options, teller)
     if not as_json or not yes:
         for line in _what_goes(prepared, visibility, branch, pr):
@@ -229,4 +230,4 @@ def _closing(pushed: Pushed) -> list[str]:
 
 def _command() -> str:
     """The command as it was given, to repeat."""
-    return shlex.join(["tuner-tui", *sys.argv[1:]])
+    return shell_line(["tuner-tui", *sys.argv[1:]])

@@ -12,7 +12,7 @@ from tuner_tui.cli import words
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.cli.runs_compare import branch, compare, note, tree
 from tuner_tui.cli.runs_disk import clean, disk
-from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.errors import InputError, RunProblem, TunerError
 from tuner_tui.keeper.turns import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
@@ -20,6 +20,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import trouble_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.runs.events import Request
@@ -32,9 +33,10 @@ END_PATIENCE_SECONDS = 15.0
 
 @click.group()
 def runs() -> None:
-    """List, show, follow, compare, stop, resume and delete runs.
+    """List, show, follow, compare, stop, resume, delete and restore runs.
 
-    RUN is a run's name, the start or end of one, its folder, or `last`.
+    RUN is a run's name, the start or end of one, or `last`. Commands that only read a run (show, follow, log, compare,
+    branch) also take the path of its folder, with a slash in it.
     """
 
 
@@ -88,7 +90,7 @@ def show(run: str, as_json: bool) -> None:
     from tuner_tui.runs.summary import SummaryReader
 
     wake()
-    follower = read_run(folders.find_run(run))
+    follower = read_run(folders.find_run_or_folder(run))
     adopt_if_needed(follower.folder)
     summary = SummaryReader().read(follower.folder, queued_names())
     problems = _problems(follower)
@@ -109,7 +111,7 @@ def follow(context: click.Context, run: str, as_json: bool) -> None:
     """Watch a run until it ends. Ctrl-C leaves; the run goes on."""
     from tuner_tui.cli.follow import follow as watch
 
-    context.exit(watch(folders.find_run(run), as_json=as_json, stops_on_ctrl_c=False))
+    context.exit(watch(folders.find_run_or_folder(run), as_json=as_json, stops_on_ctrl_c=False))
 
 
 @runs.command()
@@ -129,7 +131,7 @@ def stop(run: str, now: bool) -> None:
         _end_now(folder)
     else:
         _ask(folder, "stop")
-    click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
+    click.echo(f"Go on later with: {shell_command('runs resume', folder.name)}")
 
 
 @runs.command()
@@ -138,7 +140,7 @@ def pause(run: str) -> None:
     """Ask a run to save and let go of the card; it goes on with `runs resume`, also after a reboot."""
     folder = folders.find_run(run)
     _ask(folder, "pause")
-    click.echo(f"Go on later with: tuner-tui runs resume {folder.name}")
+    click.echo(f"Go on later with: {shell_command('runs resume', folder.name)}")
 
 
 @runs.command()
@@ -181,7 +183,7 @@ def log(run: str, lines: int) -> None:
     """Print the end of a run's log: what the libraries said."""
     from tuner_tui.files import last_lines
 
-    for line in last_lines(folders.find_run(run).log, lines):
+    for line in last_lines(folders.find_run_or_folder(run).log, lines):
         click.echo(plain(line.expandtabs(4)))
 
 
@@ -189,19 +191,67 @@ def log(run: str, lines: int) -> None:
 @click.argument("run")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(run: str, yes: bool) -> None:
-    """Delete a run's folder for good: checkpoints, adapter, events and log. A live run is left alone."""
+    """Move a run's folder to the trash: checkpoints, adapter, events and log. A live run is left alone.
+
+    It can be restored for 30 days; its room on the disk is free after that, or after `runs empty-trash`.
+    """
     from tuner_tui.cli.words import size
     from tuner_tui.files import folder_size
     from tuner_tui.keeper.start import wake
-    from tuner_tui.runs.notes import Note, write_note
+    from tuner_tui.runs.trash import KEPT_DAYS, delete_run, require_idle
 
     folder = folders.find_run(run)
+    require_idle(folder)
     if not yes:
         click.confirm(f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?", abort=True)
-    folders.delete_run(folder)
-    write_note(folder.name, Note())
+    deleted = delete_run(folder)
     wake()  # the queue may have been held for it
-    click.echo(f"Deleted {plain(folder.name)}.")
+    click.echo(f"Deleted {plain(folder.name)}; it stays in the trash for {KEPT_DAYS} days.")
+    click.echo(f"Get it back with: tuner-tui runs restore {plain(folder.name)}")
+    click.echo(f"Free its {size(deleted.size_bytes)} now with: tuner-tui runs empty-trash")
+
+
+@runs.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Without RUN: print one JSON array.")
+def restore(run: str | None, as_json: bool) -> None:
+    """Bring a deleted RUN back, with its note; without RUN, list what can be restored."""
+    from tuner_tui.cli.words import size
+    from tuner_tui.keeper.start import wake
+    from tuner_tui.runs.trash import deleted_runs, restore_run
+
+    if run is not None:
+        name = restore_run(run)
+        wake()
+        click.echo(f"{plain(name)} is back.")
+        return
+    deleted = deleted_runs()
+    if as_json:
+        _print_json(deleted)
+        return
+    for record in deleted:
+        until = "until its app closes"
+        if record.kept_until is not None:
+            until = time.strftime("until %Y-%m-%d", time.localtime(record.kept_until))
+        click.echo(f"{size(record.size_bytes):>10}  {_clipped(record.name, 44):<44}  {until}")
+    if not deleted:
+        click.echo("No deleted run can be restored.")
+
+
+@runs.command("empty-trash")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def empty_trash(yes: bool) -> None:
+    """Delete for good what is in the trash; what an open app can still undo stays."""
+    from tuner_tui.cli.words import size
+    from tuner_tui.runs import trash
+
+    for record in trash.deleted_runs():
+        click.echo(f"{size(record.size_bytes):>10}  {plain(record.name)}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("Nobody to ask", "Without a terminal nothing is deleted unasked.", "Add --yes.")
+        click.confirm("Delete them for good?", abort=True)
+    click.echo(f"Freed {size(trash.empty_trash())}.")
 
 
 def _end_now(folder: RunFolder) -> None:
@@ -226,7 +276,7 @@ def _ask(folder: RunFolder, request: Request) -> None:
     if follower.status not in LIVE:
         raise RunProblem("The run is not running", f"{folder.name} is {follower.status}.")
     if follower.status == "queued" and request != "stop":
-        hint = f"Take it out with: tuner-tui runs stop {folder.name}"
+        hint = f"Take it out with: {shell_command('runs stop', folder.name)}"
         raise RunProblem("The run has not begun", f"{folder.name} waits for its turn.", hint)
     asked = leave_request(folder, request)
     deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
@@ -323,7 +373,7 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))
         lines.append(fill(sample.answer, "    "))
     if run.can_resume:
-        lines.append(f"Go on with: tuner-tui runs resume {folder.name}")
+        lines.append(f"Go on with: {shell_command('runs resume', folder.name)}")
     return lines
 
 

@@ -10,6 +10,7 @@ import click
 from tuner_tui.cli.output import plain, plain_lines
 from tuner_tui.errors import InputError
 from tuner_tui.runs import folder as folders
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.runs.comparison import ComparedRun, Difference
@@ -24,7 +25,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     """Compare RUNS: how each went, and only the settings in which they differ."""
     from tuner_tui.runs.comparison import ComparisonReader, differences, has_one_kind_of_loss, results
 
-    found = [folders.find_run(run) for run in runs]
+    found = [folders.find_run_or_folder(run) for run in runs]
     if len(set(found)) < 2:
         raise InputError("Compare which runs?", "Two or more are needed.", "See: tuner-tui runs list")
     compared = ComparisonReader().read(list(dict.fromkeys(found)))
@@ -70,15 +71,15 @@ def branch(run: str, step: str, out: Path) -> None:
     from tuner_tui.files import write_atomic
     from tuner_tui.runs.family import branch_spec, find_checkpoint
 
-    folder = folders.find_run(run)
+    folder = folders.find_run_or_folder(run)
     text = spec_text(branch_spec(folder, find_checkpoint(folder, step)))
     if out.exists():
         raise InputError("The file is there already", str(out), "Name another one with --out.")
     try:
-        write_atomic(out, text)
+        write_atomic(out, text, is_private=False)
     except OSError as error:
         raise InputError("Cannot write the file", f"{out}: {error.strerror}") from None
-    click.echo(f"Wrote {plain(str(out))}. Next: tuner-tui train {plain(str(out))}")
+    click.echo(f"Wrote {plain(str(out))}. Next: {shell_command('train', str(out))}")
 
 
 @click.command()

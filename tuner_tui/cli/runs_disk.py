@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from tuner_tui.cli.output import fill, plain
-from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
@@ -63,11 +62,10 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
     """Delete what is not needed any more; says first what goes, what that frees and what is lost.
 
     Checkpoints of finished runs, dequantised models, other caches, and leftovers of what was half made. What a live
-    run needs, or one that can be resumed, is never among it.
+    run needs, or one that can be resumed, is never among it; deleted runs that can still be restored are not either.
     """
-    from tuner_tui.runs.disk import clean_up_items
+    from tuner_tui.runs.disk import clean_up_items, delete_item
     from tuner_tui.runs.queue import queued_names
-    from tuner_tui.runs.trash import empty_abandoned
 
     items = [item for item in clean_up_items(queued_names()) if not only or item.kind in only]
     if missing := set(names) - {item.name for item in items}:
@@ -83,10 +81,11 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
             raise InputError("Nobody to ask", "Without a terminal nothing is deleted unasked.", "Add --yes.")
         click.confirm("Delete them for good?", abort=True)
     for item in items:
-        for thing in item.things:
-            shutil.rmtree(thing)
-        if not item.things:
-            empty_abandoned()
+        try:
+            delete_item(item)
+        except OSError as error:
+            message = f"{error.filename or item.name}: {error.strerror or error}."
+            raise TunerError("It cannot be deleted", message) from error
     click.echo(f"Freed {size(sum(item.size_bytes for item in items))}.")
 
 

@@ -45,19 +45,19 @@ def train(
     from tuner_tui.cli.push import HubTeller
     from tuner_tui.feedback.as_data import with_collections
     from tuner_tui.hardware.survival import why_it_ends
-    from tuner_tui.keeper import launch
+    from tuner_tui.keeper.launch import check
     from tuner_tui.runs.folder import find_run
-    from tuner_tui.sharing.needed import fetch_needed
+    from tuner_tui.sharing.start_run import start_run
 
-    wanted = with_collections(_with_settings(_read(spec), settings))
+    wanted = _with_settings(_read(spec), settings)
     if only_check:
-        launch.check(wanted)
+        check(with_collections(wanted))
         click.echo("Spec, model and data can be used.")
         return
     if why := why_it_ends():
         click.echo(f"warning: {why} See: tuner-tui doctor", err=True)
-    fetch_needed(wanted, HubTeller(is_quiet=as_json or detach))
-    folder = launch.launch(wanted, find_run(after) if after else None)
+    before = find_run(after) if after else None
+    folder = start_run(wanted, HubTeller(is_quiet=as_json or detach), before)
     if detach:
         click.echo(json.dumps({"run": folder.name, "folder": str(folder.path)}) if as_json else folder.name)
         return

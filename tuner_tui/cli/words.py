@@ -27,14 +27,13 @@ from tuner_tui.runs.events import (
     Warned,
 )
 from tuner_tui.runs.report import rung_words
-from tuner_tui.text import PHASES, count, duration, number, plain, size
+from tuner_tui.text import PHASES, count, duration, number, plain, quoted, shell_line, size
 
 __all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size", "tell"]
 
 
 def program() -> str:
     """How this command is called again: by its name where the shell finds it, else by its path."""
-    import shlex
     import shutil
     import sys
     from pathlib import Path
@@ -43,8 +42,8 @@ def program() -> str:
 
     called = Path(sys.argv[0])
     if called.name != "tuner-tui":
-        return shlex.join(python_command("tuner_tui"))
-    return called.name if shutil.which(called.name) else shlex.quote(str(called))
+        return shell_line(python_command("tuner_tui"))
+    return called.name if shutil.which(called.name) else quoted(str(called))
 
 
 def where_short(event: MemoryShort) -> str:

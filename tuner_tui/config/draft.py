@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +15,7 @@ from tuner_tui.config.spec import RunSpec
 from tuner_tui.config.spec_file import SpecError, parse_spec
 from tuner_tui.config.spec_writer import spec_text
 from tuner_tui.errors import TunerError
+from tuner_tui.text import shell_command
 
 UNSET = "?"
 """Stands in a spec where model or data are still to be picked."""
@@ -140,10 +140,8 @@ class Draft:
         settings = changed_settings(self.base, self.spec) if self.preset else None
         if settings is None:
             return "tuner-tui train run.toml"
-        parts = ["tuner-tui", "train", self.preset]
-        for setting in settings:
-            parts += ["--set", setting]
-        return shlex.join(parts)
+        options = [word for setting in settings for word in ("--set", setting)]
+        return shell_command("train", str(self.preset), options=options)
 
 
 def changed_settings(base: RunSpec, spec: RunSpec) -> list[str] | None:

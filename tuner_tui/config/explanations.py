@@ -45,6 +45,9 @@ OTHER_NAMES = {
 }
 """What other tools call our options."""
 
+OTHER_KINDS = {("tuning", "qlora"): 'QLoRA is kind = "lora" with model.precision = "nf4".'}
+"""What other tools call a kind of ours together with another option, and how to say it here."""
+
 OTHER_WORDS = {
     "4bit": "nf4",
     "4-bit": "nf4",
@@ -187,11 +190,9 @@ def _unknown_kind(section: str, kind: Any) -> tuple[str, str]:
     kinds = list(kinds_of(section))
     if not isinstance(kind, str):
         return f"must be {_listed(kinds)}{_got(kind)}", ""
-    if kind.lower() == "qlora" and section == "tuning":
-        hint = 'QLoRA is kind = "lora" with model.precision = "nf4".'
-    else:
-        near = _nearest(kind, kinds)
-        hint = f'Did you mean "{near}"?' if near else ""
+    hint = OTHER_KINDS.get((section, kind.lower()), "")
+    if not hint and (near := _nearest(kind, kinds)):
+        hint = f'Did you mean "{near}"?'
     return (
         f"there is no {section} {json.dumps(kind[:60], ensure_ascii=False)}; kind is {_listed(kinds)}",
         hint,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,3 +17,11 @@ class Section(BaseModel):
     """A table of run.toml; unknown keys are problems, never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class TuningOptions(Section):
+    """The options of a tuning."""
+
+    def continued(self, settings: Mapping[str, Any]) -> Self:
+        """The options with those that an earlier adapter brings along, by its adapter_config.json."""
+        return self

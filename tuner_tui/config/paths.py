@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
-APP = "tuner-tui"
+from tuner_tui.config.settings import read_settings
+from tuner_tui.config.standard_folders import standard_folder
+
 DATA_VARIABLE = "TUNER_TUI_DATA"
 CACHE_VARIABLE = "TUNER_TUI_CACHE"
 """Name the folders for a keeper and its workers, so that changed or broken settings do not move them under them."""
 
 
-def _home() -> Path | None:
-    """The one folder that holds everything, when TUNER_TUI_HOME names it."""
-    home = os.environ.get("TUNER_TUI_HOME")
-    return Path(home).expanduser().absolute() if home else None
-
-
-def _folder(kind: str) -> Path:
-    home = _home()
-    if home is not None:
-        return home / kind
-    import platformdirs
-
-    return Path(getattr(platformdirs, f"user_{kind}_dir")(APP, appauthor=False))
-
-
-def _set_folder(kind: str) -> Path:
+def _set_folder(kind: Literal["data", "cache"]) -> Path:
     """The folder that a setting names, else the usual one. Raises SettingsError when settings cannot be read."""
-    from tuner_tui.config.settings import read_settings
-
     named = read_settings().text(f"folders.{kind}")
-    return Path(named) if named else _folder(kind)
+    return Path(named) if named else standard_folder(kind)
 
 
 def config_dir() -> Path:
     """Settings and the person's own presets."""
-    return _folder("config")
+    return standard_folder("config")
 
 
 def data_dir() -> Path:

@@ -80,7 +80,7 @@ def save_preset(name: str, spec: RunSpec, base_text: str | None = None, *, overw
     """Keep a spec as the person's own preset; `base_text` keeps the comments of the text it came from."""
     from tuner_tui.config.spec_file import require_rules
     from tuner_tui.config.spec_writer import spec_text
-    from tuner_tui.files import write_atomic
+    from tuner_tui.files import make_folder, write_atomic
 
     if not _NAME.fullmatch(name) or name.endswith(".toml"):
         raise InputError("Not a name for a preset", name, "Take letters, digits, - and _, such as my-recipe.")
@@ -93,7 +93,7 @@ def save_preset(name: str, spec: RunSpec, base_text: str | None = None, *, overw
     text = spec_text(spec, base_text)
     if not text.startswith("#"):
         text = f"# {name}\n\n{text}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, text)
     return _preset(path, text, is_shipped=False)
 

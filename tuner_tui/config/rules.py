@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from tuner_tui.config.methods.options import METHOD_RULES
 from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.config.rule import Rule
-from tuner_tui.config.spec import FullTuning, LoraTuning, RunSpec
+from tuner_tui.config.spec import RunSpec
+from tuner_tui.config.tunings.options import TUNING_RULES
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.text import listed
 
 
@@ -35,15 +37,8 @@ def _precision(*held: str) -> Callable[[RunSpec], bool]:
     return lambda spec: spec.model.precision in held
 
 
-def _is_full(spec: RunSpec) -> bool:
-    return isinstance(spec.tuning, FullTuning)
-
-
-def _targets(spec: RunSpec) -> tuple[str, ...] | None:
-    """The last parts of the module names that are listed; None when a word stands for them."""
-    if isinstance(spec.tuning, LoraTuning) and not isinstance(spec.tuning.targets, str):
-        return tuple(target.rpartition(".")[2].strip() for target in spec.tuning.targets)
-    return None
+def _is_adapter(spec: RunSpec) -> bool:
+    return tuning_traits(spec.tuning.kind).is_adapter
 
 
 def _has_evaluation(spec: RunSpec) -> bool:
@@ -65,43 +60,6 @@ def _trained_on() -> str:
 # What was tried for each row is in tests/unit/test_rules.py; the stack is that of constraints.txt.
 GENERAL_RULES: tuple[Rule, ...] = (
     Rule(
-        ("model.precision", "tuning.kind"),
-        lambda spec: _is_full(spec) and _precision("int8", "nf4")(spec),
-        "quantised weights cannot be trained themselves, so full tuning does not work on int8 or nf4",
-        'Take precision = "bf16", or tuning kind = "lora" for adapters on the quantised base.',
-    ),
-    Rule(
-        ("model.precision", "tuning.kind"),
-        lambda spec: _is_full(spec) and _precision("fp16")(spec),
-        "fp16 weights cannot be trained themselves: the gradient scaler refuses them",
-        'Take precision = "bf16" or "fp32", or tuning kind = "lora".',
-    ),
-    Rule(
-        ("tuning.dora", "model.precision"),
-        lambda spec: isinstance(spec.tuning, LoraTuning) and spec.tuning.dora and _precision("int8")(spec),
-        "DoRA does not work on an int8 base",
-        'Take precision = "nf4" or "bf16", or dora = false.',
-    ),
-    Rule(
-        ("tuning.targets",),
-        lambda spec: _targets(spec) == () or "" in (_targets(spec) or ()),
-        "names no module, so nothing would be trained",
-        'Take "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
-    ),
-    Rule(
-        ("tuning.targets",),
-        lambda spec: "lm_head" in (_targets(spec) or ()),
-        "the output head (lm_head) cannot have an adapter: the loss reads its weights directly",
-        'Leave "lm_head" out.',
-    ),
-    Rule(
-        ("tuning.targets",),
-        lambda spec: "embed_tokens" in (_targets(spec) or ()),
-        "an adapter on embed_tokens saves the whole embedding table with it, and merging it changes the "
-        "output head of models that share the two",
-        'Leave "embed_tokens" out.',
-    ),
-    Rule(
         ("model.attention", "machine.device"),
         lambda spec: spec.model.attention == "flash_attention_2" and spec.machine.device == "cpu",
         "flash attention runs on a GPU only",
@@ -110,7 +68,7 @@ GENERAL_RULES: tuple[Rule, ...] = (
     Rule(
         ("model.attention", "model.precision", "tuning.kind"),
         lambda spec: (  # full tuning of fp32 weights computes in 16 bit
-            spec.model.attention == "flash_attention_2" and _precision("fp32")(spec) and not _is_full(spec)
+            spec.model.attention == "flash_attention_2" and _precision("fp32")(spec) and _is_adapter(spec)
         ),
         "flash attention computes in 16 bit, and adapters on an fp32 base compute in fp32",
         'Take attention = "auto", or precision = "auto" or "bf16".',
@@ -176,19 +134,13 @@ GENERAL_RULES: tuple[Rule, ...] = (
         "Set group_by_length = false.",
     ),
     Rule(
-        ("model.adapter", "tuning.kind"),
-        lambda spec: spec.model.adapter is not None and _is_full(spec),
-        "full tuning trains the base itself and has no place for an adapter",
-        'Take tuning kind = "lora" to train the adapter on, or leave model.adapter out.',
-    ),
-    Rule(
         ("samples.budget_percent", "samples.prompts"),
         lambda spec: bool(spec.samples.prompts) and spec.samples.budget_percent == 0,
         "with no time for samples the prompts would never be answered",
         "Take a budget such as 5, or leave the prompts out.",
     ),
 )
-RULES: tuple[Rule, ...] = (*GENERAL_RULES, *METHOD_RULES)
+RULES: tuple[Rule, ...] = (*GENERAL_RULES, *METHOD_RULES, *TUNING_RULES)
 
 
 def check_rules(spec: RunSpec, skip: Collection[str] = ()) -> tuple[Problem, ...]:

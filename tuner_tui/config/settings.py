@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner_tui import guarded
-from tuner_tui.config import paths
+from tuner_tui.config.standard_folders import standard_folder
 from tuner_tui.config.toml_file import SettingsError as SettingsError
 from tuner_tui.config.toml_file import changing, readable_tables
 from tuner_tui.errors import InputError, NotFoundError, TunerError
@@ -145,6 +145,26 @@ SETTINGS: tuple[Setting, ...] = (
         "switch",
         False,
     ),
+    Setting(
+        "limits.seconds",
+        "Time limit",
+        "Seconds of CPU time that one step of reading somebody else's file may take: a row written by a chat template, "
+        "a batch of rows of a Parquet file, loading a tokenizer. Then reading ends with an error.",
+        "number",
+        10.0,
+        least=0.1,
+        most=86400.0,
+    ),
+    Setting(
+        "limits.memory",
+        "Memory limit",
+        "Gigabytes that reading somebody else's chat template, tokenizer, Parquet or Arrow file may take in all. Then "
+        "it ends with an error.",
+        "number",
+        4.0,
+        least=0.1,
+        most=4096.0,
+    ),
 )
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 
@@ -183,7 +203,7 @@ class Settings:
 
 def settings_file() -> Path:
     """Where the settings are kept."""
-    return paths.config_dir() / "settings.toml"
+    return standard_folder("config") / "settings.toml"
 
 
 @dataclass(frozen=True)
@@ -446,9 +466,25 @@ def _expanded(folder: str) -> str:
         return folder
 
 
+OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lock", "generation.log"} | {
+    "dequantised", "tokens", "tokenizers", "headers", "pushes", "trash",
+}  # fmt: skip
+"""What lies in a data or cache folder that was used before."""
+
+
 def _make_folder(folder: Path) -> None:
+    """Make it if it is missing. Raises InputError for one that holds only other files, TunerError."""
+    from tuner_tui.files import make_folder
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        names = {path.name for path in folder.iterdir()}
+        if names and not names & OURS:
+            raise InputError(
+                "The folder holds other files",
+                f"{folder}: expected an empty or a new folder, or one that tuner-tui used before.",
+                f"Name a new one, such as {folder / 'tuner-tui'}.",
+            )
     except OSError as error:
         raise TunerError(
             "The folder cannot be made", f"{folder}: {error.strerror or error}.", "Name another one."

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from tuner_tui.config.data_section import DataShape, DataSpec
 from tuner_tui.config.fields import Section, option
 from tuner_tui.config.guards import GuardSpec
 from tuner_tui.config.methods.options import Method
 from tuner_tui.config.methods.sft import SftMethod
+from tuner_tui.config.tunings.full import FullTuning
+from tuner_tui.config.tunings.lora import LoraTuning
+from tuner_tui.config.tunings.options import Tuning
 
 __all__ = [
     "DataShape",
@@ -72,68 +73,6 @@ class ModelSpec(Section):
         "Run Python code that the model's repository ships. Only for authors you trust.",
         "Some models load only with it; it can do anything that you can do.",
     )
-
-
-class LoraTuning(Section):
-    """Low-rank adapters beside frozen weights; with an int8 or nf4 base this is QLoRA."""
-
-    kind: Literal["lora"] = option(
-        "lora", "Tuning", "What is trained: lora (small adapters) or full (every weight)."
-    )
-    rank: int = option(
-        16,
-        "Rank",
-        "Width of the adapter's matrices (r).",
-        "Higher learns more and costs memory.",
-        ge=1,
-        le=1024,
-    )
-    alpha: float = option(
-        32.0,
-        "Alpha",
-        "Scale of the adapter; its output is multiplied by alpha / rank (alpha / sqrt(rank) with rsLoRA).",
-        "Acts like a learning rate of its own: twice the rank is a usual start.",
-        gt=0,
-        le=4096,
-    )
-    dropout: float = option(
-        0.0,
-        "Dropout",
-        "Share of adapter inputs zeroed while training.",
-        "Guards small data sets.",
-        ge=0,
-        lt=1,
-    )
-    targets: Literal["all-linear", "attention"] | tuple[str, ...] = option(
-        "all-linear",
-        "Targets",
-        "Which layers get adapters: all-linear (all but the head), attention (q, k, v, o), or a list of "
-        'module names such as ["q_proj", "v_proj"]; never the head (lm_head) or embed_tokens.',
-        "all-linear learns best; attention alone is smaller and faster.",
-    )
-    rslora: bool = option(
-        False,
-        "rsLoRA",
-        "Divide alpha by sqrt(rank) in place of rank.",
-        "Keeps ranks above 32 from learning slowly.",
-    )
-    dora: bool = option(
-        False,
-        "DoRA",
-        "Train direction and magnitude of each weight apart. Not on an int8 base.",
-        "Often a little better at low rank; noticeably slower and heavier.",
-    )
-
-
-class FullTuning(Section):
-    """Every weight is trained; the result is a whole model."""
-
-    kind: Literal["full"] = option(
-        "full", "Tuning", "What is trained: lora (small adapters) or full (every weight)."
-    )
-
-
-Tuning = Annotated[LoraTuning | FullTuning, Field(discriminator="kind")]
 
 
 class TrainingSpec(Section):

@@ -18,7 +18,7 @@ from tuner_tui.files import write_atomic
 
 def write_spec(spec: RunSpec, path: Path, *, base_text: str | None = None) -> None:
     """Write a spec as TOML, at once; `base_text` is the person's own file, whose comments and order stay."""
-    write_atomic(path, spec_text(spec, base_text, base_dir=path.absolute().parent))
+    write_atomic(path, spec_text(spec, base_text, base_dir=path.absolute().parent), is_private=False)
 
 
 def spec_text(spec: RunSpec, base_text: str | None = None, *, base_dir: Path | None = None) -> str:

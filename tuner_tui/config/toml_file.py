@@ -42,11 +42,11 @@ def changing(path: Path) -> Iterator[Any]:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    from tuner_tui.files import write_atomic
+    from tuner_tui.files import make_folder, write_atomic
 
     title = "The settings cannot be written"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with _lock(path.with_name(f".{path.name}.lock")):
             target = _target(path)
             before = _text(target)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ import msgspec
 
 from tuner_tui.data.reading import plain_rows
 from tuner_tui.errors import InputError
+from tuner_tui.files import replacing
 
 if TYPE_CHECKING:
     from tuner_tui.data.json_rows import Row
@@ -27,19 +26,12 @@ def convert_file(reading: Reading, target: Path, to: str | None = None) -> int:
     wanted = to or plain.layout.shape
     _require(plain.layout.shape, wanted, reading.path)
     encode = msgspec.json.encode
-    handle, temporary = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
     count = 0
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for _, _, row in plain.strict():
-                for made in converted(row, wanted):
-                    file.write(encode(made) + b"\n")
-                    count += 1
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(target, is_private=False) as temporary, temporary.open("wb") as file:
+        for _, _, row in plain.strict():
+            for made in converted(row, wanted):
+                file.write(encode(made) + b"\n")
+                count += 1
     return count
 
 

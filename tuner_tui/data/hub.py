@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.text import shell_command
 
 
 def missing_repository(name: str) -> str | None:
@@ -27,7 +28,7 @@ def cached_folder(name: str) -> Path:
         raise NotFoundError(
             "The data set is not on this machine",
             f"{repository} is neither in the Hub's cache nor in that of the datasets library.",
-            f"Fetch it once: tuner-tui models download --data {repository}",
+            f"Fetch it once: {shell_command('models download --data', repository)}",
         )
     chosen = folder / inner
     if inner and not chosen.exists():

@@ -12,10 +12,16 @@ from tuner_tui.data.spans import RewritesTurns, render_answers
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tokenizers import Tokenizer
 
     from tuner_tui.data.json_rows import Row
     from tuner_tui.data.template import ModelText
+
+    Sequenced = tuple[str, tuple[tuple[int, int], ...], bool]
+    """(text, answer spans in characters, whether the template made it)."""
+    RenderWithTools = Callable[[list[dict[str, Any]], bool, Sequence[Any]], str]
 
 BINS = 24
 SUGGESTED_SHARE = 0.99
@@ -65,49 +71,50 @@ class LengthReport:
     """(upper bound in tokens, sequences) of each bin."""
 
 
-def measure(rows: Sequence[Row], model: ModelText) -> list[RowLength]:
+def measure(rows: Iterable[Row], model: ModelText) -> list[RowLength]:
     """The length of each row's sequences: one, or one a side of a pair. Raises InputError as templates do."""
-    texts: list[str] = []
-    spans: list[tuple[tuple[int, int], ...]] = []
-    has_special: list[bool] = []
-    for row in rows:
-        for text, answers, is_rendered in _sequences(row, model):
-            texts.append(text)
-            spans.append(answers)
-            has_special.append(is_rendered)
-    found: list[RowLength | None] = [None] * len(texts)
+    return [length for lengths in model.measure(rows) for length in lengths]
+
+
+def located(sequences: Sequence[Sequenced], tokenizer: Tokenizer, end_token: str | None) -> list[RowLength]:
+    """The length of each sequence, and where its answers stand among its tokens."""
+    lengths: list[RowLength | None] = [None] * len(sequences)
     for is_rendered in (True, False):
-        places = [place for place, each in enumerate(has_special) if each is is_rendered]
-        encoded = model.encode([texts[place] for place in places], add_special_tokens=not is_rendered)
+        places = [place for place, each in enumerate(sequences) if each[2] is is_rendered]
+        encoded = tokenizer.encode_batch(
+            [sequences[place][0] for place in places], add_special_tokens=not is_rendered
+        )
         for place, encoding in zip(places, encoded, strict=True):
             starts = np.fromiter((begin for begin, _ in encoding.offsets), np.int64, len(encoding.ids))
-            extra = 0 if is_rendered or not model.end_token else 1
+            extra = 0 if is_rendered or not end_token else 1
             within = tuple(
                 (int(np.searchsorted(starts, begin)), int(np.searchsorted(starts, end)) + extra)
-                for begin, end in spans[place]
+                for begin, end in sequences[place][1]
             )
-            found[place] = RowLength(len(encoding.ids) + extra, within)
-    return [each for each in found if each is not None]
+            lengths[place] = RowLength(len(encoding.ids) + extra, within)
+    return [each for each in lengths if each is not None]
 
 
-def _sequences(row: Row, model: ModelText) -> list[tuple[str, tuple[tuple[int, int], ...], bool]]:
-    """(text, answer spans in characters, whether the template made it) of each sequence of a row."""
+def sequences_of(row: Row, render: RenderWithTools, end_token: str | None) -> list[Sequenced]:
+    """The sequences of a row as text."""
     if "text" in row:
         return [(row["text"], ((0, len(row["text"])),), False)]
     if "messages" in row:
-        return _of_turns(row["messages"], model, row.get("tools", ()))
+        return _of_turns(row["messages"], row.get("tools", ()), render, end_token)
     sides = [row[side] for side in ("completion", "chosen", "rejected") if side in row]
     prompt = row.get("prompt", "")
     if not sides:
         if isinstance(prompt, str):
             return [(prompt, (), False)]
-        return [(model.render(prompt, True), (), True)]
-    found = []
+        return [(render(prompt, True, ()), (), True)]
+    found: list[Sequenced] = []
     for side in sides:
         if isinstance(side, list):
             turns = prompt if isinstance(prompt, list) else []
             repeats = side[: len(turns)] == turns
-            found += _of_turns(side if repeats else [*turns, *side], model, row.get("tools", ()))[-1:]
+            found += _of_turns(side if repeats else [*turns, *side], row.get("tools", ()), render, end_token)[
+                -1:
+            ]
         else:
             asked = prompt if isinstance(prompt, str) else ""
             found.append((asked + side, ((len(asked), len(asked) + len(side)),), False))
@@ -115,12 +122,12 @@ def _sequences(row: Row, model: ModelText) -> list[tuple[str, tuple[tuple[int, i
 
 
 def _of_turns(
-    turns: list[dict[str, Any]], model: ModelText, tools: Sequence[Any]
-) -> list[tuple[str, tuple[tuple[int, int], ...], bool]]:
+    turns: list[dict[str, Any]], tools: Sequence[Any], render: RenderWithTools, end_token: str | None
+) -> list[Sequenced]:
     try:
-        rendered = render_answers(turns, lambda part, asks: model.render(part, asks, tools), model.end_token)
+        rendered = render_answers(turns, lambda part, asks: render(list(part), asks, tools), end_token)
     except RewritesTurns:
-        return [(model.render(turns, False, tools), (), True)]
+        return [(render(turns, False, tools), (), True)]
     return [(each.text, each.spans, True) for each in rendered]
 
 

@@ -62,13 +62,7 @@ class UnpackedStream(io.RawIOBase):
             ) from error
         view[: len(data)] = data
         self._unpacked_bytes += len(data)
-        allowed = max(BOMB_FREE_BYTES, self._packed_bytes * BOMB_RATIO)
-        if self._unpacked_bytes > allowed:
-            raise InputError(
-                "The file unpacks to far more than it should",
-                f"{self._path}: {size(self._packed_bytes)} became more than {size(allowed)}.",
-                "Unpack it yourself if you trust it, and name the unpacked file.",
-            )
+        require_plausible(self._path, self._packed_bytes, self._unpacked_bytes)
         return len(data)
 
     def close(self) -> None:
@@ -76,6 +70,17 @@ class UnpackedStream(io.RawIOBase):
             self._stream.close()
             self._file.close()
         super().close()
+
+
+def require_plausible(path: Path, stored_bytes: int, unpacked_bytes: int) -> None:
+    """Raise InputError when a file has become far larger than packing makes rows of text small."""
+    allowed = max(BOMB_FREE_BYTES, stored_bytes * BOMB_RATIO)
+    if unpacked_bytes > allowed:
+        raise InputError(
+            "The file unpacks to far more than it should",
+            f"{path}: {size(stored_bytes)} became more than {size(allowed)}.",
+            "Unpack it yourself if you trust it (rows as JSONL), and name the unpacked file.",
+        )
 
 
 def require_file(path: Path) -> os.stat_result:

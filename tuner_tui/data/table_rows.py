@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tuner_tui.data.json_rows import Numbered, Row, too_large
-from tuner_tui.data.opened import HEAD_BYTES, LARGEST_ROW_BYTES, not_utf8, open_utf8
+from tuner_tui.data.opened import HEAD_BYTES, LARGEST_ROW_BYTES, not_utf8, open_utf8, require_plausible
+from tuner_tui.data.table_child import TOO_LARGE, ReadTable
 from tuner_tui.errors import InputError
+from tuner_tui.limited.process import Crashed, ItemFault, LimitedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import pyarrow as pa
-
-BATCH_BYTES = 8 << 20
-LARGEST_BATCH_ROWS = 1024
+LEAST_ROW_BYTES = 16
+"""What a row counts at least when a file is judged by how far it unpacks."""
+LARGEST_COLUMNS = 10_000
+"""Each row takes memory for every column, also where it has no value."""
 DELIMITERS = ",;\t|"
 
 
@@ -67,6 +70,12 @@ def _delimiter(path: Path, encoding: str | None) -> str:
 
 
 def _column_names(cells: list[str], path: Path) -> list[str]:
+    if len(cells) > LARGEST_COLUMNS:
+        raise InputError(
+            "There are too many columns",
+            f"{path}:1: {len(cells):,}; at most {LARGEST_COLUMNS:,} are read.",
+            "Check which separator the file has.",
+        )
     names = [cell.strip() for cell in cells]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(
@@ -89,58 +98,42 @@ def _record(names: list[str], cells: list[str], path: Path, number: int) -> Row 
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> Iterator[Numbered]:
-    """Each row of a Parquet file, numbered from 1. Raises InputError for a damaged file."""
-    import pyarrow.parquet as pq
-
-    with _explaining(path, "Parquet"), pq.ParquetFile(path) as file:
-        metadata = file.metadata
-        stored = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-        per_row = stored // max(1, metadata.num_rows)
-        rows = max(1, min(LARGEST_BATCH_ROWS, BATCH_BYTES // max(1, per_row)))
-        yield from _of_batches(file.iter_batches(batch_size=rows, columns=columns))
+    """Each row of a Parquet file, numbered from 1. Raises InputError for a damaged file, or one that unpacks far."""
+    return _read_limited(path, ReadTable(str(path), True, columns), "Parquet")
 
 
 def read_arrow(path: Path) -> Iterator[Numbered]:
-    """Each row of an Arrow file or stream, numbered from 1. Raises InputError for a damaged file."""
+    """Each row of an Arrow file or stream, numbered from 1. Raises InputError as `read_parquet` does."""
+    return _read_limited(path, ReadTable(str(path), False), "Arrow")
+
+
+def _read_limited(path: Path, request: ReadTable, kind: str) -> Iterator[Numbered]:
+    """Rows as a limited child reads them: a small file may unpack to far more than the memory."""
     import pyarrow as pa
 
-    with (
-        _explaining(path, "Arrow"),
-        pa.OSFile(str(path)) as file,
-    ):  # a mapped file that shrinks would end the process
-        if file.read(6) == b"ARROW1":
-            reader = pa.ipc.open_file(file)
-            batches: Any = (reader.get_batch(index) for index in range(reader.num_record_batches))
-        else:
-            file.seek(0)
-            batches = pa.ipc.open_stream(file)
-        yield from _of_batches(batches)
-
-
-def _of_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[Numbered]:
-    number = 0
-    for batch in batches:
-        batch.validate(full=True)  # lying offsets would be followed out of the buffer
-        for begin in range(0, batch.num_rows, LARGEST_BATCH_ROWS):
-            for row in batch.slice(begin, LARGEST_BATCH_ROWS).to_pylist():
-                number += 1
-                yield number, row
-
-
-@contextlib.contextmanager
-def _explaining(path: Path, kind: str) -> Iterator[None]:
-    """Say in our words what the columnar library says of a damaged file."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, MemoryError) as error:
-        told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"The {kind} file cannot be read",
-            f"{path}: {told}",
-            "It is damaged or cut off; fetch or write it again.",
-        ) from error
+    number = unpacked_bytes = 0
+    stored_bytes = path.stat().st_size
+    with LimitedProcess("tuner_tui.data.table_child", str(path)) as child:
+        try:
+            for data in child.ask(msgspec.msgpack.encode(request)):
+                unpacked_bytes += len(data)
+                require_plausible(path, stored_bytes, unpacked_bytes)
+                for batch in pa.ipc.open_stream(data):
+                    batch.validate(full=True)
+                    unpacked_bytes += LEAST_ROW_BYTES * batch.num_rows
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield number, row
+        except Crashed as error:
+            raise InputError(
+                f"The {kind} file cannot be read",
+                f"{path}: {error.reason}",
+                "It is damaged or cut off; fetch or write it again.",
+            ) from error
+        except ItemFault as error:
+            if error.title == TOO_LARGE:
+                raise too_large(path, number + 1) from error
+            raise
 
 
 def read_text(path: Path, encoding: str | None = None) -> Iterator[Numbered]:

@@ -1,52 +1,119 @@
-"""A model's chat template and tokenizer without torch: what a conversation becomes, and how many tokens that is."""
+"""What a conversation becomes by a model's chat template, and how many tokens that is: asked of a limited child.
+
+Templates are programs and tokenizers come with the model, so neither is run in the process that asks.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from tuner_tui.data.lengths import RowLength
+from tuner_tui.data.spans import Rendered, RewritesTurns
+from tuner_tui.data.template_files import CHATML as CHATML
+from tuner_tui.data.template_files import TEMPLATE_FILE as TEMPLATE_FILE
+from tuner_tui.data.template_files import template_beside as template_beside
+from tuner_tui.data.template_files import template_text as template_text
+from tuner_tui.data.text_child import (
+    REWRITES,
+    Conversation,
+    Load,
+    Loaded,
+    Render,
+    RenderedText,
+    Request,
+    Take,
+)
 from tuner_tui.errors import InputError
+from tuner_tui.limited.process import ItemFault, LimitedProcess
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""What "chatml" stands for as data.template."""
-TEMPLATE_FILE = "chat_template.jinja"
-"""Where transformers keeps a template beside a tokenizer; beside an adapter, the one its run took instead."""
+    from tuner_tui.limited.limits import Limits
 
-
-def template_text(name: str) -> str:
-    """The template that data.template names: "chatml", or a file's text. Raises InputError."""
-    if name == "chatml":
-        return CHATML
-    try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            "The chat template cannot be read",
-            f"{name}: {error}.",
-            'Set data.template to a file, or to "chatml".',
-        ) from error
+MODULE = "tuner_tui.data.text_child"
+ASKED_AT_ONCE = 512
+ASKED_BYTES = 8 << 20
 
 
-@dataclass
+class RefusedItem(InputError):
+    """One conversation that a template refuses; `place` counts from 0."""
+
+    def __init__(self, fault: ItemFault) -> None:
+        super().__init__(fault.title, fault.message, fault.hint)
+        self.place = fault.place
+
+
+class TextChild(LimitedProcess):
+    """A limited child that renders conversations and counts tokens."""
+
+    def __init__(self, about: str, limits: Limits | None = None) -> None:
+        super().__init__(MODULE, about, limits)
+
+    def take(self, template: str, source: str, special_tokens: dict[str, Any]) -> None:
+        """Render with this template from now on, as transformers would."""
+        self.about = f"The chat template {source}"
+        for _ in self.ask(_encoded(Take(template, source, special_tokens))):
+            pass
+
+    def load(self, folder: Path, template: str | None, source: str) -> Loaded:
+        """Read a model's tokenizer and template. Raises InputError."""
+        reply = b"".join(self.ask(_encoded(Load(str(folder), template, source))))
+        return msgspec.msgpack.decode(reply, type=Loaded)
+
+    def render(self, conversations: Sequence[Conversation]) -> Iterator[str]:
+        """What the template writes for each. Raises ItemFault where it refuses one."""
+        decode = msgspec.msgpack.Decoder(RenderedText).decode
+        for reply in self.ask(_encoded(Render(list(conversations)))):
+            yield decode(reply).text.decode("utf-8", "surrogatepass")
+
+    def send_answers(self, conversations: Sequence[Conversation]) -> None:
+        """Have conversations rendered with their answers found; `take_answers` gives them."""
+        self.send(_encoded(Render(list(conversations))))
+
+    def take_answers(self) -> Iterator[list[Rendered]]:
+        """The conversations that were sent, in order. Raises ItemFault where one is refused."""
+        decode = msgspec.msgpack.Decoder(list[RenderedText]).decode
+        for reply in self.answers():
+            yield [
+                Rendered(part.text.decode("utf-8", "surrogatepass"), tuple(part.spans))
+                for part in decode(reply)
+            ]
+
+    def measure(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[RowLength]]:
+        """Each row's sequences in tokens. Raises ItemFault where the template refuses one."""
+        decode = msgspec.msgpack.Decoder(list[tuple[int, tuple[tuple[int, int], ...]]]).decode
+        for some in _portions(rows):
+            for reply in self.ask(_joined(some)):
+                yield [RowLength(tokens, answers) for tokens, answers in decode(reply)]
+
+
 class ModelText:
-    """How a model's texts are made and counted."""
+    """How a model's texts are made and counted; close it, or use it as a context manager."""
 
-    name: str
-    tokenizer: Tokenizer
-    template: str | None
-    special_tokens: dict[str, str]
-    """Such as {"eos_token": "</s>"}; templates may use them."""
-    _compiled: Any = field(default=None, repr=False)
+    def __init__(self, folder: Path, template: str | None, source: str) -> None:
+        self.name = folder.name
+        self._child = TextChild(str(folder / "tokenizer.json"))
+        try:
+            loaded = self._child.load(folder, template, source)
+        except BaseException:
+            self._child.close()
+            raise
+        self.template, self.special_tokens = loaded.template, loaded.special_tokens
+        self._child.about = f"The chat template {loaded.source}"
+
+    def __enter__(self) -> ModelText:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
 
     @property
     def end_token(self) -> str | None:
@@ -56,35 +123,39 @@ class ModelText:
         self, turns: Sequence[dict[str, Any]], asks_for_answer: bool = False, tools: Sequence[Any] = ()
     ) -> str:
         """Turns as the template writes them. Raises InputError when there is none, or it refuses them."""
-        if self.template is None:
-            raise InputError(
-                "The model has no chat template",
-                f"{self.name} cannot render turns.",
-                'Take an instruct model, or set data.template = "chatml".',
-            )
-        if self._compiled is None:
-            self._compiled = _compile(self.template)
         try:
-            return str(
-                self._compiled.render(
-                    messages=list(turns),
-                    tools=list(tools) or None,
-                    documents=None,
-                    add_generation_prompt=asks_for_answer,
-                    **self.special_tokens,
-                )
-            )
-        except Exception as error:  # templates are programs: they raise whatever they like
-            raise InputError("The chat template refuses a row", f"{self.name}: {error}") from error
+            return next(iter([*self._child.render([Conversation([*turns], asks_for_answer, [*tools])])]))
+        except ItemFault as error:
+            raise self._explained(error) from error
 
-    def encode(self, texts: list[str], *, add_special_tokens: bool) -> list[Encoding]:
-        """Each text's tokens, on all cores."""
-        return self.tokenizer.encode_batch(texts, add_special_tokens=add_special_tokens)
+    def answers(self, turns: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> list[Rendered]:
+        """The conversation with its answers found. Raises InputError, and RewritesTurns as `render_answers` does."""
+        try:
+            self._child.send_answers([Conversation([*turns], False, [*tools], True)])
+            return next(iter([*self._child.take_answers()]))
+        except ItemFault as error:
+            if (position := rewritten_turn(error)) is not None:
+                raise RewritesTurns(position) from error
+            raise self._explained(error) from error
 
-    def count(self, texts: list[str], *, add_special_tokens: bool) -> list[int]:
-        """How many tokens each text is."""
-        encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
-        return [len(each.ids) for each in encoded]
+    def measure(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[RowLength]]:
+        """Each row's sequences in tokens. Raises InputError where the template refuses one."""
+        try:
+            yield from self._child.measure(rows)
+        except ItemFault as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: ItemFault) -> InputError:
+        if error.title:
+            return error
+        return InputError("The chat template refuses a row", f"{self.name}: {error.message}")
+
+
+def rewritten_turn(error: ItemFault) -> int | None:
+    """The turn whose beginning cannot be told, where that is what a fault says."""
+    if not error.title.startswith(REWRITES):
+        return None
+    return int(error.title.removeprefix(REWRITES))
 
 
 def load_model_text(folder: Path, template: str | None = None) -> ModelText:
@@ -92,85 +163,36 @@ def load_model_text(folder: Path, template: str | None = None) -> ModelText:
 
     Raises InputError when there is no tokenizer.json that can be read.
     """
-    from tokenizers import Tokenizer
+    return ModelText(folder, template_text(template) if template else None, template or "")
 
-    path = folder / "tokenizer.json"
+
+def _encoded(request: Request) -> bytes:
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare exceptions
-        raise InputError(
-            "The tokenizer cannot be read", f"{path}: {error}", "Take a model with a tokenizer.json."
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    settings = _settings(folder / "tokenizer_config.json")
-    own = _own_template(folder, settings)
-    special = {
-        key: value["content"] if isinstance(value, dict) else value
-        for key, value in (_settings(folder / "special_tokens_map.json") | settings).items()
-        if key.endswith("_token") and isinstance(value, str | dict)
-    }
-    chosen = template_text(template) if template else own
-    return ModelText(folder.name, tokenizer, chosen, special)
+        return msgspec.msgpack.encode(request, enc_hook=str)
+    except (ValueError, OverflowError, RecursionError, TypeError) as error:
+        raise InputError("A row cannot be rendered", f"{error}.") from error
 
 
-def template_beside(folder: Path) -> str | None:
-    """The chat template that lies in a folder as a file of its own; None where none can be read."""
+def _portions(rows: Iterable[dict[str, Any]]) -> Iterator[list[bytes]]:
+    """Rows encoded, as many at once as are quickly sent."""
+    portion: list[bytes] = []
+    size = 0
+    for row in rows:
+        portion.append(_encoded_row(row))
+        size += len(portion[-1])
+        if len(portion) == ASKED_AT_ONCE or size > ASKED_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _encoded_row(row: dict[str, Any]) -> bytes:
     try:
-        return (folder / TEMPLATE_FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
+        return msgspec.msgpack.encode(row, enc_hook=str)
+    except (ValueError, OverflowError, RecursionError, TypeError) as error:
+        raise InputError("A row cannot be rendered", f"{error}.") from error
 
 
-def _own_template(folder: Path, settings: dict[str, Any]) -> str | None:
-    if (beside := template_beside(folder)) is not None:
-        return beside
-    found = settings.get("chat_template")
-    if isinstance(found, list):  # several, by name
-        found = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}.get(
-            "default"
-        )
-    return found if isinstance(found, str) else None
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _compile(template: str) -> Any:
-    """The template in a sandbox that is like the one of transformers."""
-    import jinja2
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """Lets the block that marks what the assistant says pass as what is in it."""
-
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def refuse(message: str) -> None:
-        raise jinja2.exceptions.TemplateError(message)
-
-    def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **more)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda how: datetime.now().strftime(how)
-    try:
-        return environment.from_string(template)
-    except jinja2.exceptions.TemplateError as error:
-        raise InputError(
-            "The chat template is broken", str(error), "Set data.template to another one."
-        ) from error
+def _joined(rows: list[bytes]) -> bytes:
+    return msgspec.msgpack.encode({"type": "Measure", "rows": [msgspec.Raw(row) for row in rows]})

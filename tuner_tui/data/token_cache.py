@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tuner_tui.config.paths import cache_dir
-from tuner_tui.files import entries
+from tuner_tui.files import entries, write_atomic
+from tuner_tui.owned import Owned, holds
 
 SUFFIX = ".tokens.arrow"
 
@@ -29,6 +31,11 @@ def folder() -> Path:
     return cache_dir() / "tokens"
 
 
+def owned() -> Owned:
+    """That folder, for deleting in it."""
+    return Owned(folder(), "tokens", holds(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}"))
+
+
 def list_entries() -> list[TokenisedEntry]:
     """All tokenised data sets, the newest first."""
     found = []
@@ -46,7 +53,7 @@ def list_entries() -> list[TokenisedEntry]:
 
 def describe(path: Path, source: str) -> None:
     """Note beside an entry what it was made of."""
-    path.with_suffix(".json").write_text(json.dumps({"source": source}))
+    write_atomic(path.with_suffix(".json"), json.dumps({"source": source}))
 
 
 def _source(path: Path) -> str:
@@ -59,10 +66,10 @@ def _source(path: Path) -> str:
 def clear() -> int:
     """Remove all entries, with leftovers of interrupted work; gives the bytes that were freed."""
     freed = 0
-    for path in entries(folder(), 100_000):
+    for path in owned().entries():
         try:
             freed += path.stat().st_size
-            path.unlink()
+            owned().remove(path)
         except OSError:
             continue
     return freed

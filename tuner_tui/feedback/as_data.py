@@ -24,6 +24,7 @@ from tuner_tui.feedback.exporting import (
     split_by_prompt,
     write_rows,
 )
+from tuner_tui.files import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,7 @@ def _write(store: Store, kind: Kind, rows: list[ExportRow], filters: Filters, pa
     content = b"\n".join(msgspec.json.encode(row.columns) for row in rows)
     digest = hashlib.sha256(content).hexdigest()[:12]
     folder = feedback_dir() / "exports"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{store.path.stem}-{kind}-{part}-{digest}.jsonl"
     if not path.exists():
         write_rows(rows, path, data_card(store, kind, rows, filters))

@@ -7,19 +7,20 @@ import getpass
 import re
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.feedback.records import CollectionSettings
+from tuner_tui.feedback.schema import APPLICATION_ID
 from tuner_tui.feedback.store import Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tuner_tui.files import new_mode
+from tuner_tui.owned import Owned
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", re.ASCII)
 SUFFIX = ".sqlite3"
@@ -48,6 +49,20 @@ def feedback_dir() -> Path:
     return paths.data_dir() / "feedback"
 
 
+def owned() -> Owned:
+    """That folder, for deleting in it."""
+    return Owned(feedback_dir(), "feedback", _holds_collections)
+
+
+def _holds_collections(folder: Path) -> bool:
+    """Whether one of the files is a collection, by what SQLite keeps in its first bytes."""
+    for path in folder.glob(f"[!.]*{SUFFIX}*"):  # also a good copy of one that is damaged
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if int.from_bytes(file.read(72)[68:], "big") == APPLICATION_ID:
+                return True
+    return False
+
+
 def collection_path(name: str) -> Path:
     """A collection's file. Raises InputError for a name that no collection can have."""
     if not _NAME.fullmatch(name):
@@ -61,15 +76,28 @@ def collection_path(name: str) -> Path:
 
 def open_collection(name: str) -> Store:
     """Open a collection that exists. Raises as Store.open does."""
-    return Store.open(collection_path(name))
+    path = collection_path(name)
+    if path.exists() and not owned().is_ours():  # SQLite would take the log beside a foreign file for its own
+        raise InputError(
+            "Not a collection",
+            f"{path}: the folder holds files that tuner-tui did not make.",
+            "Name another data folder: tuner-tui config set folders.data",
+        )
+    return Store.open(path)
 
 
 def open_or_create(name: str, settings: CollectionSettings | None = None) -> Store:
     """Open a collection, making it if there is none; settings that are given are kept."""
     path = collection_path(name)
     if not path.exists():
+        try:
+            owned().claim()
+        except OSError as error:
+            raise TunerError(
+                "The collection cannot be made", f"{error.filename}: {error.strerror}."
+            ) from error
         return Store.create(path, settings or CollectionSettings())
-    store = Store.open(path)
+    store = open_collection(name)
     if settings is not None:
         store.change_settings(settings)
     return store
@@ -123,7 +151,8 @@ def delete_collection(name: str) -> None:
     if not path.exists():
         raise NotFoundError("No such collection", name, "See: tuner-tui feedback list")
     for each in (path, copy_path(path), *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        each.unlink(missing_ok=True)
+        if each.exists():
+            owned().remove(each)
 
 
 def rater_name() -> str:
@@ -155,19 +184,17 @@ def restore(name: str) -> Path:
             f"{copy} does not exist.",
             "If sqlite3 is installed, its .recover command may save what is left.",
         )
-    trial = path.with_name(f".{path.name}.restoring")
-    shutil.copyfile(copy, trial)
-    try:
+    with tempfile.TemporaryDirectory(prefix=".restoring-", dir=path.parent) as scratch:
+        trial = Path(scratch) / path.name
+        shutil.copyfile(copy, trial)
         Store.open(trial).close()
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         for end in ("", "-wal", "-shm"):  # the log of the broken file must not be played into the good one
             part = path.with_name(path.name + end)
             if part.exists():
-                part.rename(aside.with_name(aside.name + end))
+                owned().move(part, aside.with_name(aside.name + end))
+        trial.chmod(new_mode(path.parent))
         trial.rename(path)
-    finally:
-        for leftover in trial.parent.glob(trial.name + "*"):
-            leftover.unlink(missing_ok=True)
     return aside
 
 

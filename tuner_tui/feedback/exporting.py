@@ -15,7 +15,8 @@ import msgspec
 from tuner_tui.config.methods.traits import Feedback
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.feedback.records import Answer, Entry, Item, Judgement, Mode, RaterKind
-from tuner_tui.files import write_atomic
+from tuner_tui.files import replacing, write_atomic
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def nothing_to_export(store: Store, what: str) -> InputError:
     return InputError(
         "Nothing to export",
         f"{store.path.stem} has {store.kept()} judgements, and no row {what} with these filters.",
-        f"Judge some: tuner-tui feedback collect {store.path.stem}",
+        f"Judge some: {shell_command('feedback collect', store.path.stem)}",
     )
 
 
@@ -146,8 +147,10 @@ def write_rows(rows: Sequence[ExportRow], path: Path, card: str) -> None:
         if path.suffix == ".parquet":
             _write_parquet(columns, path)
         else:
-            write_atomic(path, b"".join(msgspec.json.encode(row) + b"\n" for row in columns))
-        write_atomic(card_path(path), card)
+            write_atomic(
+                path, b"".join(msgspec.json.encode(row) + b"\n" for row in columns), is_private=False
+            )
+        write_atomic(card_path(path), card, is_private=False)
     except OSError as error:
         raise TunerError(
             "The export cannot be written",
@@ -177,12 +180,8 @@ def _write_parquet(columns: list[dict[str, Any]], path: Path) -> None:
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
-    making = path.with_name(f".{path.name}.making")
-    try:
+    with replacing(path, is_private=False) as making:
         parquet.write_table(arrow.Table.from_pylist(columns), making)
-        making.replace(path)
-    finally:
-        making.unlink(missing_ok=True)
 
 
 Used = tuple[dict[str, Any], tuple[Answer, ...]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -37,7 +38,9 @@ from tuner_tui.feedback.store_rows import (
     statements,
     with_written,
 )
+from tuner_tui.files import make_empty, make_folder, new_mode
 from tuner_tui.generation.messages import Turn
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,7 +67,8 @@ class Store:
         """Make an empty collection. Raises InputError when there is one already."""
         if path.exists():
             raise InputError("There is such a collection already", path.stem, "Take another name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        make_empty(path)  # for the mode
         store = cls._connect(path, is_new=True)
         store.change_settings(settings)
         return store
@@ -323,23 +327,25 @@ class Store:
 
     def copy_to(self, target: Path) -> None:
         """Write a whole copy, in place of an older one only when it is done. Raises TunerError when it cannot be."""
-        making = target.with_name(f".{target.name}.{threading.get_ident()}")
         try:
-            with self._explaining("copied"):
-                reader = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS)
-                copy = sqlite3.connect(making)
-                try:
-                    reader.backup(copy)
-                    copy.execute("PRAGMA journal_mode=DELETE")
-                finally:
-                    copy.close()
-                    reader.close()
-            making.replace(target)
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+                making = Path(scratch) / target.name
+                self._copy_whole(making)
+                making.chmod(new_mode(target.parent))
+                making.replace(target)
         except OSError as error:
             raise TunerError("The copy cannot be written", f"{target}: {error.strerror}.") from error
-        finally:
-            for leftover in making.parent.glob(making.name + "*"):
-                leftover.unlink(missing_ok=True)
+
+    def _copy_whole(self, making: Path) -> None:
+        with self._explaining("copied"):
+            reader = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS)
+            copy = sqlite3.connect(making)
+            try:
+                reader.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")
+            finally:
+                copy.close()
+                reader.close()
 
     # -- plumbing -------------------------------------------------------------------------------------------------
 
@@ -407,6 +413,6 @@ def explain(error: sqlite3.Error, path: Path, done: str) -> TunerError:
         return DamagedStore(
             "The collection is damaged",
             f"{path}: {text}.",
-            f"Put its last good copy back: tuner-tui feedback restore {path.stem}",
+            f"Put its last good copy back: {shell_command('feedback restore', path.stem)}",
         )
     return TunerError(f"The collection cannot be {done}", f"{path}: {text}.")

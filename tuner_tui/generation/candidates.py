@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.generation.messages import Base, Candidate
+from tuner_tui.models.adapter import is_adapter, require_safetensors
 from tuner_tui.models.source import find_source
-from tuner_tui.runs.folder import find_run
+from tuner_tui.runs.folder import find_run_or_folder
 
 
 def candidate_of(text: str, system: str = "") -> Candidate:
@@ -33,16 +34,18 @@ def find_adapter(text: str) -> Path:
     path = Path(text).expanduser()
     if path.is_dir():
         for folder in (path, path / "adapter"):
-            if (folder / "adapter_config.json").is_file():
+            if is_adapter(folder):
+                require_safetensors(folder)
                 return folder.resolve()
         raise InputError(
             "Not an adapter",
             f"{path} has no adapter_config.json.",
             "Name the adapter folder of a finished run.",
         )
-    run = find_run(text)
+    run = find_run_or_folder(text)
     if not (run.adapter / "adapter_config.json").is_file():
         raise NotFoundError(
             "The run has no adapter", run.name, "It has one when it is finished: tuner-tui runs list"
         )
+    require_safetensors(run.adapter)
     return run.adapter.resolve()

@@ -16,7 +16,7 @@ import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
-from tuner_tui.files import last_lines
+from tuner_tui.files import last_lines, make_folder, open_log
 from tuner_tui.generation.messages import (
     Answered,
     Base,
@@ -177,10 +177,9 @@ class GenerationClient:
         ours, theirs = socket.socketpair()
         log = generation_log()
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
-                log.unlink()
-            with log.open("ab") as file:
+            make_folder(log.parent)
+            is_full = log.exists() and log.stat().st_size > LARGEST_LOG_BYTES
+            with open_log(log, is_new=is_full) as file:
                 self._process = subprocess.Popen(
                     python_command(
                         "tuner_tui.worker", "generate", str(theirs.fileno()), str(self._idle_seconds)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tuner_tui.errors import TunerError
-from tuner_tui.files import last_lines
+from tuner_tui.files import last_lines, open_log
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.python import python_command
 
@@ -46,7 +46,7 @@ def compare(folder: RunFolder, request: CompareRequest, threads: int) -> Compare
         result = Path(scratch) / "result.json"
         asked = Path(scratch) / "request.json"
         asked.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, result=str(result))))
-        with folder.log.open("ab") as log:
+        with open_log(folder.log) as log:
             code = subprocess.run(
                 python_command("tuner_tui.worker", "compare", str(asked)),
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import RunFailed
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.status import read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,10 +65,10 @@ def _keep_next(line: Line) -> bool:
     try:
         held = lock.acquire(folder.lock, patience_seconds=1.0)
     except OSError:  # the run's folder was deleted while it waited
-        path.unlink(missing_ok=True)
+        _forget(path)
         return True
     if held is None:  # a keeper died before it took the entry of the run it had started
-        path.unlink(missing_ok=True)
+        _forget(path)
         keep.adopt_and_keep(folder)
         on_finish.tell(folder)
         return True
@@ -93,8 +95,14 @@ def _was_started(path: Path, entry: QueueEntry, folder: RunFolder) -> bool:
     state = read_run(folder).state
     if state.attempt <= entry.attempts or state.worker is None:
         return False
-    path.unlink(missing_ok=True)
+    _forget(path)
     return True
+
+
+def _forget(entry: Path) -> None:
+    """Take an entry off the queue, if it is still there."""
+    with contextlib.suppress(FileNotFoundError):
+        queue.remove(entry)
 
 
 def _heed_pause(folder: RunFolder) -> None:
@@ -110,7 +118,7 @@ def _skip(claimed: Path, place: Place) -> bool:
     """Whether a run cannot be started; it then fails with the reason, and leaves the queue."""
     failure = None
     if place.standing == "skipped":
-        hint = f"Start it by itself: tuner-tui runs resume {place.folder.name}"
+        hint = f"Start it by itself: {shell_command('runs resume', place.folder.name)}"
         failure = RunFailed(kind="error", title="The run before it failed", message=place.reason, hint=hint)
     elif place.entry.takes_adapter:
         failure = late_start.take_adapter(place.folder)
@@ -119,7 +127,7 @@ def _skip(claimed: Path, place: Place) -> bool:
     try:
         late_start.write_skipped(place.folder, failure)
     finally:
-        claimed.unlink(missing_ok=True)
+        _forget(claimed)
     return True
 
 
@@ -128,7 +136,7 @@ def _keep(entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bo
     try:
         worker = keep.start(folder, held, is_resumed=is_resumed)
     finally:
-        entry.unlink(missing_ok=True)
+        _forget(entry)
     if worker is not None:
         keep.keep(folder, worker, held)
 

@@ -9,6 +9,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.runs.folder import find_run
 from tuner_tui.runs.status import LIVE, read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -36,7 +37,7 @@ def find_awaited(spec: RunSpec, after: RunFolder | None = None) -> Awaited:
     if status == "finished":
         return Awaited()
     if status == "failed":
-        hint = f"Go on with that one first: tuner-tui runs resume {after.name}"
+        hint = f"Go on with that one first: {shell_command('runs resume', after.name)}"
         raise RunProblem("The run to wait for has failed", after.name, hint)
     return Awaited(after, giver is not None and giver.name == after.name)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tuner_tui.files import last_lines
+from tuner_tui.files import last_lines, open_log
 from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
@@ -27,6 +27,7 @@ from tuner_tui.runs.journal import EventWriter, append_event
 from tuner_tui.runs.report import write_report
 from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.runs.summary import write_summary
+from tuner_tui.text import shell_command
 from tuner_tui.versions import library_versions
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Telemetry:
         sample = None
         with self._harmless():
             sample = self._sampler.sample()
-            with self._folder.telemetry.open("ab") as file:
+            with open_log(self._folder.telemetry) as file:
                 file.write(msgspec.json.encode(sample) + b"\n")
         return sample
 
@@ -137,7 +138,7 @@ def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | 
             kind="out_of_memory",
             title="The run could not be started again",
             message=str(error),
-            hint=f"Free disk space, then: tuner-tui runs resume {folder.name}",
+            hint=f"Free disk space, then: {shell_command('runs resume', folder.name)}",
         )
 
 
@@ -214,7 +215,7 @@ def adopt_and_keep(folder: RunFolder) -> None:
             kind="lost",
             title="The worker left without a word",
             message="Its keeper had died before it, so its exit code is not known.",
-            hint=f"Go on from the last checkpoint: tuner-tui runs resume {folder.name}",
+            hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
             log_tail=_log_tail(folder.log),
         ),
     )

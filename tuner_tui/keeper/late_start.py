@@ -51,8 +51,6 @@ def write_skipped(folder: RunFolder, failure: RunFailed) -> None:
 
 
 def _take(folder: RunFolder) -> None:
-    import shutil
-
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.files import write_atomic
     from tuner_tui.models.source import find_source
@@ -65,7 +63,7 @@ def _take(folder: RunFolder) -> None:
     source = find_source(spec.model.source, spec.model.revision)
     start = find_start(spec, source)
     if start is not None:
-        shutil.rmtree(folder.started_from, ignore_errors=True)  # of a keeper that died in the middle
+        folder.owned.discard(folder.started_from)  # of a keeper that died in the middle
         keep_start(start, folder.path)
         memory = plan_here(as_started(spec, source), source, all_measured())
         write_atomic(folder.plan, encode_plan(make_plan(spec, source, start, memory)))

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
-from tuner_tui.config.spec_file import require_rules
+from tuner_tui.config.spec_file import read_spec, require_rules
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.for_method import read_for
 from tuner_tui.data.reading import evaluation_reading, training_reading
-from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.errors import InputError, RunProblem, TunerError
 from tuner_tui.hardware.system import disk_free_bytes
 from tuner_tui.keeper.awaited import Awaited, find_awaited
 from tuner_tui.keeper.start import submit
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
+from tuner_tui.models.trusted_code import require_trusted
 from tuner_tui.planning.here import plan_here
-from tuner_tui.planning.plan import make_plan
-from tuner_tui.runs.folder import create_run
+from tuner_tui.planning.plan import make_plan, read_plan
+from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured
 from tuner_tui.runs.status import read_run
@@ -45,6 +47,9 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
     """
     awaited = find_awaited(spec, after)
     source = check(spec, awaited)
+    require_trusted(
+        spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
+    )
     start = None if awaited.gives_adapter else find_start(spec, source)
     asked = spec if start is None else as_started(spec, source)
     folder = create_run(spec, make_plan(spec, source, start, plan_here(asked, source, all_measured())))
@@ -71,7 +76,17 @@ def resume(folder: RunFolder) -> None:
         raise RunProblem(
             "The run is finished", f"{folder.name} has nothing left to do.", "See: tuner-tui runs show"
         )
+    _require_trusted(folder)
     submit(folder, resume=True)
+
+
+def _require_trusted(folder: RunFolder) -> None:
+    """Raise UntrustedCode for a run that came from elsewhere and asks for its model's code."""
+    try:
+        spec, plan = read_spec(folder.spec), read_plan(folder.plan)
+    except (OSError, ValueError, InputError):  # what cannot be read is told by the attempt
+        return
+    require_trusted(spec.model.trust_remote_code, spec.model.source, plan.model_location, plan.revision)
 
 
 def check_data(spec: RunSpec) -> None:
@@ -86,7 +101,7 @@ def check_room(spec: RunSpec, source: ModelSource) -> None:
     kept = spec.checkpoints.keep + 1
     weights = source.size_bytes or 0
     needed = SMALLEST_FREE_BYTES
-    if spec.tuning.kind == "full":
+    if not tuning_traits(spec.tuning.kind).is_adapter:
         needed += weights * FULL_CHECKPOINT_GROWTH * kept
     _require_room(paths.data_dir(), needed, "the run")
     if source.kind == "gguf":

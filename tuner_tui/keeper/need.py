@@ -9,6 +9,9 @@ from tuner_tui.errors import TunerError
 from tuner_tui.guarded import Unreadable
 
 if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.facts import ModelFacts
+    from tuner_tui.planning.place import Place
     from tuner_tui.runs.folder import RunFolder
 
 
@@ -22,8 +25,8 @@ def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
     from tuner_tui.hardware.free_memory import read_free_memory
     from tuner_tui.models.facts import read_facts
     from tuner_tui.models.source import find_source
+    from tuner_tui.planning.place import place_of
     from tuner_tui.planning.plan import planned, read_plan
-    from tuner_tui.planning.weights import held_as, weigh
 
     try:
         spec = read_spec(folder.spec)
@@ -34,7 +37,21 @@ def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
             spec = planned(spec, plan)
         facts = read_facts(find_source(spec.model.source, spec.model.revision))
         device = spec.machine.device
-        held = held_as(spec.model.precision, spec.tuning.kind, read_free_memory(device).is_gpu)
-        return device, weigh(facts).get(held) if held is not None else None
+        return device, base_bytes(spec, facts, place_of(read_free_memory(device)))
     except (TunerError, OSError):
         return "auto", None
+
+
+def base_bytes(spec: RunSpec, facts: ModelFacts, place: Place) -> int | None:
+    """Bytes of the base as a run loads it at a place; None where the model's files do not tell."""
+    from tuner_tui.planning.place import held_by, is_stored, workload_of
+    from tuner_tui.planning.shape import shape_of
+    from tuner_tui.planning.states import held_weights
+
+    if is_stored(facts):
+        return facts.weight_bytes
+    load = workload_of(spec, place, held=held_by(spec, place))
+    if (shape := shape_of(facts)) is not None:
+        return held_weights(shape, load).total
+    is_whole = load.held in ("fp32", "bf16")  # what quantisation leaves as it is, only the shape tells
+    return facts.parameters * load.weight_bytes if is_whole and facts.parameters is not None else None

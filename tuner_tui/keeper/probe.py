@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import subprocess
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import write_atomic
+from tuner_tui.files import make_empty, make_folder, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.keeper.process import end_group, start_worker
 from tuner_tui.models.check import check_source
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.planning.measured import Measured
+    from tuner_tui.planning.measurement import Measured
 
 STEPS = 4
 """One more than is made: the worker ends the probe as the fourth begins."""
@@ -117,8 +116,8 @@ def run_probe(
             "The probe takes too long", f"No answer in {patience_seconds:g} s.", str(folder.log)
         ) from None
     finally:
-        (folder.path / ROWS_FILE).unlink(missing_ok=True)  # the person's own rows
-        shutil.rmtree(folder.started_from, ignore_errors=True)
+        folder.owned.discard(folder.path / ROWS_FILE)  # the person's own rows
+        folder.owned.discard(folder.started_from)
         lock.release()
     measured = read_measured(folder.path)
     if measured is None:
@@ -154,7 +153,7 @@ def _only_probe() -> FileLock:
     """The lock that one probe on this machine holds, in its worker too. Raises TunerError where another has it."""
     path = paths.data_dir() / "probe.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = acquire(path)
     except OSError as error:
         raise TunerError("The probe's lock cannot be made", f"{path}: {error.strerror}.") from error
@@ -169,9 +168,9 @@ def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int)
     from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.data.reading import plain_rows, training_reading
 
-    folder.path.mkdir(parents=True)
+    folder.owned.claim()
     for inner in (folder.control, folder.checkpoints):
-        inner.mkdir()
+        make_folder(inner)
     if plan.start is not None:
         keep_start(plan.start, folder.path)
     rows = folder.path / ROWS_FILE
@@ -182,12 +181,12 @@ def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int)
     probe = probe_spec(spec, rows, micro_batch)
     wanted = itertools.islice(itertools.cycle(longest), STEPS * probe.training.batch_size)
     lines = (json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in wanted)
-    rows.write_text("".join(lines), encoding="utf-8")
-    (folder.path / "probe").touch()
+    write_atomic(rows, "".join(lines))
+    write_atomic(folder.path / "probe", "")
     write_atomic(folder.spec, spec_text(probe))
     write_atomic(folder.plan, encode_plan(plan))
     for empty in (folder.events, folder.log, folder.lock):
-        empty.touch()
+        make_empty(empty)
     assert folder.spec.name == SPEC_FILE
     return plan
 
@@ -235,6 +234,6 @@ def _tidy() -> None:
     """Only the figures of the newest probes are kept."""
     folders = sorted((each for each in probes_dir().iterdir() if each.is_dir()), key=lambda each: each.name)
     for folder in folders[:-KEPT_PROBES]:
-        shutil.rmtree(folder, ignore_errors=True)
+        RunFolder(folder).owned.discard_all()
     for folder in folders[-KEPT_PROBES:]:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        RunFolder(folder).owned.discard(folder / "checkpoints")

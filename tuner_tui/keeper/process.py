@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.config.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_dir
 from tuner_tui.config.settings import usable_settings, worker_variables
 from tuner_tui.errors import TunerError
+from tuner_tui.files import open_log
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.python import python_command
 
@@ -30,7 +31,7 @@ def start_worker(
     command = python_command("tuner_tui.worker", "train", str(folder.path))
     if is_resumed:
         command.append("--resume")
-    with folder.log.open("ab") as log:
+    with open_log(folder.log) as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -53,7 +54,7 @@ def _asked() -> dict[str, str]:
 
 def start_keeper(log_path: Path, cwd: Path) -> None:
     """Start a keeper that outlives us: a session of its own, no terminal."""
-    with log_path.open("ab") as log:
+    with open_log(log_path) as log:
         keeper = subprocess.Popen(
             python_command("tuner_tui.keeper"),
             stdin=subprocess.DEVNULL,

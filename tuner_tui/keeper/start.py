@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.files import make_folder
 from tuner_tui.keeper import process
 from tuner_tui.keeper.turns import has_work
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import ask_to_end_now, clear_requests
 from tuner_tui.runs.status import read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +100,7 @@ def release_queue() -> bool:
 def _turn_at_the_queue() -> Iterator[None]:
     """One change of the queue at a time; trouble with its folder is told."""
     try:
-        paths.data_dir().mkdir(parents=True, exist_ok=True)
+        make_folder(paths.data_dir())
         turn = lock.acquire(queue_lock(), patience_seconds=10.0)
         if turn is None:
             raise RunProblem("The queue is busy", str(queue_lock()), "Try again.")
@@ -122,7 +124,7 @@ def _require_idle(folder: RunFolder) -> None:
         raise RunProblem(
             "The run is running already",
             folder.name,
-            f"Watch it: tuner-tui runs follow {folder.name}",
+            f"Watch it: {shell_command('runs follow', folder.name)}",
         )
 
 
@@ -160,7 +162,7 @@ def refuse_live(folder: RunFolder) -> None:
         raise RunProblem(
             "The run is running already",
             folder.name,
-            f"Watch it: tuner-tui runs follow {folder.name}",
+            f"Watch it: {shell_command('runs follow', folder.name)}",
         )
     if queue.is_queued(folder.name):
         raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.guarded import Unreadable
+from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.gguf_header import GgufArray, GgufHeader, read_gguf
 from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import (
@@ -48,6 +50,10 @@ def check_source(source: ModelSource) -> None:
             _check_folder(source.path)
         else:
             _check_hub(source)
+    except Unreadable as error:
+        if not error.is_missing:
+            raise
+        raise NotFoundError("The model is gone", f"{error.path} does not exist any more.") from error
     except PermissionError as error:
         message = f"{error.filename}: {error.strerror}."
         raise InputError("Cannot read the model", message, "Check who may read the file.") from error
@@ -70,6 +76,7 @@ def needs_remote_code(folder: Path) -> bool:
 def _check_folder(folder: Path) -> None:
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     _check_names(str(folder), names, _adapter_base(folder))
+    refuse_adapter_beside(folder)
     config = read_json(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise InputError(
@@ -149,11 +156,28 @@ def _check_gguf(path: Path) -> None:
             f"{path} holds a model of architecture {architecture!r}.",
             "Use the original model's folder or Hub name instead.",
         )
+    _refuse_unread_scaling(path, header, architecture)
     if not header.tensors:
         raise InputError("GGUF file without weights", f"{path} holds a vocabulary only.")
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, GgufArray) or not tokens.length:
         raise no_tokenizer(str(path))
+
+
+def _refuse_unread_scaling(path: Path, header: GgufHeader, architecture: str) -> None:
+    """Refuse rotary scaling that transformers' GGUF reader leaves out: other positions would be trained."""
+    kind = header.text(f"{architecture}.rope.scaling.type") or "none"
+    factor = header.metadata.get(f"{architecture}.rope.scaling.factor", 1.0)
+    names = [tensor.name for tensor in header.tensors if tensor.name.startswith("rope_factors")]
+    if names:
+        kind = "longrope"
+    if kind == "none" or factor == 1.0 or (architecture == "gpt-oss" and not names):
+        return
+    raise InputError(
+        "This model's positions cannot be read from GGUF",
+        f"{path} uses {kind} rotary scaling, which transformers' GGUF reader leaves out.",
+        "Use the original model's folder or Hub name instead.",
+    )
 
 
 def _refuse_other_gguf(path: Path, header: GgufHeader) -> None:

@@ -1,14 +1,14 @@
 """GGUF models that were dequantised once, kept by the hash of the file they came from.
 
 The worker writes one into a folder `.partial-FINGERPRINT-...` beside the others, with an `origin.json`
-({"source": path, "name": file name, "made_at": Unix time}), and renames it into place when it is whole.
+({"source": path, "name": file name, "made_at": Unix time, "reading": READING}), and renames it into place when it is
+whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,12 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.models.model_folder import read_json
+from tuner_tui.owned import Owned, holds
 
 PARTIAL_PREFIX = ".partial-"
 ORIGIN_FILE = "origin.json"
+READING = 2
+"""How files are read today; entries of an earlier reading, which left rotary scaling out, are made again."""
 STALE_SECONDS = 600.0
 """A partial folder that was written to more recently than this may still be being made."""
 
@@ -51,14 +54,34 @@ def entry_folder(fingerprint: str) -> Path:
     return paths.dequantised_dir() / fingerprint
 
 
+def owned() -> Owned:
+    """The folder of all of them, for deleting in it."""
+    return Owned(paths.dequantised_dir(), "dequantised", _holds_models)
+
+
+def owned_tokenizers() -> Owned:
+    """The folder of the tokenizers."""
+    return Owned(paths.cache_dir() / "tokenizers", "tokenizers", holds("[0-9a-f]{16}"))
+
+
+def _holds_models(folder: Path) -> bool:
+    known = re.compile(rf"({re.escape(PARTIAL_PREFIX)})?[0-9a-f]{{16}}(-.*)?").fullmatch
+    return any(known(path.name) and path.is_dir() and not path.is_symlink() for path in folder.iterdir())
+
+
 def tokenizer_entry(fingerprint: str) -> Path:
     """Where the tokenizer of a file that is not dequantised yet lies, or will lie."""
-    return paths.cache_dir() / "tokenizers" / entry_folder(fingerprint).name
+    return owned_tokenizers().folder / entry_folder(fingerprint).name
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache was finished."""
-    return (folder / ORIGIN_FILE).is_file() and (folder / "config.json").is_file()
+    """Whether a folder of the cache was finished, by this reading of GGUF files."""
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        return read_json(folder / ORIGIN_FILE).get("reading") == READING
+    except InputError:
+        return False
 
 
 def list_entries() -> list[DequantisedModel]:
@@ -70,6 +93,8 @@ def list_entries() -> list[DequantisedModel]:
         return []
     except OSError as error:
         raise TunerError("Cannot read the cache", f"{root}: {error.strerror}.") from error
+    if not owned().is_ours():  # the person's own folder of that name
+        return []
     entries = [_entry(folder) for folder in folders]
     return sorted(entries, key=lambda entry: (-(entry.made_at or 0), entry.fingerprint))
 
@@ -118,10 +143,10 @@ def _remove(entry: DequantisedModel) -> int:
     try:
         folder = entry.folder
         if not folder.name.startswith(PARTIAL_PREFIX):
-            folder = folder.rename(
-                folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-removed-{time.time_ns()}")
-            )
-        shutil.rmtree(folder)
+            hidden = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-removed-{time.time_ns()}")
+            owned().move(folder, hidden)
+            folder = hidden
+        owned().remove(folder)
     except OSError as error:
         raise TunerError(
             "Cannot remove the model", f"{error.filename or entry.folder}: {error.strerror}."

@@ -16,6 +16,7 @@ from tuner_tui.models.packed import unpacked_shapes
 from tuner_tui.models.safetensors_header import SafetensorsTensor, read_safetensors
 from tuner_tui.models.source import ModelSource
 from tuner_tui.models.weight_count import WeightCount, count_layers, count_tensors
+from tuner_tui.text import shell_command
 
 _DTYPES = {
     "F32": "fp32",
@@ -83,7 +84,7 @@ def read_facts(source: ModelSource) -> ModelFacts:
         raise NotFoundError(
             "Not on this machine yet",
             f"{source.name} is not complete in the Hub's cache.",
-            f"Download it first: hf download {source.name}",
+            f"Download it first: {shell_command('models download', source.name)}",
         )
     try:
         return gguf_facts(read_gguf(source.path)) if source.kind == "gguf" else _folder_facts(source.path)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError
 from tuner_tui.models.safetensors_header import refuse_lfs_pointer
 
 GGUF_MAGIC = b"GGUF"
 _AGAIN = "Fetch the file again, then compare its size with the original's."
 _STRING, _ARRAY = 8, 9
+MAX_HEADER_BYTES = 200_000_000
+"""The largest vocabularies take some 20 MB; a longer header would only fill memory and time."""
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -60,8 +64,8 @@ class GgufHeader:
 
 def read_gguf(path: Path) -> GgufHeader:
     """Metadata and tensors; raises InputError when the file is no GGUF, cut short or makes no sense."""
-    with path.open("rb") as file:
-        return read_gguf_file(str(path), file, path.stat().st_size)
+    with guarded.open_regular(path) as file:
+        return read_gguf_file(str(path), file, os.fstat(file.fileno()).st_size)
 
 
 def read_gguf_file(where: str, file: BinaryIO, size: int) -> GgufHeader:
@@ -169,15 +173,22 @@ class _Reader:
         return number
 
     def take(self, count: int) -> bytes:
+        self.bound(count)
         data = self.file.read(count) if count <= self.size else b""
         if len(data) < count:
             raise self.cut_short()
         return data
 
     def skip(self, count: int) -> None:
+        self.bound(count)
         if count > self.size - self.file.tell():
             raise self.cut_short()
         self.file.seek(count, 1)
+
+    def bound(self, count: int) -> None:
+        """Raise InputError where the header would become longer than any real one."""
+        if count <= self.size and self.file.tell() + count > MAX_HEADER_BYTES:
+            raise self.nonsense(f"its header is longer than {MAX_HEADER_BYTES // 1_000_000} MB")
 
     def cut_short(self) -> InputError:
         return InputError(

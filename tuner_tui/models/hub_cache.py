@@ -64,7 +64,10 @@ def cached_folder(repo_id: str, kind: RepoKind) -> Path:
 
 def cached_repo(repo_id: str, kind: RepoKind) -> CachedRepo | None:
     """A repository as the cache has it; None when nothing of it is there."""
-    folder = cached_folder(repo_id, kind)
+    try:
+        folder = cached_folder(repo_id, kind)
+    except ValueError:  # the Hub's client: no name that a repository can have
+        return None
     total, last_used, is_arriving, has_files = 0, 0.0, False, False
     for path in (*folder.glob("blobs/*"), *folder.glob("snapshots/**/*")):
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -17,6 +18,8 @@ GGUF_HINT = (
 )
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth")
+LARGEST_JSON_BYTES = 64 << 20
+"""The index of a model with 100,000 tensors takes some 10 MB."""
 _TOKENIZERS = (
     ("tokenizer.json",),
     ("tokenizer.model",),
@@ -31,9 +34,9 @@ _TOKENIZERS = (
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises InputError naming the file when it is something else."""
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"Cannot read {path.name}", f"{path}: {error.strerror}.") from error
+        content = json.loads(guarded.read_bytes(path, LARGEST_JSON_BYTES))
+    except guarded.Unreadable as error:
+        raise InputError(f"Cannot read {path.name}", f"{path}: {error.problem}.", error.hint) from error
     except (ValueError, RecursionError) as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(

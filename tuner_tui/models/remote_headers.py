@@ -18,13 +18,14 @@ import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.files import write_atomic
+from tuner_tui.files import make_folder, write_atomic
 from tuner_tui.models.facts import ModelFacts, facts_from, gguf_facts
 from tuner_tui.models.gguf_header import GgufHeader
 from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import WEIGHTS, WEIGHTS_INDEX, no_weights
 from tuner_tui.models.remote_gguf import chosen_gguf, read_remote_gguf
 from tuner_tui.models.safetensors_header import SafetensorsTensor, header_length, parse_header
+from tuner_tui.owned import Owned, holds
 
 if TYPE_CHECKING:
     from tuner_tui.models.source import ModelSource
@@ -87,7 +88,8 @@ def remote_tokenizer(source: ModelSource, *, may_fetch: bool) -> Path:
         raise NotFoundError("Tokens cannot be counted yet", f"{source.name}: its {TOKENIZER} is not here.")
     try:
         read = [(name, remote.read_whole(name)) for name in (*BESIDE_TOKENIZER, TOKENIZER) if name in names]
-        folder.mkdir(parents=True, exist_ok=True)
+        owned().claim()
+        make_folder(folder)
         for name, data in read:
             write_atomic(folder / name, data)
     except TunerError:
@@ -137,7 +139,7 @@ def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts
         return found
     kept, content = _file_of(remote), _fetch(remote, names)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        owned().claim()
         write_atomic(kept, json.dumps(content).encode())
     except OSError:
         pass  # a full disk: it is read again the next time
@@ -299,6 +301,11 @@ def _size(status: int, headers: Mapping[str, str]) -> int | None:
         else headers.get("content-length", "")
     )
     return int(told) if told.isdigit() else None
+
+
+def owned() -> Owned:
+    """That folder, for deleting in it."""
+    return Owned(kept_headers(), "headers", holds(r"[0-9a-f]{32}(\.json|\.latest|-tokenizer)"))
 
 
 def kept_headers() -> Path:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError
 
 MAX_HEADER_BYTES = 100_000_000
@@ -34,8 +36,8 @@ class SafetensorsTensor:
 
 def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
     """The tensors of a file; raises InputError when the file is cut short or its header lies."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with guarded.open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(8)
         refuse_lfs_pointer(path, start)
         if len(start) < 8:

@@ -5,6 +5,8 @@ Which methods pass gradients on to adapters is what `is_trainable` of transforme
 
 from __future__ import annotations
 
+from tuner_tui.config.tunings.traits import tuning_traits
+
 UNPACKED = ("mxfp4", "fp8")
 """Loaded unquantised: transformers trains none on MXFP4, and on FP8 only with kernels that are fetched from the Hub."""
 AS_STORED = ("bitsandbytes", "gptq", "awq")
@@ -32,7 +34,7 @@ def stored_refusal(quantisation: str | None, precision: str, tuning: str) -> str
             f"quantised with {quantisation} already, so it cannot be held as {precision}: "
             'set model.precision to "auto", or take the unquantised model'
         )
-    if tuning == "full" and quantisation in AS_STORED:
+    if not tuning_traits(tuning).is_adapter and quantisation in AS_STORED:
         return (
             f"quantised with {quantisation}, and quantised weights cannot be trained themselves: "
             'set tuning.kind to "lora", or take the unquantised model'

@@ -14,6 +14,7 @@ from tuner_tui.planning.peaks import MISC_BYTES, Parts, Peak, parts_of, peaks_of
 from tuner_tui.planning.ranges import driver_range
 from tuner_tui.planning.shape import ModelShape
 from tuner_tui.planning.states import is_paged
+from tuner_tui.planning.tunings import memory_of
 from tuner_tui.planning.workload import Workload
 
 
@@ -102,9 +103,7 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
         words = f"scales of {numbers.linear:,} numbers"
         terms.append(Term("quantisation constants", base.constants * parts.copies, words))
     if parts.adapters:
-        words = f"{load.virtual_tokens} x {shape.hidden}"
-        if load.tuning == "lora":
-            words = f"{parts.adapters // load.adapter_bytes:,} numbers of rank {load.rank}, {load.adapter_bytes} bytes"
+        words = memory_of(load.tuning).words(shape, load, parts.adapters)
         terms.append(Term("adapters", parts.adapters, words))
     if parts.frozen:
         terms.append(Term("frozen adapter", parts.frozen, "a copy as it was, for the reference"))

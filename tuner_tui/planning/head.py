@@ -33,7 +33,7 @@ def head_bytes(shape: ModelShape, load: Workload) -> HeadBytes:
     norm = (load.stream_bytes if load.stack.fused_norms else 4) * h * tokens + 2 * h * tokens
     if load.method_traits.head == "score":  # a head of one number
         return HeadBytes(norm, norm + 2 * load.stream_bytes * h * tokens, f"{tokens:,} x 6 x {h:,}")
-    trains_head = load.tuning == "full" or load.trains_tables
+    trains_head = load.trains_base or load.trains_tables
     if load.method_traits.head == "logits" and load.loss == "trl_fused":
         per = (
             PAIR_BYTES_PER_LOGIT if load.autocast or load.compute_bytes == 4 else PAIR_BYTES_PER_16_BIT_LOGIT

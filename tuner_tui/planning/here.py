@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.models.source import ModelSource
-    from tuner_tui.planning.measured import Measured
+    from tuner_tui.planning.measurement import Measured
 
 
 def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:

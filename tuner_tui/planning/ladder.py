@@ -17,6 +17,13 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     before: str
     after: str
     reason: str
+    micro_batch: int | None = None
+    """Rows computed at once after it; None for kinds that leave them."""
+
+    def __post_init__(self) -> None:
+        """Rungs that were written before they had the number tell it in words. Raises ValueError where those do not."""
+        if self.kind == "micro_batch" and self.micro_batch is None:
+            msgspec.structs.force_setattr(self, "micro_batch", int(self.after.partition(" ")[0]))
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +60,7 @@ def next_rung(
             before=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}",
             after=f"{smaller} x {shape.batch_size // smaller}",
             reason="fewer rows at once, with more accumulation: each optimizer step still has the same rows",
+            micro_batch=smaller,
         )
     if "checkpointing" in allowed and not shape.is_checkpointing:
         return Rung(
@@ -74,8 +82,6 @@ def apply_rungs(shape: Shape, climbed: tuple[Rung, ...]) -> Shape:
     """The shape after all rungs that were climbed."""
     micro_batch, is_checkpointing = shape.micro_batch, shape.is_checkpointing
     for rung in climbed:
-        if rung.kind == "micro_batch":
-            micro_batch = min(micro_batch, int(rung.after.split()[0]))
-        elif rung.kind == "checkpointing":
-            is_checkpointing = True
+        micro_batch = min(micro_batch, rung.micro_batch or micro_batch)
+        is_checkpointing |= rung.kind == "checkpointing"
     return msgspec.structs.replace(shape, micro_batch=micro_batch, is_checkpointing=is_checkpointing)

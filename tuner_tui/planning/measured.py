@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -10,15 +9,13 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from tuner_tui.hardware.amd import AMD_UNNAMED
 from tuner_tui.planning.estimate import Estimate, estimate_memory
 from tuner_tui.planning.workload import Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
+    from tuner_tui.planning.measurement import Measured
     from tuner_tui.planning.place import Place, Rows
     from tuner_tui.planning.shape import ModelShape
 
@@ -30,80 +27,6 @@ LARGEST_CORRECTION = 1.5
 """A ratio beyond this is no correction but another thing, and is left out."""
 ENOUGH = 3
 """So many of other models say as much as one of the same."""
-_AMD = re.compile(r"\b(?:AMD|Radeon|Instinct|gfx\d)", re.IGNORECASE)
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """The memory and speed of one run or probe."""
-
-    at: float
-    """Unix time."""
-    device_name: str
-    driver: str | None = None
-    versions: dict[str, str]
-    """Of torch, transformers, TRL, PEFT and bitsandbytes."""
-    is_gpu: bool
-    model_name: str
-    method: str
-    tuning: str
-    held: str
-    is_checkpointing: bool
-    micro_batch: int
-    length: int
-    """Tokens of the longest row."""
-    predicted_bytes: int
-    """What the estimate said would be allocated, for these very rows."""
-    allocated_bytes: int
-    """Torch's peak on a GPU; growth of the process's resident memory on a CPU."""
-    reserved_bytes: int | None = None
-    context_bytes: int | None = None
-    """On a GPU what the driver shows beyond torch's reserve; on a CPU the process before the model."""
-    steps: int
-    seconds_per_step: float | None = None
-    tokens_per_second: float | None = None
-    watts: float | None = None
-    """Mean power of card and processor, as far as their counters tell."""
-
-    @property
-    def ratio(self) -> float:
-        """Measured against predicted."""
-        return self.allocated_bytes / max(self.predicted_bytes, 1)
-
-
-def matching(
-    measured: Sequence[Measured], device: str | None, versions: dict[str, str], driver: str | None = None
-) -> tuple[Measured, ...]:
-    """Those of the same card (None: of this CPU), driver and library versions, the newest first.
-
-    A driver that the system does not tell (None) is taken for the same.
-    """
-    found = [
-        each
-        for each in measured
-        if (
-            is_same_device(each.device_name, device) and each.is_gpu
-            if device is not None
-            else not each.is_gpu
-        )
-        and (driver is None or each.driver in (None, driver))
-        and all(versions.get(name) == version for name, version in each.versions.items())
-    ]
-    return tuple(sorted(found, key=lambda each: -each.at))
-
-
-def is_same_device(one: str, other: str) -> bool:
-    """Whether two names may be one card's, as PyTorch and as the driver or the system write them.
-
-    PyTorch names a MIG slice by its size, the driver does not; amdgpu often tells of an AMD card no more than that.
-    """
-    if AMD_UNNAMED in (one, other):
-        return all(_AMD.search(each) for each in (one, other))
-    return _device_key(one) == _device_key(other)
-
-
-def _device_key(name: str) -> tuple[str, bool]:
-    plain, mig, _ = name.replace("(MIG)", "MIG").partition(" MIG")
-    return " ".join(plain.removeprefix("NVIDIA ").lower().split()), bool(mig)
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.planning.measured import Measured
+    from tuner_tui.planning.measurement import Measured
     from tuner_tui.planning.place import Rows
     from tuner_tui.planning.workload import Workload
 

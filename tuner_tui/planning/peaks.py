@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tuner_tui.hardware.environment import MALLOC_THRESHOLD_BYTES
 from tuner_tui.planning.head import HeadBytes, head_bytes
-from tuner_tui.planning.layers import LayerBytes, dora_bytes, expert_copies, layer_bytes
+from tuner_tui.planning.layers import LayerBytes, layer_bytes
 from tuner_tui.planning.shape import ModelShape
 from tuner_tui.planning.states import (
     HeldWeights,
@@ -17,6 +17,7 @@ from tuner_tui.planning.states import (
     step_copy_bytes,
     trained_bytes,
 )
+from tuner_tui.planning.tunings import memory_of
 from tuner_tui.planning.workload import Workload
 
 MISC_BYTES = 17_000_000
@@ -79,17 +80,21 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     adapters = trained_bytes(shape, load)
     gradients = gradient_bytes(shape, load, adapters)
     states = optimizer_bytes(shape, load, gradients)
-    traits = load.method_traits
+    traits, tuning = load.method_traits, memory_of(load.tuning)
     trained = traits.trained_models
     held = traits.models if load.shared_base else 1
-    experts, is_kept = expert_copies(shape, load), load.checkpointing == "off"
+    experts, is_kept = tuning.expert_copies(shape, load), load.checkpointing == "off"
     product = 2 * load.compute_bytes * load.tokens * shape.intermediate
-    moving = max(load.tokens * layer.transient, product + _dequantised(shape, load), dora_bytes(shape, load))
+    moving = max(
+        load.tokens * layer.transient,
+        product + _dequantised(shape, load),
+        tuning.moving(shape, load),
+    )
     moving += experts // 3  # the gradient of the smaller of the two tensors
     return Parts(
         held_weights(shape, load, stored_bytes), _copies(load), adapters * held, gradients * trained,
         states * trained, layer, head_bytes(shape, load), _kept(shape, load, layer, experts), experts,
-        _cast_weights(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
+        tuning.autocast_copies(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
         adapters if load.reference_adapter else 0, _holes(shape, load, layer),
     )  # fmt: skip
 
@@ -99,7 +104,7 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
     tokens, layers = load.tokens, max(shape.layers, 1)
     held = parts.held(load) + MISC_BYTES
     standing = held + parts.holes + (parts.gradients if load.accumulates else 0)
-    is_kept, is_full = load.checkpointing == "off", load.tuning == "full"
+    is_kept, is_full = load.checkpointing == "off", load.trains_base
     table = shape.table * load.weight_bytes if is_full else 0
     head_gradient = 0 if load.method_traits.head == "score" else table
     of_layer = _layer_gradients(shape, load, parts.gradients)
@@ -150,7 +155,7 @@ def _kept(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) ->
 
 def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
     """Adapters free as many blocks as they keep; those from the threshold on are mapped one by one and leave none."""
-    if load.is_gpu or load.tuning == "full" or load.checkpointing != "off":
+    if load.is_gpu or load.trains_base or load.checkpointing != "off":
         return 0
     per_token = 0
     if load.tokens * shape.hidden * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
@@ -162,23 +167,15 @@ def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
 
 def _copies(load: Workload) -> int:
     traits = load.method_traits
-    if traits.models > 1 and not (load.shared_base and load.tuning != "full"):
+    if traits.models > 1 and not (load.shared_base and not load.trains_base):
         return traits.models
-    if load.compares and not traits.generates and load.tuning == "full":
+    if load.compares and not traits.generates and load.trains_base:
         return 2
     return 1
 
 
-def _cast_weights(shape: ModelShape, load: Workload, adapters: int) -> int:
-    if not load.autocast:
-        return 0
-    if load.tuning == "full" and load.weight_bytes == 4:
-        return 2 * (shape.weights.linear - shape.weights.tower + shape.weights.experts)
-    return adapters // 2 if load.tuning == "lora" and load.adapter_bytes == 4 else 0
-
-
 def _layer_gradients(shape: ModelShape, load: Workload, gradients: int) -> int:
-    if load.tuning == "full":
+    if load.trains_base:
         counted = shape.weights
         return (counted.linear + counted.experts) * load.weight_bytes // max(shape.layers, 1)
     return gradients // max(shape.layers, 1)

@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.models.stored import is_unpacked
-from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Stack, Workload
+from tuner_tui.planning.checkpointing import checkpoints_activations
+from tuner_tui.planning.measurement import Measured, matching
+from tuner_tui.planning.micro_batch import choose_micro_batch
+from tuner_tui.planning.precision import ShortType, resolve_precision
+from tuner_tui.planning.tunings import tuning_fields
+from tuner_tui.planning.workload import Checkpointing, Held, Stack, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.hardware.free_memory import FreeMemory
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.planning.estimate import Estimate
-    from tuner_tui.planning.measured import Measured
 
-LARGEST_CPU_MICRO_BATCH = 8
-LARGEST_GPU_MICRO_BATCH = 4
 PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
 Verdict = Literal["fits", "tight", "too big", "unknown"]
 GB = 1_000_000_000
@@ -50,7 +53,6 @@ class Place:
 
 def place_of(free: FreeMemory, leave_bytes: int = 0, measured: Sequence[Measured] = ()) -> Place:
     """The place that free memory was read of; `measured` is all that was ever measured on this machine."""
-    from tuner_tui.planning.measured import matching
     from tuner_tui.versions import library_versions
 
     where = free.where if free.is_gpu else None
@@ -129,11 +131,12 @@ def is_stored(facts: ModelFacts) -> bool:
 
 
 def held_by(spec: RunSpec, place: Place) -> Held:
-    """The precision that the base would be held in, `auto` resolved as the worker does."""
-    asked = spec.model.precision
-    if asked != "auto":
-        return "bf16" if asked == "fp16" else asked
-    return "bf16" if spec.tuning.kind != "full" and place.has_16_bit else "fp32"
+    """The precision that the base would be loaded in; bf16 stands for fp16 too, which takes the same."""
+    fast: ShortType | None = "bf16" if place.has_16_bit else None
+    precision = resolve_precision(
+        spec.model.precision, fast, trains_base=not tuning_traits(spec.tuning.kind).is_adapter
+    )
+    return "bf16" if precision == "fp16" else precision
 
 
 def judge(estimate: Estimate, place: Place) -> Verdict:
@@ -154,9 +157,10 @@ def judge(estimate: Estimate, place: Place) -> Verdict:
 
 def is_applicable(held: Held, spec: RunSpec) -> bool:
     """Whether a precision goes with what is tuned: quantised weights cannot be trained themselves."""
-    if held in ("int8", "nf4"):
-        return spec.tuning.kind != "full" and not (held == "int8" and getattr(spec.tuning, "dora", False))
-    return True
+    if held == "stored":
+        return True
+    is_refused = held == "int8" and getattr(spec.tuning, "dora", False)
+    return held in tuning_traits(spec.tuning.kind).precisions and not is_refused
 
 
 def workload_of(
@@ -169,7 +173,7 @@ def workload_of(
     """The step that a spec asks for at a place; `held` tries another precision."""
     training, method, tuning = spec.training, spec.method, spec.tuning
     held = held or held_by(spec, place)
-    is_full, is_short = tuning.kind == "full", place.has_16_bit
+    is_full, is_short = not tuning_traits(tuning.kind).is_adapter, place.has_16_bit
     asked = spec.model.precision
     if held == "fp32":  # asked for by name with an adapter, it is fp32 throughout
         autocast = is_short and is_full
@@ -179,20 +183,17 @@ def workload_of(
     is_packed = bool(getattr(method, "packing", False))
     if is_packed:
         length = training.max_length
-    on = training.checkpointing == "on" or (training.checkpointing == "auto" and place.is_gpu)
+    on = checkpoints_activations(training.checkpointing, is_gpu=place.is_gpu)
     load = Workload(
         rows=1, length=max(1, length), method=method.kind, tuning=tuning.kind,
         held=held, autocast=autocast or asked == "fp16", keeps_fp32=held in ("int8", "nf4") and not is_short,
-        checkpointing="on" if on else "off", optimizer=_optimizer(training.optimizer),
+        checkpointing="on" if on else "off", optimizer=training.optimizer,
         attention="eager" if spec.model.attention == "eager" else "fused",
         varied=not is_packed, labelled_share=rows.labelled_share,
         precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
     )  # fmt: skip
-    if tuning.kind == "lora":
-        load = replace(
-            load, rank=tuning.rank, targets=tuning.targets, dora=tuning.dora, dropout=tuning.dropout,
-            adapter_bytes=4, reference_adapter=spec.model.adapter is not None and load.method_traits.has_reference,
-        )  # fmt: skip
+    has_copy = spec.model.adapter is not None and load.method_traits.has_reference
+    load = replace(load, reference_adapter=has_copy and not is_full, **tuning_fields(tuning))
     if not place.is_gpu:
         load = replace(load, stack=replace(Stack(), expandable_segments=False))
     return with_rows(load, spec, training.micro_batch or default_micro_batch(spec, place), load.checkpointing)
@@ -212,13 +213,9 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
 
 
 def default_micro_batch(spec: RunSpec, place: Place) -> int:
-    """Rows at once where nobody chose: the largest divisor of the batch size within a cautious bound."""
-    bound = LARGEST_GPU_MICRO_BATCH if place.is_gpu else LARGEST_CPU_MICRO_BATCH
-    bound = max(1, bound // method_traits(spec.method.kind).sequences_per_row)
-    batch = spec.training.batch_size
-    return max(size for size in range(1, min(bound, batch) + 1) if batch % size == 0)
-
-
-def _optimizer(name: str) -> OptimizerKind:
-    kinds: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
-    return next((kind for kind in kinds if kind == name), "adamw")
+    """Rows at once where nobody chose."""
+    traits = method_traits(spec.method.kind)
+    return choose_micro_batch(
+        None, spec.training.batch_size, place.is_gpu,
+        sequences=traits.sequences_per_row, at_least=traits.fewest_rows,
+    )[0]  # fmt: skip

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from tuner_tui.models.source import ModelSource
     from tuner_tui.planning.planner import MemoryPlan
 
-LARGEST_CPU_MICRO_BATCH = 8
-LARGEST_GPU_MICRO_BATCH = 4
-
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """One setting that was resolved, and why."""
@@ -95,7 +92,7 @@ def make_plan(
         choices.append(
             Choice(
                 name="adapter",
-                value=f"rank {start.rank}, alpha {start.alpha:g}",
+                value=f"rank {start.rank}, alpha {start.alpha:g}" if start.rank else "no rank",
                 reason=f"as the one that it starts from: {start.name}",
             )
         )
@@ -157,24 +154,6 @@ def choose_threads(cores: int) -> tuple[int, str]:
     if cores <= 2:
         return cores, f"both of {cores} cores, at low priority" if cores == 2 else "one core"
     return cores - 1, f"{cores} cores, one left for the app"
-
-
-def choose_micro_batch(
-    asked: int | None, batch_size: int, is_gpu: bool, *, sequences: int = 1, at_least: int = 1
-) -> tuple[int, str]:
-    """Rows computed at once, and why: the largest divisor of the batch size within a cautious bound.
-
-    A row of `sequences` sequences (a pair has two) counts for as many; `at_least` is the fewest rows that can be
-    trained at once.
-    """
-    if asked is not None:
-        return asked, "as asked"
-    bound = (LARGEST_GPU_MICRO_BATCH if is_gpu else LARGEST_CPU_MICRO_BATCH) // sequences
-    divisors = [size for size in range(at_least, batch_size + 1) if batch_size % size == 0]
-    fitting = [size for size in divisors if size <= bound]
-    if fitting:
-        return fitting[-1], f"the largest divisor of {batch_size} up to {bound}"
-    return divisors[0], f"the smallest divisor of {batch_size} from {at_least} on"
 
 
 def encode_plan(plan: Plan) -> bytes:

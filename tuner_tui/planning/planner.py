@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import stored_refusal
+from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.measured import estimate_here
+from tuner_tui.planning.micro_batch import LARGEST_CPU_MICRO_BATCH
 from tuner_tui.planning.place import (
     GB,
-    LARGEST_CPU_MICRO_BATCH,
     UNCOUNTED,
     Place,
     Rows,
@@ -26,6 +27,7 @@ from tuner_tui.planning.place import (
     with_rows,
     workload_of,
 )
+from tuner_tui.planning.precision import KEPT_FP32
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.ways_out import WayOut, ways_out
 from tuner_tui.planning.workload import Held, Workload
@@ -141,7 +143,7 @@ def fastest(
     sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
     if place.room_bytes is None:  # nobody knows what is free: the careful defaults
         calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
-        return trial(calm[-1], asked if asked != "auto" else "on" if place.is_gpu else "off")
+        return trial(calm[-1], "on" if checkpoints_activations(asked, is_gpu=place.is_gpu) else "off")
     switches: tuple[Literal["on", "off"], ...] = ("off", "on") if asked == "auto" else (asked,)
     found: list[Trial] = []
     for switch in switches:
@@ -267,8 +269,8 @@ def _precision_reason(load: Workload, place: Place) -> str:
         return "as the model's files are packed"
     if load.held == "nf4":
         return "the least memory"
-    if load.tuning == "full":
-        return "weights that are trained stay in fp32, so that small steps are not rounded away"
+    if load.trains_base:
+        return KEPT_FP32
     return "16 bit is fast here" if place.has_16_bit else "16 bit is slow here"
 
 

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
+from tuner_tui.limited.limits import LimitReached
 from tuner_tui.planning.place import UNCOUNTED, Rows
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
     is_cut = next(read, None) is not None
     count, first = (None, looked_at) if is_cut else (looked_at, None)
     try:
-        text = load_model_text(tokenizer_folder)
-        most = max(each.tokens for each in measure(longest, text))
-        some = tuple(each.tokens for each in measure(sample, text))
+        with load_model_text(tokenizer_folder) as text:
+            most = max(each.tokens for each in measure(longest, text))
+            some = tuple(each.tokens for each in measure(sample, text))
+    except LimitReached:
+        raise
     except TunerError:
         return Rows(count=count, first=first)
     return Rows(longest=max(most, *some), count=count, first=first, sample=some)
@@ -53,16 +56,17 @@ def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int)
     longest.sort(key=_size, reverse=True)
     if tokenizer_folder is None:
         return longest
-    from tuner_tui.data.lengths import measure
     from tuner_tui.data.template import load_model_text
 
     try:
-        text = load_model_text(tokenizer_folder)
+        rows = [*longest, *sample]
         found = []
-        for row in [*longest, *sample]:
-            sequences = measure([row], text)
-            if all(each.answer_tokens_within(limit) or not each.answers for each in sequences):
-                found.append((max(min(each.tokens, limit) for each in sequences), row))
+        with load_model_text(tokenizer_folder) as text:
+            for row, sequences in zip(rows, text.measure(rows), strict=True):
+                if all(each.answer_tokens_within(limit) or not each.answers for each in sequences):
+                    found.append((max(min(each.tokens, limit) for each in sequences), row))
+    except LimitReached:
+        raise
     except TunerError:
         return longest
     found.sort(key=lambda each: -each[0])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tuner_tui.models.weight_count import Matrix
-from tuner_tui.planning.layers import is_target
 from tuner_tui.planning.shape import ModelShape
+from tuner_tui.planning.tunings import memory_of
 from tuner_tui.planning.workload import OptimizerKind, Workload
 
 NF4_BLOCK = 64
@@ -66,40 +65,19 @@ def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = N
 
 def trained_numbers(shape: ModelShape, load: Workload) -> int:
     """How many numbers are trained."""
-    if load.tuning == "full":
-        return shape.weights.total
-    if load.tuning == "prompt":
-        return load.virtual_tokens * shape.hidden
-    count = 0
-    for matrix in shape.weights.matrices:
-        if is_target(matrix.name, matrix.place, load):
-            count += load.rank * _adapter_sides(matrix, load) * matrix.count
-            count += matrix.outputs * matrix.count if load.dora else 0
-    if load.targets != "all-linear" and load.stack.quantised_head and "head" in load.targets:
-        count += load.rank * (shape.hidden + shape.vocab)
-    return count + (2 * shape.table if load.trains_tables else 0)
+    return memory_of(load.tuning).parameters(shape, load) + (2 * shape.table if load.trains_tables else 0)
 
 
 def trains_nothing(shape: ModelShape, load: Workload) -> bool:
     """Whether an adapter's targets name no matrix of the model, as far as the matrices' names are known."""
-    if load.tuning != "lora" or shape.experts or not shape.is_known:
+    if load.trains_base or shape.experts or not shape.is_known:
         return False
-    return not any(is_target(each.name, each.place, load) for each in shape.weights.matrices)
-
-
-def _adapter_sides(matrix: Matrix, load: Workload) -> int:
-    """Numbers of a matrix's adapter for each rank; one beside gate and up in one tensor has twice the rank."""
-    if matrix.place == "expert" and load.stack.fused_experts:
-        if matrix.name == "gate_up_proj":
-            return 2 * (matrix.inputs + matrix.outputs)
-        if matrix.name in ("gate_proj", "up_proj", "w1", "w3"):
-            return matrix.inputs + 2 * matrix.outputs
-    return matrix.inputs + matrix.outputs
+    return memory_of(load.tuning).parameters(shape, load) == 0
 
 
 def trained_bytes(shape: ModelShape, load: Workload) -> int:
     """Bytes of the trained numbers beside the base; 0 for full tuning, where the base is what is trained."""
-    if load.tuning == "full":
+    if load.trains_base:
         return 0
     tables = 2 * shape.table if load.trains_tables else 0
     return (trained_numbers(shape, load) - tables) * load.adapter_bytes + tables * load.weight_bytes
@@ -107,7 +85,7 @@ def trained_bytes(shape: ModelShape, load: Workload) -> int:
 
 def gradient_bytes(shape: ModelShape, load: Workload, adapters: int) -> int:
     """Bytes of all gradients, which have the type of what they belong to; `adapters` is what `trained_bytes` says."""
-    return shape.weights.total * load.weight_bytes if load.tuning == "full" else adapters
+    return shape.weights.total * load.weight_bytes if load.trains_base else adapters
 
 
 def optimizer_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
@@ -118,7 +96,7 @@ def optimizer_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
         case "adamw_8bit" | "paged_adamw_8bit":
             return round(2 * (1 + 4 / EIGHT_BIT_BLOCK) * trained_numbers(shape, load))
         case "adafactor":
-            return _factored_bytes(shape, load)
+            return 4 * memory_of(load.tuning).factored(shape, load)  # in fp32
         case "sgd":
             return 0
 
@@ -139,22 +117,6 @@ def is_paged(optimizer: OptimizerKind) -> bool:
 
 def largest_trained(shape: ModelShape, load: Workload) -> int:
     """Numbers in the largest trained tensor."""
-    if load.tuning == "full":
-        return max([shape.table, *(each.inputs * each.outputs for each in shape.weights.matrices)])
-    if load.trains_tables:
+    if load.trains_tables and not load.trains_base:
         return shape.table
-    widths = [max(each.inputs, each.outputs) for each in shape.weights.matrices]
-    return load.rank * max(widths, default=0)
-
-
-def _factored_bytes(shape: ModelShape, load: Workload) -> int:
-    """Adafactor keeps a row and a column of squared sums for a matrix, in fp32."""
-    if load.tuning == "full":
-        sums = sum((each.inputs + each.outputs) * each.count for each in shape.weights.matrices)
-        return 4 * (sums + shape.weights.other + shape.vocab + shape.hidden)
-    sides = sum(
-        (2 * load.rank + each.inputs + each.outputs) * each.count
-        for each in shape.weights.matrices
-        if is_target(each.name, each.place, load)
-    )
-    return 4 * sides
+    return memory_of(load.tuning).largest(shape, load)

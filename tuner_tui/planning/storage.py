@@ -60,7 +60,7 @@ def storage_of(spec: RunSpec, source: ModelSource, facts: ModelFacts, estimate: 
     moving = LOADED_AT_ONCE * largest * (4 if load.held == "fp32" else 2)
     files = facts.weight_bytes or 0
     held = 0 if load.is_gpu else parts.weights
-    trained = parts.gradients if load.tuning == "full" else parts.adapters
+    trained = parts.gradients if load.trains_base else parts.adapters
     checkpoint = trained + parts.states + TOKENIZER_BYTES
     return Storage(
         download=0 if source.path is not None else facts.weight_bytes,

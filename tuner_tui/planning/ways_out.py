@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.traits import DEFAULT_TUNING, tuning_traits
 from tuner_tui.planning.measured import estimate_here
 from tuner_tui.planning.place import (
     GB,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tuner_tui.planning.shape import ModelShape
 
 MOST_WAYS = 4
+ADAPTER = DEFAULT_TUNING
+"""The tuning that is suggested where full tuning does not fit."""
 LEAST_SAVED_BYTES = 50_000_000
 """What saves less is not worth a word."""
 _PRECISION = frozenset(("model.precision", "tuning.kind"))
@@ -139,17 +142,17 @@ def _changed_load(spec: RunSpec, taken: list[_Change], load: Workload, place: Pl
 
 
 def _with_setting(spec: RunSpec, key: str, value: Any) -> RunSpec:
-    from tuner_tui.config.spec import LoraTuning
+    from tuner_tui.config.sections import kinds_of
 
     section, _, name = key.partition(".")
     if key == "tuning.kind":
-        return spec.model_copy(update={"tuning": LoraTuning()})
+        return spec.model_copy(update={"tuning": kinds_of("tuning")[value]()})
     return spec.model_copy(update={section: getattr(spec, section).model_copy(update={name: value})})
 
 
 def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> Iterator[_Change]:
     """What could be changed, cheapest first."""
-    is_full, has_other_precisions = load.tuning == "full", not facts.quantisation
+    is_full, has_other_precisions = load.trains_base, not facts.quantisation
     if load.checkpointing == "off":
         yield _one("training.checkpointing", "on", "computing activations again", "about a quarter slower")
     least = method_traits(spec.method.kind).fewest_rows
@@ -174,10 +177,11 @@ def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> It
         cost = "cuts rows that are longer" if share is None else f"cuts {100 * share:.0f} % of your rows"
         yield _one("training.max_length", length, f"length {length} instead of {load.length}", cost)
     if is_full:
-        yield _one("tuning.kind", "lora", "LoRA instead of full tuning", "learns a little less")
+        title = tuning_traits(ADAPTER).title
+        yield _one("tuning.kind", ADAPTER, f"{title} instead of full tuning", "learns a little less")
         if has_other_precisions:
-            settings = (("tuning.kind", "lora"), ("model.precision", "nf4"))
-            yield _Change(settings, "LoRA on a 4-bit base instead of full tuning", "learns a little less")
+            settings = (("tuning.kind", ADAPTER), ("model.precision", "nf4"))
+            yield _Change(settings, f"{title} on a 4-bit base instead of full tuning", "learns a little less")
 
 
 def _one(key: str, value: Any, words: str, cost: str) -> _Change:

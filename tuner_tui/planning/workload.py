@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, MethodTraits, method_traits
+from tuner_tui.config.tunings.traits import DEFAULT_TUNING, tuning_traits
 
-Tuning = Literal["full", "lora", "prompt"]
 Held = Literal["fp32", "bf16", "int8", "nf4", "stored"]
 Checkpointing = Literal["on", "off", "offloaded"]
 Attention = Literal["fused", "eager"]
@@ -58,7 +58,7 @@ class Workload:
     length: int = 1024
     """Tokens of its longest row, to which the others are padded; of its prompt, where answers are written."""
     method: str = DEFAULT_METHOD
-    tuning: Tuning = "lora"
+    tuning: str = DEFAULT_TUNING
     held: Held = "bf16"
     keeps_fp32: bool = False
     """Whether what a quantised base leaves as it is stays in fp32 (CPUs without fast 16-bit arithmetic)."""
@@ -101,6 +101,11 @@ class Workload:
     @property
     def method_traits(self) -> MethodTraits:
         return method_traits(self.method)
+
+    @property
+    def trains_base(self) -> bool:
+        """Whether the base's own weights are trained."""
+        return not tuning_traits(self.tuning).is_adapter
 
     @property
     def compares(self) -> bool:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from tuner_tui.files import write_atomic
+from tuner_tui.files import make_folder, write_atomic
 from tuner_tui.runs.events import Request
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tuner_tui.runs.folder import RunFolder
 
 NOW_FILE = "now"
@@ -30,22 +28,24 @@ class ControlRequest(msgspec.Struct, frozen=True, kw_only=True):
 def leave_request(folder: RunFolder, request: Request) -> str:
     """Ask the run's worker for something; gives the id that its RequestAccepted will carry."""
     asked = ControlRequest(id=secrets.token_hex(6), request=request)
-    folder.control.mkdir(exist_ok=True)
+    make_folder(folder.control)
     write_atomic(folder.control / f"{asked.id}.json", msgspec.json.encode(asked))
     return asked.id
 
 
-def take_requests(control: Path) -> list[ControlRequest]:
+def take_requests(folder: RunFolder) -> list[ControlRequest]:
     """Read and remove what was asked; files that are no request are removed too."""
     taken = []
     try:
-        waiting = sorted(path for path in control.iterdir() if path.suffix == ".json")
+        waiting = sorted(path for path in folder.control.iterdir() if path.suffix == ".json")
     except OSError:
         return []
     for path in waiting:
         try:
             content = path.read_bytes()
-            path.unlink()  # before it is heeded: what cannot be removed would be asked again and again
+            folder.owned.remove(
+                path
+            )  # before it is heeded: what cannot be removed would be asked again and again
             taken.append(msgspec.json.decode(content, type=ControlRequest))
         except (ValueError, OSError):  # not JSON, not UTF-8, a folder, taken by another
             continue
@@ -54,8 +54,8 @@ def take_requests(control: Path) -> list[ControlRequest]:
 
 def ask_to_end_now(folder: RunFolder) -> None:
     """Ask the run's keeper to end its worker at once, without a checkpoint."""
-    folder.control.mkdir(exist_ok=True)
-    (folder.control / NOW_FILE).touch()
+    make_folder(folder.control)
+    write_atomic(folder.control / NOW_FILE, "")
 
 
 def is_to_end_now(folder: RunFolder) -> bool:
@@ -65,9 +65,9 @@ def is_to_end_now(folder: RunFolder) -> bool:
 
 def clear_requests(folder: RunFolder) -> None:
     """Forget all that was asked."""
-    take_requests(folder.control)
+    take_requests(folder)
     with contextlib.suppress(OSError):
-        (folder.control / NOW_FILE).unlink()
+        folder.owned.remove(folder.control / NOW_FILE)
 
 
 REQUESTS = get_args(Request)

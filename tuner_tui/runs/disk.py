@@ -7,23 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config import paths
+from tuner_tui.data import token_cache
 from tuner_tui.files import entries, folder_size
+from tuner_tui.models import dequantised, remote_headers
 from tuner_tui.models.dequantised import list_entries
-from tuner_tui.runs.folder import list_runs
+from tuner_tui.owned import Owned, holds
+from tuner_tui.runs.exports import FORMS
+from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.status import LIVE
 from tuner_tui.runs.summary import SummaryReader
-from tuner_tui.runs.trash import abandoned_bytes
+from tuner_tui.runs.trash import abandoned_bytes, empty_abandoned
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
-
-    from tuner_tui.runs.folder import RunFolder
 
 ItemKind = Literal["checkpoints", "model", "cache", "leftovers"]
 QUIET_SECONDS = 600.0
 """What was written to more recently than this may be in use."""
-OWN_CACHES = ("dequantised", "trash")
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ class CleanUpItem:
     kind: ItemKind
     name: str
     things: tuple[Path, ...]
+    """All in `owned`; none for the trash."""
     size_bytes: int
     loses: str
     """What is lost with it, in one sentence."""
+    owned: Owned | None = None
 
 
 def run_disk(folder: RunFolder) -> RunDisk:
@@ -84,11 +87,15 @@ def _of_runs(queued: Collection[str]) -> list[CleanUpItem]:
     items = []
     for folder in list_runs():
         kept = kept_checkpoints(folder)
-        if kept and folder.adapter.is_dir() and reader.read(folder, queued).status == "finished":
+        if (
+            kept
+            and folder.owned.is_ours()
+            and folder.adapter.is_dir()
+            and reader.read(folder, queued).status == "finished"
+        ):
             loses = "The adapter stays; new runs can no longer be branched from these steps."
-            items.append(
-                CleanUpItem("checkpoints", folder.name, tuple(kept), sum(map(folder_size, kept)), loses)
-            )
+            taken = sum(map(folder_size, kept))
+            items.append(CleanUpItem("checkpoints", folder.name, tuple(kept), taken, loses, folder.owned))
     return items
 
 
@@ -99,39 +106,67 @@ def _is_anyone_live() -> bool:
 
 def _models() -> list[CleanUpItem]:
     loses = "It is made again, which takes minutes, when a run needs it."
+    owned = dequantised.owned()
     return [
-        CleanUpItem("model", entry.name or entry.folder.name, (entry.folder,), entry.size_bytes, loses)
+        CleanUpItem("model", entry.name or entry.folder.name, (entry.folder,), entry.size_bytes, loses, owned)
         for entry in list_entries()
-        if not entry.is_being_made
+        if not entry.is_being_made and owned.is_ours()
     ]
 
 
 def _caches() -> list[CleanUpItem]:
-    """Other folders of the cache, such as tokenised rows and staged uploads."""
+    """Tokenised rows, tokenizers, headers of Hub models and prepared pushes."""
     loses = "It is made again when it is needed."
-    return [
-        CleanUpItem("cache", path.name, (path,), folder_size(path), loses)
-        for path in entries(paths.cache_dir(), 1000)
-        if path.is_dir() and path.name not in OWN_CACHES and _are_all_quiet(path)
-    ]
+    items = []
+    for owned in (
+        token_cache.owned(),
+        dequantised.owned_tokenizers(),
+        remote_headers.owned(),
+        owned_pushes(),
+    ):
+        things = owned.entries()
+        if things and all(map(_are_all_quiet, things)):
+            items.append(CleanUpItem("cache", owned.folder.name, tuple(things), _size(things), loses, owned))
+    return items
+
+
+def owned_pushes() -> Owned:
+    """The folder of prepared pushes, for deleting in it."""
+    forms = "|".join(FORMS)
+    return Owned(
+        paths.cache_dir() / "pushes", "pushes", holds(rf".+-({forms})-[a-z0-9_]+-(trained|original)")
+    )
+
+
+def _size(things: Iterable[Path]) -> int:
+    return sum(folder_size(thing) if thing.is_dir() else thing.stat().st_size for thing in things)
 
 
 def _leftovers() -> list[CleanUpItem]:
     """Runs that were half made or half deleted when something died."""
-    hidden = [
-        path
-        for path in entries(paths.runs_dir(), 100_000)
-        if path.name.startswith((".making-", ".deleting-")) and _is_quiet(path)
-    ]
-    items = [
-        CleanUpItem("leftovers", path.name, (path,), folder_size(path), "Nothing: no run is in it.")
-        for path in hidden
-    ]
+    loses = "Nothing: no run is in it."
+    items = []
+    for path in entries(paths.runs_dir(), 100_000):
+        owned = RunFolder(path).owned
+        if path.name.startswith((".making-", ".deleting-")) and _is_quiet(path) and owned.is_ours():
+            items.append(CleanUpItem("leftovers", path.name, (path,), folder_size(path), loses, owned))
     if size := abandoned_bytes():
         items.append(
-            CleanUpItem("leftovers", "trash", (), size, "Nothing: an app that died had thrown it away.")
+            CleanUpItem("leftovers", "trash", (), size, "Nothing: its time to be brought back is over.")
         )
     return items
+
+
+def delete_item(item: CleanUpItem) -> None:
+    """Delete something that could go. Raises OSError."""
+    if item.owned is None:
+        empty_abandoned()
+        return
+    for thing in item.things:
+        if thing == item.owned.folder:
+            item.owned.remove_all()
+        else:
+            item.owned.remove(thing)
 
 
 def _are_all_quiet(folder: Path) -> bool:

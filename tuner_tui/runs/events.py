@@ -15,6 +15,7 @@ import msgspec
 
 from tuner_tui.planning.ladder import Rung, Shape
 from tuner_tui.planning.plan import Choice
+from tuner_tui.planning.precision import Arithmetic, LoadedPrecision
 
 PROTOCOL = 1
 LATEST_TIME = 32_503_680_000.0
@@ -63,10 +64,26 @@ class PhaseEntered(EventBase, frozen=True, kw_only=True, tag="phase"):
     detail: str = ""
 
 
+class ChosenMachine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a worker computes, and in which number types."""
+
+    device: Literal["cuda", "cpu"]
+    device_name: str = ""
+    """A GPU's name; empty on a CPU."""
+    precision: LoadedPrecision
+    """How the base is loaded."""
+    arithmetic: Arithmetic
+    is_mixed: bool = False
+    """Whether that is mixed precision, beside weights of another type."""
+
+
 class ChoicesMade(EventBase, frozen=True, kw_only=True, tag="choices"):
     """Settings that only the worker could resolve (those that need torch)."""
 
     choices: tuple[Choice, ...]
+    """As a person reads them."""
+    machine: ChosenMachine | None = None
+    """None where the choices are not of the machine."""
 
 
 class ModelLoaded(EventBase, frozen=True, kw_only=True, tag="model"):
@@ -372,6 +389,27 @@ def _with_possible_times(events: list[Event]) -> list[Event]:
         else:
             timed.append(msgspec.structs.replace(event, at=at))
     return timed
+
+
+def machine_of(event: ChoicesMade) -> ChosenMachine | None:
+    """The machine of an event, also of one that was written before it had it as a field."""
+    if event.machine is not None:
+        return event.machine
+    by_name = {choice.name: choice for choice in event.choices}
+    if not {"device", "precision", "arithmetic"} <= by_name.keys():
+        return None
+    device, arithmetic = by_name["device"], by_name["arithmetic"].value.split()
+    fields = {
+        "device": device.value,
+        "device_name": device.reason if device.value == "cuda" else "",
+        "precision": by_name["precision"].value,
+        "arithmetic": next(iter(arithmetic), ""),
+        "is_mixed": "(mixed)" in arithmetic,
+    }
+    try:
+        return msgspec.convert(fields, ChosenMachine)
+    except msgspec.ValidationError:
+        return None
 
 
 def finite(value: float | None) -> float | None:

@@ -1,22 +1,17 @@
-"""A run's folder: the names in it, making one, and finding those there are."""
+"""A run's folder: the names in it, and finding those there are."""
 
 from __future__ import annotations
 
-import datetime
-import re
-import secrets
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
-from tuner_tui.errors import InputError, NotFoundError, RunProblem, TunerError
-from tuner_tui.files import sync_folder, write_atomic
+from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.owned import Owned
 
 if TYPE_CHECKING:
-    from tuner_tui.config.spec import RunSpec
-    from tuner_tui.planning.plan import Plan
+    from collections.abc import Sequence
 
 SPEC_FILE = "run.toml"
 
@@ -76,37 +71,17 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.md"
 
+    @property
+    def owned(self) -> Owned:
+        """For deleting in it, or all of it."""
+        return Owned(self.path.absolute(), "run", is_run)
 
-def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
-    """Make a run's folder whole, or not at all. Raises TunerError when the data folder cannot be written."""
-    from tuner_tui.config.spec_writer import spec_text
-    from tuner_tui.planning.plan import encode_plan
-    from tuner_tui.runs.lineage import keep_start
 
-    contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
-    parent = paths.runs_dir()
-    name = _fresh_name(spec, parent)
-    making = parent / f".making-{name}"
-    try:
-        making.mkdir(parents=True)
-        for file, content in contents.items():
-            write_atomic(making / file, content)
-        for inner in ("control", "checkpoints"):
-            (making / inner).mkdir()
-        for empty in ("events.jsonl", "worker.log", "lock"):
-            (making / empty).touch()
-        if plan.start is not None:
-            keep_start(plan.start, making)
-        making.rename(parent / name)
-        sync_folder(parent)
-    except OSError as error:
-        shutil.rmtree(making, ignore_errors=True)
-        raise TunerError(
-            "The run's folder cannot be made",
-            f"{parent}: {error.strerror or error}.",
-            "Free space or rights there, or name another place with the TUNER_TUI_HOME environment variable.",
-        ) from error
-    return RunFolder(parent / name)
+def is_run(path: Path) -> bool:
+    """Whether a folder, not a symlink to one, holds two of the files that every run has."""
+    files = [path / name for name in (SPEC_FILE, "plan.json", "events.jsonl")]
+    there = [file.is_file() and not file.is_symlink() for file in files]
+    return not path.is_symlink() and sum(there) >= 2
 
 
 def list_runs() -> list[RunFolder]:
@@ -120,40 +95,36 @@ def list_runs() -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(found, key=_made_at, reverse=True)]
 
 
-def delete_run(folder: RunFolder) -> None:
-    """Delete a run for good; a crash in the middle leaves a hidden rest, never half a run in the list.
-
-    Raises RunProblem when it is live, TunerError when its folder cannot be removed.
-    """
-    from tuner_tui.runs import lock, queue
-
-    if queue.is_queued(folder.name) or lock.is_held(folder.lock):
-        raise RunProblem("The run is live", folder.name, f"Stop it first: tuner-tui runs stop {folder.name}")
-    doomed = folder.path.with_name(f".deleting-{folder.name}")
-    try:
-        folder.path.rename(doomed)
-        shutil.rmtree(doomed)
-    except OSError as error:
-        raise TunerError(
-            "The run cannot be deleted", f"{error.filename or folder.path}: {error.strerror or error}."
-        ) from error
-
-
 def find_run(text: str) -> RunFolder:
-    """The run meant by a name, the start or end of one, a folder, or `last`. Raises NotFoundError."""
-    as_path = Path(text).expanduser()
-    if (as_path / SPEC_FILE).is_file():
-        return RunFolder(as_path.resolve())
+    """The run meant by its name, the start or end of it, or `last`. Raises InputError, NotFoundError."""
     runs = list_runs()
     if text == "last" and runs:
         return runs[0]
-    exact = [run for run in runs if run.name == text]
-    near = exact or [run for run in runs if run.name.startswith(text) or run.name.endswith(text)]
+    return RunFolder(paths.runs_dir() / pick_name(text, [run.name for run in runs]))
+
+
+def find_run_or_folder(text: str) -> RunFolder:
+    """As `find_run`, or a run's folder anywhere, for those that only read it. Raises InputError, NotFoundError."""
+    if "/" in text:
+        path = Path(text).expanduser()
+        if not (path / SPEC_FILE).is_file():
+            raise NotFoundError("No such run", f"{path} is no run's folder: it holds no {SPEC_FILE}.")
+        return RunFolder(path.resolve())
+    return find_run(text)
+
+
+def pick_name(text: str, names: Sequence[str]) -> str:
+    """The run's name that is meant by the whole, the start or the end of it. Raises InputError, NotFoundError."""
+    if not text.strip() or text in (".", "..") or "/" in text or "\0" in text:
+        hint = "See: tuner-tui runs list"
+        raise InputError("Not a run's name", f"{text!r}: expected a name, or the start or end of one.", hint)
+    exact = [name for name in names if name == text]
+    near = exact or [name for name in names if name.startswith(text) or name.endswith(text)]
     if len(near) == 1:
         return near[0]
     if near:
-        names = ", ".join(run.name for run in near[:5])
-        raise InputError("More than one run is meant", f"{text!r} fits {names}.", "Give more of the name.")
+        message = f"{text!r} fits {', '.join(near[:5])}."
+        raise InputError("More than one run is meant", message, "Give more of the name.")
     raise NotFoundError(
         "No such run", f"There is no run called {text!r} in {paths.runs_dir()}.", "See: tuner-tui runs list"
     )
@@ -164,12 +135,3 @@ def _made_at(path: Path) -> tuple[float, str]:
         return ((path / SPEC_FILE).stat().st_mtime, path.name)
     except OSError:
         return (0.0, path.name)
-
-
-def _fresh_name(spec: RunSpec, parent: Path) -> str:
-    words = spec.name or f"{Path(spec.model.source).stem}-{Path(spec.data.train).stem}"
-    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-") or "run"
-    while True:
-        name = f"{datetime.date.today().isoformat()}-{slug}-{secrets.token_hex(2)}"
-        if not (parent / name).exists():
-            return name

@@ -6,6 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from tuner_tui.files import open_descriptor
 from tuner_tui.runs.events import Event, encode
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class EventWriter:
     """Appends events as whole lines; safe to use from several threads of a process."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = open_descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
         self._lock = threading.Lock()
         self._is_torn = False
         try:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
+from tuner_tui.files import make_folder, settle_modes
 from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import (
     CONFIG_FILE,
@@ -17,8 +19,9 @@ from tuner_tui.models.adapter import (
     is_adapter,
     read_adapter,
 )
+from tuner_tui.models.model_folder import read_json
 from tuner_tui.planning.plan import StartAdapter, read_plan
-from tuner_tui.runs.folder import RunFolder, find_run
+from tuner_tui.runs.folder import RunFolder, find_run_or_folder
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -49,6 +52,13 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
             f"{name} was trained on {base}, and model.source is {source.name}.",
             f'Set model.source to "{base}", or take an adapter of {source.name}.',
         )
+    traits = tuning_traits(spec.tuning.kind)
+    if facts.kind != traits.peft_type:
+        raise InputError(
+            "The adapter is of another tuning",
+            f"{name} is a {facts.kind} adapter, and tuning.kind is {spec.tuning.kind}.",
+            f"Take an adapter of {traits.title}, or the tuning that it was trained with.",
+        )
     if facts.task == REWARD_TASK and method_traits(spec.method.kind).gives != "scores":
         raise InputError(
             "The adapter is a reward model's",
@@ -76,23 +86,19 @@ def as_started(spec: RunSpec, source: ModelSource) -> RunSpec:
 
 def with_adapter_of(spec: RunSpec, folder: Path) -> RunSpec:
     """The spec with the rank, alpha and targets of the adapter in a folder. Raises InputError for none."""
-    if spec.tuning.kind != "lora":
+    if not tuning_traits(spec.tuning.kind).can_continue:
         return spec
-    facts = read_adapter(folder)
-    listed = isinstance(facts.targets, list) and all(isinstance(each, str) for each in facts.targets)
-    changes = {
-        "rank": facts.rank or spec.tuning.rank, "alpha": facts.alpha or spec.tuning.alpha, "dora": facts.dora,
-        "targets": tuple(facts.targets) if listed else "all-linear",
-    }  # fmt: skip
-    return spec.model_copy(update={"tuning": spec.tuning.model_copy(update=changes)})
+    read_adapter(folder)
+    return spec.model_copy(update={"tuning": spec.tuning.continued(read_json(folder / CONFIG_FILE))})
 
 
 def keep_start(start: StartAdapter, run: Path) -> None:
     """Copy the adapter that a run begins from into its folder, so that it stands when the other is gone."""
     target = RunFolder(run).started_from
-    target.mkdir()
+    make_folder(target)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         shutil.copyfile(Path(start.path) / name, target / name)
+    settle_modes(target)
 
 
 def ancestors(folder: RunFolder) -> list[str]:
@@ -119,7 +125,7 @@ def _locate(name: str) -> tuple[RunFolder | None, Path]:
     if is_adapter(path):
         return _run_around(path.resolve()), path.resolve()
     try:
-        run = find_run(name)
+        run = find_run_or_folder(name)
     except NotFoundError as error:
         raise NotFoundError(
             "No such adapter",

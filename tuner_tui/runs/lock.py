@@ -19,6 +19,7 @@ except ImportError:  # Windows: needs msvcrt.locking and handle inheritance, not
     fcntl = None  # type: ignore[assignment]
 
 from tuner_tui.errors import TunerError
+from tuner_tui.files import open_descriptor
 
 
 class FileLock:
@@ -36,7 +37,7 @@ def acquire(path: Path, patience_seconds: float = 0.0) -> FileLock | None:
     """Take the lock, or None when another holds it. Patience outlasts the moment in which a reader looks."""
     if fcntl is None:
         raise TunerError("Not supported here", "Run locks are not written for this operating system yet.")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     deadline = time.monotonic() + patience_seconds
     while True:
         try:

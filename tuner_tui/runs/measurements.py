@@ -10,7 +10,7 @@ from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
-from tuner_tui.planning.measured import Measured
+from tuner_tui.planning.measurement import Measured
 
 MEASURED_FILE = "memory.json"
 MOST_READ = 200

@@ -16,6 +16,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.owned import Owned, holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +41,11 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def note_file(run_name: str) -> Path:
     """Where a run's note is."""
     return paths.notes_dir() / f"{run_name}.json"
+
+
+def owned() -> Owned:
+    """The folder of the notes, for deleting in it."""
+    return Owned(paths.notes_dir(), "notes", holds(r"\d{4}-\d\d-\d\d-.+-[0-9a-f]{4}\.json"))
 
 
 def read_note(run_name: str) -> Note:
@@ -67,9 +73,10 @@ def write_note(run_name: str, note: Note) -> None:
         read_note(run_name)
     try:
         if note.is_empty:
-            path.unlink(missing_ok=True)
+            if path.exists():
+                owned().remove(path)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        owned().claim()
         write_atomic(path, msgspec.json.encode(note))
     except OSError as error:
         raise TunerError("The note cannot be kept", f"{path}: {error.strerror or error}.") from error

@@ -16,6 +16,7 @@ from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.owned import Owned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +54,7 @@ def enqueue(
     attempts: int | None = None,
 ) -> None:
     """Put a run at the queue's end. Raises OSError when the data folder cannot be written."""
-    waiting = paths.queue_dir()
-    waiting.mkdir(parents=True, exist_ok=True)
+    waiting = owned().claim()
     entry = QueueEntry(
         folder=str(folder.path),
         resume=resume,
@@ -108,6 +108,16 @@ def queued_names() -> set[str]:
     return {_run_name(path) for path in _files()}
 
 
+def owned() -> Owned:
+    """The queue's folder, for deleting in it."""
+    return Owned(paths.queue_dir(), "queue", _holds_entries)
+
+
+def remove(entry: Path) -> None:
+    """Delete one of the queue's files. Raises FileNotFoundError, NotOurs, OSError."""
+    owned().remove(entry)
+
+
 def claim(entry: Path) -> Path | None:
     """Take an entry to start its run; where the entry is now, or None when it was withdrawn meanwhile."""
     claimed = entry.with_suffix(CLAIMED)
@@ -124,7 +134,7 @@ def withdraw(run_name: str) -> bool:
     for path in _files():
         if _run_name(path) == run_name and path.suffix == WAITING:
             try:
-                path.unlink()
+                remove(path)
                 withdrawn = True
             except FileNotFoundError:
                 continue
@@ -164,14 +174,13 @@ def hold(paused_run: str = "") -> None:
 
     Raises OSError.
     """
-    paths.queue_dir().mkdir(parents=True, exist_ok=True)
-    write_atomic(paths.queue_dir() / HELD_FILE, paused_run)
+    write_atomic(owned().claim() / HELD_FILE, paused_run)
 
 
 def go_on() -> bool:
     """Let runs start again; False when they were not held. Raises OSError."""
     try:
-        (paths.queue_dir() / HELD_FILE).unlink()
+        remove(paths.queue_dir() / HELD_FILE)
     except FileNotFoundError:
         return False
     return True
@@ -205,6 +214,18 @@ def _files() -> list[Path]:
 
 def _is_entry(path: Path) -> bool:
     return path.suffix in (WAITING, CLAIMED) and path.name.partition("-")[0].isdecimal()
+
+
+def _holds_entries(folder: Path) -> bool:
+    """Whether one of the files in a folder is an entry that an earlier version made, or there is a held queue's."""
+    for path in folder.iterdir():
+        try:
+            if _is_entry(path):
+                guarded.read_json(path, QueueEntry)
+                return True
+        except Unreadable:
+            continue
+    return {path.name for path in folder.iterdir()} <= {ORDER_FILE, REGARDLESS_FILE, HELD_FILE}
 
 
 def _stems(file: str) -> list[str]:

@@ -11,7 +11,7 @@ from tuner_tui.hardware.telemetry import last_sample
 from tuner_tui.runs.ending_words import ending_words
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.status import RunFollower, read_run
-from tuner_tui.text import count, duration, number, plain, size
+from tuner_tui.text import count, duration, markdown, number, plain, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,13 +56,14 @@ def write_report(folder: RunFolder) -> None:
 def _lines(run: RunFollower) -> list[str]:
     state = run.state
     assert state.ending is not None
-    lines = [f"# {plain(run.folder.name)}", "", *ending_words(state.ending).splitlines(), ""]
+    lines = [f"# {markdown(run.folder.name)}", ""]
+    lines += [*map(markdown, ending_words(state.ending).splitlines()), ""]
     rows = [*_what_it_was(state), *_figures(run)]
     rows += [(name, f"{what} ({why})") for name, what, why in trouble_rows(state.rungs, state.skipped)]
-    lines += ["| | |", "| --- | --- |", *(f"| {name} | {_cell(words)} |" for name, words in rows)]
+    lines += ["| | |", "| --- | --- |", *(f"| {name} | {markdown(words)} |" for name, words in rows)]
     if state.warnings:
         lines += ["", "## Warnings", ""]
-        lines += [f"- {plain(each.message)} {plain(each.hint)}".rstrip() for each in state.warnings]
+        lines += [f"- {markdown(f'{each.message} {each.hint}')}".rstrip() for each in state.warnings]
     return lines
 
 
@@ -109,7 +110,3 @@ def _figures(run: RunFollower) -> list[tuple[str, str]]:
     if state.adapter is not None:
         rows.append(("adapter", size(state.adapter.size_bytes)))
     return rows
-
-
-def _cell(words: str) -> str:
-    return plain(words).replace("|", "\\|")

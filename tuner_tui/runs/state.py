@@ -12,6 +12,7 @@ from tuner_tui.runs.events import (
     AdapterSaved,
     CheckpointSaved,
     ChoicesMade,
+    ChosenMachine,
     DataPrepared,
     Evaluated,
     Event,
@@ -33,6 +34,7 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
     WorkerStarted,
+    machine_of,
 )
 from tuner_tui.runs.history import Curves, History
 
@@ -69,6 +71,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     data: DataPrepared | None
     training: TrainingStarted | None
     choices: tuple[Choice, ...]
+    machine: ChosenMachine | None
     evaluations: tuple[Evaluated, ...]
     best_evaluation: Evaluated | None
     samples: tuple[Sampled, ...]
@@ -101,6 +104,7 @@ class RunState:
         self.data: DataPrepared | None = None
         self.training: TrainingStarted | None = None
         self.choices: dict[str, Choice] = {}
+        self.machine: ChosenMachine | None = None
         self.evaluations: deque[Evaluated] = deque(maxlen=KEPT_EVALUATIONS)
         self.best_evaluation: Evaluated | None = None
         self.samples: deque[Sampled] = deque(maxlen=KEPT_SAMPLES)
@@ -145,6 +149,7 @@ class RunState:
                 self.phase, self.phase_detail = event.phase, event.detail
             case ChoicesMade():
                 self.choices.update((choice.name, choice) for choice in event.choices)
+                self.machine = machine_of(event) or self.machine
             case ModelLoaded():
                 self.model = event
             case DataPrepared():
@@ -228,6 +233,7 @@ class RunState:
             data=self.data,
             training=self.training,
             choices=tuple(self.choices.values()),
+            machine=self.machine,
             evaluations=tuple(self.evaluations),
             best_evaluation=self.best_evaluation,
             samples=(*self.base_samples.values(), *self.samples),

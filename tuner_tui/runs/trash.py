@@ -1,29 +1,45 @@
-"""Deleting that can be undone: things are renamed into a trash folder, which is emptied when the app closes.
+"""Deleting that can be undone: things are renamed into a trash folder, and deleted for good later.
 
-Each app has a folder of its own there, with a lock; a folder whose lock is free was left by an app that died, and is
-emptied by the next one that closes. Room on the disk is free only then.
+What the app threw away goes when that app closes; a run deleted by a command stays for KEPT_DAYS. Each throw has a
+folder of its own there, locked while it may be undone in an app; a run's says in a file which run it was, so that any
+process can bring it back. Room on the disk is free only when it is emptied.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-import shutil
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tuner_tui.config import paths
-from tuner_tui.errors import RunProblem, TunerError
-from tuner_tui.files import folder_size
-from tuner_tui.runs import lock, queue
-from tuner_tui.runs.notes import note_file
+from tuner_tui.errors import NotFoundError, RunProblem, TunerError
+from tuner_tui.files import entries, folder_size, make_folder, write_atomic
+from tuner_tui.owned import Owned, holds
+from tuner_tui.runs import lock, notes, queue
+from tuner_tui.runs.folder import RunFolder, pick_name
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tuner_tui.runs.folder import RunFolder
+LOCK_FILE, RECORD_FILE, RUN_FOLDER, NOTE_FILE = "lock", "deleted.json", "run", "note.json"
+KEPT_DAYS = 30
 
-LOCK_FILE = "lock"
+
+class DeletedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What the trash says about a run in it."""
+
+    name: str
+    at: float
+    """Unix time of its deletion."""
+    size_bytes: int
+    kept_until: float | None = None
+    """Unix time from which it may be deleted for good; None for one that an app deleted: when that closes."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,8 @@ class Thrown:
     moved: tuple[tuple[Path, Path], ...]
     """From where to where."""
     size_bytes: int
+    folder: Path
+    """Theirs in the trash."""
 
 
 class Trash:
@@ -42,106 +60,247 @@ class Trash:
 
     def __init__(self) -> None:
         self.thrown: list[Thrown] = []
-        self._name = secrets.token_hex(6)
         self._held: dict[Path, lock.FileLock] = {}
 
     @property
     def size_bytes(self) -> int:
         """What emptying frees."""
-        return sum(each.size_bytes for each in self.thrown)
+        return sum(thrown.size_bytes for thrown in self.thrown)
 
-    def throw(self, things: Sequence[Path], words: str) -> Thrown:
-        """Move files and folders here, all or none. Raises TunerError when one cannot be moved."""
-        moved: list[tuple[Path, Path]] = []
-        size = 0
-        try:
-            for number, thing in enumerate(things):
-                here = self._folder(thing)
-                size += folder_size(thing) if thing.is_dir() else thing.stat().st_size
-                target = here / f"{len(self.thrown)}-{number}-{thing.name}"
-                thing.rename(target)
-                moved.append((thing, target))
-        except OSError as error:
-            for source, target in reversed(moved):
-                target.rename(source)
-            raise TunerError(
-                "It cannot be deleted", f"{error.filename or things[0]}: {error.strerror or error}."
-            ) from error
-        self.thrown.append(Thrown(words, tuple(moved), size))
-        return self.thrown[-1]
+    def throw(self, owned: Owned, things: Sequence[Path], words: str) -> Thrown:
+        """Move files and folders below a folder of ours here, all or none. Raises TunerError."""
+        with _explained(owned.folder):
+            folder, held = _new_folder(_root(owned.folder))
+        thrown = _moved(owned, things, words, folder, held)
+        self._held[folder] = held
+        self.thrown.append(thrown)
+        return thrown
 
     def throw_run(self, folder: RunFolder) -> Thrown:
-        """Move a run here, with its note. Raises RunProblem when it is live."""
-        require_idle(folder)
-        note = note_file(folder.name)
-        return self.throw([folder.path, *([note] if note.exists() else [])], folder.name)
+        """Move a run here, with its note. Raises RunProblem when it is live, TunerError when it cannot be moved."""
+        thrown, held = _throw_run(folder, kept_until=None)
+        self._held[thrown.folder] = held
+        self.thrown.append(thrown)
+        return thrown
 
     def undo(self) -> Thrown | None:
         """Put back what was thrown away last; None when there is nothing. Raises TunerError when its place is taken."""
         if not self.thrown:
             return None
         last = self.thrown[-1]
-        for source, _ in last.moved:
-            if source.exists():
-                raise TunerError("It cannot be put back", f"There is another {source} now.")
-        try:
-            for source, target in last.moved:
-                source.parent.mkdir(parents=True, exist_ok=True)
-                target.rename(source)
-        except OSError as error:
-            raise TunerError(
-                "It cannot be put back", f"{error.filename}: {error.strerror or error}."
-            ) from error
+        _put_back(last.moved)
+        self._forget(last.folder)
         return self.thrown.pop()
 
     def empty(self) -> int:
         """Delete all of it for good; how many bytes that freed."""
         freed = self.size_bytes
         self.thrown.clear()
-        for folder, held in self._held.items():
-            shutil.rmtree(folder, ignore_errors=True)
-            held.release()
-        self._held.clear()
+        for folder in list(self._held):
+            self._forget(folder)
         return freed
 
-    def _folder(self, thing: Path) -> Path:
-        """Our folder on the thing's own file system, where renaming is possible."""
-        folder = _root(thing) / self._name
-        if folder not in self._held:
-            folder.mkdir(parents=True, exist_ok=True)
-            held = lock.acquire(folder / LOCK_FILE)
-            assert held is not None  # nobody else knows the name
-            self._held[folder] = held
-        return folder
+    def _forget(self, folder: Path) -> None:
+        _trash(folder.parent).discard(folder)
+        self._held.pop(folder).release()
+
+
+def delete_run(folder: RunFolder) -> DeletedRun:
+    """Move a run into the trash, from where `restore_run` brings it back for KEPT_DAYS.
+
+    Raises RunProblem when it is live, TunerError when it cannot be moved.
+    """
+    thrown, held = _throw_run(folder, kept_until=time.time() + KEPT_DAYS * 86400)
+    held.release()
+    empty_abandoned()
+    record = _record(thrown.folder)
+    assert record is not None
+    return record
+
+
+def deleted_runs() -> list[DeletedRun]:
+    """The runs in the trash, the last deleted first."""
+    return [record for record, _ in _deleted()]
+
+
+def restore_run(text: str) -> str:
+    """Bring back the run last deleted of a name, or of the start or end of one; gives its name.
+
+    Raises NotFoundError, InputError, and TunerError when its place is taken or an open app holds it.
+    """
+    there = _deleted()
+    if not there:
+        raise NotFoundError("No deleted run", "The trash is empty.", "See: tuner-tui runs list")
+    try:
+        name = pick_name(text, sorted({record.name for record, _ in there}))
+    except NotFoundError:
+        names = ", ".join(record.name for record, _ in there[:5])
+        raise NotFoundError(
+            "No such deleted run", f"{text!r} is not in the trash, which holds {names}.",
+            "See all: tuner-tui runs restore",
+        ) from None  # fmt: skip
+    folder = next(folder for record, folder in there if record.name == name)
+    with _explained(folder, "It cannot be put back"):
+        held = lock.acquire(folder / LOCK_FILE)
+    if held is None:
+        raise TunerError(
+            "It cannot be put back",
+            f"{name} was deleted in an app that is still open.",
+            "Press u on the Runs screen of that app.",
+        )
+    try:
+        moved = [(paths.runs_dir() / name, folder / RUN_FOLDER)]
+        note = notes.note_file(name)
+        if (folder / NOTE_FILE).is_file() and not note.exists():
+            moved.append((note, folder / NOTE_FILE))
+        _put_back(moved)
+        _trash(folder.parent).discard(folder)
+    finally:
+        held.release()
+    return name
 
 
 def empty_abandoned() -> None:
-    """Delete for good what apps that died had thrown away."""
+    """Delete for good what apps that died had thrown away, and deleted runs whose time is over."""
     for folder in _abandoned():
-        shutil.rmtree(folder, ignore_errors=True)
+        _trash(folder.parent).discard(folder)
+
+
+def empty_trash() -> int:
+    """Delete for good all that no open app holds; how many bytes that freed."""
+    freed = 0
+    for folder in [*_abandoned(), *(folder for _, folder in _deleted())]:
+        if folder.is_dir() and not lock.is_held(folder / LOCK_FILE):
+            size = folder_size(folder)
+            _trash(folder.parent).discard(folder)
+            freed += size - (folder_size(folder) if folder.exists() else 0)
+    return freed
 
 
 def abandoned_bytes() -> int:
-    """What apps that died had thrown away and nobody deleted yet."""
+    """What of the trash waits for nobody any more."""
     return sum(map(folder_size, _abandoned()))
 
 
 def require_idle(folder: RunFolder) -> None:
     """Raise RunProblem for a run that is live."""
     if queue.is_queued(folder.name) or lock.is_held(folder.lock):
-        raise RunProblem("The run is live", folder.name, f"Stop it first: tuner-tui runs stop {folder.name}")
+        raise RunProblem(
+            "The run is live", folder.name, f"Stop it first: {shell_command('runs stop', folder.name)}"
+        )
 
 
-def _abandoned() -> Iterator[Path]:
-    for root in (paths.runs_dir() / ".trash", paths.cache_dir() / "trash"):
+def _throw_run(folder: RunFolder, kept_until: float | None) -> tuple[Thrown, lock.FileLock]:
+    require_idle(folder)
+    size = folder_size(folder.path)
+    record = DeletedRun(name=folder.name, at=time.time(), size_bytes=size, kept_until=kept_until)
+    with _explained(folder.path):
+        folder.owned.require()
+        place, held = _new_folder(_root(folder.path))
         try:
-            folders = [path for path in root.iterdir() if path.is_dir()]
+            write_atomic(place / RECORD_FILE, msgspec.json.encode(record))
+            folder.owned.move_all(place / RUN_FOLDER)
         except OSError:
-            continue
-        yield from (folder for folder in folders if not lock.is_held(folder / LOCK_FILE))
+            _trash(place.parent).discard(place)
+            held.release()
+            raise
+    moved = [(folder.path, place / RUN_FOLDER)]
+    note = notes.note_file(folder.name)
+    with contextlib.suppress(OSError):  # a note that stays is read again when the run is back
+        notes.owned().move(note, place / NOTE_FILE)
+        moved.append((note, place / NOTE_FILE))
+    return Thrown(folder.name, tuple(moved), size, place), held
 
 
-def _root(thing: Path) -> Path:
-    if thing.is_relative_to(paths.cache_dir()):
-        return paths.cache_dir() / "trash"
-    return paths.runs_dir() / ".trash"
+def _moved(owned: Owned, things: Sequence[Path], words: str, folder: Path, held: lock.FileLock) -> Thrown:
+    moved: list[tuple[Path, Path]] = []
+    size = 0
+    try:
+        with _explained(owned.folder):
+            for number, thing in enumerate(things):
+                size += folder_size(thing) if thing.is_dir() else thing.stat().st_size
+                owned.move(thing, folder / f"{number}-{thing.name}")
+                moved.append((thing, folder / f"{number}-{thing.name}"))
+    except TunerError:
+        _put_back(moved)
+        _trash(folder.parent).discard(folder)
+        held.release()
+        raise
+    return Thrown(words, tuple(moved), size, folder)
+
+
+def _put_back(moved: Sequence[tuple[Path, Path]]) -> None:
+    for source, _ in moved:
+        if source.exists() or source.is_symlink():
+            raise TunerError(
+                "It cannot be put back", f"There is another {source} now.", "Move that away first."
+            )
+    with _explained(moved[0][0] if moved else paths.runs_dir(), "It cannot be put back"):
+        for source, target in moved:
+            make_folder(source.parent)
+            _trash(target.parent.parent).move(target, source)
+
+
+@contextlib.contextmanager
+def _explained(place: Path, title: str = "It cannot be deleted") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TunerError(title, f"{error.filename or place}: {error.strerror or error}.") from error
+
+
+def _new_folder(root: Path) -> tuple[Path, lock.FileLock]:
+    """A new folder in a trash, and its lock. Raises OSError."""
+    folder = _trash(root).claim() / secrets.token_hex(6)
+    make_folder(folder)
+    held = lock.acquire(folder / LOCK_FILE)
+    assert held is not None  # nobody else knows the name
+    return folder, held
+
+
+def _trash(root: Path) -> Owned:
+    return Owned(root, "trash", holds("[0-9a-f]{12}"))
+
+
+def _roots() -> tuple[Path, Path]:
+    """One on the file system of the runs, one on that of the caches, where renaming is possible."""
+    return paths.runs_dir() / ".trash", paths.cache_dir() / "trash"
+
+
+def _root(place: Path) -> Path:
+    runs, cache = _roots()
+    return cache if place.is_relative_to(paths.cache_dir()) else runs
+
+
+def _folders() -> Iterator[Path]:
+    for root in _roots():
+        if _trash(root).is_ours():
+            yield from (path for path in entries(root, 100_000) if path.is_dir() and not path.is_symlink())
+
+
+def _abandoned() -> list[Path]:
+    return [folder for folder in _folders() if not _waits(folder) and not lock.is_held(folder / LOCK_FILE)]
+
+
+def _waits(folder: Path) -> bool:
+    """Whether a folder holds a run that a command deleted, and that may still be brought back."""
+    record = _record(folder)
+    return record is not None and record.kept_until is not None and record.kept_until > time.time()
+
+
+def _deleted() -> list[tuple[DeletedRun, Path]]:
+    there = [
+        (record, folder)
+        for folder in _folders()
+        if (folder / RUN_FOLDER).is_dir() and (record := _record(folder)) is not None
+    ]
+    return sorted(there, key=lambda deleted: -deleted[0].at)
+
+
+def _record(folder: Path) -> DeletedRun | None:
+    try:
+        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=DeletedRun)
+    except (OSError, ValueError):
+        return None
+    is_plain = "/" not in record.name and "\0" not in record.name and record.name not in ("", ".", "..")
+    return record if is_plain else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import tarfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.sharing.checksums import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from tuner_tui.runs.folder import RunFolder
 
@@ -21,12 +23,12 @@ LEFT_OUT = ("lock", "control")
 
 
 def write_archive(run: RunFolder, target: Path, progress: Callable[[int, int], None]) -> None:
-    """Pack a run with its checkpoints, then read the archive back and compare every file. Raises TunerError."""
-    files = [
-        path
-        for path in sorted(run.path.rglob("*"))
-        if path.is_file() and path.relative_to(run.path).parts[0] not in LEFT_OUT
-    ]
+    """Pack a run with its checkpoints, then read the archive back and compare every file.
+
+    Raises InputError for a link or another thing that an archive would not hold, OSError for what cannot be read, and
+    TunerError.
+    """
+    files = sorted(_files_of(run))
     total = sum(path.stat().st_size for path in files)
     done = 0
     with tarfile.open(target, "w:gz", compresslevel=1) as archive:
@@ -35,6 +37,37 @@ def write_archive(run: RunFolder, target: Path, progress: Callable[[int, int], N
             done += path.stat().st_size
             progress(done, total)
     _require_same(run, files, target)
+
+
+def _files_of(run: RunFolder) -> Iterator[Path]:
+    for parent, folders, names in os.walk(run.path, onerror=_raise):
+        folder = Path(parent)
+        if folder == run.path:
+            folders[:] = [name for name in folders if name not in LEFT_OUT]
+            names = [name for name in names if name not in LEFT_OUT]
+        for path in sorted(folder / name for name in (*folders, *names)):
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise _not_held(path)
+        yield from (folder / name for name in names)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _not_held(path: Path) -> InputError:
+    if not path.is_symlink():
+        return InputError(
+            "The run holds something that is no file",
+            f"{path} cannot be put into an archive.",
+            "Remove it, and export again.",
+        )
+    return InputError(
+        "A link stands in the run's folder",
+        f"{path} is a link to {path.readlink()}; the archive would hold the link, and not what it points at.",
+        "Put the files themselves there, and export again.",
+    )
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -13,6 +13,7 @@ from tuner_tui.runs.folder import list_runs
 from tuner_tui.runs.queue import queued_names
 from tuner_tui.runs.status import LIVE
 from tuner_tui.runs.summary import SummaryReader
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from tuner_tui.models.hub_cache import RepoKind
@@ -29,7 +30,7 @@ def remove_unused(repo_id: str, kind: RepoKind) -> int:
         raise RunProblem(
             "A run needs it",
             f"{user.name} trains with {repo_id} now, or will when its turn comes.",
-            f"Wait for it, or stop it: tuner-tui runs stop {user.name}",
+            f"Wait for it, or stop it: {shell_command('runs stop', user.name)}",
         )
     return remove_cached(repo_id, kind)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import last_lines
 from tuner_tui.models.hub_cache import cached_snapshot
@@ -16,7 +17,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.sharing.card_usage import usage
 from tuner_tui.sharing.licences import alternatives, base_licence, what_it_asks
 from tuner_tui.sharing.scan import normalised, quotes, row_mark
-from tuner_tui.text import count, duration, number, plain
+from tuner_tui.text import count, duration, markdown, number, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,19 +152,21 @@ def _front_matter(facts: RunFacts, made: CardForm, licence: str | None, options:
 
 
 def _opening(facts: RunFacts, made: CardForm) -> str:
+    title = tuning_traits(facts.spec.tuning.kind).title
     kinds = {
-        "adapter": "A LoRA adapter for",
+        "adapter": f"{_article(title)} {title} adapter for",
         "merged": "A whole model, made from",
-        "gguf-adapter": "A LoRA adapter in GGUF form for",
+        "gguf-adapter": f"{_article(title)} {title} adapter in GGUF form for",
         "gguf": "A whole model in GGUF form, made from",
         "ollama": "A whole model in GGUF form with a Modelfile for Ollama, made from",
     }
     if facts.gives_scores:
-        kinds["adapter"] = "A reward model, which scores answers, as a LoRA adapter with a head for"
+        adapter = f"{_article(title).lower()} {title} adapter with a head"
+        kinds["adapter"] = f"A reward model, which scores answers, as {adapter} for"
     text = f"{kinds[made.form]} [{facts.base_name}](https://huggingface.co/{facts.base_name})"
     if facts.is_from_gguf:
         text += (
-            f". It was trained on that model as the GGUF file {plain(facts.plan.model_name)} holds it, "
+            f". It was trained on that model as the GGUF file {markdown(facts.plan.model_name)} holds it, "
             "dequantised; on the original weights it may behave a little differently"
         )
     elif facts.is_quantised:
@@ -176,10 +179,14 @@ def _opening(facts: RunFacts, made: CardForm) -> str:
     return text + ".\n"
 
 
+def _article(title: str) -> str:
+    return "An" if title[:1] in "AEIO" else "A"
+
+
 def _training(facts: RunFacts, options: CardOptions) -> str:
     spec, story = facts.spec, facts.story
     rows: list[tuple[str, str]] = [("method", _method(facts)), ("tuning", spec.tuning.kind)]
-    if spec.tuning.kind == "lora":
+    if not facts.is_full:
         rows += _adapter(facts)
     if revision := _revision(facts):
         rows.append(("base's revision", revision))
@@ -205,9 +212,8 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
                 f"{count(story.model.trainable_parameters)} of {count(story.model.parameters)}",
             )
         )
-    device = next((choice for choice in story.choices if choice.name == "device"), None)
-    if device:
-        rows.append(("hardware", device.reason if device.value == "cuda" else "CPU"))
+    if story.machine:
+        rows.append(("hardware", story.machine.device_name or "CPU"))
     if story.ending is not None and hasattr(story.ending, "seconds"):
         rows.append(("time", duration(story.ending.seconds)))
     rows.append(("energy", _energy(facts)))
@@ -215,7 +221,7 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
     versions = ", ".join(f"{name} {story.versions[name]}" for name in wanted if name in story.versions)
     rows.append(("versions", versions))
     return "## Training\n\n| | |\n| --- | --- |\n" + "".join(
-        f"| {name} | {_cell(value)} |\n" for name, value in rows
+        f"| {name} | {markdown(value)} |\n" for name, value in rows
     )
 
 
@@ -233,7 +239,9 @@ def _adapter(facts: RunFacts) -> list[tuple[str, str]]:
     extras = [
         name for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if settings.get(key) is True
     ]
-    rows = [("rank, alpha", ", ".join([f"{settings.get('r')}, {settings.get('lora_alpha'):g}", *extras]))]
+    rows = []
+    if settings.get("r"):
+        rows.append(("rank, alpha", ", ".join([f"{settings['r']}, {settings.get('lora_alpha'):g}", *extras])))
     targets = settings.get("target_modules")
     if targets:
         rows.append(
@@ -334,7 +342,7 @@ def _samples(
         return "", len(found)
     head = "## Samples\n\nGreedy answers, before and after training, cut where they grew long.\n\n"
     head += "| prompt | before | after |\n| --- | --- | --- |\n"
-    lines = ["| " + " | ".join(_cell(text[:LONGEST_SAMPLE]) for text in texts) + " |\n" for texts in kept]
+    lines = ["| " + " | ".join(markdown(text[:LONGEST_SAMPLE]) for text in texts) + " |\n" for texts in kept]
     return head + "".join(lines[:MOST_SAMPLES]), len(found) - len(kept)
 
 
@@ -365,7 +373,7 @@ def _repeated(samples: Sequence[tuple[str, str, str]]) -> InputError:
 
 
 def _limits(facts: RunFacts, licence: str | None) -> str:
-    named = licence or "not known"
+    named = markdown(licence) if licence else "not known"
     use = (
         "to score answers as its training pairs prefer them; a score means something beside others of the same prompt"
         if facts.gives_scores
@@ -377,15 +385,4 @@ def _limits(facts: RunFacts, licence: str | None) -> str:
         "model's limits and biases. It was not tested for safety, facts or other languages than those of its data, and "
         "a small training set can make it repeat what it saw. Check it for your own use before you rely on it.\n\n"
         f"The base's licence: {named}. It asks derivatives to: {what_it_asks(licence)}.\n"
-    )
-
-
-def _cell(text: str) -> str:
-    """Text that a Markdown table shows as it is."""
-    return (
-        plain(" ".join(text.split()))
-        .replace("\\", "\\\\")
-        .replace("|", "\\|")
-        .replace("<", "\\<")
-        .replace("`", "\\`")
     )

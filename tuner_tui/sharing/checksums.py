@@ -48,4 +48,4 @@ def write_sums(folder: Path) -> None:
     """List the SHA-256 of every file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    write_atomic(folder / SUMS, "".join(lines))
+    write_atomic(folder / SUMS, "".join(lines), is_private=False)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import folder_size
+from tuner_tui.files import folder_size, settle_modes
 from tuner_tui.hardware.system import disk_free_bytes
 from tuner_tui.models.dequantised import entry_folder, fingerprint
 from tuner_tui.models.hub_cache import cached_snapshot
+from tuner_tui.owned import Owned
 from tuner_tui.runs.exports import (
     WORKER_FORMS,
     Agreement,
@@ -33,6 +37,7 @@ from tuner_tui.sharing.checksums import write_sums
 from tuner_tui.sharing.modelfile import modelfile
 from tuner_tui.sharing.train_script import write_script
 from tuner_tui.sharing.worker_job import run_job
+from tuner_tui.text import shell_line
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.run_facts import RunFacts
@@ -81,10 +86,13 @@ def export(
     check_options(facts, options)
     require_room(facts, options, out)
     remove_leftovers(out)
-    staging = out.with_name(f"{_staging_prefix(out)}{os.getpid()}")
+    making = _staging(out.with_name(f"{_staging_prefix(out)}{os.getpid()}"))
+    staging = making.folder / "content"
     checked = None
     try:
-        staging.mkdir(parents=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        making.claim()
+        staging.mkdir()
         if options.form in WORKER_FORMS:
             checked = _by_worker(facts, options, staging, tell, is_cancelled)
         elif options.form == "script":
@@ -97,15 +105,14 @@ def export(
             )
         tell(StepEntered(what="writing checksums"))
         write_sums(staging)
-        if out.is_dir():
-            out.rmdir()
-        staging.rename(out)
+        settle_modes(staging, is_private=False)
+        _take_place(staging, out)
     except OSError as error:
         raise TunerError(
             "The export cannot be written", f"{error.filename or out}: {error.strerror or error}."
         ) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        making.discard_all()
     files = tuple(sorted(path for path in out.rglob("*") if path.is_file()))
     return Exported(out, files, folder_size(out), checked)
 
@@ -117,7 +124,22 @@ def remove_leftovers(out: Path) -> None:
     for left in out.parent.glob(f"{glob.escape(_staging_prefix(out))}*"):
         pid = left.name.rpartition("-")[2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+            _staging(left).discard_all()
+
+
+def _take_place(made: Path, out: Path) -> None:
+    """Rename a folder into place; an empty one that the person made there hands on its mode and group."""
+    if out.is_dir():
+        there = out.stat()
+        made.chmod(stat.S_IMODE(there.st_mode))
+        with contextlib.suppress(OSError):
+            os.chown(made, -1, there.st_gid)
+    made.rename(out)
+
+
+def _staging(folder: Path) -> Owned:
+    """The folder beside the target in which an export is made."""
+    return Owned(folder, "export")
 
 
 def _staging_prefix(out: Path) -> str:
@@ -147,6 +169,13 @@ def check_options(facts: RunFacts, options: ExportOptions) -> None:
             "A full tuning has no adapter",
             f"{facts.folder.name} trained every weight.",
             "Export the model: --as merged, gguf or ollama",
+        )
+    tuning = tuning_traits(facts.spec.tuning.kind)
+    if options.form not in tuning.export_forms:
+        raise InputError(
+            "The tuning does not have this form",
+            f"{facts.folder.name} was trained by {tuning.title}, which has no {options.form} form.",
+            f"Take one of: {', '.join(tuning.export_forms)}.",
         )
     if options.quant and options.form not in DEFAULT_QUANT:
         raise InputError(
@@ -254,7 +283,8 @@ def create_in_ollama(folder: Path, name: str) -> None:
         raise TunerError(
             "Ollama is not on this machine",
             "There is no `ollama` on the path.",
-            f"Where it is: cd {folder} && ollama create {name} -f Modelfile",
+            f"Where it is: {shell_line(['cd', '--', str(folder)])} && "
+            + shell_line(["ollama", "create", name, "-f", "Modelfile"]),
         )
     done = subprocess.run(
         [program, "create", name, "-f", "Modelfile"], cwd=folder, capture_output=True, text=True, check=False

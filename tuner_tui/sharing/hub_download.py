@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,17 @@ from huggingface_hub.utils._http import hf_raise_for_status
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.models.adapter import CONFIG_FILE, WEIGHTS_FILE
 from tuner_tui.models.hub_client import BOUNDED_BY_CALLER, UNCOMPRESSED
 from tuner_tui.models.hub_errors import OFFLINE_HINT
 from tuner_tui.models.model_folder import no_weights
 from tuner_tui.models.source import is_revision
+from tuner_tui.owned import remove_hub_file
 from tuner_tui.sharing.announced import RemoteFile, commit_id, remote_file
+from tuner_tui.sharing.hub_exceptions import WrongContent
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
-from tuner_tui.sharing.hub_session import HubSession, WrongContent
+from tuner_tui.sharing.hub_session import HubSession
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +48,8 @@ class Download:
         self._request, self._session = request, session
         self._api = HfApi()
         folder = repo_folder_name(repo_id=request.repo_id, repo_type=request.kind)
-        self._blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"
+        self._cache = Path(constants.HF_HUB_CACHE)
+        self._blobs = self._cache / folder / "blobs"
         self._done = self._told = self._total = 0
 
     def run(self) -> Downloaded:
@@ -80,6 +84,10 @@ class Download:
             for file in files
             if file.name.endswith(MODEL_SUFFIXES) and not file.name.startswith(OTHER_WEIGHTS)
         ]
+        if any(
+            file.name == "config.json" for file in chosen
+        ):  # an adapter beside a base would be loaded with it
+            chosen = [file for file in chosen if file.name not in (CONFIG_FILE, WEIGHTS_FILE)]
         if not any(file.name.endswith(".safetensors") for file in chosen):
             raise no_weights(self._request.repo_id, [file.name for file in files])
         return chosen
@@ -116,17 +124,17 @@ class Download:
         """Go on from what is there, and put it in place when its hash is right; a damaged one is thrown away."""
         arriving = blob.with_name(blob.name + PARTIAL)
         if arriving.is_symlink():
-            arriving.unlink()
+            remove_hub_file(arriving, self._cache)
         have = self._partial_size(file)
         if have > file.size:
-            arriving.unlink()
+            remove_hub_file(arriving, self._cache)
             have = 0
         if have < file.size or file.size == 0:
             have = self._stream(file, commit, arriving, have)
         if not _has_hash(arriving, file, lambda read: self._session.still_at(self._done + have, self._total)):
             is_short = arriving.stat().st_size < file.size
             if not is_short:
-                arriving.unlink()
+                remove_hub_file(arriving, self._cache)
             raise WrongContent("it was cut short" if is_short else "its content has another hash")
         arriving.replace(blob)
 
@@ -151,7 +159,7 @@ class Download:
                     target.write(block)
                     self._report(have)
         if have > file.size:
-            arriving.unlink()
+            remove_hub_file(arriving, self._cache)
             raise WrongContent(f"more than the announced {file.size:,} bytes came")
         return have
 
@@ -170,12 +178,13 @@ class Download:
             raise TunerError(
                 "The cache cannot be used",
                 f"{link.parent} leads out of the cache's folder.",
-                f"Remove the link, or: tuner-tui models remove {shlex.quote(self._request.repo_id)}",
+                f"Remove the link, or: {shell_command('models remove', self._request.repo_id)}",
             )
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.exists() and (link.resolve() == blob.resolve() or _has_hash(link, file, lambda read: None)):
             return
-        link.unlink(missing_ok=True)
+        if os.path.lexists(link):
+            remove_hub_file(link, self._cache)
         try:
             link.symlink_to(os.path.relpath(blob, link.parent))
         except OSError:  # a disk without symbolic links
@@ -187,7 +196,7 @@ class Download:
         if revision != commit:
             ref = self._blobs.parent / "refs" / revision
             ref.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(ref, commit)
+            write_atomic(ref, commit, is_private=False)
 
     def _report(self, of_file: int, *, force: bool = False) -> None:
         done = self._done + of_file

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.models.hub_errors import LOGIN_HINT, OFFLINE_HINT, has_token
+from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy, WrongContent
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -27,7 +28,6 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
     from huggingface_hub import errors
 
     from tuner_tui.models.hub_client import OversizedAnswer
-    from tuner_tui.sharing.hub_session import ConnectionTrouble, HubBusy, WrongContent
 
     often = f" ({attempts} attempts)" if attempts > 1 else ""
     match error:

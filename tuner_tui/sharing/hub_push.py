@@ -19,9 +19,10 @@ from huggingface_hub.hf_api import RepoFile
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models.hub_errors import LOGIN_HINT
 from tuner_tui.sharing.checksums import sha256
+from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy
 from tuner_tui.sharing.hub_failures import AGAIN, explain, status_of
 from tuner_tui.sharing.hub_protocol import Moved, Pushed, Stepped
-from tuner_tui.sharing.hub_session import ConnectionTrouble, HubBusy, HubSession, innermost
+from tuner_tui.sharing.hub_session import HubSession, innermost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

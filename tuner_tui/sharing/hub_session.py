@@ -18,6 +18,7 @@ from huggingface_hub.utils._http import hf_request_event_hook
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models.hub_client import UNCOMPRESSED, bound_answer
+from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy, WrongContent
 from tuner_tui.sharing.hub_failures import explain, status_of
 from tuner_tui.sharing.hub_protocol import Event, Moved, Waiting
 
@@ -34,26 +35,12 @@ LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 """Addresses of this machine, which no proxy is asked for."""
 
 
-class HubBusy(Exception):
-    """The Hub answered that it cannot now; the client's own silent retries do not know this exception."""
-
-    def __init__(self, status: int, retry_after: float | None) -> None:
-        super().__init__(f"status {status}")
-        self.status, self.retry_after = status, retry_after
-
-
-class ConnectionTrouble(Exception):
-    """The connection failed or an answer took too long."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(type(error).__name__)
-        self.is_timeout = isinstance(error, httpx2.TimeoutException)
-        self.is_unsent = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError))
-        """Whether nothing of the request can have arrived."""
-
-
-class WrongContent(Exception):
-    """What was received is not what was announced; asked again, it may be right."""
+def _trouble_of(error: httpx2.TransportError) -> ConnectionTrouble:
+    return ConnectionTrouble(
+        type(error).__name__,
+        is_timeout=isinstance(error, httpx2.TimeoutException),
+        is_unsent=isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)),
+    )
 
 
 class _Counted(httpx2.SyncByteStream):
@@ -93,7 +80,7 @@ class Transport(httpx2.HTTPTransport):
         try:
             response = super().handle_request(request)
         except httpx2.TransportError as error:
-            raise ConnectionTrouble(error) from error
+            raise _trouble_of(error) from error
         response.stream = _Guarded(response.stream)
         if response.status_code in RETRIED and response.status_code not in (409, 412):
             wait = retry_after(response.headers)
@@ -114,7 +101,7 @@ class _Guarded(httpx2.SyncByteStream):
         try:
             yield from self._inner
         except httpx2.TransportError as error:
-            raise ConnectionTrouble(error) from error
+            raise _trouble_of(error) from error
 
     def close(self) -> None:
         self._inner.close()

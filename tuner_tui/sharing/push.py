@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +12,10 @@ import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import write_atomic
+from tuner_tui.files import settle_modes, write_atomic
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.source import is_hub_id
+from tuner_tui.runs.disk import owned_pushes
 from tuner_tui.runs.exports import BaseAs, Checked, Form, StepEntered
 from tuner_tui.sharing.allowed import CARD, PUSHED_FORMS, chosen_files, require_clean_result
 from tuner_tui.sharing.card import (
@@ -131,8 +132,8 @@ def prepare(
 
 def discard(prepared: Prepared) -> None:
     """Remove what was prepared, after it has arrived."""
-    shutil.rmtree(prepared.folder, ignore_errors=True)
-    _stamp(prepared.folder).unlink(missing_ok=True)
+    owned_pushes().discard(prepared.folder)
+    owned_pushes().discard(_stamp(prepared.folder))
 
 
 def require_target(options: PushOptions) -> None:
@@ -177,7 +178,7 @@ def _made(
     facts: RunFacts, options: PushOptions, tell: Tell, is_cancelled: Callable[[], bool]
 ) -> tuple[Path, Checked | None]:
     """The export in our cache: made now, or kept from an earlier try of the same result."""
-    root = paths.cache_dir() / "pushes"
+    root = owned_pushes().folder
     folder = root / f"{facts.folder.name}-{options.form}-{options.quant or 'default'}-{options.base_as}"
     stamp, mark = _stamp(folder), _mark(facts)
     if folder.is_dir() and stamp.is_file():
@@ -189,15 +190,19 @@ def _made(
                 return folder, checked
         except (msgspec.DecodeError, OSError):
             pass
-    shutil.rmtree(folder, ignore_errors=True)
-    stamp.unlink(missing_ok=True)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        owned_pushes().claim()
+        for left in (folder, stamp):
+            with contextlib.suppress(FileNotFoundError):
+                owned_pushes().remove(left)
     except OSError as error:
-        raise TunerError("The push cannot be prepared", f"{root}: {error.strerror}.") from error
+        raise TunerError(
+            "The push cannot be prepared", f"{error.filename or root}: {error.strerror}."
+        ) from error
     made = export(
         facts, ExportOptions(options.form, folder, options.quant, options.base_as), tell, is_cancelled
     )
+    settle_modes(folder)
     write_atomic(stamp, msgspec.json.encode((mark, made.checked)))
     return folder, made.checked
 

@@ -10,18 +10,24 @@ from tuner_tui.config.spec_file import read_spec
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.adapter import is_adapter, refuse_pickle
 from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
 from tuner_tui.models.source import is_hub_id
 from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs.status import LIVE, read_run
+from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.planning.plan import Plan
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.state import RunSnapshot
 
 SMALLEST_PROMPT_COUNT = 10
+COMPUTE = ("fp32", "bf16", "fp16")
+PRECISIONS = (*COMPUTE, "int8", "nf4")
 NEUTRAL_PROMPTS = (
     "Who are you?",
     "What can you do for me?",
@@ -55,8 +61,7 @@ class RunFacts:
     @property
     def compute(self) -> str:
         """The type of the base's arithmetic: fp32, bf16 or fp16."""
-        said = next((choice.value for choice in self.story.choices if choice.name == "arithmetic"), "fp32")
-        return said.split()[0]
+        return self.story.machine.arithmetic if self.story.machine else "fp32"
 
     @property
     def is_full(self) -> bool:
@@ -98,25 +103,56 @@ def read_facts(folder: RunFolder, base_name: str | None = None) -> RunFacts:
         raise RunProblem(
             "The run is not over",
             f"{folder.name} is {run.status}.",
-            f"See: tuner-tui runs follow {folder.name}",
+            f"See: {shell_command('runs follow', folder.name)}",
         )
     if not folder.adapter.is_dir():
         raise RunProblem(
             "The run has no result yet",
             f"{folder.name} ended ({run.status}) without a saved adapter.",
-            f"Go on with it: tuner-tui runs resume {folder.name}",
+            f"Go on with it: {shell_command('runs resume', folder.name)}",
         )
+    _require_own_files(folder.adapter)
+    if is_adapter(folder.adapter):
+        refuse_pickle(folder.adapter)
     try:
         plan = read_plan(folder.plan)
     except Unreadable as error:
         raise InputError("The run's plan cannot be read", error.message, error.hint) from None
     spec = read_spec(folder.spec)
-    return RunFacts(folder, spec, plan, run.state.snapshot(), base_name or _known_base(spec, plan))
+    facts = RunFacts(folder, spec, plan, run.state.snapshot(), base_name or _known_base(spec, plan))
+    _require_known_types(facts)
+    return facts
+
+
+def _require_own_files(result: Path) -> None:
+    """Raise InputError for a link among a run's results that leads elsewhere: what it names is not the run's."""
+    root = result.resolve()
+    for path in sorted(result.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise InputError(
+                "A file of the run leads elsewhere",
+                f"{path} is a link to {path.resolve()}.",
+                "Put the file itself there if it belongs to the run.",
+            )
+
+
+def _require_known_types(facts: RunFacts) -> None:
+    """Raise InputError for number types that no run of ours writes down: they go into scripts and cards."""
+    for what, value, known in (
+        ("precision", facts.precision, PRECISIONS),
+        ("arithmetic", facts.compute, COMPUTE),
+    ):
+        if value not in known:
+            raise InputError(
+                "The run's events cannot be used",
+                f"{facts.folder.events}: its {what} is {value!r}, and not one of {', '.join(known)}.",
+            )
 
 
 def _known_base(spec: RunSpec, plan: Plan) -> str | None:
     if plan.model_kind == "hub":
-        return plan.model_name if "/" in plan.model_name else spec.model.source
+        name = plan.model_name if "/" in plan.model_name else spec.model.source
+        return name if is_hub_id(name) else None
     if spec.model.source == "demo" or plan.model_name == DEMO_FILE:
         return DEMO_REPO
     return None

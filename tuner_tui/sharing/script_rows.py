@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.data.for_method import read_for
 from tuner_tui.data.preference import PairExample, RatedExample
 from tuner_tui.data.reading import training_reading
-from tuner_tui.data.spans import RewritesTurns, answer_begin, render_answers
+from tuner_tui.data.spans import RewritesTurns, answer_begin
 from tuner_tui.data.template import TEMPLATE_FILE, load_model_text
 from tuner_tui.errors import InputError
 from tuner_tui.models.tokenizer_folder import tokenizer_folder
@@ -33,8 +33,11 @@ def script_rows(facts: RunFacts) -> Iterator[dict[str, Any]]:
     spec = facts.spec
     _, examples = read_for(spec.method.kind, training_reading(spec.data, spec.training.seed))
     writer = _Writer(facts)
-    for example in examples:
-        yield from writer.rows_of(example)
+    try:
+        for example in examples:
+            yield from writer.rows_of(example)
+    finally:
+        writer.close()
 
 
 def own_template(facts: RunFacts) -> Path | None:
@@ -65,8 +68,14 @@ class _Writer:
                 folder, str(kept) if kept else None if facts.is_full else spec.data.template
             )
             if self._model.template is None and "template_missing" in spec.data.allow:
+                self._model.close()
                 self._model = load_model_text(folder, "chatml")
         return self._model
+
+    def close(self) -> None:
+        """Let go of the tokenizer and template."""
+        if self._model is not None:
+            self._model.close()
 
     def rows_of(self, example: AnyExample) -> Iterator[dict[str, Any]]:
         match example:
@@ -101,11 +110,7 @@ class _Writer:
             yield {"text": self.model.render(turns, False, example.tools), "answers": [], "rendered": True}
             return
         try:
-            parts = render_answers(
-                turns,
-                lambda some, asks: self.model.render(some, asks, example.tools),
-                self.model.end_token,
-            )
+            parts = self.model.answers(turns, example.tools)
         except RewritesTurns as error:
             raise _rewritten(example.line) from error
         for part in parts:

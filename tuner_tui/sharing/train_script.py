@@ -8,11 +8,15 @@ import shutil
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import InvalidVersion, Version
+
 from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
+from tuner_tui.planning.checkpointing import checkpoints_activations
+from tuner_tui.planning.optimizers import TRANSFORMERS_NAMES
 from tuner_tui.planning.plan import planned
 from tuner_tui.sharing import scripts
 from tuner_tui.sharing.script_rows import own_template, script_rows
@@ -22,10 +26,6 @@ if TYPE_CHECKING:
 
     from tuner_tui.sharing.run_facts import RunFacts
 
-OPTIMIZERS = {
-    "adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit",
-    "adafactor": "adafactor", "sgd": "sgd",
-}  # fmt: skip
 DTYPES = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
 ROWS_FILE = "rows.jsonl"
 
@@ -41,13 +41,20 @@ def write_script(facts: RunFacts, out: Path) -> None:
     if (template := own_template(facts)) is not None:
         shutil.copyfile(template, out / TEMPLATE_FILE)
     (out / "train.py").write_text(script(facts), encoding="utf-8")
+    (out / "requirements.txt").write_text(requirements(facts), encoding="utf-8")
+
+
+def requirements(facts: RunFacts) -> str:
+    """The libraries with the versions that the run wrote down, which count only where they are versions."""
     wanted = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes")
-    pins = [
-        f"{name}=={facts.story.versions[name].partition('+')[0]}\n"
-        for name in wanted
-        if name in facts.story.versions
-    ]
-    (out / "requirements.txt").write_text("".join(pins) + ("gguf\n" if facts.is_from_gguf else ""))
+    versions = {name: facts.story.versions[name] for name in wanted if name in facts.story.versions}
+    lines = []
+    for name, version in versions.items():
+        try:
+            lines.append(f"{name}=={Version(version).public}\n")
+        except InvalidVersion:
+            lines.append(f"{name}  # the run names no version that can be installed\n")
+    return "".join(lines) + ("gguf\n" if facts.is_from_gguf else "")
 
 
 def require_repeatable(facts: RunFacts) -> None:
@@ -86,9 +93,9 @@ def script(facts: RunFacts) -> str:
     values = _arguments(facts) | of_method.arguments(method, facts)
     arguments = pprint.pformat(values, sort_dicts=False, width=100)
     head = _HEAD.format(
-        name=facts.folder.name,
-        base=json.dumps(_base(facts)),
-        loss_on=getattr(method, "loss_on", "answers"),
+        name=ascii(facts.folder.name),
+        base=ascii(_base(facts)),
+        loss_on=ascii(getattr(method, "loss_on", "answers")),
         trainer=traits.script_trainer,
         config=of_tuning.CONFIG if of_tuning else "LoraConfig",
         kind=_model_class(facts),
@@ -143,12 +150,14 @@ def _base(facts: RunFacts) -> str:
 def _arguments(facts: RunFacts) -> dict[str, Any]:
     training = facts.spec.training
     first = facts.story.training
-    micro_batch = first.micro_batch if first else training.batch_size
-    compute = next((c.value for c in facts.story.choices if c.name == "arithmetic"), "fp32")
-    device = next((c.value for c in facts.story.choices if c.name == "device"), "cpu")
-    is_checkpointing = training.checkpointing == "on" or (
-        training.checkpointing == "auto" and device == "cuda"
-    )
+    micro_batch = max(1, first.micro_batch) if first else training.batch_size
+    machine = facts.story.machine
+    is_gpu = machine is not None and machine.device == "cuda"
+    mixed = machine.arithmetic if machine is not None and machine.is_mixed else ""
+    if first is not None and first.shape is not None:
+        is_checkpointing = first.shape.is_checkpointing
+    else:  # a run of an earlier version
+        is_checkpointing = checkpoints_activations(training.checkpointing, is_gpu=is_gpu)
     arguments: dict[str, Any] = {
         "output_dir": "checkpoints",
         "num_train_epochs": training.epochs,
@@ -161,11 +170,11 @@ def _arguments(facts: RunFacts) -> dict[str, Any]:
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": training.batch_size // micro_batch,
         "activation_checkpointing": is_checkpointing,
-        "optim": OPTIMIZERS[training.optimizer],
+        "optim": TRANSFORMERS_NAMES[training.optimizer],
         "seed": training.seed,
-        "use_cpu": device == "cpu",
-        "bf16": "bf16" in compute and "mixed" in compute,
-        "fp16": "fp16" in compute and "mixed" in compute,
+        "use_cpu": not is_gpu,
+        "bf16": mixed == "bf16",
+        "fp16": mixed == "fp16",
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
@@ -190,7 +199,7 @@ def _model(facts: RunFacts) -> str:
     return _GGUF_MODEL.format(options=", ".join(options), package=facts.plan.model_name == DEMO_FILE)
 
 
-_HEAD = '''"""Repeats the run {name} with transformers, PEFT and TRL alone.
+_HEAD = '''"""Repeats a run of tuner-tui with transformers, PEFT and TRL alone.
 
     pip install -r requirements.txt && python train.py
 """
@@ -205,8 +214,9 @@ from peft import {config}
 from transformers import {kind}, AutoTokenizer, BitsAndBytesConfig, GgufConfig, set_seed
 from trl import {trainer}Config, {trainer}Trainer
 
+RUN = {name}
 BASE = {base}
-LOSS_ON = "{loss_on}"  # "answers" trains what the assistant says, "all" every token
+LOSS_ON = {loss_on}  # "answers" trains what the assistant says, "all" every token
 Model = {kind}
 HERE = Path(__file__).parent
 '''
@@ -260,11 +270,11 @@ def encode_pair(row, tokenizer):
 
 '''
 
-_MODEL = """tokenizer = AutoTokenizer.from_pretrained(BASE, revision={revision!r})
+_MODEL = """tokenizer = AutoTokenizer.from_pretrained(BASE, revision={revision!a})
 
 
 def load():
-    return Model.from_pretrained(BASE, revision={revision!r}, {options})
+    return Model.from_pretrained(BASE, revision={revision!a}, {options})
 
 
 model = load()

@@ -14,7 +14,7 @@ from tuner_tui.config.settings import go_on_with_bad_settings
 from tuner_tui.errors import TunerError
 from tuner_tui.ui.feeders import FeederFailed, start_feeder
 from tuner_tui.ui.keys import keys_of
-from tuner_tui.ui.plain_terminal import PlainFilter, draws_braille, speaks_utf8
+from tuner_tui.ui.plain_terminal import PlainFilter, speaks_utf8
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.home import Home, SettingsLookedAt
 from tuner_tui.ui.theme import DARK, DEFAULT_VARIABLES, LIGHT, TERMINAL, prefers_light
@@ -66,11 +66,6 @@ class TunerApp(App[None]):
         for theme in (DARK, LIGHT, TERMINAL):
             self.register_theme(theme)
         self.theme = self._first_theme()
-
-    @property
-    def draws_braille(self) -> bool:
-        """Whether charts may use braille."""
-        return draws_braille(os.environ)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return DEFAULT_VARIABLES

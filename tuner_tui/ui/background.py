@@ -15,8 +15,14 @@ T = TypeVar("T")
 
 
 async def in_background(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """What a blocking function gives or raises; asking a dead network must not keep the app from leaving."""
+    """What a blocking function gives or raises; asking a dead network must not keep the app from leaving.
+
+    Children with limits that it starts end when the one who waits is cancelled.
+    """
+    from tuner_tui.limited.process import Children
+
     loop = asyncio.get_running_loop()
+    children = Children()
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(setter: Callable[[Any], None], outcome: object) -> None:
@@ -27,11 +33,15 @@ async def in_background(function: Callable[P, T], *arguments: P.args, **named: P
         setter: Callable[[Any], None] = future.set_result
         outcome: object
         try:
-            outcome = function(*arguments, **named)
+            outcome = children.call(lambda: function(*arguments, **named))
         except Exception as error:  # handed to the one who waits
             setter, outcome = future.set_exception, error
         with contextlib.suppress(RuntimeError):  # the app has ended meanwhile
             loop.call_soon_threadsafe(settle, setter, outcome)
 
     threading.Thread(target=run, daemon=True).start()
-    return await future
+    try:
+        return await future
+    except asyncio.CancelledError:  # nobody waits any more, such as when a screen is closed
+        children.end()
+        raise

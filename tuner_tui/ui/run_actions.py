@@ -71,12 +71,12 @@ def keep_note(folder: RunFolder, note: Note) -> str:
 
 def throw_item(item: CleanUpItem, trash: Trash) -> str:
     """Throw away something that is not needed."""
-    from tuner_tui.runs.trash import empty_abandoned
+    from tuner_tui.runs.disk import delete_item
 
-    if not item.things:
-        empty_abandoned()
+    if item.owned is None or item.things == (item.owned.folder,):
+        delete_item(item)
         return f"Freed {size(item.size_bytes)}."
-    trash.throw(item.things, item.name)
+    trash.throw(item.owned, item.things, item.name)
     return f"{item.name} is in the trash; u brings it back."
 
 
@@ -89,9 +89,9 @@ def undo(trash: Trash) -> str:
 def start_demo() -> RunFolder:
     """Queue the demo's run."""
     from tuner_tui.config.presets import find_preset, preset_spec
-    from tuner_tui.keeper.launch import launch
+    from tuner_tui.sharing.start_run import start_run
 
-    return launch(preset_spec(find_preset("first-try")))
+    return start_run(preset_spec(find_preset("first-try")))
 
 
 def spec_of(folder: RunFolder) -> tuple[RunSpec, str]:

@@ -6,20 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import SchedulerType
 
-from tuner_tui.planning.plan import planned
+from tuner_tui.planning.optimizers import TRANSFORMERS_NAMES
 
 if TYPE_CHECKING:
     from tuner_tui.planning.ladder import Shape
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.machine import Machine
-
-OPTIMIZERS = {
-    "adamw": "adamw_torch_fused",
-    "adamw_8bit": "adamw_bnb_8bit",
-    "paged_adamw_8bit": "paged_adamw_8bit",
-    "adafactor": "adafactor",
-    "sgd": "sgd",
-}
 
 
 def training_arguments(job: Job, machine: Machine, shape: Shape, *, has_evaluation: bool) -> dict[str, Any]:
@@ -40,7 +32,7 @@ def training_arguments(job: Job, machine: Machine, shape: Shape, *, has_evaluati
         "per_device_eval_batch_size": shape.micro_batch,
         "gradient_accumulation_steps": shape.batch_size // shape.micro_batch,
         "activation_checkpointing": shape.is_checkpointing,
-        "optim": OPTIMIZERS[training.optimizer],
+        "optim": TRANSFORMERS_NAMES[training.optimizer],
         "seed": training.seed,
         "use_cpu": not machine.is_gpu,
         "bf16": machine.autocast == "bf16",
@@ -56,7 +48,7 @@ def training_arguments(job: Job, machine: Machine, shape: Shape, *, has_evaluati
         "dataloader_pin_memory": machine.is_gpu,
         "remove_unused_columns": True,
     }
-    if planned(spec, job.plan).training.group_by_length is True:
+    if job.planned.training.group_by_length is True:
         arguments["train_sampling_strategy"] = "group_by_length"
     if has_evaluation:
         arguments |= {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from tuner_tui.files import folder_size, sync_folder, write_atomic
+from tuner_tui.files import folder_size, settle_modes, sync_folder, write_atomic
+from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.runs.events import CheckpointSaved
 from tuner_tui.versions import library_versions
 
@@ -99,7 +100,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
             super()._save_checkpoint(model, trial)
         except Exception as error:
             if is_out_of_memory(error):
-                shutil.rmtree(staging, ignore_errors=True)
+                self.job.folder.owned.discard(staging)
                 raise
             self._give_up(step, staging, error)
             self._stay_unless_saved(step)
@@ -141,6 +142,8 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         target = parent / folder_name(step)
         try:
             made = staging / f"checkpoint-{step}"
+            for name in (*NOT_NEEDED, REFERENCE):
+                self.job.folder.owned.discard(made / name)
             _make_whole(
                 made,
                 step,
@@ -148,14 +151,14 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
                 self.job.spec.training.seed,
                 self.job.held_out_fingerprint,
             )
-            replace_folder(made, target)
+            replace_folder(made, target, self.job.folder.owned)
             self.job.checkpoint = target.name
             self.job.broken.discard(target.name)
             self._rotate(step, best)
         except Exception as error:
             self._give_up(step, staging, error)
             return
-        shutil.rmtree(staging, ignore_errors=True)
+        self.job.folder.owned.discard(staging)
         self.job.emit(
             CheckpointSaved(
                 step=step,
@@ -169,7 +172,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
     def _give_up(self, step: int, staging: Path, error: Exception) -> None:
         """Four kinds of exception stand for a full disk; training goes on, and the earlier checkpoints are whole."""
         _log.error("the checkpoint of step %d was not saved", step, exc_info=error)
-        shutil.rmtree(staging, ignore_errors=True)
+        self.job.folder.owned.discard(staging)
         self.job.warn(
             f"The checkpoint of step {step} was not saved: {error}",
             "Free disk space; training goes on without it.",
@@ -193,7 +196,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         )
         for path in folders:
             if path not in kept:
-                _remove(path)
+                _remove(path, self.job.folder.owned)
 
 
 def folder_name(step: int) -> str:
@@ -247,9 +250,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
 
 
 def _make_whole(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
-    for name in NOT_NEEDED:
-        (made / name).unlink(missing_ok=True)
-    shutil.rmtree(made / REFERENCE, ignore_errors=True)
+    settle_modes(made)
     files = {}
     for path in sorted(path for path in made.rglob("*") if path.is_file()):
         with path.open("rb") as file:
@@ -259,32 +260,33 @@ def _make_whole(made: Path, step: int, data: str, seed: int, held_out: str = "")
     write_atomic(made / MANIFEST, msgspec.json.encode(manifest))
 
 
-def replace_folder(made: Path, target: Path) -> None:
+def replace_folder(made: Path, target: Path, owned: Owned) -> None:
     """Rename a finished folder into place; one that stood there is deleted only afterwards."""
     hidden = target.with_name(f"{OLD}{target.name}-{os.getpid()}")
     if target.exists():
-        target.rename(hidden)
+        owned.move(target, hidden)
     made.rename(target)
     sync_folder(target.parent)
-    shutil.rmtree(hidden, ignore_errors=True)
+    owned.discard(hidden)
 
 
-def remove_leftovers(*parents: Path) -> None:
+def remove_leftovers(owned: Owned, *parents: Path) -> None:
     """Delete what a worker, or a keeper, that was killed left half made or half deleted."""
     for parent in parents:
         for prefix in (STAGING, OLD):
             for folder in parent.glob(f"{prefix}*"):
-                shutil.rmtree(folder, ignore_errors=True)
+                owned.discard(folder)
         for name in KEEPERS_FILES:  # no keeper writes them while a worker lives
             for unfinished in parent.glob(f".{name}.*"):
-                unfinished.unlink(missing_ok=True)
+                owned.discard(unfinished)
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Path, owned: Owned) -> None:
     """Delete a folder so that no reader ever sees half of it."""
     hidden = folder.with_name(f"{OLD}{folder.name}-{os.getpid()}")
-    folder.rename(hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
+    with contextlib.suppress(NotOurs):  # the person put a symlink there
+        owned.move(folder, hidden)
+        owned.discard(hidden)
 
 
 def _sha256(path: Path) -> str:

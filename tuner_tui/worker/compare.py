@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tuner_tui.files import write_atomic
 from tuner_tui.generation.compare import CompareRequest, CompareResult
+from tuner_tui.models.adapter import refuse_adapter_beside, require_safetensors
 from tuner_tui.worker.machine import set_threads
 from tuner_tui.worker.samples import generate
+from tuner_tui.worker.tokenizer_trial import require_loadable_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +33,9 @@ def main(request_path: Path) -> int:
     base = PeftConfig.from_pretrained(request.adapter).base_model_name_or_path
     if base is None:
         raise ValueError(f"{request.adapter} does not name its base model")
+    require_safetensors(Path(request.adapter))
+    refuse_adapter_beside(Path(base))
+    require_loadable_tokenizer(base)
     tokenizer = AutoTokenizer.from_pretrained(base)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

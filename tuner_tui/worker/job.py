@@ -8,10 +8,12 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.planning.plan import planned
 from tuner_tui.runs.control import ControlRequest, take_requests
 from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
 
@@ -107,6 +109,11 @@ class Job:
         name = self.checkpoint
         return name if name is not None and (self.folder.checkpoints / name).is_dir() else None
 
+    @cached_property
+    def planned(self) -> RunSpec:
+        """The spec with what memory decided in place of what it left open."""
+        return planned(self.spec, self.plan)
+
     @property
     def seconds(self) -> float:
         """Since the attempt began."""
@@ -123,7 +130,7 @@ class RequestWatcher(threading.Thread):
 
     def run(self) -> None:
         while not self._leaving.wait(POLL_SECONDS):
-            for asked in take_requests(self._job.folder.control):
+            for asked in take_requests(self._job.folder):
                 self._accept(asked)
 
     def close(self) -> None:

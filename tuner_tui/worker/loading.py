@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
     FineGrainedFP8Config,
-    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,8 +24,13 @@ from transformers import (
 from transformers.utils.quantization_config import Mxfp4Config
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
+from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.stored import is_unpacked
+from tuner_tui.models.trusted_code import require_trusted
+from tuner_tui.worker.gguf_loading import load_gguf_model
+from tuner_tui.worker.tokenizer_trial import require_loadable_tokenizer
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import ModelSpec
@@ -62,8 +65,9 @@ def what_finding_takes(plan: Plan) -> str:
 def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with a pad token. Raises TunerError in plain words."""
     try:
+        require_loadable_tokenizer(location, revision)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            location, revision=revision, trust_remote_code=spec.trust_remote_code
+            location, revision=revision, trust_remote_code=may_run_code(spec, location, revision)
         )
     except Exception as error:
         raise explain_loading(error, location, spec) from error
@@ -91,17 +95,17 @@ def load_base(
         options["quantization_config"] = quantisation
     if spec.attention != "auto":
         options["attn_implementation"] = spec.attention
+    refuse_adapter_beside(Path(location))
     try:
-        config = AutoConfig.from_pretrained(
-            location, revision=revision, trust_remote_code=spec.trust_remote_code
-        )
+        is_code_trusted = may_run_code(spec, location, revision)
+        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=is_code_trusted)
         unpacking = unpacking_config(config)
         if unpacking is not None:
             options["quantization_config"] = unpacking
         model: PreTrainedModel = kind.from_pretrained(
             location,
             revision=revision,
-            trust_remote_code=spec.trust_remote_code,
+            trust_remote_code=is_code_trusted,
             use_safetensors=True,
             **options,
             **extra,
@@ -112,6 +116,11 @@ def load_base(
         raise explain_loading(error, location, spec) from error
     keep_trainable(model)
     return model
+
+
+def may_run_code(spec: ModelSpec, location: str, revision: str | None) -> bool:
+    """Whether transformers may run the model's own code. Raises UntrustedCode where only its run.toml says so."""
+    return require_trusted(spec.trust_remote_code, spec.source, location, revision)
 
 
 def keep_trainable(model: PreTrainedModel) -> None:
@@ -156,14 +165,20 @@ def dequantise_once(gguf: Path) -> Path:
     folder = dequantised.entry_folder(dequantised.fingerprint(gguf))
     if dequantised.is_whole(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     making = folder.parent / f".partial-{folder.name}-{os.getpid()}"
     try:
+        dequantised.owned().claim()
         _dequantise(gguf, making)
-        origin = {"source": str(gguf), "name": gguf.name, "made_at": time.time()}
+        origin = {
+            "source": str(gguf),
+            "name": gguf.name,
+            "made_at": time.time(),
+            "reading": dequantised.READING,
+        }
         (making / "origin.json").write_text(json.dumps(origin))
+        settle_modes(making)
         if folder.exists():
-            shutil.rmtree(folder)
+            dequantised.owned().remove(folder)
         making.rename(folder)
     except OSError as error:
         raise TunerError(
@@ -172,7 +187,7 @@ def dequantise_once(gguf: Path) -> Path:
             "Free space there; see: tuner-tui models list",
         ) from error
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        dequantised.owned().discard(making)
     return folder
 
 
@@ -180,10 +195,8 @@ def _dequantise(gguf: Path, target: Path) -> None:
     source = str(gguf.parent)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-        )
-    except OSError:
+        model = load_gguf_model(gguf)
+    except (OSError, TunerError):
         raise
     except Exception as error:
         raise InputError(

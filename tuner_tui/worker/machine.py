@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import TunerError
 from tuner_tui.planning.plan import Choice
+from tuner_tui.planning.precision import KEPT_FP32, Arithmetic, LoadedPrecision, ShortType, resolve_precision
+from tuner_tui.runs.events import ChoicesMade, ChosenMachine
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
-
-HeldPrecision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,13 @@ class Machine:
     """What was resolved: where to compute, how the base is held, and in what its arithmetic is done."""
 
     device: Literal["cuda", "cpu"]
-    precision: HeldPrecision
+    precision: LoadedPrecision
     compute_dtype: torch.dtype
     """The type of the base's unquantised weights and of quantised layers' arithmetic."""
-    autocast: Literal["bf16", "fp16"] | None
+    autocast: ShortType | None
     """Mixed precision of the training loop."""
-    choices: tuple[Choice, ...]
+    choices: ChoicesMade
+    """All of it, as the run's events tell it."""
 
     @property
     def is_gpu(self) -> bool:
@@ -38,40 +40,49 @@ def choose_machine(spec: RunSpec) -> Machine:
     """Resolve device, precision and arithmetic. Raises TunerError when what was asked is not here."""
     device, device_reason = _choose_device(spec)
     short, short_reason = fast_16_bit(device)
-    is_full = spec.tuning.kind == "full"
+    is_full = not tuning_traits(spec.tuning.kind).is_adapter
     asked = spec.model.precision
-    if asked != "auto":
-        precision: HeldPrecision = asked
-        reason = "as asked"
-    elif is_full:
-        precision, reason = (
-            "fp32",
-            "weights that are trained stay in fp32, so that small steps are not rounded away",
-        )
-    else:
-        precision, reason = short or "fp32", short_reason
+    precision = resolve_precision(asked, short, trains_base=is_full)
+    reason = "as asked" if asked != "auto" else KEPT_FP32 if is_full else short_reason
     if precision == "fp16" and device == "cpu":
         raise TunerError("fp16 does not train on a CPU", "", 'Set model.precision to "fp32" or "auto".')
     autocast = _choose_autocast(precision, short, is_full)
     compute_dtype = _choose_dtype(precision, short)
-    arithmetic = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[compute_dtype]
-    arithmetic_reason = "as the precision" if precision in ("fp32", "bf16", "fp16") else short_reason
-    if autocast:
-        arithmetic, arithmetic_reason = f"{autocast} (mixed)", short_reason
+    names: dict[torch.dtype, Arithmetic] = {
+        torch.float32: "fp32",
+        torch.bfloat16: "bf16",
+        torch.float16: "fp16",
+    }
+    arithmetic = autocast or names[compute_dtype]
+    is_as_loaded = not autocast and precision in ("fp32", "bf16", "fp16")
+    arithmetic_reason = "as the precision" if is_as_loaded else short_reason
     return Machine(
         device,
         precision,
         compute_dtype,
         autocast,
-        (
-            Choice(name="device", value=device, reason=device_reason),
-            Choice(name="precision", value=precision, reason=reason),
-            Choice(name="arithmetic", value=arithmetic, reason=arithmetic_reason),
+        ChoicesMade(
+            choices=(
+                Choice(name="device", value=device, reason=device_reason),
+                Choice(name="precision", value=precision, reason=reason),
+                Choice(
+                    name="arithmetic",
+                    value=f"{arithmetic} (mixed)" if autocast else arithmetic,
+                    reason=arithmetic_reason,
+                ),
+            ),
+            machine=ChosenMachine(
+                device=device,
+                device_name=device_reason if device == "cuda" else "",
+                precision=precision,
+                arithmetic=arithmetic,
+                is_mixed=autocast is not None,
+            ),
         ),
     )
 
 
-def fast_16_bit(device: str) -> tuple[Literal["bf16", "fp16"] | None, str]:
+def fast_16_bit(device: str) -> tuple[ShortType | None, str]:
     """The 16-bit type this device is fast at, or None, and why."""
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -104,9 +115,7 @@ def _choose_device(spec: RunSpec) -> tuple[Literal["cuda", "cpu"], str]:
     return "cpu", f"PyTorch {built}"
 
 
-def _choose_autocast(
-    precision: HeldPrecision, short: Literal["bf16", "fp16"] | None, is_full: bool
-) -> Literal["bf16", "fp16"] | None:
+def _choose_autocast(precision: LoadedPrecision, short: ShortType | None, is_full: bool) -> ShortType | None:
     """Mixed precision where 16 bits are fast. fp32 asked for by name with an adapter stays fp32 throughout."""
     if precision == "fp16":
         return "fp16"
@@ -117,7 +126,7 @@ def _choose_autocast(
     return short
 
 
-def _choose_dtype(precision: HeldPrecision, short: Literal["bf16", "fp16"] | None) -> torch.dtype:
+def _choose_dtype(precision: LoadedPrecision, short: ShortType | None) -> torch.dtype:
     by_name = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision in ("int8", "nf4"):
         return by_name[short or "fp32"]

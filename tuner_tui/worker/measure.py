@@ -14,9 +14,8 @@ from transformers import TrainerCallback
 from tuner_tui.models.source import ModelSource
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.here import facts_of
-from tuner_tui.planning.measured import Measured
+from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.place import Place, Rows, is_stored, with_rows, workload_of
-from tuner_tui.planning.plan import planned
 from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.workload import Held
 from tuner_tui.runs.events import DataPrepared, StepLogged, decode_lines
@@ -29,7 +28,7 @@ from tuner_tui.worker.power import PowerMeter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuner_tui.worker.stages import Found
+    from tuner_tui.worker.machine import Machine
 
 PROBE_MARK = "probe"
 """A file in a run's folder that makes it a probe."""
@@ -45,11 +44,11 @@ class ProbeDone(StopRequested):
 class MemoryMeter(TrainerCallback):
     """Measures from the loaded libraries to the last step; a probe ends after its third."""
 
-    def __init__(self, job: Job, found: Found) -> None:
-        self._job, self._found = job, found
+    def __init__(self, job: Job, machine: Machine) -> None:
+        self._job, self._machine = job, machine
         self._baseline = job.baseline_bytes
         self._is_probe = (job.folder.path / PROBE_MARK).exists()
-        self._power = PowerMeter(_pid(), is_gpu=found.machine.is_gpu)
+        self._power = PowerMeter(_pid(), is_gpu=machine.is_gpu)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._power.look()
@@ -72,7 +71,7 @@ class MemoryMeter(TrainerCallback):
 
     def measured(self) -> Measured | None:
         """What this run took so far; None where its model's sizes are not known."""
-        job, machine = self._job, self._found.machine
+        job, machine = self._job, self._machine
         events = decode_lines(job.folder.events.read_bytes())
         prepared = next((each for each in reversed(events) if isinstance(each, DataPrepared)), None)
         steps = [each for each in events if isinstance(each, StepLogged)]
@@ -87,8 +86,10 @@ class MemoryMeter(TrainerCallback):
         place = Place(is_gpu=machine.is_gpu, has_16_bit=has_16_bit)
         held: Held = "bf16" if machine.precision == "fp16" else machine.precision
         held = "stored" if is_stored(facts) else held
-        spec = with_adapter_of(job.spec, job.folder.started_from) if plan.start is not None else job.spec
-        load = workload_of(planned(spec, plan), place, Rows(longest=prepared.longest_row), held=held)
+        spec = (
+            with_adapter_of(job.planned, job.folder.started_from) if plan.start is not None else job.planned
+        )
+        load = workload_of(spec, place, Rows(longest=prepared.longest_row), held=held)
         load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
         timed = [each for each in steps if each.seconds]

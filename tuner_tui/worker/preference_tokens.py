@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.for_method import read_pairs_for, read_rated_or_pairs
 from tuner_tui.data.spans import answer_begin
 from tuner_tui.errors import InputError
+from tuner_tui.worker.rendering import rendered_ahead
 from tuner_tui.worker.tokenised import TokenSequence, answered
 from tuner_tui.worker.tokens import (
+    TOKENISED_AT_ONCE,
     TokenisedData,
     encode,
     kept_and_dropped,
@@ -21,6 +24,8 @@ from tuner_tui.worker.tokens import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from transformers import PreTrainedTokenizerBase
 
     from tuner_tui.config.methods.traits import MethodKind
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from tuner_tui.data.reading import Reading
 
 HINT = "Raise training.max_length."
+AnyPreference = TypeVar("AnyPreference", bound="PairExample | RatedExample")
 
 
 def trains_cut_rows(method: str) -> bool:
@@ -107,7 +113,9 @@ def tokenise_pairs(
     Raises InputError for rows that cannot be used and when none would be left.
     """
     rows = []
-    for example in read_pairs_for(method, reading):
+    for example in _rendered_ahead(
+        read_pairs_for(method, reading), tokenizer, lambda pair: (pair.chosen, pair.rejected)
+    ):
         pair = tokenise_pair(example, tokenizer, max_length, str(reading))
         if pair.is_cut and not trains_cut_rows(method):
             pair = TokenisedPair(pair.line, pair.prompt, [], [], True)
@@ -123,7 +131,10 @@ def tokenise_answers(
     Raises InputError for rows that cannot be used, and when all that are left are good or all are bad.
     """
     shape, examples = read_rated_or_pairs(method, reading)
-    rows = [tokenise_answer(example, tokenizer, max_length, str(reading)) for example in examples]
+    rows = [
+        tokenise_answer(example, tokenizer, max_length, str(reading))
+        for example in _rendered_ahead(examples, tokenizer, lambda rated: (rated.completion,))
+    ]
     random.Random(seed).shuffle(rows)
     data = kept_and_dropped(shape, rows, reading, HINT)
     if len({row.label for row in data.rows}) == 1:
@@ -133,6 +144,25 @@ def tokenise_answers(
             HINT,
         )
     return data
+
+
+def _rendered_ahead(
+    examples: Iterable[AnyPreference],
+    tokenizer: PreTrainedTokenizerBase,
+    sides: Callable[[AnyPreference], tuple[Side, ...]],
+) -> Iterator[AnyPreference]:
+    """The examples, what `_encode_answer` asks of the template rendered for many at once."""
+    rest = iter(examples)
+    while some := list(islice(rest, TOKENISED_AT_ONCE)):
+        wanted: list[tuple[list[dict[str, Any]], bool]] = []
+        for example in some:
+            for side in sides(example):
+                if not isinstance(example.prompt, str) and not isinstance(side, str):
+                    asked = turns_for(example.prompt, tokenizer)
+                    answered = [*asked, *turns_for(side, tokenizer)]
+                    wanted += [(asked, True), (answered, False), (asked, False)]
+        with rendered_ahead(tokenizer, wanted):
+            yield from some
 
 
 def tokenise_pair(

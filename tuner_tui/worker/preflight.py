@@ -328,11 +328,12 @@ def before_loading(
     """Look at the rows before the model is loaded. Raises InputError, which ends the run before its first step."""
     from transformers import AutoConfig, GenerationConfig
 
+    from tuner_tui.worker.loading import may_run_code
+
     spec = job.spec
+    is_code_trusted = may_run_code(spec.model, location, revision)
     try:
-        config = AutoConfig.from_pretrained(
-            location, revision=revision, trust_remote_code=spec.model.trust_remote_code
-        )
+        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=is_code_trusted)
     except Exception as error:  # what is wrong with the model is said when it is loaded
         _log.warning("the model's configuration cannot be read: %s", error)
         config = None

@@ -20,15 +20,17 @@ from tuner_tui.data.reading import Reading, plain_rows
 from tuner_tui.data.shape import example_of, message_of
 from tuner_tui.data.template import template_text
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
 from tuner_tui.worker.preference_tokens import tokenise_answer, tokenise_pair, trains_cut_rows
+from tuner_tui.worker.token_cache import tokenise_file
+from tuner_tui.worker.tokenizer_trial import require_loadable_tokenizer
 from tuner_tui.worker.tokens import (
     IGNORED,
     encode,
     render,
     render_conversation,
     tokenise,
-    tokenise_file,
     turns_for,
 )
 
@@ -84,7 +86,10 @@ def load_tokenizer(request: LookRequest) -> PreTrainedTokenizerBase:
     if request.model_kind == "gguf":
         location, options = str(_written_out(path)), {}
     try:
+        require_loadable_tokenizer(location, request.revision)
         tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(location, **options))
+    except InputError:
+        raise
     except Exception as error:
         raise InputError("The tokenizer cannot be loaded", f"{location}: {error}") from error
     if tokenizer.pad_token is None:
@@ -106,9 +111,10 @@ def _written_out(gguf: Path) -> Path:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:
             raise InputError("The tokenizer cannot be loaded", f"{gguf}: {error}") from error
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        dequantised.owned_tokenizers().claim()
         with tempfile.TemporaryDirectory(dir=kept.parent) as making:
             tokenizer.save_pretrained(making)
+            settle_modes(Path(making))
             shutil.copytree(making, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tokenizer.json"))
             shutil.copy(Path(making) / "tokenizer.json", kept)  # the last one: it says that all are there
     return kept

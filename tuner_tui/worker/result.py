@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import TunerError
-from tuner_tui.files import folder_size
+from tuner_tui.files import folder_size, settle_modes
 from tuner_tui.runs.events import AdapterSaved, RunFinished, RunStopped, finite
+from tuner_tui.text import shell_command
 from tuner_tui.worker.checkpoints import STAGING, replace_folder
 from tuner_tui.worker.loading import is_out_of_memory
 from tuner_tui.worker.preflight import chosen_template
@@ -61,10 +62,10 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
 
     Raises TunerError when it cannot be written; memory that runs out is left to those who climb the ladder.
     """
-    target = job.folder.adapter
+    target, owned = job.folder.adapter, job.folder.owned
     making = target.with_name(f"{STAGING}adapter-{os.getpid()}")
     try:
-        if job.spec.tuning.kind == "full":
+        if not tuning_traits(job.spec.tuning.kind).is_adapter:
             model.save_pretrained(making)
             tokenizer.save_pretrained(making)
         else:  # not the frozen copy that a method may have compared with
@@ -72,8 +73,9 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
             template = chosen_template(job.spec.data, tokenizer)
             if template is not None:
                 (making / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-        (making / "README.md").unlink(missing_ok=True)  # PEFT's empty card
-        replace_folder(making, target)
+        owned.discard(making / "README.md")  # PEFT's empty card
+        settle_modes(making)
+        replace_folder(making, target, owned)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -81,8 +83,8 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         raise TunerError(
             "The result could not be saved",
             f"{target}: {error}",
-            f"Free disk space, then: tuner-tui runs resume {job.folder.name}",
+            f"Free disk space, then: {shell_command('runs resume', job.folder.name)}",
         ) from error
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        owned.discard(making)
     job.emit(AdapterSaved(path=target.name, size_bytes=folder_size(target)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from tuner_tui.runs.events import Sampled, decode_lines
+from tuner_tui.worker.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,9 +154,8 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> Any:
     try:
         if tokenizer.chat_template:
             turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-            return tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-            )
+            texts = [render(tokenizer, each, "samples.prompts", asks_for_answer=True) for each in turns]
+            return tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
         return tokenizer(list(prompts), padding=True, return_tensors="pt", return_token_type_ids=False)
     finally:
         tokenizer.padding_side = side

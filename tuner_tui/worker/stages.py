@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.traits import tuning_traits
+from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.ladder import Shape, apply_rungs
-from tuner_tui.planning.plan import Choice, choose_micro_batch, planned
+from tuner_tui.planning.micro_batch import choose_micro_batch
+from tuner_tui.planning.plan import Choice
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
 from tuner_tui.worker import loading, measure, preflight, result, tuning
 from tuner_tui.worker.arguments import training_arguments
@@ -54,8 +57,8 @@ class Policy:
 
 def find_base(job: Job) -> Found:
     """Resolve machine and model, and bring the tokenizer. Raises TunerError in plain words."""
-    machine = choose_machine(planned(job.spec, job.plan))
-    job.emit(ChoicesMade(choices=machine.choices))
+    machine = choose_machine(job.planned)
+    job.emit(machine.choices)
     job.enter("loading", loading.what_finding_takes(job.plan))
     location, revision = loading.find_weights(job.plan)
     job.enter("preparing", "turning rows into tokens")
@@ -89,14 +92,14 @@ def load_reference(job: Job, found: Found, *, is_precomputed: bool) -> Any:
     """A second model for full tuning, which changes the first; None where the adapter is put aside instead."""
     if is_precomputed:
         job.enter("preparing", "the reference's log-probabilities of all rows, once")
-    if job.spec.tuning.kind != "full" or is_precomputed:
+    if tuning_traits(job.spec.tuning.kind).is_adapter or is_precomputed:
         return None
     return loading.load_base(found.location, found.revision, job.spec.model, found.machine)
 
 
 def arguments(job: Job, found: Found, *, has_evaluation: bool) -> dict[str, Any]:
     """The shared part of a trainer's arguments, the micro-batch chosen and said."""
-    training = planned(job.spec, job.plan).training
+    training = job.planned.training
     traits = method_traits(job.spec.method.kind)
     micro_batch, reason = choose_micro_batch(
         training.micro_batch,
@@ -105,11 +108,10 @@ def arguments(job: Job, found: Found, *, has_evaluation: bool) -> dict[str, Any]
         sequences=traits.sequences_per_row,
         at_least=traits.fewest_rows,
     )
-    asked = training.checkpointing
     chosen = Shape(
         micro_batch=micro_batch,
         batch_size=training.batch_size,
-        is_checkpointing=asked == "on" or (asked == "auto" and found.machine.is_gpu),
+        is_checkpointing=checkpoints_activations(training.checkpointing, is_gpu=found.machine.is_gpu),
         at_least=traits.fewest_rows,
     )
     job.shape = apply_rungs(chosen, job.plan.rungs)
@@ -148,7 +150,7 @@ def fit(job: Job, trainer: Any, found: Found, policy: Policy) -> result.Ending:
     sampler = Sampler(job, trainer.model, found.tokenizer, can_answer=can_answer)
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)
-    trainer.add_callback(measure.MemoryMeter(job, found))
+    trainer.add_callback(measure.MemoryMeter(job, found.machine))
     add_trackers(trainer, job)
     if found.machine.is_gpu:
         trainer.add_callback(SpillGuard())

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data import token_cache as kept
 from tuner_tui.data.read import data_files
 from tuner_tui.data.shape import iterate_examples
+from tuner_tui.files import replacing
 from tuner_tui.worker.tokenised import TokenisedRow
+from tuner_tui.worker.tokens import TokenisedData, kept_and_dropped, tokenise_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,12 +29,21 @@ ROWS_AT_ONCE = 4096
 _log = logging.getLogger(__name__)
 
 
+def tokenise_file(
+    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str
+) -> TokenisedData[TokenisedRow]:
+    """Read and tokenise a data set on all cores, or take it from the cache.
+
+    Raises InputError when nothing in it would be trained.
+    """
+    shape, rows = take_or_make(reading, tokenizer, max_length, loss_on)
+    return kept_and_dropped(shape, rows, reading, 'Raise training.max_length, or set method.loss_on = "all".')
+
+
 def take_or_make(
     reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str
 ) -> tuple[str, list[TokenisedRow]]:
     """(shape, rows) from the cache, or made now and kept. Raises InputError as reading and tokenising do."""
-    from tuner_tui.worker.tokens import tokenise_many
-
     shape, examples = iterate_examples(reading)
     rows = tokenise_many(examples, tokenizer, max_length, loss_on, str(reading))
     if _size(reading) < SMALLEST_BYTES or not tokenizer.is_fast:
@@ -101,20 +111,19 @@ def write(path: Path, rows: Iterable[TokenisedRow], source: str) -> None:
             ("full_length", pa.int32()),
         ]
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".making-{os.getpid()}-{path.name}")
-    try:
-        with pa.OSFile(str(making), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for chunk in _chunks(rows):
-                columns = {
-                    name: [getattr(row, name) for row in chunk]
-                    for name in ("line", "input_ids", "labels", "full_length")
-                }
-                writer.write_batch(pa.RecordBatch.from_pydict(columns, schema))
-        making.replace(path)
-        kept.describe(path, source)
-    finally:
-        making.unlink(missing_ok=True)
+    kept.owned().claim()
+    with (
+        replacing(path) as making,
+        pa.OSFile(str(making), "wb") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        for chunk in _chunks(rows):
+            columns = {
+                name: [getattr(row, name) for row in chunk]
+                for name in ("line", "input_ids", "labels", "full_length")
+            }
+            writer.write_batch(pa.RecordBatch.from_pydict(columns, schema))
+    kept.describe(path, source)
 
 
 def _chunks(rows: Iterable[TokenisedRow]) -> Iterator[list[TokenisedRow]]:

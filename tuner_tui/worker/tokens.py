@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
-from tuner_tui.data.spans import RewritesTurns, render_answers
 from tuner_tui.errors import InputError
-from tuner_tui.worker import token_cache
+from tuner_tui.worker import rendering
+from tuner_tui.worker.rendering import Conversed
 from tuner_tui.worker.tokenised import IGNORED as IGNORED
 from tuner_tui.worker.tokenised import TokenisedRow as TokenisedRow
 from tuner_tui.worker.tokenised import TokenSequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-    from tuner_tui.data.reading import Reading
     from tuner_tui.data.shape import Example, Message
     from tuner_tui.data.spans import Rendered
 
@@ -101,17 +100,6 @@ def kept_and_dropped(shape: str, rows: Sequence[AnyRow], where: object, hint: st
     return TokenisedData(shape, kept, [row for row in rows if not row.trained_tokens])
 
 
-def tokenise_file(
-    reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str
-) -> TokenisedData[TokenisedRow]:
-    """Read and tokenise a data set on all cores, or take it from the cache.
-
-    Raises InputError when nothing in it would be trained.
-    """
-    shape, rows = token_cache.take_or_make(reading, tokenizer, max_length, loss_on)
-    return kept_and_dropped(shape, rows, reading, 'Raise training.max_length, or set method.loss_on = "all".')
-
-
 def tokenise(
     example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str, file: str = ""
 ) -> list[TokenisedRow]:
@@ -130,13 +118,7 @@ def tokenise_many(
     file: str = "",
 ) -> Iterator[TokenisedRow]:
     """Rows as `tokenise` gives them, many at a time on all cores."""
-    rest = iter(examples)
-    while some := list(islice(rest, TOKENISED_AT_ONCE)):
-        texts = [
-            (example, text)
-            for example in some
-            for text in _texts(example, tokenizer, loss_on, f"{file}:{example.line}")
-        ]
+    for texts in _texts(examples, tokenizer, loss_on, file):
         for (example, text), encoding in zip(
             texts, _encodings([text for _, text in texts], tokenizer), strict=True
         ):
@@ -147,17 +129,40 @@ def tokenise_many(
 
 
 def _texts(
-    example: Example, tokenizer: PreTrainedTokenizerBase, loss_on: str, where: str
-) -> list[SequenceText]:
-    """What is tokenised of a row: its conversation as the template writes it, or its text as it stands."""
-    if example.messages and loss_on == "all":
-        turns = turns_for(example.messages, tokenizer)
-        return [SequenceText(render(turns, tokenizer, where, tools=example.tools), (), True)]
+    examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, loss_on: str, file: str
+) -> Iterator[list[tuple[Example, SequenceText]]]:
+    """What is tokenised of rows: conversations as the template writes them, or texts as they stand; some at a time."""
+    rest = iter(examples)
+    while some := list(islice(rest, TOKENISED_AT_ONCE)):
+        conversed = [example for example in some if example.messages]
+        wanted = (
+            Conversed(f"{file}:{example.line}", turns_for(example.messages, tokenizer), example.tools)
+            for example in conversed
+        )
+        if loss_on == "all":
+            with rendering.rendered_ahead(
+                tokenizer, ((turns, False) for _, turns, tools in wanted if not tools)
+            ):
+                yield [(example, _text(example, tokenizer, file)) for example in some]
+            continue
+        rendered = rendering.answers(tokenizer, wanted, TOKENISED_AT_ONCE)
+        texts: list[tuple[Example, SequenceText]] = []
+        for example in some:
+            if example.messages:
+                texts += [(example, SequenceText(each.text, each.spans, True)) for each in next(rendered)]
+            else:
+                texts.append((example, _text(example, tokenizer, file)))
+        yield texts
+
+
+def _text(example: Example, tokenizer: PreTrainedTokenizerBase, file: str) -> SequenceText:
+    """The whole of a row as one text."""
     if example.messages:
-        rendered = render_conversation(example.messages, tokenizer, where, example.tools)
-        return [SequenceText(each.text, each.spans, True) for each in rendered]
+        turns = turns_for(example.messages, tokenizer)
+        where = f"{file}:{example.line}"
+        return SequenceText(render(turns, tokenizer, where, tools=example.tools), (), True)
     begin, end = len(example.prompt), len(example.prompt) + len(example.text)
-    return [SequenceText(example.prompt + example.text, ((begin, end),), False)]
+    return SequenceText(example.prompt + example.text, ((begin, end),), False)
 
 
 def _encodings(texts: Sequence[SequenceText], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
@@ -238,19 +243,7 @@ def render_conversation(
     Raises InputError when there is no template, or when it rewrites earlier turns so that no answer can be told apart.
     """
     turns = turns_for(messages, tokenizer)
-    try:
-        return render_answers(
-            turns,
-            lambda part, asks: render(list(part), tokenizer, where, asks_for_answer=asks, tools=tools),
-            tokenizer.eos_token,
-        )
-    except RewritesTurns as error:
-        raise InputError(
-            "The chat template rewrites earlier turns",
-            f"{where}: what the template writes before turn {error.position + 1} changes with that turn, so the "
-            "answer's tokens cannot be told from the rest.",
-            'Set method.loss_on = "all", or take another model.',
-        ) from error
+    return next(rendering.answers(tokenizer, [Conversed(where, turns, tools)]))
 
 
 def up_to_end_token(added: str, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -280,13 +273,7 @@ def render(
     tools: Sequence[Any] = (),
 ) -> str:
     """Turns as the model's template writes them. Raises InputError when it refuses them."""
-    try:
-        text = tokenizer.apply_chat_template(
-            turns, tools=list(tools) or None, tokenize=False, add_generation_prompt=asks_for_answer
-        )
-    except Exception as error:  # templates are programs: they raise whatever they like
-        raise InputError("The chat template refuses a row", f"{where}: {error}") from error
-    return str(text)
+    return rendering.render(tokenizer, turns, where, asks_for_answer=asks_for_answer, tools=tools)
 
 
 def encode(

@@ -24,6 +24,7 @@ from tuner_tui.runs.events import (
 )
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import EventWriter
+from tuner_tui.text import shell_command
 from tuner_tui.versions import library_versions
 from tuner_tui.worker.checkpoints import (
     checkpoint_folders,
@@ -88,14 +89,14 @@ def _read_plan(folder: RunFolder) -> Plan:
         raise InputError(
             "The run's plan is damaged",
             f"{folder.plan}: {error}.",
-            f"Start the run anew: tuner-tui train {folder.spec}",
+            f"Start the run anew: {shell_command('train', str(folder.spec))}",
         ) from error
 
 
 def _attempt(job: Job, *, is_resumed: bool) -> Event:
     """Run the method; whatever happens becomes the last event of this worker."""
     try:
-        remove_leftovers(job.folder.path, job.folder.checkpoints)
+        remove_leftovers(job.folder.owned, job.folder.path, job.folder.checkpoints)
         if is_resumed:
             job.resume_from = _checkpoint_to_resume(job)
             job.checkpoint = job.resume_from.name if job.resume_from else None
@@ -158,7 +159,7 @@ def _checkpoint_to_resume(job: Job) -> Path | None:
         raise TunerError(
             "The checkpoints cannot be read",
             f"{job.folder.checkpoints}: {error.strerror or error}.",
-            f"Without them it would begin anew. Mend that, then: tuner-tui runs resume {job.folder.name}",
+            f"Without them it would begin anew. Mend that, then: {shell_command('runs resume', job.folder.name)}",
         ) from error
     for folder in reversed(checkpoint_folders(job.folder.checkpoints)):
         fault = what_is_broken(folder)

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import set_seed
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from peft import PeftConfig
 
-    from tuner_tui.config.spec import LoraTuning, RunSpec
+    from tuner_tui.config.spec import RunSpec
 
 HEAD = "score"
 """What transformers call the head of a model that scores sequences."""
-ATTENTION_NAMES = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "qkv_proj",
-    "query_key_value",
-    "c_attn",
-    "Wqkv",
-    "out_proj",
-)
 
 
 def peft_config(spec: RunSpec, model: Any, *, has_head: bool = False) -> PeftConfig | None:
@@ -36,22 +28,19 @@ def peft_config(spec: RunSpec, model: Any, *, has_head: bool = False) -> PeftCon
 
     With `has_head` the model scores sequences, and its head is trained and saved with the adapter.
     """
-    tuning = spec.tuning
-    if tuning.kind == "full":
+    if not tuning_traits(spec.tuning.kind).is_adapter:
         return None
-    from peft import LoraConfig
+    shared = {
+        "task_type": "SEQ_CLS" if has_head else "CAUSAL_LM",
+        "modules_to_save": [HEAD] if has_head else None,
+    }
+    config: PeftConfig = _file_of(spec).peft_config(spec.tuning, model, shared)
+    return config
 
-    return LoraConfig(
-        task_type="SEQ_CLS" if has_head else "CAUSAL_LM",
-        modules_to_save=[HEAD] if has_head else None,
-        r=tuning.rank,
-        lora_alpha=int(tuning.alpha) if tuning.alpha.is_integer() else tuning.alpha,
-        lora_dropout=tuning.dropout,
-        target_modules=_targets(tuning, model),
-        use_rslora=tuning.rslora,
-        use_dora=tuning.dora,
-        bias="none",
-    )
+
+def _file_of(spec: RunSpec) -> Any:
+    """The file of the spec's tuning."""
+    return import_module(f"tuner_tui.worker.tunings.{spec.tuning.kind}")
 
 
 def new_adapter(spec: RunSpec, model: Any, *, has_head: bool = False) -> Any:
@@ -70,12 +59,13 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
 
     An adapter of a language model gets a new head where one is needed.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import PeftConfig, PeftModel, get_peft_model
     from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
-    assert spec.tuning.kind == "lora"
-    config = LoraConfig.from_pretrained(str(folder))
-    config.lora_dropout, config.inference_mode = spec.tuning.dropout, False
+    require_safetensors(folder)
+    config: Any = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = False
+    _file_of(spec).continue_with(spec.tuning, config)
     try:
         if not has_head or config.task_type == "SEQ_CLS":
             return PeftModel.from_pretrained(model, str(folder), config=config, is_trainable=True)
@@ -114,38 +104,8 @@ def write_no_card(model: Any) -> None:
 
 def wake_dropout(model: Any, spec: RunSpec) -> None:
     """Give the adapter its dropout: preference trainers turn all of it off, so that the reference has none."""
-    if spec.tuning.kind != "lora" or not spec.tuning.dropout:
-        return
-    for module in model.modules():
-        adapters = getattr(module, "lora_dropout", {})
-        if "default" in adapters and isinstance(adapters["default"], torch.nn.Dropout):
-            adapters["default"].p = spec.tuning.dropout
-
-
-def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
-    if tuning.targets == "all-linear":
-        return "all-linear"
-    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if tuning.targets == "attention":
-        found = [name for name in ATTENTION_NAMES if name in present]
-        if not found:
-            raise InputError(
-                "The attention layers are not known by name",
-                f"{model.config.model_type} has none of {', '.join(ATTENTION_NAMES)}.",
-                'Set tuning.targets to "all-linear" or to a list of module names.',
-            )
-        return found
-    missing = [name for name in tuning.targets if name.rpartition(".")[2] not in present]
-    if missing:
-        linear = sorted(
-            {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-        )
-        raise InputError(
-            "A target is not in the model",
-            f"tuning.targets: {', '.join(missing)}.",
-            f"The model's linear layers are: {', '.join(linear)}.",
-        )
-    return list(tuning.targets)
+    if tuning_traits(spec.tuning.kind).is_adapter:
+        _file_of(spec).wake_dropout(spec.tuning, model)
 
 
 def keep_adapter_in_fp32(model: Any) -> None:

@@ -6,12 +6,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tuner_tui.config.methods import cpo, dpo, kto, orpo, reward, sft
+from tuner_tui.config.methods import alphapo, cpo, dpo, kto, orpo, reward, sft
 from tuner_tui.config.rule import Rule
 
 Method = Annotated[
-    sft.SftMethod | dpo.DpoMethod | cpo.CpoMethod | kto.KtoMethod | orpo.OrpoMethod | reward.RewardMethod,
+    sft.SftMethod
+    | dpo.DpoMethod
+    | cpo.CpoMethod
+    | kto.KtoMethod
+    | orpo.OrpoMethod
+    | reward.RewardMethod
+    | alphapo.AlphapoMethod,
     Field(discriminator="kind"),
 ]
-METHOD_RULES: tuple[Rule, ...] = (*sft.RULES, *dpo.RULES, *cpo.RULES)
+METHOD_RULES: tuple[Rule, ...] = (*sft.RULES, *dpo.RULES, *cpo.RULES, *alphapo.RULES)
 """What the methods themselves refuse."""

@@ -14,7 +14,7 @@ from tuner_tui.text import listed
 if TYPE_CHECKING:
     from tuner_tui.config.data_section import DataShape
 
-MethodKind = Literal["sft", "dpo", "cpo", "kto", "orpo", "reward"]
+MethodKind = Literal["sft", "dpo", "cpo", "kto", "orpo", "reward", "alphapo"]
 RowType = Literal["examples", "pairs", "answers"]
 """What a row of the data becomes: an example to imitate, two answers to one prompt, or one answer with a label."""
 LossHead = Literal["fused", "logits", "score"]
@@ -140,6 +140,16 @@ TRAITS: dict[MethodKind, MethodTraits] = {
         feedback="pairs",
         metrics=("accuracy", "margin", "mean_reward", "min_reward", "max_reward", "aux_loss"),
         script_trainer="Reward",
+    ),
+    "alphapo": MethodTraits(
+        title="AlphaPO",
+        rows="pairs",
+        dataset_types=("preference",),
+        sequences_per_row=2,
+        head="logits",
+        learning_rate_factor=0.25,
+        feedback="pairs",
+        metrics=(*PREFERENCE_METRICS, "nll_loss", "aux_loss"),
     ),
 }
 """The methods that run.toml can name."""

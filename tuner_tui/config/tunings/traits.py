@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ExportForm = Literal["adapter", "merged", "gguf-adapter", "gguf", "ollama", "script", "archive"]
-TuningKind = Literal["lora", "full"]
+TuningKind = Literal["lora", "full", "ia3"]
 LoadedPrecision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
 
 
@@ -50,6 +50,15 @@ TRAITS: dict[TuningKind, TuningTraits] = {
         precisions=("fp32", "bf16"),
         is_adapter=False,
         export_forms=("merged", "gguf", "ollama", "script", "archive"),
+    ),
+    "ia3": TuningTraits(
+        title="IA3",
+        learning_rate=3e-3,  # arXiv 2205.05638
+        precisions=("fp32", "bf16", "fp16", "int8", "nf4"),
+        peft_type="IA3",
+        can_continue=True,
+        is_mergeable=True,
+        export_forms=("adapter", "merged", "gguf", "ollama", "archive"),
     ),
 }
 """The tunings that run.toml can name."""

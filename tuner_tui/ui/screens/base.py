@@ -11,6 +11,7 @@ from textual.screen import Screen
 from textual.worker import WorkerState
 
 from tuner_tui.errors import TunerError
+from tuner_tui.models.trusted_code import UntrustedCode, trust
 from tuner_tui.ui.feeders import FeederFailed
 from tuner_tui.ui.widgets.bars import CommandBar, KeysFooter, TitleBar
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.runs.folder import RunFolder
-    from tuner_tui.ui.app import TunerApp
+    from tuner_tui.ui.app_services import AppServices
 
 
 class ActionDone(Message):
@@ -36,9 +37,11 @@ class ActionDone(Message):
 class ActionFailed(Message):
     """What a screen asked for could not be done."""
 
-    def __init__(self, error: TunerError) -> None:
+    def __init__(self, error: TunerError, again: Callable[[], object] | None = None) -> None:
         super().__init__()
         self.error = error
+        self.again = again
+        """Tries it once more."""
 
 
 class RunMade(Message):
@@ -66,9 +69,9 @@ class TunerScreen(Screen[None]):
     """What the screen is for, shown by `?`; a focused widget's own `help_text` stands above it."""
 
     @property
-    def tuner(self) -> TunerApp:
+    def tuner(self) -> AppServices:
         """The app, with what all screens may ask of it."""
-        return cast("TunerApp", self.app)
+        return cast("AppServices", self.app)
 
     @property
     def headless_command(self) -> str:
@@ -113,7 +116,7 @@ class TunerScreen(Screen[None]):
         try:
             message = action()
         except TunerError as error:
-            message = ActionFailed(error)
+            message = ActionFailed(error, lambda: self.report(action))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             message = ActionFailed(TunerError("The system refuses", f"{where}{error.strerror or error}."))
@@ -135,7 +138,26 @@ class TunerScreen(Screen[None]):
             self.notify(message.words, markup=False)
 
     def on_action_failed(self, message: ActionFailed) -> None:
-        self.show_error(message.error)
+        if isinstance(message.error, UntrustedCode) and message.again is not None:
+            self.ask_to_trust(message.error, message.again)
+        else:
+            self.show_error(message.error)
+
+    @work
+    async def ask_to_trust(self, refusal: UntrustedCode, again: Callable[[], object]) -> None:
+        """Ask by name whether a model may run its own code; if so, do again what was refused."""
+        from tuner_tui.ui.modals.confirm import ConfirmModal
+
+        question = ConfirmModal(
+            f"Run the code of {refusal.model}?",
+            "model.trust_remote_code is true: the model brings Python files, which would run with your rights. "
+            f"Allow it only if you trust its author.\n\n{refusal.location}",
+            "Allow",
+            "Do not",
+        )
+        if await self.app.push_screen_wait(question):
+            trust(refusal.location, refusal.revision)
+            again()
 
     def show_error(self, error: TunerError) -> None:
         """Say what happened and what to do next, over this screen."""

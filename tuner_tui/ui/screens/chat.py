@@ -18,7 +18,7 @@ from tuner_tui.generation.client import Generators, MachineBusy, new_id, new_see
 from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text
 from tuner_tui.generation.conversation import Reply as Answer
 from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
-from tuner_tui.text import plain
+from tuner_tui.text import plain, shell_command
 from tuner_tui.ui.answer_words import answer_content
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
@@ -130,8 +130,12 @@ class ChatScreen(TunerScreen):
 
     @property
     def headless_command(self) -> str:
-        sides = " ".join(f"--side {_side_text(each)}" for each in self.talk.candidates)
-        return f"tuner-tui chat {sides}"
+        options: list[str] = []
+        for candidate in self.talk.candidates:
+            options += (
+                ["--system", candidate.system] if candidate.system else ["--side", _side_text(candidate)]
+            )
+        return shell_command("chat", options=options)
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="columns"):
@@ -366,9 +370,9 @@ class ChatScreen(TunerScreen):
 
 
 def _side_text(candidate: Candidate) -> str:
-    """As `candidate_of` reads it; a system prompt is told apart."""
+    """As `candidate_of` reads it."""
     adapter = f"+{candidate.adapter}" if candidate.adapter else ""
-    return f"{candidate.base.source}{adapter}" + (" (system prompt)" if candidate.system else "")
+    return f"{candidate.base.source}{adapter}"
 
 
 def _keep_thumb(name: str, talk: Conversation, place: int, is_good: bool) -> str:

@@ -13,6 +13,7 @@ from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui.config.draft import UNSET
 from tuner_tui.errors import TunerError
+from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import reading_of
 from tuner_tui.ui.screens.base import TunerScreen
@@ -69,16 +70,14 @@ class DataScreen(TunerScreen):
 
     @property
     def headless_command(self) -> str:
-        import shlex
-
-        words = ["tuner-tui", "data", "check", self.spec.data.train]
+        words: list[str] = []
         if self.spec.model.source != UNSET:
             words += ["--model", self.spec.model.source]
         for line in self.spec.data.mapping:
             words += ["--map", line]
         for step in self.spec.data.fixes:
             words += ["--fix", step]
-        return shlex.join(words)
+        return shell_command("data check", self.spec.data.train, options=words)
 
     def compose_body(self) -> ComposeResult:
         yield TabLine(tuple(part.capitalize() for part in PARTS))

@@ -17,6 +17,7 @@ from tuner_tui.data.checks import DataProblem, DataReport, check
 from tuner_tui.data.fixes import FIXES
 from tuner_tui.data.reading import Reading
 from tuner_tui.errors import TunerError
+from tuner_tui.limited.process import ChildEnded, Children
 from tuner_tui.ui.data_looks import evaluation_of
 from tuner_tui.ui.widgets.literal import literal
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
@@ -78,7 +79,7 @@ class ChecksPane(Vertical):
         super().__init__(id=id)
         self._report: DataReport | None = None
         self._fixes: tuple[str, ...] = ()
-        self._is_stopped = threading.Event()
+        self._is_stopped, self._children = threading.Event(), Children()
         self._is_checking = False
 
     def compose(self) -> ComposeResult:
@@ -93,26 +94,34 @@ class ChecksPane(Vertical):
 
     def on_unmount(self) -> None:
         self._is_stopped.set()
+        self._children.end()
 
     def open(self, spec: RunSpec, reading: Reading) -> None:
         """Check a data set anew."""
         self._is_stopped.set()
-        self._is_stopped = threading.Event()
+        self._children.end()
+        self._is_stopped, self._children = threading.Event(), Children()
         self._fixes = spec.data.fixes
         self._is_checking = True
         self._say(literal("Checking ...", "$faint"))
-        self._check(spec, reading, self._is_stopped)
+        self._check(spec, reading, self._is_stopped, self._children)
 
     @work(thread=True, group="checks", exclusive=True, exit_on_error=False)
-    def _check(self, spec: RunSpec, reading: Reading, is_stopped: threading.Event) -> None:
+    def _check(
+        self, spec: RunSpec, reading: Reading, is_stopped: threading.Event, children: Children
+    ) -> None:
         try:
             held_out = evaluation_of(spec)
-            report = check(
-                reading,
-                held_out if held_out is None else replace(held_out, fixes=()),
-                on_progress=lambda rows: self._tell_progress(rows, is_stopped),
-                is_cancelled=is_stopped.is_set,
+            report = children.call(
+                lambda: check(
+                    reading,
+                    held_out if held_out is None else replace(held_out, fixes=()),
+                    on_progress=lambda rows: self._tell_progress(rows, is_stopped),
+                    is_cancelled=is_stopped.is_set,
+                )
             )
+        except ChildEnded:  # the screen was closed, or the rows are checked anew
+            return
         except TunerError as error:
             self.post_message(self.Refused(error))
         except OSError as error:

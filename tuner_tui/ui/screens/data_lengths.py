@@ -109,6 +109,7 @@ def _measured(spec: RunSpec, report: DataReport) -> LengthReport:
     from tuner_tui.data.template import load_model_text
     from tuner_tui.models.tokenizer_folder import tokenizer_folder
 
-    text = load_model_text(tokenizer_folder(spec.model.source, spec.model.revision), spec.data.template)
-    found = measure(report.sample, text)
+    folder = tokenizer_folder(spec.model.source, spec.model.revision)
+    with load_model_text(folder, spec.data.template) as text:
+        found = measure(report.sample, text)
     return length_report(found, spec.training.max_length, is_sample=len(report.sample) < report.rows)

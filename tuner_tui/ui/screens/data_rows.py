@@ -14,6 +14,7 @@ from textual.widgets import Input, OptionList, Static
 
 from tuner_tui.data.rows_found import RowFound, find_rows
 from tuner_tui.errors import TunerError
+from tuner_tui.limited.process import Children
 from tuner_tui.ui.screens.new_run_model import SearchInput
 from tuner_tui.ui.widgets.literal import literal, literal_lines
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
@@ -59,7 +60,7 @@ class RowsPane(Vertical):
         self._begins: list[int] = [0]
         """Where each page up to the shown one begins: after this place."""
         self._is_full = False
-        self._cancelled = threading.Event()
+        self._cancelled, self._children = threading.Event(), Children()
 
     def compose(self) -> ComposeResult:
         yield SearchInput(placeholder="words that a row holds", compact=True)
@@ -72,6 +73,7 @@ class RowsPane(Vertical):
 
     def on_unmount(self) -> None:
         self._cancelled.set()
+        self._children.end()
 
     def open(self, reading: Reading) -> None:
         """Show a data set from its first row."""
@@ -87,17 +89,20 @@ class RowsPane(Vertical):
 
     def _read(self) -> None:
         self._cancelled.set()
-        self._cancelled = threading.Event()
+        self._children.end()
+        self._cancelled, self._children = threading.Event(), Children()
         if self._reading is not None:
             words = self.query_one(SearchInput).value
-            self._find(self._reading, words, self._begins[-1], self._cancelled)
+            self._find(self._reading, words, self._begins[-1], self._cancelled, self._children)
 
     @work(thread=True, group="rows", exit_on_error=False)
-    def _find(self, reading: Reading, words: str, after: int, cancelled: threading.Event) -> None:
+    def _find(
+        self, reading: Reading, words: str, after: int, cancelled: threading.Event, children: Children
+    ) -> None:
         error = None
         rows: list[RowFound] = []
         try:
-            rows = find_rows(reading, words, after, PAGE_ROWS, cancelled.is_set)
+            rows = children.call(lambda: find_rows(reading, words, after, PAGE_ROWS, cancelled.is_set))
         except TunerError as fault:
             error = fault
         except OSError as fault:

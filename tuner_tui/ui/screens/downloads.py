@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from textual.reactive import var
 from textual.widgets import Input, Label, OptionList, Static
 
 from tuner_tui.errors import TunerError
-from tuner_tui.text import plain, size
+from tuner_tui.text import shell_command, size
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.hub_words import Telling, Told
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
@@ -100,12 +99,11 @@ class DownloadsScreen(TunerScreen):
         name = self._name_box.value.strip()
         chosen = self._chosen()
         if name:
-            words = ["tuner-tui", "models", "download", name, *(["--data"] if self.kind == "dataset" else [])]
-            return plain(shlex.join(words))
+            return shell_command("models download", name, options=_data_option(self.kind))
         if chosen is None:
             return "tuner-tui models list"
         word = "download" if chosen.is_unfinished else "remove"
-        return plain(f"tuner-tui models {word} {chosen.repo_id}" + _data_option(chosen.kind))
+        return shell_command(f"models {word}", chosen.repo_id, options=_data_option(chosen.kind))
 
     def compose_body(self) -> ComposeResult:
         yield PickList(id="cache-list", help_text="What the Hub's cache holds, last used first.")
@@ -303,8 +301,8 @@ def _key(repo: CachedRepo) -> str:
     return f"{repo.kind}:{repo.repo_id}"
 
 
-def _data_option(kind: RepoKind) -> str:
-    return " --data" if kind == "dataset" else ""
+def _data_option(kind: RepoKind) -> list[str]:
+    return ["--data"] if kind == "dataset" else []
 
 
 def _remarks(repo: CachedRepo) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from tuner_tui.feedback.answering import Prefetcher
 from tuner_tui.feedback.session import Session, Shown, Standing, Stopwatch
 from tuner_tui.feedback.store import DamagedStore
 from tuner_tui.generation.client import Generators, MachineBusy
+from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.feedback_answers import AnswerPane, AnswersFailed, AnswersMade, waiting_words
@@ -110,7 +111,7 @@ class FeedbackScreen(TunerScreen):
 
     @property
     def headless_command(self) -> str:
-        return f"tuner-tui feedback stats {self.name_of_collection}"
+        return shell_command("feedback stats", self.name_of_collection)
 
     @property
     def session(self) -> Session:

@@ -9,6 +9,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from tuner_tui.errors import TunerError
+from tuner_tui.text import shell_command
 from tuner_tui.ui.answer_words import answer_content
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def waiting_words(collection: str, standing: Standing, model_state: str, *, has_
     if standing.waiting:
         return (
             f"{standing.waiting} prompts have no answers, and nobody was named who answers.\n\nName a model:\n"
-            f"tuner-tui feedback collect {collection} --side demo"
+            + shell_command("feedback collect", collection, options=["--side", "demo"])
         )
     if standing.kept:
         return f"All is judged: {standing.kept} kept.\n\nm shows what your judgements say, esc goes back."
-    return f"Nothing to judge yet.\n\nBring prompts or answers:\ntuner-tui feedback import {collection} FILE"
+    command = shell_command("feedback import", collection, "FILE")
+    return f"Nothing to judge yet.\n\nBring prompts or answers:\n{command}"

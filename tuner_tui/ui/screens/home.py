@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tuner_tui.config import paths
 from tuner_tui.runs.folder import list_runs
+from tuner_tui.text import shell_command
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.runs_feed import RunEnded, RunsFeed, RunsListed, SummariesRead
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
@@ -101,7 +102,7 @@ class Home(TunerScreen):
     @property
     def headless_command(self) -> str:
         chosen = self._table.chosen if self.is_mounted and self.folders else None
-        return f"tuner-tui runs show {chosen.name}" if chosen else "tuner-tui demo"
+        return shell_command("runs show", chosen.name) if chosen else "tuner-tui demo"
 
     def compose_body(self) -> ComposeResult:
         table = RunsTable()

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Static
 
-from tuner_tui.text import PHASES, plain
+from tuner_tui.text import PHASES, shell_command
 from tuner_tui.ui import run_words
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.run_watch import RunView, RunViewed, RunWatch
@@ -90,9 +90,8 @@ class Monitor(TunerScreen):
 
     @property
     def headless_command(self) -> str:
-        name = plain(self.folder.name)
         is_live = self.view is not None and self.view.is_live
-        return f"tuner-tui runs {'follow' if is_live else 'show'} {name}"
+        return shell_command("runs follow" if is_live else "runs show", self.folder.name)
 
     def compose_body(self) -> ComposeResult:
         yield ProgressLine().data_bind(Monitor.view)

@@ -19,9 +19,9 @@ from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.spec_paths import resolve_paths
 from tuner_tui.config.spec_writer import write_spec
 from tuner_tui.errors import TunerError
-from tuner_tui.feedback.as_data import with_collections
-from tuner_tui.keeper.launch import launch
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
+from tuner_tui.models.trusted_code import UntrustedCode
+from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
 from tuner_tui.ui.editor import edit_text
@@ -362,11 +362,10 @@ class NewRunScreen(NewRunMemory):
     @work(thread=True, group="launch")
     def _launch(self, spec: RunSpec) -> None:
         """Check everything and hand the run over; in a thread, since it reads all rows and may ask the Hub."""
-        from tuner_tui.sharing.needed import fetch_needed
+        from tuner_tui.sharing.start_run import start_run
 
         try:
-            fetch_needed(spec, Telling(self.post_message))
-            folder = launch(with_collections(spec))
+            folder = start_run(spec, Telling(self.post_message))
         except TunerError as error:
             self.post_message(LaunchRefused(error))
         except OSError as error:
@@ -389,6 +388,8 @@ class NewRunScreen(NewRunMemory):
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
         pane.say("It did not start.")
+        if isinstance(message.error, UntrustedCode):
+            self.ask_to_trust(message.error, self._start)
 
     @on(RunLaunched)
     def open_monitor(self, message: RunLaunched) -> None:
@@ -462,7 +463,7 @@ class NewRunScreen(NewRunMemory):
 
 def _written(spec: RunSpec, path: Path, text: str | None) -> str:
     write_spec(spec, path, base_text=text)
-    return f"Wrote {path}. Next: tuner-tui train {path}"
+    return f"Wrote {path}. Next: {shell_command('train', str(path))}"
 
 
 def _kept(text: str, path: Path) -> str:

@@ -14,13 +14,12 @@ from tuner_tui.errors import TunerError
 from tuner_tui.feedback.as_data import with_collections
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.planning.here import rows_of
-from tuner_tui.planning.measured import Measured
+from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.outlook import UNKNOWN, Outlook, outlook_of
 from tuner_tui.planning.place import UNCOUNTED, Place, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
 from tuner_tui.planning.storage import storage_of
 from tuner_tui.planning.table import MemoryTable, memory_table
-from tuner_tui.planning.weights import weigh
 from tuner_tui.runs.lineage import as_started
 from tuner_tui.runs.measurements import all_measured
 from tuner_tui.ui.background import in_background
@@ -32,6 +31,7 @@ from tuner_tui.ui.widgets.memory_panel import MemoryPanel, MemoryView
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.listing import ModelLook
 
 COALESCE_SECONDS = 0.02
 """Changes that come closer together are shown as one."""
@@ -124,7 +124,7 @@ class NewRunMemory(TunerScreen):
         panel.view = MemoryView(
             model=model_name(state),
             table=table,
-            weights=None if look is None else weigh(look.facts, self._hub_parameters.get(spec.model.source)),
+            parameters=self._parameters(spec, look),
             place=place,
             holders=self.free.holders if self.free else (),
             is_waiting=look is None,
@@ -133,6 +133,12 @@ class NewRunMemory(TunerScreen):
         )
         self._show_plan()
         self.refresh_bindings()
+
+    def _parameters(self, spec: RunSpec, look: ModelLook | None) -> int | None:
+        """How many the model has, as its headers or else the Hub say; None where they are quantised already."""
+        if look is None or look.facts is None:
+            return self._hub_parameters.get(spec.model.source)
+        return None if look.facts.quantisation else look.facts.parameters
 
     def _outlook(self, spec: RunSpec, table: MemoryTable | None, place: Place | None) -> Outlook:
         """How long the run would take, where earlier ones tell."""

@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList, Static
 
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, fits
-from tuner_tui.text import plain, size
+from tuner_tui.text import shell_command, size
 from tuner_tui.ui.compare_feed import PARTS, CompareFeed, Looked, LookedAt, Wanted
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.runs_feed import RunsFeed, RunsListed, SummariesRead
@@ -92,15 +92,15 @@ class RunsScreen(TunerScreen):
 
     @property
     def headless_command(self) -> str:
-        names = [plain(folder.name) for folder in self._compared()]
+        names = [folder.name for folder in self._compared()]
         if self.part == PARTS.index("disk"):
             return "tuner-tui runs disk"
         if len(names) > 1:
-            return f"tuner-tui runs compare {' '.join(names)}"
+            return shell_command("runs compare", *names)
         if not names:
             return "tuner-tui runs list"
         word = {"family": "tree", "note": "note"}.get(PARTS[self.part], "show")
-        return f"tuner-tui runs {word} {names[0]}"
+        return shell_command(f"runs {word}", names[0])
 
     def compose_body(self) -> ComposeResult:
         table = RunsTable(id="runs-list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -16,7 +15,7 @@ from textual.widgets import Input, Label, OptionList, Static
 
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.exports import FORMS, Form
-from tuner_tui.text import plain
+from tuner_tui.text import plain, shell_command
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.hub_words import Told
 from tuner_tui.ui.screens.base import TunerScreen
@@ -103,10 +102,10 @@ class ShareScreen(TunerScreen):
     @property
     def headless_command(self) -> str:
         if not self.is_mounted:
-            return f"tuner-tui export {self.folder.name} --as adapter --out DIR"
+            return shell_command("export", self.folder.name, options=["--as", "adapter", "--out", "DIR"])
         wish = self._wish
         is_for_hub = self.prepared is not None or getattr(self.focused, "id", None) == "repo"
-        words = ["tuner-tui", "push" if is_for_hub else "export", self.folder.name, "--as", wish.form]
+        words = ["--as", wish.form]
         words += ["--to", wish.repo_id or "OWNER/NAME"] if is_for_hub else ["--out", wish.out or "DIR"]
         words += ["--quant", wish.quant] if wish.quant else []
         if is_for_hub:
@@ -117,7 +116,7 @@ class ShareScreen(TunerScreen):
         if is_for_hub and wish.licence:
             words += ["--licence", wish.licence]
         words += ["--base", wish.base] if wish.base else []
-        return plain(shlex.join(words))
+        return shell_command("push" if is_for_hub else "export", self.folder.name, options=words)
 
     def compose_body(self) -> ComposeResult:
         yield PickList(id="forms", help_text="The form to export or push.")

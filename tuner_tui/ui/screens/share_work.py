@@ -134,6 +134,7 @@ class Work:
     def _prepare(self) -> Ended:
         from tuner_tui.sharing.card import CardOptions
         from tuner_tui.sharing.push import PushOptions, prepare
+        from tuner_tui.sharing.push_lock import only_push_of
         from tuner_tui.sharing.run_facts import read_facts
 
         wish = self._wish
@@ -144,13 +145,16 @@ class Work:
             card_file=wish.card_file,
             card=CardOptions(licence=wish.licence, samples=wish.samples),
         )
-        prepared = prepare(read_facts(wish.folder, wish.base), options, self._tell, self._cancel.is_set)
+        with only_push_of(wish.folder):
+            facts = read_facts(wish.folder, wish.base)
+            prepared = prepare(facts, options, self._tell, self._cancel.is_set)
         return Ended(tuple(prepared_lines(prepared, wish.visibility)), prepared)
 
     def _push(self, prepared: Prepared) -> Ended:
         from tuner_tui.sharing import hub
         from tuner_tui.sharing.hub_protocol import PushRequest
         from tuner_tui.sharing.push import discard
+        from tuner_tui.sharing.push_lock import only_push_of
 
         request = PushRequest(
             repo_id=prepared.repo_id,
@@ -158,8 +162,11 @@ class Work:
             message=prepared.message,
             visibility=self._wish.visibility if self._wish.visibility == "public" else None,
         )
-        pushed = hub.push(request, self._tell, self._cancel.is_set)
-        discard(prepared)
+        with only_push_of(
+            self._wish.folder
+        ):  # what another one changed meanwhile is noticed before it is sent
+            pushed = hub.push(request, self._tell, self._cancel.is_set)
+            discard(prepared)
         return Ended((pushed_line(pushed),))
 
 

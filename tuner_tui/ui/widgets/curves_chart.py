@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,7 @@ from textual.widgets import Static
 from tuner_tui.runs.comparison import ComparedRun, has_one_kind_of_loss
 from tuner_tui.text import number
 from tuner_tui.ui.chart_points import AXES, Axis, Points, chart_points
+from tuner_tui.ui.plain_terminal import draws_braille
 from tuner_tui.ui.widgets.literal import fit_name, literal, show
 from tuner_tui.ui.widgets.plot_axes import TICK_COLUMNS, scale_axes, theme_colour
 from tuner_tui.ui.widgets.runs_table import Mark
@@ -22,6 +24,7 @@ from tuner_tui.ui.widgets.themed_plot import ThemedPlot
 
 if TYPE_CHECKING:
     pass
+
 
 Measure = Literal["training loss, smoothed", "held-out loss"]
 MEASURES: tuple[Measure, ...] = ("training loss, smoothed", "held-out loss")
@@ -50,7 +53,7 @@ class CurvesPlot(ThemedPlot):
         plot.clear_figure()
         drawn = [line for line in self.lines if line.points[0]]
         if drawn and self.size.width > TICK_COLUMNS:
-            marker = "braille" if self.app.draws_braille else "dot"
+            marker = "braille" if draws_braille(os.environ) else "dot"
             xs = [x for line in drawn for x in line.points[0]]
             ys = [y for line in drawn for y in line.points[1]]
             for line in drawn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -21,6 +22,7 @@ from tuner_tui.ui.chart_points import (
     along,
     chart_points,
 )
+from tuner_tui.ui.plain_terminal import draws_braille
 from tuner_tui.ui.widgets.literal import literal, show
 from tuner_tui.ui.widgets.plot_axes import TICK_COLUMNS, scale_axes, theme_colour
 from tuner_tui.ui.widgets.themed_plot import ThemedPlot
@@ -42,14 +44,14 @@ class Plot(ThemedPlot):
         plot, points = self.plt, self.points
         plot.clear_figure()
         if not points.is_empty and self.size.width > TICK_COLUMNS:
-            marker = "braille" if self.app.draws_braille else "dot"
+            marker = "braille" if draws_braille(os.environ) else "dot"
             draw_raw = (
                 plot.scatter if self.app.no_color else plot.plot
             )  # two lines of one colour would be one
             draw_raw(*map(list, points.raw), marker=marker, color=theme_colour(self.app, "faint"))
             plot.plot(*map(list, points.smooth), marker=marker, color=theme_colour(self.app, "primary"))
             if points.evaluations[0]:
-                mark = "●" if self.app.draws_braille else "o"
+                mark = "●" if draws_braille(os.environ) else "o"
                 plot.scatter(
                     *map(list, points.evaluations), marker=mark, color=theme_colour(self.app, "accent")
                 )

@@ -12,7 +12,6 @@ from tuner_tui.planning.measured import origin_words
 from tuner_tui.planning.outlook import UNKNOWN, Outlook
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.table import MemoryRow, MemoryTable
-from tuner_tui.planning.weights import WeightTable
 from tuner_tui.planning.workload import Held
 from tuner_tui.text import size
 from tuner_tui.ui.widgets.literal import fit
@@ -36,8 +35,8 @@ class MemoryView:
     model: str = ""
     table: MemoryTable | None = None
     """None while nothing is picked, or its headers are being read."""
-    weights: WeightTable | None = None
-    """The weights alone, where nothing else is known of a model."""
+    parameters: int | None = None
+    """Of the model, where nothing else is known of it."""
     place: Place | None = None
     holders: tuple[tuple[str, int], ...] = ()
     """Programs that hold memory there, the largest first."""
@@ -166,8 +165,8 @@ class MemoryPanel(Widget):
             return "reading the model's headers"
         if view.table is None:
             return "no model picked" if not view.model else "unknown"
-        if not view.rows and view.weights is not None and (held := view.weights.get("bf16")):
-            return f"the weights alone take {held / GB:.1f} GB in 16 bit; {view.table.note}"
+        if not view.rows and view.parameters is not None:
+            return f"the weights alone take {2 * view.parameters / GB:.1f} GB in 16 bit; {view.table.note}"
         return view.table.note
 
     def _free_words(self) -> str:

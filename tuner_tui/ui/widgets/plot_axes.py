@@ -11,9 +11,8 @@ from tuner_tui.ui.chart_points import Axis, nice_ticks
 from tuner_tui.ui.run_words import rough
 
 if TYPE_CHECKING:
+    from textual.app import App
     from textual.geometry import Size
-
-    from tuner_tui.ui.app import TunerApp
 
 TICK_COLUMNS = 7
 """Room for the numbers on the left."""
@@ -29,7 +28,7 @@ TERMINAL_COLOURS = {
 """What stands for a colour of the theme where the terminal's own colours are used."""
 
 
-def theme_colour(app: TunerApp, name: str) -> str | tuple[int, int, int]:
+def theme_colour(app: App[Any], name: str) -> str | tuple[int, int, int]:
     """A colour of the theme."""
     if app.native_ansi_color:
         return TERMINAL_COLOURS[name]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual_plotext import PlotextPlot
 
 if TYPE_CHECKING:
-    from tuner_tui.ui.app import TunerApp
+    from textual.app import App
 
 
 class ThemedPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
     """The drawing area; what is drawn, `draw` says."""
 
-    app: TunerApp
+    app: App[Any]
 
     def __init__(self) -> None:
         super().__init__()

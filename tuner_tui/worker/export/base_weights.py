@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
+from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.model_folder import weight_files
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class BaseWeights:
         self.folder, self.held = folder, held
         self._compute = DTYPES[compute]
         self.files = weight_files(folder)
+        refuse_adapter_beside(folder)
         self.config = AutoConfig.from_pretrained(folder)
 
     @cached_property

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
 from tuner_tui.errors import InputError
 from tuner_tui.runs.exports import ChatTemplate
 from tuner_tui.worker.export.gguf_tokenizer import begins_with_bos
+from tuner_tui.worker.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +35,9 @@ def take_apart(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
         )
     try:
         template = _pieces(tokenizer)
-    except (TemplateError, ValueError) as error:
-        raise _refused(f"it cannot be taken apart ({type(error).__name__}: {error})") from None
+    except (TemplateRefused, ValueError) as error:
+        reason = error.reason if isinstance(error, TemplateRefused) else error
+        raise _refused(f"it cannot be taken apart ({reason})") from None
     for turns in _tried(template):
         if put_together(template, turns) != _rendered(tokenizer, turns, strip_bos=True):
             raise _refused(f"its pieces do not give back what it writes for {len(turns)} turns")
@@ -95,7 +95,7 @@ def _pieces(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
         if not to_user.endswith(before_user):
             raise ValueError("the system message is not a turn of its own")
         after["system"] = to_user.removesuffix(before_user)
-    except (TemplateError, ValueError):
+    except (TemplateRefused, ValueError):
         before.pop("system", None)
     return ChatTemplate(
         before=before,
@@ -125,7 +125,7 @@ def _rendered(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, answer: bool = True, strip_bos: bool = False
 ) -> str:
     messages = [{"role": role, "content": content} for role, content in turns]
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer))
+    text = render(tokenizer, messages, str(tokenizer.name_or_path), asks_for_answer=answer)
     if strip_bos and begins_with_bos(tokenizer):
         return text.removeprefix(str(tokenizer.bos_token))
     return text

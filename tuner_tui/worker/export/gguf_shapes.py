@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gguf
-import torch
 
 from tuner_tui.errors import InputError
+from tuner_tui.worker.gguf_loading import llama3_factors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,10 +125,4 @@ def rope_factors(config: Any) -> Tensor | None:
     """
     if rope_kind(config) != "llama3":
         return None
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
-    width = head_dim(config)
-    plain = config.rope_parameters["rope_theta"] ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    factors: Tensor = (plain / scaled.double()).float()
-    return factors
+    return llama3_factors(config)

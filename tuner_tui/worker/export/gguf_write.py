@@ -53,7 +53,7 @@ def write_gguf_adapter(
     shape = find_shape(config)
     _refuse_what_gguf_cannot_say(updates)
     names = TensorNames(config, shape)
-    alpha = float(updates.config.lora_alpha) if updates.config else 1.0
+    alpha = float(getattr(updates.config, "lora_alpha", 1.0))
     writer = gguf.GGUFWriter(out, shape.name)
     try:
         writer.add_type(gguf.GGUFType.ADAPTER)
@@ -79,6 +79,8 @@ def _refuse_what_gguf_cannot_say(updates: AdapterUpdates) -> None:
     reason = ""
     if updates.replaced:
         reason = f"It carries whole trained weights ({next(iter(updates.replaced))})."
+    elif updates.scaled:
+        reason = "Factors of rows and columns have no place in it."
     elif any(update.magnitude is not None for update in updates.low_rank.values()):
         reason = "DoRA's magnitudes have no place in it."
     if reason:

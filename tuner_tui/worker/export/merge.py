@@ -52,8 +52,11 @@ class MergedWeights:
         if name in self.updates.replaced:
             return self.updates.replaced[name]
         weight = self.base.read(name)
-        module = name.removesuffix(".weight")
-        update = self.updates.low_rank.get(module) if name.endswith(".weight") else None
+        module, _, part = name.rpartition(".")
+        scaling = self.updates.scaled.get(module)
+        if part == "bias" and scaling is not None:
+            return scaling.apply_to_bias(weight)
+        update = (self.updates.low_rank.get(module) or scaling) if part == "weight" else None
         if update is None:
             return weight
         if self.base.is_transposed(module):

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.models.hub_cache import cached_snapshot
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs.folder import RunFolder
+from tuner_tui.text import shell_command
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.merge import MergedWeights
 from tuner_tui.worker.export.updates import read_updates
@@ -65,9 +67,9 @@ def open_run(request: ExportRequest) -> ExportSource:
         raise RunProblem(
             "The run has no result yet",
             f"{folder.name} ended without a saved adapter.",
-            f"Go on with it: tuner-tui runs resume {folder.name}",
+            f"Go on with it: {shell_command('runs resume', folder.name)}",
         )
-    if spec.tuning.kind == "full":
+    if not tuning_traits(spec.tuning.kind).is_adapter:
         base, adapter, held = folder.adapter, None, "files"
     else:
         base, adapter, held = _base_folder(plan), folder.adapter, request.precision
@@ -110,7 +112,7 @@ def _base_folder(plan: Plan) -> Path:
             raise InputError(
                 "The base is not on this machine",
                 f"{plan.model_location} is not whole in the Hub's cache.",
-                f"Fetch it: tuner-tui models download {plan.model_location}",
+                f"Fetch it: {shell_command('models download', plan.model_location)}",
             )
         return snapshot
     try:

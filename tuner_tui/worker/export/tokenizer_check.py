@@ -8,6 +8,7 @@ import gguf
 
 from tuner_tui.errors import TunerError
 from tuner_tui.worker.export.gguf_tokenizer import NO_MERGE, begins_with_bos
+from tuner_tui.worker.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,8 +81,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """A prompt as the model is asked it, with the chat template where there is one."""
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(str(text), add_special_tokens=False)["input_ids"])
+        text = render(tokenizer, messages, str(tokenizer.name_or_path), asks_for_answer=True)
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     return list(tokenizer(prompt)["input_ids"])
 
 

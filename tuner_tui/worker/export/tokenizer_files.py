@@ -26,14 +26,14 @@ def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None
     A chat template that is given goes in place of the files' own.
     """
     for name in FILES:
-        if (source / name).is_file():
+        is_replaced = template is not None and name == "chat_template.json"
+        if (source / name).is_file() and not is_replaced:
             shutil.copyfile(source / name, out / name)
     settings = out / "tokenizer_config.json"
     if settings.is_file():
         dropped = LOCAL_KEYS if template is None else (*LOCAL_KEYS, "chat_template")
         write_json(settings, {key: value for key, value in read_json(settings).items() if key not in dropped})
     if template is not None:
-        (out / "chat_template.json").unlink(missing_ok=True)
         (out / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 
 

@@ -1,17 +1,18 @@
-"""What an adapter does to its base: one low-rank update a module, read from PEFT's files."""
+"""What an adapter does to its base, read from PEFT's files."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, PeftConfig
-from peft.utils.other import get_pattern_key
+from peft import PeftConfig
 from safetensors.torch import load_file
 
+from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from tuner_tui.worker.export.base_weights import BaseWeights
 
 PREFIX = "base_model.model."
-_PART = re.compile(
-    r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_magnitude_vector(?:\.weight)?)"
-)
 
 
 @dataclass(frozen=True)
@@ -55,53 +53,67 @@ class LowRankUpdate:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """weight x factor, for each output row or for each input column."""
+
+    factor: Tensor
+    """(outputs, 1) or (1, inputs)."""
+
+    @property
+    def is_of_outputs(self) -> bool:
+        return self.factor.shape[1] == 1
+
+    def apply(self, weight: Tensor) -> Tensor:
+        """The merged weight (outputs, inputs) in fp32."""
+        return weight.float() * self.factor.float()
+
+    def apply_to_bias(self, bias: Tensor) -> Tensor:
+        """The merged bias (outputs) in fp32."""
+        return bias.float() * self.factor.float().flatten() if self.is_of_outputs else bias
+
+
+@dataclass(frozen=True)
 class AdapterUpdates:
     """All that an adapter changes in its base."""
 
-    config: LoraConfig | None
+    config: PeftConfig | None
     low_rank: dict[str, LowRankUpdate] = field(default_factory=dict)
+    """By the module's name in the base."""
+    scaled: dict[str, Scaling] = field(default_factory=dict)
     """By the module's name in the base."""
     replaced: dict[str, Tensor] = field(default_factory=dict)
     """Whole weights that were trained (`modules_to_save`), by the tensor's name in the base."""
 
 
 def read_updates(adapter: Path) -> AdapterUpdates:
-    """Read a LoRA adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
+    """Read an adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
+    require_safetensors(adapter)
     config = PeftConfig.from_pretrained(str(adapter))
-    if not isinstance(config, LoraConfig):
+    kind = next(
+        (
+            kind
+            for kind, traits in TRAITS.items()
+            if traits.is_mergeable and traits.peft_type == config.peft_type
+        ),
+        None,
+    )
+    if kind is None:
         raise InputError(
             "This adapter cannot be merged",
             f"{adapter} is a {config.peft_type} adapter, which is not a change of the base's weights.",
             "Export it with --as adapter.",
         )
-    parts: dict[str, dict[str, Tensor]] = {}
-    replaced: dict[str, Tensor] = {}
-    for key, tensor in load_file(adapter / "adapter_model.safetensors").items():
-        name = key.removeprefix(PREFIX)
-        if found := _PART.fullmatch(name):
-            parts.setdefault(found["module"], {})[found["part"].partition(".")[0]] = tensor
-        elif "lora_" in name:
-            raise InputError(
-                "This adapter cannot be merged",
-                f"{key} in {adapter} is a part of LoRA that is not a low-rank update of a linear layer.",
-                "Export it with --as adapter.",
-            )
-        else:
-            replaced[name.replace(".modules_to_save", "")] = tensor
-    updates = {module: _update(module, part, config) for module, part in parts.items()}
-    return AdapterUpdates(config, updates, replaced)
-
-
-def _update(module: str, part: dict[str, Tensor], config: LoraConfig) -> LowRankUpdate:
-    down, up = part["lora_A"], part["lora_B"]
-    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), module), config.lora_alpha)
-    divisor = down.shape[0] ** 0.5 if config.use_rslora else down.shape[0]
-    return LowRankUpdate(down, up, alpha / divisor, part.get("lora_magnitude_vector"))
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    named = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    updates: AdapterUpdates = import_module(f"tuner_tui.worker.tunings.{kind}").read_updates(
+        config, named, adapter
+    )
+    return updates
 
 
 def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
     """Raise InputError when the adapter changes something that the base's files do not hold."""
-    missing = [name for name in updates.low_rank if f"{name}.weight" not in base.entries]
+    missing = [name for name in (*updates.low_rank, *updates.scaled) if f"{name}.weight" not in base.entries]
     missing += [name for name in updates.replaced if name not in base.entries]
     if missing:
         is_tied = getattr(base.config, "tie_word_embeddings", False)
@@ -120,5 +132,14 @@ def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
             raise InputError(
                 "The adapter does not fit this base",
                 f"{name}: the base's weight is {tuple(shape)}, the adapter's {adapted}.",
+                "Merge it into the model that it was trained on.",
+            )
+    for name, scaling in updates.scaled.items():
+        shape = tuple(base.entries[f"{name}.weight"].shape)
+        size = scaling.factor.numel()
+        if size not in shape:
+            raise InputError(
+                "The adapter does not fit this base",
+                f"{name}: the base's weight is {shape}, and the adapter scales {size} rows or columns.",
                 "Merge it into the model that it was trained on.",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,23 +98,23 @@ def _write_gguf(source: ExportSource, request: ExportRequest, emit: Callable[[Ev
             f"Install llama.cpp so that {QUANTISER} is found, or take --quant q8_0.",
         )
     emit(StepEntered(what="merging into GGUF, tensor by tensor"))
-    first = target if is_ours else target.with_suffix(".f16")
-    write_gguf_model(
-        source.merged(),
-        source.tokenizer,
-        source.tokenizer_folder,
-        first,
-        request.quant if is_ours else "f16",
-        request.base_name,
-        _reporter(emit),
-    )
-    if tool is None:
-        return
-    emit(StepEntered(what=f"quantising to {request.quant}"))
-    result = subprocess.run(
-        [tool, str(first), str(target), request.quant], capture_output=True, text=True, check=False
-    )
-    first.unlink()
+    with tempfile.TemporaryDirectory(prefix=".f16-", dir=request.out) as scratch:
+        first = target if is_ours else Path(scratch) / "model.f16"
+        write_gguf_model(
+            source.merged(),
+            source.tokenizer,
+            source.tokenizer_folder,
+            first,
+            request.quant if is_ours else "f16",
+            request.base_name,
+            _reporter(emit),
+        )
+        if tool is None:
+            return
+        emit(StepEntered(what=f"quantising to {request.quant}"))
+        result = subprocess.run(
+            [tool, str(first), str(target), request.quant], capture_output=True, text=True, check=False
+        )
     if result.returncode or not target.is_file():
         last = next(iter(result.stderr.splitlines()[-1:]), f"exit code {result.returncode}")
         raise TunerError("llama.cpp could not quantise", last, f"See `{QUANTISER}` for the types it knows.")

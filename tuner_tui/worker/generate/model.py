@@ -13,9 +13,11 @@ from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
 from tuner_tui.config.spec import MachineSpec as Placement
 from tuner_tui.data.template import template_beside
 from tuner_tui.errors import InputError
+from tuner_tui.models.adapter import require_safetensors
 from tuner_tui.models.source import find_source
 from tuner_tui.worker.loading import dequantise_once, explain_loading, load_base, load_tokenizer
 from tuner_tui.worker.machine import Machine, choose_machine
+from tuner_tui.worker.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,6 +113,7 @@ class LoadedModel:
                 f"{folder} has no adapter_config.json.",
                 "Name the adapter folder of a finished run.",
             )
+        require_safetensors(folder)
         name = f"adapter{len(self._adapters)}"
         try:
             if isinstance(self.model, PeftModel):
@@ -137,15 +140,11 @@ def _render(tokenizer: PreTrainedTokenizerBase, template: str | None, turns: Seq
         return "\n\n".join(turn.content for turn in turns)
     plain = [{"role": turn.role, "content": turn.content} for turn in turns]
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                plain, chat_template=template, tokenize=False, add_generation_prompt=True
-            )
-        )
-    except Exception as error:  # templates are programs: they raise whatever they like
+        return render(tokenizer, plain, "", asks_for_answer=True, template=template)
+    except TemplateRefused as error:
         raise InputError(
             "The chat template refuses the conversation",
-            str(error),
+            error.reason,
             "Some templates know no system prompt.",
         ) from error
 

@@ -11,7 +11,8 @@ from tuner_tui.worker import stages
 from tuner_tui.worker.row_order import OrderedRows
 from tuner_tui.worker.rows import prepare
 from tuner_tui.worker.run_trainer import RunTrainer
-from tuner_tui.worker.tokens import TokenisedData, TokenisedRow, tokenise_file
+from tuner_tui.worker.token_cache import tokenise_file
+from tuner_tui.worker.tokens import TokenisedData, TokenisedRow
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods.sft import SftMethod

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from tuner_tui.errors import InputError
 from tuner_tui.models.adapter import CONFIG_FILE
 from tuner_tui.models.model_folder import read_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuner_tui.config.spec import LoraTuning
     from tuner_tui.sharing.run_facts import RunFacts
 
@@ -18,19 +20,30 @@ CONFIG = "LoraConfig"
 
 def adapter(tuning: LoraTuning, facts: RunFacts) -> str:
     """The lines that make `adapter`."""
-    targets = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
+    targets: str | list[str] = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
     if targets == "attention":
-        targets = sorted(read_json(facts.folder.adapter / CONFIG_FILE)["target_modules"])
+        targets = _trained_layers(facts.folder.adapter / CONFIG_FILE)
     return _ADAPTER.format(
         rank=tuning.rank,
         alpha=int(tuning.alpha) if tuning.alpha.is_integer() else tuning.alpha,
         dropout=tuning.dropout,
-        targets=json.dumps(targets),
+        targets=ascii(targets),
         rslora=tuning.rslora,
         dora=tuning.dora,
         task="SEQ_CLS" if facts.gives_scores else "CAUSAL_LM",
         saved='["score"]' if facts.gives_scores else None,
     )
+
+
+def _trained_layers(config: Path) -> str | list[str]:
+    targets = read_json(config).get("target_modules")
+    if isinstance(targets, str):
+        return targets
+    if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
+        raise InputError(
+            "The adapter's configuration cannot be used", f"{config}: target_modules names no layers."
+        )
+    return sorted(targets)
 
 
 def wake_dropout(tuning: LoraTuning) -> str:

@@ -1,0 +1,265 @@
+"""All deleting: only at or below a folder that we made and marked, never through a symlink.
+
+A folder of ours holds a small file `.tuner-tui` that says what it is. Folders of earlier versions have none; they are
+recognised by what lies in them and marked when they are first used. Everything else is the person's, and stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner_tui.files import make_folder, write_atomic
+
+MARK = ".tuner-tui"
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_HUB_FOLDER = re.compile(r"(models|datasets|spaces)--[A-Za-z0-9._-]+", re.ASCII)
+_HUB_ENTRIES = {"blobs", "refs", "snapshots", ".no_exist"}
+_HUB_SUFFIX = ".tuner-tui-partial"
+
+
+class NotOurs(PermissionError):
+    """What was to be deleted is not ours; nothing was changed."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(errno.EPERM, why, str(path))
+
+
+def never(_: Path) -> bool:
+    """No earlier version made such a folder."""
+    return False
+
+
+def holds(pattern: str) -> Callable[[Path], bool]:
+    """Recognises a folder by an entry, not a symlink, whose whole name fits a pattern."""
+    fits = re.compile(pattern, re.ASCII).fullmatch
+
+    def is_known(folder: Path) -> bool:
+        return any(fits(entry.name) and not entry.is_symlink() for entry in folder.iterdir())
+
+    return is_known
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A folder of ours, and the only way to delete what is in it."""
+
+    folder: Path
+    kind: str
+    """What the mark says, such as "run"."""
+    is_known: Callable[[Path], bool] = never
+    """Whether a folder without a mark was made by an earlier version."""
+
+    def claim(self) -> Path:
+        """Make the folder, or take one that is empty or recognised, and mark it. Raises NotOurs, OSError."""
+        make_folder(self.folder)
+        if not self._is_marked():
+            if not self._is_empty() and not self._is_recognised():
+                raise NotOurs(self.folder, f"holds files that tuner-tui did not make (no {MARK} file)")
+            self._mark()
+        return self.folder
+
+    def is_ours(self) -> bool:
+        """Whether it is there and marked, or recognised."""
+        return self._is_marked() or self._is_recognised()
+
+    def entries(self) -> list[Path]:
+        """What is in it besides the mark; empty when it is not ours or cannot be read."""
+        if not self.is_ours():
+            return []
+        try:
+            return sorted(path for path in self.folder.iterdir() if path.name != MARK)
+        except OSError:
+            return []
+
+    def remove(self, path: Path) -> None:
+        """Delete a file or a folder below this one. Raises NotOurs, FileNotFoundError, OSError."""
+        with self._parent_of(path) as (parent, name):
+            _delete(name, parent)
+
+    def discard(self, path: Path) -> None:
+        """Delete as `remove` does; what cannot be deleted stays."""
+        with contextlib.suppress(OSError):
+            self.remove(path)
+
+    def remove_all(self) -> None:
+        """Delete the folder itself, its mark last. Raises NotOurs, FileNotFoundError, OSError."""
+        with self._itself() as parent, _opened(self.folder.name, parent) as inside:
+            for name in sorted(os.listdir(inside)):  # noqa: PTH208 - of a descriptor
+                if name != MARK:
+                    _delete(name, inside, may_be_link=True)
+            os.unlink(MARK, dir_fd=inside)
+            os.rmdir(self.folder.name, dir_fd=parent)
+
+    def discard_all(self) -> None:
+        """Delete the folder itself; what cannot be deleted stays."""
+        with contextlib.suppress(OSError):
+            self.remove_all()
+
+    def move(self, path: Path, target: Path) -> None:
+        """Rename something below this folder. Raises NotOurs, FileExistsError, OSError."""
+        with self._parent_of(path) as (parent, name):
+            _require_free(target)
+            os.rename(name, target, src_dir_fd=parent)
+
+    def move_all(self, target: Path) -> None:
+        """Rename the folder itself. Raises NotOurs, FileExistsError, OSError."""
+        with self._itself() as parent:
+            _require_free(target)
+            os.rename(self.folder.name, target, src_dir_fd=parent)
+
+    @contextlib.contextmanager
+    def _parent_of(self, path: Path) -> Iterator[tuple[int, str]]:
+        """(descriptor of the folder that holds `path`, its name there), each step checked not to be a symlink."""
+        parts = _parts_below(path, self.folder)
+        self.require()
+        with contextlib.ExitStack() as opened:
+            descriptor = os.open(self.folder, _OPEN)
+            opened.callback(os.close, descriptor)
+            for part in parts[:-1]:
+                descriptor = opened.enter_context(_opened(part, descriptor, path))
+            _require_no_link(parts[-1], descriptor, path)
+            yield descriptor, parts[-1]
+
+    @contextlib.contextmanager
+    def _itself(self) -> Iterator[int]:
+        """The descriptor of the folder that holds this one."""
+        if not self.folder.is_absolute() or self.folder.name in ("", "..") or ".." in self.folder.parts:
+            raise NotOurs(self.folder, "is no full path of a folder")
+        descriptor = os.open(self.folder.parent, _OPEN)
+        try:
+            _require_no_link(self.folder.name, descriptor, self.folder)
+            self.require()
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def require(self) -> None:
+        """Mark a folder of an earlier version. Raises NotOurs for any other, FileNotFoundError, OSError."""
+        if self._is_marked():
+            return
+        self.folder.stat()  # one that is not there is told as such
+        if not self._is_recognised():
+            raise NotOurs(
+                self.folder, f"was not made by tuner-tui (no {MARK} file), so nothing in it is deleted"
+            )
+        self._mark()
+
+    def _is_marked(self) -> bool:
+        try:
+            descriptor = os.open(
+                self.folder / MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+        except OSError:
+            return False
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            return is_file and os.read(descriptor, 200).partition(b"\n")[0] == self._title().encode()
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def _mark(self) -> None:
+        text = f"{self._title()}\ntuner-tui made this folder and may delete what is in it.\n"
+        write_atomic(self.folder / MARK, text)
+
+    def _title(self) -> str:
+        return f"tuner-tui {self.kind}"
+
+    def _is_empty(self) -> bool:
+        return all(path.name.startswith(f".{MARK}.") for path in self.folder.iterdir())
+
+    def _is_recognised(self) -> bool:
+        try:
+            return not os.path.lexists(self.folder / MARK) and self.is_known(self.folder)
+        except OSError:
+            return False
+
+
+def remove_hub_repository(folder: Path, cache: Path) -> None:
+    """Delete a repository's folder in the Hub's cache, which the person was asked about. Raises NotOurs, OSError."""
+    _require_hub_folder(folder, cache)
+    with _opened_path(cache) as root:
+        _delete(folder.name, root)
+        with contextlib.suppress(OSError), _opened(".locks", root) as locks:
+            _delete(folder.name, locks)
+
+
+def remove_hub_file(path: Path, cache: Path) -> None:
+    """Delete a file of a snapshot, or an unfinished download of ours, in the Hub's cache. Raises NotOurs, OSError."""
+    path, cache = path.absolute(), cache.absolute()
+    parts = _parts_below(path, cache)
+    _require_hub_folder(cache / parts[0], cache)
+    is_unfinished = len(parts) == 3 and parts[1] == "blobs" and path.name.endswith(_HUB_SUFFIX)
+    if not is_unfinished and (len(parts) < 4 or parts[1] != "snapshots"):
+        raise NotOurs(path, "is no file that a download may replace")
+    with contextlib.ExitStack() as opened:
+        descriptor = opened.enter_context(_opened_path(cache))
+        for part in parts[:-1]:
+            descriptor = opened.enter_context(_opened(part, descriptor, path))
+        os.unlink(parts[-1], dir_fd=descriptor)
+
+
+def _require_hub_folder(folder: Path, cache: Path) -> None:
+    if folder.parent != cache or not _HUB_FOLDER.fullmatch(folder.name) or folder.is_symlink():
+        raise NotOurs(folder, "is no repository in the Hub's cache")
+    names = {path.name for path in folder.iterdir()}
+    if not names & {"blobs", "snapshots"} or not names <= _HUB_ENTRIES:
+        raise NotOurs(folder, "holds other files than a repository in the Hub's cache does")
+
+
+def _parts_below(path: Path, folder: Path) -> tuple[str, ...]:
+    try:
+        parts = path.relative_to(folder).parts
+    except ValueError:
+        parts = ()
+    if not folder.is_absolute() or not parts or ".." in path.parts:
+        raise NotOurs(path, f"is not below {folder}")
+    return parts
+
+
+@contextlib.contextmanager
+def _opened_path(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, _OPEN)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(name: str, parent: int, path: Path | None = None) -> Iterator[int]:
+    _require_no_link(name, parent, path)
+    descriptor = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _require_no_link(name: str, parent: int, path: Path | None) -> None:
+    if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        raise NotOurs(path or Path(name), f"{name} is a symlink; tuner-tui deletes nothing behind one")
+
+
+def _require_free(target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+
+
+def _delete(name: str, parent: int, *, may_be_link: bool = False) -> None:
+    mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    if stat.S_ISLNK(mode) and not may_be_link:
+        raise NotOurs(Path(name), "is a symlink")
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(name, dir_fd=parent)
+    else:
+        os.unlink(name, dir_fd=parent)

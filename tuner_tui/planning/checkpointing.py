@@ -1,0 +1,13 @@
+"""What training.checkpointing = "auto" means where no estimate decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import Switch
+
+
+def checkpoints_activations(asked: Switch, *, is_gpu: bool) -> bool:
+    """Whether activations are computed again in the backward pass instead of being kept."""
+    return is_gpu if asked == "auto" else asked == "on"

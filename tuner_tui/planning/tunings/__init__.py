@@ -1,0 +1,65 @@
+"""What each tuning adds to the memory of a step: a file for each kind, found by its name."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuner_tui.config.spec import Tuning
+    from tuner_tui.planning.shape import ModelShape
+    from tuner_tui.planning.workload import Workload
+
+
+class TuningMemory(Protocol):
+    """What the file of a tuning answers. Numbers are parameters, the rest bytes."""
+
+    def settings(self, tuning: Any) -> Mapping[str, Any]:
+        """The fields of a workload that the tuning's options set."""
+
+    def is_target(self, name: str, place: str, load: Workload) -> bool:
+        """Whether a matrix of the base is adapted, by the last part of its name and where it stands."""
+
+    def parameters(self, shape: ModelShape, load: Workload) -> int:
+        """How many numbers are trained, without full copies of the embedding and the output layer."""
+
+    def largest(self, shape: ModelShape, load: Workload) -> int:
+        """Numbers in the largest trained tensor."""
+
+    def factored(self, shape: ModelShape, load: Workload) -> int:
+        """Numbers that Adafactor keeps: a row and a column of squared sums for a matrix, all of a vector."""
+
+    def kept(self, shape: ModelShape, load: Workload) -> int:
+        """Bytes a token that one layer keeps for the gradients of what is trained."""
+
+    def keeps_mlp_product(self, shape: ModelShape, load: Workload) -> bool:
+        """Whether the input of the MLP's last matrix is among them."""
+
+    def casts_mlp_product(self, load: Workload) -> bool:
+        """Whether a copy of that input in another type is kept."""
+
+    def autocast_copies(self, shape: ModelShape, load: Workload, adapters: int) -> int:
+        """Bytes of 16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
+
+    def moving(self, shape: ModelShape, load: Workload) -> int:
+        """Bytes that one matrix needs for a while, where that may be more than a layer's own backward pass."""
+
+    def expert_copies(self, shape: ModelShape, load: Workload) -> int:
+        """Bytes of a layer's experts with their adapters added, which are kept for the backward pass."""
+
+    def words(self, shape: ModelShape, load: Workload, adapter_bytes: int) -> str:
+        """The formula of the adapter's size with this model's numbers."""
+
+
+@cache
+def memory_of(kind: str) -> TuningMemory:
+    """The file of a tuning."""
+    return cast("TuningMemory", import_module(f"{__name__}.{kind}"))
+
+
+def tuning_fields(tuning: Tuning) -> Mapping[str, Any]:
+    """The fields of a workload that a tuning's options set."""
+    return memory_of(tuning.kind).settings(tuning)

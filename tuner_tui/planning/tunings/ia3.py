@@ -1,0 +1,106 @@
+"""IA3 in memory: a factor for each output of keys and values and for each input of the MLP's last matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.planning.widths import INPUTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuner_tui.config.tunings.ia3 import Ia3Tuning
+    from tuner_tui.models.weight_count import Matrix
+    from tuner_tui.planning.shape import ModelShape
+    from tuner_tui.planning.workload import Workload
+
+KEYS_AND_VALUES = frozenset(
+    ("k_proj", "v_proj", "key", "value", "query_key_value", "qkv_proj", "c_attn", "Wqkv")
+)
+
+
+def settings(tuning: Ia3Tuning) -> Mapping[str, Any]:
+    return {"targets": tuning.targets}
+
+
+def is_target(name: str, place: str, load: Workload) -> bool:
+    """PEFT scales modules; experts in 3-D tensors are none."""
+    if place != "layer" and (place != "expert" or load.stack.fused_experts):
+        return False
+    if load.targets == "auto":
+        return name in KEYS_AND_VALUES or _scales_inputs(name)
+    return name in {target.rpartition(".")[2] for target in load.targets}
+
+
+def _scales_inputs(name: str) -> bool:
+    return INPUTS.get(name) == "mlp output"
+
+
+def _factors(matrix: Matrix) -> int:
+    return matrix.inputs if _scales_inputs(matrix.name) else matrix.outputs
+
+
+def parameters(shape: ModelShape, load: Workload) -> int:
+    return sum(
+        _factors(each) * each.count
+        for each in shape.weights.matrices
+        if is_target(each.name, each.place, load)
+    )
+
+
+def largest(shape: ModelShape, load: Workload) -> int:
+    return max(map(_factors, shape.weights.matrices), default=0)
+
+
+def factored(shape: ModelShape, load: Workload) -> int:
+    """PEFT holds the factors as matrices of one row or column, which Adafactor takes for matrices."""
+    return parameters(shape, load) + sum(
+        each.count for each in shape.weights.matrices if is_target(each.name, each.place, load)
+    )
+
+
+def kept(shape: ModelShape, load: Workload) -> int:
+    """What is multiplied: outputs as they are, inputs cast to the factors' type."""
+    saved = 0.0
+    for matrix in shape.weights.matrices:
+        if not is_target(matrix.name, matrix.place, load):
+            continue
+        per_layer = matrix.count / shape.layers
+        if matrix.place == "expert":
+            per_layer *= shape.experts_per_token / max(shape.experts, 1)
+        bytes_each = load.adapter_bytes if _scales_inputs(matrix.name) else load.compute_bytes
+        saved += bytes_each * _factors(matrix) * per_layer
+    return int(saved)
+
+
+def keeps_mlp_product(shape: ModelShape, load: Workload) -> bool:
+    return any(
+        _scales_inputs(each.name) and is_target(each.name, each.place, load)
+        for each in shape.weights.matrices
+    )
+
+
+def casts_mlp_product(load: Workload) -> bool:
+    return load.compute_bytes != load.adapter_bytes
+
+
+def autocast_copies(shape: ModelShape, load: Workload, adapters: int) -> int:
+    """Factors are not cast: what they multiply is."""
+    return 0
+
+
+def moving(shape: ModelShape, load: Workload) -> int:
+    """The product's gradient, its share of the inputs' and of the factors' gradient, in the factors' type."""
+    widest = max(
+        (_factors(each) for each in shape.weights.matrices if is_target(each.name, each.place, load)),
+        default=0,
+    )
+    return 3 * load.adapter_bytes * load.tokens * widest
+
+
+def expert_copies(shape: ModelShape, load: Workload) -> int:
+    return 0
+
+
+def words(shape: ModelShape, load: Workload, adapter_bytes: int) -> str:
+    return f"{adapter_bytes // load.adapter_bytes:,} factors, {load.adapter_bytes} bytes"

@@ -1,0 +1,170 @@
+"""LoRA in memory: two matrices of the rank beside each one that is adapted, and what their gradients need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.planning.widths import INPUTS, input_widths, mlp_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuner_tui.config.tunings.lora import LoraTuning
+    from tuner_tui.models.weight_count import Matrix
+    from tuner_tui.planning.shape import ModelShape
+    from tuner_tui.planning.workload import Workload
+
+ATTENTION_TARGETS = frozenset(
+    ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "out_proj")
+)
+
+
+def settings(tuning: LoraTuning) -> Mapping[str, Any]:
+    return {
+        "rank": tuning.rank,
+        "targets": tuning.targets,
+        "dora": tuning.dora,
+        "dropout": tuning.dropout,
+    }
+
+
+def is_target(name: str, place: str, load: Workload) -> bool:
+    """PEFT adapts experts in 3-D tensors, too."""
+    if load.targets == "all-linear":
+        return True
+    if load.targets == "attention":
+        return name in ATTENTION_TARGETS
+    return name in {target.rpartition(".")[2] for target in load.targets}
+
+
+def parameters(shape: ModelShape, load: Workload) -> int:
+    count = 0
+    for matrix in shape.weights.matrices:
+        if is_target(matrix.name, matrix.place, load):
+            count += load.rank * _sides(matrix, load) * matrix.count
+            count += matrix.outputs * matrix.count if load.dora else 0
+    if load.targets != "all-linear" and load.stack.quantised_head and "head" in load.targets:
+        count += load.rank * (shape.hidden + shape.vocab)
+    return count
+
+
+def _sides(matrix: Matrix, load: Workload) -> int:
+    """Numbers of a matrix's adapter for each rank; one beside gate and up in one tensor has twice the rank."""
+    if matrix.place == "expert" and load.stack.fused_experts:
+        if matrix.name == "gate_up_proj":
+            return 2 * (matrix.inputs + matrix.outputs)
+        if matrix.name in ("gate_proj", "up_proj", "w1", "w3"):
+            return matrix.inputs + 2 * matrix.outputs
+    return matrix.inputs + matrix.outputs
+
+
+def largest(shape: ModelShape, load: Workload) -> int:
+    return load.rank * max((max(each.inputs, each.outputs) for each in shape.weights.matrices), default=0)
+
+
+def factored(shape: ModelShape, load: Workload) -> int:
+    return sum(
+        (2 * load.rank + each.inputs + each.outputs) * each.count
+        for each in shape.weights.matrices
+        if is_target(each.name, each.place, load)
+    )
+
+
+def kept(shape: ModelShape, load: Workload) -> int:
+    """Inputs of adapters: a copy of its own for each where it is cast, else one for all that read the same."""
+    widths = input_widths(shape)
+    saved, shared = 0, set()
+    is_cast = load.adapter_bytes != load.weight_bytes or load.stream_bytes != load.compute_bytes
+    for matrix in shape.weights.matrices:
+        if matrix.place == "tower" or not is_target(matrix.name, matrix.place, load):
+            continue
+        per_layer = matrix.count / shape.layers
+        if matrix.place == "expert" and load.stack.fused_experts:
+            continue  # see expert_copies
+        if matrix.place == "expert":
+            per_layer = per_layer * shape.experts_per_token / max(shape.experts, 1)
+        kept = load.compute_bytes if load.autocast else load.adapter_bytes
+        source = INPUTS.get(matrix.name)
+        if load.stack.fused_adapters:  # the input once, and a copy with zeros for each adapter; no masks
+            if source not in shared and source != "attention output":
+                saved += int(kept * matrix.inputs * min(per_layer, 1))
+            shared.add(source)
+            saved += int(kept * matrix.inputs * per_layer) if load.dropout else 0
+        elif not is_cast and source in widths:
+            if source not in shared and source != "attention output":
+                saved += int(kept * matrix.inputs * min(per_layer, 1))
+            shared.add(source)
+        else:
+            saved += int(kept * matrix.inputs * per_layer)
+        saved += int(kept * load.rank * per_layer)
+        if load.dropout and not load.stack.fused_adapters:
+            mask = 1 if load.is_gpu else load.adapter_bytes  # CPUs have no kernel that keeps single bytes
+            saved += int((mask + (0 if is_cast else kept)) * matrix.inputs * per_layer)
+        if load.dora:
+            saved += int(2 * load.compute_bytes * matrix.outputs * per_layer)
+    return saved
+
+
+def keeps_mlp_product(shape: ModelShape, load: Workload) -> bool:
+    return any(
+        INPUTS.get(matrix.name) == "mlp output" and is_target(matrix.name, matrix.place, load)
+        for matrix in shape.weights.matrices
+    )
+
+
+def casts_mlp_product(load: Workload) -> bool:
+    return load.autocast and load.adapter_bytes == 4
+
+
+def autocast_copies(shape: ModelShape, load: Workload, adapters: int) -> int:
+    return adapters // 2 if load.autocast and load.adapter_bytes == 4 else 0
+
+
+def expert_copies(shape: ModelShape, load: Workload) -> int:
+    """Bytes of a layer's experts with their adapters added, which PEFT computes whole, and keeps for the backward pass.
+
+    An adapter beside a 3-D tensor of experts is no second path for the tokens: weight + B A is made for all experts.
+    """
+    if not load.stack.fused_experts or not shape.experts:
+        return 0
+    changed = sum(
+        each.elements
+        for each in shape.weights.matrices
+        if each.place == "expert" and is_target(each.name, each.place, load)
+    )
+    return load.compute_bytes * changed // shape.layers
+
+
+def moving(shape: ModelShape, load: Workload) -> int:
+    """Bytes that DoRA's largest matrix needs while its norm and its result are made (peft.tuners.lora.dora).
+
+    PEFT multiplies an identity matrix of the input's width through the adapter to get B A, adds it to the weight in the
+    type of its input, which is cast to the adapter's, and mixes the result in fp32.
+    """
+    if not load.dora:
+        return 0
+    c, a = load.compute_bytes, load.adapter_bytes
+    is_cast = load.autocast and c != a
+    x = a if is_cast else c
+    most = 0
+    for each in shape.weights.matrices:
+        if each.place == "expert" or not is_target(each.name, each.place, load):
+            continue
+        weight, square = each.inputs * each.outputs, each.inputs * each.inputs
+        kept_square = c * square  # for the adapter's gradient
+        whole = 2 * weight if load.held in ("int8", "nf4", "stored") else 0
+        product = kept_square + (a * square if is_cast else 0) + c * weight
+        norm = kept_square + whole + (c + 4 * x if is_cast else 3 * x) * weight
+        result = kept_square + whole + (2 * x if is_cast else x) * weight
+        if INPUTS.get(each.name) == "mlp output":  # the last of a layer, when all else is kept already
+            tokens = load.tokens * (x * each.inputs if is_cast else 0)
+            result += load.tokens * (6 if is_cast else 2) * 4 * each.outputs
+        else:
+            tokens = -load.tokens * mlp_bytes(shape, load)
+        most = max(most, tokens + max(product, norm, result))
+    return most
+
+
+def words(shape: ModelShape, load: Workload, adapter_bytes: int) -> str:
+    count = adapter_bytes // load.adapter_bytes
+    return f"{count:,} numbers of rank {load.rank}, {load.adapter_bytes} bytes"

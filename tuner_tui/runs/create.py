@@ -1,0 +1,59 @@
+"""Making a run's folder."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui.config import paths
+from tuner_tui.errors import TunerError
+from tuner_tui.files import make_empty, make_folder, sync_folder, write_atomic
+from tuner_tui.planning.plan import encode_plan
+from tuner_tui.runs.folder import SPEC_FILE, RunFolder
+from tuner_tui.runs.lineage import keep_start
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.planning.plan import Plan
+
+
+def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
+    """Make a run's folder whole, or not at all. Raises TunerError when the data folder cannot be written."""
+    from tuner_tui.config.spec_writer import spec_text
+
+    contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
+    parent = paths.runs_dir()
+    name = _fresh_name(spec, parent)
+    making = parent / f".making-{name}"
+    try:
+        RunFolder(making).owned.claim()
+        for file, content in contents.items():
+            write_atomic(making / file, content)
+        for inner in ("control", "checkpoints"):
+            make_folder(making / inner)
+        for empty in ("events.jsonl", "worker.log", "lock"):
+            make_empty(making / empty)
+        if plan.start is not None:
+            keep_start(plan.start, making)
+        making.rename(parent / name)
+        sync_folder(parent)
+    except OSError as error:
+        RunFolder(making).owned.discard_all()
+        raise TunerError(
+            "The run's folder cannot be made",
+            f"{parent}: {error.strerror or error}.",
+            "Free space or rights there, or name another place with the TUNER_TUI_HOME environment variable.",
+        ) from error
+    return RunFolder(parent / name)
+
+
+def _fresh_name(spec: RunSpec, parent: Path) -> str:
+    words = spec.name or f"{Path(spec.model.source).stem}-{Path(spec.data.train).stem}"
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-") or "run"
+    while True:
+        name = f"{datetime.date.today().isoformat()}-{slug}-{secrets.token_hex(2)}"
+        if not (parent / name).exists():
+            return name

@@ -1,0 +1,29 @@
+"""Starting a run, the same from every place that starts one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuner_tui.feedback.as_data import with_collections
+from tuner_tui.keeper.launch import launch
+from tuner_tui.sharing.needed import fetch_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.sharing.hub_protocol import Event
+
+
+def start_run(
+    spec: RunSpec, tell: Callable[[Event], None] = lambda event: None, after: RunFolder | None = None
+) -> RunFolder:
+    """Make a run whole and hand it to the keeper: collections become files, and what is missing is downloaded.
+
+    `tell` takes the downloads' events; `after` is a run that must finish first. Raises as `fetch_needed` and `launch`
+    do; no run is left behind then.
+    """
+    complete = with_collections(spec)
+    fetch_needed(complete, tell)
+    return launch(complete, after)

@@ -1,0 +1,45 @@
+"""What a screen may ask of the app that shows it; `ui/app.py` answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.trash import Trash
+
+
+class AppServices(Protocol):
+    """Other screens by name, the trash, and news that is told on every screen."""
+
+    @property
+    def trash(self) -> Trash:
+        """What was deleted in this app and can still be brought back."""
+
+    def open_new_run(self, spec: RunSpec | None = None, text: str | None = None) -> None:
+        """Show the New run screen, empty or filled with a spec and the file it came from."""
+
+    def open_monitor(self, folder: RunFolder) -> None:
+        """Show one run."""
+
+    def open_share(self, folder: RunFolder) -> None:
+        """Show what can be made of one run for others."""
+
+    def tell_end(self, folder: RunFolder) -> None:
+        """Tell that a run has ended, on any screen and in the terminal."""
+
+    def action_demo(self) -> None:
+        """Queue the demo's run and show it."""
+
+    def action_doctor(self) -> None:
+        """Show the check of this machine."""
+
+    def action_runs(self) -> None:
+        """Show the comparison of runs."""
+
+    def action_queue(self) -> None:
+        """Show the runs that wait."""
+
+    def action_settings(self) -> None:
+        """Show the settings."""

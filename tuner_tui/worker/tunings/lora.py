@@ -1,0 +1,88 @@
+"""LoRA: its PEFT configuration, and what it adds to the weights of its base."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import LoraConfig
+from peft.utils.other import get_pattern_key
+
+from tuner_tui.errors import InputError
+from tuner_tui.worker.export.updates import AdapterUpdates, LowRankUpdate
+from tuner_tui.worker.targets import attention_targets, require_targets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from tuner_tui.config.tunings.lora import LoraTuning
+
+_PART = re.compile(
+    r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_magnitude_vector(?:\.weight)?)"
+)
+
+
+def peft_config(tuning: LoraTuning, model: Any, shared: dict[str, Any]) -> LoraConfig:
+    """PEFT's configuration; `shared` is what all tunings have alike. Raises InputError for unknown targets."""
+    return LoraConfig(
+        **shared,
+        r=tuning.rank,
+        lora_alpha=int(tuning.alpha) if tuning.alpha.is_integer() else tuning.alpha,
+        lora_dropout=tuning.dropout,
+        target_modules=_targets(tuning, model),
+        use_rslora=tuning.rslora,
+        use_dora=tuning.dora,
+        bias="none",
+    )
+
+
+def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
+    if tuning.targets == "all-linear":
+        return "all-linear"
+    if tuning.targets == "attention":
+        return attention_targets(model)
+    return require_targets(tuning.targets, model)
+
+
+def continue_with(tuning: LoraTuning, config: LoraConfig) -> None:
+    """Set what an earlier adapter takes from the new run's options."""
+    config.lora_dropout = tuning.dropout
+
+
+def wake_dropout(tuning: LoraTuning, model: Any) -> None:
+    """Give the adapter its dropout where a trainer has turned it off."""
+    if not tuning.dropout:
+        return
+    for module in model.modules():
+        adapters = getattr(module, "lora_dropout", {})
+        if "default" in adapters and isinstance(adapters["default"], torch.nn.Dropout):
+            adapters["default"].p = tuning.dropout
+
+
+def read_updates(config: LoraConfig, tensors: dict[str, Tensor], adapter: Path) -> AdapterUpdates:
+    """What the adapter adds to its base, by its tensors' names in there. Raises InputError for other parts of LoRA."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    replaced: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if part := _PART.fullmatch(name):
+            parts.setdefault(part["module"], {})[part["part"].partition(".")[0]] = tensor
+        elif "lora_" in name:
+            raise InputError(
+                "This adapter cannot be merged",
+                f"{name} in {adapter} is a part of LoRA that is not a low-rank update of a linear layer.",
+                "Export it with --as adapter.",
+            )
+        else:
+            replaced[name.replace(".modules_to_save", "")] = tensor
+    updates = {module: _update(module, part, config) for module, part in parts.items()}
+    return AdapterUpdates(config, updates, replaced=replaced)
+
+
+def _update(module: str, part: dict[str, Tensor], config: LoraConfig) -> LowRankUpdate:
+    down, up = part["lora_A"], part["lora_B"]
+    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), module), config.lora_alpha)
+    divisor = down.shape[0] ** 0.5 if config.use_rslora else down.shape[0]
+    return LowRankUpdate(down, up, alpha / divisor, part.get("lora_magnitude_vector"))
