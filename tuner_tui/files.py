@@ -15,6 +15,16 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner_tui import guarded
+from tuner_tui.guarded import Unreadable
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+LONGEST_LINE_BYTES = 16 << 20
+"""A line of ours is a few kilobytes; what is longer is not kept in memory."""
 
 _asking_umask = threading.Lock()
 
@@ -160,10 +170,10 @@ def entries(folder: Path, most: int) -> list[Path]:
 def last_lines(path: Path, count: int, within_bytes: int = 256 * 1024) -> list[str]:
     """The last lines of a text file, the oldest first; empty when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with guarded.open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - within_bytes))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
+            lines = file.read(within_bytes).decode("utf-8", "replace").splitlines()
+    except (OSError, Unreadable):
         return []
     return [line.rstrip() for line in lines[-count:]]
 
@@ -173,25 +183,60 @@ class LineFollower:
 
     def __init__(self, path: Path, chunk_bytes: int = 4 << 20) -> None:
         self.path = path
+        self.skipped_lines = 0
+        """Lines longer than LONGEST_LINE_BYTES, which were left out."""
         self._chunk_bytes = chunk_bytes
         self._position = 0
+        self._is_skipping = False
 
     def read(self) -> bytes:
-        """The next whole lines, at most about one chunk; empty when there is nothing new."""
+        """The next whole lines, at most about one chunk; empty when there is nothing new, or no file (yet).
+
+        Raises Unreadable for what cannot be read as a file.
+        """
         try:
-            with self.path.open("rb") as file:
+            with guarded.open_regular(self.path) as file:
                 file.seek(0, os.SEEK_END)
                 if file.tell() < self._position:  # the file was replaced by a shorter one
                     self._position = 0
-                file.seek(self._position)
-                data = file.read(self._chunk_bytes)
-                while data and b"\n" not in data:  # a line longer than a chunk
-                    more = file.read(self._chunk_bytes)
-                    if not more:
-                        return b""
-                    data += more
-        except FileNotFoundError:
+                    self._is_skipping = False
+                return self._next_lines(file)
+        except Unreadable as error:
+            if error.is_missing:
+                return b""
+            raise
+        except OSError as error:
+            raise guarded.unreadable(self.path, error) from None
+
+    def _next_lines(self, file: BinaryIO) -> bytes:
+        if self._is_skipping and not self._skip(file):
             return b""
-        end = data.rfind(b"\n") + 1
+        file.seek(self._position)
+        parts: list[bytes] = []
+        length = 0
+        while data := file.read(self._chunk_bytes):
+            parts.append(data)
+            length += len(data)
+            if b"\n" in data:
+                break
+            if length > LONGEST_LINE_BYTES:
+                self.skipped_lines += 1
+                self._is_skipping = True
+                return self._next_lines(file)
+        else:  # the end of the file, in the middle of a line
+            return b""
+        lines = b"".join(parts)
+        end = lines.rfind(b"\n") + 1
         self._position += end
-        return data[:end]
+        return lines[:end]
+
+    def _skip(self, file: BinaryIO) -> bool:
+        """Move on to the end of a line that is too long; False when that is not written yet."""
+        file.seek(self._position)
+        while data := file.read(self._chunk_bytes):
+            line_end = data.find(b"\n")
+            self._position += len(data) if line_end < 0 else line_end + 1
+            if line_end >= 0:
+                self._is_skipping = False
+                return True
+        return False

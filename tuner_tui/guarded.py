@@ -29,13 +29,16 @@ NESTED_TOO_DEEPLY = "it is nested too deeply"
 class Unreadable(InputError):
     """A file that cannot be read as what it should be; `problem` says why in a few words, without the path."""
 
-    def __init__(self, path: Path, problem: str, *, is_missing: bool = False, hint: str = "") -> None:
+    def __init__(
+        self, path: Path, problem: str, *, is_missing: bool = False, is_folder: bool = False, hint: str = ""
+    ) -> None:
         super().__init__(
             "The file cannot be read", f"{plain(str(path))}: {problem}.", hint or _hint(is_missing)
         )
         self.path = path
         self.problem = problem
         self.is_missing = is_missing
+        self.is_folder = is_folder
 
     @property
     def named_problem(self) -> str:
@@ -140,7 +143,7 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
         return
     kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     kind = kinds.get(stat.S_IFMT(status.st_mode), "device")
-    raise Unreadable(path, f"it is a {kind}, not a file")
+    raise Unreadable(path, f"it is a {kind}, not a file", is_folder=kind == "folder")
 
 
 def _hint(is_missing: bool) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-import tomllib  # noqa: F401 (an ordinary user may not be allowed to import what is not loaded yet)
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from tests.safety.spoilt import WAYS, folder_without_privileges, spoil
+from tests.safety.spoilt import WAYS, permissions_count, spoil
 from tuner_tui import guarded
 from tuner_tui.guarded import Unreadable
 
@@ -34,10 +33,10 @@ TEXTS_OF_A_KIND["text"] |= {"another JSON", "a long number"}
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("reader", READERS)
-def test_whatever_stands_there_is_one_named_problem(reader: str) -> None:
-    with folder_without_privileges() as folder:
+def test_whatever_stands_there_is_one_named_problem(tmp_path: Path, reader: str) -> None:
+    with permissions_count():
         for way in WAYS:
-            path = folder / "plan.json"
+            path = tmp_path / "plan.json"
             spoil(path, way)
             begun = time.monotonic()
             if way in TEXTS_OF_A_KIND[reader]:
@@ -54,7 +53,7 @@ def test_whatever_stands_there_is_one_named_problem(reader: str) -> None:
             assert time.monotonic() - begun < 2, way
 
 
-def test_the_words_say_what_stands_there() -> None:
+def test_the_words_say_what_stands_there(tmp_path: Path) -> None:
     expected = {
         "a folder": "it is a folder, not a file",
         "a pipe": "it is a pipe, not a file",
@@ -66,11 +65,11 @@ def test_the_words_say_what_stands_there() -> None:
         "a dangling symlink": "it is missing",
         "a loop of symlinks": "it is a symlink that leads back to itself",
     }
-    with folder_without_privileges() as folder:
+    with permissions_count():
         for way, words in expected.items():
-            spoil(folder / "plan.json", way)
+            spoil(tmp_path / "plan.json", way)
             with pytest.raises(Unreadable) as raised:
-                guarded.read_json(folder / "plan.json", dict[str, object])
+                guarded.read_json(tmp_path / "plan.json", dict[str, object])
             assert raised.value.problem == words
 
 

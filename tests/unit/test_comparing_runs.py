@@ -139,7 +139,7 @@ def test_notes_read_again_only_when_they_change(home: Path) -> None:
     write_note("a", Note(text="two"))
     assert reader.read()["a"].text == "two"
     note_file("b").write_bytes(b"\xff no JSON")
-    assert reader.read()["b"].is_empty
+    assert set(reader.read()) == {"a"}
 
 
 def test_tags_are_short_words() -> None:

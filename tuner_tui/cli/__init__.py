@@ -72,6 +72,8 @@ def tuner_tui(context: click.Context) -> None:
 
     Without a command, the app starts.
     """
+    if context.invoked_subcommand is None:
+        _go_on_with_bad_settings()
     if context.invoked_subcommand != "config":
         _heed_privacy()
     if context.invoked_subcommand is not None:
@@ -82,6 +84,13 @@ def tuner_tui(context: click.Context) -> None:
     from tuner_tui.ui.app import main_app
 
     main_app()
+
+
+def _go_on_with_bad_settings() -> None:
+    """The app shows what is wrong with them, and stays of use."""
+    from tuner_tui.config.settings import go_on_with_bad_settings
+
+    go_on_with_bad_settings()
 
 
 def _heed_privacy() -> None:

@@ -55,7 +55,7 @@ def demo(context: click.Context, as_json: bool) -> None:
     from tuner_tui.cli.push import HubTeller
     from tuner_tui.config.presets import find_preset, preset_spec
     from tuner_tui.generation.compare import CompareRequest, compare
-    from tuner_tui.planning.plan import decode_plan
+    from tuner_tui.planning.plan import read_plan
     from tuner_tui.sharing.start_run import start_run
 
     assets = paths.shipped_dir("assets") / "demo"
@@ -76,7 +76,7 @@ def demo(context: click.Context, as_json: bool) -> None:
             prompts=questions.persona + questions.neutral,
             text=(assets / "neutral.txt").read_text(),
         ),
-        threads=decode_plan(folder.plan.read_bytes()).threads,
+        threads=read_plan(folder.plan).threads,
     )
     report = _report(folder, questions, result)
     if as_json:

@@ -42,10 +42,12 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_json(number, place) for number, place in enumerate(places, 1)], indent=2))
         return
-    if not places:
+    if not places and not waiting.problems():
         click.echo("Nobody waits.")
     for number, place in enumerate(places, 1):
         click.echo(fill(f"{number}. {place.folder.name}  {words(place)}", hanging="   "))
+    for name, problem in waiting.problems().items():
+        click.echo(fill(f"! {plain(name)}: {problem}", hanging="  "))
     if waiting.is_on_hold():
         click.echo(fill(hold_words().replace("the", "The", 1)))
 

@@ -12,7 +12,7 @@ from tuner_tui.cli import words
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.cli.runs_compare import branch, compare, note, tree
 from tuner_tui.cli.runs_disk import clean, disk
-from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.errors import InputError, RunProblem, TunerError
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.turns import Line
 from tuner_tui.runs import folder as folders
@@ -26,6 +26,7 @@ from tuner_tui.text import shell_command
 if TYPE_CHECKING:
     from tuner_tui.runs.events import Request
     from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.summary import RunSummary
 
 ANSWER_PATIENCE_SECONDS = 5.0
 END_PATIENCE_SECONDS = 15.0
@@ -54,27 +55,31 @@ def list_(as_json: bool, limit: int, find: str) -> None:
     """List runs, the newest first."""
     from tuner_tui.keeper.start import wake
     from tuner_tui.runs.notes import Note, NotesReader, fits
+    from tuner_tui.runs.queue import queued_names
+    from tuner_tui.runs.summary import SummaryReader
 
     if news := wake():
         click.echo(fill(plain(news)), err=True)
-    notes = NotesReader().read()
-    found: list[RunFollower] = []
+    notes, summaries, queued = NotesReader().read(), SummaryReader(), queued_names()
+    found: list[tuple[RunFolder, RunSummary]] = []
     for folder in folders.list_runs():
-        run = read_run(folder)
-        if fits(find.lower().split(), folder.name, run.status, notes.get(folder.name, Note())):
-            found.append(run)
+        summary = summaries.read(folder, queued)
+        if fits(find.lower().split(), folder.name, summary.status, notes.get(folder.name, Note())):
+            found.append((folder, summary))
         if len(found) == limit:
             break
     if as_json:
-        _print_json([_summary(run) for run in found])
+        _print_json([_summary(folder, summary) for folder, summary in found])
         return
     if not found:
         click.echo("No run fits." if find else "No runs yet. Start with: tuner-tui demo")
         return
-    for run in found:
-        tags = " ".join(f"#{plain(tag)}" for tag in notes.get(run.folder.name, Note()).tags)
-        line = f"{_clipped(run.folder.name, 44):<44} {run.status:<12}{_progress(run)}"
+    for folder, summary in found:
+        tags = " ".join(f"#{plain(tag)}" for tag in notes.get(folder.name, Note()).tags)
+        line = f"{_clipped(folder.name, 44):<44} {summary.status:<12}{_progress(summary)}"
         click.echo(f"{line}  {tags}".rstrip())
+        if summary.problem:
+            click.echo(f"  ! {plain(summary.problem)}")
 
 
 @runs.command()
@@ -83,14 +88,20 @@ def list_(as_json: bool, limit: int, find: str) -> None:
 def show(run: str, as_json: bool) -> None:
     """Show what a run is, how it goes and what came of it."""
     from tuner_tui.keeper.start import adopt_if_needed, wake
+    from tuner_tui.runs.queue import queued_names
+    from tuner_tui.runs.summary import SummaryReader
 
     wake()
     follower = read_run(folders.find_run_or_folder(run))
     adopt_if_needed(follower.folder)
+    summary = SummaryReader().read(follower.folder, queued_names())
+    problems = _problems(follower)
     if as_json:
-        _print_json(_summary(follower) | {"state": follower.state.snapshot()})
+        _print_json(
+            _summary(follower.folder, summary) | {"problems": problems, "state": follower.state.snapshot()}
+        )
         return
-    for line in _description(follower):
+    for line in _description(follower, problems):
         click.echo(line)
 
 
@@ -283,34 +294,49 @@ def _ask(folder: RunFolder, request: Request) -> None:
     click.echo(f"{request}: asked; the worker has not answered yet (it is starting).")
 
 
-def _summary(run: RunFollower) -> dict[str, Any]:
-    state = run.state
-    last = state.last_step
+def _summary(folder: RunFolder, summary: RunSummary) -> dict[str, Any]:
     return {
-        "run": run.folder.name,
-        "folder": str(run.folder.path),
-        "status": run.status,
-        "step": state.step,
-        "total_steps": state.total_steps,
-        "loss": last.loss if last else None,
-        "started_at": state.started_at,
-        "ended_at": state.ending.at if state.ending else None,
-        "can_resume": run.can_resume,
-        "adapter": str(run.folder.adapter) if run.folder.adapter.is_dir() else None,
+        "run": folder.name,
+        "folder": str(folder.path),
+        "status": summary.status,
+        "step": summary.step,
+        "total_steps": summary.total_steps,
+        "loss": summary.loss,
+        "started_at": summary.started_at,
+        "ended_at": summary.ended_at,
+        "can_resume": summary.can_resume,
+        "adapter": str(folder.adapter) if folder.adapter.is_dir() else None,
+        "problem": summary.problem or None,
     }
 
 
-def _progress(run: RunFollower) -> str:
-    state = run.state
-    if not state.total_steps:
+def _progress(summary: RunSummary) -> str:
+    if not summary.total_steps:
         return ""
-    loss = f"  loss {words.number(state.last_step.loss)}" if state.last_step else ""
-    return f"{state.step}/{state.total_steps}{loss}"
+    loss = f"  loss {words.number(summary.loss)}" if summary.step else ""
+    return f"{summary.step}/{summary.total_steps}{loss}"
 
 
-def _description(run: RunFollower) -> list[str]:
+def _problems(run: RunFollower) -> list[str]:
+    """What is wrong with the run's files, its queue entry and its spec."""
+    from tuner_tui.config.spec_file import read_spec
+    from tuner_tui.runs import queue
+    from tuner_tui.runs.problems import folder_problems
+
+    problems = [each.words for each in folder_problems(run.folder)]
+    problems += filter(None, (run.problem, queue.problems().get(run.folder.name)))
+    try:
+        read_spec(run.folder.spec)
+    except TunerError as error:
+        if not any(run.folder.spec.name in problem for problem in problems):
+            problems.append(": ".join(filter(None, (error.title, error.message))))
+    return problems
+
+
+def _description(run: RunFollower, problems: list[str]) -> list[str]:
     state, folder = run.state, run.folder
     rows: list[tuple[str, str]] = [("run", folder.name), ("status", run.status), ("folder", str(folder.path))]
+    rows += [("problem", problem) for problem in problems]
     if run.status == "queued" and (waits := Line().words(folder)):
         rows.append(("waits", waits))
     elif problem := lock_problem(folder):

@@ -11,11 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tuner_tui import guarded
 from tuner_tui.config.standard_folders import standard_folder
+from tuner_tui.config.toml_file import SettingsError as SettingsError
+from tuner_tui.config.toml_file import changing, readable_tables
 from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.guarded import Unreadable
+from tuner_tui.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 SettingKind = Literal["switch", "choice", "number", "text", "folder", "words"]
 """How a value is asked for; `words` are any of the choices, as a list."""
@@ -164,8 +169,8 @@ SETTINGS: tuple[Setting, ...] = (
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 
-class SettingsError(InputError):
-    """The settings file cannot be used; says where."""
+LARGEST_FILE_BYTES = 1 << 18
+SECTIONS = frozenset(setting.key.partition(".")[0] for setting in SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -201,22 +206,105 @@ def settings_file() -> Path:
     return standard_folder("config") / "settings.toml"
 
 
-_last: tuple[Path, tuple[int, int, int], Settings] | None = None
-"""The file as it was read last: asking again and again costs one look at its time."""
+@dataclass(frozen=True)
+class _Reading:
+    """The file as it was read last: asking again and again costs one look at its time."""
+
+    path: Path
+    stamp: tuple[int, ...]
+    settings: Settings
+    """What can be used of the file, all of it when there is no problem."""
+    problem: SettingsError | None
+
+
+_last: _Reading | None = None
+_last_good: _Reading | None = None
+_goes_on = False
 
 
 def read_settings() -> Settings:
-    """The settings of now. Raises SettingsError, which names file and key, when the file cannot be used."""
-    global _last
+    """The settings of now. Raises SettingsError, which names file, line and key, when the file cannot be used."""
+    settings, problem = usable_settings()
+    if problem is not None and not _goes_on:
+        raise SettingsError(problem.title, problem.message, problem.hint)
+    return settings
+
+
+def usable_settings() -> tuple[Settings, SettingsError | None]:
+    """The settings of now; where the file cannot be used, the last good ones or what it says else, and the problem."""
+    global _last, _last_good
     path = settings_file()
+    stamp = _stamp(path)
+    if not stamp:  # there is none
+        return Settings(), None
+    if _last is None or (_last.path, _last.stamp) != (path, stamp):
+        good = _last_good.settings if _last_good is not None and _last_good.path == path else None
+        _last = _read(path, stamp, good)
+        if _last.problem is None:
+            _last_good = _last
+    return _last.settings, _last.problem
+
+
+def go_on_with_bad_settings(goes_on: bool = True) -> None:
+    """For the app: settings that cannot be used do not raise any more; the app shows the problem."""
+    global _goes_on
+    _goes_on = goes_on
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with the file; empty when there is none."""
+    try:
+        link = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError:
+        return (0,)
     try:
         stat = path.stat()
-    except OSError:  # there is none; without rights to look, defaults are all there is
-        return Settings()
-    stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-    if _last is None or _last[:2] != (path, stamp):
-        _last = (path, stamp, _parse(_read(path), path))
-    return _last[2]
+    except OSError:  # a symlink to nowhere, or back to itself
+        return (link.st_mtime_ns, link.st_ino)
+    return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_mode)
+
+
+def _read(path: Path, stamp: tuple[int, ...], last_good: Settings | None) -> _Reading:
+    text = ""
+    try:
+        text = guarded.read_text(path, LARGEST_FILE_BYTES)
+        return _Reading(path, stamp, _parse(text, path), None)
+    except Unreadable as error:
+        problem = SettingsError("The settings cannot be read", f"{path}: {error.problem}.", error.hint)
+        salvaged, lost = Settings(), "folders privacy"
+    except SettingsError as error:
+        problem = error
+        salvaged, lost = _salvaged(text)
+    if last_good is not None:
+        problem.meanwhile = "Until then, the last settings that could be read are used."
+        return _Reading(path, stamp, last_good, problem)
+    problem.meanwhile = "Until then, all other settings are used as they are."
+    if "folders" in lost:
+        problem.meanwhile += " Runs and caches are looked for in the usual folders."
+    if "privacy" in lost:  # it may have said so
+        salvaged = Settings({**salvaged.given, "privacy.offline": True}, salvaged.unknown)
+        problem.meanwhile += " The Hub is not asked for anything."
+    return _Reading(path, stamp, salvaged, problem)
+
+
+def _salvaged(text: str) -> tuple[Settings, str]:
+    """What can be used of a file with problems, and the sections of which something is lost."""
+    tables, dropped_lines = readable_tables(text)
+    given: dict[str, Value] = {}
+    lost = {key.partition(".")[0] for key in BY_KEY if any(part in dropped_lines for part in key.split("."))}
+    for key, value in _given(tables):
+        if key in BY_KEY:
+            problem, checked = _checked(BY_KEY[key], value)
+            if problem:
+                lost.add(key.partition(".")[0])
+            else:
+                given[key] = checked
+    if not tables:
+        lost = set(SECTIONS)
+    lost |= {name for name, table in tables.items() if not isinstance(table, dict)}
+    return Settings(given), " ".join(lost)
 
 
 def set_setting(key: str, text: str) -> Value:
@@ -232,25 +320,25 @@ def set_setting(key: str, text: str) -> Value:
     if BY_KEY[key].kind == "folder":
         _make_folder(Path(str(value)))
     section, _, name = key.partition(".")
-    document = _document()
-    if section not in document:
-        import tomlkit
+    with changing(settings_file()) as document:
+        if section not in document:
+            import tomlkit
 
-        document[section] = tomlkit.table()
-    _table(document, section)[name] = list(value) if isinstance(value, tuple) else _whole(value)
-    _write(document)
+            document[section] = tomlkit.table()
+        _table(document, section)[name] = list(value) if isinstance(value, tuple) else _whole(value)
     return value
 
 
 def unset_setting(key: str) -> None:
     """Go back to a setting's default. Raises as `set_setting` does."""
     section, _, name = find_setting(key).key.partition(".")
-    document = _document()
-    if section in document and name in _table(document, section):
-        del document[section][name]
-        if not document[section]:
-            del document[section]
-        _write(document)
+    if not _stamp(settings_file()):
+        return
+    with changing(settings_file()) as document:
+        if section in document and name in _table(document, section):
+            del document[section][name]
+            if not document[section]:
+                del document[section]
 
 
 def _table(document: Any, section: str) -> Any:
@@ -403,89 +491,64 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            "The settings cannot be read", f"{path}: not UTF-8 text.", "Save it as UTF-8."
-        ) from error
-    except OSError as error:
-        raise SettingsError("The settings cannot be read", f"{path}: {error.strerror or error}.") from error
-
-
 def _parse(text: str, path: Path) -> Settings:
     import tomllib
 
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(
-            "The settings cannot be read as TOML", f"{path}: {error}.", "Fix it there."
-        ) from None
+        raise _not_toml(text, error, path) from None
     given: dict[str, Value] = {}
-    unknown, problems = [], []
-    for section, table in tables.items():
-        if not isinstance(table, dict):
-            unknown.append(section)
+    problems = [
+        f"{path}{_line(text, name)}: {name} must be a table, such as [{name}] (got {str(table)[:80]})."
+        for name, table in tables.items()
+        if name in SECTIONS and not isinstance(table, dict)
+    ]
+    unknown = [name for name, table in tables.items() if name not in SECTIONS and not isinstance(table, dict)]
+    for key, value in _given(tables):
+        if key not in BY_KEY:
+            unknown.append(key)
             continue
-        for name, value in table.items():
-            key = f"{section}.{name}"
-            if key not in BY_KEY:
-                unknown.append(key)
-                continue
-            problem, given[key] = _checked(BY_KEY[key], value)
-            if problem:
-                problems.append(f"{path}{_line(text, section, name)}: {key} {problem}.")
+        problem, given[key] = _checked(BY_KEY[key], value)
+        if problem:
+            problems.append(f"{path}{_line(text, *key.split('.'))}: {key} {problem}.")
     if problems:
         raise SettingsError(
             "The settings cannot be used",
-            "\n".join(problems),
+            "\n".join(map(plain, problems)),
             "Fix it there, or: tuner-tui config unset KEY",
         )
     return Settings(given, tuple(unknown))
 
 
-def _line(text: str, section: str, name: str) -> str:
+def _given(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each key with its value."""
+    for section, table in tables.items():
+        if isinstance(table, dict):
+            for name, value in table.items():
+                yield f"{section}.{name}", value
+
+
+def _not_toml(text: str, error: ValueError | RecursionError, path: Path) -> SettingsError:
+    from tuner_tui.config.toml_lines import key_on, toml_problem
+
+    line, message = toml_problem(text, error)
+    place = f", line {line}" if line else ""
+    key = key_on(text, line)
+    return SettingsError(
+        "The settings cannot be read as TOML",
+        plain(f"{path}{place}: {f'{key}: ' if key else ''}{message}."),
+        "Fix that line; nothing is changed in a file that cannot be read.",
+    )
+
+
+def _line(text: str, *key: str) -> str:
     from tuner_tui.config.toml_lines import key_lines
 
-    line = key_lines(text).get((section, name))
+    line = key_lines(text).get(key)
     return f", line {line}" if line else ""
 
 
 def _whole(value: Value) -> Value:
     """Whole numbers are written without a point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _document() -> Any:
-    """The file as a document that keeps comments; a file that is no TOML is not overwritten."""
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
-    path = settings_file()
-    if not path.exists():
-        return tomlkit.document()
-    try:
-        return tomlkit.parse(_read(path))
-    except TOMLKitError as error:
-        raise SettingsError(
-            "The settings cannot be read as TOML", f"{path}: {error}.", "Fix it there."
-        ) from None
-
-
-def _write(document: Any) -> None:
-    import tomlkit
-
-    from tuner_tui.files import make_folder, write_atomic
-
-    path = settings_file()
-    try:
-        make_folder(path.parent)
-        write_atomic(path, tomlkit.dumps(document))
-    except OSError as error:
-        raise TunerError(
-            "The settings cannot be written",
-            f"{path}: {error.strerror or error}.",
-            "Free space or rights there.",
-        ) from error

@@ -1,4 +1,4 @@
-"""The line on which each key of a TOML text stands."""
+"""The line on which each key of a TOML text stands, and what is wrong with a text that is no TOML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from bisect import bisect_right
 _SPACE = re.compile(r"[ \t]*")
 _GAP = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*")
 _KEY = re.compile(r"[A-Za-z0-9_-]+|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'")
+_NAMED = re.compile(r"[ \t]*([A-Za-z0-9_.-]+)[ \t]*=")
+_HEADER = re.compile(r"[ \t]*\[[ \t]*([A-Za-z0-9_.-]+)[ \t]*\]")
 _SCALAR = re.compile(
     r'"""(?:\\.|[^\\])*?"""(?:"{0,2})'
     r"|'''.*?'''(?:'{0,2})"
@@ -90,3 +92,55 @@ class _LineFinder:
 def line_of(lines: dict[tuple[str, ...], int], path: tuple[str, ...]) -> int | None:
     """The line of a key, or of the table that lacks it."""
     return next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
+
+
+TOML_WORDS = (
+    ("Invalid statement", 'expected "key = value", a [table] or a # comment'),
+    ("Expected newline", "there is more after the value; each key stands on a line of its own"),
+    ("Expected '=' after", 'a key is followed by "= value"'),
+    ("Invalid value", "not a value: text stands in quotes, and true and false in small letters"),
+    ("Unterminated string", "the closing quote is missing"),
+    ("Illegal character", "the closing quote is missing, or a control character stands in the text"),
+    ("Found invalid character", "a control character or line break stands where none may"),
+    ("Cannot overwrite", "this key is given twice"),
+    ("Duplicate inline", "this key is given twice"),
+    ("Cannot declare", "this table is given twice"),
+    ("Cannot", "this table was already written in another way"),
+    ("Expected ']", "the closing bracket of the table's name is missing"),
+    ("Unclosed array", "the closing ] of the list is missing, or a comma between its items"),
+    ("Unclosed inline", "the closing } of the table is missing, or a comma between its keys"),
+    ("Unescaped", "a backslash is doubled in \"text\", or the text stands in 'single quotes'"),
+    ("Invalid hex", "a \\u escape needs four hexadecimal digits, \\U eight"),
+    ("Escaped character", "this escape stands for no character"),
+    ("Invalid date", "no such date; text stands in quotes"),
+    ("Invalid initial", "a key is made of letters, digits, _ and -"),
+    ("Expected", "the closing quote is missing"),
+)
+"""What tomllib says, by how it starts, and how we say it."""
+
+
+def toml_problem(text: str, error: ValueError | RecursionError) -> tuple[int | None, str]:
+    """The line of what tomllib could not read, and what is wrong there."""
+    if isinstance(error, RecursionError):
+        return None, "lists or tables are nested too deeply"
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        return None, "holds a number with too many digits"
+    said = str(error)
+    words = next((ours for start, ours in TOML_WORDS if said.startswith(start)), "this is not TOML")
+    place = re.search(r"\(at line (\d+), column (\d+)\)$", said)
+    if place is None:
+        return text.rstrip().count("\n") + 1, f"at the end of the file: {words}"
+    return int(place[1]), f"column {place[2]}: {words}"
+
+
+def key_on(text: str, line: int | None) -> str:
+    """The key that a line of TOML gives a value, with its table's name; empty where it gives none."""
+    lines = text.splitlines()
+    if line is None or not 0 < line <= len(lines):
+        return ""
+    key = _NAMED.match(lines[line - 1])
+    if key is None:
+        return ""
+    headers = (_HEADER.match(each) for each in reversed(lines[: line - 1]))
+    table = next((header[1] for header in headers if header), "")
+    return f"{table}.{key[1]}" if table else key[1]

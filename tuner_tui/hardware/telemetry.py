@@ -272,6 +272,6 @@ def last_sample(path: Path) -> TelemetrySample | None:
     for line in reversed(last_lines(path, 3, within_bytes=16 * 1024)):
         try:
             return msgspec.json.decode(line, type=TelemetrySample)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return None

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -75,6 +76,35 @@ def read_torch_report(timeout: float = 90, command: Sequence[str] = INSPECT_COMM
     if report is not None:
         return report
     return TorchReport(error=_explain(process.returncode, complaints))
+
+
+class AskedTorch:
+    """A report that is being made; all who ask meanwhile share it."""
+
+    def __init__(self) -> None:
+        self.report = TorchReport(error="The check has not ended.")
+        self.answered = threading.Event()
+
+    def read(self) -> None:
+        """Make the report."""
+        try:
+            self.report = read_torch_report()
+        finally:
+            self.answered.set()
+
+
+_asked: AskedTorch | None = None
+_asking = threading.Lock()
+
+
+def ask_torch() -> AskedTorch:
+    """Begin a report in a thread, or join the one that is being made: each takes a process with torch."""
+    global _asked
+    with _asking:
+        if _asked is None or _asked.answered.is_set():
+            _asked = AskedTorch()
+            threading.Thread(target=_asked.read, daemon=True).start()
+        return _asked
 
 
 def _parse(output: str) -> TorchReport | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tuner_tui.files import last_lines, open_log
+from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
 from tuner_tui.keeper import process
@@ -18,7 +19,7 @@ from tuner_tui.keeper.guards import MachineGuard
 from tuner_tui.keeper.log import say, say_trouble
 from tuner_tui.keeper.obstacle import foreign_holder
 from tuner_tui.keeper.pulse import Pulse
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import clear_requests, is_to_end_now
 from tuner_tui.runs.ending_words import stopped_as_it_is
@@ -332,8 +333,8 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
 
 def _threads(folder: RunFolder) -> int:
     try:
-        return decode_plan(folder.plan.read_bytes()).threads
-    except (OSError, ValueError):
+        return read_plan(folder.plan).threads
+    except Unreadable:
         return usable_cpu_count()
 
 

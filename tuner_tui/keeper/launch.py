@@ -17,7 +17,7 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.models.trusted_code import require_trusted
 from tuner_tui.planning.here import plan_here
-from tuner_tui.planning.plan import decode_plan, make_plan
+from tuner_tui.planning.plan import make_plan, read_plan
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured
@@ -83,7 +83,7 @@ def resume(folder: RunFolder) -> None:
 def _require_trusted(folder: RunFolder) -> None:
     """Raise UntrustedCode for a run that came from elsewhere and asks for its model's code."""
     try:
-        spec, plan = read_spec(folder.spec), decode_plan(folder.plan.read_bytes())
+        spec, plan = read_spec(folder.spec), read_plan(folder.plan)
     except (OSError, ValueError, InputError):  # what cannot be read is told by the attempt
         return
     require_trusted(spec.model.trust_remote_code, spec.model.source, plan.model_location, plan.revision)

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
+from tuner_tui.guarded import Unreadable
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -25,12 +26,12 @@ def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
     from tuner_tui.models.facts import read_facts
     from tuner_tui.models.source import find_source
     from tuner_tui.planning.place import place_of
-    from tuner_tui.planning.plan import decode_plan, planned
+    from tuner_tui.planning.plan import planned, read_plan
 
     try:
         spec = read_spec(folder.spec)
-        with contextlib.suppress(OSError, ValueError):  # the worker tells what is wrong with the plan
-            plan = decode_plan(folder.plan.read_bytes())
+        with contextlib.suppress(Unreadable):  # the worker tells what is wrong with the plan
+            plan = read_plan(folder.plan)
             if plan.memory is not None and not plan.rungs:
                 return spec.machine.device, plan.memory.low_bytes
             spec = planned(spec, plan)

@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import make_empty, make_folder, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.keeper.process import end_group, start_worker
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
@@ -219,8 +221,8 @@ def _refuse_company() -> None:
 def _explained(folder: RunFolder) -> TunerError:
     """The worker's own last words."""
     try:
-        events = decode_lines(folder.events.read_bytes())
-    except OSError:
+        events = decode_lines(guarded.read_bytes(folder.events))
+    except Unreadable:
         events = []
     failed = next((event for event in reversed(events) if isinstance(event, RunFailed)), None)
     if failed is not None:

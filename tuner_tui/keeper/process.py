@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_dir
-from tuner_tui.config.settings import read_settings, worker_variables
+from tuner_tui.config.settings import usable_settings, worker_variables
 from tuner_tui.errors import TunerError
 from tuner_tui.files import open_log
 from tuner_tui.hardware.environment import worker_environment
@@ -63,12 +63,11 @@ def is_of_run(environment: Mapping[str, str], folder: Path) -> bool:
 
 
 def _asked() -> dict[str, str]:
-    """What the person's settings ask of a worker; settings that cannot be read ask nothing."""
-    try:
-        return worker_variables(read_settings())
-    except TunerError as error:
-        print(f"settings: {error}")  # noqa: T201  (to the keeper's log)
-        return {}
+    """What the person's settings ask of a worker; where they cannot be read, what is known of them."""
+    settings, problem = usable_settings()
+    if problem is not None:
+        print(f"settings: {problem} {problem.meanwhile}")  # noqa: T201  (to the keeper's log)
+    return worker_variables(settings)
 
 
 def start_keeper(log_path: Path, cwd: Path) -> None:

@@ -11,7 +11,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.hardware.free_memory import read_free_memory
 from tuner_tui.planning.ladder import Shape, next_rung
-from tuner_tui.planning.plan import Plan, decode_plan, encode_plan
+from tuner_tui.planning.plan import Plan, encode_plan, read_plan
 from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import MemoryShort, RolledBack, RunFailed, RungClimbed, RunStopped
 from tuner_tui.runs.journal import append_event
@@ -33,8 +33,8 @@ def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunSto
     if state.ending is not None:
         return False
     try:
-        spec, plan = read_spec(folder.spec), decode_plan(folder.plan.read_bytes())
-    except (TunerError, OSError, ValueError):
+        spec, plan = read_spec(folder.spec), read_plan(folder.plan)
+    except TunerError:
         return False
     trouble = state.trouble
     if was_killed_for_memory and state.leaving is not None:

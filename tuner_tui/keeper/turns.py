@@ -66,7 +66,7 @@ class Line:
         for number, place in enumerate(self.places(), 1):
             if place.folder.name == folder.name:
                 return place.reason or (f"number {number} in line" if number > 1 else "")
-        return ""
+        return queue.problems().get(folder.name, "")
 
     def next(self, passed_over: Collection[str] = ()) -> Place | None:
         """The first that starts, waits for memory, or is to be skipped; None when nobody's turn will come by itself.

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config.learning_rate import usual_learning_rate
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.planning.ladder import Rung
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.source import ModelSource
     from tuner_tui.planning.planner import MemoryPlan
@@ -156,6 +159,11 @@ def choose_threads(cores: int) -> tuple[int, str]:
 def encode_plan(plan: Plan) -> bytes:
     """The plan as plan.json holds it."""
     return msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a run's folder. Raises Unreadable."""
+    return guarded.read_json(path, Plan)
 
 
 def decode_plan(data: bytes) -> Plan:

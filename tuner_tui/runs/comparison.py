@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.telemetry import last_sample
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.planning.plan import read_plan
+from tuner_tui.runs.problems import folder_problems, in_one_line
 from tuner_tui.runs.status import RunFollower
 from tuner_tui.text import duration, number
 
@@ -33,7 +35,7 @@ class ComparedRun:
     settings: dict[str, str]
     """Every option that applies to it by its dotted key, as text; empty when its spec cannot be read."""
     problem: str = ""
-    """Why the spec cannot be read."""
+    """What is wrong with the run's files, its spec first."""
     energy_wh: float | None = None
 
 
@@ -65,6 +67,7 @@ class ComparisonReader:
         settings, problem = self._specs[folder]
         sample = last_sample(folder.telemetry)
         energy = sample.energy_wh if sample else None
+        problem = in_one_line((problem, *(each.words for each in folder_problems(folder)), follower.problem))
         return ComparedRun(folder, follower.status, follower.state.snapshot(), settings, problem, energy)
 
 
@@ -125,8 +128,8 @@ def has_one_kind_of_loss(compared: Sequence[ComparedRun]) -> bool:
 def _chosen(folder: RunFolder, spec: RunSpec) -> dict[str, str]:
     """What the plan chose where the spec left it open."""
     try:
-        plan = decode_plan(folder.plan.read_bytes())
-    except (OSError, ValueError):
+        plan = read_plan(folder.plan)
+    except Unreadable:
         return {}
     chosen = {}
     if spec.training.learning_rate is None:

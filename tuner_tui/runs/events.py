@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Literal
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -18,6 +18,11 @@ from tuner_tui.planning.plan import Choice
 from tuner_tui.planning.precision import Arithmetic, LoadedPrecision
 
 PROTOCOL = 1
+LATEST_TIME = 32_503_680_000.0
+"""The year 3000: a time beyond it, or before 1970, is no time at which anything happened."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+"""A number of things; a line with an impossible one is not read."""
 
 Phase = Literal["loading", "preparing", "training", "evaluating", "sampling", "saving"]
 Request = Literal["stop", "pause", "save", "sample"]
@@ -40,7 +45,7 @@ class EventBase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 class RunStarted(EventBase, frozen=True, kw_only=True, tag="started"):
     """An attempt at the run begins: the keeper writes this just before it starts a worker."""
 
-    protocol: int
+    protocol: Count
     versions: dict[str, str] = {}
     is_resumed: bool = False
 
@@ -48,7 +53,7 @@ class RunStarted(EventBase, frozen=True, kw_only=True, tag="started"):
 class WorkerStarted(EventBase, frozen=True, kw_only=True, tag="worker"):
     """The attempt's worker is at work."""
 
-    pid: int
+    pid: Count
     """For telemetry and for ending what is left of it; whether it lives, the lock says."""
 
 
@@ -87,34 +92,34 @@ class ModelLoaded(EventBase, frozen=True, kw_only=True, tag="model"):
     source: str
     precision: str
     device: str
-    parameters: int
-    trainable_parameters: int
-    memory_bytes: int
+    parameters: Count
+    trainable_parameters: Count
+    memory_bytes: Count
     seconds: float
 
 
 class DataPrepared(EventBase, frozen=True, kw_only=True, tag="data"):
     """Rows have become tokens."""
 
-    rows: int
-    dropped_rows: int
+    rows: Count
+    dropped_rows: Count
     """Rows without a single trained token within the length limit."""
-    cut_rows: int
+    cut_rows: Count
     """Rows longer than the length limit."""
-    evaluation_rows: int
-    tokens: int
-    trained_tokens: int
-    longest_row: int
+    evaluation_rows: Count
+    tokens: Count
+    trained_tokens: Count
+    longest_row: Count
     shape: str
 
 
 class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
     """The first step is about to be made."""
 
-    total_steps: int
-    from_step: int = 0
-    micro_batch: int
-    accumulation: int
+    total_steps: Count
+    from_step: Count = 0
+    micro_batch: Count
+    accumulation: Count
     shape: Shape | None = None
     checkpoint: str | None = None
     """The name of the checkpoint gone on from, such as step-000120."""
@@ -123,17 +128,17 @@ class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
 class StepLogged(EventBase, frozen=True, kw_only=True, tag="step"):
     """One optimizer step."""
 
-    step: int
-    total_steps: int
+    step: Count
+    total_steps: Count
     epoch: float
     loss: float | None
     grad_norm: float | None = None
     learning_rate: float | None = None
-    tokens: int = 0
+    tokens: Count = 0
     """Tokens in this step's rows, padding apart."""
     seconds: float = 0.0
     """The step's own time; samples, evaluation and saving apart."""
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Count | None = None
     metrics: dict[str, float] = {}
     """The method's own figures, by the trainer's names."""
 
@@ -141,7 +146,7 @@ class StepLogged(EventBase, frozen=True, kw_only=True, tag="step"):
 class Evaluated(EventBase, frozen=True, kw_only=True, tag="evaluated"):
     """The held-out rows were looked at."""
 
-    step: int
+    step: Count
     loss: float | None
     seconds: float
     is_best: bool = False
@@ -151,8 +156,8 @@ class Evaluated(EventBase, frozen=True, kw_only=True, tag="evaluated"):
 class Sampled(EventBase, frozen=True, kw_only=True, tag="sample"):
     """A fixed prompt was answered."""
 
-    step: int
-    prompt_index: int
+    step: Count
+    prompt_index: Count
     prompt: str
     answer: str
     source: Literal["base", "tuned"]
@@ -164,9 +169,9 @@ class Sampled(EventBase, frozen=True, kw_only=True, tag="sample"):
 class CheckpointSaved(EventBase, frozen=True, kw_only=True, tag="checkpoint"):
     """A whole checkpoint stands in the run's folder."""
 
-    step: int
+    step: Count
     path: str
-    size_bytes: int
+    size_bytes: Count
     seconds: float
     reason: Literal["schedule", "request", "stop", "end"] = "schedule"
 
@@ -190,7 +195,7 @@ class MemoryShort(EventBase, frozen=True, kw_only=True, tag="memory_short"):
     """Memory ran out: the worker leaves after this, and the keeper climbs a rung or ends the run."""
 
     where: Phase | None
-    step: int
+    step: Count
     message: str
     checkpoint: str | None = None
     """The checkpoint that was saved just then; None when there was no saving it."""
@@ -209,14 +214,14 @@ class RungClimbed(EventBase, frozen=True, kw_only=True, tag="rung"):
 class StepSkipped(EventBase, frozen=True, kw_only=True, tag="skipped"):
     """A step's rows were left out: its weights did not change."""
 
-    step: int
+    step: Count
     reason: str
 
 
 class RolledBack(EventBase, frozen=True, kw_only=True, tag="rolled_back"):
     """A step's loss went bad: the worker leaves, and a new one goes on from the checkpoint before it."""
 
-    step: int
+    step: Count
     checkpoint: str | None
     """None when there was none, so that the run begins again."""
     reason: str
@@ -226,7 +231,7 @@ class AdapterSaved(EventBase, frozen=True, kw_only=True, tag="adapter"):
     """The result stands in the run's folder."""
 
     path: str
-    size_bytes: int
+    size_bytes: Count
 
 
 class OverheadMeasured(EventBase, frozen=True, kw_only=True, tag="overhead"):
@@ -243,7 +248,7 @@ class OverheadMeasured(EventBase, frozen=True, kw_only=True, tag="overhead"):
 class RunFinished(EventBase, frozen=True, kw_only=True, tag="finished"):
     """The run did all it was asked."""
 
-    step: int
+    step: Count
     loss: float | None
     seconds: float
     reason: Literal["complete", "early_stopping"] = "complete"
@@ -252,7 +257,7 @@ class RunFinished(EventBase, frozen=True, kw_only=True, tag="finished"):
 class RunStopped(EventBase, frozen=True, kw_only=True, tag="stopped"):
     """The run ended early because it was asked to; `checkpoint` is what it can go on from."""
 
-    step: int
+    step: Count
     checkpoint: str | None
     """The name of the checkpoint that it can go on from, such as step-000120."""
     seconds: float
@@ -269,7 +274,7 @@ class RunFailed(EventBase, frozen=True, kw_only=True, tag="failed"):
     hint: str = ""
     exit_code: int | None = None
     log_tail: tuple[str, ...] = ()
-    step: int | None = None
+    step: Count | None = None
 
 
 Event = (
@@ -309,20 +314,81 @@ def encode(event: Event) -> bytes:
     return _encoder.encode(event) + b"\n"
 
 
+class Decoded(NamedTuple):
+    """The events of some lines, and what is wrong with the lines."""
+
+    events: list[Event]
+    unreadable_lines: int
+    """Lines that are no events; not counted are kinds of a newer version and lines cut short by a crash."""
+    impossible_times: int
+    """Events whose time cannot be; they were given the time of the event beside them."""
+
+
 def decode(line: bytes) -> Event | None:
-    """The event on a line; None for a kind this version does not know and for a line that is not whole."""
+    """The event on a line; None for a kind this version does not know and for a line that cannot be read."""
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None
 
 
 def decode_lines(lines: bytes) -> list[Event]:
     """All events of whole lines; lines that `decode` gives None for are left out."""
+    return decode_all(lines).events
+
+
+def decode_all(lines: bytes) -> Decoded:
+    """All events of whole lines, with how many lines there is something wrong with."""
+    unreadable = 0
     try:
-        return _decoder.decode_lines(lines)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # one bad line: find it the slow way
-        return [event for line in lines.splitlines() if line.strip() and (event := decode(line)) is not None]
+        events = _decoder.decode_lines(lines)
+    except (ValueError, RecursionError):  # one bad line: find it the slow way
+        events = []
+        for line in lines.splitlines():
+            if (event := decode(line)) is not None:
+                events.append(event)
+            elif line.strip() and not _is_to_be_expected(line):
+                unreadable += 1
+    if all(0.0 <= event.at <= LATEST_TIME for event in events):
+        return Decoded(events, unreadable, 0)
+    return Decoded(_with_possible_times(events), unreadable, sum(not _is_possible(e.at) for e in events))
+
+
+class _Kind(msgspec.Struct):
+    event: str
+
+
+_kind_decoder: msgspec.json.Decoder[_Kind] = msgspec.json.Decoder(_Kind)
+_KINDS = {kind.__struct_config__.tag for kind in get_args(Event)}
+
+
+def _is_to_be_expected(line: bytes) -> bool:
+    """Whether a line is an event of a newer version, or was torn when its writer was killed."""
+    try:
+        return _kind_decoder.decode(line).event not in _KINDS
+    except msgspec.ValidationError:
+        return False
+    except msgspec.DecodeError as error:
+        return line.startswith(b'{"event":') and "truncated" in str(error)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_possible(at: float) -> bool:
+    return 0.0 <= at <= LATEST_TIME
+
+
+def _with_possible_times(events: list[Event]) -> list[Event]:
+    """Events whose impossible times are those of the event before, or of the first one that has a possible time."""
+    at = next((event.at for event in events if _is_possible(event.at)), 0.0)
+    timed = []
+    for event in events:
+        if _is_possible(event.at):
+            at = event.at
+            timed.append(event)
+        else:
+            timed.append(msgspec.structs.replace(event, at=at))
+    return timed
 
 
 def machine_of(event: ChoicesMade) -> ChosenMachine | None:

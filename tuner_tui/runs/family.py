@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import NotFoundError, RunProblem
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import is_adapter
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs import queue
 from tuner_tui.runs.disk import kept_checkpoints
 
@@ -116,8 +117,8 @@ def step_of(checkpoint: Path) -> int:
 
 def _parent(folder: RunFolder) -> Parent | None:
     try:
-        start = decode_plan(folder.plan.read_bytes()).start
-    except (OSError, ValueError):
+        start = read_plan(folder.plan).start
+    except Unreadable:
         return None
     if start is None:
         return None

@@ -10,6 +10,7 @@ from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.files import make_folder, settle_modes
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import (
     CONFIG_FILE,
     REWARD_TASK,
@@ -19,7 +20,7 @@ from tuner_tui.models.adapter import (
     read_adapter,
 )
 from tuner_tui.models.model_folder import read_json
-from tuner_tui.planning.plan import StartAdapter, decode_plan
+from tuner_tui.planning.plan import StartAdapter, read_plan
 from tuner_tui.runs.folder import RunFolder, find_run_or_folder
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ def ancestors(folder: RunFolder) -> list[str]:
 
 def _start_of(folder: RunFolder) -> StartAdapter | None:
     try:
-        return decode_plan(folder.plan.read_bytes()).start
-    except (OSError, ValueError):
+        return read_plan(folder.plan).start
+    except Unreadable:
         return None
 
 
@@ -145,8 +146,8 @@ def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:
     """The base an adapter was trained on, by the name a person gave it."""
     if run is not None:
         try:
-            plan = decode_plan(run.plan.read_bytes())
-        except (OSError, ValueError):
+            plan = read_plan(run.plan)
+        except Unreadable:
             pass
         else:
             return plan.model_location if plan.model_kind == "folder" else plan.model_name

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.files import write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.planning.measurement import Measured
 
 MEASURED_FILE = "memory.json"
@@ -28,8 +30,8 @@ def write_measured(folder: Path, measured: Measured) -> None:
 def read_measured(folder: Path) -> Measured | None:
     """A folder's measurement, when there is a sound one."""
     try:
-        return msgspec.json.decode((folder / MEASURED_FILE).read_bytes(), type=Measured)
-    except (OSError, ValueError):
+        return guarded.read_json(folder / MEASURED_FILE, Measured)
+    except Unreadable:
         return None
 
 

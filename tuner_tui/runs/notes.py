@@ -5,14 +5,17 @@ Only keeper and worker write into a run's folder; this lies in the data folder's
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned, holds
 
 if TYPE_CHECKING:
@@ -46,20 +49,28 @@ def owned() -> Owned:
 
 
 def read_note(run_name: str) -> Note:
-    """A run's note; an empty one when there is none that can be read."""
+    """A run's note; an empty one when there is none. Raises Unreadable."""
     try:
-        return msgspec.json.decode(note_file(run_name).read_bytes(), type=Note)
-    except (OSError, ValueError):  # not there, not JSON, of another version
-        return Note()
+        return guarded.read_json(note_file(run_name), Note)
+    except Unreadable as error:
+        if error.is_missing:
+            return Note()
+        raise
 
 
 def write_note(run_name: str, note: Note) -> None:
-    """Keep a run's note; an empty one is removed. Raises InputError for a text too long, TunerError without room."""
+    """Keep a run's note; an empty one is removed.
+
+    Raises InputError for a text too long, Unreadable where that would overwrite a note that cannot be read, and
+    TunerError without room.
+    """
     if len(note.text) > MOST_CHARACTERS:
         raise InputError(
             "The note is too long", f"{len(note.text):,} characters; {MOST_CHARACTERS:,} are the most."
         )
     path = note_file(run_name)
+    if not note.is_empty:
+        read_note(run_name)
     try:
         if note.is_empty:
             if path.exists():
@@ -98,7 +109,10 @@ class NotesReader:
         if changed_at != self._seen:
             self._seen = changed_at
             files = [path for path in paths.notes_dir().glob("*.json") if path.name[0] != "."]
-            self._notes = {path.stem: read_note(path.stem) for path in files}
+            self._notes = {}
+            for path in files:
+                with contextlib.suppress(Unreadable):  # told with the run (runs/problems.py)
+                    self._notes[path.stem] = read_note(path.stem)
         return self._notes
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.files import write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.folder import find_moved
 from tuner_tui.runs.lock import identity
@@ -74,17 +76,31 @@ def enqueue(
 
 
 def entries() -> list[tuple[Path, QueueEntry]]:
-    """Who waits, the next first; files that are no entry are passed over."""
+    """Who waits, the next first; entries that cannot be read are among the `problems`."""
     found = []
     regardless = _stems(REGARDLESS_FILE)
     for path in _files():
         try:
-            entry = msgspec.json.decode(path.read_bytes(), type=QueueEntry)
-        except (ValueError, OSError):  # not JSON, not UTF-8, gone meanwhile
+            entry = guarded.read_json(path, QueueEntry)
+        except Unreadable:  # gone meanwhile, or among the `problems`
             continue
         if path.stem in regardless:
             entry = msgspec.structs.replace(entry, needs_bytes=None)
         found.append((path, entry))
+    return found
+
+
+def problems() -> dict[str, str]:
+    """Why the entries that cannot be read cannot, by the runs' names: those never start."""
+    found = {}
+    for path in _files():
+        try:
+            guarded.read_json(path, QueueEntry)
+        except Unreadable as error:
+            if not error.is_missing:
+                found[_run_name(path)] = (
+                    f"its queue entry cannot be read ({error.problem}); take it out, then resume the run"
+                )
     return found
 
 
@@ -217,8 +233,8 @@ def is_on_hold() -> bool:
 def held_for() -> str:
     """The run whose pause keeps the queue on hold; empty when there is none."""
     try:
-        return (paths.queue_dir() / HELD_FILE).read_text("utf-8", "replace")
-    except OSError:
+        return guarded.read_text(paths.queue_dir() / HELD_FILE, errors="replace")
+    except Unreadable:
         return ""
 
 
@@ -243,17 +259,17 @@ def _holds_entries(folder: Path) -> bool:
     for path in folder.iterdir():
         try:
             if _is_entry(path):
-                msgspec.json.decode(path.read_bytes(), type=QueueEntry)
+                guarded.read_json(path, QueueEntry)
                 return True
-        except (ValueError, OSError):
+        except Unreadable:
             continue
     return {path.name for path in folder.iterdir()} <= {ORDER_FILE, REGARDLESS_FILE, HELD_FILE}
 
 
 def _stems(file: str) -> list[str]:
     try:
-        return (paths.queue_dir() / file).read_text("utf-8", "replace").split()
-    except OSError:
+        return guarded.read_text(paths.queue_dir() / file, errors="replace").split()
+    except Unreadable:
         return []
 
 

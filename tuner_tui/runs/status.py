@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.files import LineFollower
+from tuner_tui.guarded import Unreadable
 from tuner_tui.runs import lock, queue
-from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped, decode_lines
+from tuner_tui.runs.events import PROTOCOL, RunFailed, RunFinished, RunStopped, decode_all
 from tuner_tui.runs.folder import find_moved
 from tuner_tui.runs.state import RunState
 
@@ -24,6 +25,9 @@ class RunFollower:
         self.folder = folder
         self.state = RunState()
         self.status: Status = "interrupted"
+        self._unreadable = ""
+        self._unreadable_lines = 0
+        self._impossible_times = 0
         self._lines = LineFollower(folder.events)
         self._lock_identity = lock.identity(folder.lock)
 
@@ -36,10 +40,35 @@ class RunFollower:
         # and a worker writes its last event before it lets go of the lock.
         is_queued = queue.is_queued(self.folder.name)
         is_held = lock.is_held(self.folder.lock)
-        while lines := self._lines.read():
-            self.state.apply_all(decode_lines(lines))
+        try:
+            while lines := self._lines.read():
+                decoded = decode_all(lines)
+                self._unreadable_lines += decoded.unreadable_lines
+                self._impossible_times += decoded.impossible_times
+                self.state.apply_all(decoded.events)
+            self._unreadable = ""
+        except Unreadable as error:
+            self._unreadable = error.named_problem
         self.status = self._status(is_held, is_queued)
         return self.status
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the events, in a few words; empty when all of them can be read."""
+        if self._unreadable:
+            return self._unreadable
+        if self.state.protocol > PROTOCOL:
+            return "made by a newer tuner-tui"
+        if bad_lines := self._unreadable_lines + self._lines.skipped_lines:
+            return f"{self.folder.events.name}: {bad_lines} line{'s' * (bad_lines != 1)} cannot be read"
+        if self._impossible_times:
+            return f"{self.folder.events.name}: impossible times ({self._impossible_times})"
+        return ""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the events keep the run from being resumed."""
+        return bool(self._unreadable) or self.state.protocol > PROTOCOL
 
     @property
     def can_resume(self) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.files import write_atomic
-from tuner_tui.runs import lock
-from tuner_tui.runs.events import PROTOCOL, RunFailed
+from tuner_tui.guarded import Unreadable
+from tuner_tui.runs import lock, queue
+from tuner_tui.runs.events import LATEST_TIME, Count, RunFailed
+from tuner_tui.runs.problems import ProblemsReader, in_one_line
 from tuner_tui.runs.status import LIVE, RunFollower, Status, read_run
 
 if TYPE_CHECKING:
@@ -20,24 +23,27 @@ if TYPE_CHECKING:
 
 SUMMARY_FILE = "summary.json"
 CURVE_POINTS = 32
+Moment = Annotated[float, msgspec.Meta(ge=0, le=LATEST_TIME)]
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a list says about a run."""
 
     status: Status
-    step: int = 0
-    total_steps: int = 0
+    step: Count = 0
+    total_steps: Count = 0
     loss: float | None = None
     loss_curve: tuple[float, ...] = ()
     """Mean loss over the run in at most CURVE_POINTS stretches; those without a finite loss are left out."""
     model: str | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
     seconds_left: float | None = None
     failure: str = ""
     problem: str = ""
-    """What is wrong with the folder itself, in a few words; empty when it is whole."""
+    """What is wrong with the folder's files, in a few words; empty when all can be read."""
+    is_damaged: bool = False
+    """Whether what is wrong keeps the run from being resumed."""
     events_bytes: int = 0
     """The size of events.jsonl that this was read from."""
 
@@ -47,11 +53,11 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def can_resume(self) -> bool:
-        return self.status in ("paused", "stopped", "failed", "interrupted") and not self.problem
+        return self.status in ("paused", "stopped", "failed", "interrupted") and not self.is_damaged
 
 
 def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
-    """The summary of a run as a follower knows it."""
+    """The summary of a run as a follower knows it: from its events alone, whatever is wrong with other files."""
     state = follower.state
     ending = state.ending
     snapshot = state.snapshot()
@@ -66,7 +72,8 @@ def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
         ended_at=ending.at if ending else None,
         seconds_left=snapshot.seconds_left,
         failure=ending.title if isinstance(ending, RunFailed) else "",
-        problem=_problem(follower),
+        problem=follower.problem,
+        is_damaged=follower.is_damaged,
         events_bytes=events_bytes,
     )
 
@@ -87,13 +94,25 @@ class SummaryReader:
         self._ended: dict[str, RunSummary] = {}
         """Summaries of runs without an attempt under way, as they are apart from the queue."""
         self._live: dict[str, RunFollower] = {}
+        self._problems = ProblemsReader()
 
     def read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
         """The run's summary now; `queued` are the names of the runs that wait (queue.queued_names())."""
         try:
-            return self._read(folder, queued)
+            summary = self._read(folder, queued)
         except OSError as error:
-            return RunSummary(status="interrupted", problem=error.strerror or "cannot be read")
+            return RunSummary(
+                status="interrupted", problem=error.strerror or "cannot be read", is_damaged=True
+            )
+        file_problems = self._problems.read(folder)
+        queue_problem = queue.problems().get(folder.name, "") if folder.name in queued else ""
+        if not file_problems and not queue_problem:
+            return summary
+        return msgspec.structs.replace(
+            summary,
+            problem=in_one_line((queue_problem, *(each.words for each in file_problems), summary.problem)),
+            is_damaged=summary.is_damaged or any(each.is_vital for each in file_problems),
+        )
 
     def _read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
         events_bytes = _events_bytes(folder)
@@ -130,20 +149,10 @@ def _thinned(curves: Curves) -> tuple[float, ...]:
     return tuple(round(sum(part) / len(part), 4) for part in finite if part)
 
 
-def _problem(follower: RunFollower) -> str:
-    folder = follower.folder
-    for path in (folder.spec, folder.events):
-        if not path.is_file():
-            return f"half deleted: no {path.name}"
-    if problem := lock.look(folder.lock).problem:
-        return f"its lock cannot be opened: {problem}"
-    return "made by a newer tuner-tui" if follower.state.protocol > PROTOCOL else ""
-
-
 def _stored(folder: RunFolder) -> RunSummary | None:
     try:
-        return msgspec.json.decode((folder.path / SUMMARY_FILE).read_bytes(), type=RunSummary)
-    except (OSError, ValueError):  # not there, not JSON, of another version
+        return guarded.read_json(folder.path / SUMMARY_FILE, RunSummary)
+    except Unreadable:  # not there, damaged or of another version: the events say it again
         return None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from tuner_tui import guarded
 from tuner_tui.errors import RunProblem
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.remove_cached import remove_cached
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs.folder import list_runs
 from tuner_tui.runs.queue import queued_names
 from tuner_tui.runs.status import LIVE
@@ -51,7 +51,7 @@ def live_user(repo_id: str, kind: RepoKind) -> RunFolder | None:
 def _uses(folder: RunFolder, repo_id: str, kind: RepoKind) -> bool:
     try:
         if kind == "dataset":
-            return f"hub:{repo_id}" in folder.spec.read_text(encoding="utf-8")
-        return decode_plan(folder.plan.read_bytes()).model_name == repo_id
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
+            return f"hub:{repo_id}" in guarded.read_text(folder.spec)
+        return read_plan(folder.plan).model_name == repo_id
+    except Unreadable:
         return False

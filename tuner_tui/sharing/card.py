@@ -281,7 +281,7 @@ def _energy(facts: RunFacts) -> str:
     for line in reversed(last_lines(facts.folder.telemetry, 20)):
         try:
             sample = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(sample, dict) and isinstance(sample.get("energy_wh"), int | float):
             return f"{sample['energy_wh']:.2f} Wh, by {sample.get('energy_source', 'unknown')}"

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import is_adapter, refuse_pickle
 from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
 from tuner_tui.models.source import is_hub_id
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs.status import LIVE, read_run
 from tuner_tui.text import shell_command
 
@@ -116,9 +115,9 @@ def read_facts(folder: RunFolder, base_name: str | None = None) -> RunFacts:
     if is_adapter(folder.adapter):
         refuse_pickle(folder.adapter)
     try:
-        plan = decode_plan(folder.plan.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError("The run's plan cannot be read", f"{folder.plan}: {error}.") from None
+        plan = read_plan(folder.plan)
+    except Unreadable as error:
+        raise InputError("The run's plan cannot be read", error.message, error.hint) from None
     spec = read_spec(folder.spec)
     facts = RunFacts(folder, spec, plan, run.state.snapshot(), base_name or _known_base(spec, plan))
     _require_known_types(facts)

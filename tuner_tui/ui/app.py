@@ -10,12 +10,13 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import NoColor
 
+from tuner_tui.config.settings import go_on_with_bad_settings
 from tuner_tui.errors import TunerError
 from tuner_tui.ui.feeders import FeederFailed, start_feeder
 from tuner_tui.ui.keys import keys_of
 from tuner_tui.ui.plain_terminal import PlainFilter, speaks_utf8
 from tuner_tui.ui.screens.base import TunerScreen
-from tuner_tui.ui.screens.home import Home
+from tuner_tui.ui.screens.home import Home, SettingsLookedAt
 from tuner_tui.ui.theme import DARK, DEFAULT_VARIABLES, LIGHT, TERMINAL, prefers_light
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class TunerApp(App[None]):
     def __init__(self, first: Screen[None] | None = None) -> None:
         """`first` is shown at once, above Home."""
         super().__init__()
+        go_on_with_bad_settings()
+        self._settings_problem = ""
         self._first_screen = first
         self._trash: Trash | None = None
         self._plain_filter = None if speaks_utf8(os.environ) else PlainFilter()
@@ -69,6 +72,15 @@ class TunerApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         return Home()
+
+    def on_unmount(self) -> None:
+        go_on_with_bad_settings(False)
+
+    def on_settings_looked_at(self, message: SettingsLookedAt) -> None:
+        """What is wrong with the settings is told once, on any screen; Home keeps showing it."""
+        if message.problem and message.problem != self._settings_problem:
+            self.notify(message.problem, title="Settings", severity="warning", markup=False, timeout=15)
+        self._settings_problem = message.problem
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._remember_theme)

@@ -36,6 +36,16 @@ def read_troubles(gpus: GpuReader, data_folder: Path) -> tuple[str, ...]:
     return tuple(_trouble(check) for check in sorted(checks, key=lambda check: check.status != "problem"))
 
 
+def settings_trouble() -> tuple[str, ...]:
+    """What is wrong with the settings, and what is used meanwhile; empty when nothing is."""
+    from tuner_tui.config.settings import usable_settings
+
+    problem = usable_settings()[1]
+    if problem is None:
+        return ()
+    return (f"{problem.title}: {' '.join(problem.message.splitlines())} {problem.meanwhile}",)
+
+
 def hardware_line(report: GpuReport, system: SystemSnapshot) -> str:
     """The first card with its memory and who holds it, or the processor and its memory."""
     ram = f"{_gigabytes(system.ram_available_bytes)} of {_gigabytes(system.ram_total_bytes)} GB RAM free"

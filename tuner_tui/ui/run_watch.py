@@ -106,6 +106,7 @@ class RunWatch:
                 self._telemetry, has_news = _telemetry_tail(folder.telemetry), True
             if self._has_changed(folder.log):
                 self._log, has_news = tuple(last_lines(folder.log, LOG_LINES, LOG_TAIL_BYTES)), True
+            problem = self._follower.problem
         except OSError as error:
             problem = error.strerror or "it cannot be read"
         if not folder.path.is_dir():
@@ -140,6 +141,6 @@ def _telemetry_tail(path: Path) -> tuple[TelemetrySample, ...]:
     for line in last_lines(path, TELEMETRY_SAMPLES, TELEMETRY_TAIL_BYTES):
         try:
             samples.append(msgspec.json.decode(line, type=TelemetrySample))
-        except ValueError:  # torn, or of a newer version
+        except (ValueError, RecursionError):  # torn, or of a newer version
             continue
     return tuple(samples)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import work
+from textual._styles_cache import StylesCache
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import WorkerState
 
 from tuner_tui.errors import TunerError
 from tuner_tui.models.trusted_code import UntrustedCode, trust
 from tuner_tui.ui.feeders import FeederFailed
-from tuner_tui.ui.widgets.bars import CommandBar, TitleBar
+from tuner_tui.ui.widgets.bars import CommandBar, KeysFooter, TitleBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,11 @@ class TunerScreen(Screen[None]):
         bar = CommandBar()
         bar.set_reactive(CommandBar.command, self.headless_command)
         yield bar
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeysFooter(show_command_palette=False, compact=True)
+
+    def on_unmount(self) -> None:
+        """Let go of what was drawn: a cache of Textual's (8.2.8) keeps the lines of 1024 widgets that are gone."""
+        StylesCache.get_inner_outer.cache_clear()
 
     def compose_body(self) -> ComposeResult:
         """The screen's own widgets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding
@@ -36,6 +37,7 @@ ROOMY = 100
 """From this width on, what is well is told in full too."""
 NAME_CELLS = 17
 COLUMN = 11 + NAME_CELLS
+LOOK_SECONDS = 0.2
 
 
 class ChecksMade(Message):
@@ -61,9 +63,16 @@ class DoctorScreen(TunerScreen):
     made: var[ChecksMade | None] = var(None)
     is_waiting: var[bool] = var(True)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_left = threading.Event()
+
     @property
     def headless_command(self) -> str:
         return "tuner-tui doctor"
+
+    def on_unmount(self) -> None:
+        self._has_left.set()
 
     def compose_body(self) -> ComposeResult:
         with VerticalScroll(id="checks"):
@@ -82,13 +91,16 @@ class DoctorScreen(TunerScreen):
         from tuner_tui.config import paths
         from tuner_tui.hardware.doctor import run_checks
         from tuner_tui.hardware.gpu import read_gpus
-        from tuner_tui.hardware.torch_report import read_torch_report
+        from tuner_tui.hardware.torch_report import ask_torch
 
         folders = (paths.data_dir(), paths.cache_dir())
         gpus = read_gpus()
         self.post_message(ChecksMade(run_checks(gpus, None, *folders), None))
-        torch = read_torch_report()
-        self.post_message(ChecksMade(run_checks(gpus, torch, *folders), torch))
+        asked = ask_torch()
+        while not self._has_left.is_set():  # a screen that was left is not held until torch has answered
+            if asked.answered.wait(LOOK_SECONDS):
+                self.post_message(ChecksMade(run_checks(gpus, asked.report, *folders), asked.report))
+                return
 
     def on_checks_made(self, message: ChecksMade) -> None:
         self.is_waiting = message.torch is None

@@ -47,6 +47,14 @@ class MachineRead(Message):
         return isinstance(message, MachineRead)
 
 
+class SettingsLookedAt(Message):
+    """The settings were looked at; `problem` says what is wrong with them, empty when nothing is."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__()
+        self.problem = problem
+
+
 class Home(TunerScreen):
     """Where the app begins."""
 
@@ -131,15 +139,17 @@ class Home(TunerScreen):
         """In a thread: look at the machine every few seconds while this screen is shown."""
         from tuner_tui.hardware.gpu import GpuReader
         from tuner_tui.hardware.system import SystemReader
-        from tuner_tui.ui.hardware_words import read_machine, read_troubles
+        from tuner_tui.ui.hardware_words import read_machine, read_troubles, settings_trouble
 
         system = SystemReader()
         with GpuReader() as gpus:
-            self.post_message(MachineRead(read_machine(gpus, system, ())))
+            self.post_message(MachineRead(read_machine(gpus, system, settings_trouble())))
             troubles = read_troubles(gpus, paths.data_dir())
             while not self._has_left.is_set():
+                of_settings = settings_trouble()
+                self.app.post_message(SettingsLookedAt(" ".join(of_settings)))
                 if not self._feed.is_paused:
-                    self.post_message(MachineRead(read_machine(gpus, system, troubles)))
+                    self.post_message(MachineRead(read_machine(gpus, system, (*of_settings, *troubles))))
                 self._has_left.wait(MACHINE_EVERY_SECONDS)
 
     def on_runs_listed(self, message: RunsListed) -> None:

@@ -429,7 +429,14 @@ class RunsScreen(TunerScreen):
         folder = self._chosen()
         if folder is None:
             return
-        note = await self.app.push_screen_wait(EditNote(folder.name, read_note(folder.name)))
+        from tuner_tui.errors import TunerError
+
+        try:
+            known = read_note(folder.name)
+        except TunerError as error:
+            self.show_error(error)
+            return
+        note = await self.app.push_screen_wait(EditNote(folder.name, known))
         if note is not None:
             self.perform(lambda: keep_note(folder, note))
             self.part = PARTS.index("note")

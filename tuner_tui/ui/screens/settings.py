@@ -13,9 +13,9 @@ from tuner_tui.config.settings import (
     BY_KEY,
     SETTINGS,
     Setting,
-    read_settings,
     set_setting,
     settings_file,
+    usable_settings,
     value_text,
 )
 from tuner_tui.errors import TunerError
@@ -66,13 +66,10 @@ class SettingsScreen(TunerScreen):
 
     def _show(self) -> None:
         """The values of now, which another app or an editor may have changed."""
-        try:
-            settings = read_settings()
-        except TunerError as error:
-            if not self._has_told:  # closing the message comes back here
-                self._has_told = True
-                self.show_error(error)
-            return
+        settings, problem = usable_settings()
+        if problem is not None and not self._has_told:  # closing the message comes back here
+            self._has_told = True
+            self.show_error(TunerError(problem.title, problem.message, f"{problem.hint} {problem.meanwhile}"))
         rows = tuple(
             PickRow(
                 setting.key,
@@ -132,10 +129,7 @@ class SettingsScreen(TunerScreen):
             self._keep(setting, "")
 
     def _text(self, setting: Setting) -> str:
-        try:
-            return value_text(read_settings()[setting.key])
-        except TunerError:  # told when the list was shown
-            return value_text(setting.default)
+        return value_text(usable_settings()[0][setting.key])
 
     def _keep(self, setting: Setting, text: str) -> None:
         def keep() -> str:

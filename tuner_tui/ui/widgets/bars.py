@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.cells import cell_len
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
+from textual.widgets import Footer
 
 from tuner_tui.ui.widgets.literal import fit, fit_name
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
 
 
 class TitleBar(Widget):
@@ -50,3 +56,16 @@ class CommandBar(Widget):
 
     def on_click(self) -> None:
         self.app.simulate_key("c")
+
+
+class KeysFooter(Footer):
+    """Textual's footer, without the keys it showed before.
+
+    They are bound to its `compact`, and the list of those is cleared of removed ones only when that changes (Textual
+    8.2.8): without this, each visit of another screen would leave all keys of the one below in memory.
+    """
+
+    def compose(self) -> ComposeResult:
+        bound = getattr(self, "__watchers", {}).get("compact", [])
+        bound[:] = [(widget, callback) for widget, callback in bound if not widget._closing]
+        yield from super().compose()

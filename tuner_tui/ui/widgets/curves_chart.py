@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
-from textual_plotext import PlotextPlot
 
 from tuner_tui.runs.comparison import ComparedRun, has_one_kind_of_loss
 from tuner_tui.text import number
@@ -21,9 +20,10 @@ from tuner_tui.ui.plain_terminal import draws_braille
 from tuner_tui.ui.widgets.literal import fit_name, literal, show
 from tuner_tui.ui.widgets.plot_axes import TICK_COLUMNS, scale_axes, theme_colour
 from tuner_tui.ui.widgets.runs_table import Mark
+from tuner_tui.ui.widgets.themed_plot import ThemedPlot
 
 if TYPE_CHECKING:
-    from textual.app import App
+    pass
 
 
 Measure = Literal["training loss, smoothed", "held-out loss"]
@@ -39,29 +39,16 @@ class Line:
     points: Points
 
 
-class CurvesPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
+class CurvesPlot(ThemedPlot):
     """The drawing area."""
-
-    app: App[Any]
 
     lines: var[tuple[Line, ...]] = var(())
     axis: var[Axis] = var("steps")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.theme = "clear"
-
     def watch_lines(self) -> None:
-        self._draw()
+        self.draw()
 
-    def on_resize(self) -> None:
-        self._draw()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())
-
-    def _draw(self) -> None:
+    def draw(self) -> None:
         plot = self.plt
         plot.clear_figure()
         drawn = [line for line in self.lines if line.points[0]]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
-from textual_plotext import PlotextPlot
 
 from tuner_tui.text import PHASES, number
 from tuner_tui.ui.chart_points import (
@@ -26,36 +25,22 @@ from tuner_tui.ui.chart_points import (
 from tuner_tui.ui.plain_terminal import draws_braille
 from tuner_tui.ui.widgets.literal import literal, show
 from tuner_tui.ui.widgets.plot_axes import TICK_COLUMNS, scale_axes, theme_colour
+from tuner_tui.ui.widgets.themed_plot import ThemedPlot
 
 if TYPE_CHECKING:
-    from textual.app import App
-
     from tuner_tui.ui.run_watch import RunView
 
 
-class Plot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
+class Plot(ThemedPlot):
     """The drawing area."""
-
-    app: App[Any]
 
     points: var[ChartPoints] = var(ChartPoints())
     axis: var[Axis] = var("steps")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.theme = "clear"
-
     def watch_points(self) -> None:
-        self._draw()
+        self.draw()
 
-    def on_resize(self) -> None:
-        self._draw()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())
-
-    def _draw(self) -> None:
+    def draw(self) -> None:
         plot, points = self.plt, self.points
         plot.clear_figure()
         if not points.is_empty and self.size.width > TICK_COLUMNS:

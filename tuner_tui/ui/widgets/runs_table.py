@@ -195,7 +195,7 @@ class RunsTable(ScrollView, can_focus=True):
         plain, faint = Style.null(), self._style("faint")
         mark, colour = run_words.MARKS[summary.status]
         cells = [(fit(f"{mark} {summary.status}", STATUS), self._style(colour)), (name, plain)]
-        if summary.problem or summary.failure:
+        if summary.is_damaged or (not summary.is_live and (summary.problem or summary.failure)):
             words = summary.problem or summary.failure
             rest = sum(cells + GAP for cells in (at.progress, at.bar, at.loss, at.spark) if cells)
             cells.append((" " * GAP + fit(words, max(0, rest - GAP)), self._style("warning")))

@@ -1,0 +1,34 @@
+"""A chart in the theme's colours, drawn again when its size or the theme changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual_plotext import PlotextPlot
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+
+class ThemedPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
+    """The drawing area; what is drawn, `draw` says."""
+
+    app: App[Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theme = "clear"
+
+    def draw(self) -> None:
+        """Draw all anew and refresh."""
+        raise NotImplementedError
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.draw())
+
+    def on_unmount(self) -> None:
+        """A signal of Textual's, and so the app, keeps each subscriber until it is told, or the theme changes."""
+        self.app.theme_changed_signal.unsubscribe(self)
