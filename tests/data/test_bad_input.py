@@ -88,7 +88,7 @@ def test_a_guess_at_the_encoding_is_given_and_taken(tmp_path: Path) -> None:
     assert "data.encoding" in error.hint
     rows = [row for _, _, row in plain_rows(Reading(path, encoding="cp1252")).strict()]
     assert rows[0]["messages"][1]["content"] == "Là-bas derrière la rivière"
-    assert "not known" in complaint(path, encoding="klingon").title
+    assert "Unknown encoding" in complaint(path, encoding="klingon").title
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])

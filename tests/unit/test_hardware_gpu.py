@@ -258,7 +258,7 @@ def test_a_card_whose_driver_does_not_start_leaves_main_memory_and_a_word(
     plain_linux: Path, error: Exception
 ) -> None:
     free = choose_free_memory(read(plain_linux, nvmlInit=error), RAM)
-    assert (free.is_gpu, free.where) == (False, "RAM") and "does not answer" in free.note
+    assert (free.is_gpu, free.where) == (False, "RAM") and "does not respond" in free.note
 
 
 def test_no_driver_and_no_card_is_plain_main_memory(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_copy_puts_model_and_data_in_and_keeps_comments() -> None:
     assert result.exit_code == 0, result.exception
     text = Path("mine.toml").read_text()
     assert 'source = "owner/my model" # Apache' in text
-    assert 'train = "my rows.jsonl"    # one row a line' in text
+    assert 'train = "my rows.jsonl"    # one row per line' in text
     assert "rank = 16                # memory" in text
 
 
