@@ -20,6 +20,7 @@ import psutil
 
 from tests.faults import moments
 from tests.faults.home import Home, WatchedRun, wait_for
+from tuner_tui.owned import MARK
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import TERMINAL, Evaluated, Request, RunFailed, RunStarted, StepLogged
@@ -195,7 +196,7 @@ def leftovers(run: WatchedRun) -> list[str]:
         each.name
         for parent in (folder.path, folder.checkpoints, folder.control)
         for each in parent.iterdir()
-        if each.name.startswith((STAGING, OLD, "."))
+        if each.name.startswith((STAGING, OLD, ".")) and each.name != MARK
     ]
 
 

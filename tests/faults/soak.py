@@ -141,7 +141,8 @@ class Soak:
                 break
             self._tally.resumes += 1
         assert Result.of(run) == undisturbed
-        assert [name for name in leftovers(run) if not name.startswith(KILLED_KEEPERS_FILE)] == []
+        left = [name for name in leftovers(run) if not name.startswith(KILLED_KEEPERS_FILE)]
+        assert left == [], left
 
     def _submit(self, run: WatchedRun) -> None:
         """Hand the run to the keeper; now and then another program holds its lock just then."""
