@@ -59,7 +59,7 @@ def test_a_report_holds_figures_rungs_skipped_steps_and_warnings(
         "| memory ran out | a smaller micro-batch: 4 x 1 -> 2 x 2 (fewer rows at once) |",
         "| skipped steps | 1: 4 (the loss became nan) |",
         "| best held-out loss | 1.5 at step 9 |",
-        "- The disk | is nearly full.",
+        r"- The disk \| is nearly full.",
     ):
         assert words in told, told
     shown = CliRunner().invoke(runs_command, ["show", "run"]).output
