@@ -18,7 +18,7 @@ VISITS = 10
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in ("monitor", "runs", "queue") else pytest.mark.slow)
+    "name", [pytest.param(name, marks=() if name == "monitor" else pytest.mark.slow)
              for name in nine_screens({})],
 )  # fmt: skip
 async def test_nothing_is_left_of_closed_screens(
