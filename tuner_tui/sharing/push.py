@@ -190,7 +190,7 @@ def _made(
                 tell(StepEntered(what="checking what an earlier push prepared"))
             if kept == mark and matches_sums(folder, (CARD,)):
                 return folder, checked
-        except (msgspec.DecodeError, RecursionError, Unreadable):
+        except (OSError, ValueError, RecursionError, Unreadable):
             pass
     try:
         owned_pushes().claim()
