@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 1 << 16
 """How much of a file's beginning tells what it is, and of one that cannot be taken apart what is looked at."""
-LARGEST_TEXT_BYTES = 1 << 30
+LARGEST_TEXT_BYTES = 256 << 20
 """A file of text that is looked through whole; a large vocabulary has some 40 MB."""
 SHOWN = 100
 _BEGIN = r"(?<![A-Za-z0-9])"
