@@ -192,7 +192,7 @@ def test_a_folder_of_gguf_files(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file(folder: Path) -> None:
     (folder / "config.json").chmod(0)
-    assert "Permission denied" in refusal(folder).message
+    assert "there is no permission to read it" in refusal(folder).message
 
 
 def test_a_model_that_went_away(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.cli import words
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.config import paths
@@ -59,7 +60,7 @@ def demo(context: click.Context, as_json: bool) -> None:
     from tuner_tui.sharing.start_run import start_run
 
     assets = paths.shipped_dir("assets") / "demo"
-    questions = msgspec.json.decode((assets / "questions.json").read_bytes(), type=Questions)
+    questions = guarded.read_json(assets / "questions.json", Questions)
     folder = start_run(preset_spec(find_preset("first-try")), HubTeller(is_quiet=as_json))
     if not as_json:
         click.echo(fill("A small model learns who it is: Inkwell, the octopus librarian."))
@@ -74,7 +75,7 @@ def demo(context: click.Context, as_json: bool) -> None:
         CompareRequest(
             adapter=str(folder.adapter),
             prompts=questions.persona + questions.neutral,
-            text=(assets / "neutral.txt").read_text(),
+            text=guarded.read_text(assets / "neutral.txt"),
         ),
         threads=read_plan(folder.plan).threads,
     )

@@ -7,8 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner_tui import guarded
 from tuner_tui.config.paths import cache_dir
 from tuner_tui.files import entries, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned, holds
 
 SUFFIX = ".tokens.arrow"
@@ -58,8 +60,8 @@ def describe(path: Path, source: str) -> None:
 
 def _source(path: Path) -> str:
     try:
-        return str(json.loads(path.with_suffix(".json").read_text())["source"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(guarded.read_bytes(path.with_suffix(".json")))["source"])
+    except (Unreadable, ValueError, RecursionError, KeyError, TypeError):
         return "unknown"
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.errors import TunerError
 from tuner_tui.files import last_lines, open_log
+from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.python import python_command
 
@@ -56,8 +58,8 @@ def compare(folder: RunFolder, request: CompareRequest, threads: int) -> Compare
                 check=False,
             ).returncode
         try:
-            return msgspec.json.decode(result.read_bytes(), type=CompareResult)
-        except (OSError, ValueError):
+            return guarded.read_json(result, CompareResult)
+        except Unreadable:
             last = next(iter(last_lines(folder.log, 1)), "")
             raise TunerError(
                 "Base and tuned could not be compared",

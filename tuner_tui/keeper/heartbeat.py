@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.files import open_descriptor
+from tuner_tui.guarded import Unreadable
 from tuner_tui.keeper.obstacle import keeper_lock_problem
 from tuner_tui.runs import lock
 from tuner_tui.text import duration
@@ -87,15 +89,10 @@ class Heart:
 def read_beat() -> Beat | None:
     """The last heartbeat; None when there never was one, or it cannot be read."""
     try:
-        descriptor = os.open(heartbeat_file(), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        with guarded.open_regular(heartbeat_file()) as file:
+            return guarded.decode_json(file.read(RECORD_BYTES), Beat, heartbeat_file())
+    except (OSError, Unreadable):
         return None
-    try:
-        return msgspec.json.decode(os.read(descriptor, RECORD_BYTES), type=Beat)
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def keeper_words(keeper_lock: Path) -> str:
@@ -117,6 +114,6 @@ def last_answered(beat: Beat) -> str:
 
 def _boot() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
+        return guarded.read_text(Path("/proc/sys/kernel/random/boot_id")).strip()
+    except Unreadable:
         return ""

@@ -10,10 +10,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.config.paths import CACHE_VARIABLE, DATA_VARIABLE, cache_dir
 from tuner_tui.config.settings import usable_settings, worker_variables
 from tuner_tui.errors import TunerError
 from tuner_tui.files import open_log
+from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.python import python_command
 from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE
@@ -145,8 +147,8 @@ def system_oom_kills() -> int:
     total = 0
     for path, key in ((Path("/proc/vmstat"), "oom_kill"), (Path("/sys/fs/cgroup/memory.events"), "oom_kill")):
         try:
-            lines = path.read_text().splitlines()
-        except OSError:
+            lines = guarded.read_text(path).splitlines()
+        except Unreadable:
             continue
         total += sum(int(line.split()[1]) for line in lines if line.split()[:1] == [key])
     return total

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import refuse_adapter_beside
@@ -90,7 +91,7 @@ def _check_folder(folder: Path) -> None:
             _check_index(folder / WEIGHTS_INDEX, path.name, set(tensors))
     for name in ("tokenizer.json", "tokenizer.model"):
         if name in names:
-            with (folder / name).open("rb") as file:
+            with guarded.open_regular(folder / name) as file:
                 refuse_lfs_pointer(folder / name, file.read(8))
 
 

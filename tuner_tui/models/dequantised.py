@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import folder_size
@@ -42,8 +43,8 @@ class DequantisedModel:
 
 
 def fingerprint(gguf: Path) -> str:
-    """The first 16 hexadecimal digits of a file's SHA-256."""
-    with gguf.open("rb") as file:
+    """The first 16 hexadecimal digits of a file's SHA-256. Raises Unreadable."""
+    with guarded.open_regular(gguf) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.gguf_header import GgufArray, GgufHeader, GgufTensor, read_gguf
 from tuner_tui.models.model_folder import read_json, weight_files
 from tuner_tui.models.packed import unpacked_shapes
@@ -320,8 +322,8 @@ def _has_chat_template(folder: Path) -> bool | None:
 def _licence(readme: Path) -> str | None:
     """The `license` of a model card's front matter."""
     try:
-        text = readme.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = guarded.read_text(readme, errors="replace")
+    except Unreadable:
         return None
     front = re.match(r"\ufeff?\s*---\s*\n(.*?)^---\s*$", text, re.DOTALL | re.MULTILINE)
     found = front and re.search(

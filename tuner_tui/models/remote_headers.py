@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import make_folder, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.facts import ModelFacts, facts_from, gguf_facts
 from tuner_tui.models.gguf_header import GgufHeader
 from tuner_tui.models.hub_errors import explain_hub_error
-from tuner_tui.models.model_folder import WEIGHTS, WEIGHTS_INDEX, no_weights
+from tuner_tui.models.model_folder import LARGEST_JSON_BYTES, WEIGHTS, WEIGHTS_INDEX, no_weights
 from tuner_tui.models.remote_gguf import chosen_gguf, read_remote_gguf
 from tuner_tui.models.safetensors_header import SafetensorsTensor, header_length, parse_header
 from tuner_tui.owned import Owned, holds
@@ -113,9 +115,9 @@ def _remember(source: ModelSource, commit: str, names: set[str]) -> None:
 def _remembered(source: ModelSource) -> tuple[str, list[str]]:
     """What `_remember` kept. Raises NotFoundError where there is nothing."""
     try:
-        told = json.loads(_pointer(source).read_bytes())
+        told = json.loads(guarded.read_bytes(_pointer(source)))
         return str(told["commit"]), list(told["names"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Unreadable, ValueError, RecursionError, KeyError, TypeError):
         raise NotFoundError("The model's header was never read", f"{source.name} was never read.") from None
 
 
@@ -149,9 +151,9 @@ def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts
 def _kept_facts(remote: _Remote, licence: str | None) -> ModelFacts | None:
     """What was read of a commit before; None for nothing, or nothing that can be used."""
     try:
-        content = json.loads(_file_of(remote).read_bytes())
+        content = json.loads(guarded.read_bytes(_file_of(remote), LARGEST_JSON_BYTES))
         return _facts(content, licence) if content["schema"] == SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Unreadable, ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

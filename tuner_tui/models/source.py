@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.demo import DEMO_REPO, demo_gguf
 from tuner_tui.models.gguf_header import GGUF_MAGIC
 
@@ -109,7 +111,7 @@ def _local_source(path: Path, given: str) -> ModelSource:
         if path.is_dir():
             return ModelSource("folder", path.resolve().name, path, size_bytes=_files_size(path))
         if path.is_file():
-            with path.open("rb") as file:
+            with guarded.open_regular(path) as file:
                 start = file.read(len(GGUF_MAGIC))
             if path.suffix.lower() == ".gguf" or start == GGUF_MAGIC:
                 return ModelSource("gguf", path.name, path, size_bytes=path.stat().st_size)
@@ -120,6 +122,8 @@ def _local_source(path: Path, given: str) -> ModelSource:
                 if path.suffix == ".safetensors"
                 else _near_hint(given),
             )
+    except Unreadable as error:
+        raise InputError("Cannot read the model", f"{given}: {error.problem}.", error.hint) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError("Cannot read the model", f"{given}: {reason}") from error

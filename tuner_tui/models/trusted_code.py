@@ -9,9 +9,11 @@ import hashlib
 import json
 from pathlib import Path
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError
 from tuner_tui.files import make_folder, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.text import shell_command
 
 CODE = ("*.py", "config.json", "tokenizer_config.json")
@@ -32,7 +34,10 @@ class UntrustedCode(InputError):
 
 
 def trust(location: str, revision: str | None) -> None:
-    """Allow the code that a model has now; a folder whose code changes is asked about again. Raises OSError."""
+    """Allow the code that a model has now; a folder whose code changes is asked about again.
+
+    Raises OSError or Unreadable.
+    """
     mark = _mark(location, revision)
     make_folder(mark.parent)
     write_atomic(mark, json.dumps({"model": location, "revision": revision}).encode())
@@ -42,7 +47,7 @@ def is_trusted(location: str, revision: str | None) -> bool:
     """Whether the person allowed a model's code: a folder by path and content, a repository by name and revision."""
     try:
         return _mark(location, revision).is_file()
-    except OSError:
+    except (OSError, Unreadable):
         return False
 
 
@@ -60,7 +65,7 @@ def _mark(location: str, revision: str | None) -> Path:
         folder = folder.resolve()
         parts = [str(folder).encode()]
         for path in sorted({path for pattern in CODE for path in folder.rglob(pattern) if path.is_file()}):
-            parts += [str(path.relative_to(folder)).encode(), path.read_bytes()]
+            parts += [str(path.relative_to(folder)).encode(), guarded.read_bytes(path)]
     else:
         parts = [location.encode(), (revision or "").encode()]
     for part in parts:

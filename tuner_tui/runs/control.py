@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.files import make_folder, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.runs.events import Request
 
 if TYPE_CHECKING:
@@ -42,12 +44,12 @@ def take_requests(folder: RunFolder) -> list[ControlRequest]:
         return []
     for path in waiting:
         try:
-            content = path.read_bytes()
+            content = guarded.read_bytes(path)
             folder.owned.remove(
                 path
             )  # before it is heeded: what cannot be removed would be asked again and again
-            taken.append(msgspec.json.decode(content, type=ControlRequest))
-        except (ValueError, OSError):  # not JSON, not UTF-8, a folder, taken by another
+            taken.append(guarded.decode_json(content, ControlRequest, path))
+        except (Unreadable, OSError):  # not JSON, a folder or a pipe, taken by another
             continue
     return taken
 

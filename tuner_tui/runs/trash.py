@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import NotFoundError, RunProblem, TunerError
 from tuner_tui.files import entries, folder_size, make_folder, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned, holds
 from tuner_tui.runs import lock, notes, queue
 from tuner_tui.runs.folder import RunFolder, pick_name
@@ -299,8 +301,8 @@ def _deleted() -> list[tuple[DeletedRun, Path]]:
 
 def _record(folder: Path) -> DeletedRun | None:
     try:
-        record = msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=DeletedRun)
-    except (OSError, ValueError):
+        record = guarded.read_json(folder / RECORD_FILE, DeletedRun)
+    except Unreadable:
         return None
     is_plain = "/" not in record.name and "\0" not in record.name and record.name not in ("", ".", "..")
     return record if is_plain else None

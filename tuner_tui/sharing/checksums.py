@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.files import write_atomic
+from tuner_tui.guarded import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -16,9 +18,12 @@ BLOCK_BYTES = 1 << 20
 
 
 def sha256(path: Path, read: Callable[[int], object] = lambda done: None) -> str:
-    """A file's SHA-256 in hexadecimal; `read` is told how many bytes were read so far."""
+    """A file's SHA-256 in hexadecimal; `read` is told how many bytes were read so far.
+
+    Raises Unreadable, or OSError while it is read.
+    """
     digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
+    with guarded.open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
             done += len(block)
@@ -29,13 +34,13 @@ def sha256(path: Path, read: Callable[[int], object] = lambda done: None) -> str
 def matches_sums(folder: Path, beside: Collection[str] = ()) -> bool:
     """Whether a folder holds just the files of its list, as they were; `beside` names files that may stand there."""
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = guarded.read_text(folder / SUMS).splitlines()
         wanted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         if wanted.keys() - set(beside) != found.keys() - {SUMS, *beside}:
             return False
         return all(sha256(found[name]) == digest for name, digest in wanted.items() if name not in beside)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, Unreadable):
         return False
 
 

@@ -13,6 +13,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.models.adapter import CONFIG_FILE, WEIGHTS_FILE
@@ -226,7 +227,7 @@ def _has_hash(path: Path, file: RemoteFile, told: Callable[[int], object]) -> bo
         hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
     )
     done = 0
-    with path.open("rb") as content:
+    with guarded.open_regular(path) as content:
         while block := content.read(BLOCK_BYTES):
             digest.update(block)
             done += len(block)

@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.hub_errors import LOGIN_HINT
 from tuner_tui.sharing.checksums import sha256
 from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy
@@ -348,7 +349,7 @@ def require_unchanged(
         read = partial(_read_of, still_at, done, total)
         try:
             is_same = path.stat().st_size == file.size and sha256(path, read) == file.sha256
-        except OSError:
+        except (OSError, Unreadable):
             is_same = False
         if not is_same:
             raise InputError(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.models.gguf_header import read_gguf
 
@@ -30,7 +31,7 @@ LLAMA = 'pass on the Llama licence, show "Built with Llama", and begin the model
 
 
 def base_licence(facts: RunFacts) -> str | None:
-    """The base's licence by its Hub identifier, as far as files on this machine tell."""
+    """The base's licence by its Hub identifier, as far as files on this machine tell. Raises Unreadable."""
     from tuner_tui.models.hub_cache import cached_snapshot
 
     location = Path(facts.plan.model_location)
@@ -45,7 +46,7 @@ def base_licence(facts: RunFacts) -> str | None:
     card = folder / "README.md" if folder else None
     if card is None or not card.is_file():
         return None
-    found = re.match(r"\s*---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
+    found = re.match(r"\s*---\n(.*?)\n---", guarded.read_text(card, errors="replace"), re.S)
     return told_licence(found[1]) if found else None
 
 

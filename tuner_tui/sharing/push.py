@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import settle_modes, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.source import is_hub_id
 from tuner_tui.runs.disk import owned_pushes
@@ -183,12 +185,12 @@ def _made(
     stamp, mark = _stamp(folder), _mark(facts)
     if folder.is_dir() and stamp.is_file():
         try:
-            kept, checked = msgspec.json.decode(stamp.read_bytes(), type=tuple[str, Checked | None])
+            kept, checked = msgspec.json.decode(guarded.read_bytes(stamp), type=tuple[str, Checked | None])
             if kept == mark:
                 tell(StepEntered(what="checking what an earlier push prepared"))
             if kept == mark and matches_sums(folder, (CARD,)):
                 return folder, checked
-        except (msgspec.DecodeError, OSError):
+        except (OSError, ValueError, RecursionError, Unreadable):
             pass
     try:
         owned_pushes().claim()
@@ -228,9 +230,9 @@ def _read_card(path: Path) -> str:
     from huggingface_hub import ModelCard
 
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("The card cannot be read", f"{path}: {error}.") from None
+        text = guarded.read_text(path.expanduser())
+    except Unreadable as error:
+        raise InputError("The card cannot be read", f"{path}: {error.problem}.", error.hint) from None
     try:
         metadata = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     except Exception as error:  # yaml raises a family of its own
@@ -249,7 +251,7 @@ def _read_card(path: Path) -> str:
 
 def _file(path: Path) -> PushFile:
     size = path.stat().st_size
-    git_id = git_blob_id(path.read_bytes()) if size <= LARGEST_GIT_FILE else None
+    git_id = git_blob_id(guarded.read_bytes(path, LARGEST_GIT_FILE)) if size <= LARGEST_GIT_FILE else None
     return PushFile(path=str(path), name=path.name, size=size, sha256=sha256(path), git_id=git_id)
 
 

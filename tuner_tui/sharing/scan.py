@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError
 from tuner_tui.models.gguf_header import read_gguf
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 1 << 16
 """How much of a file's beginning tells what it is, and of one that cannot be taken apart what is looked at."""
+LARGEST_TEXT_BYTES = 256 << 20
+"""A file of text that is looked through whole; a large vocabulary has some 40 MB."""
 SHOWN = 100
 _BEGIN = r"(?<![A-Za-z0-9])"
 SECRETS = {
@@ -147,8 +150,8 @@ def is_clean(text: str, secrets: Secrets) -> bool:
 
 
 def scan_file(path: Path, secrets: Secrets) -> Iterator[Finding]:
-    """What is found in one file."""
-    with path.open("rb") as file:
+    """What is found in one file. Raises Unreadable for one that cannot be looked through."""
+    with guarded.open_regular(path) as file:
         start = file.read(HEADER_BYTES)
     if path.suffix in PICKLE_NAMES or is_pickle(path.suffix, start):
         yield Finding(path.name, 1, "a Python pickle", "it can run code on whoever loads it")
@@ -158,11 +161,11 @@ def scan_file(path: Path, secrets: Secrets) -> Iterator[Finding]:
         yield from _scan_secrets(path.name, whole.splitlines(), secrets)
         yield from _scan_loose(path.name, loose.splitlines(), secrets)
         return
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = guarded.read_text(path, LARGEST_TEXT_BYTES, errors="replace")
     if path.name in VOCABULARIES:
         yield from _scan_secrets(path.name, text.splitlines(), secrets)
         yield from _scan_escaped(path.name, text, secrets, _scan_secrets)
-        yield from _scan_loose(path.name, _without_vocabulary(path).splitlines(), secrets)
+        yield from _scan_loose(path.name, _without_vocabulary(path.name, text).splitlines(), secrets)
         return
     yield from _scan_text(path.name, text, secrets)
     if path.suffix == ".json":
@@ -187,7 +190,7 @@ def binary_text(path: Path, start: bytes) -> tuple[str, str]:
         return _safetensors_text(path, start)
     if path.suffix == ".gguf":
         return _gguf_text(path, start)
-    whole = path.read_bytes() if path.suffix == ".model" else start
+    whole = guarded.read_bytes(path, LARGEST_TEXT_BYTES) if path.suffix == ".model" else start
     return _readable(whole), _readable(start)
 
 
@@ -195,7 +198,7 @@ def _safetensors_text(path: Path, start: bytes) -> tuple[str, str]:
     length = int.from_bytes(start[:8], "little")
     if length > path.stat().st_size:
         return _readable(start), _readable(start)
-    with path.open("rb") as file:
+    with guarded.open_regular(path) as file:
         header = file.read(8 + length)[8:]
     try:
         loose = json.dumps(json.loads(header).get("__metadata__", {}), ensure_ascii=False)
@@ -211,7 +214,7 @@ def _gguf_text(path: Path, start: bytes) -> tuple[str, str]:
     except (InputError, OSError):
         return _readable(start), _readable(start)
     data = sum(tensor.size_bytes for tensor in header.tensors)
-    with path.open("rb") as file:
+    with guarded.open_regular(path) as file:
         whole = file.read(max(HEADER_BYTES, path.stat().st_size - data))
     settings = (f"{key}: {value}" for key, value in header.metadata.items() if isinstance(value, str))
     return _readable(whole), "\n".join(settings)
@@ -221,13 +224,13 @@ def _readable(content: bytes) -> str:
     return content.decode("utf-8", "replace").replace("\0", " ")
 
 
-def _without_vocabulary(path: Path) -> str:
-    if path.name != "tokenizer.json":
+def _without_vocabulary(name: str, text: str) -> str:
+    if name != "tokenizer.json":
         return ""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
     except (ValueError, RecursionError):
-        return path.read_text(encoding="utf-8", errors="replace")
+        return text
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content["model"] = {
             key: value for key, value in content["model"].items() if key not in ("vocab", "merges")

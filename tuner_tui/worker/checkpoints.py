@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from tuner_tui import guarded
 from tuner_tui.files import folder_size, settle_modes, sync_folder, write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.runs.events import CheckpointSaved
 from tuner_tui.versions import library_versions
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from tuner_tui.worker.job import Job
 
 MANIFEST = "manifest.json"
+LARGEST_STATE_BYTES = 256 << 20
+"""The trainer's state holds its whole log, some 200 bytes a logged step."""
 STAGING = ".staging-"
 OLD = ".old-"
 KEEPERS_FILES = ("plan.json", "summary.json", "report.md")
@@ -220,15 +224,14 @@ def step_of(path: Path) -> int:
 
 
 def read_manifest(checkpoint: Path) -> Manifest:
-    """A checkpoint's manifest. Raises OSError or ValueError when it is missing or damaged."""
-    return msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=Manifest)
+    """A checkpoint's manifest. Raises Unreadable when it is missing or damaged."""
+    return guarded.read_json(checkpoint / MANIFEST, Manifest)
 
 
 def is_at_end(checkpoint: Path) -> bool:
     """Whether all steps were made when a checkpoint was saved, so that only the result is missing."""
-    state = json.loads(
-        (checkpoint / "trainer_state.json").read_bytes()
-    )  # its losses may be NaN, which is no strict JSON
+    content = guarded.read_bytes(checkpoint / "trainer_state.json", LARGEST_STATE_BYTES)
+    state = json.loads(content)  # its losses may be NaN, which is no strict JSON
     return bool(state["global_step"] >= state["max_steps"])
 
 
@@ -236,7 +239,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, or None when it is whole."""
     try:
         manifest = read_manifest(checkpoint)
-    except (OSError, ValueError):
+    except Unreadable:
         return "its manifest is missing or damaged"
     for name, expected in manifest.files.items():
         path = checkpoint / name

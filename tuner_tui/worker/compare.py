@@ -10,6 +10,7 @@ import torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tuner_tui import guarded
 from tuner_tui.files import write_atomic
 from tuner_tui.generation.compare import CompareRequest, CompareResult
 from tuner_tui.models.adapter import refuse_adapter_beside, require_safetensors
@@ -29,7 +30,7 @@ PERPLEXITY_WINDOW = 256
 def main(request_path: Path) -> int:
     """Answer a CompareRequest into the file it names."""
     set_threads()
-    request = msgspec.json.decode(request_path.read_bytes(), type=CompareRequest)
+    request = guarded.read_json(request_path, CompareRequest)
     base = PeftConfig.from_pretrained(request.adapter).base_model_name_or_path
     if base is None:
         raise ValueError(f"{request.adapter} does not name its base model")

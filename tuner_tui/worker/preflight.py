@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuner_tui import guarded
 from tuner_tui.data.reading import plain_rows
 from tuner_tui.data.template import CHATML, template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.guarded import Unreadable
 from tuner_tui.worker.tokens import IGNORED, render
 
 if TYPE_CHECKING:
@@ -66,13 +68,13 @@ def _record(job: Job, findings: Sequence[Finding]) -> None:
     """Add to the run's report what it went on in spite of."""
     path = job.folder.report
     try:
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        before = guarded.read_text(path) if path.exists() else ""
         heading = "## Went on in spite of\n"
         lines = [f"- `{each.name}`: {each.what}. {each.why}\n" for each in findings]
         new = "".join(line for line in lines if line not in before)
         if new:
             write_atomic(path, f"{before}{'' if heading in before else heading + chr(10)}{new}")
-    except OSError as error:  # the events have it, too
+    except (OSError, Unreadable) as error:  # the events have it, too
         _log.error("the report cannot be written: %s", error)
 
 

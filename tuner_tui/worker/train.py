@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.guarded import Unreadable
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs.events import (
     TERMINAL,
     Event,
@@ -86,13 +87,13 @@ def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None
 
 
 def _read_plan(folder: RunFolder) -> Plan:
-    """Raises OSError, or TunerError when it is damaged."""
+    """Raises InputError where it is missing or damaged."""
     try:
-        return decode_plan(folder.plan.read_bytes())
-    except ValueError as error:
+        return read_plan(folder.plan)
+    except Unreadable as error:
         raise InputError(
-            "The run's plan is damaged",
-            f"{folder.place / folder.plan.name}: {error}.",
+            "The run's plan cannot be read",
+            f"{folder.place / folder.plan.name}: {error.problem}.",
             f"Start the run anew: {shell_command('train', str(folder.place / folder.spec.name))}",
         ) from error
 

@@ -13,7 +13,9 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.reactive import var
 from textual.widgets import Input, Label, OptionList, Static
 
+from tuner_tui import guarded
 from tuner_tui.errors import TunerError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.runs.exports import FORMS, Form
 from tuner_tui.text import plain, shell_command
 from tuner_tui.ui.feeders import start_feeder
@@ -313,9 +315,14 @@ class ShareScreen(TunerScreen):
 
         try:
             with self.app.suspend():
-                text = edit_text(prepared.card.read_text(encoding="utf-8"), "README.md")
-        except (OSError, UnicodeDecodeError) as error:
-            self.show_error(TunerError("The card cannot be read", f"{prepared.card}: {error}."))
+                text = edit_text(guarded.read_text(prepared.card), "README.md")
+        except Unreadable as error:
+            self.show_error(
+                TunerError("The card cannot be read", f"{error.path}: {error.problem}.", error.hint)
+            )
+            return
+        except OSError as error:
+            self.show_error(TunerError("The card cannot be edited", f"{prepared.card}: {error}."))
             return
         except SuspendNotSupported:
             hint = f"Edit {prepared.card}, and give a copy of it to tuner-tui push with --card."

@@ -6,8 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from tuner_tui import guarded
 from tuner_tui.errors import TunerError
 from tuner_tui.parent import leave_with_parent
 from tuner_tui.runs.exports import Event, ExportRequest, Failed, encode
@@ -24,7 +23,7 @@ def main(work: str, request_path: Path) -> int:
     """Do one job and tell of it in events, the last of which says how it ended; 0 when it went well."""
     leave_with_parent()
     set_threads()
-    request = msgspec.json.decode(request_path.read_bytes(), type=ExportRequest)
+    request = guarded.read_json(request_path, ExportRequest)
 
     def emit(event: Event) -> None:
         with Path(request.events).open("ab") as file:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.models.hub_cache import cached_snapshot
-from tuner_tui.planning.plan import decode_plan
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.text import shell_command
 from tuner_tui.worker.export.base_weights import BaseWeights
@@ -62,7 +63,7 @@ def open_run(request: ExportRequest) -> ExportSource:
     """Find all parts of a run. Raises RunProblem or InputError when one is missing."""
     folder = RunFolder(Path(request.run))
     spec = read_spec(folder.spec)
-    plan = decode_plan(folder.plan.read_bytes())
+    plan = read_plan(folder.plan)
     if not folder.adapter.is_dir():
         raise RunProblem(
             "The run has no result yet",
@@ -96,7 +97,7 @@ def _take_template(adapter: Path, spec: DataSpec, tokenizer: PreTrainedTokenizer
     """
     kept = adapter / TEMPLATE_FILE
     if kept.is_file():
-        template = kept.read_text(encoding="utf-8")
+        template = guarded.read_text(kept)
         tokenizer.chat_template = template
         return template
     choose_template(spec, tokenizer)
