@@ -23,7 +23,7 @@ BAR_WIDTH, NAME_WIDTH = 24, 24
 GB = 1e9
 MEANINGS = (
     "fits: the most that may be shown as taken is free",
-    "tight: only the least is; an unlucky batch may not fit, and the run then goes on with fewer rows at once",
+    "tight: only the least is; a large batch may not fit, and the run then continues with a smaller batch",
     "too big: not even the least is free",
 )
 
@@ -108,6 +108,6 @@ def reasons(plan: MemoryPlan) -> Content:
     lines = [Content.styled("Planned", "bold")]
     lines += [literal(f"  {each.name}: {each.value} ({each.reason})") for each in plan.choices]
     if plan.ways_out:
-        lines.append(Content.styled("Ways out", f"bold {STYLES['too big']}"))
+        lines.append(Content.styled("Suggestions", f"bold {STYLES['too big']}"))
         lines += [literal(f"  {way.words}") for way in plan.ways_out]
     return Content("\n").join([*lines, Content("")])
