@@ -1,4 +1,4 @@
-"""Judging in a real terminal: killed after every judgement, and the disk asked before "kept" is shown."""
+"""Judging in a real terminal: killed after every judgement, and the disk asked before "saved" is shown."""
 
 from __future__ import annotations
 

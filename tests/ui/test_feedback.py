@@ -117,12 +117,12 @@ async def test_ranking_thumbs_and_scores() -> None:
     async with app("thumbs").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 2 ready")
         await press(pilot, "1", "saved 1, 1 ready")
-        await press(pilot, "2", "All is judged")
+        await press(pilot, "2", "All is annotated")
         assert [entry.judgement.scores for entry in on_disk("thumbs") if entry.judgement] == [(1,), (0,)]
     collection("scores", [("one",)], CollectionSettings(mode="scores"))
     async with app("scores").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 1 ready")
-        await press(pilot, "5", "All is judged")
+        await press(pilot, "5", "All is annotated")
         assert last("scores").scores == (5,)
 
 
@@ -224,7 +224,7 @@ async def test_two_screens_on_one_collection() -> None:
 async def test_an_empty_collection_says_what_to_do(home: Path) -> None:
     collection("evening", [])
     async with app("evening").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "Nothing to judge yet", "tuner-tui feedback import evening FILE")
+        await wait_for(pilot, "Nothing to annotate yet", "tuner-tui feedback import evening FILE")
         await pilot.press("1", "t", "e", "u", "m")
         await wait_for(pilot, "Your annotator statistics")
 
@@ -245,9 +245,9 @@ async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> N
         await press(pilot, "enter", "No such")
         pilot.app.screen.query_one("#file", Input).value = str(home / "rows.jsonl")
         await press(pilot, "enter", "saved 0, 1 ready")
-        await press(pilot, "1", "All is judged")
+        await press(pilot, "1", "All is annotated")
         await press(pilot, "escape", "1 judged")
-        await press(pilot, "enter", "All is judged")
+        await press(pilot, "enter", "All is annotated")
         await press(pilot, "escape", "1 judged")
         await press(pilot, "D", "Delete this collection?")
         await press(pilot, "y", "No collections yet")
