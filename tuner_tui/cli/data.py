@@ -162,7 +162,7 @@ def show(
 )
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) -> None:
-    """Write FILE's rows in the plain form of a shape as JSONL to TARGET; FILE stays as it is."""
+    """Convert FILE's rows to a dataset type and write them as JSONL to TARGET; FILE is not changed."""
     from tuner_tui.data.convert import convert_file
 
     if target.exists() and not force:

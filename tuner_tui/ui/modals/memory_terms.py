@@ -89,7 +89,7 @@ def formula(row: MemoryRow, place: Place | None) -> Content:
     if load.is_gpu:
         lines.append(f"the driver will show {spread}: its context, and blocks kept for later")
     else:
-        lines.append(f"the process will hold {spread}: libraries, and memory not given back at once")
+        lines.append(f"the process will use {spread}: libraries, and memory not given back at once")
     if place is not None and place.room_bytes is not None:
         lines.append(f"of {place.room_bytes / GB:.1f} GB free on {place.name}")
     lines.append(
