@@ -125,7 +125,7 @@ async def test_columns_are_said_by_hand(home: Path, model: Path) -> None:
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwort}"
         await wait_for(walk.pilot, "Wer ist 0? bitte")
         await walk.press("ctrl+s", "escape", "1")
-        await wait_for(walk.pilot, "5 rows, dataset type instruction: mapped by hand")
+        await wait_for(walk.pilot, "5 rows, dataset type instruction: mapped manually")
         await walk.press("escape")
         await walk.settled()
         assert walk.spec.data.mapping == ("user = {frage} {zusatz}", "assistant = {antwort}")
