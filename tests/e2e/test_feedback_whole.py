@@ -1,4 +1,4 @@
-"""Judging in a real terminal: killed after every judgement, and the disk asked before "kept" is shown."""
+"""Judging in a real terminal: killed after every judgement, and the disk asked before "saved" is shown."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def app_process(environment: dict[str, str]) -> psutil.Process:
 def test_killed_straight_after_each_judgement(environment: dict[str, str]) -> None:
     for number in range(1, JUDGEMENTS + 1):
         with Terminal(COLLECT, environment) as terminal:
-            terminal.wait_for(f"kept {number - 1}")
+            terminal.wait_for(f"saved {number - 1}")
             app = app_process(environment)
             terminal.press(str(number % 2 + 1))
-            terminal.wait_for(f"kept {number}")
+            terminal.wait_for(f"saved {number}")
             app.send_signal(signal.SIGKILL)
             terminal.wait_for("[ended 137]")
     assert judged(environment) == JUDGEMENTS
@@ -91,11 +91,11 @@ def test_the_disk_is_asked_before_kept_is_shown(environment: dict[str, str], tmp
     with Terminal(
         ["strace", "-f", "-y", "-tt", "-s", "20000", "-e", calls, "-o", str(trace), *COLLECT], environment
     ) as terminal:
-        terminal.wait_for("kept 0", 120)
+        terminal.wait_for("saved 0", 120)
         time.sleep(2)  # what opening wrote is over
         lines_before = trace.read_text(errors="replace").count("\n")
         terminal.press("1")
-        terminal.wait_for("kept 1", 60)
+        terminal.wait_for("saved 1", 60)
         time.sleep(0.5)
         terminal.press("q")
         terminal.wait_for("[ended 0]", 60)
@@ -103,5 +103,5 @@ def test_the_disk_is_asked_before_kept_is_shown(environment: dict[str, str], tmp
     synced = next(
         n for n, line in enumerate(lines) if re.search(r"f(data)?sync\(\d+<.*evening\.sqlite3-wal>", line)
     )
-    shown = next(n for n, line in enumerate(lines) if "write(" in line and "kept 1" in line)
+    shown = next(n for n, line in enumerate(lines) if "write(" in line and "saved 1" in line)
     assert synced < shown, "\n".join(lines[: shown + 1])

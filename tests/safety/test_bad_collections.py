@@ -172,9 +172,9 @@ async def test_rows_that_cannot_be_read_do_not_stop_the_screen() -> None:
     with open_collection("evening") as store:
         store.add_items([(store.item(1).prompt, "x", store.item(1).answers)])
     async with TunerApp(FeedbackScreen("evening")).run_test(size=(100, 24)) as pilot:
-        await wait_for(pilot, "kept 2, 1 ready")
+        await wait_for(pilot, "saved 2, 1 ready")
         await pilot.press("1")
-        await wait_for(pilot, "kept 3, 0 ready")
+        await wait_for(pilot, "saved 3, 0 ready")
         await pilot.press("m")
         await wait_for(pilot, "2 rows cannot be read")
 

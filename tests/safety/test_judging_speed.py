@@ -76,7 +76,7 @@ async def test_a_key_reads_only_what_was_added(monkeypatch: pytest.MonkeyPatch) 
         for key in ("1", "t", "s", "6"):
             reads.begin()
             await pilot.press(key)
-            await wait_for(pilot, "kept")
+            await wait_for(pilot, "saved")
             await pilot.pause()
             assert 0 < reads.rows < 60, key
             assert threading.get_ident() not in reads.threads, key

@@ -93,7 +93,7 @@ async def test_help_names_the_keys_and_the_focused_part(runs: dict[str, RunFolde
         await wait_for(pilot, "2 live")
         await pilot.press("question_mark")
         await wait_for(
-            pilot, "Help: Home", "Your runs, the newest first", "Leave; runs go on without the app"
+            pilot, "Help: Home", "Your runs, the newest first", "Leave; runs continue without the app"
         )
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, Home))

@@ -88,7 +88,7 @@ async def test_rows_are_searched_and_shown_harmlessly(home: Path, model: Path) -
         await walk.press("left_square_bracket", "slash")
         await walk.type("HIDDEN")
         await walk.press("enter")
-        text = await wait_for(walk.pilot, "! holds control characters, hidden characters", "[red]no[/red]")
+        text = await wait_for(walk.pilot, "! contains control characters, hidden characters", "[red]no[/red]")
         assert "\x1b[31m" not in text and "\u202e" not in text and "What is 0?" not in text
 
 
@@ -97,11 +97,11 @@ async def test_tokens_are_those_of_the_worker(home: Path, model: Path) -> None:
     async with new_run(spec_of(model, max_length=24)) as walk:
         screen = await inspect(walk)
         await walk.press("4")
-        await walk.until(lambda: "tokens carry loss" in walk.text(), "the tokens", 60)
+        await walk.until(lambda: "tokens with loss" in walk.text(), "the tokens", 60)
         pane = screen.query_one(TokensPane)
         reply = pane._reply
         assert reply is not None and reply.sequences[0].tokens[-1].cut
-        assert "cut off" in walk.text()
+        assert "truncated" in walk.text()
         await walk.press("right", "i")
         await walk.until(lambda: "Row 2" in walk.text() and "template" in walk.text(), "row 2", 30)
         await walk.press("2")
@@ -119,13 +119,13 @@ async def test_columns_are_said_by_hand(home: Path, model: Path) -> None:
         screen = await inspect(walk)
         await wait_for(walk.pilot, "Unknown columns")
         await walk.press("5")
-        await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no shape was recognised")
+        await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no dataset type was recognised")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwrt}"
         await wait_for(walk.pilot, "'antwrt'; there are")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwort}"
         await wait_for(walk.pilot, "Wer ist 0? bitte")
         await walk.press("ctrl+s", "escape", "1")
-        await wait_for(walk.pilot, "5 rows of shape instruction: mapped manually")
+        await wait_for(walk.pilot, "5 rows, dataset type instruction: mapped manually")
         await walk.press("escape")
         await walk.settled()
         assert walk.spec.data.mapping == ("user = {frage} {zusatz}", "assistant = {antwort}")

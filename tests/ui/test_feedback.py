@@ -53,76 +53,76 @@ async def press(pilot: Pilot[Any], key: str, words: str) -> None:
 async def test_keys_keep_judgements() -> None:
     collection("evening", [("an alpha", "a beta")] * 9)
     async with app("evening").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0, 9 ready", "alpha", "beta")
+        await wait_for(pilot, "saved 0, 9 ready", "alpha", "beta")
         best = shown_texts(pilot)[1]
-        await press(pilot, "2", "kept 1, 8 ready")
+        await press(pilot, "2", "saved 1, 8 ready")
         judgement = last("evening")
         with open_collection("evening") as store:
             chosen = next(each for each in store.item(1).answers if each.id == judgement.best())
         assert (chosen.text, judgement.strength) == (best, "clear")
-        await press(pilot, "5", "kept 2")
+        await press(pilot, "5", "saved 2")
         assert (last("evening").strength, last("evening").ranks) == ("slight", (1, 2))
-        await press(pilot, "t", "kept 3")
+        await press(pilot, "t", "saved 3")
         assert last("evening").verdict == "tie"
-        await press(pilot, "b", "kept 4")
+        await press(pilot, "b", "saved 4")
         assert last("evening").verdict == "both_bad"
-        await press(pilot, "s", "skipped; kept 4")
-        await press(pilot, "f", "flagged; kept 4")
+        await press(pilot, "s", "skipped; saved 4")
+        await press(pilot, "f", "flagged; saved 4")
         await press(pilot, "u", "taken back")
-        await press(pilot, "1", "kept 5")
+        await press(pilot, "1", "saved 5")
         await pilot.press("3", "4", "9", "7")  # no such answers
         await pilot.pause()
         assert len(on_disk("evening")) == 8
-        await press(pilot, "m", "What your judgements say")
+        await press(pilot, "m", "Your annotator statistics")
 
 
 async def test_editing_writing_and_notes() -> None:
     collection("evening", [("first \x1b[31m", "second")] * 3)
     async with app("evening").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0")
+        await wait_for(pilot, "saved 0")
         await press(pilot, "e", "Which answer?")
         await press(pilot, "1", "A better answer 1")
         area = pilot.app.screen.query_one(TextArea)
         assert "\x1b" not in area.text
         area.text = "An edited answer."
-        await press(pilot, "ctrl+s", "kept 1")
+        await press(pilot, "ctrl+s", "saved 1")
         with open_collection("evening") as store:
             assert store.item(1).answers[-1].text == "An edited answer."
             assert last("evening").best() == store.item(1).answers[-1].id
         await press(pilot, "w", "Your own answer")
         pilot.app.screen.query_one(TextArea).text = "Mine."
-        await press(pilot, "ctrl+s", "kept 2")
+        await press(pilot, "ctrl+s", "saved 2")
         assert last("evening").verdict == "demonstration"
         await press(pilot, "n", "A note about")
         pilot.app.screen.query_one(TextArea).text = "strange"
-        await press(pilot, "ctrl+s", "note kept")
+        await press(pilot, "ctrl+s", "note saved")
         assert on_disk("evening")[-1].note == "strange"
         await press(pilot, "e", "Which answer?")
         await pilot.press("escape")
-        await wait_for(pilot, "kept 2")
+        await wait_for(pilot, "saved 2")
         assert len(on_disk("evening")) == 3
 
 
 async def test_ranking_thumbs_and_scores() -> None:
     collection("ranks", [("one", "two", "three", "four")], CollectionSettings(mode="ranking"))
     async with app("ranks").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0", "Best first")
+        await wait_for(pilot, "saved 0", "Best first")
         await press(pilot, "3", "3: rank 1")
         await pilot.press("backspace")
         await pilot.pause()
         await pilot.press("2", "1")
-        await press(pilot, "4", "kept 1")
+        await press(pilot, "4", "saved 1")
         assert last("ranks").ranks == (2, 1, 4, 3)
     collection("thumbs", [("one", "two")], CollectionSettings(mode="thumbs"))
     async with app("thumbs").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0, 2 ready")
-        await press(pilot, "1", "kept 1, 1 ready")
-        await press(pilot, "2", "All is judged")
+        await wait_for(pilot, "saved 0, 2 ready")
+        await press(pilot, "1", "saved 1, 1 ready")
+        await press(pilot, "2", "All is annotated")
         assert [entry.judgement.scores for entry in on_disk("thumbs") if entry.judgement] == [(1,), (0,)]
     collection("scores", [("one",)], CollectionSettings(mode="scores"))
     async with app("scores").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0, 1 ready")
-        await press(pilot, "5", "All is judged")
+        await wait_for(pilot, "saved 0, 1 ready")
+        await press(pilot, "5", "All is annotated")
         assert last("scores").scores == (5,)
 
 
@@ -130,7 +130,7 @@ async def test_ranking_thumbs_and_scores() -> None:
 async def test_answers_of_every_kind_fit_a_small_terminal(kind: str) -> None:
     collection(kind, [HARD_TEXTS[kind]] * 2)
     async with app(kind).run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0, 2 ready")
+        await wait_for(pilot, "saved 0, 2 ready")
         await pilot.press("d")
         await pilot.pause()
         from rich.cells import cell_len
@@ -144,7 +144,7 @@ async def test_answers_of_every_kind_fit_a_small_terminal(kind: str) -> None:
             "nothing": ["white space", "\\x1b[2J"],
         }.get(kind, []):
             assert words in screen_text(pilot.app)
-        await press(pilot, "1", "kept 1")
+        await press(pilot, "1", "saved 1")
 
 
 async def test_long_answers_scroll_together_and_differences_show() -> None:
@@ -164,35 +164,35 @@ async def test_long_answers_scroll_together_and_differences_show() -> None:
 async def test_a_prompt_of_100000_characters() -> None:
     collection("huge", [("x" * 100_000, "short")] * 2, prompt="word " * 20_000)
     async with app("huge").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0, 2 ready", "short")
-        await press(pilot, "1", "kept 1")
+        await wait_for(pilot, "saved 0, 2 ready", "short")
+        await press(pilot, "1", "saved 1")
 
 
 async def test_a_locked_store_is_told_and_the_item_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0.2)
     collection("evening", [("one", "two")] * 2)
     async with app("evening").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0, 2 ready")
+        await wait_for(pilot, "saved 0, 2 ready")
         other = sqlite3.connect(collection_path("evening"), isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         await press(pilot, "1", "The collection is locked")
         other.execute("ROLLBACK")
         await pilot.press("escape")
-        await wait_for(pilot, "kept 0, 2 ready")
-        await press(pilot, "1", "kept 1, 1 ready")
+        await wait_for(pilot, "saved 0, 2 ready")
+        await press(pilot, "1", "saved 1, 1 ready")
 
 
 async def test_a_damaged_store_offers_its_last_good_copy() -> None:
     collection("evening", [("one", "two")] * 3)
     async with app("evening").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "kept 0")
-        await press(pilot, "1", "kept 1")
+        await wait_for(pilot, "saved 0")
+        await press(pilot, "1", "saved 1")
     path = collection_path("evening")
     assert copy_path(path).exists()  # made when the screen was left
     path.write_bytes(b"rubbish" * 1000)
     async with app("evening").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "The collection is damaged", "last good copy")
-        await press(pilot, "y", "kept 1, 2 ready")
+        await press(pilot, "y", "saved 1, 2 ready")
 
 
 async def test_a_store_of_a_newer_version_is_told() -> None:
@@ -211,12 +211,12 @@ async def test_two_screens_on_one_collection() -> None:
         app("evening").run_test(size=(80, 24)) as pilot,
         app("evening").run_test(size=(80, 24)) as other,
     ):
-        await wait_for(pilot, "kept 0, 6 ready")
-        await wait_for(other, "kept 0, 6 ready")
-        await press(pilot, "1", "kept 1")
-        await press(other, "2", "kept 2")
-        await press(pilot, "1", "kept 3")
-        await press(other, "1", "kept 4")
+        await wait_for(pilot, "saved 0, 6 ready")
+        await wait_for(other, "saved 0, 6 ready")
+        await press(pilot, "1", "saved 1")
+        await press(other, "2", "saved 2")
+        await press(pilot, "1", "saved 3")
+        await press(other, "1", "saved 4")
     with open_collection("evening") as store:
         assert store.kept() == 4
 
@@ -224,9 +224,9 @@ async def test_two_screens_on_one_collection() -> None:
 async def test_an_empty_collection_says_what_to_do(home: Path) -> None:
     collection("evening", [])
     async with app("evening").run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "Nothing to judge yet", "tuner-tui feedback import evening FILE")
+        await wait_for(pilot, "Nothing to annotate yet", "tuner-tui feedback import evening FILE")
         await pilot.press("1", "t", "e", "u", "m")
-        await wait_for(pilot, "What your judgements say")
+        await wait_for(pilot, "Your annotator statistics")
 
 
 async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> None:
@@ -244,10 +244,10 @@ async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> N
         await pilot.press("enter")
         await press(pilot, "enter", "No such")
         pilot.app.screen.query_one("#file", Input).value = str(home / "rows.jsonl")
-        await press(pilot, "enter", "kept 0, 1 ready")
-        await press(pilot, "1", "All is judged")
+        await press(pilot, "enter", "saved 0, 1 ready")
+        await press(pilot, "1", "All is annotated")
         await press(pilot, "escape", "1 judged")
-        await press(pilot, "enter", "All is judged")
+        await press(pilot, "enter", "All is annotated")
         await press(pilot, "escape", "1 judged")
         await press(pilot, "D", "Delete this collection?")
         await press(pilot, "y", "No collections yet")

@@ -81,7 +81,7 @@ async def test_an_empty_queue_says_so(home: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "No runs yet")
         await pilot.press("w")
-        await wait_for(pilot, "Nobody waits", "nobody waits")
+        await wait_for(pilot, "The queue is empty", "empty")
         await pilot.press("K", "x", "s", "f", "enter", "escape")
         await until(pilot, lambda: isinstance(app.screen, Home))
 

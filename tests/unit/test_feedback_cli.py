@@ -46,7 +46,7 @@ def test_from_import_to_export(tuner: Command, tmp_path: Path) -> None:
     added = tuner(
         "feedback", "add", "evening", "--prompt", "How?", "--answer", "a", "--answer", "b", "--choose", "2"
     )
-    assert added.stdout.strip() == "item 4; kept 2", added.stderr
+    assert added.stdout.strip() == "item 4; 2 saved", added.stderr
     (listed,) = json.loads(tuner("feedback", "list", "--json").stdout)
     assert (listed["name"], listed["judged"], listed["left"], listed["waiting"]) == ("evening", 2, 1, 1)
     stats = json.loads(tuner("feedback", "stats", "evening", "--json").stdout)
@@ -82,7 +82,7 @@ def test_from_import_to_export(tuner: Command, tmp_path: Path) -> None:
         (("feedback", "collect", "new", "--side", "/nowhere"), 3, "/nowhere"),
         (("feedback", "collect", "new"), 1, "No terminal"),
         (("feedback", "judge", "nothing", "--model", "m", "--server", "localhost"), 2, "address"),
-        (("chat",), 2, "Nobody to ask"),
+        (("chat",), 2, "No model to chat with"),
         (("chat", "demo+nothing", "--prompt", "x"), 3, "nothing"),
         (("train", "run.toml"), 3, "run.toml"),
     ],

@@ -309,7 +309,7 @@ def run_command(*arguments: str) -> str:
 
 
 def test_the_commands(home: Path) -> None:
-    assert "Nobody waits" in run_command("list")
+    assert "The queue is empty" in run_command("list")
     fill(home, "a", "b", "c")
     assert "1. a" in run_command("list")
     assert "Now in line: c, a, b" in run_command("move", "c", "first")
@@ -326,7 +326,7 @@ def test_the_commands(home: Path) -> None:
         run_command("remove", "b")
     run_command("hold")
     assert "on hold" in run_command("list")
-    assert "goes on" in run_command("go")
+    assert "runs again" in run_command("go")
     listed = json.loads(run_command("list", "--json"))
     assert [each["run"] for each in listed] == ["a", "c"]
     assert [each["place"] for each in listed] == [1, 2]

@@ -35,10 +35,10 @@ def test_what_is_not_trained_as_stored_is_estimated_unpacked(method: str) -> Non
     ("facts", "asked", "words"),
     [
         (stored("compressed-tensors"), spec(), "do not train"),
-        (stored("bitsandbytes"), PINNED["int8"], "cannot be held as int8"),
-        (stored("mxfp4"), PINNED["int8"], "cannot be held as int8"),
+        (stored("bitsandbytes"), PINNED["int8"], "cannot be loaded as int8"),
+        (stored("mxfp4"), PINNED["int8"], "cannot be loaded as int8"),
         (stored("gptq"), PINNED["full"], "cannot be trained themselves"),
-        (stored("awq", weight_bytes=None), spec(), "tell no sizes"),
+        (stored("awq", weight_bytes=None), spec(), "do not state sizes"),
     ],
 )
 def test_what_cannot_be_trained_gives_no_figures_but_a_reason(

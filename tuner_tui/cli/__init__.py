@@ -21,9 +21,9 @@ COMMANDS = {
     "runs": "List, show, follow, stop, resume and delete runs.",
     "queue": "Runs that wait: list, move, remove, hold.",
     "chat": "Ask base and tuned the same, side by side.",
-    "feedback": "Judge answers; import, count and export judgements.",
+    "feedback": "Annotate answers; import, count and export annotations.",
     "demo": "Teach a small model who it is, in a few minutes.",
-    "doctor": "Check this machine and say what to mend.",
+    "doctor": "Check this machine and show what to fix.",
     "presets": "Recipes to start from.",
     "config": "Settings: list, get, set and unset.",
     "data": "Check, look at and convert data sets.",
@@ -38,7 +38,7 @@ Exit codes:
   1  it could not be done       5  the run failed
   2  input that cannot be used  6  the run was stopped before its end
   3  no such run, file or name  7  the run was interrupted
-130  left with Ctrl-C; a run that was started goes on"""
+130  left with Ctrl-C; a run that was started continues"""
 
 
 class LazyGroup(click.Group):

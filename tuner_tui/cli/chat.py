@@ -60,7 +60,7 @@ def chat(
     collection_path(collection)
     names = [*([model] if model else []), *sides]
     if not names:
-        raise InputError("Nobody to ask", "No model was named.", "Such as: tuner-tui chat demo")
+        raise InputError("No model to chat with", "No model was named.", "Such as: tuner-tui chat demo")
     candidates = [candidate_of(name) for name in names]
     if system:
         candidates.append(candidate_of(names[0], system))
@@ -117,5 +117,5 @@ def _ask(
             continue
         if len(talk.candidates) > 1:
             click.echo(click.style(f"[{candidate.name}]", bold=True))
-        click.echo(plain_lines(answer.text.strip()) + ("" if answer.is_finished else " [cut off]"))
+        click.echo(plain_lines(answer.text.strip()) + ("" if answer.is_finished else " [truncated]"))
     return talk

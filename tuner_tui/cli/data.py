@@ -32,13 +32,16 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say how a file is read, which several commands share."""
     options = (
         click.option(
-            "--shape", type=click.Choice(SHAPES), default="auto", help="The shape, when the guess is wrong."
+            "--shape",
+            type=click.Choice(SHAPES),
+            default="auto",
+            help="The dataset type, when the guess is wrong.",
         ),
         click.option(
             "--map", "mapping", multiple=True, metavar="PART=TEMPLATE", help="Such as 'prompt={question}'."
         ),
         click.option(
-            "--fix", "fixes", multiple=True, metavar="STEP", help="Mend rows, such as drop_duplicates."
+            "--fix", "fixes", multiple=True, metavar="STEP", help="Fix rows, such as drop_duplicates."
         ),
         click.option("--split", help="Which split, of a folder or a Hub data set."),
         click.option("--encoding", help="Of a text file that is not UTF-8."),
@@ -154,10 +157,12 @@ def show(
 @click.argument("file")
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 @reading_options
-@click.option("--to", type=click.Choice(SHAPES[1:]), help="The shape to make; the same when left out.")
+@click.option(
+    "--to", type=click.Choice(SHAPES[1:]), help="The dataset type to write; unchanged when left out."
+)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) -> None:
-    """Write FILE's rows in the plain form of a shape as JSONL to TARGET; FILE stays as it is."""
+    """Convert FILE's rows to a dataset type and write them as JSONL to TARGET; FILE is not changed."""
     from tuner_tui.data.convert import convert_file
 
     if target.exists() and not force:
@@ -289,8 +294,8 @@ def report_lines(file: str, report: DataReport, lengths: LengthReport | None = N
     """A report for people."""
     layout = report.layout
     lines = [
-        f"{plain(file)}: {report.rows:,} rows of shape {layout.shape} ({layout.variant})",
-        fill(f"because {layout.reason} ({layout.confidence:.0%} sure)", "  "),
+        f"{plain(file)}: {report.rows:,} rows, dataset type {layout.shape} ({layout.variant})",
+        fill(f"because {layout.reason} (confidence {layout.confidence:.0%})", "  "),
     ]
     lines += [f"  {part} = {plain(template)}" for part, template in layout.mapping.items()]
     if not report.problems:
@@ -329,7 +334,7 @@ def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) ->
 
     kinds = sorted({kind for text in texts_of(found.row) for kind in suspicions(text)})
     if kinds:
-        lines += ["", f"holds {', '.join(kinds)}"]
+        lines += ["", f"contains {', '.join(kinds)}"]
     return lines
 
 

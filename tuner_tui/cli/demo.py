@@ -154,7 +154,7 @@ def _print_report(report: DemoReport, folder: RunFolder) -> None:
     click.echo(
         "\nWhat to do next:\n"
         f"  {program}                       opens the app: this run's curves, and New run\n"
-        f"  {program} presets list          recipes for your own card\n"
+        f"  {program} presets list          recipes for your own GPU\n"
         f"  {program} presets copy cpu-only writes run.toml, yours to edit\n"
         f"  {program} train run.toml"
     )

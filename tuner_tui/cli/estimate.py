@@ -33,9 +33,9 @@ _NAMED_GPU = re.compile(r"(?:^|\s|(?<=\w)-)(\d+(?:\.\d+)?)\s*(gi?b)\b", re.IGNOR
 
 @click.command()
 @click.argument("model")
-@click.option("--data", "data_file", metavar="FILE", help="Rows to learn from; their longest decides.")
+@click.option("--data", "data_file", metavar="FILE", help="Rows to train on; the longest one decides.")
 @click.option("--spec", "spec_name", metavar="SPEC", help="A run.toml or preset whose settings are taken.")
-@click.option("--gpu", metavar="SIZE", help='A card by its size on the box, such as "24GB" (GiB are exact).')
+@click.option("--gpu", metavar="SIZE", help='A GPU by its advertised memory, such as "24GB" (GiB are exact).')
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option of the spec.")
 @click.option("--terms", is_flag=True, help="Show every term of the chosen precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -85,7 +85,7 @@ def parse_gpu(text: str) -> int:
     found = _GPU.fullmatch(words) or _NAMED_GPU.search(words)
     size = float(found[1]) if found else 0.0
     if not found or not 0.5 <= size <= 2000:
-        raise InputError("Not a card's size", f"--gpu {text!r} names no memory.", 'Give it such as "24GB".')
+        raise InputError("Not a memory size", f"--gpu {text!r} names no memory.", 'Give it such as "24GB".')
     is_exact = (found[2] or "").lower() in ("gi", "gib")
     return round(size * GIB * (1 if is_exact else 1 - HELD_BACK))
 
@@ -96,7 +96,7 @@ def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
 
     if gpu is not None:
         size = parse_gpu(gpu)
-        name = f"a card given as {gpu.strip()}, counted as {size / GIB:.4g} GiB"
+        name = f"a GPU given as {gpu.strip()}, counted as {size / GIB:.4g} GiB"
         return Place(True, name, size - DRIVER_BYTES, size), None
     from tuner_tui.hardware.free_memory import read_free_memory
     from tuner_tui.runs.measurements import all_measured
@@ -109,7 +109,7 @@ def _others(free: FreeMemory | None) -> tuple[str, ...]:
     """Who else holds memory there, as far as the system tells."""
     if free is None:
         return ()
-    held = (f"{name} holds {size / GB:.1f} GB" for name, size in free.holders[:3])
+    held = (f"{name} uses {size / GB:.1f} GB" for name, size in free.holders[:3])
     return tuple(each for each in (*held, free.note) if each)
 
 
@@ -200,7 +200,7 @@ def report(
         lines += ["", "The fastest that fits:" if plan.verdict == "fits" else f"At best: {plan.verdict}"]
         lines += [fill(f"{each.name}: {each.value} ({each.reason})", "  ", "  ") for each in plan.choices]
         if plan.ways_out:
-            lines += ["", "Ways out:", *(fill(way.words, "  ", "  ") for way in plan.ways_out)]
+            lines += ["", "Suggestions:", *(fill(way.words, "  ", "  ") for way in plan.ways_out)]
     return lines
 
 

@@ -142,7 +142,7 @@ def _confirm(yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InputError("Nobody to ask", "Without a terminal this is not done unasked.", "Add --yes.")
+        raise InputError("Confirmation needed", "Without a terminal this is not done unasked.", "Add --yes.")
     if not click.confirm("Merge into the original weights?"):
         raise click.Abort
 
@@ -166,7 +166,7 @@ def _closing(exported: Exported, form: Form, ollama_name: str | None) -> list[st
             agreement_line(f"read back by {checked.reader}, against {checked.against}", checked.agreement)
         )
         if checked.as_trained:
-            lines.append(agreement_line("against the base as it was held in training", checked.as_trained))
+            lines.append(agreement_line("against the base as it was loaded in training", checked.as_trained))
         lines += variant_lines(checked)
     lines.append(f"{exported.folder} ({size(exported.size_bytes)})")
     lines += [f"  {size(path.stat().st_size):>9}  {plain(path.name)}" for path in exported.files]

@@ -25,7 +25,7 @@ MODE_NAMES = ("pairs", "ranking", "thumbs", "scores", "demonstrations")
 
 @click.group()
 def feedback() -> None:
-    """Judge answers in the terminal; import, count and export judgements."""
+    """Annotate answers in the terminal; import, count and export annotations."""
 
 
 @feedback.command("list")
@@ -59,7 +59,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(name: str, as_json: bool) -> None:
-    """What the judgements say: pace, biases, agreement with oneself, win rates."""
+    """Annotator statistics: pace, biases, agreement with yourself, win rates."""
     from tuner_tui.feedback.collections import open_collection, rater_name
     from tuner_tui.feedback.mirror_words import mirror_lines
     from tuner_tui.feedback.session import Session
@@ -134,10 +134,10 @@ def import_command(name: str, file: str, mode: Mode | None) -> None:
     help="; ".join(f"{kind} for {trained_with(kind)}" for kind in get_args(Feedback)) + ".",
 )
 @click.option("--person-only", is_flag=True, help="Only what persons judged here.")
-@click.option("--ai", is_flag=True, help="Also what a judge model proposed and nobody judged.")
+@click.option("--ai", is_flag=True, help="Include proposals of a judge model that you have not annotated.")
 @click.option("--clear", is_flag=True, help="No slight preferences.")
-@click.option("--agreed", is_flag=True, help="No items on which judgements disagree.")
-@click.option("--finished", is_flag=True, help="No answers that were cut off.")
+@click.option("--agreed", is_flag=True, help="Leave out items on which annotations disagree.")
+@click.option("--finished", is_flag=True, help="Leave out truncated answers.")
 @click.option("--text", "is_text", is_flag=True, help="Plain text in place of turns.")
 @click.option(
     "--split", type=click.FloatRange(0, 0.5), default=0.0, help="Share of prompts for a second file."
@@ -178,7 +178,7 @@ def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: 
         click.echo(f"{len(held)} rows held out by prompt: {plain(str(held_path))}")
     unfinished = sum(row.is_unfinished for row in rows)
     if unfinished:
-        click.echo(fill(f"{unfinished} rows hold an answer that was cut off; --finished leaves them out."))
+        click.echo(fill(f"{unfinished} rows have a truncated answer; --finished leaves them out."))
     click.echo(f"card: {plain(str(card_path(out)))}")
     _tell_unreadable(name, problems)
 
@@ -204,7 +204,7 @@ def add(
     demonstration: str | None,
     note: str | None,
 ) -> None:
-    """Add one prompt, with answers and a judgement if you like."""
+    """Add one prompt, with answers and an annotation if you like."""
     from tuner_tui.feedback.collections import open_or_create, rater_name
     from tuner_tui.feedback.records import Maker, NewAnswer
     from tuner_tui.feedback.session import Session, Shown
@@ -237,7 +237,7 @@ def add(
             session.keep(shown, "demonstration", written=demonstration, note=note)
         elif note:
             store.note(item.id, note, session.rater)
-        click.echo(f"item {item.id}; kept {store.kept()}")
+        click.echo(f"item {item.id}; {store.kept()} saved")
 
 
 @feedback.command()
@@ -250,7 +250,7 @@ def restore(name: str) -> None:
     aside = put_back(name)
     damaged = f"; the damaged file is kept: {plain(str(aside))}" if aside is not None else ""
     with open_collection(name) as store:
-        click.echo(f"{name} has {store.kept()} judgements again{damaged}")
+        click.echo(f"{name} has {store.kept()} annotations again{damaged}")
 
 
 @feedback.command()
@@ -261,7 +261,7 @@ def delete(name: str, yes: bool) -> None:
     from tuner_tui.feedback.collections import collection_path, delete_collection, summarise
 
     if collection_path(name).exists() and not yes:
-        click.confirm(f"Delete {name} with {summarise(name).judged} judgements?", abort=True)
+        click.confirm(f"Delete {name} with {summarise(name).judged} annotations?", abort=True)
     trash = delete_collection(name)
     click.echo(
         f"{name} is deleted. It lies in {plain(str(trash))}; take it back: tuner-tui feedback restore {name}"
@@ -283,7 +283,7 @@ def delete(name: str, yes: bool) -> None:
 @click.option(
     "--temperature", type=click.FloatRange(0, 10), help="How freely tokens are drawn; 0 always the likeliest."
 )
-@click.option("--unsure-first", is_flag=True, help="Begin where a judge model was least sure.")
+@click.option("--unsure-first", is_flag=True, help="Start where a judge model was least certain.")
 def collect(
     name: str,
     sides: tuple[str, ...],
@@ -337,7 +337,7 @@ def collect(
 @click.option(
     "--key-env",
     metavar="VARIABLE",
-    help="The environment variable that holds this server's key; OPENAI_API_KEY goes by itself only to OpenAI's "
+    help="The environment variable with this server's key; OPENAI_API_KEY goes by itself only to OpenAI's "
     "server or the one in OPENAI_BASE_URL.",
 )
 @click.option("--limit", type=click.IntRange(1), help="At most so many items.")
@@ -353,7 +353,7 @@ def judge(
 ) -> None:
     """Have a judge model propose which answer is better; it is asked in both orders.
 
-    Proposals count as no judgement: accept them with y on the feedback screen, or overrule them. Where the orders
+    Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the orders
     disagree, the item is left to you; collect --unsure-first begins there.
     """
     import os

@@ -64,7 +64,7 @@ def follow(
             except KeyboardInterrupt:
                 if not stops_on_ctrl_c or has_asked:
                     click.echo(
-                        f"\nLeft; {folder.name} goes on. Watch it: {shell_command('runs follow', folder.name)}",
+                        f"\nLeft; {folder.name} continues. Watch it: {shell_command('runs follow', folder.name)}",
                         err=True,
                     )
                     return 130

@@ -21,8 +21,8 @@ from tuner_tui.text import shell_line, size
 def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None:
     """Download REPO (owner/name) into the Hub's cache.
 
-    Interrupted, the same command goes on where it stopped. Each file is checked by the hash that the Hub tells. Of a
-    model only safetensors, settings and tokenizer come. HF_ENDPOINT names a mirror.
+    Interrupted, the same command resumes where it stopped. Each file is checked against the Hub's hash. Of a
+    model only safetensors, settings and tokenizer come. HF_ENDPOINT sets another Hub address.
     """
     import msgspec
 
@@ -53,7 +53,9 @@ def remove(repo: str, data: bool, yes: bool) -> None:
 
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError("Nobody to ask", "Without a terminal nothing is removed unasked.", "Add --yes.")
+            raise InputError(
+                "Confirmation needed", "Without a terminal nothing is removed unasked.", "Add --yes."
+            )
         if not click.confirm(f"Remove {repo} from the cache?"):
             click.echo("Nothing was removed.")
             return

@@ -29,13 +29,13 @@ LABELS = {
     "context_length": "context length",
     "tied_embeddings": "tied embeddings",
     "weight_bytes": "weights",
-    "dtype": "held as",
+    "dtype": "stored dtype",
     "has_chat_template": "chat template",
     "experts_per_token": "experts a token",
     "expert_intermediate_size": "expert's size",
     "shared_intermediate_size": "shared expert",
     "has_tower": "vision or audio",
-    "weights": "numbers",
+    "weights": "parameters",
 }
 MIXTURE = ("experts", "experts_per_token", "expert_intermediate_size", "shared_intermediate_size")
 
@@ -129,7 +129,9 @@ def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
     click.echo(f"Clearing frees {size_text(sum(entry.size_bytes for entry in chosen))}.")
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError("Nobody to ask", "Without a terminal nothing is cleared unasked.", "Add --yes.")
+            raise InputError(
+                "Confirmation needed", "Without a terminal nothing is cleared unasked.", "Add --yes."
+            )
         if not click.confirm("Clear?"):
             click.echo("Nothing was cleared.")
             return
@@ -195,7 +197,7 @@ def _weights_text(facts: ModelFacts) -> str:
     parts = {
         "in matrices": counted.linear,
         "in experts": counted.experts,
-        "in tables": counted.embedding + counted.head,
+        "in embeddings": counted.embedding + counted.head,
     }
     return ", ".join(f"{number:,} {where}" for where, number in parts.items() if number)
 

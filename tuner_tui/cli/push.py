@@ -79,7 +79,7 @@ def push(
 ) -> None:
     """Push RUN (a run's name, the path of its folder, or `last`) to the Hub, in one commit that is read back.
 
-    The token is the Hub client's own (`hf auth login`, or HF_TOKEN). Interrupted or failed, the same command goes on:
+    The token is the Hub client's own (`hf auth login`, or HF_TOKEN). Interrupted or failed, the same command resumes:
     what has arrived is not sent again, and nothing is committed twice.
     """
     from tuner_tui.sharing.card import CardOptions
@@ -94,7 +94,7 @@ def push(
         )
     if not (dry_run or yes or sys.stdin.isatty()):
         raise InputError(
-            "Nobody to ask", "Without a terminal nothing is pushed unasked.", "Add --yes, or --dry-run."
+            "Confirmation needed", "Without a terminal nothing is pushed unasked.", "Add --yes, or --dry-run."
         )
     facts = read_facts(find_run_or_folder(run), base)
     card = CardOptions(languages, datasets, licence, samples=samples)

@@ -21,18 +21,18 @@ PLACES = "a number from 1 on, first, last, up or down"
 
 @click.group()
 def queue() -> None:
-    """List, reorder and hold the runs that wait for the card.
+    """List, reorder and hold the runs that wait for the GPU.
 
     One run trains at a time. The keeper starts the next one when enough memory is free, also with the app closed and
     after a run that failed. After a reboot the list is still there: opening the app, or any command that lists or
-    starts runs, goes on with it.
+    starts runs, resumes it.
     """
 
 
 @queue.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def list_(as_json: bool) -> None:
-    """List who waits, the next first, and for what."""
+    """List the waiting runs, the next first, and what each waits for."""
     from tuner_tui.keeper.start import wake
     from tuner_tui.keeper.turns import Line, hold_words
 
@@ -43,7 +43,7 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps([_as_json(number, place) for number, place in enumerate(places, 1)], indent=2))
         return
     if not places and not waiting.problems():
-        click.echo("Nobody waits.")
+        click.echo("The queue is empty.")
     for number, place in enumerate(places, 1):
         click.echo(fill(f"{number}. {place.folder.name}  {words(place)}", hanging="   "))
     for name, problem in waiting.problems().items():
@@ -93,7 +93,7 @@ def hold() -> None:
     from tuner_tui.keeper.start import hold_queue
 
     hold_queue()
-    click.echo("Nothing more starts. Go on with: tuner-tui queue go")
+    click.echo("Nothing more starts. Resume with: tuner-tui queue go")
 
 
 @queue.command()
@@ -101,7 +101,7 @@ def go() -> None:
     """Let runs start again after `queue hold`."""
     from tuner_tui.keeper.start import release_queue
 
-    click.echo("The queue goes on." if release_queue() else "The queue was not on hold.")
+    click.echo("The queue runs again." if release_queue() else "The queue was not on hold.")
 
 
 def words(place: Place) -> str:
@@ -129,7 +129,7 @@ def _place(text: str, now: int, count: int) -> int:
 
 def _say_line() -> None:
     names = [entry.folder.rpartition("/")[2] for _, entry in waiting.entries()]
-    click.echo(fill(f"Now in line: {', '.join(names) or 'nobody'}"))
+    click.echo(fill(f"Now in line: {', '.join(names) or 'no runs'}"))
 
 
 def _as_json(number: int, place: Place) -> dict[str, object]:

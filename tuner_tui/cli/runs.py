@@ -110,7 +110,7 @@ def show(run: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
 @click.pass_context
 def follow(context: click.Context, run: str, as_json: bool) -> None:
-    """Watch a run until it ends. Ctrl-C leaves; the run goes on."""
+    """Watch a run until it ends. Ctrl-C leaves; the run continues."""
     from tuner_tui.cli.follow import follow as watch
 
     context.exit(watch(folders.find_run_or_folder(run), as_json=as_json, stops_on_ctrl_c=False))
@@ -133,16 +133,16 @@ def stop(run: str, now: bool) -> None:
         _end_now(folder)
     else:
         _ask(folder, "stop")
-    click.echo(f"Go on later with: {shell_command('runs resume', folder.name)}")
+    click.echo(f"Resume later with: {shell_command('runs resume', folder.name)}")
 
 
 @runs.command()
 @click.argument("run")
 def pause(run: str) -> None:
-    """Ask a run to save and let go of the card; it goes on with `runs resume`, also after a reboot."""
+    """Ask a run to save and free the GPU; `runs resume` resumes it, also after a reboot."""
     folder = folders.find_run(run)
     _ask(folder, "pause")
-    click.echo(f"Go on later with: {shell_command('runs resume', folder.name)}")
+    click.echo(f"Resume later with: {shell_command('runs resume', folder.name)}")
 
 
 @runs.command()
@@ -161,11 +161,11 @@ def sample(run: str) -> None:
 
 @runs.command()
 @click.argument("run")
-@click.option("--detach", is_flag=True, help="Leave at once; the run goes on by itself.")
+@click.option("--detach", is_flag=True, help="Leave at once; the run continues in the background.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
 @click.pass_context
 def resume(context: click.Context, run: str, detach: bool, as_json: bool) -> None:
-    """Go on with a run from its last whole checkpoint."""
+    """Resume a run from its last complete checkpoint."""
     from tuner_tui.cli.follow import follow as watch
     from tuner_tui.keeper import launch
 
@@ -251,7 +251,9 @@ def empty_trash(yes: bool) -> None:
         click.echo(f"{size(record.size_bytes):>10}  {plain(record.name)}")
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError("Nobody to ask", "Without a terminal nothing is deleted unasked.", "Add --yes.")
+            raise InputError(
+                "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
+            )
         click.confirm("Delete them for good?", abort=True)
     click.echo(f"Freed {size(trash.empty_trash())}.")
 
@@ -377,7 +379,7 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))
         lines.append(fill(sample.answer, "    "))
     if run.can_resume:
-        lines.append(f"Go on with: {shell_command('runs resume', folder.name)}")
+        lines.append(f"Resume with: {shell_command('runs resume', folder.name)}")
     return lines
 
 

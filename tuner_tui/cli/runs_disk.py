@@ -78,7 +78,9 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError("Nobody to ask", "Without a terminal nothing is deleted unasked.", "Add --yes.")
+            raise InputError(
+                "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
+            )
         click.confirm("Delete them for good?", abort=True)
     for item in items:
         try:

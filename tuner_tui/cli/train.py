@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option, e.g. tuning.rank=32."
 )
-@click.option("--detach", is_flag=True, help="Start the run and leave; it goes on by itself.")
+@click.option("--detach", is_flag=True, help="Start the run and leave; it continues in the background.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
 @click.option("--after", metavar="RUN", help="Wait until that run has finished; skip this one if it fails.")
 @click.option("--check", "only_check", is_flag=True, help="Check spec, model and data; start nothing.")
@@ -36,7 +36,7 @@ def train(
     """Train what SPEC says: a run.toml file, or the name of a preset.
 
     A model or data set of the Hub that is not on this machine is downloaded first, checked by its hashes; interrupted,
-    the same command goes on.
+    the same command resumes.
 
     With model.adapter naming a run that has not finished yet, it waits for that run and begins from its adapter.
     Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not touch it.

@@ -69,7 +69,7 @@ def tell(event: Event) -> str | None:
             )
         case DataPrepared():
             held_out = f", {event.evaluation_rows} held out" if event.evaluation_rows else ""
-            cut = f", {event.cut_rows} cut" if event.cut_rows else ""
+            cut = f", {event.cut_rows} truncated" if event.cut_rows else ""
             return (
                 f"data: {event.rows} rows ({event.shape}){held_out}{cut}; loss on {event.trained_tokens:,} of "
                 f"{event.tokens:,} tokens; longest row {event.longest_row}"

@@ -114,7 +114,7 @@ def results(compared: Sequence[ComparedRun]) -> tuple[Difference, ...]:
         "energy": [
             NOT_APPLICABLE if each.energy_wh is None else f"{each.energy_wh:.1f} Wh" for each in compared
         ],
-        "held as": [each.run.model.precision if each.run.model else NOT_APPLICABLE for each in compared],
+        "loaded as": [each.run.model.precision if each.run.model else NOT_APPLICABLE for each in compared],
     }
     return tuple(Difference(key, tuple(values)) for key, values in rows.items())
 

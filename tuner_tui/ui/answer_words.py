@@ -24,7 +24,7 @@ def answer_content(text: str, is_finished: bool | None, against: str | None = No
     else:
         body = literal_lines(text.rstrip())
     if is_finished is False:
-        body = Content.assemble(body, Content.styled(" [cut off]", "$faint"))
+        body = Content.assemble(body, Content.styled(" [truncated]", "$faint"))
     return body
 
 

@@ -51,7 +51,7 @@ class TunerApp(App[None]):
         Binding("f1", "help", "Help", tooltip="All keys of this screen, also while typing"),
         Binding("f", "feedback", "Feedback", show=False, tooltip="Judge answers, and see what you judged"),
         Binding("a", "chat", "Chat", show=False, tooltip="Ask base and tuned the same, side by side"),
-        Binding("q", "quit", "Quit", tooltip="Leave; runs go on without the app"),
+        Binding("q", "quit", "Quit", tooltip="Leave; runs continue without the app"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
     ]
 
@@ -112,12 +112,12 @@ class TunerApp(App[None]):
         yield SystemCommand("Compare runs", "Curves, settings, families, notes, disk use", self.action_runs)
         yield SystemCommand("Queue", "The runs that wait, in their order", self.action_queue)
         yield SystemCommand(
-            "Downloads", "Models and data sets of the Hub: fetch, go on, clean up", self.action_downloads
+            "Downloads", "Models and data sets of the Hub: download, resume, clean up", self.action_downloads
         )
         yield SystemCommand(
             "Settings", "Folders, theme, notifications, trackers, privacy", self.action_settings
         )
-        yield SystemCommand("Doctor", "Check this machine and say what to mend", self.action_doctor)
+        yield SystemCommand("Doctor", "Check this machine and show what to fix", self.action_doctor)
         yield SystemCommand("Dark or light", "Change to the other theme", self.action_other_theme)
         yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
 

@@ -69,12 +69,12 @@ def _holders(gpu: GpuSnapshot) -> str:
     """Who holds most of the memory; the two largest are enough."""
     if gpu.processes is None:
         held = gpu.memory_used_bytes
-        return f" · {_gigabytes(held)} GB held, by whom is unknown" if held and held > 3 * 10**8 else ""
+        return f" · {_gigabytes(held)} GB in use by unknown processes" if held and held > 3 * 10**8 else ""
     known = [process for process in gpu.processes if process.memory_bytes and process.memory_bytes > 10**8]
     words = [
         f"{process.name or process.pid} {_gigabytes(process.memory_bytes or 0)} GB" for process in known[:2]
     ]
-    return f" · held by {', '.join(words)}" if words else ""
+    return f" · used by {', '.join(words)}" if words else ""
 
 
 def _trouble(check: Check) -> str:

@@ -41,7 +41,7 @@ def pause_run(folder: RunFolder) -> str:
     from tuner_tui.runs.control import leave_request
 
     leave_request(folder, "pause")
-    return "Asked to pause; it saves first. r goes on."
+    return "Asked to pause; it saves first. r resumes it."
 
 
 def resume_run(folder: RunFolder) -> str:

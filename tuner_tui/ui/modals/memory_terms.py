@@ -23,7 +23,7 @@ BAR_WIDTH, NAME_WIDTH = 24, 24
 GB = 1e9
 MEANINGS = (
     "fits: the most that may be shown as taken is free",
-    "tight: only the least is; an unlucky batch may not fit, and the run then goes on with fewer rows at once",
+    "tight: only the least is; a large batch may not fit, and the run then continues with a smaller batch",
     "too big: not even the least is free",
 )
 
@@ -89,7 +89,7 @@ def formula(row: MemoryRow, place: Place | None) -> Content:
     if load.is_gpu:
         lines.append(f"the driver will show {spread}: its context, and blocks kept for later")
     else:
-        lines.append(f"the process will hold {spread}: libraries, and memory not given back at once")
+        lines.append(f"the process will use {spread}: libraries, and memory not given back at once")
     if place is not None and place.room_bytes is not None:
         lines.append(f"of {place.room_bytes / GB:.1f} GB free on {place.name}")
     lines.append(
@@ -108,6 +108,6 @@ def reasons(plan: MemoryPlan) -> Content:
     lines = [Content.styled("Planned", "bold")]
     lines += [literal(f"  {each.name}: {each.value} ({each.reason})") for each in plan.choices]
     if plan.ways_out:
-        lines.append(Content.styled("Ways out", f"bold {STYLES['too big']}"))
+        lines.append(Content.styled("Suggestions", f"bold {STYLES['too big']}"))
         lines += [literal(f"  {way.words}") for way in plan.ways_out]
     return Content("\n").join([*lines, Content("")])

@@ -34,14 +34,16 @@ class NewCollection(ModalScreen[str | None]):
             yield Static("Name")
             yield Input(placeholder="evening-1", id="name", compact=True)
             yield Static(
-                "Who answers: MODEL or MODEL+ADAPTER, more with commas; nobody for answers from a file"
+                "Who answers: MODEL or MODEL+ADAPTER, more with commas; empty for answers from a file"
             )
             yield Input("demo", id="sides", compact=True)
             yield Static("A file of prompts, or of rows with answers")
             yield Input(placeholder="prompts.jsonl", id="file", compact=True)
             yield Static(f"What is judged: {', '.join(MODES)}")
             yield Input("pairs", id="mode", compact=True)
-            yield Static("Enter goes on and makes it at the end, esc goes back.", classes="hint")
+            yield Static(
+                "Enter goes to the next field and creates it after the last; esc goes back.", classes="hint"
+            )
 
     def on_mount(self) -> None:
         self.query_one("#name").focus()

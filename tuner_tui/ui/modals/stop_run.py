@@ -25,7 +25,7 @@ class StopModal(ModalScreen[Way | None]):
     BINDINGS = [  # noqa: RUF012
         ("y", "answer('save')", "Save and stop"),
         ("w", "answer('now')", "Stop now"),
-        ("n,escape,q", "answer('')", "Go on"),
+        ("n,escape,q", "answer('')", "Keep running"),
     ]
 
     def __init__(self, folder: RunFolder) -> None:
@@ -42,7 +42,7 @@ class StopModal(ModalScreen[Way | None]):
             yield Static("Stop this run?", classes="title")
             yield Static(literal_lines(detail))
             with Horizontal(classes="buttons"):
-                yield Button("n  Go on", id="no", compact=True)
+                yield Button("n  Keep running", id="no", compact=True)
                 yield Button("y  Save and stop", id="save", variant="warning", compact=True)
                 yield Button("w  Stop now", id="now", variant="error", compact=True)
 

@@ -379,13 +379,13 @@ def _keep_thumb(name: str, talk: Conversation, place: int, is_good: bool) -> str
     from tuner_tui.feedback.from_chat import keep_thumb
 
     kept = keep_thumb(name, talk, place, is_good=is_good)
-    return f"{'Good' if is_good else 'Bad'}; {name} has kept {kept}"
+    return f"{'Good' if is_good else 'Bad'}; saved to {name} ({kept} in all)"
 
 
 def _keep_better(name: str, talk: Conversation, place: int) -> str:
     from tuner_tui.feedback.from_chat import keep_better
 
-    return f"{place + 1} is better; {name} has kept {keep_better(name, talk, place)}"
+    return f"{place + 1} is better; saved to {name} ({keep_better(name, talk, place)} in all)"
 
 
 def _keep_prompts(name: str, talk: Conversation) -> str:

@@ -28,7 +28,7 @@ class Collections(TunerScreen):
     """Every collection with how far it is; Enter goes on judging."""
 
     TITLE_WORDS = "Feedback"
-    HELP_TEXT = "Judgements are kept in collections. A run learns from one with data.train = feedback:NAME."
+    HELP_TEXT = "Annotations are stored in collections. To train on one: data.train = feedback:NAME."
     CSS = "Collections #hint { padding: 1 2; height: auto; }"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
@@ -93,7 +93,7 @@ class Collections(TunerScreen):
         if name is None or summary is None:
             return
         detail = (
-            f"{name}: {summary.judged} judgements and their last good copy go to the trash of collections. "
+            f"{name}: {summary.judged} annotations and their last good copy go to the trash of collections. "
             f"{shell_command('feedback restore', name)} brings them back."
         )
         if await self.app.push_screen_wait(

@@ -34,7 +34,7 @@ class ChecksPane(Vertical):
     """Runs the checks in a thread, with progress; they can be stopped."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("f", "toggle_fix", "Fix", tooltip="Take the step that mends this while reading, or leave it out"),
+        Binding("f", "toggle_fix", "Fix", tooltip="Apply the fix for this while reading, or remove it"),
         Binding("x", "stop", "Stop", tooltip="Stop checking, with what was found so far"),
     ]  # fmt: skip
 
@@ -85,7 +85,7 @@ class ChecksPane(Vertical):
     def compose(self) -> ComposeResult:
         yield Static("Reading ...", id="checks-words", markup=False)
         yield PickList(
-            id="findings", help_text="What is wrong, the worst first. Enter shows its rows; f mends it."
+            id="findings", help_text="What is wrong, the worst first. Enter shows its rows; f fixes it."
         )
         yield Static("", id="finding-words", markup=False)
 
@@ -163,8 +163,8 @@ class ChecksPane(Vertical):
             return
         layout = report.layout
         lines = [
-            literal(f"{report.rows:,} rows of shape {layout.shape}: {layout.variant}", "bold"),
-            literal(f"because {layout.reason} ({layout.confidence:.0%} sure)", "$secondary"),
+            literal(f"{report.rows:,} rows, dataset type {layout.shape}: {layout.variant}", "bold"),
+            literal(f"because {layout.reason} (confidence {layout.confidence:.0%})", "$secondary"),
         ]
         if report.is_partial:
             lines.append(literal("stopped before the end: there may be more", "$warning"))

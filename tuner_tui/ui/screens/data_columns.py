@@ -85,7 +85,9 @@ class ColumnsPane(Vertical):
         if not self.query(TextArea):  # the screen is gone
             return
         self._guess = mapping_lines(layout.mapping) if layout else ()
-        why = f"guess: {layout.shape}, because {layout.reason}" if layout else "no shape was recognised"
+        why = (
+            f"guess: {layout.shape}, because {layout.reason}" if layout else "no dataset type was recognised"
+        )
         self._say(
             Content("\n").join([literal(f"columns: {', '.join(names)}", "bold"), literal(why, "$secondary")])
         )

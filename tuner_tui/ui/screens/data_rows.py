@@ -33,7 +33,7 @@ class RowsPane(Vertical):
     """Reads as far as it must, in a thread."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("slash", "search", "Search", priority=True, tooltip="Rows that hold some words"),
+        Binding("slash", "search", "Search", priority=True, tooltip="Rows that contain some words"),
         Binding("right_square_bracket", "page(1)", "More", key_display="]", tooltip="The next hundred rows"),
         Binding("left_square_bracket", "page(-1)", "Before", key_display="[", tooltip="The hundred before"),
     ]
@@ -63,7 +63,7 @@ class RowsPane(Vertical):
         self._cancelled, self._children = threading.Event(), Children()
 
     def compose(self) -> ComposeResult:
-        yield SearchInput(placeholder="words that a row holds", compact=True)
+        yield SearchInput(placeholder="words to search for", compact=True)
         yield PickList(id="row-list", help_text="Rows in the order of the file. Enter shows a row's tokens.")
         with VerticalScroll(id="row-whole", can_focus=True):
             yield Static("", id="row-words", markup=False)
@@ -127,7 +127,7 @@ class RowsPane(Vertical):
             error = message.error
             self._say(literal(f"✗ {error.title}: {error.message} {error.hint}", "$error"))
         elif not shown:
-            self._say(literal("No row holds that.", "$faint"))
+            self._say(literal("No row contains that.", "$faint"))
         else:
             self._show_row()
         self.screen.refresh_bindings()
@@ -178,7 +178,7 @@ def row_words(row: RowFound) -> Content:
     if row.problem is not None:
         lines.append(literal(f"✗ {row.problem.title}: {row.problem.message} {row.problem.hint}", "$error"))
     if row.suspicions:
-        lines.append(literal(f"! holds {', '.join(row.suspicions)}", "$warning"))
+        lines.append(literal(f"! contains {', '.join(row.suspicions)}", "$warning"))
     lines += [_part(name, text) for name, text in row.read_as]
     lines.append(literal(f"as kept in line or place {row.number:,}", "$faint"))
     lines += [_part(name, text) for name, text in row.kept]

@@ -39,8 +39,8 @@ class TokensPane(VerticalScroll):
         Binding("i", "toggle_ids", "Ids", tooltip="One token a line, with its place and id; or running text"),
     ]
     help_text = (
-        "Exactly what the trainer is fed: underlined tokens carry loss, faint ones are the template's, struck ones are "
-        "cut by the length limit, and reversed ones end an answer."
+        "Exactly what the trainer is fed: underlined tokens have loss, faint ones are the template's, struck ones are "
+        "truncated at the length limit, and reversed ones are EOS tokens."
     )
 
     class Looked(Message):
@@ -151,7 +151,7 @@ def look_at(microscope: Microscope, spec: RunSpec, reading: Reading, row: int) -
 def legend() -> Content:
     """What the styles mean."""
     return Content.assemble(
-        ("learnt", LOSS), "  ", ("template", TEMPLATE), "  ", ("cut off", CUT), "  ", ("end token", END),
+        ("with loss", LOSS), "  ", ("template", TEMPLATE), "  ", ("truncated", CUT), "  ", ("EOS token", END),
         ("  i: one a line", "$faint"),
     )  # fmt: skip
 
@@ -160,8 +160,8 @@ def title(sequence: Sequence) -> Content:
     """A sequence's name, and how much of it is learnt."""
     dropped = ": left out, the trainer never sees it" if sequence.is_dropped else ""
     cut = len(sequence.tokens) - len(sequence.fed)
-    told = f"{sequence.trained:,} of {len(sequence.fed):,} tokens carry loss" + (
-        f", {cut:,} cut off" if cut else ""
+    told = f"{sequence.trained:,} of {len(sequence.fed):,} tokens with loss" + (
+        f", {cut:,} truncated" if cut else ""
     )
     return Content.assemble(literal(f"{sequence.title}{dropped}", "bold"), (f"  {told}", "$secondary"))
 

@@ -53,7 +53,7 @@ class DoctorScreen(TunerScreen):
     """Each check with how it stands; what to do stands below those that need it, ready to copy."""
 
     TITLE_WORDS = "Doctor"
-    HELP_TEXT = "What this machine has, what stands in the way of training, and the commands that mend it."
+    HELP_TEXT = "What this machine has, what stands in the way of training, and the commands that fix it."
     CSS_PATH = "doctor.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),

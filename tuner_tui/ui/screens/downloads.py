@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KIND_WORDS: dict[RepoKind, str] = {"model": "model", "dataset": "data set"}
 FIRST_WORDS = (
-    "n fetches a model or a data set by its name on the Hub; Enter goes on with an unfinished one.\n"
+    "n fetches a model or a data set by its name on the Hub; Enter resumes an unfinished one.\n"
     "Each file is checked by the Hub's hash. What has arrived stays when you cancel or leave."
 )
 
@@ -59,8 +59,8 @@ class DownloadsScreen(TunerScreen):
     TITLE_WORDS = "Downloads"
     HELP_TEXT = (
         "The cache is that of the Hub's own client, so other programs find and use it too. What a run that waits or "
-        "runs needs is not removed. HF_ENDPOINT names a mirror, HF_HOME another place for the cache. A token is the "
-        "Hub client's own: hf auth login."
+        "runs needs is not removed. HF_ENDPOINT sets another Hub address, HF_HOME another place for the cache. "
+        "A token is the Hub client's own: hf auth login."
     )
     DEFAULT_CSS = """
     DownloadsScreen .field { height: 1; margin: 0 2; }
@@ -106,7 +106,7 @@ class DownloadsScreen(TunerScreen):
         return shell_command(f"models {word}", chosen.repo_id, options=_data_option(chosen.kind))
 
     def compose_body(self) -> ComposeResult:
-        yield PickList(id="cache-list", help_text="What the Hub's cache holds, last used first.")
+        yield PickList(id="cache-list", help_text="What is in the Hub's cache, last used first.")
         with Horizontal(classes="field"):
             yield Label("Model", id="kind-label")
             yield Input(placeholder="owner/name, or owner/name@revision", id="name", compact=True)
@@ -281,7 +281,7 @@ def fetch(
         request = DownloadRequest(repo_id=hub.require_name(name), kind=kind, revision=revision)
         done = hub.download(request, Telling(post), cancel.is_set)
     except Cancelled:
-        return DownloadEnded(f"Cancelled; what has arrived of {name} is kept, and Enter goes on with it.")
+        return DownloadEnded(f"Cancelled; what has arrived of {name} is kept, and Enter resumes it.")
     except TunerError as error:
         return DownloadEnded(error=error)
     except OSError as error:

@@ -43,12 +43,12 @@ HOW: dict[Mode, str] = {
 
 
 class FeedbackScreen(TunerScreen):
-    """One collection: what was judged is on disk before "kept" says so."""
+    """One collection: what was judged is on disk before "saved" says so."""
 
     TITLE_WORDS = "Feedback"
     HELP_TEXT = (
-        "Answers stand in random order, and who gave them is not shown. A judgement is on disk when it is counted as "
-        "kept; leave at any time. A few items come back later, swapped, to see how sure you are."
+        "Answers are in random order, and their models are not shown. An annotation is on disk when it is counted as "
+        "saved; leave at any time. A few items come back later, swapped, to measure how consistent you are."
     )
     CSS_PATH = "feedback.tcss"
     BINDINGS = [  # noqa: RUF012
@@ -65,12 +65,12 @@ class FeedbackScreen(TunerScreen):
         ),
         Binding("t,0", "tie", "Tie", key_display="t", tooltip="Neither is better"),
         Binding("b", "both_bad", "Bad", tooltip="None of them is good"),
-        Binding("s", "skip", "Skip", show=False, tooltip="Judge nothing here"),
-        Binding("u", "undo", "Undo", tooltip="Take back the last judgement and show it again"),
+        Binding("s", "skip", "Skip", show=False, tooltip="Skip this item"),
+        Binding("u", "undo", "Undo", tooltip="Undo the last annotation and show the item again"),
         Binding("e", "edit", "Edit", tooltip="Make one answer better; what you wrote becomes preferred"),
         Binding("w", "write", "Write", show=False, tooltip="Write your own answer: a demonstration"),
         Binding("d", "differences", "Differ", tooltip="Mark the words in which the answers differ"),
-        Binding("m", "mirror", "Mirror", tooltip="Pace, biases, agreement with yourself, who wins"),
+        Binding("m", "mirror", "Stats", tooltip="Pace, biases, agreement with yourself, win rates"),
         Binding(
             "f", "flag", "Flag", show=False, tooltip="This item is not fit for use; leave it out of exports"
         ),
@@ -222,7 +222,7 @@ class FeedbackScreen(TunerScreen):
     def _tell(self, standing: Standing) -> None:
         self._standing = standing
         to_come = f", {standing.waiting} to come" if standing.waiting else ""
-        self.query_one(TitleBar).state = f"kept {standing.kept}, {standing.ready} ready{to_come}"
+        self.query_one(TitleBar).state = f"saved {standing.kept}, {standing.ready} ready{to_come}"
         if self.shown is None:
             show(self.query_one("#waiting", Static), literal_lines(self._waiting_words(standing)))
 
@@ -338,7 +338,7 @@ class FeedbackScreen(TunerScreen):
         self._fill()
 
     def _say(self, words: str) -> None:
-        kept = f"{words}; kept {self._standing.kept}. {self._proposal_words()}"
+        kept = f"{words}; saved {self._standing.kept}. {self._proposal_words()}"
         show(self.query_one("#said", Static), literal(kept, "$accent"))
 
     def _proposal_words(self) -> str:
@@ -504,7 +504,7 @@ class FeedbackScreen(TunerScreen):
             except TunerError as error:
                 self.show_error(error)
                 return
-            self._say("note kept")
+            self._say("note saved")
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -544,7 +544,7 @@ class FeedbackScreen(TunerScreen):
         except TunerError as error:
             self.show_error(error)
             return
-        self.app.push_screen(MessageModal("What your judgements say", "\n".join(lines)))
+        self.app.push_screen(MessageModal("Your annotator statistics", "\n".join(lines)))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The footer shows what fits the mode."""

@@ -61,10 +61,10 @@ def waiting_words(collection: str, standing: Standing, model_state: str, *, has_
         return f"Answers are being made{f' ({model_state})' if model_state else ''} ..."
     if standing.waiting:
         return (
-            f"{standing.waiting} prompts have no answers, and nobody was named who answers.\n\nName a model:\n"
+            f"{standing.waiting} prompts have no answers, and no model is set to write them.\n\nName a model:\n"
             + shell_command("feedback collect", collection, options=["--side", "demo"])
         )
     if standing.kept:
-        return f"All is judged: {standing.kept} kept.\n\nm shows what your judgements say, esc goes back."
+        return f"All is annotated: {standing.kept} saved.\n\nm shows your statistics, esc goes back."
     command = shell_command("feedback import", collection, "FILE")
-    return f"Nothing to judge yet.\n\nBring prompts or answers:\n{command}"
+    return f"Nothing to annotate yet.\n\nImport prompts or answers:\n{command}"

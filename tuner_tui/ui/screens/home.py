@@ -59,15 +59,17 @@ class Home(TunerScreen):
     """Where the app begins."""
 
     TITLE_WORDS = "Home"
-    HELP_TEXT = "Your machine and your runs. Runs go on without the app; it only watches and asks."
+    HELP_TEXT = (
+        "Your machine and your runs. Runs continue without the app; it only watches them and sends requests."
+    )
     BINDINGS = [  # noqa: RUF012
         Binding("n", "new_run", "New", tooltip="Choose a model, data and a method"),
         Binding("t", "demo", "Demo", tooltip="Teach a small model who it is"),
         Binding("s", "same_again", "Again", tooltip="A new run with this one's settings, to change"),
         Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
-        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or leave the queue"),
-        Binding("p", "pause", "Pause", tooltip="Save and free the card; resume later, also after a reboot"),
+        Binding("p", "pause", "Pause", tooltip="Save and free the GPU; resume later, also after a reboot"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete the run's folder"),
         Binding(
             "slash",
@@ -75,7 +77,7 @@ class Home(TunerScreen):
             "Filter",
             key_display="/",
             priority=True,  # the keys typed after it are the line's, however fast they come
-            tooltip="Only runs whose name or status holds a word",
+            tooltip="Only runs whose name or status contains a word",
         ),
         Binding("escape", "clear_filter", "All runs", key_display="esc"),
         Binding("m", "runs", "Runs", tooltip="Compare runs, note, branch, clean up"),
@@ -84,7 +86,7 @@ class Home(TunerScreen):
             "h", "app.downloads", "Downloads", show=False, tooltip="Fetch from the Hub, and clean its cache"
         ),
         Binding("o", "settings", "Settings", show=False, tooltip="Folders, theme, notifications, trackers"),
-        Binding("d", "doctor", "Doctor", show=False, tooltip="Check this machine and say what to mend"),
+        Binding("d", "doctor", "Doctor", show=False, tooltip="Check this machine and show what to fix"),
     ]
 
     folders: var[tuple[RunFolder, ...]] = var(())

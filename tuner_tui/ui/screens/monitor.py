@@ -59,7 +59,11 @@ class Monitor(TunerScreen):
     CSS_PATH = "monitor.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding(
-            "escape", "app.pop_screen", "Back", key_display="esc", tooltip="Back to the list; the run goes on"
+            "escape",
+            "app.pop_screen",
+            "Back",
+            key_display="esc",
+            tooltip="Back to the list; the run continues",
         ),
         Binding("1", "show(0)", "Overview", show=False),
         Binding("2", "show(1)", "Samples", show=False),
@@ -68,11 +72,11 @@ class Monitor(TunerScreen):
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("x", "stop", "Stop", tooltip="Save a checkpoint and end, or end at once"),
         Binding(
-            "p", "ask('pause')", "Pause", tooltip="Save and free the card; resume later, also after a reboot"
+            "p", "ask('pause')", "Pause", tooltip="Save and free the GPU; resume later, also after a reboot"
         ),
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
-        Binding("r", "resume", "Resume", tooltip="Go on from the last checkpoint"),
+        Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("s", "same_again", "Again", tooltip="A new run with these settings, to change"),
         Binding("e", "share", "Share", tooltip="Export the result, or push it to the Hub"),
         Binding("a", "axis", "Axis", tooltip="The curve by steps, tokens or time"),

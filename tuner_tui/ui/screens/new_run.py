@@ -76,12 +76,12 @@ class NewRunScreen(NewRunMemory):
     CSS_PATH = "new_run.tcss"
     TITLE_WORDS = "New run"
     HELP_TEXT = (
-        "Five steps. Enter picks a line and goes on; ctrl+n goes on without a change, ctrl+o goes back, and 1 to 5 "
+        "Five steps. Enter picks a line and continues; ctrl+n continues without a change, ctrl+o goes back, and 1 to 5 "
         "go to a step. The table says what the run takes in each precision, and moves with every change; m shows "
         "its terms."
     )
     BINDINGS = [  # noqa: RUF012
-        Binding("ctrl+n", "move(1)", "Next step", tooltip="Go on without a change"),
+        Binding("ctrl+n", "move(1)", "Next step", tooltip="Continue without a change"),
         Binding("ctrl+o", "move(-1)", "Back", tooltip="To the step before"),
         *(
             Binding(

@@ -50,7 +50,7 @@ class RowPreview(Static):
             lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
         else:
             more = "more than " if look.is_partial else ""
-            lines.append(literal(f"{more}{look.rows:,} rows, shape {look.shape}", "bold"))
+            lines.append(literal(f"{more}{look.rows:,} rows, dataset type {look.shape}", "bold"))
         width = max(20, self.size.width or 76)
         for example in look.first_rows:
             lines += [literal(fit(line, width).rstrip()) for line in _row_lines(example)]

@@ -94,7 +94,7 @@ class NewRunMemory(TunerScreen):
         look, beside = self.state.model, [view.outlook.words] if view.outlook.words else []
         if look.source is not None and look.facts is not None:
             beside += storage_of(self._started(self.state), look.source, look.facts, row.estimate).lines
-        beside += [f"{name} holds {held / 1e9:.1f} GB of {view.place.name}" for name, held in view.holders]
+        beside += [f"{name} uses {held / 1e9:.1f} GB of {view.place.name}" for name, held in view.holders]
         beside += [view.note] if view.note else []
         self.app.push_screen(MemoryTermsModal(view.model, row, view.place, self._plan(), tuple(beside)))
 

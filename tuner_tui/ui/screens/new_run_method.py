@@ -38,7 +38,7 @@ class MethodPane(Vertical):
     def compose(self) -> ComposeResult:
         for section, question in QUESTIONS.items():
             yield Static(f"  {question}", classes="pane-head", id=f"{section}-head")
-            yield PickList(id=f"{section}-kinds", help_text=f"{question}. Enter takes one and goes on.")
+            yield PickList(id=f"{section}-kinds", help_text=f"{question}. Enter takes one and continues.")
 
     def focus_first(self) -> None:
         self.screen.set_focus(self.query(PickList).first())

@@ -34,7 +34,7 @@ class StartButton(Button):
     """Starts the run."""
 
     BINDINGS = [Binding("enter", "press", "Start", show=False)]  # noqa: RUF012
-    help_text = "Starts the run. It goes on by itself when the app or the terminal is closed."
+    help_text = "Starts the run. It continues when the app or the terminal is closed."
 
 
 class ProblemList(PickList):
@@ -180,8 +180,8 @@ class ReviewPane(Vertical):
         if self._problems:
             return "Not yet: Enter on a problem goes to its field."
         if why_it_ends():
-            return "It goes on without the app, but ends at your logout: d on Home."
-        return "It goes on without the app, and without this terminal."
+            return "It continues without the app, but ends at your logout: d on Home."
+        return "It continues without the app, and without this terminal."
 
 
 def _row(index: int, problem: Problem) -> PickRow:
@@ -201,6 +201,6 @@ def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) ->
     if outlook.words:
         lines.append(literal(f"  takes {outlook.words}, by the speed of earlier runs here"))
     if memory is not None and memory.ways_out:
-        lines.append(Content.styled("It does not fit. Ways out, the cheapest first", "bold $error"))
+        lines.append(Content.styled("It does not fit. Suggestions, the cheapest first", "bold $error"))
         lines += [literal(f"  {way.words}") for way in memory.ways_out]
     return Content("\n").join([*lines, Content(""), Content.styled("run.toml", "bold")])

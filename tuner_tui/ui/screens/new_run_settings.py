@@ -43,7 +43,7 @@ class SettingsPane(Vertical):
         self._draft = draft
 
     def compose(self) -> ComposeResult:
-        yield GoOn("Go on to Review", compact=True, id="go-on")
+        yield GoOn("Continue to Review", compact=True, id="go-on")
         yield Static(INVITATION, classes="pane-detail")
 
     def focus_first(self) -> None:
@@ -96,7 +96,7 @@ class SettingsPane(Vertical):
 class GoOn(Button):
     """The way past the settings for those who are content with them."""
 
-    BINDINGS = [Binding("enter", "press", "Go on", show=True)]  # noqa: RUF012
+    BINDINGS = [Binding("enter", "press", "Continue", show=True)]  # noqa: RUF012
     help_text = INVITATION
 
 

@@ -33,7 +33,9 @@ class StartPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static("Start from a recipe; everything can be changed afterwards.", classes="pane-head")
-        yield PickList(help_text="Recipes: whole runs for a kind of machine. Your own are listed after ours.")
+        yield PickList(
+            help_text="Recipes: complete runs for a kind of machine. Your own are listed after ours."
+        )
         yield Static(classes="pane-detail")
 
     def on_mount(self) -> None:

@@ -50,7 +50,7 @@ class QueueScreen(TunerScreen):
     HELP_TEXT = (
         "One run trains at a time; the next one starts when enough memory is free, also with the app closed and after "
         "a run that failed. A run that waits for another one lets those behind it pass. After a reboot the list is "
-        "still here, and opening the app goes on with it."
+        "still here, and opening the app resumes it."
     )
     DEFAULT_CSS = """
     QueueScreen #queue-words { height: auto; max-height: 3; padding: 0 1; margin-bottom: 1; }
@@ -116,7 +116,7 @@ class QueueScreen(TunerScreen):
         )
         self.query_one(PickList).show(rows)
         count = len(rows)
-        self.query_one(TitleBar).state = f"{count} wait{'s' * (count == 1)}" if count else "nobody waits"
+        self.query_one(TitleBar).state = f"{count} wait{'s' * (count == 1)}" if count else "empty"
         self._explain()
         self.refresh_bindings()
 
@@ -128,7 +128,7 @@ class QueueScreen(TunerScreen):
             return
         chosen = self._chosen()
         if not line.places:
-            words = "Nobody waits. A run that is started while another trains waits here."
+            words = "The queue is empty. A run that is started while another trains waits here."
         elif line.hold or chosen is None:
             words = line.hold
         else:

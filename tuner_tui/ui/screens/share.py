@@ -84,7 +84,7 @@ class ShareScreen(TunerScreen):
         ),
         Binding("v", "visibility", "Visibility", tooltip="Who would see it on the Hub"),
         Binding("p", "push", "Push", tooltip="Send what was shown"),
-        Binding("x", "cancel", "Cancel", tooltip="Stop; begun again, it goes on where it can"),
+        Binding("x", "cancel", "Cancel", tooltip="Stop; started again, it resumes where it can"),
     ]
 
     lines: var[tuple[str, ...]] = var(())

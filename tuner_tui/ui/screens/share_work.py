@@ -114,7 +114,7 @@ class Work:
         try:
             ending = work()
         except Cancelled:
-            ending = Ended(("Cancelled; begun again, it goes on where it can.",), is_cancelled=True)
+            ending = Ended(("Cancelled; started again, it resumes where it can.",), is_cancelled=True)
         except TunerError as error:
             ending = Ended(error=error)
         except OSError as error:

@@ -23,7 +23,7 @@ class Way(NamedTuple):
 WAYS = (
     Way("t", "Try the demo", "Teach a small model who it is, in a few minutes.", "demo"),
     Way("n", "New run", "Your model, your data; you see first whether it fits.", "new_run"),
-    Way("d", "Doctor", "Check this machine and say what to mend.", "doctor"),
+    Way("d", "Doctor", "Check this machine and show what to fix.", "doctor"),
 )
 
 

@@ -114,10 +114,10 @@ def _data(view: RunView) -> Iterator[Content]:
     yield _line("data", f"{data.rows} rows of {data.shape}{held_out}")
     yield _line(
         "",
-        f"{data.trained_tokens:,} of {data.tokens:,} tokens carry the loss; longest row {data.longest_row}",
+        f"{data.trained_tokens:,} of {data.tokens:,} tokens with loss; longest row {data.longest_row}",
     )
     if data.cut_rows or data.dropped_rows:
-        yield _line("", f"{data.cut_rows} rows cut at the length limit, {data.dropped_rows} left out")
+        yield _line("", f"{data.cut_rows} rows truncated at the length limit, {data.dropped_rows} left out")
     if training is not None:
         batch = f"{training.micro_batch} x {training.accumulation} rows a step, {training.total_steps} steps"
         yield _line("batch", batch, f"from {training.checkpoint}" if training.checkpoint else "")

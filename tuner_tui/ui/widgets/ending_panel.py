@@ -45,14 +45,16 @@ def ending_lines(view: RunView) -> list[Content]:
             return [literal(words, "bold $success")]
         case RunStopped(is_pause=True) as ending:
             lost = f" {kept_words(ending).capitalize()}." if lost_steps(ending) else ""
-            words = f"‖ Paused at step {ending.step}; the card is free.{lost} r goes on, also after a reboot."
+            words = (
+                f"‖ Paused at step {ending.step}; the GPU is free.{lost} r resumes it, also after a reboot."
+            )
             return [literal(words, "bold $warning")]
         case RunStopped() as ending:
-            words = f"■ Stopped at step {ending.step}, {kept_words(ending)}. r goes on."
+            words = f"■ Stopped at step {ending.step}, {kept_words(ending)}. r resumes it."
             return [literal(words, "bold $warning")]
         case RunFailed() as ending:
             return _failure_lines(ending)
-    words = "! Interrupted: nobody works on it and it has no ending. r goes on from its last checkpoint."
+    words = "! Interrupted: its process ended before the run did. r resumes from its last checkpoint."
     return [literal(words, "bold $warning")]
 
 

@@ -157,7 +157,7 @@ class LossChart(Vertical):
 def _waiting_words(view: RunView) -> str:
     """Why there is no curve yet."""
     if view.status == "queued":
-        return "Waiting for the card: another run has it."
+        return "Waiting for the GPU: another run is using it."
     if not view.is_live:
         return "This run made no step with a loss."
     phase = view.run.phase

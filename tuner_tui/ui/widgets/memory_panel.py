@@ -119,7 +119,7 @@ class MemoryPanel(Widget):
         faint = [
             *self._details(),
             self._note(),
-            *(f"{name} holds {held / GB:.1f} GB" for name, held in view.holders[:3]),
+            *(f"{name} uses {held / GB:.1f} GB" for name, held in view.holders[:3]),
             view.note,
         ]
         lines += [Content.styled(fit(f"  {words}", width), "$faint") for words in faint if words]
@@ -156,7 +156,7 @@ class MemoryPanel(Widget):
             return f"{row.words}: batch {row.load.rows} x {row.load.length}{f', {time}' if time else ''}"
         if row.verdict == "too big" and self._is_chosen(row) and self.view.holders:
             name, held = self.view.holders[0]
-            return f"{row.words} ({name} holds {held / GB:.1f} GB)"
+            return f"{row.words} ({name} uses {held / GB:.1f} GB)"
         return row.words
 
     def _note(self) -> str:
