@@ -10,12 +10,13 @@ import codecs
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner_tui.errors import InputError
 from tuner_tui.text import plain
 
 if TYPE_CHECKING:
+    from io import BufferedReader
     from pathlib import Path
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Unreadable(InputError):
         return f"{plain(self.path.name)}: {self.problem}"
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """The file opened for reading bytes. Raises Unreadable for what is no regular file, without waiting for it."""
     try:
         _require_regular(path, path.stat())  # before opening: some devices act when they are opened

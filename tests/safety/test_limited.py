@@ -106,7 +106,7 @@ def test_a_parquet_file_that_unpacks_far_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         list(read_rows(path))
     assert str(path) in raised.value.message
-    assert "too much memory" in raised.value.title or "too large" in raised.value.title
+    assert raised.value.title == "Reading needs too much memory"
     assert psutil.Process().memory_info().rss - before < 100 << 20
 
 
@@ -159,19 +159,23 @@ def test_a_tokenizer_beyond_the_memory_limit_is_an_error(tmp_path: Path, tiny_mo
     assert str(model / "tokenizer.json") in raised.value.message
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("tokenizer.json", "tokenizer.json"),
+        ("tokenizer_config.json", "tokenizer_config.json"),
+        ("chat_template.jinja", "cannot render turns"),
+    ],
+)
 def test_a_pipe_in_the_place_of_a_models_file_does_not_hang(
-    tmp_path: Path, tiny_model: Path, name: str
+    tmp_path: Path, tiny_model: Path, name: str, problem: str
 ) -> None:
     model = model_with(tiny_model, tmp_path / "model", CHAT_TEMPLATE)
     (model / name).unlink()
     os.mkfifo(model / name)
     started = time.monotonic()
-    try:
-        with load_model_text(model) as text:
-            measure([ROW], text)
-    except InputError as error:
-        assert name in error.message or "template" in error.title
+    with pytest.raises(InputError, match=problem), load_model_text(model) as text:
+        measure([ROW], text)
     assert time.monotonic() - started < 20
 
 
@@ -261,4 +265,5 @@ def test_no_child_outlives_a_killed_parent(tmp_path: Path, tiny_model: Path) -> 
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
     psutil.wait_procs([child], timeout=10)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    state = child.status() if child.is_running() else "gone"
+    assert state in ("gone", psutil.STATUS_ZOMBIE)
