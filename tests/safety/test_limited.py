@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import struct
@@ -163,18 +164,19 @@ def test_a_tokenizer_beyond_the_memory_limit_is_an_error(tmp_path: Path, tiny_mo
     ("name", "problem"),
     [
         ("tokenizer.json", "tokenizer.json"),
-        ("tokenizer_config.json", "tokenizer_config.json"),
+        ("tokenizer_config.json", None),  # what is needed stands in the other two files
         ("chat_template.jinja", "cannot render turns"),
     ],
 )
 def test_a_pipe_in_the_place_of_a_models_file_does_not_hang(
-    tmp_path: Path, tiny_model: Path, name: str, problem: str
+    tmp_path: Path, tiny_model: Path, name: str, problem: str | None
 ) -> None:
     model = model_with(tiny_model, tmp_path / "model", CHAT_TEMPLATE)
     (model / name).unlink()
     os.mkfifo(model / name)
     started = time.monotonic()
-    with pytest.raises(InputError, match=problem), load_model_text(model) as text:
+    refused = pytest.raises(InputError, match=problem) if problem else contextlib.nullcontext()
+    with refused, load_model_text(model) as text:
         measure([ROW], text)
     assert time.monotonic() - started < 20
 
