@@ -264,7 +264,7 @@ def delete(name: str, yes: bool) -> None:
         click.confirm(f"Delete {name} with {summarise(name).judged} annotations?", abort=True)
     trash = delete_collection(name)
     click.echo(
-        f"{name} is deleted. It lies in {plain(str(trash))}; take it back: tuner-tui feedback restore {name}"
+        f"{name} is deleted. It lies in {plain(str(trash))}. Restore it: {shell_command('feedback restore', name)}"
     )
 
 

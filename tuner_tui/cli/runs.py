@@ -209,7 +209,7 @@ def delete(run: str, yes: bool) -> None:
     deleted = delete_run(folder)
     wake()  # the queue may have been held for it
     click.echo(f"Deleted {plain(folder.name)}; it stays in the trash for {KEPT_DAYS} days.")
-    click.echo(f"Get it back with: tuner-tui runs restore {plain(folder.name)}")
+    click.echo(f"Restore it: {plain(shell_command('runs restore', folder.name))}")
     click.echo(f"Free its {size(deleted.size_bytes)} now with: tuner-tui runs empty-trash")
 
 

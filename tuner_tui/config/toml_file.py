@@ -152,7 +152,9 @@ def _target(path: Path) -> Path:
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """One at a time, processes and threads alike. Raises TunerError when another does not let go."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    from tuner_tui.files import open_descriptor
+
+    descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
+from tuner_tui.files import open_descriptor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def _take(collection: Path, *, is_alone: bool) -> UseLock | None:
         raise TunerError("Not supported here", "Locks are not written for this operating system yet.")
     path = lock_path(collection)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
     except OSError as error:
         raise TunerError(
             "The collection cannot be locked",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.owned import MARK
 from tuner_tui.sharing.checksums import sha256
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 BLOCK_BYTES = 1 << 20
-LEFT_OUT = ("lock", "control")
+LEFT_OUT = ("lock", "control", MARK)
 """What belongs to this machine's processes."""
 
 
