@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.worker.runs import QUESTIONS, Run, StopAfter
+from tuner_tui.models.trusted_code import trust
 from tuner_tui.runs.events import (
     TERMINAL,
     CheckpointSaved,
@@ -142,7 +143,12 @@ class OwnModel(LlamaForCausalLM):
     assert failure.title == "The model needs code of its own"
     assert "model.trust_remote_code = true" in failure.hint
     assert not witness.exists()
-    run = train(model={"source": str(broken_model), "trust_remote_code": True}, training={"max_steps": 1})
+    own_code = {"source": str(broken_model), "trust_remote_code": True}
+    failure = only_failure(train(model=own_code))  # the flag alone: the run may have come from elsewhere
+    assert "tuner-tui models trust" in failure.hint
+    assert not witness.exists()
+    trust(str(broken_model), None)
+    run = train(model=own_code, training={"max_steps": 1})
     assert run.exit_code == 0
     assert witness.exists()
 
