@@ -54,7 +54,7 @@ def make_model(folder: Path, config: dict[str, Any]) -> Path:
 
 def test_a_table_and_a_plan_for_people(folder: Path) -> None:
     text = run(str(folder), "--gpu", "24GB", "--terms").output
-    assert "a card given as 24GB, counted as 22.5 GiB" in text and ">bf16" in text
+    assert "a GPU given as 24GB, counted as 22.5 GiB" in text and ">bf16" in text
     assert "fits" in text and "micro-batch" in text and "workspaces" in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
