@@ -27,18 +27,15 @@ OWNERS = ("guarded.py", "files.py")
 """What may open files: the guarded readers, and the writers beside them."""
 SYSTEM = "a file of the kernel or of the system's own settings, which no user writes"
 FOLDER = "opens a folder, to delete below it without following a link"
-LOCK = "opens a lock, which is never read, and does not wait for a pipe"
 OWN_EVENTS = "the worker's own events, which it holds open for appending; they may be of any length"
 JUST_WRITTEN = "what this process wrote just before"
 CHECKED_DATA = "a data file of any size, whose kind data/opened.py has looked at"
 CHECKED_SIZE = "a checkpoint's file of any size, whose kind and size were looked at just before"
 NO_FILE = "a measure's own method"
 EXCEPTIONS = {
-    ("config/toml_file.py", "_lock"): LOCK,
     ("data/opened.py", "open_bytes"): CHECKED_DATA,
     ("data/opened.py", "packing_of"): CHECKED_DATA,
     ("feedback/collections.py", "_copy_synced"): JUST_WRITTEN,
-    ("feedback/use_lock.py", "_take"): LOCK,
     ("hardware/amd.py", "_text"): SYSTEM,
     ("hardware/gpu.py", "nvidia_card_on_the_bus"): SYSTEM,
     ("hardware/survival.py", "_lines"): SYSTEM,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SOURCES = Path(tuner_tui.__file__).parent
 CONSOLE_ENTRY = [str(Path(sys.executable).with_name("tuner-tui"))]
 AS_MODULE = [sys.executable, "-m", "tuner_tui"]
+LOADED_AT_START = "import sys; print(*sys.modules)"
 LOADED_BY_RUNPY = "import runpy, importlib.util, sys; runpy.run_module('this'); print(*sys.modules)"
 NO_HUB = "http://127.0.0.1:9"
 PLAIN_COMMANDS = (
@@ -38,16 +39,25 @@ PLAIN_COMMANDS = (
 )
 
 
+def modules_after(*arguments: str) -> set[str]:
+    """What an interpreter of this environment holds once it ran a program."""
+    command = [sys.executable, "-I", *arguments]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
 def third_party_names() -> set[str]:
-    """Every module that an installed library could be imported by."""
+    """Modules that an installed library could be imported by, but those that Python itself takes in for `.pth` files.
+
+    Those are looked up along `PYTHONPATH` before any line of ours runs, in every program of that environment.
+    """
     names = importlib.metadata.packages_distributions()
-    return {name for name in names if name.isidentifier() and name != "tuner_tui"}
+    at_start = modules_after("-c", LOADED_AT_START)
+    return {name for name in names if name.isidentifier() and name not in at_start | {"tuner_tui"}}
 
 
 def standard_names() -> set[str]:
     """Modules of the standard library, but those that `python -m` itself loads before any line of ours runs."""
-    command = [sys.executable, "-I", "-c", LOADED_BY_RUNPY]
-    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    loaded = modules_after("-c", LOADED_BY_RUNPY)
     return {name for name in sys.stdlib_module_names if name not in loaded and not name.startswith("_")}
 
 

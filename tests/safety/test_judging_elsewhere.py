@@ -109,28 +109,16 @@ def entry_ids(path: Path) -> set[int]:
 
 def test_deleting_and_restoring_wait_for_those_who_judge() -> None:
     make_store(collection_path("evening"), 60).close()
-    processes = [judging(f"rater{number}", 20) for number in range(2)]
-    acknowledged: set[int] = set()
-    refusals = 0
+    processes = [judging(f"rater{number}", 20, "wait") for number in range(2)]
     for process in processes:
         assert first_line(process) == "open"
-    while any(process.poll() is None for process in processes):
-        for action in (delete_collection, restore):
-            try:
-                action("evening")
-            except TunerError as error:
-                refusals += "being judged in another window" in error.message
-            else:
-                break
-        if not collection_path("evening").exists():
-            break
-    for process in processes:
-        acknowledged |= {int(line) for line in rest_of(process) if line.isdigit()}
-    if collection_path("evening").exists():
-        delete_collection("evening")
-    (trashed,) = trash_dir().glob("evening-*/evening.sqlite3")
-    assert refusals > 0
+    for action in (delete_collection, restore, delete_collection):  # while they judge, and while they rest
+        with pytest.raises(TunerError, match="being judged in another window"):
+            action("evening")
+    acknowledged = {int(line) for process in processes for line in rest_of(process, "\n") if line.isdigit()}
     assert len(acknowledged) == 40
+    delete_collection("evening")
+    (trashed,) = trash_dir().glob("evening-*/evening.sqlite3")
     assert acknowledged <= entry_ids(trashed)
     restore("evening")
     assert acknowledged <= entry_ids(collection_path("evening"))
