@@ -32,8 +32,8 @@ def measure(folder: Path) -> dict[str, Any]:
     os.environ |= {"TUNER_TUI_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     from transformers import Trainer
 
-    from tuner_tui.worker.checkpoints import WholeCheckpoints
     from tuner_tui.worker.train import run_job
+    from tuner_tui.worker.training.checkpoints import WholeCheckpoints
 
     ours, theirs = [], []
     save = WholeCheckpoints._save_checkpoint

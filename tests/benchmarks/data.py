@@ -139,7 +139,7 @@ def first_look(path: Path, _: Path) -> dict[str, Any]:
     """Shape and first rows, as the screen shows them at once."""
     from itertools import islice
 
-    from tuner_tui.data.reading import Reading, plain_rows
+    from tuner_tui.data.recognition.reading import Reading, plain_rows
 
     began = time.perf_counter()
     rows = list(islice(plain_rows(Reading(path)).strict(), 3))
@@ -147,8 +147,8 @@ def first_look(path: Path, _: Path) -> dict[str, Any]:
 
 
 def check_ours(path: Path, _: Path) -> dict[str, Any]:
-    from tuner_tui.data.checks import check
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.checking.checks import check
+    from tuner_tui.data.recognition.reading import Reading
 
     began = time.perf_counter()
     result = check(Reading(path))
@@ -159,10 +159,10 @@ def check_ours(path: Path, _: Path) -> dict[str, Any]:
 def check_datasets(path: Path, _: Path) -> dict[str, Any]:
     from datasets import load_dataset
 
-    from tuner_tui.data.checks import is_in_order
-    from tuner_tui.data.near import near_duplicates
-    from tuner_tui.data.said import content_key, is_empty, texts_of
-    from tuner_tui.data.scan import KINDS, is_clean, suspicions
+    from tuner_tui.data.checking.checks import is_in_order
+    from tuner_tui.data.checking.scan import KINDS, is_clean, suspicions
+    from tuner_tui.data.rows.content import content_key, is_empty, texts_of
+    from tuner_tui.data.rows.near_duplicates import near_duplicates
 
     def look(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [{"messages": turns} for turns in batch["messages"]]
@@ -192,10 +192,10 @@ def check_datasets(path: Path, _: Path) -> dict[str, Any]:
 def tokenise_ours(path: Path, folder: Path) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
-    from tuner_tui.data.reading import Reading
-    from tuner_tui.data.shape import iterate_examples
-    from tuner_tui.worker import token_cache
-    from tuner_tui.worker.tokens import tokenise_many
+    from tuner_tui.data.recognition.reading import Reading
+    from tuner_tui.data.rows.types import iterate_examples
+    from tuner_tui.worker.text import token_cache
+    from tuner_tui.worker.text.tokens import tokenise_many
 
     tokenizer = AutoTokenizer.from_pretrained(folder / MODEL)
     count = 0

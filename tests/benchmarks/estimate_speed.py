@@ -40,7 +40,7 @@ def table_times(rounds: int = 200) -> list[float]:
 async def panel_delay() -> float:
     """Milliseconds from the last key of a burst to the panel that matches it."""
     from tests.ui.new_run_host import Host
-    from tuner_tui.ui.screens.new_run import NewRunScreen
+    from tuner_tui.ui.screens.new_run.screen import NewRunScreen
 
     app = Host()
     async with app.run_test(size=(130, 40)) as pilot:

@@ -144,7 +144,7 @@ class Bench:
         """(model, tokenizer) of the base, in the 16-bit type that this machine is fast at."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from tuner_tui.worker.machine import cpu_has_fast_bf16
+        from tuner_tui.worker.device.machine import cpu_has_fast_bf16
 
         location = str(self.location())
         dtype = torch.bfloat16 if cpu_has_fast_bf16() else torch.float32
@@ -154,7 +154,7 @@ class Bench:
     def location(self) -> Path:
         """The base's folder; a GGUF file is dequantised once."""
         from tuner_tui.models.source import find_source
-        from tuner_tui.worker.loading import dequantise_once
+        from tuner_tui.worker.model.loading import dequantise_once
 
         found = find_source(self.source)
         assert found.path is not None, f"{self.source} is not on this machine"

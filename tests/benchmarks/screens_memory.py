@@ -40,7 +40,7 @@ def nine_screens(runs: dict[str, RunFolder]) -> dict[str, Callable[[], Screen[No
     from tuner_tui.ui.screens.doctor import DoctorScreen
     from tuner_tui.ui.screens.downloads import DownloadsScreen
     from tuner_tui.ui.screens.monitor import Monitor
-    from tuner_tui.ui.screens.new_run import NewRunScreen
+    from tuner_tui.ui.screens.new_run.screen import NewRunScreen
     from tuner_tui.ui.screens.queue import QueueScreen
     from tuner_tui.ui.screens.runs import RunsScreen
     from tuner_tui.ui.screens.settings import SettingsScreen

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tuner_tui.data import opened
-from tuner_tui.data.checks import check
-from tuner_tui.data.hub import cached_folder
-from tuner_tui.data.listing import look_at_data
-from tuner_tui.data.read import each_row, locate, read_rows
-from tuner_tui.data.reading import Reading, plain_rows
+from tuner_tui.data.checking.checks import check
+from tuner_tui.data.files import opened
+from tuner_tui.data.files.hub import cached_folder
+from tuner_tui.data.files.listing import look_at_data
+from tuner_tui.data.files.rows import each_row, locate, read_rows
+from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 
 if TYPE_CHECKING:

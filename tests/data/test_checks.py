@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from tests.tiny_model import make_tiny_model
 from tuner_tui.cli.data import data
 from tuner_tui.config.spec import DataSpec
-from tuner_tui.data.checks import DataProblem, DataReport, check, duplicate_places, is_in_order
-from tuner_tui.data.lengths import RowLength, report, suggest_limit
-from tuner_tui.data.reading import Reading, evaluation_reading, plain_rows, training_reading
-from tuner_tui.data.scan import suspicions
-from tuner_tui.data.shape import read_examples
+from tuner_tui.data.checking.checks import DataProblem, DataReport, check, duplicate_places, is_in_order
+from tuner_tui.data.checking.scan import suspicions
+from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
+from tuner_tui.data.rows.types import read_examples
+from tuner_tui.data.tokens.lengths import RowLength, report, suggest_limit
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:

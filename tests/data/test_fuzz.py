@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from tuner_tui.cli.data import report_lines
-from tuner_tui.data.checks import check
-from tuner_tui.data.read import locate
-from tuner_tui.data.reading import Reading
+from tuner_tui.data.checking.checks import check
+from tuner_tui.data.files.rows import locate
+from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.errors import TunerError
 from tuner_tui.text import plain
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tuner_tui.config.spec import DataSpec
-from tuner_tui.data.columns import Columns
-from tuner_tui.data.labels import label_reader
-from tuner_tui.data.layouts import layouts_of
-from tuner_tui.data.preference import read_pairs, read_rated
-from tuner_tui.data.reading import Reading, plain_rows, training_reading
-from tuner_tui.data.shape import read_examples
+from tuner_tui.data.recognition.columns import Columns
+from tuner_tui.data.recognition.formats import layouts_of
+from tuner_tui.data.recognition.reading import Reading, plain_rows, training_reading
+from tuner_tui.data.rows.labels import label_reader
+from tuner_tui.data.rows.preference import read_pairs, read_rated
+from tuner_tui.data.rows.types import read_examples
 from tuner_tui.errors import InputError
 
 FOLDER = Path(__file__).parent / "shapes"

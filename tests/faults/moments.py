@@ -81,10 +81,12 @@ def patch() -> None:
     from trl import SFTTrainer
 
     from tuner_tui.runs.journal import EventWriter
-    from tuner_tui.worker import checkpoints, loading, tokens
+    from tuner_tui.worker.model import loading
+    from tuner_tui.worker.text import tokens
+    from tuner_tui.worker.training import checkpoints
 
-    result = importlib.import_module("tuner_tui.worker.result")
-    samples: Any = importlib.import_module("tuner_tui.worker.samples")
+    result = importlib.import_module("tuner_tui.worker.training.result")
+    samples: Any = importlib.import_module("tuner_tui.worker.training.samples")
     samples.SMALLEST_SLICE_SECONDS = 0.0  # however quick this machine's steps are, there are samples
     _around(samples, "generate", before=lambda *_: reach("sampling"))
     _around(loading, "load_base", before=lambda *_: reach("loading"))

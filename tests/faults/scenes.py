@@ -25,7 +25,7 @@ from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import TERMINAL, Evaluated, Request, RunFailed, RunStarted, StepLogged
 from tuner_tui.runs.status import LIVE
-from tuner_tui.worker.checkpoints import OLD, STAGING, checkpoint_folders, what_is_broken
+from tuner_tui.worker.training.checkpoints import OLD, STAGING, checkpoint_folders, what_is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

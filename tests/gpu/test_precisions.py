@@ -12,7 +12,7 @@ from tests.worker.conftest import home, make_run, train
 from tests.worker.runs import Run, stop_and_resume
 from tests.worker.test_precisions import EVERY_STEP, check_lora, trained_logits
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded, RunFinished, Sampled, StepLogged
-from tuner_tui.worker.machine import fast_16_bit
+from tuner_tui.worker.device.machine import fast_16_bit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from tests.ui.looking import wait_for
 from tests.unit.feedback_rows import make_store
 from tuner_tui.cli.feedback import feedback
-from tuner_tui.data.read import read_rows
+from tuner_tui.data.files.rows import read_rows
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.checking import check_collection
 from tuner_tui.feedback.collections import (

@@ -17,7 +17,7 @@ from tuner_tui.runs.control import take_requests
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.sharing.checksums import SUMS, matches_sums
 from tuner_tui.sharing.scan import Secrets, scan_file
-from tuner_tui.worker.checkpoints import MANIFEST, what_is_broken
+from tuner_tui.worker.training.checkpoints import MANIFEST, what_is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +29,12 @@ SYSTEM = "a file of the kernel or of the system's own settings, which no user wr
 FOLDER = "opens a folder, to delete below it without following a link"
 OWN_EVENTS = "the worker's own events, which it holds open for appending; they may be of any length"
 JUST_WRITTEN = "what this process wrote just before"
-CHECKED_DATA = "a data file of any size, whose kind data/opened.py has looked at"
+CHECKED_DATA = "a data file of any size, whose kind data/files/opened.py has looked at"
 CHECKED_SIZE = "a checkpoint's file of any size, whose kind and size were looked at just before"
 NO_FILE = "a measure's own method"
 EXCEPTIONS = {
-    ("data/opened.py", "open_bytes"): CHECKED_DATA,
-    ("data/opened.py", "packing_of"): CHECKED_DATA,
+    ("data/files/opened.py", "open_bytes"): CHECKED_DATA,
+    ("data/files/opened.py", "packing_of"): CHECKED_DATA,
     ("feedback/collections.py", "_copy_synced"): JUST_WRITTEN,
     ("hardware/amd.py", "_text"): SYSTEM,
     ("hardware/gpu.py", "nvidia_card_on_the_bus"): SYSTEM,
@@ -49,14 +49,14 @@ EXCEPTIONS = {
     ("planning/place.py", "cpu_has_16_bit"): SYSTEM,
     ("runs/history.py", "History._open"): NO_FILE,
     ("sharing/archive.py", "_require_same"): JUST_WRITTEN,
-    ("worker/checkpoints.py", "_make_whole"): JUST_WRITTEN,
-    ("worker/checkpoints.py", "_sha256"): CHECKED_SIZE,
-    ("worker/measure.py", "MemoryMeter.measured"): OWN_EVENTS,
-    ("worker/measure.py", "_status"): SYSTEM,
-    ("worker/samples.py", "_has_base_answers"): OWN_EVENTS,
-    ("worker/token_cache.py", "cache_key"): CHECKED_DATA,
-    ("worker/trouble.py", "GuardedSteps._remember"): OWN_EVENTS,
-    ("worker/trouble.py", "OverdueEvaluation._was_prevented"): OWN_EVENTS,
+    ("worker/training/checkpoints.py", "_make_whole"): JUST_WRITTEN,
+    ("worker/training/checkpoints.py", "_sha256"): CHECKED_SIZE,
+    ("worker/device/memory.py", "MemoryMeter.measured"): OWN_EVENTS,
+    ("worker/device/memory.py", "_status"): SYSTEM,
+    ("worker/training/samples.py", "_has_base_answers"): OWN_EVENTS,
+    ("worker/text/token_cache.py", "cache_key"): CHECKED_DATA,
+    ("worker/training/guarded_steps.py", "GuardedSteps._remember"): OWN_EVENTS,
+    ("worker/training/guarded_steps.py", "OverdueEvaluation._was_prevented"): OWN_EVENTS,
 }
 """(module, function): why it opens a file itself."""
 

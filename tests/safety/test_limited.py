@@ -26,9 +26,9 @@ from tests.safety.limited_inputs import (
 )
 from tests.tiny_model import CHAT_TEMPLATE
 from tuner_tui.config.settings import set_setting
-from tuner_tui.data.lengths import measure
-from tuner_tui.data.read import read_rows
-from tuner_tui.data.template import ModelText, load_model_text
+from tuner_tui.data.files.rows import read_rows
+from tuner_tui.data.tokens.lengths import measure
+from tuner_tui.data.tokens.template import ModelText, load_model_text
 from tuner_tui.errors import InputError
 from tuner_tui.limited.limits import LimitReached, Limits
 from tuner_tui.limited.process import ChildEnded, Children, LimitedProcess
@@ -256,7 +256,7 @@ async def test_who_is_cancelled_ends_the_child(tmp_path: Path, tiny_model: Path)
 def test_no_child_outlives_a_killed_parent(tmp_path: Path, tiny_model: Path) -> None:
     model = model_with(tiny_model, tmp_path / "model", SLOW_TEMPLATE)
     program = (
-        "import sys; from pathlib import Path; from tuner_tui.data.template import load_model_text\n"
+        "import sys; from pathlib import Path; from tuner_tui.data.tokens.template import load_model_text\n"
         "text = load_model_text(Path(sys.argv[1])); print(text._child._process.pid, flush=True)\n"
         f"text.render({ROW['messages']!r})"
     )

@@ -12,7 +12,7 @@ import pytest
 from tests.worker.conftest import make_run
 from tuner_tui.config import paths
 from tuner_tui.config.settings import set_setting
-from tuner_tui.data import token_cache
+from tuner_tui.data.tokens import token_cache
 from tuner_tui.feedback.collections import open_or_create
 from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import CollectionSettings

@@ -12,7 +12,7 @@ from tuner_tui.keeper import start
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStarted, RunStopped, Warned
 from tuner_tui.runs.folder import RunFolder
-from tuner_tui.worker.checkpoints import checkpoint_folders, what_is_broken
+from tuner_tui.worker.training.checkpoints import checkpoint_folders, what_is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -146,8 +146,8 @@ async def test_the_app_asks_by_name(odd_model: Path, tmp_path: Path) -> None:
 
 
 def test_an_adapter_in_a_bases_folder_is_told(tiny_model: Path, tmp_path: Path) -> None:
-    from tuner_tui.worker.loading import load_base
-    from tuner_tui.worker.machine import choose_machine
+    from tuner_tui.worker.device.machine import choose_machine
+    from tuner_tui.worker.model.loading import load_base
 
     folder = tmp_path / "base"
     shutil.copytree(tiny_model, folder)

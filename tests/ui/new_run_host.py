@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from textual.screen import Screen
 
 from tuner_tui.ui.app import TunerApp
-from tuner_tui.ui.screens.new_run import NewRunScreen
-from tuner_tui.ui.screens.new_run_state import STEPS, NewRunState, Step
+from tuner_tui.ui.screens.new_run.screen import NewRunScreen
+from tuner_tui.ui.screens.new_run.state import STEPS, NewRunState, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,8 +13,8 @@ from tests.ui.looking import footer_keys, wait_for
 from tests.ui.new_run_host import Walk, new_run
 from tests.unit.feedback_rows import answer
 from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec, TrainingSpec
-from tuner_tui.ui.screens.data import DataScreen
-from tuner_tui.ui.screens.data_tokens import TokensPane
+from tuner_tui.ui.screens.data.screen import DataScreen
+from tuner_tui.ui.screens.data.tokens import TokensPane
 
 
 @pytest.fixture

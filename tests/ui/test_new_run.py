@@ -16,10 +16,10 @@ from tuner_tui.runs import queue
 from tuner_tui.runs.folder import list_runs
 from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.modals.memory_terms import MemoryTermsModal
-from tuner_tui.ui.screens import new_run_model
-from tuner_tui.ui.screens.new_run import NewRunScreen
-from tuner_tui.ui.screens.new_run_review import ReviewPane
-from tuner_tui.ui.screens.new_run_steps import StepMark
+from tuner_tui.ui.screens.new_run import model
+from tuner_tui.ui.screens.new_run.review import ReviewPane
+from tuner_tui.ui.screens.new_run.screen import NewRunScreen
+from tuner_tui.ui.screens.new_run.steps import StepMark
 from tuner_tui.ui.widgets.memory_panel import MemoryPanel
 from tuner_tui.ui.widgets.option_field import OptionField
 from tuner_tui.ui.widgets.pick_list import PickList
@@ -260,7 +260,7 @@ async def test_hub_search_offline_is_a_plain_message(monkeypatch: pytest.MonkeyP
     def dead(text: str) -> list[ModelListing]:
         raise TunerError("The Hub cannot be searched now", "Cannot reach the Hub.", "Check the network.")
 
-    monkeypatch.setattr(new_run_model, "search_hub", dead)
+    monkeypatch.setattr(model, "search_hub", dead)
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
         await walk.press("slash")
@@ -278,9 +278,9 @@ async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.Monkey
             ModelListing("evil/[red]m\x1b[2J", "evil/[red]m\x1b[2J", "hub", gated=True),
         ]
 
-    monkeypatch.setattr(new_run_model, "search_hub", answer)
+    monkeypatch.setattr(model, "search_hub", answer)
     monkeypatch.setattr(
-        "tuner_tui.ui.screens.new_run.look_at_model", lambda source, revision: new_run_look(source)
+        "tuner_tui.ui.screens.new_run.screen.look_at_model", lambda source, revision: new_run_look(source)
     )
     async with new_run() as walk:
         await pick_preset(walk, "first-try")

@@ -19,7 +19,7 @@ from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
-from tuner_tui.ui.screens.new_run import NewRunScreen
+from tuner_tui.ui.screens.new_run.screen import NewRunScreen
 from tuner_tui.ui.screens.runs import RunsScreen
 from tuner_tui.ui.widgets.curves_chart import CurvesChart, CurvesPlot
 from tuner_tui.ui.widgets.runs_table import RunsTable

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tests.ui.recorded_runs import every_status, held
 from tuner_tui.cli.runs import runs as runs_command
 from tuner_tui.config import paths
-from tuner_tui.data import token_cache
+from tuner_tui.data.tokens import token_cache
 from tuner_tui.errors import NotFoundError, RunProblem, TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.models import dequantised

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tuner_tui.data.read import locate, read_rows
+from tuner_tui.data.files.rows import locate, read_rows
 from tuner_tui.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:

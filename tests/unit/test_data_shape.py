@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tuner_tui.data.shape import Example, Message, read_examples, recognise
+from tuner_tui.data.rows.types import Example, Message, read_examples, recognise
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.feedback_rows import answer, make_store
 from tuner_tui.config.spec import RunSpec
-from tuner_tui.data.preference import read_pairs, read_rated
+from tuner_tui.data.rows.preference import read_pairs, read_rated
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.as_data import with_collections
 from tuner_tui.feedback.card import data_card

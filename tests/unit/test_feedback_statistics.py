@@ -10,9 +10,9 @@ import pytest
 
 from tests.unit.feedback_rows import answer, make_store
 from tuner_tui.feedback.intervals import chance, wilson
-from tuner_tui.feedback.mirror_words import side_words
 from tuner_tui.feedback.session import Session, Shown
 from tuner_tui.feedback.statistics import Mirror, mirror
+from tuner_tui.feedback.statistics_words import side_words
 from tuner_tui.generation.messages import Turn
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from tuner_tui.errors import TunerError
 from tuner_tui.keeper import __main__ as keeper
-from tuner_tui.keeper import keep, process, rounds, start
+from tuner_tui.keeper import loop, process, start, supervise
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import TERMINAL, Event, RunFailed, RunFinished, RunStarted, decode_lines, encode
 from tuner_tui.runs.folder import RunFolder
@@ -50,7 +50,7 @@ def endings(run: RunFolder) -> list[Event]:
     ],
 )
 def test_what_an_exit_code_means(code: int, is_oom: bool, kind: str, words: str) -> None:
-    failure = keep.explain_exit(code, ("last line",), was_killed_for_memory=is_oom)
+    failure = supervise.explain_exit(code, ("last line",), was_killed_for_memory=is_oom)
     assert failure.kind == kind
     assert words in failure.title
     assert failure.exit_code == code
@@ -61,17 +61,17 @@ def test_what_an_exit_code_means(code: int, is_oom: bool, kind: str, words: str)
 def test_a_run_nobody_speaks_for_any_more_is_lost(run: RunFolder) -> None:
     append_event(run.events, RunStarted(protocol=1))
     run.log.write_text("one\ntwo\n")
-    keep.adopt_and_keep(run)
+    supervise.adopt_and_keep(run)
     [ending] = endings(run)
     assert isinstance(ending, RunFailed)
     assert (ending.kind, ending.log_tail) == ("lost", ("one", "two"))
-    keep.adopt_and_keep(run)
+    supervise.adopt_and_keep(run)
     assert len(endings(run)) == 1
     assert not lock.is_held(run.lock)
 
 
 def test_a_run_that_never_began_has_no_end(run: RunFolder) -> None:
-    keep.adopt_and_keep(run)
+    supervise.adopt_and_keep(run)
     assert run.events.read_bytes() == b""
 
 
@@ -79,7 +79,7 @@ def test_a_terminal_event_that_lacks_only_its_line_end_counts(run: RunFolder) ->
     append_event(run.events, RunStarted(protocol=1))
     with run.events.open("ab") as file:
         file.write(encode(RunFinished(step=3, loss=1.0, seconds=1.0))[:-1])
-    keep.adopt_and_keep(run)
+    supervise.adopt_and_keep(run)
     assert [type(event) for event in endings(run)] == [RunFinished]
 
 
@@ -87,7 +87,7 @@ def test_a_deleted_folder_is_nobodys_trouble(run: RunFolder, capsys: pytest.Capt
     for path in run.path.iterdir():
         path.unlink()
     run.path.rmdir()
-    keep.adopt_and_keep(run)
+    supervise.adopt_and_keep(run)
     assert not run.path.exists()
     assert "a-run" in capsys.readouterr().out
 
@@ -109,8 +109,8 @@ def test_a_sampler_that_cannot_be_made_or_fails_is_told_once(
         close = sample
 
     for sampler, words in ((Unmakeable, "no driver"), (Broken, "driver gone")):
-        monkeypatch.setattr(keep, "TelemetrySampler", sampler)
-        telemetry = keep.Telemetry(run, os.getpid())
+        monkeypatch.setattr(supervise, "TelemetrySampler", sampler)
+        telemetry = supervise.Telemetry(run, os.getpid())
         for _ in range(3):
             telemetry.tick()
         telemetry.close()
@@ -173,7 +173,7 @@ def test_a_run_queued_while_the_keeper_lets_go_is_not_left_behind(
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(lock.FileLock, "release", release)
-    monkeypatch.setattr(rounds.Keeper, "_keep", keep_it)
+    monkeypatch.setattr(loop.Keeper, "_keep", keep_it)
     assert keeper.main() == 0
     assert kept == [run]
     assert not lock.is_held(start.keeper_lock())
@@ -192,7 +192,7 @@ def test_a_run_in_trouble_does_not_keep_the_others_waiting(
             raise RuntimeError("a keeper's own mistake")
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(keep, "start", begin)
+    monkeypatch.setattr(supervise, "start", begin)
     queue.enqueue(run)
     queue.enqueue(second)
     assert keeper.main() == 0

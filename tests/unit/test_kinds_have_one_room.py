@@ -32,8 +32,8 @@ ROOMS = re.compile(
 AMBIGUOUS = frozenset(("reward", "full"))
 """Kinds that are everyday words, too: of these only comparisons, branches, tables and defaults are looked at."""
 OTHER_MEANINGS = {
-    ("data/columns.py", "reward"),  # names of columns in other people's data
-    ("data/preferences_found.py", "reward"),
+    ("data/recognition/columns.py", "reward"),  # names of columns in other people's data
+    ("data/recognition/preferences.py", "reward"),
     ("worker/export/gguf_write.py", "lora"),  # what llama.cpp's file format calls its only type of adapter
 }
 OPTION_CLASSES = frozenset(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.models_on_disk import CONFIG, make_folder, write_gguf
-from tuner_tui.data.listing import list_data, look_at_data
+from tuner_tui.data.files.listing import list_data, look_at_data
 from tuner_tui.errors import TunerError
 from tuner_tui.models.demo import demo_gguf
 from tuner_tui.models.listing import (
@@ -110,7 +110,7 @@ def test_a_problem_behind_the_first_rows_is_found_and_they_are_shown(here: Path)
 
 
 def test_a_long_file_is_read_in_part(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner_tui.data.listing.CHECKED_ROWS", 10)
+    monkeypatch.setattr("tuner_tui.data.files.listing.CHECKED_ROWS", 10)
     (here / "a.jsonl").write_text('{"text": "x"}\n' * 11)
     look = look_at_data("a.jsonl")
     assert (look.rows, look.is_partial) == (10, True)

@@ -14,11 +14,11 @@ from tests.unit.test_planner import card, spec
 from tuner_tui.config.settings import settings_file
 from tuner_tui.config.spec import TrainingSpec
 from tuner_tui.hardware.free_memory import FreeMemory
+from tuner_tui.planning.calibration import calibrate, origin_words, run_seconds
 from tuner_tui.planning.estimate import estimate_memory
-from tuner_tui.planning.measured import calibrate, origin_words, run_seconds
 from tuner_tui.planning.measurement import Measured, is_same_device, matching
-from tuner_tui.planning.outlook import outlook_of
 from tuner_tui.planning.place import Rows, place_of
+from tuner_tui.planning.run_time import outlook_of
 from tuner_tui.planning.workload import Workload
 from tuner_tui.runs.measurements import all_measured, probes_dir, read_measured, write_measured
 from tuner_tui.versions import library_versions

@@ -16,8 +16,8 @@ from tuner_tui.models.source import ModelSource
 from tuner_tui.planning.place import Place, Rows, cpu_has_16_bit, default_micro_batch
 from tuner_tui.planning.plan import decode_plan, encode_plan, make_plan, planned
 from tuner_tui.planning.planner import MemoryPlan, micro_batches, plan_memory
+from tuner_tui.planning.suggestions import MOST_WAYS, WayOut
 from tuner_tui.planning.table import memory_table
-from tuner_tui.planning.ways_out import MOST_WAYS, WayOut
 
 GB = 10**9
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tuner_tui.data.for_method import OtherMethod, read_for
-from tuner_tui.data.listing import look_at_data
-from tuner_tui.data.preference import PairExample, RatedExample
-from tuner_tui.data.reading import Reading
-from tuner_tui.data.shape import Message
+from tuner_tui.data.files.listing import look_at_data
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.rows.for_method import OtherMethod, read_for
+from tuner_tui.data.rows.preference import PairExample, RatedExample
+from tuner_tui.data.rows.types import Message
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.hardware.free_memory import FreeMemory
 from tuner_tui.keeper import start
-from tuner_tui.keeper.awaited import find_awaited
-from tuner_tui.keeper.need import base_bytes, memory_needed
-from tuner_tui.keeper.turns import Line, has_work, shortage
+from tuner_tui.keeper.memory_needed import base_bytes, memory_needed
+from tuner_tui.keeper.prerequisite import find_awaited
+from tuner_tui.keeper.waiting import Line, has_work, shortage
 from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.ladder import Rung
+from tuner_tui.planning.oom_fallback import Rung
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.plan import PlannedMemory, encode_plan, make_plan
 from tuner_tui.runs import lock, queue
@@ -333,7 +333,7 @@ def test_the_commands(home: Path) -> None:
 
 
 def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> None:
-    from tuner_tui.keeper.rounds import heed_pause
+    from tuner_tui.keeper.loop import heed_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
@@ -353,7 +353,7 @@ def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> Non
 
 
 def test_a_persons_hold_outlives_a_pause_and_a_pause_not_its_run(home: Path) -> None:
-    from tuner_tui.keeper.rounds import heed_pause
+    from tuner_tui.keeper.loop import heed_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
@@ -387,7 +387,7 @@ def test_what_is_asked_while_a_run_starts_is_heeded_and_older_requests_are_not(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tuner_tui.cli.runs import runs as runs_command
-    from tuner_tui.keeper import keep, process
+    from tuner_tui.keeper import process, supervise
 
     run = make_run(home, "run")
     leave_request(run, "stop")
@@ -400,6 +400,6 @@ def test_what_is_asked_while_a_run_starts_is_heeded_and_older_requests_are_not(
     held = lock.acquire(run.lock)
     assert held is not None
     monkeypatch.setattr(process, "start_worker", lambda *_, **__: None)
-    keep.start(run, held, is_resumed=False)
+    supervise.start(run, held, is_resumed=False)
     held.release()
     assert [each.id for each in take_requests(run)] == [asked]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from tuner_tui.cli.runs import runs as runs_command
-from tuner_tui.planning.ladder import Rung
+from tuner_tui.planning.oom_fallback import Rung
 from tuner_tui.runs.events import (
     PROTOCOL,
     Evaluated,

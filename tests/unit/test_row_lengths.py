@@ -10,9 +10,9 @@ import pytest
 from tests.unit.test_measured import LOAD, measured
 from tests.unit.test_planner import MODELS, card, spec
 from tuner_tui.config.spec import TrainingSpec
-from tuner_tui.data.reading import Reading
+from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.planning import row_lengths
-from tuner_tui.planning.measured import run_seconds
+from tuner_tui.planning.calibration import run_seconds
 from tuner_tui.planning.place import Rows
 from tuner_tui.planning.planner import plan_memory
 from tuner_tui.planning.row_lengths import count_rows, longest_rows

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tuner_tui.planning.ladder import Rung, Shape, apply_rungs, next_rung
+from tuner_tui.planning.oom_fallback import Rung, Shape, apply_rungs, next_rung
 from tuner_tui.planning.plan import Choice
 from tuner_tui.runs import events
 from tuner_tui.runs.events import (

@@ -18,9 +18,9 @@ from tuner_tui.runs.events import (
     StepLogged,
     Warned,
 )
-from tuner_tui.worker import checkpoints
-from tuner_tui.worker.reporter import ReportingCallback
 from tuner_tui.worker.train import run_job
+from tuner_tui.worker.training import checkpoints
+from tuner_tui.worker.training.reporter import ReportingCallback
 
 if TYPE_CHECKING:
     from collections.abc import Callable

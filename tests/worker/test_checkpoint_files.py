@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tuner_tui.worker import checkpoints
+from tuner_tui.worker.training import checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.tiny_model import make_tiny_model
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.runs.exports import Checked, Event, ExportRequest, Form, Written
+from tuner_tui.runs.export_events import Checked, Event, ExportRequest, Form, Written
 from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights, quantise_and_back
 from tuner_tui.worker.export.check import check_form, compare_bases

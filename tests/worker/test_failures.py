@@ -24,11 +24,11 @@ from tuner_tui.runs.events import (
     decode_lines,
 )
 from tuner_tui.runs.journal import EventWriter
-from tuner_tui.worker.failures import explain
 from tuner_tui.worker.job import Job
-from tuner_tui.worker.reporter import NotFinite, ReportingCallback
-from tuner_tui.worker.samples import Sampler
 from tuner_tui.worker.train import run_job
+from tuner_tui.worker.training.failures import explain
+from tuner_tui.worker.training.reporter import NotFinite, ReportingCallback
+from tuner_tui.worker.training.samples import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.dequantised import ORIGIN_FILE, list_entries
 from tuner_tui.models.source import ModelSource
 from tuner_tui.runs.events import ModelLoaded, RunFinished
-from tuner_tui.worker.loading import dequantise_once
+from tuner_tui.worker.model.loading import dequantise_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

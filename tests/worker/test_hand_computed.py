@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from tests.worker.preferences import pairs, rated
 from tests.worker.test_precisions import load_bare
 from tuner_tui.runs.events import RunFinished, StepLogged
-from tuner_tui.worker import machine
+from tuner_tui.worker.device import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,8 +241,8 @@ def test_orpo(train: Callable[..., Run], tiny_model: Path) -> None:
 
 @pytest.mark.parametrize("starts_from_adapter", [False, True])
 def test_kto(train: Callable[..., Run], tiny_model: Path, starts_from_adapter: bool) -> None:
-    from tuner_tui.data.reading import Reading
-    from tuner_tui.worker.preference_tokens import tokenise_answers
+    from tuner_tui.data.recognition.reading import Reading
+    from tuner_tui.worker.text.preference_tokens import tokenise_answers
 
     reference: Any = load_bare(tiny_model, "fp32")
     model = {}

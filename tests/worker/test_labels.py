@@ -8,12 +8,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.worker.runs import write_rows
-from tuner_tui.data.reading import Reading
-from tuner_tui.data.shape import Example, Message
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.rows.types import Example, Message
 from tuner_tui.errors import InputError
 from tuner_tui.runs.events import DataPrepared, RunFailed, Warned
-from tuner_tui.worker.token_cache import tokenise_file
-from tuner_tui.worker.tokens import IGNORED, TokenisedRow, tokenise
+from tuner_tui.worker.text.token_cache import tokenise_file
+from tuner_tui.worker.text.tokens import IGNORED, TokenisedRow, tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

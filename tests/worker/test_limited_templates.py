@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from tests.safety.limited_inputs import BIG_TEMPLATE, SLOW_TEMPLATE, lower_limits, model_with
 from tests.worker.runs import Run
 from tuner_tui.runs.events import RunFailed, StepLogged
-from tuner_tui.worker import rendering
+from tuner_tui.worker.text import rendering
 from tuner_tui.worker.train import run_job
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny_model import make_tiny_model
-from tuner_tui.runs.exports import ExportRequest, Form
+from tuner_tui.runs.export_events import ExportRequest, Form
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.comparison import answer_all
 from tuner_tui.worker.export.gguf_write import write_gguf_model
 from tuner_tui.worker.export.merge import MergedWeights
 from tuner_tui.worker.export.tokenizer_check import encode
 from tuner_tui.worker.export.write import write_form
-from tuner_tui.worker.loading import dequantise_once
+from tuner_tui.worker.model.loading import dequantise_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

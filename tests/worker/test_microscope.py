@@ -13,10 +13,10 @@ from transformers import AutoTokenizer, Trainer
 from tests.worker.kinds import KINDS, TRL_TEMPLATES, Kind, make_model
 from tests.worker.microscope_cases import MICROSCOPE_CASES
 from tuner_tui.config import rules
-from tuner_tui.data.microscope import LookRequest, Sequence
-from tuner_tui.data.shape import Example, Message
-from tuner_tui.worker.preview import look
-from tuner_tui.worker.tokens import IGNORED, tokenise
+from tuner_tui.data.rows.types import Example, Message
+from tuner_tui.data.tokens.microscope import LookRequest, Sequence
+from tuner_tui.worker.text.preview import look
+from tuner_tui.worker.text.tokens import IGNORED, tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from tuner_tui.runs.events import AdapterSaved, ModelLoaded, RunFailed, RunFinished
-from tuner_tui.worker import result
-from tuner_tui.worker.loading import keep_trainable
-from tuner_tui.worker.machine import cpu_has_fast_bf16
+from tuner_tui.worker.device.machine import cpu_has_fast_bf16
+from tuner_tui.worker.model.loading import keep_trainable
+from tuner_tui.worker.training import result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,11 +27,11 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
-from tuner_tui.runs.exports import Checked, Event, ExportRequest
+from tuner_tui.runs.export_events import Checked, Event, ExportRequest
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.sharing.export import ExportOptions, check_options
 from tuner_tui.sharing.run_facts import read_facts
-from tuner_tui.worker.fall_watch import WINDOW, FallWatch
+from tuner_tui.worker.training.chosen_likelihood import WINDOW, FallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

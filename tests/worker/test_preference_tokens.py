@@ -10,8 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.worker.kinds import KINDS, Kind, make_tokenizer
-from tuner_tui.data.reading import Reading
-from tuner_tui.worker.preference_tokens import tokenise_answers, tokenise_pairs
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.worker.text.preference_tokens import tokenise_answers, tokenise_pairs
 
 
 @pytest.fixture

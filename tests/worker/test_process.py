@@ -21,7 +21,7 @@ from tuner_tui.cli.doctor import doctor
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.torch_report import TorchReport
 from tuner_tui.runs.events import RunStopped, StepLogged, WorkerStarted
-from tuner_tui.worker.checkpoints import what_is_broken
+from tuner_tui.worker.training.checkpoints import what_is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

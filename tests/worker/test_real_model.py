@@ -10,10 +10,10 @@ from tests.worker.test_precisions import check_lora, trained_logits
 from tuner_tui.config import paths
 from tuner_tui.models.demo import demo_gguf
 from tuner_tui.runs.events import RunFinished, Sampled
-from tuner_tui.runs.exports import Checked, ExportRequest, Form
+from tuner_tui.runs.export_events import Checked, ExportRequest, Form
 from tuner_tui.worker.export.check import check_form
 from tuner_tui.worker.export.write import write_form
-from tuner_tui.worker.loading import dequantise_once
+from tuner_tui.worker.model.loading import dequantise_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

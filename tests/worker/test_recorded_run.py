@@ -13,7 +13,7 @@ from tests.worker.runs import Run, write_rows
 from tuner_tui.config import paths
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.runs.events import RunFinished
-from tuner_tui.runs.exports import Checked, Event, ExportRequest
+from tuner_tui.runs.export_events import Checked, Event, ExportRequest
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.status import read_run
 from tuner_tui.sharing.run_facts import read_facts
@@ -23,7 +23,7 @@ from tuner_tui.worker.export.write import write_form
 from tuner_tui.worker.train import run_job
 
 if TYPE_CHECKING:
-    from tuner_tui.runs.exports import Form
+    from tuner_tui.runs.export_events import Form
 
 RECORDED = Path(__file__).parent.parent / "data" / "run_before"
 """A DPO run that was stopped after the second of four steps; @FOLDER@ stands for where model and rows lay."""

@@ -20,8 +20,8 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
-from tuner_tui.worker.checkpoints import checkpoint_folders, is_at_end, what_is_broken
 from tuner_tui.worker.train import run_job
+from tuner_tui.worker.training.checkpoints import checkpoint_folders, is_at_end, what_is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.worker.runs import StopAfter
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import CheckpointSaved, RequestAccepted, RunFinished, Sampled, Warned
-from tuner_tui.worker import samples
 from tuner_tui.worker.train import run_job
+from tuner_tui.worker.training import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from transformers import Trainer
 
 from tests.worker.runs import Run, StopAfter
 from tuner_tui.runs.events import RunFailed, RunFinished, StepSkipped
-from tuner_tui.worker import trouble
 from tuner_tui.worker.train import run_job
+from tuner_tui.worker.training import guarded_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def spiking(monkeypatch: pytest.MonkeyPatch) -> set[int]:
         return loss * 10 if self.state.global_step + 1 in steps else loss
 
     monkeypatch.setattr(Trainer, "training_step", spike)
-    monkeypatch.setattr(trouble, "MEDIAN_FROM", 4)
+    monkeypatch.setattr(guarded_steps, "MEDIAN_FROM", 4)
     return steps
 
 

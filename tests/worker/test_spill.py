@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tuner_tui.worker.loading import is_out_of_memory
-from tuner_tui.worker.spill import CLIFF_STEPS, Spilled, SpillGuard, SpillWatch
+from tuner_tui.worker.device.system_memory_fallback import CLIFF_STEPS, Spilled, SpillGuard, SpillWatch
+from tuner_tui.worker.model.loading import is_out_of_memory
 
 CARD = 8 << 30
 

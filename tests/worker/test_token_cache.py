@@ -11,12 +11,12 @@ from transformers import AutoTokenizer
 
 from tests.worker.runs import write_rows
 from tuner_tui.cli.data import data
-from tuner_tui.data import token_cache as kept
-from tuner_tui.data.reading import Reading
-from tuner_tui.data.shape import read_examples
-from tuner_tui.worker import token_cache
-from tuner_tui.worker.token_cache import tokenise_file
-from tuner_tui.worker.tokens import tokenise
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.rows.types import read_examples
+from tuner_tui.data.tokens import token_cache as kept
+from tuner_tui.worker.text import token_cache
+from tuner_tui.worker.text.token_cache import tokenise_file
+from tuner_tui.worker.text.tokens import tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,9 @@ def test_what_is_kept_is_what_was_made(path: Path, tokenizer: Any, monkeypatch: 
     ]
     assert made.rows == one_by_one
     assert len(kept.list_entries()) == 1
-    monkeypatch.setattr("tuner_tui.worker.tokens._encodings", lambda *_: pytest.fail("it was made again"))
+    monkeypatch.setattr(
+        "tuner_tui.worker.text.tokens._encodings", lambda *_: pytest.fail("it was made again")
+    )
     assert tokenise_file(Reading(path), tokenizer, 60, "answers") == made
 
 

@@ -11,8 +11,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from tuner_tui.config.settings import set_setting
 from tuner_tui.runs.folder import RunFolder
-from tuner_tui.worker import trackers
-from tuner_tui.worker.trackers import SoftTracker, add_trackers
+from tuner_tui.worker.training import trackers
+from tuner_tui.worker.training.trackers import SoftTracker, add_trackers
 
 if TYPE_CHECKING:
     from pathlib import Path

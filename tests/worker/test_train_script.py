@@ -110,7 +110,7 @@ def test_the_script_keeps_activations_as_the_run_did(
     is_checkpointing: bool, make_run: Any, tmp_path: Path
 ) -> None:
     from tuner_tui.config.spec_file import read_spec
-    from tuner_tui.planning.ladder import Shape
+    from tuner_tui.planning.oom_fallback import Shape
     from tuner_tui.planning.plan import decode_plan
     from tuner_tui.runs.events import TrainingStarted
     from tuner_tui.runs.state import RunState

@@ -14,8 +14,8 @@ from transformers.trainer_utils import validate_quantization_for_training
 
 from tuner_tui.config.spec import ModelSpec
 from tuner_tui.runs.events import ChoicesMade
-from tuner_tui.worker.loading import load_base
-from tuner_tui.worker.machine import Machine
+from tuner_tui.worker.device.machine import Machine
+from tuner_tui.worker.model.loading import load_base
 
 if TYPE_CHECKING:
     from pathlib import Path

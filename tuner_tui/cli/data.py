@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuner_tui.config.methods.traits import MethodKind
-    from tuner_tui.data.checks import DataReport
-    from tuner_tui.data.lengths import LengthReport
-    from tuner_tui.data.microscope import LookReply
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.checking.checks import DataReport
+    from tuner_tui.data.recognition.reading import Reading
+    from tuner_tui.data.tokens.lengths import LengthReport
+    from tuner_tui.data.tokens.microscope import LookReply
 
 SHAPES = ("auto", "messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts")
 SIGNS = {"error": "error  ", "warning": "warning", "note": "note   "}
@@ -71,7 +71,7 @@ def check(
     FILE is a data file, a folder of them, hub:owner/name, or "demo". Ends with exit code 2 when something in it cannot
     be trained on as it is.
     """
-    from tuner_tui.data.checks import check as check_data
+    from tuner_tui.data.checking.checks import check as check_data
 
     try:
         reading = _reading(file, how)
@@ -118,7 +118,7 @@ def show(
     """Show the ROW-th row of FILE, counted from 1: as it is kept, as it is read, and, with a model, its tokens."""
     import itertools
 
-    from tuner_tui.data.reading import plain_rows, raw_rows
+    from tuner_tui.data.recognition.reading import plain_rows, raw_rows
 
     if row < 1:
         raise InputError("There is no such row", f"{file}: rows count from 1, and this is {row}.")
@@ -163,7 +163,7 @@ def show(
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) -> None:
     """Convert FILE's rows to a dataset type and write them as JSONL to TARGET; FILE is not changed."""
-    from tuner_tui.data.convert import convert_file
+    from tuner_tui.data.recognition.convert import convert_file
 
     if target.exists() and not force:
         raise InputError("The file is there already", str(target), "Give another name, or --force.")
@@ -180,7 +180,7 @@ def cache() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_cache(as_json: bool) -> None:
     """List what is kept, the newest first."""
-    from tuner_tui.data import token_cache
+    from tuner_tui.data.tokens import token_cache
     from tuner_tui.text import size
 
     entries = token_cache.list_entries()
@@ -197,7 +197,7 @@ def list_cache(as_json: bool) -> None:
 @cache.command("clear")
 def clear_cache() -> None:
     """Remove all that is kept; it is made again when a run needs it."""
-    from tuner_tui.data import token_cache
+    from tuner_tui.data.tokens import token_cache
     from tuner_tui.text import size
 
     click.echo(f"Freed {size(token_cache.clear())}.")
@@ -207,8 +207,8 @@ def _reading(file: str, how: dict[str, Any]) -> Reading:
     from typing import get_args
 
     from tuner_tui.config.data_section import Fix
-    from tuner_tui.data.read import locate
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.files.rows import locate
+    from tuner_tui.data.recognition.reading import Reading
 
     for step in how["fixes"]:
         if step not in get_args(Fix):
@@ -231,9 +231,9 @@ def _progress() -> Callable[[int], None] | None:
 
 
 def _lengths(reading: Reading, report: DataReport, model: str, limit: int) -> LengthReport:
-    from tuner_tui.data.lengths import measure
-    from tuner_tui.data.lengths import report as length_report
-    from tuner_tui.data.template import load_model_text
+    from tuner_tui.data.tokens.lengths import measure
+    from tuner_tui.data.tokens.lengths import report as length_report
+    from tuner_tui.data.tokens.template import load_model_text
     from tuner_tui.models.tokenizer_folder import NoTokenizer, tokenizer_folder
 
     try:
@@ -307,7 +307,7 @@ def report_lines(file: str, report: DataReport, lengths: LengthReport | None = N
         advice = f"{problem.advice}{f' (--fix {problem.fix})' if problem.fix else ''}"
         lines.append(fill(advice, "        "))
     if lengths is not None:
-        from tuner_tui.data.length_picture import length_lines
+        from tuner_tui.data.tokens.length_picture import length_lines
 
         lines += ["", *length_lines(lengths)]
     return lines
@@ -329,8 +329,8 @@ def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) ->
             lines += [f"  {part}: {turn['role']}: {plain(turn['content'])}" for turn in value]
         else:
             lines.append(f"  {part}: {plain(str(value))}")
-    from tuner_tui.data.said import texts_of
-    from tuner_tui.data.scan import suspicions
+    from tuner_tui.data.checking.scan import suspicions
+    from tuner_tui.data.rows.content import texts_of
 
     kinds = sorted({kind for text in texts_of(found.row) for kind in suspicions(text)})
     if kinds:

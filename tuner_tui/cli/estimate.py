@@ -142,9 +142,9 @@ def _rows(spec: RunSpec, source: ModelSource, *, has_data: bool) -> Rows:
 
     if not has_data:
         return UNCOUNTED
-    from tuner_tui.data.reading import training_reading
-    from tuner_tui.planning.here import tokenizer_of
+    from tuner_tui.data.recognition.reading import training_reading
     from tuner_tui.planning.row_lengths import count_rows
+    from tuner_tui.planning.this_machine import tokenizer_of
 
     reading = training_reading(spec.data)
     try:
@@ -159,8 +159,8 @@ def report(
     plan: MemoryPlan | None, *, show_terms: bool, others: tuple[str, ...] = (),
 ) -> list[str]:  # fmt: skip
     """The estimate for people."""
-    from tuner_tui.planning.measured import origin_words
-    from tuner_tui.planning.outlook import outlook_of
+    from tuner_tui.planning.calibration import origin_words
+    from tuner_tui.planning.run_time import outlook_of
     from tuner_tui.planning.storage import storage_of
 
     size = f"{facts.parameters / 1e9:.2f} billion parameters" if facts.parameters else "size unknown"
@@ -226,7 +226,7 @@ def _as_json(
     spec: RunSpec, source: ModelSource, facts: ModelFacts, place: Place, rows: Rows, table: MemoryTable,
     plan: MemoryPlan | None,
 ) -> dict[str, Any]:  # fmt: skip
-    from tuner_tui.planning.outlook import UNKNOWN, outlook_of
+    from tuner_tui.planning.run_time import UNKNOWN, outlook_of
     from tuner_tui.planning.storage import storage_of
 
     chosen = table.chosen_row

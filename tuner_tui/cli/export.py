@@ -12,7 +12,7 @@ import click
 
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError
-from tuner_tui.runs.exports import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
+from tuner_tui.runs.export_events import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
 from tuner_tui.runs.folder import find_run_or_folder
 from tuner_tui.sharing.pace import Pace
 from tuner_tui.text import size

@@ -61,9 +61,9 @@ def list_command(as_json: bool) -> None:
 def stats(name: str, as_json: bool) -> None:
     """Annotator statistics: pace, biases, agreement with yourself, win rates."""
     from tuner_tui.feedback.collections import open_collection, rater_name
-    from tuner_tui.feedback.mirror_words import mirror_lines
     from tuner_tui.feedback.session import Session
     from tuner_tui.feedback.statistics import mirror
+    from tuner_tui.feedback.statistics_words import mirror_lines
 
     with open_collection(name) as store:
         contents = store.contents()
@@ -106,7 +106,7 @@ def import_command(name: str, file: str, mode: Mode | None) -> None:
     Rows are pairs (prompt, chosen, rejected), rated (prompt, completion, label or score), ranked (prompt, answers,
     ranks), unjudged (prompt, answers) or bare prompts.
     """
-    from tuner_tui.data.read import locate
+    from tuner_tui.data.files.rows import locate
     from tuner_tui.feedback.collections import collection_path, open_or_create
     from tuner_tui.feedback.importing import keep_rows, read_import
     from tuner_tui.feedback.records import CollectionSettings

@@ -15,7 +15,7 @@ from tuner_tui.cli import words
 from tuner_tui.cli.output import plain
 from tuner_tui.files import LineFollower
 from tuner_tui.keeper.start import adopt_if_needed
-from tuner_tui.keeper.turns import Line
+from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import Event, StepLogged, decode_lines, encode
 from tuner_tui.runs.status import LIVE, RunFollower

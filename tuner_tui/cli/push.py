@@ -13,7 +13,7 @@ import click
 from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller, show_difference
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.runs.exports import Form
+from tuner_tui.runs.export_events import Form
 from tuner_tui.runs.folder import find_run_or_folder
 from tuner_tui.sharing.pace import Pace
 from tuner_tui.text import shell_line, size

@@ -14,7 +14,7 @@ from tuner_tui.runs.folder import find_run
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
-    from tuner_tui.keeper.turns import Place
+    from tuner_tui.keeper.waiting import Place
 
 PLACES = "a number from 1 on, first, last, up or down"
 
@@ -34,7 +34,7 @@ def queue() -> None:
 def list_(as_json: bool) -> None:
     """List the waiting runs, the next first, and what each waits for."""
     from tuner_tui.keeper.start import wake
-    from tuner_tui.keeper.turns import Line, hold_words
+    from tuner_tui.keeper.waiting import Line, hold_words
 
     if news := wake():
         click.echo(fill(plain(news)), err=True)

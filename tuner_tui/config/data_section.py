@@ -20,7 +20,7 @@ Fix = Literal[
     "trim",
     "clean",
 ]
-"""Steps that fix rows while they are read; data/fixes.py says what each does."""
+"""Steps that fix rows while they are read; data/recognition/fixes.py says what each does."""
 Allowed = Literal[
     "nothing_trained", "end_never_trained", "end_masked", "doubled_start", "template_missing",
     "template_changed", "template_drops_turns", "tokens_unknown", "beyond_context", "odd_first_loss",

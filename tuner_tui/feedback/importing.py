@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tuner_tui.data.preference import as_turns, is_pair, is_rated, pair_of, rated_of, side_of
-from tuner_tui.data.read import locate, read_rows
-from tuner_tui.data.reading import Reading, plain_rows
+from tuner_tui.data.files.rows import locate, read_rows
+from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.data.rows.preference import as_turns, is_pair, is_rated, pair_of, rated_of, side_of
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.records import Judgement, Maker, NewAnswer, Strength, Verdict
 from tuner_tui.generation.messages import Role, Turn
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tuner_tui.data.preference import Side
+    from tuner_tui.data.rows.preference import Side
     from tuner_tui.feedback.store import Store
 
 Row = dict[str, Any]

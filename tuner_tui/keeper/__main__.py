@@ -6,10 +6,10 @@ import signal
 import sys
 
 from tuner_tui.keeper.log import say, tolerate_output
+from tuner_tui.keeper.loop import Keeper
 from tuner_tui.keeper.pulse import Pulse, Replaced
-from tuner_tui.keeper.rounds import Keeper
 from tuner_tui.keeper.start import keeper_lock
-from tuner_tui.keeper.turns import has_work
+from tuner_tui.keeper.waiting import has_work
 from tuner_tui.runs import lock
 
 

@@ -74,8 +74,8 @@ def _take(folder: RunFolder) -> None:
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.files import write_atomic
     from tuner_tui.models.source import find_source
-    from tuner_tui.planning.here import plan_here
     from tuner_tui.planning.plan import encode_plan, make_plan
+    from tuner_tui.planning.this_machine import plan_here
     from tuner_tui.runs.lineage import as_started, find_start, keep_start
     from tuner_tui.runs.measurements import all_measured
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from tuner_tui.config import paths
 from tuner_tui.config.spec_file import read_spec, require_rules
 from tuner_tui.config.tunings.traits import tuning_traits
-from tuner_tui.data.for_method import read_for
-from tuner_tui.data.reading import evaluation_reading, training_reading
+from tuner_tui.data.recognition.reading import evaluation_reading, training_reading
+from tuner_tui.data.rows.for_method import read_for
 from tuner_tui.errors import InputError, RunProblem, TunerError
 from tuner_tui.hardware.system import disk_free_bytes
-from tuner_tui.keeper.awaited import Awaited, find_awaited
+from tuner_tui.keeper.prerequisite import Awaited, find_awaited
 from tuner_tui.keeper.start import submit
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.models.trusted_code import require_trusted
-from tuner_tui.planning.here import plan_here
 from tuner_tui.planning.plan import make_plan, read_plan
+from tuner_tui.planning.this_machine import plan_here
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tuner_tui.data.microscope import LookReply, LookRequest, look_request
+from tuner_tui.data.tokens.microscope import LookReply, LookRequest, look_request
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.models.source import find_source
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tuner_tui.config.methods.traits import MethodKind
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.recognition.reading import Reading
 
 
 class Microscope:

@@ -18,9 +18,9 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.keeper.process import end_group, start_worker
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.here import plan_here
 from tuner_tui.planning.plan import Plan, encode_plan, make_plan
 from tuner_tui.planning.row_lengths import LOOKED_AT, longest_rows
+from tuner_tui.planning.this_machine import plan_here
 from tuner_tui.runs.events import RunFailed, decode_lines
 from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 from tuner_tui.runs.lineage import as_started, find_start, keep_start
@@ -166,7 +166,7 @@ def _only_probe() -> FileLock:
 
 def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int) -> Plan:
     from tuner_tui.config.spec_writer import spec_text
-    from tuner_tui.data.reading import plain_rows, training_reading
+    from tuner_tui.data.recognition.reading import plain_rows, training_reading
 
     folder.owned.claim()
     for inner in (folder.control, folder.checkpoints):

@@ -10,7 +10,7 @@ from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.hardware.free_memory import read_free_memory
-from tuner_tui.planning.ladder import Shape, next_rung
+from tuner_tui.planning.oom_fallback import Shape, next_rung
 from tuner_tui.planning.plan import Plan, encode_plan, read_plan
 from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import MemoryShort, RolledBack, RunFailed, RungClimbed, RunStopped

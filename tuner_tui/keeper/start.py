@@ -13,7 +13,7 @@ from tuner_tui.keeper import process
 from tuner_tui.keeper.heartbeat import last_answered, read_beat
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.replace import end_silent_keeper
-from tuner_tui.keeper.turns import KEEPER_LOCK_FILE, has_work
+from tuner_tui.keeper.waiting import KEEPER_LOCK_FILE, has_work
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.control import ask_to_end_now, clear_requests
 from tuner_tui.runs.status import read_run
@@ -52,7 +52,7 @@ def submit(
 
     Raises RunProblem when the run is running or waiting already.
     """
-    from tuner_tui.keeper.need import memory_needed
+    from tuner_tui.keeper.memory_needed import memory_needed
 
     _wait_until_left(folder)
     device, needs_bytes = memory_needed(folder)

@@ -9,7 +9,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config.learning_rate import usual_learning_rate
 from tuner_tui.hardware.system import usable_cpu_count
-from tuner_tui.planning.ladder import Rung
+from tuner_tui.planning.oom_fallback import Rung
 
 if TYPE_CHECKING:
     from pathlib import Path

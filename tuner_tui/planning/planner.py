@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.models.stored import stored_refusal
+from tuner_tui.planning.calibration import estimate_here
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.estimate import Estimate
-from tuner_tui.planning.measured import estimate_here
 from tuner_tui.planning.micro_batch import LARGEST_CPU_MICRO_BATCH
 from tuner_tui.planning.place import (
     GB,
@@ -29,7 +29,7 @@ from tuner_tui.planning.place import (
 )
 from tuner_tui.planning.precision import KEPT_FP32
 from tuner_tui.planning.shape import ModelShape, shape_of
-from tuner_tui.planning.ways_out import WayOut, ways_out
+from tuner_tui.planning.suggestions import WayOut, ways_out
 from tuner_tui.planning.workload import Held, Workload
 
 if TYPE_CHECKING:

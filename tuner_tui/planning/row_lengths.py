@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tuner_tui.data.json_rows import Row
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.files.json_rows import Row
+    from tuner_tui.data.recognition.reading import Reading
 
 LOOKED_AT = 50_000
 """Rows whose texts are looked at."""
@@ -29,9 +29,9 @@ def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
 
     Of more than LOOKED_AT rows only the first are looked at, and the count stays open.
     """
-    from tuner_tui.data.lengths import measure
-    from tuner_tui.data.reading import plain_rows
-    from tuner_tui.data.template import load_model_text
+    from tuner_tui.data.recognition.reading import plain_rows
+    from tuner_tui.data.tokens.lengths import measure
+    from tuner_tui.data.tokens.template import load_model_text
 
     read = (row for _, _, row in plain_rows(reading).strict())
     longest, sample, looked_at = _pick(itertools.islice(read, LOOKED_AT))
@@ -56,7 +56,7 @@ def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int)
     longest.sort(key=_size, reverse=True)
     if tokenizer_folder is None:
         return longest
-    from tuner_tui.data.template import load_model_text
+    from tuner_tui.data.tokens.template import load_model_text
 
     try:
         rows = [*longest, *sample]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config import paths
-from tuner_tui.data import token_cache
+from tuner_tui.data.tokens import token_cache
 from tuner_tui.files import entries, folder_size
 from tuner_tui.models import dequantised, remote_headers
 from tuner_tui.models.dequantised import list_entries
 from tuner_tui.owned import Owned, holds
-from tuner_tui.runs.exports import FORMS
+from tuner_tui.runs.export_events import FORMS
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.status import LIVE
 from tuner_tui.runs.summary import SummaryReader

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 
-from tuner_tui.planning.ladder import Rung, Shape
+from tuner_tui.planning.oom_fallback import Rung, Shape
 from tuner_tui.planning.plan import Choice
 from tuner_tui.planning.precision import Arithmetic, LoadedPrecision
 

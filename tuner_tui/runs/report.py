@@ -16,7 +16,7 @@ from tuner_tui.text import count, duration, markdown, number, plain, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tuner_tui.planning.ladder import Rung
+    from tuner_tui.planning.oom_fallback import Rung
     from tuner_tui.runs.events import RungClimbed, StepSkipped
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.state import RunState

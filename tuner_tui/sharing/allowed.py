@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tuner_tui.runs.exports import Form
+    from tuner_tui.runs.export_events import Form
 
 CARD = "README.md"
 TOKENIZER = (

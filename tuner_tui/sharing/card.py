@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner_tui.runs.events import Sampled
-    from tuner_tui.runs.exports import BaseAs, Checked, Form
+    from tuner_tui.runs.export_events import BaseAs, Checked, Form
     from tuner_tui.sharing.run_facts import RunFacts
     from tuner_tui.sharing.scan import Row
 

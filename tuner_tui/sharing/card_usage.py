@@ -10,7 +10,7 @@ from tuner_tui.models.model_folder import read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tuner_tui.runs.exports import Form
+    from tuner_tui.runs.export_events import Form
     from tuner_tui.sharing.run_facts import RunFacts
 
 TEMPLATE, SETTINGS = "chat_template.jinja", "tokenizer_config.json"

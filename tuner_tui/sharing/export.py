@@ -20,7 +20,7 @@ from tuner_tui.hardware.system import disk_free_bytes
 from tuner_tui.models.dequantised import entry_folder, fingerprint
 from tuner_tui.models.hub_cache import cached_snapshot
 from tuner_tui.owned import Owned
-from tuner_tui.runs.exports import (
+from tuner_tui.runs.export_events import (
     WORKER_FORMS,
     Agreement,
     BaseAs,

@@ -10,7 +10,7 @@ from tuner_tui.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tuner_tui.runs.exports import ChatTemplate
+    from tuner_tui.runs.export_events import ChatTemplate
 
 LARGEST_CONTEXT = 8192
 """Ollama reserves memory for the whole context; longer ones are left to the person to set."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tuner_tui.data.hub import missing_repository
-from tuner_tui.data.read import HUB_PREFIX
+from tuner_tui.data.files.hub import missing_repository
+from tuner_tui.data.files.rows import HUB_PREFIX
 from tuner_tui.keeper.launch import check
 from tuner_tui.models.source import find_source
 from tuner_tui.sharing.hub import download

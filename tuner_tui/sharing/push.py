@@ -18,7 +18,7 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.source import is_hub_id
 from tuner_tui.runs.disk import owned_pushes
-from tuner_tui.runs.exports import BaseAs, Checked, Form, StepEntered
+from tuner_tui.runs.export_events import BaseAs, Checked, Form, StepEntered
 from tuner_tui.sharing.allowed import CARD, PUSHED_FORMS, chosen_files, require_clean_result
 from tuner_tui.sharing.card import (
     CardForm,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tuner_tui.data.for_method import read_for
-from tuner_tui.data.preference import PairExample, RatedExample
-from tuner_tui.data.reading import training_reading
-from tuner_tui.data.spans import RewritesTurns, answer_begin
-from tuner_tui.data.template import TEMPLATE_FILE, load_model_text
+from tuner_tui.data.recognition.reading import training_reading
+from tuner_tui.data.rows.for_method import read_for
+from tuner_tui.data.rows.preference import PairExample, RatedExample
+from tuner_tui.data.tokens.spans import RewritesTurns, answer_begin
+from tuner_tui.data.tokens.template import TEMPLATE_FILE, load_model_text
 from tuner_tui.errors import InputError
 from tuner_tui.models.tokenizer_folder import tokenizer_folder
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tuner_tui.data.for_method import AnyExample
-    from tuner_tui.data.preference import Side
-    from tuner_tui.data.shape import Example
-    from tuner_tui.data.template import ModelText
+    from tuner_tui.data.rows.for_method import AnyExample
+    from tuner_tui.data.rows.preference import Side
+    from tuner_tui.data.rows.types import Example
+    from tuner_tui.data.tokens.template import ModelText
     from tuner_tui.sharing.run_facts import RunFacts
 
 

@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
-from tuner_tui.data.template import TEMPLATE_FILE
+from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
 from tuner_tui.planning.checkpointing import checkpoints_activations

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tuner_tui.data.for_method import read_for
-from tuner_tui.data.preference import PairExample, RatedExample
-from tuner_tui.data.reading import evaluation_reading, training_reading
+from tuner_tui.data.recognition.reading import evaluation_reading, training_reading
+from tuner_tui.data.rows.for_method import read_for
+from tuner_tui.data.rows.preference import PairExample, RatedExample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.data.for_method import AnyExample
-    from tuner_tui.data.preference import Side
-    from tuner_tui.data.shape import Message
+    from tuner_tui.data.rows.for_method import AnyExample
+    from tuner_tui.data.rows.preference import Side
+    from tuner_tui.data.rows.types import Message
     from tuner_tui.sharing.scan import Row
 
 

@@ -17,7 +17,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import LineFollower, last_lines
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.python import python_command
-from tuner_tui.runs.exports import Event, ExportRequest, Failed, decode_lines
+from tuner_tui.runs.export_events import Event, ExportRequest, Failed, decode_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -123,7 +123,7 @@ class TunerApp(App[None]):
 
     def open_new_run(self, spec: RunSpec | None = None, text: str | None = None) -> None:
         """Show the New run screen, empty or filled with a spec; `text` is the file it came from, with its comments."""
-        from tuner_tui.ui.screens.new_run import NewRunScreen
+        from tuner_tui.ui.screens.new_run.screen import NewRunScreen
 
         self.push_screen(NewRunScreen(spec, text))
 

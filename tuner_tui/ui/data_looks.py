@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import TRAITS
-from tuner_tui.data.for_method import OtherMethod
-from tuner_tui.data.listing import DataListing, DataLook, list_data, look_at_reading
-from tuner_tui.data.reading import Reading, evaluation_reading, plain_rows, training_reading
+from tuner_tui.data.files.listing import DataListing, DataLook, list_data, look_at_reading
+from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
+from tuner_tui.data.rows.for_method import OtherMethod
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.feedback.as_data import PREFIX, data_for, is_collection, with_collections
 from tuner_tui.feedback.collections import list_collections

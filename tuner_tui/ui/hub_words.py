@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from tuner_tui.runs.exports import BytesWritten, StepEntered
+from tuner_tui.runs.export_events import BytesWritten, StepEntered
 from tuner_tui.text import duration
 from tuner_tui.ui.widgets.transfer_line import Transfer
 

@@ -17,11 +17,11 @@ def main(arguments: list[str]) -> int:
 
             _leave(train.main(Path(folder), is_resumed="--resume" in options))
         case ["inspect"]:
-            from tuner_tui.worker import inspect
+            from tuner_tui.worker.device import inspect
 
             return inspect.main()
         case ["preview"]:
-            from tuner_tui.worker import preview
+            from tuner_tui.worker.text import preview
 
             _leave(preview.main())
         case ["compare", request]:

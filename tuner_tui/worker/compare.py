@@ -14,9 +14,9 @@ from tuner_tui import guarded
 from tuner_tui.files import write_atomic
 from tuner_tui.generation.compare import CompareRequest, CompareResult
 from tuner_tui.models.adapter import refuse_adapter_beside, require_safetensors
-from tuner_tui.worker.machine import set_threads
-from tuner_tui.worker.samples import generate
-from tuner_tui.worker.tokenizer_trial import require_loadable_tokenizer
+from tuner_tui.worker.device.machine import set_threads
+from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
+from tuner_tui.worker.training.samples import generate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

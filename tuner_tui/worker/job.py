@@ -16,13 +16,13 @@ import msgspec
 from tuner_tui.planning.plan import planned
 from tuner_tui.runs.control import ControlRequest, take_requests
 from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
-from tuner_tui.worker.here import FolderHere, current_place
+from tuner_tui.worker.run_folder import FolderHere, current_place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.planning.ladder import Shape
+    from tuner_tui.planning.oom_fallback import Shape
     from tuner_tui.planning.plan import Plan
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.journal import EventWriter

@@ -27,15 +27,15 @@ from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import EventWriter
 from tuner_tui.text import shell_command
 from tuner_tui.versions import library_versions
-from tuner_tui.worker.checkpoints import (
+from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
+from tuner_tui.worker.run_folder import enter
+from tuner_tui.worker.training.checkpoints import (
     checkpoint_folders,
     read_manifest,
     remove_leftovers,
     step_of,
     what_is_broken,
 )
-from tuner_tui.worker.here import enter
-from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
             job.resume_from = _checkpoint_to_resume(job)
             job.checkpoint = job.resume_from.name if job.resume_from else None
         job.enter("loading", "starting PyTorch")
-        from tuner_tui.worker import machine
+        from tuner_tui.worker.device import machine
 
         machine.set_threads()
         return _run_method(job)
@@ -137,8 +137,8 @@ def _run_method(job: Job) -> Event:
 
 def _left_to_keeper(error: Exception, job: Job) -> Event | None:
     """What another worker may mend: memory that ran out, and a step to go back from."""
-    from tuner_tui.worker.loading import is_out_of_memory
-    from tuner_tui.worker.trouble import OutOfMemory, WentBad
+    from tuner_tui.worker.model.loading import is_out_of_memory
+    from tuner_tui.worker.training.guarded_steps import OutOfMemory, WentBad
 
     if isinstance(error, WentBad):
         return RolledBack(step=error.step, checkpoint=job.newest_checkpoint(), reason=str(error))
@@ -200,6 +200,6 @@ def _require_same(job: Job, checkpoint: Path) -> None:
 
 
 def _explained(error: Exception, job: Job | None = None) -> RunFailed:
-    from tuner_tui.worker.failures import explain
+    from tuner_tui.worker.training.failures import explain
 
     return explain(error, job.step if job else None)

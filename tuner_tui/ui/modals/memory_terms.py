@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tuner_tui.planning.measured import origin_words
+from tuner_tui.planning.calibration import origin_words
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.planner import MemoryPlan
 from tuner_tui.planning.table import MemoryRow

@@ -70,7 +70,7 @@ class NewCollection(ModalScreen[str | None]):
         sides = tuple(candidate_of(each.strip()) for each in value["sides"].split(",") if each.strip())
         rows = []
         if value["file"]:
-            from tuner_tui.data.read import locate
+            from tuner_tui.data.files.rows import locate
 
             rows = read_import(locate(value["file"]))
         settings = msgspec.structs.replace(CollectionSettings(), mode=mode, candidates=sides)

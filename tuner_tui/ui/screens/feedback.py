@@ -520,8 +520,8 @@ class FeedbackScreen(TunerScreen):
         self.query_one("#prompt").scroll_relative(y=lines, animate=False)
 
     async def action_mirror(self) -> None:
-        from tuner_tui.feedback.mirror_words import mirror_lines
         from tuner_tui.feedback.statistics import mirror
+        from tuner_tui.feedback.statistics_words import mirror_lines
         from tuner_tui.ui.modals.message import MessageModal
 
         session = self._session

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from tuner_tui.keeper.turns import Place
+    from tuner_tui.keeper.waiting import Place
     from tuner_tui.runs.folder import RunFolder
 
 LOOK_EVERY_SECONDS = 2.0
@@ -93,7 +93,7 @@ class QueueScreen(TunerScreen):
     def _look(self) -> None:
         """In a thread: look at the line every few seconds, and at once after a change."""
         from tuner_tui.keeper.start import revive
-        from tuner_tui.keeper.turns import Line, hold_words
+        from tuner_tui.keeper.waiting import Line, hold_words
         from tuner_tui.runs import queue
 
         line = Line()

@@ -16,7 +16,7 @@ from textual.widgets import Input, Label, OptionList, Static
 from tuner_tui import guarded
 from tuner_tui.errors import TunerError
 from tuner_tui.guarded import Unreadable
-from tuner_tui.runs.exports import FORMS, Form
+from tuner_tui.runs.export_events import FORMS, Form
 from tuner_tui.text import plain, shell_command
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.hub_words import Told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from textual.message import Message
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.exports import Agreement, Form
+from tuner_tui.runs.export_events import Agreement, Form
 from tuner_tui.text import plain, size
 from tuner_tui.ui.hub_words import Telling
 

@@ -8,9 +8,9 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tuner_tui.planning.measured import origin_words
-from tuner_tui.planning.outlook import UNKNOWN, Outlook
+from tuner_tui.planning.calibration import origin_words
 from tuner_tui.planning.place import Place
+from tuner_tui.planning.run_time import UNKNOWN, Outlook
 from tuner_tui.planning.table import MemoryRow, MemoryTable
 from tuner_tui.planning.workload import Held
 from tuner_tui.text import size

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError
-from tuner_tui.runs.exports import ChatTemplate
+from tuner_tui.runs.export_events import ChatTemplate
 from tuner_tui.worker.export.gguf_tokenizer import begins_with_bos
-from tuner_tui.worker.rendering import TemplateRefused, render
+from tuner_tui.worker.text.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from tuner_tui.errors import TunerError
 from tuner_tui.models.adapter import REWARD_TASK, read_adapter
-from tuner_tui.runs.exports import Agreement, BeforeAfter, Checked, StepEntered, Variant
+from tuner_tui.runs.export_events import Agreement, BeforeAfter, Checked, StepEntered, Variant
 from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.comparison import COARSE, EXACT, QUANTISED, ROUNDED, answer_all, compare
@@ -26,7 +26,7 @@ from tuner_tui.worker.export.write import ADAPTER_FILE, MODEL_FILE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tuner_tui.runs.exports import Event, ExportRequest
+    from tuner_tui.runs.export_events import Event, ExportRequest
     from tuner_tui.worker.export.comparison import Answer, Tolerance
     from tuner_tui.worker.export.source import ExportSource
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tuner_tui.runs.exports import Agreement
-from tuner_tui.worker.samples import _encode, _end_tokens
+from tuner_tui.runs.export_events import Agreement
+from tuner_tui.worker.training.samples import _encode, _end_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gguf
 
 from tuner_tui.errors import InputError
-from tuner_tui.worker.gguf_loading import llama3_factors
+from tuner_tui.worker.model.gguf_loading import llama3_factors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from tuner_tui import guarded
 from tuner_tui.errors import TunerError
 from tuner_tui.parent import leave_with_parent
-from tuner_tui.runs.exports import Event, ExportRequest, Failed, encode
-from tuner_tui.worker.loading import is_out_of_memory
-from tuner_tui.worker.machine import set_threads
+from tuner_tui.runs.export_events import Event, ExportRequest, Failed, encode
+from tuner_tui.worker.device.machine import set_threads
+from tuner_tui.worker.model.loading import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.errors import TunerError
-from tuner_tui.runs.exports import Variant
+from tuner_tui.runs.export_events import Variant
 from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.comparison import EXACT, compare
 

@@ -20,14 +20,14 @@ from transformers import (
 from tuner_tui.errors import TunerError
 from tuner_tui.worker.export.base_weights import DTYPES, BaseWeights
 from tuner_tui.worker.export.gguf_shapes import TensorNames, find_shape, separate_rows
-from tuner_tui.worker.loading import keep_trainable
+from tuner_tui.worker.model.loading import keep_trainable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
-    from tuner_tui.runs.exports import ExportRequest
+    from tuner_tui.runs.export_events import ExportRequest
     from tuner_tui.worker.export.source import ExportSource
 
 ROOM = 1.15

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tuner_tui import guarded
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.config.tunings.traits import tuning_traits
-from tuner_tui.data.template import TEMPLATE_FILE
+from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, RunProblem
 from tuner_tui.models.hub_cache import cached_snapshot
 from tuner_tui.planning.plan import read_plan
@@ -18,15 +18,15 @@ from tuner_tui.text import shell_command
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.merge import MergedWeights
 from tuner_tui.worker.export.updates import read_updates
-from tuner_tui.worker.loading import find_weights, load_tokenizer
-from tuner_tui.worker.preflight import choose_template, chosen_template
+from tuner_tui.worker.model.loading import find_weights, load_tokenizer
+from tuner_tui.worker.training.preflight import choose_template, chosen_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tuner_tui.config.data_section import DataSpec
     from tuner_tui.planning.plan import Plan
-    from tuner_tui.runs.exports import ExportRequest
+    from tuner_tui.runs.export_events import ExportRequest
     from tuner_tui.worker.export.base_weights import Held
 
 

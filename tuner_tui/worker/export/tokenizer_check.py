@@ -8,7 +8,7 @@ import gguf
 
 from tuner_tui.errors import TunerError
 from tuner_tui.worker.export.gguf_tokenizer import NO_MERGE, begins_with_bos
-from tuner_tui.worker.rendering import render
+from tuner_tui.worker.text.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

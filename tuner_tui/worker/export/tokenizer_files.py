@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from tuner_tui.data.template import TEMPLATE_FILE
+from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.models.model_folder import read_json
 
 if TYPE_CHECKING:

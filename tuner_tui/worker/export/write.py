@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner_tui.data.template import TEMPLATE_FILE
+from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.runs.exports import BytesWritten, StepEntered, Written
+from tuner_tui.runs.export_events import BytesWritten, StepEntered, Written
 from tuner_tui.worker.export.adapter import write_adapter
 from tuner_tui.worker.export.chat_template import stop_texts, take_apart
 from tuner_tui.worker.export.gguf_write import QUANTS, write_gguf_adapter, write_gguf_model
@@ -23,7 +23,7 @@ from tuner_tui.worker.export.updates import read_updates
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tuner_tui.runs.exports import Event, ExportRequest
+    from tuner_tui.runs.export_events import Event, ExportRequest
     from tuner_tui.worker.export.source import ExportSource
 
 QUANTISER = "llama-quantize"

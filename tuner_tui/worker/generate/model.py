@@ -11,13 +11,13 @@ from peft import PeftModel
 
 from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
 from tuner_tui.config.spec import MachineSpec as Placement
-from tuner_tui.data.template import template_beside
+from tuner_tui.data.tokens.template import template_beside
 from tuner_tui.errors import InputError
 from tuner_tui.models.adapter import require_safetensors
 from tuner_tui.models.source import find_source
-from tuner_tui.worker.loading import dequantise_once, explain_loading, load_base, load_tokenizer
-from tuner_tui.worker.machine import Machine, choose_machine
-from tuner_tui.worker.rendering import TemplateRefused, render
+from tuner_tui.worker.device.machine import Machine, choose_machine
+from tuner_tui.worker.model.loading import dequantise_once, explain_loading, load_base, load_tokenizer
+from tuner_tui.worker.text.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -31,7 +31,7 @@ from tuner_tui.generation.messages import (
     decode_request,
     encode,
 )
-from tuner_tui.worker.machine import set_threads
+from tuner_tui.worker.device.machine import set_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -231,7 +231,7 @@ class Server:
 
     def _compute(self, requests: list[Generate], rows: list[Row]) -> None:
         from tuner_tui.worker.generate.answer import answer
-        from tuner_tui.worker.loading import is_out_of_memory
+        from tuner_tui.worker.model.loading import is_out_of_memory
 
         if self._model is None:
             raise RuntimeError("no model is loaded")
@@ -310,7 +310,7 @@ class Server:
 def _failed(identity: str, error: Exception, title: str) -> Failed:
     if isinstance(error, TunerError):
         return Failed(id=identity, title=error.title, message=error.message, hint=error.hint)
-    from tuner_tui.worker.loading import is_out_of_memory
+    from tuner_tui.worker.model.loading import is_out_of_memory
 
     if is_out_of_memory(error):
         return Failed(

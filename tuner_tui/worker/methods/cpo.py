@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuner_tui.worker import stages
-from tuner_tui.worker.pair_trainers import CPOConfig, OurCPOTrainer, as_dataset
-from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
-from tuner_tui.worker.rows import prepare
+from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pairs
+from tuner_tui.worker.text.training_rows import prepare
+from tuner_tui.worker.training import common
+from tuner_tui.worker.training.pair_trainers import CPOConfig, OurCPOTrainer, as_dataset
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods.cpo import CpoMethod
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
-    from tuner_tui.worker.result import Ending
-    from tuner_tui.worker.tokens import TokenisedData
+    from tuner_tui.worker.text.tokens import TokenisedData
+    from tuner_tui.worker.training.result import Ending
 
 
 def run(job: Job, method: CpoMethod) -> Ending:
     """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = stages.find_base(job)
+    found = common.find_base(job)
     max_length = job.spec.training.max_length
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
         return tokenise_pairs(reading, found.tokenizer, max_length, "cpo")
 
     train, evaluation = prepare(job, found, tokenise)
-    policy = stages.load_policy(job, found, is_complete=True)
-    shared = stages.arguments(job, found, has_evaluation=evaluation is not None)
+    policy = common.load_policy(job, found, is_complete=True)
+    shared = common.arguments(job, found, has_evaluation=evaluation is not None)
     arguments = CPOConfig(
         **{**shared, "remove_unused_columns": False},
         max_length=max_length,
@@ -44,4 +44,4 @@ def run(job: Job, method: CpoMethod) -> Ending:
         eval_dataset=as_dataset(evaluation) if evaluation else None,
         processing_class=found.tokenizer,
     )
-    return stages.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, found, policy)

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from tuner_tui.worker import stages
-from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
-from tuner_tui.worker.row_order import EvenRows, OrderedRows
-from tuner_tui.worker.rows import prepare
-from tuner_tui.worker.run_trainer import RunTrainer
+from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pairs
+from tuner_tui.worker.text.training_rows import prepare
+from tuner_tui.worker.training import common
+from tuner_tui.worker.training.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods.dpo import DpoMethod
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
-    from tuner_tui.worker.result import Ending
-    from tuner_tui.worker.tokens import TokenisedData
+    from tuner_tui.worker.text.tokens import TokenisedData
+    from tuner_tui.worker.training.result import Ending
 
 
 class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
@@ -36,16 +36,16 @@ class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[mi
 
 def run(job: Job, method: DpoMethod) -> Ending:
     """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = stages.find_base(job)
+    found = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
         return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "dpo")
 
     train, evaluation = prepare(job, found, tokenise)
-    policy = stages.load_policy(job, found)
+    policy = common.load_policy(job, found)
     has_sft = method.sft_weight > 0
     arguments = DPOConfig(
-        **stages.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, found, has_evaluation=evaluation is not None),
         max_length=None,  # the rows are cut already
         beta=method.beta,
         loss_type=[method.loss, "sft"] if has_sft else [method.loss],
@@ -55,14 +55,14 @@ def run(job: Job, method: DpoMethod) -> Ending:
     )
     trainer = Trainer(
         model=policy.model,
-        ref_model=stages.load_reference(job, found, is_precomputed=method.precompute_reference),
+        ref_model=common.load_reference(job, found, is_precomputed=method.precompute_reference),
         args=arguments,
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(evaluation) if evaluation else None,
         processing_class=found.tokenizer,
         peft_config=policy.peft_config,
     )
-    return stages.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, found, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:

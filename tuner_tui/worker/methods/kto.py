@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from trl import KTOConfig, KTOTrainer
 
-from tuner_tui.worker import stages
-from tuner_tui.worker.preference_tokens import TokenisedAnswer, tokenise_answers
-from tuner_tui.worker.row_order import EvenRows
-from tuner_tui.worker.rows import prepare
-from tuner_tui.worker.run_trainer import RunTrainer
+from tuner_tui.worker.text.preference_tokens import TokenisedAnswer, tokenise_answers
+from tuner_tui.worker.text.training_rows import prepare
+from tuner_tui.worker.training import common
+from tuner_tui.worker.training.row_order import EvenRows
+from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods.kto import KtoMethod
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
-    from tuner_tui.worker.result import Ending
-    from tuner_tui.worker.tokens import TokenisedData
+    from tuner_tui.worker.text.tokens import TokenisedData
+    from tuner_tui.worker.training.result import Ending
 
 
 class Trainer(RunTrainer, EvenRows, KTOTrainer):  # type: ignore[misc]
@@ -34,16 +34,16 @@ class Trainer(RunTrainer, EvenRows, KTOTrainer):  # type: ignore[misc]
 
 def run(job: Job, method: KtoMethod) -> Ending:
     """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = stages.find_base(job)
+    found = common.find_base(job)
     training = job.spec.training
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedAnswer]:
         return tokenise_answers(reading, found.tokenizer, training.max_length, "kto", training.seed)
 
     train, evaluation = prepare(job, found, tokenise)
-    policy = stages.load_policy(job, found)
+    policy = common.load_policy(job, found)
     arguments = KTOConfig(
-        **stages.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, found, has_evaluation=evaluation is not None),
         max_length=None,  # the rows are cut already
         beta=method.beta,
         loss_type=method.loss,
@@ -54,14 +54,14 @@ def run(job: Job, method: KtoMethod) -> Ending:
     group = arguments.per_device_train_batch_size if method.loss == "kto" else None
     trainer = Trainer(
         model=policy.model,
-        ref_model=stages.load_reference(job, found, is_precomputed=method.precompute_reference),
+        ref_model=common.load_reference(job, found, is_precomputed=method.precompute_reference),
         args=arguments,
         train_dataset=as_dataset(train, group),
         eval_dataset=as_dataset(evaluation, group) if evaluation else None,
         processing_class=found.tokenizer,
         peft_config=policy.peft_config,
     )
-    return stages.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, found, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedAnswer], group: int | None) -> Dataset:

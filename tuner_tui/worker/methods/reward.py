@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
-from tuner_tui.worker import stages
-from tuner_tui.worker.preference_tokens import TokenisedPair, tokenise_pairs
-from tuner_tui.worker.row_order import EvenRows, OrderedRows
-from tuner_tui.worker.rows import prepare
-from tuner_tui.worker.run_trainer import RunTrainer
+from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pairs
+from tuner_tui.worker.text.training_rows import prepare
+from tuner_tui.worker.training import common
+from tuner_tui.worker.training.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods.reward import RewardMethod
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
-    from tuner_tui.worker.result import Ending
-    from tuner_tui.worker.tokens import TokenisedData
+    from tuner_tui.worker.text.tokens import TokenisedData
+    from tuner_tui.worker.training.result import Ending
 
 
 class Trainer(RunTrainer, OrderedRows, EvenRows, RewardTrainer):  # type: ignore[misc]
@@ -32,15 +32,15 @@ class Trainer(RunTrainer, OrderedRows, EvenRows, RewardTrainer):  # type: ignore
 
 def run(job: Job, method: RewardMethod) -> Ending:
     """Train as the spec says, from rows to adapter and head; gives how it ended."""
-    found = stages.find_base(job)
+    found = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
         return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "reward")
 
     train, evaluation = prepare(job, found, tokenise)
-    policy = stages.load_policy(job, found)
+    policy = common.load_policy(job, found)
     arguments = RewardConfig(
-        **stages.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, found, has_evaluation=evaluation is not None),
         max_length=None,  # over-long pairs are left out already
         center_rewards_coefficient=method.center_rewards or None,
     )
@@ -52,7 +52,7 @@ def run(job: Job, method: RewardMethod) -> Ending:
         processing_class=found.tokenizer,
         peft_config=policy.peft_config,
     )
-    return stages.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, found, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:

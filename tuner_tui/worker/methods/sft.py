@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from tuner_tui.worker import stages
-from tuner_tui.worker.row_order import OrderedRows
-from tuner_tui.worker.rows import prepare
-from tuner_tui.worker.run_trainer import RunTrainer
-from tuner_tui.worker.token_cache import tokenise_file
-from tuner_tui.worker.tokens import TokenisedData, TokenisedRow
+from tuner_tui.worker.text.token_cache import tokenise_file
+from tuner_tui.worker.text.tokens import TokenisedData, TokenisedRow
+from tuner_tui.worker.text.training_rows import prepare
+from tuner_tui.worker.training import common
+from tuner_tui.worker.training.row_order import OrderedRows
+from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods.sft import SftMethod
-    from tuner_tui.data.reading import Reading
+    from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
-    from tuner_tui.worker.result import Ending
+    from tuner_tui.worker.training.result import Ending
 
 
 class Trainer(RunTrainer, OrderedRows, SFTTrainer):  # type: ignore[misc]
@@ -27,16 +27,16 @@ class Trainer(RunTrainer, OrderedRows, SFTTrainer):  # type: ignore[misc]
 
 def run(job: Job, method: SftMethod) -> Ending:
     """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = stages.find_base(job)
+    found = common.find_base(job)
     max_length = job.spec.training.max_length
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedRow]:
         return tokenise_file(reading, found.tokenizer, max_length, method.loss_on)
 
     train, evaluation = prepare(job, found, tokenise)
-    policy = stages.load_policy(job, found)
+    policy = common.load_policy(job, found)
     arguments = SFTConfig(
-        **stages.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, found, has_evaluation=evaluation is not None),
         max_length=max_length,
         packing=method.packing,
         dataset_kwargs=None if method.packing else {"skip_prepare_dataset": True},
@@ -49,7 +49,7 @@ def run(job: Job, method: SftMethod) -> Ending:
         processing_class=found.tokenizer,
         peft_config=policy.peft_config,
     )
-    return stages.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, found, policy)
 
 
 def _as_dataset(data: TokenisedData[TokenisedRow]) -> Dataset:

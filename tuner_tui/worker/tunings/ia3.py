@@ -8,7 +8,7 @@ from peft import IA3Config
 
 from tuner_tui.errors import InputError
 from tuner_tui.worker.export.updates import AdapterUpdates, Scaling
-from tuner_tui.worker.targets import last_names, require_targets
+from tuner_tui.worker.model.targets import last_names, require_targets
 
 if TYPE_CHECKING:
     from pathlib import Path

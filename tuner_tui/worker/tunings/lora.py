@@ -11,7 +11,7 @@ from peft.utils.other import get_pattern_key
 
 from tuner_tui.errors import InputError
 from tuner_tui.worker.export.updates import AdapterUpdates, LowRankUpdate
-from tuner_tui.worker.targets import attention_targets, require_targets
+from tuner_tui.worker.model.targets import attention_targets, require_targets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""Opening data files of any format, with limits, and their rows one after the other."""

@@ -1,0 +1,303 @@
+"""Rows of JSONL and JSON files, one after the other, whatever the size of the file."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+
+from tuner_tui.data.files.opened import LARGEST_ROW_BYTES, not_utf8, open_utf8
+from tuner_tui.errors import InputError
+from tuner_tui.text import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Row = dict[str, Any]
+Numbered = tuple[int, Row | InputError]
+"""A row, or what is wrong with it, under the number of its line or place, from 1."""
+
+CHUNK_CHARACTERS = 1 << 18
+DEFAULT_SPLITS = ("train", "training", "data", "rows", "examples", "items")
+_SPACE = re.compile(r"\s*")
+
+
+def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Numbered]:
+    """Each line's object under its line number; blank lines are passed over."""
+    decode = msgspec.json.Decoder().decode
+    with open_utf8(path, encoding) as file:
+        number = 0
+        while line := file.readline(LARGEST_ROW_BYTES + 1):
+            number += 1
+            if len(line) > LARGEST_ROW_BYTES:
+                raise too_large(path, number)
+            try:
+                row = decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                text = line.strip()
+                if not text:
+                    continue
+                if b"\r" in text:  # lines that end in CR alone
+                    parts = [part.strip() for part in text.split(b"\r")]
+                    for offset, part in enumerate(parts):
+                        if part:
+                            yield number + offset, _decoded(decode, part, path, number + offset)
+                    number += len(parts) - 1
+                    continue
+                yield number, _explained(error, text, path, number)
+                continue
+            yield number, row if type(row) is dict else not_an_object(row, path, number)
+
+
+def _decoded(decode: Any, text: bytes, path: Path, number: int) -> Row | InputError:
+    try:
+        row = decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _explained(error, text, path, number)
+    return row if isinstance(row, dict) else not_an_object(row, path, number)
+
+
+def _explained(error: Exception, text: bytes, path: Path, number: int) -> InputError:
+    where = f"{path}:{number}"
+    if isinstance(error, RecursionError):
+        return InputError("A row is nested too deeply", f"{where}.")
+    if isinstance(error, UnicodeDecodeError) or "UTF-8" in str(error) or _is_broken_utf8(text):
+        return not_utf8(path, number, text)
+    if b"\0" in text:
+        return InputError(
+            "A row is not JSON",
+            f"{where}: it holds NUL bytes.",
+            'The file is binary, damaged, or UTF-16 without a byte order mark (data.encoding = "utf-16-le").',
+        )
+    hint = "Each line must be one JSON object (JSONL)."
+    if "truncated" in str(error).lower():
+        hint += " This one ends too early: the file may be truncated."
+    return InputError("A row is not JSON", f"{where}: {error}.", hint)
+
+
+def _is_broken_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def not_an_object(row: object, path: Path, number: int) -> InputError:
+    """The error for a row that has no fields."""
+    return InputError(
+        "A row is not an object",
+        f"{path}:{number}: expected {{...}} with named fields, found {_kind(row)}.",
+    )
+
+
+def _kind(value: object) -> str:
+    names = {"int": "a number", "float": "a number", "str": "text", "list": "a list", "bool": "true or false"}
+    return "null" if value is None else names.get(type(value).__name__, type(value).__name__)
+
+
+def too_large(path: Path, number: int) -> InputError:
+    """The error for a row beyond what is read."""
+    return InputError(
+        "A row is too large",
+        f"{path}:{number}: it is larger than {size(LARGEST_ROW_BYTES)}.",
+        "Remove or split it; the file's line ends may also be missing.",
+    )
+
+
+def splits_of(path: Path, encoding: str | None = None) -> list[str]:
+    """The names of the splits of a JSON file that is an object of arrays; empty for a plain array."""
+    with open_utf8(path, encoding) as file:
+        scanner = _Scanner(file, path)
+        if scanner.peek() != "{":
+            return []
+        return [name for name, _, _ in _splits(scanner, wanted="")]
+
+
+def read_json(path: Path, encoding: str | None = None, split: str | None = None) -> Iterator[Numbered]:
+    """Each object of a JSON array, or of one split's array, under its place in the array.
+
+    Raises InputError that names file and line for other content, or a truncated file.
+    """
+    with open_utf8(path, encoding) as file:
+        scanner = _Scanner(file, path)
+        if scanner.peek() == "[":
+            yield from _array(scanner)
+            return
+        names: list[str] = []
+        for name, number, row in _splits(scanner, wanted=split):
+            if number:
+                yield number, row
+            else:
+                names.append(name)
+        if split is not None and split not in names:
+            raise no_such_split(path, split, names)
+
+
+def no_such_split(path: Path, split: str, names: list[str]) -> InputError:
+    """The error for a split that a data set lacks."""
+    return InputError(
+        "There is no such split",
+        f"{path} has no split {split!r}; it has {', '.join(names) or 'none'}.",
+        "Set data.split to one of them.",
+    )
+
+
+def _array(scanner: _Scanner) -> Iterator[Numbered]:
+    scanner.take("[")
+    number = 0
+    if scanner.peek() == "]":
+        scanner.take("]")
+        return
+    while True:
+        number += 1
+        row = scanner.value(number)
+        yield number, row if isinstance(row, dict) else not_an_object(row, scanner.path, number)
+        if scanner.peek() == "]":
+            scanner.take("]")
+            return
+        scanner.take(",")
+
+
+def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, Row | InputError]]:
+    """Each split's name with number 0, then its rows when it is wanted; None wants the training rows."""
+    scanner.take("{")
+    taken = False
+    while scanner.peek() != "}":
+        name = scanner.value(0)
+        scanner.take(":")
+        if not isinstance(name, str) or scanner.peek() != "[":
+            raise InputError(
+                "The JSON is neither rows nor splits",
+                f"{scanner.path}:{scanner.line}: expected an array of rows, or an object whose values are such arrays.",
+                "Write an array of objects, or one object per line (JSONL).",
+            )
+        yield name, 0, {}
+        is_wanted = name == wanted or (wanted is None and not taken and name in DEFAULT_SPLITS)
+        taken = taken or is_wanted
+        for number, row in _array(scanner):
+            if is_wanted:
+                yield name, number, row
+        if scanner.peek() != ",":
+            break
+        scanner.take(",")
+    scanner.take("}")
+    if wanted is None and not taken:
+        raise InputError(
+            "Which split?",
+            f"{scanner.path} is an object of arrays, and none is called train.",
+            "Set data.split to the one that is meant.",
+        )
+
+
+class _Scanner:
+    """Reads JSON values off a stream, holding little more than the value it is at."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self.path = path
+        self.line = 1
+        self._file = file
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._text = ""
+        self._at = 0
+        self._is_at_end = False
+        self._decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+
+    def peek(self) -> str:
+        """The next character that is no space; empty at the end."""
+        while True:
+            match = _SPACE.match(self._text, self._at)
+            end = match.end() if match else self._at
+            self._move(end)
+            if end < len(self._text):
+                return self._text[end]
+            if not self._more():
+                return ""
+
+    def take(self, expected: str) -> None:
+        """Pass over one character. Raises InputError when another one, or none, stands there."""
+        found = self.peek()
+        if found != expected:
+            told = "the file ends" if not found else f"found {found!r}"
+            hint = "The file may be truncated." if not found else "Fix the file at this line."
+            raise InputError(
+                "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {told}.", hint
+            )
+        self._move(self._at + 1)
+
+    def value(self, number: int) -> Any:
+        """The value that begins here. Raises InputError."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except RecursionError as error:
+                raise InputError(
+                    "A row is nested too deeply", f"{self.path}:{self.line} (row {number})."
+                ) from error
+            except ValueError as error:
+                if self._is_hopeless(error) or not self._more():
+                    raise self._broken(error, number) from error
+                continue
+            if end == len(self._text) and isinstance(value, int | float) and self._more():
+                continue  # more digits may follow
+            begin = self._at
+            if end - begin > LARGEST_ROW_BYTES:
+                raise too_large(self.path, self.line)
+            self._require_whole_characters(value, self._text[begin:end], number)
+            self._move(end)
+            return value
+
+    def _require_whole_characters(self, value: Any, text: str, number: int) -> None:
+        """Python's decoder lets a half of a surrogate pair pass, which no tokenizer takes."""
+        if "\\ud" not in text and "\\uD" not in text:
+            return
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                "A character is broken", f"{self.path}:{self.line} (row {number}): half of a surrogate pair."
+            ) from error
+
+    def _is_hopeless(self, error: ValueError) -> bool:
+        """Whether more text cannot help: the mistake lies well before the end of what was read."""
+        if not isinstance(error, json.JSONDecodeError):
+            return True
+        return error.pos < len(self._text) - 64 and not error.msg.startswith("Unterminated string")
+
+    def _broken(self, error: ValueError, number: int) -> InputError:
+        line, told = self.line, str(error)
+        if isinstance(error, json.JSONDecodeError):
+            line += self._text.count("\n", self._at, error.pos)
+            told = error.msg
+        row = f" (row {number})" if number else ""
+        hint = "The file is truncated." if self._is_at_end else "Fix the file at this line."
+        return InputError("The JSON is broken", f"{self.path}:{line}{row}: {told}.", hint)
+
+    def _more(self) -> bool:
+        """Read on, at least doubling what is held of an unfinished value; False at the file's end."""
+        if self._is_at_end:
+            return False
+        held = self._text[self._at :]
+        if len(held) > LARGEST_ROW_BYTES:
+            raise too_large(self.path, self.line)
+        data = self._file.read(max(CHUNK_CHARACTERS, len(held)))
+        self._is_at_end = not data
+        try:
+            self._text = held + self._utf8.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise not_utf8(self.path, self.line, data) from error
+        self._at = 0
+        return bool(data)
+
+    def _move(self, to: int) -> None:
+        self.line += self._text.count("\n", self._at, to)
+        self._at = to
+
+
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")

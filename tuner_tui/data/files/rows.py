@@ -1,0 +1,174 @@
+"""The rows of a data set in any file format, with errors that name file and line."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tuner_tui.config import paths
+from tuner_tui.data.files import table_rows
+from tuner_tui.data.files.formats import format_of, is_data_name
+from tuner_tui.data.files.json_rows import Numbered, Row, read_json, read_jsonl
+from tuner_tui.data.files.opened import require_file, require_unchanged
+from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.files import entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DEMO", "Found", "Row", "data_files", "each_row", "locate", "read_rows"]
+
+DEMO = "demo"
+"""Stands for the data set that is shipped with the demo."""
+HUB_PREFIX = "hub:"
+LARGEST_FOLDER = 100_000
+SPLIT_WORDS = {
+    "train": "train", "training": "train",
+    "test": "test",
+    "valid": "validation", "validation": "validation", "val": "validation", "dev": "validation",
+    "eval": "validation", "evaluation": "validation",
+}  # fmt: skip
+_WORD = re.compile(r"[a-z]+")
+
+
+class Found(NamedTuple):
+    """A row where it was found; or, in its place, what is wrong there."""
+
+    file: Path
+    number: int
+    """Line of a text file (where the record begins or ends), else place in the file; from 1."""
+    row: Row | InputError
+
+
+def locate(name: str) -> Path:
+    """The file or folder meant by the spec's data.train or data.evaluation. Raises NotFoundError or InputError."""
+    if not name.strip():
+        raise InputError("Which data file?", "No name was given.", "Name a file, or a folder of data files.")
+    if name.startswith(HUB_PREFIX):
+        from tuner_tui.data.files.hub import cached_folder
+
+        return cached_folder(name.removeprefix(HUB_PREFIX))
+    path = paths.shipped_dir("assets") / "demo" / "train.jsonl" if name == DEMO else Path(name)
+    try:
+        path = path.expanduser()
+        if path.is_dir():
+            data_files(path)
+            return path
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError("The data file cannot be read", f"{name}: {error}.") from error
+    require_file(path)
+    return path
+
+
+def data_files(path: Path, split: str | None = None) -> list[Path]:
+    """The file itself, or the data files below a folder, sorted; those of a split where their names tell.
+
+    Without a split, a folder whose names tell of splits gives its training files.
+    Raises NotFoundError or InputError when there are none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(_below(path))
+    if not found:
+        raise NotFoundError(
+            "The folder holds no data files",
+            f"{path} has no JSONL, JSON, CSV, TSV, Parquet, Arrow or text files.",
+            "Name a data file, or a folder of them.",
+        )
+    told = {file: _split_told(file.relative_to(path)) for file in found}
+    names = sorted({name for name in told.values() if name})
+    wanted = SPLIT_WORDS.get(split.lower(), split.lower()) if split else "train"
+    if wanted in names:
+        return [file for file in found if told[file] == wanted]
+    if split is not None:
+        raise InputError(
+            "There is no such split",
+            f"{path} has no files for {split!r}; by their names there are {', '.join(names) or 'no split'}.",
+            "Set data.split to one of them, or leave it out.",
+        )
+    return [file for file in found if told[file] is None] or found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for entry in entries(folder, LARGEST_FOLDER):
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_dir():
+            yield from _below(entry)
+        elif is_data_name(entry):
+            yield entry
+
+
+def _split_told(relative: Path) -> str | None:
+    """The split that a file's name, or the folder it stands in, tells of."""
+    for part in reversed(relative.parts):
+        for word in _WORD.findall(part.lower()):
+            if word in SPLIT_WORDS:
+                return SPLIT_WORDS[word]
+    return None
+
+
+def each_row(
+    path: Path, *, split: str | None = None, encoding: str | None = None, limit: int | None = None
+) -> Iterator[Found]:
+    """Every row of a file or of a folder's files, and in the place of a broken one what is wrong with it.
+
+    Lazy: a file larger than memory works. Raises InputError, naming file and line, where reading cannot go on: a file
+    that is truncated, no text, not what its name says, or changes while it is read.
+    """
+    count = 0
+    for file in data_files(path, split):
+        before = require_file(file)
+        number = 0
+        is_alone = file == path
+        try:
+            for number, row in _rows_of(file, encoding, split if is_alone else None):
+                if isinstance(row, InputError):
+                    require_unchanged(file, before, number)
+                yield Found(file, number, row)
+                count += 1
+                if count == limit:
+                    return
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise InputError(
+                "The data file cannot be read", f"{file}:{number + 1}: {error.strerror or error}."
+            ) from error
+        except OSError as error:
+            told = os.strerror(error.errno) if error.errno else str(error)
+            raise InputError("The data file cannot be read", f"{file}:{number + 1}: {told}.") from error
+        require_unchanged(file, before, number)
+
+
+def _rows_of(file: Path, encoding: str | None, split: str | None) -> Iterator[Numbered]:
+    kind = format_of(file, encoding)
+    if split is not None and kind != "json":
+        raise InputError(
+            "There is no such split",
+            f"{file} is one file of rows, without splits.",
+            "Leave data.split out.",
+        )
+    match kind:
+        case "jsonl":
+            return read_jsonl(file, encoding)
+        case "json":
+            return read_json(file, encoding, split)
+        case "csv":
+            return table_rows.read_csv(file, encoding)
+        case "tsv":
+            return table_rows.read_csv(file, encoding, delimiter="\t")
+        case "parquet":
+            return table_rows.read_parquet(file)
+        case "arrow":
+            return table_rows.read_arrow(file)
+        case "text":
+            return table_rows.read_text(file, encoding)
+
+
+def read_rows(path: Path, limit: int | None = None) -> Iterator[tuple[int, Row]]:
+    """Each row with its number. Raises InputError, naming file and line, on the first that is broken."""
+    for _, number, row in each_row(path, limit=limit):
+        if isinstance(row, InputError):
+            raise row
+        yield number, row

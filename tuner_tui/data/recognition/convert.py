@@ -1,0 +1,126 @@
+"""Writing a data set anew in the plain form of a shape; the file that it comes from is never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tuner_tui.data.recognition.reading import plain_rows
+from tuner_tui.errors import InputError
+from tuner_tui.files import replacing
+
+if TYPE_CHECKING:
+    from tuner_tui.data.files.json_rows import Row
+    from tuner_tui.data.recognition.reading import Reading
+
+
+def convert_file(reading: Reading, target: Path, to: str | None = None) -> int:
+    """Write the rows as JSONL in a shape's plain form; gives how many. Nothing is left behind when it fails.
+
+    Raises InputError, naming file and line, for rows that cannot be read or that do not make that shape.
+    """
+    plain = plain_rows(reading)
+    wanted = to or plain.layout.shape
+    _require(plain.layout.shape, wanted, reading.path)
+    encode = msgspec.json.encode
+    count = 0
+    with replacing(target, is_private=False) as temporary, temporary.open("wb") as file:
+        for _, _, row in plain.strict():
+            for made in converted(row, wanted):
+                file.write(encode(made) + b"\n")
+                count += 1
+    return count
+
+
+CONVERSIONS: dict[str, tuple[str, ...]] = {
+    "messages": ("messages", "instruction", "prompt_completion", "text", "prompts"),
+    "instruction": ("messages", "instruction", "prompt_completion", "text", "prompts"),
+    "prompt_completion": ("messages", "instruction", "prompt_completion", "text", "prompts"),
+    "text": ("text",),
+    "preference": ("messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts"),
+    "rated": ("messages", "instruction", "prompt_completion", "text", "rated", "prompts"),
+    "prompts": ("prompts",),
+}
+"""Which shapes can be made of which; of pairs and rated answers the good ones are taken."""
+
+
+def _require(have: str, wanted: str, path: Path) -> None:
+    if wanted not in CONVERSIONS[have]:
+        raise InputError(
+            "The rows do not make that shape",
+            f"{path}: {have} cannot become {wanted}.",
+            f"It can become {', '.join(CONVERSIONS[have])}; or map columns manually.",
+        )
+
+
+def converted(row: Row, wanted: str) -> Iterator[Row]:
+    """A row in plain form as none, one or (a pair as rated answers) two rows of another shape."""
+    if wanted == "preference" or (wanted == "rated" and "label" in row):
+        yield row
+    elif wanted == "rated":
+        prompt, chosen, rejected = _pair(row)
+        yield {"prompt": prompt, "completion": chosen, "label": True}
+        yield {"prompt": prompt, "completion": rejected, "label": False}
+    elif row.get("label") is not False:
+        yield _made(row, wanted)
+
+
+def _made(row: Row, wanted: str) -> Row:
+    if "text" in row:
+        return row
+    prompt, answer = _prompt_and_answer(row)
+    extra = {"tools": row["tools"]} if "tools" in row else {}
+    match wanted:
+        case "prompts":
+            return {"prompt": prompt}
+        case "prompt_completion":
+            return {"prompt": prompt, "completion": answer}
+        case "text":
+            return {"text": "\n\n".join(part for part in (_as_text(prompt), _as_text(answer)) if part)}
+    turns = [*_as_turns(prompt, "user"), *_as_turns(answer, "assistant")]
+    if (
+        wanted == "instruction"
+        and [turn["role"] for turn in turns[-2:]] == ["user", "assistant"]
+        and len(turns) <= 3
+    ):
+        system = {"system": turns[0]["content"]} if len(turns) == 3 else {}
+        return {**system, "instruction": turns[-2]["content"], "output": turns[-1]["content"]}
+    return {"messages": turns, **extra}
+
+
+def _prompt_and_answer(row: Row) -> tuple[Any, Any]:
+    if "messages" in row:
+        turns = row["messages"]
+        last = max((n for n, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
+        return turns[:last], turns[last : last + 1]
+    if "chosen" in row:
+        prompt, chosen, _ = _pair(row)
+        return prompt, chosen
+    return row.get("prompt", ""), row.get("completion", "")
+
+
+def _pair(row: Row) -> tuple[Any, Any, Any]:
+    """Prompt and both sides; without a prompt, the turns that both sides begin with are it."""
+    chosen, rejected = row["chosen"], row["rejected"]
+    prompt = row.get("prompt")
+    if isinstance(chosen, list):
+        shared = 0
+        while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
+            shared += 1
+        if prompt is None:
+            prompt = chosen[:shared]
+        return prompt, chosen[shared:], rejected[shared:]
+    return prompt or "", chosen, rejected
+
+
+def _as_turns(side: Any, role: str) -> list[dict[str, Any]]:
+    if isinstance(side, list):
+        return side
+    return [{"role": role, "content": side}] if side else []
+
+
+def _as_text(side: Any) -> str:
+    return side if isinstance(side, str) else "\n\n".join(turn["content"] for turn in side)

@@ -1,0 +1,182 @@
+"""Columns mapped manually: lines such as `prompt = {question}\\n{context}` that say what is made of which columns."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.data.recognition.formats import Layout, Shape
+from tuner_tui.data.rows.labels import label_reader
+from tuner_tui.data.rows.turns import RowFault, tools_of, turns_of
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from tuner_tui.data.files.json_rows import Row
+    from tuner_tui.data.recognition.columns import Columns
+
+PARTS = (
+    "messages", "tools", "system", "user", "assistant", "prompt", "completion", "text", "chosen", "rejected", "label",
+)  # fmt: skip
+SHAPES_OF_PARTS: tuple[tuple[frozenset[str], frozenset[str], Shape], ...] = (
+    (frozenset({"messages"}), frozenset({"tools", "system"}), "messages"),
+    (frozenset({"user", "assistant"}), frozenset({"system", "tools"}), "instruction"),
+    (frozenset({"prompt", "completion", "label"}), frozenset(), "rated"),
+    (frozenset({"prompt", "completion"}), frozenset(), "prompt_completion"),
+    (frozenset({"chosen", "rejected"}), frozenset({"prompt", "system"}), "preference"),
+    (frozenset({"text"}), frozenset(), "text"),
+    (frozenset({"prompt"}), frozenset(), "prompts"),
+)
+"""Which parts a shape needs, and which it may have."""
+_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_RULE = re.compile(r"^(\{[^{}]+\})\s*>\s*(-?[\d.]+)$")
+
+
+def parse_mapping(lines: tuple[str, ...]) -> dict[str, str]:
+    """Template lines by part. Raises InputError that names the line and what it should be."""
+    found: dict[str, str] = {}
+    for line in lines:
+        part, equals, template = line.partition("=")
+        part, template = part.strip(), template.strip().replace("\\n", "\n")
+        if not equals or part not in PARTS:
+            raise InputError(
+                "A mapping cannot be read",
+                f"data.mapping: {line!r}: expected PART = TEMPLATE, with one of {', '.join(PARTS)} as the part.",
+                "Such as: prompt = {question}",
+            )
+        if not any(match[1] for match in _FIELD.finditer(template)):
+            raise InputError(
+                "A mapping names no column",
+                f"data.mapping: {line!r}: a template holds at least one {{column}}.",
+                f"Such as: {part} = {{question}}",
+            )
+        found[part] = template
+    shape_of_mapping(found)
+    return found
+
+
+def mapping_lines(mapping: dict[str, str]) -> tuple[str, ...]:
+    """What `parse_mapping` reads, each on one line."""
+    return tuple(f"{part} = {template.replace(chr(10), chr(92) + 'n')}" for part, template in mapping.items())
+
+
+def shape_of_mapping(mapping: dict[str, str]) -> Shape:
+    """The shape that a mapping makes. Raises InputError when its parts make none."""
+    parts = set(mapping)
+    for needed, allowed, shape in SHAPES_OF_PARTS:
+        if needed <= parts <= needed | allowed:
+            return shape
+    combinations = "; ".join(" and ".join(sorted(needed)) for needed, _, _ in SHAPES_OF_PARTS)
+    raise InputError(
+        "A mapping makes no shape",
+        f"data.mapping has {', '.join(mapping) or 'no parts'}.",
+        f"Parts that go together: {combinations}.",
+    )
+
+
+def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
+    """The layout that a mapping makes of a sample of rows. Raises InputError for columns that are not there."""
+    shape = shape_of_mapping(mapping)
+    for part, template in mapping.items():
+        for name in _names(template):
+            if columns.rows and name.split(".")[0] not in columns.names and name not in columns.names:
+                raise InputError(
+                    "A mapping names a column that is not there",
+                    f"data.mapping: {part}: no column {name!r}; there are {', '.join(columns.names)}.",
+                    "Column names are case-sensitive.",
+                )
+    label = _label(mapping, columns)
+    limit = _RULE.match(mapping.get("label", ""))
+
+    def convert(row: Row) -> Row:
+        made: Row = {part: _filled(template, row) for part, template in mapping.items() if part != "label"}
+        if label is not None:
+            value = _filled(limit[1] if limit else mapping["label"], row)
+            made["label"] = label(value)
+        return _plain_form(made, shape)
+
+    return Layout(shape, "mapped manually", 1.0, "data.mapping says so", mapping, convert)
+
+
+def _label(mapping: dict[str, str], columns: Columns) -> Any:
+    if "label" not in mapping:
+        return None
+    rule = _RULE.match(mapping["label"])
+    if rule:
+        limit = float(rule[2])
+        return lambda value: _above(value, limit)
+    [name, *_] = _names(mapping["label"])
+    reader = label_reader(columns.values(name), name)
+    if reader is None:
+        raise InputError(
+            "A column holds no labels",
+            f"data.mapping: label: {name!r} is neither true/false nor a score.",
+            "Name another column.",
+        )
+    return reader
+
+
+def _above(value: Any, limit: float) -> bool:
+    try:
+        return float(value) > limit
+    except (TypeError, ValueError) as error:
+        raise RowFault("A label is not a number", f"{value!r} cannot be compared with {limit:g}.") from error
+
+
+def _plain_form(made: Row, shape: Shape) -> Row:
+    system = made.pop("system", None)
+    before = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
+    tools = made.pop("tools", None)
+    match shape:
+        case "messages":
+            made["messages"] = [*before, *turns_of(made["messages"], "messages")]
+        case "instruction":
+            said = [{"role": role, "content": str(made.pop(role))} for role in ("user", "assistant")]
+            made["messages"] = [*before, *said]
+        case _:
+            for name in ("prompt", "completion", "chosen", "rejected"):
+                if isinstance(made.get(name), list | dict):
+                    made[name] = turns_of(made[name], name)
+            if before and "prompt" in made:
+                asked = made["prompt"]
+                asked = asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
+                made["prompt"] = [*before, *asked]
+    if tools and (offered := tools_of(tools)):
+        made["tools"] = offered
+    return made
+
+
+def _names(template: str) -> list[str]:
+    return [match[1] for match in _FIELD.finditer(template) if match[1]]
+
+
+def _filled(template: str, row: Row) -> Any:
+    """A template with a row's fields in it; a lone {column} gives its value as it is. Raises RowFault."""
+    whole = _FIELD.fullmatch(template)
+    if whole and whole[1]:
+        value = _value(row, whole[1])
+        if value is None:
+            raise RowFault("A field is missing", f"the row has no `{whole[1]}`.")
+        return value if isinstance(value, str | list | dict | bool | int | float) else str(value)
+
+    def text(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]
+        value = _value(row, match[1])
+        return "" if value is None else value if isinstance(value, str) else str(value)
+
+    return _FIELD.sub(text, template)
+
+
+def _value(row: Row, name: str) -> Any:
+    """A column's value, or what lies below it by a dotted path such as answers.text.0."""
+    if name in row:
+        return row[name]
+    value: Any = row
+    for key in name.split("."):
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
+    return value

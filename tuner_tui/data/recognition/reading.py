@@ -1,0 +1,251 @@
+"""From a data set to rows in plain form: recognised or mapped, fixed by the spec's recorded steps, in order."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tuner_tui.data.files.rows import Found, each_row, locate
+from tuner_tui.data.recognition.columns import Columns
+from tuner_tui.data.recognition.fixes import Fixer
+from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
+from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping
+from tuner_tui.data.rows.content import content_key, prompt_text, unfinished_sides
+from tuner_tui.data.rows.mixture import Source, mixed, parse_source
+from tuner_tui.data.rows.turns import RowFault
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from tuner_tui.config.spec import DataShape, DataSpec
+    from tuner_tui.data.files.json_rows import Row
+
+SAMPLE_ROWS = 50
+"""Rows from which the dataset type is detected."""
+SHAPES_HELP = (
+    "Rows need `messages`; `instruction`/`question` with `output`/`answer`; `prompt` with `completion`; `text`; "
+    "`chosen` and `rejected`; `completion` with `label`; or `prompt`. Map other columns with data.mapping."
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A data set, and how its rows are read."""
+
+    path: Path
+    asked: DataShape = "auto"
+    limit: int | None = None
+    split: str | None = None
+    encoding: str | None = None
+    mapping: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
+    also: tuple[Source, ...] = ()
+    """What is mixed in."""
+    leak: Path | None = None
+    """Evaluation rows, which drop_leaked leaves out."""
+    part: Literal["all", "kept", "held"] = "all"
+    share: float = 0.0
+    """Of prompts that are held out, by a hash of each."""
+    seed: int = 0
+    """Fixes which rows of a mixture are drawn."""
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass
+class PlainRows:
+    """The rows of a data set in their shape's plain form; iterate once."""
+
+    layout: Layout
+    rows: Iterator[Found]
+    """A row in plain form, or what is wrong with it."""
+    fixer: Fixer = field(default_factory=lambda: Fixer(()))
+
+    def strict(self) -> Iterator[tuple[Path, int, Row]]:
+        """The rows; raises InputError on the first that is broken."""
+        for file, number, row in self.rows:
+            if isinstance(row, InputError):
+                raise row
+            yield file, number, row
+
+
+def training_reading(data: DataSpec, seed: int = 0) -> Reading:
+    """How the spec has its training rows read. Raises as `locate` does, and InputError for a source of a mixture."""
+    by_prompt = data.hold_out_by == "prompt" and data.evaluation_share > 0
+    return Reading(
+        locate(data.train),
+        data.shape,
+        data.limit,
+        data.split,
+        data.encoding,
+        data.mapping,
+        data.fixes,
+        tuple(map(parse_source, data.also)),
+        locate(data.evaluation) if data.evaluation and "drop_leaked" in data.fixes else None,
+        "kept" if by_prompt else "all",
+        data.evaluation_share if by_prompt else 0.0,
+        seed,
+    )
+
+
+def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
+    """How the spec has its evaluation rows read: like the training rows; None where no rows of their own are kept."""
+    training = training_reading(data, seed)
+    if training.part == "kept":
+        return replace(training, part="held")
+    if data.evaluation is None:
+        return None
+    steps = tuple(step for step in data.fixes if step != "drop_leaked")
+    return Reading(
+        locate(data.evaluation), data.shape, None, None, data.encoding, data.mapping, steps, seed=seed
+    )
+
+
+def raw_rows(reading: Reading) -> Iterator[Found]:
+    """The rows as they are kept. Raises InputError where reading cannot go on."""
+    return each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
+
+
+def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
+    """Recognise or map, convert, mix and fix. Raises InputError that names file and line, also for no rows."""
+    layout, converted = _converted_rows(reading)
+    rows: Iterator[Found] = converted
+    for source in reading.also:
+        other, more = _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()))
+        if form_of(other.shape) != form_of(layout.shape):
+            raise InputError(
+                "The sources of a mixture differ",
+                f"{source.path} has shape {other.shape}, and {reading.path} has {layout.shape}.",
+                "Map columns so that both are alike, or convert one: tuner-tui data convert",
+            )
+        more.close()
+    if reading.also:
+        rows = mixed(rows, reading.also, lambda source: _source_rows(reading, source), reading.seed)
+    if reading.part != "all":
+        rows = (
+            found
+            for found in rows
+            if isinstance(found.row, InputError)
+            or is_held(prompt_text(found.row), reading.share) == (reading.part == "held")
+        )
+    leaked = _leaked(reading) if reading.leak is not None and mended else frozenset()
+    fixer = Fixer(reading.fixes if mended else (), leaked)
+    return PlainRows(layout, fixer.mend(rows), fixer)
+
+
+def form_of(shape: str) -> str:
+    """Shapes that have one plain form share a name."""
+    return "messages" if shape == "instruction" else shape
+
+
+def is_held(prompt: str, share: float) -> bool:
+    """Whether a prompt is held out, by its SHA-256: independent of the other rows."""
+    digest = hashlib.sha256(prompt.strip().encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def _converted_rows(reading: Reading) -> tuple[Layout, Generator[Found, None, None]]:
+    rows = raw_rows(reading)
+    head: list[Found] = []
+    broken: InputError | None = None
+    try:
+        head.extend(itertools.islice(rows, SAMPLE_ROWS))
+    except InputError as error:  # reported after the rows up to there
+        if not head:
+            raise
+        broken = error
+    layout = layout_of(head, reading)
+    return layout, (_converted(found, layout) for found in _rejoined(head, rows, broken))
+
+
+def _rejoined(head: list[Found], rows: Iterator[Found], broken: InputError | None) -> Iterator[Found]:
+    yield from head
+    if broken is not None:
+        raise broken
+    yield from rows
+
+
+def _source_rows(reading: Reading, source: Source) -> Iterator[Found]:
+    return _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()))[1]
+
+
+def _leaked(reading: Reading) -> frozenset[int]:
+    if reading.leak is None:
+        return frozenset()
+    plain = plain_rows(Reading(reading.leak, reading.asked, None, None, reading.encoding, reading.mapping))
+    return frozenset(content_key(found.row) for found in plain.rows if not isinstance(found.row, InputError))
+
+
+def layout_of(head: list[Found], reading: Reading) -> Layout:
+    """The layout of a data set by its first rows. Raises InputError."""
+    good = [found for found in head if not isinstance(found.row, InputError)]
+    if not good:
+        for found in head:
+            if isinstance(found.row, InputError):
+                raise found.row
+        raise InputError("The data file is empty", f"{reading.path} holds no rows.", SHAPES_HELP)
+    columns = Columns(tuple(found.row for found in good if isinstance(found.row, dict)))
+    if reading.mapping:
+        layout = mapped_layout(parse_mapping(reading.mapping), columns)
+        if reading.asked not in ("auto", layout.shape):
+            raise InputError(
+                "Mapping and shape do not agree",
+                f"data.mapping makes {layout.shape}, and data.shape is {reading.asked}.",
+                'Set data.shape = "auto", or map other parts.',
+            )
+        return layout
+    candidates = layouts_of(columns)
+    if reading.asked != "auto":
+        fitting = [each for each in candidates if each.shape == reading.asked]
+    else:
+        fitting = [each for each in candidates if each.confidence >= SURE_ENOUGH]
+    if not fitting:
+        raise wrong_columns(good[0], columns, reading.asked)
+    return fitting[0]
+
+
+def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputError:
+    """The error for columns of no known dataset type, or not of the wanted one."""
+    names = (
+        ", ".join(
+            (name if len(name) <= 40 else f"{name[:39]}…")
+            + (" (empty)" if columns.kinds[name] == "empty" else "")
+            for name in columns.names[:8]
+        )
+        or "none"
+    )
+    wanted = "" if asked == "auto" else f", which are not those of {asked}"
+    return InputError(
+        "Unknown columns",
+        f"{found.file}:{found.number}: the row's fields are: {names}{wanted}.",
+        SHAPES_HELP,
+    )
+
+
+def _converted(found: Found, layout: Layout) -> Found:
+    file, number, row = found
+    if isinstance(row, InputError):
+        return found
+    try:
+        plain = layout.convert(row) | unfinished_sides(row)
+        if "messages" not in plain:
+            _require_sides(plain)
+        return Found(file, number, plain)
+    except RowFault as fault:
+        error = InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
+        error = InputError(
+            "A row is not like the others", f"{file}:{number}: it does not fit {layout.variant}."
+        )
+    return Found(file, number, error)
+
+
+def _require_sides(row: Row) -> None:
+    """Raise RowFault where a part is neither text nor turns."""
+    for part in ("prompt", "completion", "text", "chosen", "rejected"):
+        if part in row and not isinstance(row[part], str | list):
+            raise RowFault("A field is not text", f"`{part}` would be {type(row[part]).__name__}.")

@@ -1,0 +1,1 @@
+"""Rows in plain form: their types, turns, content and order."""

@@ -1,0 +1,89 @@
+"""The rows of a data set as a method learns from them: examples, pairs of answers, or rated answers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tuner_tui.config.methods.traits import TRAITS, method_traits
+from tuner_tui.data.recognition.reading import PlainRows, Reading, plain_rows
+from tuner_tui.data.rows.preference import (
+    PAIRS_HELP,
+    PairExample,
+    RatedExample,
+    check_labels,
+    pair_of,
+    rated_of,
+)
+from tuner_tui.data.rows.types import Example, Shape, read_examples
+from tuner_tui.errors import InputError
+from tuner_tui.text import listed
+
+if TYPE_CHECKING:
+    from tuner_tui.config.methods.traits import MethodKind
+
+AnyExample = Example | PairExample | RatedExample
+
+
+class OtherMethod(InputError):
+    """The rows are good, and another method learns from them."""
+
+    def __init__(self, method: MethodKind, shape: Shape, reading: Reading) -> None:
+        fitting = [kind for kind, traits in TRAITS.items() if shape in traits.dataset_types]
+        remedy = f"Take method {listed(fitting, 'or')}, or other data." if fitting else "Take other data."
+        found = f"{reading.path}: the shape is {shape}{', no answers' if shape == 'prompts' else ''}."
+        super().__init__(f"The rows are not of a type that {method} trains on", found, remedy)
+        self.shape = shape
+
+
+def read_for(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExample]]:
+    """(shape, rows) of a data set for a method. Raises InputError that names file and line."""
+    match method_traits(method).rows:
+        case "examples":
+            shape = plain_rows(reading).layout.shape
+            if shape not in method_traits(method).dataset_types:
+                raise OtherMethod(method, shape, reading)
+            shape, examples = read_examples(reading)
+            return shape, [*examples]
+        case "answers":
+            shape, rated = read_rated_or_pairs(method, reading)
+            return shape, [*rated]
+        case "pairs":
+            return "preference", [*read_pairs_for(method, reading)]
+
+
+def read_pairs_for(method: MethodKind, reading: Reading) -> list[PairExample]:
+    """The pairs of a data set. Raises InputError that names file and line, also where the rows are something else."""
+    assert method_traits(method).rows == "pairs"
+    plain = _plain(method, reading, "preference")
+    pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
+    if not pairs:
+        raise InputError("The data file is empty", f"{reading.path} holds no rows.", PAIRS_HELP)
+    return pairs
+
+
+def read_rated_or_pairs(method: MethodKind, reading: Reading) -> tuple[Shape, list[RatedExample]]:
+    """(shape, rated answers); the sides of a pair are a good and a bad answer. Raises InputError as `read_for` does."""
+    plain = _plain(method, reading, "rated")
+    rated: list[RatedExample] = []
+    for file, number, row in plain.strict():
+        if plain.layout.shape == "rated":
+            rated.append(rated_of(row, file, number))
+            continue
+        pair = pair_of(row, file, number)
+        rated.append(RatedExample(number, pair.prompt, pair.chosen, True, pair.chosen_finished))
+        rated.append(RatedExample(number, pair.prompt, pair.rejected, False, pair.rejected_finished))
+    check_labels(rated, reading.path)
+    return plain.layout.shape, rated
+
+
+def _plain(method: MethodKind, reading: Reading, wanted: Shape) -> PlainRows:
+    """The rows in a shape that fits the method: the likeliest, else the wanted one where the columns allow it."""
+    plain = plain_rows(reading)
+    if plain.layout.shape in method_traits(method).dataset_types:
+        return plain
+    if reading.asked == "auto" and not reading.mapping:
+        with suppress(InputError):
+            return plain_rows(replace(reading, asked=wanted))
+    raise OtherMethod(method, plain.layout.shape, reading)

@@ -1,0 +1,281 @@
+"""What people prefer, as methods see it: pairs of answers and rated answers, and readers of the plain layouts.
+
+A pair is `prompt`, `chosen` and `rejected`; a rated answer is `prompt`, `completion` and `label`. Each side is text as
+it stands, or turns for the chat template. Where `prompt` is missing, the leading turns that both sides share are it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.data.rows.roles import ROLES
+from tuner_tui.data.rows.types import Message
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.data.files.json_rows import Row
+
+Turns = tuple[Message, ...]
+Side = Turns | str
+"""Turns for the chat template, or text as it stands."""
+PAIRS_HELP = (
+    "Rows need `prompt`, `chosen` and `rejected`, each as text or as turns; or `chosen` and `rejected` as turns that "
+    "begin alike."
+)
+RATED_HELP = "Rows need `prompt`, `completion` and `label` (true for a good answer, false for a bad one)."
+LABELS: dict[Any, bool] = {True: True, False: False, "true": True, "false": False}
+"""What a label may be; 1 and 0 are true and false."""
+
+
+@dataclass(frozen=True)
+class PairExample:
+    """Two answers to one prompt, of which the first is preferred; all three are turns, or all three are text."""
+
+    line: int
+    prompt: Side
+    chosen: Side
+    rejected: Side
+    chosen_finished: bool = True
+    """False when the answer was truncated: then its EOS token has no loss."""
+    rejected_finished: bool = True
+
+
+@dataclass(frozen=True)
+class RatedExample:
+    """An answer to a prompt and whether it is desirable; both are turns, or both are text."""
+
+    line: int
+    prompt: Side
+    completion: Side
+    label: bool
+    finished: bool = True
+    """False when the answer was truncated: then its EOS token has no loss."""
+
+
+def is_pair(row: Row) -> bool:
+    """Whether a row has the fields of a pair."""
+    return "chosen" in row and "rejected" in row
+
+
+def is_rated(row: Row) -> bool:
+    """Whether a row has the fields of a rated answer."""
+    return "completion" in row and "label" in row
+
+
+def read_pairs(data: Path | Reading, limit: int | None = None) -> list[PairExample]:
+    """All pairs of a data set, in whatever layout. Raises InputError that names file and line, also for none."""
+    reading = data if isinstance(data, Reading) else Reading(data, "preference", limit)
+    pairs = [pair_of(row, file, number) for file, number, row in plain_rows(reading).strict()]
+    if not pairs:
+        raise InputError("The data file is empty", f"{reading.path} holds no rows.", PAIRS_HELP)
+    return pairs
+
+
+def read_rated(data: Path | Reading, limit: int | None = None) -> list[RatedExample]:
+    """All rated answers of a data set, in whatever layout.
+
+    Raises InputError that names file and line, also for an empty file and for one in which all labels are the same.
+    """
+    reading = data if isinstance(data, Reading) else Reading(data, "rated", limit)
+    rated = [rated_of(row, file, number) for file, number, row in plain_rows(reading).strict()]
+    check_labels(rated, reading.path)
+    return rated
+
+
+def check_labels(rated: list[RatedExample], path: Path) -> None:
+    """Raises InputError unless there are answers of both kinds."""
+    if not rated:
+        raise InputError("The data file is empty", f"{path} holds no rows.", RATED_HELP)
+    if len({example.label for example in rated}) == 1:
+        only = str(rated[0].label).lower()
+        raise InputError(
+            "All labels are the same",
+            f"{path}: from line {rated[0].line} to line {rated[-1].line} every label is {only}.",
+            "Give answers of both kinds; for good answers alone, take method sft.",
+        )
+
+
+def pair_of(row: Row, path: Path, number: int) -> PairExample:
+    """One row as a pair. Raises InputError that names file, line and field."""
+    if not is_pair(row):
+        missing = next(name for name in ("chosen", "rejected") if name not in row)
+        raise InputError("A field is missing", f"{path}:{number}: the row has no `{missing}`.", PAIRS_HELP)
+    chosen = side_of(row["chosen"], "chosen", path, number)
+    rejected = side_of(row["rejected"], "rejected", path, number)
+    prompt = side_of(row["prompt"], "prompt", path, number) if _has_prompt(row) else None
+    return replace(
+        make_pair(prompt, chosen, rejected, path, number),
+        chosen_finished=row.get("chosen_finished") is not False,
+        rejected_finished=row.get("rejected_finished") is not False,
+    )
+
+
+def make_pair(prompt: Side | None, chosen: Side, rejected: Side, path: Path, number: int) -> PairExample:
+    """A checked pair; sides that repeat the prompt lose it, and without a prompt their common start becomes it.
+
+    Raises InputError that names file and line for a prompt that is missing, sides that are equal or empty, and turns
+    that do not match.
+    """
+    where = f"{path}:{number}"
+    if isinstance(prompt, tuple):
+        chosen, rejected = _as_answer(chosen), _as_answer(rejected)
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        text = _text_prompt(prompt, where, "`chosen` and `rejected`", PAIRS_HELP)
+        example = PairExample(number, text, chosen, rejected)
+    elif isinstance(chosen, tuple) and isinstance(rejected, tuple):
+        if prompt is None:
+            prompt = _common_turns(chosen, rejected)
+        turns = as_turns(prompt)
+        chosen, rejected = _without(turns, chosen), _without(turns, rejected)
+        _check_prompt(turns, where, PAIRS_HELP)
+        example = PairExample(number, turns, chosen, rejected)
+        _check_answer(chosen, "chosen", where)
+        _check_answer(rejected, "rejected", where)
+        if [turn.role for turn in chosen] != [turn.role for turn in rejected]:
+            raise InputError(
+                "The turns of a pair are unequal",
+                f"{where}: after the prompt `chosen` has {_roles(chosen)} and `rejected` has {_roles(rejected)}.",
+                "Both sides must answer the same conversation, with the same roles in the same order.",
+            )
+    else:
+        raise InputError(
+            "The turns of a pair are unequal",
+            f"{where}: one of `chosen` and `rejected` is text, the other a list of turns.",
+            PAIRS_HELP,
+        )
+    if _said(example.chosen) == _said(example.rejected):
+        raise InputError(
+            "The sides of a pair are equal",
+            f"{where}: `chosen` and `rejected` are the same, so nothing is preferred.",
+            "Leave the row out.",
+        )
+    return example
+
+
+def rated_of(row: Row, path: Path, number: int) -> RatedExample:
+    """One row as a rated answer. Raises InputError that names file, line and field."""
+    for name in ("completion", "label"):
+        if name not in row:
+            raise InputError("A field is missing", f"{path}:{number}: the row has no `{name}`.", RATED_HELP)
+    completion = side_of(row["completion"], "completion", path, number)
+    prompt = side_of(row["prompt"], "prompt", path, number) if _has_prompt(row) else None
+    rated = make_rated(prompt, completion, label_of(row["label"], path, number), path, number)
+    return replace(rated, finished=row.get("completion_finished") is not False)
+
+
+def make_rated(prompt: Side | None, completion: Side, label: bool, path: Path, number: int) -> RatedExample:
+    """A checked rated answer; turns without a prompt are split before the last one. Raises InputError."""
+    where = f"{path}:{number}"
+    if isinstance(prompt, tuple):
+        completion = _as_answer(completion)
+    if isinstance(completion, str):
+        text = _text_prompt(prompt, where, "`completion`", RATED_HELP)
+        return RatedExample(number, text, completion, label)
+    if prompt is None:
+        prompt, completion = completion[:-1], completion[-1:]
+    turns = as_turns(prompt)
+    completion = _without(turns, completion)
+    _check_prompt(turns, where, RATED_HELP)
+    _check_answer(completion, "completion", where)
+    return RatedExample(number, turns, completion, label)
+
+
+def label_of(value: Any, path: Path, number: int) -> bool:
+    """A label as true or false. Raises InputError that names file and line."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if not isinstance(word, (bool, int, float, str)) or word not in LABELS:
+        raise InputError("Unknown label", f"{path}:{number}: `label` is {value!r}.", RATED_HELP)
+    return LABELS[word]
+
+
+def side_of(value: Any, name: str, path: Path, number: int) -> Side:
+    """A field as text or turns. Raises InputError that names file, line and field."""
+    where = f"{path}:{number}: `{name}`"
+    if isinstance(value, str):
+        if not value.strip():
+            raise InputError("A field is empty", f"{where} holds no text.")
+        return value
+    if not isinstance(value, list) or not value:
+        found = "empty" if isinstance(value, list) else type(value).__name__
+        raise InputError("A field is neither text nor turns", f"{where} is {found}.")
+    return tuple(_turn(each, f"{path}:{number}: {name}[{position}]") for position, each in enumerate(value))
+
+
+def as_turns(prompt: Side) -> Turns:
+    """A prompt as turns; text becomes what the user says."""
+    return (Message("user", prompt),) if isinstance(prompt, str) else prompt
+
+
+def _as_answer(side: Side) -> Turns:
+    return (Message("assistant", side),) if isinstance(side, str) else side
+
+
+def _said(side: Side) -> list[str]:
+    """What a side says, without the white space around it."""
+    return [side.strip()] if isinstance(side, str) else [turn.content.strip() for turn in side]
+
+
+def _has_prompt(row: Row) -> bool:
+    return row.get("prompt") is not None
+
+
+def _turn(turn: Any, where: str) -> Message:
+    if not isinstance(turn, dict):
+        raise InputError("A turn is not an object", f"{where} must have `role` and `content`.")
+    name, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+    role = ROLES.get(name) if isinstance(name, str) else None
+    if role is None:
+        raise InputError("Unknown role", f"{where}: {name!r}; known: {', '.join(ROLES)}.")
+    if not isinstance(content, str):
+        raise InputError("A turn's content is not text", f"{where}: `content` is {type(content).__name__}.")
+    extra = {key: turn[key] for key in ("tool_calls", "tool_call_id", "name") if turn.get(key) is not None}
+    return Message(role, content, extra or None)
+
+
+def _text_prompt(prompt: Side | None, where: str, sides: str, hint: str) -> str:
+    if not isinstance(prompt, str):
+        raise InputError("The prompt is missing", f"{where}: {sides} stand without a `prompt`.", hint)
+    return prompt
+
+
+def _check_prompt(turns: Turns, where: str, hint: str) -> None:
+    if not any(turn.role == "user" for turn in turns):
+        raise InputError(
+            "The prompt is missing", f"{where}: no turn of a user stands before the answer.", hint
+        )
+
+
+def _check_answer(turns: Turns, name: str, where: str) -> None:
+    if not turns or turns[0].role not in ("assistant", "tool") or turns[-1].role != "assistant":
+        found = _roles(turns) if turns else "nothing"
+        raise InputError(
+            "A side is no answer",
+            f"{where}: after the prompt `{name}` has {found}; an answer begins and ends with the assistant.",
+            "Both sides must follow the same prompt and end with the assistant's turn.",
+        )
+    if not turns[-1].content.strip():
+        raise InputError("A field is empty", f"{where}: the answer in `{name}` holds no text.")
+
+
+def _common_turns(chosen: Turns, rejected: Turns) -> Turns:
+    """The leading turns that both sides share, up to the last before an answer."""
+    shared = 0
+    for left, right in zip(chosen[:-1], rejected[:-1], strict=False):
+        if left != right:
+            break
+        shared += 1
+    return chosen[:shared]
+
+
+def _without(prompt: Turns, side: Turns) -> Turns:
+    """A side without the prompt that some data sets repeat in it."""
+    repeats = next((n for n in range(len(prompt), 0, -1) if side[:n] == prompt[len(prompt) - n :]), 0)
+    return side[repeats:]
+
+
+def _roles(turns: Turns) -> str:
+    return ", ".join(turn.role for turn in turns)

@@ -1,0 +1,109 @@
+"""Rows as methods see them: prompt and answer, turns, or plain text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tuner_tui.data.recognition.columns import Columns
+from tuner_tui.data.recognition.formats import SURE_ENOUGH, Shape, layouts_of
+from tuner_tui.data.recognition.reading import SHAPES_HELP, Reading, plain_rows
+from tuner_tui.data.rows.roles import ROLES, Role
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tuner_tui.config.spec import DataShape
+    from tuner_tui.data.files.json_rows import Row
+
+__all__ = [
+    "ROLES", "SHAPES_HELP", "Example", "Message", "Role", "Shape", "example_of", "message_of", "read_examples",
+    "recognise",
+]  # fmt: skip
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+    extra: dict[str, Any] | None = None
+    """What else a template may take: tool_calls, name, tool_call_id, reasoning_content."""
+
+    @property
+    def turn(self) -> dict[str, Any]:
+        """As chat templates take it."""
+        return {"role": self.role, "content": self.content, **(self.extra or {})}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as a method sees it: turns for the chat template, or text as it stands."""
+
+    line: int
+    messages: tuple[Message, ...] = ()
+    prompt: str = ""
+    text: str = ""
+    """The completion after `prompt`, or all of a plain text."""
+    tools: tuple[Any, ...] = ()
+    """What the assistant may call, as the template takes it."""
+
+
+def recognise(row: Row) -> Shape | None:
+    """The shape of a row, or None when it has none of those known."""
+    likeliest = next(iter(layouts_of(Columns((row,)))), None)
+    return likeliest.shape if likeliest and likeliest.confidence >= SURE_ENOUGH else None
+
+
+def read_examples(
+    data: Path | Reading, asked: DataShape = "auto", limit: int | None = None
+) -> tuple[Shape, list[Example]]:
+    """All rows of an SFT data set, of one dataset type.
+
+    Raises InputError that names file and line for an empty file, unknown columns and fields that are not text; and for
+    pairs, rated answers and lone prompts, which are for other methods.
+    """
+    reading = data if isinstance(data, Reading) else Reading(data, asked, limit)
+    shape, rows = iterate_examples(reading)
+    examples = list(rows)
+    if not examples:
+        raise InputError("The data file is empty", f"{reading.path} holds no rows.", SHAPES_HELP)
+    return shape, examples
+
+
+def iterate_examples(reading: Reading) -> tuple[Shape, Iterator[Example]]:
+    """The rows one by one, as `read_examples` gives them; raises as it does, for a row when that is reached."""
+    plain = plain_rows(reading)
+    if plain.layout.shape in ("preference", "rated", "prompts"):
+        raise InputError(
+            "The shape does not fit",
+            f"{reading.path}: rows of shape {plain.layout.shape} are read by other methods ({plain.layout.reason}).",
+            "Take a method for them, or map what is to be trained on with data.mapping.",
+        )
+    return plain.layout.shape, (example_of(row, file, number) for file, number, row in plain.strict())
+
+
+def example_of(row: Row, file: Path, number: int) -> Example:
+    """A row in plain form as an example. Raises InputError for turns without an answer."""
+    tools = tuple(row.get("tools") or ())
+    if "text" in row:
+        return Example(number, text=row["text"])
+    if "messages" in row:
+        turns = row["messages"]
+    elif isinstance(row["prompt"], str):
+        return Example(number, prompt=row["prompt"], text=row["completion"])
+    else:
+        turns = [*row["prompt"], *row["completion"]]
+    if not any(turn["role"] == "assistant" for turn in turns):
+        raise InputError("A row has no answer", f"{file}:{number}: no turn has the role assistant.")
+    return Example(number, messages=tuple(map(message_of, turns)), tools=tools)
+
+
+def message_of(turn: dict[str, Any]) -> Message:
+    """A turn in plain form as a message."""
+    extra = {key: value for key, value in turn.items() if key not in ("role", "content")}
+    return Message(turn["role"], turn["content"], extra or None)

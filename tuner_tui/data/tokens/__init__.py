@@ -1,0 +1,1 @@
+"""Chat templates and tokenizers at work without torch, and what came of it."""

@@ -1,0 +1,83 @@
+"""The memory plan of a spec on this machine, with what can be read of model, rows and free memory without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.stored import stored_refusal
+from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
+from tuner_tui.planning.planner import MemoryPlan, plan_memory
+from tuner_tui.planning.states import trains_nothing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.facts import ModelFacts
+    from tuner_tui.models.source import ModelSource
+    from tuner_tui.planning.measurement import Measured
+
+
+def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:
+    """The fastest run of a spec that fits here; None where the model's sizes cannot be read.
+
+    Raises InputError where its weights are quantised in a way that the spec cannot train on, or where the adapter's
+    targets name nothing of it.
+    """
+    from tuner_tui.hardware.free_memory import read_free_memory
+
+    facts = facts_of(source)
+    if facts is None:
+        return None
+    if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
+        raise InputError("The model's weights are quantised already", f"{source.name}: {refusal}.")
+    place = place_of(
+        read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
+    )
+    plan = plan_memory(spec, facts, place, rows_of(spec))
+    if plan is not None and trains_nothing(plan.estimate.shape, plan.load):
+        raise InputError(
+            "Nothing would be trained",
+            f"tuning.targets names no module of {source.name}.",
+            'Take "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
+        )
+    return plan
+
+
+def facts_of(source: ModelSource) -> ModelFacts | None:
+    """A model's facts, from this machine or from the Hub's headers; None where neither can be read."""
+    from tuner_tui.models.facts import read_facts
+    from tuner_tui.models.remote_headers import read_remote_facts
+
+    try:
+        return read_facts(source) if source.path else read_remote_facts(source)
+    except TunerError:
+        return None
+
+
+def rows_of(spec: RunSpec) -> Rows:
+    """How long the spec's rows are; nothing known where tokenizer or rows cannot be read yet."""
+    from tuner_tui.data.recognition.reading import training_reading
+    from tuner_tui.models.source import find_source
+    from tuner_tui.planning.row_lengths import count_rows
+
+    try:
+        source = find_source(spec.model.source, spec.model.revision)
+        return count_rows(training_reading(spec.data), tokenizer_of(spec, source))
+    except TunerError:
+        return UNCOUNTED
+
+
+def tokenizer_of(spec: RunSpec, source: ModelSource, *, may_fetch: bool = False) -> Path:
+    """The folder with a model's tokenizer; that of a Hub model that is not here may be fetched alone.
+
+    Raises TunerError where there is none.
+    """
+    from tuner_tui.models.remote_headers import remote_tokenizer
+    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+
+    if source.kind == "hub" and source.path is None:
+        return remote_tokenizer(source, may_fetch=may_fetch)
+    return tokenizer_folder(spec.model.source, spec.model.revision)

@@ -1,0 +1,1 @@
+"""Data: one data set looked at closely."""

@@ -1,0 +1,232 @@
+"""What is wrong with the rows: each finding with its rows, what to do, and a key that mends it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList, Static
+
+from tuner_tui.data.checking.checks import DataProblem, DataReport, check
+from tuner_tui.data.recognition.fixes import FIXES
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.errors import TunerError
+from tuner_tui.limited.process import ChildEnded, Children
+from tuner_tui.ui.data_looks import evaluation_of
+from tuner_tui.ui.widgets.literal import literal
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.config.spec import RunSpec
+
+SIGNS = {"error": "✗ error", "warning": "! warning", "note": "· note"}
+
+
+class ChecksPane(Vertical):
+    """Runs the checks in a thread, with progress; they can be stopped."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("f", "toggle_fix", "Fix", tooltip="Apply the fix for this while reading, or remove it"),
+        Binding("x", "stop", "Stop", tooltip="Stop checking, with what was found so far"),
+    ]  # fmt: skip
+
+    class Checked(Message):
+        """The rows were checked."""
+
+        def __init__(self, report: DataReport) -> None:
+            super().__init__()
+            self.report = report
+
+    class Progressed(Message):
+        """So many rows were read."""
+
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.rows = rows
+
+    class Refused(Message):
+        """Nothing can be said of the data."""
+
+        def __init__(self, error: TunerError) -> None:
+            super().__init__()
+            self.error = error
+
+    class FixToggled(Message):
+        """A step is to be taken, or no longer."""
+
+        order = tuple(FIXES)
+
+        def __init__(self, step: str) -> None:
+            super().__init__()
+            self.step = step
+
+    class RowsAsked(Message):
+        """A finding's rows are to be shown, from a place on."""
+
+        def __init__(self, place: int) -> None:
+            super().__init__()
+            self.place = place
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._report: DataReport | None = None
+        self._fixes: tuple[str, ...] = ()
+        self._is_stopped, self._children = threading.Event(), Children()
+        self._is_checking = False
+
+    def compose(self) -> ComposeResult:
+        yield Static("Reading ...", id="checks-words", markup=False)
+        yield PickList(
+            id="findings", help_text="What is wrong, the worst first. Enter shows its rows; f fixes it."
+        )
+        yield Static("", id="finding-words", markup=False)
+
+    def focus_first(self) -> None:
+        self.screen.set_focus(self.query_one(PickList))
+
+    def on_unmount(self) -> None:
+        self._is_stopped.set()
+        self._children.end()
+
+    def open(self, spec: RunSpec, reading: Reading) -> None:
+        """Check a data set anew."""
+        self._is_stopped.set()
+        self._children.end()
+        self._is_stopped, self._children = threading.Event(), Children()
+        self._fixes = spec.data.fixes
+        self._is_checking = True
+        self._say(literal("Checking ...", "$faint"))
+        self._check(spec, reading, self._is_stopped, self._children)
+
+    @work(thread=True, group="checks", exclusive=True, exit_on_error=False)
+    def _check(
+        self, spec: RunSpec, reading: Reading, is_stopped: threading.Event, children: Children
+    ) -> None:
+        try:
+            held_out = evaluation_of(spec)
+            report = children.call(
+                lambda: check(
+                    reading,
+                    held_out if held_out is None else replace(held_out, fixes=()),
+                    on_progress=lambda rows: self._tell_progress(rows, is_stopped),
+                    is_cancelled=is_stopped.is_set,
+                )
+            )
+        except ChildEnded:  # the screen was closed, or the rows are checked anew
+            return
+        except TunerError as error:
+            self.post_message(self.Refused(error))
+        except OSError as error:
+            self.post_message(
+                self.Refused(TunerError("The data cannot be read", f"{reading}: {error.strerror}."))
+            )
+        else:
+            if is_stopped is self._is_stopped:
+                self.post_message(self.Checked(report))
+
+    def _tell_progress(self, rows: int, is_stopped: threading.Event) -> None:
+        if is_stopped is self._is_stopped:
+            self.post_message(self.Progressed(rows))
+
+    def on_checks_pane_progressed(self, message: Progressed) -> None:
+        message.stop()
+        self._say(literal(f"Checking ... {message.rows:,} rows so far; x stops", "$faint"))
+
+    def on_checks_pane_refused(self, message: Refused) -> None:
+        message.stop()
+        self._is_checking = False
+        error = message.error
+        self._say(literal(f"✗ {error.title}: {error.message} {error.hint}", "$error"))
+
+    def on_checks_pane_checked(self, message: Checked) -> None:
+        self._is_checking = False
+        self._report = message.report
+        self._show()
+        self.screen.refresh_bindings()
+
+    def show_fixes(self, fixes: tuple[str, ...]) -> None:
+        """Mark the steps that are taken."""
+        self._fixes = fixes
+        self._show()
+
+    def _show(self) -> None:
+        report = self._report
+        if report is None or not self.query(PickList):
+            return
+        layout = report.layout
+        lines = [
+            literal(f"{report.rows:,} rows, dataset type {layout.shape}: {layout.variant}", "bold"),
+            literal(f"because {layout.reason} (confidence {layout.confidence:.0%})", "$secondary"),
+        ]
+        if report.is_partial:
+            lines.append(literal("stopped before the end: there may be more", "$warning"))
+        if not report.problems:
+            lines.append(literal("Nothing is wrong that these checks know of.", "$success"))
+        if self._fixes:
+            lines.append(literal(f"steps while reading: {', '.join(self._fixes)}", "$success"))
+        self._say(Content("\n").join(lines))
+        self.query_one(PickList).show(tuple(self._row(problem) for problem in report.problems))
+        self._explain()
+
+    def _row(self, problem: DataProblem) -> PickRow:
+        rows = "1 row" if problem.count == 1 else f"{problem.count:,} rows"
+        mend = "" if problem.fix is None else f"f: {problem.fix}"
+        if problem.fix in self._fixes:
+            mend = f"✓ {problem.fix}"
+        return PickRow(problem.kind, f"{SIGNS[problem.level]:<10}{problem.kind}", (rows, mend))
+
+    @on(OptionList.OptionHighlighted, "#findings")
+    def _explain(self) -> None:
+        problem = self._picked()
+        words = self.query_one("#finding-words", Static)
+        if problem is None:
+            words.update("")
+            return
+        parts = []
+        if problem.message:
+            parts.append(f"{problem.message}.")
+        if problem.rows:
+            more = ", ..." if problem.count > len(problem.rows) else ""
+            parts.append(f"Rows {', '.join(problem.rows)}{more}.")
+        parts.append(problem.advice)
+        words.update(literal(" ".join(parts)))
+        self.screen.refresh_bindings()
+
+    @on(OptionList.OptionSelected, "#findings")
+    def show_rows(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        problem = self._picked()
+        first = problem.rows[0].partition("~")[0].rpartition(":")[2] if problem and problem.rows else ""
+        if first.isdigit():
+            self.post_message(self.RowsAsked(int(first)))
+
+    def _picked(self) -> DataProblem | None:
+        key = self.query_one(PickList).picked_key
+        problems = self._report.problems if self._report else ()
+        return next((each for each in problems if each.kind == key), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "toggle_fix":
+            problem = self._picked()
+            return problem is not None and problem.fix is not None
+        return action != "stop" or self._is_checking
+
+    def action_toggle_fix(self) -> None:
+        problem = self._picked()
+        if problem is not None and problem.fix is not None:
+            self.post_message(self.FixToggled(problem.fix))
+
+    def action_stop(self) -> None:
+        self._is_stopped.set()
+
+    def _say(self, words: Content) -> None:
+        if self.query("#checks-words"):  # the screen may be gone
+            self.query_one("#checks-words", Static).update(words)

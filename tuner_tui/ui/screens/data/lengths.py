@@ -1,0 +1,115 @@
+"""How long the rows are in the model's tokens, against the limit, and which limit would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.widgets import Static
+
+from tuner_tui.config.draft import UNSET
+from tuner_tui.data.tokens.length_picture import length_bars, length_title, length_words
+from tuner_tui.data.tokens.lengths import LengthReport
+from tuner_tui.errors import TunerError
+from tuner_tui.models.tokenizer_folder import NoTokenizer
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.widgets.literal import literal_lines
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.data.checking.checks import DataReport
+
+
+class LengthsPane(VerticalScroll):
+    """Measured of the rows that the checks drew evenly from all."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("l", "take_limit", "Take the limit", tooltip="Set training.max_length to the suggested one")
+    ]
+    help_text = "Sequences by their tokens, with the limit drawn in. l takes the suggested limit."
+
+    class LimitTaken(Message):
+        """The suggested limit is to be the run's."""
+
+        def __init__(self, limit: int) -> None:
+            super().__init__()
+            self.limit = limit
+
+    class TokenizerLacks(Message):
+        """The model's tokenizer has to be written out first."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._spec: RunSpec | None = None
+        self._lengths: LengthReport | None = None
+        self._report: DataReport | None = None
+        self._has_asked = False
+
+    def compose(self) -> ComposeResult:
+        yield Static("The rows are being read.", id="lengths-words", markup=False)
+
+    def focus_first(self) -> None:
+        self.screen.set_focus(self)
+
+    def open(self, spec: RunSpec) -> None:
+        """Follow another spec; lengths come with `measure`."""
+        self._spec = spec
+        self._lengths = None
+
+    @work(exclusive=True, group="lengths")
+    async def measure(self, report: DataReport) -> None:
+        """Measure what the checks drew."""
+        spec = self._spec
+        self._report = report
+        if spec is None:
+            return
+        words = self.query_one("#lengths-words", Static)
+        if spec.model.source == UNSET:
+            words.update("Pick a model first: tokens are counted by its own tokenizer.")
+            return
+        try:
+            self._lengths = await in_background(_measured, spec, report)
+        except TunerError as error:
+            if isinstance(error, NoTokenizer) and not self._has_asked:
+                self._has_asked = True
+                words.update("Writing the model's tokenizer out, once; this takes some seconds ...")
+                self.post_message(self.TokenizerLacks())
+                return
+            words.update(literal_lines(f"{error.title}: {error.message}\n{error.hint}"))
+            return
+        room = max(20, min(100, (self.size.width or 78) - 22))
+        found = self._lengths
+        lines = [length_title(found), *length_words(found), "", *length_bars(found, room)]
+        words.update(literal_lines("\n".join(lines)))
+        self.screen.refresh_bindings()
+
+    def measure_if_due(self) -> None:
+        """Measure where that failed for want of a tokenizer."""
+        if self._report is not None and self._lengths is None:
+            self.measure(self._report)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action != "take_limit":
+            return True
+        return self._lengths is not None and self._lengths.suggested_limit != self._lengths.limit
+
+    def action_take_limit(self) -> None:
+        if self._lengths is not None:
+            self.post_message(self.LimitTaken(self._lengths.suggested_limit))
+
+
+def _measured(spec: RunSpec, report: DataReport) -> LengthReport:
+    from tuner_tui.data.tokens.lengths import measure
+    from tuner_tui.data.tokens.lengths import report as length_report
+    from tuner_tui.data.tokens.template import load_model_text
+    from tuner_tui.models.tokenizer_folder import tokenizer_folder
+
+    folder = tokenizer_folder(spec.model.source, spec.model.revision)
+    with load_model_text(folder, spec.data.template) as text:
+        found = measure(report.sample, text)
+    return length_report(found, spec.training.max_length, is_sample=len(report.sample) < report.rows)

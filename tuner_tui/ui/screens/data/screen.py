@@ -1,0 +1,210 @@
+"""Data: one data set looked at closely, for the model, method and length that a new run would take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from textual import on, work
+from textual.binding import Binding
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import ContentSwitcher, Input, TextArea
+
+from tuner_tui.config.draft import UNSET
+from tuner_tui.errors import TunerError
+from tuner_tui.text import shell_command
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.data_looks import reading_of
+from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.screens.data.checks import ChecksPane
+from tuner_tui.ui.screens.data.columns import ColumnsPane
+from tuner_tui.ui.screens.data.lengths import LengthsPane
+from tuner_tui.ui.screens.data.rows import RowsPane
+from tuner_tui.ui.screens.data.tokens import TokensPane
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.tab_line import TabLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.app import ComposeResult
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.data.recognition.reading import Reading
+
+PARTS = ("checks", "lengths", "rows", "tokens", "columns")
+Changes = dict[str, str]
+"""Options of the spec by key, as they would be typed."""
+
+
+class DataChanged(Message):
+    """Something of the spec was changed here."""
+
+
+class DataScreen(TunerScreen):
+    """Five parts over one reading. What is changed here is handed to `on_close` when the screen is left."""
+
+    CSS_PATH = "data.tcss"
+    TITLE_WORDS = "Data"
+    HELP_TEXT = (
+        "1 to 5 show a part: what is wrong with the rows, how long they are, the rows themselves, the tokens that the "
+        "trainer is fed of one, and how columns are read. Changes are steps of the run's spec; the file stays as it is."
+    )
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "leave", "Back", key_display="esc", tooltip="Back to the new run, with what was changed"),
+        *(
+            Binding(str(number), f"show_part('{part}')", part.capitalize(), show=False)
+            for number, part in enumerate(PARTS, 1)
+        ),
+    ]  # fmt: skip
+
+    part: reactive[str] = reactive("checks", init=False)
+
+    def __init__(self, spec: RunSpec, on_close: Callable[[Changes], None]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.changes: Changes = {}
+        self._on_close = on_close
+        self._reading: Reading | None = None
+
+    @property
+    def headless_command(self) -> str:
+        words: list[str] = []
+        if self.spec.model.source != UNSET:
+            words += ["--model", self.spec.model.source]
+        for line in self.spec.data.mapping:
+            words += ["--map", line]
+        for step in self.spec.data.fixes:
+            words += ["--fix", step]
+        return shell_command("data check", self.spec.data.train, options=words)
+
+    def compose_body(self) -> ComposeResult:
+        yield TabLine(tuple(part.capitalize() for part in PARTS))
+        with ContentSwitcher(initial="checks", id="data-parts"):
+            yield ChecksPane(id="checks")
+            yield LengthsPane(id="lengths")
+            yield RowsPane(id="rows")
+            yield TokensPane(id="tokens")
+            yield ColumnsPane(id="columns")
+
+    def on_mount(self) -> None:
+        self.query_one(TitleBar).words = f"Data  {self.spec.data.train}"
+        self._open()
+
+    @work(exclusive=True, group="open")
+    async def _open(self) -> None:
+        try:
+            self._reading = await in_background(reading_of, self.spec)
+        except (TunerError, OSError) as error:
+            self._reading = None
+            told = (
+                error if isinstance(error, TunerError) else TunerError("The data cannot be read", str(error))
+            )
+            self.show_error(told)
+            return
+        if not self.query(ChecksPane):  # it was left meanwhile
+            return
+        reading = self.unmended
+        self.query_one(ChecksPane).open(self.spec, reading)
+        self.query_one(LengthsPane).open(self.spec)
+        self.query_one(RowsPane).open(reading)
+        self.query_one(TokensPane).open(self.spec, reading)
+        self.query_one(ColumnsPane).open(self.spec, reading)
+        self.watch_part()
+
+    @property
+    def unmended(self) -> Reading:
+        """The rows before any fix, so that numbers stay those of the file."""
+        assert self._reading is not None
+        return replace(self._reading, fixes=(), leak=None, part="all", share=0.0)
+
+    # Parts -------------------------------------------------------------------------------------------------
+
+    def action_show_part(self, part: str) -> None:
+        self.part = part
+
+    @on(TabLine.Chosen)
+    def choose_part(self, message: TabLine.Chosen) -> None:
+        self.part = PARTS[message.index]
+
+    def watch_part(self) -> None:
+        self.query_one(TabLine).shown = PARTS.index(self.part)
+        self.query_one(ContentSwitcher).current = self.part
+        pane = self.query_one(f"#{self.part}")
+        if isinstance(pane, ChecksPane | LengthsPane | RowsPane | TokensPane | ColumnsPane):
+            pane.focus_first()
+        if isinstance(pane, TokensPane):
+            pane.look()
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
+        is_typing = isinstance(self.focused, Input | TextArea)
+        return not (action == "show_part" and is_typing)
+
+    # What the parts say ------------------------------------------------------------------------------------
+
+    @on(ChecksPane.Checked)
+    def tell_checked(self, message: ChecksPane.Checked) -> None:
+        report = message.report
+        more = "more than " if report.is_partial else ""
+        self.query_one(TitleBar).state = f"{more}{report.rows:,} rows, {report.layout.shape}"
+        self.query_one(LengthsPane).measure(report)
+
+    @on(TokensPane.Looked)
+    def measure_again(self) -> None:
+        """The first look writes a GGUF model's tokenizer out, which lengths need."""
+        self.query_one(LengthsPane).measure_if_due()
+
+    @on(LengthsPane.TokenizerLacks)
+    def write_tokenizer(self) -> None:
+        self.query_one(TokensPane).look()
+
+    @on(ChecksPane.RowsAsked)
+    def show_rows(self, message: ChecksPane.RowsAsked) -> None:
+        self.query_one(RowsPane).go_to(message.place)
+        self.part = "rows"
+
+    @on(RowsPane.Picked)
+    def show_tokens(self, message: RowsPane.Picked) -> None:
+        self.query_one(TokensPane).row = message.place
+        self.part = "tokens"
+
+    @on(ChecksPane.FixToggled)
+    def toggle_fix(self, message: ChecksPane.FixToggled) -> None:
+        steps = set(self.spec.data.fixes) ^ {message.step}
+        self._change_data("fixes", tuple(step for step in message.order if step in steps), ", ")
+        self.query_one(ChecksPane).show_fixes(self.spec.data.fixes)
+
+    @on(ColumnsPane.Mapped)
+    def take_mapping(self, message: ColumnsPane.Mapped) -> None:
+        if message.lines != self.spec.data.mapping:
+            self._change_data("mapping", message.lines, "\n")
+            if message.lines and self.spec.data.shape != "auto":
+                self._change_data("shape", "auto", "")
+            self._open()
+
+    @on(LengthsPane.LimitTaken)
+    def take_limit(self, message: LengthsPane.LimitTaken) -> None:
+        training = self.spec.training.model_copy(update={"max_length": message.limit})
+        self.spec = self.spec.model_copy(update={"training": training})
+        self.changes["training.max_length"] = str(message.limit)
+        self.notify(f"The length limit is now {message.limit} tokens.", markup=False)
+        self._open()
+
+    def _change_data(self, name: str, value: Any, joint: str) -> None:
+        data = self.spec.data.model_copy(update={name: value})
+        self.spec = self.spec.model_copy(update={"data": data})
+        self.changes[f"data.{name}"] = value if isinstance(value, str) else joint.join(value)
+        self.refresh_command()
+
+    def action_leave(self) -> None:
+        if isinstance(self.focused, Input):
+            self.query_one(RowsPane).focus_first()
+            return
+        if isinstance(self.focused, TextArea):
+            self.query_one(ColumnsPane).leave_lines()
+            return
+        changes = self.changes
+        self.dismiss(None)
+        self._on_close(changes)

@@ -1,0 +1,1 @@
+"""New run: from a recipe through five steps to a running run."""

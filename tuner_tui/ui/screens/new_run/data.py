@@ -1,0 +1,230 @@
+"""Step 2: which rows it learns from, with a look into them, and which are held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, OptionList, Static
+
+from tuner_tui.config.draft import UNSET
+from tuner_tui.data.files.listing import DataListing, DataLook
+from tuner_tui.data.rows.preference import PairExample, RatedExample
+from tuner_tui.text import size
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.data_looks import list_all, look_at_training, of_file
+from tuner_tui.ui.screens.new_run.model import SearchInput
+from tuner_tui.ui.widgets.literal import fit, literal
+from tuner_tui.ui.widgets.option_form import OptionForm
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.config.draft import Draft
+    from tuner_tui.config.options import Option
+    from tuner_tui.data.rows.for_method import AnyExample
+    from tuner_tui.data.rows.preference import Side
+    from tuner_tui.ui.screens.new_run.state import NewRunState
+
+FORM_KEYS = ("data.evaluation_share", "data.evaluation")
+
+
+class RowPreview(Static):
+    """Shape, row count and first rows of a data file, or what is wrong with it."""
+
+    def show(self, name: str, look: DataLook | None) -> None:
+        """A look at a file; None while it is being read."""
+        self.set_class(bool(look and look.problem), "-problem")
+        if look is None:
+            self.update(literal(f"Reading {name} ..." if name else "", "$faint"))
+            return
+        lines: list[Content] = []
+        if look.problem:
+            problem = look.problem
+            lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
+        else:
+            more = "more than " if look.is_partial else ""
+            lines.append(literal(f"{more}{look.rows:,} rows, dataset type {look.shape}", "bold"))
+        width = max(20, self.size.width or 76)
+        for example in look.first_rows:
+            lines += [literal(fit(line, width).rstrip()) for line in _row_lines(example)]
+        self.update(Content("\n").join(lines))
+
+
+class DataPane(Vertical):
+    """Data files of the current folder; the highlighted one is looked into at once."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("slash", "search", "Type a path", priority=True, tooltip="Name a data file anywhere"),
+        Binding("i", "inspect", "Inspect", tooltip="Checks, lengths, rows, tokens and columns of these rows"),
+    ]
+
+    class Picked(Message):
+        """A data file was picked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    class Inspected(Message):
+        """A data file is to be looked at closely."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def __init__(self, draft: Draft, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._draft = draft
+        self._listed: list[DataListing] = []
+        self._current = UNSET
+        self._looks: dict[str, DataLook] = {}
+
+    def compose(self) -> ComposeResult:
+        yield SearchInput(placeholder="a file, a folder of files, or hub:owner/name", compact=True)
+        yield PickList(
+            help_text="Data files of this folder and one below it, and your feedback. Enter takes one."
+        )
+        yield RowPreview(classes="pane-detail")
+        yield OptionForm(self._draft, _is_wanted, has_headings=False)
+
+    def on_mount(self) -> None:
+        self._list_files()
+
+    def focus_first(self) -> None:
+        self.screen.set_focus(self.query_one(PickList))
+
+    async def show(self, state: NewRunState) -> None:
+        """Follow the draft."""
+        if state.draft.spec.method.kind != self._draft.spec.method.kind:
+            self._looks.clear()  # another method reads rows in another way
+        self._draft = state.draft
+        data = state.draft.spec.data
+        if state.data is not None:
+            self._looks[data.train] = state.data
+        if data.train != self._current:
+            self._current = data.train
+            self._show_rows(data.train)
+        self._look()
+        await self.query_one(OptionForm).show(state.draft)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A letter typed into a line is a letter."""
+        is_typing = isinstance(self.screen.focused, Input)
+        if action == "inspect":
+            return not is_typing and self._inspected() is not None
+        return action != "search" or not is_typing
+
+    def _inspected(self) -> str | None:
+        """The file under the cursor, or the chosen one, where it can be read at all."""
+        name = self.query_one(PickList).picked_key if self.query(PickList) else None
+        name = name or (None if self._current == UNSET else self._current)
+        return name if name in self._looks else None
+
+    def action_inspect(self) -> None:
+        name = self._inspected()
+        if name is not None:
+            self.post_message(self.Inspected(name))
+
+    def action_search(self) -> None:
+        self.screen.set_focus(self.query_one(SearchInput))
+
+    def focus_option(self, key: str) -> None:
+        if not self.query_one(OptionForm).focus_option(key):
+            self.focus_first()
+
+    @work(exclusive=True, group="local-data")
+    async def _list_files(self) -> None:
+        self._listed = await in_background(list_all, Path.cwd())
+        self._show_rows(None if self._current == UNSET else self._current)
+
+    @on(Input.Changed, "SearchInput")
+    def narrow(self, event: Input.Changed) -> None:
+        event.stop()
+        self._show_rows(None)
+
+    @on(Input.Submitted, "SearchInput")
+    def take_first(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._pick(self.query_one(PickList).picked_key)
+
+    @on(OptionList.OptionSelected, "PickList")
+    def pick(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self._pick(event.option_id)
+
+    @on(OptionList.OptionHighlighted, "PickList")
+    def look_at_highlighted(self) -> None:
+        self._look()
+
+    def _pick(self, name: str | None) -> None:
+        if name is None:
+            return
+        look = self._looks.get(name)
+        if look is None or look.problem is None or look.is_for_other_method:
+            self.post_message(self.Picked(name))
+        else:
+            self.app.bell()  # what is wrong with it stands below the list
+
+    @work(exclusive=True, group="data-look")
+    async def _look(self) -> None:
+        name = self.query_one(PickList).picked_key
+        preview = self.query_one(RowPreview)
+        preview.show(name or "", self._looks.get(name or ""))
+        if name and name not in self._looks:
+            self._looks[name] = await in_background(look_at_training, of_file(self._draft.spec, name))
+            preview.show(name, self._looks[name])
+        self.screen.refresh_bindings()
+
+    def _show_rows(self, key: str | None) -> None:
+        if not self.query(PickList):  # the screen is being taken down
+            return
+        typed = self.query_one(SearchInput).value.strip()
+        listed = [each for each in self._listed if typed.lower() in each.name.lower()]
+        if (
+            typed
+            and typed not in [each.name for each in listed]
+            and ("/" in typed or "." in typed or not listed)
+        ):
+            listed.insert(0, DataListing(typed, None, "as typed"))
+        if not typed and self._current != UNSET and self._current not in [each.name for each in listed]:
+            listed.insert(min(1, len(listed)), DataListing(self._current, None, "chosen"))
+        self.query_one(PickList).show(tuple(map(_row, listed)), key)
+
+
+def _is_wanted(option: Option) -> bool:
+    return option.key in FORM_KEYS
+
+
+def _row(listing: DataListing) -> PickRow:
+    return PickRow(
+        listing.name, listing.name, (size(listing.size_bytes) if listing.size_bytes else "", listing.remark)
+    )
+
+
+def _row_lines(example: AnyExample) -> list[str]:
+    """A row in a few words: who says what, or its text."""
+    if isinstance(example, PairExample):
+        sides = {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+        return [f"  {name}: {_said(side)}" for name, side in sides.items()]
+    if isinstance(example, RatedExample):
+        return [
+            f"  prompt: {_said(example.prompt)}",
+            f"  {'good' if example.label else 'bad'}: {_said(example.completion)}",
+        ]
+    if example.messages:
+        turns = [f"{message.role}: {' '.join(message.content.split())}" for message in example.messages]
+        return [f"  {turn}" for turn in turns[:3]]
+    parts = [f"prompt: {' '.join(example.prompt.split())}"] if example.prompt else []
+    return [f"  {part}" for part in (*parts, " ".join(example.text.split()))]
+
+
+def _said(side: Side) -> str:
+    """The last thing said, on one line."""
+    return " ".join((side if isinstance(side, str) else side[-1].content).split())

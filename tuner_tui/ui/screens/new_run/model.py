@@ -1,0 +1,226 @@
+"""Step 1: which model. The demo's first, then this machine's; typing searches the Hub or names a path."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import events, on, work
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Input, OptionList, Static
+
+from tuner_tui.config.draft import UNSET
+from tuner_tui.errors import TunerError
+from tuner_tui.models.listing import SEARCH_SHORTEST, ModelListing, list_models, search_hub, typed_model
+from tuner_tui.text import count, size
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.widgets.literal import literal
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.ui.screens.new_run.state import NewRunState
+
+DEBOUNCE_SECONDS = 0.3
+PLACES = {
+    "demo": "the demo's model",
+    "cache": "in the Hub's cache on this machine",
+    "folder": "a folder on this machine",
+    "gguf": "a GGUF file on this machine; it is dequantised once",
+    "hub": "on the Hub; downloaded when the run starts",
+    "typed": "as given",
+}
+
+
+class ModelPane(Vertical):
+    """A list that narrows as one types, with what the Hub finds below what is here."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("slash", "search", "Search", priority=True, tooltip="Search the Hub, or type a path")
+    ]
+
+    class Picked(Message):
+        """A model was picked."""
+
+        def __init__(self, listing: ModelListing) -> None:
+            super().__init__()
+            self.listing = listing
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._local: list[ModelListing] = []
+        self._found: list[ModelListing] = []
+        self._typed: ModelListing | None = None
+        self._current = UNSET
+        self._problem = ""
+        self._hub_words = ""
+
+    def compose(self) -> ComposeResult:
+        yield SearchInput(
+            placeholder="type to search the Hub, or the path of a folder or GGUF file", compact=True
+        )
+        yield PickList(help_text="Models of this machine first, then those the Hub finds. Enter takes one.")
+        yield Static(classes="pane-detail")
+
+    def on_mount(self) -> None:
+        self._list_local()
+
+    def focus_first(self) -> None:
+        self.screen.set_focus(self.query_one(PickList))
+
+    def show(self, state: NewRunState) -> None:
+        """Follow the draft: the cursor goes to its model, its problem stands below the list."""
+        problem = state.model.problem if state.model else None
+        self._problem = f"{problem.title}: {problem.message} {problem.hint}" if problem else ""
+        source = state.draft.spec.model.source
+        if source != self._current:
+            self._current = source
+            self._show_rows(source)
+        self._explain()
+
+    def listing(self, key: str | None) -> ModelListing | None:
+        """What a row stands for."""
+        return next((each for each in self._listings() if each.source == key), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A slash typed into a line is a slash."""
+        return action != "search" or not isinstance(self.screen.focused, Input)
+
+    def action_search(self) -> None:
+        self.screen.set_focus(self.query_one(SearchInput))
+
+    @work(exclusive=True, group="local-models")
+    async def _list_local(self) -> None:
+        self._local = await in_background(list_models, Path.cwd())
+        self._show_rows(None if self._current == UNSET else self._current)
+
+    @on(Input.Changed)
+    def narrow(self, event: Input.Changed) -> None:
+        event.stop()
+        self._typed, self._found, self._hub_words = None, [], ""
+        self._show_rows(None)
+        self._search(event.value.strip())
+
+    @work(exclusive=True, group="hub-search")
+    async def _search(self, text: str) -> None:
+        """Wait for the typing to pause, then ask; a newer text cancels this."""
+        await asyncio.sleep(DEBOUNCE_SECONDS)
+        if not text:
+            return
+        self._typed = await in_background(typed_model, text)
+        self._show_rows(None)
+        is_local = text.startswith(("/", ".", "~")) or (self._typed is not None and not self._typed.remark)
+        if len(text) < SEARCH_SHORTEST or is_local:
+            return
+        self._say("Searching the Hub ...")
+        try:
+            self._found = await in_background(search_hub, text)
+        except TunerError as error:
+            self._say(f"{error.title}: {error.message} {error.hint}")
+        else:
+            self._say("" if self._found else "The Hub has no text model of this name.")
+        self._show_rows(None)
+
+    @on(Input.Submitted)
+    def take_first(self, event: Input.Submitted) -> None:
+        event.stop()
+        listing = self.listing(self.query_one(PickList).picked_key)
+        if listing is not None:
+            self.post_message(self.Picked(listing))
+
+    @on(OptionList.OptionSelected)
+    def pick(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        listing = self.listing(event.option_id)
+        if listing is not None:
+            self.post_message(self.Picked(listing))
+
+    @on(OptionList.OptionHighlighted)
+    def _explain(self) -> None:
+        if not self.query(".pane-detail"):
+            return
+        listing = self.listing(self.query_one(PickList).picked_key)
+        words = self._hub_words
+        if not words and listing is not None:
+            words = self._problem if listing.source == self._current and self._problem else _describe(listing)
+        detail = self.query_one(".pane-detail", Static)
+        is_problem = words == self._problem and bool(words)
+        detail.set_class(is_problem, "-problem")
+        detail.update(literal(f"! {words}" if is_problem else words))
+
+    def _say(self, words: str) -> None:
+        self._hub_words = words
+        self._explain()
+
+    def _listings(self) -> list[ModelListing]:
+        """What the list shows now, in its order."""
+        typed = self.query_one(SearchInput).value.strip().lower()
+        local = [each for each in self._local if typed in f"{each.name} {each.source}".lower()]
+        listings = [self._typed, *local] if self._typed and not self._is_known(self._typed, local) else local
+        listings += [each for each in self._found if not self._is_known(each, listings)]
+        if not typed and self._current != UNSET and self._current not in [each.source for each in listings]:
+            listings.insert(1, ModelListing(self._current, self._current, "typed", remark="as given"))
+        return listings
+
+    def _is_known(self, listing: ModelListing, listings: list[ModelListing]) -> bool:
+        return listing.source in [each.source for each in listings]
+
+    def _show_rows(self, key: str | None) -> None:
+        if not self.query(PickList):  # the screen is being taken down
+            return
+        self.query_one(PickList).show(tuple(map(_row, self._listings())), key)
+        self._explain()
+
+
+class SearchInput(Input):
+    """An input from which Down goes into the list below it."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("down", "app.focus_next", "To the list", show=False),
+        Binding("enter", "submit", "Take the first", show=True),
+    ]
+    help_text = "A name searches the Hub; a path names a folder or a GGUF file on this machine."
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "escape" and self.value:
+            event.stop()
+            event.prevent_default()
+            self.value = ""
+
+
+def _row(listing: ModelListing) -> PickRow:
+    gated = {True: "gated", False: "open", None: ""}[listing.gated]
+    cells = (
+        size(listing.size_bytes) if listing.size_bytes else "",
+        _short_count(listing.parameters) if listing.parameters else "",
+        listing.licence or "",
+        gated,
+        listing.remark or {"hub": "on the Hub", "typed": ""}.get(listing.origin, ""),
+    )
+    name = f"demo: {listing.name}" if listing.origin == "demo" else listing.name
+    return PickRow(listing.source, name, cells)
+
+
+def _short_count(parameters: int) -> str:
+    """Parameters as model names tell them: 135M, 1.7B."""
+    for unit, scale in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if parameters >= scale:
+            value = parameters / scale
+            return f"{value:.1f}{unit}" if value < 10 else f"{value:.0f}{unit}"
+    return str(parameters)
+
+
+def _describe(listing: ModelListing) -> str:
+    gated = {True: "gated: accept its terms on the Hub first", False: "not gated", None: ""}[listing.gated]
+    parts = (
+        PLACES[listing.origin],
+        f"{count(listing.parameters)} parameters" if listing.parameters else "",
+        f"licence {listing.licence or 'unknown'}",
+        gated,
+        listing.remark if listing.remark != PLACES[listing.origin] else "",
+    )
+    return f"{listing.name}: {', '.join(part for part in parts if part)}"

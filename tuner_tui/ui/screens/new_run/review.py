@@ -1,0 +1,206 @@
+"""Step 5: the run as a whole: what is still wrong, what was chosen for this machine, its run.toml, and Start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual import on
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, OptionList, Static
+
+from tuner_tui.config.spec_paths import resolve_paths
+from tuner_tui.hardware.survival import why_it_ends
+from tuner_tui.planning.plan import make_plan
+from tuner_tui.planning.run_time import UNKNOWN, Outlook
+from tuner_tui.ui.screens.new_run.state import problem_words
+from tuner_tui.ui.widgets.literal import literal, literal_lines, show
+from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+from tuner_tui.ui.widgets.probe_line import ProbeLine
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.config.rules import Problem
+    from tuner_tui.errors import TunerError
+    from tuner_tui.planning.planner import MemoryPlan
+    from tuner_tui.ui.screens.new_run.state import NewRunState
+
+
+class StartButton(Button):
+    """Starts the run."""
+
+    BINDINGS = [Binding("enter", "press", "Start", show=False)]  # noqa: RUF012
+    help_text = "Starts the run. It continues when the app or the terminal is closed."
+
+
+class ProblemList(PickList):
+    """What keeps the run from starting."""
+
+    BINDINGS = [Binding("enter", "select", "Go there", tooltip="To the field that it is about")]  # noqa: RUF012
+
+
+class ReviewPane(Vertical):
+    """Shows the run and offers what can be done with it; the screen does it."""
+
+    BINDINGS = [  # noqa: RUF012
+        Binding("s", "ask('start')", "Start"),
+        Binding(
+            "t", "ask('probe')", "Probe", tooltip="Three steps on your longest rows: what they take here"
+        ),
+        Binding("t", "ask('end probe')", "End probe", tooltip="Ends the probe; nothing is kept of it"),
+        Binding("e", "ask('edit')", "Edit run.toml", tooltip="Open the text in $VISUAL or $EDITOR"),
+        Binding("w", "ask('write')", "Write", tooltip="Write run.toml to a file"),
+        Binding("p", "ask('preset')", "Save preset", tooltip="Keep these settings under a name"),
+        Binding("x", "ask('drop')", "Drop the text", tooltip="Forget the edited text that cannot be read"),
+    ]
+
+    class Asked(Message):
+        """Something is to be done with the run: start, probe, end probe, edit, write, preset, drop."""
+
+        def __init__(self, what: str) -> None:
+            super().__init__()
+            self.what = what
+
+    class ProblemPicked(Message):
+        """A problem was picked, to go where it can be mended."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._state: NewRunState | None = None
+        self._problems: tuple[Problem, ...] = ()
+        self.probe = ProbeLine(id="probe")
+        self._memory: MemoryPlan | None = None
+        self._outlook = UNKNOWN
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="start-line"):
+            yield StartButton("Start", variant="primary", compact=True, id="start")
+            yield Static(id="start-words")
+        yield Static(id="start-error", classes="-problem")
+        yield ProblemList(
+            id="problems", help_text="What keeps the run from starting. Enter goes to its field."
+        )
+        yield Static(id="problem-words")
+        yield self.probe
+        with VerticalScroll(id="run-text", can_focus=True):
+            yield Static(id="choices")
+            yield Static(id="toml")
+
+    def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
+        is_broken = self._state is not None and self._state.draft.broken is not None
+        if action == "ask" and parameters:
+            is_sound, is_probing = not self._problems, self.probe.is_at_work
+            return {
+                "drop": is_broken,
+                "start": is_sound,
+                "preset": is_sound,
+                "probe": is_sound and not is_probing,
+                "end probe": is_probing,
+            }.get(parameters[0], True)
+        return True
+
+    def focus_first(self) -> None:
+        self.screen.set_focus(self.query_one("#problems" if self._problems else "#start"))
+
+    def show(self, state: NewRunState) -> None:
+        """Follow the draft."""
+        had_problems = bool(self._problems)
+        self._state = state
+        self._problems = state.problems
+        problems = self.query_one(ProblemList)
+        problems.display = self.query_one("#problem-words").display = bool(self._problems)
+        problems.show(tuple(_row(index, problem) for index, problem in enumerate(self._problems)))
+        problems.styles.height = min(len(self._problems), 6)
+        self.probe.display = self.probe.is_at_work or not self._problems
+        self.probe.forget_settings(resolve_paths(state.draft.spec, Path.cwd()))
+        self.query_one("#start", Button).disabled = bool(self._problems)
+        self.query_one("#start-words", Static).update(literal(self._words(state)))
+        self._show_choices()
+        self.query_one("#toml", Static).update(literal_lines(state.draft.toml().rstrip("\n")))
+        self.refresh_bindings()
+        if self.display and had_problems != bool(self._problems) and self.screen.focused in (None, problems):
+            self.focus_first()
+
+    def show_plan(self, memory: MemoryPlan | None, outlook: Outlook) -> None:
+        """Follow what memory decides."""
+        self._memory, self._outlook = memory, outlook
+        self._show_choices()
+
+    def _show_choices(self) -> None:
+        if self._state is not None:
+            show(self.query_one("#choices", Static), _choices(self._state, self._memory, self._outlook))
+
+    def show_error(self, error: TunerError | None) -> None:
+        """Say why the run could not be started; None clears it."""
+        line = self.query_one("#start-error", Static)
+        line.display = error is not None
+        if error is not None:
+            words = "\n".join(part for part in (f"! {error.title}", error.message, error.hint) if part)
+            line.update(literal_lines(words))
+
+    def say(self, words: str) -> None:
+        """What is going on, beside the button."""
+        self.query_one("#start-words", Static).update(literal(words))
+
+    def action_ask(self, what: str) -> None:
+        self.post_message(self.Asked(what))
+
+    @on(Button.Pressed, "#start")
+    def start(self, event: Button.Pressed) -> None:
+        event.stop()
+        self.action_ask("start")
+
+    @on(OptionList.OptionHighlighted, "#problems")
+    def explain(self, event: OptionList.OptionHighlighted) -> None:
+        """A row may be cut; the one under the cursor is told in full."""
+        event.stop()
+        problem = self._problems[int(event.option_id or 0)]
+        self.query_one("#problem-words", Static).update(literal(problem_words(problem)))
+
+    @on(OptionList.OptionSelected, "#problems")
+    def go_there(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        problem = self._problems[int(event.option_id or 0)]
+        if self._state and self._state.draft.broken:
+            self.action_ask("edit")
+        else:
+            self.post_message(self.ProblemPicked(problem.key))
+
+    def _words(self, state: NewRunState) -> str:
+        if state.draft.broken is not None:
+            return "The edited text cannot be used: e edits it again, x drops it."
+        if self._problems:
+            return "Not yet: Enter on a problem goes to its field."
+        if why_it_ends():
+            return "It continues without the app, but ends at your logout: d on Home."
+        return "It continues without the app, and without this terminal."
+
+
+def _row(index: int, problem: Problem) -> PickRow:
+    where = f"line {problem.line} {problem.key}" if problem.line else problem.key or "run.toml"
+    return PickRow(str(index), f"! {where.strip()}", (problem_words(problem),))
+
+
+def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) -> Content:
+    """What the plan chooses for this machine, with its reasons, and the ways out where nothing fits."""
+    if state.model is None or state.model.source is None or state.draft.broken is not None:
+        return Content()
+    lines = [Content.styled("Chosen for this machine", "bold")]
+    for choice in make_plan(state.draft.spec, state.model.source, memory=memory).choices:
+        lines.append(literal(f"  {choice.name}: {choice.value} ({choice.reason})"))
+    if len(lines) == 1:
+        lines.append(Content.styled("  nothing: everything is set", "$faint"))
+    if outlook.words:
+        lines.append(literal(f"  takes {outlook.words}, by the speed of earlier runs here"))
+    if memory is not None and memory.ways_out:
+        lines.append(Content.styled("It does not fit. Suggestions, the cheapest first", "bold $error"))
+        lines += [literal(f"  {way.words}") for way in memory.ways_out]
+    return Content("\n").join([*lines, Content(""), Content.styled("run.toml", "bold")])

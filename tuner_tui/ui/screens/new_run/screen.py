@@ -1,0 +1,471 @@
+"""The New run screen: from a recipe through five steps to a running run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual import on, work
+from textual.app import SuspendNotSupported
+from textual.binding import Binding
+from textual.containers import Container, Vertical
+from textual.message import Message
+from textual.widgets import ContentSwitcher, Input, TextArea
+
+from tuner_tui.config.draft import UNSET, Draft
+from tuner_tui.config.spec_paths import resolve_paths
+from tuner_tui.config.spec_writer import write_spec
+from tuner_tui.errors import TunerError
+from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
+from tuner_tui.models.trusted_code import UntrustedCode
+from tuner_tui.text import shell_command
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
+from tuner_tui.ui.editor import edit_text
+from tuner_tui.ui.hub_words import Telling, Told
+from tuner_tui.ui.modals.confirm import ConfirmModal
+from tuner_tui.ui.modals.pick_path import PickPath
+from tuner_tui.ui.modals.save_preset import SavePreset
+from tuner_tui.ui.screens.new_run.data import DataPane
+from tuner_tui.ui.screens.new_run.memory import NewRunMemory
+from tuner_tui.ui.screens.new_run.method import MethodPane
+from tuner_tui.ui.screens.new_run.model import ModelPane
+from tuner_tui.ui.screens.new_run.review import ReviewPane
+from tuner_tui.ui.screens.new_run.settings import SettingsPane
+from tuner_tui.ui.screens.new_run.start import StartPane
+from tuner_tui.ui.screens.new_run.state import STEPS, NewRunState, Step, step_of
+from tuner_tui.ui.screens.new_run.steps import StepList, StepPicked
+from tuner_tui.ui.widgets.bars import TitleBar
+from tuner_tui.ui.widgets.option_field import OptionField
+from tuner_tui.ui.widgets.probe_line import ProbeLine
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.runs.folder import RunFolder
+
+MEMORY_SECONDS = 3.0
+"""How often free memory is asked for."""
+TYPING_SECONDS = 0.15
+"""What is typed is looked at after a pause, not at each letter."""
+
+
+class RunLaunched(Message):
+    """The run was made and handed to the keeper."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+class LaunchRefused(Message):
+    """The run could not be started."""
+
+    def __init__(self, error: TunerError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class NewRunScreen(NewRunMemory):
+    """One draft; panes show it and report what was picked or typed; every change is a new draft."""
+
+    CSS_PATH = "new_run.tcss"
+    TITLE_WORDS = "New run"
+    HELP_TEXT = (
+        "Five steps. Enter picks a line and continues; ctrl+n continues without a change, ctrl+o goes back, and 1 to 5 "
+        "go to a step. The table says what the run takes in each precision, and moves with every change; m shows "
+        "its terms."
+    )
+    BINDINGS = [  # noqa: RUF012
+        Binding("ctrl+n", "move(1)", "Next step", tooltip="Continue without a change"),
+        Binding("ctrl+o", "move(-1)", "Back", tooltip="To the step before"),
+        *(
+            Binding(
+                str(number),
+                f"go_to('{step}')",
+                f"Step {number}",
+                show=False,
+                tooltip=f"To {step.capitalize()}",
+            )
+            for number, step in enumerate(STEPS, 1)
+        ),
+        Binding("escape", "leave", "Leave", tooltip="Back to where you came from"),
+        Binding("q", "leave_app", "Quit", show=False, tooltip="Leave the app"),
+    ]
+
+    def __init__(self, spec: RunSpec | None = None, text: str | None = None) -> None:
+        super().__init__()
+        self._given = Draft.of_spec(spec, text) if spec is not None else None
+        self._is_starting = False
+        self._steps = StepList()
+
+    @property
+    def headless_command(self) -> str:
+        return self.state.draft.command() if self.state else "tuner-tui presets list"
+
+    def compose_body(self) -> ComposeResult:
+        draft = self._given or Draft.blank()
+        with Container(id="new-run"):
+            with Vertical(id="aside"):
+                yield self._steps
+                yield self._panel
+            with ContentSwitcher(initial="start-pane", id="panes"):
+                yield StartPane(id="start-pane")
+                yield ModelPane(id="model")
+                yield DataPane(draft, id="data")
+                yield MethodPane(id="method")
+                yield SettingsPane(draft, id="settings")
+                yield ReviewPane(id="review")
+
+    def on_mount(self) -> None:
+        self._read_measured()
+        self._read_memory()
+        self.set_interval(MEMORY_SECONDS, self._read_memory)
+        self.query_one(ReviewPane).show_error(None)
+        if self._given is not None:
+            self._begin(self._given, "settings")
+        else:
+            self.query_one(StartPane).focus_first()
+            self._show_memory()
+
+    # Steps -------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[Any, ...]) -> bool | None:
+        is_typing = isinstance(self.focused, Input | TextArea)
+        match action:
+            case "move":
+                index = STEPS.index(self.step) + parameters[0] if self.step else -1
+                return 0 <= index < len(STEPS)
+            case "go_to":
+                return self.step is not None and not is_typing
+            case "show_terms":
+                return self._panel.view.table is not None and not is_typing
+            case "leave_app":
+                return not is_typing
+        return True
+
+    def action_move(self, by: int) -> None:
+        if self.step is not None:
+            self.step = STEPS[STEPS.index(self.step) + by]
+
+    def action_go_to(self, step: Step) -> None:
+        self.step = step
+
+    @on(StepPicked)
+    def go_to_clicked(self, message: StepPicked) -> None:
+        if self.step is not None:
+            self.step = message.step
+
+    async def watch_step(self, step: Step | None) -> None:
+        if step is None:
+            return
+        self._steps.current = step
+        self.query_one(ContentSwitcher).current = step
+        pane = self.query_one(f"#{step}", ModelPane | DataPane | MethodPane | SettingsPane | ReviewPane)  # type: ignore[arg-type]
+        if isinstance(pane, SettingsPane):
+            await pane.build()
+        await self._show_pane(step)
+        self._show_plan()
+        pane.focus_first()
+        self._show_title()
+        self.refresh_bindings()
+
+    def _begin(self, draft: Draft, step: Step) -> None:
+        self.state = NewRunState(draft)
+        self.step = step
+
+    # The draft ---------------------------------------------------------------------------------------------
+
+    @on(StartPane.Picked)
+    def begin(self, message: StartPane.Picked) -> None:
+        try:
+            draft = Draft.of_preset(message.preset) if message.preset else Draft.blank()
+        except TunerError as error:
+            self.show_error(error)
+            return
+        self._begin(draft, "model")
+
+    @on(ModelPane.Picked)
+    def take_model(self, message: ModelPane.Picked) -> None:
+        listing: ModelListing = message.listing
+        self._hub_parameters[listing.source] = listing.parameters
+        self._change("model.source", listing.source)
+        self.step = "data"
+
+    @on(DataPane.Picked)
+    def take_data(self, message: DataPane.Picked) -> None:
+        self._take_file(message.name)
+        self.step = "method"
+
+    def _take_file(self, name: str) -> None:
+        """Other data; what was said of the columns of the old ones goes."""
+        if self.state is not None:
+            data = of_file(self.state.draft.spec, name).data
+            for key in ("split", "encoding", "mapping", "fixes", "shape", "also"):
+                if getattr(self.state.draft.spec.data, key) != getattr(data, key):
+                    self._change(f"data.{key}", "")
+            self._change("data.train", name)
+
+    @on(DataPane.Inspected)
+    def inspect(self, message: DataPane.Inspected) -> None:
+        if self.state is None:
+            return
+        from tuner_tui.ui.screens.data.screen import DataScreen
+
+        spec = of_file(self.state.draft.spec, message.name)
+        self.app.push_screen(DataScreen(spec, lambda changes: self._take_changes(message.name, changes)))
+
+    def _take_changes(self, name: str, changes: dict[str, str]) -> None:
+        """What was changed while the data was looked at; it is then the data of this run."""
+        if not changes or self.state is None:
+            return
+        if self.state.draft.spec.data.train != name:
+            self._take_file(name)
+        for key, text in changes.items():
+            self._change(key, text)
+
+    @on(MethodPane.Picked)
+    def take_kind(self, message: MethodPane.Picked) -> None:
+        self._change(f"{message.section}.kind", message.kind)
+        if message.is_last:
+            self.step = "settings"
+
+    @on(SettingsPane.WentOn)
+    def review(self) -> None:
+        self.step = "review"
+
+    @on(OptionField.Changed)
+    def take_option(self, message: OptionField.Changed) -> None:
+        self._change(message.key, message.text)
+
+    @on(ReviewPane.ProblemPicked)
+    async def mend(self, message: ReviewPane.ProblemPicked) -> None:
+        self.step = step_of(message.key)
+        self.call_after_refresh(self._focus_option, message.key)
+
+    def _focus_option(self, key: str) -> None:
+        pane = self.query_one(f"#{step_of(key)}")
+        if isinstance(pane, DataPane | MethodPane | SettingsPane):
+            pane.focus_option(key)
+
+    def _change(self, key: str, text: str) -> None:
+        if self.state is not None:
+            self.state = replace(self.state, draft=self.state.draft.with_option(key, text))
+
+    async def watch_state(self, old: NewRunState | None, state: NewRunState | None) -> None:
+        """Look again at what a change touches, and show the rest at once."""
+        if state is None or not self._is_whole:
+            return
+        before, now = old.draft.spec if old else None, state.draft.spec
+        if before is None or (before.model.source, before.model.revision) != (
+            now.model.source,
+            now.model.revision,
+        ):
+            self._look_at_model(now)
+        if before is None or (before.data, before.method.kind) != (now.data, now.method.kind):
+            self._look_at_data(now)
+        if before is None or (before.data, before.model.source) != (now.data, now.model.source):
+            self._count_rows(now)
+        if before is None or before.machine.device != now.machine.device:
+            self._read_memory()
+        self._steps.show(state)
+        self._show_memory()
+        self._show_title()
+        self.refresh_command()
+        if self.step is not None:
+            await self._show_pane(self.step)
+
+    async def _show_pane(self, step: Step) -> None:
+        """The pane in view follows the state; the others do when they come into view."""
+        if self.state is None:
+            return
+        pane = self.query_one(f"#{step}")
+        if isinstance(pane, DataPane | SettingsPane):
+            await pane.show(self.state)
+        elif isinstance(pane, ModelPane | MethodPane | ReviewPane):
+            pane.show(self.state)
+
+    @work(exclusive=True, group="model-look")
+    async def _look_at_model(self, spec: RunSpec) -> None:
+        if self.state is None:
+            return
+        self.state = replace(self.state, model=None)
+        if spec.model.source == UNSET:
+            look = ModelLook()
+        else:
+            await asyncio.sleep(TYPING_SECONDS)
+            look = await in_background(look_at_model, spec.model.source, spec.model.revision)
+        self.state = replace(self.state, model=look)
+
+    @work(exclusive=True, group="data-look")
+    async def _look_at_data(self, spec: RunSpec) -> None:
+        if self.state is None:
+            return
+        data = spec.data
+        self.state = replace(self.state, data=None, evaluation=None)
+        await asyncio.sleep(TYPING_SECONDS)
+        train = evaluation = None
+        if data.train != UNSET:
+            train = await in_background(look_at_training, spec)
+            evaluation = await in_background(look_at_evaluation, spec)
+        self.state = replace(self.state, data=train, evaluation=evaluation)
+
+    def _show_title(self) -> None:
+        bar = self.query_one(TitleBar)
+        if self.state is None or self.step is None:
+            return
+        preset = self.state.draft.preset
+        bar.words = f"New run from {preset}" if preset else "New run"
+        state = self.state.step(self.step)
+        bar.state = f"step {STEPS.index(self.step) + 1} of {len(STEPS)}: {state.words}"
+
+    # Review ------------------------------------------------------------------------------------------------
+
+    @on(ReviewPane.Asked)
+    def do(self, message: ReviewPane.Asked) -> None:
+        match message.what:
+            case "start":
+                self._start()
+            case "probe" if self.state and not self.state.problems:
+                self.query_one(ReviewPane).probe.start(resolve_paths(self.state.draft.spec, Path.cwd()))
+                self.refresh_bindings()
+            case "end probe":
+                self.query_one(ReviewPane).probe.cancel()
+            case "edit":
+                self._edit()
+            case "write":
+                self._write()
+            case "preset":
+                self._save_preset()
+            case "drop" if self.state:
+                self.state = replace(self.state, draft=self.state.draft.without_broken())
+
+    @on(ProbeLine.Ended)
+    def learn_from_probe(self) -> None:
+        self._read_measured()
+        self.refresh_bindings()
+
+    def _start(self) -> None:
+        if self.state is None or self._is_starting or self.state.problems:
+            return
+        self._is_starting = True
+        pane = self.query_one(ReviewPane)
+        pane.probe.cancel()
+        pane.show_error(None)
+        pane.say("Starting ...")
+        self._launch(resolve_paths(self.state.draft.spec, Path.cwd()))
+
+    @work(thread=True, group="launch")
+    def _launch(self, spec: RunSpec) -> None:
+        """Check everything and hand the run over; in a thread, since it reads all rows and may ask the Hub."""
+        from tuner_tui.sharing.start_run import start_run
+
+        try:
+            folder = start_run(spec, Telling(self.post_message))
+        except TunerError as error:
+            self.post_message(LaunchRefused(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            refusal = TunerError(
+                "The system refuses", f"{where}{error.strerror or error}.", "See: tuner-tui doctor"
+            )
+            self.post_message(LaunchRefused(refusal))
+        else:
+            self.post_message(RunLaunched(folder))
+
+    def on_told(self, message: Told) -> None:
+        """How far a download is that the run needs."""
+        transfer = f" {message.transfer.words}" if message.transfer else ""
+        self.query_one(ReviewPane).say(f"{message.steps[-1]}{transfer}")
+
+    @on(LaunchRefused)
+    def show_refusal(self, message: LaunchRefused) -> None:
+        self._is_starting = False
+        pane = self.query_one(ReviewPane)
+        pane.show_error(message.error)
+        pane.say("It did not start.")
+        if isinstance(message.error, UntrustedCode):
+            self.ask_to_trust(message.error, self._start)
+
+    @on(RunLaunched)
+    def open_monitor(self, message: RunLaunched) -> None:
+        app = self.tuner
+        self.dismiss(None)
+        app.open_monitor(message.folder)
+
+    def _edit(self) -> None:
+        if self.state is None:
+            return
+        text = self.state.draft.toml()
+        try:
+            with self.app.suspend():
+                edited = edit_text(text, "run.toml")
+        except SuspendNotSupported:
+            self.show_error(
+                TunerError("No editor here", "This terminal cannot be lent to an editor.", "w writes it.")
+            )
+        except TunerError as error:
+            self.show_error(error)
+        else:
+            self.refresh(layout=True)
+            if edited != text:
+                self.state = replace(self.state, draft=self.state.draft.with_text(edited))
+
+    @work
+    async def _write(self) -> None:
+        if self.state is None:
+            return
+        draft = self.state.draft
+        path = await self.app.push_screen_wait(PickPath("Write run.toml to", Path("run.toml")))
+        if path is None:
+            return
+        if draft.broken is None:
+            spec = resolve_paths(draft.spec, Path.cwd())
+            self.perform(lambda: _written(spec, path, draft.text))
+        else:
+            text = draft.broken.text
+            self.perform(lambda: _kept(text, path))
+
+    @work
+    async def _save_preset(self) -> None:
+        if self.state is None or self.state.problems:
+            return
+        preset = await self.app.push_screen_wait(SavePreset(self.state.draft))
+        if preset is not None:
+            self.notify(f"Saved as preset {preset.name}: {preset.path}", markup=False)
+
+    # Leaving -----------------------------------------------------------------------------------------------
+
+    async def action_leave(self) -> None:
+        self._leave(quits=False)
+
+    def action_leave_app(self) -> None:
+        self._leave(quits=True)
+
+    @work
+    async def _leave(self, *, quits: bool) -> None:
+        if self.state is not None and self.state.draft.is_changed:
+            question = ConfirmModal(
+                "Leave this new run?", "What was picked and typed here is lost.", "Leave", "Stay"
+            )
+            if not await self.app.push_screen_wait(question):
+                return
+        if quits:
+            self.app.exit()
+        else:
+            with contextlib.suppress(IndexError):
+                self.dismiss(None)
+
+
+def _written(spec: RunSpec, path: Path, text: str | None) -> str:
+    write_spec(spec, path, base_text=text)
+    return f"Wrote {path}. Next: {shell_command('train', str(path))}"
+
+
+def _kept(text: str, path: Path) -> str:
+    path.write_text(text, encoding="utf-8")
+    return f"Wrote {path} as it is; it still has problems."

@@ -1,0 +1,119 @@
+"""What the New run screen shows: a draft with what was found out about its model, data and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tuner_tui.config.draft import UNSET, Draft
+from tuner_tui.config.rules import Problem
+from tuner_tui.text import plain
+
+if TYPE_CHECKING:
+    from tuner_tui.data.files.listing import DataLook
+    from tuner_tui.errors import TunerError
+    from tuner_tui.models.listing import ModelLook
+
+Step = Literal["model", "data", "method", "settings", "review"]
+STEPS: tuple[Step, ...] = ("model", "data", "method", "settings", "review")
+Status = Literal["done", "needs", "waiting"]
+DATA_KEYS = ("data.train", "data.evaluation", "data.evaluation_share")
+
+
+def step_of(key: str) -> Step:
+    """The step on which an option is asked for."""
+    if key == "model.source":
+        return "model"
+    if key in DATA_KEYS:
+        return "data"
+    return "method" if key in ("method.kind", "tuning.kind") else "settings"
+
+
+@dataclass(frozen=True)
+class StepState:
+    """How one step stands."""
+
+    status: Status
+    words: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class NewRunState:
+    """One moment of the screen."""
+
+    draft: Draft
+    model: ModelLook | None = None
+    """None while it is being looked at."""
+    data: DataLook | None = None
+    evaluation: DataLook | None = None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that keeps the run from starting, each with the key it is about."""
+        draft = self.draft
+        found = list(draft.problems)
+        if draft.broken is not None:
+            return tuple(found)
+        known = {problem.key for problem in found}
+        if self.model and self.model.problem and "model.source" not in known:
+            found.insert(0, _as_problem("model.source", self.model.problem))
+        for key, look in (("data.train", self.data), ("data.evaluation", self.evaluation)):
+            if look and look.problem and key not in known:
+                found.append(_as_problem("method.kind" if look.is_for_other_method else key, look.problem))
+        return tuple(found)
+
+    def step(self, step: Step) -> StepState:
+        """How a step stands, in words."""
+        problems = self.problems
+        if step == "review":
+            if problems:
+                count = len(problems)
+                return StepState("needs", f"{count} problem{'s' if count > 1 else ''}", "")
+            is_waiting = any(self.step(each).status == "waiting" for each in STEPS[:-1])
+            return (
+                StepState("waiting", "checking") if is_waiting else StepState("done", "ready", "s starts it")
+            )
+        is_bad = self.draft.broken is None and any(step_of(problem.key) == step for problem in problems)
+        detail = self._detail(step)
+        if is_bad:
+            return StepState("needs", "needs you", detail)
+        if (step == "model" and self.model is None) or (step == "data" and self.data is None):
+            return StepState("waiting", "checking", detail)
+        return StepState("done", "done", detail)
+
+    def _detail(self, step: Step) -> str:
+        spec = self.draft.spec
+        match step:
+            case "model":
+                return "" if spec.model.source == UNSET else plain(model_name(self))
+            case "data":
+                if spec.data.train == UNSET:
+                    return ""
+                rows = f", {self.data.rows:,} rows" if self.data and self.data.rows else ""
+                return plain(f"{spec.data.train}{rows}")
+            case "method":
+                return f"{spec.method.kind}, {spec.tuning.kind}"
+            case _:
+                return f"{spec.training.epochs:g} epochs, batch {spec.training.batch_size}"
+
+
+def model_name(state: NewRunState) -> str:
+    """The picked model's name for people."""
+    source = state.draft.spec.model.source
+    if source == UNSET:
+        return ""
+    if source == "demo":
+        return "SmolLM2-135M-Instruct"
+    return state.model.source.name if state.model and state.model.source else source
+
+
+def _as_problem(key: str, error: TunerError) -> Problem:
+    words = ": ".join(part for part in (error.title, error.message) if part)
+    return Problem("", None, key, words, error.hint)
+
+
+def problem_words(problem: Problem) -> str:
+    """A problem and its remedy in one or two sentences."""
+    message = problem.message if problem.message.endswith((".", "?", "!")) else f"{problem.message}."
+    return f"{message} {problem.hint}".strip()

@@ -1,0 +1,1 @@
+"""The base model in memory, and what of it is trained."""

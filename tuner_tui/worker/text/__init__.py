@@ -1,0 +1,1 @@
+"""Rows as tokens, as the trainer is fed them."""

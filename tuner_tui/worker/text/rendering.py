@@ -1,0 +1,200 @@
+"""Chat templates in the worker: rendered by a limited child, so that none can hang a run or fill its memory."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from tuner_tui.data.tokens.spans import Rendered, RewritesTurns, render_answers
+from tuner_tui.data.tokens.template import TextChild, rewritten_turn
+from tuner_tui.data.tokens.text_child import Conversation
+from tuner_tui.errors import InputError
+from tuner_tui.limited.process import ItemFault
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Turns = Sequence[dict[str, Any]]
+_lock = threading.RLock()
+_child: TextChild | None = None
+_taken: tuple[str, dict[str, Any]] | None = None
+"""Template and special tokens that the child renders with now."""
+_ahead: dict[bytes, str] = {}
+"""What was rendered before it is asked for, by request."""
+
+
+class TemplateRefused(InputError):
+    """A template refuses a conversation; `reason` is what it says itself."""
+
+    def __init__(self, where: str, reason: object) -> None:
+        super().__init__("The chat template refuses a row", f"{where}: {reason}")
+        self.reason = str(reason)
+
+
+class Conversed(NamedTuple):
+    """A conversation to render, and where it stands."""
+
+    where: str
+    turns: Turns
+    tools: Sequence[Any] = ()
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Turns,
+    where: str,
+    *,
+    asks_for_answer: bool = False,
+    tools: Sequence[Any] = (),
+    template: str | None = None,
+) -> str:
+    """What `tokenizer.apply_chat_template` writes. Raises TemplateRefused, or LimitReached."""
+    if not is_plain(tokenizer):
+        return _by_its_own_code(tokenizer, turns, where, asks_for_answer, tools)
+    wanted = Conversation(list(turns), asks_for_answer, list(tools))
+    if _ahead and (text := _ahead.get(_key(wanted))) is not None:
+        return text
+    with _lock:
+        try:
+            return next(iter([*_ready(tokenizer, tools, template).render([wanted])]))
+        except ItemFault as error:
+            raise TemplateRefused(where, error.message) from error
+
+
+def answers(
+    tokenizer: PreTrainedTokenizerBase, conversations: Iterable[Conversed], at_once: int = 1
+) -> Iterator[list[Rendered]]:
+    """Each conversation with its answers found, as `render_answers` has it; raises InputError as `render` does.
+
+    While the caller tokenises some, the child renders the next ones.
+    """
+    rest = iter(conversations)
+    if not is_plain(tokenizer):
+        for where, turns, tools in rest:
+            yield _answers_by_its_own_code(tokenizer, turns, where, tools)
+        return
+    if isinstance(tokenizer.chat_template, dict):  # which one is taken depends on the tools
+        at_once = 1
+    some = _send(tokenizer, rest, at_once)
+    while some:
+        assert _child is not None
+        try:
+            rendered = list(_child.take_answers())
+        except ItemFault as error:
+            where = some[error.place].where
+            if (position := rewritten_turn(error)) is not None:
+                raise rewrites(where, position) from error
+            raise TemplateRefused(where, error.message) from error
+        some = _send(tokenizer, rest, at_once)
+        yield from rendered
+
+
+def rewrites(where: str, position: int) -> InputError:
+    """The error for a row of which the template writes earlier turns anew."""
+    return InputError(
+        "The chat template rewrites earlier turns",
+        f"{where}: what the template writes before turn {position + 1} changes with that turn, so the "
+        "answer's tokens cannot be told from the rest.",
+        'Set method.loss_on = "all", or take another model.',
+    )
+
+
+@contextmanager
+def rendered_ahead(
+    tokenizer: PreTrainedTokenizerBase, wanted: Iterable[tuple[Turns, bool]]
+) -> Iterator[None]:
+    """Render many (turns, asks for an answer) at once; `render` has them ready within."""
+    if not is_plain(tokenizer) or not tokenizer.chat_template:
+        yield
+        return
+    conversations = [Conversation(list(turns), asks) for turns, asks in wanted]
+    unique = {_key(each): each for each in conversations}
+    if unique:
+        with _lock:
+            try:
+                texts = list(_ready(tokenizer, ()).render(list(unique.values())))
+                _ahead.update(zip(unique, texts, strict=True))
+            except ItemFault:  # said with its row when that one is asked for
+                pass
+    try:
+        yield
+    finally:
+        _ahead.clear()
+
+
+def is_plain(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer renders as transformers does, rather than by code of its own."""
+    from transformers import PreTrainedTokenizerBase
+
+    return type(tokenizer).apply_chat_template is PreTrainedTokenizerBase.apply_chat_template
+
+
+def close() -> None:
+    """End the child."""
+    global _child, _taken
+    if _child is not None:
+        _child.close()
+    _child = _taken = None
+
+
+def _ready(
+    tokenizer: PreTrainedTokenizerBase, tools: Sequence[Any], template: str | None = None
+) -> TextChild:
+    """The child, told of the tokenizer's template."""
+    global _child, _taken
+    chosen = template or tokenizer.get_chat_template(tools=list(tools) or None)
+    tokens = dict(tokenizer.special_tokens_map)
+    if _child is None or not _child.is_usable:
+        close()
+        _child = TextChild(str(tokenizer.name_or_path))
+        atexit.register(close)
+    if _taken != (chosen, tokens):
+        _child.take(chosen, f"of {Path(tokenizer.name_or_path).name}", tokens)
+        _taken = (chosen, tokens)
+    return _child
+
+
+def _send(tokenizer: PreTrainedTokenizerBase, rest: Iterator[Conversed], at_once: int) -> list[Conversed]:
+    """Have the next conversations rendered; gives which."""
+    some = list(islice(rest, at_once))
+    if some:
+        wanted = [Conversation(list(turns), False, list(tools), True) for _, turns, tools in some]
+        _ready(tokenizer, some[0].tools).send_answers(wanted)
+    return some
+
+
+def _by_its_own_code(
+    tokenizer: PreTrainedTokenizerBase, turns: Turns, where: str, asks: bool, tools: Sequence[Any]
+) -> str:
+    """What a tokenizer writes that renders in another way than by a template alone."""
+    try:
+        text = tokenizer.apply_chat_template(
+            list(turns), tools=list(tools) or None, tokenize=False, add_generation_prompt=asks
+        )
+    except Exception as error:  # whatever that code raises
+        raise TemplateRefused(where, error) from error
+    return str(text)
+
+
+def _answers_by_its_own_code(
+    tokenizer: PreTrainedTokenizerBase, turns: Turns, where: str, tools: Sequence[Any]
+) -> list[Rendered]:
+    try:
+        return render_answers(
+            turns,
+            lambda part, asks: _by_its_own_code(tokenizer, part, where, asks, tools),
+            str(tokenizer.eos_token) if tokenizer.eos_token else None,
+        )
+    except RewritesTurns as error:
+        raise rewrites(where, error.position) from error
+
+
+def _key(wanted: Conversation) -> bytes:
+    return msgspec.msgpack.encode(wanted, enc_hook=str)

@@ -1,0 +1,295 @@
+"""Rows become tokens: the chat template, which tokens carry the loss, and where a row is cut."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+
+from tuner_tui.errors import InputError
+from tuner_tui.worker.text import rendering
+from tuner_tui.worker.text.rendering import Conversed
+from tuner_tui.worker.text.tokenised import IGNORED as IGNORED
+from tuner_tui.worker.text.tokenised import TokenisedRow as TokenisedRow
+from tuner_tui.worker.text.tokenised import TokenSequence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
+
+    from tuner_tui.data.rows.types import Example, Message
+    from tuner_tui.data.tokens.spans import Rendered
+
+TOKENISED_AT_ONCE = 512
+"""Rows; enough for all cores, few enough to hold."""
+
+
+class SequenceText(NamedTuple):
+    """A text that becomes one sequence."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    """What carries loss, in characters."""
+    is_rendered: bool
+    """Whether the template wrote it, special tokens and all."""
+
+
+class Tokenised(Protocol):
+    """What every kind of tokenised row can say of itself."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def tokens(self) -> int:
+        """All that are computed, padding apart."""
+
+    @property
+    def trained_tokens(self) -> int:
+        """Those that carry loss; a row without any is left out."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest sequence."""
+
+    @property
+    def is_cut(self) -> bool: ...
+
+    @property
+    def key(self) -> Any:
+        """The same for the same tokens."""
+
+    def sequences(self) -> tuple[TokenSequence, ...]:
+        """What it runs through the model, each token with its label."""
+
+
+AnyRow = TypeVar("AnyRow", bound=Tokenised)
+
+
+@dataclass(frozen=True)
+class TokenisedData(Generic[AnyRow]):
+    """A data set ready for the trainer, and what was left out of it."""
+
+    shape: str
+    rows: list[AnyRow]
+    dropped: list[AnyRow]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same tokens and labels in the same order."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(repr(row.key).encode())
+        return digest.hexdigest()[:16]
+
+    @property
+    def longest(self) -> int:
+        return max(row.longest for row in self.rows)
+
+
+def kept_and_dropped(shape: str, rows: Sequence[AnyRow], where: object, hint: str) -> TokenisedData[AnyRow]:
+    """Part the rows that would be trained from the rest. Raises InputError when there are none."""
+    kept = [row for row in rows if row.trained_tokens]
+    if not kept:
+        raise InputError("Nothing would be trained", f"{where}: no row fits within the length limit.", hint)
+    return TokenisedData(shape, kept, [row for row in rows if not row.trained_tokens])
+
+
+def tokenise(
+    example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str, file: str = ""
+) -> list[TokenisedRow]:
+    """One row as ids and labels; with loss_on "answers" only what the assistant says carries loss.
+
+    A conversation whose earlier turns the template rewrites becomes a row for each answer.
+    """
+    return list(tokenise_many([example], tokenizer, max_length, loss_on, file))
+
+
+def tokenise_many(
+    examples: Iterable[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    loss_on: str,
+    file: str = "",
+) -> Iterator[TokenisedRow]:
+    """Rows as `tokenise` gives them, many at a time on all cores."""
+    for texts in _texts(examples, tokenizer, loss_on, file):
+        for (example, text), encoding in zip(
+            texts, _encodings([text for _, text in texts], tokenizer), strict=True
+        ):
+            ids, labels = _labelled(text, encoding, tokenizer)
+            if loss_on == "all":
+                labels = list(ids)
+            yield TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids))
+
+
+def _texts(
+    examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, loss_on: str, file: str
+) -> Iterator[list[tuple[Example, SequenceText]]]:
+    """What is tokenised of rows: conversations as the template writes them, or texts as they stand; some at a time."""
+    rest = iter(examples)
+    while some := list(islice(rest, TOKENISED_AT_ONCE)):
+        conversed = [example for example in some if example.messages]
+        wanted = (
+            Conversed(f"{file}:{example.line}", turns_for(example.messages, tokenizer), example.tools)
+            for example in conversed
+        )
+        if loss_on == "all":
+            with rendering.rendered_ahead(
+                tokenizer, ((turns, False) for _, turns, tools in wanted if not tools)
+            ):
+                yield [(example, _text(example, tokenizer, file)) for example in some]
+            continue
+        rendered = rendering.answers(tokenizer, wanted, TOKENISED_AT_ONCE)
+        texts: list[tuple[Example, SequenceText]] = []
+        for example in some:
+            if example.messages:
+                texts += [(example, SequenceText(each.text, each.spans, True)) for each in next(rendered)]
+            else:
+                texts.append((example, _text(example, tokenizer, file)))
+        yield texts
+
+
+def _text(example: Example, tokenizer: PreTrainedTokenizerBase, file: str) -> SequenceText:
+    """The whole of a row as one text."""
+    if example.messages:
+        turns = turns_for(example.messages, tokenizer)
+        where = f"{file}:{example.line}"
+        return SequenceText(render(turns, tokenizer, where, tools=example.tools), (), True)
+    begin, end = len(example.prompt), len(example.prompt) + len(example.text)
+    return SequenceText(example.prompt + example.text, ((begin, end),), False)
+
+
+def _encodings(texts: Sequence[SequenceText], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
+    """Each text's tokens, on all cores. Raises InputError for a tokenizer that cannot tell where they stand."""
+    require_fast(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    found: list[Encoding] = [None] * len(texts)  # type: ignore[list-item]
+    for is_rendered in (True, False):
+        places = [place for place, each in enumerate(texts) if each.is_rendered is is_rendered]
+        if places:
+            with all_cores():
+                encoded = backend.encode_batch(
+                    [texts[place].text for place in places], add_special_tokens=not is_rendered
+                )
+            for place, encoding in zip(places, encoded, strict=True):
+                found[place] = encoding
+    return found
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Let the tokenizers library use every core; a worker's environment keeps it to one, for data loaders that fork."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
+
+
+def _labelled(
+    text: SequenceText, encoding: Encoding, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
+    """(ids, labels): the tokens that begin within a span carry loss, and so does the end of a text."""
+    ids: list[int] = encoding.ids
+    labels = [IGNORED] * len(ids)
+    for begin, end in text.spans:
+        first, last = _token_range(encoding, begin, end)
+        labels[first:last] = ids[first:last]
+    if not text.is_rendered and tokenizer.eos_token_id is not None:
+        if not ids or ids[-1] != tokenizer.eos_token_id:
+            ids.append(tokenizer.eos_token_id)
+            labels.append(IGNORED)
+        labels[-1] = tokenizer.eos_token_id
+    return ids, labels
+
+
+def _token_range(encoding: Encoding, begin: int, end: int) -> tuple[int, int]:
+    """The tokens (first, last) that begin within a span of characters; equal where there are none."""
+    first = next((t for c in range(begin, end) if (t := encoding.char_to_token(c)) is not None), None)
+    last = next(
+        (t for c in range(end - 1, begin - 1, -1) if (t := encoding.char_to_token(c)) is not None), None
+    )
+    if first is None or last is None:
+        return 0, 0
+    place = encoding.token_to_chars(first)
+    if place is not None and place[0] < begin:
+        first += 1
+    count = len(encoding)
+    while last < count and (place := encoding.token_to_chars(last)) is not None and place[0] < end:
+        last += 1
+    return first, max(first, last)
+
+
+def render_conversation(
+    messages: Iterable[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    where: str = "",
+    tools: Sequence[Any] = (),
+) -> list[Rendered]:
+    """The conversation as the template writes it, with each answer's place; see `render_answers`.
+
+    Raises InputError when there is no template, or when it rewrites earlier turns so that no answer can be told apart.
+    """
+    turns = turns_for(messages, tokenizer)
+    return next(rendering.answers(tokenizer, [Conversed(where, turns, tools)]))
+
+
+def up_to_end_token(added: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Characters of an answer with its end token; what the template writes after that is never asked of a model."""
+    end_token = added.rfind(tokenizer.eos_token) if tokenizer.eos_token else -1
+    return end_token + len(tokenizer.eos_token) if end_token >= 0 else len(added)
+
+
+def turns_for(messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """Turns as the template takes them. Raises InputError when the model has no template."""
+    if not tokenizer.chat_template:
+        raise InputError(
+            "The model has no chat template",
+            f"{tokenizer.name_or_path} cannot render turns.",
+            'Take an instruct model; set data.template = "chatml" or to a file; or give `prompt` and `completion`, or '
+            "`text`. With template_missing in data.allow, chatml is taken.",
+        )
+    return [message.turn for message in messages]
+
+
+def render(
+    turns: list[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    where: str,
+    *,
+    asks_for_answer: bool = False,
+    tools: Sequence[Any] = (),
+) -> str:
+    """Turns as the model's template writes them. Raises InputError when it refuses them."""
+    return rendering.render(tokenizer, turns, where, asks_for_answer=asks_for_answer, tools=tools)
+
+
+def encode(
+    text: str, tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids, and the characters (begin, end) that each stands for. Raises InputError for a tokenizer that cannot tell."""
+    require_fast(tokenizer)
+    encoded = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    return list(encoded["input_ids"]), encoded["offset_mapping"]
+
+
+def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise InputError for a tokenizer that cannot say where its tokens stand."""
+    if not tokenizer.is_fast:
+        raise InputError(
+            "The tokenizer is too old",
+            f"{tokenizer.name_or_path} has no fast tokenizer, which is needed to find the answer's tokens.",
+            "Take a model with a tokenizer.json.",
+        )

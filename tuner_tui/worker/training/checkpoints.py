@@ -1,0 +1,298 @@
+"""Checkpoints that are whole or absent: made beside, given a manifest, made durable, then renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from tuner_tui import guarded
+from tuner_tui.files import folder_size, settle_modes, sync_folder, write_atomic
+from tuner_tui.guarded import Unreadable
+from tuner_tui.owned import NotOurs, Owned
+from tuner_tui.runs.events import CheckpointSaved
+from tuner_tui.versions import library_versions
+
+if TYPE_CHECKING:
+    from tuner_tui.worker.job import Job
+
+MANIFEST = "manifest.json"
+LARGEST_STATE_BYTES = 256 << 20
+"""The trainer's state holds its whole log, some 200 bytes a logged step."""
+STAGING = ".staging-"
+OLD = ".old-"
+KEEPERS_FILES = ("plan.json", "summary.json", "report.md")
+Reason = Literal["schedule", "request", "stop", "end"]
+NOT_NEEDED = ("training_args.bin", "README.md")
+"""What trainers add that resuming does not use; training_args.bin is a pickle besides."""
+REFERENCE = "ref"
+"""TRL's name of the frozen copy of an adapter; it is made again from the run's own copy of where it began."""
+_Trainer: Any = object  # transformers' own comes with the class that this is mixed into
+_log = logging.getLogger(__name__)
+
+
+class ManifestFile(msgspec.Struct, frozen=True):
+    """One file of a checkpoint."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a checkpoint consists of; written last, so that its presence means the rest is whole."""
+
+    step: int
+    made_at: float
+    versions: dict[str, str]
+    files: dict[str, ManifestFile]
+    data: str = ""
+    """The fingerprint of the training rows."""
+    held_out: str = ""
+    """The fingerprint of the evaluation rows; empty where there are none."""
+    seed: int | None = None
+    """The seed that rows, adapter and dropout were drawn by."""
+
+
+class WholeCheckpoints(_Trainer):  # type: ignore[misc]
+    """A mixin for transformers' Trainer: saves through a staging folder and rotates by our own rule."""
+
+    job: Job
+    _staging: Path | None = None
+    _completing: threading.Thread | None = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging else super()._get_output_dir(trial)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No card at each checkpoint: sharing writes one that is true."""
+
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        """Train; every checkpoint is whole, or given up, when this returns."""
+        try:
+            return super().train(*arguments, **named)
+        finally:
+            self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """Wait for the checkpoint that is being made durable."""
+        if self._completing is not None:
+            self._completing.join()
+            self._completing = None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write beside while training stands still; a thread makes it durable, renames it and says so.
+
+        Raises what stands for memory that ran out; other failures are told, and training goes on.
+        """
+        from tuner_tui.worker.model.loading import is_out_of_memory  # brings torch, which is there by now
+
+        self.wait_until_whole()
+        started = time.perf_counter()
+        step: int = self.state.global_step
+        reason = self._reason()
+        staging = self.job.folder.checkpoints / f"{STAGING}{step:06d}-{os.getpid()}"
+        self._staging = staging
+        try:
+            super()._save_checkpoint(model, trial)
+        except Exception as error:
+            if is_out_of_memory(error):
+                self.job.folder.owned.discard(staging)
+                raise
+            self._give_up(step, staging, error)
+            self._stay_unless_saved(step)
+            return
+        finally:
+            self._staging = None
+            self.job.save.clear()
+            self.job.times.checkpoints += time.perf_counter() - started
+        best = self.state.best_global_step
+        self._completing = threading.Thread(
+            target=self._complete, args=(staging, step, best, reason, started), name="checkpoint"
+        )
+        self._completing.start()
+        if step >= self.state.max_steps or self.job.stop.is_set():
+            self.wait_until_whole()
+            self._stay_unless_saved(step)
+
+    def _determine_best_metric(self, *arguments: Any, **named: Any) -> bool:
+        """The best evaluation's weights are kept, so they are saved where no checkpoint is due as well."""
+        is_best: bool = super()._determine_best_metric(*arguments, **named)
+        self.control.should_save |= is_best
+        return is_best
+
+    def _stay_unless_saved(self, step: int) -> None:
+        """A pause is to lose nothing: without a checkpoint of this step the run goes on, and says so."""
+        job = self.job
+        if not job.pause.is_set() or step >= self.state.max_steps or job.checkpoint == folder_name(step):
+            return
+        job.pause.clear()
+        job.stop.clear()
+        self.control.should_training_stop = False
+        job.warn(
+            f"Not paused: without a checkpoint of step {step} the last steps would be lost.",
+            "Free disk space, then pause again; `runs stop` ends the run all the same.",
+        )
+
+    def _complete(self, staging: Path, step: int, best: int | None, reason: Reason, started: float) -> None:
+        parent = self.job.folder.checkpoints
+        target = parent / folder_name(step)
+        try:
+            made = staging / f"checkpoint-{step}"
+            for name in (*NOT_NEEDED, REFERENCE):
+                self.job.folder.owned.discard(made / name)
+            _make_whole(
+                made,
+                step,
+                self.job.data_fingerprint,
+                self.job.spec.training.seed,
+                self.job.held_out_fingerprint,
+            )
+            self.job.flush()  # what led here is told first: whoever resumes from here does not tell it again
+            replace_folder(made, target, self.job.folder.owned)
+            self.job.checkpoint = target.name
+            self.job.broken.discard(target.name)
+            self._rotate(step, best)
+        except Exception as error:
+            self._give_up(step, staging, error)
+            return
+        self.job.folder.owned.discard(staging)
+        self.job.emit(
+            CheckpointSaved(
+                step=step,
+                path=str(target.relative_to(self.job.folder.path)),
+                size_bytes=folder_size(target),
+                seconds=time.perf_counter() - started,
+                reason=reason,
+            )
+        )
+
+    def _give_up(self, step: int, staging: Path, error: Exception) -> None:
+        """Four kinds of exception stand for a full disk; training goes on, and the earlier checkpoints are whole."""
+        _log.error("the checkpoint of step %d was not saved", step, exc_info=error)
+        self.job.folder.owned.discard(staging)
+        self.job.warn(
+            f"The checkpoint of step {step} was not saved: {error}",
+            "Free disk space; training goes on without it.",
+        )
+
+    def _reason(self) -> Reason:
+        if self.state.global_step >= self.state.max_steps:
+            return "end"
+        if self.job.stop.is_set():
+            return "stop"
+        return "request" if self.job.save.is_set() else "schedule"
+
+    def _rotate(self, newest: int, best: int | None) -> None:
+        """Drop what is neither the best nor among the last whole ones; what is later was left by another attempt."""
+        folders = [
+            path for path in checkpoint_folders(self.job.folder.checkpoints) if step_of(path) <= newest
+        ]
+        whole = [path for path in folders if path.name not in self.job.broken]
+        kept = {path for path in whole if step_of(path) == best} | set(
+            whole[-self.job.spec.checkpoints.keep :]
+        )
+        for path in folders:
+            if path not in kept:
+                _remove(path, self.job.folder.owned)
+
+
+def folder_name(step: int) -> str:
+    """The name of a step's checkpoint."""
+    return f"step-{step:06d}"
+
+
+def checkpoint_folders(parent: Path) -> list[Path]:
+    """All checkpoints, the oldest first."""
+    try:
+        return sorted((path for path in parent.glob("step-*") if path.is_dir()), key=step_of)
+    except OSError:
+        return []
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    digits = path.name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else -1
+
+
+def read_manifest(checkpoint: Path) -> Manifest:
+    """A checkpoint's manifest. Raises Unreadable when it is missing or damaged."""
+    return guarded.read_json(checkpoint / MANIFEST, Manifest)
+
+
+def is_at_end(checkpoint: Path) -> bool:
+    """Whether all steps were made when a checkpoint was saved, so that only the result is missing."""
+    content = guarded.read_bytes(checkpoint / "trainer_state.json", LARGEST_STATE_BYTES)
+    state = json.loads(content)  # its losses may be NaN, which is no strict JSON
+    return bool(state["global_step"] >= state["max_steps"])
+
+
+def what_is_broken(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be gone on from, or None when it is whole."""
+    try:
+        manifest = read_manifest(checkpoint)
+    except Unreadable:
+        return "its manifest is missing or damaged"
+    for name, expected in manifest.files.items():
+        path = checkpoint / name
+        try:
+            if not path.is_file() or path.stat().st_size != expected.size:
+                return f"{name} is missing or cut off"
+            if _sha256(path) != expected.sha256:
+                return f"{name} is damaged"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror or error})"
+    return None
+
+
+def _make_whole(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
+    settle_modes(made)
+    files = {}
+    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        files[str(path.relative_to(made))] = ManifestFile(path.stat().st_size, _sha256(path))
+    manifest = Manifest(step, time.time(), library_versions(), files, data, held_out, seed)
+    write_atomic(made / MANIFEST, msgspec.json.encode(manifest))
+
+
+def replace_folder(made: Path, target: Path, owned: Owned) -> None:
+    """Rename a finished folder into place; one that stood there is deleted only afterwards."""
+    hidden = target.with_name(f"{OLD}{target.name}-{os.getpid()}")
+    if target.exists():
+        owned.move(target, hidden)
+    made.rename(target)
+    sync_folder(target.parent)
+    owned.discard(hidden)
+
+
+def remove_leftovers(owned: Owned, *parents: Path) -> None:
+    """Delete what a worker, or a keeper, that was killed left half made or half deleted."""
+    for parent in parents:
+        for prefix in (STAGING, OLD):
+            for folder in parent.glob(f"{prefix}*"):
+                owned.discard(folder)
+        for name in KEEPERS_FILES:  # no keeper writes them while a worker lives
+            for unfinished in parent.glob(f".{name}.*"):
+                owned.discard(unfinished)
+
+
+def _remove(folder: Path, owned: Owned) -> None:
+    """Delete a folder so that no reader ever sees half of it."""
+    hidden = folder.with_name(f"{OLD}{folder.name}-{os.getpid()}")
+    with contextlib.suppress(NotOurs):  # the person put a symlink there
+        owned.move(folder, hidden)
+        owned.discard(hidden)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

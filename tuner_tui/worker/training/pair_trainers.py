@@ -1,0 +1,67 @@
+"""What TRL's two trainers for pairs without a reference have in common, and how they take rows of ours.
+
+They are marked experimental there: their notice of it is for programmers, so it is turned off here, in the one place
+that imports them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+
+from tuner_tui.worker.text.tokens import IGNORED
+from tuner_tui.worker.training.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.training.run_trainer import RunTrainer
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+if TYPE_CHECKING:
+    from tuner_tui.worker.text.preference_tokens import TokenisedPair
+    from tuner_tui.worker.text.tokens import TokenisedData
+
+__all__ = ["CPOConfig", "ORPOConfig", "OurCPOTrainer", "OurORPOTrainer", "as_dataset"]
+_Trainer: Any = object
+
+
+class _OverOurTokens(RunTrainer, OrderedRows, EvenRows, _Trainer):  # type: ignore[misc]
+    length_columns = ("chosen_input_ids", "rejected_input_ids")
+    _tokens = 0
+
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
+        return feature  # it is tokens already
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        sides = (inputs["chosen_attention_mask"], inputs["rejected_attention_mask"])
+        self._tokens += sum(int(mask.sum()) for mask in sides)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        logs["num_tokens"] = self._tokens
+        super().log(logs, start_time)
+
+
+class OurCPOTrainer(_OverOurTokens, CPOTrainer):  # type: ignore[misc]
+    """TRL's trainer for CPO and SimPO over our tokens."""
+
+
+class OurORPOTrainer(_OverOurTokens, ORPOTrainer):  # type: ignore[misc]
+    """TRL's trainer for ORPO over our tokens."""
+
+
+def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
+    """The pairs as these trainers' collator takes them: whole sequences, with labels on the answers."""
+    columns: dict[str, list[list[int]]] = {}
+    for side in ("chosen", "rejected"):
+        answers = [getattr(row, side) for row in data.rows]
+        prompts = [row.prompt for row in data.rows]
+        whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        columns[f"{side}_input_ids"] = whole
+        columns[f"{side}_attention_mask"] = [[1] * len(ids) for ids in whole]
+        columns[f"{side}_labels"] = [
+            [IGNORED] * len(prompt) + answer for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+    return Dataset.from_dict(columns)
