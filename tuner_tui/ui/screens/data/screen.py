@@ -45,7 +45,7 @@ class DataChanged(Message):
 class DataScreen(TunerScreen):
     """Five parts over one reading. What is changed here is handed to `on_close` when the screen is left."""
 
-    CSS_PATH = "data.tcss"
+    CSS_PATH = "screen.tcss"
     TITLE_WORDS = "Data"
     HELP_TEXT = (
         "1 to 5 show a part: what is wrong with the rows, how long they are, the rows themselves, the tokens that the "

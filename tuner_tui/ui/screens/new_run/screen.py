@@ -73,7 +73,7 @@ class LaunchRefused(Message):
 class NewRunScreen(NewRunMemory):
     """One draft; panes show it and report what was picked or typed; every change is a new draft."""
 
-    CSS_PATH = "new_run.tcss"
+    CSS_PATH = "screen.tcss"
     TITLE_WORDS = "New run"
     HELP_TEXT = (
         "Five steps. Enter picks a line and continues; ctrl+n continues without a change, ctrl+o goes back, and 1 to 5 "
