@@ -14,6 +14,7 @@ from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping
+from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.mixture import Source, mixed, parse_source
@@ -109,8 +110,12 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
 
 
 def raw_rows(reading: Reading) -> Iterator[Found]:
-    """The rows as they are kept. Raises InputError where reading cannot go on."""
-    return each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
+    """The rows as they are kept; of messages that are rows of their own, the conversations that they make.
+
+    Raises InputError where reading cannot go on.
+    """
+    rows = each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
+    return rows if reading.mapping else conversations_of_messages(rows)
 
 
 def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:

@@ -114,6 +114,13 @@ def tokenise_pairs(
         if pair.is_cut and not trains_cut_rows(method):
             pair = TokenisedPair(pair.line, pair.prompt, [], [], True)
         rows.append(pair)
+    if rows and all(pair.chosen == pair.rejected and not pair.is_cut for pair in rows):
+        raise InputError(
+            "Nothing would be trained",
+            f"{reading}: the chat template writes both sides of every pair alike: what differs, such as calls or "
+            "thoughts, has no place in it.",
+            "Take another template with data.template, or other pairs.",
+        )
     return kept_and_dropped("preference", rows, reading, HINT)
 
 
