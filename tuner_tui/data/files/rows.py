@@ -81,7 +81,7 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
             f"{path} has no JSONL, JSON, CSV, TSV, Parquet, Arrow or text files.",
             "Name a data file, or a folder of them.",
         )
-    told = {file: _split_told(file.relative_to(path)) or _saved_split(file, path) for file in found}
+    told = {file: _saved_split(file, path) or _split_told(file.relative_to(path)) for file in found}
     names = sorted({name for name in told.values() if name})
     wanted = SPLIT_WORDS.get(split.lower(), split.lower()) if split else "train"
     if wanted in names:
@@ -121,7 +121,8 @@ def _saved_split(file: Path, root: Path) -> str | None:
     """The split that a folder of `DatasetDict.save_to_disk` is called by, whatever the name."""
     folder = file.parent
     is_split = folder != root and (folder.parent / "dataset_dict.json").is_file()
-    return folder.name.lower() if is_split else None
+    name = folder.name.lower()
+    return SPLIT_WORDS.get(name, name) if is_split else None
 
 
 def _split_told(relative: Path) -> str | None:
