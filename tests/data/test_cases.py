@@ -173,13 +173,14 @@ def test_openai_preferences_keep_their_tools(tmp_path: Path) -> None:
 @pytest.mark.parametrize("written", [False, True], ids=["object", "text"])
 def test_names_for_the_template_are_read(tmp_path: Path, kind: str, written: bool) -> None:
     kwargs: Any = {"enable_thinking": False}
-    row: dict[str, Any] = {
+    types: dict[str, dict[str, Any]] = {
         "messages": {"messages": [user(), said()]},
         "completion": {"prompt": [user()], "completion": [said()]},
         "chosen": {"prompt": [user()], "chosen": [said()], "rejected": [said("b")]},
         "label": {"prompt": [user()], "completion": [said()], "label": True},
         "instruction": {"question": "q", "answer": "a"},
-    }[kind] | {"chat_template_kwargs": json.dumps(kwargs) if written else kwargs}
+    }
+    row = types[kind] | {"chat_template_kwargs": json.dumps(kwargs) if written else kwargs}
     [read] = plain(reading(tmp_path, row))
     assert read["chat_template_kwargs"] == kwargs
 
@@ -248,14 +249,15 @@ def test_system_prompts_of_their_own(name: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["messages", "completion", "chosen", "label", "instruction", "prompts"])
 def test_a_system_column_of_any_form_and_type(tmp_path: Path, value: Any, kind: str) -> None:
-    row: dict[str, Any] = {
+    types: dict[str, dict[str, Any]] = {
         "messages": {"messages": [user(), said()]},
         "completion": {"prompt": "q", "completion": "a"},
         "chosen": {"prompt": "q", "chosen": "a", "rejected": "b"},
         "label": {"prompt": "q", "completion": "a", "label": True},
         "instruction": {"question": "q", "answer": "a"},
         "prompts": {"prompt": "q"},
-    }[kind] | {"system": value}
+    }
+    row = types[kind] | {"system": value}
     [read] = plain(reading(tmp_path, row))
     part = "messages" if kind in ("messages", "instruction") else "prompt"
     assert talk(read, part)[:2] == ["system: Be kind.", "user: q"]

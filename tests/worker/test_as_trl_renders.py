@@ -92,13 +92,14 @@ TYPES = ("messages", "prompt_completion", "preference", "implicit_prompt", "unpa
 
 def row_of(kind: str, content: Content) -> dict[str, Any]:
     prompt, chosen, rejected, more = content
-    return {
+    types: dict[str, dict[str, Any]] = {
         "messages": {"messages": prompt + chosen},
         "prompt_completion": {"prompt": prompt, "completion": chosen},
         "preference": {"prompt": prompt, "chosen": chosen, "rejected": rejected},
         "implicit_prompt": {"chosen": prompt + chosen, "rejected": prompt + rejected},
         "unpaired": {"prompt": prompt, "completion": chosen, "label": True},
-    }[kind] | more
+    }
+    return types[kind] | more
 
 
 def with_text_arguments(row: dict[str, Any]) -> dict[str, Any]:

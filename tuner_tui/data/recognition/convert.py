@@ -75,7 +75,7 @@ def _made(row: Row, wanted: str) -> Row:
     if "text" in row:
         return row
     prompt, answer = _prompt_and_answer(row)
-    extra = {name: row[name] for name in ("tools", "chat_template_kwargs") if name in row}
+    extra: Row = {name: row[name] for name in ("tools", "chat_template_kwargs") if name in row}
     turns = [*as_turns(prompt or [], "user"), *as_turns(answer or [], "assistant")]
     is_plain = not extra and all(len(turn) == 2 for turn in turns)
     match wanted:

@@ -62,7 +62,7 @@ def conversations_of_messages(rows: Iterator[Found]) -> Generator[Found, None, N
     Of a tree each path from its root to a last message is a conversation, and a message that is in several of them is
     trained in the first one. Raises InputError for messages of which nothing says how they belong together.
     """
-    head = []
+    head: list[Found] = []
     broken: InputError | None = None
     try:
         head.extend(itertools.islice(rows, LOOKED_AT_ROWS))
@@ -157,7 +157,7 @@ def _paths(messages: list[Found], how: _Messages) -> Iterator[Found]:
                 yield found._replace(
                     row=InputError(
                         "A message answers one that is missing",
-                        f"{at and found.file}:{found.number}: `{how.parent}` is {above!r}, and no row has that "
+                        f"{found.file}:{found.number}: `{how.parent}` is {above!r}, and no row has that "
                         f"`{how.own}`.",
                     )
                 )
@@ -171,7 +171,8 @@ def _paths(messages: list[Found], how: _Messages) -> Iterator[Found]:
 def _groups(messages: list[Found], how: _Messages) -> Iterator[Found]:
     groups: dict[str, list[Found]] = {}
     for found in messages:
-        groups.setdefault(str(found.row.get(how.conversation)), []).append(found)  # type: ignore[union-attr]
+        row: Any = found.row
+        groups.setdefault(str(row.get(how.conversation)), []).append(found)
     for group in groups.values():
         turns = [turn for found in group for turn in how.turns(found.row)]  # type: ignore[arg-type]
         yield group[-1]._replace(row={"messages": turns})

@@ -44,7 +44,7 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     name = next((inner[key] for key in ("name", "tool_name") if inner.get(key)), None)
     if not isinstance(name, str):
         raise RowFault("A tool call has no name", f"{where}: `name` says which tool is called.")
-    given = next((inner[key] for key in ARGUMENT_KEYS if inner.get(key) is not None), {})
+    given: Any = next((inner[key] for key in ARGUMENT_KEYS if inner.get(key) is not None), {})
     decoded = as_json(given) if isinstance(given, str) else given
     for key in {*call, *inner}:
         if key not in _CALL_KEYS and (call.get(key) or inner.get(key)):
