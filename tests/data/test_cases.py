@@ -575,3 +575,62 @@ def test_what_is_no_text_is_refused(tmp_path: Path, part: dict[str, Any]) -> Non
 def test_calls_that_cannot_be_read_are_refused(tmp_path: Path, calls: Any) -> None:
     with pytest.raises(InputError, match=r"rows\.jsonl:1: messages\[1\]"):
         plain(reading(tmp_path, {"messages": [user(), said("", tool_calls=calls)]}))
+
+
+# Preferences as annotation tools and arenas export them --------------------------------------------------------------
+
+PREFERENCES = CASES.parent / "preferences"
+BETTER = {
+    "About nine minutes for a firm yolk.", "A trucker's hitch, tightened twice.",
+    "Yes, it gains flavour and is easier to score.", "It tells when a bolt has the set tightness.",
+    "They rest then, so cuts heal before growth.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "ties"),
+    [
+        ("arena33k.jsonl", 2), ("arena55k.jsonl", 2), ("argilla2.jsonl", 0), ("helpsteer2.jsonl", 1),
+        ("helpsteer3.jsonl", 1), ("labelstudio_min.json", 0),
+    ],
+)  # fmt: skip
+def test_verdicts_of_exports_keep_their_direction(name: str, ties: int) -> None:
+    rows = [found.row for found in plain_rows(Reading(PREFERENCES / name)).rows]
+    refused = [row for row in rows if isinstance(row, InputError)]
+    chosen = [row["chosen"] for row in rows if not isinstance(row, InputError)]
+    assert [row.title for row in refused] == ["Nothing is preferred"] * ties and len(chosen) == 5 - ties
+    assert {side if isinstance(side, str) else side[-1]["content"] for side in chosen} <= BETTER
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "first"),
+    [
+        ([["response_1"], ["response_1"]], [True, True]),
+        ([["response_2", "response_2", "response_1"], ["response_1"]], [False, True]),
+        ([2, 1], [False, False]),
+        ([-1, 3], [True, False]),
+    ],
+)
+def test_verdicts_alone_tell_their_direction(tmp_path: Path, verdicts: list[Any], first: list[bool]) -> None:
+    name = "preference.responses" if isinstance(verdicts[0], list) else "preference_strength"
+    rows = [{"prompt": "q", "response_1": "one", "response_2": "two", name: verdict} for verdict in verdicts]
+    assert [row["chosen"] == "one" for row in plain(reading(tmp_path, *rows))] == first
+
+
+def test_a_dialogue_of_several_turns_in_lists(tmp_path: Path) -> None:
+    row = {
+        "prompt": '["q", "r"]', "response_a": '["a", "b"]', "response_b": '["c", "d"]', "winner_model_a": 0,
+        "winner_model_b": 1, "winner_tie": 0,
+    }  # fmt: skip
+    [read] = plain(reading(tmp_path, row))
+    assert talk(read, "chosen") == ["user: q", "assistant: c", "user: r", "assistant: d"]
+    with pytest.raises(InputError, match="differ in length"):
+        plain(reading(tmp_path, row | {"response_a": '["a"]'}))
+
+
+def test_tools_that_are_a_word_are_not_used(tmp_path: Path) -> None:
+    assert check(reading(tmp_path, {"question": "q", "answer": "a", "tools": "hammer"})).unused_fields == (
+        "tools",
+    )
+    rows = [{"messages": [user(), said()], "tools": tools} for tools in (json.dumps([TOOL]), "broken [")]
+    assert [each.kind for each in check(reading(tmp_path, *rows)).problems] == ["rows that cannot be read"]

@@ -167,7 +167,9 @@ class Checker:
             self._keys.append(content_key(row))
             if not is_in_order(turns):
                 self._note("roles out of order", found)
-            texts = texts_of(row)
+            texts = [turn["content"] for turn in turns]
+            if max(map(len, turns)) > 2:
+                texts = texts_of(row)
             if not (turns[-1]["role"] == "assistant" and all(map(_has_words, texts))) and is_empty(row):
                 self._note("empty answers", found)
         else:
@@ -263,7 +265,7 @@ def is_in_order(turns: list[dict[str, Any]]) -> bool:
 
     An assistant may speak first, as in role play, where a user speaks at all.
     """
-    last = ""
+    last, is_asked = "", False
     for turn in turns:
         role = turn["role"]
         if role == "system":
@@ -276,8 +278,9 @@ def is_in_order(turns: list[dict[str, Any]]) -> bool:
             return False
         if role == "tool" and last not in ("assistant", "tool"):
             return False
+        is_asked = is_asked or role == "user"
         last = role
-    return last == "assistant" and any(turn["role"] == "user" for turn in turns)
+    return last == "assistant" and is_asked
 
 
 def duplicate_places(keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

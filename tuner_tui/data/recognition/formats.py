@@ -259,7 +259,7 @@ def _completions(columns: Columns) -> Iterator[Layout]:
 
 
 def _rated(columns: Columns) -> Iterator[Layout]:
-    prompt = columns.find(QUESTIONS, "text", "turns")
+    prompt = columns.find(QUESTIONS, "text", "turns", "turn")
     answer = columns.find(("completion", "response", *ANSWERS), "text", "turns", "turn")
     label = columns.find(LABELS, "bool", "number", "text")
     score = columns.find(SCORES, "number", "bool")

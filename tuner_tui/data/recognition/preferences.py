@@ -33,11 +33,19 @@ Finding = tuple[str, float, str, dict[str, str], Callable[[Row], Row], tuple[str
 CHOICES = (
     ("response_0", "response_1"), ("response_a", "response_b"), ("output_1", "output_2"), ("answer_a", "answer_b"),
     ("response1", "response2"), ("response_1", "response_2"), ("human_ref_a", "human_ref_b"),
-    ("completion_a", "completion_b"), ("answer_0", "answer_1"), ("output_a", "output_b"),
+    ("completion_a", "completion_b"), ("answer_0", "answer_1"), ("output_a", "output_b"), ("answer1", "answer2"),
+    ("answer_1", "answer_2"), ("output1", "output2"), ("completion_1", "completion_2"), ("text_a", "text_b"),
+    ("conversation_a", "conversation_b"), ("messages_a", "messages_b"), ("generation_1", "generation_2"),
 )  # fmt: skip
 VERDICTS = (
     "better_response_id", "safer_response_id", "winner", "preference", "preferred", "choice", "label", "labels",
-    "better", "overall_preference", "chosen",
+    "better", "overall_preference", "chosen", "preference_strength", "comparison", "preference.responses", "verdict",
+)  # fmt: skip
+
+
+_PREFIXES = (
+    "model_", "response_", "assistant_", "output_", "answer_", "completion_", "generation_", "conversation_",
+    "response", "answer", "output", "completion",
 )  # fmt: skip
 
 
@@ -207,17 +215,18 @@ def _choices(columns: Columns) -> Iterator[Finding]:
         return
     one, two = pair
     flags = [columns.find((name,)) for name in ("winner_model_a", "winner_model_b")]
-    verdict = flags[0] or columns.find(VERDICTS, "number", "text", "bool")
+    verdict = flags[0] or columns.find(VERDICTS, "number", "text", "bool", "texts")
     asked = _Prompt.of(columns, one, two, verdict)
     scores = _score_columns(columns, one, two)
     if verdict is None and scores is None:
         return
-    values = {str(value) for value in columns.values(verdict)} if verdict else set()
+    values = {_bare(value) for value in columns.values(verdict)} if verdict else set()
     reader = _Verdict(
         one.lower(),
         counts_from_one=values <= {"1", "2", "3"} and "2" in values,
         is_flag=one.lower() == "human_ref_a" or bool(flags[0]),
-        is_scale=any(value.startswith("-") for value in values),
+        is_scale=any(value.startswith("-") for value in values)
+        or (verdict or "").lower() in ("preference_strength", "overall_preference"),
     )
 
     def first_wins(row: Row) -> bool | None:
@@ -286,13 +295,25 @@ class _Verdict:
 
     def first_wins(self, value: Any) -> bool | None:
         """Whether a verdict is for the first of two; None for a tie. Raises RowFault."""
+        if isinstance(value, list) and value:  # of several annotators
+            votes = [self.first_wins(each) for each in value]
+            for_first, for_second = votes.count(True), votes.count(False)
+            return None if for_first == for_second else for_first > for_second
         if isinstance(value, str):
-            word = value.strip().lower()
-            for prefix in ("model_", "response_", "assistant_", "output_"):
-                word = word.removeprefix(prefix)
-            if word in ("tie", "both", "equal", "tie (bothbad)", "none", "neutral"):
+            word = _bare(value)
+            if word in (
+                "tie",
+                "both",
+                "equal",
+                "tie_(bothbad)",
+                "bothbad",
+                "none",
+                "neutral",
+                "draw",
+                "same",
+            ):
                 return None
-            if word in ("a", "left", "first", "1" if self.counts_from_one else "0", self.one):
+            if word in ("a", "left", "first", "1" if self.counts_from_one else "0", _bare(self.one)):
                 return True
             if word in ("b", "right", "second", "2" if self.counts_from_one else "1"):
                 return False
@@ -303,6 +324,14 @@ class _Verdict:
                 return None if value == 0 else value < 0
             return value == (1 if self.counts_from_one else 0)
         raise RowFault("Unknown choice", f"it is {value!r}.")
+
+
+def _bare(value: Any) -> str:
+    """A verdict's word without what it is about, such as "1" of "response_1"."""
+    word = str(value[0] if isinstance(value, list) and value else value).strip().lower().replace(" ", "_")
+    for prefix in _PREFIXES:
+        word = word.removeprefix(prefix)
+    return word.strip("_")
 
 
 def _score_columns(columns: Columns, one: str, two: str) -> tuple[str, str] | None:

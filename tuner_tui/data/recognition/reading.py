@@ -244,9 +244,9 @@ def _converted(found: Found, layout: Layout, unused: UnusedFields, used: set[str
     if isinstance(row, InputError):
         return found
     try:
-        with unused.of_row() as names:
-            names.update(name for name in row if name not in used and row[name] not in (None, "", [], {}))
-            plain = layout.convert(row) | unfinished_sides(row)
+        plain = unused.reading(row, used, layout.convert)
+        if any(name in row for name in FINISHED):
+            plain |= unfinished_sides(row)
         if "messages" not in plain:
             _require_sides(plain)
         return Found(file, number, plain)

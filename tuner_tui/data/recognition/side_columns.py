@@ -39,7 +39,7 @@ class SideColumns:
         """Those of a sample of rows; thoughts only where one column holds the answer."""
         return cls(
             columns.find(SYSTEMS, "text", "turn", "turns", "object", "objects", "texts", "empty"),
-            columns.find(TOOLS, "text", "texts", "turn", "turns", "object", "objects", "other", "empty"),
+            _tools_column(columns),
             columns.find(TEMPLATE_KWARGS, "text", "object", "turn", "empty"),
             columns.find(THOUGHT_COLUMNS, "text", "empty") if thoughts else None,
         )
@@ -59,7 +59,9 @@ class SideColumns:
     def begin(self, row: Row, turns: Turns) -> Turns:
         """Turns with the column's system prompt before them. Raises RowFault."""
         before = system_turns(row.get(self.system), self.system) if self.system else []
-        if before and turns and turns[0]["role"] == "system":
+        if not before:
+            return turns
+        if turns and turns[0]["role"] == "system":
             if [said(turn) for turn in before] != [said(turns[0])]:
                 pass_over(str(self.system))  # the turn of the conversation itself goes before
             return turns
@@ -92,6 +94,17 @@ class SideColumns:
         """The thoughts that go with a row's answer."""
         text = optional_text(row, self.thoughts)
         return {"reasoning_content": text} if text else {}
+
+
+def _tools_column(columns: Columns) -> str | None:
+    """The column of tools; text that is no JSON is something else of that name."""
+    name = columns.find(TOOLS, "text", "texts", "turn", "turns", "object", "objects", "other", "empty")
+    if name is None or columns.kinds[name] not in ("text", "texts"):
+        return name
+    values = [
+        text for value in columns.values(name) for text in (value if isinstance(value, list) else [value])
+    ]
+    return name if any(isinstance(as_object(text), list | dict) for text in values) else None
 
 
 def system_turns(value: Any, name: str) -> Turns:

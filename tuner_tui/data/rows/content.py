@@ -145,7 +145,17 @@ def _without(prompt: list[dict[str, Any]], side: list[dict[str, Any]]) -> list[d
 
 def content_key(row: Row) -> int:
     """A 64-bit hash that rows saying the same share, within one process."""
-    return hash(tuple(_hashed(row)))
+    return hash(tuple(_plain_parts(row) if len(row) == 1 and "messages" in row else _hashed(row)))
+
+
+def _plain_parts(row: Row) -> list[Any]:
+    """What `_hashed` gives for a conversation alone, which is by far the commonest row."""
+    parts: list[Any] = ["messages"]
+    for turn in row["messages"]:
+        parts += (turn["role"], turn["content"])
+        if len(turn) > 2:
+            parts.append(said(turn))
+    return parts
 
 
 def prompt_key(row: Row) -> int:

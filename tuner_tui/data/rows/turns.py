@@ -41,6 +41,12 @@ def turns_of(value: Any, name: str) -> list[dict[str, Any]]:
     Takes the dialects of OpenAI, ShareGPT, Anthropic, Bedrock, Gemini and ms-swift, also as JSON or Python in a text,
     and a list of texts that user and assistant say in turn.
     """
+    if type(value) is list and value:
+        for turn in value:
+            if _plain_turn(turn) is None:
+                break
+        else:
+            return value[:]
     turns = as_object(value) if isinstance(value, str) else value
     if isinstance(turns, dict):
         turns = [turns]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
+from typing import Any
 
 _current: ContextVar[set[str] | None] = ContextVar("unused_fields", default=None)
 
@@ -16,13 +17,12 @@ class UnusedFields:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    @contextmanager
-    def of_row(self) -> Iterator[set[str]]:
-        """Gather the names that a row's readers pass over; each counts once a row."""
-        names: set[str] = set()
+    def reading(self, row: Mapping[str, Any], used: AbstractSet[str], read: Callable[[Any], Any]) -> Any:
+        """What `read` makes of a row; the names that it and its readers pass over count, each once."""
+        names = {name for name in row.keys() - used if row[name] not in (None, "", [], {})}
         token = _current.set(names)
         try:
-            yield names
+            return read(row)
         finally:
             _current.reset(token)
             if names:
