@@ -68,6 +68,9 @@ def layouts_of(columns: Columns) -> list[Layout]:
 
 def _conversations(columns: Columns) -> Iterator[Layout]:
     name = columns.find(TURNS, "turns", "texts") or columns.find(TEXTS, "turns")
+    name = name or columns.find(
+        ("messages", "conversations"), "objects", "other"
+    )  # its reader says what is wrong
     if name is None:
         return
     if any(columns.find(pair[:1]) for pair in (("chosen",), ("rejected",))):

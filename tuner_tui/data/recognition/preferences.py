@@ -143,7 +143,11 @@ def _open_dialogue(text: str, name: str) -> list[dict[str, Any]]:
 
 def _named_sides(columns: Columns) -> Iterator[Finding]:
     kinds: tuple[Kind, ...] = ("text", "turns", "turn", "object")
-    pair = next(
+    numbers = [columns.find((side,), "number") for side in PAIRS[0]]
+    pair: tuple[str, str] | None = None
+    if numbers[0] and numbers[1] and _prompt(columns):
+        pair = (numbers[0], numbers[1])
+    pair = pair or next(
         (
             (good, bad)
             for left, right in PAIRS

@@ -12,8 +12,8 @@ from tuner_tui.data.rows.unused import pass_over
 
 _TEXTS = ("text", "input_text", "output_text", "refusal")
 _THOUGHTS = ("thinking", "reasoning", "reasoning.text", "thought", "summary_text")
-_CALLS = ("tool_use", "tool_call", "tool-call", "function_call", "toolUse", "functionCall")
-_RESULTS = (
+CALL_TYPES = ("tool_use", "tool_call", "tool-call", "function_call", "toolUse", "functionCall")
+RESULT_TYPES = (
     "tool_result",
     "function_call_output",
     "tool_response",
@@ -48,6 +48,8 @@ def content_of(content: Any, role: str, where: str) -> Content:
         found.texts.append(content)
     elif isinstance(content, int | float) and not isinstance(content, bool):
         found.texts.append(str(content))
+    elif role == "tool" and content is None:
+        found.texts.append("")
     elif role == "tool" and not _is_parts(content):
         found.texts.append(json.dumps(content, ensure_ascii=False))  # a result is any object
     elif isinstance(content, dict):
@@ -69,7 +71,7 @@ def _is_parts(content: Any) -> bool:
         or (
             isinstance(part, dict)
             and (
-                part.get("type") in (*_TEXTS, *_RESULTS)
+                part.get("type") in (*_TEXTS, *RESULT_TYPES)
                 or {*_given(part)} in ({"text"}, *({each} for each in _WRAPPED))
             )
         )
@@ -97,9 +99,9 @@ def _take(part: dict[str, Any], found: Content, where: str) -> None:
     wrapped = next((key for key in _WRAPPED if isinstance(part.get(key), dict)), None)
     if kind is None and wrapped:
         kind, part = wrapped, part[wrapped]
-    if kind in _CALLS:
+    if kind in CALL_TYPES:
         found.calls.append(call_of(part.get("tool_call", part), where))
-    elif kind in _RESULTS:
+    elif kind in RESULT_TYPES:
         found.results.append(_result(part, where))
     elif kind in _THOUGHTS or kind == "reasoningContent" or part.get("thought") is True:
         found.thoughts.append(thought_of(part, where))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault as RowFault
-from tuner_tui.data.rows.parts import content_of, thought_of
+from tuner_tui.data.rows.parts import CALL_TYPES, RESULT_TYPES, content_of, thought_of
 from tuner_tui.data.rows.roles import CALL_ROLES, ROLES
 from tuner_tui.data.rows.tool_calls import calls_of
 from tuner_tui.data.rows.tool_calls import tools_of as tools_of
@@ -29,7 +29,7 @@ MASK_FLAGS = ("masked", "is_masked", "ignore_loss")
 EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
 _KEPT = ("name", "tool_call_id")
 _TREES = ("replies", "children")
-_KNOWN = {*THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS, *_KEPT, "tool_calls", "function_call", *_TREES}
+_KNOWN = {"channel", *THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS, *_KEPT, "tool_calls", "function_call", *_TREES}
 _PLAIN_ROLES = ("system", "user", "assistant", "tool")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
@@ -68,7 +68,12 @@ def turns_of(value: Any, name: str) -> list[dict[str, Any]]:
             found.append(plain)
         else:
             _add(found, turn, f"{name}[{place}]", name)
-    return found
+    return [_without_channel(turn) for turn in found]
+
+
+def _without_channel(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn whose channel has done its work."""
+    return {key: value for key, value in turn.items() if key != "channel"} if "channel" in turn else turn
 
 
 def _plain_turn(turn: Any) -> dict[str, Any] | None:
@@ -105,6 +110,8 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     """Add a turn to those before it; a call that has a turn of its own joins the assistant's turn before it."""
     if not isinstance(turn, dict):
         raise RowFault("A turn is not an object", f"{where} must have `role` and `content`.")
+    if "role" not in turn and turn.get("type") in (*CALL_TYPES, *RESULT_TYPES, "reasoning"):
+        turn = _as_turn(turn)  # an item of OpenAI's Responses
     said = next((key for key in ROLE_KEYS if turn.get(key) is not None), "role")
     speaker = turn.get(said)
     role_name = speaker.strip().lower().replace("-", "_") if isinstance(speaker, str) else ""
@@ -123,7 +130,7 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
         calls = calls_of(call, where)
         last = found[-1] if found else None
         if last is not None and last["role"] == "assistant" and last.get("weight") == weight.get("weight"):
-            found[-1] = {**last, "tool_calls": [*last.get("tool_calls", ()), *calls]}
+            found[-1] = {**_without_channel(last), "tool_calls": [*last.get("tool_calls", ()), *calls]}
         else:
             found.append({"role": "assistant", "content": "", "tool_calls": calls, **weight})
         return
@@ -150,7 +157,32 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
         pass_over(f"{name}[].content[].thinking")
     if thoughts is not None:
         plain["reasoning_content"] = thoughts
-    found.append(plain | weight)
+    plain |= weight
+    last = found[-1] if found else {}
+    if turn.get("channel") == "analysis" and role == "assistant" and thoughts is None:  # gpt-oss: thoughts
+        plain |= {"content": "", "reasoning_content": plain["content"], "channel": "analysis"}
+    elif turn.get("channel") not in (None, "", "final", "analysis"):
+        pass_over(f"{name}[].channel")
+    if last.get("channel") == "analysis" and role == "assistant":
+        before = found.pop()["reasoning_content"]
+        plain["reasoning_content"] = "\n\n".join(
+            text for text in (before, plain.get("reasoning_content", "")) if text
+        )
+    found.append(plain)
+
+
+def _as_turn(item: dict[str, Any]) -> dict[str, Any]:
+    """An item that is no message as a turn: a call, its result, or thoughts."""
+    if item["type"] in RESULT_TYPES:
+        return {"role": "user", "content": [item]}
+    if item["type"] == "reasoning":
+        thoughts = item.get("content") or item.get("summary") or ""
+        return {
+            "role": "assistant",
+            "channel": "analysis",
+            "content": thought_of(thoughts, "a reasoning item"),
+        }
+    return {"role": "function_call", "content": item}
 
 
 def _thoughts(turn: dict[str, Any], where: str, name: str) -> str | None:
