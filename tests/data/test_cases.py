@@ -507,6 +507,21 @@ def test_a_system_prompt_can_be_merged(tmp_path: Path) -> None:
     assert talk(read) == ["assistant: Hi.", "user: Be kind.\n\nq", "assistant: a"]
 
 
+def test_steps_reach_all_that_a_turn_says(tmp_path: Path) -> None:
+    hidden = "a\u200bb"
+    turns = [user(), said(hidden, reasoning_content=hidden, tool_calls=[call(hidden)])]
+    where = reading(tmp_path, {"messages": turns})
+    assert [each.kind for each in check(where).problems] == ["hidden characters"]
+    cleaned = reading(tmp_path, {"messages": turns}, fixes=("clean", "trim"))
+    assert talk(plain(cleaned)[0])[1] == "assistant: (ab) abweather{'city': 'ab'}"
+    assert not check(cleaned).problems
+    token = "hf_" + "aB3dE6gH9" * 4
+    for turn in (said(reasoning_content=token), said(tool_calls=[call(token)])):
+        assert [each.kind for each in check(reading(tmp_path, {"messages": [user(), turn]})).problems] == [
+            "secrets"
+        ]
+
+
 # Other dialects ------------------------------------------------------------------------------------------------------
 
 ANTHROPIC = {

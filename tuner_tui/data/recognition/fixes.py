@@ -65,7 +65,7 @@ class Fixer:
     def _changed(self, row: Row) -> Row:
         for step, change in _CHANGES.items():
             if step in self.steps:
-                changed = _mapped(row, change)
+                changed = _mapped(row, change, kept=_KEPT if step == "clean" else (*_KEPT, "tool_calls"))
                 self.counts[step] += changed != row
                 row = changed
         return row
@@ -124,17 +124,19 @@ def _merged(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _mapped(value: Any, change: Callable[[str], str], key: str = "") -> Any:
-    """A row with its texts changed; roles and tool calls stay as they are."""
+_KEPT = ("tools", "chat_template_kwargs")
+_NAMES = ("role", "name", "type", "id", "tool_call_id")
+
+
+def _mapped(value: Any, change: Callable[[str], str], key: str = "", *, kept: tuple[str, ...]) -> Any:
+    """A row with its texts changed; names and what is kept stay as they are."""
     if isinstance(value, str):
-        return value if key in ("role", "name", "tool_call_id") else change(value)
+        return value if key in _NAMES else change(value)
     if isinstance(value, list):
-        return [_mapped(each, change) for each in value]
+        return [_mapped(each, change, kept=kept) for each in value]
     if isinstance(value, dict):
         return {
-            name: each
-            if name in ("tool_calls", "tools", "chat_template_kwargs")
-            else _mapped(each, change, name)
+            name: each if name in kept else _mapped(each, change, name, kept=kept)
             for name, each in value.items()
         }
     return value
