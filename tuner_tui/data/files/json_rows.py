@@ -50,7 +50,7 @@ def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Numbered]:
                     continue
                 yield number, _explained(error, text, path, number)
                 continue
-            yield number, row if type(row) is dict else not_an_object(row, path, number)
+            yield number, row if type(row) is dict else _as_row(row, path, number)
 
 
 def _decoded(decode: Any, text: bytes, path: Path, number: int) -> Row | InputError:
@@ -58,7 +58,7 @@ def _decoded(decode: Any, text: bytes, path: Path, number: int) -> Row | InputEr
         row = decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _explained(error, text, path, number)
-    return row if isinstance(row, dict) else not_an_object(row, path, number)
+    return row if isinstance(row, dict) else _as_row(row, path, number)
 
 
 def _explained(error: Exception, text: bytes, path: Path, number: int) -> InputError:
@@ -85,6 +85,13 @@ def _is_broken_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return True
     return False
+
+
+def _as_row(value: Any, path: Path, number: int) -> Row | InputError:
+    """A list of turns as the row that it stands for; the error for any other value without fields."""
+    if isinstance(value, list) and value and all(map(_speaks, value)):
+        return {"messages": value}
+    return not_an_object(value, path, number)
 
 
 def not_an_object(row: object, path: Path, number: int) -> InputError:
@@ -200,7 +207,7 @@ def _array(scanner: _Scanner) -> Iterator[Numbered]:
     while True:
         number += 1
         row = scanner.value(number)
-        yield number, row if isinstance(row, dict) else not_an_object(row, scanner.path, number)
+        yield number, row if isinstance(row, dict) else _as_row(row, scanner.path, number)
         if scanner.peek() == "]":
             scanner.take("]")
             return

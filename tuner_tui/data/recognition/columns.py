@@ -76,6 +76,10 @@ PAIRS = (
     ("preferred_output", "non_preferred_output"), ("win", "lose"), ("winner", "loser"), ("better", "worse"),
     ("accepted", "rejected"), ("response_j", "response_k"), ("good", "bad"), ("positive", "negative"),
     ("preferred_response", "rejected_response"), ("output_chosen", "output_rejected"),
+    ("chosen_messages", "rejected_messages"), ("chosen_conversations", "rejected_conversations"),
+    ("chosen_conversation", "rejected_conversation"), ("chosen_output", "rejected_output"),
+    ("chosen_completion", "rejected_completion"), ("chosen_answer", "rejected_answer"),
+    ("answer_chosen", "answer_rejected"),
 )  # fmt: skip
 RANKED = (
     "responses",

@@ -83,7 +83,8 @@ def _conversations(columns: Columns) -> Iterator[Layout]:
     reason = f"`{name}` holds turns, each with {'from and value' if is_sharegpt else 'role and content'}"
     confidence = 0.98
     if kind == "texts":
-        variant, confidence = "turns without roles", 0.55
+        # `turns` of a benchmark are questions one after the other
+        variant, confidence = "turns without roles", 0.4 if name.lower() == "turns" else 0.55
         reason = f"`{name}` is a list of texts, taken as user and assistant in turn"
     if beside.tools is not None and columns.kinds[beside.tools] != "empty":
         variant += " with tools"

@@ -100,7 +100,10 @@ def _take(part: dict[str, Any], found: Content, where: str) -> None:
     if kind is None and wrapped:
         kind, part = wrapped, part[wrapped]
     if kind in CALL_TYPES:
-        found.calls.append(call_of(part.get("tool_call", part), where))
+        inner = next(
+            (part[key] for key in ("tool_call", "value", "content") if part.get(key) is not None), part
+        )
+        found.calls.append(call_of(inner if isinstance(inner, str | dict) else part, where))
     elif kind in RESULT_TYPES:
         found.results.append(_result(part, where))
     elif kind in _THOUGHTS or kind == "reasoningContent" or part.get("thought") is True:
