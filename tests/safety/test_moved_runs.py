@@ -12,7 +12,7 @@ from tuner_tui.keeper import start
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStarted, RunStopped, Warned
 from tuner_tui.runs.folder import RunFolder
-from tuner_tui.worker.training.checkpoints import checkpoint_folders, what_is_broken
+from tuner_tui.worker.training.checkpoints import checkpoint_folders, why_corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def test_a_run_goes_on_in_its_renamed_folder(
     assert len(moved.endings()) == 1
     assert (moved.folder.adapter / "adapter_model.safetensors").is_file()
     for checkpoint in checkpoint_folders(moved.folder.checkpoints):
-        assert what_is_broken(checkpoint) is None
+        assert why_corrupt(checkpoint) is None
     assert f"step-{STEPS:06d}" in {path.name for path in checkpoint_folders(moved.folder.checkpoints)}
     assert [each for each in moved.all(Warned) if str(moved.folder.path) in each.message]
     home.wait_until_idle()

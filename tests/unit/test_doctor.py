@@ -43,8 +43,8 @@ CARD = GpuSnapshot(
     compute_capability=(8, 9),
     processes=(GpuProcess(pid=77, name="ollama", memory_bytes=900_000_000),),
 )
-MACHINE = GpuReport(driver_version="580.95", cuda_driver_version="13.0", gpus=(CARD,), card_present=True)
-NO_GPU = GpuReport(problem="No NVIDIA driver is installed here.", card_present=False)
+MACHINE = GpuReport(driver_version="580.95", cuda_driver_version="13.0", gpus=(CARD,), gpu_present=True)
+NO_GPU = GpuReport(problem="No NVIDIA driver is installed here.", gpu_present=False)
 CUDA_TORCH = TorchReport(
     torch_version="2.13.0+cu130",
     cuda_build="13.0",
@@ -160,8 +160,8 @@ def test_cards_name_their_memory_and_who_holds_it() -> None:
 
 def test_a_missing_driver_is_a_problem_only_beside_a_card() -> None:
     assert statuses(check_gpus(NO_GPU)) == ["note"]
-    assert statuses(check_gpus(msgspec.structs.replace(NO_GPU, card_present=True))) == ["problem"]
-    lost = GpuReport(gpus=(GpuSnapshot(index=0), CARD), problem="GPU 0 does not answer", card_present=True)
+    assert statuses(check_gpus(msgspec.structs.replace(NO_GPU, gpu_present=True))) == ["problem"]
+    lost = GpuReport(gpus=(GpuSnapshot(index=0), CARD), problem="GPU 0 does not answer", gpu_present=True)
     assert statuses(check_gpus(lost)) == ["problem", "ok", "problem"]
 
 

@@ -22,7 +22,7 @@ from tuner_tui.keeper.prerequisite import find_awaited
 from tuner_tui.keeper.waiting import Line, has_work, shortage
 from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.oom_fallback import Rung
+from tuner_tui.planning.oom_fallback import FallbackStep
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.plan import PlannedMemory, encode_plan, make_plan
 from tuner_tui.runs import lock, queue
@@ -223,8 +223,8 @@ def test_the_weights_are_what_must_be_free(home: Path, tiny_model: Path) -> None
     plan = msgspec.structs.replace(make_plan(spec, find_source(spec.model.source)), memory=memory)
     folder.plan.write_bytes(encode_plan(plan))
     assert memory_needed(folder) == ("cpu", 8)
-    rung = Rung(kind="free", before="", after="", reason="")
-    folder.plan.write_bytes(encode_plan(msgspec.structs.replace(plan, rungs=(rung,))))
+    fallback = FallbackStep(kind="free", before="", after="", reason="")
+    folder.plan.write_bytes(encode_plan(msgspec.structs.replace(plan, fallbacks=(fallback,))))
     assert memory_needed(folder) == ("cpu", needs)
     folder.spec.write_text("= no TOML")
     assert memory_needed(folder) == ("auto", None)
@@ -333,14 +333,14 @@ def test_the_commands(home: Path) -> None:
 
 
 def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> None:
-    from tuner_tui.keeper.loop import heed_pause
+    from tuner_tui.keeper.loop import apply_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
-    heed_pause(paused)
+    apply_pause(paused)
     assert not queue.is_on_hold()  # nobody waits, and who comes later is meant to start
     fill(home, "waiting")
-    heed_pause(paused)
+    apply_pause(paused)
     assert not has_work()
     assert "while paused is paused" in Line().words(RunFolder(paused.path.with_name("waiting")))
     assert "while paused is paused" in " ".join(run_command("list").split())
@@ -348,23 +348,23 @@ def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> Non
     assert waiting() == ["paused", "waiting"]
     assert has_work()
     stopped = make_run(home, "stopped", "stopped")
-    heed_pause(stopped)
+    apply_pause(stopped)
     assert not queue.is_on_hold()
 
 
 def test_a_persons_hold_outlives_a_pause_and_a_pause_not_its_run(home: Path) -> None:
-    from tuner_tui.keeper.loop import heed_pause
+    from tuner_tui.keeper.loop import apply_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
     fill(home, "waiting")
     start.hold_queue()
-    heed_pause(paused)
+    apply_pause(paused)
     start.submit(paused, resume=True)
     assert queue.is_on_hold()
     assert queue.withdraw("paused")
     start.release_queue()
-    heed_pause(paused)
+    apply_pause(paused)
     assert not has_work()
     shutil.rmtree(paused.path)
     assert has_work()

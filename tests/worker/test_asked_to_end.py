@@ -74,14 +74,14 @@ def test_without_its_checkpoint_a_pause_does_not_leave_and_a_stop_says_what_is_l
     make_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, is_pause: bool
 ) -> None:
     ask_after(2, monkeypatch, is_pause=is_pause)
-    make_whole = checkpoints._make_whole
+    make_complete = checkpoints._make_complete
 
     def full_disk(made: Any, step: int, *rest: Any) -> None:
         if step == 3:
             raise OSError(28, "No space left on device")
-        make_whole(made, step, *rest)
+        make_complete(made, step, *rest)
 
-    monkeypatch.setattr(checkpoints, "_make_whole", full_disk)
+    monkeypatch.setattr(checkpoints, "_make_complete", full_disk)
     folder = make_run(**SAVING)
     assert run_job(folder.path) == 0
     run = Run(folder, 0)

@@ -21,7 +21,7 @@ from tuner_tui.runs.events import (
     Warned,
 )
 from tuner_tui.worker.train import run_job
-from tuner_tui.worker.training.checkpoints import checkpoint_folders, is_at_end, what_is_broken
+from tuner_tui.worker.training.checkpoints import checkpoint_folders, is_at_end, why_corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +206,7 @@ def test_checkpoints_are_whole_rotated_and_without_pickled_arguments(train: Call
     run = train(training={"max_steps": 7}, checkpoints={"every_steps": 2, "keep": 2})
     folders = checkpoint_folders(run.folder.checkpoints)
     assert [folder.name for folder in folders] == ["step-000006", "step-000007"]
-    assert [what_is_broken(folder) for folder in folders] == [None, None]
+    assert [why_corrupt(folder) for folder in folders] == [None, None]
     assert not (folders[-1] / "training_args.bin").exists()
     assert [saved.reason for saved in run.all(CheckpointSaved)] == ["schedule"] * 3 + ["end"]
     assert not [path for path in run.folder.checkpoints.iterdir() if path.name.startswith(".")]

@@ -171,7 +171,7 @@ def report(
     lines.append(
         f"{'precision':<10}{'batch':>6}{'weights':>8}{'states':>7}{'activations':>12}{'total':>7}  range, GB"
     )
-    lines += [_row_line(row, is_chosen=row.held == table.chosen) for row in table.rows]
+    lines += [_row_line(row, is_chosen=row.loaded_as == table.chosen) for row in table.rows]
     load = table.rows[0].load
     counted = _counted_words(rows)
     lines += [
@@ -189,7 +189,7 @@ def report(
         lines.append(fill(f"Note: {table.note}."))
     chosen = table.chosen_row
     if show_terms and chosen is not None:
-        lines += ["", f"{NAMES[chosen.held]}, at its highest ({chosen.estimate.peak.name}):"]
+        lines += ["", f"{NAMES[chosen.loaded_as]}, at its highest ({chosen.estimate.peak.name}):"]
         lines += [
             f"  {term.name:<24}{term.bytes / GB:>9.3f} GB  {term.words}"[:WIDTH]
             for term in chosen.estimate.terms
@@ -199,8 +199,12 @@ def report(
     if plan is not None:
         lines += ["", "The fastest that fits:" if plan.verdict == "fits" else f"At best: {plan.verdict}"]
         lines += [fill(f"{each.name}: {each.value} ({each.reason})", "  ", "  ") for each in plan.choices]
-        if plan.ways_out:
-            lines += ["", "Suggestions:", *(fill(way.words, "  ", "  ") for way in plan.ways_out)]
+        if plan.suggestions:
+            lines += [
+                "",
+                "Suggestions:",
+                *(fill(suggestion.words, "  ", "  ") for suggestion in plan.suggestions),
+            ]
     return lines
 
 
@@ -219,7 +223,7 @@ def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
     mark = ">" if is_chosen else " "
     spread = f"{found.low / GB:.1f} to {found.high / GB:.1f}"
     figures = f"{batch:>5}{weights:>8}{states:>7}{activations:>12}{total:>7}"
-    return f"{mark}{NAMES[row.held]:<10}{figures}  {spread:<14} {row.words}"
+    return f"{mark}{NAMES[row.loaded_as]:<10}{figures}  {spread:<14} {row.words}"
 
 
 def _as_json(
@@ -248,7 +252,7 @@ def _as_json(
         "plan": None
         if plan is None
         else {
-            "precision": plan.held,
+            "precision": plan.loaded_as,
             "micro_batch": plan.micro_batch,
             "checkpointing": plan.is_checkpointing,
             "verdict": plan.verdict,
@@ -258,8 +262,13 @@ def _as_json(
             "choices": [vars(each) for each in plan.choices],
             "grouped_by_length": plan.is_grouped,
             "ways_out": [
-                {"key": way.key, "value": way.value, "words": way.words, "also": dict(way.also)}
-                for way in plan.ways_out
+                {
+                    "key": suggestion.key,
+                    "value": suggestion.value,
+                    "words": suggestion.words,
+                    "also": dict(suggestion.also),
+                }
+                for suggestion in plan.suggestions
             ],
         },
     }
@@ -268,7 +277,7 @@ def _as_json(
 def _row_json(row: MemoryRow) -> dict[str, Any]:
     found = row.estimate
     return {
-        "precision": row.held,
+        "precision": row.loaded_as,
         "verdict": row.verdict,
         "allocated_bytes": found.allocated,
         "low_bytes": found.low,

@@ -50,7 +50,7 @@ def report(found: Probed) -> list[str]:
     )
     lines = [
         plain(f"{measured.model_name} on {measured.device_name}"),
-        f"{measured.held}, {measured.method}, {measured.tuning}",
+        f"{measured.loaded_as}, {measured.method}, {measured.tuning}",
         f"micro-batch {measured.micro_batch} x {measured.length} tokens, "
         f"checkpointing {'on' if measured.is_checkpointing else 'off'}",
         "",

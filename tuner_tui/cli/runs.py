@@ -363,7 +363,7 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         rows.append((figure.title, f"{words.number(value)}  {figure.healthy}".rstrip()))
     for choice in state.choices.values():
         rows.append((choice.name, f"{choice.value} ({choice.reason})"))
-    for name, what, why in trouble_rows(state.rungs, state.skipped):
+    for name, what, why in trouble_rows(state.fallbacks, state.skipped):
         rows.append((name, f"{what} ({why})"))
     if state.overhead:
         rows.append(("own time", _overhead(run)))

@@ -10,6 +10,7 @@ from tuner_tui.runs.events import (
     DataPrepared,
     Evaluated,
     Event,
+    FallbackTaken,
     MemoryShort,
     ModelLoaded,
     PhaseEntered,
@@ -17,7 +18,6 @@ from tuner_tui.runs.events import (
     RolledBack,
     RunFailed,
     RunFinished,
-    RungClimbed,
     RunStarted,
     RunStopped,
     Sampled,
@@ -26,7 +26,7 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
-from tuner_tui.runs.report import rung_words
+from tuner_tui.runs.report import fallback_words
 from tuner_tui.text import PHASES, count, duration, number, plain, quoted, shell_line, size
 
 __all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size", "tell"]
@@ -94,8 +94,8 @@ def tell(event: Event) -> str | None:
         case MemoryShort():
             kept = f"; saved as {event.checkpoint}" if event.checkpoint else ""
             return f"memory ran out {where_short(event)}{kept}: {plain(event.message)}"
-        case RungClimbed(rung=rung):
-            return f"trying {rung_words(rung)} ({plain(rung.reason)})"
+        case FallbackTaken(fallback=fallback):
+            return f"trying {fallback_words(fallback)} ({plain(fallback.reason)})"
         case StepSkipped():
             return f"step {event.step} is skipped: {plain(event.reason)}"
         case RolledBack():

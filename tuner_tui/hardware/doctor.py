@@ -145,8 +145,8 @@ def _library_fault(name: str, installed: str, wanted: str) -> Check:
 
 def check_gpus(report: GpuReport) -> list[Check]:
     """Each GPU with its driver; a broken driver is a problem only where there is a GPU."""
-    checks = [_check_card(gpu, report) for gpu in report.gpus]
-    if report.problem is not None and (report.gpus or report.card_present):
+    checks = [_check_gpu(gpu, report) for gpu in report.gpus]
+    if report.problem is not None and (report.gpus or report.gpu_present):
         checks.append(Check("GPU driver", "problem", "does not work", remedy=report.problem))
     elif not report.gpus:
         value = "none found; small models train on the CPU"
@@ -154,7 +154,7 @@ def check_gpus(report: GpuReport) -> list[Check]:
     return checks
 
 
-def _check_card(gpu: GpuSnapshot, report: GpuReport) -> Check:
+def _check_gpu(gpu: GpuSnapshot, report: GpuReport) -> Check:
     name = f"GPU {gpu.index}"
     if gpu.name is None and gpu.memory_total_bytes is None:
         return Check(name, "problem", "does not answer")
@@ -162,10 +162,10 @@ def _check_card(gpu: GpuSnapshot, report: GpuReport) -> Check:
         memory = "memory unknown"
     else:
         memory = f"{gigabytes(gpu.memory_free_bytes)} of {gigabytes(gpu.memory_total_bytes)} free"
-    return Check(name, "ok", f"{gpu.name or 'unnamed'}, {memory}", detail=_card_detail(gpu, report))
+    return Check(name, "ok", f"{gpu.name or 'unnamed'}, {memory}", detail=_gpu_detail(gpu, report))
 
 
-def _card_detail(gpu: GpuSnapshot, report: GpuReport) -> str:
+def _gpu_detail(gpu: GpuSnapshot, report: GpuReport) -> str:
     facts = [
         f"driver {report.driver_version or 'unknown'}",
         f"CUDA up to {report.cuda_driver_version or 'unknown'}",
@@ -200,11 +200,13 @@ def _check_build(torch: TorchReport, gpu: GpuReport) -> Check:
     value = f"{version}, for CUDA {torch.cuda_build}"
     if not gpu.gpus and not torch.cuda_available:
         return Check("torch", "ok", value)
-    unsupported = [card for card in gpu.gpus if not has_code_for(torch.arch_list, card.compute_capability)]
+    unsupported = [
+        device for device in gpu.gpus if not has_code_for(torch.arch_list, device.compute_capability)
+    ]
     if unsupported:
-        card = unsupported[0]
+        first = unsupported[0]
         detail = (
-            f"it has no code for {card.name or 'this GPU'} (sm_{_joined(card.compute_capability)}), "
+            f"it has no code for {first.name or 'this GPU'} (sm_{_joined(first.compute_capability)}), "
             f"only for {', '.join(torch.arch_list)}"
         )
         return Check("torch", "problem", f"{value} cannot use the GPU", detail, _torch_remedy(gpu))
@@ -215,10 +217,11 @@ def _check_build(torch: TorchReport, gpu: GpuReport) -> Check:
 
 
 def _check_bf16(torch: TorchReport, gpu: GpuReport) -> Iterator[Check]:
-    old = [card for card in gpu.gpus if card.compute_capability and card.compute_capability < BF16_CAPABILITY]
-    for card in old:
-        detail = f"{card.name or 'the GPU'} has no bf16; fp16 will be used"
-        yield Check(f"bf16 on GPU {card.index}", "note", "not on this GPU", detail)
+    for device in gpu.gpus:
+        if not device.compute_capability or device.compute_capability >= BF16_CAPABILITY:
+            continue
+        detail = f"{device.name or 'the GPU'} has no bf16; fp16 will be used"
+        yield Check(f"bf16 on GPU {device.index}", "note", "not on this GPU", detail)
     if not gpu.gpus and not torch.devices:
         yield Check("bf16", "ok" if torch.cpu_bf16_fast else "note", _cpu_bf16_words(torch))
 

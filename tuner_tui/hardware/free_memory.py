@@ -7,15 +7,15 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tuner_tui.hardware.telemetry import first_visible_card
+from tuner_tui.hardware.telemetry import first_visible_gpu
 
 if TYPE_CHECKING:
-    from tuner_tui.hardware.amd import AmdCard
+    from tuner_tui.hardware.amd import AmdGpu
     from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
     from tuner_tui.hardware.system import SystemSnapshot
 
 HOLDERS_UNKNOWN = "what uses the rest: unknown"
-SHARED_MEMORY_CARDS = ("GB10", "Orin", "Thor", "Xavier")
+SHARED_MEMORY_GPUS = ("GB10", "Orin", "Thor", "Xavier")
 """Words in the names of GPUs without memory of their own, for which the driver reports no size."""
 
 
@@ -44,16 +44,16 @@ def without_our_workers(free: FreeMemory, report: GpuReport | None) -> FreeMemor
     if free.free_bytes is None or not ours:
         return free
     if free.is_gpu:
-        card = first_visible_card(report, os.environ.get("CUDA_VISIBLE_DEVICES")) if report else None
-        held = sum(
-            each.memory_bytes or 0 for each in (card.processes if card else None) or () if each.pid in ours
+        gpu = first_visible_gpu(report, os.environ.get("CUDA_VISIBLE_DEVICES")) if report else None
+        worker_bytes = sum(
+            each.memory_bytes or 0 for each in (gpu.processes if gpu else None) or () if each.pid in ours
         )
     else:
-        held = 0
+        worker_bytes = 0
         for worker in ours.values():
             with contextlib.suppress(psutil.Error):
-                held += worker.memory_info().rss
-    return replace(free, free_bytes=free.free_bytes + held)
+                worker_bytes += worker.memory_info().rss
+    return replace(free, free_bytes=free.free_bytes + worker_bytes)
 
 
 def _is_worker(command: list[str] | None) -> bool:
@@ -66,7 +66,7 @@ def choose_free_memory(
     device: str = "auto",
     *,
     visible: str | None = None,
-    amd: tuple[AmdCard, ...] = (),
+    amd: tuple[AmdGpu, ...] = (),
 ) -> FreeMemory:
     """The memory that counts for a device setting (auto, cuda, cpu).
 
@@ -80,8 +80,8 @@ def choose_free_memory(
             return FreeMemory(
                 True, amd[0].name, amd[0].memory_free_bytes, amd[0].memory_total_bytes, note=HOLDERS_UNKNOWN
             )
-        return replace(ram, note="the NVIDIA GPU does not respond: d on Home" if report.card_present else "")
-    gpu = first_visible_card(report, visible)
+        return replace(ram, note="the NVIDIA GPU does not respond: d on Home" if report.gpu_present else "")
+    gpu = first_visible_gpu(report, visible)
     if gpu is None:
         return replace(ram, note="CUDA_VISIBLE_DEVICES hides the GPUs")
     if gpu.slices is not None:
@@ -126,18 +126,18 @@ def _of_slice(gpu: GpuSnapshot, visible: str | None) -> FreeMemory:
 
 
 def _shares_memory(name: str | None) -> bool:
-    return any(word in (name or "") for word in SHARED_MEMORY_CARDS)
+    return any(word in (name or "") for word in SHARED_MEMORY_GPUS)
 
 
 def read_free_memory(device: str = "auto", *, once_workers_end: bool = False) -> FreeMemory:
     """Ask the driver and the system once; `once_workers_end` counts what this app's workers use as free."""
-    from tuner_tui.hardware.amd import read_amd_cards, torch_is_for_amd
+    from tuner_tui.hardware.amd import read_amd_gpus, torch_is_for_amd
     from tuner_tui.hardware.gpu import read_gpus
     from tuner_tui.hardware.system import read_system
     from tuner_tui.versions import installed_version
 
     report = None if device == "cpu" else read_gpus()
-    amd = read_amd_cards() if report and torch_is_for_amd(installed_version("torch")) else ()
+    amd = read_amd_gpus() if report and torch_is_for_amd(installed_version("torch")) else ()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     free = choose_free_memory(report, read_system(), device, visible=visible, amd=amd)
     if free.is_gpu and report is not None:

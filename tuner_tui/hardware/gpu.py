@@ -81,7 +81,7 @@ class GpuReport(msgspec.Struct, frozen=True, kw_only=True):
     gpus: tuple[GpuSnapshot, ...] = ()
     problem: str | None = None
     """What is wrong and what to do, in one sentence."""
-    card_present: bool | None = None
+    gpu_present: bool | None = msgspec.field(default=None, name="card_present")
     """Whether there is an NVIDIA GPU at all, with or without driver; `None` where that is unknown."""
 
 
@@ -112,7 +112,7 @@ class GpuReader:
     def read(self) -> GpuReport:
         """Every GPU now; a GPU that fails is listed with unknown values and does not hide the others."""
         if self._problem is not None:
-            return GpuReport(problem=self._problem, card_present=self._card_on_the_bus)
+            return GpuReport(problem=self._problem, gpu_present=self._gpu_on_the_bus)
         self._failures.clear()
         count = self._ask("nvmlDeviceGetCount") or 0
         gpus = tuple(self._read_gpu(index) for index in range(count))
@@ -121,13 +121,13 @@ class GpuReader:
             driver_version=self._ask("nvmlSystemGetDriverVersion"),
             cuda_driver_version=_cuda_version(self._ask("nvmlSystemGetCudaDriverVersion_v2")),
             gpus=gpus,
-            problem=self._cards_problem(count),
-            card_present=True if count else self._card_on_the_bus,
+            problem=self._gpus_problem(count),
+            gpu_present=True if count else self._gpu_on_the_bus,
         )
 
     @cached_property
-    def _card_on_the_bus(self) -> bool | None:
-        return nvidia_card_on_the_bus(self._root)
+    def _gpu_on_the_bus(self) -> bool | None:
+        return nvidia_gpu_on_the_bus(self._root)
 
     def _open(self) -> str | None:
         """Start NVML; the sentence that says why it does not start, if it does not."""
@@ -163,7 +163,7 @@ class GpuReader:
         }
         return known.get(error.value, f"The NVIDIA driver does not start ({error}); restart the machine.")
 
-    def _cards_problem(self, count: int) -> str | None:
+    def _gpus_problem(self, count: int) -> str | None:
         if not count:
             return "The NVIDIA driver runs but shows no GPU; check its slot and power, or the container."
         if self._failures:
@@ -186,45 +186,45 @@ class GpuReader:
     def _read_gpu(self, index: int) -> GpuSnapshot:
         nvml = self._nvml
         try:
-            card = self._handle(index)
-            uuid = nvml.nvmlDeviceGetUUID(card)
+            handle = self._handle(index)
+            uuid = nvml.nvmlDeviceGetUUID(handle)
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:
                 self._failures[index] = str(error)
                 return GpuSnapshot(index=index)
             uuid = None
-        memory = self._memory(card)
-        utilisation = self._ask("nvmlDeviceGetUtilizationRates", card)
+        memory = self._memory(handle)
+        utilisation = self._ask("nvmlDeviceGetUtilizationRates", handle)
         return GpuSnapshot(
             index=index,
-            name=self._ask("nvmlDeviceGetName", card),
+            name=self._ask("nvmlDeviceGetName", handle),
             uuid=uuid,
             memory_total_bytes=_above_zero(memory and memory.total),
             memory_used_bytes=_known(memory and memory.used),
             memory_free_bytes=_known(memory and memory.free),
             utilisation_percent=_known(utilisation and utilisation.gpu),
             temperature_celsius=_known(
-                self._ask("nvmlDeviceGetTemperature", card, nvml.NVML_TEMPERATURE_GPU)
+                self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU)
             ),
-            power_watts=_watts(self._ask("nvmlDeviceGetPowerUsage", card)),
-            power_limit_watts=_watts(self._ask("nvmlDeviceGetEnforcedPowerLimit", card)),
-            fan_percent=_known(self._ask("nvmlDeviceGetFanSpeed", card)),
-            sm_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", card, nvml.NVML_CLOCK_SM)),
-            memory_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", card, nvml.NVML_CLOCK_MEM)),
-            throttle_reasons=self._throttle_reasons(card),
-            energy_millijoules=_above_zero(self._ask("nvmlDeviceGetTotalEnergyConsumption", card)),
-            compute_capability=_pair(self._ask("nvmlDeviceGetCudaComputeCapability", card)),
-            processes=self._processes(card),
-            slices=self._slices(card),
+            power_watts=_watts(self._ask("nvmlDeviceGetPowerUsage", handle)),
+            power_limit_watts=_watts(self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)),
+            fan_percent=_known(self._ask("nvmlDeviceGetFanSpeed", handle)),
+            sm_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM)),
+            memory_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM)),
+            throttle_reasons=self._throttle_reasons(handle),
+            energy_millijoules=_above_zero(self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)),
+            compute_capability=_pair(self._ask("nvmlDeviceGetCudaComputeCapability", handle)),
+            processes=self._processes(handle),
+            slices=self._slices(handle),
         )
 
-    def _slices(self, card: Any) -> tuple[GpuSlice, ...] | None:
-        mode = self._ask("nvmlDeviceGetMigMode", card)
+    def _slices(self, handle: Any) -> tuple[GpuSlice, ...] | None:
+        mode = self._ask("nvmlDeviceGetMigMode", handle)
         if mode is None or not mode[0]:
             return None
         found = []
-        for number in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", card) or 0):
-            part = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", card, number)
+        for number in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
+            part = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
             if part is None:  # numbers may have gaps
                 continue
             memory = self._memory(part)
@@ -237,27 +237,27 @@ class GpuReader:
             )
         return tuple(found)
 
-    def _memory(self, card: Any) -> Any:
+    def _memory(self, handle: Any) -> Any:
         """The newer call tells the driver's reserve apart from what processes use."""
-        newer = self._ask("nvmlDeviceGetMemoryInfo", card, self._nvml.nvmlMemory_v2)
-        memory = newer if newer is not None else self._ask("nvmlDeviceGetMemoryInfo", card)
+        newer = self._ask("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)
+        memory = newer if newer is not None else self._ask("nvmlDeviceGetMemoryInfo", handle)
         return memory if memory is not None and memory.total else None
 
-    def _throttle_reasons(self, card: Any) -> tuple[str, ...] | None:
-        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", card)
+    def _throttle_reasons(self, handle: Any) -> tuple[str, ...] | None:
+        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
         if bits is None:
-            bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", card)
+            bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
         if _known(bits) is None:
             return None
         return tuple(dict.fromkeys(word for bit, word in THROTTLE_WORDS if bits & bit))
 
-    def _processes(self, card: Any) -> tuple[GpuProcess, ...] | None:
+    def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
         """The processes that use memory: compute and graphics together, the same process once."""
-        compute = self._ask("nvmlDeviceGetComputeRunningProcesses", card)
+        compute = self._ask("nvmlDeviceGetComputeRunningProcesses", handle)
         if compute is None or not (compute or self._driver_sees_processes):
             return None  # in a container or WSL an empty list says nothing
         held: dict[int, int | None] = {}
-        for process in [*compute, *(self._ask("nvmlDeviceGetGraphicsRunningProcesses", card) or [])]:
+        for process in [*compute, *(self._ask("nvmlDeviceGetGraphicsRunningProcesses", handle) or [])]:
             memory = _known(process.usedGpuMemory)
             amounts = (held.get(process.pid), memory)
             held[process.pid] = max((amount for amount in amounts if amount is not None), default=None)
@@ -290,7 +290,7 @@ def read_gpus() -> GpuReport:
         return reader.read()
 
 
-def nvidia_card_on_the_bus(root: Path = ROOT) -> bool | None:
+def nvidia_gpu_on_the_bus(root: Path = ROOT) -> bool | None:
     """Whether the PCI bus shows an NVIDIA GPU; `None` where the bus cannot be read."""
     devices = root / "sys/bus/pci/devices"
     if not devices.is_dir():

@@ -195,11 +195,11 @@ class TelemetrySampler:
     def _gpu_in_use(self, report: GpuReport) -> GpuSnapshot | None:
         if self._gpu_index is not None:
             return next((gpu for gpu in report.gpus if gpu.index == self._gpu_index), None)
-        holding = holding_card(report, self._pids)
+        holding = gpu_in_use_by(report, self._pids)
         if holding is not None:
             self._gpu_index = holding.index
             return holding
-        return first_visible_card(report, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return first_visible_gpu(report, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def _run_processes(self) -> list[int]:
         """The run's processes; where listing them is dear, the last list serves a few samples."""
@@ -229,7 +229,7 @@ def memory_of(gpu: GpuSnapshot, pids: Collection[int], driver_sees_our_pids: boo
     return sum(known) if len(known) == len(mine) else None
 
 
-def holding_card(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None:
+def gpu_in_use_by(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None:
     """The GPU on which these processes use memory."""
     for gpu in report.gpus:
         if any(process.pid in pids for process in gpu.processes or ()):
@@ -237,7 +237,7 @@ def holding_card(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None
     return None
 
 
-def first_visible_card(report: GpuReport, visible_devices: str | None) -> GpuSnapshot | None:
+def first_visible_gpu(report: GpuReport, visible_devices: str | None) -> GpuSnapshot | None:
     """The first GPU that CUDA_VISIBLE_DEVICES lets a run see: an index, a UUID, a MIG slice's, or nothing at all."""
     if visible_devices is None:
         return report.gpus[0] if report.gpus else None

@@ -72,7 +72,7 @@ class Keeper:
 
     def _keep_next(self) -> bool:
         """Take the next run off the queue and keep it to its end; False when nobody's turn comes by itself."""
-        if self._pausing is not None and not self._heed_pause(self._pausing):
+        if self._pausing is not None and not self._apply_pause(self._pausing):
             return False
         for stem in tuple(self._done):
             self._retry_removal(stem)
@@ -211,12 +211,12 @@ class Keeper:
                 on_finish.tell(folder)
             except RuntimeError:  # no further thread can be started
                 say_trouble()
-        self._heed_pause(folder)
+        self._apply_pause(folder)
 
-    def _heed_pause(self, folder: RunFolder) -> bool:
+    def _apply_pause(self, folder: RunFolder) -> bool:
         """Whether it is noted that the queue waits for a run, if that was paused; it is tried again until it is."""
         try:
-            heed_pause(folder)
+            apply_pause(folder)
         except OSError as error:
             say(f"{folder.name} is paused, and the queue cannot be put on hold: {error}")
             self._pausing = folder
@@ -234,7 +234,7 @@ def _is_elsewhere(entry: QueueEntry, folder: RunFolder) -> bool:
     return find_moved(entry.lock) is not None or not folder.spec.is_file()
 
 
-def heed_pause(folder: RunFolder) -> None:
+def apply_pause(folder: RunFolder) -> None:
     """A run is paused to have the card free: those that wait for it wait on, until it is resumed or they are let go.
 
     A queue that its person holds stays theirs to let go. Raises OSError.

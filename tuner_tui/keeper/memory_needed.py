@@ -32,7 +32,7 @@ def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
         spec = read_spec(folder.spec)
         with contextlib.suppress(Unreadable):  # the worker tells what is wrong with the plan
             plan = read_plan(folder.plan)
-            if plan.memory is not None and not plan.rungs:
+            if plan.memory is not None and not plan.fallbacks:
                 return spec.machine.device, plan.memory.low_bytes
             spec = planned(spec, plan)
         facts = read_facts(find_source(spec.model.source, spec.model.revision))
@@ -44,14 +44,14 @@ def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
 
 def base_bytes(spec: RunSpec, facts: ModelFacts, place: Place) -> int | None:
     """Bytes of the base as a run loads it at a place; None where the model's files do not tell."""
-    from tuner_tui.planning.place import held_by, is_stored, workload_of
+    from tuner_tui.planning.place import is_stored, loaded_precision, workload_of
     from tuner_tui.planning.shape import shape_of
-    from tuner_tui.planning.states import held_weights
+    from tuner_tui.planning.states import loaded_weights
 
     if is_stored(facts):
         return facts.weight_bytes
-    load = workload_of(spec, place, held=held_by(spec, place))
+    load = workload_of(spec, place, loaded_as=loaded_precision(spec, place))
     if (shape := shape_of(facts)) is not None:
-        return held_weights(shape, load).total
-    is_whole = load.held in ("fp32", "bf16")  # what quantisation leaves as it is, only the shape tells
+        return loaded_weights(shape, load).total
+    is_whole = load.loaded_as in ("fp32", "bf16")  # what quantisation leaves as it is, only the shape tells
     return facts.parameters * load.weight_bytes if is_whole and facts.parameters is not None else None

@@ -10,10 +10,10 @@ from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.hardware.free_memory import read_free_memory
-from tuner_tui.planning.oom_fallback import Shape, next_rung
+from tuner_tui.planning.oom_fallback import Shape, next_fallback
 from tuner_tui.planning.plan import Plan, encode_plan, read_plan
 from tuner_tui.runs.ending_words import stopped_as_it_is
-from tuner_tui.runs.events import MemoryShort, RolledBack, RunFailed, RungClimbed, RunStopped
+from tuner_tui.runs.events import FallbackTaken, MemoryShort, RolledBack, RunFailed, RunStopped
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import read_run
 from tuner_tui.text import size
@@ -44,23 +44,25 @@ def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunSto
         append_event(folder.events, trouble)
     match trouble:
         case MemoryShort():
-            return _climb(folder, spec, plan, state, trouble)
+            return _fall_back(folder, spec, plan, state, trouble)
         case RolledBack():
             return _roll_back(folder, spec, plan, trouble)
     return False
 
 
-def _climb(
+def _fall_back(
     folder: RunFolder, spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort
 ) -> RunFailed | bool:
     # When not even the base was in memory, only a fresh process is left to try.
     shape = short.shape or Shape(micro_batch=1, batch_size=1, is_checkpointing=True)
-    rung = next_rung(shape, plan.rungs, spec.guards.memory_rungs, has_made_steps=short.has_made_steps)
-    if rung is None:
+    fallback = next_fallback(
+        shape, plan.fallbacks, spec.guards.memory_rungs, has_made_steps=short.has_made_steps
+    )
+    if fallback is None:
         return _cannot_fit(spec, plan, state, short)
-    changed = msgspec.structs.replace(plan, rungs=(*plan.rungs, rung))
+    changed = msgspec.structs.replace(plan, fallbacks=(*plan.fallbacks, fallback))
     write_atomic(folder.plan, encode_plan(changed))
-    append_event(folder.events, RungClimbed(rung=rung))
+    append_event(folder.events, FallbackTaken(fallback=fallback))
     return True
 
 
@@ -89,7 +91,10 @@ def _killed(state: RunState) -> MemoryShort:
 
 
 def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) -> RunFailed:
-    tried = "; ".join(f"{rung.kind.replace('_', '-')} {rung.before} -> {rung.after}" for rung in plan.rungs)
+    tried = "; ".join(
+        f"{fallback.kind.replace('_', '-')} {fallback.before} -> {fallback.after}"
+        for fallback in plan.fallbacks
+    )
     figures = []
     if plan.memory is not None:
         low, high = size(plan.memory.low_bytes), size(plan.memory.high_bytes)

@@ -57,8 +57,8 @@ def calibrate(
     measured itself.
     """
     sound = [each for each in measured if 1 / LARGEST_CORRECTION < each.ratio < LARGEST_CORRECTION]
-    kind = (load.method, load.tuning, load.held)
-    alike = [each for each in sound if (each.method, each.tuning, each.held) == kind]
+    kind = (load.method, load.tuning, load.loaded_as)
+    alike = [each for each in sound if (each.method, each.tuning, each.loaded_as) == kind]
     same = [each for each in alike if each.model_name in names]
     alike = same or alike
     if not sound or not (estimate.is_known or same):
@@ -104,8 +104,8 @@ def origin_words(estimate: Estimate) -> str:
 
 def alike_runs(load: Workload, measured: Sequence[Measured], model_name: str) -> list[Measured]:
     """Those of the same model, method, tuning and precision, whose speed and power a run will have too."""
-    asked = (model_name, load.method, load.tuning, load.held)
-    return [each for each in measured if (each.model_name, each.method, each.tuning, each.held) == asked]
+    asked = (model_name, load.method, load.tuning, load.loaded_as)
+    return [each for each in measured if (each.model_name, each.method, each.tuning, each.loaded_as) == asked]
 
 
 def run_seconds(

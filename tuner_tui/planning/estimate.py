@@ -55,8 +55,8 @@ class Estimate:
     @cached_property
     def terms(self) -> tuple[Term, ...]:
         """They add up to `allocated`: what is in use between steps, and what the highest peak adds."""
-        held = _held_terms(self.shape, self.load, self.parts)
-        return (*held, *_terms_of_peak(self.shape, self.load, self.parts, self.peak))
+        resident = _resident_terms(self.shape, self.load, self.parts)
+        return (*resident, *_terms_of_peak(self.shape, self.load, self.parts, self.peak))
 
     @property
     def likely(self) -> int:
@@ -77,7 +77,7 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
     peaks = peaks_of(shape, load, parts)
     allocated = peaks[0].bytes
     low, high = driver_range(shape, load, parts, peaks)
-    held = parts.held(load) + parts.gradients
+    resident = parts.resident(load) + parts.gradients
     return Estimate(
         peaks=peaks,
         allocated=allocated,
@@ -85,7 +85,7 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
         high=high,
         weights=parts.weights,
         states=parts.adapters + parts.frozen + parts.gradients + parts.states,
-        activations=max(0, allocated - held),
+        activations=max(0, allocated - resident),
         shape=shape,
         load=load,
         parts=parts,
@@ -93,12 +93,12 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
     )
 
 
-def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
+def _resident_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
     """Memory in use between steps."""
     numbers, base = shape.weights, parts.base
     count = f"{parts.copies} x " if parts.copies > 1 else ""
-    held = (base.matrices + base.rest) * parts.copies
-    terms = [Term("weights", held, f"{count}{numbers.total:,} parameters as {load.held}")]
+    resident = (base.matrices + base.rest) * parts.copies
+    terms = [Term("weights", resident, f"{count}{numbers.total:,} parameters as {load.loaded_as}")]
     if base.constants:
         words = f"scales of {numbers.linear:,} parameters"
         terms.append(Term("quantisation constants", base.constants * parts.copies, words))
@@ -116,8 +116,8 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
 
 def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) -> list[Term]:
     """What the highest peak adds; with what is in use between steps it makes up what is allocated."""
-    held = parts.held(load)
-    left = peak.bytes - held - MISC_BYTES
+    resident = parts.resident(load)
+    left = peak.bytes - resident - MISC_BYTES
     terms = []
     if load.accumulates or peak.name in ("optimizer step", "last layer backward", "embedding backward"):
         terms.append(Term("gradients", min(parts.gradients, left)))

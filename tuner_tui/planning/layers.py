@@ -90,6 +90,6 @@ def _attention(shape: ModelShape, load: Workload) -> int:
 def _inputs(shape: ModelShape, load: Workload) -> int:
     """Inputs of linear layers saved for the gradients of weights or adapters."""
     quantised = 0
-    if not load.trains_base and (load.held == "int8" or load.stack.keeps_4bit_inputs):
+    if not load.trains_base and (load.loaded_as == "int8" or load.stack.keeps_4bit_inputs):
         quantised = load.compute_bytes * (2 * shape.hidden + input_widths(shape)["mlp output"])
     return quantised + memory_of(load.tuning).kept(shape, load)

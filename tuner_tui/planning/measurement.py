@@ -25,7 +25,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     model_name: str
     method: str
     tuning: str
-    held: str
+    loaded_as: str = msgspec.field(name="held")
     is_checkpointing: bool
     micro_batch: int
     length: int

@@ -6,14 +6,14 @@ from typing import Literal
 
 import msgspec
 
-RungKind = Literal["free", "micro_batch", "checkpointing"]
-RUNGS: tuple[RungKind, ...] = ("free", "micro_batch", "checkpointing")
+FallbackKind = Literal["free", "micro_batch", "checkpointing"]
+FALLBACK_KINDS: tuple[FallbackKind, ...] = ("free", "micro_batch", "checkpointing")
 
 
-class Rung(msgspec.Struct, frozen=True, kw_only=True):
+class FallbackStep(msgspec.Struct, frozen=True, kw_only=True):
     """One change that was made so that a run fits."""
 
-    kind: RungKind
+    kind: FallbackKind
     before: str
     after: str
     reason: str
@@ -38,16 +38,20 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """The fewest rows that can be computed at once."""
 
 
-def next_rung(
-    shape: Shape, climbed: tuple[Rung, ...], allowed: tuple[RungKind, ...], *, has_made_steps: bool
-) -> Rung | None:
+def next_fallback(
+    shape: Shape,
+    fallbacks: tuple[FallbackStep, ...],
+    allowed: tuple[FallbackKind, ...],
+    *,
+    has_made_steps: bool,
+) -> FallbackStep | None:
     """The next thing to try, or None when nothing is left.
 
     A fresh process alone (`free`) helps only where steps fitted before, so it is tried once and only then.
     """
-    taken = {rung.kind for rung in climbed}
+    taken = {fallback.kind for fallback in fallbacks}
     if "free" in allowed and has_made_steps and "free" not in taken:
-        return Rung(
+        return FallbackStep(
             kind="free",
             before="a process with fragmented memory",
             after="a fresh process",
@@ -55,7 +59,7 @@ def next_rung(
         )
     smaller = halved(shape)
     if "micro_batch" in allowed and smaller < shape.micro_batch:
-        return Rung(
+        return FallbackStep(
             kind="micro_batch",
             before=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}",
             after=f"{smaller} x {shape.batch_size // smaller}",
@@ -63,7 +67,7 @@ def next_rung(
             micro_batch=smaller,
         )
     if "checkpointing" in allowed and not shape.is_checkpointing:
-        return Rung(
+        return FallbackStep(
             kind="checkpointing",
             before="off",
             after="on",
@@ -78,10 +82,10 @@ def halved(shape: Shape) -> int:
     return max((size for size in smaller if shape.batch_size % size == 0), default=shape.micro_batch)
 
 
-def apply_rungs(shape: Shape, climbed: tuple[Rung, ...]) -> Shape:
+def apply_fallbacks(shape: Shape, fallbacks: tuple[FallbackStep, ...]) -> Shape:
     """The settings after all fallback steps taken."""
     micro_batch, is_checkpointing = shape.micro_batch, shape.is_checkpointing
-    for rung in climbed:
-        micro_batch = min(micro_batch, rung.micro_batch or micro_batch)
-        is_checkpointing |= rung.kind == "checkpointing"
+    for fallback in fallbacks:
+        micro_batch = min(micro_batch, fallback.micro_batch or micro_batch)
+        is_checkpointing |= fallback.kind == "checkpointing"
     return msgspec.structs.replace(shape, micro_batch=micro_batch, is_checkpointing=is_checkpointing)

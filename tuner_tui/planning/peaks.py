@@ -9,10 +9,10 @@ from tuner_tui.planning.head import HeadBytes, head_bytes
 from tuner_tui.planning.layers import LayerBytes, layer_bytes
 from tuner_tui.planning.shape import ModelShape
 from tuner_tui.planning.states import (
-    HeldWeights,
+    LoadedWeights,
     gradient_bytes,
-    held_weights,
     is_paged,
+    loaded_weights,
     optimizer_bytes,
     step_copy_bytes,
     trained_bytes,
@@ -43,7 +43,7 @@ class Peak:
 class Parts:
     """Bytes of everything that takes part in a step."""
 
-    base: HeldWeights
+    base: LoadedWeights
     copies: int
     """How many complete models are in memory."""
     adapters: int
@@ -64,7 +64,7 @@ class Parts:
     holes: int = 0
     """In main memory: freed blocks between kept ones, which malloc neither uses nor gives back."""
 
-    def held(self, load: Workload) -> int:
+    def resident(self, load: Workload) -> int:
         """What is there between steps, in torch's allocator."""
         return self.weights + self.adapters + self.frozen + (0 if is_paged(load.optimizer) else self.states)
 
@@ -82,7 +82,7 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     states = optimizer_bytes(shape, load, gradients)
     traits, tuning = load.method_traits, memory_of(load.tuning)
     trained = traits.trained_models
-    held = traits.models if load.shared_base else 1
+    adapter_copies = traits.models if load.shared_base else 1
     experts, is_kept = tuning.expert_copies(shape, load), load.checkpointing == "off"
     product = 2 * load.compute_bytes * load.tokens * shape.intermediate
     moving = max(
@@ -92,7 +92,7 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     )
     moving += experts // 3  # the gradient of the smaller of the two tensors
     return Parts(
-        held_weights(shape, load, stored_bytes), _copies(load), adapters * held, gradients * trained,
+        loaded_weights(shape, load, stored_bytes), _copies(load), adapters * adapter_copies, gradients * trained,
         states * trained, layer, head_bytes(shape, load), _kept(shape, load, layer, experts), experts,
         tuning.autocast_copies(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
         adapters if load.reference_adapter else 0, _holes(shape, load, layer),
@@ -102,8 +102,8 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
 def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...]:
     """Allocated bytes at each moment that can be the highest, the highest first."""
     tokens, layers = load.tokens, max(shape.layers, 1)
-    held = parts.held(load) + MISC_BYTES
-    standing = held + parts.holes + (parts.gradients if load.accumulates else 0)
+    resident = parts.resident(load) + MISC_BYTES
+    standing = resident + parts.holes + (parts.gradients if load.accumulates else 0)
     is_kept, is_full = load.checkpointing == "off", load.trains_base
     table = shape.table * load.weight_bytes if is_full else 0
     head_gradient = 0 if load.method_traits.head == "score" else table
@@ -117,16 +117,16 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
     unmade = (
         0 if load.accumulates or (shape.tied and head_gradient) else table
     )  # the input table's comes last
-    last = held + parts.gradients - unmade + one + parts.in_layer + parts.cast // layers
+    last = resident + parts.gradients - unmade + one + parts.in_layer + parts.cast // layers
     peaks = [
         Peak("loss", max(forward, backward)),
         Peak("first layer backward", first),
         Peak("last layer backward", last),
-        Peak("optimizer step", held + parts.gradients + step_copy_bytes(shape, load, parts.gradients)),
+        Peak("optimizer step", resident + parts.gradients + step_copy_bytes(shape, load, parts.gradients)),
     ]
     if is_full:  # a tied table has a gradient of each use, and their sum
         peaks.append(
-            Peak("embedding backward", held + parts.gradients + (2 * head_gradient if shape.tied else 0))
+            Peak("embedding backward", resident + parts.gradients + (2 * head_gradient if shape.tied else 0))
         )
     if load.compares:
         reference = max(tokens * parts.layer.forward, parts.head.forward)
@@ -183,7 +183,7 @@ def _layer_gradients(shape: ModelShape, load: Workload, gradients: int) -> int:
 
 def _dequantised(shape: ModelShape, load: Workload) -> int:
     """The largest quantised matrix, unpacked while it is used."""
-    if load.held not in ("int8", "nf4", "stored"):
+    if load.loaded_as not in ("int8", "nf4", "stored"):
         return 0
     return 2 * max(
         (each.inputs * each.outputs for each in shape.weights.matrices if each.place == "layer"), default=0

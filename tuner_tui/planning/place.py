@@ -16,7 +16,7 @@ from tuner_tui.planning.measurement import Measured, matching
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.precision import ShortType, resolve_precision
 from tuner_tui.planning.tunings import tuning_fields
-from tuner_tui.planning.workload import Checkpointing, Held, Stack, Workload
+from tuner_tui.planning.workload import Checkpointing, LoadedAs, Stack, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.planning.estimate import Estimate
 
-PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
+PRECISIONS: tuple[LoadedAs, ...] = ("fp32", "bf16", "int8", "nf4")
 Verdict = Literal["fits", "tight", "too big", "unknown"]
 GB = 1_000_000_000
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
@@ -130,7 +130,7 @@ def is_stored(facts: ModelFacts) -> bool:
     return facts.quantisation is not None and not is_unpacked(facts.quantisation)
 
 
-def held_by(spec: RunSpec, place: Place) -> Held:
+def loaded_precision(spec: RunSpec, place: Place) -> LoadedAs:
     """The precision that the base would be loaded in; bf16 stands for fp16 too, which takes the same."""
     fast: ShortType | None = "bf16" if place.has_16_bit else None
     precision = resolve_precision(
@@ -155,12 +155,12 @@ def judge(estimate: Estimate, place: Place) -> Verdict:
     return "too big"
 
 
-def is_applicable(held: Held, spec: RunSpec) -> bool:
+def is_applicable(loaded_as: LoadedAs, spec: RunSpec) -> bool:
     """Whether a precision goes with what is tuned: quantised weights cannot be trained themselves."""
-    if held == "stored":
+    if loaded_as == "stored":
         return True
-    is_refused = held == "int8" and getattr(spec.tuning, "dora", False)
-    return held in tuning_traits(spec.tuning.kind).precisions and not is_refused
+    is_refused = loaded_as == "int8" and getattr(spec.tuning, "dora", False)
+    return loaded_as in tuning_traits(spec.tuning.kind).precisions and not is_refused
 
 
 def workload_of(
@@ -168,17 +168,17 @@ def workload_of(
     place: Place,
     rows: Rows = UNCOUNTED,
     *,
-    held: Held | None = None,
+    loaded_as: LoadedAs | None = None,
 ) -> Workload:
     """The step that a spec asks for at a place; `held` tries another precision."""
     training, method, tuning = spec.training, spec.method, spec.tuning
-    held = held or held_by(spec, place)
+    loaded_as = loaded_as or loaded_precision(spec, place)
     is_full, is_short = not tuning_traits(tuning.kind).is_adapter, place.has_16_bit
     asked = spec.model.precision
-    if held == "fp32":  # asked for by name with an adapter, it is fp32 throughout
+    if loaded_as == "fp32":  # asked for by name with an adapter, it is fp32 throughout
         autocast = is_short and is_full
     else:
-        autocast = is_short and not (held == "bf16" and is_full)
+        autocast = is_short and not (loaded_as == "bf16" and is_full)
     length = rows.longest_within(training.max_length)
     is_packed = bool(getattr(method, "packing", False))
     if is_packed:
@@ -186,7 +186,8 @@ def workload_of(
     on = checkpoints_activations(training.checkpointing, is_gpu=place.is_gpu)
     load = Workload(
         rows=1, length=max(1, length), method=method.kind, tuning=tuning.kind,
-        held=held, autocast=autocast or asked == "fp16", keeps_fp32=held in ("int8", "nf4") and not is_short,
+        loaded_as=loaded_as, autocast=autocast or asked == "fp16",
+        keeps_fp32=loaded_as in ("int8", "nf4") and not is_short,
         checkpointing="on" if on else "off", optimizer=training.optimizer,
         attention="eager" if spec.model.attention == "eager" else "fused",
         varied=not is_packed, labelled_share=rows.labelled_share,

@@ -9,7 +9,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config.learning_rate import usual_learning_rate
 from tuner_tui.hardware.system import usable_cpu_count
-from tuner_tui.planning.oom_fallback import Rung
+from tuner_tui.planning.oom_fallback import FallbackStep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     choices: tuple[Choice, ...]
     start: StartAdapter | None = None
-    rungs: tuple[Rung, ...] = ()
+    fallbacks: tuple[FallbackStep, ...] = msgspec.field(default=(), name="rungs")
     """What was changed since memory ran out."""
     memory: PlannedMemory | None = None
     """None where the model's sizes were not known."""
@@ -118,7 +118,7 @@ def make_plan(
 def planned_memory(memory: MemoryPlan) -> PlannedMemory:
     """A memory plan as a run's plan keeps it."""
     return PlannedMemory(
-        precision="" if memory.held == "stored" else memory.held,
+        precision="" if memory.loaded_as == "stored" else memory.loaded_as,
         micro_batch=memory.micro_batch,
         is_checkpointing=memory.is_checkpointing,
         allocated_bytes=memory.estimate.allocated,

@@ -20,17 +20,17 @@ from tuner_tui.planning.place import (
     Rows,
     Verdict,
     default_micro_batch,
-    held_by,
     is_applicable,
     is_stored,
     judge,
+    loaded_precision,
     with_rows,
     workload_of,
 )
 from tuner_tui.planning.precision import KEPT_FP32
 from tuner_tui.planning.shape import ModelShape, shape_of
-from tuner_tui.planning.suggestions import WayOut, ways_out
-from tuner_tui.planning.workload import Held, Workload
+from tuner_tui.planning.suggestions import Suggestion, suggest
+from tuner_tui.planning.workload import LoadedAs, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -43,7 +43,7 @@ GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
 CPU_BUSY_TOKENS = 256
 """From so many tokens at once a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
 CHECKPOINTING_COST = 1.3
-PRECISION_COST: dict[Held, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
+PRECISION_COST: dict[LoadedAs, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
 """Times the step's time, rough: relative speeds of the precisions on a GPU with 16-bit units."""
 WORTH_GROUPING = 0.2
 """Share of padding from which rows are grouped by length."""
@@ -64,7 +64,7 @@ class PlannedChoice:
 class MemoryPlan:
     """The settings that memory decides."""
 
-    held: Held
+    loaded_as: LoadedAs
     micro_batch: int
     is_checkpointing: bool
     estimate: Estimate
@@ -73,7 +73,7 @@ class MemoryPlan:
     is_grouped: bool = False
     """Whether rows are grouped by length."""
     choices: tuple[PlannedChoice, ...] = ()
-    ways_out: tuple[WayOut, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,23 +107,25 @@ def plan_memory(
         return None
     if is_stored(facts) and not facts.weight_bytes:
         return None
-    trials = [fastest(spec, shape, facts, place, rows, held) for held in precisions(spec, facts, place)]
+    trials = [
+        fastest(spec, shape, facts, place, rows, loaded_as) for loaded_as in precisions(spec, facts, place)
+    ]
     best = best_of(trials)
     plan = MemoryPlan(
-        best.load.held, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
+        best.load.loaded_as, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
         is_grouped(spec, best.load, rows), tuple(_choices(spec, best, trials[0], place, rows)),
     )  # fmt: skip
     if best.verdict != "too big":
         return plan
-    return replace(plan, ways_out=tuple(ways_out(spec, shape, facts, best.load, place, rows)))
+    return replace(plan, suggestions=tuple(suggest(spec, shape, facts, best.load, place, rows)))
 
 
 def fastest(
-    spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, held: Held
+    spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, loaded_as: LoadedAs
 ) -> Trial:
     """The fastest way to run in one precision that fits, else the one that takes least."""
 
-    whole = workload_of(spec, place, rows, held=held)
+    whole = workload_of(spec, place, rows, loaded_as=loaded_as)
 
     def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
         load = with_rows(whole, spec, micro, switch)
@@ -161,11 +163,11 @@ def fastest(
     return replace(min(least, key=lambda each: each.estimate.high), larger=larger)
 
 
-def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ...]:
+def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[LoadedAs, ...]:
     """The precisions to load the base in: as set; if unset, 4 bit where 16 bit does not fit."""
     if is_stored(facts):
         return ("stored",)
-    chosen = held_by(spec, place)
+    chosen = loaded_precision(spec, place)
     if spec.model.precision != "auto" or facts.quantisation or not is_applicable("nf4", spec):
         return (chosen,)
     return (chosen, "nf4")
@@ -195,7 +197,7 @@ def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
     else:
         start = CPU_START_TOKENS / min(tokens, CPU_BUSY_TOKENS)
     cost = (1 / (1 - padding) + start) * (CHECKPOINTING_COST if load.checkpointing == "on" else 1.0)
-    return cost * (PRECISION_COST[load.held] if place.is_gpu else 1.0 + 0.1 * (load.held == "nf4"))
+    return cost * (PRECISION_COST[load.loaded_as] if place.is_gpu else 1.0 + 0.1 * (load.loaded_as == "nf4"))
 
 
 def best_of(trials: list[Trial]) -> Trial:
@@ -215,11 +217,11 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         if room is not None
         else "free memory unknown"
     )
-    if load.held != first.load.held:
-        reason = f"{first.load.held} does not fit; costs a little quality and speed"
-        yield PlannedChoice("precision", load.held, reason)
+    if load.loaded_as != first.load.loaded_as:
+        reason = f"{first.load.loaded_as} does not fit; costs a little quality and speed"
+        yield PlannedChoice("precision", load.loaded_as, reason)
     elif spec.model.precision == "auto":
-        yield PlannedChoice("precision", load.held, _precision_reason(load, place))
+        yield PlannedChoice("precision", load.loaded_as, _precision_reason(load, place))
     if training.micro_batch is None:
         steps = training.batch_size // load.rows
         if best.larger is not None and room is not None:
@@ -267,9 +269,9 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
 
 
 def _precision_reason(load: Workload, place: Place) -> str:
-    if load.held == "stored":
+    if load.loaded_as == "stored":
         return "as the model's files are packed"
-    if load.held == "nf4":
+    if load.loaded_as == "nf4":
         return "the least memory"
     if load.trains_base:
         return KEPT_FP32

@@ -20,7 +20,7 @@ EIGHT_BIT_BLOCK = 256
 
 
 @dataclass(frozen=True)
-class HeldWeights:
+class LoadedWeights:
     """Bytes of the base."""
 
     matrices: int
@@ -35,11 +35,11 @@ class HeldWeights:
         return self.matrices + self.constants + self.rest
 
 
-def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> HeldWeights:
+def loaded_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> LoadedWeights:
     """The base as bitsandbytes and transformers hold it; `stored_bytes` is for the files' own packing."""
     counted, stack = shape.weights, load.stack
-    if load.held == "stored" and stored_bytes is not None:
-        return HeldWeights(stored_bytes, 0, 0)
+    if load.loaded_as == "stored" and stored_bytes is not None:
+        return LoadedWeights(stored_bytes, 0, 0)
     packed, rows = counted.linear, counted.linear_rows
     rest = counted.embedding + counted.head + counted.other
     upcast = 2 * counted.other if stack.fp32_stream else 0
@@ -49,18 +49,18 @@ def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = N
     else:
         packed += counted.experts
         rows += sum(each.outputs * each.count for each in counted.matrices if each.place == "expert")
-    if stack.quantised_head and load.held == "nf4":
+    if stack.quantised_head and load.loaded_as == "nf4":
         packed, rest = packed + counted.head + head, rest - counted.head
     else:
         rest += head
-    if load.held == "nf4":
+    if load.loaded_as == "nf4":
         scales = packed / NF4_BLOCK
         constants = scales * (1 + 4 / NF4_SCALES_BLOCK if stack.double_quantised else 4)
-        return HeldWeights(packed // 2, math.ceil(constants), rest * load.weight_bytes + upcast)
-    if load.held == "int8":
-        return HeldWeights(packed, rows * INT8_ROW_BYTES, rest * load.weight_bytes + upcast)
+        return LoadedWeights(packed // 2, math.ceil(constants), rest * load.weight_bytes + upcast)
+    if load.loaded_as == "int8":
+        return LoadedWeights(packed, rows * INT8_ROW_BYTES, rest * load.weight_bytes + upcast)
     size = load.weight_bytes
-    return HeldWeights(packed * size, 0, rest * size)
+    return LoadedWeights(packed * size, 0, rest * size)
 
 
 def trained_numbers(shape: ModelShape, load: Workload) -> int:

@@ -57,15 +57,15 @@ def storage_of(spec: RunSpec, source: ModelSource, facts: ModelFacts, estimate: 
     load, parts = estimate.load, estimate.parts
     tables = max(estimate.shape.table, estimate.shape.weights.embedding)
     largest = max([tables, *(each.inputs * each.outputs for each in estimate.shape.weights.matrices)])
-    moving = LOADED_AT_ONCE * largest * (4 if load.held == "fp32" else 2)
+    moving = LOADED_AT_ONCE * largest * (4 if load.loaded_as == "fp32" else 2)
     files = facts.weight_bytes or 0
-    held = 0 if load.is_gpu else parts.weights
+    resident = 0 if load.is_gpu else parts.weights
     trained = parts.gradients if load.trains_base else parts.adapters
     checkpoint = trained + parts.states + TOKENIZER_BYTES
     return Storage(
         download=0 if source.path is not None else facts.weight_bytes,
-        loading_low=PROCESS_LOW + held + moving,
-        loading_high=PROCESS_HIGH + held + max(moving, files),
+        loading_low=PROCESS_LOW + resident + moving,
+        loading_high=PROCESS_HIGH + resident + max(moving, files),
         checkpoint=checkpoint,
         checkpoints=(spec.checkpoints.keep + 1) * checkpoint,
         kept=spec.checkpoints.keep + 1,

@@ -16,9 +16,9 @@ from tuner_tui.planning.place import (
     PRECISIONS,
     Place,
     Rows,
-    held_by,
     is_applicable,
     judge,
+    loaded_precision,
     with_rows,
     workload_of,
 )
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tuner_tui.planning.estimate import Estimate
     from tuner_tui.planning.shape import ModelShape
 
-MOST_WAYS = 4
+MOST_SUGGESTIONS = 4
 ADAPTER = DEFAULT_TUNING
 """The tuning that is suggested where full tuning does not fit."""
 LEAST_SAVED_BYTES = 50_000_000
@@ -38,7 +38,7 @@ LEAST_SAVED_BYTES = 50_000_000
 _PRECISION = frozenset(("model.precision", "tuning.kind"))
 
 
-class WayOut(msgspec.Struct, frozen=True, kw_only=True):
+class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     """Something to change where nothing fits."""
 
     key: str
@@ -61,9 +61,9 @@ class _Change:
         return frozenset(key for key, _ in self.settings)
 
 
-def ways_out(
+def suggest(
     spec: RunSpec, shape: ModelShape, facts: ModelFacts, load: Workload, place: Place, rows: Rows
-) -> list[WayOut]:
+) -> list[Suggestion]:
     """At most four changes that make a run fit, cheapest first; together where none does alone.
 
     `load` is the step that takes least by what the spec sets.
@@ -79,20 +79,23 @@ def ways_out(
     useful = [change for change in changes if saved[change] >= LEAST_SAVED_BYTES]
     alone = [change for change in useful if judge(after(change), place) != "too big"]
     if alone:
-        return [_way(change, saved[change], _ending(after(change), place)) for change in alone[:MOST_WAYS]]
+        return [
+            _suggestion(change, saved[change], _ending(after(change), place))
+            for change in alone[:MOST_SUGGESTIONS]
+        ]
     together = _together(useful, saved, lambda taken: judge(after(*taken), place) != "too big")
     found = after(*together)
     ordered = [change for change in useful if change in together]
     if judge(found, place) != "too big":
         ending = _ending(found, place)
         return [
-            _way(change, saved[change], ending if change is ordered[-1] else "", before="together: ")
+            _suggestion(change, saved[change], ending if change is ordered[-1] else "", before="together: ")
             for change in ordered
         ]
     short = (found.likely - (place.room_bytes or 0)) / GB
     more = f"with all of it still {short:.1f} GB short: take a smaller model, or a GPU with more memory"
-    told = [_way(change, saved[change]) for change in ordered[: MOST_WAYS - 1]]
-    return [*told, WayOut(key="model.source", value="", words=more)]
+    told = [_suggestion(change, saved[change]) for change in ordered[: MOST_SUGGESTIONS - 1]]
+    return [*told, Suggestion(key="model.source", value="", words=more)]
 
 
 def _together(
@@ -104,7 +107,7 @@ def _together(
     """
     taken: list[_Change] = []
     for change in sorted(useful, key=lambda each: -saved[each]):
-        if len(taken) < MOST_WAYS and not any(change.keys & each.keys for each in taken):
+        if len(taken) < MOST_SUGGESTIONS and not any(change.keys & each.keys for each in taken):
             taken.append(change)
             if does_fit(taken):
                 break
@@ -117,10 +120,10 @@ def _together(
     return taken
 
 
-def _way(change: _Change, saved: int, ending: str = "", *, before: str = "") -> WayOut:
+def _suggestion(change: _Change, saved: int, ending: str = "", *, before: str = "") -> Suggestion:
     (key, value), *also = ((key, str(value).lower()) for key, value in change.settings)
     words = f"{before}{change.words}: -{saved / GB:.1f} GB, {change.cost}{ending}"
-    return WayOut(key=key, value=value, words=words, also=tuple(also))
+    return Suggestion(key=key, value=value, words=words, also=tuple(also))
 
 
 def _ending(estimate: Estimate, place: Place) -> str:
@@ -129,15 +132,15 @@ def _ending(estimate: Estimate, place: Place) -> str:
 
 def _changed_load(spec: RunSpec, taken: list[_Change], load: Workload, place: Place, rows: Rows) -> Workload:
     """The step of a spec with some changes; what they leave open stays as `load` has it."""
-    asked, held = spec, load.held
+    asked, loaded_as = spec, load.loaded_as
     for change in taken:
         for key, value in change.settings:
             asked = _with_setting(asked, key, value)
         if change.keys & _PRECISION:
-            held = held_by(asked, place)
+            loaded_as = loaded_precision(asked, place)
     training = asked.training
     switch = load.checkpointing if training.checkpointing == "auto" else training.checkpointing
-    changed = workload_of(asked, place, rows, held=held)
+    changed = workload_of(asked, place, rows, loaded_as=loaded_as)
     return with_rows(changed, asked, training.micro_batch or load.rows, switch)
 
 
@@ -160,13 +163,13 @@ def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> It
         yield _one(
             "training.micro_batch", least, f"micro-batch {least} instead of {load.rows}", "a little slower"
         )
-    larger = has_other_precisions and load.held in PRECISIONS and load.held != "nf4"
+    larger = has_other_precisions and load.loaded_as in PRECISIONS and load.loaded_as != "nf4"
     if larger and is_applicable("nf4", spec):
-        yield _one("model.precision", "nf4", f"4-bit instead of {load.held}", "a little quality")
+        yield _one("model.precision", "nf4", f"4-bit instead of {load.loaded_as}", "a little quality")
     if is_full and getattr(spec.method, "precompute_reference", None) is False:
         words = "method.precompute_reference = true"
         yield _one("method.precompute_reference", True, words, "one pass over all rows first")
-    if is_full and load.held == "fp32" and load.autocast:
+    if is_full and load.loaded_as == "fp32" and load.autocast:
         yield _one("model.precision", "bf16", "bf16 instead of fp32", "small updates are rounded away")
     if load.optimizer == "adamw" and is_full:
         kind: OptimizerKind = "paged_adamw_8bit" if load.is_gpu else "adamw_8bit"

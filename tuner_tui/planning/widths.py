@@ -46,7 +46,7 @@ def input_widths(shape: ModelShape) -> dict[str, int]:
 
 def elementwise_bytes(load: Workload) -> int:
     """Bytes of numbers between the MLP's matrices: 4-bit layers answer in the type of their input."""
-    return 4 if load.stack.fp32_stream and load.held == "nf4" else load.compute_bytes
+    return 4 if load.stack.fp32_stream and load.loaded_as == "nf4" else load.compute_bytes
 
 
 def mlp_bytes(shape: ModelShape, load: Workload) -> int:

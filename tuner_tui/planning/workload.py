@@ -8,7 +8,7 @@ from typing import Literal
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, MethodTraits, method_traits
 from tuner_tui.config.tunings.traits import DEFAULT_TUNING, tuning_traits
 
-Held = Literal["fp32", "bf16", "int8", "nf4", "stored"]
+LoadedAs = Literal["fp32", "bf16", "int8", "nf4", "stored"]
 Checkpointing = Literal["on", "off", "offloaded"]
 Attention = Literal["fused", "eager"]
 Loss = Literal["trl_fused", "plain", "liger", "chunked", "none"]
@@ -59,7 +59,7 @@ class Workload:
     """Tokens of its longest row, to which the others are padded; of its prompt, where answers are written."""
     method: str = DEFAULT_METHOD
     tuning: str = DEFAULT_TUNING
-    held: Held = "bf16"
+    loaded_as: LoadedAs = "bf16"
     keeps_fp32: bool = False
     """Whether what a quantised base leaves as it is stays in fp32 (CPUs without fast 16-bit arithmetic)."""
     autocast: bool = True
@@ -136,7 +136,7 @@ class Workload:
     @property
     def weight_bytes(self) -> int:
         """Bytes of an unquantised weight."""
-        return 4 if self.held == "fp32" or self.keeps_fp32 else 2
+        return 4 if self.loaded_as == "fp32" or self.keeps_fp32 else 2
 
     @property
     def stream_bytes(self) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 
-from tuner_tui.planning.oom_fallback import Rung, Shape
+from tuner_tui.planning.oom_fallback import FallbackStep, Shape
 from tuner_tui.planning.plan import Choice
 from tuner_tui.planning.precision import Arithmetic, LoadedPrecision
 
@@ -205,10 +205,10 @@ class MemoryShort(EventBase, frozen=True, kw_only=True, tag="memory_short"):
     """Whether this worker had made steps before."""
 
 
-class RungClimbed(EventBase, frozen=True, kw_only=True, tag="rung"):
+class FallbackTaken(EventBase, frozen=True, kw_only=True, tag="rung"):
     """What was changed so that the run fits; a new worker follows."""
 
-    rung: Rung
+    fallback: FallbackStep = msgspec.field(name="rung")
 
 
 class StepSkipped(EventBase, frozen=True, kw_only=True, tag="skipped"):
@@ -292,7 +292,7 @@ Event = (
     | RequestAccepted
     | Warned
     | MemoryShort
-    | RungClimbed
+    | FallbackTaken
     | StepSkipped
     | RolledBack
     | AdapterSaved

@@ -28,9 +28,9 @@ class EventWriter:
     def __init__(self, path: Path) -> None:
         self._descriptor = open_descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
         self._lock = threading.Lock()
-        self._is_torn = False
+        self._is_incomplete = False
         try:
-            self._mend_torn_line()
+            self._end_incomplete_line()
         except OSError:
             self.close()
             raise
@@ -39,17 +39,17 @@ class EventWriter:
         """Append one event. Raises OSError; what was written of a torn line is ended by the next write."""
         line = encode(event)
         with self._lock:
-            if self._is_torn:
+            if self._is_incomplete:
                 line = b"\n" + line
-            self._is_torn = True
+            self._is_incomplete = True
             while line:  # a full disk takes a part, then raises
                 line = line[os.write(self._descriptor, line) :]
-            self._is_torn = False
+            self._is_incomplete = False
 
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def _mend_torn_line(self) -> None:
+    def _end_incomplete_line(self) -> None:
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")

@@ -16,12 +16,12 @@ from tuner_tui.text import count, duration, markdown, number, plain, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tuner_tui.planning.oom_fallback import Rung
-    from tuner_tui.runs.events import RungClimbed, StepSkipped
+    from tuner_tui.planning.oom_fallback import FallbackStep
+    from tuner_tui.runs.events import FallbackTaken, StepSkipped
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.state import RunState
 
-RUNG_WORDS = {
+FALLBACK_WORDS = {
     "free": "a new process",
     "micro_batch": "a smaller micro-batch",
     "checkpointing": "checkpointing",
@@ -30,14 +30,18 @@ MOST_STEPS = 20
 """How many skipped steps are named."""
 
 
-def rung_words(rung: Rung) -> str:
+def fallback_words(fallback: FallbackStep) -> str:
     """What was changed when memory ran out, in words."""
-    return f"{RUNG_WORDS[rung.kind]}: {plain(rung.before)} -> {plain(rung.after)}"
+    return f"{FALLBACK_WORDS[fallback.kind]}: {plain(fallback.before)} -> {plain(fallback.after)}"
 
 
-def trouble_rows(rungs: Iterable[RungClimbed], skipped: Sequence[StepSkipped]) -> list[tuple[str, str, str]]:
+def trouble_rows(
+    fallbacks: Iterable[FallbackTaken], skipped: Sequence[StepSkipped]
+) -> list[tuple[str, str, str]]:
     """(name, what, why) of what was changed for memory, and of the steps that were left out."""
-    rows = [("memory ran out", rung_words(each.rung), plain(each.rung.reason)) for each in rungs]
+    rows = [
+        ("memory ran out", fallback_words(each.fallback), plain(each.fallback.reason)) for each in fallbacks
+    ]
     if skipped:
         steps = sorted({each.step for each in skipped})
         named = ", ".join(map(str, steps[:MOST_STEPS])) + (", ..." if len(steps) > MOST_STEPS else "")
@@ -59,7 +63,7 @@ def _lines(run: RunFollower) -> list[str]:
     lines = [f"# {markdown(run.folder.name)}", ""]
     lines += [*map(markdown, ending_words(state.ending).splitlines()), ""]
     rows = [*_what_it_was(state), *_figures(run)]
-    rows += [(name, f"{what} ({why})") for name, what, why in trouble_rows(state.rungs, state.skipped)]
+    rows += [(name, f"{what} ({why})") for name, what, why in trouble_rows(state.fallbacks, state.skipped)]
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {markdown(words)} |" for name, words in rows)]
     if state.warnings:
         lines += ["", "## Warnings", ""]

@@ -16,6 +16,7 @@ from tuner_tui.runs.events import (
     DataPrepared,
     Evaluated,
     Event,
+    FallbackTaken,
     MemoryShort,
     ModelLoaded,
     OverheadMeasured,
@@ -25,7 +26,6 @@ from tuner_tui.runs.events import (
     RolledBack,
     RunFailed,
     RunFinished,
-    RungClimbed,
     RunStarted,
     RunStopped,
     Sampled,
@@ -78,7 +78,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointSaved, ...]
     requests: tuple[RequestAccepted, ...]
     warnings: tuple[Warned, ...]
-    rungs: tuple[RungClimbed, ...]
+    fallbacks: tuple[FallbackTaken, ...]
     skipped: tuple[StepSkipped, ...]
     adapter: AdapterSaved | None
     overhead: OverheadMeasured | None
@@ -112,7 +112,7 @@ class RunState:
         self.checkpoints: dict[str, CheckpointSaved] = {}
         self.requests: deque[RequestAccepted] = deque(maxlen=KEPT_NOTES)
         self.warnings: deque[Warned] = deque(maxlen=KEPT_NOTES)
-        self.rungs: deque[RungClimbed] = deque(maxlen=KEPT_NOTES)
+        self.fallbacks: deque[FallbackTaken] = deque(maxlen=KEPT_NOTES)
         self.skipped: deque[StepSkipped] = deque(maxlen=KEPT_NOTES)
         self.trouble: MemoryShort | RolledBack | None = None
         """What the last worker left for, when another is to go on."""
@@ -175,8 +175,8 @@ class RunState:
                 self.warnings.append(event)
             case MemoryShort() | RolledBack():
                 self.trouble = event
-            case RungClimbed():
-                self.rungs.append(event)
+            case FallbackTaken():
+                self.fallbacks.append(event)
             case StepSkipped():
                 self.skipped.append(event)
             case AdapterSaved():
@@ -240,7 +240,7 @@ class RunState:
             checkpoints=tuple(self.checkpoints.values()),
             requests=tuple(self.requests),
             warnings=tuple(self.warnings),
-            rungs=tuple(self.rungs),
+            fallbacks=tuple(self.fallbacks),
             skipped=tuple(self.skipped),
             adapter=self.adapter,
             overhead=self.overhead,

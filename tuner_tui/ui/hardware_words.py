@@ -51,7 +51,7 @@ def hardware_line(report: GpuReport, system: SystemSnapshot) -> str:
     ram = f"{_gigabytes(system.ram_available_bytes)} of {_gigabytes(system.ram_total_bytes)} GB RAM free"
     cores = f"{system.cpu_count} CPU cores"
     if not report.gpus:
-        return f"{'GPU does not work' if report.card_present else 'No GPU'} · {cores} · {ram}"
+        return f"{'GPU does not work' if report.gpu_present else 'No GPU'} · {cores} · {ram}"
     gpu = report.gpus[0]
     others = f" · and {len(report.gpus) - 1} more" if len(report.gpus) > 1 else ""
     return f"{gpu.name or 'GPU'} · {_memory(gpu)}{_holders(gpu)}{others} · {cores} · {ram}"

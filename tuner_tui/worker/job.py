@@ -60,7 +60,7 @@ class Job:
     """The checkpoint to go on from."""
     checkpoint: str | None = None
     """The name of the newest checkpoint that is known to be whole."""
-    broken: set[str] = field(default_factory=set)
+    corrupt: set[str] = field(default_factory=set)
     """Names of checkpoints that cannot be gone on from."""
     started: float = field(default_factory=time.monotonic)
     times: Times = field(default_factory=Times)

@@ -34,7 +34,7 @@ from tuner_tui.worker.training.checkpoints import (
     read_manifest,
     remove_leftovers,
     step_of,
-    what_is_broken,
+    why_corrupt,
 )
 
 if TYPE_CHECKING:
@@ -167,11 +167,11 @@ def _checkpoint_to_resume(job: Job) -> Path | None:
             f"Without them it would begin anew. Mend that, then: {shell_command('runs resume', job.folder.name)}",
         ) from error
     for folder in reversed(checkpoint_folders(job.folder.checkpoints)):
-        fault = what_is_broken(folder)
+        fault = why_corrupt(folder)
         if fault is None:
             _require_same(job, folder)
             return folder
-        job.broken.add(folder.name)
+        job.corrupt.add(folder.name)
         job.warn(f"{folder.name} cannot be used: {fault}.", "An earlier checkpoint is taken, or a new start.")
     return None
 

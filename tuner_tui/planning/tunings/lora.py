@@ -152,7 +152,7 @@ def moving(shape: ModelShape, load: Workload) -> int:
             continue
         weight, square = each.inputs * each.outputs, each.inputs * each.inputs
         kept_square = c * square  # for the adapter's gradient
-        whole = 2 * weight if load.held in ("int8", "nf4", "stored") else 0
+        whole = 2 * weight if load.loaded_as in ("int8", "nf4", "stored") else 0
         product = kept_square + (a * square if is_cast else 0) + c * weight
         norm = kept_square + whole + (c + 4 * x if is_cast else 3 * x) * weight
         result = kept_square + whole + (2 * x if is_cast else x) * weight

@@ -48,7 +48,7 @@ class MemoryTermsModal(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
             yield Static(
-                literal(f"{self._model}, {NAMES[self._row.held]}: {self._row.words}"), classes="title"
+                literal(f"{self._model}, {NAMES[self._row.loaded_as]}: {self._row.words}"), classes="title"
             )
             yield Static(bars(self._row))
             yield Static(formula(self._row, self._place))
@@ -107,7 +107,7 @@ def reasons(plan: MemoryPlan) -> Content:
     """What the planner chooses and why, and the ways out where nothing fits."""
     lines = [Content.styled("Planned", "bold")]
     lines += [literal(f"  {each.name}: {each.value} ({each.reason})") for each in plan.choices]
-    if plan.ways_out:
+    if plan.suggestions:
         lines.append(Content.styled("Suggestions", f"bold {STYLES['too big']}"))
-        lines += [literal(f"  {way.words}") for way in plan.ways_out]
+        lines += [literal(f"  {suggestion.words}") for suggestion in plan.suggestions]
     return Content("\n").join([*lines, Content("")])

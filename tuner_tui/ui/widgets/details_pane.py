@@ -67,7 +67,7 @@ def details(view: RunView) -> Iterator[Content]:
         yield _head("Choices")
         for choice in run.choices:
             yield _line(choice.name, choice.value, choice.reason)
-    if trouble := trouble_rows(run.rungs, run.skipped):
+    if trouble := trouble_rows(run.fallbacks, run.skipped):
         yield _head("Trouble met")
         for name, what, why in trouble:
             yield _line(name, what, why)

@@ -12,14 +12,14 @@ from tuner_tui.planning.calibration import origin_words
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.run_time import UNKNOWN, Outlook
 from tuner_tui.planning.table import MemoryRow, MemoryTable
-from tuner_tui.planning.workload import Held
+from tuner_tui.planning.workload import LoadedAs
 from tuner_tui.text import size
 from tuner_tui.ui.widgets.literal import fit
 
-NAMES: dict[Held, str] = {
+NAMES: dict[LoadedAs, str] = {
     "fp32": "fp32", "bf16": "16 bit", "int8": "int8", "nf4": "4-bit", "stored": "as stored",
 }  # fmt: skip
-SHORT_NAMES: dict[Held, str] = {
+SHORT_NAMES: dict[LoadedAs, str] = {
     "fp32": "fp32", "bf16": "16bit", "int8": "int8", "nf4": "4bit", "stored": "stored",
 }  # fmt: skip
 STYLES = {"fits": "$success", "tight": "$warning", "too big": "$error", "unknown": ""}
@@ -79,7 +79,7 @@ class MemoryPanel(Widget):
         for row in view.rows:
             mark = "▸" if self._is_chosen(row) else ""
             amount = f"{row.estimate.likely / GB:.1f}{MARKS[row.verdict]}"
-            amounts.append(f"{mark}{SHORT_NAMES[row.held]} {amount}")
+            amounts.append(f"{mark}{SHORT_NAMES[row.loaded_as]} {amount}")
         room = view.place.room_bytes if view.place else None
         ending = f" GB; {room / GB:.1f} free" if room is not None else " GB"
         while len(amounts) > 1 and len("  ".join(amounts) + ending) > width:
@@ -99,7 +99,7 @@ class MemoryPanel(Widget):
             found = row.estimate
             numbers = (found.weights, found.states, found.activations, found.likely)
             weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
-            name = f"{'▸' if self._is_chosen(row) else ' '} {NAMES[row.held]}"
+            name = f"{'▸' if self._is_chosen(row) else ' '} {NAMES[row.loaded_as]}"
             text = f"{name:<12}{weights:>8}{states:>8}{activations:>13}{total:>8}   "
             style = "bold" if self._is_chosen(row) else ""
             words = fit(self._verdict(row), max(0, width - len(text)))
@@ -111,7 +111,9 @@ class MemoryPanel(Widget):
         lines = [Content.styled(fit(TITLE, width), "bold"), Content(fit(f"  {self._free_words()}", width))]
         for row in view.rows:
             is_chosen = self._is_chosen(row)
-            amount = f"{'▸' if is_chosen else ' '} {NAMES[row.held]:<10}{row.estimate.likely / GB:>6.1f} GB"
+            amount = (
+                f"{'▸' if is_chosen else ' '} {NAMES[row.loaded_as]:<10}{row.estimate.likely / GB:>6.1f} GB"
+            )
             words = fit(row.words, max(0, width - len(amount) - 2))
             lines.append(
                 Content.assemble((amount, "bold" if is_chosen else ""), "  ", (words, STYLES[row.verdict]))
@@ -119,7 +121,7 @@ class MemoryPanel(Widget):
         faint = [
             *self._details(),
             self._note(),
-            *(f"{name} uses {held / GB:.1f} GB" for name, held in view.holders[:3]),
+            *(f"{name} uses {used_bytes / GB:.1f} GB" for name, used_bytes in view.holders[:3]),
             view.note,
         ]
         lines += [Content.styled(fit(f"  {words}", width), "$faint") for words in faint if words]
@@ -148,15 +150,15 @@ class MemoryPanel(Widget):
         return rows
 
     def _is_chosen(self, row: MemoryRow) -> bool:
-        return self.view.table is not None and row.held == self.view.table.chosen
+        return self.view.table is not None and row.loaded_as == self.view.table.chosen
 
     def _verdict(self, row: MemoryRow) -> str:
         if row.verdict in ("fits", "tight") and self._is_chosen(row):
             time = self.view.outlook.words
             return f"{row.words}: batch {row.load.rows} x {row.load.length}{f', {time}' if time else ''}"
         if row.verdict == "too big" and self._is_chosen(row) and self.view.holders:
-            name, held = self.view.holders[0]
-            return f"{row.words} ({name} uses {held / GB:.1f} GB)"
+            name, used_bytes = self.view.holders[0]
+            return f"{row.words} ({name} uses {used_bytes / GB:.1f} GB)"
         return row.words
 
     def _note(self) -> str:

@@ -17,7 +17,7 @@ from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.place import Place, Rows, is_stored, with_rows, workload_of
 from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.this_machine import facts_of
-from tuner_tui.planning.workload import Held
+from tuner_tui.planning.workload import LoadedAs
 from tuner_tui.runs.events import DataPrepared, StepLogged, decode_lines
 from tuner_tui.runs.lineage import with_adapter_of
 from tuner_tui.runs.measurements import write_measured
@@ -84,12 +84,12 @@ class MemoryMeter(TrainerCallback):
             return None
         has_16_bit = machine.compute_dtype != torch.float32 or machine.autocast is not None
         place = Place(is_gpu=machine.is_gpu, has_16_bit=has_16_bit)
-        held: Held = "bf16" if machine.precision == "fp16" else machine.precision
-        held = "stored" if is_stored(facts) else held
+        loaded_as: LoadedAs = "bf16" if machine.precision == "fp16" else machine.precision
+        loaded_as = "stored" if is_stored(facts) else loaded_as
         spec = (
             with_adapter_of(job.planned, job.folder.started_from) if plan.start is not None else job.planned
         )
-        load = workload_of(spec, place, Rows(longest=prepared.longest_row), held=held)
+        load = workload_of(spec, place, Rows(longest=prepared.longest_row), loaded_as=loaded_as)
         load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
         timed = [each for each in steps if each.seconds]
@@ -98,7 +98,8 @@ class MemoryMeter(TrainerCallback):
             at=time.time(), device_name=_device_name(is_gpu=machine.is_gpu),
             driver=_driver() if machine.is_gpu else None,
             versions={name: version for name in LIBRARIES if (version := installed_version(name))},
-            is_gpu=machine.is_gpu, model_name=plan.model_name, method=load.method, tuning=load.tuning, held=load.held,
+            is_gpu=machine.is_gpu, model_name=plan.model_name, method=load.method, tuning=load.tuning,
+            loaded_as=load.loaded_as,
             is_checkpointing=job.shape.is_checkpointing, micro_batch=load.rows, length=load.length,
             predicted_bytes=estimate_memory(shape, load, facts.weight_bytes).allocated,
             allocated_bytes=allocated, reserved_bytes=reserved, context_bytes=context, steps=len(steps),

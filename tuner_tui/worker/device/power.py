@@ -6,7 +6,7 @@ import time
 
 from tuner_tui.hardware.gpu import GpuReader
 from tuner_tui.hardware.system import rapl_counters
-from tuner_tui.hardware.telemetry import EnergyMeter, holding_card
+from tuner_tui.hardware.telemetry import EnergyMeter, gpu_in_use_by
 
 EVERY_SECONDS = 2.0
 """Looks are no closer, so that they cost nothing beside the steps."""
@@ -28,9 +28,9 @@ class PowerMeter:
             return
         if self._reader is not None:
             report = self._reader.read()
-            card = holding_card(report, [self._pid]) or (report.gpus[0] if len(report.gpus) == 1 else None)
-            if card is not None:
-                self._meter.add_gpu(card, now)
+            gpu = gpu_in_use_by(report, [self._pid]) or (report.gpus[0] if len(report.gpus) == 1 else None)
+            if gpu is not None:
+                self._meter.add_gpu(gpu, now)
         self._meter.add_packages(rapl_counters())
         self._first, self._last = self._first or now, now
 

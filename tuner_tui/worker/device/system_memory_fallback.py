@@ -30,24 +30,24 @@ NEARLY_FULL = 0.9
 """Of the card's memory; the rest is other programs' and the driver's own."""
 
 
-class Spilled(MemoryError):
+class SystemMemoryFallback(MemoryError):
     """What the run holds no longer fits onto the card."""
 
 
-class SpillWatch:
+class SystemMemoryFallbackWatch:
     """Takes each step's figures and says when memory has spilled."""
 
-    def __init__(self, card_bytes: int, *, can_spill: bool) -> None:
-        """`can_spill` is whether this system's driver puts memory elsewhere rather than refusing it."""
-        self._card_bytes = card_bytes
-        self._can_spill = can_spill
+    def __init__(self, gpu_bytes: int, *, can_fall_back: bool) -> None:
+        """`can_fall_back` is whether this system's driver puts memory elsewhere rather than refusing it."""
+        self._gpu_bytes = gpu_bytes
+        self._can_fall_back = can_fall_back
         self._usual: deque[float] = deque(maxlen=USUAL_OF)
         self._slow = 0
 
     def look(self, reserved_bytes: int, seconds: float, tokens: int) -> str:
         """Why memory has spilled, with figures; empty when it has not. `tokens` are those of the step, 0 if unknown."""
-        if reserved_bytes > self._card_bytes:
-            return f"the run holds {size(reserved_bytes)} on a card of {size(self._card_bytes)}"
+        if reserved_bytes > self._gpu_bytes:
+            return f"the run holds {size(reserved_bytes)} on a card of {size(self._gpu_bytes)}"
         each = seconds / max(1, tokens)
         usual = statistics.median(self._usual) if len(self._usual) >= USUAL_FROM else None
         if usual is None or each < CLIFF_TIMES * usual:
@@ -55,18 +55,20 @@ class SpillWatch:
             self._usual.append(each)
             return ""
         self._slow += 1
-        is_full = reserved_bytes >= NEARLY_FULL * self._card_bytes
-        if not self._can_spill or not is_full or self._slow < CLIFF_STEPS:
+        is_full = reserved_bytes >= NEARLY_FULL * self._gpu_bytes
+        if not self._can_fall_back or not is_full or self._slow < CLIFF_STEPS:
             return ""
         return f"steps take {each / usual:.1f} times as long as before, with {size(reserved_bytes)} held on the card"
 
 
-class SpillGuard(TrainerCallback):
+class SystemMemoryFallbackGuard(TrainerCallback):
     """Ends the attempt as memory that ran out does, so that the ladder is climbed. For runs on a card."""
 
     def __init__(self) -> None:
-        card_bytes = torch.cuda.mem_get_info()[1]
-        self._watch = SpillWatch(card_bytes, can_spill=platform_kind() in ("wsl2", "windows"))
+        gpu_bytes = torch.cuda.mem_get_info()[1]
+        self._watch = SystemMemoryFallbackWatch(
+            gpu_bytes, can_fall_back=platform_kind() in ("wsl2", "windows")
+        )
         self._began = 0.0
         self._tokens = 0.0
 
@@ -83,7 +85,7 @@ class SpillGuard(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: object,
     ) -> None:
-        """Look at a step that is over: reading its loss has waited for the card. Raises Spilled."""
+        """Look at a step that is over: reading its loss has waited for the card. Raises SystemMemoryFallback."""
         if not logs or "loss" not in logs:
             return
         tokens = logs.get("num_tokens", 0.0)
@@ -91,4 +93,4 @@ class SpillGuard(TrainerCallback):
         reason = self._watch.look(torch.cuda.memory_reserved(), seconds, int(tokens - self._tokens))
         self._tokens = tokens
         if reason:
-            raise Spilled(f"Memory spilled into system memory: {reason}")
+            raise SystemMemoryFallback(f"Memory spilled into system memory: {reason}")

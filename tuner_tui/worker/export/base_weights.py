@@ -20,7 +20,7 @@ from tuner_tui.models.model_folder import weight_files
 if TYPE_CHECKING:
     from torch import Tensor
 
-Held = Literal["files", "nf4", "int8"]
+BasePrecision = Literal["files", "nf4", "int8"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INT8_STEPS = 127
 
@@ -41,8 +41,8 @@ class TensorEntry:
 class BaseWeights:
     """A model's folder. `held` says in which precision the base was held: quantised ones are dequantised again."""
 
-    def __init__(self, folder: Path, held: Held = "files", compute: str = "fp32") -> None:
-        self.folder, self.held = folder, held
+    def __init__(self, folder: Path, precision: BasePrecision = "files", compute: str = "fp32") -> None:
+        self.folder, self.precision = folder, precision
         self._compute = DTYPES[compute]
         self.files = weight_files(folder)
         refuse_adapter_beside(folder)
@@ -68,7 +68,7 @@ class BaseWeights:
     @cached_property
     def quantised(self) -> frozenset[str]:
         """The names of the weights that a quantised base holds quantised, as transformers chooses them."""
-        if self.held == "files":
+        if self.precision == "files":
             return frozenset()
         kept = get_keys_to_not_convert(self.skeleton)
         return frozenset(
@@ -89,22 +89,22 @@ class BaseWeights:
         entry = self.entries[name]
         with safe_open(entry.file, framework="pt") as weights:
             value: Tensor = weights.get_tensor(name).clone()
-        if self.held == "files" or not value.is_floating_point():
+        if self.precision == "files" or not value.is_floating_point():
             return value
         if name not in self.quantised:  # embeddings and norms stand beside in the arithmetic's type
             return value.to(self._compute).to(entry.dtype)
         is_transposed = self.is_transposed(name.removesuffix(".weight"))
         value = value.T.contiguous() if is_transposed else value
-        value = quantise_and_back(value.to(self._compute), self.held)
+        value = quantise_and_back(value.to(self._compute), self.precision)
         return value.T.contiguous() if is_transposed else value
 
 
-def quantise_and_back(weight: Tensor, held: Held) -> Tensor:
+def quantise_and_back(weight: Tensor, precision: BasePrecision) -> Tensor:
     """A weight as bitsandbytes gives it back after holding it in 4 bits (NF4, double quantisation) or in 8."""
     from bitsandbytes import functional
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if held == "nf4":
+    if precision == "nf4":
         packed, state = functional.quantize_4bit(
             weight.to(device), quant_type="nf4", compress_statistics=True
         )

@@ -45,9 +45,9 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
         _check_scores(request, source, source.adapter, out, emit)
         return
     emit(StepEntered(what="asking the trained model"))
-    held = source.trained_as if request.form == "adapter" else source.merged_as
+    precision = source.trained_as if request.form == "adapter" else source.merged_as
     dtype = readers.dtype_for(request, source)
-    answers, samples = _asked(source, held, request, dtype)
+    answers, samples = _asked(source, precision, request, dtype)
     emit(StepEntered(what="asking what was written"))
     reader, other = _read_back(request, source, out, dtype)
     tolerance = _tolerance(request, source, dtype)
@@ -59,7 +59,7 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
             NEXT,
         )
     as_trained = None
-    if source.trained_as != held:
+    if source.trained_as != precision:
         emit(StepEntered(what="asking the model as it was held in training"))
         as_trained = _against_training(source, request, other, dtype)
     variants: tuple[Variant, ...] = ()
@@ -71,7 +71,7 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     emit(
         Checked(
             reader=reader,
-            against=_claim(source, held),
+            against=_claim(source, precision),
             agreement=agreement,
             samples=samples,
             as_trained=as_trained,
@@ -133,10 +133,10 @@ def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None
 
 
 def _asked(
-    source: ExportSource, held: str, request: ExportRequest, dtype: torch.dtype
+    source: ExportSource, precision: str, request: ExportRequest, dtype: torch.dtype
 ) -> tuple[list[Answer], tuple[BeforeAfter, ...]]:
     """What was trained answers the prompts, and the base the first few of them."""
-    model = readers.load_trained(source.base, source.adapter, held, source.compute, dtype)
+    model = readers.load_trained(source.base, source.adapter, precision, source.compute, dtype)
     answers = answer_all(model, source.tokenizer, request.prompts, request.max_new_tokens)
     samples: tuple[BeforeAfter, ...] = ()
     if source.adapter is not None:
@@ -212,8 +212,8 @@ def _tolerance(request: ExportRequest, source: ExportSource, dtype: torch.dtype)
     return exact if request.form == "adapter" or is_wide else rounded
 
 
-def _claim(source: ExportSource, held: str) -> str:
+def _claim(source: ExportSource, precision: str) -> str:
     if source.adapter is None:
         return "the trained model"
     names = {"files": "the base's own weights", "nf4": "the 4-bit base", "int8": "the 8-bit base"}
-    return f"the adapter on {names[held]}"
+    return f"the adapter on {names[precision]}"

@@ -72,10 +72,10 @@ def load_model(location: Path, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def load_trained(
-    base: Path, adapter: Path | None, held: str, compute: str, dtype: torch.dtype = torch.float32
+    base: Path, adapter: Path | None, precision: str, compute: str, dtype: torch.dtype = torch.float32
 ) -> Any:
     """The model that was trained, `held` as files (in a type), nf4 or int8."""
-    model = load_base(base, held, compute, dtype)
+    model = load_base(base, precision, compute, dtype)
     return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
 
 
@@ -92,15 +92,15 @@ def scores_of(
         return [float(tuned(**tokenizer(text, return_tensors="pt")).logits[0, 0]) for text in texts]
 
 
-def load_base(base: Path, held: str, compute: str, dtype: torch.dtype = torch.float32) -> Any:
+def load_base(base: Path, precision: str, compute: str, dtype: torch.dtype = torch.float32) -> Any:
     """A base as training held it; arithmetic in fp32 where memory allows, so that only its weights matter.
 
     A base held in 8 bits is given as its dequantised weights: its own arithmetic rounds what goes into each layer.
     """
-    if held == "nf4":
+    if precision == "nf4":
         return _load_nf4(base, compute)
     model = load_model(base, dtype).eval()
-    if held == "int8":
+    if precision == "int8":
         weights = BaseWeights(base, "int8", compute)
         parameters = dict(model.named_parameters())
         for name in weights.entries.keys() & parameters.keys():
@@ -173,7 +173,7 @@ def holds_whole_gguf(base: Path) -> bool:
 
 
 def load_gguf_adapter(
-    file: Path, base: Path, held: str, compute: str, dtype: torch.dtype = torch.float32
+    file: Path, base: Path, precision: str, compute: str, dtype: torch.dtype = torch.float32
 ) -> Any:
     """A base with a GGUF adapter added to its weights as llama.cpp's formula says: alpha / rank * B A."""
     config = AutoConfig.from_pretrained(base)
@@ -182,9 +182,9 @@ def load_gguf_adapter(
     alpha = float(reader.fields[gguf.Keys.Adapter.LORA_ALPHA].contents())
     tensors = {tensor.name: torch.from_numpy(tensor.data.copy()).float() for tensor in reader.tensors}
     model = load_model(base, dtype).eval()
-    weights = BaseWeights(base, "files" if held not in ("nf4", "int8") else held, compute)  # type: ignore[arg-type]
+    weights = BaseWeights(base, "files" if precision not in ("nf4", "int8") else precision, compute)  # type: ignore[arg-type]
     for name, parameter in model.named_parameters():
-        if weights.held != "files" and name in weights.entries:
+        if weights.precision != "files" and name in weights.entries:
             parameter.data.copy_(weights.read(name))
         if not name.endswith("_proj.weight"):
             continue

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.data_section import DataSpec
     from tuner_tui.planning.plan import Plan
     from tuner_tui.runs.export_events import ExportRequest
-    from tuner_tui.worker.export.base_weights import Held
+    from tuner_tui.worker.export.base_weights import BasePrecision
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class ExportSource:
     """The base's folder; of a full tuning, the trained model's own."""
     adapter: Path | None
     """The adapter's folder; None for a full tuning."""
-    trained_as: Held
+    trained_as: BasePrecision
     """How training held the base: as its files, or quantised."""
-    merged_as: Held
+    merged_as: BasePrecision
     """Into which weights the adapter is merged."""
     compute: str
     tokenizer_folder: Path
@@ -71,10 +71,10 @@ def open_run(request: ExportRequest) -> ExportSource:
             f"Go on with it: {shell_command('runs resume', folder.name)}",
         )
     if not tuning_traits(spec.tuning.kind).is_adapter:
-        base, adapter, held = folder.adapter, None, "files"
+        base, adapter, precision = folder.adapter, None, "files"
     else:
-        base, adapter, held = _base_folder(plan), folder.adapter, request.precision
-    trained_as: Held = "nf4" if held == "nf4" else "int8" if held == "int8" else "files"
+        base, adapter, precision = _base_folder(plan), folder.adapter, request.precision
+    trained_as: BasePrecision = "nf4" if precision == "nf4" else "int8" if precision == "int8" else "files"
     tokenizer_folder = folder.adapter if adapter is None else base
     tokenizer = load_tokenizer(str(tokenizer_folder), None, spec.model)
     template = None if adapter is None else _take_template(adapter, spec.data, tokenizer)

@@ -36,16 +36,16 @@ class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[mi
 
 def run(job: Job, method: DpoMethod) -> Ending:
     """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = common.find_base(job)
+    resolved = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
-        return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "dpo")
+        return tokenise_pairs(reading, resolved.tokenizer, job.spec.training.max_length, "dpo")
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved)
     has_sft = method.sft_weight > 0
     arguments = DPOConfig(
-        **common.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, resolved, has_evaluation=evaluation is not None),
         max_length=None,  # the rows are cut already
         beta=method.beta,
         loss_type=[method.loss, "sft"] if has_sft else [method.loss],
@@ -55,14 +55,14 @@ def run(job: Job, method: DpoMethod) -> Ending:
     )
     trainer = Trainer(
         model=policy.model,
-        ref_model=common.load_reference(job, found, is_precomputed=method.precompute_reference),
+        ref_model=common.load_reference(job, resolved, is_precomputed=method.precompute_reference),
         args=arguments,
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:

@@ -34,16 +34,16 @@ class Trainer(RunTrainer, EvenRows, KTOTrainer):  # type: ignore[misc]
 
 def run(job: Job, method: KtoMethod) -> Ending:
     """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = common.find_base(job)
+    resolved = common.find_base(job)
     training = job.spec.training
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedAnswer]:
-        return tokenise_answers(reading, found.tokenizer, training.max_length, "kto", training.seed)
+        return tokenise_answers(reading, resolved.tokenizer, training.max_length, "kto", training.seed)
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved)
     arguments = KTOConfig(
-        **common.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, resolved, has_evaluation=evaluation is not None),
         max_length=None,  # the rows are cut already
         beta=method.beta,
         loss_type=method.loss,
@@ -54,14 +54,14 @@ def run(job: Job, method: KtoMethod) -> Ending:
     group = arguments.per_device_train_batch_size if method.loss == "kto" else None
     trainer = Trainer(
         model=policy.model,
-        ref_model=common.load_reference(job, found, is_precomputed=method.precompute_reference),
+        ref_model=common.load_reference(job, resolved, is_precomputed=method.precompute_reference),
         args=arguments,
         train_dataset=as_dataset(train, group),
         eval_dataset=as_dataset(evaluation, group) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedAnswer], group: int | None) -> Dataset:
@@ -81,9 +81,9 @@ def mismatched(completions: list[list[int]], group: int) -> list[list[int]]:
 
     A last group of a single row borrows from the group before.
     """
-    found = []
+    resolved = []
     for index in range(len(completions)):
         start = index - index % group
         last = min(start + group, len(completions)) - 1
-        found.append(completions[index - 1 if index > start or last == start else last])
-    return found
+        resolved.append(completions[index - 1 if index > start or last == start else last])
+    return resolved

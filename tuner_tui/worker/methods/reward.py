@@ -32,15 +32,15 @@ class Trainer(RunTrainer, OrderedRows, EvenRows, RewardTrainer):  # type: ignore
 
 def run(job: Job, method: RewardMethod) -> Ending:
     """Train as the spec says, from rows to adapter and head; gives how it ended."""
-    found = common.find_base(job)
+    resolved = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
-        return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "reward")
+        return tokenise_pairs(reading, resolved.tokenizer, job.spec.training.max_length, "reward")
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved)
     arguments = RewardConfig(
-        **common.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, resolved, has_evaluation=evaluation is not None),
         max_length=None,  # over-long pairs are left out already
         center_rewards_coefficient=method.center_rewards or None,
     )
@@ -49,10 +49,10 @@ def run(job: Job, method: RewardMethod) -> Ending:
         args=arguments,
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:

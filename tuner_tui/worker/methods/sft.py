@@ -27,16 +27,16 @@ class Trainer(RunTrainer, OrderedRows, SFTTrainer):  # type: ignore[misc]
 
 def run(job: Job, method: SftMethod) -> Ending:
     """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = common.find_base(job)
+    resolved = common.find_base(job)
     max_length = job.spec.training.max_length
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedRow]:
-        return tokenise_file(reading, found.tokenizer, max_length, method.loss_on)
+        return tokenise_file(reading, resolved.tokenizer, max_length, method.loss_on)
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved)
     arguments = SFTConfig(
-        **common.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, resolved, has_evaluation=evaluation is not None),
         max_length=max_length,
         packing=method.packing,
         dataset_kwargs=None if method.packing else {"skip_prepare_dataset": True},
@@ -46,10 +46,10 @@ def run(job: Job, method: SftMethod) -> Ending:
         args=arguments,
         train_dataset=_as_dataset(train),
         eval_dataset=_as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)
 
 
 def _as_dataset(data: TokenisedData[TokenisedRow]) -> Dataset:

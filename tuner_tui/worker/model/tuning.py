@@ -96,7 +96,7 @@ def put_back(model: Any, values: dict[str, torch.Tensor]) -> None:
             parameter.data = values[name].to(parameter.device)
 
 
-def write_no_card(model: Any) -> None:
+def write_no_model_card(model: Any) -> None:
     """Have PEFT write no card at each save: it says nothing, and takes longer than a small adapter's weights."""
     if hasattr(model, "create_or_update_model_card"):
         model.create_or_update_model_card = lambda *_, **__: None

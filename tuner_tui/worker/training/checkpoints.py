@@ -61,7 +61,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """The seed that rows, adapter and dropout were drawn by."""
 
 
-class WholeCheckpoints(_Trainer):  # type: ignore[misc]
+class CompleteCheckpoints(_Trainer):  # type: ignore[misc]
     """A mixin for transformers' Trainer: saves through a staging folder and rotates by our own rule."""
 
     job: Job
@@ -79,9 +79,9 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         try:
             return super().train(*arguments, **named)
         finally:
-            self.wait_until_whole()
+            self.wait_until_complete()
 
-    def wait_until_whole(self) -> None:
+    def wait_until_complete(self) -> None:
         """Wait for the checkpoint that is being made durable."""
         if self._completing is not None:
             self._completing.join()
@@ -94,7 +94,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         """
         from tuner_tui.worker.model.loading import is_out_of_memory  # brings torch, which is there by now
 
-        self.wait_until_whole()
+        self.wait_until_complete()
         started = time.perf_counter()
         step: int = self.state.global_step
         reason = self._reason()
@@ -119,7 +119,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         )
         self._completing.start()
         if step >= self.state.max_steps or self.job.stop.is_set():
-            self.wait_until_whole()
+            self.wait_until_complete()
             self._stay_unless_saved(step)
 
     def _determine_best_metric(self, *arguments: Any, **named: Any) -> bool:
@@ -148,7 +148,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
             made = staging / f"checkpoint-{step}"
             for name in (*NOT_NEEDED, REFERENCE):
                 self.job.folder.owned.discard(made / name)
-            _make_whole(
+            _make_complete(
                 made,
                 step,
                 self.job.data_fingerprint,
@@ -158,7 +158,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
             self.job.flush()  # what led here is told first: whoever resumes from here does not tell it again
             replace_folder(made, target, self.job.folder.owned)
             self.job.checkpoint = target.name
-            self.job.broken.discard(target.name)
+            self.job.corrupt.discard(target.name)
             self._rotate(step, best)
         except Exception as error:
             self._give_up(step, staging, error)
@@ -195,7 +195,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         folders = [
             path for path in checkpoint_folders(self.job.folder.checkpoints) if step_of(path) <= newest
         ]
-        whole = [path for path in folders if path.name not in self.job.broken]
+        whole = [path for path in folders if path.name not in self.job.corrupt]
         kept = {path for path in whole if step_of(path) == best} | set(
             whole[-self.job.spec.checkpoints.keep :]
         )
@@ -235,7 +235,7 @@ def is_at_end(checkpoint: Path) -> bool:
     return bool(state["global_step"] >= state["max_steps"])
 
 
-def what_is_broken(checkpoint: Path) -> str | None:
+def why_corrupt(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, or None when it is whole."""
     try:
         manifest = read_manifest(checkpoint)
@@ -253,7 +253,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
     return None
 
 
-def _make_whole(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
+def _make_complete(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
     settle_modes(made)
     files = {}
     for path in sorted(path for path in made.rglob("*") if path.is_file()):

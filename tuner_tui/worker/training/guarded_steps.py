@@ -155,13 +155,13 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
 
     def _save_in_need(self) -> str | None:
         """The name of a checkpoint of the last whole step; None when there is none to save or it cannot be saved."""
-        self.wait_until_whole()
+        self.wait_until_complete()
         step = self.state.global_step
         name = folder_name(step)
         target = self.job.folder.checkpoints / name
         if step == 0 or self._states.is_updating:
             return None
-        if target.is_dir() and name not in self.job.broken:
+        if target.is_dir() and name not in self.job.corrupt:
             return name
         for parameter in self.model.parameters():
             parameter.grad = None
@@ -176,7 +176,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
                 raise
             _log.exception("memory ran out again, while saving")
             return None
-        self.wait_until_whole()
+        self.wait_until_complete()
         return name if self.job.checkpoint == name else None
 
 

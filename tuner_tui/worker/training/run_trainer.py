@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tuner_tui.worker.training.checkpoints import WholeCheckpoints
+from tuner_tui.worker.training.checkpoints import CompleteCheckpoints
 from tuner_tui.worker.training.guarded_steps import GuardedSteps
 
 
-class RunTrainer(GuardedSteps, WholeCheckpoints):
+class RunTrainer(GuardedSteps, CompleteCheckpoints):
     """To be mixed in before the trainer's own class."""

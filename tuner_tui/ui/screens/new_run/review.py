@@ -200,7 +200,7 @@ def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) ->
         lines.append(Content.styled("  nothing: everything is set", "$faint"))
     if outlook.words:
         lines.append(literal(f"  takes {outlook.words}, by the speed of earlier runs here"))
-    if memory is not None and memory.ways_out:
+    if memory is not None and memory.suggestions:
         lines.append(Content.styled("It does not fit. Suggestions, the cheapest first", "bold $error"))
-        lines += [literal(f"  {way.words}") for way in memory.ways_out]
+        lines += [literal(f"  {suggestion.words}") for suggestion in memory.suggestions]
     return Content("\n").join([*lines, Content(""), Content.styled("run.toml", "bold")])
