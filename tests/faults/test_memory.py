@@ -151,7 +151,7 @@ def test_forbidden_fallback_steps_are_not_taken(home: Home, do_in_worker: Path) 
     run.submit()
     ending = run.wait_for_end()
     assert isinstance(ending, RunFailed)
-    assert ending.title == "Memory ran out"
+    assert ending.title == "Out of memory"
     assert not run.all(FallbackTaken)
 
 

@@ -199,7 +199,7 @@ def empty_card() -> Any:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_a_step_allocates(case: Case, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     if case.loaded_as == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        pytest.skip("this card has no bf16")
+        pytest.skip("this GPU has no bf16")
     kind, sizes = SIZES[case.model]
     estimate = estimate_memory(shape_like(kind(**sizes)), load_like(case))
     allocated, reserved = peak_of(case, tmp_path)

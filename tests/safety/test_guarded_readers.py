@@ -182,6 +182,6 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     assert read_beat() is None
     assert take_requests(run) == []
     assert not matches_sums(tmp_path)
-    assert why_corrupt(tmp_path) == "its manifest is missing or damaged"
+    assert why_corrupt(tmp_path) == "its manifest is missing or corrupt"
     with pytest.raises(Unreadable, match="it is a pipe, not a file"):
         list(scan_file(tmp_path / "README.md", Secrets()))

@@ -110,7 +110,7 @@ def test_a_torn_checkpoint_is_passed_over_and_said(
     torn = folder.checkpoints / "step-000006" / "optimizer.pt"
     os.truncate(torn, torn.stat().st_size - 1)
     resumed = Run(folder, run_job(folder.path, is_resumed=True))
-    assert "step-000006 cannot be used: optimizer.pt is missing or cut off" in resumed.last(Warned).message
+    assert "step-000006 is corrupt: optimizer.pt is missing or truncated" in resumed.last(Warned).message
     assert resumed.last(TrainingStarted).checkpoint == "step-000004"
     assert curve(resumed)[:6] == curve(whole)[:6]
     assert curve(resumed)[6:] == curve(whole)[4:]  # two steps were made twice
@@ -234,7 +234,7 @@ def test_another_seed_is_refused_and_changed_libraries_are_named(
     (checkpoint / "manifest.json").write_text(json.dumps(manifest | {"seed": 7}))
     refused = Run(folder, run_job(folder.path, is_resumed=True))
     failure = refused.last(RunFailed)
-    assert failure.title == "The seed is another one"
+    assert failure.title == "The seed has changed"
     assert "training.seed = 7" in failure.message
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
     resumed = Run(folder, run_job(folder.path, is_resumed=True))

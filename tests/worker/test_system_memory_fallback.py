@@ -52,6 +52,6 @@ def test_the_guard_ends_the_attempt_as_memory_that_ran_out(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: CARD + (1 << 30))
     guard = SystemMemoryFallbackGuard()
     guard.on_log(None, None, None, {"eval_loss": 1.0})  # type: ignore[arg-type]
-    with pytest.raises(SystemMemoryFallback, match=r"9\.\d+ GB.*on a card of 8") as raised:
+    with pytest.raises(SystemMemoryFallback, match=r"9\.\d+ GB.*on a GPU of 8") as raised:
         guard.on_log(None, None, None, {"loss": 1.0, "num_tokens": 10.0})  # type: ignore[arg-type]
     assert is_out_of_memory(raised.value)

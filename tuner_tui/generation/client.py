@@ -251,7 +251,7 @@ class GenerationClient:
             was_loaded = self.loaded is not None
             self._process = self._connection = self.loaded = None
             if not self._pending:
-                self._on_state("asleep")
+                self._on_state("idle, model unloaded")
                 return
             if self._is_closed:
                 problem = Failed(id="", title="The model was closed")

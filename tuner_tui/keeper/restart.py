@@ -113,7 +113,7 @@ def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) 
     allowed = spec.guards.memory_rungs
     return RunFailed(
         kind="out_of_memory",
-        title="It does not fit in memory" if allowed else "Memory ran out",
+        title="It does not fit in memory" if allowed else "Out of memory",
         message=". ".join(
             part
             for part in (

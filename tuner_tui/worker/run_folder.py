@@ -1,4 +1,4 @@
-"""A run's folder as the process's current one: it stays the same folder when somebody renames or moves it."""
+"""Makes a run's folder the working directory, which stays the same folder when it is renamed or moved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderHere(RunFolder):
-    """Its paths are relative, so that nothing is ever written to another folder that took its old name."""
+    """A run's folder with relative paths, so that nothing is written to another folder that took its old name."""
 
     path: Path = field(default_factory=Path)
     first_place: Path = field(default_factory=Path.cwd)
@@ -30,12 +30,12 @@ class FolderHere(RunFolder):
 
     @property
     def owned(self) -> Owned:
-        """To be asked for anew at each deletion: the folder is where it is just now."""
+        """Look this up for each deletion: the folder may have been moved."""
         return _OwnedHere(self.place, "run", is_run)
 
 
 class _OwnedHere(Owned):
-    """A current folder of ours; paths below it may be relative to it."""
+    """An owned working directory; paths below it may be relative to it."""
 
     @contextlib.contextmanager
     def _parent_of(self, path: Path) -> Iterator[tuple[int, str]]:
@@ -44,22 +44,22 @@ class _OwnedHere(Owned):
 
 
 def enter(path: Path) -> FolderHere:
-    """Make the run's folder the current one. Raises TunerError when it is not the one that this worker was started for.
+    """Change to the run's folder. Raises TunerError when it is not the one that this worker was started for.
 
-    Its keeper started us there; between that and now it may have been renamed, and another may have taken its name.
+    The keeper started the worker there; since then it may have been renamed, and another folder may have its name.
     """
     expected = os.environ.get(RUN_LOCK_VARIABLE)
     if not expected or identity(Path(LOCK_FILE)) != expected:
         os.chdir(path)
         if expected and identity(Path(LOCK_FILE)) != expected:
             raise TunerError(
-                "The run's folder was exchanged", f"{path} is not the folder of this worker's run."
+                "The run's folder was replaced", f"{path} is not the folder of this worker's run."
             )
     return FolderHere()
 
 
 def current_place() -> Path | None:
-    """Where the current folder is; None when it was deleted."""
+    """The working directory's path; None when it was deleted."""
     try:
         return Path.cwd()
     except OSError:

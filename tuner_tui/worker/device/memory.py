@@ -1,4 +1,4 @@
-"""How much memory a run really takes: read while it trains, compared with the estimate for its very rows, and kept."""
+"""Measures how much memory a run takes, compares it with the estimate for the same rows, and stores the measurement."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from tuner_tui.worker.device.machine import Machine
 
 PROBE_MARK = "probe"
-"""A file in a run's folder that makes it a probe."""
+"""Marker file in a run's folder: the run is a memory probe."""
 PROBE_STEPS = 3
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 _log = logging.getLogger(__name__)
 
 
 class ProbeDone(StopRequested):
-    """A probe has made its steps."""
+    """A probe has finished its steps."""
 
 
 class MemoryMeter(TrainerCallback):
-    """Measures from the loaded libraries to the last step; a probe ends after its third."""
+    """Measures from before the model is loaded to the last step; a probe ends after its third step."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
         self._job, self._machine = job, machine
@@ -60,7 +60,7 @@ class MemoryMeter(TrainerCallback):
         self.keep()
 
     def keep(self) -> None:
-        """Write what was measured; a run never fails by it."""
+        """Store the measurement; a failure here never ends a run."""
         try:
             self._power.look(is_last=True)
             measured = self.measured()
@@ -70,7 +70,7 @@ class MemoryMeter(TrainerCallback):
             _log.exception("the memory could not be measured")
 
     def measured(self) -> Measured | None:
-        """What this run took so far; None where its model's sizes are not known."""
+        """The memory and speed of this run so far; None where its model's sizes are not known."""
         job, machine = self._job, self._machine
         events = decode_lines(job.folder.events.read_bytes())
         prepared = next((each for each in reversed(events) if isinstance(each, DataPrepared)), None)
@@ -93,7 +93,7 @@ class MemoryMeter(TrainerCallback):
         load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
         timed = [each for each in steps if each.seconds]
-        timed = timed[1:] or timed  # the first one warms up
+        timed = timed[1:] or timed  # the first step includes warm-up
         return Measured(
             at=time.time(), device_name=_device_name(is_gpu=machine.is_gpu),
             driver=_driver() if machine.is_gpu else None,
@@ -110,9 +110,9 @@ class MemoryMeter(TrainerCallback):
 
 
 def begin(job: Job) -> None:
-    """Call when libraries are loaded and the model is not: what is resident now is not the run's."""
+    """Record the baseline: call this when the libraries are loaded and the model is not."""
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - a kernel switch
-        file.write("5")  # the peak of resident memory starts anew
+        file.write("5")  # resets the peak of resident memory
     job.baseline_bytes = _status("VmRSS") or 0
 
 
@@ -132,12 +132,12 @@ def _gpu_bytes() -> tuple[int, int | None, int | None]:
 
 
 def _process_bytes(baseline: int) -> tuple[int, None, int]:
-    """(growth of the resident peak, nothing, what was resident before) in bytes."""
+    """(growth of the resident peak, None, resident memory before the run) in bytes."""
     return max(0, (_status("VmHWM") or 0) - baseline), None, baseline
 
 
 def _status(name: str) -> int | None:
-    """A line of /proc/self/status in bytes; None where the system has none."""
+    """A value of /proc/self/status in bytes; None on systems without it."""
     try:
         with open("/proc/self/status") as file:  # noqa: PTH123 - not a path of ours
             for line in file:

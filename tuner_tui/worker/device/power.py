@@ -1,4 +1,4 @@
-"""The power that a run draws, by the counters of card and processor; unknown where there are none."""
+"""The power that a run draws, from the energy counters of GPU and CPU; unknown where there are none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tuner_tui.hardware.system import rapl_counters
 from tuner_tui.hardware.telemetry import EnergyMeter, gpu_in_use_by
 
 EVERY_SECONDS = 2.0
-"""Looks are no closer, so that they cost nothing beside the steps."""
+"""Least interval between readings, so that their cost is negligible against the steps."""
 
 
 class PowerMeter:
-    """Adds up energy from its first look to its last."""
+    """Adds up energy from its first reading to its last."""
 
     def __init__(self, pid: int, *, is_gpu: bool) -> None:
         self._pid = pid
@@ -22,7 +22,7 @@ class PowerMeter:
         self._first = self._last = 0.0
 
     def look(self, *, is_last: bool = False) -> None:
-        """Count what was used since the last look."""
+        """Add the energy used since the last reading."""
         now = time.monotonic()
         if self._last and now - self._last < EVERY_SECONDS and not is_last:
             return
@@ -36,6 +36,6 @@ class PowerMeter:
 
     @property
     def watts(self) -> float | None:
-        """Mean power between the first look and the last."""
+        """Mean power between the first reading and the last."""
         energy, seconds = self._meter.energy_wh, self._last - self._first
         return energy * 3600 / seconds if energy and seconds > 0 else None

@@ -1,4 +1,4 @@
-"""The merged model, one weight at a time: base as held in training, plus what the adapter changes."""
+"""The merged model, one weight at a time: the base as loaded in training plus the adapter's updates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = ("config.json", "generation_config.json")
 
 @dataclass(frozen=True)
 class MergedWeights:
-    """A model whose weights are made when they are asked for; nothing is kept."""
+    """A merged model whose weights are computed on demand and not cached."""
 
     base: BaseWeights
     updates: AdapterUpdates = field(default_factory=lambda: AdapterUpdates(None))
@@ -34,8 +34,8 @@ class MergedWeights:
         if getattr(self.base.config, "quantization_config", None):
             raise InputError(
                 "The base is stored quantised",
-                f"{self.base.folder} holds packed weights, into which nothing can be merged.",
-                "Take the base's 16-bit version, or export the adapter alone: --as adapter.",
+                f"{self.base.folder} has packed weights, which an adapter cannot be merged into.",
+                "Use the base's 16-bit version, or export only the adapter: --as adapter.",
             )
         require_fit(self.updates, self.base)
 
@@ -44,11 +44,11 @@ class MergedWeights:
         return sum(entry.size_bytes for entry in self.base.entries.values())
 
     def read(self, name: str) -> Tensor:
-        """One weight, in the type of the base's files."""
+        """One weight, in the dtype of the base's files."""
         return self.read_exact(name).to(self.base.entries[name].dtype)
 
     def read_exact(self, name: str) -> Tensor:
-        """One weight; those that the adapter changes in fp32, not yet rounded to the files' type."""
+        """One weight; those that the adapter changes in fp32, not yet rounded to the files' dtype."""
         if name in self.updates.replaced:
             return self.updates.replaced[name]
         weight = self.base.read(name)
@@ -65,7 +65,7 @@ class MergedWeights:
 
 
 def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int], None]) -> None:
-    """Write a model's folder with the base's own file names, types and settings; the tokenizer is another step."""
+    """Write a model folder with the base's file names, dtypes and settings; the tokenizer is written separately."""
     base, done = merged.base, 0
 
     def stream(names: list[str]) -> Iterator[tuple[str, Tensor]]:
@@ -87,7 +87,7 @@ def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int]
 
 
 def _copy_settings(source: Path, target: Path) -> None:
-    """Copy a settings file but for where it was loaded from."""
+    """Copy a settings file without the path it was loaded from."""
     settings = read_json(source)
     if settings.keys() & set(LOCAL_KEYS):
         write_json(target, {key: value for key, value in settings.items() if key not in LOCAL_KEYS})

@@ -1,4 +1,4 @@
-"""Whether an exported tokenizer is the trained one: template, special tokens, same numbers for same text."""
+"""Checks that an exported tokenizer equals the trained one: template, special tokens, same token IDs for same text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def require_same_gguf_tokenizer(trained: PreTrainedTokenizerBase, file: Path, pr
     fields = gguf.GGUFReader(file).fields
     keys = gguf.Keys.Tokenizer
 
-    def told(key: str) -> object:
+    def metadata(key: str) -> object:
         return fields[key].contents() if key in fields else None
 
     template = trained.chat_template if isinstance(trained.chat_template, str) else None
@@ -58,19 +58,19 @@ def require_same_gguf_tokenizer(trained: PreTrainedTokenizerBase, file: Path, pr
         keys.ADD_BOS: begins_with_bos(trained),
     }
     for key, value in wanted.items():
-        if told(key) != value:
-            raise _differs(key, str(value), str(told(key)))
+        if metadata(key) != value:
+            raise _differs(key, str(value), str(metadata(key)))
     tokens = fields[keys.LIST].contents()
     for token, number in trained.get_vocab().items():
         if tokens[number] != token:
             raise _differs(f"token {number}", token, str(tokens[number]))
     if fields[keys.MERGES].contents() == [
         NO_MERGE
-    ]:  # transformers' reader wants the merged token to be there
+    ]:  # transformers' reader requires the merged token to exist
         return
     reader = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     for prompt in prompts:
-        # transformers' reader always cuts words as GPT-2 does, so that only texts of plain words say something
+        # transformers' reader always pre-tokenizes as GPT-2 does, so only plain words can be compared
         if prompt.replace(" ", "").isalpha() and not begins_with_bos(trained):
             ids, again = trained(prompt)["input_ids"], reader(prompt)["input_ids"]
             if ids != again:
@@ -78,7 +78,7 @@ def require_same_gguf_tokenizer(trained: PreTrainedTokenizerBase, file: Path, pr
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """A prompt as the model is asked it, with the chat template where there is one."""
+    """A prompt's tokens as the model gets them, with the chat template if there is one."""
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": prompt}]
         text = render(tokenizer, messages, str(tokenizer.name_or_path), asks_for_answer=True)
@@ -88,7 +88,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 def _differs(what: str, wanted: str, found: str) -> TunerError:
     return TunerError(
-        "The exported tokenizer is not the trained one",
-        f"It differs in {what}: {wanted[:120]!r} was trained, {found[:120]!r} was written.",
+        "The exported tokenizer differs from the trained one",
+        f"{what} differs: trained {wanted[:120]!r}, exported {found[:120]!r}.",
         NEXT,
     )

@@ -1,4 +1,4 @@
-"""A run's tokenizer beside what is exported: its files, and nothing that names a place on this machine."""
+"""Copies a run's tokenizer into an export, without paths of this machine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LOCAL_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only", "
 
 
 def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None:
-    """Copy a tokenizer's files; keys that only say where it was loaded from are left out.
+    """Copy a tokenizer's files without the keys that name where it was loaded from.
 
-    A chat template that is given goes in place of the files' own.
+    `template` replaces the files' own chat template.
     """
     for name in FILES:
         is_replaced = template is not None and name == "chat_template.json"
@@ -38,7 +38,7 @@ def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a settings file as transformers does."""
+    """Write a JSON settings file as transformers does."""
     path.write_text(
         json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
     )

@@ -1,4 +1,4 @@
-"""What an adapter does to its base, read from PEFT's files."""
+"""The changes that an adapter makes to its base's weights, read from PEFT's files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREFIX = "base_model.model."
 
 @dataclass(frozen=True)
 class LowRankUpdate:
-    """weight + scale * B A, with DoRA's magnitudes where there are some.
+    """weight + scale * B A, with DoRA's magnitudes if it has them.
 
     LoRA: arXiv 2106.09685; rsLoRA's scale alpha / sqrt(rank): arXiv 2312.03732; DoRA: arXiv 2402.09353.
     """
@@ -74,7 +74,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class AdapterUpdates:
-    """All that an adapter changes in its base."""
+    """All changes that an adapter makes to its base."""
 
     config: PeftConfig | None
     low_rank: dict[str, LowRankUpdate] = field(default_factory=dict)
@@ -82,11 +82,11 @@ class AdapterUpdates:
     scaled: dict[str, Scaling] = field(default_factory=dict)
     """By the module's name in the base."""
     replaced: dict[str, Tensor] = field(default_factory=dict)
-    """Whole weights that were trained (`modules_to_save`), by the tensor's name in the base."""
+    """Fully trained weights (`modules_to_save`), by the tensor's name in the base."""
 
 
 def read_updates(adapter: Path) -> AdapterUpdates:
-    """Read an adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
+    """Read an adapter's folder. Raises InputError for kinds that cannot be merged into a base's weights."""
     require_safetensors(adapter)
     config = PeftConfig.from_pretrained(str(adapter))
     kind = next(
@@ -100,7 +100,7 @@ def read_updates(adapter: Path) -> AdapterUpdates:
     if kind is None:
         raise InputError(
             "This adapter cannot be merged",
-            f"{adapter} is a {config.peft_type} adapter, which is not a change of the base's weights.",
+            f"{adapter} is a {config.peft_type} adapter, which does not change the base's weights.",
             "Export it with --as adapter.",
         )
     tensors = load_file(adapter / "adapter_model.safetensors")
@@ -112,7 +112,7 @@ def read_updates(adapter: Path) -> AdapterUpdates:
 
 
 def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
-    """Raise InputError when the adapter changes something that the base's files do not hold."""
+    """Raise InputError when the adapter changes a weight that the base's files do not contain."""
     missing = [name for name in (*updates.low_rank, *updates.scaled) if f"{name}.weight" not in base.entries]
     missing += [name for name in updates.replaced if name not in base.entries]
     if missing:

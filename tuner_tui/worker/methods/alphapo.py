@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(job: Job, method: AlphapoMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
+    """Train as the spec says, from rows to adapter; returns how it ended."""
     resolved = common.find_base(job)
     max_length = job.spec.training.max_length
 

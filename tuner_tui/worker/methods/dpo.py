@@ -1,7 +1,7 @@
-"""Direct preference optimisation: pairs, base, TRL's DPOTrainer with the loss that was asked for.
+"""Direct preference optimisation: pairs, base, TRL's DPOTrainer with the loss set in method.loss.
 
-The reference is the base with the adapter off; for a run that starts from an adapter a frozen copy of that one, which
-TRL holds beside it as the adapter `ref`; for full tuning a second model.
+The reference is the base with the adapter disabled; for a run that starts from an adapter, a frozen copy of that one,
+which TRL loads as the adapter `ref`; for full tuning, a second model.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
-    """TRL's trainer over our tokens."""
+    """TRL's trainer on tokenised rows."""
 
     length_columns = ("chosen_ids", "rejected_ids")
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset  # it is tokens already
+        return dataset  # already tokenised
 
 
 def run(job: Job, method: DpoMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
+    """Train as the spec says, from rows to adapter; returns how it ended."""
     resolved = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
@@ -46,7 +46,7 @@ def run(job: Job, method: DpoMethod) -> Ending:
     has_sft = method.sft_weight > 0
     arguments = DPOConfig(
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
-        max_length=None,  # the rows are cut already
+        max_length=None,  # the rows are already truncated
         beta=method.beta,
         loss_type=[method.loss, "sft"] if has_sft else [method.loss],
         loss_weights=[1.0, method.sft_weight] if has_sft else None,
@@ -66,7 +66,7 @@ def run(job: Job, method: DpoMethod) -> Ending:
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
-    """The pairs as TRL's collator takes them."""
+    """The pairs in the columns of TRL's collator."""
     return Dataset.from_dict(
         {
             "prompt_ids": [row.prompt for row in data.rows],

@@ -1,7 +1,7 @@
-"""Kahneman-Tversky optimisation: rated answers, base, TRL's KTOTrainer. The reference is that of dpo.
+"""Kahneman-Tversky optimisation: unpaired preferences, base, TRL's KTOTrainer. The reference is that of dpo.
 
-How far the model has moved on the whole (the KL estimate) is measured on prompts with the answer of the row before, so
-rows stand in one order, drawn by seed, in every epoch, and the estimate is made within each micro-batch.
+The KL estimate is computed on prompts with the answer of the previous row, within each micro-batch. So the rows have
+the same order, drawn by seed, in every epoch.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class Trainer(RunTrainer, EvenRows, KTOTrainer):  # type: ignore[misc]
-    """TRL's trainer over our tokens."""
+    """TRL's trainer on tokenised rows."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset  # it is tokens already
+        return dataset  # already tokenised
 
 
 def run(job: Job, method: KtoMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
+    """Train as the spec says, from rows to adapter; returns how it ended."""
     resolved = common.find_base(job)
     training = job.spec.training
 
@@ -44,7 +44,7 @@ def run(job: Job, method: KtoMethod) -> Ending:
     policy = common.load_policy(job, resolved)
     arguments = KTOConfig(
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
-        max_length=None,  # the rows are cut already
+        max_length=None,  # the rows are already truncated
         beta=method.beta,
         loss_type=method.loss,
         desirable_weight=method.desirable_weight,
@@ -65,7 +65,7 @@ def run(job: Job, method: KtoMethod) -> Ending:
 
 
 def as_dataset(data: TokenisedData[TokenisedAnswer], group: int | None) -> Dataset:
-    """The answers as TRL's collator takes them; with a group size also the mismatched ones for the KL estimate."""
+    """The answers in the columns of TRL's collator; with a group size also the mismatched ones for the KL estimate."""
     columns: dict[str, Any] = {
         "prompt_ids": [row.prompt for row in data.rows],
         "completion_ids": [row.completion for row in data.rows],
@@ -77,13 +77,13 @@ def as_dataset(data: TokenisedData[TokenisedAnswer], group: int | None) -> Datas
 
 
 def mismatched(completions: list[list[int]], group: int) -> list[list[int]]:
-    """For each row the completion of the one before it in its group, for the first that of the last.
+    """For each row, the completion of the previous row in its group; for the first row, that of the last.
 
-    A last group of a single row borrows from the group before.
+    A last group of a single row takes the completion from the group before.
     """
-    resolved = []
+    shifted = []
     for index in range(len(completions)):
         start = index - index % group
         last = min(start + group, len(completions)) - 1
-        resolved.append(completions[index - 1 if index > start or last == start else last])
-    return resolved
+        shifted.append(completions[index - 1 if index > start or last == start else last])
+    return shifted

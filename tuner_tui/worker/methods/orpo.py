@@ -1,6 +1,6 @@
-"""Odds-ratio preference optimisation: pairs, base, TRL's ORPOTrainer; answers and preferences in one go.
+"""Odds-ratio preference optimisation: pairs, base, TRL's ORPOTrainer; SFT loss and preference loss together.
 
-As TRL has it, the ordinary loss on the chosen answer is taken over its prompt, too.
+As in TRL, the SFT loss on the chosen answer includes its prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(job: Job, method: OrpoMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
+    """Train as the spec says, from rows to adapter; returns how it ended."""
     resolved = common.find_base(job)
     max_length = job.spec.training.max_length
 

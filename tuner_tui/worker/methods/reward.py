@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Trainer(RunTrainer, OrderedRows, EvenRows, RewardTrainer):  # type: ignore[misc]
-    """TRL's trainer over our tokens."""
+    """TRL's trainer on tokenised rows."""
 
     length_columns = ("chosen_ids", "rejected_ids")
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset  # it is tokens already
+        return dataset  # already tokenised
 
 
 def run(job: Job, method: RewardMethod) -> Ending:
-    """Train as the spec says, from rows to adapter and head; gives how it ended."""
+    """Train as the spec says, from rows to adapter and head; returns how it ended."""
     resolved = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
@@ -41,7 +41,7 @@ def run(job: Job, method: RewardMethod) -> Ending:
     policy = common.load_policy(job, resolved)
     arguments = RewardConfig(
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
-        max_length=None,  # over-long pairs are left out already
+        max_length=None,  # overlong pairs are already left out
         center_rewards_coefficient=method.center_rewards or None,
     )
     trainer = Trainer(
@@ -56,7 +56,7 @@ def run(job: Job, method: RewardMethod) -> Ending:
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
-    """The pairs as TRL's collator takes them: whole conversations."""
+    """The pairs in the columns of TRL's collator, as full conversations."""
     return Dataset.from_dict(
         {
             "chosen_ids": [row.prompt + row.chosen for row in data.rows],

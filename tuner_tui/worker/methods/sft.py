@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Trainer(RunTrainer, OrderedRows, SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer with checkpoints that are whole or absent, and an order of rows that can be resumed."""
+    """TRL's trainer with atomic checkpoints and a resumable row order."""
 
 
 def run(job: Job, method: SftMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
+    """Train as the spec says, from rows to adapter; returns how it ended."""
     resolved = common.find_base(job)
     max_length = job.spec.training.max_length
 

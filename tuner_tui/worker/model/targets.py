@@ -1,4 +1,4 @@
-"""Which modules of a model are adapted."""
+"""Finds the modules of a model that get an adapter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ATTENTION_NAMES = (
 
 
 def require_targets(names: Sequence[str], model: Any) -> list[str]:
-    """The names as they are. Raises InputError for one that the model does not have."""
+    """The names unchanged. Raises InputError for one that the model does not have."""
     missing = [name for name in names if name.rpartition(".")[2] not in last_names(model)]
     if missing:
         linear = sorted(
@@ -45,12 +45,12 @@ def last_names(model: Any) -> set[str]:
 
 
 def attention_targets(model: Any) -> list[str]:
-    """The modules of the attention. Raises InputError where none is known by name."""
+    """The attention modules. Raises InputError where none is known by name."""
     present = last_names(model)
     names = [name for name in ATTENTION_NAMES if name in present]
     if not names:
         raise InputError(
-            "The attention layers are not known by name",
+            "The attention layers of this model are unknown",
             f"{model.config.model_type} has none of {', '.join(ATTENTION_NAMES)}.",
             'Set tuning.targets to "all-linear" or to a list of module names.',
         )

@@ -338,9 +338,9 @@ def _notes(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase
     if learnt and end is not None:
         last = learnt[-1]
         if ids[last] != end and end not in (ids[place] for place in learnt):
-            notes.append("The end token is not learnt here.")
+            notes.append("The EOS token has no loss here.")
         if last and ids[last] == ids[last - 1] == end and labels[last - 1] != IGNORED:
-            notes.append("Two end tokens are learnt.")
+            notes.append("Two EOS tokens have loss.")
     if begin is not None and ids[:2] == [begin, begin]:
-        notes.append("It begins with two start tokens.")
+        notes.append("The row begins with two BOS tokens.")
     return notes

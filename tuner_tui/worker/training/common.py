@@ -1,4 +1,4 @@
-"""What every method does alike, from the machine to the ending; what is its own stands in its file."""
+"""The training steps that all methods share, from choosing the device to saving; the rest is in each method's file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResolvedBase:
-    """The machine, and where the base and its tokenizer are."""
+    """The machine, the base's location, and its tokenizer."""
 
     machine: Machine
     location: str
@@ -51,36 +51,36 @@ class Policy:
 
     model: Any
     peft_config: PeftConfig | None = None
-    """A new adapter that the trainer is to add; None where the model is complete."""
+    """A new adapter for the trainer to add; None when the model is complete."""
     exact: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Loaded weights that a trainer may round."""
+    """Loaded weights, kept because a trainer may round them."""
     began: float = field(default_factory=time.perf_counter)
 
 
 def find_base(job: Job) -> ResolvedBase:
-    """Resolve machine and model, and bring the tokenizer. Raises TunerError in plain words."""
+    """Resolve machine and model, and load the tokenizer. Raises TunerError."""
     machine = choose_machine(job.planned)
     job.emit(machine.choices)
     job.enter("loading", loading.what_finding_takes(job.plan))
     location, revision = loading.find_weights(job.plan)
-    job.enter("preparing", "turning rows into tokens")
+    job.enter("preparing", "tokenising rows")
     tokenizer = loading.load_tokenizer(location, revision, job.spec.model)
     preflight.settle(job, preflight.choose_template(job.spec.data, tokenizer))
     return ResolvedBase(machine, location, revision, tokenizer)
 
 
 def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) -> Policy:
-    """The base in memory with what is trained; a complete one leaves no adapter for the trainer to add.
+    """Load the base with what is trained; with `is_complete` the adapter is added here and not by the trainer.
 
-    Where the run starts from an adapter, that one is trained on: TRL's trainers with a reference take a frozen copy of
-    it. Raises TunerError in plain words.
+    If the run starts from an adapter, that one is trained further; TRL's trainers with a reference make a frozen copy
+    of it. Raises TunerError.
     """
     job.enter("loading", job.plan.model_name)
     began = time.perf_counter()
     memory.begin(job)
     spec = job.spec
     has_head = method_traits(spec.method.kind).gives == "scores"
-    set_seed(spec.training.seed)  # a new head is drawn while loading
+    set_seed(spec.training.seed)  # loading initialises a new head randomly
     base = loading.load_base(
         resolved.location, resolved.revision, spec.model, resolved.machine, has_head=has_head
     )
@@ -93,16 +93,16 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
 
 
 def load_reference(job: Job, resolved: ResolvedBase, *, is_precomputed: bool) -> Any:
-    """A second model for full tuning, which changes the first; None where the adapter is put aside instead."""
+    """A second model for full tuning, which changes the first; None if the adapter is disabled instead."""
     if is_precomputed:
-        job.enter("preparing", "the reference's log-probabilities of all rows, once")
+        job.enter("preparing", "computing the reference's log-probabilities of all rows")
     if tuning_traits(job.spec.tuning.kind).is_adapter or is_precomputed:
         return None
     return loading.load_base(resolved.location, resolved.revision, job.spec.model, resolved.machine)
 
 
 def arguments(job: Job, resolved: ResolvedBase, *, has_evaluation: bool) -> dict[str, Any]:
-    """The shared part of a trainer's arguments, the micro-batch chosen and said."""
+    """The shared trainer arguments; chooses and reports the micro-batch."""
     training = job.planned.training
     traits = method_traits(job.spec.method.kind)
     micro_batch, reason = choose_micro_batch(
@@ -120,18 +120,20 @@ def arguments(job: Job, resolved: ResolvedBase, *, has_evaluation: bool) -> dict
     )
     job.shape = apply_fallbacks(chosen, job.plan.fallbacks)
     if job.spec.training.micro_batch is None and training.micro_batch is not None:
-        reason = "as planned from the memory that was free"
+        reason = "as planned from the free memory"
     if job.shape.micro_batch != micro_batch:
-        reason = "memory ran out at more"
+        reason = "a larger one ran out of memory"
     size = str(job.shape.micro_batch)
     job.emit(ChoicesMade(choices=(Choice(name="micro-batch", value=size, reason=reason),)))
     return training_arguments(job, resolved.machine, job.shape, has_evaluation=has_evaluation)
 
 
 def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> result.Ending:
-    """Train, save, and say how it ended."""
+    """Train, save, and return how it ended."""
     trainer.job = job
-    trainer.remove_callback(PrinterCallback)  # the events tell more, and printing fails on a full disk
+    trainer.remove_callback(
+        PrinterCallback
+    )  # events have the same figures, and printing fails on a full disk
     tuning.keep_adapter_in_fp32(trainer.model)
     tuning.put_back(trainer.model, policy.exact)
     tuning.wake_dropout(trainer.model, job.spec)
@@ -161,10 +163,10 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
     if job.spec.evaluation.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(job.spec.evaluation.early_stopping))
     if sampler.needs_base_first():
-        job.enter("sampling", "the base, before it changes")
+        job.enter("sampling", "with the base, before it changes")
         sampler.answer_as_base(allowed_seconds=None)
     job.enter("training")
-    if job.resume_from and is_at_end(job.resume_from):  # only the result was missing
+    if job.resume_from and is_at_end(job.resume_from):  # only the result is missing
         trainer.state = TrainerState.load_from_json(str(job.resume_from / "trainer_state.json"))
         trainer._load_from_checkpoint(str(job.resume_from))
     else:

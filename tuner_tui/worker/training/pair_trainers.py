@@ -1,7 +1,6 @@
-"""What TRL's two trainers for pairs without a reference have in common, and how they take rows of ours.
+"""TRL's two pair trainers without a reference, adapted to tokenised rows.
 
-They are marked experimental there: their notice of it is for programmers, so it is turned off here, in the one place
-that imports them.
+TRL marks them as experimental; the warning is for developers, so it is disabled here, the one place that imports them.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class _OverOurTokens(RunTrainer, OrderedRows, EvenRows, _Trainer):  # type: igno
     _tokens = 0
 
     def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        return feature  # it is tokens already
+        return feature  # already tokenised
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         sides = (inputs["chosen_attention_mask"], inputs["rejected_attention_mask"])
@@ -45,22 +44,22 @@ class _OverOurTokens(RunTrainer, OrderedRows, EvenRows, _Trainer):  # type: igno
 
 
 class OurCPOTrainer(_OverOurTokens, CPOTrainer):  # type: ignore[misc]
-    """TRL's trainer for CPO and SimPO over our tokens."""
+    """TRL's trainer for CPO and SimPO on tokenised rows."""
 
 
 class OurORPOTrainer(_OverOurTokens, ORPOTrainer):  # type: ignore[misc]
-    """TRL's trainer for ORPO over our tokens."""
+    """TRL's trainer for ORPO on tokenised rows."""
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
-    """The pairs as these trainers' collator takes them: whole sequences, with labels on the answers."""
+    """The pairs in the columns of these trainers' collator: full sequences, with labels on the answers."""
     columns: dict[str, list[list[int]]] = {}
     for side in ("chosen", "rejected"):
         answers = [getattr(row, side) for row in data.rows]
         prompts = [row.prompt for row in data.rows]
-        whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        columns[f"{side}_input_ids"] = whole
-        columns[f"{side}_attention_mask"] = [[1] * len(ids) for ids in whole]
+        sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        columns[f"{side}_input_ids"] = sequences
+        columns[f"{side}_attention_mask"] = [[1] * len(ids) for ids in sequences]
         columns[f"{side}_labels"] = [
             [IGNORED] * len(prompt) + answer for prompt, answer in zip(prompts, answers, strict=True)
         ]

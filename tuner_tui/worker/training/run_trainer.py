@@ -1,4 +1,4 @@
-"""What the trainers of all methods have of ours: checkpoints that are whole, and steps that stand trouble."""
+"""The mixins that the trainers of all methods share: atomic checkpoints and guarded steps."""
 
 from __future__ import annotations
 

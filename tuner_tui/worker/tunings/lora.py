@@ -26,7 +26,7 @@ _PART = re.compile(
 
 
 def peft_config(tuning: LoraTuning, model: Any, shared: dict[str, Any]) -> LoraConfig:
-    """PEFT's configuration; `shared` is what all tunings have alike. Raises InputError for unknown targets."""
+    """PEFT's configuration; `shared` are the arguments of all tunings. Raises InputError for unknown targets."""
     return LoraConfig(
         **shared,
         r=tuning.rank,
@@ -48,12 +48,12 @@ def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
 
 
 def continue_with(tuning: LoraTuning, config: LoraConfig) -> None:
-    """Set what an earlier adapter takes from the new run's options."""
+    """Set the options that an earlier adapter takes from the new run."""
     config.lora_dropout = tuning.dropout
 
 
 def wake_dropout(tuning: LoraTuning, model: Any) -> None:
-    """Give the adapter its dropout where a trainer has turned it off."""
+    """Re-enable the adapter's dropout where a trainer has disabled it."""
     if not tuning.dropout:
         return
     for module in model.modules():
@@ -63,7 +63,7 @@ def wake_dropout(tuning: LoraTuning, model: Any) -> None:
 
 
 def read_updates(config: LoraConfig, tensors: dict[str, Tensor], adapter: Path) -> AdapterUpdates:
-    """What the adapter adds to its base, by its tensors' names in there. Raises InputError for other parts of LoRA."""
+    """The adapter's updates of the base, by tensor name. Raises InputError for unsupported parts of LoRA."""
     parts: dict[str, dict[str, Tensor]] = {}
     replaced: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
