@@ -62,7 +62,7 @@ async def test_what_keeps_it_from_probing_is_told(asked: RunSpec, tmp_path: Path
         async with new_run(asked) as walk:
             await at_review(walk)
             await walk.press("t")
-            await walk.until(lambda: "A run is at work" in walk.text(), "the reason")
+            await walk.until(lambda: "A run is training" in walk.text(), "the reason")
             assert "at-work" in walk.text()
     finally:
         lock.release()

@@ -94,7 +94,7 @@ def test_runs_move_and_new_ones_come_last(home: Path) -> None:
     assert queue.withdraw("b")
     queue.enqueue(b)  # again: it has lost its place
     assert waiting() == ["c", "a", "d", "b"]
-    with pytest.raises(RunProblem, match="does not wait"):
+    with pytest.raises(RunProblem, match="not queued"):
         start.move(make_run(home, "e"), 0)
 
 
@@ -114,7 +114,7 @@ def test_moving_never_hides_an_entry(home: Path) -> None:
     assert claimed is not None
     start.move(RunFolder(a.path.with_name("b")), 0)
     assert claimed.exists()
-    with pytest.raises(RunProblem, match="does not wait"):
+    with pytest.raises(RunProblem, match="not queued"):
         start.move(a, 0)
 
 
@@ -150,7 +150,7 @@ def test_what_the_run_before_means(home: Path, status: str, standing: str, words
     before, after = make_run(home, "before", status), make_run(home, "after")
     queue.enqueue(after, after=before.name)
     [place] = Line().places()
-    assert place.standing == standing
+    assert place.state == standing
     assert words in place.reason
     assert has_work() == (standing != "behind")
 
@@ -172,7 +172,7 @@ def test_a_run_before_that_was_deleted_skips(home: Path) -> None:
     shutil.rmtree(before.path)
     place = Line().next()
     assert place is not None
-    assert place.standing == "skipped"
+    assert place.state == "skipped"
     assert "deleted" in place.reason
 
 
@@ -184,17 +184,17 @@ def test_who_waits_for_memory_keeps_those_behind_it_waiting(home: Path) -> None:
     queue.enqueue(small)
     place = line.next()
     assert place is not None
-    assert (place.folder.name, place.standing) == ("large", "short")
+    assert (place.folder.name, place.state) == ("large", "short")
     assert "60 B of a card, and 10 B are free; ollama holds 40 B" in place.reason
     free[0] = 60
     place = line.next()
     assert place is not None
-    assert place.standing == "ready"
+    assert place.state == "ready"
     free[0] = 0
     start.move(large, 0, regardless=True)
     place = line.next()
     assert place is not None
-    assert (place.folder.name, place.standing) == ("large", "ready")
+    assert (place.folder.name, place.state) == ("large", "ready")
 
 
 def test_waiting_ends_where_it_cannot_help() -> None:

@@ -136,7 +136,7 @@ def _as_json(number: int, place: Place) -> dict[str, object]:
     return {
         "place": number,
         "run": place.folder.name,
-        "standing": place.standing,
+        "standing": place.state,
         "reason": place.reason,
         "after": place.entry.after,
         "needs_bytes": place.entry.needs_bytes,

@@ -1,4 +1,4 @@
-"""The keeper's process: one per data folder; a second one leaves at once."""
+"""The keeper process: one per data folder; a second one exits at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuner_tui.runs import lock
 
 
 def main() -> int:
-    """Keep until the queue is empty, or another keeper has taken over."""
+    """Run until the queue is empty or another keeper has taken over."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
@@ -30,7 +30,7 @@ def main() -> int:
         finally:
             pulse.close()
             held.release()
-        if not has_work():  # looked at after letting go, so that no run is enqueued unseen
+        if not has_work():  # checked after releasing the lock, so that no new queue entry is missed
             return 0
 
 

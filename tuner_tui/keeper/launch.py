@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 SMALLEST_FREE_BYTES = 200 * 10**6
-"""Room for a run's events and telemetry, a small adapter and its checkpoints."""
+"""Disk space for a run's events and telemetry, a small adapter and its checkpoints."""
 DEQUANTISED_GROWTH = 8
-"""A 4-bit GGUF file becomes at most so many times larger as fp32."""
+"""Largest growth of a 4-bit GGUF file when dequantised to fp32."""
 FULL_CHECKPOINT_GROWTH = 6
-"""A full checkpoint in fp32 with two optimizer states, against 16-bit weights."""
+"""Size of a full checkpoint in fp32 with two optimizer states, relative to 16-bit weights."""
 
 
 def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
-    """Check a spec, make its run and hand it to the keeper; `after` is a run that must finish first.
+    """Check a spec, create its run and submit it to the keeper; `after` is a run that must finish first.
 
-    A run whose model.adapter names a run that is still live waits for that one, and takes its adapter then.
-    Raises InputError for a spec, model or data that cannot be used, RunProblem for a run that will not finish, and
-    TunerError when there is no room; nothing is left behind then.
+    A run whose model.adapter names a run that is still live waits for that one and then starts from its adapter.
+    Raises InputError for an unusable spec, model or data, RunProblem for a run to wait for that has failed, and
+    TunerError for too little disk space; then nothing has been created.
     """
     awaited = find_awaited(spec, after)
     source = check(spec, awaited)
@@ -51,14 +51,14 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
         spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
     )
     start = None if awaited.gives_adapter else find_start(spec, source)
-    asked = spec if start is None else as_started(spec, source)
-    folder = create_run(spec, make_plan(spec, source, start, plan_here(asked, source, all_measured())))
+    planned_spec = spec if start is None else as_started(spec, source)
+    folder = create_run(spec, make_plan(spec, source, start, plan_here(planned_spec, source, all_measured())))
     submit(folder, after=awaited.run.name if awaited.run else None, takes_adapter=awaited.gives_adapter)
     return folder
 
 
 def check(spec: RunSpec, awaited: Awaited | None = None) -> ModelSource:
-    """Check all that can be known before a run begins; gives where the model is. Raises as `launch` does."""
+    """Check everything that is known before a run starts; returns the model's source. Raises as `launch` does."""
     require_rules(spec)
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
@@ -70,7 +70,7 @@ def check(spec: RunSpec, awaited: Awaited | None = None) -> ModelSource:
 
 
 def resume(folder: RunFolder) -> None:
-    """Hand an ended run to the keeper again, to go on from its last checkpoint. Raises RunProblem if it cannot."""
+    """Submit an ended run to the keeper again, to resume from its last checkpoint. Raises RunProblem if it cannot."""
     run = read_run(folder)
     if run.status == "finished":
         raise RunProblem(
@@ -81,10 +81,10 @@ def resume(folder: RunFolder) -> None:
 
 
 def _require_trusted(folder: RunFolder) -> None:
-    """Raise UntrustedCode for a run that came from elsewhere and asks for its model's code."""
+    """Raise UntrustedCode for a run from another machine that needs its model's own code."""
     try:
         spec, plan = read_spec(folder.spec), read_plan(folder.plan)
-    except (OSError, ValueError, InputError):  # what cannot be read is told by the attempt
+    except (OSError, ValueError, InputError):  # the attempt reports what cannot be read
         return
     require_trusted(spec.model.trust_remote_code, spec.model.source, plan.model_location, plan.revision)
 
@@ -97,12 +97,12 @@ def check_data(spec: RunSpec) -> None:
 
 
 def check_room(spec: RunSpec, source: ModelSource) -> None:
-    """Raise TunerError when the disk will not hold what the run is sure to write."""
-    kept = spec.checkpoints.keep + 1
+    """Raise TunerError when the disk has too little space for what the run will write."""
+    checkpoint_count = spec.checkpoints.keep + 1
     weights = source.size_bytes or 0
     needed = SMALLEST_FREE_BYTES
     if not tuning_traits(spec.tuning.kind).is_adapter:
-        needed += weights * FULL_CHECKPOINT_GROWTH * kept
+        needed += weights * FULL_CHECKPOINT_GROWTH * checkpoint_count
     _require_room(paths.data_dir(), needed, "the run")
     if source.kind == "gguf":
         _require_room(paths.cache_dir(), weights * DEQUANTISED_GROWTH, "the dequantised model")
@@ -114,5 +114,5 @@ def _require_room(folder: Path, needed: int, what: str) -> None:
         raise TunerError(
             "The disk is too full",
             f"{folder}: {free / 1e9:.1f} GB free, and {what} needs about {needed / 1e9:.1f} GB.",
-            "Free space there, or name another place with the TUNER_TUI_HOME environment variable.",
+            "Free space there, or set another folder with the TUNER_TUI_HOME environment variable.",
         )

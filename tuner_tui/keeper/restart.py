@@ -1,4 +1,4 @@
-"""Whether a run goes on with another worker after one left: the ladder when memory ran out, or a roll-back."""
+"""Decides whether another worker continues a run: after an OOM fallback step, or after rolling back a bad loss."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | RunFailed | bool:
-    """What follows when a worker is gone: True for another one (the plan is changed), False for nothing.
+    """What follows after a worker has exited: True to start another one (the plan is changed), False for nothing.
 
-    Else how the run ends: it cannot fit, keeps going bad, or was to stop anyhow.
+    Otherwise the run's ending: it does not fit, its loss stays bad, or a stop was requested.
     """
     state = read_run(folder).state
     if state.ending is not None:
@@ -36,24 +36,24 @@ def prepare_restart(folder: RunFolder, *, was_killed_for_memory: bool) -> RunSto
         spec, plan = read_spec(folder.spec), read_plan(folder.plan)
     except TunerError:
         return False
-    trouble = state.trouble
+    event = state.recoverable
     if was_killed_for_memory and state.leaving is not None:
         return stopped_as_it_is(folder, state, is_pause=state.leaving.request == "pause")
-    if trouble is None and was_killed_for_memory:
-        trouble = _killed(state)
-        append_event(folder.events, trouble)
-    match trouble:
+    if event is None and was_killed_for_memory:
+        event = _killed(state)
+        append_event(folder.events, event)
+    match event:
         case MemoryShort():
-            return _fall_back(folder, spec, plan, state, trouble)
+            return _fall_back(folder, spec, plan, state, event)
         case RolledBack():
-            return _roll_back(folder, spec, plan, trouble)
+            return _roll_back(folder, spec, plan, event)
     return False
 
 
 def _fall_back(
     folder: RunFolder, spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort
 ) -> RunFailed | bool:
-    # When not even the base was in memory, only a fresh process is left to try.
+    # If not even the base was loaded, only a fresh process can help.
     shape = short.shape or Shape(micro_batch=1, batch_size=1, is_checkpointing=True)
     fallback = next_fallback(
         shape, plan.fallbacks, spec.guards.memory_rungs, has_made_steps=short.has_made_steps
@@ -70,8 +70,8 @@ def _roll_back(folder: RunFolder, spec: RunSpec, plan: Plan, back: RolledBack) -
     if len(plan.skipped_steps) >= spec.guards.most_skips:
         return RunFailed(
             kind="not_finite",
-            title="The loss keeps going bad",
-            message=f"{len(plan.skipped_steps)} steps were skipped, and step {back.step} went bad: {back.reason}",
+            title="The loss stays bad",
+            message=f"{len(plan.skipped_steps)} steps were skipped, and step {back.step} is bad as well: {back.reason}",
             hint="Lower training.learning_rate, or raise guards.most_skips.",
         )
     changed = msgspec.structs.replace(plan, skipped_steps=(*plan.skipped_steps, back.step))
@@ -80,7 +80,7 @@ def _roll_back(folder: RunFolder, spec: RunSpec, plan: Plan, back: RolledBack) -
 
 
 def _killed(state: RunState) -> MemoryShort:
-    """What a worker that the system killed for memory would have said."""
+    """The event of a worker that the system killed for using too much memory."""
     return MemoryShort(
         where=state.phase,
         step=state.step,
@@ -101,11 +101,11 @@ def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) 
         figures.append(f"the estimate was {low} to {high}")
     free = read_free_memory(spec.machine.device)
     if free.free_bytes is not None:
-        whole = f" of {size(free.total_bytes)}" if free.total_bytes is not None else ""
-        held = f" ({free.holders[0][0]} holds {size(free.holders[0][1])})" if free.holders else ""
-        figures.append(f"{size(free.free_bytes)}{whole} of {free.where} are free now{held}")
+        total = f" of {size(free.total_bytes)}" if free.total_bytes is not None else ""
+        holder = f" ({free.holders[0][0]} uses {size(free.holders[0][1])})" if free.holders else ""
+        figures.append(f"{size(free.free_bytes)}{total} of {free.where} are free now{holder}")
     if state.model is not None:
-        figures.append(f"the base with its adapter takes {size(state.model.memory_bytes)}")
+        figures.append(f"base and adapter take {size(state.model.memory_bytes)}")
     if short.shape is not None:
         figures.append(
             f"the rest is for rows of up to {spec.training.max_length} tokens, {short.shape.micro_batch} at once"
@@ -124,7 +124,7 @@ def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) 
             if part
         )
         + ".",
-        hint="Take a lower model.precision (nf4), a shorter training.max_length or a smaller model"
-        + ("" if allowed else "; or let guards.memory_rungs try smaller micro-batches")
+        hint="Use a lower model.precision (nf4), a shorter training.max_length or a smaller model"
+        + ("" if allowed else "; or allow OOM fallback steps in guards.memory_rungs")
         + ", or close other programs; then resume or start again.",
     )

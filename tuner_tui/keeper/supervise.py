@@ -1,4 +1,4 @@
-"""Keeping one run: start its worker or adopt it, sample telemetry while it lives, and say how it ended."""
+"""Supervises one run: starts or adopts its worker, samples telemetry, writes a missing terminal event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.hardware.telemetry import TelemetrySampler, last_sample
 from tuner_tui.keeper import process
 from tuner_tui.keeper.guards import MachineGuard
-from tuner_tui.keeper.log import say, say_trouble
+from tuner_tui.keeper.log import log_exception, say
 from tuner_tui.keeper.obstacle import foreign_holder
 from tuner_tui.keeper.pulse import Pulse
 from tuner_tui.planning.plan import read_plan
@@ -40,22 +40,22 @@ if TYPE_CHECKING:
 TICK_SECONDS = 1.0
 LOG_TAIL_LINES = 20
 LEAVING_SECONDS = 60.0
-"""How long a worker may take to leave after its terminal event."""
+"""How long a worker may take to exit after its terminal event."""
 
 
 class Telemetry:
-    """Appends one sample a second to the run's telemetry; a failure to measure or to write never harms the run."""
+    """Appends one sample a second to the run's telemetry; a failure to measure or to write never affects the run."""
 
     def __init__(self, folder: RunFolder, pid: int) -> None:
         self.locate: Callable[[], RunFolder] = lambda: folder
-        """Where the run's folder is by now."""
+        """The run's current folder."""
         self._sampler: TelemetrySampler | None = None
         self._problems: set[str] = set()
         with self._harmless():
             self._sampler = TelemetrySampler(pid, energy_wh_before=_energy_so_far(folder))
 
     def tick(self) -> TelemetrySample | None:
-        """Take and write one sample."""
+        """Take one sample and write it."""
         if self._sampler is None:
             return None
         sample = None
@@ -66,24 +66,24 @@ class Telemetry:
         return sample
 
     def close(self) -> None:
-        """Let go of the card's driver."""
+        """Close the GPU driver."""
         if self._sampler is not None:
             with self._harmless():
                 self._sampler.close()
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
-        """A driver, a full disk, a folder that is gone: whatever fails is told once in the keeper's log."""
+        """Log the first failure, such as a full disk or a deleted folder, and ignore all others."""
         try:
             yield
         except Exception as error:
             if str(error) not in self._problems:
                 self._problems.add(str(error))
-                say_trouble()
+                log_exception()
 
 
 class Watch:
-    """Looks at one live run again and again: its events, the machine, and where its folder is by now."""
+    """Polls one live run: its events, the machine, and the current place of its folder."""
 
     def __init__(self, folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> None:
         self.folder = folder
@@ -97,12 +97,12 @@ class Watch:
         return self._follower.state
 
     def tick(self, pid: int | None = None) -> None:
-        """One look; `pid` is the worker's, where it is known. Raises Replaced, and nothing else."""
+        """Poll once; `pid` is the worker's, if known. Raises Replaced, and nothing else."""
         self._pulse.beat()
         try:
             self.folder = self._locate()
             if self.folder != self._follower.folder:
-                say(f"{self._follower.folder.path} is {self.folder.path} now")
+                say(f"{self._follower.folder.path} was moved to {self.folder.path}")
                 self._follower = RunFollower(self.folder)
             self._follower.poll()
             pid = pid or (self.state.worker.pid if self.state.worker else None)
@@ -113,22 +113,22 @@ class Watch:
                 self._guard.folder = self.folder
                 for warning in self._guard.look(sample, self.state):
                     append_event(self._locate().events, warning)
-        except Exception:  # a look that fails, or cannot be written down, never harms the run
-            say_trouble()
+        except Exception:  # a failure here must never affect the run
+            log_exception()
 
     def _locate(self) -> RunFolder:
-        """Asked right before each write, so that another folder with the old name is given nothing."""
+        """Called right before each write, so that nothing is written to another folder with the old name."""
         return located(self.folder, self._held)
 
     def close(self) -> None:
-        """Let go of the card's driver, and let the machine sleep."""
+        """Close the GPU driver, and allow the machine to sleep."""
         self._guard.close()
         if self._telemetry is not None:
             self._telemetry.close()
 
 
 def located(folder: RunFolder, held: lock.FileLock) -> RunFolder:
-    """A run's folder where it is now, found through its open lock: it may have been renamed, or moved."""
+    """A run's current folder, found through its open lock: it may have been renamed or moved."""
     if held.is_at(folder.lock):
         return folder
     path = held.path()
@@ -138,7 +138,7 @@ def located(folder: RunFolder, held: lock.FileLock) -> RunFolder:
 def start(
     folder: RunFolder, held: lock.FileLock, *, is_resumed: bool, pulse: Pulse | None = None
 ) -> subprocess.Popen[bytes] | None:
-    """Begin an attempt and start its worker; None when that failed, which then is how the attempt ended.
+    """Begin an attempt and start its worker; None when that failed, which then is the attempt's ending.
 
     Raises OSError when the run's folder cannot be written.
     """
@@ -156,9 +156,9 @@ def start(
 def keep(
     folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock, pulse: Pulse | None = None
 ) -> RunFolder:
-    """Wait for the run's worker and for those that follow it, and write the terminal event if none did.
+    """Wait for the run's worker and its successors, and write the terminal event if none of them did.
 
-    Gives the run's folder, which may have another name by then. Raises Replaced.
+    Returns the run's folder, which may have been renamed. Raises Replaced.
     """
     pulse = pulse or Pulse()
     while True:
@@ -187,13 +187,13 @@ def _unstartable(error: OSError) -> RunFailed:
 
 
 def _stopped_now(folder: RunFolder) -> RunStopped:
-    """The ending of a run whose worker was ended at once because its person asked for that."""
+    """The ending of a run whose worker was killed on the user's request."""
     clear_requests(folder)
     return stopped_as_it_is(folder, read_run(folder).state)
 
 
 def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | RunFailed | bool:
-    """What follows on a worker that is gone, as restart.prepare_restart says it."""
+    """What follows after a worker has exited, by restart.prepare_restart."""
     from tuner_tui.keeper.restart import prepare_restart
 
     try:
@@ -201,7 +201,7 @@ def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | 
     except OSError as error:  # the plan cannot be written
         return RunFailed(
             kind="out_of_memory",
-            title="The run could not be started again",
+            title="The run could not be restarted",
             message=str(error),
             hint=f"Free disk space, then: {shell_command('runs resume', folder.name)}",
         )
@@ -210,7 +210,7 @@ def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | 
 def _wait(
     folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock, pulse: Pulse
 ) -> tuple[RunFolder, bool]:
-    """Wait for one worker; where its folder is then, and whether the system killed it for memory."""
+    """Wait for one worker; returns the run's folder, and whether the system killed the worker for memory."""
     before = process.system_oom_kills()
     watch = Watch(folder, held, pulse)
     try:
@@ -220,7 +220,9 @@ def _wait(
             if ending is None and is_to_end_now(watch.folder):
                 process.end_group(worker.pid)
             if ending is not None and time.time() - ending.at > LEAVING_SECONDS:
-                process.end_group(worker.pid)  # it said its last word and hangs: others wait for the card
+                process.end_group(
+                    worker.pid
+                )  # it hangs after its terminal event: other runs wait for the GPU
     finally:
         watch.close()
     process.end_group(worker.pid)
@@ -229,7 +231,7 @@ def _wait(
 
 
 def _has_left(worker: subprocess.Popen[bytes]) -> bool:
-    """Whether a worker has gone, waiting a moment for that."""
+    """Whether a worker exits within a moment."""
     try:
         worker.wait(TICK_SECONDS)
     except subprocess.TimeoutExpired:
@@ -238,14 +240,14 @@ def _has_left(worker: subprocess.Popen[bytes]) -> bool:
 
 
 def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
-    """Wait for a worker whose keeper died. Nobody can learn its exit code then, and a failure says so.
+    """Wait for a worker whose keeper crashed. Its exit code is unknown then, and a failure says so.
 
-    Gives the run's folder, which may have another name by then. Raises Replaced.
+    Returns the run's folder, which may have been renamed. Raises Replaced.
     """
     pulse = pulse or Pulse()
     try:
         held = lock.open_lock(folder.lock)
-    except OSError as error:  # the run was deleted, or its lock was spoilt
+    except OSError as error:  # the run was deleted, or its lock cannot be opened
         say(f"{folder.name}: {error}")
         return folder
     try:
@@ -259,9 +261,9 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
         if isinstance(outcome, bool):
             outcome = RunFailed(
                 kind="lost",
-                title="The worker left without a word",
-                message="Its keeper had died before it, so its exit code is not known.",
-                hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
+                title="The worker crashed",
+                message="Its keeper crashed before it, so its exit code is unknown.",
+                hint=f"Resume from the last checkpoint: {shell_command('runs resume', folder.name)}",
                 log_tail=_log_tail(folder.log),
             )
         folder = located(folder, held)
@@ -272,7 +274,7 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
 
 
 def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> tuple[RunFolder, bool]:
-    """Wait until no process of ours works on a run; where its folder is then, and whether we got its lock."""
+    """Wait until no process of ours works on a run; returns its folder, and whether its lock was acquired."""
     is_ours = False
     watch = Watch(folder, held, pulse)
     try:
@@ -287,7 +289,7 @@ def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> t
                 time.sleep(TICK_SECONDS)
                 continue
             if worker is not None:
-                process.end_orphans(folder.path)  # children of a dead worker hold its lock
+                process.end_orphans(folder.path)  # children of a crashed worker hold its lock
             if foreign := foreign_holder(folder):
                 say(f"{folder.name}: {foreign}")
                 break
@@ -298,14 +300,14 @@ def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> t
 
 
 def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:
-    """The failure that an exit code and the log's last lines stand for."""
-    resume_hint = "Go on from the last checkpoint with `tuner-tui runs resume`."
+    """The failure event for an exit code, with the log's last lines."""
+    resume_hint = "Resume from the last checkpoint with `tuner-tui runs resume`."
     if code == -signal.SIGKILL and was_killed_for_memory:
         return RunFailed(
             kind="out_of_memory",
             title="The system killed the worker for memory",
-            message="RAM ran out while it worked.",
-            hint="Close other programs, or take a smaller micro-batch, length limit or model. " + resume_hint,
+            message="The machine ran out of main memory.",
+            hint="Close other programs, or use a smaller micro-batch, length limit or model. " + resume_hint,
             exit_code=code,
             log_tail=log_tail,
         )
@@ -314,18 +316,16 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
         return RunFailed(
             kind="killed",
             title=f"The worker was ended by {name}",
-            message="Something outside the run ended it."
-            if name in ("SIGKILL", "SIGTERM")
-            else "It crashed.",
+            message="Another program or user ended it." if name in ("SIGKILL", "SIGTERM") else "It crashed.",
             hint=resume_hint,
             exit_code=code,
             log_tail=log_tail,
         )
     return RunFailed(
         kind="crash",
-        title="The worker left without a word",
+        title="The worker crashed",
         message=f"Its exit code is {code}.",
-        hint="The log's last lines say more. " + resume_hint,
+        hint="See the last lines of its log. " + resume_hint,
         exit_code=code,
         log_tail=log_tail,
     )

@@ -114,8 +114,8 @@ class RunState:
         self.warnings: deque[Warned] = deque(maxlen=KEPT_NOTES)
         self.fallbacks: deque[FallbackTaken] = deque(maxlen=KEPT_NOTES)
         self.skipped: deque[StepSkipped] = deque(maxlen=KEPT_NOTES)
-        self.trouble: MemoryShort | RolledBack | None = None
-        """What the last worker left for, when another is to go on."""
+        self.recoverable: MemoryShort | RolledBack | None = None
+        """The error that ended the last worker, if another worker may continue."""
         self.leaving: RequestAccepted | None = None
         """The stop or pause that the worker has accepted."""
         self.adapter: AdapterSaved | None = None
@@ -144,7 +144,7 @@ class RunState:
                 self._begin(event)
             case WorkerStarted():
                 self.worker = event
-                self.trouble = self.leaving = None
+                self.recoverable = self.leaving = None
             case PhaseEntered():
                 self.phase, self.phase_detail = event.phase, event.detail
             case ChoicesMade():
@@ -174,7 +174,7 @@ class RunState:
             case Warned():
                 self.warnings.append(event)
             case MemoryShort() | RolledBack():
-                self.trouble = event
+                self.recoverable = event
             case FallbackTaken():
                 self.fallbacks.append(event)
             case StepSkipped():
