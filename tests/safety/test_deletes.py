@@ -101,7 +101,7 @@ def test_a_folder_among_the_runs_that_is_none_stays(home: Path) -> None:
     with pytest.raises(TunerError, match="not made by tuner-tui"):
         command("runs", "delete", "photos", "--yes")
     with pytest.raises(TunerError, match="not made by tuner-tui"):
-        Trash().throw_run(RunFolder(mine))
+        Trash().move_run(RunFolder(mine))
     assert (mine / "thesis.txt").is_file()
 
 
@@ -228,7 +228,7 @@ def test_a_taken_place_is_told_and_both_stay(home: Path, run: RunFolder) -> None
     delete_run(run)
     other = make_run(home, NAME, recorded_events())
     (other.path / "new").touch()
-    with pytest.raises(TunerError, match="There is another"):
+    with pytest.raises(TunerError, match="exists again"):
         command("runs", "restore", NAME)
     assert (other.path / "new").is_file()
     assert [deleted.name for deleted in deleted_runs()] == [NAME]
@@ -256,7 +256,7 @@ def test_the_trash_is_emptied_when_asked_and_when_its_time_is_over(
 
 def test_what_an_open_app_holds_is_left_to_it(run: RunFolder) -> None:
     app = Trash()
-    app.throw_run(run)
+    app.move_run(run)
     with pytest.raises(TunerError, match="still open"):
         restore_run(NAME)
     command("runs", "empty-trash", "--yes")

@@ -188,7 +188,7 @@ async def test_a_deleted_run_comes_back_until_the_app_closes(runs: dict[str, Run
         await wait_for(pilot, "Delete this run?")
         await pilot.press("y")
         await wait_for(pilot, "9 runs")
-    assert app.trash.thrown
+    assert app.trash.deletions
     app.empty_trash()
     assert [path.name for path in (paths.runs_dir() / ".trash").iterdir()] == [MARK]
 
@@ -225,7 +225,7 @@ async def test_cleaning_up_says_first_what_it_frees(runs: dict[str, RunFolder]) 
         await pilot.press("E")
         await wait_for(pilot, "Empty the trash?", "123.4 kB")
         await pilot.press("y")
-        await until(pilot, lambda: not app.trash.thrown)
+        await until(pilot, lambda: not app.trash.deletions)
         assert [path.name for path in (paths.runs_dir() / ".trash").iterdir()] == [MARK]
         assert run.adapter.is_dir()
 

@@ -206,5 +206,5 @@ def test_a_branch_begins_from_any_kept_checkpoint(home: Path, tiny_model: Path) 
     with pytest.raises(NotFoundError, match="step 7"):
         command("branch", "a-run", "--step", "7")
     (run.checkpoints / "step-000040").mkdir()
-    with pytest.raises(RunProblem, match="No run can begin there"):
+    with pytest.raises(RunProblem, match="No run can start from there"):
         branch_spec(run, find_checkpoint(run, "last"))

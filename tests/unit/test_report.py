@@ -58,7 +58,7 @@ def test_a_report_holds_figures_fallback_steps_skipped_steps_and_warnings(
     told = folder.report.read_text()
     for words in (
         "finished at step 9 in 1 min 0 s, loss 1.25",
-        "| memory ran out | a smaller micro-batch: 4 x 1 -> 2 x 2 (fewer rows at once) |",
+        "| out of memory | a smaller micro-batch: 4 x 1 -> 2 x 2 (fewer rows at once) |",
         "| skipped steps | 1: 4 (the loss became nan) |",
         "| best held-out loss | 1.5 at step 9 |",
         "- The disk \\| is nearly full.",

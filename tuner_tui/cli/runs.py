@@ -19,7 +19,7 @@ from tuner_tui.runs import folder as folders
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
-from tuner_tui.runs.report import trouble_rows
+from tuner_tui.runs.report import incident_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 from tuner_tui.text import shell_command
 
@@ -363,7 +363,7 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         rows.append((figure.title, f"{words.number(value)}  {figure.healthy}".rstrip()))
     for choice in state.choices.values():
         rows.append((choice.name, f"{choice.value} ({choice.reason})"))
-    for name, what, why in trouble_rows(state.fallbacks, state.skipped):
+    for name, what, why in incident_rows(state.fallbacks, state.skipped):
         rows.append((name, f"{what} ({why})"))
     if state.overhead:
         rows.append(("own time", _overhead(run)))

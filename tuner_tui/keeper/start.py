@@ -70,7 +70,7 @@ def submit(
         )
         if resume and queue.held_for() == folder.name:  # its pause is over: it starts first
             queue.move(folder.name, 0)
-            queue.go_on()
+            queue.release()
     ensure_keeper()
 
 
@@ -94,7 +94,7 @@ def hold_queue() -> None:
 def release_queue() -> bool:
     """Start runs again; False when the queue was not on hold."""
     with _turn_at_the_queue():
-        was_held = queue.go_on()
+        was_held = queue.release()
     ensure_keeper()
     return was_held
 

@@ -108,7 +108,7 @@ class CompareFeed:
 
 
 def _look(wanted: Wanted, comparison: ComparisonReader, family: FamilyReader, notes: NotesReader) -> Looked:
-    from tuner_tui.runs.disk import clean_up_items, kept_checkpoints, run_disk
+    from tuner_tui.runs.disk import clean_up_items, complete_checkpoints, run_disk
     from tuner_tui.runs.queue import queued_names
 
     chosen, all_notes = wanted.chosen, notes.read()
@@ -117,7 +117,9 @@ def _look(wanted: Wanted, comparison: ComparisonReader, family: FamilyReader, no
             return Looked(wanted, compared=comparison.read(wanted.compared), notes=all_notes)
         case "family" if chosen is not None:
             tree = tuple(family.tree(chosen, wanted.folders))
-            return Looked(wanted, family=tree, checkpoints=tuple(kept_checkpoints(chosen)), notes=all_notes)
+            return Looked(
+                wanted, family=tree, checkpoints=tuple(complete_checkpoints(chosen)), notes=all_notes
+            )
         case "disk":
             taken = run_disk(chosen) if chosen is not None else None
             return Looked(wanted, disk=taken, items=tuple(clean_up_items(queued_names())), notes=all_notes)

@@ -56,7 +56,7 @@ def delete_run(folder: RunFolder, trash: Trash) -> str:
     """Throw a run away. Raises RunProblem when it is live."""
     from tuner_tui.keeper.start import wake
 
-    trash.throw_run(folder)
+    trash.move_run(folder)
     wake()  # the queue may have been held for it
     return f"Deleted {folder.name}; u on the Runs screen brings it back until the app closes."
 
@@ -73,10 +73,10 @@ def throw_item(item: CleanUpItem, trash: Trash) -> str:
     """Throw away something that is not needed."""
     from tuner_tui.runs.disk import delete_item
 
-    if item.owned is None or item.things == (item.owned.folder,):
+    if item.owned is None or item.paths == (item.owned.folder,):
         delete_item(item)
         return f"Freed {size(item.size_bytes)}."
-    trash.throw(item.owned, item.things, item.name)
+    trash.move_items(item.owned, item.paths, item.name)
     return f"{item.name} is in the trash; u brings it back."
 
 

@@ -305,7 +305,7 @@ class RunsScreen(TunerScreen):
             )
         could = sum(item.size_bytes for item in looked.items)
         lines.append(f"Could go: {size(could)}" if looked.items else "Nothing else could go.")
-        if trash.thrown:
+        if trash.deletions:
             lines.append(
                 f"In the trash: {size(trash.size_bytes)}, free when the app closes; E empties it now."
             )
@@ -337,7 +337,7 @@ class RunsScreen(TunerScreen):
                 known = self.summaries.get(chosen.name) if chosen else None
                 return known is not None and not known.is_live
             case "undo" | "empty":
-                return bool(self.tuner.trash.thrown)
+                return bool(self.tuner.trash.deletions)
         return True
 
     def action_back(self) -> None:
@@ -479,7 +479,7 @@ class RunsScreen(TunerScreen):
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         trash = self.tuner.trash
-        names = ", ".join(thrown.words for thrown in trash.thrown)
+        names = ", ".join(deletion.words for deletion in trash.deletions)
         detail = f"{size(trash.size_bytes)} go for good: {names}"
         if await self.app.push_screen_wait(ConfirmModal("Empty the trash?", detail, "Empty it", "Keep it")):
             self.perform(lambda: f"Freed {size(trash.empty())}.")

@@ -12,7 +12,7 @@ from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.runs.metric_words import told
-from tuner_tui.runs.report import trouble_rows
+from tuner_tui.runs.report import incident_rows
 from tuner_tui.text import count, duration, number, size
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
@@ -67,7 +67,7 @@ def details(view: RunView) -> Iterator[Content]:
         yield _head("Choices")
         for choice in run.choices:
             yield _line(choice.name, choice.value, choice.reason)
-    if trouble := trouble_rows(run.fallbacks, run.skipped):
+    if trouble := incident_rows(run.fallbacks, run.skipped):
         yield _head("Trouble met")
         for name, what, why in trouble:
             yield _line(name, what, why)

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
-from tuner_tui.runs.ending_words import kept_words, lost_steps
+from tuner_tui.runs.ending_words import lost_steps, saved_words
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped
 from tuner_tui.text import number, size
 from tuner_tui.ui.run_watch import RunView
@@ -44,13 +44,13 @@ def ending_lines(view: RunView) -> list[Content]:
             words = f"✓ Finished at step {ending.step}{early}, loss {number(ending.loss)}.{saved}"
             return [literal(words, "bold $success")]
         case RunStopped(is_pause=True) as ending:
-            lost = f" {kept_words(ending).capitalize()}." if lost_steps(ending) else ""
+            lost = f" {saved_words(ending).capitalize()}." if lost_steps(ending) else ""
             words = (
                 f"‖ Paused at step {ending.step}; the GPU is free.{lost} r resumes it, also after a reboot."
             )
             return [literal(words, "bold $warning")]
         case RunStopped() as ending:
-            words = f"■ Stopped at step {ending.step}, {kept_words(ending)}. r resumes it."
+            words = f"■ Stopped at step {ending.step}, {saved_words(ending)}. r resumes it."
             return [literal(words, "bold $warning")]
         case RunFailed() as ending:
             return _failure_lines(ending)
