@@ -240,7 +240,7 @@ def test_headers_with_other_layers_than_the_config_are_doubted() -> None:
     exact, short = shape_of(counted_facts(32)), shape_of(counted_facts(29))
     assert exact is not None and exact.is_known and not exact.doubt
     assert short is not None and not short.is_known
-    assert "hold 29 layers, and config.json says 32" in short.doubt
+    assert "have 29 layers, but config.json says 32" in short.doubt
     narrow = shape_of(counted_facts(32, intermediate_size=12_000))
     assert narrow is not None and not narrow.is_known and "parameters" in narrow.doubt
     assert shape_of(counted_facts(12)) is None

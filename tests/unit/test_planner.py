@@ -131,7 +131,7 @@ def test_where_nothing_helps_it_is_said_how_much_is_missing(model: str, asked: R
     then = plan(with_suggestions(asked, suggestions), model, place, ROWS)
     assert then.verdict == "too big"
     missing = (then.estimate.likely - (place.room_bytes or 0)) / GB
-    assert f"with all of it still {missing:.1f} GB short" in last.words
+    assert f"with all of them still {missing:.1f} GB short" in last.words
 
 
 def test_a_pair_is_padded_even_alone() -> None:

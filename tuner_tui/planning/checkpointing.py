@@ -1,4 +1,4 @@
-"""What training.checkpointing = "auto" means where no estimate decides."""
+"""Resolves training.checkpointing = "auto" where no estimate decides."""
 
 from __future__ import annotations
 

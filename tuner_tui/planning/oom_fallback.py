@@ -1,4 +1,4 @@
-"""The OOM fallback steps, in order; rows per step, their order, learning rate and length stay as set."""
+"""The OOM fallback steps, in order; batch size, row order, learning rate and length stay as set."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ FALLBACK_KINDS: tuple[FallbackKind, ...] = ("free", "micro_batch", "checkpointin
 
 
 class FallbackStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One change that was made so that a run fits."""
+    """One change made so that a run fits."""
 
     kind: FallbackKind
     before: str
     after: str
     reason: str
     micro_batch: int | None = None
-    """Rows computed at once after it; None for kinds that leave them."""
+    """The micro-batch after it; None for kinds that do not change it."""
 
     def __post_init__(self) -> None:
-        """Rungs that were written before they had the number tell it in words. Raises ValueError where those do not."""
+        """Earlier versions stored the micro-batch only in `after`. Raises ValueError if it is not there."""
         if self.kind == "micro_batch" and self.micro_batch is None:
             msgspec.structs.force_setattr(self, "micro_batch", int(self.after.partition(" ")[0]))
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides how much memory a step takes, as far as fallback steps may change it."""
+    """The settings of a step that decide its memory and that fallback steps may change."""
 
     micro_batch: int
-    """Rows computed at once; divides `batch_size`."""
+    """The micro-batch; divides `batch_size`."""
     batch_size: int
     """Rows per optimizer step; no fallback step changes it."""
     is_checkpointing: bool
     at_least: int = 1
-    """The fewest rows that can be computed at once."""
+    """The smallest possible micro-batch."""
 
 
 def next_fallback(
@@ -45,9 +45,9 @@ def next_fallback(
     *,
     has_made_steps: bool,
 ) -> FallbackStep | None:
-    """The next thing to try, or None when nothing is left.
+    """The next fallback step, or None if none is left.
 
-    A fresh process alone (`free`) helps only where steps fitted before, so it is tried once and only then.
+    A fresh process alone (`free`) helps only if earlier steps fitted, so it is tried once and only then.
     """
     taken = {fallback.kind for fallback in fallbacks}
     if "free" in allowed and has_made_steps and "free" not in taken:
@@ -63,7 +63,7 @@ def next_fallback(
             kind="micro_batch",
             before=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}",
             after=f"{smaller} x {shape.batch_size // smaller}",
-            reason="fewer rows at once, with more accumulation: each optimizer step still has the same rows",
+            reason="a smaller micro-batch with more accumulation: each optimizer step still has the same rows",
             micro_batch=smaller,
         )
     if "checkpointing" in allowed and not shape.is_checkpointing:
@@ -71,7 +71,7 @@ def next_fallback(
             kind="checkpointing",
             before="off",
             after="on",
-            reason="activations are recomputed instead of kept; steps take about a quarter longer",
+            reason="activations are recomputed; steps take about a quarter longer",
         )
     return None
 
@@ -83,7 +83,7 @@ def halved(shape: Shape) -> int:
 
 
 def apply_fallbacks(shape: Shape, fallbacks: tuple[FallbackStep, ...]) -> Shape:
-    """The settings after all fallback steps taken."""
+    """The settings after the given fallback steps."""
     micro_batch, is_checkpointing = shape.micro_batch, shape.is_checkpointing
     for fallback in fallbacks:
         micro_batch = min(micro_batch, fallback.micro_batch or micro_batch)

@@ -1,4 +1,4 @@
-"""The moments of a step at which memory is highest, from what stays in memory and what is temporary."""
+"""The moments of a step at which memory is highest, from resident and temporary memory."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tuner_tui.planning.workload import Workload
 MISC_BYTES = 17_000_000
 """cuBLAS workspaces, position tables and small buffers: measured static memory less the weights of published runs."""
 HOLES = 0.9
-"""Of what adapters keep in main memory in small blocks: so much more stays in holes between them, since malloc hands
-a freed aligned block out again only for smaller ones (tests/benchmarks/memory_cpu.py: 0.6 to 1.9)."""
+"""Fragmentation, relative to what adapters keep in main memory in small blocks: malloc reuses a
+freed aligned block only for smaller ones (tests/benchmarks/memory_cpu.py: 0.6 to 1.9)."""
 KV_BYTES = 2
-"""Of a cached key or value."""
+"""Bytes of a cached key or value."""
 SAMPLING_BYTES = 12
-"""Of a logit while answers are written: fp32 logits, their softmax and its sum."""
+"""Bytes per logit in generation: fp32 logits, their softmax and its sum."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """A moment of a step at which memory is highest for a while."""
+    """A moment of a step with a local maximum of memory."""
 
     name: str
     bytes: int
@@ -41,7 +41,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Parts:
-    """Bytes of everything that takes part in a step."""
+    """Bytes of everything that a step needs."""
 
     base: LoadedWeights
     copies: int
@@ -52,20 +52,20 @@ class Parts:
     layer: LayerBytes
     head: HeadBytes
     kept: int
-    """What all layers keep from the forward pass to the backward pass."""
+    """Activations that all layers keep from the forward to the backward pass."""
     experts: int
     """A layer's experts with their adapters added."""
     cast: int
     """16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
     in_layer: int
-    """What one layer needs on top while it is differentiated."""
+    """Temporary memory of one layer in the backward pass."""
     frozen: int = 0
-    """A copy of the adapters as they were, which a reference is."""
+    """A frozen copy of the adapters, the reference."""
     holes: int = 0
-    """In main memory: freed blocks between kept ones, which malloc neither uses nor gives back."""
+    """In main memory: freed blocks between used ones, which malloc neither reuses nor returns."""
 
     def resident(self, load: Workload) -> int:
-        """What is there between steps, in torch's allocator."""
+        """Memory in torch's allocator between steps."""
         return self.weights + self.adapters + self.frozen + (0 if is_paged(load.optimizer) else self.states)
 
     @property
@@ -75,7 +75,7 @@ class Parts:
 
 
 def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> Parts:
-    """What a step is made of; `stored_bytes` is the size of weights used as they are stored."""
+    """The parts of a step; `stored_bytes` is the size of weights used as they are stored."""
     layer = layer_bytes(shape, load)
     adapters = trained_bytes(shape, load)
     gradients = gradient_bytes(shape, load, adapters)
@@ -116,7 +116,7 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
     one = tokens * (parts.layer.saved if is_kept else parts.layer.boundary)
     unmade = (
         0 if load.accumulates or (shape.tied and head_gradient) else table
-    )  # the input table's comes last
+    )  # that of the input embedding comes last
     last = resident + parts.gradients - unmade + one + parts.in_layer + parts.cast // layers
     peaks = [
         Peak("loss", max(forward, backward)),
@@ -124,7 +124,7 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
         Peak("last layer backward", last),
         Peak("optimizer step", resident + parts.gradients + step_copy_bytes(shape, load, parts.gradients)),
     ]
-    if is_full:  # a tied table has a gradient of each use, and their sum
+    if is_full:  # a tied embedding has a gradient for each use, and their sum
         peaks.append(
             Peak("embedding backward", resident + parts.gradients + (2 * head_gradient if shape.tied else 0))
         )
@@ -132,12 +132,12 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
         reference = max(tokens * parts.layer.forward, parts.head.forward)
         peaks.append(Peak("reference", standing + parts.kept + reference))
     if load.method_traits.generates:
-        peaks.append(Peak("writing answers", standing + generation_bytes(shape, load)))
+        peaks.append(Peak("generating answers", standing + generation_bytes(shape, load)))
     return tuple(sorted(peaks, key=lambda peak: -peak.bytes))
 
 
 def generation_bytes(shape: ModelShape, load: Workload) -> int:
-    """Keys and values of the answers written together at their longest, and the logits of one step."""
+    """KV cache of a batch of answers at full length, and the logits of one step."""
     sequences = max(load.rows, load.answers) if load.method_traits.answers_in_groups else load.rows
     cached = 2 * shape.layers * shape.kv * KV_BYTES * sequences * load.sequence_length
     return cached + sequences * shape.vocab * SAMPLING_BYTES
@@ -154,7 +154,7 @@ def _kept(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) ->
 
 
 def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
-    """Adapters free as many blocks as they keep; those from the threshold on are mapped one by one and leave none."""
+    """Fragmentation by adapters, which free as many blocks as they keep; blocks above the threshold cause none."""
     if load.is_gpu or load.trains_base or load.checkpointing != "off":
         return 0
     per_token = 0
@@ -182,9 +182,10 @@ def _layer_gradients(shape: ModelShape, load: Workload, gradients: int) -> int:
 
 
 def _dequantised(shape: ModelShape, load: Workload) -> int:
-    """The largest quantised matrix, unpacked while it is used."""
+    """The largest quantised matrix, dequantised while it is used."""
     if load.loaded_as not in ("int8", "nf4", "stored"):
         return 0
     return 2 * max(
-        (each.inputs * each.outputs for each in shape.weights.matrices if each.place == "layer"), default=0
+        (matrix.inputs * matrix.outputs for matrix in shape.weights.matrices if matrix.place == "layer"),
+        default=0,
     )

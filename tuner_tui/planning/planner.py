@@ -1,4 +1,4 @@
-"""From model, rows and GPU to the settings of the fastest run that fits, or suggestions where none does."""
+"""Finds the settings of the fastest run that fits, from model, rows and GPU; or suggestions if none fits."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from tuner_tui.models.facts import ModelFacts
 
 MOST_TOKENS = 32_768
-"""With more tokens at once than this a GPU is fully busy, and more only takes memory."""
+"""Tokens per micro-batch from which a GPU is fully busy; more only take memory."""
 GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
-"""What a micro-batch costs beside its tokens, in tokens: starting each operation."""
+"""Fixed cost of a micro-batch, in tokens: launching the operations."""
 CPU_BUSY_TOKENS = 256
-"""From so many tokens at once a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
+"""Tokens per micro-batch from which a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
 CHECKPOINTING_COST = 1.3
 PRECISION_COST: dict[LoadedAs, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
-"""Times the step's time, rough: relative speeds of the precisions on a GPU with 16-bit units."""
+"""Rough relative step times of the precisions on a GPU with 16-bit units."""
 WORTH_GROUPING = 0.2
 """Share of padding from which rows are grouped by length."""
 FEWEST_BATCHES = 50
-"""Batches of rows from which on their order stays random: grouping sorts within so many (transformers' sampler)."""
+"""Number of batches from which the order stays random: grouping sorts within this many (transformers' sampler)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PlannedChoice:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The settings that memory decides."""
+    """The settings that the memory plan decides."""
 
     loaded_as: LoadedAs
     micro_batch: int
@@ -78,27 +78,27 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way to run, and how it would go."""
+    """One set of settings with its estimate."""
 
     load: Workload
     estimate: Estimate
     verdict: Verdict
     cost: float
-    """Time for each token of a row, relative; what pads counts as time."""
+    """Relative time per token of a row, padding included."""
     larger: Estimate | None = None
-    """What the next larger micro-batch would take, where that is why it is not taken."""
+    """The estimate of the next larger micro-batch, if its memory is why it was not chosen."""
     has_faster_small: bool = False
-    """Whether larger ones fit too, and would not be faster."""
+    """Whether larger ones fit too, but would not be faster."""
 
 
 def plan_memory(
     spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
 ) -> MemoryPlan | None:
-    """The fastest run that fits, with what the spec sets respected; None where the model's sizes are not known.
+    """The settings of the fastest run that fits, with the spec's own settings unchanged; None if the model's sizes are
+    unknown, or if its weights are quantised in a way that the spec cannot train on.
 
-    None too where its weights are quantised in a way that the spec cannot train on. Where only an unlucky batch may
-    not fit, the least of those is taken and called tight; where nothing fits, the least of all with at most four ways
-    out.
+    If only an unlucky batch may not fit, the settings with the least memory are chosen and called tight. If nothing
+    fits, those with the least memory, with at most four suggestions.
     """
     shape = shape_of(facts) if facts is not None else None
     if shape is None or facts is None:
@@ -123,18 +123,18 @@ def plan_memory(
 def fastest(
     spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, loaded_as: LoadedAs
 ) -> Trial:
-    """The fastest way to run in one precision that fits, else the one that takes least."""
+    """The fastest settings in one precision that fit, else those with the least memory."""
 
-    whole = workload_of(spec, place, rows, loaded_as=loaded_as)
+    unsplit = workload_of(spec, place, rows, loaded_as=loaded_as)
 
     def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
-        load = with_rows(whole, spec, micro, switch)
+        load = with_rows(unsplit, spec, micro, switch)
         estimate = estimate_here(shape, load, facts, spec, place)
         return Trial(load, estimate, judge(estimate, place), cost(micro, switch))
 
     def cost(micro: int, switch: Literal["on", "off"]) -> float:
-        load = with_rows(whole, spec, micro, switch)
-        if not whole.varied:
+        load = with_rows(unsplit, spec, micro, switch)
+        if not unsplit.varied:
             return _cost(load, place, load.tokens, 0.0)
         tokens = min(rows.mean or load.length, load.length) * load.sequences
         share = (
@@ -142,25 +142,27 @@ def fastest(
         )
         return _cost(load, place, tokens, share or 0.0)
 
-    sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
-    if place.room_bytes is None:  # free memory is unknown: the careful defaults
+    sizes, checkpointing = micro_batches(spec, place, rows), spec.training.checkpointing
+    if place.room_bytes is None:  # free memory is unknown: conservative defaults
         calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
-        return trial(calm[-1], "on" if checkpoints_activations(asked, is_gpu=place.is_gpu) else "off")
-    switches: tuple[Literal["on", "off"], ...] = ("off", "on") if asked == "auto" else (asked,)
-    found: list[Trial] = []
+        return trial(calm[-1], "on" if checkpoints_activations(checkpointing, is_gpu=place.is_gpu) else "off")
+    switches: tuple[Literal["on", "off"], ...] = (
+        ("off", "on") if checkpointing == "auto" else (checkpointing,)
+    )
+    fitting: list[Trial] = []
     for switch in switches:
         # more rows never take less, so those that fit come first
         number = bisect.bisect_left(sizes, True, key=lambda size: trial(size, switch).verdict != "fits")
         if number:
-            size = min(sizes[:number], key=lambda each: round(cost(each, switch), 3))
+            size = min(sizes[:number], key=lambda rows_at_once: round(cost(rows_at_once, switch), 3))
             is_largest = size == sizes[number - 1]
             larger = trial(sizes[number], switch).estimate if is_largest and number < len(sizes) else None
-            found.append(replace(trial(size, switch), larger=larger, has_faster_small=not is_largest))
-    if found:
-        return min(found, key=lambda each: (round(each.cost, 3), each.estimate.high))
+            fitting.append(replace(trial(size, switch), larger=larger, has_faster_small=not is_largest))
+    if fitting:
+        return min(fitting, key=lambda trial: (round(trial.cost, 3), trial.estimate.high))
     least = [trial(sizes[0], switch) for switch in switches]
     larger = trial(sizes[1], switches[-1]).estimate if len(sizes) > 1 else None
-    return replace(min(least, key=lambda each: each.estimate.high), larger=larger)
+    return replace(min(least, key=lambda trial: trial.estimate.high), larger=larger)
 
 
 def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[LoadedAs, ...]:
@@ -174,7 +176,7 @@ def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[LoadedAs
 
 
 def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[int]:
-    """Rows at once that divide the batch size, so that the effective batch stays as set."""
+    """Micro-batches that divide the batch size, so that the effective batch size stays as set."""
     training, traits = spec.training, method_traits(spec.method.kind)
     if training.micro_batch is not None:
         return [training.micro_batch]
@@ -188,9 +190,9 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
 
 
 def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
-    """Time per token of a row, against one of a large micro-batch without padding, in 16 bit, with kept activations.
+    """Time per token, relative to a large micro-batch without padding, in 16 bit, without checkpointing.
 
-    `tokens`: of the rows of a usual micro-batch; `padding`: the share of what is computed beside them.
+    `tokens`: in the rows of an average micro-batch; `padding`: share of padding.
     """
     if place.is_gpu:
         start = GPU_START_TOKENS / tokens
@@ -203,10 +205,10 @@ def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
 def best_of(trials: list[Trial]) -> Trial:
     """The first that fits: 4 bit comes only where 16 do not fit; else the first that is tight, else the least."""
     for verdict in ("fits", "unknown", "tight"):
-        found = [each for each in trials if each.verdict == verdict]
-        if found:
-            return found[0]
-    return min(trials, key=lambda each: each.estimate.high)
+        matching = [trial for trial in trials if trial.verdict == verdict]
+        if matching:
+            return matching[0]
+    return min(trials, key=lambda trial: trial.estimate.high)
 
 
 def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows) -> Iterator[PlannedChoice]:
@@ -218,19 +220,21 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         else "free memory unknown"
     )
     if load.loaded_as != first.load.loaded_as:
-        reason = f"{first.load.loaded_as} does not fit; costs a little quality and speed"
+        reason = f"{first.load.loaded_as} does not fit; a little lower quality and speed"
         yield PlannedChoice("precision", load.loaded_as, reason)
     elif spec.model.precision == "auto":
         yield PlannedChoice("precision", load.loaded_as, _precision_reason(load, place))
     if training.micro_batch is None:
         steps = training.batch_size // load.rows
         if best.larger is not None and room is not None:
-            reason = f"more at once could take {best.larger.high / GB:.1f} of {room / GB:.1f} GB"
+            reason = f"a larger one could take {best.larger.high / GB:.1f} of {room / GB:.1f} GB"
         elif best.has_faster_small:
-            reason = f"more at once is no faster: {of_room}"
+            reason = f"a larger one is not faster: {of_room}"
         else:
             reason = (
-                f"the whole batch at once: {of_room}" if steps == 1 else f"the most that is useful: {of_room}"
+                f"the full batch at once: {of_room}"
+                if steps == 1
+                else f"larger ones are not faster: {of_room}"
             )
         accumulated = f", {steps} times for a batch of {training.batch_size}" if steps > 1 else ""
         yield PlannedChoice("micro-batch", f"{load.rows} x {load.length} tokens{accumulated}", reason)
@@ -242,12 +246,12 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
             else "activations fit, and it is faster"
         )
         if room is None:
-            reason = "free memory unknown, so the setting that needs less" if is_on else "this is a CPU"
+            reason = "free memory unknown, so the setting with less memory" if is_on else "this is a CPU"
         yield PlannedChoice("checkpointing", "on" if is_on else "off", reason)
     if spec.model.attention == "auto":
         yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on every GPU")
     if load.method_traits.head == "fused":
-        yield PlannedChoice("loss", "fused", "logits in tiles, never in full")
+        yield PlannedChoice("loss", "fused", "logits in tiles, never materialised in full")
     states = best.estimate.parts.states
     yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")
     if (order := _order(spec, load, rows)) is not None:
@@ -270,7 +274,7 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
 
 def _precision_reason(load: Workload, place: Place) -> str:
     if load.loaded_as == "stored":
-        return "as the model's files are packed"
+        return "as stored in the model's files"
     if load.loaded_as == "nf4":
         return "the least memory"
     if load.trains_base:
@@ -279,7 +283,7 @@ def _precision_reason(load: Workload, place: Place) -> str:
 
 
 def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
-    """Whether rows are grouped by length: as set, else where padding is large and there are enough rows."""
+    """Whether rows are grouped by length: as set, else if there is much padding and there are enough rows."""
     if spec.training.group_by_length != "auto":
         return spec.training.group_by_length
     share = rows.padding_share(load.sequences, spec.training.max_length)
@@ -291,16 +295,18 @@ def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
 def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     """Whether rows are grouped by length, and what that saves."""
     if getattr(spec.method, "packing", False):
-        return PlannedChoice("rows", "packed", "as set; nothing is padded")
+        return PlannedChoice("rows", "packed", "as set; no padding")
     share = rows.padding_share(load.sequences, spec.training.max_length)
     if share is None or load.sequences == 1:
         return None
     asked, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
     if is_grouped(spec, load, rows):
         why = "as set; " if asked is True else ""
-        return PlannedChoice("rows", "grouped by length", f"{why}saves most of {padding} padding")
-    more = f"padding is {padding} of what is computed"
+        return PlannedChoice("rows", "grouped by length", f"{why}avoids most of {padding} padding")
+    more = f"{padding} of the tokens are padding"
     if asked == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
         least = FEWEST_BATCHES * spec.training.batch_size
-        more += f"; with fewer than {least:,} rows, grouping would give nearly the same order in each epoch"
+        more += (
+            f"; with fewer than {least:,} rows, grouping would make the order nearly the same in each epoch"
+        )
     return PlannedChoice("rows", "in random order", more)

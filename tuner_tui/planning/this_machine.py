@@ -1,4 +1,4 @@
-"""The memory plan of a spec on this machine, with what can be read of model, rows and free memory without torch."""
+"""The memory plan of a spec on this machine, from model headers, rows and free memory, without torch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:
-    """The fastest run of a spec that fits here; None where the model's sizes cannot be read.
+    """The memory plan of a spec here; None if the model's sizes cannot be read.
 
-    Raises InputError where its weights are quantised in a way that the spec cannot train on, or where the adapter's
-    targets name nothing of it.
+    Raises InputError if its weights are quantised in a way that the spec cannot train on, or if the adapter's
+    targets match no module.
     """
     from tuner_tui.hardware.free_memory import read_free_memory
 
@@ -32,7 +32,7 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
     if facts is None:
         return None
     if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
-        raise InputError("The model's weights are quantised already", f"{source.name}: {refusal}.")
+        raise InputError("The model's weights are already quantised", f"{source.name}: {refusal}.")
     place = place_of(
         read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
     )
@@ -41,13 +41,13 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
         raise InputError(
             "Nothing would be trained",
             f"tuning.targets names no module of {source.name}.",
-            'Take "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
+            'Set it to "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
         )
     return plan
 
 
 def facts_of(source: ModelSource) -> ModelFacts | None:
-    """A model's facts, from this machine or from the Hub's headers; None where neither can be read."""
+    """A model's facts, from this machine or from headers on the Hub; None if neither can be read."""
     from tuner_tui.models.facts import read_facts
     from tuner_tui.models.remote_headers import read_remote_facts
 
@@ -58,7 +58,7 @@ def facts_of(source: ModelSource) -> ModelFacts | None:
 
 
 def rows_of(spec: RunSpec) -> Rows:
-    """How long the spec's rows are; nothing known where tokenizer or rows cannot be read yet."""
+    """The lengths of the spec's rows; unknown if tokenizer or rows cannot be read yet."""
     from tuner_tui.data.recognition.reading import training_reading
     from tuner_tui.models.source import find_source
     from tuner_tui.planning.row_lengths import count_rows
@@ -71,9 +71,9 @@ def rows_of(spec: RunSpec) -> Rows:
 
 
 def tokenizer_of(spec: RunSpec, source: ModelSource, *, may_fetch: bool = False) -> Path:
-    """The folder with a model's tokenizer; that of a Hub model that is not here may be fetched alone.
+    """The folder with a model's tokenizer; with `may_fetch` that of a Hub model may be downloaded alone.
 
-    Raises TunerError where there is none.
+    Raises TunerError if there is none.
     """
     from tuner_tui.models.remote_headers import remote_tokenizer
     from tuner_tui.models.tokenizer_folder import tokenizer_folder

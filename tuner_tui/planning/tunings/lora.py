@@ -1,4 +1,4 @@
-"""LoRA in memory: two matrices of the rank beside each one that is adapted, and what their gradients need."""
+"""LoRA in memory: two low-rank matrices for each adapted one, and what their gradients need."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def parameters(shape: ModelShape, load: Workload) -> int:
 
 
 def _sides(matrix: Matrix, load: Workload) -> int:
-    """Numbers of a matrix's adapter for each rank; one beside gate and up in one tensor has twice the rank."""
+    """Elements of a matrix's adapter per rank; one for fused gate and up matrices has twice the rank."""
     if matrix.place == "expert" and load.stack.fused_experts:
         if matrix.name == "gate_up_proj":
             return 2 * (matrix.inputs + matrix.outputs)
@@ -59,19 +59,21 @@ def _sides(matrix: Matrix, load: Workload) -> int:
 
 
 def largest(shape: ModelShape, load: Workload) -> int:
-    return load.rank * max((max(each.inputs, each.outputs) for each in shape.weights.matrices), default=0)
+    return load.rank * max(
+        (max(matrix.inputs, matrix.outputs) for matrix in shape.weights.matrices), default=0
+    )
 
 
 def factored(shape: ModelShape, load: Workload) -> int:
     return sum(
-        (2 * load.rank + each.inputs + each.outputs) * each.count
-        for each in shape.weights.matrices
-        if is_target(each.name, each.place, load)
+        (2 * load.rank + matrix.inputs + matrix.outputs) * matrix.count
+        for matrix in shape.weights.matrices
+        if is_target(matrix.name, matrix.place, load)
     )
 
 
 def kept(shape: ModelShape, load: Workload) -> int:
-    """Inputs of adapters: a copy of its own for each where it is cast, else one for all that read the same."""
+    """Inputs of adapters: a separate copy for each if cast, else one shared by all with the same input."""
     widths = input_widths(shape)
     saved, shared = 0, set()
     is_cast = load.adapter_bytes != load.weight_bytes or load.stream_bytes != load.compute_bytes
@@ -98,7 +100,7 @@ def kept(shape: ModelShape, load: Workload) -> int:
             saved += int(kept * matrix.inputs * per_layer)
         saved += int(kept * load.rank * per_layer)
         if load.dropout and not load.stack.fused_adapters:
-            mask = 1 if load.is_gpu else load.adapter_bytes  # CPUs have no kernel that keeps single bytes
+            mask = 1 if load.is_gpu else load.adapter_bytes  # CPUs have no kernel with byte masks
             saved += int((mask + (0 if is_cast else kept)) * matrix.inputs * per_layer)
         if load.dora:
             saved += int(2 * load.compute_bytes * matrix.outputs * per_layer)
@@ -123,20 +125,20 @@ def autocast_copies(shape: ModelShape, load: Workload, adapters: int) -> int:
 def expert_copies(shape: ModelShape, load: Workload) -> int:
     """Bytes of a layer's experts with their adapters added, which PEFT computes whole, and keeps for the backward pass.
 
-    An adapter beside a 3-D tensor of experts is no second path for the tokens: weight + B A is made for all experts.
+    An adapter on a 3-D tensor of experts is not a second path for the tokens: weight + B A is computed for all experts.
     """
     if not load.stack.fused_experts or not shape.experts:
         return 0
     changed = sum(
-        each.elements
-        for each in shape.weights.matrices
-        if each.place == "expert" and is_target(each.name, each.place, load)
+        matrix.elements
+        for matrix in shape.weights.matrices
+        if matrix.place == "expert" and is_target(matrix.name, matrix.place, load)
     )
     return load.compute_bytes * changed // shape.layers
 
 
 def moving(shape: ModelShape, load: Workload) -> int:
-    """Bytes that DoRA's largest matrix needs while its norm and its result are made (peft.tuners.lora.dora).
+    """Bytes that DoRA's largest matrix needs while its norm and its result are computed (peft.tuners.lora.dora).
 
     PEFT multiplies an identity matrix of the input's width through the adapter to get B A, adds it to the weight in the
     type of its input, which is cast to the adapter's, and mixes the result in fp32.
@@ -147,18 +149,20 @@ def moving(shape: ModelShape, load: Workload) -> int:
     is_cast = load.autocast and c != a
     x = a if is_cast else c
     most = 0
-    for each in shape.weights.matrices:
-        if each.place == "expert" or not is_target(each.name, each.place, load):
+    for matrix in shape.weights.matrices:
+        if matrix.place == "expert" or not is_target(matrix.name, matrix.place, load):
             continue
-        weight, square = each.inputs * each.outputs, each.inputs * each.inputs
+        weight, square = matrix.inputs * matrix.outputs, matrix.inputs * matrix.inputs
         kept_square = c * square  # for the adapter's gradient
         whole = 2 * weight if load.loaded_as in ("int8", "nf4", "stored") else 0
         product = kept_square + (a * square if is_cast else 0) + c * weight
         norm = kept_square + whole + (c + 4 * x if is_cast else 3 * x) * weight
         result = kept_square + whole + (2 * x if is_cast else x) * weight
-        if INPUTS.get(each.name) == "mlp output":  # the last of a layer, when all else is kept already
-            tokens = load.tokens * (x * each.inputs if is_cast else 0)
-            result += load.tokens * (6 if is_cast else 2) * 4 * each.outputs
+        if (
+            INPUTS.get(matrix.name) == "mlp output"
+        ):  # the last of a layer, when everything else is already kept
+            tokens = load.tokens * (x * matrix.inputs if is_cast else 0)
+            result += load.tokens * (6 if is_cast else 2) * 4 * matrix.outputs
         else:
             tokens = -load.tokens * mlp_bytes(shape, load)
         most = max(most, tokens + max(product, norm, result))
