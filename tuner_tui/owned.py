@@ -1,7 +1,7 @@
-"""All deleting: only at or below a folder that we made and marked, never through a symlink.
+"""All deletions: only in folders that tuner-tui created and marked, never through a symlink.
 
-A folder of ours holds a small file `.tuner-tui` that says what it is. Folders of earlier versions have none; they are
-recognised by what lies in them and marked when they are first used. Everything else is the person's, and stays.
+An owned folder has a small file `.tuner-tui` that says what it is. Folders of earlier versions have none; they are
+recognised by their content and marked when first used. Everything else belongs to the user and is never deleted.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _HUB_SUFFIX = ".tuner-tui-partial"
 
 
 class NotOurs(PermissionError):
-    """What was to be deleted is not ours; nothing was changed."""
+    """The path is not ours to delete; nothing was changed."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(errno.EPERM, why, str(path))
 
 
 def never(_: Path) -> bool:
-    """No earlier version made such a folder."""
+    """For folders that no earlier version created."""
     return False
 
 
 def holds(pattern: str) -> Callable[[Path], bool]:
-    """Recognises a folder by an entry, not a symlink, whose whole name fits a pattern."""
+    """Recognises a folder by an entry, not a symlink, whose name matches a pattern."""
     fits = re.compile(pattern, re.ASCII).fullmatch
 
     def is_known(folder: Path) -> bool:
@@ -49,29 +49,29 @@ def holds(pattern: str) -> Callable[[Path], bool]:
 
 @dataclass(frozen=True)
 class Owned:
-    """A folder of ours, and the only way to delete what is in it."""
+    """A folder that tuner-tui created, and the only way to delete in it."""
 
     folder: Path
     kind: str
-    """What the mark says, such as "run"."""
+    """The folder's kind in the mark, such as "run"."""
     is_known: Callable[[Path], bool] = never
-    """Whether a folder without a mark was made by an earlier version."""
+    """Whether a folder without a mark was created by an earlier version."""
 
     def claim(self) -> Path:
-        """Make the folder, or take one that is empty or recognised, and mark it. Raises NotOurs, OSError."""
+        """Create the folder, or use an empty or recognised one, and mark it. Raises NotOurs, OSError."""
         make_folder(self.folder)
         if not self._is_marked():
             if not self._is_empty() and not self._is_recognised():
-                raise NotOurs(self.folder, f"holds files that tuner-tui did not make (no {MARK} file)")
+                raise NotOurs(self.folder, f"has files that tuner-tui did not create (no {MARK} file)")
             self._mark()
         return self.folder
 
     def is_ours(self) -> bool:
-        """Whether it is there and marked, or recognised."""
+        """Whether it exists and is marked or recognised."""
         return self._is_marked() or self._is_recognised()
 
     def entries(self) -> list[Path]:
-        """What is in it besides the mark; empty when it is not ours or cannot be read."""
+        """Its entries without the mark; empty when it is not ours or cannot be read."""
         if not self.is_ours():
             return []
         try:
@@ -85,7 +85,7 @@ class Owned:
             _delete(name, parent)
 
     def discard(self, path: Path) -> None:
-        """Delete as `remove` does; what cannot be deleted stays."""
+        """Delete as `remove` does, ignoring errors."""
         with contextlib.suppress(OSError):
             self.remove(path)
 
@@ -99,7 +99,7 @@ class Owned:
             os.rmdir(self.folder.name, dir_fd=parent)
 
     def discard_all(self) -> None:
-        """Delete the folder itself; what cannot be deleted stays."""
+        """Delete the folder itself, ignoring errors."""
         with contextlib.suppress(OSError):
             self.remove_all()
 
@@ -132,7 +132,7 @@ class Owned:
     def _itself(self) -> Iterator[int]:
         """The descriptor of the folder that holds this one."""
         if not self.folder.is_absolute() or self.folder.name in ("", "..") or ".." in self.folder.parts:
-            raise NotOurs(self.folder, "is no full path of a folder")
+            raise NotOurs(self.folder, "is not an absolute path")
         descriptor = os.open(self.folder.parent, _OPEN)
         try:
             _require_no_link(self.folder.name, descriptor, self.folder)
@@ -145,10 +145,10 @@ class Owned:
         """Mark a folder of an earlier version. Raises NotOurs for any other, FileNotFoundError, OSError."""
         if self._is_marked():
             return
-        self.folder.stat()  # one that is not there is told as such
+        self.folder.stat()  # raises FileNotFoundError for a missing folder
         if not self._is_recognised():
             raise NotOurs(
-                self.folder, f"was not made by tuner-tui (no {MARK} file), so nothing in it is deleted"
+                self.folder, f"was not created by tuner-tui (no {MARK} file), so nothing in it is deleted"
             )
         self._mark()
 
@@ -168,7 +168,7 @@ class Owned:
             os.close(descriptor)
 
     def _mark(self) -> None:
-        text = f"{self._title()}\ntuner-tui made this folder and may delete what is in it.\n"
+        text = f"{self._title()}\ntuner-tui created this folder and may delete its content.\n"
         write_atomic(self.folder / MARK, text)
 
     def _title(self) -> str:
@@ -185,7 +185,7 @@ class Owned:
 
 
 def remove_hub_repository(folder: Path, cache: Path) -> None:
-    """Delete a repository's folder in the Hub's cache, which the person was asked about. Raises NotOurs, OSError."""
+    """Delete a repository's folder in the Hub's cache, after the user has confirmed it. Raises NotOurs, OSError."""
     _require_hub_folder(folder, cache)
     with _opened_path(cache) as root:
         _delete(folder.name, root)
@@ -200,7 +200,7 @@ def remove_hub_file(path: Path, cache: Path) -> None:
     _require_hub_folder(cache / parts[0], cache)
     is_unfinished = len(parts) == 3 and parts[1] == "blobs" and path.name.endswith(_HUB_SUFFIX)
     if not is_unfinished and (len(parts) < 4 or parts[1] != "snapshots"):
-        raise NotOurs(path, "is no file that a download may replace")
+        raise NotOurs(path, "is not a file that a download may replace")
     with contextlib.ExitStack() as opened:
         descriptor = opened.enter_context(_opened_path(cache))
         for part in parts[:-1]:
@@ -210,10 +210,10 @@ def remove_hub_file(path: Path, cache: Path) -> None:
 
 def _require_hub_folder(folder: Path, cache: Path) -> None:
     if folder.parent != cache or not _HUB_FOLDER.fullmatch(folder.name) or folder.is_symlink():
-        raise NotOurs(folder, "is no repository in the Hub's cache")
+        raise NotOurs(folder, "is not a repository in the Hub's cache")
     names = {path.name for path in folder.iterdir()}
     if not names & {"blobs", "snapshots"} or not names <= _HUB_ENTRIES:
-        raise NotOurs(folder, "holds other files than a repository in the Hub's cache does")
+        raise NotOurs(folder, "has files that a repository in the Hub's cache does not have")
 
 
 def _parts_below(path: Path, folder: Path) -> tuple[str, ...]:
@@ -247,7 +247,7 @@ def _opened(name: str, parent: int, path: Path | None = None) -> Iterator[int]:
 
 def _require_no_link(name: str, parent: int, path: Path | None) -> None:
     if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-        raise NotOurs(path or Path(name), f"{name} is a symlink; tuner-tui deletes nothing behind one")
+        raise NotOurs(path or Path(name), f"{name} is a symlink; tuner-tui deletes nothing through symlinks")
 
 
 def _require_free(target: Path) -> None:

@@ -98,9 +98,9 @@ def test_a_folder_with_a_run_toml_is_no_run(
 
 def test_a_folder_among_the_runs_that_is_none_stays(home: Path) -> None:
     mine = foreign_run(home / "data" / "runs" / "photos")
-    with pytest.raises(TunerError, match="not made by tuner-tui"):
+    with pytest.raises(TunerError, match="not created by tuner-tui"):
         command("runs", "delete", "photos", "--yes")
-    with pytest.raises(TunerError, match="not made by tuner-tui"):
+    with pytest.raises(TunerError, match="not created by tuner-tui"):
         Trash().move_run(RunFolder(mine))
     assert (mine / "thesis.txt").is_file()
 
@@ -282,7 +282,7 @@ def test_a_named_folder_of_others_is_refused_for_our_files(
     big.mkdir()
     make(big / "photos")
     for key in ("folders.cache", "folders.data"):
-        with pytest.raises(InputError, match="holds other files"):
+        with pytest.raises(InputError, match="has files that a repository"):
             command("config", "set", key, str(big))
         command("config", "set", key, str(big / "tuner-tui"))
         command("config", "set", key, str(big / "tuner-tui"))

@@ -153,7 +153,7 @@ def test_broken_bitsandbytes_is_a_warning() -> None:
 def test_cards_name_their_memory_and_who_holds_it() -> None:
     (check,) = check_gpus(MACHINE)
     assert check.value == "NVIDIA GeForce RTX 4070, 11.2 GB of 12.9 GB free"
-    assert "ollama (77) holds 0.9 GB" in check.detail
+    assert "ollama (77) uses 0.9 GB" in check.detail
     (unknown,) = check_gpus(with_card(memory_free_bytes=None, processes=None))
     assert "memory unknown" in unknown.value and "which processes use it is unknown" in unknown.detail
 

@@ -32,8 +32,8 @@ class AmdGpu(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_amd_gpus(root: Path = ROOT) -> tuple[AmdGpu, ...]:
-    """The GPUs that amdgpu drives, the one with most memory first (a discrete GPU before an integrated one)."""
-    found = []
+    """The GPUs that amdgpu drives, the one with the most memory first (a discrete GPU before an integrated one)."""
+    gpus = []
     for device in sorted((root / "sys/class/drm").glob("card[0-9]*/device")):
         if _text(device / "vendor") != AMD:
             continue
@@ -42,9 +42,9 @@ def read_amd_gpus(root: Path = ROOT) -> tuple[AmdGpu, ...]:
             memory_total_bytes=_number(device / "mem_info_vram_total"),
             memory_used_bytes=_number(device / "mem_info_vram_used"),
         )
-        if gpu not in found:  # connectors link to the same device
-            found.append(gpu)
-    return tuple(sorted(found, key=lambda each: -(each.memory_total_bytes or 0)))
+        if gpu not in gpus:  # connectors link to the same device
+            gpus.append(gpu)
+    return tuple(sorted(gpus, key=lambda gpu: -(gpu.memory_total_bytes or 0)))
 
 
 def torch_is_for_amd(torch_version: str | None) -> bool:

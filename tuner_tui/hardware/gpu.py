@@ -11,7 +11,7 @@ import msgspec
 from tuner_tui.hardware.system import ROOT, in_container, platform_kind
 
 NOT_AVAILABLE = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF, -1})
-"""What NVML writes into a number it does not have (the largest unsigned 32 and 64 bit values)."""
+"""NVML's values for unknown numbers (the largest unsigned 32 and 64 bit values)."""
 
 THROTTLE_WORDS = (
     (0x004, "power cap"),
@@ -25,7 +25,7 @@ THROTTLE_WORDS = (
     (0x200, "board limit"),
     (0x400, "reliability"),
 )
-"""NVML's clock event bits in plain words, the ones that matter most first; idle (0x1) is no brake."""
+"""Texts of NVML's clock event bits, the most important first; idle (0x1) is not throttling."""
 
 
 class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     uuid: str | None = None
     memory_total_bytes: int | None = None
     memory_used_bytes: int | None = None
-    """Held by processes; the driver's own reserve is left out where the driver tells it apart."""
+    """Used by processes; without the driver's own reserve if the driver reports it."""
     memory_free_bytes: int | None = None
     utilisation_percent: float | None = None
     temperature_celsius: float | None = None
@@ -65,7 +65,7 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     memory_clock_mhz: int | None = None
     throttle_reasons: tuple[str, ...] | None = None
     energy_millijoules: int | None = None
-    """A counter that runs since the driver was loaded."""
+    """A counter since the driver was loaded."""
     compute_capability: tuple[int, int] | None = None
     processes: tuple[GpuProcess, ...] | None = None
     slices: tuple[GpuSlice, ...] | None = None
@@ -73,20 +73,20 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What NVML says about this machine, or the sentence that says why it says nothing."""
+    """NVML's report about this machine, or the reason why there is none."""
 
     driver_version: str | None = None
     cuda_driver_version: str | None = None
     """The newest CUDA this driver can run, as "13.0"."""
     gpus: tuple[GpuSnapshot, ...] = ()
     problem: str | None = None
-    """What is wrong and what to do, in one sentence."""
+    """The problem and what to do, in one sentence."""
     gpu_present: bool | None = msgspec.field(default=None, name="card_present")
     """Whether there is an NVIDIA GPU at all, with or without driver; `None` where that is unknown."""
 
 
 class GpuReader:
-    """Opens NVML once and reads every GPU as often as called."""
+    """Opens NVML once and reads all GPUs on each call."""
 
     def __init__(self, nvml: Any = None, root: Path = ROOT) -> None:
         self._nvml = nvml
@@ -104,7 +104,7 @@ class GpuReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of NVML; reading afterwards reports the problem "closed"."""
+        """Close NVML; later reads report the problem "closed"."""
         if self._problem is None:
             self._ask("nvmlShutdown")
             self._problem = "The GPU reader is closed."
@@ -130,7 +130,7 @@ class GpuReader:
         return nvidia_gpu_on_the_bus(self._root)
 
     def _open(self) -> str | None:
-        """Start NVML; the sentence that says why it does not start, if it does not."""
+        """Start NVML; returns the reason if it does not start."""
         if self._nvml is None:
             try:
                 import pynvml
@@ -238,7 +238,7 @@ class GpuReader:
         return tuple(found)
 
     def _memory(self, handle: Any) -> Any:
-        """The newer call tells the driver's reserve apart from what processes use."""
+        """The newer call excludes the driver's reserve from used memory."""
         newer = self._ask("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)
         memory = newer if newer is not None else self._ask("nvmlDeviceGetMemoryInfo", handle)
         return memory if memory is not None and memory.total else None
@@ -252,18 +252,18 @@ class GpuReader:
         return tuple(dict.fromkeys(word for bit, word in THROTTLE_WORDS if bits & bit))
 
     def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
-        """The processes that use memory: compute and graphics together, the same process once."""
+        """The processes that use memory, compute and graphics; each process once."""
         compute = self._ask("nvmlDeviceGetComputeRunningProcesses", handle)
         if compute is None or not (compute or self._driver_sees_processes):
-            return None  # in a container or WSL an empty list says nothing
-        held: dict[int, int | None] = {}
+            return None  # in a container or WSL an empty list has no meaning
+        used: dict[int, int | None] = {}
         for process in [*compute, *(self._ask("nvmlDeviceGetGraphicsRunningProcesses", handle) or [])]:
             memory = _known(process.usedGpuMemory)
-            amounts = (held.get(process.pid), memory)
-            held[process.pid] = max((amount for amount in amounts if amount is not None), default=None)
+            amounts = (used.get(process.pid), memory)
+            used[process.pid] = max((amount for amount in amounts if amount is not None), default=None)
         return tuple(
             GpuProcess(pid=pid, name=self._process_name(pid), memory_bytes=memory)
-            for pid, memory in sorted(held.items(), key=lambda item: -(item[1] or 0))
+            for pid, memory in sorted(used.items(), key=lambda item: -(item[1] or 0))
         )
 
     def _process_name(self, pid: int) -> str | None:
@@ -279,7 +279,7 @@ class GpuReader:
         return self._names[pid]
 
     def _forget_names(self, gpus: tuple[GpuSnapshot, ...]) -> None:
-        """Process numbers are used again, so a name is kept as long as its process uses memory."""
+        """Process IDs are reused, so a name is cached only while its process uses memory."""
         current = {process.pid for gpu in gpus for process in gpu.processes or ()}
         self._names = {pid: name for pid, name in self._names.items() if pid in current}
 
@@ -307,7 +307,7 @@ def nvidia_gpu_on_the_bus(root: Path = ROOT) -> bool | None:
 
 
 def _known(value: Any) -> Any:
-    """The value unless it is one of NVML's ways to say that it has none."""
+    """The value, or None if it is one of NVML's values for unknown."""
     return None if value is None or value in NOT_AVAILABLE else value
 
 
