@@ -34,7 +34,7 @@ def test_what_is_not_trained_as_stored_is_estimated_unpacked(method: str) -> Non
 @pytest.mark.parametrize(
     ("facts", "asked", "words"),
     [
-        (stored("compressed-tensors"), spec(), "do not train"),
+        (stored("compressed-tensors"), spec(), "cannot train on"),
         (stored("bitsandbytes"), PINNED["int8"], "cannot be loaded as int8"),
         (stored("mxfp4"), PINNED["int8"], "cannot be loaded as int8"),
         (stored("gptq"), PINNED["full"], "cannot be trained themselves"),

@@ -1,8 +1,8 @@
-"""GGUF models that were dequantised once, stored by the hash of the file they came from.
+"""The cache of dequantised GGUF models, stored by the hash of their file.
 
-The worker writes one into a folder `.partial-FINGERPRINT-...` beside the others, with an `origin.json`
+The worker writes one to a folder `.partial-FINGERPRINT-...` beside the others, with an `origin.json`
 ({"source": path, "name": file name, "made_at": Unix time, "reading": READING}), and renames it into place when it is
-whole.
+complete.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tuner_tui.owned import Owned, holds
 PARTIAL_PREFIX = ".partial-"
 ORIGIN_FILE = "origin.json"
 READING = 2
-"""How files are read today; entries of an earlier reading, which left rotary scaling out, are made again."""
+"""Version of how files are read; entries of an earlier version, without rotary scaling, are recreated."""
 STALE_SECONDS = 600.0
-"""A partial folder that was written to more recently than this may still be being made."""
+"""A partial folder that was written to more recently than this may still be in progress."""
 
 
 @dataclass(frozen=True)
 class DequantisedModel:
-    """One folder of the cache."""
+    """One entry of the cache."""
 
     fingerprint: str
     name: str
@@ -49,14 +49,14 @@ def fingerprint(gguf: Path) -> str:
 
 
 def entry_folder(fingerprint: str) -> Path:
-    """Where the dequantised model of a file lies, or will lie."""
+    """The folder for the dequantised model of a file."""
     if not re.fullmatch("[0-9a-f]{16}", fingerprint):
         raise InputError("Not a fingerprint", f"{fingerprint!r} is not 16 hexadecimal digits.")
     return paths.dequantised_dir() / fingerprint
 
 
 def owned() -> Owned:
-    """The folder of all of them, for deleting in it."""
+    """The cache's folder, for deleting in it."""
     return Owned(paths.dequantised_dir(), "dequantised", _holds_models)
 
 
@@ -71,12 +71,12 @@ def _holds_models(folder: Path) -> bool:
 
 
 def tokenizer_entry(fingerprint: str) -> Path:
-    """Where the tokenizer of a file that is not dequantised yet lies, or will lie."""
+    """The folder for the tokenizer of a file that is not dequantised yet."""
     return owned_tokenizers().folder / entry_folder(fingerprint).name
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache was finished, by this reading of GGUF files."""
+    """Whether an entry is complete, and of the current version."""
     if not (folder / "config.json").is_file():
         return False
     try:
@@ -86,7 +86,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def list_entries() -> list[DequantisedModel]:
-    """Everything in the cache, newest first, leftovers of interrupted work included."""
+    """All entries, newest first, including unfinished ones."""
     root = paths.dequantised_dir()
     try:
         folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink()]
@@ -94,14 +94,14 @@ def list_entries() -> list[DequantisedModel]:
         return []
     except OSError as error:
         raise TunerError("Cannot read the cache", f"{root}: {error.strerror}.") from error
-    if not owned().is_ours():  # the person's own folder of that name
+    if not owned().is_ours():  # the user's own folder with that name
         return []
     entries = [_entry(folder) for folder in folders]
     return sorted(entries, key=lambda entry: (-(entry.made_at or 0), entry.fingerprint))
 
 
 def remove_entry(fingerprint: str | None) -> int:
-    """Remove one model, or with None everything that is not just being made; returns the bytes freed."""
+    """Remove one model, or with None everything that is not in progress; returns the bytes freed."""
     if fingerprint is None:
         return sum(_remove(entry) for entry in list_entries() if not entry.is_being_made)
     folder = entry_folder(fingerprint)
@@ -129,7 +129,7 @@ def _entry(folder: Path) -> DequantisedModel:
 
 
 def _last_write(folder: Path) -> float:
-    """When anything in a folder was last written; files that vanish meanwhile do not count."""
+    """When anything in a folder was last written; files deleted in the meantime are skipped."""
     latest = 0.0
     for path in (folder, *folder.rglob("*")):
         try:
@@ -140,7 +140,7 @@ def _last_write(folder: Path) -> float:
 
 
 def _remove(entry: DequantisedModel) -> int:
-    """Delete a folder, out of sight first, so that a half-deleted one never looks complete."""
+    """Delete a folder after renaming it, so that a partly deleted one never looks complete."""
     try:
         folder = entry.folder
         if not folder.name.startswith(PARTIAL_PREFIX):

@@ -1,4 +1,4 @@
-"""The models that a person can pick: the demo's, those on this machine, and what the Hub finds for a word."""
+"""The models to select from: the demo's, those on this machine, and results of a Hub search."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 Origin = Literal["demo", "cache", "folder", "gguf", "hub", "typed"]
 LARGEST_FOLDER = 500
-"""Entries of a folder that are looked at; a home folder with thousands must not hold up the list."""
+"""Largest number of a folder's entries that are read, so that a large folder does not delay the list."""
 SEARCH_LIMIT = 30
 SEARCH_SHORTEST = 2
 
 
 @dataclass(frozen=True)
 class ModelListing:
-    """One model in a list, with what is known of it without reading its weights."""
+    """One model in a list, with facts known without reading its weights."""
 
     source: str
-    """What model.source would say."""
+    """The value of model.source."""
     name: str
     origin: Origin
     size_bytes: int | None = None
     parameters: int | None = None
     licence: str | None = None
     gated: bool | None = None
-    """Whether the Hub asks to accept terms first; None when unknown."""
+    """Whether the Hub requires accepting terms; None when unknown."""
     remark: str = ""
-    """What else is to say, such as why it cannot be used."""
+    """A remark, such as why it cannot be used."""
 
 
 @dataclass(frozen=True)
 class ModelLook:
-    """A picked model, looked at as a run would before it starts."""
+    """A selected model, checked as before a run."""
 
     source: ModelSource | None = None
     facts: ModelFacts | None = None
@@ -51,7 +51,7 @@ class ModelLook:
 
 
 def look_at_model(source: str, revision: str | None = None) -> ModelLook:
-    """Resolve, check and read a model; the Hub is asked when it is not on this machine."""
+    """Resolve, check and read a model; uses the Hub if it is not on this machine."""
     found: ModelSource | None = None
     try:
         found = find_source(source, revision)
@@ -62,7 +62,7 @@ def look_at_model(source: str, revision: str | None = None) -> ModelLook:
 
 
 def _remote_facts(source: ModelSource) -> ModelFacts | None:
-    """What config and headers tell of a repository; None where they cannot be read, which ends nothing."""
+    """The facts of a repository from config and headers; None if they cannot be read, which is no error."""
     from tuner_tui.models.remote_headers import read_remote_facts
 
     try:
@@ -77,7 +77,7 @@ def list_models(folder: Path) -> list[ModelListing]:
 
 
 def demo_model() -> ModelListing:
-    """The model that comes with the demo package, or would come from the Hub."""
+    """The demo's model, from its package or else from the Hub."""
     name = DEMO_REPO.rpartition("/")[2]
     gguf = demo_gguf()
     listing = ModelListing("demo", name, "demo", parameters=134_515_008, licence="apache-2.0", gated=False)
@@ -92,7 +92,7 @@ def models_in(folder: Path) -> list[ModelListing]:
 
 
 def typed_model(text: str) -> ModelListing | None:
-    """What a typed text may mean: an existing path or a Hub name; None when neither."""
+    """The model for an entered text: an existing path or a Hub name; None if neither."""
     text = text.strip()
     try:
         found = find_source(text)
@@ -104,7 +104,7 @@ def typed_model(text: str) -> ModelListing | None:
 
 
 def search_hub(text: str) -> list[ModelListing]:
-    """Text models on the Hub that fit a word, most downloaded first. Raises TunerError when it does not answer."""
+    """Text models on the Hub that match a search, most downloaded first. Raises TunerError when it does not respond."""
     from huggingface_hub import constants
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
         build_hf_headers,
@@ -116,7 +116,7 @@ def search_hub(text: str) -> list[ModelListing]:
     from tuner_tui.models.hub_errors import explain_hub_error
 
     use_bounded_client()
-    # HfApi.list_models asks the same, but tries a dead network again for 23 seconds.
+    # HfApi.list_models sends the same request, but retries without a network for 23 seconds.
     wanted: dict[str, Any] = {
         "search": text,
         "pipeline_tag": "text-generation",
@@ -132,7 +132,7 @@ def search_hub(text: str) -> list[ModelListing]:
         )
         hf_raise_for_status(answer)
         return [_from_hub(item) for item in answer.json()]
-    except Exception as error:  # the client passes on whatever a strange answer makes it raise
+    except Exception as error:  # the client does not catch all errors of invalid responses
         problem = explain_hub_error(error, "the search")
         raise TunerError("The Hub cannot be searched now", f"{problem.title}.", problem.hint) from None
 

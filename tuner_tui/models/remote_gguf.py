@@ -1,4 +1,4 @@
-"""The header of a GGUF file on the Hub, read in pieces: vocabularies make it some megabytes."""
+"""Reads the header of a GGUF file on the Hub in pieces: with the vocabulary it has some megabytes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     ReadRange = Callable[[int, int], tuple[bytes, int | None]]
-    """(start, count) to (bytes, the whole file's size if known)."""
+    """(start, count) to (bytes, the file's size if known)."""
 
 PIECE_BYTES = 1 << 20
 LARGEST_HEADER = 64 << 20
-"""Far more than any vocabulary takes."""
+"""Far more than any vocabulary needs."""
 TYPES = ("bf16", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m")
-"""Which of several files is read: all have the same tensors."""
+"""Preferred types of several files; all have the same tensors."""
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 def chosen_gguf(names: Iterable[str]) -> str | None:
-    """The file of a repository with a complete model; None where there is none."""
+    """The file of a repository with a complete model; None if there is none."""
     whole = sorted(
         name
         for name in names
@@ -38,15 +38,15 @@ def chosen_gguf(names: Iterable[str]) -> str | None:
 
 
 def read_remote_gguf(where: str, read_range: ReadRange) -> GgufHeader:
-    """A GGUF header from its first pieces. Raises InputError for what is none, or whose header never ends."""
+    """A GGUF header from a file's first pieces. Raises InputError for other files, and for an endless header."""
     data, size = read_range(0, PIECE_BYTES)
     if size is None:
-        raise InputError("The file's size is unknown", f"{where}: the server does not say how long it is.")
+        raise InputError("The file's size is unknown", f"{where}: the server does not report it.")
     return read_gguf_file(where, cast("BinaryIO", _Pieces(where, data, read_range)), size)
 
 
 class _Pieces(io.RawIOBase):
-    """A file that is fetched as far as it is read."""
+    """A file that is downloaded as far as it is read."""
 
     def __init__(self, where: str, start: bytes, read_range: ReadRange) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Pieces(io.RawIOBase):
     def read(self, count: int = -1) -> bytes:
         end = self._at + count
         if end > LARGEST_HEADER:
-            raise InputError("Not a sound GGUF file", f"{self._where}: its header never ends.")
+            raise InputError("Not a valid GGUF file", f"{self._where}: its header never ends.")
         while end > len(self._data):
             piece, _ = self._read_range(len(self._data), max(PIECE_BYTES, end - len(self._data)))
             if not piece:

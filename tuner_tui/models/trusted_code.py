@@ -1,6 +1,6 @@
-"""Which models may run Python code of their own: what the person said on this machine, kept beside the settings.
+"""Which models may run their own Python code: the user's decisions on this machine, stored beside the settings.
 
-`model.trust_remote_code = true` in a run.toml is only a wish: the file may have come from somebody else.
+`model.trust_remote_code = true` in a run.toml is not enough: the file may come from someone else.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.text import shell_command
 
 CODE = ("*.py", "config.json", "tokenizer_config.json")
-"""What decides which code runs: the files themselves, and those that name it."""
+"""Files that decide which code runs: the code itself, and the files that refer to it."""
 
 
 class UntrustedCode(InputError):
-    """A run asks for a model's own code, and nobody on this machine has allowed it yet."""
+    """A run needs a model's own code, which was not allowed on this machine yet."""
 
     def __init__(self, model: str, location: str, revision: str | None) -> None:
         options = ["--revision", revision] if revision and not Path(location).exists() else []
         super().__init__(
-            "This model wants to run code of its own",
-            f"model.trust_remote_code is true: {model} would run the Python files that it brings, with your rights.",
+            "This model needs to run its own code",
+            f"model.trust_remote_code is true: {model} would run its Python files with your permissions.",
             f"If you trust its author: {shell_command('models trust', model, options=options)}",
         )
         self.model, self.location, self.revision = model, location, revision
 
 
 def trust(location: str, revision: str | None) -> None:
-    """Allow the code that a model has now; a folder whose code changes is asked about again.
+    """Allow a model's current code; a folder whose code changes must be allowed again.
 
     Raises OSError or Unreadable.
     """
@@ -44,7 +44,7 @@ def trust(location: str, revision: str | None) -> None:
 
 
 def is_trusted(location: str, revision: str | None) -> bool:
-    """Whether the person allowed a model's code: a folder by path and content, a repository by name and revision."""
+    """Whether a model's code is allowed: a folder by path and content, a repository by name and revision."""
     try:
         return _mark(location, revision).is_file()
     except (OSError, Unreadable):
@@ -52,7 +52,7 @@ def is_trusted(location: str, revision: str | None) -> bool:
 
 
 def require_trusted(wanted: bool, model: str, location: str, revision: str | None) -> bool:
-    """What `trust_remote_code` is to be. Raises UntrustedCode where it is wanted and was not allowed."""
+    """The value of `trust_remote_code`. Raises UntrustedCode if it is wanted but not allowed."""
     if wanted and not is_trusted(location, revision):
         raise UntrustedCode(model, location, revision)
     return wanted
