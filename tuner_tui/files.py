@@ -68,8 +68,8 @@ def make_folder(folder: Path) -> None:
     if not place.is_dir():
         raise NotADirectoryError(20, os.strerror(20), str(place))
     is_shared = _is_setgid(place) or (place == folder.parent and is_group_shared(place))
-    for each in reversed(missing):
-        each.mkdir(0o777 if is_shared else 0o700, exist_ok=True)
+    for folder in reversed(missing):
+        folder.mkdir(0o777 if is_shared else 0o700, exist_ok=True)
 
 
 def is_group_shared(folder: Path) -> bool:

@@ -198,9 +198,9 @@ def _keep() -> int:
 
 def _fork_worker(folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool) -> ForkedWorker:
     from tuner_tui.hardware.environment import worker_environment
-    from tuner_tui.keeper.process import _asked, run_variables
+    from tuner_tui.keeper.process import _from_settings, run_variables
 
-    environment = worker_environment(threads) | _asked() | run_variables(folder)
+    environment = worker_environment(threads) | _from_settings() | run_variables(folder)
     words = ["train", str(folder.path), *(["--resume"] if is_resumed else [])]
 
     def work() -> int:

@@ -106,7 +106,7 @@ def test_a_gguf_is_dequantised_once_to_the_same_weights(tiny_gguf: Path, tiny_mo
     again = (folder / "model.safetensors").stat()
     assert (again.st_ino, again.st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
     [entry] = list_entries()
-    assert entry.is_whole and entry.name == "tiny.gguf"
+    assert entry.is_complete and entry.name == "tiny.gguf"
     expected = AutoModelForCausalLM.from_pretrained(tiny_model).state_dict()
     found = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     assert expected.keys() == found.keys()

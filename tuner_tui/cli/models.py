@@ -57,7 +57,10 @@ def list_models(as_json: bool) -> None:
     if as_json:
         report = {
             "hub_cache": [dataclasses.asdict(repo) for repo in cached],
-            "dequantised": [{**dataclasses.asdict(entry), "folder": str(entry.folder)} for entry in entries],
+            "dequantised": [
+                {**dataclasses.asdict(entry), "is_whole": entry.is_complete, "folder": str(entry.folder)}
+                for entry in entries
+            ],
         }
         click.echo(json.dumps(report, indent=2))
         return
@@ -166,7 +169,7 @@ def cached_line(repo: CachedRepo) -> str:
 
 def entry_line(entry: DequantisedModel) -> str:
     """A dequantised model in one line, with what is wrong with it."""
-    state = "being made" if entry.is_being_made else "" if entry.is_whole else "unfinished"
+    state = "being made" if entry.is_being_made else "" if entry.is_complete else "unfinished"
     name = " ".join(part for part in (entry.name, f"({state})" if state else "") if part)
     key = f"{_short(entry.fingerprint, 16):<16}"
     return (

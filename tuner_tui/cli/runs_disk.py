@@ -107,7 +107,7 @@ def _as_json(item: CleanUpItem) -> dict[str, object]:
         "name": item.name,
         "size_bytes": item.size_bytes,
         "loses": item.loses,
-        "paths": [str(thing) for thing in item.paths],
+        "paths": [str(path) for path in item.paths],
     }
 
 

@@ -191,8 +191,8 @@ def _unknown_kind(section: str, kind: Any) -> tuple[str, str]:
     if not isinstance(kind, str):
         return f"must be {_listed(kinds)}{_got(kind)}", ""
     hint = OTHER_KINDS.get((section, kind.lower()), "")
-    if not hint and (near := _nearest(kind, kinds)):
-        hint = f'Did you mean "{near}"?'
+    if not hint and (nearest := _nearest(kind, kinds)):
+        hint = f'Did you mean "{nearest}"?'
     return (
         f"there is no {section} {json.dumps(kind[:60], ensure_ascii=False)}; kind is {_listed(kinds)}",
         hint,
@@ -210,14 +210,14 @@ def unknown_key(path: tuple[str, ...], value: Any, kind: Any = None) -> tuple[st
                 f'belongs to kind = {_listed(owners)}, and this is kind = "{kind}"',
                 "Remove it or change kind.",
             )
-        if near := _nearest(key, list(kinds.get(kind or "", Section).model_fields)):
-            return unknown, f'Did you mean "{near}"?'
+        if nearest := _nearest(key, list(kinds.get(kind or "", Section).model_fields)):
+            return unknown, f'Did you mean "{nearest}"?'
     elif isinstance(value, dict):
-        near = _nearest(key, list(RunSpec.model_fields))
+        nearest = _nearest(key, list(RunSpec.model_fields))
         homes = [section for section in filter(has_kinds, RunSpec.model_fields) if key in kinds_of(section)]
         if homes:
             return "there is no such table", f'Write [{homes[0]}] with kind = "{key}".'
-        return "there is no such table", f"Did you mean [{near}]?" if near else ""
+        return "there is no such table", f"Did you mean [{nearest}]?" if nearest else ""
     sections = [
         f"[{option.split('.')[0]}]"
         for option in all_options()
@@ -228,5 +228,5 @@ def unknown_key(path: tuple[str, ...], value: Any, kind: Any = None) -> tuple[st
     if key.lower() in OTHER_NAMES:
         return unknown, f"It is called {OTHER_NAMES[key.lower()]} here."
     names = {option.rpartition(".")[2]: option for option in all_options()}
-    near = _nearest(key, list(names))
-    return unknown, f"Did you mean {names[near]}?" if near else ""
+    nearest = _nearest(key, list(names))
+    return unknown, f"Did you mean {names[nearest]}?" if nearest else ""

@@ -126,7 +126,9 @@ def toml_problem(text: str, error: ValueError | RecursionError) -> tuple[int | N
     if not isinstance(error, tomllib.TOMLDecodeError):
         return None, "has a number with too many digits"
     message = str(error)
-    words = next((ours for start, ours in TOML_WORDS if message.startswith(start)), "this is not TOML")
+    words = next(
+        (explanation for start, explanation in TOML_WORDS if message.startswith(start)), "this is not TOML"
+    )
     place = re.search(r"\(at line (\d+), column (\d+)\)$", message)
     if place is None:
         return text.rstrip().count("\n") + 1, f"at the end of the file: {words}"

@@ -97,11 +97,11 @@ def choose_free_memory(
         return FreeMemory(
             True, gpu.name or "GPU", system.ram_available_bytes, system.ram_total_bytes, note=note
         )
-    held = [
+    process_sizes = [
         (process.name or f"process {process.pid}", process.memory_bytes) for process in gpu.processes or ()
     ]
-    known = tuple((name, size) for name, size in held if size)
-    is_all_known = gpu.processes is not None and len(known) == len(held)
+    known = tuple((name, size) for name, size in process_sizes if size)
+    is_all_known = gpu.processes is not None and len(known) == len(process_sizes)
     note = "" if is_all_known else HOLDERS_UNKNOWN
     return FreeMemory(
         True,

@@ -222,20 +222,20 @@ class GpuReader:
         mode = self._ask("nvmlDeviceGetMigMode", handle)
         if mode is None or not mode[0]:
             return None
-        found = []
+        slices = []
         for number in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
             part = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
             if part is None:  # numbers may have gaps
                 continue
             memory = self._memory(part)
-            found.append(
+            slices.append(
                 GpuSlice(
                     uuid=self._ask("nvmlDeviceGetUUID", part),
                     memory_total_bytes=_above_zero(memory and memory.total),
                     memory_free_bytes=_known(memory and memory.free),
                 )
             )
-        return tuple(found)
+        return tuple(slices)
 
     def _memory(self, handle: Any) -> Any:
         """The newer call excludes the driver's reserve from used memory."""

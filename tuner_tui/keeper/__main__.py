@@ -18,10 +18,10 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        held = lock.acquire(keeper_lock(), patience_seconds=0.1)
-        if held is None:
+        own_lock = lock.acquire(keeper_lock(), patience_seconds=0.1)
+        if own_lock is None:
             return 0
-        pulse = Pulse(held, keeper_lock())
+        pulse = Pulse(own_lock, keeper_lock())
         try:
             Keeper(pulse).run()
         except Replaced:
@@ -29,7 +29,7 @@ def main() -> int:
             return 0
         finally:
             pulse.close()
-            held.release()
+            own_lock.release()
         if not has_work():  # checked after releasing the lock, so that no new queue entry is missed
             return 0
 

@@ -18,7 +18,7 @@ from tuner_tui.text import duration
 
 BEAT_SECONDS = 1.0
 QUIET_SECONDS = 15.0
-"""Age of a heartbeat from which the user is told."""
+"""Age of a heartbeat from which the keeper counts as not responding."""
 RECORD_BYTES = 512
 MOST_CHARACTERS = 120
 

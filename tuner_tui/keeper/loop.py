@@ -100,8 +100,8 @@ class Keeper:
             self._follow_moved(place)
             return
         self._missing.discard(path.stem)
-        held = lock.acquire(folder.lock, patience_seconds=1.0)
-        if held is None:  # a keeper crashed before it removed the entry of a run it had started
+        run_lock = lock.acquire(folder.lock, patience_seconds=1.0)
+        if run_lock is None:  # a keeper crashed before it removed the entry of a run it had started
             if holder := foreign_holder(folder):
                 raise OSError(holder)
             folder = supervise.adopt_and_keep(folder, self._pulse)
@@ -118,21 +118,23 @@ class Keeper:
                 return
             try:
                 if not self._skip(claimed, place):
-                    folder = self._keep(claimed, folder, held, is_resumed=entry.resume)
+                    folder = self._keep(claimed, folder, run_lock, is_resumed=entry.resume)
             except OSError:
                 queue.put_back(claimed)
                 raise
         finally:
-            held.release()
+            run_lock.release()
         self._ended(folder)
 
-    def _keep(self, entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> RunFolder:
+    def _keep(
+        self, entry: Path, folder: RunFolder, run_lock: lock.FileLock, *, is_resumed: bool
+    ) -> RunFolder:
         """Start a run and supervise it; returns its folder, which may have moved. Raises OSError when it cannot start.
 
         The queue entry is removed once the worker holds the lock, so that the run is always in one of them.
         """
         try:
-            worker = supervise.start(folder, held, is_resumed=is_resumed, pulse=self._pulse)
+            worker = supervise.start(folder, run_lock, is_resumed=is_resumed, pulse=self._pulse)
         except OSError:
             raise
         except Exception as error:
@@ -144,12 +146,12 @@ class Keeper:
         if worker is None:
             return folder
         try:
-            return supervise.keep(folder, worker, held, self._pulse)
+            return supervise.keep(folder, worker, run_lock, self._pulse)
         except Replaced:
             raise
         except Exception as error:
             log_exception()
-            folder = supervise.located(folder, held)
+            folder = supervise.located(folder, run_lock)
             if not lock_problem(folder):
                 self._pulse.end(folder, _keepers_fault(error))
             return folder

@@ -36,8 +36,8 @@ class Unwritten:
 class Pulse:
     """The keeper's heartbeat and the terminal events to be retried."""
 
-    def __init__(self, held: lock.FileLock | None = None, lock_path: Path | None = None) -> None:
-        self._held, self._lock_path = held, lock_path
+    def __init__(self, own_lock: lock.FileLock | None = None, lock_path: Path | None = None) -> None:
+        self._own_lock, self._lock_path = own_lock, lock_path
         self._heart = Heart()
         self._unwritten: list[Unwritten] = []
         self.problem = ""
@@ -50,9 +50,9 @@ class Pulse:
 
     def beat(self) -> None:
         """Write a heartbeat and retry events. Raises Replaced when this is no longer the data folder's keeper."""
-        if self._held is None or self._lock_path is None:
+        if self._own_lock is None or self._lock_path is None:
             return
-        if not self._held.is_at(self._lock_path):
+        if not self._own_lock.is_at(self._lock_path):
             raise Replaced
         self._heart.beat(self.problem)
         self._unwritten = [pending for pending in self._unwritten if not _is_settled(pending)]

@@ -85,9 +85,9 @@ class Telemetry:
 class Watch:
     """Polls one live run: its events, the machine, and the current place of its folder."""
 
-    def __init__(self, folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> None:
+    def __init__(self, folder: RunFolder, run_lock: lock.FileLock, pulse: Pulse) -> None:
         self.folder = folder
-        self._held, self._pulse = held, pulse
+        self._run_lock, self._pulse = run_lock, pulse
         self._follower = RunFollower(folder)
         self._guard = MachineGuard(folder)
         self._telemetry: Telemetry | None = None
@@ -118,7 +118,7 @@ class Watch:
 
     def _locate(self) -> RunFolder:
         """Called right before each write, so that nothing is written to another folder with the old name."""
-        return located(self.folder, self._held)
+        return located(self.folder, self._run_lock)
 
     def close(self) -> None:
         """Close the GPU driver, and allow the machine to sleep."""
@@ -127,34 +127,34 @@ class Watch:
             self._telemetry.close()
 
 
-def located(folder: RunFolder, held: lock.FileLock) -> RunFolder:
+def located(folder: RunFolder, run_lock: lock.FileLock) -> RunFolder:
     """A run's current folder, found through its open lock: it may have been renamed or moved."""
-    if held.is_at(folder.lock):
+    if run_lock.is_at(folder.lock):
         return folder
-    path = held.path()
+    path = run_lock.path()
     return folder if path is None else RunFolder(path.parent)
 
 
 def start(
-    folder: RunFolder, held: lock.FileLock, *, is_resumed: bool, pulse: Pulse | None = None
+    folder: RunFolder, run_lock: lock.FileLock, *, is_resumed: bool, pulse: Pulse | None = None
 ) -> subprocess.Popen[bytes] | None:
     """Begin an attempt and start its worker; None when that failed, which then is the attempt's ending.
 
     Raises OSError when the run's folder cannot be written.
     """
-    folder = located(folder, held)
+    folder = located(folder, run_lock)
     append_event(
         folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
     )
     try:
-        return process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
+        return process.start_worker(folder, run_lock, _threads(folder), is_resumed=is_resumed)
     except OSError as error:
         (pulse or Pulse()).end(folder, _unstartable(error))
         return None
 
 
 def keep(
-    folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock, pulse: Pulse | None = None
+    folder: RunFolder, worker: subprocess.Popen[bytes], run_lock: lock.FileLock, pulse: Pulse | None = None
 ) -> RunFolder:
     """Wait for the run's worker and its successors, and write the terminal event if none of them did.
 
@@ -162,22 +162,22 @@ def keep(
     """
     pulse = pulse or Pulse()
     while True:
-        folder, was_oom = _wait(folder, worker, held, pulse)
+        folder, was_oom = _wait(folder, worker, run_lock, pulse)
         if is_to_end_now(folder):
-            pulse.end(located(folder, held), _stopped_now(folder))
+            pulse.end(located(folder, run_lock), _stopped_now(folder))
             return folder
         outcome = _outcome(folder, was_killed_for_memory=was_oom)
         if outcome is not True:
             break
         try:
-            folder = located(folder, held)
-            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
+            folder = located(folder, run_lock)
+            worker = process.start_worker(folder, run_lock, _threads(folder), is_resumed=True)
         except OSError as error:
             outcome = _unstartable(error)
             break
     if isinstance(outcome, bool):
         outcome = explain_exit(worker.returncode, _log_tail(folder.log), was_killed_for_memory=was_oom)
-    folder = located(folder, held)
+    folder = located(folder, run_lock)
     pulse.end(folder, outcome)
     return folder
 
@@ -208,11 +208,11 @@ def _outcome(folder: RunFolder, *, was_killed_for_memory: bool) -> RunStopped | 
 
 
 def _wait(
-    folder: RunFolder, worker: subprocess.Popen[bytes], held: lock.FileLock, pulse: Pulse
+    folder: RunFolder, worker: subprocess.Popen[bytes], run_lock: lock.FileLock, pulse: Pulse
 ) -> tuple[RunFolder, bool]:
     """Wait for one worker; returns the run's folder, and whether the system killed the worker for memory."""
     before = process.system_oom_kills()
-    watch = Watch(folder, held, pulse)
+    watch = Watch(folder, run_lock, pulse)
     try:
         while not _has_left(worker):
             watch.tick(worker.pid)
@@ -227,7 +227,7 @@ def _wait(
         watch.close()
     process.end_group(worker.pid)
     was_oom = worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
-    return located(watch.folder, held), was_oom
+    return located(watch.folder, run_lock), was_oom
 
 
 def _has_left(worker: subprocess.Popen[bytes]) -> bool:
@@ -246,18 +246,18 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
     """
     pulse = pulse or Pulse()
     try:
-        held = lock.open_lock(folder.lock)
+        run_lock = lock.open_lock(folder.lock)
     except OSError as error:  # the run was deleted, or its lock cannot be opened
         say(f"{folder.name}: {error}")
         return folder
     try:
-        folder, is_ours = _wait_for_adopted(folder, held, pulse)
+        folder, is_ours = _wait_for_adopted(folder, run_lock, pulse)
         outcome = (
             _stopped_now(folder) if is_to_end_now(folder) else _outcome(folder, was_killed_for_memory=False)
         )
         if outcome is True and is_ours:
-            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
-            return keep(folder, worker, held, pulse)
+            worker = process.start_worker(folder, run_lock, _threads(folder), is_resumed=True)
+            return keep(folder, worker, run_lock, pulse)
         if isinstance(outcome, bool):
             outcome = RunFailed(
                 kind="lost",
@@ -266,19 +266,19 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
                 hint=f"Resume from the last checkpoint: {shell_command('runs resume', folder.name)}",
                 log_tail=_log_tail(folder.log),
             )
-        folder = located(folder, held)
+        folder = located(folder, run_lock)
         pulse.end(folder, outcome)
         return folder
     finally:
-        held.release()
+        run_lock.release()
 
 
-def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> tuple[RunFolder, bool]:
+def _wait_for_adopted(folder: RunFolder, run_lock: lock.FileLock, pulse: Pulse) -> tuple[RunFolder, bool]:
     """Wait until no process of ours works on a run; returns its folder, and whether its lock was acquired."""
     is_ours = False
-    watch = Watch(folder, held, pulse)
+    watch = Watch(folder, run_lock, pulse)
     try:
-        while not (is_ours := held.take()):
+        while not (is_ours := run_lock.take()):
             watch.tick()
             folder, worker = watch.folder, watch.state.worker
             if (
@@ -296,7 +296,7 @@ def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> t
             time.sleep(TICK_SECONDS)
     finally:
         watch.close()
-    return located(watch.folder, held), is_ours
+    return located(watch.folder, run_lock), is_ours
 
 
 def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:

@@ -38,7 +38,7 @@ class DequantisedModel:
     size_bytes: int
     folder: Path
     made_at: float | None
-    is_whole: bool
+    is_complete: bool
     is_being_made: bool = False
 
 
@@ -75,7 +75,7 @@ def tokenizer_entry(fingerprint: str) -> Path:
     return owned_tokenizers().folder / entry_folder(fingerprint).name
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether an entry is complete, and of the current version."""
     if not (folder / "config.json").is_file():
         return False
@@ -123,7 +123,7 @@ def _entry(folder: Path) -> DequantisedModel:
         size_bytes=folder_size(folder),
         folder=folder,
         made_at=float(made_at) if isinstance(made_at, int | float) else None,
-        is_whole=not partial and is_whole(folder),
+        is_complete=not partial and is_complete(folder),
         is_being_made=partial and time.time() - _last_write(folder) < STALE_SECONDS,
     )
 

@@ -108,15 +108,15 @@ def _folder_facts(folder: Path) -> ModelFacts:
 
 
 def facts_from(
-    whole: dict[str, Any],
+    full_config: dict[str, Any],
     tensors: Mapping[str, SafetensorsTensor],
     *,
     has_chat_template: bool | None = None,
     licence: str | None = None,
 ) -> ModelFacts:
     """The facts from a config.json and the tensors in the weight files' headers."""
-    config = _text_config(whole)
-    quantisation = _quantisation(whole) or _quantisation(config)
+    config = _text_config(full_config)
+    quantisation = _quantisation(full_config) or _quantisation(config)
     heads = _number(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
     hidden = _number(config, "hidden_size", "n_embd", "d_model", "dim")
     kv_heads = _number(config, "num_key_value_heads", "num_kv_heads", "n_head_kv")
@@ -124,7 +124,7 @@ def facts_from(
         kv_heads = 1 if config.get("multi_query") is True else heads
     head_dim = _number(config, "head_dim") or _divided(hidden, heads)
     intermediate = _number(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
-    shapes: dict[str, tuple[int, ...]] | None = {name: each.shape for name, each in tensors.items()}
+    shapes: dict[str, tuple[int, ...]] | None = {name: tensor.shape for name, tensor in tensors.items()}
     if quantisation:
         sizes = {
             "h": hidden,
@@ -132,10 +132,10 @@ def facts_from(
             "kv": _times(kv_heads, head_dim),
             "m": intermediate,
         }
-        shapes = unpacked_shapes(tensors, _quantisation_settings(whole, config), sizes)
+        shapes = unpacked_shapes(tensors, _quantisation_settings(full_config, config), sizes)
     weights = count_tensors(shapes) if shapes else None
     return ModelFacts(
-        model_type=_text(whole.get("model_type")),
+        model_type=_text(full_config.get("model_type")),
         hidden_size=hidden,
         layers=_number(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
         heads=heads,
@@ -152,14 +152,14 @@ def facts_from(
             "max_seq_len",
             "seq_length",
         ),
-        tied_embeddings=_tied(whole, config, tensors),
+        tied_embeddings=_tied(full_config, config, tensors),
         parameters=weights.total if weights else None,
         weight_bytes=_weight_bytes(tensors.values()),
         dtype=_main_dtype(tensors.values()) or _config_dtype(config),
         has_chat_template=has_chat_template,
         licence=licence,
         quantisation=quantisation,
-        has_tower=any(isinstance(whole.get(key), dict) for key in _TOWERS),
+        has_tower=any(isinstance(full_config.get(key), dict) for key in _TOWERS),
         weights=weights,
         stored_layers=count_layers(tensors),
         **_mixture(config),
@@ -259,8 +259,8 @@ def _divided(hidden: int | None, heads: int | None) -> int | None:
     return hidden // heads if hidden and heads else None
 
 
-def _tied(whole: dict[str, Any], config: dict[str, Any], tensors: Mapping[str, object]) -> bool | None:
-    for settings in (whole, config):
+def _tied(full_config: dict[str, Any], config: dict[str, Any], tensors: Mapping[str, object]) -> bool | None:
+    for settings in (full_config, config):
         if isinstance(settings.get("tie_word_embeddings"), bool):
             return bool(settings["tie_word_embeddings"])
     if not tensors:
@@ -276,7 +276,10 @@ def _quantisation(config: dict[str, Any]) -> str | None:
 
 
 def _quantisation_settings(*configs: dict[str, Any]) -> dict[str, Any]:
-    return next((found for each in configs if isinstance(found := each.get("quantization_config"), dict)), {})
+    return next(
+        (settings for config in configs if isinstance(settings := config.get("quantization_config"), dict)),
+        {},
+    )
 
 
 def _times(count: int | None, width: int | None) -> int | None:

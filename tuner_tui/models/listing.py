@@ -52,13 +52,13 @@ class ModelLook:
 
 def look_at_model(source: str, revision: str | None = None) -> ModelLook:
     """Resolve, check and read a model; uses the Hub if it is not on this machine."""
-    found: ModelSource | None = None
+    resolved: ModelSource | None = None
     try:
-        found = find_source(source, revision)
-        check_source(found)
-        return ModelLook(found, read_facts(found) if found.path else _remote_facts(found))
+        resolved = find_source(source, revision)
+        check_source(resolved)
+        return ModelLook(resolved, read_facts(resolved) if resolved.path else _remote_facts(resolved))
     except TunerError as error:
-        return ModelLook(found, problem=error)
+        return ModelLook(resolved, problem=error)
 
 
 def _remote_facts(source: ModelSource) -> ModelFacts | None:
@@ -95,12 +95,14 @@ def typed_model(text: str) -> ModelListing | None:
     """The model for an entered text: an existing path or a Hub name; None if neither."""
     text = text.strip()
     try:
-        found = find_source(text)
+        resolved = find_source(text)
     except TunerError:
         return None
-    if found.path is None or found.kind == "hub":
-        return ModelListing(text, text, "typed", size_bytes=found.size_bytes, remark="as typed, from the Hub")
-    return _described(ModelListing(text, text, "typed", found.size_bytes), found)
+    if resolved.path is None or resolved.kind == "hub":
+        return ModelListing(
+            text, text, "typed", size_bytes=resolved.size_bytes, remark="as typed, from the Hub"
+        )
+    return _described(ModelListing(text, text, "typed", resolved.size_bytes), resolved)
 
 
 def search_hub(text: str) -> list[ModelListing]:
@@ -142,14 +144,14 @@ def _cached() -> list[ModelListing]:
     for model in cached_models():
         listing = ModelListing(model.repo_id, model.repo_id, "cache", model.size_bytes)
         try:
-            found = find_source(model.repo_id)
+            resolved = find_source(model.repo_id)
         except TunerError as error:
             listings.append(replace(listing, remark=error.title))
             continue
-        if found.path is None:
+        if resolved.path is None:
             listings.append(replace(listing, remark="partly downloaded"))
         else:
-            listings.append(_described(replace(listing, remark="downloaded"), found))
+            listings.append(_described(replace(listing, remark="downloaded"), resolved))
     return listings
 
 
@@ -174,18 +176,20 @@ def _local(folder: Path, path: Path) -> ModelListing:
     name = f"./{path.relative_to(folder)}"
     listing = ModelListing(name, name, "gguf" if path.suffix.lower() == ".gguf" else "folder")
     try:
-        found = find_source(str(path))
+        resolved = find_source(str(path))
     except TunerError as error:
         return replace(listing, remark=error.title)
-    return _described(listing, found)
+    return _described(listing, resolved)
 
 
-def _described(listing: ModelListing, found: ModelSource) -> ModelListing:
+def _described(listing: ModelListing, resolved: ModelSource) -> ModelListing:
     try:
-        facts = read_facts(found)
+        facts = read_facts(resolved)
     except TunerError as error:
-        return replace(listing, size_bytes=found.size_bytes, remark=error.title)
-    return replace(listing, size_bytes=found.size_bytes, parameters=facts.parameters, licence=facts.licence)
+        return replace(listing, size_bytes=resolved.size_bytes, remark=error.title)
+    return replace(
+        listing, size_bytes=resolved.size_bytes, parameters=facts.parameters, licence=facts.licence
+    )
 
 
 def _from_hub(info: dict[str, Any]) -> ModelListing:

@@ -25,16 +25,16 @@ _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 def chosen_gguf(names: Iterable[str]) -> str | None:
     """The file of a repository with a complete model; None if there is none."""
-    whole = sorted(
+    complete = sorted(
         name
         for name in names
         if name.lower().endswith(".gguf") and not _PART.search(name) and "mmproj" not in name.lower()
     )
 
     def rank(name: str) -> int:
-        return next((place for place, each in enumerate(TYPES) if each in name.lower()), len(TYPES))
+        return next((place for place, kind in enumerate(TYPES) if kind in name.lower()), len(TYPES))
 
-    return min(whole, key=rank, default=None)
+    return min(complete, key=rank, default=None)
 
 
 def read_remote_gguf(where: str, read_range: ReadRange) -> GgufHeader:
@@ -61,9 +61,9 @@ class _Pieces(io.RawIOBase):
             if not piece:
                 break
             self._data += piece
-        found = bytes(self._data[self._at : end])
-        self._at += len(found)
-        return found
+        data = bytes(self._data[self._at : end])
+        self._at += len(data)
+        return data
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         self._at = place + (self._at if whence == io.SEEK_CUR else 0)

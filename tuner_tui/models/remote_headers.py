@@ -134,17 +134,17 @@ def _facts_before(source: ModelSource) -> ModelFacts | None:
         commit, _ = _remembered(source)
     except NotFoundError:
         return None
-    found = _cached_facts(_Remote(source.repo_id, commit), None)
-    return None if found is None else replace(found, read_at_commit=commit)
+    facts = _cached_facts(_Remote(source.repo_id, commit), None)
+    return None if facts is None else replace(facts, read_at_commit=commit)
 
 
 def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts:
-    if (found := _cached_facts(remote, licence)) is not None:
-        return found
-    kept, content = _file_of(remote), _fetch(remote, names)
+    if (facts := _cached_facts(remote, licence)) is not None:
+        return facts
+    cache_file, content = _file_of(remote), _fetch(remote, names)
     try:
         owned().claim()
-        write_atomic(kept, json.dumps(content).encode())
+        write_atomic(cache_file, json.dumps(content).encode())
     except OSError:
         pass  # a full disk: it is read again the next time
     return _facts(content, licence)
@@ -198,8 +198,8 @@ def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
 
 def _facts(content: Mapping[str, Any], licence: str | None) -> ModelFacts:
     if "gguf" in content:
-        found = gguf_facts(msgspec.convert(content["gguf"], GgufHeader))
-        return replace(found, licence=licence or found.licence)
+        facts = gguf_facts(msgspec.convert(content["gguf"], GgufHeader))
+        return replace(facts, licence=licence or facts.licence)
     tensors = {}
     for name, (dtype, size, *shape) in content["tensors"].items():
         elements = 1

@@ -18,9 +18,9 @@ class NoTokenizer(InputError):
 
 def tokenizer_folder(source: str, revision: str | None = None) -> Path:
     """The folder with a model's tokenizer.json. Raises NotFoundError or InputError if there is none yet."""
-    found = find_source(source, revision)
-    folder = found.path
-    if found.kind == "gguf" and folder is not None:
+    model = find_source(source, revision)
+    folder = model.path
+    if model.kind == "gguf" and folder is not None:
         fingerprint = dequantised.fingerprint(folder)
         folder = dequantised.entry_folder(fingerprint)
         if not (folder / "tokenizer.json").is_file():
@@ -28,14 +28,14 @@ def tokenizer_folder(source: str, revision: str | None = None) -> Path:
     if folder is None or not (folder / "tokenizer.json").is_file():
         why = (
             "the GGUF file's tokenizer is extracted when it is first used"
-            if found.kind == "gguf"
+            if model.kind == "gguf"
             else "its tokenizer.json is not on this machine"
         )
         raise NoTokenizer(
             "Tokens cannot be counted yet",
-            f"{found.name}: {why}.",
+            f"{model.name}: {why}.",
             "Show one row's tokens, which extracts it: tuner-tui data show FILE 1 --model MODEL"
-            if found.kind == "gguf"
+            if model.kind == "gguf"
             else "Start a run with it once, or download the model.",
         )
     return folder

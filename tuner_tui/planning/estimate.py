@@ -127,7 +127,7 @@ def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) 
         per_token = parts.layer.saved if load.checkpointing == "off" else parts.layer.boundary
         layers = f" x {shape.layers} layers" if load.checkpointing != "offloaded" else ""
         words = f"{load.tokens:,} tokens x {per_token:,} bytes{layers}"
-        terms.append(Term(name, min(parts.kept, left), words))
+        terms.append(Term(name, min(parts.activations, left), words))
         left -= terms[-1].bytes
     if parts.holes and peak.name not in ("optimizer step", "last layer backward", "embedding backward"):
         words = f"malloc fragmentation between blocks under {MALLOC_THRESHOLD_BYTES >> 20} MiB"

@@ -92,4 +92,4 @@ def _inputs(shape: ModelShape, load: Workload) -> int:
     quantised = 0
     if not load.trains_base and (load.loaded_as == "int8" or load.stack.keeps_4bit_inputs):
         quantised = load.compute_bytes * (2 * shape.hidden + input_widths(shape)["mlp output"])
-    return quantised + memory_of(load.tuning).kept(shape, load)
+    return quantised + memory_of(load.tuning).saved_bytes(shape, load)

@@ -51,7 +51,7 @@ class Parts:
     states: int
     layer: LayerBytes
     head: HeadBytes
-    kept: int
+    activations: int
     """Activations that all layers keep from the forward to the backward pass."""
     experts: int
     """A layer's experts with their adapters added."""
@@ -93,7 +93,7 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     moving += experts // 3  # the gradient of the smaller of the two tensors
     return Parts(
         loaded_weights(shape, load, stored_bytes), _copies(load), adapters * adapter_copies, gradients * trained,
-        states * trained, layer, head_bytes(shape, load), _kept(shape, load, layer, experts), experts,
+        states * trained, layer, head_bytes(shape, load), _activations(shape, load, layer, experts), experts,
         tuning.autocast_copies(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
         adapters if load.reference_adapter else 0, _holes(shape, load, layer),
     )  # fmt: skip
@@ -109,10 +109,16 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
     head_gradient = 0 if load.method_traits.head == "score" else table
     of_layer = _layer_gradients(shape, load, parts.gradients)
 
-    forward = standing + parts.kept + parts.cast + parts.head.forward
-    backward = standing + parts.kept + (parts.cast if is_kept else 0) + parts.head.backward
+    forward = standing + parts.activations + parts.cast + parts.head.forward
+    backward = standing + parts.activations + (parts.cast if is_kept else 0) + parts.head.backward
     made = 0 if load.accumulates else head_gradient + of_layer
-    first = standing + made + parts.kept + parts.in_layer + (parts.cast if is_kept else parts.cast // layers)
+    first = (
+        standing
+        + made
+        + parts.activations
+        + parts.in_layer
+        + (parts.cast if is_kept else parts.cast // layers)
+    )
     one = tokens * (parts.layer.saved if is_kept else parts.layer.boundary)
     unmade = (
         0 if load.accumulates or (shape.tied and head_gradient) else table
@@ -130,7 +136,7 @@ def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...
         )
     if load.compares:
         reference = max(tokens * parts.layer.forward, parts.head.forward)
-        peaks.append(Peak("reference", standing + parts.kept + reference))
+        peaks.append(Peak("reference", standing + parts.activations + reference))
     if load.method_traits.generates:
         peaks.append(Peak("generating answers", standing + generation_bytes(shape, load)))
     return tuple(sorted(peaks, key=lambda peak: -peak.bytes))
@@ -143,7 +149,7 @@ def generation_bytes(shape: ModelShape, load: Workload) -> int:
     return cached + sequences * shape.vocab * SAMPLING_BYTES
 
 
-def _kept(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) -> int:
+def _activations(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) -> int:
     match load.checkpointing:
         case "on":
             return load.tokens * layer.boundary * shape.layers

@@ -299,12 +299,12 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     share = rows.padding_share(load.sequences, spec.training.max_length)
     if share is None or load.sequences == 1:
         return None
-    asked, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
+    setting, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
     if is_grouped(spec, load, rows):
-        why = "as set; " if asked is True else ""
+        why = "as set; " if setting is True else ""
         return PlannedChoice("rows", "grouped by length", f"{why}avoids most of {padding} padding")
     more = f"{padding} of the tokens are padding"
-    if asked == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
+    if setting == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
         least = FEWEST_BATCHES * spec.training.batch_size
         more += (
             f"; with fewer than {least:,} rows, grouping would make the order nearly the same in each epoch"

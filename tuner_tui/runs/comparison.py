@@ -67,7 +67,9 @@ class ComparisonReader:
         settings, problem = self._specs[folder]
         sample = last_sample(folder.telemetry)
         energy = sample.energy_wh if sample else None
-        problem = in_one_line((problem, *(each.words for each in folder_problems(folder)), follower.problem))
+        problem = in_one_line(
+            (problem, *(file_problem.words for file_problem in folder_problems(folder)), follower.problem)
+        )
         return ComparedRun(folder, follower.status, follower.state.snapshot(), settings, problem, energy)
 
 
@@ -105,23 +107,23 @@ def differences(compared: Sequence[dict[str, str]]) -> tuple[Difference, ...]:
 def results(compared: Sequence[ComparedRun]) -> tuple[Difference, ...]:
     """The runs' results, one measure each."""
     rows: dict[str, list[str]] = {
-        "status": [each.status for each in compared],
-        "steps": [f"{each.run.step} of {each.run.total_steps}" for each in compared],
-        "tokens": [f"{each.run.tokens:,}" for each in compared],
-        "last loss": [_loss(each.run.loss) for each in compared],
-        "best held out": [_best(each) for each in compared],
-        "time": [_took(each) for each in compared],
+        "status": [entry.status for entry in compared],
+        "steps": [f"{entry.run.step} of {entry.run.total_steps}" for entry in compared],
+        "tokens": [f"{entry.run.tokens:,}" for entry in compared],
+        "last loss": [_loss(entry.run.loss) for entry in compared],
+        "best held out": [_best(entry) for entry in compared],
+        "time": [_took(entry) for entry in compared],
         "energy": [
-            NOT_APPLICABLE if each.energy_wh is None else f"{each.energy_wh:.1f} Wh" for each in compared
+            NOT_APPLICABLE if entry.energy_wh is None else f"{entry.energy_wh:.1f} Wh" for entry in compared
         ],
-        "loaded as": [each.run.model.precision if each.run.model else NOT_APPLICABLE for each in compared],
+        "loaded as": [entry.run.model.precision if entry.run.model else NOT_APPLICABLE for entry in compared],
     }
     return tuple(Difference(key, tuple(values)) for key, values in rows.items())
 
 
 def has_one_kind_of_loss(compared: Sequence[ComparedRun]) -> bool:
     """Whether the runs' losses are comparable: one method with one loss."""
-    kinds = {(each.settings.get("method.kind"), each.settings.get("method.loss")) for each in compared}
+    kinds = {(entry.settings.get("method.kind"), entry.settings.get("method.loss")) for entry in compared}
     return len(kinds) <= 1
 
 
@@ -143,11 +145,11 @@ def _loss(loss: float | None) -> str:
     return NOT_APPLICABLE if loss is None else number(loss)
 
 
-def _best(each: ComparedRun) -> str:
-    losses = [evaluation.loss for evaluation in each.run.evaluations if evaluation.loss is not None]
+def _best(entry: ComparedRun) -> str:
+    losses = [evaluation.loss for evaluation in entry.run.evaluations if evaluation.loss is not None]
     return number(min(losses)) if losses else NOT_APPLICABLE
 
 
-def _took(each: ComparedRun) -> str:
-    seconds = each.run.curves.seconds
+def _took(entry: ComparedRun) -> str:
+    seconds = entry.run.curves.seconds
     return duration(seconds[-1]) if seconds else NOT_APPLICABLE

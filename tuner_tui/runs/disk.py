@@ -68,16 +68,16 @@ def run_disk(folder: RunFolder) -> RunDisk:
 
 def complete_checkpoints(folder: RunFolder) -> list[Path]:
     """A run's complete checkpoints, the oldest first; unfinished ones have other names."""
-    found = [path for path in entries(folder.checkpoints, 10_000) if path.name.startswith("step-")]
-    return sorted(path for path in found if path.is_dir())
+    checkpoints = [path for path in entries(folder.checkpoints, 10_000) if path.name.startswith("step-")]
+    return sorted(path for path in checkpoints if path.is_dir())
 
 
 def clean_up_items(queued: Collection[str] = ()) -> list[CleanUpItem]:
     """Everything that can be deleted, the largest first; nothing that a live or resumable run needs."""
-    found = [*_of_runs(queued), *_leftovers()]
+    candidates = [*_of_runs(queued), *_leftovers()]
     if not queued and not _is_anyone_live():  # a live or queued run may need models and caches
-        found += (*_models(), *_caches())
-    items = [item for item in found if item.size_bytes]
+        candidates += (*_models(), *_caches())
+    items = [item for item in candidates if item.size_bytes]
     return sorted(items, key=lambda item: -item.size_bytes)
 
 

@@ -54,7 +54,7 @@ class WorkerStarted(EventBase, frozen=True, kw_only=True, tag="worker"):
     """The attempt's worker has started."""
 
     pid: Count
-    """For telemetry and for killing leftover processes; whether it is alive is told by the lock."""
+    """For telemetry and for killing leftover processes; whether it is alive is shown by the lock."""
 
 
 class PhaseEntered(EventBase, frozen=True, kw_only=True, tag="phase"):

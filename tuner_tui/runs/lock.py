@@ -25,7 +25,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import open_descriptor
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
-"""Errors for a missing lock file, which nobody holds."""
+"""Errors for a missing lock file, which no process holds."""
 NOT_THE_FILES_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN)
 """Errors of this process, which tell nothing about the lock."""
 

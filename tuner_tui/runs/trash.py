@@ -62,7 +62,7 @@ class Trash:
 
     def __init__(self) -> None:
         self.deletions: list[Deletion] = []
-        self._held: dict[Path, lock.FileLock] = {}
+        self._locks: dict[Path, lock.FileLock] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -72,16 +72,16 @@ class Trash:
     def move_items(self, owned: Owned, paths_to_move: Sequence[Path], words: str) -> Deletion:
         """Move files and folders below an owned folder to the trash, all or none. Raises TunerError."""
         with _explained(owned.folder):
-            folder, held = _new_folder(_root(owned.folder))
-        deletion = _moved(owned, paths_to_move, words, folder, held)
-        self._held[folder] = held
+            folder, folder_lock = _new_folder(_root(owned.folder))
+        deletion = _moved(owned, paths_to_move, words, folder, folder_lock)
+        self._locks[folder] = folder_lock
         self.deletions.append(deletion)
         return deletion
 
     def move_run(self, folder: RunFolder) -> Deletion:
         """Move a run with its note to the trash. Raises RunProblem when it is live, TunerError when moving fails."""
-        deletion, held = _move_run(folder, kept_until=None)
-        self._held[deletion.folder] = held
+        deletion, folder_lock = _move_run(folder, kept_until=None)
+        self._locks[deletion.folder] = folder_lock
         self.deletions.append(deletion)
         return deletion
 
@@ -98,13 +98,13 @@ class Trash:
         """Delete everything permanently; returns the bytes freed."""
         freed = self.size_bytes
         self.deletions.clear()
-        for folder in list(self._held):
+        for folder in list(self._locks):
             self._forget(folder)
         return freed
 
     def _forget(self, folder: Path) -> None:
         _trash(folder.parent).discard(folder)
-        self._held.pop(folder).release()
+        self._locks.pop(folder).release()
 
 
 def delete_run(folder: RunFolder) -> DeletedRun:
@@ -112,8 +112,8 @@ def delete_run(folder: RunFolder) -> DeletedRun:
 
     Raises RunProblem when it is live, TunerError when it cannot be moved.
     """
-    deletion, held = _move_run(folder, kept_until=time.time() + KEPT_DAYS * 86400)
-    held.release()
+    deletion, folder_lock = _move_run(folder, kept_until=time.time() + KEPT_DAYS * 86400)
+    folder_lock.release()
     empty_abandoned()
     record = _record(deletion.folder)
     assert record is not None
@@ -143,8 +143,8 @@ def restore_run(text: str) -> str:
         ) from None  # fmt: skip
     folder = next(folder for record, folder in deleted if record.name == name)
     with _explained(folder, "It cannot be restored"):
-        held = lock.acquire(folder / LOCK_FILE)
-    if held is None:
+        folder_lock = lock.acquire(folder / LOCK_FILE)
+    if folder_lock is None:
         raise TunerError(
             "It cannot be restored",
             f"{name} was deleted in an app that is still open.",
@@ -158,7 +158,7 @@ def restore_run(text: str) -> str:
         _put_back(moved)
         _trash(folder.parent).discard(folder)
     finally:
-        held.release()
+        folder_lock.release()
     return name
 
 
@@ -198,24 +198,24 @@ def _move_run(folder: RunFolder, kept_until: float | None) -> tuple[Deletion, lo
     record = DeletedRun(name=folder.name, at=time.time(), size_bytes=size, kept_until=kept_until)
     with _explained(folder.path):
         folder.owned.require()
-        place, held = _new_folder(_root(folder.path))
+        place, folder_lock = _new_folder(_root(folder.path))
         try:
             write_atomic(place / RECORD_FILE, msgspec.json.encode(record))
             folder.owned.move_all(place / RUN_FOLDER)
         except OSError:
             _trash(place.parent).discard(place)
-            held.release()
+            folder_lock.release()
             raise
     moved = [(folder.path, place / RUN_FOLDER)]
     note = notes.note_file(folder.name)
     with contextlib.suppress(OSError):  # a note that stays is used again if the run is restored
         notes.owned().move(note, place / NOTE_FILE)
         moved.append((note, place / NOTE_FILE))
-    return Deletion(folder.name, tuple(moved), size, place), held
+    return Deletion(folder.name, tuple(moved), size, place), folder_lock
 
 
 def _moved(
-    owned: Owned, paths_to_move: Sequence[Path], words: str, folder: Path, held: lock.FileLock
+    owned: Owned, paths_to_move: Sequence[Path], words: str, folder: Path, folder_lock: lock.FileLock
 ) -> Deletion:
     moved: list[tuple[Path, Path]] = []
     size = 0
@@ -228,7 +228,7 @@ def _moved(
     except TunerError:
         _put_back(moved)
         _trash(folder.parent).discard(folder)
-        held.release()
+        folder_lock.release()
         raise
     return Deletion(words, tuple(moved), size, folder)
 
@@ -255,9 +255,9 @@ def _new_folder(root: Path) -> tuple[Path, lock.FileLock]:
     """A new folder in a trash, and its lock. Raises OSError."""
     folder = _trash(root).claim() / secrets.token_hex(6)
     make_folder(folder)
-    held = lock.acquire(folder / LOCK_FILE)
-    assert held is not None  # the name is new
-    return folder, held
+    folder_lock = lock.acquire(folder / LOCK_FILE)
+    assert folder_lock is not None  # the name is new
+    return folder, folder_lock
 
 
 def _trash(root: Path) -> Owned:

@@ -73,8 +73,8 @@ def perplexity(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> flo
 def _answers(
     model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
 ) -> tuple[str, ...]:
-    found: list[str] = []
+    answers: list[str] = []
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
-        found += [answer for answer, _ in generate(model, tokenizer, batch, max_new_tokens)]
-    return tuple(found)
+        answers += [answer for answer, _ in generate(model, tokenizer, batch, max_new_tokens)]
+    return tuple(answers)

@@ -174,17 +174,17 @@ class RequestWatcher(threading.Thread):
             self._place = place
             self._job.warn(f"The run's folder was moved to {place}.", "The run continues there.")
 
-    def _accept(self, asked: ControlRequest) -> None:
+    def _accept(self, request: ControlRequest) -> None:
         with contextlib.suppress(OSError):  # a full disk: the request is carried out all the same
             self._job.emit(
                 RequestAccepted(
-                    id=asked.id, request=asked.request, takes_effect=when_it_takes_effect(self._job)
+                    id=request.id, request=request.request, takes_effect=when_it_takes_effect(self._job)
                 )
             )
-        if asked.request == "pause":
+        if request.request == "pause":
             self._job.pause.set()
         flags = {"stop": self._job.stop, "pause": self._job.stop, "save": self._job.save}
-        flags.get(asked.request, self._job.sample).set()
+        flags.get(request.request, self._job.sample).set()
 
 
 def when_it_takes_effect(job: Job) -> str:

@@ -32,7 +32,7 @@ class TuningMemory(Protocol):
     def factored(self, shape: ModelShape, load: Workload) -> int:
         """Elements of Adafactor's state: a row and a column of squared sums for a matrix, all of a vector."""
 
-    def kept(self, shape: ModelShape, load: Workload) -> int:
+    def saved_bytes(self, shape: ModelShape, load: Workload) -> int:
         """Bytes per token that one layer keeps for the gradients of trained parameters."""
 
     def keeps_mlp_product(self, shape: ModelShape, load: Workload) -> bool:

@@ -35,7 +35,7 @@ def factored(shape: ModelShape, load: Workload) -> int:
     return sums + shape.weights.other + shape.vocab + shape.hidden
 
 
-def kept(shape: ModelShape, load: Workload) -> int:
+def saved_bytes(shape: ModelShape, load: Workload) -> int:
     c, widths = load.compute_bytes, input_widths(shape)
     if load.autocast and load.stream_bytes == 4:  # each linear layer casts its input separately
         readers = 1 if shape.family.fused_inputs else 3

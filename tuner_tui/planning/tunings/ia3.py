@@ -59,7 +59,7 @@ def factored(shape: ModelShape, load: Workload) -> int:
     )
 
 
-def kept(shape: ModelShape, load: Workload) -> int:
+def saved_bytes(shape: ModelShape, load: Workload) -> int:
     """The multiplied tensors: outputs unchanged, inputs cast to the factors' dtype."""
     saved = 0.0
     for matrix in shape.weights.matrices:

@@ -72,7 +72,7 @@ def factored(shape: ModelShape, load: Workload) -> int:
     )
 
 
-def kept(shape: ModelShape, load: Workload) -> int:
+def saved_bytes(shape: ModelShape, load: Workload) -> int:
     """Inputs of adapters: a separate copy for each if cast, else one shared by all with the same input."""
     widths = input_widths(shape)
     saved, shared = 0, set()
@@ -85,23 +85,23 @@ def kept(shape: ModelShape, load: Workload) -> int:
             continue  # see expert_copies
         if matrix.place == "expert":
             per_layer = per_layer * shape.experts_per_token / max(shape.experts, 1)
-        kept = load.compute_bytes if load.autocast else load.adapter_bytes
+        element_bytes = load.compute_bytes if load.autocast else load.adapter_bytes
         source = INPUTS.get(matrix.name)
         if load.stack.fused_adapters:  # the input once, and a copy with zeros for each adapter; no masks
             if source not in shared and source != "attention output":
-                saved += int(kept * matrix.inputs * min(per_layer, 1))
+                saved += int(element_bytes * matrix.inputs * min(per_layer, 1))
             shared.add(source)
-            saved += int(kept * matrix.inputs * per_layer) if load.dropout else 0
+            saved += int(element_bytes * matrix.inputs * per_layer) if load.dropout else 0
         elif not is_cast and source in widths:
             if source not in shared and source != "attention output":
-                saved += int(kept * matrix.inputs * min(per_layer, 1))
+                saved += int(element_bytes * matrix.inputs * min(per_layer, 1))
             shared.add(source)
         else:
-            saved += int(kept * matrix.inputs * per_layer)
-        saved += int(kept * load.rank * per_layer)
+            saved += int(element_bytes * matrix.inputs * per_layer)
+        saved += int(element_bytes * load.rank * per_layer)
         if load.dropout and not load.stack.fused_adapters:
             mask = 1 if load.is_gpu else load.adapter_bytes  # CPUs have no kernel with byte masks
-            saved += int((mask + (0 if is_cast else kept)) * matrix.inputs * per_layer)
+            saved += int((mask + (0 if is_cast else element_bytes)) * matrix.inputs * per_layer)
         if load.dora:
             saved += int(2 * load.compute_bytes * matrix.outputs * per_layer)
     return saved
@@ -154,10 +154,10 @@ def moving(shape: ModelShape, load: Workload) -> int:
             continue
         weight, square = matrix.inputs * matrix.outputs, matrix.inputs * matrix.inputs
         kept_square = c * square  # for the adapter's gradient
-        whole = 2 * weight if load.loaded_as in ("int8", "nf4", "stored") else 0
+        dequantised = 2 * weight if load.loaded_as in ("int8", "nf4", "stored") else 0
         product = kept_square + (a * square if is_cast else 0) + c * weight
-        norm = kept_square + whole + (c + 4 * x if is_cast else 3 * x) * weight
-        result = kept_square + whole + (2 * x if is_cast else x) * weight
+        norm = kept_square + dequantised + (c + 4 * x if is_cast else 3 * x) * weight
+        result = kept_square + dequantised + (2 * x if is_cast else x) * weight
         if (
             INPUTS.get(matrix.name) == "mlp output"
         ):  # the last of a layer, when everything else is already kept

@@ -41,9 +41,9 @@ def choose_machine(spec: RunSpec) -> Machine:
     device, device_reason = _choose_device(spec)
     short, short_reason = fast_16_bit(device)
     is_full = not tuning_traits(spec.tuning.kind).is_adapter
-    asked = spec.model.precision
-    precision = resolve_precision(asked, short, trains_base=is_full)
-    reason = "as set" if asked != "auto" else KEPT_FP32 if is_full else short_reason
+    setting = spec.model.precision
+    precision = resolve_precision(setting, short, trains_base=is_full)
+    reason = "as set" if setting != "auto" else KEPT_FP32 if is_full else short_reason
     if precision == "fp16" and device == "cpu":
         raise TunerError("fp16 does not train on a CPU", "", 'Set model.precision to "fp32" or "auto".')
     autocast = _choose_autocast(precision, short, is_full)

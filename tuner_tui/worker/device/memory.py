@@ -73,8 +73,8 @@ class MemoryMeter(TrainerCallback):
         """The memory and speed of this run so far; None where its model's sizes are not known."""
         job, machine = self._job, self._machine
         events = decode_lines(job.folder.events.read_bytes())
-        prepared = next((each for each in reversed(events) if isinstance(each, DataPrepared)), None)
-        steps = [each for each in events if isinstance(each, StepLogged)]
+        prepared = next((event for event in reversed(events) if isinstance(event, DataPrepared)), None)
+        steps = [event for event in events if isinstance(event, StepLogged)]
         plan = job.plan
         path = _existing(plan.model_location)
         source = ModelSource(plan.model_kind, plan.model_name, path, None if path else plan.model_location)  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ class MemoryMeter(TrainerCallback):
         load = workload_of(spec, place, Rows(longest=prepared.longest_row), loaded_as=loaded_as)
         load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
-        timed = [each for each in steps if each.seconds]
+        timed = [step for step in steps if step.seconds]
         timed = timed[1:] or timed  # the first step includes warm-up
         return Measured(
             at=time.time(), device_name=_device_name(is_gpu=machine.is_gpu),
@@ -103,8 +103,8 @@ class MemoryMeter(TrainerCallback):
             is_checkpointing=job.shape.is_checkpointing, micro_batch=load.rows, length=load.length,
             predicted_bytes=estimate_memory(shape, load, facts.weight_bytes).allocated,
             allocated_bytes=allocated, reserved_bytes=reserved, context_bytes=context, steps=len(steps),
-            seconds_per_step=statistics.median(each.seconds for each in timed) if timed else None,
-            tokens_per_second=statistics.median(each.tokens / each.seconds for each in timed) if timed else None,
+            seconds_per_step=statistics.median(step.seconds for step in timed) if timed else None,
+            tokens_per_second=statistics.median(step.tokens / step.seconds for step in timed) if timed else None,
             watts=self._power.watts,
         )  # fmt: skip
 
@@ -121,13 +121,13 @@ def _gpu_bytes() -> tuple[int, int | None, int | None]:
     from tuner_tui.hardware.gpu import read_gpus
 
     reserved = torch.cuda.memory_reserved()
-    mine = [
+    own_bytes = [
         process.memory_bytes
         for gpu in read_gpus().gpus
         for process in gpu.processes or ()
         if process.pid == _pid() and process.memory_bytes
     ]
-    context = mine[0] - reserved if mine and mine[0] > reserved else None
+    context = own_bytes[0] - reserved if own_bytes and own_bytes[0] > reserved else None
     return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), context
 
 

@@ -101,12 +101,12 @@ def compare(
     first: Mismatch | None = None
     for answer in answers:
         logits, layers = _look(other, answer.tokens.to(other.device), answer.prompt_length)
-        wanted, found = answer.logits.softmax(-1), logits.softmax(-1)
+        wanted, actual = answer.logits.softmax(-1), logits.softmax(-1)
         best = wanted.argmax(-1)
         at = torch.arange(len(best))
-        gap = (wanted[at, best] - found[at, best]).abs()
+        gap = (wanted[at, best] - actual[at, best]).abs()
         two = wanted.topk(2).values
-        differs = found.argmax(-1) != best
+        differs = actual.argmax(-1) != best
         is_tie = differs & (two[:, 0] - two[:, 1] <= tolerance.near_tie)
         kl = (wanted * (answer.logits.log_softmax(-1) - logits.log_softmax(-1))).sum(-1)
         totals["kl"] += kl.sum().item()
@@ -145,20 +145,20 @@ def _look(model: Any, tokens: Tensor, prompt_length: int) -> tuple[Tensor, tuple
 def _mismatch(
     answer: Answer, at: int, logits: Tensor, layers: tuple[Tensor, ...], decode: Callable[..., Any]
 ) -> Mismatch:
-    wanted, found = answer.logits[at].softmax(-1), logits[at].softmax(-1)
-    expected, got = int(wanted.argmax()), int(found.argmax())
+    wanted, actual = answer.logits[at].softmax(-1), logits[at].softmax(-1)
+    expected, got = int(wanted.argmax()), int(actual.argmax())
     what = f"expected {decode(expected)!r} with probability {wanted[expected]:.3f}"
-    what += f", got {decode(got)!r} (the expected one with {found[expected]:.3f})"
+    what += f", got {decode(got)!r} (the expected one with {actual[expected]:.3f})"
     what += f"; logits differ by up to {(answer.logits[at] - logits[at]).abs().max():.2g}"
     where = f"prompt {answer.prompt!r}, answer token {at + 1}, {_first_layer(answer.layers, layers)}"
     return Mismatch(where, what)
 
 
-def _first_layer(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> str:
+def _first_layer(wanted: Sequence[Tensor], actual: Sequence[Tensor]) -> str:
     """The layer at which hidden states diverge: where their relative distance grows most."""
     distance = [
         (torch.linalg.vector_norm(one - two) / torch.linalg.vector_norm(one).clamp_min(1e-12)).item()
-        for one, two in zip(wanted, found, strict=True)
+        for one, two in zip(wanted, actual, strict=True)
     ]
     if not all(value == value for value in distance):
         return f"not finite from layer {next(i for i, value in enumerate(distance) if value != value)} on"

@@ -26,17 +26,17 @@ def require_same_tokenizer(
     if trained.chat_template != exported.chat_template:
         raise _differs("the chat template", str(trained.chat_template), str(exported.chat_template))
     for kind in ("bos", "eos", "unk"):
-        wanted, found = getattr(trained, f"{kind}_token"), getattr(exported, f"{kind}_token")
-        if wanted != found:
-            raise _differs(f"the {kind} token", str(wanted), str(found))
+        wanted, actual = getattr(trained, f"{kind}_token"), getattr(exported, f"{kind}_token")
+        if wanted != actual:
+            raise _differs(f"the {kind} token", str(wanted), str(actual))
     for prompt in prompts:
-        if (wanted_ids := encode(trained, prompt)) != (found_ids := encode(exported, prompt)):
+        if (wanted_ids := encode(trained, prompt)) != (actual_ids := encode(exported, prompt)):
             at = next(
-                (i for i, pair in enumerate(zip(wanted_ids, found_ids, strict=False)) if pair[0] != pair[1]),
-                min(len(wanted_ids), len(found_ids)),
+                (i for i, pair in enumerate(zip(wanted_ids, actual_ids, strict=False)) if pair[0] != pair[1]),
+                min(len(wanted_ids), len(actual_ids)),
             )
             raise _differs(
-                f"token {at + 1} of prompt {prompt!r}", str(wanted_ids[at:][:5]), str(found_ids[at:][:5])
+                f"token {at + 1} of prompt {prompt!r}", str(wanted_ids[at:][:5]), str(actual_ids[at:][:5])
             )
 
 
@@ -86,9 +86,9 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     return list(tokenizer(prompt)["input_ids"])
 
 
-def _differs(what: str, wanted: str, found: str) -> TunerError:
+def _differs(what: str, wanted: str, actual: str) -> TunerError:
     return TunerError(
         "The exported tokenizer differs from the trained one",
-        f"{what} differs: trained {wanted[:120]!r}, exported {found[:120]!r}.",
+        f"{what} differs: trained {wanted[:120]!r}, exported {actual[:120]!r}.",
         NEXT,
     )

@@ -106,7 +106,7 @@ class Desk:
         first = next((request for request in self.waiting if request.is_urgent), self.waiting[0])
         batch = [first]
         if not first.is_alone:
-            batch += [each for each in self.waiting if each is not first and _fits(each, first)]
+            batch += [request for request in self.waiting if request is not first and _fits(request, first)]
             batch = batch[:LARGEST_BATCH]
         for request in batch:
             self.waiting.remove(request)

@@ -52,7 +52,7 @@ def what_finding_takes(plan: Plan) -> str:
     """A description of what `find_weights` is about to do."""
     if plan.model_kind != "gguf":
         return "finding the model"
-    is_made = dequantised.is_whole(
+    is_made = dequantised.is_complete(
         dequantised.entry_folder(dequantised.fingerprint(Path(plan.model_location)))
     )
     return (
@@ -163,7 +163,7 @@ def unpacking_config(config: PreTrainedConfig) -> Any:
 def dequantise_once(gguf: Path) -> Path:
     """The folder with the GGUF's weights as safetensors, made on first use and keyed by the file's hash."""
     folder = dequantised.entry_folder(dequantised.fingerprint(gguf))
-    if dequantised.is_whole(folder):
+    if dequantised.is_complete(folder):
         return folder
     making = folder.parent / f".partial-{folder.name}-{os.getpid()}"
     try:

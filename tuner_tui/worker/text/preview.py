@@ -103,7 +103,7 @@ def _written_out(gguf: Path) -> Path:
     """The folder with a GGUF file's tokenizer, written out on first use since that takes long. Raises InputError."""
     fingerprint = dequantised.fingerprint(gguf)
     made = dequantised.entry_folder(fingerprint)
-    if dequantised.is_whole(made):
+    if dequantised.is_complete(made):
         return made
     kept = dequantised.tokenizer_entry(fingerprint)
     if not (kept / "tokenizer.json").is_file():
