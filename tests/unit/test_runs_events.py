@@ -11,8 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from tuner_tui.hardware.gpu import GpuReport
+from tuner_tui.keeper.heartbeat import Beat
+from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.oom_fallback import FallbackStep, Shape, apply_fallbacks, next_fallback
-from tuner_tui.planning.plan import Choice
+from tuner_tui.planning.plan import Choice, Plan
 from tuner_tui.runs import events
 from tuner_tui.runs.events import (
     ChoicesMade,
@@ -30,6 +33,7 @@ from tuner_tui.runs.events import (
     finite,
     machine_of,
 )
+from tuner_tui.runs.state import RunSnapshot
 
 CLASSES: tuple[type[EventBase], ...] = typing.get_args(Event)
 
@@ -205,3 +209,19 @@ def test_fallback_steps_change_the_shape_by_their_values() -> None:
         shapes.append(apply_fallbacks(shape, fallbacks))
     assert [each.micro_batch for each in shapes] == [8, 8, 4, 2, 1, 1]
     assert [each.is_checkpointing for each in shapes] == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (FallbackTaken, "rung"),
+        (Plan, "rungs"),
+        (RunSnapshot, "rungs"),
+        (Measured, "held"),
+        (Beat, "trouble"),
+        (GpuReport, "card_present"),
+    ],
+)
+def test_names_in_files_and_json_output_stay(kind: type[msgspec.Struct], name: str) -> None:
+    """Renamed attributes keep the names under which earlier versions and scripts know them."""
+    assert name in {field.encode_name for field in msgspec.structs.fields(kind)}

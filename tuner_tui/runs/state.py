@@ -78,7 +78,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointSaved, ...]
     requests: tuple[RequestAccepted, ...]
     warnings: tuple[Warned, ...]
-    fallbacks: tuple[FallbackTaken, ...]
+    fallbacks: tuple[FallbackTaken, ...] = msgspec.field(name="rungs")
     skipped: tuple[StepSkipped, ...]
     adapter: AdapterSaved | None
     overhead: OverheadMeasured | None
