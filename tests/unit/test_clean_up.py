@@ -201,7 +201,7 @@ def test_what_a_dead_app_threw_away_is_emptied_by_the_next(runs: dict[str, RunFo
     name = runs["finished"].name
     code = (
         "import os\nfrom tuner_tui.runs.folder import find_run\nfrom tuner_tui.runs.trash import Trash\n"
-        f"trash = Trash()\ntrash.throw_run(find_run({name!r}))\nos.kill(os.getpid(), 9)\n"
+        f"trash = Trash()\ntrash.move_run(find_run({name!r}))\nos.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert abandoned_bytes() > 2500
