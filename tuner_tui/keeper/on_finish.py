@@ -34,7 +34,7 @@ def tell(folder: RunFolder) -> threading.Thread | None:
         return None
     if outcome is None:
         return None
-    thread = threading.Thread(target=_tell, args=(outcome,), name=f"told-{folder.name}")
+    thread = threading.Thread(target=_tell, args=(outcome,), name=f"notify-{folder.name}")
     thread.start()
     return thread
 

@@ -26,11 +26,11 @@ class Awaited:
 
 def find_awaited(spec: RunSpec, after: RunFolder | None = None) -> Awaited:
     """Find the run to wait for. Raises RunProblem for a failed run, InputError for one outside the runs folder."""
-    giver = _giver(spec.model.adapter)
+    adapter_run = _run_of_adapter(spec.model.adapter)
     if after is None:
-        if giver is None or read_run(giver).status not in LIVE:
+        if adapter_run is None or read_run(adapter_run).status not in LIVE:
             return Awaited()
-        return Awaited(giver, True)
+        return Awaited(adapter_run, True)
     if after.path.parent.resolve() != paths.runs_dir().resolve():
         raise InputError("The run is not in the runs folder", f"{after.path} is not in {paths.runs_dir()}.")
     status = read_run(after).status
@@ -39,10 +39,10 @@ def find_awaited(spec: RunSpec, after: RunFolder | None = None) -> Awaited:
     if status == "failed":
         hint = f"Resume that run first: {shell_command('runs resume', after.name)}"
         raise RunProblem("The run to wait for has failed", after.name, hint)
-    return Awaited(after, giver is not None and giver.name == after.name)
+    return Awaited(after, adapter_run is not None and adapter_run.name == after.name)
 
 
-def _giver(adapter: str | None) -> RunFolder | None:
+def _run_of_adapter(adapter: str | None) -> RunFolder | None:
     if adapter is None:
         return None
     try:

@@ -110,7 +110,9 @@ def run_probe(
             end_group(worker.pid)
             worker.wait()
     except OSError as error:
-        raise TunerError("The probe's folder cannot be made", f"{folder.path}: {error.strerror}.") from error
+        raise TunerError(
+            "The probe's folder cannot be created", f"{folder.path}: {error.strerror}."
+        ) from error
     except subprocess.TimeoutExpired:
         raise TunerError(
             "The probe takes too long", f"No answer in {patience_seconds:g} s.", str(folder.log)
@@ -156,7 +158,7 @@ def _only_probe() -> FileLock:
         make_folder(path.parent)
         lock = acquire(path)
     except OSError as error:
-        raise TunerError("The probe's lock cannot be made", f"{path}: {error.strerror}.") from error
+        raise TunerError("The probe's lock cannot be created", f"{path}: {error.strerror}.") from error
     if lock is None:
         raise TunerError(
             "Another probe is running",
@@ -179,7 +181,7 @@ def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int)
     read = (row for _, _, row in plain_rows(training_reading(spec.data, spec.training.seed)).strict())
     longest = longest_rows(itertools.islice(read, LOOKED_AT), _tokenizer(spec), spec.training.max_length)
     if not longest:
-        raise InputError("There are no rows", f"{spec.data.train} holds none.")
+        raise InputError("There are no rows", f"{spec.data.train} has none.")
     probe = probe_spec(spec, rows, micro_batch)
     wanted = itertools.islice(itertools.cycle(longest), STEPS * probe.training.batch_size)
     lines = (json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in wanted)

@@ -156,5 +156,5 @@ def encode(event: Event) -> bytes:
 
 
 def decode_lines(lines: bytes) -> list[Event]:
-    """The events of whole lines. Raises msgspec.DecodeError for other lines."""
+    """The events of complete lines. Raises msgspec.DecodeError for other lines."""
     return _decoder.decode_lines(lines)

@@ -59,7 +59,7 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
             f"{name} is a {facts.kind} adapter, and tuning.kind is {spec.tuning.kind}.",
             f"Use an adapter of {traits.title}, or the tuning that the adapter was trained with.",
         )
-    if facts.task == REWARD_TASK and method_traits(spec.method.kind).gives != "scores":
+    if facts.task == REWARD_TASK and method_traits(spec.method.kind).output != "scores":
         raise InputError(
             "The adapter is a reward model's",
             f"{name} scores answers; method {spec.method.kind} trains a model that generates them.",

@@ -71,7 +71,7 @@ class RunFacts:
     @property
     def gives_scores(self) -> bool:
         """Whether it is a reward model, with a head in place of words."""
-        return method_traits(self.spec.method.kind).gives == "scores"
+        return method_traits(self.spec.method.kind).output == "scores"
 
     @property
     def is_quantised(self) -> bool:

@@ -43,7 +43,7 @@ class MethodTraits:
     head: LossHead = "fused"
     generates: bool = False
     """Whether it generates answers and trains on them."""
-    gives: Literal["text", "scores"] = "text"
+    output: Literal["text", "scores"] = "text"
     """The trained model's output."""
     loss_on_chosen_prompt: bool = False
     """Whether the SFT loss on the chosen answer includes its prompt."""
@@ -135,7 +135,7 @@ TRAITS: dict[MethodKind, MethodTraits] = {
         dataset_types=("preference",),
         sequences_per_row=2,
         head="score",
-        gives="scores",
+        output="scores",
         learning_rate_factor=0.5,
         feedback="pairs",
         metrics=("accuracy", "margin", "mean_reward", "min_reward", "max_reward", "aux_loss"),

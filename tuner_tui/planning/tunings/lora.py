@@ -123,7 +123,7 @@ def autocast_copies(shape: ModelShape, load: Workload, adapters: int) -> int:
 
 
 def expert_copies(shape: ModelShape, load: Workload) -> int:
-    """Bytes of a layer's experts with their adapters added, which PEFT computes whole, and keeps for the backward pass.
+    """Bytes of a layer's experts with their adapters added, which PEFT computes in full and keeps for backward.
 
     An adapter on a 3-D tensor of experts is not a second path for the tokens: weight + B A is computed for all experts.
     """

@@ -32,7 +32,7 @@ def write_adapter(adapter: Path, out: Path, base_name: str | None) -> None:
     try:
         with safe_open(weights, framework="pt") as content:
             if not list(content.keys()):
-                raise InputError("The adapter is empty", f"{weights} holds no tensors.")
+                raise InputError("The adapter is empty", f"{weights} has no tensors.")
     except SafetensorError as error:
         raise InputError("The adapter is damaged", f"{weights}: {error}.") from None
     shutil.copyfile(weights, out / WEIGHTS)

@@ -149,7 +149,7 @@ def tensor_kind(shape: tuple[int, ...], quant: str) -> gguf.GGMLQuantizationType
 def _packed(rows: Tensor, kind: gguf.GGMLQuantizationType, name: str) -> Any:
     if kind == QUANTS["f16"] and rows.abs().max().item() > LARGEST_F16:
         raise InputError(
-            "A weight is too large for f16", f"{name} exceeds {LARGEST_F16:g}.", "Take --quant f32 or q8_0."
+            "A weight is too large for f16", f"{name} exceeds {LARGEST_F16:g}.", "Use --quant f32 or q8_0."
         )
     return gguf.quantize(rows.contiguous().numpy(), kind)
 

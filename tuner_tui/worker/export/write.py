@@ -95,7 +95,7 @@ def _write_gguf(source: ExportSource, request: ExportRequest, emit: Callable[[Ev
         raise InputError(
             "This GGUF type needs llama.cpp",
             f"{request.quant} is made by {QUANTISER}, which is not on the PATH; {', '.join(QUANTS)} do not need it.",
-            f"Install llama.cpp so that {QUANTISER} is found, or take --quant q8_0.",
+            f"Install llama.cpp so that {QUANTISER} is found, or use --quant q8_0.",
         )
     emit(StepEntered(what="merging into GGUF, tensor by tensor"))
     with tempfile.TemporaryDirectory(prefix=".f16-", dir=request.out) as scratch:

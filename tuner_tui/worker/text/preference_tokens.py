@@ -38,7 +38,7 @@ AnyPreference = TypeVar("AnyPreference", bound="PairExample | RatedExample")
 
 def trains_cut_rows(method: str) -> bool:
     """Whether a method trains on rows that the length limit cuts; a score is of a whole answer."""
-    return method_traits(method).gives != "scores"
+    return method_traits(method).output != "scores"
 
 
 @dataclass(frozen=True)

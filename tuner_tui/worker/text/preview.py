@@ -213,7 +213,7 @@ def _shown(
 ) -> Sequence:
     """A sequence with what the length limit cuts; without its text, special tokens count as the template's."""
     traits = method_traits(request.method)
-    is_scored = traits.gives == "scores"
+    is_scored = traits.output == "scores"
     if text is not None:
         own = _own(full.ids, text, tokenizer)
     else:

@@ -145,18 +145,18 @@ class CompleteCheckpoints(_Trainer):  # type: ignore[misc]
         parent = self.job.folder.checkpoints
         target = parent / folder_name(step)
         try:
-            made = staging / f"checkpoint-{step}"
+            written = staging / f"checkpoint-{step}"
             for name in (*NOT_NEEDED, REFERENCE):
-                self.job.folder.owned.discard(made / name)
+                self.job.folder.owned.discard(written / name)
             _make_complete(
-                made,
+                written,
                 step,
                 self.job.data_fingerprint,
                 self.job.spec.training.seed,
                 self.job.held_out_fingerprint,
             )
             self.job.flush()  # events up to this step first: a resumed run does not repeat them
-            replace_folder(made, target, self.job.folder.owned)
+            replace_folder(written, target, self.job.folder.owned)
             self.job.checkpoint = target.name
             self.job.corrupt.discard(target.name)
             self._rotate(step, best)
@@ -253,23 +253,23 @@ def why_corrupt(checkpoint: Path) -> str | None:
     return None
 
 
-def _make_complete(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
-    settle_modes(made)
+def _make_complete(written: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
+    settle_modes(written)
     files = {}
-    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+    for path in sorted(path for path in written.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        files[str(path.relative_to(made))] = ManifestFile(path.stat().st_size, _sha256(path))
+        files[str(path.relative_to(written))] = ManifestFile(path.stat().st_size, _sha256(path))
     manifest = Manifest(step, time.time(), library_versions(), files, data, held_out, seed)
-    write_atomic(made / MANIFEST, msgspec.json.encode(manifest))
+    write_atomic(written / MANIFEST, msgspec.json.encode(manifest))
 
 
-def replace_folder(made: Path, target: Path, owned: Owned) -> None:
+def replace_folder(written: Path, target: Path, owned: Owned) -> None:
     """Rename a finished folder into place; a previous one is deleted only afterwards."""
     hidden = target.with_name(f"{OLD}{target.name}-{os.getpid()}")
     if target.exists():
         owned.move(target, hidden)
-    made.rename(target)
+    written.rename(target)
     sync_folder(target.parent)
     owned.discard(hidden)
 

@@ -79,7 +79,7 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
     began = time.perf_counter()
     memory.begin(job)
     spec = job.spec
-    has_head = method_traits(spec.method.kind).gives == "scores"
+    has_head = method_traits(spec.method.kind).output == "scores"
     set_seed(spec.training.seed)  # loading initialises a new head randomly
     base = loading.load_base(
         resolved.location, resolved.revision, spec.model, resolved.machine, has_head=has_head
@@ -152,7 +152,7 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
     )
 
     preflight.before_first_step(job, trainer)
-    can_answer = method_traits(job.spec.method.kind).gives == "text"
+    can_answer = method_traits(job.spec.method.kind).output == "text"
     sampler = Sampler(job, trainer.model, resolved.tokenizer, can_answer=can_answer)
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)
