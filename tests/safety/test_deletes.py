@@ -282,7 +282,7 @@ def test_a_named_folder_of_others_is_refused_for_our_files(
     big.mkdir()
     make(big / "photos")
     for key in ("folders.cache", "folders.data"):
-        with pytest.raises(InputError, match="has files that a repository"):
+        with pytest.raises(InputError, match="has other files"):
             command("config", "set", key, str(big))
         command("config", "set", key, str(big / "tuner-tui"))
         command("config", "set", key, str(big / "tuner-tui"))

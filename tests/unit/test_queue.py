@@ -185,7 +185,7 @@ def test_who_waits_for_memory_keeps_those_behind_it_waiting(home: Path) -> None:
     place = line.next()
     assert place is not None
     assert (place.folder.name, place.state) == ("large", "short")
-    assert "60 B of a card, and 10 B are free; ollama holds 40 B" in place.reason
+    assert "60 B of a card, and 10 B are free; ollama uses 40 B" in place.reason
     free[0] = 60
     place = line.next()
     assert place is not None

@@ -548,7 +548,7 @@ def test_a_kind_takes_only_its_own_options() -> None:
         ("model.source", "", "must be given"),
         ("training.rank", "3", "belongs in [tuning]"),
         ("rank", "3", "belongs in [tuning]"),
-        ("tuning", "lora", "Such as tuning.kind."),
+        ("tuning", "lora", "For example tuning.kind."),
         ("name", "\udcff", "an invalid character"),
         ("", "3", "there is no such key"),
         ("a.b.c", "3", "there is no such key"),

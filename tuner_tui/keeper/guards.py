@@ -101,7 +101,7 @@ def _checkpoint_bytes(state: RunState) -> int | None:
 
 SLOWING = {
     "thermal": (
-        "The GPU is throttled by its temperature",
+        "The GPU is throttled by heat",
         "Improve cooling, lower the power limit, or remove dust.",
     ),
     "power brake": ("The GPU is throttled by its power supply", "Check the power supply and its cables."),
