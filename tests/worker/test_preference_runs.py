@@ -258,5 +258,5 @@ def test_a_reward_models_adapter_is_exported_with_its_head_and_scores_the_same(
     (checked,) = [each for each in said if isinstance(each, Checked)]
     assert checked.agreement.equal_answers == 2
     assert any("score" in name for name in tensors_of(out / "adapter_model.safetensors"))
-    with pytest.raises(InputError, match="gives scores, not text"):
+    with pytest.raises(InputError, match="outputs scores, not text"):
         check_options(read_facts(run.folder), ExportOptions("merged", tmp_path / "merged"))
