@@ -92,7 +92,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 def test_an_index_that_lies(tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "shards")
     write_safetensors(folder / "model-00002-of-00002.safetensors", ("other.weight",))
-    assert "promises lm_head.weight in model-00002-of-00002" in refusal(folder).message
+    assert "lists lm_head.weight in model-00002-of-00002" in refusal(folder).message
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_model_that_went_away(folder: Path, tmp_path: Path) -> None:
     gguf.unlink()
     shutil.rmtree(folder)
     for kind, path in (("gguf", gguf), ("folder", folder)):
-        with pytest.raises(NotFoundError, match="gone"):
+        with pytest.raises(NotFoundError, match="missing"):
             check_source(ModelSource(kind, path.name, path))  # type: ignore[arg-type]
 
 

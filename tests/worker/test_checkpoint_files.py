@@ -55,7 +55,7 @@ def test_broken_and_later_checkpoints_take_no_place_of_whole_ones(tmp_path: Path
         make_checkpoint(folder.checkpoints, step)
     job = SimpleNamespace(
         folder=folder,
-        broken={"step-000003", "step-000009"},
+        corrupt={"step-000003", "step-000009"},
         spec=SimpleNamespace(checkpoints=SimpleNamespace(keep=2)),
     )
     checkpoints.CompleteCheckpoints._rotate(SimpleNamespace(job=job), 4, 1)  # type: ignore[arg-type]

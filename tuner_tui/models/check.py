@@ -55,14 +55,14 @@ def check_source(source: ModelSource) -> None:
         if not error.is_missing:
             raise
         raise NotFoundError(
-            "The model does not exist any more", f"{error.path} does not exist any more."
+            "The model is missing", f"{error.path} does not exist any more."
         ) from error
     except PermissionError as error:
         message = f"{error.filename}: {error.strerror}."
         raise InputError("Cannot read the model", message, "Check the file's permissions.") from error
     except FileNotFoundError as error:
         raise NotFoundError(
-            "The model does not exist any more", f"{error.filename} does not exist any more."
+            "The model is missing", f"{error.filename} does not exist any more."
         ) from error
     except OSError as error:
         raise InputError(
