@@ -54,16 +54,12 @@ def check_source(source: ModelSource) -> None:
     except Unreadable as error:
         if not error.is_missing:
             raise
-        raise NotFoundError(
-            "The model is missing", f"{error.path} does not exist any more."
-        ) from error
+        raise NotFoundError("The model is missing", f"{error.path} does not exist any more.") from error
     except PermissionError as error:
         message = f"{error.filename}: {error.strerror}."
         raise InputError("Cannot read the model", message, "Check the file's permissions.") from error
     except FileNotFoundError as error:
-        raise NotFoundError(
-            "The model is missing", f"{error.filename} does not exist any more."
-        ) from error
+        raise NotFoundError("The model is missing", f"{error.filename} does not exist any more.") from error
     except OSError as error:
         raise InputError(
             "Cannot read the model", f"{error.filename or source.name}: {error.strerror}."
