@@ -34,11 +34,14 @@ RUN_VARIABLE = "TUNER_TUI_RUN"
 def start_worker(
     folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool
 ) -> subprocess.Popen[bytes]:
-    """Start the run's worker in a session of its own, holding the run's lock with us; its output goes to the log."""
+    """Start the run's worker in a session of its own, holding the run's lock with us; its output goes to the log.
+
+    Raises OSError; FileNotFoundError where another folder has taken the run's name.
+    """
     command = python_command("tuner_tui.worker", "train", str(folder.path))
     if is_resumed:
         command.append("--resume")
-    with open_log(folder.log) as log:
+    with open_log(folder.log, may_make=lock.is_at(folder.lock)) as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

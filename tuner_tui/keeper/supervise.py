@@ -112,7 +112,8 @@ class Watch:
                 sample = self._telemetry.tick()
                 self._guard.folder = self.folder
                 for warning in self._guard.look(sample, self.state):
-                    append_event(self._locate().events, warning)
+                    if self.state.ending is None:  # nothing follows an ending
+                        append_event(self._locate().events, warning)
         except Exception:  # a look that fails, or cannot be written down, never harms the run
             say_trouble()
 
@@ -142,15 +143,22 @@ def start(
 
     Raises OSError when the run's folder cannot be written.
     """
-    folder = located(folder, held)
-    append_event(
-        folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
-    )
+    begun = RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
+    append_event(located(folder, held).events, begun)
     try:
-        return process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
+        return _start_worker(folder, held, is_resumed=is_resumed)
     except OSError as error:
-        (pulse or Pulse()).end(folder, _unstartable(error))
+        (pulse or Pulse()).end(located(folder, held), _unstartable(error))
         return None
+
+
+def _start_worker(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> subprocess.Popen[bytes]:
+    """Start a worker in the run's folder, also when that is renamed just now. Raises OSError."""
+    threads = _threads(located(folder, held))
+    try:
+        return process.start_worker(located(folder, held), held, threads, is_resumed=is_resumed)
+    except FileNotFoundError:
+        return process.start_worker(located(folder, held), held, threads, is_resumed=is_resumed)
 
 
 def keep(
@@ -170,8 +178,8 @@ def keep(
         if outcome is not True:
             break
         try:
+            worker = _start_worker(folder, held, is_resumed=True)
             folder = located(folder, held)
-            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
         except OSError as error:
             outcome = _unstartable(error)
             break
@@ -254,7 +262,7 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
             _stopped_now(folder) if is_to_end_now(folder) else _outcome(folder, was_killed_for_memory=False)
         )
         if outcome is True and is_ours:
-            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
+            worker = _start_worker(folder, held, is_resumed=True)
             return keep(folder, worker, held, pulse)
         if isinstance(outcome, bool):
             outcome = RunFailed(
