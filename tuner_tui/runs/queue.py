@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,8 +23,6 @@ from tuner_tui.runs.folder import find_moved
 from tuner_tui.runs.lock import identity
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tuner_tui.runs.folder import RunFolder
 
 WAITING, CLAIMED = ".json", ".claimed"
@@ -76,13 +75,15 @@ def enqueue(
 
 
 def entries() -> list[tuple[Path, QueueEntry]]:
-    """Who waits, the next first; entries that cannot be read are among the `problems`."""
+    """Who waits, the next first; entries that cannot be used are among the `problems`."""
     found = []
     regardless = _stems(REGARDLESS_FILE)
     for path in _files():
         try:
             entry = guarded.read_json(path, QueueEntry)
         except Unreadable:  # gone meanwhile, or among the `problems`
+            continue
+        if _foreign_name(entry):
             continue
         if path.stem in regardless:
             entry = msgspec.structs.replace(entry, needs_bytes=None)
@@ -91,17 +92,35 @@ def entries() -> list[tuple[Path, QueueEntry]]:
 
 
 def problems() -> dict[str, str]:
-    """Why the entries that cannot be read cannot, by the runs' names: those never start."""
+    """Why the entries that cannot be used cannot, by the runs' names: those never start."""
     found = {}
     for path in _files():
         try:
-            guarded.read_json(path, QueueEntry)
+            if foreign := _foreign_name(guarded.read_json(path, QueueEntry)):
+                found[_run_name(path)] = (
+                    f"its queue entry names {foreign}, which is no run in {paths.runs_dir()}; take the entry out"
+                )
         except Unreadable as error:
             if not error.is_missing:
                 found[_run_name(path)] = (
                     f"its queue entry cannot be read ({error.problem}); take it out, then resume the run"
                 )
     return found
+
+
+def _foreign_name(entry: QueueEntry) -> str:
+    """What an entry names that no entry of ours does: a folder elsewhere, or a path for the run before it.
+
+    An entry may have come from elsewhere, also with a copy of the whole data folder. A folder that is gone is no such
+    name: its run may have been moved, which is looked for by its lock.
+    """
+    if entry.after is not None and (entry.after.startswith(".") or "/" in entry.after):
+        return entry.after
+    folder, runs = Path(entry.folder), paths.runs_dir()
+    is_run_name = folder.is_absolute() and not folder.name.startswith(".")
+    if is_run_name and (folder.parent == runs or folder.parent.resolve() == runs.resolve()):
+        return ""
+    return entry.folder if folder.is_dir() or not is_run_name else ""
 
 
 def is_queued(run_name: str) -> bool:
