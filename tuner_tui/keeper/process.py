@@ -17,6 +17,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import open_log
 from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.owned import open_own_log
 from tuner_tui.python import python_command
 from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE
 from tuner_tui.runs.lock import identity
@@ -95,7 +96,7 @@ def start_keeper(log_path: Path, cwd: Path) -> None:
 def _opened_log(path: Path) -> io.FileIO:
     """A log that cannot be opened keeps no keeper from starting."""
     try:
-        return open_log(path)
+        return open_own_log(path)
     except OSError:
         return open_log(Path(os.devnull))
 
