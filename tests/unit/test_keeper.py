@@ -45,8 +45,8 @@ def endings(run: RunFolder) -> list[Event]:
         (-15, True, "killed", "SIGTERM"),
         (-11, False, "killed", "SIGSEGV"),
         (-99, False, "killed", "99"),
-        (0, False, "crash", "without a word"),
-        (1, True, "crash", "without a word"),
+        (0, False, "crash", "The worker crashed"),
+        (1, True, "crash", "The worker crashed"),
     ],
 )
 def test_what_an_exit_code_means(code: int, is_oom: bool, kind: str, words: str) -> None:

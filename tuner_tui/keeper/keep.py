@@ -281,9 +281,9 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
         if isinstance(outcome, bool):
             outcome = RunFailed(
                 kind="lost",
-                title="The worker left without a word",
+                title="The worker crashed",
                 message="Its keeper had died before it, so its exit code is not known.",
-                hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
+                hint=f"Resume from the last checkpoint: {shell_command('runs resume', folder.name)}",
                 log_tail=_log_tail(folder.log),
             )
         folder = located(folder, held)
@@ -321,7 +321,7 @@ def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> t
 
 def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:
     """The failure that an exit code and the log's last lines stand for."""
-    resume_hint = "Go on from the last checkpoint with `tuner-tui runs resume`."
+    resume_hint = "Resume from the last checkpoint with `tuner-tui runs resume`."
     if code == -signal.SIGKILL and was_killed_for_memory:
         return RunFailed(
             kind="out_of_memory",
@@ -345,7 +345,7 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
         )
     return RunFailed(
         kind="crash",
-        title="The worker left without a word",
+        title="The worker crashed",
         message=f"Its exit code is {code}.",
         hint="The log's last lines say more. " + resume_hint,
         exit_code=code,

@@ -248,5 +248,5 @@ def _keepers_fault(error: Exception) -> RunFailed:
         kind="crash",
         title="The keeper could not keep the run",
         message=f"{type(error).__name__}: {error}",
-        hint="The keeper's log says more. Go on from the last checkpoint with `tuner-tui runs resume`.",
+        hint="The keeper's log says more. Resume from the last checkpoint with `tuner-tui runs resume`.",
     )
