@@ -18,23 +18,9 @@ from tuner_tui.runs.folder import RunFolder
 from tuner_tui.worker.checkpoints import checkpoint_folders, what_is_broken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 STEPS = 30
-
-
-@pytest.fixture
-def home(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    for name, value in {
-        "TUNER_TUI_HOME": tmp_path / "home",
-        "OMP_NUM_THREADS": 1,
-        "HF_HUB_OFFLINE": 1,
-    }.items():
-        monkeypatch.setenv(name, str(value))
-    home = Home(tmp_path / "home", tiny_model)
-    yield home
-    home.end_all()
 
 
 def move(run: WatchedRun, target: Path) -> WatchedRun:
