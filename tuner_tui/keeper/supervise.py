@@ -24,7 +24,7 @@ from tuner_tui.runs import lock
 from tuner_tui.runs.control import clear_requests, is_to_end_now
 from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted, RunStopped
-from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.folder import RunFolder, is_run
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.text import shell_command
@@ -111,11 +111,18 @@ class Watch:
                 self._telemetry.locate = self._locate
                 sample = self._telemetry.tick()
                 self._guard.folder = self.folder
+                self._follow_lock(pid)
                 for warning in self._guard.look(sample, self.state):
                     if self.state.ending is None:  # nothing follows an ending
                         append_event(self._locate().events, warning)
         except Exception:  # a look that fails, or cannot be written down, never harms the run
             say_trouble()
+
+    def _follow_lock(self, pid: int) -> None:
+        """A worker makes the lock file again when that is deleted; from then on its new one leads to the folder."""
+        if not self._held.is_at(self.folder.lock) and process.is_worker_alive(pid, self.folder.path):
+            with contextlib.suppress(FileNotFoundError):  # not yet
+                self._held.reopen(self.folder.lock)
 
     def _locate(self) -> RunFolder:
         """Asked right before each write, so that another folder with the old name is given nothing."""
@@ -133,7 +140,7 @@ def located(folder: RunFolder, held: lock.FileLock) -> RunFolder:
     if held.is_at(folder.lock):
         return folder
     path = held.path()
-    return folder if path is None else RunFolder(path.parent)
+    return folder if path is None or not is_run(path.parent) else RunFolder(path.parent)
 
 
 def start(
@@ -190,6 +197,19 @@ def keep(
     return folder
 
 
+def _take_again(folder: RunFolder, held: lock.FileLock) -> None:
+    """Hold a run's lock after its worker has left, also where that one had to make it anew."""
+    if not is_run(folder.path):  # it was deleted
+        return
+    try:
+        is_ours = held.take(1.0) if held.is_at(folder.lock) else held.take_anew(folder.lock)
+    except OSError as error:
+        say(f"{folder.name}: its lock cannot be taken: {error}")
+        return
+    if not is_ours:
+        say(f"{folder.name}: another program holds its lock")
+
+
 def _unstartable(error: OSError) -> RunFailed:
     return RunFailed(kind="crash", title="The worker cannot be started", message=str(error))
 
@@ -233,7 +253,9 @@ def _wait(
         watch.close()
     process.end_group(worker.pid)
     was_oom = worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
-    return located(watch.folder, held), was_oom
+    folder = located(watch.folder, held)
+    _take_again(folder, held)
+    return folder, was_oom
 
 
 def _has_left(worker: subprocess.Popen[bytes]) -> bool:
@@ -267,9 +289,9 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
         if isinstance(outcome, bool):
             outcome = RunFailed(
                 kind="lost",
-                title="The worker left without a word",
+                title="The worker crashed",
                 message="Its keeper had died before it, so its exit code is not known.",
-                hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
+                hint=f"Resume from the last checkpoint: {shell_command('runs resume', folder.name)}",
                 log_tail=_log_tail(folder.log),
             )
         folder = located(folder, held)
@@ -307,7 +329,7 @@ def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> t
 
 def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:
     """The failure that an exit code and the log's last lines stand for."""
-    resume_hint = "Go on from the last checkpoint with `tuner-tui runs resume`."
+    resume_hint = "Resume from the last checkpoint with `tuner-tui runs resume`."
     if code == -signal.SIGKILL and was_killed_for_memory:
         return RunFailed(
             kind="out_of_memory",
@@ -331,7 +353,7 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
         )
     return RunFailed(
         kind="crash",
-        title="The worker left without a word",
+        title="The worker crashed",
         message=f"Its exit code is {code}.",
         hint="The log's last lines say more. " + resume_hint,
         exit_code=code,

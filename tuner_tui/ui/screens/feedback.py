@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -190,6 +191,17 @@ class FeedbackScreen(TunerScreen):
         show(self.query_one("#said", Static), literal(HOW[self._mode], "$faint"))
         await self._show_next()
         self._fill()
+        self._look_for_unreadable(store)
+
+    @work(group="unreadable")
+    async def _look_for_unreadable(self, store: Store) -> None:
+        """Rows that cannot be read are in no count; the person is told once that there are some."""
+        from tuner_tui.feedback.checking import left_out_lines
+
+        with contextlib.suppress(TunerError):  # the session tells what is wrong with the collection
+            contents = await in_background(store.contents)
+            if lines := left_out_lines(self.name_of_collection, contents.problems):
+                self.notify("\n".join(lines), severity="warning", timeout=30, markup=False)
 
     def _post(self, message: Message) -> None:
         if self.is_attached:
