@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from tuner_tui.hosts import NO_TOKEN_VARIABLE, insecure_hub
+
 MALLOC_THRESHOLD_BYTES = 4 << 20
 """Blocks of at least this size are returned to the system when freed.
 
@@ -16,8 +18,8 @@ def worker_environment(threads: int) -> dict[str, str]:
     """This process's environment plus the variables that a process with torch needs.
 
     Waiting threads sleep (two busy-waiting pools on two cores slow each other several times), freed memory is
-    returned to the system, libraries send no usage statistics, output is not buffered, and Python processes that
-    libraries start import nothing from their current folder either.
+    returned to the system, libraries send no usage statistics, output is not buffered, Python processes that libraries
+    start import nothing from their current folder either, and no token is sent to a Hub over plain http.
     """
     settings = {
         "OMP_NUM_THREADS": str(threads),
@@ -35,4 +37,6 @@ def worker_environment(threads: int) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         "PYTHONFAULTHANDLER": "1",
     }
+    if insecure_hub():
+        settings[NO_TOKEN_VARIABLE] = "1"
     return {"PYTORCH_ALLOC_CONF": "expandable_segments:True"} | os.environ | settings

@@ -1,7 +1,7 @@
 """Copies the adapter of a run that has just finished to the run that waited for it.
 
 Reading specs needs more libraries than the keeper loads, so this runs in a separate process:
-`python -m tuner_tui.keeper.late_start RUN_FOLDER`.
+`python -m tuner_tui.keeper.late_start RUN_FOLDER NAME_OF_THE_FINISHED_RUN`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 300.0
 
 
-def take_adapter(folder: RunFolder, beat: Callable[[], None]) -> RunFailed | None:
-    """Copy the adapter into the run's folder and plan the run with it; returns the failure, if any.
+def take_adapter(folder: RunFolder, finished_name: str, beat: Callable[[], None]) -> RunFailed | None:
+    """Copy a finished run's adapter into the run's folder and plan the run with it; returns the failure, if any.
 
-    `beat` is called every second while this runs.
+    `finished_name` is the finished run's current name, which may differ from the one in the spec. `beat` is called
+    every second while this runs.
     """
-    command = python_command("tuner_tui.keeper.late_start", str(folder.path))
+    command = python_command("tuner_tui.keeper.late_start", str(folder.path), finished_name)
     try:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as taking:
             try:
@@ -70,7 +71,7 @@ def write_skipped(folder: RunFolder, failure: RunFailed) -> None:
     write_summary(folder)
 
 
-def _take(folder: RunFolder) -> None:
+def _take(folder: RunFolder, finished_name: str) -> None:
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.files import write_atomic
     from tuner_tui.models.source import find_source
@@ -80,6 +81,7 @@ def _take(folder: RunFolder) -> None:
     from tuner_tui.runs.measurements import all_measured
 
     spec = read_spec(folder.spec)
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"adapter": finished_name})})
     source = find_source(spec.model.source, spec.model.revision)
     start = find_start(spec, source)
     if start is not None:
@@ -90,11 +92,11 @@ def _take(folder: RunFolder) -> None:
 
 
 def main() -> int:
-    """Run for the folder on the command line; a failure is printed as one JSON object."""
+    """Run for the folder and the run's name on the command line; a failure is printed as one JSON object."""
     from tuner_tui.runs.folder import RunFolder
 
     try:
-        _take(RunFolder(Path(sys.argv[1])))
+        _take(RunFolder(Path(sys.argv[1])), sys.argv[2])
     except TunerError as error:
         print(json.dumps({"title": error.title, "message": error.message, "hint": error.hint}))  # noqa: T201
         return 1

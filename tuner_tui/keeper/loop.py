@@ -164,8 +164,8 @@ class Keeper:
             failure = RunFailed(
                 kind="error", title="The run before it failed", message=place.reason, hint=hint
             )
-        elif place.entry.takes_adapter:
-            failure = late_start.take_adapter(place.folder, self._pulse.beat)
+        elif place.entry.takes_adapter and (giver := queue.awaited(place.entry)) is not None:
+            failure = late_start.take_adapter(place.folder, giver.name, self._pulse.beat)
         if failure is None:
             return False
         late_start.write_skipped(place.folder, failure)

@@ -49,9 +49,7 @@ def lock_problem(folder: RunFolder) -> str:
 
 def foreign_holder(folder: RunFolder) -> str:
     """The foreign program that holds a run's lock; empty if it is free or held by our processes."""
-    holder = _foreign(
-        folder.lock, lambda process: _is_keeper(process) or is_of_run(process.environ(), folder.path)
-    )
+    holder = _foreign(folder.lock, lambda process: _is_keeper(process) or is_of_run(process, folder.path))
     return f"its lock is {holder}" if holder else ""
 
 

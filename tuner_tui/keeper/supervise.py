@@ -24,7 +24,7 @@ from tuner_tui.runs import lock
 from tuner_tui.runs.control import clear_requests, is_to_end_now
 from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted, RunStopped
-from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.folder import RunFolder, is_run
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.text import shell_command
@@ -111,10 +111,18 @@ class Watch:
                 self._telemetry.locate = self._locate
                 sample = self._telemetry.tick()
                 self._guard.folder = self.folder
+                self._follow_lock(pid)
                 for warning in self._guard.look(sample, self.state):
-                    append_event(self._locate().events, warning)
+                    if self.state.ending is None:  # nothing follows an ending
+                        append_event(self._locate().events, warning)
         except Exception:  # a failure here must never affect the run
             log_exception()
+
+    def _follow_lock(self, pid: int) -> None:
+        """A worker makes the lock file again when that is deleted; from then on its new one leads to the folder."""
+        if not self._run_lock.is_at(self.folder.lock) and process.is_worker_alive(pid, self.folder.path):
+            with contextlib.suppress(FileNotFoundError):  # not yet
+                self._run_lock.reopen(self.folder.lock)
 
     def _locate(self) -> RunFolder:
         """Called right before each write, so that nothing is written to another folder with the old name."""
@@ -132,7 +140,7 @@ def located(folder: RunFolder, run_lock: lock.FileLock) -> RunFolder:
     if run_lock.is_at(folder.lock):
         return folder
     path = run_lock.path()
-    return folder if path is None else RunFolder(path.parent)
+    return folder if path is None or not is_run(path.parent) else RunFolder(path.parent)
 
 
 def start(
@@ -142,15 +150,22 @@ def start(
 
     Raises OSError when the run's folder cannot be written.
     """
-    folder = located(folder, run_lock)
-    append_event(
-        folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
-    )
+    begun = RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
+    append_event(located(folder, run_lock).events, begun)
     try:
-        return process.start_worker(folder, run_lock, _threads(folder), is_resumed=is_resumed)
+        return _start_worker(folder, run_lock, is_resumed=is_resumed)
     except OSError as error:
-        (pulse or Pulse()).end(folder, _unstartable(error))
+        (pulse or Pulse()).end(located(folder, run_lock), _unstartable(error))
         return None
+
+
+def _start_worker(folder: RunFolder, run_lock: lock.FileLock, *, is_resumed: bool) -> subprocess.Popen[bytes]:
+    """Start a worker in the run's folder, also when that is renamed just now. Raises OSError."""
+    threads = _threads(located(folder, run_lock))
+    try:
+        return process.start_worker(located(folder, run_lock), run_lock, threads, is_resumed=is_resumed)
+    except FileNotFoundError:
+        return process.start_worker(located(folder, run_lock), run_lock, threads, is_resumed=is_resumed)
 
 
 def keep(
@@ -170,8 +185,8 @@ def keep(
         if outcome is not True:
             break
         try:
+            worker = _start_worker(folder, run_lock, is_resumed=True)
             folder = located(folder, run_lock)
-            worker = process.start_worker(folder, run_lock, _threads(folder), is_resumed=True)
         except OSError as error:
             outcome = _unstartable(error)
             break
@@ -180,6 +195,19 @@ def keep(
     folder = located(folder, run_lock)
     pulse.end(folder, outcome)
     return folder
+
+
+def _take_again(folder: RunFolder, run_lock: lock.FileLock) -> None:
+    """Hold a run's lock after its worker has left, also where that one had to make it anew."""
+    if not is_run(folder.path):  # it was deleted
+        return
+    try:
+        is_ours = run_lock.take(1.0) if run_lock.is_at(folder.lock) else run_lock.take_anew(folder.lock)
+    except OSError as error:
+        say(f"{folder.name}: its lock cannot be taken: {error}")
+        return
+    if not is_ours:
+        say(f"{folder.name}: another program holds its lock")
 
 
 def _unstartable(error: OSError) -> RunFailed:
@@ -227,7 +255,9 @@ def _wait(
         watch.close()
     process.end_group(worker.pid)
     was_oom = worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
-    return located(watch.folder, run_lock), was_oom
+    folder = located(watch.folder, run_lock)
+    _take_again(folder, run_lock)
+    return folder, was_oom
 
 
 def _has_left(worker: subprocess.Popen[bytes]) -> bool:
@@ -256,7 +286,7 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
             _stopped_now(folder) if is_to_end_now(folder) else _outcome(folder, was_killed_for_memory=False)
         )
         if outcome is True and is_ours:
-            worker = process.start_worker(folder, run_lock, _threads(folder), is_resumed=True)
+            worker = _start_worker(folder, run_lock, is_resumed=True)
             return keep(folder, worker, run_lock, pulse)
         if isinstance(outcome, bool):
             outcome = RunFailed(

@@ -92,8 +92,8 @@ class Line:
         folder = RunFolder(Path(entry.folder))
         state: QueueState = "ready"
         reason = ""
-        if entry.after is not None:
-            state, reason = self._behind(folder, entry.after)
+        if (first := queue.awaited(entry)) is not None:
+            state, reason = self._behind(first)
         if state == "ready" and (obstacle := find_obstacle(folder)):
             return Place(path, entry, folder, "blocked", obstacle)
         if state == "ready" and entry.needs_bytes is not None:
@@ -101,9 +101,9 @@ class Line:
             state = "short" if reason else "ready"
         return Place(path, entry, folder, state, reason)
 
-    def _behind(self, folder: RunFolder, after: str) -> tuple[QueueState, str]:
+    def _behind(self, first: RunFolder) -> tuple[QueueState, str]:
         """The state of a run that waits for another one."""
-        first = RunFolder(folder.path.parent / after)
+        after = first.name
         if not first.path.is_dir():
             return "skipped", f"It was to start after {after}, which was deleted."
         before = self._summaries.read(first, queue.queued_names())
