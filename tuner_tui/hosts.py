@@ -22,17 +22,17 @@ def is_loopback(host: str) -> bool:
 
 
 def keeps_secrets(scheme: str, host: str) -> bool:
-    """Whether what is sent there can be read by nobody on the way."""
+    """Whether traffic to the address cannot be read in transit."""
     return scheme == "https" or is_loopback(host)
 
 
 def insecure_hub() -> str:
-    """The address that HF_ENDPOINT names where no token may go, without a password; empty for all others."""
+    """HF_ENDPOINT's address, without a password, if no token may be sent there; else empty."""
     address = os.environ.get(HUB_VARIABLE, "")
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
-    except ValueError:  # no address, so nothing is sent
+    except ValueError:  # not a valid address, so nothing is sent
         return ""
     if not host or keeps_secrets(parts.scheme, host):
         return ""

@@ -119,7 +119,7 @@ class Watch:
             log_exception()
 
     def _follow_lock(self, pid: int) -> None:
-        """A worker makes the lock file again when that is deleted; from then on its new one leads to the folder."""
+        """A worker recreates a deleted lock file; from then on the new one leads to the folder."""
         if not self._run_lock.is_at(self.folder.lock) and process.is_worker_alive(pid, self.folder.path):
             with contextlib.suppress(FileNotFoundError):  # not yet
                 self._run_lock.reopen(self.folder.lock)
@@ -160,7 +160,7 @@ def start(
 
 
 def _start_worker(folder: RunFolder, run_lock: lock.FileLock, *, is_resumed: bool) -> subprocess.Popen[bytes]:
-    """Start a worker in the run's folder, also when that is renamed just now. Raises OSError."""
+    """Start a worker in the run's folder, also while that is being renamed. Raises OSError."""
     threads = _threads(located(folder, run_lock))
     try:
         return process.start_worker(located(folder, run_lock), run_lock, threads, is_resumed=is_resumed)
@@ -198,7 +198,7 @@ def keep(
 
 
 def _take_again(folder: RunFolder, run_lock: lock.FileLock) -> None:
-    """Hold a run's lock after its worker has left, also where that one had to make it anew."""
+    """Hold a run's lock after its worker has exited, also if the worker had to recreate it."""
     if not is_run(folder.path):  # it was deleted
         return
     try:

@@ -311,7 +311,7 @@ def _config_dtype(config: dict[str, Any]) -> str | None:
 
 
 def _has_chat_template(folder: Path) -> bool | None:
-    """None where that cannot be told. Raises Unreadable for a pipe or the like in a template's place."""
+    """None if unknown. Raises Unreadable for a pipe or similar in place of a template."""
     for name in ("chat_template.jinja", "chat_template.json"):
         if (folder / name).exists():
             guarded.open_regular(folder / name).close()

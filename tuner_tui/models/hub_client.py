@@ -59,7 +59,7 @@ def bound_answer(response: httpx2.Response) -> None:
 
 
 def withhold_token(request: httpx2.Request) -> None:
-    """Ask without a token where it could be read on the way, also after a redirect; for a client's `event_hooks`."""
+    """Remove the token where it could be read in transit, also after a redirect; for a client's `event_hooks`."""
     if not keeps_secrets(request.url.scheme, request.url.host):
         request.headers.pop("authorization", None)
 

@@ -1,4 +1,4 @@
-"""Which Python code a model brings, as the ids of its files: the same in a folder and in the Hub's listing."""
+"""The Python code of a model, as IDs of its files: the same for a folder and for the Hub's listing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CODE = ("*.py", "config.json", "tokenizer_config.json")
-"""What decides which code runs: the files themselves, and those that name it."""
+"""Files that decide which code runs: the code itself, and the files that refer to it."""
 TIMEOUT_SECONDS = 10.0
 
 
 def git_blob_id(content: bytes) -> str:
-    """The id that git gives a file's content (SHA-1 of "blob SIZE\\0" and the content)."""
+    """Git's ID of a file's content (SHA-1 of "blob SIZE\\0" and the content)."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -30,7 +30,7 @@ def code_files(folder: Path) -> dict[str, Path]:
 
 
 def is_same_code(folder: Path, approved: dict[str, str]) -> bool:
-    """Whether all code in a folder has the ids of the approved one. Raises Unreadable."""
+    """Whether all code in a folder has the approved IDs. Raises Unreadable."""
     files = code_files(folder)
     return bool(files) and all(
         approved.get(name) in _ids(guarded.read_bytes(path)) for name, path in files.items()
@@ -38,7 +38,7 @@ def is_same_code(folder: Path, approved: dict[str, str]) -> bool:
 
 
 def code_on_hub(repo_id: str, revision: str | None) -> dict[str, str]:
-    """The ids of a repository's code files by their names, as the Hub lists them. Raises TunerError."""
+    """The IDs of a repository's code files by name, from the Hub's listing. Raises TunerError."""
     from huggingface_hub import HfApi
 
     from tuner_tui.models.hub_client import use_bounded_client
@@ -51,10 +51,10 @@ def code_on_hub(repo_id: str, revision: str | None) -> dict[str, str]:
             for file in info.siblings or ()
             if any(fnmatch(PurePosixPath(file.rfilename).name, pattern) for pattern in CODE)
         }
-    except Exception as error:  # the client passes on whatever a strange answer makes it raise
+    except Exception as error:  # the client does not catch all errors of invalid responses
         raise explain_hub_error(error, repo_id, revision) from None
 
 
 def _ids(content: bytes) -> tuple[str, str]:
-    """By git, and as a large file."""
+    """A file's IDs, by git and as an LFS file."""
     return git_blob_id(content), hashlib.sha256(content).hexdigest()

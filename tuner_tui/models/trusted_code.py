@@ -69,7 +69,7 @@ def require_trusted(wanted: bool, model: str, location: str, revision: str | Non
 
 
 def _is_approved_download(folder: Path, revision: str | None) -> bool:
-    """Whether a folder is what was downloaded of a repository, with the code that was allowed before."""
+    """Whether a folder is a downloaded repository whose code was allowed before the download."""
     snapshots = folder.parent
     kind, *name = snapshots.parent.name.split("--")
     if snapshots.name != "snapshots" or kind != "models" or not name:

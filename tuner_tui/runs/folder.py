@@ -111,7 +111,7 @@ def find_moved(lock_identity: str) -> RunFolder | None:
 
 
 def find_known(name: str, lock_identity: str) -> RunFolder:
-    """The run of a name; one that was renamed since it had this lock (lock.identity), by its name of now."""
+    """The run with a name; if it was renamed, the run with this lock (lock.identity)."""
     folder = RunFolder(paths.runs_dir() / name)
     if not lock_identity or identity(folder.lock) == lock_identity:
         return folder

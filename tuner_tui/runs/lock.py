@@ -71,11 +71,11 @@ class FileLock:
         return path if self.is_at(path) else None
 
     def reopen(self, path: Path) -> None:
-        """Have the descriptor be of the lock file that is at a path now, not yet taken. Raises OSError."""
+        """Replace the descriptor with that of the lock file now at a path, not yet locked. Raises OSError."""
         self._become(open_lock(path))
 
     def take_anew(self, path: Path) -> bool:
-        """Hold the lock file that is at a path now, made if need be; False while another holds that. Raises OSError."""
+        """Lock the file now at a path, creating it if needed; False while another process holds it. Raises OSError."""
         opened = acquire(path, patience_seconds=1.0)
         if opened is None:
             return False

@@ -31,9 +31,9 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str
     resume: bool = False
     after: str | None = None
-    """The name of a run that must finish first, as it was when this one was put here; see `awaited`."""
+    """The name that the run to finish first had when this one was queued; see `awaited`."""
     after_lock: str = ""
-    """What that run's lock is known by, which finds it also after it was renamed."""
+    """The identity of that run's lock, which finds it after a rename."""
     takes_adapter: bool = False
     """Whether it starts from the adapter of the run that it waits for, once that has finished."""
     device: str = "auto"
@@ -97,7 +97,7 @@ def problems() -> dict[str, str]:
         try:
             if foreign := _foreign_name(guarded.read_json(path, QueueEntry)):
                 unreadable[_run_name(path)] = (
-                    f"its queue entry names {foreign}, which is no run in {paths.runs_dir()}; take the entry out"
+                    f"its queue entry names {foreign}, which is not a run in {paths.runs_dir()}; remove the entry"
                 )
         except Unreadable as error:
             if not error.is_missing:
@@ -108,7 +108,7 @@ def problems() -> dict[str, str]:
 
 
 def _foreign_name(entry: QueueEntry) -> str:
-    """What an entry names that no entry of ours does: a folder elsewhere, or a path for the run before it.
+    """What an entry refers to that none of ours would: another folder, or a path as the run before it.
 
     An entry may have come from elsewhere, also with a copy of the whole data folder. A folder that is gone is no such
     name: its run may have been moved, which is looked for by its lock.
@@ -123,7 +123,7 @@ def _foreign_name(entry: QueueEntry) -> str:
 
 
 def awaited(entry: QueueEntry) -> RunFolder | None:
-    """The run that must finish before an entry's, as it is called by now."""
+    """The run that must finish before an entry's, by its current name."""
     return None if entry.after is None else find_known(entry.after, entry.after_lock)
 
 
@@ -255,7 +255,7 @@ def is_on_hold() -> bool:
 
 
 def held_for() -> str:
-    """The run whose pause keeps the queue on hold, as it is called by now; empty when there is none."""
+    """The run whose pause keeps the queue on hold, by its current name; empty if there is none."""
     try:
         text = guarded.read_text(paths.queue_dir() / HELD_FILE, errors="replace")
     except Unreadable:

@@ -44,18 +44,18 @@ class _OwnedHere(Owned):
 
 
 class LockHere:
-    """The lock of the run in the current folder: a lock file that is deleted while its run trains is made again.
+    """The lock of the run in the current folder; recreates a lock file that is deleted during training.
 
-    Without it the run would read as interrupted, and could be resumed by a second worker, or deleted.
+    Without it the run would appear interrupted, and could be resumed by a second worker, or deleted.
     """
 
     def __init__(self) -> None:
-        """Raises OSError where there is no lock."""
+        """Raises OSError if there is no lock."""
         self._lock: FileLock = open_lock(Path(LOCK_FILE))
-        """Our descriptor from the keeper holds this one."""
+        """The descriptor inherited from the keeper holds this lock."""
 
     def look(self) -> bool:
-        """Whether the lock had to be made, or taken, anew. Raises OSError."""
+        """Whether the lock had to be recreated or taken again. Raises OSError."""
         if self._lock.is_at(Path(LOCK_FILE)) or not is_run(Path()):
             return False
         taken = acquire(Path(LOCK_FILE))
