@@ -55,6 +55,8 @@ class WorkerStarted(EventBase, frozen=True, kw_only=True, tag="worker"):
 
     pid: Count
     """For telemetry and for ending what is left of it; whether it lives, the lock says."""
+    local_time: str = ""
+    """The wall clock's time, as ISO 8601 has it: what chat templates of the run write, also after midnight."""
 
 
 class PhaseEntered(EventBase, frozen=True, kw_only=True, tag="phase"):
