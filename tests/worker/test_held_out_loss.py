@@ -67,7 +67,7 @@ def by_hand(model_folder: Path) -> tuple[float, float]:
         asked = [{"role": "user", "content": row["question"]}]
         answered = [*asked, {"role": "assistant", "content": row["answer"]}]
         prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
-        text = tokenizer.apply_chat_template(answered, tokenize=False).removesuffix(
+        text = str(tokenizer.apply_chat_template(answered, tokenize=False)).removesuffix(
             "\n"
         )  # the EOS token is the last
         begin = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])

@@ -94,7 +94,9 @@ def test_the_micro_batch_does_not_change_what_is_learnt(
     train: Callable[..., Run], method: dict[str, Any], micros: tuple[int, ...]
 ) -> None:
     rows = rated(4)[:-1] if method["kind"] == "kto" else pairs(7)  # each epoch ends in a step of three rows
-    for place, row in enumerate(rows):  # answers of other lengths, so that a mean over tokens is none over rows
+    for place, row in enumerate(
+        rows
+    ):  # answers of other lengths, so that a mean over tokens is none over rows
         answer = row["chosen" if "chosen" in row else "completion"][0]
         answer["content"] += " and on" * (5 * place)
     runs = [

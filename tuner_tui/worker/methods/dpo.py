@@ -35,6 +35,9 @@ class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[mi
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset  # it is tokens already
 
+    def has_token_mean(self) -> bool:
+        return bool(self.sft_weight)
+
     def size_of(self, batch: dict[str, Any]) -> Size:
         pairs = len(batch["completion_mask"]) // 2  # the chosen sides stand first
         return Size(pairs, int(batch["completion_mask"][:pairs, 1:].sum()))
@@ -74,7 +77,6 @@ def run(job: Job, method: DpoMethod) -> Ending:
         peft_config=policy.peft_config,
     )
     trainer.sft_weight = method.sft_weight
-    trainer.has_token_mean = has_sft
     return common.fit(job, trainer, found, policy)
 
 

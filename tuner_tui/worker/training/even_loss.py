@@ -86,8 +86,10 @@ class EvenRows(EvenEvaluation):
 
     _whole: tuple[Size, ...] = ()
     """Of each micro-batch of the step, or of each batch of the evaluation, under way."""
-    has_token_mean = False
-    """Whether a part of the loss is a mean over tokens, so that all of an evaluation's are counted before it."""
+
+    def has_token_mean(self) -> bool:
+        """Whether a part of the loss is a mean over tokens, so that all of an evaluation's are counted before it."""
+        return False
 
     def size_of(self, batch: dict[str, Any]) -> Size:
         return Size(next(len(value) for value in batch.values() if isinstance(value, torch.Tensor)), 0)
@@ -118,7 +120,7 @@ class EvenRows(EvenEvaluation):
         return loss * (rows * len(all_rows) / sum(all_rows))
 
     def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.has_token_mean:
+        if self.has_token_mean():
             self._whole = tuple(map(self.size_of, dataloader))
         return super().evaluation_loop(dataloader, *args, **kwargs)
 

@@ -41,7 +41,7 @@ class _OverOurTokens(RunTrainer, OrderedRows, EvenRows, _Trainer):  # type: igno
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
         """TRL's, with the ordinary loss on the chosen answers weighted as the mean over all tokens has it."""
         found = list(super().concatenated_forward(model, batch))
-        if self.has_token_mean:
+        if self.has_token_mean():
             share = self.token_share(batch)
             found[NLL] = found[NLL] * share if share else torch.zeros_like(found[NLL])
         return tuple(found)
@@ -59,7 +59,6 @@ class _OverOurTokens(RunTrainer, OrderedRows, EvenRows, _Trainer):  # type: igno
 class OurCPOTrainer(_OverOurTokens, CPOTrainer):  # type: ignore[misc]
     """TRL's trainer for CPO and SimPO over our tokens."""
 
-    @property
     def has_token_mean(self) -> bool:
         return bool(self.cpo_alpha)
 
@@ -71,7 +70,8 @@ class OurCPOTrainer(_OverOurTokens, CPOTrainer):  # type: ignore[misc]
 class OurORPOTrainer(_OverOurTokens, ORPOTrainer):  # type: ignore[misc]
     """TRL's trainer for ORPO over our tokens."""
 
-    has_token_mean = True
+    def has_token_mean(self) -> bool:
+        return True
 
     def size_of(self, batch: dict[str, Any]) -> Size:
         mask = batch["chosen_attention_mask"]  # its ordinary loss is over the prompt, too
