@@ -91,9 +91,9 @@ def open_descriptor(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o666 if is_group_shared(path.parent) else 0o600)
 
 
-def open_log(path: Path, *, is_new: bool = False) -> io.FileIO:
-    """A file to append to, made as `open_descriptor` does; `is_new` empties it first. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0)
+def open_log(path: Path, *, may_make: bool = True) -> io.FileIO:
+    """A file to append to, made as `open_descriptor` does. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if may_make else 0)
     return io.FileIO(open_descriptor(path, flags), "ab")
 
 

@@ -1,13 +1,15 @@
 """All deleting: only at or below a folder that we made and marked, never through a symlink.
 
 A folder of ours holds a small file `.tuner-tui` that says what it is. Folders of earlier versions have none; they are
-recognised by what lies in them and marked when they are first used. Everything else is the person's, and stays.
+recognised by what lies in them and marked when they are first used. Everything else is the person's, and stays. Our
+logs lie in the data folder itself, and say in their first line what they are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import shutil
@@ -16,9 +18,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner_tui.files import make_folder, write_atomic
+from tuner_tui.files import make_folder, open_log, write_atomic
 
 MARK = ".tuner-tui"
+LOG_TITLE = b"tuner-tui log\n"
+LARGEST_LOG_BYTES = 4 << 20
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _HUB_FOLDER = re.compile(r"(models|datasets|spaces)--[A-Za-z0-9._-]+", re.ASCII)
 _HUB_ENTRIES = {"blobs", "refs", "snapshots", ".no_exist"}
@@ -182,6 +186,32 @@ class Owned:
             return not os.path.lexists(self.folder / MARK) and self.is_known(self.folder)
         except OSError:
             return False
+
+
+def open_own_log(path: Path) -> io.FileIO:
+    """One of our logs in the data folder, to append to. Raises OSError.
+
+    One that has grown large is emptied if its first line says that it is ours; a foreign file of that name, or one of
+    an earlier version, is only ever appended to.
+    """
+    log = open_log(path)
+    try:
+        status = os.fstat(log.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size > LARGEST_LOG_BYTES and _is_own_log(path, status):
+            os.ftruncate(log.fileno(), 0)
+            status = os.fstat(log.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            with contextlib.suppress(OSError):  # a full disk
+                log.write(LOG_TITLE)
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def _is_own_log(path: Path, status: os.stat_result) -> bool:
+    with path.open("rb") as file:
+        return os.path.samestat(os.fstat(file.fileno()), status) and file.readline(100) == LOG_TITLE
 
 
 def remove_hub_repository(folder: Path, cache: Path) -> None:

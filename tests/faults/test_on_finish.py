@@ -63,5 +63,5 @@ def test_the_end_of_an_adopted_run_is_told(home: Home) -> None:
     home.keeper()
     os.kill(worker, signal.SIGKILL)
     run.wait_for_event(RunFailed)
-    wait_for(lambda: told(out) == ["failed The worker left without a word"], "the end to be told")
+    wait_for(lambda: told(out) == ["failed The worker crashed"], "the end to be told")
     home.wait_until_idle()

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tests.ui.looking import wait_for
+from tests.ui.looking import until, wait_for
 from tests.unit.feedback_rows import make_store
+from tuner_tui.cli.data import data
 from tuner_tui.cli.feedback import feedback
+from tuner_tui.cli.train import train
+from tuner_tui.config.spec import RunSpec
 from tuner_tui.data.files.rows import read_rows
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.checking import check_collection
@@ -32,7 +35,7 @@ from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.feedback.session import Session
 from tuner_tui.feedback.statistics import mirror
 from tuner_tui.ui.app import TunerApp
-from tuner_tui.ui.data_looks import list_all
+from tuner_tui.ui.data_looks import list_all, look_at_training
 from tuner_tui.ui.screens.collections import Collections
 from tuner_tui.ui.screens.feedback import FeedbackScreen
 
@@ -317,3 +320,49 @@ def test_a_sound_collection_is_said_to_be_sound() -> None:
     done = CliRunner().invoke(feedback, ["check", "evening"], catch_exceptions=False)
     assert done.exit_code == 0
     assert "every row can be read" in done.output
+
+
+def make_newer() -> str:
+    """A collection with a judgement of a newer version; what is said of that."""
+    spoil(make_judged("evening", 4), SPOILT_ROWS["an unknown verdict"][0])
+    return SPOILT_ROWS["an unknown verdict"][1]
+
+
+async def test_the_feedback_screen_names_what_it_cannot_read() -> None:
+    words = make_newer()
+    async with TunerApp(FeedbackScreen("evening")).run_test(size=(100, 24)) as pilot:
+        await wait_for(pilot, "saved 3, 1 ready, 1 unreadable")
+        await until(pilot, lambda: bool(pilot.app._notifications), lambda: "no notice")
+        [notice] = list(pilot.app._notifications)
+        assert words in notice.message
+        assert "feedback check evening" in notice.message
+
+
+def test_train_names_what_of_a_collection_it_leaves_out(tmp_path: Path) -> None:
+    words = make_newer()
+    spec = tmp_path / "run.toml"
+    spec.write_text(
+        '[model]\nsource = "./nothing"\n[data]\ntrain = "feedback:evening"\n[method]\nkind = "dpo"\n'
+    )
+    for arguments in (["--check"], []):
+        done = CliRunner().invoke(train, [str(spec), *arguments])
+        assert "1 rows of evening cannot be read and are left out" in done.output
+        assert words in done.output
+
+
+def test_data_check_takes_a_collection_and_names_what_it_leaves_out() -> None:
+    words = make_newer()
+    done = CliRunner().invoke(data, ["check", "feedback:evening", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rows"] == 3
+    assert words in done.stderr
+
+
+def test_new_run_names_what_of_a_collection_it_leaves_out() -> None:
+    words = make_newer()
+    spec = RunSpec.model_validate(
+        {"model": {"source": "x"}, "data": {"train": "feedback:evening"}, "method": {"kind": "dpo"}}
+    )
+    look = look_at_training(spec)
+    assert look.problem is None
+    assert words in "\n".join(look.left_out)

@@ -33,19 +33,6 @@ HOLD = (
 
 
 @pytest.fixture
-def home(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    for name, value in {
-        "TUNER_TUI_HOME": tmp_path / "home",
-        "OMP_NUM_THREADS": 1,
-        "HF_HUB_OFFLINE": 1,
-    }.items():
-        monkeypatch.setenv(name, str(value))
-    home = Home(tmp_path / "home", tiny_model)
-    yield home
-    home.end_all()
-
-
-@pytest.fixture
 def small_disk(home: Home) -> Iterator[Path]:
     """The data folder on a disk of its own with three megabytes."""
     data = home.path / "data"

@@ -11,8 +11,9 @@ import pytest
 
 from tests.hub_double import TOKEN
 from tuner_tui.errors import TunerError
+from tuner_tui.models.model_code import git_blob_id
 from tuner_tui.sharing import hub as hub_process
-from tuner_tui.sharing.checksums import git_blob_id, sha256
+from tuner_tui.sharing.checksums import sha256
 from tuner_tui.sharing.hub_protocol import (
     Event,
     Limits,

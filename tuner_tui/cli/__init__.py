@@ -142,16 +142,19 @@ def main() -> None:
 
 def _keep_traceback() -> str:
     """Where the details of the error in hand were written; the details themselves where nothing can be."""
+    import time
     import traceback
 
     from tuner_tui.config import paths
-    from tuner_tui.files import make_folder, write_atomic
+    from tuner_tui.files import make_folder
+    from tuner_tui.owned import open_own_log
 
     details = traceback.format_exc()
     path = paths.data_dir() / "fault.log"
     try:
         make_folder(path.parent)
-        write_atomic(path, details)
+        with open_own_log(path) as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{details}".encode())
     except OSError:
         return details
     return str(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner_tui.cli.output import fail, fill, plain
+from tuner_tui.cli.output import fail, fill, plain, tell_left_out
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, TRAITS
 from tuner_tui.errors import InputError, TunerError
 
@@ -68,8 +68,8 @@ def check(
 ) -> None:
     """Say what FILE is, and what is wrong with it.
 
-    FILE is a data file, a folder of them, hub:owner/name, or "demo". Ends with exit code 2 when something in it cannot
-    be trained on as it is.
+    FILE is a data file, a folder of them, hub:owner/name, feedback:COLLECTION, or "demo". Ends with exit code 2 when
+    something in it cannot be trained on as it is.
     """
     from tuner_tui.data.checking.checks import check as check_data
     from tuner_tui.data.checking.checks import truncated_answers
@@ -212,7 +212,11 @@ def _reading(file: str, how: dict[str, Any]) -> Reading:
     from tuner_tui.config.data_section import Fix
     from tuner_tui.data.files.rows import locate
     from tuner_tui.data.recognition.reading import Reading
+    from tuner_tui.feedback.as_data import file_of, is_collection, left_out_of
 
+    if is_collection(file):
+        tell_left_out(left_out_of(file))
+        file = str(file_of(file))
     for step in how["fixes"]:
         if step not in get_args(Fix):
             raise InputError("There is no such fix", repr(step), f"Steps: {', '.join(get_args(Fix))}.")

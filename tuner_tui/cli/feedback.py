@@ -419,14 +419,10 @@ def _changed(
 
 def _tell_unreadable(name: str, problems: Sequence[RowProblem]) -> None:
     """Name what of a collection cannot be read, and so is in no figure and no row."""
-    if not problems:
-        return
-    click.echo(f"{len(problems)} rows of {name} cannot be read and are left out:", err=True)
-    for problem in problems[:5]:
-        click.echo(f"  {plain(str(problem))}", err=True)
-    click.echo(
-        fill(f"Nothing of them is changed. See all: {shell_command('feedback check', name)}"), err=True
-    )
+    from tuner_tui.cli.output import tell_left_out
+    from tuner_tui.feedback.checking import left_out_lines
+
+    tell_left_out(left_out_lines(name, problems))
 
 
 def _filters(person_only: bool, ai: bool, clear: bool, agreed: bool, finished: bool) -> Filters:

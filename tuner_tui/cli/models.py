@@ -10,8 +10,8 @@ import time
 import click
 
 from tuner_tui.cli.model_downloads import download, remove
-from tuner_tui.cli.output import plain
-from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.cli.output import fill, plain
+from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.models import dequantised
 from tuner_tui.models.dequantised import DequantisedModel
 from tuner_tui.models.facts import ModelFacts, read_facts
@@ -79,13 +79,20 @@ def list_models(as_json: bool) -> None:
 def trust(source: str, revision: str | None) -> None:
     """Allow SOURCE (a folder or a Hub name) to run the Python code that it brings.
 
-    It runs with your rights whenever a run with model.trust_remote_code loads the model. A folder whose code changes
-    is asked about again.
+    It runs with your rights whenever a run with model.trust_remote_code loads the model. Code that changes is asked
+    about again; of a repository that is not downloaded yet, the code that the Hub has now is allowed.
     """
     from tuner_tui.models import trusted_code
+    from tuner_tui.models.model_code import code_on_hub
 
     found = find_source(source, revision)
-    trusted_code.trust(str(found.path or found.repo_id), found.revision)
+    code = None
+    if found.path is None and found.repo_id is not None:
+        try:
+            code = code_on_hub(found.repo_id, found.revision)
+        except TunerError as error:
+            click.echo(fill(f"{error.title}: its code is asked about again once it is downloaded."), err=True)
+    trusted_code.trust(str(found.path or found.repo_id), found.revision, code)
     click.echo(f"{plain(source)} may run its own code on this machine.")
 
 

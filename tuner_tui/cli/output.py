@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
 
 from tuner_tui.errors import TunerError
 from tuner_tui.text import plain, plain_lines
 
-__all__ = ["WIDTH", "fail", "fill", "plain", "plain_lines"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["WIDTH", "fail", "fill", "plain", "plain_lines", "tell_left_out"]
 
 WIDTH = 80
 
@@ -37,3 +41,9 @@ def fail(error: TunerError) -> None:
         lines.append(fill(f"Next: {first}", "  ", "  "))
         lines += [f"  {plain(command)}" for command in commands]  # whole, to be copied
     click.echo("\n".join(lines), err=True)
+
+
+def tell_left_out(lines: Iterable[str]) -> None:
+    """Lines about what cannot be read and is left out, on stderr; each row's own line stays one line."""
+    for line in lines:
+        click.echo(line if line.startswith(" ") else fill(line), err=True)

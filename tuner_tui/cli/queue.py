@@ -133,12 +133,13 @@ def _say_line() -> None:
 
 
 def _as_json(number: int, place: Place) -> dict[str, object]:
+    awaited = waiting.awaited(place.entry)
     return {
         "place": number,
         "run": place.folder.name,
         "standing": place.standing,
         "reason": place.reason,
-        "after": place.entry.after,
+        "after": awaited.name if awaited else None,
         "needs_bytes": place.entry.needs_bytes,
         "resume": place.entry.resume,
     }

@@ -16,6 +16,7 @@ from tuner_tui.errors import InputError, RunProblem, TunerError
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs import folder as folders
+from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
@@ -339,10 +340,13 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
     state, folder = run.state, run.folder
     rows: list[tuple[str, str]] = [("run", folder.name), ("status", run.status), ("folder", str(folder.path))]
     rows += [("problem", problem) for problem in problems]
+    lock_words = lock_problem(folder)
+    # one that cannot be opened is among the problems of the run's files, and an unusable queue entry is too
+    known = {*problems, lock_words if lock.look(folder.lock).problem else ""}
     if run.status == "queued" and (waits := Line().words(folder)):
-        rows.append(("waits", waits))
-    elif problem := lock_problem(folder):
-        rows.append(("problem", problem))
+        rows += [("waits", waits)] if waits not in known else []
+    elif lock_words not in known:
+        rows.append(("problem", lock_words))
     if started_from := ancestors(folder):
         rows.append(("started from", ", which began from ".join(started_from)))
     if state.started_at:

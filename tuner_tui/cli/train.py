@@ -42,14 +42,16 @@ def train(
     Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not touch it.
     """
     from tuner_tui.cli.follow import follow
+    from tuner_tui.cli.output import tell_left_out
     from tuner_tui.cli.push import HubTeller
-    from tuner_tui.feedback.as_data import with_collections
+    from tuner_tui.feedback.as_data import left_out, with_collections
     from tuner_tui.hardware.survival import why_it_ends
     from tuner_tui.keeper.launch import check
     from tuner_tui.runs.folder import find_run
     from tuner_tui.sharing.start_run import start_run
 
     wanted = _with_settings(_read(spec), settings)
+    tell_left_out(left_out(wanted.data))
     if only_check:
         if warning := check(with_collections(wanted)).warning:
             click.echo(f"warning: {warning.message} {warning.hint}", err=True)

@@ -466,8 +466,8 @@ def _expanded(folder: str) -> str:
         return folder
 
 
-OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lock", "generation.log"} | {
-    "dequantised", "tokens", "tokenizers", "headers", "pushes", "trash",
+OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lock"} | {
+    "keeper.log", "generation.log", "fault.log", "dequantised", "tokens", "tokenizers", "headers", "pushes", "trash",
 }  # fmt: skip
 """What lies in a data or cache folder that was used before."""
 

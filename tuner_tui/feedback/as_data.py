@@ -14,11 +14,13 @@ import msgspec
 from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.card import data_card
+from tuner_tui.feedback.checking import left_out_lines
 from tuner_tui.feedback.collections import feedback_dir, open_collection
 from tuner_tui.feedback.exporting import (
     ExportRow,
     Filters,
     Kind,
+    available_kind,
     export_rows,
     nothing_to_export,
     split_by_prompt,
@@ -71,6 +73,29 @@ def data_for(data: DataSpec, method: str) -> DataSpec:
     if data.evaluation is not None and is_collection(data.evaluation):
         changes["evaluation"] = str(_files(data.evaluation, kind, 0.0)[0])
     return data.model_copy(update=changes)
+
+
+def left_out(data: DataSpec) -> list[str]:
+    """What of the collections that a data section names cannot be read, and so is in none of its rows.
+
+    Raises as `data_for` does for a collection that cannot be opened.
+    """
+    names = {name: None for name in (data.train, data.evaluation) if name is not None and is_collection(name)}
+    return [line for name in names for line in left_out_of(name)]
+
+
+def left_out_of(name: str) -> list[str]:
+    """The same for one collection, such as `feedback:evening`."""
+    with open_collection(name.removeprefix(PREFIX)) as store:
+        return left_out_lines(name.removeprefix(PREFIX), store.contents().problems)
+
+
+def file_of(name: str) -> Path:
+    """A collection as a file of the rows that it has most of, to be checked and looked at. Raises InputError."""
+    with open_collection(name.removeprefix(PREFIX)) as store:
+        filters = Filters()
+        kind = available_kind(store, filters)
+        return _write(store, kind, export_rows(store, kind, filters), filters, "train")
 
 
 def _files(name: str, kind: Kind, share: float) -> tuple[Path, Path | None]:

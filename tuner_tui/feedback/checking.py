@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from tuner_tui.errors import NotFoundError, TunerError
 from tuner_tui.feedback.collections import collection_path, open_collection
 from tuner_tui.feedback.integrity import copy_path, judgements_in
 from tuner_tui.feedback.records import RowProblem
+from tuner_tui.text import plain, shell_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_NAMED = 5
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,3 +73,14 @@ def check_collection(name: str) -> CheckReport:
             copy=str(copy),
             copy_judged=copy_judged,
         )
+
+
+def left_out_lines(name: str, problems: Sequence[RowProblem]) -> list[str]:
+    """What of a collection is in no figure and no row because it cannot be read; empty when all can."""
+    if not problems:
+        return []
+    return [
+        f"{len(problems)} rows of {name} cannot be read and are left out:",
+        *(f"  {plain(str(problem))}" for problem in problems[:MOST_NAMED]),
+        f"Nothing of them is changed. See all: {shell_command('feedback check', name)}",
+    ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.hosts import is_loopback, keeps_secrets
 from tuner_tui.text import plain, size
 
 if TYPE_CHECKING:
@@ -38,17 +38,12 @@ class Origin(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether that is this machine itself."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def keeps_secrets(self) -> bool:
         """Whether a key that is sent there can be read by nobody on the way."""
-        return self.scheme == "https" or self.is_loopback
+        return keeps_secrets(self.scheme, self.host)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

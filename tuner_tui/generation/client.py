@@ -16,7 +16,7 @@ import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
-from tuner_tui.files import last_lines, make_folder, open_log
+from tuner_tui.files import last_lines, make_folder
 from tuner_tui.generation.messages import (
     Answered,
     Base,
@@ -34,6 +34,7 @@ from tuner_tui.generation.messages import (
 )
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.system import usable_cpu_count
+from tuner_tui.owned import LOG_TITLE, open_own_log
 from tuner_tui.planning.plan import choose_threads
 from tuner_tui.python import python_command
 from tuner_tui.runs import lock, queue
@@ -47,7 +48,6 @@ LEAVING_SECONDS = 0.5
 """How long a worker that is no longer wanted may take to notice; while it loads its libraries it does not look."""
 MOST_ATTEMPTS = 2
 """A request that was being answered when the worker died is tried this often."""
-LARGEST_LOG_BYTES = 4 << 20
 Listener = Callable[[Reply], None]
 """Called in the client's own thread with each reply to a request."""
 
@@ -178,8 +178,7 @@ class GenerationClient:
         log = generation_log()
         try:
             make_folder(log.parent)
-            is_full = log.exists() and log.stat().st_size > LARGEST_LOG_BYTES
-            with open_log(log, is_new=is_full) as file:
+            with open_own_log(log) as file:
                 self._process = subprocess.Popen(
                     python_command(
                         "tuner_tui.worker", "generate", str(theirs.fileno()), str(self._idle_seconds)
@@ -293,7 +292,7 @@ class GenerationClient:
             pending.listener(Told(id=pending.request.id, words=words))
 
     def _death(self, code: int) -> Failed:
-        last = next(iter(last_lines(generation_log(), 1)), "")
+        last = "".join(last_lines(generation_log(), 1)).replace(LOG_TITLE.decode().strip(), "")
         return Failed(
             id="",
             title="The model's process died",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from tuner_tui.hosts import NO_TOKEN_VARIABLE, insecure_hub
+
 MALLOC_THRESHOLD_BYTES = 4 << 20
 """Blocks from this size on go back to the system when they are freed.
 
@@ -16,8 +18,8 @@ def worker_environment(threads: int) -> dict[str, str]:
     """Our environment with what a process with torch needs set.
 
     Waiting threads sleep (two busy-waiting pools on two cores slow each other several times), freed memory goes back
-    to the system, libraries send no usage statistics, output is not buffered, and Python processes that
-    libraries start import nothing from their current folder either.
+    to the system, libraries send no usage statistics, output is not buffered, Python processes that libraries
+    start import nothing from their current folder either, and no token goes to a Hub over plain http.
     """
     settings = {
         "OMP_NUM_THREADS": str(threads),
@@ -35,4 +37,6 @@ def worker_environment(threads: int) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         "PYTHONFAULTHANDLER": "1",
     }
+    if insecure_hub():
+        settings[NO_TOKEN_VARIABLE] = "1"
     return {"PYTORCH_ALLOC_CONF": "expandable_segments:True"} | os.environ | settings

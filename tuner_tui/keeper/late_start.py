@@ -1,7 +1,7 @@
 """Taking the adapter of a run that has just finished for one that waited for it.
 
 Reading specs needs more libraries than the keeper may load, so it does this in a process of its own:
-`python -m tuner_tui.keeper.late_start RUN_FOLDER`.
+`python -m tuner_tui.keeper.late_start RUN_FOLDER NAME_OF_THE_FINISHED_RUN`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 300.0
 
 
-def take_adapter(folder: RunFolder, beat: Callable[[], None]) -> RunFailed | None:
-    """Copy the adapter into the run's folder and plan with it; why that failed, if it did.
+def take_adapter(folder: RunFolder, giver: str, beat: Callable[[], None]) -> RunFailed | None:
+    """Copy a finished run's adapter into the run's folder and plan with it; why that failed, if it did.
 
-    `beat` is called every second meanwhile.
+    `giver` is the finished run's name of now, which may differ from the one in the spec. `beat` is called every second
+    meanwhile.
     """
-    command = python_command("tuner_tui.keeper.late_start", str(folder.path))
+    command = python_command("tuner_tui.keeper.late_start", str(folder.path), giver)
     try:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as taking:
             try:
@@ -70,7 +71,7 @@ def write_skipped(folder: RunFolder, failure: RunFailed) -> None:
     write_summary(folder)
 
 
-def _take(folder: RunFolder) -> None:
+def _take(folder: RunFolder, giver: str) -> None:
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.files import write_atomic
     from tuner_tui.models.source import find_source
@@ -80,6 +81,7 @@ def _take(folder: RunFolder) -> None:
     from tuner_tui.runs.measurements import all_measured
 
     spec = read_spec(folder.spec)
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"adapter": giver})})
     source = find_source(spec.model.source, spec.model.revision)
     start = find_start(spec, source)
     if start is not None:
@@ -90,11 +92,11 @@ def _take(folder: RunFolder) -> None:
 
 
 def main() -> int:
-    """Do it for the folder named on the command line; a failure is told as one JSON object."""
+    """Do it for the folder and the run named on the command line; a failure is told as one JSON object."""
     from tuner_tui.runs.folder import RunFolder
 
     try:
-        _take(RunFolder(Path(sys.argv[1])))
+        _take(RunFolder(Path(sys.argv[1])), sys.argv[2])
     except TunerError as error:
         print(json.dumps({"title": error.title, "message": error.message, "hint": error.hint}))  # noqa: T201
         return 1

@@ -82,7 +82,7 @@ def check(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
 
 
 def resume(folder: RunFolder) -> None:
-    """Hand an ended run to the keeper again, to go on from its last checkpoint. Raises RunProblem if it cannot."""
+    """Hand an ended run to the keeper again, to resume from its last checkpoint. Raises RunProblem if it cannot."""
     run = read_run(folder)
     if run.status == "finished":
         raise RunProblem(

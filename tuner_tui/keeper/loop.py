@@ -162,8 +162,8 @@ class Keeper:
             failure = RunFailed(
                 kind="error", title="The run before it failed", message=place.reason, hint=hint
             )
-        elif place.entry.takes_adapter:
-            failure = late_start.take_adapter(place.folder, self._pulse.beat)
+        elif place.entry.takes_adapter and (giver := queue.awaited(place.entry)) is not None:
+            failure = late_start.take_adapter(place.folder, giver.name, self._pulse.beat)
         if failure is None:
             return False
         late_start.write_skipped(place.folder, failure)
@@ -248,5 +248,5 @@ def _keepers_fault(error: Exception) -> RunFailed:
         kind="crash",
         title="The keeper could not keep the run",
         message=f"{type(error).__name__}: {error}",
-        hint="The keeper's log says more. Go on from the last checkpoint with `tuner-tui runs resume`.",
+        hint="The keeper's log says more. Resume from the last checkpoint with `tuner-tui runs resume`.",
     )

@@ -49,9 +49,7 @@ def lock_problem(folder: RunFolder) -> str:
 
 def foreign_holder(folder: RunFolder) -> str:
     """Who holds a run's lock, if that is no process of ours; empty when it is, and when nobody does."""
-    holder = _foreign(
-        folder.lock, lambda process: _is_keeper(process) or is_of_run(process.environ(), folder.path)
-    )
+    holder = _foreign(folder.lock, lambda process: _is_keeper(process) or is_of_run(process, folder.path))
     return f"its lock is {holder}" if holder else ""
 
 

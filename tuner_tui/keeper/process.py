@@ -17,12 +17,13 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import open_log
 from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.owned import open_own_log
 from tuner_tui.python import python_command
 from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE
 from tuner_tui.runs.lock import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import psutil
 
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.lock import FileLock
@@ -34,11 +35,14 @@ RUN_VARIABLE = "TUNER_TUI_RUN"
 def start_worker(
     folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool
 ) -> subprocess.Popen[bytes]:
-    """Start the run's worker in a session of its own, holding the run's lock with us; its output goes to the log."""
+    """Start the run's worker in a session of its own, holding the run's lock with us; its output goes to the log.
+
+    Raises OSError; FileNotFoundError where another folder has taken the run's name.
+    """
     command = python_command("tuner_tui.worker", "train", str(folder.path))
     if is_resumed:
         command.append("--resume")
-    with open_log(folder.log) as log:
+    with open_log(folder.log, may_make=lock.is_at(folder.lock)) as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -56,11 +60,16 @@ def run_variables(folder: RunFolder) -> dict[str, str]:
     return {RUN_VARIABLE: str(folder.path.resolve()), RUN_LOCK_VARIABLE: identity(folder.lock)}
 
 
-def is_of_run(environment: Mapping[str, str], folder: Path) -> bool:
-    """Whether a process carries a run's mark, also when the run's folder was renamed after its start."""
+def is_of_run(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process carries a run's mark, also when the run's folder was renamed after its start.
+
+    One with another mark that works in the run's folder is of the run too: the lock file was deleted meanwhile.
+    Raises psutil.Error, OSError.
+    """
+    environment = process.environ()
     mark, run = environment.get(RUN_LOCK_VARIABLE), identity(folder / LOCK_FILE)
     if mark and run:
-        return mark == run
+        return mark == run or Path(process.cwd()) == folder.resolve()
     return environment.get(RUN_VARIABLE) == str(folder.resolve())
 
 
@@ -90,7 +99,7 @@ def start_keeper(log_path: Path, cwd: Path) -> None:
 def _opened_log(path: Path) -> io.FileIO:
     """A log that cannot be opened keeps no keeper from starting."""
     try:
-        return open_log(path)
+        return open_own_log(path)
     except OSError:
         return open_log(Path(os.devnull))
 
@@ -118,7 +127,7 @@ def end_orphans(folder: Path) -> int:
     ended = 0
     for process in psutil.process_iter():
         try:
-            if is_of_run(process.environ(), folder):
+            if is_of_run(process, folder):
                 process.kill()
                 ended += 1
         except (psutil.Error, OSError):
@@ -135,7 +144,7 @@ def is_worker_alive(pid: int, folder: Path) -> bool:
 
     try:
         process = psutil.Process(pid)
-        return os.getpgid(pid) == pid and is_of_run(process.environ(), folder)
+        return os.getpgid(pid) == pid and is_of_run(process, folder)
     except psutil.AccessDenied:
         return True
     except (psutil.Error, OSError):  # gone, or a zombie

@@ -24,7 +24,7 @@ from tuner_tui.runs import lock
 from tuner_tui.runs.control import clear_requests, is_to_end_now
 from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunStarted, RunStopped
-from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.folder import RunFolder, is_run
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import RunFollower, read_run
 from tuner_tui.text import shell_command
@@ -111,10 +111,18 @@ class Watch:
                 self._telemetry.locate = self._locate
                 sample = self._telemetry.tick()
                 self._guard.folder = self.folder
+                self._follow_lock(pid)
                 for warning in self._guard.look(sample, self.state):
-                    append_event(self._locate().events, warning)
+                    if self.state.ending is None:  # nothing follows an ending
+                        append_event(self._locate().events, warning)
         except Exception:  # a look that fails, or cannot be written down, never harms the run
             say_trouble()
+
+    def _follow_lock(self, pid: int) -> None:
+        """A worker makes the lock file again when that is deleted; from then on its new one leads to the folder."""
+        if not self._held.is_at(self.folder.lock) and process.is_worker_alive(pid, self.folder.path):
+            with contextlib.suppress(FileNotFoundError):  # not yet
+                self._held.reopen(self.folder.lock)
 
     def _locate(self) -> RunFolder:
         """Asked right before each write, so that another folder with the old name is given nothing."""
@@ -132,7 +140,7 @@ def located(folder: RunFolder, held: lock.FileLock) -> RunFolder:
     if held.is_at(folder.lock):
         return folder
     path = held.path()
-    return folder if path is None else RunFolder(path.parent)
+    return folder if path is None or not is_run(path.parent) else RunFolder(path.parent)
 
 
 def start(
@@ -142,15 +150,22 @@ def start(
 
     Raises OSError when the run's folder cannot be written.
     """
-    folder = located(folder, held)
-    append_event(
-        folder.events, RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
-    )
+    begun = RunStarted(protocol=PROTOCOL, versions=library_versions(), is_resumed=is_resumed)
+    append_event(located(folder, held).events, begun)
     try:
-        return process.start_worker(folder, held, _threads(folder), is_resumed=is_resumed)
+        return _start_worker(folder, held, is_resumed=is_resumed)
     except OSError as error:
-        (pulse or Pulse()).end(folder, _unstartable(error))
+        (pulse or Pulse()).end(located(folder, held), _unstartable(error))
         return None
+
+
+def _start_worker(folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> subprocess.Popen[bytes]:
+    """Start a worker in the run's folder, also when that is renamed just now. Raises OSError."""
+    threads = _threads(located(folder, held))
+    try:
+        return process.start_worker(located(folder, held), held, threads, is_resumed=is_resumed)
+    except FileNotFoundError:
+        return process.start_worker(located(folder, held), held, threads, is_resumed=is_resumed)
 
 
 def keep(
@@ -170,8 +185,8 @@ def keep(
         if outcome is not True:
             break
         try:
+            worker = _start_worker(folder, held, is_resumed=True)
             folder = located(folder, held)
-            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
         except OSError as error:
             outcome = _unstartable(error)
             break
@@ -180,6 +195,19 @@ def keep(
     folder = located(folder, held)
     pulse.end(folder, outcome)
     return folder
+
+
+def _take_again(folder: RunFolder, held: lock.FileLock) -> None:
+    """Hold a run's lock after its worker has left, also where that one had to make it anew."""
+    if not is_run(folder.path):  # it was deleted
+        return
+    try:
+        is_ours = held.take(1.0) if held.is_at(folder.lock) else held.take_anew(folder.lock)
+    except OSError as error:
+        say(f"{folder.name}: its lock cannot be taken: {error}")
+        return
+    if not is_ours:
+        say(f"{folder.name}: another program holds its lock")
 
 
 def _unstartable(error: OSError) -> RunFailed:
@@ -225,7 +253,9 @@ def _wait(
         watch.close()
     process.end_group(worker.pid)
     was_oom = worker.returncode == -signal.SIGKILL and process.system_oom_kills() > before
-    return located(watch.folder, held), was_oom
+    folder = located(watch.folder, held)
+    _take_again(folder, held)
+    return folder, was_oom
 
 
 def _has_left(worker: subprocess.Popen[bytes]) -> bool:
@@ -254,14 +284,14 @@ def adopt_and_keep(folder: RunFolder, pulse: Pulse | None = None) -> RunFolder:
             _stopped_now(folder) if is_to_end_now(folder) else _outcome(folder, was_killed_for_memory=False)
         )
         if outcome is True and is_ours:
-            worker = process.start_worker(folder, held, _threads(folder), is_resumed=True)
+            worker = _start_worker(folder, held, is_resumed=True)
             return keep(folder, worker, held, pulse)
         if isinstance(outcome, bool):
             outcome = RunFailed(
                 kind="lost",
-                title="The worker left without a word",
+                title="The worker crashed",
                 message="Its keeper had died before it, so its exit code is not known.",
-                hint=f"Go on from the last checkpoint: {shell_command('runs resume', folder.name)}",
+                hint=f"Resume from the last checkpoint: {shell_command('runs resume', folder.name)}",
                 log_tail=_log_tail(folder.log),
             )
         folder = located(folder, held)
@@ -299,7 +329,7 @@ def _wait_for_adopted(folder: RunFolder, held: lock.FileLock, pulse: Pulse) -> t
 
 def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory: bool) -> RunFailed:
     """The failure that an exit code and the log's last lines stand for."""
-    resume_hint = "Go on from the last checkpoint with `tuner-tui runs resume`."
+    resume_hint = "Resume from the last checkpoint with `tuner-tui runs resume`."
     if code == -signal.SIGKILL and was_killed_for_memory:
         return RunFailed(
             kind="out_of_memory",
@@ -323,7 +353,7 @@ def explain_exit(code: int, log_tail: tuple[str, ...], *, was_killed_for_memory:
         )
     return RunFailed(
         kind="crash",
-        title="The worker left without a word",
+        title="The worker crashed",
         message=f"Its exit code is {code}.",
         hint="The log's last lines say more. " + resume_hint,
         exit_code=code,

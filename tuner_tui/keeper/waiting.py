@@ -92,8 +92,8 @@ class Line:
         folder = RunFolder(Path(entry.folder))
         standing: Standing = "ready"
         reason = ""
-        if entry.after is not None:
-            standing, reason = self._behind(folder, entry.after)
+        if (first := queue.awaited(entry)) is not None:
+            standing, reason = self._behind(first)
         if standing == "ready" and (obstacle := find_obstacle(folder)):
             return Place(path, entry, folder, "blocked", obstacle)
         if standing == "ready" and entry.needs_bytes is not None:
@@ -101,9 +101,9 @@ class Line:
             standing = "short" if reason else "ready"
         return Place(path, entry, folder, standing, reason)
 
-    def _behind(self, folder: RunFolder, after: str) -> tuple[Standing, str]:
+    def _behind(self, first: RunFolder) -> tuple[Standing, str]:
         """How a run stands that waits for another one."""
-        first = RunFolder(folder.path.parent / after)
+        after = first.name
         if not first.path.is_dir():
             return "skipped", f"It was to start after {after}, which was deleted."
         before = self._summaries.read(first, queue.queued_names())

@@ -93,6 +93,8 @@ def _check_folder(folder: Path) -> None:
         if name in names:
             with guarded.open_regular(folder / name) as file:
                 refuse_lfs_pointer(folder / name, file.read(8))
+    if (folder / "chat_template.jinja").exists():
+        guarded.open_regular(folder / "chat_template.jinja").close()
 
 
 def _check_index(index: Path, shard: str, tensors: set[str]) -> None:

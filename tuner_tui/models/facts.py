@@ -308,8 +308,11 @@ def _config_dtype(config: dict[str, Any]) -> str | None:
 
 
 def _has_chat_template(folder: Path) -> bool | None:
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return True
+    """None where that cannot be told. Raises Unreadable for a pipe or the like in a template's place."""
+    for name in ("chat_template.jinja", "chat_template.json"):
+        if (folder / name).exists():
+            guarded.open_regular(folder / name).close()
+            return True
     settings = folder / "tokenizer_config.json"
     if not settings.is_file():
         return False

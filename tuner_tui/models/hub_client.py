@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from tuner_tui.hosts import keeps_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -56,6 +58,12 @@ def bound_answer(response: httpx2.Response) -> None:
         response.stream = _Bounded(response.stream)
 
 
+def withhold_token(request: httpx2.Request) -> None:
+    """Ask without a token where it could be read on the way, also after a redirect; for a client's `event_hooks`."""
+    if not keeps_secrets(request.url.scheme, request.url.host):
+        request.headers.pop("authorization", None)
+
+
 def use_bounded_client() -> None:
     """Have `huggingface_hub` ask through a bounded client in this process from now on."""
     global _is_set
@@ -71,5 +79,6 @@ def _client() -> httpx2.Client:
 
     client = default_client_factory()
     client.headers.update(UNCOMPRESSED)
-    client.event_hooks = {**client.event_hooks, "response": [bound_answer]}
+    hooks = client.event_hooks
+    client.event_hooks = {"request": [*hooks["request"], withhold_token], "response": [bound_answer]}
     return client

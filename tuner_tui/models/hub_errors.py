@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.hosts import insecure_hub
 
 LOGIN_HINT = "Log in with `hf auth login`, or set HF_TOKEN."
 OFFLINE_HINT = (
@@ -13,6 +14,20 @@ _LATER = "Try again later, or use a model that is already on this machine."
 
 def explain_hub_error(error: Exception, repo_id: str, revision: str | None = None) -> TunerError:
     """What a failure of the Hub's client means for the person who asked for this repository."""
+    return tell_withheld(_explain(error, repo_id, revision))
+
+
+def tell_withheld(error: TunerError) -> TunerError:
+    """The error with the reason why a token that is there was not sent, where that may be why the Hub refuses."""
+    if isinstance(error, (InputError, NotFoundError)) and (address := insecure_hub()) and has_stored_token():
+        error.hint = (
+            f"{error.hint} Your token was not sent: HF_ENDPOINT is {address}, which is plain http; "
+            "give an https:// address."
+        ).strip()
+    return error
+
+
+def _explain(error: Exception, repo_id: str, revision: str | None) -> TunerError:
     import httpx2
     from huggingface_hub import errors
 
@@ -89,7 +104,12 @@ def explain_hub_error(error: Exception, repo_id: str, revision: str | None = Non
 
 
 def has_token() -> bool:
-    """Whether the Hub's client would send a token."""
+    """Whether the Hub's client sends a token."""
+    return not insecure_hub() and has_stored_token()
+
+
+def has_stored_token() -> bool:
+    """Whether there is a token on this machine, sent or not."""
     from huggingface_hub import get_token
 
     try:

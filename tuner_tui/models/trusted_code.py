@@ -6,18 +6,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
+
+import msgspec
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError
 from tuner_tui.files import make_folder, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.model_code import code_files, is_same_code
 from tuner_tui.text import shell_command
 
-CODE = ("*.py", "config.json", "tokenizer_config.json")
-"""What decides which code runs: the files themselves, and those that name it."""
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the person allowed."""
+
+    model: str
+    revision: str | None = None
+    code: dict[str, str] = {}
+    """Of a repository that is not on this machine yet: the ids of its code files, by their names."""
 
 
 class UntrustedCode(InputError):
@@ -33,20 +41,22 @@ class UntrustedCode(InputError):
         self.model, self.location, self.revision = model, location, revision
 
 
-def trust(location: str, revision: str | None) -> None:
+def trust(location: str, revision: str | None, code: dict[str, str] | None = None) -> None:
     """Allow the code that a model has now; a folder whose code changes is asked about again.
 
-    Raises OSError or Unreadable.
+    `code` is that of a repository that is not downloaded yet (model_code.code_on_hub): what comes is allowed where it
+    is that. Raises OSError or Unreadable.
     """
     mark = _mark(location, revision)
     make_folder(mark.parent)
-    write_atomic(mark, json.dumps({"model": location, "revision": revision}).encode())
+    approval = Approval(model=location, revision=revision, code=code or {})
+    write_atomic(mark, msgspec.json.encode(approval))
 
 
 def is_trusted(location: str, revision: str | None) -> bool:
     """Whether the person allowed a model's code: a folder by path and content, a repository by name and revision."""
     try:
-        return _mark(location, revision).is_file()
+        return _mark(location, revision).is_file() or _is_approved_download(Path(location), revision)
     except (OSError, Unreadable):
         return False
 
@@ -58,13 +68,23 @@ def require_trusted(wanted: bool, model: str, location: str, revision: str | Non
     return wanted
 
 
+def _is_approved_download(folder: Path, revision: str | None) -> bool:
+    """Whether a folder is what was downloaded of a repository, with the code that was allowed before."""
+    snapshots = folder.parent
+    kind, *name = snapshots.parent.name.split("--")
+    if snapshots.name != "snapshots" or kind != "models" or not name:
+        return False
+    mark = _mark("/".join(name), revision)
+    return mark.is_file() and is_same_code(folder, guarded.read_json(mark, Approval).code)
+
+
 def _mark(location: str, revision: str | None) -> Path:
     digest = hashlib.sha256()
     folder = Path(location)
     if folder.is_dir():
         folder = folder.resolve()
         parts = [str(folder).encode()]
-        for path in sorted({path for pattern in CODE for path in folder.rglob(pattern) if path.is_file()}):
+        for path in code_files(folder).values():
             parts += [str(path.relative_to(folder)).encode(), guarded.read_bytes(path)]
     else:
         parts = [location.encode(), (revision or "").encode()]

@@ -32,7 +32,7 @@ FailureKind = Literal[
     "out_of_memory",
     "not_finite",  # the loss became NaN or infinite
     "killed",  # a signal from outside
-    "lost",  # the worker left without a word and nobody knows its exit code
+    "lost",  # the worker crashed and nobody knows its exit code
 ]
 
 

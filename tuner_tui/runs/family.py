@@ -131,8 +131,9 @@ def _parent(folder: RunFolder) -> Parent | None:
 def _awaited(folder: RunFolder) -> Parent | None:
     """The run whose adapter is waited for."""
     for _, entry in queue.entries():
-        if entry.folder == str(folder.path) and entry.takes_adapter and entry.after:
-            return Parent(entry.after, True)
+        is_his = entry.folder == str(folder.path) and entry.takes_adapter
+        if is_his and (giver := queue.awaited(entry)) is not None:
+            return Parent(giver.name, True)
     return None
 
 

@@ -110,6 +110,14 @@ def find_moved(lock_identity: str) -> RunFolder | None:
     return next((run for run in list_runs() if identity(run.lock) == lock_identity), None)
 
 
+def find_known(name: str, lock_identity: str) -> RunFolder:
+    """The run of a name; one that was renamed since it had this lock (lock.identity), by its name of now."""
+    folder = RunFolder(paths.runs_dir() / name)
+    if not lock_identity or identity(folder.lock) == lock_identity:
+        return folder
+    return find_moved(lock_identity) or folder
+
+
 def find_run(text: str) -> RunFolder:
     """The run meant by its name, the start or end of it, or `last`. Raises InputError, NotFoundError."""
     runs = list_runs()

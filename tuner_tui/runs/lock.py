@@ -70,6 +70,22 @@ class FileLock:
             return None
         return path if self.is_at(path) else None
 
+    def reopen(self, path: Path) -> None:
+        """Have the descriptor be of the lock file that is at a path now, not yet taken. Raises OSError."""
+        self._become(open_lock(path))
+
+    def take_anew(self, path: Path) -> bool:
+        """Hold the lock file that is at a path now, made if need be; False while another holds that. Raises OSError."""
+        opened = acquire(path, patience_seconds=1.0)
+        if opened is None:
+            return False
+        self._become(opened)
+        return True
+
+    def _become(self, other: FileLock) -> None:
+        os.dup2(other.descriptor, self.descriptor, inheritable=False)
+        other.release()
+
     def release(self) -> None:
         """Close our descriptor; the lock stays held while a child has its own."""
         os.close(self.descriptor)

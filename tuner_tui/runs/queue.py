@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 
@@ -18,13 +18,8 @@ from tuner_tui.config import paths
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
-from tuner_tui.runs.folder import find_moved
+from tuner_tui.runs.folder import RunFolder, find_known, find_moved
 from tuner_tui.runs.lock import identity
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tuner_tui.runs.folder import RunFolder
 
 WAITING, CLAIMED = ".json", ".claimed"
 ORDER_FILE, REGARDLESS_FILE, HELD_FILE = "order", "regardless", "held"
@@ -36,7 +31,9 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str
     resume: bool = False
     after: str | None = None
-    """The name of a run that must finish first."""
+    """The name of a run that must finish first, as it was when this one was put here; see `awaited`."""
+    after_lock: str = ""
+    """What that run's lock is known by, which finds it also after it was renamed."""
     takes_adapter: bool = False
     """Whether it begins from the adapter of the run that it waits for, which is taken when that has finished."""
     device: str = "auto"
@@ -69,6 +66,7 @@ def enqueue(
         needs_bytes=needs_bytes,
         attempts=attempts,
         lock=identity(folder.lock),
+        after_lock=identity(RunFolder(paths.runs_dir() / after).lock) if after else "",
     )
     last = max((int(path.name.partition("-")[0]) for path in _files()), default=0)
     moment = max(time.time_ns(), last + 1)  # the last in line also when the clock was set back
@@ -76,13 +74,15 @@ def enqueue(
 
 
 def entries() -> list[tuple[Path, QueueEntry]]:
-    """Who waits, the next first; entries that cannot be read are among the `problems`."""
+    """Who waits, the next first; entries that cannot be used are among the `problems`."""
     found = []
     regardless = _stems(REGARDLESS_FILE)
     for path in _files():
         try:
             entry = guarded.read_json(path, QueueEntry)
         except Unreadable:  # gone meanwhile, or among the `problems`
+            continue
+        if _foreign_name(entry):
             continue
         if path.stem in regardless:
             entry = msgspec.structs.replace(entry, needs_bytes=None)
@@ -91,17 +91,40 @@ def entries() -> list[tuple[Path, QueueEntry]]:
 
 
 def problems() -> dict[str, str]:
-    """Why the entries that cannot be read cannot, by the runs' names: those never start."""
+    """Why the entries that cannot be used cannot, by the runs' names: those never start."""
     found = {}
     for path in _files():
         try:
-            guarded.read_json(path, QueueEntry)
+            if foreign := _foreign_name(guarded.read_json(path, QueueEntry)):
+                found[_run_name(path)] = (
+                    f"its queue entry names {foreign}, which is no run in {paths.runs_dir()}; take the entry out"
+                )
         except Unreadable as error:
             if not error.is_missing:
                 found[_run_name(path)] = (
                     f"its queue entry cannot be read ({error.problem}); take it out, then resume the run"
                 )
     return found
+
+
+def _foreign_name(entry: QueueEntry) -> str:
+    """What an entry names that no entry of ours does: a folder elsewhere, or a path for the run before it.
+
+    An entry may have come from elsewhere, also with a copy of the whole data folder. A folder that is gone is no such
+    name: its run may have been moved, which is looked for by its lock.
+    """
+    if entry.after is not None and (entry.after.startswith(".") or "/" in entry.after):
+        return entry.after
+    folder, runs = Path(entry.folder), paths.runs_dir()
+    is_run_name = folder.is_absolute() and not folder.name.startswith(".")
+    if is_run_name and (folder.parent == runs or folder.parent.resolve() == runs.resolve()):
+        return ""
+    return entry.folder if folder.is_dir() or not is_run_name else ""
+
+
+def awaited(entry: QueueEntry) -> RunFolder | None:
+    """The run that must finish before an entry's, as it is called by now."""
+    return None if entry.after is None else find_known(entry.after, entry.after_lock)
 
 
 def is_queued(run_name: str) -> bool:
@@ -212,7 +235,8 @@ def hold(paused_run: str = "") -> None:
 
     Raises OSError.
     """
-    write_atomic(owned().claim() / HELD_FILE, paused_run)
+    mark = identity(RunFolder(paths.runs_dir() / paused_run).lock) if paused_run else ""
+    write_atomic(owned().claim() / HELD_FILE, f"{paused_run}\n{mark}" if mark else paused_run)
 
 
 def go_on() -> bool:
@@ -231,11 +255,13 @@ def is_on_hold() -> bool:
 
 
 def held_for() -> str:
-    """The run whose pause keeps the queue on hold; empty when there is none."""
+    """The run whose pause keeps the queue on hold, as it is called by now; empty when there is none."""
     try:
-        return guarded.read_text(paths.queue_dir() / HELD_FILE, errors="replace")
+        text = guarded.read_text(paths.queue_dir() / HELD_FILE, errors="replace")
     except Unreadable:
         return ""
+    paused_run, _, mark = text.partition("\n")
+    return find_known(paused_run, mark).name if paused_run else ""
 
 
 def _files() -> list[Path]:

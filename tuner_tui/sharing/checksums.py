@@ -44,11 +44,6 @@ def matches_sums(folder: Path, beside: Collection[str] = ()) -> bool:
         return False
 
 
-def git_blob_id(content: bytes) -> str:
-    """The id that git gives a file's content (SHA-1 of "blob SIZE\\0" and the content)."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
 def write_sums(folder: Path) -> None:
     """List the SHA-256 of every file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)

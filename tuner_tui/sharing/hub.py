@@ -122,7 +122,7 @@ def _follow(
                 ) from None
             continue
         if not line:
-            raise TunerError("The Hub's process ended without a word", "It may have been killed.", AGAIN)
+            raise TunerError("The Hub's process crashed", "It may have been killed.", AGAIN)
         try:
             event = decode_event(line)
         except msgspec.DecodeError:  # printed by a library

@@ -16,9 +16,10 @@ from huggingface_hub.utils._http import hf_raise_for_status
 from tuner_tui import guarded
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.hosts import insecure_hub
 from tuner_tui.models.adapter import CONFIG_FILE, WEIGHTS_FILE
 from tuner_tui.models.hub_client import BOUNDED_BY_CALLER, UNCOMPRESSED
-from tuner_tui.models.hub_errors import OFFLINE_HINT
+from tuner_tui.models.hub_errors import OFFLINE_HINT, has_stored_token
 from tuner_tui.models.model_folder import no_weights
 from tuner_tui.models.source import is_revision
 from tuner_tui.owned import remove_hub_file
@@ -56,6 +57,8 @@ class Download:
     def run(self) -> Downloaded:
         """Fetch what is missing. Raises TunerError."""
         request, tell = self._request, self._session.tell
+        if (address := insecure_hub()) and has_stored_token():
+            tell(Stepped(what=f"your token is not sent to {address}, which is plain http"))
         tell(Stepped(what=f"looking at {request.repo_id}"))
 
         def look() -> Any:

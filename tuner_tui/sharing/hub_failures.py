@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.models.hub_errors import LOGIN_HINT, OFFLINE_HINT, has_token
+from tuner_tui.models.hub_errors import LOGIN_HINT, OFFLINE_HINT, has_token, tell_withheld
 from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy, WrongContent
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ def status_of(error: BaseException) -> int | None:
 
 def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) -> TunerError:
     """A failure in words; `what` is what was being done, such as "sending files"."""
+    return tell_withheld(_explain(error, what, repo_id, attempts))
+
+
+def _explain(error: BaseException, what: str, repo_id: str, attempts: int) -> TunerError:
     from huggingface_hub import errors
 
     from tuner_tui.models.hub_client import OversizedAnswer

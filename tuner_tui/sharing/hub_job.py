@@ -43,7 +43,7 @@ def main() -> int:
         return 1
     except BrokenPipeError:  # nobody listens any more
         return 1
-    except Exception as error:  # nothing else may end it without a word
+    except Exception as error:  # nothing else may end it without a last event
         tell(Refused(title="The Hub's process failed", message=type(error).__name__))
         return 1
     return 0

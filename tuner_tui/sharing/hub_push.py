@@ -18,6 +18,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.guarded import Unreadable
+from tuner_tui.hosts import insecure_hub
 from tuner_tui.models.hub_errors import LOGIN_HINT
 from tuner_tui.sharing.checksums import sha256
 from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy
@@ -59,6 +60,7 @@ class Push:
 
     def run(self) -> Pushed:
         """Do it all. Raises TunerError; then the repository is as it was, or holds the files and says so next time."""
+        _require_secure_hub()
         self.session.tell(Stepped(what="reading the files"))
         require_unchanged(self.request.files, self.session.still_at)
         self._stamps = stamps(self.request.files)
@@ -397,6 +399,15 @@ def same(file: PushFile, there: RepoFile | None) -> bool:
 def is_bad_card(error: BaseException) -> bool:
     """Whether the Hub refused the card's metadata."""
     return isinstance(error, ValueError) and "Invalid metadata" in str(error)
+
+
+def _require_secure_hub() -> None:
+    if address := insecure_hub():
+        raise InputError(
+            "Your token is not sent over plain http",
+            f"HF_ENDPOINT is {address}: everybody on the way could read the token that a push needs.",
+            "Give an https:// address, or unset HF_ENDPOINT.",
+        )
 
 
 def push(request: PushRequest, tell: Tell) -> Pushed:

@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.models.hub_client import UNCOMPRESSED, bound_answer
+from tuner_tui.models.hub_client import UNCOMPRESSED, bound_answer, withhold_token
 from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy, WrongContent
 from tuner_tui.sharing.hub_failures import explain, status_of
 from tuner_tui.sharing.hub_protocol import Event, Moved, Waiting
@@ -140,7 +140,7 @@ class HubSession:
         return httpx2.Client(
             transport=Transport(self.limits, self._count),
             mounts=self._proxies(),
-            event_hooks={"request": [hf_request_event_hook], "response": [bound_answer]},
+            event_hooks={"request": [hf_request_event_hook, withhold_token], "response": [bound_answer]},
             headers=UNCOMPRESSED,
             follow_redirects=True,
             timeout=httpx2.Timeout(self.limits.answer),

@@ -15,6 +15,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import settle_modes, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.model_code import git_blob_id
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.source import is_hub_id
 from tuner_tui.runs.disk import owned_pushes
@@ -28,7 +29,7 @@ from tuner_tui.sharing.card import (
     require_unrepeated,
 )
 from tuner_tui.sharing.card_usage import has_template
-from tuner_tui.sharing.checksums import git_blob_id, matches_sums, sha256
+from tuner_tui.sharing.checksums import matches_sums, sha256
 from tuner_tui.sharing.export import ExportOptions, export
 from tuner_tui.sharing.hub_protocol import PushFile
 from tuner_tui.sharing.licences import base_licence, require_name, what_it_asks

@@ -62,7 +62,7 @@ def run_job(
             raise error
         if worker.returncode:
             raise TunerError(
-                "The export's process ended without a word",
+                "The export's process crashed",
                 f"Exit code {worker.returncode}: {next(iter(last_lines(log, 1)), 'nothing in its log')}",
                 "If memory ran out (code -9), close what holds it and try again.",
             )

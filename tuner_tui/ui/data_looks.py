@@ -10,7 +10,7 @@ from tuner_tui.data.files.listing import DataListing, DataLook, list_data, look_
 from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
 from tuner_tui.data.rows.for_method import OtherMethod
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.feedback.as_data import PREFIX, data_for, is_collection, with_collections
+from tuner_tui.feedback.as_data import PREFIX, data_for, is_collection, left_out, with_collections
 from tuner_tui.feedback.collections import list_collections
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def reading_of(spec: RunSpec) -> Reading:
 def look_at_training(spec: RunSpec) -> DataLook:
     """A spec's training rows as its method would take them, or what is wrong with them."""
     try:
-        return look_at_reading(reading_of(spec), spec.method.kind)
+        look = look_at_reading(reading_of(spec), spec.method.kind)
+        return replace(look, left_out=tuple(left_out(spec.data)))
     except TunerError as error:
         other = _for_other_method(spec) if is_collection(spec.data.train) else None
         return other or DataLook(problem=error)

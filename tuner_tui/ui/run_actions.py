@@ -45,7 +45,7 @@ def pause_run(folder: RunFolder) -> str:
 
 
 def resume_run(folder: RunFolder) -> str:
-    """Go on from the last checkpoint."""
+    """Resume from the last checkpoint."""
     from tuner_tui.keeper.launch import resume
 
     resume(folder)

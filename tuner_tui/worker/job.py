@@ -16,7 +16,8 @@ import msgspec
 from tuner_tui.planning.plan import planned
 from tuner_tui.runs.control import ControlRequest, take_requests
 from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
-from tuner_tui.worker.run_folder import FolderHere, current_place
+from tuner_tui.runs.folder import LOCK_FILE
+from tuner_tui.worker.run_folder import FolderHere, LockHere, current_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,10 +149,12 @@ class RequestWatcher(threading.Thread):
         self._leaving = threading.Event()
         self._place = job.folder.place
         self._is_gone = False
+        self._lock = _lock_here(job.folder)
 
     def run(self) -> None:
         while not self._leaving.wait(POLL_SECONDS):
             self._look_at_folder()
+            self._look_at_lock()
             for asked in take_requests(self._job.folder):
                 self._accept(asked)
 
@@ -174,6 +177,16 @@ class RequestWatcher(threading.Thread):
             self._place = place
             self._job.warn(f"The run's folder was moved: it is {place} now.", "The run goes on there.")
 
+    def _look_at_lock(self) -> None:
+        try:
+            if self._lock is not None and self._lock.look():
+                self._job.warn(
+                    "The run's lock file was deleted or replaced; it was made again.",
+                    f"Leave {LOCK_FILE} in the run's folder: it keeps a second worker from starting on the run.",
+                )
+        except OSError as error:  # asked again at the next look
+            _log.warning("the run's lock: %s", error)
+
     def _accept(self, asked: ControlRequest) -> None:
         with contextlib.suppress(OSError):  # a full disk: what was asked is done all the same
             self._job.emit(
@@ -185,6 +198,14 @@ class RequestWatcher(threading.Thread):
             self._job.pause.set()
         flags = {"stop": self._job.stop, "pause": self._job.stop, "save": self._job.save}
         flags.get(asked.request, self._job.sample).set()
+
+
+def _lock_here(folder: RunFolder) -> LockHere | None:
+    try:
+        return LockHere() if isinstance(folder, FolderHere) else None
+    except OSError as error:
+        _log.warning("the run's lock: %s", error)
+        return None
 
 
 def when_it_takes_effect(job: Job) -> str:

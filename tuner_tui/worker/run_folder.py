@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import TunerError
 from tuner_tui.owned import Owned
 from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE, RunFolder, is_run
-from tuner_tui.runs.lock import identity
+from tuner_tui.runs.lock import FileLock, acquire, identity, open_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,29 @@ class _OwnedHere(Owned):
     def _parent_of(self, path: Path) -> Iterator[tuple[int, str]]:
         with super()._parent_of(self.folder / path) as parent:
             yield parent
+
+
+class LockHere:
+    """The lock of the run in the current folder: a lock file that is deleted while its run trains is made again.
+
+    Without it the run would read as interrupted, and could be resumed by a second worker, or deleted.
+    """
+
+    def __init__(self) -> None:
+        """Raises OSError where there is no lock."""
+        self._lock: FileLock = open_lock(Path(LOCK_FILE))
+        """Our descriptor from the keeper holds this one."""
+
+    def look(self) -> bool:
+        """Whether the lock had to be made, or taken, anew. Raises OSError."""
+        if self._lock.is_at(Path(LOCK_FILE)) or not is_run(Path()):
+            return False
+        taken = acquire(Path(LOCK_FILE))
+        if taken is None:
+            return False
+        self._lock.release()
+        self._lock = taken
+        return True
 
 
 def enter(path: Path) -> FolderHere:

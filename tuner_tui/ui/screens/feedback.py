@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -106,6 +107,7 @@ class FeedbackScreen(TunerScreen):
         self._model_state = ""
         self._problem: TunerError | None = None
         self._standing = Standing(kept=0, ready=0, waiting=0)
+        self._unreadable = 0
         self.times_ready = 0
         self.times_waited = 0
         """How often the next item was there at once when a judgement was made, and how often not."""
@@ -190,6 +192,19 @@ class FeedbackScreen(TunerScreen):
         show(self.query_one("#said", Static), literal(HOW[self._mode], "$faint"))
         await self._show_next()
         self._fill()
+        self._look_for_unreadable(store)
+
+    @work(group="unreadable")
+    async def _look_for_unreadable(self, store: Store) -> None:
+        """Rows that cannot be read are in no count; the person is told once that there are some."""
+        from tuner_tui.feedback.checking import left_out_lines
+
+        with contextlib.suppress(TunerError):  # the session tells what is wrong with the collection
+            contents = await in_background(store.contents)
+            self._unreadable = len(contents.problems)
+            await self._tell_anew()
+            if lines := left_out_lines(self.name_of_collection, contents.problems):
+                self.notify("\n".join(lines), severity="warning", timeout=30, markup=False)
 
     def _post(self, message: Message) -> None:
         if self.is_attached:
@@ -222,7 +237,8 @@ class FeedbackScreen(TunerScreen):
     def _tell(self, standing: Standing) -> None:
         self._standing = standing
         to_come = f", {standing.waiting} to come" if standing.waiting else ""
-        self.query_one(TitleBar).state = f"saved {standing.kept}, {standing.ready} ready{to_come}"
+        unreadable = f", {self._unreadable} unreadable" if self._unreadable else ""
+        self.query_one(TitleBar).state = f"saved {standing.kept}, {standing.ready} ready{to_come}{unreadable}"
         if self.shown is None:
             show(self.query_one("#waiting", Static), literal_lines(self._waiting_words(standing)))
 

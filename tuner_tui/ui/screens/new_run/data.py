@@ -51,6 +51,7 @@ class RowPreview(Static):
         else:
             more = "more than " if look.is_partial else ""
             lines.append(literal(f"{more}{look.rows:,} rows, dataset type {look.shape}", "bold"))
+        lines += [literal(line, "$warning") for line in look.left_out]
         width = max(20, self.size.width or 76)
         for example in look.first_rows:
             lines += [literal(fit(line, width).rstrip()) for line in _row_lines(example)]

@@ -198,6 +198,8 @@ def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) ->
         lines.append(literal(f"  {choice.name}: {choice.value} ({choice.reason})"))
     if len(lines) == 1:
         lines.append(Content.styled("  nothing: everything is set", "$faint"))
+    if state.data is not None:
+        lines += [literal(f"  {line}", "$warning") for line in state.data.left_out]
     if outlook.words:
         lines.append(literal(f"  takes {outlook.words}, by the speed of earlier runs here"))
     if memory is not None and memory.ways_out:
