@@ -14,8 +14,11 @@ from typing import Any
 import msgspec
 import pynvml
 import pytest
+from click.testing import CliRunner
 
+from tuner_tui.cli.doctor import doctor
 from tuner_tui.hardware.amd import read_amd_gpus, torch_is_for_amd
+from tuner_tui.hardware.doctor import check_gpus
 from tuner_tui.hardware.free_memory import FreeMemory, choose_free_memory
 from tuner_tui.hardware.gpu import GpuProcess, GpuReader, GpuReport, GpuSnapshot, nvidia_gpu_on_the_bus
 from tuner_tui.hardware.system import RaplCounter, SystemSnapshot
@@ -487,3 +490,47 @@ def test_the_first_visible_card(visible: str | None, index: int | None) -> None:
     report = GpuReport(gpus=(GpuSnapshot(index=0, uuid="GPU-aa11"), GpuSnapshot(index=1, uuid="GPU-bb22")))
     gpu = first_visible_gpu(report, visible)
     assert (gpu.index if gpu else None) == index
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("nvmlDeviceGetComputeRunningProcesses",),
+        ("nvmlDeviceGetGraphicsRunningProcesses",),
+        ("nvmlDeviceGetUUID",),
+        ("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetName"),
+    ],
+    ids=str,
+)
+def test_a_driver_too_old_for_a_call_is_named(plain_linux: Path, missing: tuple[str, ...]) -> None:
+    """pynvml's error for it is no NVMLError."""
+    lacking = {call: pynvml.NVMLLibraryMismatchError("Unversioned function called") for call in missing}
+    report = read(plain_linux, RTX_4070 | lacking, nvmlSystemGetDriverVersion="418.67")
+    assert report.problem is not None
+    assert "driver 418.67 is too old" in report.problem and missing[0] in report.problem
+    assert len(report.gpus) == 1
+    [_, check] = check_gpus(report)
+    assert (check.status, check.value) == ("problem", "too old")
+
+
+def test_the_doctor_says_that_a_driver_is_too_old(
+    plain_linux: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With pynvml's own wrapper over a library that lacks the newest version of a call."""
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def lacks(handle: Any) -> Any:
+        raise pynvml.NVMLError_FunctionNotFound()
+
+    nvml = RecordedNvml(RTX_4070)
+    vars(nvml)["nvmlDeviceGetComputeRunningProcesses"] = pynvml.throwOnVersionMismatch(lacks)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    outcome = CliRunner().invoke(doctor, [])
+    assert "too old" in outcome.output
+    assert "itself failed" not in outcome.output
+
+
+def test_a_driver_too_old_to_begin_is_named(plain_linux: Path) -> None:
+    for error in (pynvml.NVMLError_FunctionNotFound(), pynvml.NVMLLibraryMismatchError("x")):
+        assert "is too old" in (read(plain_linux, RTX_4070, nvmlInit=error).problem or "")

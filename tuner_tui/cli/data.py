@@ -72,12 +72,15 @@ def check(
     something in it cannot be trained on as it is.
     """
     from tuner_tui.data.checking.checks import check as check_data
+    from tuner_tui.data.checking.checks import truncated_answers
 
     try:
         reading = _reading(file, how)
         held_out = _reading(evaluation, how) if evaluation else None
         report = check_data(reading, held_out, on_progress=_progress())
         lengths = _lengths(reading, report, model, length) if model else None
+        if lengths is not None and (truncated := truncated_answers(lengths)) is not None:
+            report = dataclasses.replace(report, problems=(*report.problems, truncated))
     except TunerError as error:
         if not as_json:
             raise

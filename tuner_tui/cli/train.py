@@ -53,7 +53,8 @@ def train(
     wanted = _with_settings(_read(spec), settings)
     tell_left_out(left_out(wanted.data))
     if only_check:
-        check(with_collections(wanted))
+        if warning := check(with_collections(wanted)).warning:
+            click.echo(f"warning: {warning.message} {warning.hint}", err=True)
         click.echo("Spec, model and data can be used.")
         return
     if why := why_it_ends():

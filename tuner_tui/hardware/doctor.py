@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
+from tuner_tui.hardware.gpu import TOO_OLD, GpuReport, GpuSnapshot
 from tuner_tui.hardware.survival import Survival, logout_survival
 from tuner_tui.hardware.system import SystemSnapshot, disk_free_bytes, read_system
 from tuner_tui.hardware.torch_report import TorchReport
@@ -147,11 +147,15 @@ def check_gpus(report: GpuReport) -> list[Check]:
     """Each GPU with its driver; a broken driver is a problem only where there is a GPU."""
     checks = [_check_gpu(gpu, report) for gpu in report.gpus]
     if report.problem is not None and (report.gpus or report.gpu_present):
-        checks.append(Check("GPU driver", "problem", "does not work", remedy=report.problem))
+        checks.append(Check("GPU driver", "problem", _driver_state(report.problem), remedy=report.problem))
     elif not report.gpus:
         value = "none found; small models train on the CPU"
         checks.append(Check("GPU", "note", value, detail=report.problem or ""))
     return checks
+
+
+def _driver_state(problem: str) -> str:
+    return "too old" if TOO_OLD in problem else "does not work"
 
 
 def _check_gpu(gpu: GpuSnapshot, report: GpuReport) -> Check:

@@ -28,6 +28,10 @@ THROTTLE_WORDS = (
 """Texts of NVML's clock event bits, the most important first; idle (0x1) is not throttling."""
 
 
+TOO_OLD = "is too old"
+"""Words in the problem of a driver that lacks calls."""
+
+
 class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
     """A process that uses memory on a GPU."""
 
@@ -94,6 +98,8 @@ class GpuReader:
         self._handles: dict[int, Any] = {}
         self._names: dict[int, str | None] = {}
         self._failures: dict[int, str] = {}
+        self._missing_calls: list[str] = []
+        """Calls that the driver's library lacks."""
         self._driver_sees_processes = not in_container(root) and platform_kind(root) != "wsl2"
         self._problem = self._open()
 
@@ -114,6 +120,7 @@ class GpuReader:
         if self._problem is not None:
             return GpuReport(problem=self._problem, gpu_present=self._gpu_on_the_bus)
         self._failures.clear()
+        self._missing_calls.clear()
         count = self._ask("nvmlDeviceGetCount") or 0
         gpus = tuple(self._read_gpu(index) for index in range(count))
         self._forget_names(gpus)
@@ -139,6 +146,8 @@ class GpuReader:
             self._nvml = pynvml
         try:
             self._nvml.nvmlInit()
+        except self._nvml.NVMLLibraryMismatchError:
+            return _too_old(None, "nvmlInit")
         except self._nvml.NVMLError as error:
             return self._explain(error)
         return None
@@ -157,6 +166,7 @@ class GpuReader:
             nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
                 "The NVIDIA driver was updated while the old one is still running; restart the machine."
             ),
+            nvml.NVML_ERROR_FUNCTION_NOT_FOUND: _too_old(None, "nvmlInit"),
             nvml.NVML_ERROR_NO_PERMISSION: (
                 "This user may not use the NVIDIA GPU; get access to /dev/nvidia* (often group video)."
             ),
@@ -164,6 +174,8 @@ class GpuReader:
         return known.get(error.value, f"The NVIDIA driver does not start ({error}); restart the machine.")
 
     def _gpus_problem(self, count: int) -> str | None:
+        if self._missing_calls:
+            return _too_old(self._ask("nvmlSystemGetDriverVersion"), self._missing_calls[0])
         if not count:
             return "The NVIDIA driver runs but shows no GPU; check its slot and power, or the container."
         if self._failures:
@@ -175,6 +187,9 @@ class GpuReader:
         """One NVML answer, or `None` where this GPU, driver or user gets none."""
         try:
             return getattr(self._nvml, call)(*arguments)
+        except self._nvml.NVMLLibraryMismatchError:  # no NVMLError: the driver's library lacks the call
+            self._missing_calls.append(call)
+            return None
         except (self._nvml.NVMLError, UnicodeDecodeError):
             return None
 
@@ -188,6 +203,9 @@ class GpuReader:
         try:
             handle = self._handle(index)
             uuid = nvml.nvmlDeviceGetUUID(handle)
+        except nvml.NVMLLibraryMismatchError:
+            self._missing_calls.append("nvmlDeviceGetUUID")
+            return GpuSnapshot(index=index)
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:
                 self._failures[index] = str(error)
@@ -304,6 +322,13 @@ def nvidia_gpu_on_the_bus(root: Path = ROOT) -> bool | None:
         if vendor == "0x10de" and kind.startswith("0x03"):
             return True
     return False
+
+
+def _too_old(version: str | None, call: str) -> str:
+    return (
+        f"The NVIDIA driver{f' {version}' if version else ''} {TOO_OLD}: it has no {call}, so values are missing; "
+        "install a newer driver."
+    )
 
 
 def _known(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tuner_tui.config import paths
 from tuner_tui.config.spec_file import read_spec, require_rules
@@ -17,7 +17,8 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.models.trusted_code import require_trusted
 from tuner_tui.planning.plan import make_plan, read_plan
-from tuner_tui.planning.this_machine import plan_here
+from tuner_tui.planning.this_machine import facts_of, plan_here, require_adaptable
+from tuner_tui.planning.warm_up import ShortRun, short_run, steps_of
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured
@@ -46,7 +47,7 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
     TunerError for too little disk space; then nothing has been created.
     """
     awaited = find_awaited(spec, after)
-    source = check(spec, awaited)
+    source = check(spec, awaited).source
     require_trusted(
         spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
     )
@@ -57,16 +58,27 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
     return folder
 
 
-def check(spec: RunSpec, awaited: Awaited | None = None) -> ModelSource:
-    """Check everything that is known before a run starts; returns the model's source. Raises as `launch` does."""
+class Checked(NamedTuple):
+    """What is known of a spec that can be used."""
+
+    source: ModelSource
+    warning: ShortRun | None
+    """What does not keep the run from beginning, and is likely to waste it."""
+
+
+def check(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
+    """Check all that can be known before a run begins. Raises as `launch` does."""
     require_rules(spec)
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
+    asked = spec
     if not (awaited or find_awaited(spec)).gives_adapter:
-        find_start(spec, source)
-    check_data(spec)
+        asked = as_started(spec, source)
+    if source.path is not None:
+        require_adaptable(asked, facts_of(source), source.name)
+    rows = check_data(spec)
     check_room(spec, source)
-    return source
+    return Checked(source, short_run(spec, steps_of(spec, rows)))
 
 
 def resume(folder: RunFolder) -> None:
@@ -89,11 +101,12 @@ def _require_trusted(folder: RunFolder) -> None:
     require_trusted(spec.model.trust_remote_code, spec.model.source, plan.model_location, plan.revision)
 
 
-def check_data(spec: RunSpec) -> None:
-    """Read all rows once. Raises InputError that names file and line."""
-    read_for(spec.method.kind, training_reading(spec.data))
+def check_data(spec: RunSpec) -> int:
+    """Read all rows once; gives how many are for training. Raises InputError that names file and line."""
+    _, rows = read_for(spec.method.kind, training_reading(spec.data))
     if (evaluation := evaluation_reading(spec.data)) is not None:
         read_for(spec.method.kind, evaluation)
+    return len(rows)
 
 
 def check_room(spec: RunSpec, source: ModelSource) -> None:

@@ -24,6 +24,11 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk|blocks)\.(\d{1,6})\.")
 _NUMBER = re.compile(r"\d+")
 
 
+def is_in_tower(name: str) -> bool:
+    """Whether a module or tensor is of a vision or audio tower, which text never reaches, by its name."""
+    return _TOWER.search(name) is not None
+
+
 @dataclass(frozen=True)
 class Matrix:
     """Linear layers with the same name and size."""
@@ -91,7 +96,7 @@ def count_tensors(shapes: Mapping[str, tuple[int, ...]]) -> WeightCount | None:
         elements = math.prod(shape)
         name = full_name.removesuffix(".weight")
         last = name.rpartition(".")[2]
-        is_tower = _TOWER.search(name) is not None
+        is_tower = is_in_tower(name)
         if len(shape) == 2 and last in _TABLES and not is_tower and not _NUMBER.search(name):
             embedding += elements
         elif len(shape) == 2 and last in _HEADS and not _NUMBER.search(name):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tuner_tui.planning.planner import MemoryPlan
 
 
+ADAPTED_PART = "adapted part"
+"""The name of the choice that says which part of a model has adapters, where text does not reach all of it."""
+
+
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """One setting that was resolved, and why."""
 

@@ -10,6 +10,7 @@ from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
 from tuner_tui.planning.states import trains_nothing
+from tuner_tui.planning.tunings import memory_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,8 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
     if facts is None:
         return None
     if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
-        raise InputError("The model's weights are already quantised", f"{source.name}: {refusal}.")
+        raise InputError("The model's weights are quantised already", f"{source.name}: {refusal}.")
+    require_adaptable(spec, facts, source.name)
     place = place_of(
         read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
     )
@@ -44,6 +46,19 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
             'Set it to "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
         )
     return plan
+
+
+def require_adaptable(spec: RunSpec, facts: ModelFacts | None, name: str) -> None:
+    """Raise InputError where the model cannot be tuned with the spec's options, as far as its type says."""
+    if facts is None or facts.model_type is None:
+        return
+    if refusal := memory_of(spec.tuning.kind).refusal(spec.tuning, facts.model_type):
+        why, remedy = refusal
+        raise InputError(
+            "This model cannot be tuned with these options",
+            f"{name} is a mixture of experts ({facts.model_type}): {why}.",
+            remedy,
+        )
 
 
 def facts_of(source: ModelSource) -> ModelFacts | None:

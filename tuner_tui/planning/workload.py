@@ -108,6 +108,11 @@ class Workload:
         return not tuning_traits(self.tuning).is_adapter
 
     @property
+    def named_targets(self) -> tuple[str, ...]:
+        """The modules that an adapter's targets name; none where they are a kind of layer."""
+        return () if isinstance(self.targets, str) else self.targets
+
+    @property
     def compares(self) -> bool:
         """Whether each step runs a reference, too."""
         return self.method_traits.has_reference and not self.precomputed_reference

@@ -54,7 +54,9 @@ class WorkerStarted(EventBase, frozen=True, kw_only=True, tag="worker"):
     """The attempt's worker has started."""
 
     pid: Count
-    """For telemetry and for killing leftover processes; whether it is alive is shown by the lock."""
+    """For telemetry and for ending what is left of it; whether it lives, the lock says."""
+    local_time: str = ""
+    """The wall clock's time, as ISO 8601 has it: what chat templates of the run write, also after midnight."""
 
 
 class PhaseEntered(EventBase, frozen=True, kw_only=True, tag="phase"):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tuner_tui.runs.export_events import Form
 
 CARD = "README.md"
+NAMED_TEMPLATES = "additional_chat_templates"
+"""Where a fully tuned model's tokenizer keeps templates beside the default one; exports hold them in its settings."""
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
@@ -57,7 +59,8 @@ def require_clean_result(folder: Path) -> None:
     """Raise InputError for a file in a run's result that training did not put there, such as a pickle."""
     names = (*RESULT, *TOKENIZER, *ALLOWED["merged"])
     for path in sorted(each for each in folder.rglob("*") if not each.is_dir()):
-        if path.is_symlink() or not is_allowed(path.relative_to(folder).as_posix(), names):
+        is_template = path.parent == folder / NAMED_TEMPLATES and path.suffix == ".jinja"
+        if path.is_symlink() or not (is_template or is_allowed(path.relative_to(folder).as_posix(), names)):
             raise _foreign(path)
 
 

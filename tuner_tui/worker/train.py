@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from tuner_tui.text import shell_command
 from tuner_tui.versions import library_versions
 from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 from tuner_tui.worker.run_folder import enter
+from tuner_tui.worker.text import template_time
 from tuner_tui.worker.training.checkpoints import (
     checkpoint_folders,
     read_manifest,
@@ -65,8 +67,10 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
 
 
 def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None) -> int:
+    now = datetime.now().replace(microsecond=0)
+    template_time.fix(template_time.run_began(folder.events) or now)
     events = EventWriter(folder.events)
-    events.write(WorkerStarted(pid=os.getpid()))
+    events.write(WorkerStarted(pid=os.getpid(), local_time=now.isoformat()))
     try:
         job = Job(folder, read_spec(folder.spec), _read_plan(folder), events)
     except (TunerError, OSError) as error:

@@ -63,6 +63,10 @@ class LoraTuning(TuningOptions):
         """The options with the rank, alpha and targets of an earlier adapter, by its adapter_config.json."""
         targets = settings.get("target_modules")
         is_list = isinstance(targets, list) and all(isinstance(name, str) for name in targets)
+        if settings.get(
+            "target_parameters"
+        ):  # experts of a mixture, which PEFT adapts with all linear layers
+            is_list = False
         changes = {
             "rank": settings.get("r") or self.rank,
             "alpha": settings.get("lora_alpha") or self.alpha,

@@ -19,8 +19,9 @@ def render(
     asks_for_answer: bool,
     tools: Sequence[Any] | None,
     special_tokens: Mapping[str, Any],
+    moment: datetime | None = None,
 ) -> str:
-    """Turns as a template writes them. Raises whatever the template does."""
+    """Turns as a template writes them, at that local time or now. Raises whatever the template does."""
     for tool in tools or ():
         if not isinstance(tool, dict):
             raise ValueError(f"a tool is {type(tool).__name__}, not an object (a JSON schema)")
@@ -29,6 +30,7 @@ def render(
         tools=list(tools) if tools else None,
         documents=None,
         add_generation_prompt=asks_for_answer,
+        strftime_now=(moment or datetime.now()).strftime,
         **special_tokens,
     )
     return rendered
@@ -114,7 +116,6 @@ def compiled(template: str) -> Compiled:
     environment.filters["tojson"] = to_json
     environment.globals |= {
         "raise_exception": refuse,
-        "strftime_now": lambda format: datetime.now().strftime(format),  # noqa: A006 - templates may name it
         "dict": PlainDict(),
         "namespace": PlainNamespace,
     }

@@ -20,6 +20,9 @@ class TuningMemory(Protocol):
     def settings(self, tuning: Any) -> Mapping[str, Any]:
         """The fields of a workload that the tuning's options set."""
 
+    def refusal(self, tuning: Any, model_type: str) -> tuple[str, str] | None:
+        """Why a model of this type cannot be tuned with these options, and what to do; None where it can."""
+
     def is_target(self, name: str, place: str, load: Workload) -> bool:
         """Whether a matrix of the base is adapted, by the last part of its name and its place."""
 

@@ -17,6 +17,11 @@ def settings(tuning: Any) -> Mapping[str, Any]:
     return {}
 
 
+def refusal(tuning: Any, model_type: str) -> tuple[str, str] | None:
+    """Every model can."""
+    return None
+
+
 def is_target(name: str, place: str, load: Workload) -> bool:
     """There is no adapter."""
     return False

@@ -23,6 +23,11 @@ def settings(tuning: Ia3Tuning) -> Mapping[str, Any]:
     return {"targets": tuning.targets}
 
 
+def refusal(tuning: Ia3Tuning, model_type: str) -> tuple[str, str] | None:
+    """Every model can."""
+    return None
+
+
 def is_target(name: str, place: str, load: Workload) -> bool:
     """PEFT scales modules; experts in 3-D tensors are not modules."""
     if place != "layer" and (place != "expert" or load.stack.fused_experts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.models.weight_count import is_in_tower
 from tuner_tui.planning.widths import INPUTS, input_widths, mlp_bytes
 
 if TYPE_CHECKING:
@@ -18,6 +19,25 @@ ATTENTION_TARGETS = frozenset(
     ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "out_proj")
 )
 
+EXPERT_PARTS = {
+    "mixtral": ("gate", "w1", "w2", "w3"),
+    "qwen2_moe": ("gate", "gate_proj", "up_proj", "down_proj"),
+}
+FUSED_EXPERTS = {"mixtral": ("w1", "w3"), "qwen2_moe": ("gate_proj", "up_proj")}
+EXPERT_MIXTURES = {
+    **dict.fromkeys(("minimax", "minimax_m2", "mixtral"), "mixtral"),
+    **dict.fromkeys(
+        (
+            "afmoe", "beam", "cohere2_moe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe",
+            "exaone_moe", "flex_olmo", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa", "hunyuan_v1_moe",
+            "longcat_flash", "mellum", "olmoe", "qwen3_moe", "qwen3_next", "qwen3_omni_moe", "qwen3_omni_moe_text",
+            "qwen3_omni_moe_thinker", "solar_open",
+        ),
+        "qwen2_moe",
+    ),
+}  # fmt: skip
+"""Model types whose experts PEFT adapts as tensors, by how their parts are named."""
+
 
 def settings(tuning: LoraTuning) -> Mapping[str, Any]:
     return {
@@ -28,8 +48,41 @@ def settings(tuning: LoraTuning) -> Mapping[str, Any]:
     }
 
 
+def refusal(tuning: LoraTuning, model_type: str) -> tuple[str, str] | None:
+    """PEFT 0.21 adapts the experts and the router of these mixtures as tensors, without dropout and without DoRA."""
+    names = adapted_experts(tuning.targets, model_type)
+    if not names:
+        return None
+    without = 'tuning.targets = "attention" leaves the experts out.'
+    if tuning.dropout:
+        return "adapters on its experts cannot have dropout", f"Set tuning.dropout = 0, or {without}"
+    if tuning.dora:
+        return "adapters on its experts cannot be DoRA", f"Set tuning.dora = false, or {without}"
+    gate, up = FUSED_EXPERTS[EXPERT_MIXTURES[model_type]]
+    if (gate in names) != (up in names):
+        one, other = (gate, up) if gate in names else (up, gate)
+        return (
+            f"{gate} and {up} of its experts are one tensor, and only {one} is named",
+            f'Name {other} in tuning.targets, too, or take "all-linear".',
+        )
+    return None
+
+
+def adapted_experts(targets: str | tuple[str, ...], model_type: str) -> frozenset[str]:
+    """The parts of a mixture's experts that an adapter with these targets changes; none for other models."""
+    kind = EXPERT_MIXTURES.get(model_type)
+    if kind is None or targets == "attention":
+        return frozenset()
+    known = frozenset(EXPERT_PARTS[kind])
+    if isinstance(targets, str):
+        return known
+    return known & {target.rpartition(".")[2] for target in targets}
+
+
 def is_target(name: str, place: str, load: Workload) -> bool:
-    """PEFT adapts experts in 3-D tensors, too."""
+    """PEFT adapts experts in 3-D tensors, too; vision and audio towers are left out, unless named in full."""
+    if place == "tower":
+        return any(is_in_tower(target) and target.rpartition(".")[2] == name for target in load.named_targets)
     if load.targets == "all-linear":
         return True
     if load.targets == "attention":
@@ -59,9 +112,12 @@ def _sides(matrix: Matrix, load: Workload) -> int:
 
 
 def largest(shape: ModelShape, load: Workload) -> int:
-    return load.rank * max(
-        (max(matrix.inputs, matrix.outputs) for matrix in shape.weights.matrices), default=0
-    )
+    sides = [
+        max(each.inputs, each.outputs)
+        for each in shape.weights.matrices
+        if is_target(each.name, each.place, load)
+    ]
+    return load.rank * max(sides, default=0)
 
 
 def factored(shape: ModelShape, load: Workload) -> int:

@@ -16,9 +16,12 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.model_folder import weight_files
+from tuner_tui.worker.export.live_names import live_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tuner_tui.worker.export.live_names import LiveTensor
 
 BasePrecision = Literal["files", "nf4", "int8"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -67,7 +70,7 @@ class BaseWeights:
 
     @cached_property
     def quantised(self) -> frozenset[str]:
-        """Names of the weights that are quantised in a quantised base, as transformers selects them."""
+        """Names, as in the loaded model, of the weights that a quantised base has quantised."""
         if self.precision == "files":
             return frozenset()
         unconverted = get_keys_to_not_convert(self.skeleton)
@@ -76,6 +79,19 @@ class BaseWeights:
             for name, module in self.skeleton.named_modules()
             if isinstance(module, (torch.nn.Linear, Conv1D)) and should_convert_module(name, unconverted)
         )
+
+    @cached_property
+    def live(self) -> dict[str, LiveTensor]:
+        """Where each tensor stands in the loaded model."""
+        return live_tensors(self.entries, self.skeleton)
+
+    @cached_property
+    def by_live_name(self) -> dict[str, list[str]]:
+        """The tensors of the files that are loaded into one of the model's."""
+        found: dict[str, list[str]] = {}
+        for name, live in self.live.items():
+            found.setdefault(live.name, []).append(name)
+        return found
 
     def is_transposed(self, module: str) -> bool:
         """Whether a module stores its weight as (in, out), as GPT-2 does."""
@@ -91,9 +107,10 @@ class BaseWeights:
             value: Tensor = weights.get_tensor(name).clone()
         if self.precision == "files" or not value.is_floating_point():
             return value
-        if name not in self.quantised:  # embeddings and norms are in the compute dtype
+        live = self.live[name].name
+        if live not in self.quantised:  # embeddings and norms stand beside in the arithmetic's type
             return value.to(self._compute).to(entry.dtype)
-        is_transposed = self.is_transposed(name.removesuffix(".weight"))
+        is_transposed = self.is_transposed(live.removesuffix(".weight"))
         value = value.T.contiguous() if is_transposed else value
         value = quantise_and_back(value.to(self._compute), self.precision)
         return value.T.contiguous() if is_transposed else value

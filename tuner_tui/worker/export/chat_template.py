@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import InputError
 from tuner_tui.runs.export_events import ChatTemplate
 from tuner_tui.worker.export.gguf_tokenizer import begins_with_bos
+from tuner_tui.worker.text.named_templates import default_template
 from tuner_tui.worker.text.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ CONVERSATIONS: tuple[tuple[Turn, ...], ...] = (
 
 
 def take_apart(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
-    """The pieces of a chat template, verified with several conversations. Raises InputError when it cannot be split."""
-    if not isinstance(tokenizer.chat_template, str):
+    """The pieces of a chat template, tried on several conversations. Raises InputError when it has no such pieces."""
+    if default_template(tokenizer) is None:
         raise InputError(
             "No chat template",
             "The model's tokenizer has none, so no chat package can be made from it.",

@@ -10,6 +10,7 @@ import gguf
 from tuner_tui.errors import InputError
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.worker.export.gguf_shapes import LLAMA_NEXT
+from tuner_tui.worker.text.named_templates import named_templates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,8 +67,11 @@ def add_tokenizer(
         if number is not None:
             getattr(writer, f"add_{kind}_token_id")(number)
     writer.add_add_bos_token(begins_with_bos(tokenizer))
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
+    templates = named_templates(tokenizer)
+    if templates:  # the default one is what programs read; llama.cpp takes others by name
+        writer.add_chat_template(
+            [{"name": name, "template": template} for name, template in templates.items()]
+        )
 
 
 def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:

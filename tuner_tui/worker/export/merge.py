@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError
 from tuner_tui.models.model_folder import WEIGHTS_INDEX, read_json
 from tuner_tui.worker.export.safetensors_stream import write_safetensors
 from tuner_tui.worker.export.tokenizer_files import LOCAL_KEYS, write_json
-from tuner_tui.worker.export.updates import AdapterUpdates, require_fit
+from tuner_tui.worker.export.updates import AdapterUpdates, ExpertUpdate, expert_updates, require_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,13 @@ class MergedWeights:
                 f"{self.base.folder} has packed weights, which an adapter cannot be merged into.",
                 "Use the base's 16-bit version, or export only the adapter: --as adapter.",
             )
-        require_fit(self.updates, self.base)
+        if self.updates.config is not None:
+            require_fit(self.updates, self.base)
+            assert len(self._experts) == len(self.updates.nested)  # raises now where one does not fit
+
+    @cached_property
+    def _experts(self) -> dict[str, ExpertUpdate]:
+        return expert_updates(self.updates, self.base)
 
     @property
     def total_bytes(self) -> int:
@@ -48,11 +55,17 @@ class MergedWeights:
         return self.read_exact(name).to(self.base.entries[name].dtype)
 
     def read_exact(self, name: str) -> Tensor:
-        """One weight; those that the adapter changes in fp32, not yet rounded to the files' dtype."""
-        if name in self.updates.replaced:
-            return self.updates.replaced[name]
+        """One weight; those that the adapter changes in fp32, not yet rounded to the files' type."""
+        if self.updates.config is None:
+            return self.base.read(name)
+        live = self.base.live[name]
+        if live.name in self.updates.replaced:
+            return self.updates.replaced[live.name]
         weight = self.base.read(name)
-        module, _, part = name.rpartition(".")
+        if live.expert is not None:
+            experts = self._experts.get(live.name)
+            return experts.of(live.expert, live.piece, live.pieces).apply(weight) if experts else weight
+        module, _, part = live.name.rpartition(".")
         scaling = self.updates.scaled.get(module)
         if part == "bias" and scaling is not None:
             return scaling.apply_to_bias(weight)

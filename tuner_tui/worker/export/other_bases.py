@@ -49,7 +49,12 @@ def _merged(source: ExportSource) -> Any:
     """The merged model in memory, without writing it to disk."""
     model = readers.load_model(source.base).eval()
     weights = source.merged()
-    for name, parameter in model.named_parameters():
-        if name in weights.base.entries:
-            parameter.data.copy_(weights.read(name))
+    parameters = dict(model.named_parameters())
+    for name, live in weights.base.live.items():
+        if live.name not in parameters or not live.is_same:
+            continue
+        place = parameters[live.name].data
+        if live.expert is not None:
+            place = place[live.expert].chunk(live.pieces)[live.piece]
+        place.copy_(weights.read(name))
     return model

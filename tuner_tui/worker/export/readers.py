@@ -103,8 +103,9 @@ def load_base(base: Path, precision: str, compute: str, dtype: torch.dtype = tor
     if precision == "int8":
         weights = BaseWeights(base, "int8", compute)
         parameters = dict(model.named_parameters())
-        for name in weights.entries.keys() & parameters.keys():
-            parameters[name].data.copy_(weights.read(name))
+        for name, live in weights.live.items():
+            if live.name in parameters and live.expert is None and live.is_same:
+                parameters[live.name].data.copy_(weights.read(name))
     return model
 
 

@@ -8,6 +8,7 @@ import gguf
 
 from tuner_tui.errors import TunerError
 from tuner_tui.worker.export.gguf_tokenizer import NO_MERGE, begins_with_bos
+from tuner_tui.worker.text.named_templates import default_template
 from tuner_tui.worker.text.rendering import render
 
 if TYPE_CHECKING:
@@ -50,9 +51,8 @@ def require_same_gguf_tokenizer(trained: PreTrainedTokenizerBase, file: Path, pr
     def metadata(key: str) -> object:
         return fields[key].contents() if key in fields else None
 
-    template = trained.chat_template if isinstance(trained.chat_template, str) else None
     wanted = {
-        keys.CHAT_TEMPLATE: template,
+        keys.CHAT_TEMPLATE: default_template(trained),
         keys.BOS_ID: trained.bos_token_id,
         keys.EOS_ID: trained.eos_token_id,
         keys.ADD_BOS: begins_with_bos(trained),

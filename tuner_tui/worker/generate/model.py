@@ -17,6 +17,7 @@ from tuner_tui.models.adapter import require_safetensors
 from tuner_tui.models.source import find_source
 from tuner_tui.worker.device.machine import Machine, choose_machine
 from tuner_tui.worker.model.loading import dequantise_once, explain_loading, load_base, load_tokenizer
+from tuner_tui.worker.text.named_templates import default_template
 from tuner_tui.worker.text.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class LoadedModel:
         """The chat template that an adapter was trained with: the one in its folder, else the base's own."""
         if adapter is not None and (beside := template_beside(Path(adapter))) is not None:
             return beside
-        own = self.tokenizer.chat_template
-        return own if isinstance(own, str) and own else None
+        return default_template(self.tokenizer)
 
     def template_mark(self, adapter: str | None) -> str:
         """A digest that identifies the chat template; empty for none."""

@@ -14,7 +14,8 @@ from trl import DPOConfig, DPOTrainer
 from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pairs
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
-from tuner_tui.worker.training.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.training.even_loss import EvenRows, Size
+from tuner_tui.worker.training.row_order import OrderedRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
@@ -29,9 +30,22 @@ class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[mi
     """TRL's trainer on tokenised rows."""
 
     length_columns = ("chosen_ids", "rejected_ids")
+    sft_weight = 0.0
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset  # already tokenised
+
+    def has_token_mean(self) -> bool:
+        return bool(self.sft_weight)
+
+    def size_of(self, batch: dict[str, Any]) -> Size:
+        pairs = len(batch["completion_mask"]) // 2  # the chosen sides stand first
+        return Size(pairs, int(batch["completion_mask"][:pairs, 1:].sum()))
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        if self.sft_weight:
+            self.loss_weights = [1.0, self.sft_weight * self.token_share(inputs)]
+        return super()._compute_loss(model, inputs, return_outputs)
 
 
 def run(job: Job, method: DpoMethod) -> Ending:
@@ -62,6 +76,7 @@ def run(job: Job, method: DpoMethod) -> Ending:
         processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
+    trainer.sft_weight = method.sft_weight
     return common.fit(job, trainer, resolved, policy)
 
 

@@ -1,20 +1,24 @@
 """Kahneman-Tversky optimisation: unpaired preferences, base, TRL's KTOTrainer. The reference is that of dpo.
 
-The KL estimate is computed on prompts with the answer of the previous row, within each micro-batch. So the rows have
-the same order, drawn by seed, in every epoch.
+How far the model has moved on the whole (the KL estimate) is measured on prompts with the answer of the row before, so
+rows stand in one order, drawn by seed, in every epoch, and the estimate is made within each micro-batch. On held-out
+rows it is made over all of them, so that their loss does not depend on the micro-batch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from datasets import Dataset
+from peft import PeftModel
 from trl import KTOConfig, KTOTrainer
+from trl.trainer.utils import use_adapter
 
 from tuner_tui.worker.text.preference_tokens import TokenisedAnswer, tokenise_answers
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
-from tuner_tui.worker.training.row_order import EvenRows
+from tuner_tui.worker.training.even_loss import EvenRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
@@ -28,8 +32,46 @@ if TYPE_CHECKING:
 class Trainer(RunTrainer, EvenRows, KTOTrainer):  # type: ignore[misc]
     """TRL's trainer on tokenised rows."""
 
+    _held_out_kl: torch.Tensor | None = None
+    """The KL estimate over all held-out rows, while they are evaluated."""
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset  # already tokenised
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.calculate_KL:
+            self._held_out_kl = self._kl_on(dataloader)
+        try:
+            return super().evaluation_loop(dataloader, *args, **kwargs)
+        finally:
+            self._held_out_kl = None
+
+    def _kl_on(self, dataloader: Any) -> torch.Tensor:
+        """The KL estimate over all rows."""
+        self.model.eval()
+        estimates = []
+        for each in dataloader:
+            batch = self._prepare_inputs(each)
+            with torch.no_grad(), self.compute_loss_context_manager():
+                policy = super()._compute_kl_logps(self.model, batch)
+                reference = batch.get("ref_KL_logps")
+                estimates.append(policy - (self._reference_kl(batch) if reference is None else reference))
+        return torch.cat(estimates).double().mean().float()
+
+    def _reference_kl(self, batch: dict[str, Any]) -> Any:
+        if self.ref_model is not None:
+            return super()._compute_kl_logps(self.ref_model, batch)
+        model: PeftModel = self.accelerator.unwrap_model(self.model)
+        with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
+            return super()._compute_kl_logps(self.model, batch)
+
+    def _compute_kl_logps(self, model: Any, batch: dict[str, Any]) -> Any:
+        """TRL's; while evaluating, the estimate over all rows, of which the reference's part is nothing."""
+        if self._held_out_kl is None:
+            return super()._compute_kl_logps(model, batch)
+        is_policy = self.precompute_ref_logps or "ref_KL_logps" not in batch
+        batch["ref_KL_logps"] = torch.zeros_like(self._held_out_kl)
+        return self._held_out_kl if is_policy else batch["ref_KL_logps"]
 
 
 def run(job: Job, method: KtoMethod) -> Ending:
@@ -57,7 +99,7 @@ def run(job: Job, method: KtoMethod) -> Ending:
         ref_model=common.load_reference(job, resolved, is_precomputed=method.precompute_reference),
         args=arguments,
         train_dataset=as_dataset(train, group),
-        eval_dataset=as_dataset(evaluation, group) if evaluation else None,
+        eval_dataset=as_dataset(evaluation, group and len(evaluation.rows)) if evaluation else None,
         processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )

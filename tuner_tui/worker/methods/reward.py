@@ -10,7 +10,8 @@ from trl import RewardConfig, RewardTrainer
 from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pairs
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
-from tuner_tui.worker.training.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.training.even_loss import EvenRows
+from tuner_tui.worker.training.row_order import OrderedRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:

@@ -13,12 +13,14 @@ from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.oom_fallback import Shape, apply_fallbacks
-from tuner_tui.planning.plan import Choice
+from tuner_tui.planning.plan import ADAPTED_PART, Choice
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
+from tuner_tui.text import listed
 from tuner_tui.worker.device import memory
 from tuner_tui.worker.device.machine import choose_machine
 from tuner_tui.worker.device.system_memory_fallback import SystemMemoryFallbackGuard
 from tuner_tui.worker.model import loading, tuning
+from tuner_tui.worker.model.reached import parts_without_text
 from tuner_tui.worker.training import preflight, result
 from tuner_tui.worker.training.arguments import training_arguments
 from tuner_tui.worker.training.checkpoints import is_at_end
@@ -80,10 +82,13 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
     memory.begin(job)
     spec = job.spec
     has_head = method_traits(spec.method.kind).output == "scores"
-    set_seed(spec.training.seed)  # loading initialises a new head randomly
+    set_seed(spec.training.seed)  # a new head is drawn while loading
     base = loading.load_base(
         resolved.location, resolved.revision, spec.model, resolved.machine, has_head=has_head
     )
+    if tuning_traits(spec.tuning.kind).is_adapter and (unreached := parts_without_text(base)):
+        reason = f"text never reaches {listed(unreached)}"
+        job.emit(ChoicesMade(choices=(Choice(name=ADAPTED_PART, value="language model", reason=reason),)))
     if job.plan.start is not None:
         tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
         return Policy(tuned, None, tuning.trained_values(tuned), began)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,9 @@ from tuner_tui.data.tokens.template import CHATML, template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.text import listed
 from tuner_tui.worker.text.tokens import IGNORED, render
+from tuner_tui.worker.training.dropped_parts import dropped_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from tuner_tui.config.data_section import Allowed, DataSpec
     from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
+    from tuner_tui.worker.text.tokenised import TokenSequence
     from tuner_tui.worker.text.tokens import TokenisedData
 
 LOOKED_AT_ROWS = 200
-"""Rows whose turns are searched for in the rendered template."""
+"""Rows of which all parts are looked for in what the template writes."""
 LEAST_LOSS, UNIFORM_MARGIN = 1e-3, 1.0
 """A base's loss on text is above the first, and below a uniform guess over all tokens (ln V) plus the second."""
 _log = logging.getLogger(__name__)
@@ -126,38 +129,51 @@ def missing_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase, has_tur
 
 
 def dropped_turns(
-    reading: Reading, tokenizer: PreTrainedTokenizerBase, most: int = LOOKED_AT_ROWS
+    reading: Reading, tokenizer: PreTrainedTokenizerBase, loss_on: str = "answers", most: int = LOOKED_AT_ROWS
 ) -> list[Finding]:
-    """A finding if the rendered template lacks a turn of the rows."""
-    for located in islice(plain_rows(reading).rows, most):
-        if isinstance(located.row, InputError):
+    """A finding where what the template writes lacks a part of what the rows say."""
+    seen: dict[str, str] = {}
+    for found in islice(plain_rows(reading).rows, most):
+        if isinstance(found.row, InputError):
             continue
-        for turns in _conversations(located.row):
-            text = render(
-                turns, tokenizer, f"{located.file}:{located.number}", tools=located.row.get("tools", ())
-            )
-            for place, turn in enumerate(turns):
-                content = turn["content"].rpartition("</think>")[2].strip()
-                if content and content not in text and content.replace("\n", "\\n") not in text:
-                    return [
-                        Finding(
-                            "template_drops_turns",
-                            f"the chat template drops the {turn['role']}'s text",
-                            f"{located.file}:{located.number}: turn {place + 1} is missing in the model's input.",
-                            "Remove those turns, or set another template in data.template.",
-                        )
-                    ]
-    return []
+        where = f"{found.file}:{found.number}"
+
+        def write(turns: Sequence[dict[str, Any]], tools: Sequence[Any], where: str = where) -> str:
+            return render([*turns], tokenizer, where, tools=tools)
+
+        for turns, context in _conversations(found.row):
+            for part in dropped_parts(
+                turns,
+                found.row.get("tools") or (),
+                write,
+                first_answer=context,
+                one_by_one="messages" in found.row and loss_on == "answers",
+            ):
+                turn = "" if part.place is None else f" in turn {part.place + 1}"
+                seen.setdefault(part.what, f"{where}: nowhere in what the model is fed{turn}.")
+    if not seen:
+        return []
+    return [
+        Finding(
+            "template_drops_turns",
+            f"the chat template leaves out {listed(list(seen), 'and')}",
+            " ".join(f"{what.capitalize()}: {place}" for what, place in seen.items())
+            if len(seen) > 1
+            else next(iter(seen.values())),
+            "Take that out of the rows, or take a model or a data.template with a place for it.",
+        )
+    ]
 
 
-def _conversations(row: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """The full conversations of a row: one, or one for each side of a pair."""
+def _conversations(row: dict[str, Any]) -> list[tuple[list[dict[str, Any]], int]]:
+    """The whole conversations of a row, one or one a side, each with how many of its turns are no answer's."""
     if "messages" in row:
-        return [row["messages"]]
+        return [(row["messages"], 0)]
     prompt = row.get("prompt")
     sides = [row[side] for side in ("completion", "chosen", "rejected") if isinstance(row.get(side), list)]
-    prompt_turns = prompt if isinstance(prompt, list) else []
-    return [side if side[: len(prompt_turns)] == prompt_turns else [*prompt_turns, *side] for side in sides]
+    asked = prompt if isinstance(prompt, list) else []
+    whole = [side if side[: len(asked)] == asked else [*asked, *side] for side in sides]
+    return [(turns, len(asked)) for turns in whole]
 
 
 @dataclass(frozen=True)
@@ -198,7 +214,7 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
                 "Raise training.max_length, or remove these rows.",
             )
         )
-    if ends.ends and not any(token in ends.ends for sequence in sequences for token in sequence.trained):
+    if ends.ends and not any(label in ends.ends for sequence in sequences for label in sequence.labels):
         truncated_rows = sum(row.is_cut for row in data.rows)
         findings.append(
             Finding(
@@ -209,6 +225,17 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
                 "Raise training.max_length."
                 if truncated_rows
                 else "Use a template that ends answers with the EOS token.",
+            )
+        )
+    elif between := _without_end(sequences, ends):
+        unended, answers = between
+        findings.append(
+            Finding(
+                "end_never_trained",
+                "answers that another turn follows do not end in an EOS token",
+                f"{unended} of {answers} such answers lack it: the template writes it at a conversation's end only, so "
+                "the model would learn not to stop.",
+                "Take a template that ends every answer with the EOS token, or rows with one answer each.",
             )
         )
     doubled = [ends.begin] * 2
@@ -244,6 +271,22 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
             )
         )
     return findings
+
+
+def _without_end(sequences: Sequence[TokenSequence], ends: Ends) -> tuple[int, int] | None:
+    """(answers without an EOS token, answers) of those that another one follows; None where most have one.
+
+    The last answer of a sequence may lack it because it is truncated.
+    """
+    answers = [answer for sequence in sequences for answer in answers_in(sequence)[:-1]]
+    unended = sum(not any(token in ends.ends for token in answer) for answer in answers)
+    return (unended, len(answers)) if answers and 2 * unended > len(answers) else None
+
+
+def answers_in(sequence: TokenSequence) -> list[list[int]]:
+    """Each run of tokens with loss, other tokens between them."""
+    runs = groupby(sequence.labels, key=lambda label: label != IGNORED)
+    return [list(labels) for is_answer, labels in runs if is_answer]
 
 
 def doubled_ends(data: TokenisedData[Any], ends: Ends) -> int:
@@ -350,7 +393,7 @@ def before_loading(
     findings = look(data, ends, spec.training.max_length)
     if tokenizer.chat_template:
         findings += missing_template(spec.data, tokenizer, _has_turns(reading)) + dropped_turns(
-            reading, tokenizer
+            reading, tokenizer, getattr(spec.method, "loss_on", "answers")
         )
     if doubled_rows := doubled_ends(data, ends):
         job.warn(

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.errors import TunerError
+from tuner_tui.planning.warm_up import short_run
 from tuner_tui.runs.events import (
     Evaluated,
     OverheadMeasured,
@@ -67,6 +68,9 @@ class ReportingCallback(TrainerCallback):
                 checkpoint=resumed_from.name if resumed_from else None,
             )
         )
+        warning = short_run(self._job.spec, state.max_steps)
+        if warning is not None and resumed_from is None:
+            self._job.warn(warning.message, warning.hint)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

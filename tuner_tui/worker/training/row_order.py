@@ -1,4 +1,4 @@
-"""The order of training rows, fixed by seed and epoch alone, and their weights in an uneven step."""
+"""The order in which rows are trained, fixed by seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -51,30 +51,3 @@ class OrderedRows(_Trainer):  # type: ignore[misc]
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         """In order. transformers would group these, by a column that pairs lack, with the global random state."""
         return SequentialSampler(eval_dataset)
-
-
-class EvenRows(_Trainer):  # type: ignore[misc]
-    """A mixin for transformers' Trainer: all rows of a step weigh the same, also with uneven micro-batches.
-
-    A mean over each micro-batch and then over the micro-batches would give the rows of a smaller last one more weight;
-    so each micro-batch's loss is weighted by rows x micro-batches / all rows of the step.
-    """
-
-    _sequences: tuple[int, ...] = ()
-    """Rows in each micro-batch of the current step."""
-
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        batches, items = super().get_batch_samples(*args, **kwargs)
-        self._sequences = tuple(map(_sequences_in, batches))
-        return batches, items
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        count = _sequences_in(inputs)
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        if not model.training or len(set(self._sequences)) <= 1:
-            return loss
-        return loss * (count * len(self._sequences) / sum(self._sequences))
-
-
-def _sequences_in(batch: dict[str, Any]) -> int:
-    return next(len(value) for value in batch.values() if isinstance(value, torch.Tensor))

@@ -8,7 +8,7 @@ from peft import IA3Config
 
 from tuner_tui.errors import InputError
 from tuner_tui.worker.export.updates import AdapterUpdates, Scaling
-from tuner_tui.worker.model.targets import last_names, require_targets
+from tuner_tui.worker.model.targets import last_names, require_targets, where_text_is
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def peft_config(tuning: Ia3Tuning, model: Any, shared: dict[str, Any]) -> IA3Con
 
 def _targets(tuning: Ia3Tuning, model: Any) -> list[str]:
     if tuning.targets != "auto":
-        return require_targets(tuning.targets, model)
+        return list(where_text_is(require_targets(tuning.targets, model), model))
     present = last_names(model)
     names = [name for name in (*KEYS_AND_VALUES, *MLP_OUTPUTS) if name in present]
     if not any(name in KEYS_AND_VALUES for name in names):
@@ -41,7 +41,7 @@ def _targets(tuning: Ia3Tuning, model: Any) -> list[str]:
             f"{model.config.model_type} has none of {', '.join(KEYS_AND_VALUES)}.",
             "Set tuning.targets to a list of module names.",
         )
-    return names
+    return list(where_text_is(names, model))
 
 
 def continue_with(tuning: Ia3Tuning, config: IA3Config) -> None:
