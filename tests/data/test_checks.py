@@ -59,7 +59,7 @@ def test_a_clean_file_has_no_problems(path: Path) -> None:
         ("exact duplicates", "warning", "drop_duplicates", GOOD[1]),
         ("rows that cannot be read", "error", "drop_broken", '{"question": "q"'),
         ("rows that cannot be read", "error", "drop_broken", "7"),
-        ("rows that cannot be read", "error", "drop_broken", {"question": "q", "answer": 7}),
+        ("rows that cannot be read", "error", "drop_broken", {"question": "q", "answer": True}),
         ("rows that cannot be read", "error", "drop_broken", {"question": "q"}),
         ("control characters", "warning", "clean", qa("q", "a\x1b[31mred")),
         ("hidden characters", "warning", "clean", qa("q", "a\u202etxt.exe")),
@@ -361,3 +361,39 @@ def test_convert_leaves_nothing_behind_when_it_fails(path: Path, tmp_path: Path)
 def test_a_report_knows_its_worst_level(path: Path) -> None:
     result: DataReport = check(Reading(write(path, [*GOOD, GOOD[0]])))
     assert result.worst == "warning"
+
+
+def test_fields_that_are_not_used_are_said(path: Path) -> None:
+    turns = [{"role": "user", "content": "q", "mood": "[b]"}, {"role": "assistant", "content": "a"}]
+    write(path, [{"messages": turns, "source": "x", "licence": None}])
+    _, output = run("check", str(path), "--json")
+    assert sorted(json.loads(output)["unused_fields"]) == ["messages[].mood", "source"]
+    _, output = run("check", str(path))
+    assert "Fields not used: " in output and "source" in output and "licence" not in output
+    write(path, GOOD)
+    _, output = run("check", str(path), "--json")
+    assert json.loads(output)["unused_fields"] == []
+    assert "not used" not in run("check", str(path))[1]
+
+
+def test_a_row_is_shown_with_all_that_it_says(path: Path) -> None:
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Ulm"}}}
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [call], "reasoning": "hm", "train": False},
+        {"role": "tool", "content": "rain"},
+        {"role": "assistant", "content": "a"},
+    ]
+    write(path, [{"messages": turns, "source": "x"}])
+    _, output = run("show", str(path), "1")
+    for line in (
+        "assistant (not trained): hm",
+        'assistant (not trained): weather({"city": "Ulm"})',
+        "tool: rain",
+    ):
+        assert f"messages: {line}" in output
+    shown = json.loads(run("show", str(path), "1", "--json")[1])
+    assert (shown["problem"], shown["unused_fields"]) == (None, ["source"])
+    assert shown["read_as"]["messages"][1]["weight"] == 0
+    write(path, [{"messages": [{"role": "narrator", "content": "q"}]}])
+    assert "narrator" in json.loads(run("show", str(path), "1", "--json")[1])["problem"]

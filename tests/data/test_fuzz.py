@@ -153,7 +153,12 @@ MUTATORS: tuple[Mutate, ...] = (
     cut, flip_bits, insert_noise, insert_nul, take_out, double, swap_marks, other_encoding, nest, other_values,
     hostile_text, other_line_ends, pack_badly, graft, repeat,
 )  # fmt: skip
-ORIGINALS = [(path.name, path.read_bytes()) for path in sorted(SHAPES.iterdir())]
+CASES = Path(__file__).parent / "cases"
+ORIGINALS = [
+    (path.name, path.read_bytes())
+    for folder in (SHAPES, CASES / "rows", CASES / "preferences")
+    for path in sorted(folder.iterdir())
+]
 
 
 def look(path: Path) -> str:

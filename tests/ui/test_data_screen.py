@@ -77,6 +77,14 @@ async def test_findings_are_mended_by_a_key_and_kept_in_the_spec(home: Path, mod
     assert "drop_empty" not in (home / "rows.jsonl").read_text()
 
 
+async def test_fields_that_are_not_used_are_listed(home: Path, model: Path) -> None:
+    rows = [{"question": "q", "answer": f"a{n}", "[b]source": "x"} for n in range(3)]
+    (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with new_run(spec_of(model)) as walk:
+        await inspect(walk)
+        await wait_for(walk.pilot, "Fields not used: [b]source.", "Nothing is wrong")
+
+
 async def test_rows_are_searched_and_shown_harmlessly(home: Path, model: Path) -> None:
     write_rows(home / "rows.jsonl")
     async with new_run(spec_of(model)) as walk:

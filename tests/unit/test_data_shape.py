@@ -104,7 +104,7 @@ def test_an_asked_shape_wins_over_the_first_row(rows: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "bad", "complaint"),
     [
-        ("instruction", {"question": "q", "answer": 3}, "`answer` must be text, but it is int"),
+        ("instruction", {"question": "q", "answer": True}, "`answer` must be text, but it is bool"),
         ("instruction", {"question": "q"}, "`answer` must be text, but it is missing"),
         ("messages", {"messages": []}, "must be a list of turns"),
         ("messages", {"messages": 5}, "must be a list of turns"),

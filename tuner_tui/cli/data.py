@@ -134,6 +134,7 @@ def show(
     unmended = plain_rows(reading, mended=False)
     found = next(itertools.islice(unmended.rows, row - 1, row))
     problem = found.row if isinstance(found.row, InputError) else None
+    unused = unmended.unused.names
     microscope = None
     if model and problem is None:
         from tuner_tui.keeper.microscope import look_once
@@ -147,6 +148,7 @@ def show(
             "row": raw.row,
             "read_as": None if problem else found.row,
             "problem": problem and str(problem),
+            "unused_fields": list(unused),
             "tokens": microscope and _tokens_as_json(microscope),
         }
         click.echo(json.dumps(shown, indent=2, default=str))
@@ -277,7 +279,7 @@ def _refused(file: str, error: TunerError) -> dict[str, Any]:
         "level": "error", "kind": "cannot be read", "count": 1, "rows": [], "message": str(error), "advice": error.hint,
         "fix": None,
     }  # fmt: skip
-    return {"file": file, "shape": None, "rows": 0, "mapping": {}, "problems": [problem]}
+    return {"file": file, "shape": None, "rows": 0, "mapping": {}, "unused_fields": [], "problems": [problem]}
 
 
 def _as_json(file: str, report: DataReport, lengths: LengthReport | None) -> dict[str, Any]:
@@ -291,6 +293,7 @@ def _as_json(file: str, report: DataReport, lengths: LengthReport | None) -> dic
         "mapping": layout.mapping,
         "rows": report.rows,
         "is_partial": report.is_partial,
+        "unused_fields": list(report.unused_fields),
         "seconds": round(report.seconds, 3),
         "problems": [dataclasses.asdict(problem) for problem in report.problems],
         "lengths": dataclasses.asdict(lengths) if lengths else None,
@@ -299,12 +302,16 @@ def _as_json(file: str, report: DataReport, lengths: LengthReport | None) -> dic
 
 def report_lines(file: str, report: DataReport, lengths: LengthReport | None = None) -> list[str]:
     """A report for people."""
+    from tuner_tui.data.checking.checks import unused_words
+
     layout = report.layout
     lines = [
         f"{plain(file)}: {report.rows:,} rows, dataset type {layout.shape} ({layout.variant})",
         fill(f"because {layout.reason} (confidence {layout.confidence:.0%})", "  "),
     ]
     lines += [f"  {part} = {plain(template)}" for part, template in layout.mapping.items()]
+    if unused := unused_words(report):
+        lines.append(fill(plain(unused), "  "))
     if not report.problems:
         lines.append("No problems found.")
     for problem in report.problems:
@@ -330,14 +337,17 @@ def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) ->
     if problem is not None:
         fail(problem)
         return lines
+    from tuner_tui.data.rows.content import texts_of, turn_texts, turn_title
+
     lines.append("read as")
     for part, value in found.row.items():
         if isinstance(value, list) and part != "tools":
-            lines += [f"  {part}: {turn['role']}: {plain(turn['content'])}" for turn in value]
+            lines += [
+                f"  {part}: {turn_title(turn)}: {plain(text)}" for turn in value for text in turn_texts(turn)
+            ]
         else:
             lines.append(f"  {part}: {plain(str(value))}")
     from tuner_tui.data.checking.scan import suspicions
-    from tuner_tui.data.rows.content import texts_of
 
     kinds = sorted({kind for text in texts_of(found.row) for kind in suspicions(text)})
     if kinds:

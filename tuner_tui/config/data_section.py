@@ -19,6 +19,7 @@ Fix = Literal[
     "drop_leaked",
     "trim",
     "clean",
+    "merge_system",
 ]
 """Steps that fix rows while they are read; implemented in data/recognition/fixes.py."""
 Allowed = Literal[
@@ -89,13 +90,14 @@ class DataSpec(Section):
         "Mapping",
         "How columns map to parts when the detection is wrong, one per line, such as "
         '"prompt = {question}\\n{context}". Parts: messages, system, user, assistant, prompt, completion, text, '
-        "chosen, rejected, label, tools.",
+        "chosen, rejected, label, tools, reasoning, chat_template_kwargs.",
     )
     fixes: tuple[Fix, ...] = option(
         (),
         "Fixes",
         "Steps that fix rows while they are read; the file stays as it is. drop_broken, drop_empty, drop_duplicates, "
-        "drop_same_sides, drop_secrets, drop_leaked (rows that are in the evaluation data), trim, clean.",
+        "drop_same_sides, drop_secrets, drop_leaked (rows that are in the evaluation data), trim, clean, "
+        "merge_system (put the system prompt in the first user turn).",
     )
     encoding: str | None = option(
         None,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner_tui.data.rows.preference import Side
+    from tuner_tui.data.rows.types import Message
     from tuner_tui.feedback.store import Store
 
 Row = dict[str, Any]
@@ -237,12 +238,15 @@ def _prompt(row: Row, path: Path, number: int) -> tuple[Turn, ...]:
 def _turns(side: Side) -> tuple[Turn, ...]:
     found = []
     for message in as_turns(side):
+        _require_text(message)
         role: Role = "user" if message.role == "tool" else message.role
         found.append(Turn(role, message.content))
     return tuple(found)
 
 
 def _answer(side: Side, row: Row, name: str) -> NewAnswer:
+    for message in () if isinstance(side, str) else side:
+        _require_text(message)
     text = side if isinstance(side, str) else side[-1].content
     model = row.get(f"{name}_model")
     finished = row.get(f"{name}_finished")
@@ -251,6 +255,17 @@ def _answer(side: Side, row: Row, name: str) -> NewAnswer:
         maker=Maker(kind="import", model=model if isinstance(model, str) else ""),
         is_finished=finished if isinstance(finished, bool) else None,
     )
+
+
+def _require_text(message: Message) -> None:
+    """Raise InputError for what a collection has no place for, and would lose."""
+    more = sorted({"tool_calls", "reasoning_content"} & {*(message.extra or {})})
+    if more:
+        raise InputError(
+            "A collection holds text alone",
+            f"A turn of the {message.role} has {' and '.join(f'`{name}`' for name in more)}.",
+            "Train on the file itself: data.train names it.",
+        )
 
 
 def _score(value: Any, where: str) -> int:

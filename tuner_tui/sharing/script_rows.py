@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.data.recognition.reading import training_reading
 from tuner_tui.data.rows.for_method import read_for
 from tuner_tui.data.rows.preference import PairExample, RatedExample
-from tuner_tui.data.tokens.spans import RewritesTurns, answer_begin
+from tuner_tui.data.tokens.spans import RewritesTurns
 from tuner_tui.data.tokens.template import TEMPLATE_FILE, load_model_text
+from tuner_tui.data.tokens.text_child import Conversation
 from tuner_tui.errors import InputError
 from tuner_tui.models.tokenizer_folder import tokenizer_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tuner_tui.data.rows.for_method import AnyExample
     from tuner_tui.data.rows.preference import Side
     from tuner_tui.data.rows.types import Example
+    from tuner_tui.data.tokens.spans import Rendered
     from tuner_tui.data.tokens.template import ModelText
     from tuner_tui.sharing.run_facts import RunFacts
 
@@ -83,16 +85,12 @@ class _Writer:
                 row: dict[str, Any] = {}
                 for side in ("chosen", "rejected"):
                     answer, is_finished = getattr(example, side), getattr(example, f"{side}_finished")
-                    text, begin, is_rendered = self._answered(
-                        example.prompt, answer, is_finished, example.line
-                    )
+                    text, begin, is_rendered = self._answered(example, answer, is_finished)
                     row |= {side: text, f"{side}_from": begin, f"{side}_finished": is_finished}
                     row["rendered"] = is_rendered
                 yield row
             case RatedExample():
-                text, begin, is_rendered = self._answered(
-                    example.prompt, example.completion, example.finished, example.line
-                )
+                text, begin, is_rendered = self._answered(example, example.completion, example.finished)
                 yield {
                     "text": text, "from": begin, "finished": example.finished, "rendered": is_rendered,
                     "label": example.label,
@@ -106,38 +104,33 @@ class _Writer:
             yield {"text": text, "answers": [[begin, len(text)]], "rendered": False}
             return
         turns = [message.turn for message in example.messages]
+        tools, kwargs = list(example.tools), example.template_kwargs or {}
         if self._loss_on == "all":
-            yield {"text": self.model.render(turns, False, example.tools), "answers": [], "rendered": True}
+            yield {
+                "text": self.model.render(turns, False, tools, kwargs), "answers": [], "rendered": True,
+            }  # fmt: skip
             return
-        try:
-            parts = self.model.answers(turns, example.tools)
-        except RewritesTurns as error:
-            raise _rewritten(example.line) from error
-        for part in parts:
+        for part in self._rendered(Conversation(turns, False, tools, True, kwargs), example.line):
             yield {"text": part.text, "answers": [list(span) for span in part.spans], "rendered": True}
 
-    def _answered(self, prompt: Side, answer: Side, is_finished: bool, line: int) -> tuple[str, int, bool]:
+    def _rendered(self, wanted: Conversation, line: int) -> list[Rendered]:
+        try:
+            return self.model.answers(wanted)
+        except RewritesTurns as error:
+            raise _rewritten(line) from error
+
+    def _answered(
+        self, example: PairExample | RatedExample, answer: Side, is_finished: bool
+    ) -> tuple[str, int, bool]:
         """(prompt and answer, where the answer begins, whether a template wrote it)."""
+        prompt = example.prompt
         if isinstance(prompt, str) or isinstance(answer, str):
             return f"{prompt}{answer}", len(str(prompt)), False
-        asked = [message.turn for message in prompt]
-        whole = self.model.render([*asked, *(message.turn for message in answer)])
-        begin = answer_begin(self.model.render(asked), self.model.render(asked, True), whole)
-        if begin is None:
-            raise _rewritten(line)
-        said = whole[begin:]
-        return whole[: begin + self._kept(said, answer, is_finished)], begin, True
-
-    def _kept(self, said: str, answer: Sequence[Any], is_finished: bool) -> int:
-        """Characters of an answer that are learnt: up to its end token, or what was said of one that was cut off."""
-        end = self.model.end_token
-        found = said.rfind(end) if end else -1
-        content = answer[-1].content.strip()
-        if not is_finished and (begin := said.rfind(content)) >= 0:
-            return begin + len(content)
-        if found < 0:
-            return len(said)
-        return found + len(end or "") if is_finished else found
+        turns = [message.turn for message in (*prompt, *answer)]
+        kwargs = example.template_kwargs or {}
+        wanted = Conversation(turns, False, list(example.tools), True, kwargs, len(prompt), is_finished)
+        [whole] = self._rendered(wanted, example.line)
+        return whole.text, whole.spans[0][0], True
 
 
 def _rewritten(line: int) -> InputError:

@@ -19,7 +19,7 @@ from tuner_tui.data.checking import scan
 from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
 from tuner_tui.data.recognition.reading import Reading, plain_rows
-from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of, turns_key
+from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of
 from tuner_tui.data.rows.near_duplicates import near_duplicates
 from tuner_tui.errors import InputError, TunerError
 
@@ -66,6 +66,12 @@ class DataReport:
     seconds: float
     sample: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     """Rows in plain form, drawn evenly from all."""
+    unused: tuple[tuple[str, int], ...] = ()
+    """Fields that nobody takes, such as a column of sources, and in how many rows each says something."""
+
+    @property
+    def unused_fields(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.unused)
 
     @property
     def worst(self) -> Level | None:
@@ -163,10 +169,12 @@ class Checker:
         self._numbers.append(found.number)
         if "messages" in row:
             turns = row["messages"]
-            self._keys.append(turns_key(turns))
+            self._keys.append(content_key(row))
             if not is_in_order(turns):
                 self._note("roles out of order", found)
             texts = [turn["content"] for turn in turns]
+            if max(map(len, turns)) > 2:
+                texts = texts_of(row)
             if not (turns[-1]["role"] == "assistant" and all(map(_has_words, texts))) and is_empty(row):
                 self._note("empty answers", found)
         else:
@@ -258,8 +266,11 @@ class Checker:
 
 
 def is_in_order(turns: list[dict[str, Any]]) -> bool:
-    """Whether user and assistant take turns after an optional system, the assistant last; tools answer its calls."""
-    last = ""
+    """Whether user and assistant take turns after an optional system, the assistant last; tools answer its calls.
+
+    An assistant may speak first, as in role play, where a user speaks at all.
+    """
+    last, is_asked = "", False
     for turn in turns:
         role = turn["role"]
         if role == "system":
@@ -268,12 +279,13 @@ def is_in_order(turns: list[dict[str, Any]]) -> bool:
             continue
         if role == "user" and last not in ("", "assistant"):
             return False
-        if role == "assistant" and last not in ("user", "tool"):
+        if role == "assistant" and last not in ("", "user", "tool"):  # a greeting may open
             return False
         if role == "tool" and last not in ("assistant", "tool"):
             return False
+        is_asked = is_asked or role == "user"
         last = role
-    return last == "assistant"
+    return last == "assistant" and is_asked
 
 
 def duplicate_places(keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -321,6 +333,7 @@ def check(
         checker.problems(held_out),
         time.perf_counter() - started,
         tuple(row for _, row in checker.sample),
+        tuple(plain.unused.counts.most_common()),
     )
 
 
@@ -338,6 +351,18 @@ def truncated_answers(lengths: LengthReport) -> DataProblem | None:
     level: Level = known.level if lengths.answer_share_cut >= NOTED_SHARE or lengths.answers_lost else "note"
     advice = f"Raise training.max_length ({lengths.suggested_limit} leaves 99 %), or split the rows."
     return DataProblem(level, "truncated answers", lengths.answers_truncated, (), message, advice)
+
+
+def unused_words(report: DataReport, most: int = 12) -> str:
+    """The fields that are not used in one line; empty where every field is."""
+    if not report.unused:
+        return ""
+    told = [
+        name if count >= report.rows else f"{name} ({count:,} row{'s' if count > 1 else ''})"
+        for name, count in report.unused[:most]
+    ]
+    left = len(report.unused) - len(told)
+    return f"Fields not used: {', '.join(told)}{f' and {left} more' if left else ''}."
 
 
 def _keys_of(reading: Reading) -> np.ndarray[Any, Any]:

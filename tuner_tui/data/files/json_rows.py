@@ -128,6 +128,13 @@ def read_json(path: Path, encoding: str | None = None, split: str | None = None)
         if scanner.peek() == "[":
             yield from _array(scanner)
             return
+    if split is None and _is_row(path, encoding):
+        with open_utf8(path, encoding) as file:
+            row = _Scanner(file, path).value(1)
+            yield 1, row if isinstance(row, dict) else not_an_object(row, path, 1)
+            return
+    with open_utf8(path, encoding) as file:
+        scanner = _Scanner(file, path)
         names: list[str] = []
         for name, number, row in _splits(scanner, wanted=split):
             if number:
@@ -136,6 +143,43 @@ def read_json(path: Path, encoding: str | None = None, split: str | None = None)
                 names.append(name)
         if split is not None and split not in names:
             raise no_such_split(path, split, names)
+
+
+def _is_row(path: Path, encoding: str | None) -> bool:
+    """Whether a JSON object is one row, not rows by split: it has fields that are no lists, or a list of turns.
+
+    Raises InputError for broken JSON.
+    """
+    has_rows = has_field = False
+    with open_utf8(path, encoding) as file:
+        scanner = _Scanner(file, path)
+        scanner.take("{")
+        while scanner.peek() not in ("}", ""):
+            name = scanner.value(0)
+            scanner.take(":")
+            if scanner.peek() == "[":
+                scanner.take("[")
+                first = None if scanner.peek() == "]" else scanner.value(0)
+                if name in DEFAULT_SPLITS and (first is None or isinstance(first, dict)):
+                    return False
+                if _speaks(first):
+                    return True
+                has_rows = has_rows or isinstance(first, dict | None)
+                if scanner.peek() == ",":
+                    scanner.take(",")
+                scanner.rest_of_array()
+            else:
+                scanner.value(0)
+                has_field = True
+            if scanner.peek() == ",":
+                scanner.take(",")
+    return has_field or not has_rows
+
+
+def _speaks(value: Any) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(value.get(key), str) for key in ("role", "from", "speaker")
+    )
 
 
 def no_such_split(path: Path, split: str, names: list[str]) -> InputError:
@@ -170,6 +214,11 @@ def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, R
     while scanner.peek() != "}":
         name = scanner.value(0)
         scanner.take(":")
+        if isinstance(name, str) and scanner.peek() not in ("[", "") and taken:
+            scanner.value(0)  # what is said of the rows
+            if scanner.peek() == ",":
+                scanner.take(",")
+            continue
         if not isinstance(name, str) or scanner.peek() != "[":
             raise InputError(
                 "The JSON is neither rows nor splits",
@@ -228,6 +277,14 @@ class _Scanner:
                 "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {told}.", hint
             )
         self._move(self._at + 1)
+
+    def rest_of_array(self) -> None:
+        """Pass over the rest of an array that was opened. Raises InputError."""
+        while self.peek() != "]":
+            self.value(0)
+            if self.peek() != "]":
+                self.take(",")
+        self.take("]")
 
     def value(self, number: int) -> Any:
         """The value that begins here. Raises InputError."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.data.files import table_rows
 from tuner_tui.data.files.formats import format_of, is_data_name
@@ -24,6 +26,8 @@ DEMO = "demo"
 """Stands for the data set that is shipped with the demo."""
 HUB_PREFIX = "hub:"
 LARGEST_FOLDER = 100_000
+LIBRARY_FILES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""What the `datasets` library keeps beside rows."""
 SPLIT_WORDS = {
     "train": "train", "training": "train",
     "test": "test",
@@ -77,7 +81,7 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
             f"{path} has no JSONL, JSON, CSV, TSV, Parquet, Arrow or text files.",
             "Name a data file, or a folder of them.",
         )
-    told = {file: _split_told(file.relative_to(path)) for file in found}
+    told = {file: _saved_split(file, path) or _split_told(file.relative_to(path)) for file in found}
     names = sorted({name for name in told.values() if name})
     wanted = SPLIT_WORDS.get(split.lower(), split.lower()) if split else "train"
     if wanted in names:
@@ -92,13 +96,33 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
+    saved = _saved_files(folder)
     for entry in entries(folder, LARGEST_FOLDER):
-        if entry.name.startswith((".", "_")):
+        if entry.name.startswith((".", "_")) or entry.name in LIBRARY_FILES:
             continue
         if entry.is_dir():
             yield from _below(entry)
-        elif is_data_name(entry):
+        elif is_data_name(entry) and (saved is None or entry.name in saved):
             yield entry
+
+
+def _saved_files(folder: Path) -> set[str] | None:
+    """The names of the rows' files in a folder of `Dataset.save_to_disk`, which also holds caches; else None."""
+    if not (folder / "dataset_info.json").is_file():
+        return None
+    try:
+        state = json.loads(guarded.read_bytes(folder / "state.json"))
+        return {each["filename"] for each in state["_data_files"]}
+    except (guarded.Unreadable, ValueError, RecursionError, KeyError, TypeError):
+        return None
+
+
+def _saved_split(file: Path, root: Path) -> str | None:
+    """The split that a folder of `DatasetDict.save_to_disk` is called by, whatever the name."""
+    folder = file.parent
+    is_split = folder != root and (folder.parent / "dataset_dict.json").is_file()
+    name = folder.name.lower()
+    return SPLIT_WORDS.get(name, name) if is_split else None
 
 
 def _split_told(relative: Path) -> str | None:

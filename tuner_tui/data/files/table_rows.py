@@ -16,7 +16,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.limited.process import Crashed, ItemFault, LimitedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LEAST_ROW_BYTES = 16
@@ -121,8 +121,15 @@ def _read_limited(path: Path, request: ReadTable, kind: str) -> Iterator[Numbere
                 for batch in pa.ipc.open_stream(data):
                     batch.validate(full=True)
                     unpacked_bytes += LEAST_ROW_BYTES * batch.num_rows
+                    plain = {
+                        field.name: each
+                        for field in batch.schema
+                        if (each := plain_value(field.type)) is not None
+                    }
                     for row in batch.to_pylist():
                         number += 1
+                        for name, make in plain.items():
+                            row[name] = make(row[name])
                         yield number, row
         except Crashed as error:
             raise InputError(
@@ -134,6 +141,47 @@ def _read_limited(path: Path, request: ReadTable, kind: str) -> Iterator[Numbere
             if error.title == TOO_LARGE:
                 raise too_large(path, number + 1) from error
             raise
+
+
+def plain_value(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes a value of an Arrow type what a row said; None where it is that already.
+
+    A struct has every key that any row has, so null in one stands for a key that is absent. Text of the type
+    `arrow.json`, which `datasets` writes for objects of several forms, is what it is JSON of.
+    """
+    from pyarrow import types
+
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return _from_json
+    if types.is_struct(kind):
+        inner = {field.name: plain_value(field.type) for field in kind}
+        return lambda value: _without_nulls(value, inner)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        make = plain_value(kind.value_type)
+        if make is not None:
+            return lambda value: None if value is None else [make(each) for each in value]
+    if types.is_map(kind):
+        return lambda value: None if value is None else dict(value)
+    return None
+
+
+def _without_nulls(value: Any, inner: dict[str, Callable[[Any], Any] | None]) -> Any:
+    if value is None:
+        return None
+    return {
+        name: each if (make := inner[name]) is None else make(each)
+        for name, each in value.items()
+        if each is not None
+    }
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value.encode("utf-8", "surrogatepass"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return value
 
 
 def read_text(path: Path, encoding: str | None = None) -> Iterator[Numbered]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-import msgspec
-
 from tuner_tui.data.files.json_rows import Row
+from tuner_tui.data.rows.turns import is_exchange
+from tuner_tui.data.rows.written import ROLE_KEYS, as_object, is_known_turn
 
 Kind = Literal[
     "text", "number", "bool", "turns", "turn", "texts", "numbers", "objects", "object", "empty", "other"
@@ -24,10 +24,30 @@ ANSWERS = (
     "bot", "gpt", "model_response", "assistant_message", "answers", "generation", "a",
 )  # fmt: skip
 CONTEXTS = ("input", "context", "passage")
-SYSTEMS = ("system", "system_prompt", "system_message")
+SYSTEMS = (
+    "system", "system_prompt", "system_message", "system_instruction", "system_instructions", "systemprompt",
+    "systeminstruction", "sys_prompt",
+)  # fmt: skip
+TOOLS = (
+    "tools",
+    "functions",
+    "available_tools",
+    "tool_definitions",
+    "function_definitions",
+    "toolconfig",
+    "tool_config",
+)
+TEMPLATE_KWARGS = ("chat_template_kwargs",)
+THOUGHT_COLUMNS = (
+    "reasoning_content", "reasoning", "thinking", "thought", "thoughts", "chain_of_thought", "cot", "complex_cot",
+    "reasoning_trace", "thinking_trajectory", "deepseek_reasoning", "rationale",
+)  # fmt: skip
 TURNS = (
     "messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "chat_messages", "history",
+    "contents",
 )  # fmt: skip
+CHOICE_LISTS = ("choices", "options", "endings", "alternatives", "candidates")
+"""Among these a number as an answer is a place, not a text."""
 TEXTS = ("text", "content", "document", "body", "article", "code", "story", "raw_content")
 LABELS = (
     "label",
@@ -114,7 +134,7 @@ class Columns:
 
 
 def kind_of(value: Any) -> Kind:
-    """What one value is; JSON written as text counts as what it says where that is turns."""
+    """What one value is; JSON or Python written as text counts as what it says where that is turns."""
     match value:
         case None | "" | []:
             return "empty"
@@ -123,10 +143,7 @@ def kind_of(value: Any) -> Kind:
         case int() | float():
             return "number"
         case str():
-            decoded = as_json(value)
-            return (
-                "text" if decoded is None or kind_of(decoded) not in ("turns", "turn") else kind_of(decoded)
-            )
+            return _kind_of_text(value)
         case dict():
             return "turn" if is_turn(value) else "object"
         case list():
@@ -141,29 +158,13 @@ def kind_of(value: Any) -> Kind:
     return "other"
 
 
+def _kind_of_text(value: str) -> Kind:
+    decoded = as_object(value)
+    if isinstance(decoded, list) and kind_of(decoded) == "turns":
+        return "turns"
+    return "turn" if is_known_turn(decoded) else "text"
+
+
 def is_turn(value: dict[str, Any]) -> bool:
     """Whether an object says who speaks, or is an exchange of two."""
-    return any(isinstance(value.get(name), str) for name in ("role", "from", "speaker")) or is_exchange(value)
-
-
-EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
-
-
-def is_exchange(value: dict[str, Any]) -> bool:
-    """Whether an object is what one says and the other answers."""
-    return "role" not in value and any(
-        isinstance(value.get(asked), str) and answer in value for asked, answer in EXCHANGES
-    )
-
-
-def as_json(value: Any) -> Any:
-    """The list or object that a text is JSON of; None for other text, the value itself when it is no text."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if not (text.startswith(("[", "{")) and text.endswith(("]", "}"))):
-        return None
-    try:
-        return msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    return any(isinstance(value.get(name), str) for name in ROLE_KEYS) or is_exchange(value)

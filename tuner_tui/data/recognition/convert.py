@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tuner_tui.data.recognition.fields import as_turns
 from tuner_tui.data.recognition.reading import plain_rows
+from tuner_tui.data.rows.content import asked_and_answers
 from tuner_tui.errors import InputError
 from tuner_tui.files import replacing
 
@@ -61,9 +63,10 @@ def converted(row: Row, wanted: str) -> Iterator[Row]:
     if wanted == "preference" or (wanted == "rated" and "label" in row):
         yield row
     elif wanted == "rated":
-        prompt, chosen, rejected = _pair(row)
-        yield {"prompt": prompt, "completion": chosen, "label": True}
-        yield {"prompt": prompt, "completion": rejected, "label": False}
+        prompt, [chosen, rejected] = asked_and_answers(row)
+        extra = {name: row[name] for name in ("tools", "chat_template_kwargs") if name in row}
+        yield {"prompt": prompt or "", "completion": chosen, "label": True} | extra
+        yield {"prompt": prompt or "", "completion": rejected, "label": False} | extra
     elif row.get("label") is not False:
         yield _made(row, wanted)
 
@@ -72,17 +75,25 @@ def _made(row: Row, wanted: str) -> Row:
     if "text" in row:
         return row
     prompt, answer = _prompt_and_answer(row)
-    extra = {"tools": row["tools"]} if "tools" in row else {}
+    extra: Row = {name: row[name] for name in ("tools", "chat_template_kwargs") if name in row}
+    turns = [*as_turns(prompt or [], "user"), *as_turns(answer or [], "assistant")]
+    is_plain = not extra and all(len(turn) == 2 for turn in turns)
     match wanted:
         case "prompts":
-            return {"prompt": prompt}
+            return {"prompt": prompt} | (extra if isinstance(prompt, list) else {})
         case "prompt_completion":
-            return {"prompt": prompt, "completion": answer}
-        case "text":
+            return {"prompt": prompt, "completion": answer} | extra
+        case "text" if is_plain:
             return {"text": "\n\n".join(part for part in (_as_text(prompt), _as_text(answer)) if part)}
-    turns = [*_as_turns(prompt, "user"), *_as_turns(answer, "assistant")]
+        case "text":
+            raise InputError(
+                "The rows say more than text holds",
+                "Thoughts, tool calls, tools or marks of turns that are not trained would be lost.",
+                "Convert to messages or prompt_completion.",
+            )
     if (
         wanted == "instruction"
+        and is_plain
         and [turn["role"] for turn in turns[-2:]] == ["user", "assistant"]
         and len(turns) <= 3
     ):
@@ -96,30 +107,8 @@ def _prompt_and_answer(row: Row) -> tuple[Any, Any]:
         turns = row["messages"]
         last = max((n for n, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
         return turns[:last], turns[last : last + 1]
-    if "chosen" in row:
-        prompt, chosen, _ = _pair(row)
-        return prompt, chosen
-    return row.get("prompt", ""), row.get("completion", "")
-
-
-def _pair(row: Row) -> tuple[Any, Any, Any]:
-    """Prompt and both sides; without a prompt, the turns that both sides begin with are it."""
-    chosen, rejected = row["chosen"], row["rejected"]
-    prompt = row.get("prompt")
-    if isinstance(chosen, list):
-        shared = 0
-        while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
-            shared += 1
-        if prompt is None:
-            prompt = chosen[:shared]
-        return prompt, chosen[shared:], rejected[shared:]
-    return prompt or "", chosen, rejected
-
-
-def _as_turns(side: Any, role: str) -> list[dict[str, Any]]:
-    if isinstance(side, list):
-        return side
-    return [{"role": role, "content": side}] if side else []
+    prompt, answers = asked_and_answers(row)
+    return prompt or "", answers[0] if answers else ""
 
 
 def _as_text(side: Any) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.files.rows import Found
 
+TURN_PARTS = ("messages", "prompt", "completion", "chosen", "rejected")
 FIXES = {
     "drop_broken": "leave out rows that cannot be read",
     "drop_empty": "leave out rows without an answer",
@@ -25,6 +26,7 @@ FIXES = {
     "drop_secrets": "leave out rows with likely secrets or e-mail addresses",
     "trim": "strip white space around texts",
     "clean": "take control, direction and zero-width characters out",
+    "merge_system": "put the system prompt at the beginning of the first user turn, for templates without that role",
 }
 """The steps by name, and what each does; the order is that in which they are taken."""
 
@@ -53,13 +55,17 @@ class Fixer:
                     yield found
                 continue
             row = self._changed(found.row)
+            if "merge_system" in self.steps:
+                merged = _with_merged_system(row)
+                self.counts["merge_system"] += merged != row
+                row = merged
             if not self._is_dropped(row):
                 yield found._replace(row=row)
 
     def _changed(self, row: Row) -> Row:
         for step, change in _CHANGES.items():
             if step in self.steps:
-                changed = _mapped(row, change)
+                changed = _mapped(row, change, kept=_KEPT if step == "clean" else (*_KEPT, "tool_calls"))
                 self.counts[step] += changed != row
                 row = changed
         return row
@@ -93,15 +99,44 @@ _DROPS: dict[str, Callable[[dict[str, Any]], bool]] = {
 }
 
 
-def _mapped(value: Any, change: Callable[[str], str], key: str = "") -> Any:
-    """A row with its texts changed; roles and tool calls stay as they are."""
+def _with_merged_system(row: Row) -> Row:
+    """A row whose system prompts stand at the beginning of the first user turn after them."""
+    return {
+        part: _merged(value) if part in TURN_PARTS and isinstance(value, list) else value
+        for part, value in row.items()
+    }
+
+
+def _merged(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    waiting: list[str] = []
+    for turn in turns:
+        if turn["role"] == "system":
+            waiting.append(turn["content"])
+        elif waiting and turn["role"] == "user":
+            found.append({**turn, "content": "\n\n".join([*waiting, turn["content"]])})
+            waiting = []
+        else:
+            found.append(turn)
+    if waiting:  # nobody asks after it
+        place = next((n for n, turn in enumerate(found) if turn["role"] == "assistant"), len(found))
+        found.insert(place, {"role": "user", "content": "\n\n".join(waiting)})
+    return found
+
+
+_KEPT = ("tools", "chat_template_kwargs")
+_NAMES = ("role", "name", "type", "id", "tool_call_id")
+
+
+def _mapped(value: Any, change: Callable[[str], str], key: str = "", *, kept: tuple[str, ...]) -> Any:
+    """A row with its texts changed; names and what is kept stay as they are."""
     if isinstance(value, str):
-        return value if key in ("role", "name", "tool_call_id") else change(value)
+        return value if key in _NAMES else change(value)
     if isinstance(value, list):
-        return [_mapped(each, change) for each in value]
+        return [_mapped(each, change, kept=kept) for each in value]
     if isinstance(value, dict):
         return {
-            name: each if name in ("tool_calls", "tools") else _mapped(each, change, name)
+            name: each if name in kept else _mapped(each, change, name, kept=kept)
             for name, each in value.items()
         }
     return value

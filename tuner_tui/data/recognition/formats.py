@@ -1,7 +1,8 @@
 """The layouts in which people keep rows: which one a sample of rows has, why, and each row in its shape's plain form.
 
-The plain forms: `messages` (and `tools`); `prompt` and `completion`; `text`; `prompt`, `chosen` and `rejected`;
-`prompt`, `completion` and `label`; `prompt`. A prompt or an answer is plain text, or turns.
+The plain forms: `messages`; `prompt` and `completion`; `text`; `prompt`, `chosen` and `rejected`; `prompt`,
+`completion` and `label`; `prompt`. A prompt or an answer is plain text, or turns; beside turns there may be `tools` and
+`chat_template_kwargs`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ from tuner_tui.data.files.json_rows import Row
 from tuner_tui.data.recognition import preferences
 from tuner_tui.data.recognition.columns import (
     ANSWERS,
+    CHOICE_LISTS,
     CONTEXTS,
     LABELS,
     PROMPTS,
     QUESTIONS,
     SCORES,
-    SYSTEMS,
     TEXTS,
     TURNS,
     Columns,
 )
+from tuner_tui.data.recognition.fields import answer_of, as_turns, optional_text, said_of, side_of, text_of
+from tuner_tui.data.recognition.side_columns import SideColumns
+from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.labels import label_reader
-from tuner_tui.data.rows.turns import RowFault, tools_of, turns_of
+from tuner_tui.data.rows.turns import turns_of
+from tuner_tui.data.rows.written import as_object
 
 Shape = Literal["messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts"]
 Convert = Callable[[Row], Row]
@@ -48,6 +53,8 @@ class Layout:
     """What is made of which columns: template lines by part, such as {"completion": "{answer}"}."""
     convert: Convert = field(repr=False, compare=False)
     """A row in the shape's plain form. Raises RowFault."""
+    used: tuple[str, ...] = ()
+    """The columns that it is made of; the others are not used."""
 
 
 def layouts_of(columns: Columns) -> list[Layout]:
@@ -56,42 +63,20 @@ def layouts_of(columns: Columns) -> list[Layout]:
     return sorted(found, key=lambda layout: -layout.confidence)
 
 
-def text_of(row: Row, name: str) -> str:
-    """A field that must be text. Raises RowFault."""
-    value = row.get(name)
-    if not isinstance(value, str):
-        told = "it is missing" if name not in row else f"it is {type(value).__name__}"
-        raise RowFault("A field is not text", f"`{name}` must be text, but {told}.")
-    return value
-
-
-def answer_of(row: Row, name: str) -> str:
-    """An answer's text; also the first of several, and SQuAD's `answers`. Raises RowFault."""
-    value = row.get(name)
-    if isinstance(value, dict):
-        value = value.get("text", value.get("value"))
-    if isinstance(value, list) and value and isinstance(value[0], str):
-        return value[0]
-    return text_of({name: value} if name in row else row, name)
-
-
-def side_of(row: Row, name: str) -> str | list[dict[str, Any]]:
-    """A prompt or an answer: text, or turns. Raises RowFault."""
-    value = row.get(name)
-    return turns_of(value, name) if isinstance(value, list | dict) else text_of(row, name)
-
-
 # Conversations ---------------------------------------------------------------------------------------------
 
 
 def _conversations(columns: Columns) -> Iterator[Layout]:
-    name = columns.find(TURNS, "turns", "texts")
+    name = columns.find(TURNS, "turns", "texts") or columns.find(TEXTS, "turns")
+    name = name or columns.find(
+        ("messages", "conversations"), "objects", "other"
+    )  # its reader says what is wrong
     if name is None:
         return
     if any(columns.find(pair[:1]) for pair in (("chosen",), ("rejected",))):
         return
     kind = columns.kinds[name]
-    system, tools = columns.find(SYSTEMS, "text"), columns.find(("tools", "functions"))
+    beside = SideColumns.of(columns)
     values = columns.values(name)
     is_sharegpt = kind == "turns" and any("from" in turn for turn in _first_turns(values))
     variant = "ShareGPT conversations" if is_sharegpt else "chat messages"
@@ -100,55 +85,60 @@ def _conversations(columns: Columns) -> Iterator[Layout]:
     if kind == "texts":
         variant, confidence = "turns without roles", 0.55
         reason = f"`{name}` is a list of texts, taken as user and assistant in turn"
-    if tools is not None:
+    if beside.tools is not None and columns.kinds[beside.tools] != "empty":
         variant += " with tools"
-    mapping = {"messages": f"{{{name}}}"}
-    mapping |= {"system": f"{{{system}}}"} if system else {}
-    mapping |= {"tools": f"{{{tools}}}"} if tools else {}
+    mapping = {"messages": f"{{{name}}}"} | beside.mapping
+    used = (name, *beside.names)
 
     def convert(row: Row) -> Row:
-        turns = turns_of(row.get(name), name)
-        if (
-            system
-            and isinstance(row.get(system), str)
-            and row[system].strip()
-            and turns[0]["role"] != "system"
-        ):
-            turns.insert(0, {"role": "system", "content": row[system]})
-        found: Row = {"messages": turns}
-        if tools and (offered := tools_of(row.get(tools))):
-            found["tools"] = offered
-        return found
+        return {"messages": beside.begin(row, turns_of(row.get(name), name))} | beside.beside(row)
 
     label = columns.find(LABELS, "bool", "number", "text") or columns.find(SCORES, "number", "bool")
     read_label = label_reader(columns.values(label), label) if label else None
     if label and read_label:
 
         def convert_rated(row: Row) -> Row:
-            turns = convert(row)["messages"]
-            return {"prompt": turns[:-1], "completion": turns[-1:], "label": read_label(row.get(label))}
+            plain = convert(row)
+            turns = plain.pop("messages")
+            return {
+                "prompt": turns[:-1],
+                "completion": turns[-1:],
+                "label": read_label(row.get(label)),
+            } | plain
 
         rated = mapping | {"label": f"{{{label}}}"}
-        yield Layout("rated", f"rated {variant}", 0.6, f"{reason}, rated by `{label}`", rated, convert_rated)
+        yield Layout(
+            "rated",
+            f"rated {variant}",
+            0.6,
+            f"{reason}, rated by `{label}`",
+            rated,
+            convert_rated,
+            (*used, label),
+        )
         confidence = min(confidence, 0.58 if label in LABELS else 0.9)
     if not _has_answers(columns, name):
+
+        def convert_prompts(row: Row) -> Row:
+            plain = convert(row)
+            return {"prompt": plain.pop("messages")} | plain
+
         yield Layout(
             "prompts",
             "conversations that end with a prompt",
             0.9,
             f"{reason}, and none is the assistant's",
-            {"prompt": f"{{{name}}}"},
-            lambda row: {"prompt": convert(row)["messages"]},
+            {"prompt": f"{{{name}}}"} | beside.mapping,
+            convert_prompts,
+            used,
         )
         confidence = 0.3
-    yield Layout("messages", variant, confidence, reason, mapping, convert)
+    yield Layout("messages", variant, confidence, reason, mapping, convert, used)
 
 
 def _first_turns(values: list[Any]) -> Iterator[dict[str, Any]]:
-    from tuner_tui.data.recognition.columns import as_json
-
     for value in values:
-        turns = as_json(value) if isinstance(value, str) else value
+        turns = as_object(value) if isinstance(value, str) else value
         yield from (
             turn for turn in (turns if isinstance(turns, list) else [turns])[:1] if isinstance(turn, dict)
         )
@@ -166,30 +156,42 @@ def _has_answers(columns: Columns, name: str) -> bool:
 
 def _turns_and_answer(columns: Columns) -> Iterator[Layout]:
     """A conversation in one column, the answer to it in another."""
-    asked = columns.find(("input", "prompt", *TURNS), "turns")
-    answer = columns.find(ANSWERS, "text", "turn", "turns")
-    if asked is None or answer is None or asked == answer or columns.find(("completion",), "turns"):
+    asked = columns.find(("input", "prompt", *QUESTIONS, *TURNS), "turns")
+    answer = columns.find(ANSWERS, "text", "turn", "turns", "number")
+    question = asked or columns.find(QUESTIONS, "text")
+    if question is None or answer is None or question == answer or columns.find(("completion",), "turns"):
         return
+    if asked is None and columns.kinds[answer] not in ("turn", "turns"):
+        return
+    beside = SideColumns.of(columns, thoughts=True)
 
     def convert(row: Row) -> Row:
-        value = row.get(answer)
-        last = (
-            [{"role": "assistant", "content": value}] if isinstance(value, str) else turns_of(value, answer)
-        )
-        return {"messages": [*turns_of(row.get(asked), asked), *last]}
+        last = as_turns(side_of(row, answer), "assistant")
+        if last[-1]["role"] == "assistant":
+            last = [*last[:-1], {**beside.thought(row), **last[-1]}]
+        turns = [*as_turns(side_of(row, question), "user"), *last]
+        return {"messages": beside.begin(row, turns)} | beside.beside(row)
 
-    mapping = {"messages": f"{{{asked}}}", "assistant": f"{{{answer}}}"}
-    confidence = 0.8 if not _has_answers(columns, asked) else 0.45
-    reason = f"`{asked}` holds turns and `{answer}` the answer to them"
-    yield Layout("messages", "turns and their answer", confidence, reason, mapping, convert)
+    mapping = {"messages": f"{{{question}}}", "assistant": f"{{{answer}}}"} | beside.mapping
+    confidence = 0.8 if asked is None or not _has_answers(columns, asked) else 0.45
+    reason = f"`{question}` holds turns and `{answer}` the answer to them"
+    yield Layout(
+        "messages",
+        "turns and their answer",
+        confidence,
+        reason,
+        mapping,
+        convert,
+        (question, answer, *beside.names),
+    )
 
 
 # Questions and answers -------------------------------------------------------------------------------------
 
 
 def _instructions(columns: Columns) -> Iterator[Layout]:
-    asked = columns.find(QUESTIONS, "text")
-    answer = columns.find(ANSWERS, "text", "texts", "object")
+    asked = columns.find(QUESTIONS, "text", "number")
+    answer = columns.find(ANSWERS, "text", "texts", "object", "number")
     if asked is None or answer is None or answer == asked:
         return
     more = next(
@@ -197,53 +199,70 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
         None,
     )
     more = columns.find((more,)) if more else None
-    system, history = columns.find(SYSTEMS, "text"), columns.find(("history",), "other", "empty")
-    names = [f"`{name}`" for name in (system, asked, more, answer) if name]
+    beside, history = (
+        SideColumns.of(columns, thoughts=True),
+        columns.find(("history",), "other", "empty", "turns", "texts"),
+    )
+    names = [f"`{name}`" for name in (beside.system, asked, more, beside.thoughts, answer) if name]
     question = f"{{{asked}}}\n\n{{{more}}}" if more else f"{{{asked}}}"
-    mapping = {"user": question, "assistant": f"{{{answer}}}"}
-    mapping |= {"system": f"{{{system}}}"} if system else {}
+    mapping = {"user": question, "assistant": f"{{{answer}}}"} | beside.mapping
 
     def convert(row: Row) -> Row:
-        said = text_of(row, asked)
-        extra = row.get(more) if more else None
-        if isinstance(extra, str) and extra.strip():
+        said = said_of(row, asked)
+        if extra := optional_text(row, more):
             said = f"{said}\n\n{extra}"
-        turns = [{"role": "user", "content": said}, {"role": "assistant", "content": answer_of(row, answer)}]
-        earlier = row.get(history) if history else None
-        for pair in reversed(earlier or []):
-            turns[:0] = turns_of(pair, "history")
-        if system and isinstance(row.get(system), str) and row[system].strip():
-            turns.insert(0, {"role": "system", "content": row[system]})
-        return {"messages": turns}
+        turns = [
+            {"role": "user", "content": said},
+            {"role": "assistant", "content": answer_of(row, answer), **beside.thought(row)},
+        ]
+        return {"messages": beside.begin(row, [*_earlier(row, history), *turns])} | beside.beside(row)
 
     lower = (asked.lower(), answer.lower())
     is_plain = lower in (("prompt", "completion"), ("input", "output"))
     confidence = 0.4 if lower == ("prompt", "completion") else 0.75 if is_plain else 0.95
+    if columns.kinds[answer] == "number" and columns.find(
+        CHOICE_LISTS, "texts", "object", "objects", "other"
+    ):
+        confidence = 0.3  # the place of a choice
     variant = "Alpaca" if lower == ("instruction", "output") else "question and answer"
-    yield Layout("instruction", variant, confidence, f"{', '.join(names)} are an exchange", mapping, convert)
+    used = tuple(name for name in (asked, more, answer, history, *beside.names) if name)
+    yield Layout(
+        "instruction", variant, confidence, f"{', '.join(names)} are an exchange", mapping, convert, used
+    )
+
+
+def _earlier(row: Row, history: str | None) -> list[dict[str, Any]]:
+    """The turns before a question: pairs of texts, or turns."""
+    earlier = row.get(history) if history else None
+    if history is None or not earlier:
+        return []
+    if isinstance(earlier, list) and all(isinstance(pair, list) for pair in earlier):
+        return [turn for pair in earlier for turn in turns_of(pair, history)]
+    return turns_of(earlier, history)
 
 
 def _completions(columns: Columns) -> Iterator[Layout]:
-    prompt = columns.find(("prompt",), "text", "turns", "empty")
-    completion = columns.find(("completion",), "text", "turns", "turn", "empty")
+    prompt = columns.find(("prompt",), "text", "turns", "turn", "empty")
+    completion = columns.find(("completion",), "text", "turns", "turn", "empty", "number")
     if prompt is None or completion is None:
         return
+    beside = SideColumns.of(columns)
 
     def convert(row: Row) -> Row:
         begin, end = side_of(row, prompt), side_of(row, completion)
-        if isinstance(begin, list) and isinstance(end, str):
-            end = [{"role": "assistant", "content": end}]
-        if isinstance(begin, str) and isinstance(end, list):
-            begin = [{"role": "user", "content": begin}]
-        return {"prompt": begin, "completion": end}
+        if isinstance(begin, str) and isinstance(end, str) and not beside.has_system(row):
+            return {"prompt": begin, "completion": end} | beside.beside_text(row)
+        begin = beside.begin(row, as_turns(begin, "user"))
+        return {"prompt": begin, "completion": as_turns(end, "assistant")} | beside.beside(row)
 
-    mapping = {"prompt": f"{{{prompt}}}", "completion": f"{{{completion}}}"}
+    mapping = {"prompt": f"{{{prompt}}}", "completion": f"{{{completion}}}"} | beside.mapping
     reason = f"`{prompt}` is continued by `{completion}`"
-    yield Layout("prompt_completion", "prompt and completion", 0.97, reason, mapping, convert)
+    used = (prompt, completion, *beside.names)
+    yield Layout("prompt_completion", "prompt and completion", 0.97, reason, mapping, convert, used)
 
 
 def _rated(columns: Columns) -> Iterator[Layout]:
-    prompt = columns.find(QUESTIONS, "text", "turns")
+    prompt = columns.find(QUESTIONS, "text", "turns", "turn")
     answer = columns.find(("completion", "response", *ANSWERS), "text", "turns", "turn")
     label = columns.find(LABELS, "bool", "number", "text")
     score = columns.find(SCORES, "number", "bool")
@@ -254,18 +273,31 @@ def _rated(columns: Columns) -> Iterator[Layout]:
     if read_label is None:
         return
 
+    beside = SideColumns.of(columns)
+
     def convert(row: Row) -> Row:
-        found: Row = {"completion": side_of(row, answer), "label": read_label(row.get(chosen))}
-        return ({"prompt": side_of(row, prompt)} if prompt else {}) | found
+        asked, end = side_of(row, prompt) if prompt else None, side_of(row, answer)
+        label = {"label": read_label(row.get(chosen))}
+        if not isinstance(asked, list) and isinstance(end, str) and not beside.has_system(row):
+            return (
+                ({} if asked is None else {"prompt": asked})
+                | {"completion": end}
+                | label
+                | beside.beside_text(row)
+            )
+        begin = beside.begin(row, as_turns(asked, "user") if asked is not None else [])
+        plain = {"completion": as_turns(end, "assistant")} | label | beside.beside(row)
+        return ({"prompt": begin} if begin else {}) | plain
 
     mapping = {"prompt": f"{{{prompt}}}"} if prompt else {}
-    mapping |= {"completion": f"{{{answer}}}", "label": f"{{{chosen}}}{read_label.rule}"}
+    mapping |= {"completion": f"{{{answer}}}", "label": f"{{{chosen}}}{read_label.rule}"} | beside.mapping
     is_named = answer.lower() in ("completion", "response", "generation")
     confidence = (0.98 if label else 0.96) if is_named else 0.6 if label else 0.5
     if prompt is None and columns.kinds[answer] != "turns":
         confidence = 0.4
     reason = f"`{answer}` is one answer, rated by `{chosen}`{read_label.rule}"
-    yield Layout("rated", "rated answers", confidence, reason, mapping, convert)
+    used = tuple(name for name in (prompt, answer, chosen, *beside.names) if name)
+    yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used)
 
 
 def _texts(columns: Columns) -> Iterator[Layout]:
@@ -286,6 +318,7 @@ def _texts(columns: Columns) -> Iterator[Layout]:
         reason,
         {"text": f"{{{plain}}}"},
         lambda row: {"text": text_of(row, plain)},
+        (plain,),
     )
 
 
@@ -294,21 +327,30 @@ def _prompts(columns: Columns) -> Iterator[Layout]:
     if name is None:
         return
     asked: str = name
+    beside = SideColumns.of(columns)
     has_answer = columns.find(ANSWERS) or columns.find(("chosen", "rejected")) or columns.find(TEXTS)
     confidence = 0.4 if has_answer not in (None, asked) else 0.8
+
+    def convert(row: Row) -> Row:
+        prompt = side_of(row, asked)
+        if isinstance(prompt, str) and not beside.has_system(row):
+            return {"prompt": prompt} | beside.beside_text(row)
+        return {"prompt": beside.begin(row, as_turns(prompt, "user"))} | beside.beside(row)
+
     yield Layout(
         "prompts",
         "prompts alone",
         confidence,
         f"`{asked}` is a prompt, and there is no answer",
-        {"prompt": f"{{{asked}}}"},
-        lambda row: {"prompt": side_of(row, asked)},
+        {"prompt": f"{{{asked}}}"} | beside.mapping,
+        convert,
+        (asked, *beside.names),
     )
 
 
 def _pairs(columns: Columns) -> Iterator[Layout]:
-    for variant, confidence, reason, mapping, convert in preferences.find(columns):
-        yield Layout("preference", variant, confidence, reason, mapping, convert)
+    for variant, confidence, reason, mapping, convert, used in preferences.find(columns):
+        yield Layout("preference", variant, confidence, reason, mapping, convert, used)
 
 
 _FINDERS: tuple[Callable[[Columns], Iterator[Layout]], ...] = (

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.data.recognition.fields import as_turns, side_of, text_of
 from tuner_tui.data.recognition.formats import Layout, Shape
+from tuner_tui.data.recognition.side_columns import SideColumns
+from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.labels import label_reader
-from tuner_tui.data.rows.turns import RowFault, tools_of, turns_of
+from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,15 +19,18 @@ if TYPE_CHECKING:
 
 PARTS = (
     "messages", "tools", "system", "user", "assistant", "prompt", "completion", "text", "chosen", "rejected", "label",
+    "reasoning", "chat_template_kwargs",
 )  # fmt: skip
+_BESIDE = frozenset({"system", "tools", "chat_template_kwargs"})
 SHAPES_OF_PARTS: tuple[tuple[frozenset[str], frozenset[str], Shape], ...] = (
-    (frozenset({"messages"}), frozenset({"tools", "system"}), "messages"),
-    (frozenset({"user", "assistant"}), frozenset({"system", "tools"}), "instruction"),
-    (frozenset({"prompt", "completion", "label"}), frozenset(), "rated"),
-    (frozenset({"prompt", "completion"}), frozenset(), "prompt_completion"),
-    (frozenset({"chosen", "rejected"}), frozenset({"prompt", "system"}), "preference"),
+    (frozenset({"messages", "assistant"}), _BESIDE | {"reasoning"}, "messages"),
+    (frozenset({"messages"}), _BESIDE, "messages"),
+    (frozenset({"user", "assistant"}), _BESIDE | {"reasoning"}, "instruction"),
+    (frozenset({"prompt", "completion", "label"}), _BESIDE, "rated"),
+    (frozenset({"prompt", "completion"}), _BESIDE, "prompt_completion"),
+    (frozenset({"chosen", "rejected"}), _BESIDE | {"prompt"}, "preference"),
     (frozenset({"text"}), frozenset(), "text"),
-    (frozenset({"prompt"}), frozenset(), "prompts"),
+    (frozenset({"prompt"}), _BESIDE, "prompts"),
 )
 """Which parts a shape needs, and which it may have."""
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -88,13 +94,19 @@ def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
     limit = _RULE.match(mapping.get("label", ""))
 
     def convert(row: Row) -> Row:
-        made: Row = {part: _filled(template, row) for part, template in mapping.items() if part != "label"}
+        made: Row = {
+            part: _filled(template, row, is_optional=part in _BESIDE or part == "reasoning")
+            for part, template in mapping.items()
+            if part != "label"
+        }
         if label is not None:
             value = _filled(limit[1] if limit else mapping["label"], row)
             made["label"] = label(value)
         return _plain_form(made, shape)
 
-    return Layout(shape, "mapped manually", 1.0, "data.mapping says so", mapping, convert)
+    used = {name for template in mapping.values() for name in _names(template)}
+    columns_used = tuple(used | {name.split(".")[0] for name in used if name not in columns.names})
+    return Layout(shape, "mapped manually", 1.0, "data.mapping says so", mapping, convert, columns_used)
 
 
 def _label(mapping: dict[str, str], columns: Columns) -> Any:
@@ -123,37 +135,46 @@ def _above(value: Any, limit: float) -> bool:
 
 
 def _plain_form(made: Row, shape: Shape) -> Row:
-    system = made.pop("system", None)
-    before = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
-    tools = made.pop("tools", None)
-    match shape:
-        case "messages":
-            made["messages"] = [*before, *turns_of(made["messages"], "messages")]
-        case "instruction":
-            said = [{"role": role, "content": str(made.pop(role))} for role in ("user", "assistant")]
-            made["messages"] = [*before, *said]
-        case _:
-            for name in ("prompt", "completion", "chosen", "rejected"):
-                if isinstance(made.get(name), list | dict):
-                    made[name] = turns_of(made[name], name)
-            if before and "prompt" in made:
-                asked = made["prompt"]
-                asked = asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
-                made["prompt"] = [*before, *asked]
-    if tools and (offered := tools_of(tools)):
-        made["tools"] = offered
-    return made
+    beside, thought = (
+        SideColumns("system", "tools", "chat_template_kwargs"),
+        SideColumns(thoughts="reasoning"),
+    )
+    given = {part: made.pop(part, None) for part in ("system", "tools", "chat_template_kwargs")}
+    thoughts = thought.thought({"reasoning": made.pop("reasoning", None)})
+    parts = {name: side_of(made, name) for name in made if name not in ("label", "text", "messages")}
+    if "text" in made:
+        return {"text": text_of(made, "text")}
+    if shape in ("messages", "instruction"):
+        turns = (
+            turns_of(made["messages"], "messages") if "messages" in made else as_turns(parts["user"], "user")
+        )
+        if "assistant" in parts:
+            answer = as_turns(parts["assistant"], "assistant")
+            turns = [*turns, *answer[:-1], {**thoughts, **answer[-1]}]
+        return {"messages": beside.begin(given, turns)} | beside.beside(given)
+    label = {"label": made["label"]} if "label" in made else {}
+    if not any(isinstance(side, list) for side in parts.values()) and not beside.has_system(given):
+        return parts | label | beside.beside_text(given)
+    sides: Row = {
+        name: as_turns(side, "user" if name == "prompt" else "assistant") for name, side in parts.items()
+    }
+    first = [name for name in ("prompt", "chosen", "rejected") if name in sides]
+    for name in first[:1] if "prompt" in sides else first:
+        sides[name] = beside.begin(given, sides[name])
+    return sides | label | beside.beside(given)
 
 
 def _names(template: str) -> list[str]:
     return [match[1] for match in _FIELD.finditer(template) if match[1]]
 
 
-def _filled(template: str, row: Row) -> Any:
+def _filled(template: str, row: Row, *, is_optional: bool = False) -> Any:
     """A template with a row's fields in it; a lone {column} gives its value as it is. Raises RowFault."""
     whole = _FIELD.fullmatch(template)
     if whole and whole[1]:
         value = _value(row, whole[1])
+        if value is None and is_optional:
+            return None
         if value is None:
             raise RowFault("A field is missing", f"the row has no `{whole[1]}`.")
         return value if isinstance(value, str | list | dict | bool | int | float) else str(value)

@@ -14,9 +14,11 @@ from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping
-from tuner_tui.data.rows.content import content_key, prompt_text, unfinished_sides
+from tuner_tui.data.recognition.trees import conversations_of_messages
+from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
+from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.mixture import Source, mixed, parse_source
-from tuner_tui.data.rows.turns import RowFault
+from tuner_tui.data.rows.unused import UnusedFields
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class PlainRows:
     rows: Iterator[Found]
     """A row in plain form, or what is wrong with it."""
     fixer: Fixer = field(default_factory=lambda: Fixer(()))
+    unused: UnusedFields = field(default_factory=UnusedFields)
+    """What the rows that were read say and nobody takes."""
 
     def strict(self) -> Iterator[tuple[Path, int, Row]]:
         """The rows; raises InputError on the first that is broken."""
@@ -106,13 +110,18 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
 
 
 def raw_rows(reading: Reading) -> Iterator[Found]:
-    """The rows as they are kept. Raises InputError where reading cannot go on."""
-    return each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
+    """The rows as they are kept; of messages that are rows of their own, the conversations that they make.
+
+    Raises InputError where reading cannot go on.
+    """
+    rows = each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
+    return rows if reading.mapping else conversations_of_messages(rows)
 
 
 def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
     """Recognise or map, convert, mix and fix. Raises InputError that names file and line, also for no rows."""
-    layout, converted = _converted_rows(reading)
+    unused = UnusedFields()
+    layout, converted = _converted_rows(reading, unused)
     rows: Iterator[Found] = converted
     for source in reading.also:
         other, more = _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()))
@@ -124,7 +133,7 @@ def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
             )
         more.close()
     if reading.also:
-        rows = mixed(rows, reading.also, lambda source: _source_rows(reading, source), reading.seed)
+        rows = mixed(rows, reading.also, lambda source: _source_rows(reading, source, unused), reading.seed)
     if reading.part != "all":
         rows = (
             found
@@ -134,7 +143,7 @@ def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
         )
     leaked = _leaked(reading) if reading.leak is not None and mended else frozenset()
     fixer = Fixer(reading.fixes if mended else (), leaked)
-    return PlainRows(layout, fixer.mend(rows), fixer)
+    return PlainRows(layout, fixer.mend(rows), fixer, unused)
 
 
 def form_of(shape: str) -> str:
@@ -148,7 +157,9 @@ def is_held(prompt: str, share: float) -> bool:
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
-def _converted_rows(reading: Reading) -> tuple[Layout, Generator[Found, None, None]]:
+def _converted_rows(
+    reading: Reading, unused: UnusedFields | None = None
+) -> tuple[Layout, Generator[Found, None, None]]:
     rows = raw_rows(reading)
     head: list[Found] = []
     broken: InputError | None = None
@@ -159,7 +170,9 @@ def _converted_rows(reading: Reading) -> tuple[Layout, Generator[Found, None, No
             raise
         broken = error
     layout = layout_of(head, reading)
-    return layout, (_converted(found, layout) for found in _rejoined(head, rows, broken))
+    unused = unused or UnusedFields()
+    used = {*layout.used, *FINISHED}
+    return layout, (_converted(found, layout, unused, used) for found in _rejoined(head, rows, broken))
 
 
 def _rejoined(head: list[Found], rows: Iterator[Found], broken: InputError | None) -> Iterator[Found]:
@@ -169,8 +182,8 @@ def _rejoined(head: list[Found], rows: Iterator[Found], broken: InputError | Non
     yield from rows
 
 
-def _source_rows(reading: Reading, source: Source) -> Iterator[Found]:
-    return _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()))[1]
+def _source_rows(reading: Reading, source: Source, unused: UnusedFields) -> Iterator[Found]:
+    return _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()), unused)[1]
 
 
 def _leaked(reading: Reading) -> frozenset[int]:
@@ -226,12 +239,14 @@ def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputE
     )
 
 
-def _converted(found: Found, layout: Layout) -> Found:
+def _converted(found: Found, layout: Layout, unused: UnusedFields, used: set[str]) -> Found:
     file, number, row = found
     if isinstance(row, InputError):
         return found
     try:
-        plain = layout.convert(row) | unfinished_sides(row)
+        plain = unused.reading(row, used, layout.convert)
+        if any(name in row for name in FINISHED):
+            plain |= unfinished_sides(row)
         if "messages" not in plain:
             _require_sides(plain)
         return Found(file, number, plain)

@@ -72,8 +72,15 @@ def read_rated_or_pairs(method: MethodKind, reading: Reading) -> tuple[Shape, li
             rated.append(rated_of(row, file, number))
             continue
         pair = pair_of(row, file, number)
-        rated.append(RatedExample(number, pair.prompt, pair.chosen, True, pair.chosen_finished))
-        rated.append(RatedExample(number, pair.prompt, pair.rejected, False, pair.rejected_finished))
+        for answer, label, is_finished in (
+            (pair.chosen, True, pair.chosen_finished),
+            (pair.rejected, False, pair.rejected_finished),
+        ):
+            rated.append(
+                RatedExample(
+                    number, pair.prompt, answer, label, is_finished, pair.tools, pair.template_kwargs
+                )
+            )
     check_labels(rated, reading.path)
     return plain.layout.shape, rated
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.reading import Reading, plain_rows
-from tuner_tui.data.rows.roles import ROLES
-from tuner_tui.data.rows.types import Message
+from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.turns import turns_of
+from tuner_tui.data.rows.types import Message, kwargs_in, message_of, tools_in
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class PairExample:
     chosen_finished: bool = True
     """False when the answer was truncated: then its EOS token has no loss."""
     rejected_finished: bool = True
+    tools: tuple[Any, ...] = ()
+    """What the assistant may call, as the template takes it."""
+    template_kwargs: dict[str, Any] | None = None
+    """What else the row hands to the template, by name."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class RatedExample:
     label: bool
     finished: bool = True
     """False when the answer was truncated: then its EOS token has no loss."""
+    tools: tuple[Any, ...] = ()
+    """What the assistant may call, as the template takes it."""
+    template_kwargs: dict[str, Any] | None = None
+    """What else the row hands to the template, by name."""
 
 
 def is_pair(row: Row) -> bool:
@@ -111,6 +120,8 @@ def pair_of(row: Row, path: Path, number: int) -> PairExample:
         make_pair(prompt, chosen, rejected, path, number),
         chosen_finished=row.get("chosen_finished") is not False,
         rejected_finished=row.get("rejected_finished") is not False,
+        tools=tools_in(row),
+        template_kwargs=kwargs_in(row),
     )
 
 
@@ -135,11 +146,11 @@ def make_pair(prompt: Side | None, chosen: Side, rejected: Side, path: Path, num
         example = PairExample(number, turns, chosen, rejected)
         _check_answer(chosen, "chosen", where)
         _check_answer(rejected, "rejected", where)
-        if [turn.role for turn in chosen] != [turn.role for turn in rejected]:
+        if _user_turns(chosen) != _user_turns(rejected):
             raise InputError(
                 "The turns of a pair are unequal",
                 f"{where}: after the prompt `chosen` has {_roles(chosen)} and `rejected` has {_roles(rejected)}.",
-                "Both sides must answer the same conversation, with the same roles in the same order.",
+                "Both sides must answer the same conversation, with as many turns of the user.",
             )
     else:
         raise InputError(
@@ -164,7 +175,12 @@ def rated_of(row: Row, path: Path, number: int) -> RatedExample:
     completion = side_of(row["completion"], "completion", path, number)
     prompt = side_of(row["prompt"], "prompt", path, number) if _has_prompt(row) else None
     rated = make_rated(prompt, completion, label_of(row["label"], path, number), path, number)
-    return replace(rated, finished=row.get("completion_finished") is not False)
+    return replace(
+        rated,
+        finished=row.get("completion_finished") is not False,
+        tools=tools_in(row),
+        template_kwargs=kwargs_in(row),
+    )
 
 
 def make_rated(prompt: Side | None, completion: Side, label: bool, path: Path, number: int) -> RatedExample:
@@ -202,7 +218,10 @@ def side_of(value: Any, name: str, path: Path, number: int) -> Side:
     if not isinstance(value, list) or not value:
         found = "empty" if isinstance(value, list) else type(value).__name__
         raise InputError("A field is neither text nor turns", f"{where} is {found}.")
-    return tuple(_turn(each, f"{path}:{number}: {name}[{position}]") for position, each in enumerate(value))
+    try:
+        return tuple(map(message_of, turns_of(value, name)))
+    except RowFault as fault:
+        raise InputError(fault.title, f"{path}:{number}: {fault.message}", fault.hint) from fault
 
 
 def as_turns(prompt: Side) -> Turns:
@@ -214,26 +233,13 @@ def _as_answer(side: Side) -> Turns:
     return (Message("assistant", side),) if isinstance(side, str) else side
 
 
-def _said(side: Side) -> list[str]:
-    """What a side says, without the white space around it."""
-    return [side.strip()] if isinstance(side, str) else [turn.content.strip() for turn in side]
+def _said(side: Side) -> list[Any]:
+    """What a side says, comparable."""
+    return [side.strip()] if isinstance(side, str) else [turn.said for turn in side]
 
 
 def _has_prompt(row: Row) -> bool:
     return row.get("prompt") is not None
-
-
-def _turn(turn: Any, where: str) -> Message:
-    if not isinstance(turn, dict):
-        raise InputError("A turn is not an object", f"{where} must have `role` and `content`.")
-    name, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-    role = ROLES.get(name) if isinstance(name, str) else None
-    if role is None:
-        raise InputError("Unknown role", f"{where}: {name!r}; known: {', '.join(ROLES)}.")
-    if not isinstance(content, str):
-        raise InputError("A turn's content is not text", f"{where}: `content` is {type(content).__name__}.")
-    extra = {key: turn[key] for key in ("tool_calls", "tool_call_id", "name") if turn.get(key) is not None}
-    return Message(role, content, extra or None)
 
 
 def _text_prompt(prompt: Side | None, where: str, sides: str, hint: str) -> str:
@@ -257,15 +263,24 @@ def _check_answer(turns: Turns, name: str, where: str) -> None:
             f"{where}: after the prompt `{name}` has {found}; an answer begins and ends with the assistant.",
             "Both sides must follow the same prompt and end with the assistant's turn.",
         )
-    if not turns[-1].content.strip():
-        raise InputError("A field is empty", f"{where}: the answer in `{name}` holds no text.")
+    last = turns[-1]
+    if not last.content.strip() and not (last.extra or {}).get("tool_calls"):
+        raise InputError(
+            "A field is empty", f"{where}: the answer in `{name}` holds neither text nor a call."
+        )
+    if any(turn.role == "assistant" and not turn.is_trained for turn in turns):
+        raise InputError(
+            "A part of a side cannot be left out",
+            f"{where}: a turn of `{name}` is marked as not to be trained, and a side is compared as a whole.",
+            "Move the turn into `prompt`, or take the mark away.",
+        )
 
 
 def _common_turns(chosen: Turns, rejected: Turns) -> Turns:
     """The leading turns that both sides share, up to the last before an answer."""
     shared = 0
     for left, right in zip(chosen[:-1], rejected[:-1], strict=False):
-        if left != right:
+        if left.said != right.said:
             break
         shared += 1
     return chosen[:shared]
@@ -273,8 +288,14 @@ def _common_turns(chosen: Turns, rejected: Turns) -> Turns:
 
 def _without(prompt: Turns, side: Turns) -> Turns:
     """A side without the prompt that some data sets repeat in it."""
-    repeats = next((n for n in range(len(prompt), 0, -1) if side[:n] == prompt[len(prompt) - n :]), 0)
+    asked, answered = [turn.said for turn in prompt], [turn.said for turn in side]
+    repeats = next((n for n in range(len(prompt), 0, -1) if answered[:n] == asked[len(asked) - n :]), 0)
     return side[repeats:]
+
+
+def _user_turns(turns: Turns) -> int:
+    """How often the user speaks; calls of tools and their results may differ between sides."""
+    return sum(turn.role == "user" for turn in turns)
 
 
 def _roles(turns: Turns) -> str:

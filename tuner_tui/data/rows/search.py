@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.data.checking.scan import suspicions
 from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.reading import Reading, plain_rows, raw_rows
-from tuner_tui.data.rows.content import texts_of
+from tuner_tui.data.rows.content import texts_of, turn_texts, turn_title
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def _read_as(row: Row) -> Iterator[tuple[str, str]]:
     for part, value in row.items():
         if isinstance(value, list) and part != "tools":
             for turn in value:
-                name = turn["role"] if part == "messages" else f"{part}, {turn['role']}"
-                yield name, str(turn["content"])
+                who = turn_title(turn)
+                yield (who if part == "messages" else f"{part}, {who}"), "\n".join(turn_texts(turn))
         else:
             yield (
                 part,

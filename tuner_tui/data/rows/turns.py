@@ -1,4 +1,8 @@
-"""Turns of a conversation in one form, whatever dialect they came in."""
+"""Turns of a conversation in one form, whatever dialect they came in: the one reader of turns for every dataset type.
+
+A turn in plain form has `role` and `content` (text), and where there are any `reasoning_content`, `tool_calls`,
+`tool_call_id`, `name`, and `weight` 0 for one that is not to be trained.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +10,70 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tuner_tui.data.recognition.columns import EXCHANGES, as_json, is_exchange
-from tuner_tui.data.rows.roles import ROLES
+from tuner_tui.data.rows.faults import RowFault as RowFault
+from tuner_tui.data.rows.parts import CALL_TYPES, RESULT_TYPES, content_of, thought_of
+from tuner_tui.data.rows.roles import CALL_ROLES, ROLES
+from tuner_tui.data.rows.tool_calls import calls_of
+from tuner_tui.data.rows.tool_calls import tools_of as tools_of
+from tuner_tui.data.rows.unused import pass_over
+from tuner_tui.data.rows.written import CONTENT_KEYS, ROLE_KEYS, as_object
 
+THOUGHTS = (
+    "reasoning_content", "thinking", "reasoning", "thought", "thoughts", "reasoning_text", "reasoning_details",
+)  # fmt: skip
+"""Names of a turn's thoughts, the usual one first."""
+TRAIN_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "loss_weight", "supervise")
+"""Names under which data sets say whether a turn is trained."""
+MASK_FLAGS = ("masked", "is_masked", "ignore_loss")
+"""The same, the other way round."""
+EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
+_KEPT = ("name", "tool_call_id")
+_TREES = ("replies", "children")
+_KNOWN = {"channel", *THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS, *_KEPT, "tool_calls", "function_call", *_TREES}
+_PLAIN_ROLES = ("system", "user", "assistant", "tool")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
-_PLAIN_ROLES = ("system", "user", "assistant", "tool")
-_KEPT = ("name", "tool_call_id", "reasoning_content", "weight")
-
-
-class RowFault(ValueError):
-    """What is wrong with a row; its reader adds file and line."""
-
-    def __init__(self, title: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.title, self.message, self.hint = title, message, hint
 
 
 def turns_of(value: Any, name: str) -> list[dict[str, Any]]:
-    """Turns as `role` and `content`, with tool calls and the like where there are any. Raises RowFault.
+    """Turns in plain form. Raises RowFault.
 
-    Takes OpenAI's and ShareGPT's dialects, either as JSON in a text, and a list of texts that user and assistant say
-    in turn.
+    Takes the dialects of OpenAI, ShareGPT, Anthropic, Bedrock, Gemini and ms-swift, also as JSON or Python in a text,
+    and a list of texts that user and assistant say in turn.
     """
-    turns = as_json(value) if isinstance(value, str) else value
+    if type(value) is list and value:
+        for turn in value:
+            if _plain_turn(turn) is None:
+                break
+        else:
+            return value[:]
+    turns = as_object(value) if isinstance(value, str) else value
     if isinstance(turns, dict):
         turns = [turns]
     if not isinstance(turns, list) or not turns:
         raise RowFault("A row has no turns", f"`{name}` must be a list of turns.")
-    if isinstance(turns[0], str) and all(isinstance(turn, str) for turn in turns):
-        return [
-            {"role": ("user", "assistant")[place % 2], "content": turn} for place, turn in enumerate(turns)
-        ]
+    if all(isinstance(turn, str) for turn in turns):
+        decoded = [as_object(turn) for turn in turns]
+        if not all(isinstance(turn, dict) for turn in decoded):
+            return [
+                {"role": ("user", "assistant")[place % 2], "content": turn}
+                for place, turn in enumerate(turns)
+            ]
+        turns = decoded
     if isinstance(turns[0], dict) and is_exchange(turns[0]) and all(map(_is_exchange, turns)):
-        turns = [turn for exchange in turns for turn in _both(exchange)]
-    return [_plain_turn(turn) or _turn(turn, f"{name}[{place}]") for place, turn in enumerate(turns)]
+        turns = [turn for exchange in turns for turn in _both(exchange, name)]
+    found: list[dict[str, Any]] = []
+    for place, turn in enumerate(turns):
+        if (plain := _plain_turn(turn)) is not None:
+            found.append(plain)
+        else:
+            _add(found, turn, f"{name}[{place}]", name)
+    return [_without_channel(turn) for turn in found]
+
+
+def _without_channel(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn whose channel has done its work."""
+    return {key: value for key, value in turn.items() if key != "channel"} if "channel" in turn else turn
 
 
 def _plain_turn(turn: Any) -> dict[str, Any] | None:
@@ -50,92 +83,142 @@ def _plain_turn(turn: Any) -> dict[str, Any] | None:
     return None
 
 
+def is_exchange(value: dict[str, Any]) -> bool:
+    """Whether an object is what one says and the other answers."""
+    return "role" not in value and any(
+        isinstance(value.get(asked), str) and answer in value for asked, answer in EXCHANGES
+    )
+
+
 def _is_exchange(turn: Any) -> bool:
     return isinstance(turn, dict) and is_exchange(turn)
 
 
-def _both(exchange: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _both(exchange: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
     asked, answer = next(pair for pair in EXCHANGES if pair[0] in exchange and pair[1] in exchange)
+    if exchange.get("system"):
+        yield {"role": "system", "content": exchange["system"]}
     yield {"role": "user", "content": exchange[asked]}
-    yield {"role": "assistant", "content": exchange[answer]}
+    thoughts = {key: exchange[key] for key in THOUGHTS if exchange.get(key) is not None}
+    yield {"role": "assistant", "content": exchange[answer], **thoughts}
+    for key in exchange:
+        if key not in (asked, answer, "system", *THOUGHTS) and exchange[key] not in (None, "", [], {}):
+            pass_over(f"{name}[].{key}")
 
 
-def _turn(turn: Any, where: str) -> dict[str, Any]:
+def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
+    """Add a turn to those before it; a call that has a turn of its own joins the assistant's turn before it."""
     if not isinstance(turn, dict):
         raise RowFault("A turn is not an object", f"{where} must have `role` and `content`.")
-    said = next((turn[key] for key in ("role", "from", "speaker") if turn.get(key) is not None), None)
-    content = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
-    if said == "function_call":  # ShareGPT's way to write a call
-        call = as_json(content)
-        if isinstance(call, dict | list):
-            return {"role": "assistant", "content": "", "tool_calls": _calls(call)}
-        said = "assistant"
-    role = ROLES.get(said.strip().lower()) if isinstance(said, str) else None
+    if "role" not in turn and turn.get("type") in (*CALL_TYPES, *RESULT_TYPES, "reasoning"):
+        turn = _as_turn(turn)  # an item of OpenAI's Responses
+    said = next((key for key in ROLE_KEYS if turn.get(key) is not None), "role")
+    speaker = turn.get(said)
+    role_name = speaker.strip().lower().replace("-", "_") if isinstance(speaker, str) else ""
+    if any(turn.get(key) for key in _TREES):
+        raise RowFault(
+            "A message has replies below it",
+            f"{where}: a tree of messages is not one conversation.",
+            "Write each path through the tree as a row of `messages`.",
+        )
+    key = next((each for each in CONTENT_KEYS if turn.get(each) is not None), "content")
+    weight = _weight(turn, ROLES.get(role_name, "assistant"), name)
+    for other in turn:
+        if other not in (said, key) and other not in _KNOWN and turn[other] not in (None, "", [], {}):
+            pass_over(f"{name}[].{other}")
+    if role_name in CALL_ROLES and isinstance(call := as_object(turn.get(key)), dict | list):
+        calls = calls_of(call, where)
+        last = found[-1] if found else None
+        if last is not None and last["role"] == "assistant" and last.get("weight") == weight.get("weight"):
+            found[-1] = {**_without_channel(last), "tool_calls": [*last.get("tool_calls", ()), *calls]}
+        else:
+            found.append({"role": "assistant", "content": "", "tool_calls": calls, **weight})
+        return
+    role = "assistant" if role_name in CALL_ROLES else ROLES.get(role_name)
     if role is None:
-        raise RowFault("Unknown role", f"{where}: {said!r}; known: {', '.join(ROLES)}.")
-    calls = turn.get("tool_calls") or ([turn["function_call"]] if turn.get("function_call") else None)
-    if content is None and (calls or turn.get("reasoning_content")):
+        raise RowFault("Unknown role", f"{where}: {speaker!r}; known: {', '.join((*ROLES, *CALL_ROLES))}.")
+    given = turn.get("tool_calls") or ([turn["function_call"]] if turn.get("function_call") else None)
+    calls = calls_of(given, where) if given else []
+    thoughts = _thoughts(turn, where, name)
+    content = turn.get(key)
+    if (content is None or content == []) and (calls or thoughts is not None):
         content = ""
-    found: dict[str, Any] = {"role": role, "content": _content(content, where)}
-    if calls:
-        found["tool_calls"] = _calls(calls)
-    found |= {key: turn[key] for key in _KEPT if turn.get(key) is not None}
-    if "thinking" in turn and isinstance(turn["thinking"], str):
-        found.setdefault("reasoning_content", turn["thinking"])
-    return found
+    taken = content_of(content, role, where)
+    found += taken.results
+    if taken.results and not (taken.texts or taken.calls or taken.thoughts):
+        return
+    plain: dict[str, Any] = {"role": role, "content": taken.text}
+    if calls or taken.calls:
+        plain["tool_calls"] = [*calls, *taken.calls]
+    plain |= {each: turn[each] for each in _KEPT if turn.get(each) is not None}
+    if thoughts is None and taken.thoughts:
+        thoughts = "\n\n".join(taken.thoughts)
+    elif taken.thoughts and thoughts != "\n\n".join(taken.thoughts):
+        pass_over(f"{name}[].content[].thinking")
+    if thoughts is not None:
+        plain["reasoning_content"] = thoughts
+    plain |= weight
+    last = found[-1] if found else {}
+    if turn.get("channel") == "analysis" and role == "assistant" and thoughts is None:  # gpt-oss: thoughts
+        plain |= {"content": "", "reasoning_content": plain["content"], "channel": "analysis"}
+    elif turn.get("channel") not in (None, "", "final", "analysis"):
+        pass_over(f"{name}[].channel")
+    if last.get("channel") == "analysis" and role == "assistant":
+        before = found.pop()["reasoning_content"]
+        plain["reasoning_content"] = "\n\n".join(
+            text for text in (before, plain.get("reasoning_content", "")) if text
+        )
+    found.append(plain)
 
 
-def _content(content: Any, where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):  # parts, as in newer dialects
-        kinds = [part.get("type", "text") if isinstance(part, dict) else "text" for part in content]
-        if other := next((kind for kind in kinds if kind not in ("text", "input_text", "output_text")), None):
-            raise RowFault(
-                "A turn's content is not text",
-                f"{where}: `content` holds {other!r}, and only text is trained.",
-            )
-        texts = [part.get("text") if isinstance(part, dict) else part for part in content]
-        whole = [text for text in texts if isinstance(text, str)]
-        if whole and len(whole) == len(texts):
-            return "".join(whole)
-    raise RowFault("A turn's content is not text", f"{where}: `content` is {type(content).__name__}.")
-
-
-def _calls(calls: Any) -> list[dict[str, Any]]:
-    """Tool calls as templates take them: with arguments as an object, not as JSON in a text."""
-    decoded = as_json(calls) if isinstance(calls, str) else calls
-    found = []
-    for call in decoded if isinstance(decoded, list) else [decoded]:
-        inner = call.get("function", call) if isinstance(call, dict) else {}
-        inner = inner if isinstance(inner, dict) else {"name": str(inner)}
-        arguments = inner.get("arguments", inner.get("parameters", {}))
-        decoded_arguments = as_json(arguments)
-        function = {
-            "name": str(inner.get("name", "")),
-            "arguments": arguments if decoded_arguments is None else decoded_arguments,
+def _as_turn(item: dict[str, Any]) -> dict[str, Any]:
+    """An item that is no message as a turn: a call, its result, or thoughts."""
+    if item["type"] in RESULT_TYPES:
+        return {"role": "user", "content": [item]}
+    if item["type"] == "reasoning":
+        thoughts = item.get("content") or item.get("summary") or ""
+        return {
+            "role": "assistant",
+            "channel": "analysis",
+            "content": thought_of(thoughts, "a reasoning item"),
         }
-        found.append({"type": "function", "function": function} | _identity(call))
-    return found
+    return {"role": "function_call", "content": item}
 
 
-def _identity(call: Any) -> dict[str, Any]:
-    return {"id": call["id"]} if isinstance(call, dict) and isinstance(call.get("id"), str) else {}
+def _thoughts(turn: dict[str, Any], where: str, name: str) -> str | None:
+    """A turn's thoughts under whichever of their names; others that say something else are passed over."""
+    given = {key: thought_of(turn[key], where) for key in THOUGHTS if turn.get(key) not in (None, [], {})}
+    if not given:
+        return None
+    first = next((text for text in given.values() if text), "")
+    for key, text in given.items():
+        if text and text != first:
+            pass_over(f"{name}[].{key}")
+    return first
 
 
-def tools_of(value: Any) -> list[Any]:
-    """The tools that a conversation may call; empty when there are none. Raises RowFault."""
-    tools = as_json(value) if isinstance(value, str) else value
-    if value in (None, "", []):
-        return []
-    if isinstance(tools, dict):
-        tools = [tools]
-    if not isinstance(tools, list):
-        raise RowFault("The tools are not a list", f"`tools` is {type(value).__name__}.")
-    return [
-        {"type": "function", "function": tool} if isinstance(tool, dict) and "function" not in tool else tool
-        for tool in tools
-    ]
+def _weight(turn: dict[str, Any], role: str, name: str) -> dict[str, Any]:
+    """`weight` 0 where a turn is marked as not to be trained."""
+    is_trained: bool | None = None
+    for key in (*TRAIN_FLAGS, *MASK_FLAGS):
+        if (value := turn.get(key)) is None:
+            continue
+        flag = _as_flag(value)
+        if flag is None:
+            pass_over(f"{name}[].{key}")
+            continue
+        is_trained = (flag != (key in MASK_FLAGS)) and is_trained is not False
+        if is_trained and role != "assistant":
+            pass_over(f"{name}[].{key} (of {role} turns)")
+    return {"weight": 0} if is_trained is False and role == "assistant" else {}
+
+
+def _as_flag(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
+            value.strip().lower()
+        )
+    return bool(value) if value in (0, 1) else None
 
 
 def is_hh(text: Any) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Shape, layouts_of
 from tuner_tui.data.recognition.reading import SHAPES_HELP, Reading, plain_rows
+from tuner_tui.data.rows.content import said, turn_texts
 from tuner_tui.data.rows.roles import ROLES, Role
 from tuner_tui.errors import InputError
 
@@ -32,12 +33,27 @@ class Message(msgspec.Struct, frozen=True):
     role: Role
     content: str
     extra: dict[str, Any] | None = None
-    """What else a template may take: tool_calls, name, tool_call_id, reasoning_content."""
+    """What else a template may take: tool_calls, name, tool_call_id, reasoning_content; `weight` 0: not trained."""
 
     @property
     def turn(self) -> dict[str, Any]:
         """As chat templates take it."""
         return {"role": self.role, "content": self.content, **(self.extra or {})}
+
+    @property
+    def said(self) -> tuple[Any, ...]:
+        """What it says, comparable."""
+        return said(self.turn)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is an answer that is not marked as not to be trained."""
+        return self.role == "assistant" and (self.extra or {}).get("weight") != 0
+
+    @property
+    def texts(self) -> list[str]:
+        """All that it says: thoughts, content, calls."""
+        return turn_texts(self.turn)
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,8 @@ class Example:
     """The completion after `prompt`, or all of a plain text."""
     tools: tuple[Any, ...] = ()
     """What the assistant may call, as the template takes it."""
+    template_kwargs: dict[str, Any] | None = None
+    """What else the row hands to the template, by name."""
 
 
 def recognise(row: Row) -> Shape | None:
@@ -89,18 +107,34 @@ def iterate_examples(reading: Reading) -> tuple[Shape, Iterator[Example]]:
 
 def example_of(row: Row, file: Path, number: int) -> Example:
     """A row in plain form as an example. Raises InputError for turns without an answer."""
-    tools = tuple(row.get("tools") or ())
     if "text" in row:
         return Example(number, text=row["text"])
     if "messages" in row:
         turns = row["messages"]
     elif isinstance(row["prompt"], str):
         return Example(number, prompt=row["prompt"], text=row["completion"])
-    else:
-        turns = [*row["prompt"], *row["completion"]]
+    else:  # of a prompt nothing is trained, not even what the assistant said in it
+        turns = [*map(untrained, row["prompt"]), *row["completion"]]
     if not any(turn["role"] == "assistant" for turn in turns):
         raise InputError("A row has no answer", f"{file}:{number}: no turn has the role assistant.")
-    return Example(number, messages=tuple(map(message_of, turns)), tools=tools)
+    return Example(
+        number, messages=tuple(map(message_of, turns)), tools=tools_in(row), template_kwargs=kwargs_in(row)
+    )
+
+
+def untrained(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn that is only context."""
+    return {**turn, "weight": 0} if turn["role"] == "assistant" else turn
+
+
+def tools_in(row: Row) -> tuple[Any, ...]:
+    """What the assistant may call in a row in plain form."""
+    return tuple(row.get("tools") or ())
+
+
+def kwargs_in(row: Row) -> dict[str, Any] | None:
+    """What else a row in plain form hands to the template."""
+    return row.get("chat_template_kwargs") or None
 
 
 def message_of(turn: dict[str, Any]) -> Message:

@@ -19,26 +19,71 @@ def render(
     asks_for_answer: bool,
     tools: Sequence[Any] | None,
     special_tokens: Mapping[str, Any],
+    template_kwargs: Mapping[str, Any] | None = None,
     moment: datetime | None = None,
 ) -> str:
-    """Turns as a template writes them, at that local time or now. Raises whatever the template does."""
+    """Turns as a template writes them, at that local time or now; `template_kwargs` are further names for it.
+
+    Arguments of tool calls are objects, or JSON where the template needs text: where it refuses objects, or writes them
+    as Python does. Raises whatever the template does.
+    """
     for tool in tools or ():
         if not isinstance(tool, dict):
             raise ValueError(f"a tool is {type(tool).__name__}, not an object (a JSON schema)")
-    rendered: str = compiled(template).render(
-        messages=[_turn(turn) for turn in turns],
-        tools=list(tools) if tools else None,
-        documents=None,
-        add_generation_prompt=asks_for_answer,
-        strftime_now=(moment or datetime.now()).strftime,
-        **special_tokens,
-    )
-    return rendered
+    plain = [_turn(turn) for turn in turns]
+    names = {
+        "documents": None, "strftime_now": (moment or datetime.now()).strftime, **special_tokens,
+        **(template_kwargs or {}), "tools": list(tools) if tools else None,
+        "add_generation_prompt": asks_for_answer,
+    }  # fmt: skip
+    arguments = [each for turn in plain for each in _arguments(turn) if isinstance(each, dict) and each]
+    try:
+        rendered: str = compiled(template).render(messages=plain, **names)
+        if not any(str(each) in rendered for each in arguments):
+            return rendered
+    except MemoryError:
+        raise
+    except Exception:
+        if not arguments:
+            raise
+    try:
+        as_text: str = compiled(template).render(
+            messages=[_with_text_arguments(turn) for turn in plain], **names
+        )
+    except Exception:  # what it says of objects is to be said
+        return str(compiled(template).render(messages=plain, **names))
+    return as_text
+
+
+def _calls(turn: Mapping[str, Any]) -> list[Any]:
+    calls = turn.get("tool_calls")
+    return calls if isinstance(calls, list) else []
+
+
+def _arguments(turn: Mapping[str, Any]) -> list[Any]:
+    return [
+        call["function"].get("arguments")
+        for call in _calls(turn)
+        if isinstance(call, dict) and isinstance(call.get("function"), dict)
+    ]
+
+
+def _with_text_arguments(turn: dict[str, Any]) -> dict[str, Any]:
+    if not any(isinstance(each, dict) for each in _arguments(turn)):
+        return turn
+    calls = []
+    for call in _calls(turn):
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+            text = json.dumps(function["arguments"], ensure_ascii=False)
+            call = {**call, "function": {**function, "arguments": text}}
+        calls.append(call)
+    return {**turn, "tool_calls": calls}
 
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
-    """A turn without fields that say nothing, its reasoning under the names that templates read."""
-    given = {name: value for name, value in turn.items() if value is not None}
+    """A turn without fields that say nothing or are ours, its reasoning under the names that templates read."""
+    given = {name: value for name, value in turn.items() if value is not None and name != "weight"}
     reasoning = next((given[name] for name in REASONING_FIELDS if name in given), None)
     if reasoning is not None:
         given = {"thinking": reasoning, **given, "reasoning_content": reasoning}

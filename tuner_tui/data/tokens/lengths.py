@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuner_tui.data.rows.content import asked_and_answers
 from tuner_tui.data.tokens.spans import RewritesTurns, render_answers
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tokenizers import Tokenizer
 
     from tuner_tui.data.files.json_rows import Row
+    from tuner_tui.data.tokens.spans import Render
     from tuner_tui.data.tokens.template import ModelText
 
     Sequenced = tuple[str, tuple[tuple[int, int], ...], bool]
     """(text, answer spans in characters, whether the template made it)."""
-    RenderWithTools = Callable[[list[dict[str, Any]], bool, Sequence[Any]], str]
+    RenderRow = Callable[[list[dict[str, Any]], bool, Sequence[Any], "Mapping[str, Any] | None"], str]
+    """(turns, asks for an answer, tools, what else the row hands to the template) -> text."""
 
 BINS = 24
 SUGGESTED_SHARE = 0.99
@@ -97,39 +100,38 @@ def located(sequences: Sequence[Sequenced], tokenizer: Tokenizer, end_token: str
     return [each for each in lengths if each is not None]
 
 
-def sequences_of(row: Row, render: RenderWithTools, end_token: str | None) -> list[Sequenced]:
-    """The sequences of a row as text."""
+def sequences_of(row: Row, render: RenderRow, end_token: str | None) -> list[Sequenced]:
+    """The sequences of a row as text, by the renderer that feeds the trainer."""
+    tools, kwargs = row.get("tools", ()), row.get("chat_template_kwargs")
+
+    def write(part: Sequence[dict[str, Any]], asks: bool) -> str:
+        return render(list(part), asks, tools, kwargs)
+
     if "text" in row:
         return [(row["text"], ((0, len(row["text"])),), False)]
     if "messages" in row:
-        return _of_turns(row["messages"], row.get("tools", ()), render, end_token)
-    sides = [row[side] for side in ("completion", "chosen", "rejected") if side in row]
-    prompt = row.get("prompt", "")
-    if not sides:
-        if isinstance(prompt, str):
-            return [(prompt, (), False)]
-        return [(render(prompt, True, ()), (), True)]
+        return _of_turns(row["messages"], write, end_token)
+    prompt, answers = asked_and_answers(row)
+    if not answers:
+        return [(write(prompt, True), (), True)] if isinstance(prompt, list) else [(prompt or "", (), False)]
     found: list[Sequenced] = []
-    for side in sides:
-        if isinstance(side, list):
-            turns = prompt if isinstance(prompt, list) else []
-            repeats = side[: len(turns)] == turns
-            found += _of_turns(side if repeats else [*turns, *side], row.get("tools", ()), render, end_token)[
-                -1:
-            ]
+    for answer in answers:
+        if isinstance(answer, list):
+            asked = prompt if isinstance(prompt, list) else []
+            found += _of_turns([*asked, *answer], write, end_token, len(asked))[-1:]
         else:
-            asked = prompt if isinstance(prompt, str) else ""
-            found.append((asked + side, ((len(asked), len(asked) + len(side)),), False))
+            before = prompt if isinstance(prompt, str) else ""
+            found.append((before + answer, ((len(before), len(before) + len(answer)),), False))
     return found
 
 
 def _of_turns(
-    turns: list[dict[str, Any]], tools: Sequence[Any], render: RenderWithTools, end_token: str | None
+    turns: list[dict[str, Any]], write: Render, end_token: str | None, answer_from: int | None = None
 ) -> list[Sequenced]:
     try:
-        rendered = render_answers(turns, lambda part, asks: render(list(part), asks, tools), end_token)
+        rendered = render_answers(turns, write, end_token, answer_from)
     except RewritesTurns:
-        return [(render(turns, False, tools), (), True)]
+        return [(write(turns, False), (), True)]
     return [(each.text, each.spans, True) for each in rendered]
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuner_tui.errors import InputError
+
 Turn = dict[str, Any]
 Render = Callable[[Sequence[Turn], bool], str]
-"""(turns, asks for an answer) -> what the template writes."""
+"""(turns, asks for an answer) -> what the template writes. Raises InputError for turns that it refuses."""
 
 
 class RewritesTurns(ValueError):
@@ -27,17 +29,30 @@ class Rendered:
     spans: tuple[tuple[int, int], ...]
 
 
-def render_answers(turns: Sequence[Turn], render: Render, end_token: str | None) -> list[Rendered]:
+def render_answers(
+    turns: Sequence[Turn],
+    render: Render,
+    end_token: str | None,
+    answer_from: int | None = None,
+    *,
+    is_finished: bool = True,
+) -> list[Rendered]:
     """The conversation once with all its answers; or once for each answer, where the template rewrites earlier turns.
 
     Each answer is what the template adds to the turns before it, including its EOS token. Templates of thinking
     models leave out the thoughts of earlier turns: then each answer is trained on after the turns as the model will see
-    them when it gives that answer. Raises RewritesTurns when even that cannot locate the answer.
+    them when it gives that answer. With `answer_from`, all turns from that one on are a single answer, as of a pair's
+    side; without its EOS token where it is not finished. Raises RewritesTurns when even that cannot locate the answer.
     """
+    whole = render(turns, False)
+    if answer_from is not None:
+        begin, end = _span(turns, answer_from, len(turns), whole, render, end_token, reaches_end=True)
+        if not is_finished:
+            end = _unfinished_end(whole, begin, end, turns[-1]["content"].strip(), end_token)
+        return [Rendered(whole[:end], ((begin, end),))]
     answers = [
         place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0
     ]
-    whole = render(turns, False)
     parts = [_answer(turns, place, render, end_token) for place in answers]
     spans = [_within(whole, after, span, end_token) for after, span in parts]
     if None not in spans:
@@ -59,16 +74,65 @@ def _within(whole: str, after: str, span: tuple[int, int], end_token: str | None
 def _answer(
     turns: Sequence[Turn], place: int, render: Render, end_token: str | None
 ) -> tuple[str, tuple[int, int]]:
-    """The text up to an answer, and the answer's span in it."""
-    after = render(turns[: place + 1], False)
-    begin = answer_begin(render(turns[:place], False), render(turns[:place], True), after)
+    """The text up to an answer, and the answer's span in it.
+
+    A template that refuses a conversation which stops there, such as a greeting before any user turn, is given as many
+    more turns as it needs.
+    """
+    for count in range(place + 1, len(turns)):
+        try:
+            after = render(turns[:count], False)
+        except InputError:
+            continue
+        return after, _span(turns, place, count, after, render, end_token)
+    after = render(turns, False)
+    return after, _span(turns, place, len(turns), after, render, end_token)
+
+
+def _span(
+    turns: Sequence[Turn],
+    place: int,
+    count: int,
+    after: str,
+    render: Render,
+    end_token: str | None,
+    *,
+    reaches_end: bool = False,
+) -> tuple[int, int]:
+    """Where the answer at a place stands in what is written for the first `count` turns, with its EOS token.
+
+    An answer that reaches the end is all turns from that place on.
+    """
+    try:
+        asked = (render(turns[:place], False), render(turns[:place], True)) if place else None
+    except InputError:  # the turns before it cannot stand alone
+        asked = None
+    if asked is None:
+        begin: int | None = _marked_begin(turns, place, count, after, render, end_token)
+    else:
+        begin = answer_begin(*asked, after)
     if begin is None:
         raise RewritesTurns(place)
-    end = len(after)
-    if end_token:
-        found = after.rfind(end_token, begin)
-        end = found + len(end_token) if found >= 0 else end
-    return after, (begin, end)
+    if reaches_end or count == place + 1:
+        return begin, _end(after, begin, len(after), end_token)
+    said_until = _content_span(turns, place, count, after, render)[1]
+    following = _content_span(turns, place + 1, count, after, render)[0]
+    closing = after.find(end_token, said_until, following) if end_token else -1
+    return begin, closing + len(end_token or "") if closing >= 0 else max(begin, said_until)
+
+
+def _end(text: str, begin: int, most: int, end_token: str | None) -> int:
+    """Behind the last EOS token of an answer; where it has none, at its end."""
+    found = text.rfind(end_token, begin, most) if end_token else -1
+    return found + len(end_token or "") if found >= 0 else most
+
+
+def _unfinished_end(text: str, begin: int, end: int, content: str, end_token: str | None) -> int:
+    """Behind what was said of an answer that was truncated, without what closes it."""
+    found = text.rfind(content, begin, end) if content else -1
+    if found >= 0:
+        return found + len(content)
+    return end - len(end_token) if end_token and text.endswith(end_token, begin, end) else end
 
 
 def answer_begin(asked: str, asks_for_answer: str, answered: str) -> int | None:
@@ -88,3 +152,52 @@ def _common(one: str, two: str) -> int:
     return next(
         (place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
     )
+
+
+MARK = "\ue0f0\ue0f1"
+"""Private-use characters, which no text holds, so that what is put in a turn's place can be found."""
+
+
+def _marked_begin(
+    turns: Sequence[Turn], place: int, count: int, after: str, render: Render, end_token: str | None
+) -> int:
+    """Where an answer begins when the turns before it cannot be rendered alone: by what changes with its content.
+
+    That is behind what the template writes to ask for an answer, where this stands before the content.
+    """
+    begin, _ = _content_span(turns, place, count, after, render)
+    low = _content_span(turns, place - 1, count, after, render)[1] if place else 0
+    header = _header(turns, render)
+    for length in range(len(header), 0, -1):
+        found = after.rfind(header[:length], low, begin)
+        if found >= 0 and not (end_token and end_token in after[found + length : begin]):
+            return found + length
+    return begin
+
+
+def _content_span(
+    turns: Sequence[Turn], place: int, count: int, after: str, render: Render
+) -> tuple[int, int]:
+    """Where a turn's content stands, with its thoughts before it, in what is written for some turns."""
+    other = render([*turns[:place], {**turns[place], "content": MARK}, *turns[place + 1 : count]], False)
+    if other == after:
+        raise RewritesTurns(place)
+    begin = _common(after, other)
+    end = len(after) - _common(after[begin:][::-1], other[begin:][::-1])
+    thoughts = (turns[place].get("reasoning_content") or "").strip()
+    if thoughts and (found := after.rfind(thoughts, 0, begin)) >= 0:
+        begin = found
+    return begin, max(begin, end)
+
+
+def _header(turns: Sequence[Turn], render: Render) -> str:
+    """What the template writes to ask for an answer; empty where it writes nothing, or cannot be told."""
+    for count in range(1, len(turns) + 1):
+        if turns[count - 1]["role"] != "user":
+            continue
+        try:
+            asked, asks = render(turns[:count], False), render(turns[:count], True)
+        except InputError:
+            continue
+        return asks[_common(asked, asks) :]
+    return ""

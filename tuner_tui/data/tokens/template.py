@@ -125,23 +125,28 @@ class ModelText:
         return self.special_tokens.get("eos_token")
 
     def render(
-        self, turns: Sequence[dict[str, Any]], asks_for_answer: bool = False, tools: Sequence[Any] = ()
+        self,
+        turns: Sequence[dict[str, Any]],
+        asks_for_answer: bool = False,
+        tools: Sequence[Any] = (),
+        template_kwargs: dict[str, Any] | None = None,
     ) -> str:
         """Turns as the template writes them. Raises InputError when there is none, or it refuses them."""
+        wanted = Conversation([*turns], asks_for_answer, [*tools], template_kwargs=template_kwargs or {})
         try:
-            return next(iter([*self._child.render([Conversation([*turns], asks_for_answer, [*tools])])]))
+            return next(iter([*self._child.render([wanted])]))
         except ItemFault as error:
-            raise self._explained(error) from error
+            raise self._explained(error, turns) from error
 
-    def answers(self, turns: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> list[Rendered]:
-        """The conversation with its answers' spans. Raises InputError, and RewritesTurns as `render_answers` does."""
+    def answers(self, wanted: Conversation) -> list[Rendered]:
+        """A conversation with its answers' spans. Raises InputError, and RewritesTurns as `render_answers` does."""
         try:
-            self._child.send_answers([Conversation([*turns], False, [*tools], True)])
+            self._child.send_answers([wanted])
             return next(iter([*self._child.take_answers()]))
         except ItemFault as error:
             if (position := rewritten_turn(error)) is not None:
                 raise RewritesTurns(position) from error
-            raise self._explained(error) from error
+            raise self._explained(error, wanted.turns) from error
 
     def measure(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[RowLength]]:
         """Each row's sequences in tokens. Raises InputError where the template refuses one."""
@@ -150,10 +155,22 @@ class ModelText:
         except ItemFault as error:
             raise self._explained(error) from error
 
-    def _explained(self, error: ItemFault) -> InputError:
+    def _explained(self, error: ItemFault, turns: Sequence[dict[str, Any]] = ()) -> InputError:
         if error.title:
             return error
-        return InputError("The chat template refuses a row", f"{self.name}: {error.message}")
+        return InputError(
+            "The chat template refuses a row",
+            f"{self.name}: {error.message}",
+            refusal_hint(error.message, turns),
+        )
+
+
+def refusal_hint(reason: str, turns: Sequence[dict[str, Any]]) -> str:
+    """What to do about a template that refuses turns; empty where nothing is known."""
+    speakers = [turn.get("role") for turn in turns]
+    if "system" in speakers and ("system" in reason.lower() or "alternate" in reason.lower()):
+        return 'Merge the system prompt into the first user turn: data.fixes = ["merge_system"] (--fix merge_system).'
+    return ""
 
 
 def rewritten_turn(error: ItemFault) -> int | None:

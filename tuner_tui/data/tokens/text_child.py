@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,12 @@ class Conversation(msgspec.Struct, array_like=True):
     tools: list[Any] = []
     with_answers: bool = False
     """Whether to find each answer, and render as often as that takes."""
+    template_kwargs: dict[str, Any] = {}
+    """What else the row hands to the template."""
+    answer_from: int | None = None
+    """The turn from which on all turns are one answer, as of a pair's side."""
+    is_finished: bool = True
+    """False where that answer was truncated when it was generated."""
 
 
 class Render(msgspec.Struct, tag=True):
@@ -148,19 +154,34 @@ class _Child:
     def _rendered(self, wanted: Conversation, place: int) -> Any:
         if not wanted.with_answers:
             return RenderedText(
-                _bytes(self.render(wanted.turns, wanted.asks_for_answer, wanted.tools, place))
+                _bytes(
+                    self.render(
+                        wanted.turns, wanted.asks_for_answer, wanted.tools, wanted.template_kwargs, place
+                    )
+                )
             )
         try:
             parts = render_answers(
                 wanted.turns,
-                lambda turns, asks: self.render(list(turns), asks, wanted.tools, place),
+                lambda turns, asks: self.render(
+                    list(turns), asks, wanted.tools, wanted.template_kwargs, place
+                ),
                 self._end_token,
+                wanted.answer_from,
+                is_finished=wanted.is_finished,
             )
         except RewritesTurns as error:
             raise ItemRefused(f"{REWRITES}{error.position}", place=place) from error
         return [RenderedText(_bytes(part.text), list(part.spans)) for part in parts]
 
-    def render(self, turns: list[dict[str, Any]], asks: bool, tools: Sequence[Any], place: int = 0) -> str:
+    def render(
+        self,
+        turns: list[dict[str, Any]],
+        asks: bool,
+        tools: Sequence[Any],
+        template_kwargs: Mapping[str, Any] | None = None,
+        place: int = 0,
+    ) -> str:
         """Raises ItemRefused where the template refuses the turns or writes far too much."""
         if self.template is None:
             raise ItemRefused(
@@ -172,7 +193,9 @@ class _Child:
         if not turns and self.takes_no_empty:
             raise ItemRefused("", "Cannot apply chat template to an empty conversation.", place=place)
         try:
-            text = chat_template.render(self.template, turns, asks, tools, self.special_tokens, self.moment)
+            text = chat_template.render(
+                self.template, turns, asks, tools, self.special_tokens, template_kwargs, self.moment
+            )
         except MemoryError:
             raise
         except Exception as error:  # templates are programs: they raise whatever they like

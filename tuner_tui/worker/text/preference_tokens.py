@@ -5,26 +5,24 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.rows.for_method import read_pairs_for, read_rated_or_pairs
-from tuner_tui.data.tokens.spans import answer_begin
+from tuner_tui.data.rows.preference import as_turns
 from tuner_tui.errors import InputError
-from tuner_tui.worker.text.rendering import rendered_ahead
+from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.tokenised import TokenSequence, answered
 from tuner_tui.worker.text.tokens import (
     TOKENISED_AT_ONCE,
     TokenisedData,
     encode,
     kept_and_dropped,
-    render,
     turns_for,
-    up_to_end_token,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from tuner_tui.data.rows.preference import PairExample, RatedExample, Side
 
 HINT = "Raise training.max_length."
-AnyPreference = TypeVar("AnyPreference", bound="PairExample | RatedExample")
 
 
 def trains_cut_rows(method: str) -> bool:
@@ -113,13 +110,17 @@ def tokenise_pairs(
     Raises InputError for rows that cannot be used and when none would be left.
     """
     rows = []
-    for example in _rendered_ahead(
-        read_pairs_for(method, reading), tokenizer, lambda pair: (pair.chosen, pair.rejected)
-    ):
-        pair = tokenise_pair(example, tokenizer, max_length, str(reading))
+    for pair in _pairs(read_pairs_for(method, reading), tokenizer, max_length, str(reading)):
         if pair.is_cut and not trains_cut_rows(method):
             pair = TokenisedPair(pair.line, pair.prompt, [], [], True)
         rows.append(pair)
+    if rows and all(pair.chosen == pair.rejected and not pair.is_cut for pair in rows):
+        raise InputError(
+            "Nothing would be trained",
+            f"{reading}: the chat template writes both sides of every pair alike: what differs, such as calls or "
+            "thoughts, has no place in it.",
+            "Take another template with data.template, or other pairs.",
+        )
     return kept_and_dropped("preference", rows, reading, HINT)
 
 
@@ -131,10 +132,7 @@ def tokenise_answers(
     Raises InputError for rows that cannot be used, and when all that are left are good or all are bad.
     """
     shape, examples = read_rated_or_pairs(method, reading)
-    rows = [
-        tokenise_answer(example, tokenizer, max_length, str(reading))
-        for example in _rendered_ahead(examples, tokenizer, lambda rated: (rated.completion,))
-    ]
+    rows = list(_answers(examples, tokenizer, max_length, str(reading)))
     random.Random(seed).shuffle(rows)
     data = kept_and_dropped(shape, rows, reading, HINT)
     if len({row.label for row in data.rows}) == 1:
@@ -146,98 +144,109 @@ def tokenise_answers(
     return data
 
 
-def _rendered_ahead(
-    examples: Iterable[AnyPreference],
-    tokenizer: PreTrainedTokenizerBase,
-    sides: Callable[[AnyPreference], tuple[Side, ...]],
-) -> Iterator[AnyPreference]:
-    """The examples, what `_encode_answer` asks of the template rendered for many at once."""
-    rest = iter(examples)
-    while some := list(islice(rest, TOKENISED_AT_ONCE)):
-        wanted: list[tuple[list[dict[str, Any]], bool]] = []
-        for example in some:
-            for side in sides(example):
-                if not isinstance(example.prompt, str) and not isinstance(side, str):
-                    asked = turns_for(example.prompt, tokenizer)
-                    answered = [*asked, *turns_for(side, tokenizer)]
-                    wanted += [(asked, True), (answered, False), (asked, False)]
-        with rendered_ahead(tokenizer, wanted):
-            yield from some
-
-
 def tokenise_pair(
     example: PairExample, tokenizer: PreTrainedTokenizerBase, max_length: int, file: str = ""
 ) -> TokenisedPair:
     """One pair; both sides get the same prompt tokens. Raises InputError when the template rewrites the prompt."""
-    where = f"{file}:{example.line}"
-    chosen, first = _encode_answer(
-        example.prompt, example.chosen, tokenizer, where, is_finished=example.chosen_finished
-    )
-    rejected, second = _encode_answer(
-        example.prompt, example.rejected, tokenizer, where, is_finished=example.rejected_finished
-    )
-    begin = 0  # where a token spans the boundary, the prompt ends before it
-    while begin < min(first, second) and chosen[begin] == rejected[begin]:
-        begin += 1
-    return TokenisedPair(
-        example.line,
-        chosen[:begin],
-        chosen[begin:max_length],
-        rejected[begin:max_length],
-        max(len(chosen), len(rejected)) > max_length,
-    )
+    return next(_pairs([example], tokenizer, max_length, file))
 
 
 def tokenise_answer(
     example: RatedExample, tokenizer: PreTrainedTokenizerBase, max_length: int, file: str = ""
 ) -> TokenisedAnswer:
     """One rated answer. Raises InputError when the template rewrites the prompt."""
-    where = f"{file}:{example.line}"
-    ids, begin = _encode_answer(
-        example.prompt, example.completion, tokenizer, where, is_finished=example.finished
-    )
-    return TokenisedAnswer(
-        example.line, ids[:begin], ids[begin:max_length], example.label, len(ids) > max_length
-    )
+    return next(_answers([example], tokenizer, max_length, file))
 
 
-def _encode_answer(
-    prompt: Side, answer: Side, tokenizer: PreTrainedTokenizerBase, where: str, *, is_finished: bool
-) -> tuple[list[int], int]:
-    """(ids of prompt and answer, how many of them are the prompt's); a finished answer has its end token."""
-    if isinstance(prompt, str) or isinstance(answer, str):
-        text, begin = f"{prompt}{answer}", len(str(prompt))
-        ids, places = encode(text, tokenizer, add_special_tokens=True)
-        end = tokenizer.eos_token_id
-        if is_finished and end is not None and (not ids or ids[-1] != end):
-            ids, places = [*ids, end], [*places, (len(text), len(text))]
-        # Special tokens at the start stand at (0, 0), those at the end do too: only the first ones are the prompt's.
-        count = next((n for n, (left, right) in enumerate(places) if left >= begin and right > left), None)
-        return ids, count if count is not None else len(ids)
-    asked = turns_for(prompt, tokenizer)
-    before = render(asked, tokenizer, where, asks_for_answer=True)
-    whole = render([*asked, *turns_for(answer, tokenizer)], tokenizer, where)
-    start = answer_begin(render(asked, tokenizer, where), before, whole)
-    if start is None:
-        raise InputError(
-            "The chat template rewrites the prompt",
-            f"{where}: what the template writes for the prompt changes when an answer follows, so the answer's tokens "
-            "cannot be told from the rest.",
-            "Take another model.",
+def _pairs(
+    examples: Sequence[PairExample], tokenizer: PreTrainedTokenizerBase, max_length: int, file: str
+) -> Iterator[TokenisedPair]:
+    sides = (
+        (example, side, is_finished)
+        for example in examples
+        for side, is_finished in (
+            (example.chosen, example.chosen_finished),
+            (example.rejected, example.rejected_finished),
         )
-    said = whole[start:]
-    if is_finished:
-        text = whole[: start + up_to_end_token(said, tokenizer)]
-    else:
-        text = whole[: start + _up_to_content(said, answer[-1].content, tokenizer)]
-    ids, places = encode(text, tokenizer, add_special_tokens=False)
-    return ids, next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))
+    )
+    encoded = _encode_answers(sides, tokenizer, file)
+    for example in examples:
+        (chosen, first), (rejected, second) = next(encoded), next(encoded)
+        begin = 0  # where a token spans the boundary, the prompt ends before it
+        while begin < min(first, second) and chosen[begin] == rejected[begin]:
+            begin += 1
+        yield TokenisedPair(
+            example.line,
+            chosen[:begin],
+            chosen[begin:max_length],
+            rejected[begin:max_length],
+            max(len(chosen), len(rejected)) > max_length,
+        )
 
 
-def _up_to_content(said: str, content: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Characters of an answer without what closes it."""
-    begin = said.rfind(content.strip())
-    if begin >= 0:
-        return begin + len(content.strip())
-    end_token = said.rfind(tokenizer.eos_token) if tokenizer.eos_token else -1
-    return end_token if end_token >= 0 else len(said)
+def _answers(
+    examples: Sequence[RatedExample], tokenizer: PreTrainedTokenizerBase, max_length: int, file: str
+) -> Iterator[TokenisedAnswer]:
+    sides = ((example, example.completion, example.finished) for example in examples)
+    for example, (ids, begin) in zip(examples, _encode_answers(sides, tokenizer, file), strict=True):
+        yield TokenisedAnswer(
+            example.line, ids[:begin], ids[begin:max_length], example.label, len(ids) > max_length
+        )
+
+
+def _encode_answers(
+    answers: Iterator[tuple[PairExample | RatedExample, Side, bool]],
+    tokenizer: PreTrainedTokenizerBase,
+    file: str,
+) -> Iterator[tuple[list[int], int]]:
+    """(ids of prompt and answer, how many of them are the prompt's) of each; a finished answer has its EOS token."""
+    while some := list(islice(answers, TOKENISED_AT_ONCE)):
+        rendered = rendering.answers(
+            tokenizer,
+            (_conversed(*each, tokenizer, file) for each in some if _is_turns(each)),
+            TOKENISED_AT_ONCE,
+        )
+        for each in some:
+            example, answer, is_finished = each
+            if not _is_turns(each):
+                yield _encode_text(str(example.prompt), str(answer), tokenizer, is_finished=is_finished)
+                continue
+            [whole] = next(rendered)
+            [(start, _)] = whole.spans
+            ids, places = encode(whole.text, tokenizer, add_special_tokens=False)
+            yield ids, next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))
+
+
+def _is_turns(each: tuple[PairExample | RatedExample, Side, bool]) -> bool:
+    return not isinstance(each[0].prompt, str) and not isinstance(each[1], str)
+
+
+def _conversed(
+    example: PairExample | RatedExample,
+    answer: Side,
+    is_finished: bool,
+    tokenizer: PreTrainedTokenizerBase,
+    file: str,
+) -> rendering.Conversed:
+    asked = turns_for(as_turns(example.prompt), tokenizer)
+    return rendering.Conversed(
+        f"{file}:{example.line}",
+        [*asked, *turns_for(as_turns(answer), tokenizer)],
+        example.tools,
+        example.template_kwargs,
+        len(asked),
+        is_finished,
+    )
+
+
+def _encode_text(
+    prompt: str, answer: str, tokenizer: PreTrainedTokenizerBase, *, is_finished: bool
+) -> tuple[list[int], int]:
+    text, begin = f"{prompt}{answer}", len(prompt)
+    ids, places = encode(text, tokenizer, add_special_tokens=True)
+    end = tokenizer.eos_token_id
+    if is_finished and end is not None and (not ids or ids[-1] != end):
+        ids, places = [*ids, end], [*places, (len(text), len(text))]
+    # Special tokens at the start stand at (0, 0), those at the end do too: only the first ones are the prompt's.
+    count = next((n for n, (left, right) in enumerate(places) if left >= begin and right > left), None)
+    return ids, count if count is not None else len(ids)

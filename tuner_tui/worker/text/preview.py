@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.preference import pair_of, rated_of
-from tuner_tui.data.rows.types import example_of, message_of
+from tuner_tui.data.rows.types import example_of, kwargs_in, message_of, tools_in
 from tuner_tui.data.tokens.microscope import LookReply, LookRequest, Sequence, Token
 from tuner_tui.data.tokens.template import template_text
 from tuner_tui.errors import InputError, TunerError
@@ -196,10 +196,12 @@ def _texts(
     example = example_of(row, found.file, found.number)
     if not example.messages:
         return [(example.prompt + example.text, [example.prompt + example.text])]
-    said = [message.content for message in example.messages]
+    said = [text for message in example.messages for text in message.texts]
+    tools, kwargs = example.tools, example.template_kwargs
     if loss_on == "all":
-        return [(render(turns_for(example.messages, tokenizer), tokenizer, "", tools=example.tools), said)]
-    return [(each.text, said) for each in render_conversation(example.messages, tokenizer, "", example.tools)]
+        turns = turns_for(example.messages, tokenizer)
+        return [(render(turns, tokenizer, "", tools=tools, template_kwargs=kwargs), said)]
+    return [(each.text, said) for each in render_conversation(example.messages, tokenizer, "", tools, kwargs)]
 
 
 def _shown(
@@ -262,7 +264,14 @@ def _prompt(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, where: str)
     """What answers are generated from."""
     prompt = row.get("prompt", row.get("messages"))
     if isinstance(prompt, list):
-        text = render(turns_for(map(message_of, prompt), tokenizer), tokenizer, where, asks_for_answer=True)
+        text = render(
+            turns_for(map(message_of, prompt), tokenizer),
+            tokenizer,
+            where,
+            asks_for_answer=True,
+            tools=tools_in(row),
+            template_kwargs=kwargs_in(row),
+        )
         ids, _ = encode(text, tokenizer, add_special_tokens=False)
     else:
         ids, _ = encode(str(prompt), tokenizer, add_special_tokens=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from tuner_tui.data.tokens.spans import Rendered, RewritesTurns, render_answers
-from tuner_tui.data.tokens.template import TextChild, rewritten_turn
+from tuner_tui.data.tokens.template import TextChild, refusal_hint, rewritten_turn
 from tuner_tui.data.tokens.text_child import Conversation
 from tuner_tui.errors import InputError
 from tuner_tui.limited.process import ItemFault
@@ -34,8 +34,10 @@ _ahead: dict[bytes, str] = {}
 class TemplateRefused(InputError):
     """A template refuses a conversation; `reason` is what it says itself."""
 
-    def __init__(self, where: str, reason: object) -> None:
-        super().__init__("The chat template refuses a row", f"{where}: {reason}")
+    def __init__(self, where: str, reason: object, turns: Turns = ()) -> None:
+        super().__init__(
+            "The chat template refuses a row", f"{where}: {reason}", refusal_hint(str(reason), turns)
+        )
         self.reason = str(reason)
 
 
@@ -45,6 +47,19 @@ class Conversed(NamedTuple):
     where: str
     turns: Turns
     tools: Sequence[Any] = ()
+    template_kwargs: dict[str, Any] | None = None
+    """What else the row hands to the template."""
+    answer_from: int | None = None
+    """The turn from which on all turns are one answer, as of a pair's side."""
+    is_finished: bool = True
+
+    @property
+    def request(self) -> Conversation:
+        """What the child is asked for."""
+        return Conversation(
+            list(self.turns), False, list(self.tools), True, self.template_kwargs or {}, self.answer_from,
+            self.is_finished,
+        )  # fmt: skip
 
 
 def render(
@@ -55,18 +70,19 @@ def render(
     asks_for_answer: bool = False,
     tools: Sequence[Any] = (),
     template: str | None = None,
+    template_kwargs: dict[str, Any] | None = None,
 ) -> str:
     """What `tokenizer.apply_chat_template` writes. Raises TemplateRefused, or LimitReached."""
     if not is_plain(tokenizer):
-        return _by_its_own_code(tokenizer, turns, where, asks_for_answer, tools)
-    wanted = Conversation(list(turns), asks_for_answer, list(tools))
+        return _by_its_own_code(tokenizer, turns, where, asks_for_answer, tools, template_kwargs)
+    wanted = Conversation(list(turns), asks_for_answer, list(tools), template_kwargs=template_kwargs or {})
     if _ahead and (text := _ahead.get(_key(wanted))) is not None:
         return text
     with _lock:
         try:
             return next(iter([*_ready(tokenizer, tools, template).render([wanted])]))
         except ItemFault as error:
-            raise TemplateRefused(where, error.message) from error
+            raise TemplateRefused(where, error.message, turns) from error
 
 
 def answers(
@@ -78,8 +94,8 @@ def answers(
     """
     rest = iter(conversations)
     if not is_plain(tokenizer):
-        for where, turns, tools in rest:
-            yield _answers_by_its_own_code(tokenizer, turns, where, tools)
+        for each in rest:
+            yield _answers_by_its_own_code(tokenizer, each)
         return
     if isinstance(tokenizer.chat_template, dict):  # which one is taken depends on the tools
         at_once = 1
@@ -89,16 +105,23 @@ def answers(
         try:
             rendered = list(_child.take_answers())
         except ItemFault as error:
-            where = some[error.place].where
+            refused = some[error.place]
             if (position := rewritten_turn(error)) is not None:
-                raise rewrites(where, position) from error
-            raise TemplateRefused(where, error.message) from error
+                raise rewrites(refused.where, position, is_side=refused.answer_from is not None) from error
+            raise TemplateRefused(refused.where, error.message, refused.turns) from error
         some = _send(tokenizer, rest, at_once)
         yield from rendered
 
 
-def rewrites(where: str, position: int) -> InputError:
+def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
     """The error for a row of which the template writes earlier turns anew."""
+    if is_side:
+        return InputError(
+            "The chat template rewrites the prompt",
+            f"{where}: what the template writes for the prompt changes when an answer follows, so the answer's tokens "
+            "cannot be told from the rest.",
+            "Take another model.",
+        )
     return InputError(
         "The chat template rewrites earlier turns",
         f"{where}: what the template writes before turn {position + 1} changes with that turn, so the "
@@ -167,36 +190,47 @@ def _send(tokenizer: PreTrainedTokenizerBase, rest: Iterator[Conversed], at_once
     """Have the next conversations rendered; gives which."""
     some = list(islice(rest, at_once))
     if some:
-        wanted = [Conversation(list(turns), False, list(tools), True) for _, turns, tools in some]
-        _ready(tokenizer, some[0].tools).send_answers(wanted)
+        _ready(tokenizer, some[0].tools).send_answers([each.request for each in some])
     return some
 
 
 def _by_its_own_code(
-    tokenizer: PreTrainedTokenizerBase, turns: Turns, where: str, asks: bool, tools: Sequence[Any]
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Turns,
+    where: str,
+    asks: bool,
+    tools: Sequence[Any],
+    template_kwargs: dict[str, Any] | None = None,
 ) -> str:
     """What a tokenizer writes that renders in another way than by a template alone."""
+    plain = [{name: value for name, value in turn.items() if name != "weight"} for turn in turns]
     try:
         with template_time.in_transformers():
             text = tokenizer.apply_chat_template(
-                list(turns), tools=list(tools) or None, tokenize=False, add_generation_prompt=asks
+                plain,
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=asks,
+                **(template_kwargs or {}),
             )
     except Exception as error:  # whatever that code raises
-        raise TemplateRefused(where, error) from error
+        raise TemplateRefused(where, error, turns) from error
     return str(text)
 
 
-def _answers_by_its_own_code(
-    tokenizer: PreTrainedTokenizerBase, turns: Turns, where: str, tools: Sequence[Any]
-) -> list[Rendered]:
+def _answers_by_its_own_code(tokenizer: PreTrainedTokenizerBase, each: Conversed) -> list[Rendered]:
     try:
         return render_answers(
-            turns,
-            lambda part, asks: _by_its_own_code(tokenizer, part, where, asks, tools),
+            each.turns,
+            lambda part, asks: _by_its_own_code(
+                tokenizer, part, each.where, asks, each.tools, each.template_kwargs
+            ),
             str(tokenizer.eos_token) if tokenizer.eos_token else None,
+            each.answer_from,
+            is_finished=each.is_finished,
         )
     except RewritesTurns as error:
-        raise rewrites(where, error.position) from error
+        raise rewrites(each.where, error.position, is_side=each.answer_from is not None) from error
 
 
 def _key(wanted: Conversation) -> bytes:

@@ -34,7 +34,7 @@ class SequenceText(NamedTuple):
 
     text: str
     spans: tuple[tuple[int, int], ...]
-    """What carries loss, in characters."""
+    """What carries loss, in characters; with loss on all tokens, what does not."""
     is_rendered: bool
     """Whether the template wrote it, special tokens and all."""
 
@@ -123,8 +123,12 @@ def tokenise_many(
             texts, _encodings([text for _, text in texts], tokenizer), strict=True
         ):
             ids, labels = _labelled(text, encoding, tokenizer)
-            if loss_on == "all":
-                labels = list(ids)
+            if loss_on == "all":  # the spans of a conversation are then what is not to be trained
+                is_marked = text.is_rendered and text.spans
+                labels = [
+                    IGNORED if is_marked and label != IGNORED else token
+                    for token, label in zip(ids, labels, strict=True)
+                ]
             yield TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids))
 
 
@@ -136,13 +140,17 @@ def _texts(
     while some := list(islice(rest, TOKENISED_AT_ONCE)):
         conversed = [example for example in some if example.messages]
         wanted = (
-            Conversed(f"{file}:{example.line}", turns_for(example.messages, tokenizer), example.tools)
+            Conversed(
+                f"{file}:{example.line}",
+                turns_for(example.messages, tokenizer),
+                example.tools,
+                example.template_kwargs,
+            )
             for example in conversed
         )
         if loss_on == "all":
-            with rendering.rendered_ahead(
-                tokenizer, ((turns, False) for _, turns, tools in wanted if not tools)
-            ):
+            plain = (each.turns for each in wanted if not each.tools and not each.template_kwargs)
+            with rendering.rendered_ahead(tokenizer, ((turns, False) for turns in plain)):
                 yield [(example, _text(example, tokenizer, file)) for example in some]
             continue
         rendered = rendering.answers(tokenizer, wanted, TOKENISED_AT_ONCE)
@@ -160,9 +168,32 @@ def _text(example: Example, tokenizer: PreTrainedTokenizerBase, file: str) -> Se
     if example.messages:
         turns = turns_for(example.messages, tokenizer)
         where = f"{file}:{example.line}"
-        return SequenceText(render(turns, tokenizer, where, tools=example.tools), (), True)
+        text = render(turns, tokenizer, where, tools=example.tools, template_kwargs=example.template_kwargs)
+        return SequenceText(text, _untrained_spans(example, turns, tokenizer, where, text), True)
     begin, end = len(example.prompt), len(example.prompt) + len(example.text)
     return SequenceText(example.prompt + example.text, ((begin, end),), False)
+
+
+def _untrained_spans(
+    example: Example, turns: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, where: str, text: str
+) -> tuple[tuple[int, int], ...]:
+    """Where the turns stand that are marked as not to be trained, when all else is. Raises InputError."""
+    if all(turn.get("weight") != 0 for turn in turns):
+        return ()
+    marked = [
+        {**turn, "weight": int(turn.get("weight") == 0)} if turn["role"] == "assistant" else turn
+        for turn in turns
+    ]
+    [*parts] = next(
+        rendering.answers(tokenizer, [Conversed(where, marked, example.tools, example.template_kwargs)])
+    )
+    if any(part.text != text for part in parts):
+        raise InputError(
+            "A turn that is not to be trained cannot be located",
+            f"{where}: the template writes earlier turns anew.",
+            'Set method.loss_on = "answers".',
+        )
+    return tuple(span for part in parts for span in part.spans)
 
 
 def _encodings(texts: Sequence[SequenceText], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
@@ -237,19 +268,14 @@ def render_conversation(
     tokenizer: PreTrainedTokenizerBase,
     where: str = "",
     tools: Sequence[Any] = (),
+    template_kwargs: dict[str, Any] | None = None,
 ) -> list[Rendered]:
     """The conversation as the template writes it, with each answer's place; see `render_answers`.
 
     Raises InputError when there is no template, or when it rewrites earlier turns so that no answer can be told apart.
     """
     turns = turns_for(messages, tokenizer)
-    return next(rendering.answers(tokenizer, [Conversed(where, turns, tools)]))
-
-
-def up_to_end_token(added: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Characters of an answer with its end token; what the template writes after that is never asked of a model."""
-    end_token = added.rfind(tokenizer.eos_token) if tokenizer.eos_token else -1
-    return end_token + len(tokenizer.eos_token) if end_token >= 0 else len(added)
+    return next(rendering.answers(tokenizer, [Conversed(where, turns, tools, template_kwargs)]))
 
 
 def turns_for(messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
@@ -271,9 +297,12 @@ def render(
     *,
     asks_for_answer: bool = False,
     tools: Sequence[Any] = (),
+    template_kwargs: dict[str, Any] | None = None,
 ) -> str:
     """Turns as the model's template writes them. Raises InputError when it refuses them."""
-    return rendering.render(tokenizer, turns, where, asks_for_answer=asks_for_answer, tools=tools)
+    return rendering.render(
+        tokenizer, turns, where, asks_for_answer=asks_for_answer, tools=tools, template_kwargs=template_kwargs
+    )
 
 
 def encode(

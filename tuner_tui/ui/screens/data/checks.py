@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList, Static
 
-from tuner_tui.data.checking.checks import DataProblem, DataReport, check
+from tuner_tui.data.checking.checks import DataProblem, DataReport, check, unused_words
 from tuner_tui.data.recognition.fixes import FIXES
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.errors import TunerError
@@ -166,6 +166,8 @@ class ChecksPane(Vertical):
             literal(f"{report.rows:,} rows, dataset type {layout.shape}: {layout.variant}", "bold"),
             literal(f"because {layout.reason} (confidence {layout.confidence:.0%})", "$secondary"),
         ]
+        if unused := unused_words(report):
+            lines.append(literal(unused, "$warning"))
         if report.is_partial:
             lines.append(literal("stopped before the end: there may be more", "$warning"))
         if not report.problems:

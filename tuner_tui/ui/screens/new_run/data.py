@@ -220,7 +220,9 @@ def _row_lines(example: AnyExample) -> list[str]:
             f"  {'good' if example.label else 'bad'}: {_said(example.completion)}",
         ]
     if example.messages:
-        turns = [f"{message.role}: {' '.join(message.content.split())}" for message in example.messages]
+        turns = [
+            f"{message.role}: {' '.join(' '.join(message.texts).split())}" for message in example.messages
+        ]
         return [f"  {turn}" for turn in turns[:3]]
     parts = [f"prompt: {' '.join(example.prompt.split())}"] if example.prompt else []
     return [f"  {part}" for part in (*parts, " ".join(example.text.split()))]
@@ -228,4 +230,4 @@ def _row_lines(example: AnyExample) -> list[str]:
 
 def _said(side: Side) -> str:
     """The last thing said, on one line."""
-    return " ".join((side if isinstance(side, str) else side[-1].content).split())
+    return " ".join((side if isinstance(side, str) else " ".join(side[-1].texts)).split())

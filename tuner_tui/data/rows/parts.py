@@ -1,0 +1,160 @@
+"""A turn's content, whether text or parts, taken apart: text, thoughts, tool calls and tool results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.tool_calls import call_of
+from tuner_tui.data.rows.unused import pass_over
+
+_TEXTS = ("text", "input_text", "output_text", "refusal")
+_THOUGHTS = ("thinking", "reasoning", "reasoning.text", "thought", "summary_text")
+CALL_TYPES = ("tool_use", "tool_call", "tool-call", "function_call", "toolUse", "functionCall")
+RESULT_TYPES = (
+    "tool_result",
+    "function_call_output",
+    "tool_response",
+    "tool-result",
+    "toolResult",
+    "functionResponse",
+)
+_WRAPPED = ("toolUse", "functionCall", "toolResult", "functionResponse", "reasoningContent")
+"""Bedrock's and Gemini's parts: an object whose one key says what it is."""
+_PASSED_OVER = ("redacted_thinking", "cachePoint", "cache_point")
+
+
+@dataclass
+class Content:
+    """What a turn says, by kind."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    """Turns of the role tool."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+
+def content_of(content: Any, role: str, where: str) -> Content:
+    """Content taken apart. Raises RowFault for what is no text, such as images."""
+    found = Content()
+    if isinstance(content, str):
+        found.texts.append(content)
+    elif isinstance(content, int | float) and not isinstance(content, bool):
+        found.texts.append(str(content))
+    elif role == "tool" and content is None:
+        found.texts.append("")
+    elif role == "tool" and not _is_parts(content):
+        found.texts.append(json.dumps(content, ensure_ascii=False))  # a result is any object
+    elif isinstance(content, dict):
+        inner = content.get("parts")
+        _take_all(inner if isinstance(inner, list) else [content], found, where)
+    elif isinstance(content, list) and (content or role == "tool"):
+        _take_all(content, found, where)
+    else:
+        raise RowFault("A turn's content is not text", f"{where}: `content` is {_kind(content)}.")
+    return found
+
+
+def _is_parts(content: Any) -> bool:
+    if isinstance(content, dict) and isinstance(content.get("parts"), list):
+        return True
+    parts = content if isinstance(content, list) else [content]
+    return all(
+        isinstance(part, str)
+        or (
+            isinstance(part, dict)
+            and (
+                part.get("type") in (*_TEXTS, *RESULT_TYPES)
+                or {*_given(part)} in ({"text"}, *({each} for each in _WRAPPED))
+            )
+        )
+        for part in parts
+    )
+
+
+def _take_all(parts: list[Any], found: Content, where: str) -> None:
+    for part in parts:
+        if isinstance(part, str):
+            found.texts.append(part)
+        elif isinstance(part, dict):
+            _take(_given(part), found, where)
+        elif part is not None:
+            raise RowFault("A turn's content is not text", f"{where}: a part is {type(part).__name__}.")
+
+
+def _given(part: dict[str, Any]) -> dict[str, Any]:
+    """A part without what says nothing, such as keys that Parquet adds."""
+    return {key: value for key, value in part.items() if value is not None}
+
+
+def _take(part: dict[str, Any], found: Content, where: str) -> None:
+    kind = part.get("type")
+    wrapped = next((key for key in _WRAPPED if isinstance(part.get(key), dict)), None)
+    if kind is None and wrapped:
+        kind, part = wrapped, part[wrapped]
+    if kind in CALL_TYPES:
+        found.calls.append(call_of(part.get("tool_call", part), where))
+    elif kind in RESULT_TYPES:
+        found.results.append(_result(part, where))
+    elif kind in _THOUGHTS or kind == "reasoningContent" or part.get("thought") is True:
+        found.thoughts.append(thought_of(part, where))
+    elif kind in _PASSED_OVER or next(iter(part), None) in _PASSED_OVER:
+        pass_over(f"{where.partition('[')[0]}[].content[].{kind or next(iter(part))}")
+    elif kind is None or kind in _TEXTS:
+        text = next(
+            (part[key] for key in ("text", "content", "value", "refusal") if isinstance(part.get(key), str)),
+            None,
+        )
+        if text is None:
+            raise RowFault(
+                "A turn's content is not text",
+                f"{where}: a part has {', '.join(map(repr, part)) or 'nothing'}, and only text is trained.",
+            )
+        found.texts.append(text)
+    else:
+        raise RowFault(
+            "A turn's content is not text", f"{where}: `content` holds {kind!r}, and only text is trained."
+        )
+
+
+def thought_of(value: Any, where: str) -> str:
+    """Thoughts as text, whichever way they are wrapped. Raises RowFault."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(thought_of(each, where) for each in value)
+    if isinstance(value, dict):
+        for key in ("thinking", "reasoning", "reasoningText", "text", "content", "summary", "value"):
+            if value.get(key) is not None:
+                return thought_of(value[key], where)
+    raise RowFault("Thoughts are not text", f"{where}: they are {_kind(value)}.")
+
+
+def _result(part: dict[str, Any], where: str) -> dict[str, Any]:
+    """A tool's result as a turn of its own."""
+    content = next(
+        (part[key] for key in ("content", "output", "result", "response") if part.get(key) is not None), ""
+    )
+    if isinstance(content, list) and all(isinstance(each, dict) and "json" in each for each in content):
+        content = content[0]["json"] if len(content) == 1 else [each["json"] for each in content]
+    turn = {"role": "tool", "content": content_of(content, "tool", where).text}
+    number = next(
+        (part[key] for key in ("tool_use_id", "tool_call_id", "call_id", "toolUseId", "id") if part.get(key)),
+        None,
+    )
+    if number is not None:
+        turn["tool_call_id"] = str(number)
+    if isinstance(part.get("name"), str):
+        turn["name"] = part["name"]
+    return turn
+
+
+def _kind(value: Any) -> str:
+    return "empty" if value in ([], {}) else type(value).__name__

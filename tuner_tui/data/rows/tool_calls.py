@@ -1,0 +1,98 @@
+"""Tools that may be called, and calls of them, in the one form that chat templates take: OpenAI's, decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.unused import pass_over
+from tuner_tui.data.rows.written import as_json, as_object
+
+ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
+CALL_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "toolUseId")
+_CALL_KEYS = ("type", "index", "function", "name", "tool_name", *ARGUMENT_KEYS, *CALL_ID_KEYS)
+SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "parameter_definitions")
+
+
+def calls_of(calls: Any, where: str) -> list[dict[str, Any]]:
+    """Tool calls as templates take them: with arguments as an object, not as JSON in a text. Raises RowFault.
+
+    Arguments that are no object stay the text that they are.
+    """
+    decoded = as_object(calls) if isinstance(calls, str) else calls
+    if not isinstance(decoded, list | dict):
+        raise RowFault(
+            "A tool call cannot be read", f"{where}: the call is neither an object nor JSON of one."
+        )
+    return [
+        call_of(call, where)
+        for call in (decoded if isinstance(decoded, list) else [decoded])
+        if call is not None
+    ]
+
+
+def call_of(call: Any, where: str) -> dict[str, Any]:
+    """One call. Raises RowFault for one without a name."""
+    call = as_object(call) if isinstance(call, str) else call
+    inner = call.get("function") if isinstance(call, dict) else None
+    inner = as_json(inner) if isinstance(inner, str) and as_json(inner) is not None else inner
+    if isinstance(inner, str):  # the name alone, with the arguments beside it
+        inner = {**call, "name": inner}
+    inner = call if inner is None else inner
+    if not isinstance(call, dict) or not isinstance(inner, dict):
+        raise RowFault("A tool call cannot be read", f"{where}: it is {type(call).__name__}, not an object.")
+    name = next((inner[key] for key in ("name", "tool_name") if inner.get(key)), None)
+    if not isinstance(name, str):
+        raise RowFault("A tool call has no name", f"{where}: `name` says which tool is called.")
+    given: Any = next((inner[key] for key in ARGUMENT_KEYS if inner.get(key) is not None), {})
+    decoded = as_json(given) if isinstance(given, str) else given
+    for key in {*call, *inner}:
+        if key not in _CALL_KEYS and (call.get(key) or inner.get(key)):
+            pass_over(f"tool_calls[].{key}")
+    found: dict[str, Any] = {
+        "type": "function",
+        "function": {"name": name, "arguments": given if decoded is None else decoded},
+    }
+    number = next((call[key] for key in CALL_ID_KEYS if isinstance(call.get(key), str | int)), None)
+    return found if number is None else found | {"id": str(number)}
+
+
+def tools_of(value: Any) -> list[Any]:
+    """The tools that a conversation may call; empty when there are none. Raises RowFault.
+
+    Takes the dialects of OpenAI, Anthropic, Gemini, Bedrock and MCP, also as JSON in a text.
+    """
+    if value in (None, "", [], {}):
+        return []
+    tools = as_object(value) if isinstance(value, str) else value
+    if isinstance(tools, dict) and isinstance(tools.get("tools"), list):  # Bedrock's toolConfig
+        tools = tools["tools"]
+    if isinstance(tools, dict):
+        tools = [tools]
+    if not isinstance(tools, list):
+        raise RowFault(
+            "The tools are not a list",
+            f"`tools` is {'no JSON' if isinstance(value, str) else type(value).__name__}.",
+            "Each tool is an object with its name and parameters (a JSON schema).",
+        )
+    return [made for tool in tools if tool is not None for made in _tools(tool)]
+
+
+def _tools(tool: Any) -> list[dict[str, Any]]:
+    tool = as_object(tool) if isinstance(tool, str) else tool
+    if not isinstance(tool, dict):
+        raise RowFault(
+            "A tool is not an object", "`tools` holds a name alone; a tool is an object with its parameters."
+        )
+    for key in ("functionDeclarations", "function_declarations"):
+        if isinstance(tool.get(key), list):
+            return [made for each in tool[key] for made in _tools(each)]
+    if isinstance(tool.get("toolSpec"), dict):
+        tool = tool["toolSpec"]
+    if "function" in tool:
+        return [tool]
+    inner = {key: value for key, value in tool.items() if key != "type" or not isinstance(value, str)}
+    schema = next((inner.pop(key) for key in SCHEMA_KEYS if inner.get(key) is not None), None)
+    if isinstance(schema, dict) and isinstance(schema.get("json"), dict):
+        schema = schema["json"]
+    return [{"type": "function", "function": inner | ({} if schema is None else {"parameters": schema})}]

@@ -1,0 +1,41 @@
+"""What rows say that no reader takes, counted by name while they are read, so that nothing vanishes without a word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from contextvars import ContextVar
+from typing import Any
+
+_current: ContextVar[set[str] | None] = ContextVar("unused_fields", default=None)
+
+
+class UnusedFields:
+    """The fields of a data set that are not used, and in how many rows each says something."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def reading(self, row: Mapping[str, Any], used: AbstractSet[str], read: Callable[[Any], Any]) -> Any:
+        """What `read` makes of a row; the names that it and its readers pass over count, each once."""
+        names = {name for name in row.keys() - used if row[name] not in (None, "", [], {})}
+        token = _current.set(names)
+        try:
+            return read(row)
+        finally:
+            _current.reset(token)
+            if names:
+                self.counts.update(names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields, the commonest first."""
+        return tuple(name for name, _ in self.counts.most_common())
+
+
+def pass_over(name: str) -> None:
+    """Say that a field of the row at hand is not used; a no-op where nobody gathers."""
+    names = _current.get()
+    if names is not None:
+        names.add(name)
