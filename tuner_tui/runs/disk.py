@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.data.tokens import token_cache
 from tuner_tui.files import entries, folder_size
 from tuner_tui.models import dequantised, remote_headers
 from tuner_tui.models.dequantised import list_entries
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import MARK, Layout, Owned
 from tuner_tui.runs.export_events import FORMS
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.status import LIVE
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 ItemKind = Literal["checkpoints", "model", "cache", "leftovers"]
 LOCK_SUFFIX = ".lock"
 """How the names of the files end that keep two pushes of one run apart."""
+SUMS_FILE = "SHA256SUMS"
+"""Of an export (sharing/checksums.py)."""
 QUIET_SECONDS = 600.0
 """What was written to more recently than this may be in use."""
 
@@ -134,10 +138,29 @@ def _caches() -> list[CleanUpItem]:
 
 def owned_pushes() -> Owned:
     """The folder of prepared pushes, for deleting in it."""
-    forms = "|".join(FORMS)
-    return Owned(
-        paths.cache_dir() / "pushes", "pushes", holds(rf".+-({forms})-[a-z0-9_]+-(trained|original)")
+    folder = paths.cache_dir() / "pushes"
+    return Owned(folder, "pushes", layout=_pushes(), may_be_older=paths.is_usual_cache())
+
+
+def _pushes() -> Layout:
+    export = rf".+-({'|'.join(FORMS)})-[A-Za-z0-9_]+-(trained|original)"
+    staging = rf"\.{export}\.partial-[0-9]+"
+    return Layout(
+        rf"{export}(\.json)?|.+{re.escape(LOCK_SUFFIX)}|{staging}", _is_of_a_push, _is_of_an_earlier_push
     )
+
+
+def _is_of_a_push(path: Path) -> bool:
+    """Whether it is a lock, what an export was made of, or an export, which has a list of checksums or our mark."""
+    if path.is_dir():
+        return (path / SUMS_FILE).is_file() or (path / MARK).is_file()
+    return path.suffix in (LOCK_SUFFIX, ".json") and path.is_file()
+
+
+def _is_of_an_earlier_push(path: Path) -> bool:
+    if path.suffix == LOCK_SUFFIX:
+        return path.stat().st_size == 0
+    return path.is_dir() or isinstance(guarded.read_json(path, list), list)
 
 
 def _size(things: Iterable[Path]) -> int:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.lock import identity
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPEC_FILE, LOCK_FILE = "run.toml", "lock"
+LONGEST_FIRST_EVENT = 64 << 10
 RUN_LOCK_VARIABLE = "TUNER_TUI_RUN_LOCK"
 """In the environment of a run's processes: what its lock is known by, whatever its folder is called by now."""
 
@@ -82,7 +85,7 @@ class RunFolder:
     @property
     def owned(self) -> Owned:
         """For deleting in it, or all of it."""
-        return Owned(self.path.absolute(), "run", is_run)
+        return Owned(self.path.absolute(), "run", was_made)
 
 
 def is_run(path: Path) -> bool:
@@ -90,6 +93,25 @@ def is_run(path: Path) -> bool:
     files = [path / name for name in (SPEC_FILE, "plan.json", "events.jsonl")]
     there = [file.is_file() and not file.is_symlink() for file in files]
     return not path.is_symlink() and sum(there) >= 2
+
+
+def was_made(path: Path) -> bool:
+    """Whether a folder without a mark is a run of an earlier version, by the contents of one of those files."""
+    return is_run(path) and any(
+        map(_is_of_run, (path / "plan.json", path / SPEC_FILE, path / "events.jsonl"))
+    )
+
+
+def _is_of_run(file: Path) -> bool:
+    try:
+        if file.suffix == ".json":
+            return {"model_location", "choices"} <= guarded.read_json(file, dict).keys()
+        if file.suffix == ".toml":
+            return {"model", "data"} <= guarded.read_toml(file).keys()
+        with guarded.open_regular(file) as opened:
+            return b'"protocol"' in opened.readline(LONGEST_FIRST_EVENT)
+    except (OSError, Unreadable):
+        return False
 
 
 def list_runs() -> list[RunFolder]:

@@ -8,6 +8,7 @@ removes it when the run's worker has started, so that a keeper that dies in betw
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tuner_tui.runs.lock import identity
 
 WAITING, CLAIMED = ".json", ".claimed"
 ORDER_FILE, REGARDLESS_FILE, HELD_FILE = "order", "regardless", "held"
+LARGEST_BESIDE_BYTES = 1 << 20
 
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -289,7 +291,20 @@ def _holds_entries(folder: Path) -> bool:
                 return True
         except Unreadable:
             continue
-    return {path.name for path in folder.iterdir()} <= {ORDER_FILE, REGARDLESS_FILE, HELD_FILE}
+    others = list(folder.iterdir())
+    return bool(others) and all(map(_is_beside_entries, others))
+
+
+def _is_beside_entries(path: Path) -> bool:
+    """Whether a file is one that says how the queue is held, or in which order it goes."""
+    try:
+        lines = guarded.read_text(path, LARGEST_BESIDE_BYTES).split("\n")
+    except Unreadable:
+        return False
+    if path.name == HELD_FILE:
+        return len(lines) <= 2 and "/" not in lines[0]
+    is_line = path.name in (ORDER_FILE, REGARDLESS_FILE) and any(lines)
+    return is_line and all(re.fullmatch(r"[0-9]{20}-.+|", line) for line in lines)
 
 
 def _stems(file: str) -> list[str]:
