@@ -7,6 +7,7 @@ was there before and that its group may write to) new files and folders have the
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
 import os
@@ -27,6 +28,25 @@ LONGEST_LINE_BYTES = 16 << 20
 """A line of ours is a few kilobytes; what is longer is not kept in memory."""
 
 _asking_umask = threading.Lock()
+
+
+def can_be_path(text: str) -> bool:
+    """Whether a text that was read from a file can be the path of a file here, whether or not there is one."""
+    try:
+        os.lstat(text)
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    except ValueError:  # a NUL, or no text that file names can have
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder can be seen there, also for what cannot be a path or must not be looked at."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def write_atomic(path: Path, content: str | bytes, *, is_private: bool = True) -> None:

@@ -151,8 +151,12 @@ def find_run(text: str) -> RunFolder:
 def find_run_or_folder(text: str) -> RunFolder:
     """As `find_run`, or a run's folder anywhere, for those that only read it. Raises InputError, NotFoundError."""
     if "/" in text:
-        path = Path(text).expanduser()
-        if not (path / SPEC_FILE).is_file():
+        try:
+            path = Path(text).expanduser()
+            is_there = (path / SPEC_FILE).is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, a NUL, "~name" of nobody we know
+            path, is_there = Path(text), False
+        if not is_there:
             raise NotFoundError("No such run", f"{path} is no run's folder: it holds no {SPEC_FILE}.")
         return RunFolder(path.resolve())
     return find_run(text)

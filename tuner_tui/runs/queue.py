@@ -16,11 +16,12 @@ import msgspec
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
-from tuner_tui.files import write_atomic
+from tuner_tui.files import can_be_path, is_folder, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.folder import RunFolder, find_known, find_moved
 from tuner_tui.runs.lock import identity
+from tuner_tui.text import plain
 
 WAITING, CLAIMED = ".json", ".claimed"
 ORDER_FILE, REGARDLESS_FILE, HELD_FILE = "order", "regardless", "held"
@@ -115,13 +116,22 @@ def _foreign_name(entry: QueueEntry) -> str:
     An entry may have come from elsewhere, also with a copy of the whole data folder. A folder that is gone is no such
     name: its run may have been moved, which is looked for by its lock.
     """
-    if entry.after is not None and (entry.after.startswith(".") or "/" in entry.after):
-        return entry.after
+    if entry.after is not None and not _can_be_run_name(entry.after):
+        return plain(entry.after) or "nothing"
     folder, runs = Path(entry.folder), paths.runs_dir()
-    is_run_name = folder.is_absolute() and not folder.name.startswith(".")
-    if is_run_name and (folder.parent == runs or folder.parent.resolve() == runs.resolve()):
-        return ""
-    return entry.folder if folder.is_dir() or not is_run_name else ""
+    if not folder.is_absolute() or not _can_be_run_name(folder.name) or not can_be_path(entry.folder):
+        return plain(entry.folder) or "nothing"
+    try:
+        if folder.parent == runs or folder.parent.resolve() == runs.resolve():
+            return ""
+    except (OSError, RuntimeError):  # a loop of symlinks
+        return plain(entry.folder)
+    return plain(entry.folder) if is_folder(folder) else ""
+
+
+def _can_be_run_name(name: str) -> bool:
+    is_plain = bool(name) and not name.startswith(".") and "/" not in name
+    return is_plain and can_be_path(str(paths.runs_dir() / name))
 
 
 def awaited(entry: QueueEntry) -> RunFolder | None:
@@ -253,7 +263,7 @@ def go_on() -> bool:
 def is_on_hold() -> bool:
     """Whether nothing is to start. A paused run that was deleted holds nothing any more."""
     paused = held_for()
-    return (paths.queue_dir() / HELD_FILE).exists() and (not paused or (paths.runs_dir() / paused).is_dir())
+    return (paths.queue_dir() / HELD_FILE).exists() and (not paused or is_folder(paths.runs_dir() / paused))
 
 
 def held_for() -> str:
@@ -263,7 +273,7 @@ def held_for() -> str:
     except Unreadable:
         return ""
     paused_run, _, mark = text.partition("\n")
-    return find_known(paused_run, mark).name if paused_run else ""
+    return find_known(paused_run, mark).name if _can_be_run_name(paused_run) else ""
 
 
 def _files() -> list[Path]:
