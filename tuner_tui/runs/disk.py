@@ -73,7 +73,7 @@ def run_disk(folder: RunFolder) -> RunDisk:
 def kept_checkpoints(folder: RunFolder) -> list[Path]:
     """A run's whole checkpoints, the oldest first; those being written have other names."""
     found = [path for path in entries(folder.checkpoints, 10_000) if path.name.startswith("step-")]
-    return sorted(path for path in found if path.is_dir())
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
 def clean_up_items(queued: Collection[str] = ()) -> list[CleanUpItem]:
@@ -95,6 +95,8 @@ def _of_runs(queued: Collection[str]) -> list[CleanUpItem]:
         kept = kept_checkpoints(folder)
         if (
             kept
+            and not folder.path.is_symlink()
+            and not folder.checkpoints.is_symlink()
             and folder.owned.is_ours()
             and folder.adapter.is_dir()
             and reader.read(folder, queued).status == "finished"
@@ -183,15 +185,23 @@ def _leftovers() -> list[CleanUpItem]:
 
 
 def delete_item(item: CleanUpItem) -> None:
-    """Delete something that could go. Raises OSError."""
+    """Delete something that could go. Raises OSError for the first thing that stays, after all others have gone."""
     if item.owned is None:
         empty_abandoned()
         return
+    problem: OSError | None = None
     for thing in item.things:
-        if thing == item.owned.folder:
-            item.owned.remove_all()
-        else:
-            item.owned.remove(thing)
+        try:
+            if thing == item.owned.folder:
+                item.owned.remove_all()
+            else:
+                item.owned.remove(thing)
+        except FileNotFoundError:  # gone meanwhile
+            continue
+        except OSError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
 
 
 def _are_all_quiet(folder: Path) -> bool:
