@@ -122,9 +122,12 @@ def make_empty(path: Path) -> None:
     os.close(open_descriptor(path, os.O_WRONLY | os.O_CREAT))
 
 
-def settle_modes(folder: Path, *, is_private: bool = True) -> None:
-    """Give what libraries wrote below a folder that we made the modes of our own files. Raises OSError."""
-    files = new_mode(folder.parent) if is_private else 0o666 & ~_umask()
+def settle_modes(folder: Path, *, is_private: bool = True, place: Path | None = None) -> None:
+    """Give what libraries wrote below a folder that we made the modes of our own files. Raises OSError.
+
+    `place` is the folder that it will lie in, where a library made the one that it lies in now.
+    """
+    files = new_mode(place or folder.parent) if is_private else 0o666 & ~_umask()
     folders = files | (files & 0o444) >> 2
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():

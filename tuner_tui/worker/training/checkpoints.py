@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from tuner_tui import guarded
-from tuner_tui.files import folder_size, settle_modes, sync_folder, write_atomic
+from tuner_tui.files import folder_size, make_folder, settle_modes, sync_folder, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.runs.events import CheckpointSaved
@@ -101,6 +101,7 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         staging = self.job.folder.checkpoints / f"{STAGING}{step:06d}-{os.getpid()}"
         self._staging = staging
         try:
+            make_folder(staging)  # as ours, before a library makes it by the umask
             super()._save_checkpoint(model, trial)
         except Exception as error:
             if is_out_of_memory(error):
@@ -254,7 +255,7 @@ def what_is_broken(checkpoint: Path) -> str | None:
 
 
 def _make_whole(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
-    settle_modes(made)
+    settle_modes(made, place=made.parent.parent)  # not that of the staging folder
     files = {}
     for path in sorted(path for path in made.rglob("*") if path.is_file()):
         with path.open("rb") as file:
