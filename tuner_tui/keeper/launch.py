@@ -47,9 +47,6 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
     """
     awaited = find_awaited(spec, after)
     source = check(spec, awaited)
-    require_trusted(
-        spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
-    )
     start = None if awaited.gives_adapter else find_start(spec, source)
     asked = spec if start is None else as_started(spec, source)
     folder = create_run(spec, make_plan(spec, source, start, plan_here(asked, source, all_measured())))
@@ -59,6 +56,15 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
 
 def check(spec: RunSpec, awaited: Awaited | None = None) -> ModelSource:
     """Check all that can be known before a run begins; gives where the model is. Raises as `launch` does."""
+    source = check_parts(spec, awaited)
+    require_trusted(
+        spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
+    )
+    return source
+
+
+def check_parts(spec: RunSpec, awaited: Awaited | None = None) -> ModelSource:
+    """As `check`, without asking whether the model's code is trusted, which may not be on this machine yet."""
     require_rules(spec)
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
