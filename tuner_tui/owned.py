@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tuner_tui.errors import InputError
 from tuner_tui.files import make_folder, open_log, write_atomic
+from tuner_tui.guarded import open_regular
 
 MARK = ".tuner-tui"
 LOG_TITLE = b"tuner-tui log\n"
@@ -266,8 +267,11 @@ def open_own_log(path: Path) -> io.FileIO:
 
 
 def _is_own_log(path: Path, status: os.stat_result) -> bool:
-    with path.open("rb") as file:
-        return os.path.samestat(os.fstat(file.fileno()), status) and file.readline(100) == LOG_TITLE
+    try:
+        with open_regular(path) as file:
+            return os.path.samestat(os.fstat(file.fileno()), status) and file.readline(100) == LOG_TITLE
+    except InputError:  # it has just been replaced
+        return False
 
 
 def remove_hub_repository(folder: Path, cache: Path) -> None:
