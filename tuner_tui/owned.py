@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ LARGEST_LOG_BYTES = 4 << 20
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _HUB_FOLDER = re.compile(r"(models|datasets|spaces)--[A-Za-z0-9._-]+", re.ASCII)
 _HUB_ENTRIES = {"blobs", "refs", "snapshots", ".no_exist"}
+_MOUNT_ESCAPE = re.compile(r"\\([0-7]{3})")
 _HUB_SUFFIX = ".tuner-tui-partial"
 
 
@@ -128,6 +130,7 @@ class Owned:
     def remove_all(self) -> None:
         """Delete the folder itself, its mark last. Raises NotOurs, FileNotFoundError, OSError."""
         with self._itself(needs_all=True) as parent, _opened(self.folder.name, parent) as inside:
+            _require_no_mount(_path_of(self.folder.name, parent))
             for name in sorted(os.listdir(inside)):  # noqa: PTH208 - of a descriptor
                 if name != MARK:
                     _delete(name, inside, may_be_link=True)
@@ -148,6 +151,7 @@ class Owned:
     def move_all(self, target: Path) -> None:
         """Rename the folder itself. Raises NotOurs, FileExistsError, OSError."""
         with self._itself(needs_all=True) as parent:
+            _require_no_mount(_path_of(self.folder.name, parent))
             _require_free(target)
             os.rename(self.folder.name, target, src_dir_fd=parent)
 
@@ -340,6 +344,39 @@ def _require_no_link(name: str, parent: int, path: Path | None) -> None:
         raise NotOurs(path or Path(name), f"{name} is a symlink; tuner-tui deletes nothing behind one")
 
 
+def mounts_below(folder: Path) -> list[Path]:
+    """What is mounted at a folder or somewhere below it: another disk, or another folder."""
+    try:
+        lines = (
+            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        )
+    except OSError:  # no Linux
+        return [path for path in (folder, *folder.rglob("*")) if path.is_dir() and path.is_mount()]
+    places = (Path(_MOUNT_ESCAPE.sub(_unescaped, line.split(" ")[4])) for line in lines)
+    return sorted(place for place in places if place.is_relative_to(folder))
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 8))
+
+
+def _require_no_mount(folder: Path) -> None:
+    for place in mounts_below(folder)[:1]:
+        why = "something is mounted there, which is not ours to delete; unmount it first"
+        raise NotOurs(place, why)
+
+
+def _path_of(name: str, parent: int) -> Path:
+    """The full path of an entry of an open folder, without symlinks."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        place = os.fsdecode(fcntl.fcntl(parent, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    else:
+        place = os.readlink(f"/proc/self/fd/{parent}")  # noqa: PTH115
+    return Path(place) / name
+
+
 def _require_free(target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -350,6 +387,7 @@ def _delete(name: str, parent: int, *, may_be_link: bool = False) -> None:
     if stat.S_ISLNK(mode) and not may_be_link:
         raise NotOurs(Path(name), "is a symlink")
     if stat.S_ISDIR(mode):
+        _require_no_mount(_path_of(name, parent))  # deleting would go on in what is mounted there
         shutil.rmtree(name, dir_fd=parent)
     else:
         os.unlink(name, dir_fd=parent)

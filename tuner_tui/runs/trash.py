@@ -169,15 +169,22 @@ def empty_abandoned() -> None:
         _trash(folder.parent).discard(folder)
 
 
-def empty_trash() -> int:
-    """Delete for good all that no open app holds; how many bytes that freed."""
-    freed = 0
-    for folder in [*_abandoned(), *(folder for _, folder in _deleted())]:
-        if folder.is_dir() and not lock.is_held(folder / LOCK_FILE):
-            size = folder_size(folder)
-            _trash(folder.parent).discard(folder)
-            freed += size - (folder_size(folder) if folder.exists() else 0)
-    return freed
+def empty_trash() -> tuple[int, list[str]]:
+    """Delete for good all that no open app holds; (how many bytes that freed, what stayed and why)."""
+    freed, stayed = 0, []
+    for folder in dict.fromkeys([*_abandoned(), *(folder for _, folder in _deleted())]):
+        if not folder.is_dir() or lock.is_held(folder / LOCK_FILE):
+            continue
+        size, record = folder_size(folder), _record(folder)
+        try:
+            _trash(folder.parent).remove(folder)
+        except OSError as error:
+            name = record.name if record else folder.name
+            place = str(error.filename or folder)
+            place = place if place.startswith("/") else str(folder)
+            stayed.append(f"{name}: {place}: {error.strerror or error}.")
+        freed += max(0, size - (folder_size(folder) if folder.exists() else 0))
+    return freed, stayed
 
 
 def abandoned_bytes() -> int:
