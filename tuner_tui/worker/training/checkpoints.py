@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.files import folder_size, make_folder, settle_modes, sync_folder, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.adapter import PICKLES
 from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.runs.events import CheckpointSaved
 from tuner_tui.versions import library_versions
@@ -251,6 +253,22 @@ def what_is_broken(checkpoint: Path) -> str | None:
                 return f"{name} is damaged"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror or error})"
+    return None
+
+
+def refused_file(checkpoint: Path) -> Path | None:
+    """The first file that PyTorch does not load because it holds more than tensors and plain values."""
+    import torch
+    from transformers.trainer_pt_utils import safe_globals
+
+    for path in sorted(path for path in checkpoint.iterdir() if path.suffix in PICKLES):
+        try:
+            with safe_globals():
+                torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return path
+        except Exception:  # damaged in another way, which says so itself
+            continue
     return None
 
 
