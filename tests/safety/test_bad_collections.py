@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tests.ui.looking import wait_for
+from tests.ui.looking import until, wait_for
 from tests.unit.feedback_rows import make_store
 from tuner_tui.cli.data import data
 from tuner_tui.cli.feedback import feedback
@@ -331,7 +331,8 @@ def make_newer() -> str:
 async def test_the_feedback_screen_names_what_it_cannot_read() -> None:
     words = make_newer()
     async with TunerApp(FeedbackScreen("evening")).run_test(size=(100, 24)) as pilot:
-        await wait_for(pilot, "1 rows of evening cannot be read")
+        await wait_for(pilot, "saved 3, 1 ready, 1 unreadable")
+        await until(pilot, lambda: bool(pilot.app._notifications), lambda: "no notice")
         [notice] = list(pilot.app._notifications)
         assert words in notice.message
         assert "feedback check evening" in notice.message

@@ -142,7 +142,8 @@ def test_a_run_begins_from_the_adapter_of_a_renamed_one(home: Home) -> None:
     assert parent is not None
     assert parent.name == moved.folder.name
     start.release_queue()
-    assert isinstance(second.wait_for_event(RunFinished), RunFinished)
+    moved.wait_for_event(RunFinished)
+    second.wait_for_event(RunFinished)
     assert (second.folder.started_from / "adapter_model.safetensors").is_file()
     home.wait_until_idle()
 

@@ -173,6 +173,7 @@ def test_another_folder_with_the_runs_name_gets_no_log(
 ) -> None:
     held = lock.acquire(run.lock)
     assert held is not None
+    run.spec.touch()
     other = run.path.with_name("other-name")
     run.path.rename(other)
     run.path.mkdir()

@@ -107,6 +107,7 @@ class FeedbackScreen(TunerScreen):
         self._model_state = ""
         self._problem: TunerError | None = None
         self._standing = Standing(kept=0, ready=0, waiting=0)
+        self._unreadable = 0
         self.times_ready = 0
         self.times_waited = 0
         """How often the next item was there at once when a judgement was made, and how often not."""
@@ -200,6 +201,8 @@ class FeedbackScreen(TunerScreen):
 
         with contextlib.suppress(TunerError):  # the session tells what is wrong with the collection
             contents = await in_background(store.contents)
+            self._unreadable = len(contents.problems)
+            await self._tell_anew()
             if lines := left_out_lines(self.name_of_collection, contents.problems):
                 self.notify("\n".join(lines), severity="warning", timeout=30, markup=False)
 
@@ -234,7 +237,8 @@ class FeedbackScreen(TunerScreen):
     def _tell(self, standing: Standing) -> None:
         self._standing = standing
         to_come = f", {standing.waiting} to come" if standing.waiting else ""
-        self.query_one(TitleBar).state = f"saved {standing.kept}, {standing.ready} ready{to_come}"
+        unreadable = f", {self._unreadable} unreadable" if self._unreadable else ""
+        self.query_one(TitleBar).state = f"saved {standing.kept}, {standing.ready} ready{to_come}{unreadable}"
         if self.shown is None:
             show(self.query_one("#waiting", Static), literal_lines(self._waiting_words(standing)))
 
