@@ -7,6 +7,7 @@ one that its group may write to) they have the modes that the umask gives.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
 import os
@@ -27,6 +28,25 @@ LONGEST_LINE_BYTES = 16 << 20
 """Our lines have a few kilobytes; longer ones are skipped."""
 
 _asking_umask = threading.Lock()
+
+
+def can_be_path(text: str) -> bool:
+    """Whether a text that was read from a file can be the path of a file here, whether or not there is one."""
+    try:
+        os.lstat(text)
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    except ValueError:  # a NUL, or no text that file names can have
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder can be seen there, also for what cannot be a path or must not be looked at."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def write_atomic(path: Path, content: str | bytes, *, is_private: bool = True) -> None:
@@ -102,9 +122,12 @@ def make_empty(path: Path) -> None:
     os.close(open_descriptor(path, os.O_WRONLY | os.O_CREAT))
 
 
-def settle_modes(folder: Path, *, is_private: bool = True) -> None:
-    """Give the files that libraries wrote below our folder the modes of our files. Raises OSError."""
-    files = new_mode(folder.parent) if is_private else 0o666 & ~_umask()
+def settle_modes(folder: Path, *, is_private: bool = True, place: Path | None = None) -> None:
+    """Give what libraries wrote below a folder that we made the modes of our own files. Raises OSError.
+
+    `place` is the folder that it will lie in, where a library made the one that it lies in now.
+    """
+    files = new_mode(place or folder.parent) if is_private else 0o666 & ~_umask()
     folders = files | (files & 0o444) >> 2
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():

@@ -17,7 +17,7 @@ from tests.ui.recorded_runs import make_run, recorded_events
 from tuner_tui.cli import tuner_tui
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.owned import MARK, NotOurs, Owned, holds, remove_hub_repository
+from tuner_tui.owned import MARK, Layout, NotOurs, Owned, remove_hub_repository
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.runs.trash import (
@@ -179,15 +179,29 @@ def test_a_marked_folder_is_the_only_thing_that_is_deleted(tmp_path: Path) -> No
     assert (outside / "file").is_file()
 
 
-def test_an_earlier_folder_is_recognised_and_marked(tmp_path: Path) -> None:
-    owned = Owned(tmp_path, "tokens", holds("[0-9a-f]{4}"))
+def test_an_earlier_folder_is_recognised_and_marked_when_all_of_it_is_ours(tmp_path: Path) -> None:
+    layout = Layout("[0-9a-f]{4}", Path.is_file, lambda path: path.read_text() == "ours")
+    owned = Owned(tmp_path, "tokens", layout=layout, may_be_older=True)
     (tmp_path / "other").touch()
+    (tmp_path / "2024").write_text("mine")
     assert not owned.is_ours()
-    (tmp_path / "12ab").touch()
+    (tmp_path / "12ab").write_text("ours")
+    assert not Owned(tmp_path, "tokens", layout=layout).is_ours()  # its place is not ours
     assert owned.is_ours()
-    owned.remove(tmp_path / "12ab")
+    assert [path.name for path in owned.entries()] == ["12ab"]
+    for name in ("other", "2024"):
+        with pytest.raises(NotOurs):
+            owned.remove(tmp_path / name)
+    for act in (owned.remove_all, lambda: owned.move_all(tmp_path.with_name("away"))):
+        with pytest.raises(NotOurs):
+            act()
+    assert not (tmp_path / MARK).exists()
+    for name in ("other", "2024"):
+        (tmp_path / name).unlink()
+    owned.claim()
     assert (tmp_path / MARK).is_file()
-    assert [path.name for path in owned.entries()] == ["other"]
+    (tmp_path / "other").touch()
+    assert [path.name for path in owned.entries()] == ["12ab"]
 
 
 def test_the_hubs_cache_gives_up_only_its_repositories(tmp_path: Path) -> None:

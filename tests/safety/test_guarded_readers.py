@@ -46,6 +46,7 @@ EXCEPTIONS = {
     ("owned.py", "Owned._itself"): FOLDER,
     ("owned.py", "Owned._parent_of"): FOLDER,
     ("owned.py", "_opened"): FOLDER,
+    ("owned.py", "mounts_below"): SYSTEM,
     ("owned.py", "_opened_path"): FOLDER,
     ("planning/place.py", "cpu_has_16_bit"): SYSTEM,
     ("runs/history.py", "History._open"): NO_FILE,

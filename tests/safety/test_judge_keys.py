@@ -328,3 +328,28 @@ def test_a_reply_without_end_is_bounded(serve: Callable[..., Server]) -> None:
 def test_origins() -> None:
     assert str(origin_of("HTTP://LocalHost:80/v1")) == "http://localhost"
     assert str(origin_of("http://[::1]:8000")) == "http://[::1]:8000"
+
+
+@pytest.mark.parametrize("base", ["ftp://x", "http://", "localhost", "http://a:99999/v1", "https://u:p@x/v1"])
+def test_a_base_address_that_is_none_gives_no_key_and_hinders_nothing(base: str) -> None:
+    environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": base}
+    assert key_for("http://localhost:11434/v1", None, environment) is None
+    assert key_for("https://api.openai.com/v1", None, environment) is None
+
+
+def test_a_judge_that_never_replies_is_an_error_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
+    path = collection_path("evening")
+    path.parent.mkdir(parents=True)
+    make_store(path, items=2).close()
+
+    def refuse(handler: Handler) -> None:
+        handler.send_error(503, "the model is loading")
+
+    server = Server("127.0.0.1", refuse)
+    command = ["judge", "evening", "--server", server.url, "--model", "m"]
+    with pytest.raises(TunerError, match="503") as raised:
+        CliRunner().invoke(feedback, command, catch_exceptions=False)
+    assert raised.value.exit_code == 1

@@ -75,6 +75,8 @@ def received_run(model: Path, tmp_path: Path) -> RunFolder:
 def test_a_run_toml_alone_allows_no_code(odd_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UntrustedCode) as refusal:
         launch.launch(spec_of(odd_model, tmp_path))
+    with pytest.raises(UntrustedCode):  # as `train --check` asks
+        launch.check(spec_of(odd_model, tmp_path))
     assert str(odd_model) in refusal.value.message
     assert refusal.value.hint.endswith(f"tuner-tui models trust '{odd_model}'")
     with pytest.raises(UntrustedCode):

@@ -54,13 +54,16 @@ def fill_caches() -> None:
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"x" * 7000)
     tokens = token_cache.owned().claim()
-    (tokens / "rows.bin").write_bytes(b"x" * 300)
+    rows = tokens / f"{'0' * 32}{token_cache.SUFFIX}"
+    rows.write_bytes(b"x" * 300)
     fresh = owned_pushes().claim()
-    (fresh / "staged").write_bytes(b"x" * 300)
+    staged = fresh / "a-run-adapter-default-trained"
+    staged.mkdir()
+    (staged / "SHA256SUMS").write_bytes(b"x" * 300)
     leftover = paths.runs_dir() / ".deleting-half"
     RunFolder(leftover).owned.claim()
     (leftover / "rest").write_bytes(b"x" * 200)
-    for path in (tokens, tokens / "rows.bin", fresh, leftover):  # and not what is staged there
+    for path in (tokens, rows, fresh, leftover):  # and not what is staged there
         os.utime(path, (time.time() - 3600,) * 2)
 
 

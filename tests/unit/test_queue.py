@@ -57,7 +57,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def make_run(home: Path, name: str, status: str = "") -> RunFolder:
     folder = RunFolder(home / "data" / "runs" / name)
-    folder.control.mkdir(parents=True)
+    folder.owned.claim()
+    folder.control.mkdir()
     folder.spec.write_text("[model]\nsource = 3\n")
     folder.lock.touch()
     folder.events.touch()

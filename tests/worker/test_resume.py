@@ -240,3 +240,32 @@ def test_another_seed_is_refused_and_changed_libraries_are_named(
     resumed = Run(folder, run_job(folder.path, is_resumed=True))
     assert "torch 1.0 -> " in resumed.last(Warned).message
     assert resumed.last(RunFinished).step == 12
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_pickle_in_a_received_checkpoint_is_refused_by_us(
+    make_run: Callable[..., RunFolder], tmp_path: Path, name: str
+) -> None:
+    import hashlib
+    import pickle
+
+    import msgspec
+
+    from tuner_tui.worker.training.checkpoints import MANIFEST, ManifestFile, read_manifest
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    folder = make_run(training={"max_steps": 4})
+    run_job(folder.path, stop=StopAfter(folder, 1))
+    checkpoint = checkpoint_folders(folder.checkpoints)[-1]
+    content = pickle.dumps(Evil())
+    (checkpoint / name).write_bytes(content)
+    manifest = read_manifest(checkpoint)
+    files = manifest.files | {name: ManifestFile(len(content), hashlib.sha256(content).hexdigest())}
+    (checkpoint / MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)))
+    failed = Run(folder, run_job(folder.path, is_resumed=True)).last(RunFailed)
+    assert name in failed.message and str(checkpoint) in failed.message
+    assert "weights_only" not in f"{failed.title} {failed.message} {failed.hint}"
+    assert not (tmp_path / "ran").exists()

@@ -390,6 +390,10 @@ def judge(
         generators.close()
     failed = f", {report.failed} without a reply" if report.failed else ""
     click.echo(f"{report.proposed} proposed, {report.undecided} left to you (the orders disagree){failed}")
+    if report.is_unanswered:
+        raise TunerError("The judge did not reply", plain(report.last_failure), "Run the command again.")
+    if report.failed:
+        click.echo(f"The last time there was no reply: {plain(report.last_failure)}", err=True)
 
 
 def read_side(text: str) -> Candidate:

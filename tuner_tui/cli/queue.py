@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tuner_tui.cli.output import fill, plain
-from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.runs import queue as waiting
-from tuner_tui.runs.folder import find_run
+from tuner_tui.runs.folder import find_run, pick_name
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def move(run: str, place: str) -> None:
 @click.argument("run")
 def remove(run: str) -> None:
     """Take RUN out of the queue; its folder stays, and `runs resume` queues it again."""
-    folder = find_run(run)
-    if not waiting.withdraw(folder.name):
-        raise RunProblem("The run does not wait", folder.name, "See: tuner-tui queue list")
-    click.echo(f"{plain(folder.name)} was taken out of the queue.")
+    name = _waiting_name(run)
+    if not waiting.withdraw(name):
+        raise RunProblem("The run does not wait", name, "See: tuner-tui queue list")
+    click.echo(f"{plain(name)} was taken out of the queue.")
 
 
 @queue.command()
@@ -110,6 +110,17 @@ def words(place: Place) -> str:
         return place.reason
     needs = place.entry.needs_bytes
     return f"waits for its turn; needs {size(needs)} free" if needs else "waits for its turn"
+
+
+def _waiting_name(text: str) -> str:
+    """The name that the queue has for a run, whether or not its folder is there. Raises InputError, NotFoundError."""
+    names = waiting.queued_names()
+    if text in names:
+        return text
+    try:
+        return find_run(text).name
+    except NotFoundError:
+        return pick_name(text, sorted(names))
 
 
 def _place(text: str, now: int, count: int) -> int:

@@ -256,7 +256,10 @@ def empty_trash(yes: bool) -> None:
                 "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
             )
         click.confirm("Delete them for good?", abort=True)
-    click.echo(f"Freed {size(trash.empty_trash())}.")
+    freed, stayed = trash.empty_trash()
+    click.echo(f"Freed {size(freed)}.")
+    if stayed:
+        raise TunerError("Not all of the trash could be deleted", "\n".join(map(plain, stayed)))
 
 
 def _end_now(folder: RunFolder) -> None:

@@ -12,6 +12,8 @@ from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuner_tui.runs.disk import CleanUpItem
 
 KINDS = ("checkpoints", "model", "cache", "leftovers")
@@ -82,13 +84,29 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
                 "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
             )
         click.confirm("Delete them for good?", abort=True)
+    stayed: list[str] = []
+    freed = 0
     for item in items:
         try:
             delete_item(item)
         except OSError as error:
-            message = f"{error.filename or item.name}: {error.strerror or error}."
-            raise TunerError("It cannot be deleted", message) from error
-    click.echo(f"Freed {size(sum(item.size_bytes for item in items))}.")
+            stayed.append(
+                f"{item.kind} {item.name}: {error.filename or item.name}: {error.strerror or error}."
+            )
+        freed += max(0, item.size_bytes - sum(map(_size_of, item.paths)))
+    click.echo(f"Freed {size(freed)}.")
+    if stayed:
+        raise TunerError("Not all of it could be deleted", "\n".join(map(plain, stayed)))
+
+
+def _size_of(path: Path) -> int:
+    """What is left of something that was to go."""
+    from tuner_tui.files import folder_size
+
+    try:
+        return folder_size(path) if path.is_dir() else path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def _list(items: list[CleanUpItem]) -> None:

@@ -37,6 +37,11 @@ def cache_dir() -> Path:
     return Path(fixed) if fixed else _set_folder("cache")
 
 
+def is_usual_cache() -> bool:
+    """Whether the cache is in the folder of our own name, and not in one that the person named."""
+    return cache_dir() == standard_folder("cache")
+
+
 def runs_dir() -> Path:
     """One folder per run."""
     return data_dir() / "runs"

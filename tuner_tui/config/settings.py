@@ -453,6 +453,10 @@ def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
         case "folder":
             if not isinstance(given, str) or not given.startswith(("/", "~")):
                 return f"must be an absolute path such as /mnt/big/tuner {got}", None
+            from tuner_tui.files import can_be_path
+
+            if not can_be_path(given):
+                return f"must be a path that a folder can have {got}", None
             return "", _expanded(given)
     if not isinstance(given, str) or "\0" in given:
         return f"must be text in quotes {got}", None

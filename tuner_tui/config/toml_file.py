@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui import guarded
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.guarded import Unreadable
+from tuner_tui.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +40,12 @@ def changing(path: Path) -> Iterator[Any]:
     Raises SettingsError for a file that is not TOML, is read-only or is a broken symlink, and TunerError when it cannot
     be written. Then nothing is changed.
     """
+    import tomllib
+
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
+    from tuner_tui.config.toml_lines import toml_problem
     from tuner_tui.files import make_folder, write_atomic
 
     title = "The settings cannot be written"
@@ -51,10 +55,21 @@ def changing(path: Path) -> Iterator[Any]:
             target = _target(path)
             before = _text(target)
             try:
+                tomllib.loads(before)  # whose words name the line
                 document = tomlkit.parse(before)
+            except tomllib.TOMLDecodeError as error:
+                line, message = toml_problem(before, error)
+                place = f", line {line}" if line else ""
+                raise SettingsError(
+                    "The settings cannot be read as TOML",
+                    plain(f"{path}{place}: {message}."),
+                    "Fix it there.",
+                ) from None
             except (TOMLKitError, RecursionError, ValueError) as error:
                 raise SettingsError(
-                    "The settings cannot be read as TOML", f"{path}: {str(error)[:200]}.", "Fix it there."
+                    "The settings cannot be read as TOML",
+                    plain(f"{path}: {str(error)[:200]}."),
+                    "Fix it there.",
                 ) from None
             yield document
             after = tomlkit.dumps(document)

@@ -175,7 +175,9 @@ def open_or_create(name: str, settings: CollectionSettings | None = None) -> Sto
             owned().claim()
         except OSError as error:
             raise TunerError(
-                "The collection cannot be made", f"{error.filename}: {error.strerror}."
+                "The collection cannot be made",
+                f"{error.filename or feedback_dir()}: {error.strerror or error}.",
+                "Free space or rights there.",
             ) from error
         try:
             return Store.create(path, settings or CollectionSettings())
@@ -287,7 +289,7 @@ def delete_collection(name: str) -> Path:
         except OSError as error:
             raise TunerError(
                 "The collection cannot be deleted",
-                f"{error.filename}: {error.strerror}.",
+                f"{error.filename or path}: {error.strerror or error}.",
                 "Check the permissions of the folder.",
             ) from error
         sync_folder(trash)
@@ -428,7 +430,7 @@ def _take_out_of_trash(path: Path) -> None:
     except OSError as error:
         raise TunerError(
             "The collection cannot be restored",
-            f"{error.filename}: {error.strerror}.",
+            f"{error.filename or path}: {error.strerror or error}.",
             f"It lies in {folder}.",
         ) from error
     sync_folder(path.parent)

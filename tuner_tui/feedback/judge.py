@@ -66,6 +66,13 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
     """Left to the person: the two orders disagree, or a reply could not be read."""
     failed: int = 0
     """Items on which the judge gave no reply."""
+    last_failure: str = ""
+    """Why it gave none the last time."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the judge was asked, and never replied."""
+        return bool(self.failed) and not (self.proposed or self.undecided)
 
 
 def propose(item: Item, first: Answer, second: Answer, ask: Ask, judge: str, principles: str) -> Proposal:
@@ -115,8 +122,9 @@ def judge_collection(
             proposal = propose(item, answers[0], answers[1], ask, judge, principles)
         except InputError:  # nothing will change that
             raise
-        except TunerError:
-            report = msgspec.structs.replace(report, failed=report.failed + 1)
+        except TunerError as error:
+            why = ": ".join(filter(None, (error.title, error.message)))
+            report = msgspec.structs.replace(report, failed=report.failed + 1, last_failure=why)
             in_a_row += 1
             if in_a_row >= MOST_FAILURES:
                 raise

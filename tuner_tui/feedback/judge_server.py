@@ -76,6 +76,14 @@ def origin_of(url: str) -> Origin:
     return Origin(parsed.scheme, host.lower(), port or {"http": 80, "https": 443}[parsed.scheme])
 
 
+def _is_at(base: str, origin: Origin) -> bool:
+    """Whether OPENAI_BASE_URL is at a server; one that is no address is at none."""
+    try:
+        return origin_of(base) == origin
+    except InputError:
+        return False
+
+
 def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> str | None:
     """The key that is named for a server, None when there is none.
 
@@ -87,7 +95,7 @@ def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> s
     if variable is None:
         key = environment.get(KEY_VARIABLE, "").strip()
         base = environment.get(BASE_VARIABLE, "").strip() or OPENAI
-        if not key or not origin.keeps_secrets or origin != origin_of(base):
+        if not key or not origin.keeps_secrets or not _is_at(base, origin):
             return None
         return _checked(key, KEY_VARIABLE)
     key = environment.get(variable, "").strip()

@@ -48,9 +48,6 @@ def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
     """
     awaited = find_awaited(spec, after)
     source = check(spec, awaited).source
-    require_trusted(
-        spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
-    )
     start = None if awaited.gives_adapter else find_start(spec, source)
     planned_spec = spec if start is None else as_started(spec, source)
     folder = create_run(spec, make_plan(spec, source, start, plan_here(planned_spec, source, all_measured())))
@@ -68,6 +65,16 @@ class Checked(NamedTuple):
 
 def check(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
     """Check all that can be known before a run begins. Raises as `launch` does."""
+    checked = check_parts(spec, awaited)
+    source = checked.source
+    require_trusted(
+        spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
+    )
+    return checked
+
+
+def check_parts(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
+    """As `check`, without asking whether the model's code is trusted, which may not be on this machine yet."""
     require_rules(spec)
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)

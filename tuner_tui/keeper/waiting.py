@@ -14,7 +14,7 @@ from tuner_tui.keeper.obstacle import find_obstacle
 from tuner_tui.runs import queue
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.summary import SummaryReader
-from tuner_tui.text import size
+from tuner_tui.text import plain, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -89,6 +89,14 @@ class Line:
         return blocked
 
     def _place(self, path: Path, entry: QueueEntry) -> Place:
+        """How an entry stands; one that cannot be looked at is blocked, and keeps nobody else from starting."""
+        try:
+            return self._looked_at(path, entry)
+        except (OSError, ValueError) as error:
+            reason = f"its run cannot be looked at: {plain(str(error))}"
+            return Place(path, entry, RunFolder(Path(entry.folder)), "blocked", reason)
+
+    def _looked_at(self, path: Path, entry: QueueEntry) -> Place:
         folder = RunFolder(Path(entry.folder))
         state: QueueState = "ready"
         reason = ""

@@ -22,6 +22,7 @@ from tuner_tui.models.model_folder import (
     no_weights,
     read_json,
     read_weight_map,
+    require_files,
     weight_files,
 )
 from tuner_tui.models.safetensors_header import read_safetensors, refuse_lfs_pointer
@@ -56,10 +57,12 @@ def check_source(source: ModelSource) -> None:
             raise
         raise NotFoundError("The model is missing", f"{error.path} does not exist any more.") from error
     except PermissionError as error:
-        message = f"{error.filename}: {error.strerror}."
-        raise InputError("Cannot read the model", message, "Check the file's permissions.") from error
+        message = f"{error.filename or source.name}: {error.strerror or error}."
+        raise InputError("Cannot read the model", message, "Check who may read the file.") from error
     except FileNotFoundError as error:
-        raise NotFoundError("The model is missing", f"{error.filename} does not exist any more.") from error
+        raise NotFoundError(
+            "The model is gone", f"{error.filename or source.name} does not exist any more."
+        ) from error
     except OSError as error:
         raise InputError(
             "Cannot read the model", f"{error.filename or source.name}: {error.strerror}."
@@ -75,6 +78,7 @@ def needs_remote_code(folder: Path) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
+    require_files(folder)
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     _check_names(str(folder), names, _adapter_base(folder))
     refuse_adapter_beside(folder)

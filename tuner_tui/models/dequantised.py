@@ -18,7 +18,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.models.model_folder import read_json
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import Layout, Owned
 
 PARTIAL_PREFIX = ".partial-"
 ORIGIN_FILE = "origin.json"
@@ -56,18 +56,47 @@ def entry_folder(fingerprint: str) -> Path:
 
 
 def owned() -> Owned:
-    """The cache's folder, for deleting in it."""
-    return Owned(paths.dequantised_dir(), "dequantised", _holds_models)
+    """The folder of all of them, for deleting in it."""
+    return Owned(paths.dequantised_dir(), "dequantised", layout=MODELS, may_be_older=paths.is_usual_cache())
 
 
 def owned_tokenizers() -> Owned:
     """The folder of the tokenizers."""
-    return Owned(paths.cache_dir() / "tokenizers", "tokenizers", holds("[0-9a-f]{16}"))
+    folder = paths.cache_dir() / "tokenizers"
+    return Owned(folder, "tokenizers", layout=TOKENIZERS, may_be_older=paths.is_usual_cache())
 
 
-def _holds_models(folder: Path) -> bool:
-    known = re.compile(rf"({re.escape(PARTIAL_PREFIX)})?[0-9a-f]{{16}}(-.*)?").fullmatch
-    return any(known(path.name) and path.is_dir() and not path.is_symlink() for path in folder.iterdir())
+def _holds_model_files(folder: Path) -> bool:
+    return folder.is_dir() and all(
+        path.is_dir() if path.name == "additional_chat_templates" else path.suffix in MODEL_SUFFIXES
+        for path in folder.iterdir()
+    )
+
+
+def _was_dequantised(folder: Path) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return not names.isdisjoint((ORIGIN_FILE, "config.json")) or any(
+        name.endswith(".safetensors") for name in names
+    )
+
+
+def _holds_tokenizer_files(folder: Path) -> bool:
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= TOKENIZER_FILES
+
+
+def _was_written_out(folder: Path) -> bool:
+    return (folder / "tokenizer.json").is_file() and (folder / "tokenizer_config.json").is_file()
+
+
+MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
+TOKENIZER_FILES = {
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "additional_chat_templates", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
+}  # fmt: skip
+MODELS = Layout(
+    rf"[0-9a-f]{{16}}|{re.escape(PARTIAL_PREFIX)}[0-9a-f]{{16}}(-.*)?", _holds_model_files, _was_dequantised
+)
+TOKENIZERS = Layout("[0-9a-f]{16}|tmp[a-z0-9_]{8}", _holds_tokenizer_files, _was_written_out)
 
 
 def tokenizer_entry(fingerprint: str) -> Path:
@@ -89,14 +118,12 @@ def list_entries() -> list[DequantisedModel]:
     """All entries, newest first, including unfinished ones."""
     root = paths.dequantised_dir()
     try:
-        folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink()]
+        next(root.iterdir(), None)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise TunerError("Cannot read the cache", f"{root}: {error.strerror}.") from error
-    if not owned().is_ours():  # the user's own folder with that name
-        return []
-    entries = [_entry(folder) for folder in folders]
+    entries = [_entry(folder) for folder in owned().entries()]  # and not what others put there
     return sorted(entries, key=lambda entry: (-(entry.made_at or 0), entry.fingerprint))
 
 

@@ -30,6 +30,13 @@ _TOKENIZERS = (
     ("tekken.json",),
 )
 
+_FILES = {
+    "config.json", WEIGHTS, WEIGHTS_INDEX, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "generation_config.json", "chat_template.jinja", "chat_template.json", "adapter_config.json",
+    *(name for names in _TOKENIZERS for name in names),
+}  # fmt: skip
+"""What transformers reads of a model's folder, its weights' shards apart."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises InputError that names the file for anything else."""
@@ -49,8 +56,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def require_files(folder: Path) -> None:
+    """Raise InputError, without waiting, for a pipe, a device or a folder in the place of a model's file."""
+    for path in sorted(folder.iterdir()):
+        if (path.name in _FILES or path.suffix == ".safetensors") and path.exists() and not path.is_file():
+            guarded.open_regular(path).close()
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files with the base's weights; raises InputError when some or all are missing."""
+    require_files(folder)
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     index = folder / WEIGHTS_INDEX

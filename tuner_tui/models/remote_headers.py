@@ -27,7 +27,7 @@ from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import LARGEST_JSON_BYTES, WEIGHTS, WEIGHTS_INDEX, no_weights
 from tuner_tui.models.remote_gguf import chosen_gguf, read_remote_gguf
 from tuner_tui.models.safetensors_header import SafetensorsTensor, header_length, parse_header
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import Layout, Owned
 
 if TYPE_CHECKING:
     from tuner_tui.models.source import ModelSource
@@ -308,8 +308,28 @@ def _size(status: int, headers: Mapping[str, str]) -> int | None:
 
 
 def owned() -> Owned:
-    """The cache's folder, for deleting in it."""
-    return Owned(header_cache(), "headers", holds(r"[0-9a-f]{32}(\.json|\.latest|-tokenizer)"))
+    """That folder, for deleting in it."""
+    return Owned(header_cache(), "headers", layout=LAYOUT, may_be_older=paths.is_usual_cache())
+
+
+def _is_entry(path: Path) -> bool:
+    if path.name.endswith("-tokenizer"):
+        return path.is_dir() and all(_is_of_tokenizer(inner.name) for inner in path.iterdir())
+    return path.is_file()
+
+
+def _is_of_tokenizer(name: str) -> bool:
+    return any(name == known or name.startswith(f".{known}.") for known in (TOKENIZER, *BESIDE_TOKENIZER))
+
+
+def _was_made(path: Path) -> bool:
+    if path.name.endswith("-tokenizer"):
+        return (path / TOKENIZER).is_file()
+    keys = guarded.read_json(path, dict, LARGEST_JSON_BYTES).keys()
+    return keys == {"commit", "names"} if path.suffix == ".latest" else "schema" in keys
+
+
+LAYOUT = Layout(r"[0-9a-f]{32}(\.json|\.latest|-tokenizer)", _is_entry, _was_made)
 
 
 def header_cache() -> Path:

@@ -26,5 +26,7 @@ def remove_cached(repo_id: str, kind: RepoKind = "model") -> int:
     try:
         remove_hub_repository(folder, folder.parent)
     except OSError as error:
-        raise TunerError("Cannot remove it", f"{error.filename}: {error.strerror}.") from error
+        raise TunerError(
+            "Cannot remove it", f"{error.filename or folder}: {error.strerror or error}."
+        ) from error
     return known.size_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.errors import InputError
 from tuner_tui.models import dequantised
 from tuner_tui.models.source import find_source
@@ -25,6 +26,8 @@ def tokenizer_folder(source: str, revision: str | None = None) -> Path:
         folder = dequantised.entry_folder(fingerprint)
         if not (folder / "tokenizer.json").is_file():
             folder = dequantised.tokenizer_entry(fingerprint)
+    if folder is not None and (folder / "tokenizer.json").exists():
+        guarded.open_regular(folder / "tokenizer.json").close()  # no pipe or folder, which is told at once
     if folder is None or not (folder / "tokenizer.json").is_file():
         why = (
             "the GGUF file's tokenizer is extracted when it is first used"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.data.tokens import token_cache
 from tuner_tui.files import entries, folder_size
 from tuner_tui.models import dequantised, remote_headers
 from tuner_tui.models.dequantised import list_entries
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import MARK, Layout, Owned
 from tuner_tui.runs.export_events import FORMS
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.status import LIVE
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 ItemKind = Literal["checkpoints", "model", "cache", "leftovers"]
 LOCK_SUFFIX = ".lock"
-"""Suffix of the lock files that keep two pushes of one run apart."""
+"""How the names of the files end that keep two pushes of one run apart."""
+SUMS_FILE = "SHA256SUMS"
+"""Of an export (sharing/checksums.py)."""
 QUIET_SECONDS = 600.0
 """Files written to more recently than this may be in use."""
 
@@ -67,9 +71,9 @@ def run_disk(folder: RunFolder) -> RunDisk:
 
 
 def complete_checkpoints(folder: RunFolder) -> list[Path]:
-    """A run's complete checkpoints, the oldest first; unfinished ones have other names."""
-    checkpoints = [path for path in entries(folder.checkpoints, 10_000) if path.name.startswith("step-")]
-    return sorted(path for path in checkpoints if path.is_dir())
+    """A run's whole checkpoints, the oldest first; those being written have other names."""
+    found = [path for path in entries(folder.checkpoints, 10_000) if path.name.startswith("step-")]
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
 def clean_up_items(queued: Collection[str] = ()) -> list[CleanUpItem]:
@@ -89,6 +93,8 @@ def _of_runs(queued: Collection[str]) -> list[CleanUpItem]:
         checkpoints = complete_checkpoints(folder)
         if (
             checkpoints
+            and not folder.path.is_symlink()
+            and not folder.checkpoints.is_symlink()
             and folder.owned.is_ours()
             and folder.adapter.is_dir()
             and reader.read(folder, queued).status == "finished"
@@ -138,14 +144,33 @@ def _caches() -> list[CleanUpItem]:
 
 def owned_pushes() -> Owned:
     """The folder of prepared pushes, for deleting in it."""
-    forms = "|".join(FORMS)
-    return Owned(
-        paths.cache_dir() / "pushes", "pushes", holds(rf".+-({forms})-[a-z0-9_]+-(trained|original)")
+    folder = paths.cache_dir() / "pushes"
+    return Owned(folder, "pushes", layout=_pushes(), may_be_older=paths.is_usual_cache())
+
+
+def _pushes() -> Layout:
+    export = rf".+-({'|'.join(FORMS)})-[A-Za-z0-9_]+-(trained|original)"
+    staging = rf"\.{export}\.partial-[0-9]+"
+    return Layout(
+        rf"{export}(\.json)?|.+{re.escape(LOCK_SUFFIX)}|{staging}", _is_of_a_push, _is_of_an_earlier_push
     )
 
 
-def _size(paths: Iterable[Path]) -> int:
-    return sum(folder_size(path) if path.is_dir() else path.stat().st_size for path in paths)
+def _is_of_a_push(path: Path) -> bool:
+    """Whether it is a lock, what an export was made of, or an export, which has a list of checksums or our mark."""
+    if path.is_dir():
+        return (path / SUMS_FILE).is_file() or (path / MARK).is_file()
+    return path.suffix in (LOCK_SUFFIX, ".json") and path.is_file()
+
+
+def _is_of_an_earlier_push(path: Path) -> bool:
+    if path.suffix == LOCK_SUFFIX:
+        return path.stat().st_size == 0
+    return path.is_dir() or isinstance(guarded.read_json(path, list), list)
+
+
+def _size(things: Iterable[Path]) -> int:
+    return sum(folder_size(thing) if thing.is_dir() else thing.stat().st_size for thing in things)
 
 
 def _leftovers() -> list[CleanUpItem]:
@@ -162,15 +187,23 @@ def _leftovers() -> list[CleanUpItem]:
 
 
 def delete_item(item: CleanUpItem) -> None:
-    """Delete an item. Raises OSError."""
+    """Delete something that could go. Raises OSError for the first thing that stays, after all others have gone."""
     if item.owned is None:
         empty_abandoned()
         return
-    for path in item.paths:
-        if path == item.owned.folder:
-            item.owned.remove_all()
-        else:
-            item.owned.remove(path)
+    problem: OSError | None = None
+    for thing in item.paths:
+        try:
+            if thing == item.owned.folder:
+                item.owned.remove_all()
+            else:
+                item.owned.remove(thing)
+        except FileNotFoundError:  # gone meanwhile
+            continue
+        except OSError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
 
 
 def _are_all_quiet(folder: Path) -> bool:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.lock import identity
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPEC_FILE, LOCK_FILE = "run.toml", "lock"
+LONGEST_FIRST_EVENT = 64 << 10
 RUN_LOCK_VARIABLE = "TUNER_TUI_RUN_LOCK"
 """Environment variable of a run's processes: the identity of its lock, which stays when the folder is renamed."""
 
@@ -81,8 +84,8 @@ class RunFolder:
 
     @property
     def owned(self) -> Owned:
-        """For deleting in the folder, or the folder itself."""
-        return Owned(self.path.absolute(), "run", is_run)
+        """For deleting in it, or all of it."""
+        return Owned(self.path.absolute(), "run", was_made)
 
 
 def is_run(path: Path) -> bool:
@@ -90,6 +93,25 @@ def is_run(path: Path) -> bool:
     files = [path / name for name in (SPEC_FILE, "plan.json", "events.jsonl")]
     exists = [file.is_file() and not file.is_symlink() for file in files]
     return not path.is_symlink() and sum(exists) >= 2
+
+
+def was_made(path: Path) -> bool:
+    """Whether a folder without a mark is a run of an earlier version, by the contents of one of those files."""
+    return is_run(path) and any(
+        map(_is_of_run, (path / "plan.json", path / SPEC_FILE, path / "events.jsonl"))
+    )
+
+
+def _is_of_run(file: Path) -> bool:
+    try:
+        if file.suffix == ".json":
+            return {"model_location", "choices"} <= guarded.read_json(file, dict).keys()
+        if file.suffix == ".toml":
+            return {"model", "data"} <= guarded.read_toml(file).keys()
+        with guarded.open_regular(file) as opened:
+            return b'"protocol"' in opened.readline(LONGEST_FIRST_EVENT)
+    except (OSError, Unreadable):
+        return False
 
 
 def list_runs() -> list[RunFolder]:
@@ -129,9 +151,13 @@ def find_run(text: str) -> RunFolder:
 def find_run_or_folder(text: str) -> RunFolder:
     """As `find_run`, or a run's folder anywhere, for read-only use. Raises InputError, NotFoundError."""
     if "/" in text:
-        path = Path(text).expanduser()
-        if not (path / SPEC_FILE).is_file():
-            raise NotFoundError("No such run", f"{path} is not a run's folder: it has no {SPEC_FILE}.")
+        try:
+            path = Path(text).expanduser()
+            is_there = (path / SPEC_FILE).is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, a NUL, "~name" of nobody we know
+            path, is_there = Path(text), False
+        if not is_there:
+            raise NotFoundError("No such run", f"{path} is no run's folder: it holds no {SPEC_FILE}.")
         return RunFolder(path.resolve())
     return find_run(text)
 

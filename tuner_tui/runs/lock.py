@@ -7,7 +7,6 @@ An open lock file also leads to the run's folder after that was renamed or moved
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -23,6 +22,7 @@ except ImportError:  # Windows: needs msvcrt.locking and handle inheritance, not
 
 from tuner_tui.errors import TunerError
 from tuner_tui.files import open_descriptor
+from tuner_tui.text import plain
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
 """Errors for a missing lock file, which no process holds."""
@@ -53,7 +53,7 @@ class FileLock:
         """Whether the file at a path is this lock's own."""
         try:
             return os.path.samestat(path.stat(), os.fstat(self.descriptor))
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def path(self) -> Path | None:
@@ -118,12 +118,16 @@ def acquire(path: Path, patience_seconds: float = 0.0) -> FileLock | None:
 
 
 def open_lock(path: Path, flags: int = os.O_RDWR) -> FileLock:
-    """The lock file, opened and not yet taken. Raises OSError, also for what is not a regular file."""
+    """The lock file, opened and not yet taken. Raises OSError, also for what is no regular file and no file name."""
     if fcntl is None:
-        raise TunerError("Not supported here", "Run locks are not implemented for this operating system.")
-    with contextlib.suppress(FileNotFoundError):
-        _require_regular(path, os.lstat(path))  # before opening: opening some devices has effects
-    # Non-blocking: opening a pipe would wait for its other end.
+        raise TunerError("Not supported here", "Run locks are not written for this operating system yet.")
+    try:
+        _require_regular(path, os.lstat(path))  # before opening: some devices act when they are opened
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "not a possible file name", plain(str(path))) from error
+    # Without waiting: a pipe would keep us until somebody opens its other end.
     descriptor = open_descriptor(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         _require_regular(path, os.fstat(descriptor))
@@ -172,6 +176,6 @@ def identity(path: Path) -> str:
     """An identity of the lock file that survives renaming and that no copy shares; empty if there is no file."""
     try:
         status = path.stat(follow_symlinks=False)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return f"{status.st_ino}-{status.st_mtime_ns}"  # inode numbers are reused; times are not

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,11 +17,10 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import Layout, Owned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 MOST_CHARACTERS = 20_000
 LONGEST_TAG = 30
@@ -45,7 +45,18 @@ def note_file(run_name: str) -> Path:
 
 def owned() -> Owned:
     """The folder of the notes, for deleting in it."""
-    return Owned(paths.notes_dir(), "notes", holds(r"\d{4}-\d\d-\d\d-.+-[0-9a-f]{4}\.json"))
+    return Owned(paths.notes_dir(), "notes", layout=LAYOUT, may_be_older=True)
+
+
+def _was_made(path: Path) -> bool:
+    """Whether the file is named for a run and holds a note and nothing else."""
+    keys = guarded.read_json(path, dict).keys()
+    is_note = bool(keys) and keys <= {"text", "tags"} and not guarded.read_json(path, Note).is_empty
+    return is_note and _OF_A_RUN.fullmatch(path.name) is not None
+
+
+_OF_A_RUN = re.compile(r"\d{4}-\d\d-\d\d-.+-[0-9a-f]{4}\.json", re.ASCII)
+LAYOUT = Layout(r".+\.json", Path.is_file, _was_made)
 
 
 def read_note(run_name: str) -> Note:

@@ -8,6 +8,7 @@ worker has started, so that a keeper that crashes in between loses nothing.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from pathlib import Path
 
@@ -15,14 +16,16 @@ import msgspec
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
-from tuner_tui.files import write_atomic
+from tuner_tui.files import can_be_path, is_folder, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.folder import RunFolder, find_known, find_moved
 from tuner_tui.runs.lock import identity
+from tuner_tui.text import plain
 
 WAITING, CLAIMED = ".json", ".claimed"
 ORDER_FILE, REGARDLESS_FILE, HELD_FILE = "order", "regardless", "held"
+LARGEST_BESIDE_BYTES = 1 << 20
 
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -113,13 +116,22 @@ def _foreign_name(entry: QueueEntry) -> str:
     An entry may have come from elsewhere, also with a copy of the whole data folder. A folder that is gone is no such
     name: its run may have been moved, which is looked for by its lock.
     """
-    if entry.after is not None and (entry.after.startswith(".") or "/" in entry.after):
-        return entry.after
+    if entry.after is not None and not _can_be_run_name(entry.after):
+        return plain(entry.after) or "nothing"
     folder, runs = Path(entry.folder), paths.runs_dir()
-    is_run_name = folder.is_absolute() and not folder.name.startswith(".")
-    if is_run_name and (folder.parent == runs or folder.parent.resolve() == runs.resolve()):
-        return ""
-    return entry.folder if folder.is_dir() or not is_run_name else ""
+    if not folder.is_absolute() or not _can_be_run_name(folder.name) or not can_be_path(entry.folder):
+        return plain(entry.folder) or "nothing"
+    try:
+        if folder.parent == runs or folder.parent.resolve() == runs.resolve():
+            return ""
+    except (OSError, RuntimeError):  # a loop of symlinks
+        return plain(entry.folder)
+    return plain(entry.folder) if is_folder(folder) else ""
+
+
+def _can_be_run_name(name: str) -> bool:
+    is_plain = bool(name) and not name.startswith(".") and "/" not in name
+    return is_plain and can_be_path(str(paths.runs_dir() / name))
 
 
 def awaited(entry: QueueEntry) -> RunFolder | None:
@@ -251,7 +263,7 @@ def release() -> bool:
 def is_on_hold() -> bool:
     """Whether the queue is on hold. A paused run that was deleted no longer counts."""
     paused = held_for()
-    return (paths.queue_dir() / HELD_FILE).exists() and (not paused or (paths.runs_dir() / paused).is_dir())
+    return (paths.queue_dir() / HELD_FILE).exists() and (not paused or is_folder(paths.runs_dir() / paused))
 
 
 def held_for() -> str:
@@ -261,7 +273,7 @@ def held_for() -> str:
     except Unreadable:
         return ""
     paused_run, _, mark = text.partition("\n")
-    return find_known(paused_run, mark).name if paused_run else ""
+    return find_known(paused_run, mark).name if _can_be_run_name(paused_run) else ""
 
 
 def _files() -> list[Path]:
@@ -289,7 +301,20 @@ def _holds_entries(folder: Path) -> bool:
                 return True
         except Unreadable:
             continue
-    return {path.name for path in folder.iterdir()} <= {ORDER_FILE, REGARDLESS_FILE, HELD_FILE}
+    others = list(folder.iterdir())
+    return bool(others) and all(map(_is_beside_entries, others))
+
+
+def _is_beside_entries(path: Path) -> bool:
+    """Whether a file is one that says how the queue is held, or in which order it goes."""
+    try:
+        lines = guarded.read_text(path, LARGEST_BESIDE_BYTES).split("\n")
+    except Unreadable:
+        return False
+    if path.name == HELD_FILE:
+        return len(lines) <= 2 and "/" not in lines[0]
+    is_line = path.name in (ORDER_FILE, REGARDLESS_FILE) and any(lines)
+    return is_line and all(re.fullmatch(r"[0-9]{20}-.+|", line) for line in lines)
 
 
 def _stems(file: str) -> list[str]:

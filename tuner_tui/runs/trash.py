@@ -8,6 +8,7 @@ restore it. Disk space is freed only when the trash is emptied.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import NotFoundError, RunProblem, TunerError
-from tuner_tui.files import entries, folder_size, make_folder, write_atomic
+from tuner_tui.files import folder_size, make_folder, write_atomic
 from tuner_tui.guarded import Unreadable
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import Layout, Owned
 from tuner_tui.runs import lock, notes, queue
 from tuner_tui.runs.folder import RunFolder, pick_name
 from tuner_tui.text import shell_command
@@ -168,15 +169,22 @@ def empty_abandoned() -> None:
         _trash(folder.parent).discard(folder)
 
 
-def empty_trash() -> int:
-    """Permanently delete everything that no open app may undo; returns the bytes freed."""
-    freed = 0
-    for folder in [*_abandoned(), *(folder for _, folder in _deleted())]:
-        if folder.is_dir() and not lock.is_held(folder / LOCK_FILE):
-            size = folder_size(folder)
-            _trash(folder.parent).discard(folder)
-            freed += size - (folder_size(folder) if folder.exists() else 0)
-    return freed
+def empty_trash() -> tuple[int, list[str]]:
+    """Delete for good all that no open app holds; (how many bytes that freed, what stayed and why)."""
+    freed, stayed = 0, []
+    for folder in dict.fromkeys([*_abandoned(), *(folder for _, folder in _deleted())]):
+        if not folder.is_dir() or lock.is_held(folder / LOCK_FILE):
+            continue
+        size, record = folder_size(folder), _record(folder)
+        try:
+            _trash(folder.parent).remove(folder)
+        except OSError as error:
+            name = record.name if record else folder.name
+            place = str(error.filename or folder)
+            place = place if place.startswith("/") else str(folder)
+            stayed.append(f"{name}: {place}: {error.strerror or error}.")
+        freed += max(0, size - (folder_size(folder) if folder.exists() else 0))
+    return freed, stayed
 
 
 def abandoned_bytes() -> int:
@@ -261,7 +269,33 @@ def _new_folder(root: Path) -> tuple[Path, lock.FileLock]:
 
 
 def _trash(root: Path) -> Owned:
-    return Owned(root, "trash", holds("[0-9a-f]{12}"))
+    is_older = root == _roots()[0] or paths.is_usual_cache()
+    return Owned(root, "trash", layout=LAYOUT, may_be_older=is_older)
+
+
+def _is_throw(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a throw puts there."""
+    names = {path.name for path in folder.iterdir()}
+    if names and not ((folder / LOCK_FILE).is_file() and not (folder / LOCK_FILE).is_symlink()):
+        return False
+    return all(_IN_A_THROW.fullmatch(name) for name in names)
+
+
+def _was_thrown(folder: Path) -> bool:
+    """Whether its lock, which is empty, and its record, or numbers of what was thrown, show that we made it."""
+    if (folder / LOCK_FILE).lstat().st_size:
+        return False
+    others = [path.name for path in folder.iterdir() if path.name != LOCK_FILE]
+    return _record(folder) is not None or (bool(others) and all(map(_NUMBERED.fullmatch, others)))
+
+
+_NUMBERED = re.compile(r"[0-9]+-.+", re.DOTALL)
+_IN_A_THROW = re.compile(
+    rf"{LOCK_FILE}|{RUN_FOLDER}|{re.escape(NOTE_FILE)}|(\.{re.escape(RECORD_FILE)}\..{{8}}|{re.escape(RECORD_FILE)})"
+    rf"|{_NUMBERED.pattern}",
+    re.DOTALL,
+)
+LAYOUT = Layout("[0-9a-f]{12}", _is_throw, _was_thrown)
 
 
 def _roots() -> tuple[Path, Path]:
@@ -276,8 +310,7 @@ def _root(place: Path) -> Path:
 
 def _folders() -> Iterator[Path]:
     for root in _roots():
-        if _trash(root).is_ours():
-            yield from (path for path in entries(root, 100_000) if path.is_dir() and not path.is_symlink())
+        yield from (path for path in _trash(root).entries() if path.is_dir())
 
 
 def _abandoned() -> list[Path]:

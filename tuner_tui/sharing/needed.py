@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.data.files.hub import missing_repository
 from tuner_tui.data.files.rows import HUB_PREFIX
-from tuner_tui.keeper.launch import check
+from tuner_tui.keeper.launch import check_parts
 from tuner_tui.models.source import find_source
 from tuner_tui.sharing.hub import download
 from tuner_tui.sharing.hub_protocol import DownloadRequest
@@ -35,7 +35,7 @@ def fetch_needed(
         download(DownloadRequest(repo_id=repo_id, kind="dataset"), tell, is_cancelled)
     source = find_source(spec.model.source, spec.model.revision)
     if source.kind == "hub" and source.path is None and source.repo_id is not None:
-        check(spec)
+        check_parts(spec)
         download(DownloadRequest(repo_id=source.repo_id, revision=source.revision), tell, is_cancelled)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -175,7 +176,10 @@ class RequestWatcher(threading.Thread):
                 self._job.stop.set()
         elif place != self._place:
             self._place = place
-            self._job.warn(f"The run's folder was moved to {place}.", "The run continues there.")
+            hint = "The run continues there."
+            if place.parent != self._job.folder.first_place.parent:  # no command looks for runs there
+                hint += f" Commands do not find it there: move it back, or stop it with: kill {os.getpid()}"
+            self._job.warn(f"The run's folder was moved: it is {place} now.", hint)
 
     def _look_at_lock(self) -> None:
         try:

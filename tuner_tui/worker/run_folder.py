@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
 from tuner_tui.owned import Owned
-from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE, RunFolder, is_run
+from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE, RunFolder, is_run, was_made
 from tuner_tui.runs.lock import FileLock, acquire, identity, open_lock
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class FolderHere(RunFolder):
 
     @property
     def owned(self) -> Owned:
-        """Look this up for each deletion: the folder may have been moved."""
-        return _OwnedHere(self.place, "run", is_run)
+        """To be asked for anew at each deletion: the folder is where it is just now."""
+        return _OwnedHere(self.place, "run", was_made)
 
 
 class _OwnedHere(Owned):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -34,6 +35,7 @@ from tuner_tui.worker.text import template_time
 from tuner_tui.worker.training.checkpoints import (
     checkpoint_folders,
     read_manifest,
+    refused_file,
     remove_leftovers,
     step_of,
     why_corrupt,
@@ -120,7 +122,20 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
         return _stopped(job)
     except Exception as error:  # the one place that turns any failure into the run's end
         _log.exception("the attempt failed")
-        return _left_to_keeper(error, job) or _explained(error, job)
+        return _left_to_keeper(error, job) or _explained(_refused(error, job), job)
+
+
+def _refused(error: Exception, job: Job) -> Exception:
+    """Our own words for a checkpoint's file that PyTorch refuses: its advice is to load it all the same."""
+    if not isinstance(error, pickle.UnpicklingError) or job.resume_from is None:
+        return error
+    path = refused_file(job.resume_from)
+    place = job.folder.place / (path or job.resume_from)
+    return InputError(
+        "The checkpoint was not made by training",
+        f"{place}: it holds more than tensors and numbers. Loading such a pickle could run any code, so it never is.",
+        "Delete that checkpoint's folder to resume from an earlier one, or start the run anew.",
+    )
 
 
 def _stopped(job: Job) -> RunStopped:

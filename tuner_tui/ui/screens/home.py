@@ -190,7 +190,7 @@ class Home(TunerScreen):
         banner.display = bool(machine.troubles)
         if machine.troubles:
             more = f" (and {len(machine.troubles) - 1} more)" if len(machine.troubles) > 1 else ""
-            banner.update(literal(f"! {machine.troubles[0]}{more}. d says what to do."))
+            banner.update(literal(f"! {machine.troubles[0].rstrip('.')}{more}. d says what to do."))
 
     def _show_list_or_ways(self) -> None:
         """The runs that are sought, or with none at all the ways to begin."""

@@ -118,9 +118,8 @@ class Work:
         except TunerError as error:
             ending = Ended(error=error)
         except OSError as error:
-            ending = Ended(
-                error=TunerError("The system refuses", f"{error.filename}: {error.strerror or error}.")
-            )
+            where = f"{error.filename}: " if error.filename else ""
+            ending = Ended(error=TunerError("The system refuses", f"{where}{error.strerror or error}."))
         self._post(ending)
 
     def _export(self) -> Ended:

@@ -121,7 +121,7 @@ def _base_folder(plan: Plan) -> Path:
     except FileNotFoundError as error:
         raise InputError(
             "The base is not on this machine",
-            f"{error.filename} does not exist.",
+            f"{error.filename or plan.model_location} is gone.",
             "Put the model back where it was.",
         ) from None
     if not location.is_dir():

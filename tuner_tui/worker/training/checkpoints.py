@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from tuner_tui import guarded
-from tuner_tui.files import folder_size, settle_modes, sync_folder, write_atomic
+from tuner_tui.files import folder_size, make_folder, settle_modes, sync_folder, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.adapter import PICKLES
 from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.runs.events import CheckpointSaved
 from tuner_tui.versions import library_versions
@@ -101,6 +103,7 @@ class CompleteCheckpoints(_Trainer):  # type: ignore[misc]
         staging = self.job.folder.checkpoints / f"{STAGING}{step:06d}-{os.getpid()}"
         self._staging = staging
         try:
+            make_folder(staging)  # as ours, before a library makes it by the umask
             super()._save_checkpoint(model, trial)
         except Exception as error:
             if is_out_of_memory(error):
@@ -253,8 +256,24 @@ def why_corrupt(checkpoint: Path) -> str | None:
     return None
 
 
+def refused_file(checkpoint: Path) -> Path | None:
+    """The first file that PyTorch does not load because it holds more than tensors and plain values."""
+    import torch
+    from transformers.trainer_pt_utils import safe_globals
+
+    for path in sorted(path for path in checkpoint.iterdir() if path.suffix in PICKLES):
+        try:
+            with safe_globals():  # type: ignore[no-untyped-call]
+                torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return path
+        except Exception:  # damaged in another way, which says so itself
+            continue
+    return None
+
+
 def _make_complete(written: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
-    settle_modes(written)
+    settle_modes(written, place=written.parent.parent)  # not that of the staging folder
     files = {}
     for path in sorted(path for path in written.rglob("*") if path.is_file()):
         with path.open("rb") as file:
