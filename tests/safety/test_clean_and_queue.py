@@ -97,7 +97,7 @@ def test_an_entry_without_a_run_can_be_taken_out(home: Path, content: bytes) -> 
 
 @pytest.mark.parametrize("umask", [0o002, 0o000, 0o022])
 def test_a_checkpoint_has_the_modes_of_its_run(home: Path, umask: int) -> None:
-    from tuner_tui.worker.training.checkpoints import _make_whole
+    from tuner_tui.worker.training.checkpoints import _make_complete
 
     before = os.umask(umask)
     try:
@@ -106,7 +106,7 @@ def test_a_checkpoint_has_the_modes_of_its_run(home: Path, umask: int) -> None:
         made = checkpoints / ".staging-000001-1" / "checkpoint-1"
         made.mkdir(parents=True)  # as a library does
         (made / "weights").write_bytes(b"x")
-        _make_whole(made, 1, "", 0)
+        _make_complete(made, 1, "", 0)
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (made, *made.iterdir())}
         assert set(modes.values()) == {0o700, 0o600} and modes[made.name] == 0o700
         shared = checkpoints.parent / "shared"
