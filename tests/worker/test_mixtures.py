@@ -47,9 +47,10 @@ SIZES: dict[str, Any] = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
+HEADS: dict[str, Any] = {"head_dim": 8}
 CONFIGS: dict[str, Callable[[], Any]] = {
     "mixtral": lambda: MixtralConfig(**SIZES, num_local_experts=4),
-    "qwen3_moe": lambda: Qwen3MoeConfig(**SIZES | {"head_dim": 8}, num_experts=4, moe_intermediate_size=24),
+    "qwen3_moe": lambda: Qwen3MoeConfig(**SIZES, **HEADS, num_experts=4, moe_intermediate_size=24),
     "qwen2_moe": lambda: Qwen2MoeConfig(
         **SIZES, num_experts=4, moe_intermediate_size=24, shared_expert_intermediate_size=24
     ),
