@@ -219,7 +219,7 @@ def planted_card(path: Path, line: str) -> Path:
         (f"Made with {TOKEN}", "your token"),
         ("Made with hf_abcdefghijklmnopqrstuvwxyz123456", "a Hugging Face token"),
         ("export OPENAI_API_KEY=sk-abcdefghijklmnopqrstuvwx", "key"),
-        ("The rows lie in /home/ada/rows.jsonl", "a place on this machine"),
+        ("The rows lie in /home/ada/rows.jsonl", "a path on this machine"),
         ("Q: Who goes there? A: A friend of the old lighthouse keeper.", "a training row"),
         ("| What is up? | no idea | The sky is up. |", "a training row"),
     ],
@@ -229,7 +229,7 @@ def test_what_is_planted_in_a_card_stops_the_push(
 ) -> None:
     result = push("--yes", "--card", str(planted_card(tmp_path / "card.md", line)))
     assert result.returncode == 2
-    assert "Something private would leave" in result.stderr and told in one_line(result.stderr)
+    assert "The upload contains private data" in result.stderr and told in one_line(result.stderr)
     assert "line 6" in one_line(result.stderr)
     assert not sent(hub)
 

@@ -72,7 +72,7 @@ async def test_a_talk_with_two_sides(home: Path, tiny_model: Path) -> None:
         await pilot.press("2")
         await wait_for(pilot, "2 is better; saved to evening (2 in all)")
     with open_collection("evening") as store:
-        thumb, choice = (entry.judgement for entry in store.entries())
+        thumb, choice = (entry.annotation for entry in store.entries())
         assert thumb is not None
         assert choice is not None
         assert (thumb.verdict, thumb.scores) == ("thumbs", (1,))

@@ -377,7 +377,7 @@ async def test_the_footer_is_true_on_each_step() -> None:
         assert "^o Back" not in walk.text()
         await walk.go_to("review")
         assert "s Start" in walk.text()
-        assert "Drop the text" not in walk.text()
+        assert "Discard text" not in walk.text()
         assert "^n" not in walk.text()
 
 

@@ -50,7 +50,7 @@ async def test_the_queue_is_ordered_by_keys(home: Path, runs: dict[str, RunFolde
         await pilot.press("down", "f")
         await until(pilot, lambda: waiting() == ["cccc", "77aa", "bbbb", "dddd"])
         await pilot.press("x")
-        await wait_for(pilot, "Take this run out of the queue?")
+        await wait_for(pilot, "Remove this run from the queue?")
         await pilot.press("y")
         await until(pilot, lambda: waiting() == ["77aa", "bbbb", "dddd"])
         await wait_for(pilot, "3 wait")

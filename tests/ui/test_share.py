@@ -43,7 +43,7 @@ async def test_all_forms_are_offered_with_the_command_that_does_it(runs: dict[st
             pilot, "adapter", "merged", "gguf", "ollama", "script", "archive", "to the Hub: private"
         )
         assert "--as adapter" in text
-        assert {"Export", "What goes"} <= set(footer_keys(screen.app).values())
+        assert {"Export", "Files"} <= set(footer_keys(screen.app).values())
         assert "Push" not in footer_keys(screen.app).values()
         await pilot.press("v")
         await wait_for(pilot, "to the Hub: public")

@@ -1,4 +1,4 @@
-"""A run's rows for its train.py: mapped, mended, mixed, and written as the run's chat template writes them."""
+"""A run's rows for its train.py: mapped, fixed, mixed, and rendered by the run's chat template."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def script_rows(facts: RunFacts) -> Iterator[dict[str, Any]]:
 
     A row of sft is its text and where answers stand in it ([begin, end] characters); one of kto its text, where the
     answer begins, and its label; one of the others has both answers' whole texts. `rendered` texts have their special
-    tokens written out; the others get those of the tokenizer, and an end token where the answer is finished.
+    tokens written out; the others get those of the tokenizer, and an EOS token where the answer is finished.
     """
     spec = facts.spec
     _, examples = read_for(spec.method.kind, training_reading(spec.data, spec.training.seed))
@@ -41,9 +41,9 @@ def script_rows(facts: RunFacts) -> Iterator[dict[str, Any]]:
 
 
 def own_template(facts: RunFacts) -> Path | None:
-    """The template that the run took in place of the base's own, as it was kept."""
-    kept = facts.folder.adapter / TEMPLATE_FILE
-    return kept if not facts.is_full and kept.is_file() else None
+    """The run's own chat template, if it replaced the base's."""
+    template_file = facts.folder.adapter / TEMPLATE_FILE
+    return template_file if not facts.is_full and template_file.is_file() else None
 
 
 class _Writer:
@@ -63,9 +63,9 @@ class _Writer:
                 if facts.is_full
                 else tokenizer_folder(facts.plan.model_location, facts.plan.revision)
             )
-            kept = own_template(facts)
+            template_file = own_template(facts)
             self._model = load_model_text(
-                folder, str(kept) if kept else None if facts.is_full else spec.data.template
+                folder, str(template_file) if template_file else None if facts.is_full else spec.data.template
             )
             if self._model.template is None and "template_missing" in spec.data.allow:
                 self._model.close()
@@ -73,7 +73,7 @@ class _Writer:
         return self._model
 
     def close(self) -> None:
-        """Let go of the tokenizer and template."""
+        """Release tokenizer and template."""
         if self._model is not None:
             self._model.close()
 
@@ -120,29 +120,29 @@ class _Writer:
         """(prompt and answer, where the answer begins, whether a template wrote it)."""
         if isinstance(prompt, str) or isinstance(answer, str):
             return f"{prompt}{answer}", len(str(prompt)), False
-        asked = [message.turn for message in prompt]
-        whole = self.model.render([*asked, *(message.turn for message in answer)])
-        begin = answer_begin(self.model.render(asked), self.model.render(asked, True), whole)
+        prompt_turns = [message.turn for message in prompt]
+        whole = self.model.render([*prompt_turns, *(message.turn for message in answer)])
+        begin = answer_begin(self.model.render(prompt_turns), self.model.render(prompt_turns, True), whole)
         if begin is None:
             raise _rewritten(line)
-        said = whole[begin:]
-        return whole[: begin + self._kept(said, answer, is_finished)], begin, True
+        answer_text = whole[begin:]
+        return whole[: begin + self._trained_length(answer_text, answer, is_finished)], begin, True
 
-    def _kept(self, said: str, answer: Sequence[Any], is_finished: bool) -> int:
-        """Characters of an answer that are learnt: up to its end token, or what was said of one that was cut off."""
+    def _trained_length(self, answer_text: str, answer: Sequence[Any], is_finished: bool) -> int:
+        """The length of the trained part of an answer: up to its EOS token, or all of a truncated one."""
         end = self.model.end_token
-        found = said.rfind(end) if end else -1
+        position = answer_text.rfind(end) if end else -1
         content = answer[-1].content.strip()
-        if not is_finished and (begin := said.rfind(content)) >= 0:
+        if not is_finished and (begin := answer_text.rfind(content)) >= 0:
             return begin + len(content)
-        if found < 0:
-            return len(said)
-        return found + len(end or "") if is_finished else found
+        if position < 0:
+            return len(answer_text)
+        return position + len(end or "") if is_finished else position
 
 
 def _rewritten(line: int) -> InputError:
     return InputError(
         "The chat template rewrites earlier turns",
         f"Row {line}: what the template writes before an answer changes with that answer.",
-        "Take the whole run with you: --as archive",
+        "Export the whole run instead: --as archive",
     )

@@ -1,4 +1,4 @@
-"""Events of an export or of a Hub process as lines for a screen: what is done, and how far what is being done is."""
+"""Events of an export or a Hub process as lines: finished steps, and progress of the current one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT_STEPS = 12
 
 
 class Told(Message):
-    """How far a piece of work is; the newest replaces older ones that were not shown yet."""
+    """Progress of a piece of work; the newest replaces older ones that were not shown yet."""
 
     def __init__(self, steps: tuple[str, ...], transfer: Transfer | None) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Told(Message):
 
 
 class Telling:
-    """Takes a work's events and posts how far it is."""
+    """Turns events into progress messages."""
 
     def __init__(self, post: Callable[[Message], object]) -> None:
         from tuner_tui.sharing.pace import Pace

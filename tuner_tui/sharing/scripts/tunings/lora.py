@@ -19,7 +19,7 @@ CONFIG = "LoraConfig"
 
 
 def adapter(tuning: LoraTuning, facts: RunFacts) -> str:
-    """The lines that make `adapter`."""
+    """The code that creates `adapter`."""
     targets: str | list[str] = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
     if targets == "attention":
         targets = _trained_layers(facts.folder.adapter / CONFIG_FILE)
