@@ -130,7 +130,7 @@ def annotator_statistics(
     proposals = {entry.id: entry.proposal for entry in active_entries if entry.proposal is not None}
     accepted, overruled = _answered_proposals(first_time, proposals)
     return AnnotatorStatistics(
-        counted=len(counted),
+        annotations=len(counted),
         preferences=sum(annotation.best() is not None for _, annotation in first_time),
         ties=sum(annotation.verdict in ("tie", "both_bad") for _, annotation in first_time),
         set_aside=len(judged) - len(counted),
