@@ -175,7 +175,7 @@ def main() -> None:
             for name, measured in in_process(checkout, chosen.judgements, chosen.keys).items():
                 times[checkout].setdefault(name, []).extend(measured)
     print(
-        f"{chosen.judgements} judgements, {ROUNDS} rounds of {chosen.keys} keys; medians in ms (95th percentile)"
+        f"{chosen.judgements} annotations, {ROUNDS} rounds of {chosen.keys} keys; medians in ms (95th percentile)"
     )
     for name in times[here]:
         columns = []

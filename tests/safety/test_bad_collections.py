@@ -82,17 +82,17 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a stray copy": (
         "evening (copy).sqlite3",
         lambda path: make_store(path, 1).close(),
-        "name is no collection's name",
+        "name is not valid for a collection",
     ),
     "a name in another encoding": (
         os.fsdecode(b"abend-\xff.sqlite3"),
         lambda path: make_store(path, 1).close(),
-        "name is no collection's name",
+        "name is not valid for a collection",
     ),
     "a name of two lines": (
         "a\nb.sqlite3",
         lambda path: path.write_text("x"),
-        "name is no collection's name",
+        "name is not valid for a collection",
     ),
     "a folder": ("bad.sqlite3", lambda path: path.mkdir(), "Not a feedback collection"),
     "a pipe": ("bad.sqlite3", os.mkfifo, "Not a feedback collection"),

@@ -241,7 +241,7 @@ def test_an_answer_without_end_is_not_read_to_it(repo: Any) -> None:
     assert len(answers) == 4
     assert all(
         "not read to its end" in answer
-        or "other than it announced" in answer
+        or "differs from what it announced" in answer
         or "cannot be searched" in answer
         for answer in answers
     ), answers

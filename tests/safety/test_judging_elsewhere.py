@@ -113,7 +113,7 @@ def test_deleting_and_restoring_wait_for_those_who_judge() -> None:
     for process in processes:
         assert first_line(process) == "open"
     for action in (delete_collection, restore, delete_collection):  # while they judge, and while they rest
-        with pytest.raises(TunerError, match="being judged in another window"):
+        with pytest.raises(TunerError, match="open in another window"):
             action("evening")
     acknowledged = {int(line) for process in processes for line in rest_of(process, "\n") if line.isdigit()}
     assert len(acknowledged) == 40
@@ -130,7 +130,7 @@ def test_a_collection_that_is_open_in_another_window_is_not_deleted() -> None:
     assert first_line(process) == "open"
     assert first_line(process) == "1"
     for action in (delete_collection, restore):
-        with pytest.raises(TunerError, match="evening is being judged in another window"):
+        with pytest.raises(TunerError, match="evening is open in another window"):
             action("evening")
     rest_of(process, "\n")
     delete_collection("evening")

@@ -84,7 +84,7 @@ async def test_a_key_reads_only_what_was_added(monkeypatch: pytest.MonkeyPatch) 
             assert threading.get_ident() not in reads.threads, key
         reads.begin()
         await pilot.press("u")
-        await wait_for(pilot, "taken back")
+        await wait_for(pilot, "undone")
         assert 0 < reads.rows < 60
         assert threading.get_ident() not in reads.threads
 

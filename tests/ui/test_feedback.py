@@ -68,7 +68,7 @@ async def test_keys_save_annotations() -> None:
         assert last("evening").verdict == "both_bad"
         await press(pilot, "s", "skipped; saved 4")
         await press(pilot, "f", "flagged; saved 4")
-        await press(pilot, "u", "taken back")
+        await press(pilot, "u", "undone")
         await press(pilot, "1", "saved 5")
         await pilot.press("3", "4", "9", "7")  # no such answers
         await pilot.pause()
@@ -117,12 +117,12 @@ async def test_ranking_thumbs_and_scores() -> None:
     async with app("thumbs").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 2 ready")
         await press(pilot, "1", "saved 1, 1 ready")
-        await press(pilot, "2", "All is annotated")
+        await press(pilot, "2", "Everything is annotated")
         assert [entry.annotation.scores for entry in on_disk("thumbs") if entry.annotation] == [(1,), (0,)]
     collection("scores", [("one",)], CollectionSettings(mode="scores"))
     async with app("scores").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 1 ready")
-        await press(pilot, "5", "All is annotated")
+        await press(pilot, "5", "Everything is annotated")
         assert last("scores").scores == (5,)
 
 
@@ -245,9 +245,9 @@ async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> N
         await press(pilot, "enter", "No such")
         pilot.app.screen.query_one("#file", Input).value = str(home / "rows.jsonl")
         await press(pilot, "enter", "saved 0, 1 ready")
-        await press(pilot, "1", "All is annotated")
+        await press(pilot, "1", "Everything is annotated")
         await press(pilot, "escape", "1 judged")
-        await press(pilot, "enter", "All is annotated")
+        await press(pilot, "enter", "Everything is annotated")
         await press(pilot, "escape", "1 judged")
         await press(pilot, "D", "Delete this collection?")
         await press(pilot, "y", "No collections yet")
@@ -257,8 +257,8 @@ async def test_a_chat_is_begun_from_the_palette() -> None:
     starting = TunerApp()
     async with starting.run_test(size=(80, 24)) as pilot:
         starting.action_chat()
-        await wait_for(pilot, "Who answers?", "demo")
-        await press(pilot, "ctrl+s", "Ask something")
+        await wait_for(pilot, "Models to chat with", "demo")
+        await press(pilot, "ctrl+s", "Ask a question")
 
 
 async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:
@@ -268,4 +268,4 @@ async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:
         await press(pilot, "f", "No collections yet")
         await pilot.press("a")
         await press(pilot, "escape", "Home")
-        await press(pilot, "a", "Who answers?")
+        await press(pilot, "a", "Models to chat with")

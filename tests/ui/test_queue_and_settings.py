@@ -36,7 +36,7 @@ async def test_the_queue_is_ordered_by_keys(home: Path, runs: dict[str, RunFolde
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "live")
         await pilot.press("w")
-        await wait_for(pilot, "4 wait", "$ tuner-tui queue list", "It waits for its turn")
+        await wait_for(pilot, "4 wait", "$ tuner-tui queue list", "Waiting for its turn")
         await pilot.press("end")
         await wait_for(pilot, "which is stopped; resume that, or take this")
         await pilot.press("home")
@@ -122,7 +122,7 @@ async def test_settings_are_changed_and_written(home: Path) -> None:
         await until(pilot, lambda: read_settings().text("notify.terminal") == "osc9")
         await choose(pilot, "energy.price")
         await pilot.press("enter")
-        await wait_for(pilot, "Price of energy", "kilowatt hour", "Enter keeps it")
+        await wait_for(pilot, "Price of energy", "kilowatt hour", "Enter saves it")
         await pilot.press(*"much", "enter")
         await wait_for(pilot, "must be a number")
         await pilot.press("home", "ctrl+k", *"0.31", "enter")

@@ -62,7 +62,7 @@ async def test_marked_runs_are_drawn_together(runs: dict[str, RunFolder]) -> Non
         await wait_for(pilot, "by tokens")
         await until(pilot, lambda: screen.query_one(CurvesPlot).lines[1].points[0][-1] == 16524)
         await pilot.press("h")
-        await wait_for(pilot, "Nothing was held out")
+        await wait_for(pilot, "No held-out rows")
         await pilot.press("h", "space")  # the run under the cursor goes, its letter is free again
         await wait_for(pilot, "1 marked")
         await mark(pilot, 3)
@@ -105,7 +105,7 @@ async def test_with_one_run_the_parts_are_about_it(runs: dict[str, RunFolder]) -
         await pilot.press("down", "down")
         await wait_for(pilot, "36 of 36")
         await pilot.press("3")
-        await wait_for(pilot, "It began anew", "No checkpoint is kept")
+        await wait_for(pilot, "It started from the base model", "No checkpoints")
         await pilot.press("1", "enter")
         await until(pilot, lambda: isinstance(app.screen, Monitor))
         await pilot.press("escape")
@@ -143,7 +143,7 @@ async def test_notes_and_tags_are_kept_and_sought(runs: dict[str, RunFolder]) ->
         screen = await open_runs(pilot)
         screen.query_one(RunsTable).cursor = 2
         await pilot.press("e")
-        await wait_for(pilot, "Note on", "ctrl+s keeps it")
+        await wait_for(pilot, "Note on", "ctrl+s saves it")
         await pilot.press(*"good", "shift+tab", *"keep best", "ctrl+s")
         await wait_for(pilot, "[4 Note]", "#keep #best", "good")
         assert read_note(runs["finished"].name) == Note(text="good", tags=("keep", "best"))

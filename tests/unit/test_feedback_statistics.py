@@ -61,7 +61,7 @@ def test_each_kind_of_rater_is_recognised(tmp_path: Path, seed: int) -> None:
     first = judged(tmp_path / "first.sqlite3", always_first, seed)
     assert (first.position.verdict, first.position.share.share) == ("clear", 1.0)
     assert first.length.verdict != "clear"
-    assert "first place" in first.remarks()[0]
+    assert "first position" in first.remarks()[0]
 
     longest = judged(tmp_path / "longest.sqlite3", always_longest, seed)
     assert (longest.length.verdict, longest.length.share.share) == ("clear", 1.0)

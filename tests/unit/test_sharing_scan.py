@@ -20,7 +20,7 @@ from tuner_tui.sharing.training_rows import training_rows
 ROWS = (("Who goes there?", "A friend of the old lighthouse keeper."), ("What is up?", "The sky."))
 TOKEN = "hf_mineMineMineMineMine"
 SECRETS = Secrets(token=TOKEN, places=("/srv/data/ada",), user="lovelace", rows=ROWS,
-    told=("owner/lovelace", "lovelace-labs"),
+    public_names=("owner/lovelace", "lovelace-labs"),
 )  # fmt: skip
 
 
@@ -156,15 +156,15 @@ def test_only_files_of_the_form_go(tmp_path: Path) -> None:
         "adapter_model.safetensors",
     ]
     (tmp_path / "rows.jsonl").write_text("x")
-    with pytest.raises(InputError, match="does not belong"):
+    with pytest.raises(InputError, match="Unexpected file"):
         chosen_files(tmp_path, "adapter")
-    with pytest.raises(InputError, match="does not belong"):
+    with pytest.raises(InputError, match="Unexpected file"):
         require_clean_result(tmp_path)
 
 
 def test_a_link_out_of_the_folder_does_not_go(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("/etc/hostname")
-    with pytest.raises(InputError, match="does not belong"):
+    with pytest.raises(InputError, match="Unexpected file"):
         chosen_files(tmp_path, "merged")
 
 

@@ -90,7 +90,7 @@ def test_the_snippet_runs(
 @pytest.mark.parametrize(
     ("made", "precision", "said"),
     [
-        (CardForm("merged"), "nf4", "as they are when dequantised, not into the original ones"),
+        (CardForm("merged"), "nf4", "after dequantising them, not into the original ones"),
         (CardForm("merged", base_as="original"), "nf4", "merged into the original weights"),
         (CardForm("gguf", "f16"), "fp32", "base_model_relation: finetune"),
         (CardForm("gguf", "q8_0"), "fp32", "base_model_relation: quantized"),

@@ -383,7 +383,8 @@ def _limits(facts: RunFacts, licence: str | None) -> str:
     return (
         "## Intended use and limits\n\n"
         f"Made {use}, from {facts.base_name}; it inherits that "
-        "model's limits and biases. It was not tested for safety, factual accuracy or other languages than those of its "
-        "data, and a small training set can make it repeat training rows. Check it for your use before you rely on it.\n\n"
+        "model's limits and biases. It was not tested for safety, factual accuracy or other languages than those of "
+        "its data, and a small training set can make it repeat training rows. Check it for your use before you rely "
+        "on it.\n\n"
         f"The base's licence: {named}. It requires derivatives to: {what_it_asks(licence)}.\n"
     )

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 HEADER_BYTES = 1 << 16
-"""How much of a file's beginning tells what it is, and of one that cannot be taken apart what is looked at."""
+"""How much of a file is read to recognise its type, and how much of an unknown type is scanned."""
 LARGEST_TEXT_BYTES = 256 << 20
-"""A file of text that is looked through whole; a large vocabulary has some 40 MB."""
+"""The largest text file that is scanned completely; a large vocabulary has some 40 MB."""
 SHOWN = 100
 _BEGIN = r"(?<![A-Za-z0-9])"
 SECRETS = {
@@ -100,8 +100,8 @@ class Secrets:
     places: tuple[str, ...] = ()
     user: str | None = None
     rows: tuple[Row, ...] = ()
-    told: tuple[str, ...] = ()
-    """Names that are told anyway, such as the repository's; a user's name within them is no news."""
+    public_names: tuple[str, ...] = ()
+    """Names that are public anyway, such as the repository's; a user name within them is no finding."""
 
 
 def own_secrets(
@@ -109,9 +109,9 @@ def own_secrets(
     rows: Iterable[Row],
     owner: str,
     extra_places: Iterable[str] = (),
-    told: Iterable[str] = (),
+    public_names: Iterable[str] = (),
 ) -> Secrets:
-    """What must not leave this machine when pushing to an owner's account; `told` are names that leave anyway."""
+    """Private values when pushing to an owner's account; `public_names` are published anyway."""
     places = {
         str(Path.home()),
         str(paths.data_dir()),
@@ -126,7 +126,7 @@ def own_secrets(
         user = None
     if user is not None and (len(user) < 3 or user.lower() in {*DULL_USERS, owner.lower()}):
         user = None
-    names = tuple(sorted({*told, owner} - {""}, key=len, reverse=True))
+    names = tuple(sorted({*public_names, owner} - {""}, key=len, reverse=True))
     return Secrets(token, local_paths, user, tuple(rows), names)
 
 
@@ -152,7 +152,7 @@ def is_clean(text: str, secrets: Secrets) -> bool:
 
 
 def scan_file(path: Path, secrets: Secrets) -> Iterator[Finding]:
-    """What is found in one file. Raises Unreadable for one that cannot be looked through."""
+    """The findings in one file. Raises Unreadable for one that cannot be scanned."""
     with guarded.open_regular(path) as file:
         start = file.read(HEADER_BYTES)
     if path.suffix in PICKLE_NAMES or is_pickle(path.suffix, start):
@@ -288,7 +288,7 @@ def _scan_loose(name: str, lines: Sequence[str], secrets: Secrets) -> Iterator[F
             yield Finding(name, number, "a password or key", _shown(line, match[0]))
         if any(place in line for place in secrets.places) or PLACES.search(line):
             yield Finding(name, number, "a path on this machine", line.strip()[:SHOWN])
-        elif user and user.search(_without(line, secrets.told)):
+        elif user and user.search(_without(line, secrets.public_names)):
             yield Finding(name, number, "your user name on this machine", line.strip()[:SHOWN])
 
 

@@ -57,7 +57,7 @@ class TunerApp(App[None]):
             "chat",
             "Chat",
             show=False,
-            tooltip="Ask base and tuned model the same question, side by side",
+            tooltip="Ask base and tuned model, side by side",
         ),
         Binding("q", "quit", "Quit", tooltip="Leave; runs continue without the app"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
@@ -115,9 +115,7 @@ class TunerApp(App[None]):
             yield SystemCommand("Home", "Back to the list of runs", self.action_home)
             yield SystemCommand("New run", "Choose a model, data and a method", self.open_new_run)
         yield SystemCommand("Feedback", "Annotate answers, and see your collections", self.action_feedback)
-        yield SystemCommand(
-            "Chat", "Ask base and tuned model the same question, side by side", self.action_chat
-        )
+        yield SystemCommand("Chat", "Ask base and tuned model, side by side", self.action_chat)
         yield SystemCommand(
             "Try the demo", "Train a small model to be the octopus librarian Inkwell", self.action_demo
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KEPT_STEPS = 12
 
 
-class Told(Message):
+class WorkProgress(Message):
     """Progress of a piece of work; the newest replaces older ones that were not shown yet."""
 
     def __init__(self, steps: tuple[str, ...], transfer: Transfer | None) -> None:
@@ -24,10 +24,10 @@ class Told(Message):
         self.steps, self.transfer = steps, transfer
 
     def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Told)
+        return isinstance(message, WorkProgress)
 
 
-class Telling:
+class ProgressReporter:
     """Turns events into progress messages."""
 
     def __init__(self, post: Callable[[Message], object]) -> None:
@@ -54,4 +54,4 @@ class Telling:
             case _:
                 return
         *done_steps, now = self._steps[-KEPT_STEPS:] or [""]
-        self._post(Told((*(f"✓ {step}" for step in done_steps), f"> {now} ..."), transfer))
+        self._post(WorkProgress((*(f"✓ {step}" for step in done_steps), f"> {now} ..."), transfer))

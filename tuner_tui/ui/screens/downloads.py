@@ -16,7 +16,7 @@ from textual.widgets import Input, Label, OptionList, Static
 from tuner_tui.errors import TunerError
 from tuner_tui.text import shell_command, size
 from tuner_tui.ui.feeders import start_feeder
-from tuner_tui.ui.hub_words import Telling, Told
+from tuner_tui.ui.hub_words import ProgressReporter, WorkProgress
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal_lines, show
@@ -66,8 +66,8 @@ class DownloadsScreen(TunerScreen):
     DownloadsScreen .field { height: 1; margin: 0 2; }
     DownloadsScreen .field Label { width: 12; color: $faint; }
     DownloadsScreen .field Input { width: 1fr; }
-    DownloadsScreen #download-told { height: 6; padding: 1 0 0 2; }
-    DownloadsScreen.-short #download-told { height: 3; padding: 0 0 0 2; }
+    DownloadsScreen #download-progress { height: 6; padding: 1 0 0 2; }
+    DownloadsScreen.-short #download-progress { height: 3; padding: 0 0 0 2; }
     """
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Back", key_display="esc"),
@@ -110,7 +110,7 @@ class DownloadsScreen(TunerScreen):
         with Horizontal(classes="field"):
             yield Label("Model", id="kind-label")
             yield Input(placeholder="owner/name, or owner/name@revision", id="name", compact=True)
-        with VerticalScroll(id="download-told"):
+        with VerticalScroll(id="download-progress"):
             yield Static(literal_lines(FIRST_WORDS), id="download-lines", markup=False)
         yield TransferLine()
 
@@ -209,11 +209,11 @@ class DownloadsScreen(TunerScreen):
 
         start_feeder(self.app, work_on_it)
 
-    def on_told(self, message: Told) -> None:
+    def on_work_progress(self, message: WorkProgress) -> None:
         if self.is_busy:
             self.lines = "\n".join(message.steps)
             self.query_one(TransferLine).transfer = message.transfer
-            self.query_one("#download-told", VerticalScroll).scroll_end(animate=False)
+            self.query_one("#download-progress", VerticalScroll).scroll_end(animate=False)
 
     def on_download_ended(self, message: DownloadEnded) -> None:
         self.is_busy = False
@@ -279,7 +279,7 @@ def fetch(
 
     try:
         request = DownloadRequest(repo_id=hub.require_name(name), kind=kind, revision=revision)
-        done = hub.download(request, Telling(post), cancel.is_set)
+        done = hub.download(request, ProgressReporter(post), cancel.is_set)
     except Cancelled:
         return DownloadEnded(f"Cancelled; the partial download of {name} is kept, and Enter resumes it.")
     except TunerError as error:

@@ -73,9 +73,7 @@ class Monitor(TunerScreen):
         Binding("4", "show(3)", "Details", show=False),
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("x", "stop", "Stop", tooltip="Save a checkpoint and stop, or stop at once"),
-        Binding(
-            "p", "ask('pause')", "Pause", tooltip="Save and free the GPU; resume later, also after a reboot"
-        ),
+        Binding("p", "ask('pause')", "Pause", tooltip="Save and free the GPU; resume it later"),
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),

@@ -19,7 +19,7 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.runs.export_events import FORMS, Form
 from tuner_tui.text import plain, shell_command
 from tuner_tui.ui.feeders import start_feeder
-from tuner_tui.ui.hub_words import Told
+from tuner_tui.ui.hub_words import WorkProgress
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.share_work import (
     Ended,
@@ -132,7 +132,7 @@ class ShareScreen(TunerScreen):
             with Horizontal(classes="field"):
                 yield Label(label)
                 yield box
-        with VerticalScroll(id="told"):
+        with VerticalScroll(id="progress"):
             yield Static("", id="lines", markup=False)
         yield TransferLine()
 
@@ -370,11 +370,11 @@ class ShareScreen(TunerScreen):
 
         start_feeder(self.app, work_on)
 
-    def on_told(self, message: Told) -> None:
+    def on_work_progress(self, message: WorkProgress) -> None:
         if self.is_busy:
             self.lines = message.steps
             self.query_one(TransferLine).transfer = message.transfer
-            self.query_one("#told", VerticalScroll).scroll_end(animate=False)
+            self.query_one("#progress", VerticalScroll).scroll_end(animate=False)
 
     def on_ended(self, message: Ended) -> None:
         self.is_busy = False
@@ -382,7 +382,7 @@ class ShareScreen(TunerScreen):
         if not (self._is_pushing and message.is_unfinished):
             self.prepared = message.prepared
         self.lines = message.lines if message.error is None else _error_lines(message.error)
-        self.query_one("#told", VerticalScroll).scroll_home(animate=False)
+        self.query_one("#progress", VerticalScroll).scroll_home(animate=False)
         if message.error is not None:
             self.show_error(message.error)
 

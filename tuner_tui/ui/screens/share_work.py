@@ -11,7 +11,7 @@ from textual.message import Message
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.export_events import Agreement, Form
 from tuner_tui.text import plain, size
-from tuner_tui.ui.hub_words import Telling
+from tuner_tui.ui.hub_words import ProgressReporter
 
 if TYPE_CHECKING:
     import threading
@@ -94,7 +94,7 @@ class Work:
 
     def __init__(self, wish: Wish, post: Callable[[Message], object], cancel: threading.Event) -> None:
         self._wish, self._post, self._cancel = wish, post, cancel
-        self._tell = Telling(post)
+        self._tell = ProgressReporter(post)
 
     def export(self) -> None:
         """Export to the folder."""

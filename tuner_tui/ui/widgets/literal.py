@@ -45,7 +45,7 @@ def fit_name(name: str, width: int) -> str:
 
 
 def show(widget: Static, content: Content) -> None:
-    """Give a widget its content, unless it has it already: each update lays the whole screen out again."""
+    """Update a widget only if its content changed: each update causes a layout of the whole screen."""
     shown = widget.content
     if not (isinstance(shown, Content) and shown.is_same(content)):
         widget.update(content)

@@ -181,7 +181,7 @@ class MemoryPanel(Widget):
 
 
 def gigabytes(count: int | None) -> str:
-    """Bytes as memory is told: 0.27 GB, 15.0 GB."""
+    """Bytes as text: 0.27 GB, 15.0 GB."""
     if count is None:
         return "unknown"
     if count < 10_000_000:

@@ -73,7 +73,7 @@ class FiguresLine(Widget):
 
 
 def _joined(figures: list[tuple[str, str, str]], width: int) -> Content:
-    """Whole figures only, in order of weight."""
+    """Complete figures only, by importance."""
     parts: list[tuple[str, str]] = []
     used = 0
     for name, value, style in figures:

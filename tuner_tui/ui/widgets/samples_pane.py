@@ -88,7 +88,7 @@ class SamplesPane(VerticalScroll, can_focus=True):
 
     view: var[RunView | None] = var(None)
     chosen: var[int | None] = var(None)
-    """The step looked at; None follows the newest."""
+    """The step shown; None follows the newest."""
 
     def compose(self) -> ComposeResult:
         yield Static("", id="when", markup=False)

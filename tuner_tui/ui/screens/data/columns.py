@@ -36,8 +36,8 @@ class ColumnsPane(Vertical):
     """ctrl+s applies the lines; ctrl+g restores the detected mapping."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("ctrl+s", "take", "Take", priority=True, tooltip="Apply these lines"),
-        Binding("ctrl+g", "guess", "Guess", priority=True, tooltip="Restore the detected mapping"),
+        Binding("ctrl+s", "take", "Apply", priority=True, tooltip="Apply these lines"),
+        Binding("ctrl+g", "guess", "Detected", priority=True, tooltip="Restore the detected mapping"),
     ]
     help_text = (
         "One line per part: prompt = {question}\\n{context}. Parts: messages; user and assistant; prompt and "

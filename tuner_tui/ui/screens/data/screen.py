@@ -98,10 +98,10 @@ class DataScreen(TunerScreen):
             self._reading = await in_background(reading_of, self.spec)
         except (TunerError, OSError) as error:
             self._reading = None
-            told = (
+            problem = (
                 error if isinstance(error, TunerError) else TunerError("The data cannot be read", str(error))
             )
-            self.show_error(told)
+            self.show_error(problem)
             return
         if not self.query(ChecksPane):  # it was closed meanwhile
             return

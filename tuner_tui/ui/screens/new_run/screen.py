@@ -25,7 +25,7 @@ from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
 from tuner_tui.ui.editor import edit_text
-from tuner_tui.ui.hub_words import Telling, Told
+from tuner_tui.ui.hub_words import ProgressReporter, WorkProgress
 from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
@@ -243,7 +243,7 @@ class NewRunScreen(NewRunMemory):
         self._change(message.key, message.text)
 
     @on(ReviewPane.ProblemPicked)
-    async def mend(self, message: ReviewPane.ProblemPicked) -> None:
+    async def go_to_problem(self, message: ReviewPane.ProblemPicked) -> None:
         self.step = step_of(message.key)
         self.call_after_refresh(self._focus_option, message.key)
 
@@ -365,7 +365,7 @@ class NewRunScreen(NewRunMemory):
         from tuner_tui.sharing.start_run import start_run
 
         try:
-            folder = start_run(spec, Telling(self.post_message))
+            folder = start_run(spec, ProgressReporter(self.post_message))
         except TunerError as error:
             self.post_message(LaunchRefused(error))
         except OSError as error:
@@ -379,7 +379,7 @@ class NewRunScreen(NewRunMemory):
         else:
             self.post_message(RunLaunched(folder))
 
-    def on_told(self, message: Told) -> None:
+    def on_work_progress(self, message: WorkProgress) -> None:
         """Progress of a download that the run needs."""
         transfer = f" {message.transfer.words}" if message.transfer else ""
         self.query_one(ReviewPane).say(f"{message.steps[-1]}{transfer}")
