@@ -19,7 +19,7 @@ FORMS: dict[Form, str] = {
     "adapter": "the PEFT adapter, a few megabytes (safetensors)",
     "merged": "a whole model with the adapter merged in (safetensors)",
     "gguf-adapter": "the adapter as GGUF, for llama.cpp beside its base",
-    "gguf": "a whole merged model as one GGUF file, for llama.cpp and its kin",
+    "gguf": "a merged model as one GGUF file, for llama.cpp and similar",
     "ollama": "a merged GGUF with a Modelfile: template, stop tokens, parameters",
     "script": "train.py, which repeats the run with TRL and without tuner-tui",
     "archive": "the whole run as one .tar.gz, to take to another machine",

@@ -142,6 +142,7 @@ class DownloadsScreen(TunerScreen):
             for repo in message.repos
         )
         self.query_one(PickList).show(rows)
+        self.query_one(PickList).styles.height = "1fr" if rows else 1
         self.query_one(TitleBar).state = message.place
         if not message.repos and self.lines == FIRST_WORDS:
             self.lines = f"The Hub's cache is empty.\n{FIRST_WORDS}"
