@@ -171,7 +171,8 @@ async def walk(
                 if isinstance(field, Input | TextArea):
                     field.cursor_blink = False
                     field._cursor_visible = True
-            await pilot.pause()
+                    field.refresh()
+            await _ready(pilot)
             yield picture.name, app.export_screenshot(title=f"tuner-tui: {picture.name}")
 
 
