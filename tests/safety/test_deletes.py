@@ -229,7 +229,7 @@ def test_a_deleted_run_comes_back_in_another_process(run: RunFolder) -> None:
     assert NAME in command("runs", "restore")
     restore = [sys.executable, "-m", "tuner_tui", "runs", "restore", NAME]
     done = subprocess.run(restore, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "is back" in done.stdout
+    assert done.returncode == 0 and "is restored" in done.stdout
     after = {path.relative_to(run.path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     assert before.items() <= after.items()
     assert read_note(run.name).text == "dear to me"

@@ -161,7 +161,7 @@ def test_an_unfinished_file_that_is_a_link_is_not_written_through(
 
 @pytest.mark.parametrize("revision", ["../../../evil", "/evil", "a b", "main/.."])
 def test_a_revision_that_leads_out_is_refused_before_anything_is_asked(repo: Any, revision: str) -> None:
-    with pytest.raises(TunerError, match="Not a revision") as refusal:
+    with pytest.raises(TunerError, match="Invalid revision") as refusal:
         fetch_here(revision=revision)
     assert refusal.value.exit_code == InputError.exit_code
     assert not repo.requests

@@ -101,7 +101,7 @@ def agree(handler: Handler) -> None:
 def test_a_redirect_is_not_followed(serve: Callable[..., Server], status: int) -> None:
     other = serve(agree, "127.0.0.2")
     server = serve(lambda handler: respond(handler, status, Location=f"{other.url}/chat/completions"))
-    with pytest.raises(TunerError, match="elsewhere") as caught:
+    with pytest.raises(TunerError, match="redirects to another address") as caught:
         server_judge(server.url, "m", KEY)(QUESTION)
     assert server.origin in caught.value.message
     assert other.origin in caught.value.message
@@ -114,7 +114,7 @@ def test_a_redirect_is_not_followed(serve: Callable[..., Server], status: int) -
 )
 def test_a_redirect_to_anything_is_told(serve: Callable[..., Server], location: str) -> None:
     server = serve(lambda handler: respond(handler, 302, Location=location))
-    with pytest.raises(TunerError, match="elsewhere") as caught:
+    with pytest.raises(TunerError, match="redirects to another address") as caught:
         server_judge(server.url, "m")(QUESTION)
     assert "pass" not in caught.value.message.replace("passwd", "")
 
@@ -171,7 +171,7 @@ def test_whom_a_key_is_for(url: str, variables: dict[str, str], named: str | Non
         ("http://localhost.evil.example/v1", {"MINE": KEY}, "unencrypted"),
         ("http://2130706433/v1", {"MINE": KEY}, "unencrypted"),
         ("http://[::ffff:127.0.0.1]/v1", {"MINE": KEY}, "unencrypted"),
-        ("https://judge.example/v1", {}, "no key"),
+        ("https://judge.example/v1", {}, "key is missing"),
         ("https://judge.example/v1", {"MINE": "a\nb"}, "cannot be sent"),
         ("https://judge.example/v1", {"MINE": "schlüssel"}, "cannot be sent"),
         ("http://127.0.0.1@evil.example/v1", {"MINE": KEY}, "password"),

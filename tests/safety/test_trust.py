@@ -215,11 +215,11 @@ def test_a_second_push_of_a_run_is_told(
     kept.mkdir(parents=True)
     (kept / "of the other").touch()
     refused = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=False)
-    assert refused.returncode == 4 and "being pushed already" in refused.stderr
+    assert refused.returncode == 4 and "already being pushed" in refused.stderr
     assert (kept / "of the other").exists()
     other_push.kill()
     other_push.wait()
     later = subprocess.run(
         [*command, "--dry-run"], capture_output=True, text=True, check=False, env=os.environ
     )
-    assert "being pushed already" not in later.stderr
+    assert "already being pushed" not in later.stderr

@@ -122,7 +122,7 @@ def test_clean_frees_what_it_says(runs: dict[str, RunFolder]) -> None:
     assert complete_checkpoints(runs["finished"]) == []
     assert len(complete_checkpoints(runs["stopped"])) == 2
     assert runs["finished"].adapter.is_dir()
-    assert "Nothing can go" in command("clean", "--yes")
+    assert "Nothing is removable" in command("clean", "--yes")
 
 
 def test_clean_takes_only_what_is_named(runs: dict[str, RunFolder]) -> None:

@@ -116,7 +116,7 @@ def test_cards_are_told_by_their_memory_with_care(words: str, gib: float) -> Non
     "words", ["", "big", "0GB", "-4GB", "10000000GB", "RTX 4090", "1e3GB", "-24GB", "x -4 GB"]
 )
 def test_other_words_are_refused(words: str) -> None:
-    with pytest.raises(InputError, match="names no memory"):
+    with pytest.raises(InputError, match="is not a memory size"):
         parse_gpu(words)
 
 

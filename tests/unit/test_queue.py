@@ -318,7 +318,7 @@ def test_the_commands(home: Path) -> None:
     assert "Now in line: a, b, c" in run_command("move", "b", "up")
     assert "Now in line: a, c, b" in run_command("move", "b", "3")
     assert "Now in line: b, a, c" in run_command("start", "b")
-    with pytest.raises(InputError, match="Which place"):
+    with pytest.raises(InputError, match="Invalid position"):
         run_command("move", "b", "0")
     with pytest.raises(RunProblem):
         run_command("move", make_run(home, "idle").name, "first")

@@ -1,4 +1,4 @@
-"""`tuner-tui models`: which models are on this machine, what one is, and clearing what can be made again."""
+"""`tuner-tui models`: list, show and clear the models on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LABELS = {
     "weight_bytes": "weights",
     "dtype": "stored dtype",
     "has_chat_template": "chat template",
-    "experts_per_token": "experts a token",
+    "experts_per_token": "experts per token",
     "expert_intermediate_size": "expert's size",
     "shared_intermediate_size": "shared expert",
     "has_tower": "vision or audio",
@@ -42,7 +42,7 @@ MIXTURE = ("experts", "experts_per_token", "expert_intermediate_size", "shared_i
 
 @click.group()
 def models() -> None:
-    """List, look at and clear the models on this machine."""
+    """List, show, download and remove the models on this machine."""
 
 
 models.add_command(download)
@@ -52,7 +52,7 @@ models.add_command(remove)
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_models(as_json: bool) -> None:
-    """List the Hub's cache and the GGUF models that were dequantised once."""
+    """List the Hub's cache and dequantised GGUF models."""
     cached, entries = cached_repos(), dequantised.list_entries()
     if as_json:
         report = {
@@ -80,7 +80,7 @@ def list_models(as_json: bool) -> None:
 @click.argument("source")
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 def trust(source: str, revision: str | None) -> None:
-    """Allow SOURCE (a folder or a Hub name) to run the Python code that it brings.
+    """Allow SOURCE (a folder or a Hub name) to run the Python code that it contains.
 
     It runs with your rights whenever a run with model.trust_remote_code loads the model. Code that changes is asked
     about again; of a repository that is not downloaded yet, the code that the Hub has now is allowed.
@@ -104,23 +104,25 @@ def trust(source: str, revision: str | None) -> None:
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(source: str, revision: str | None, as_json: bool) -> None:
-    """Show what SOURCE is: a folder, a GGUF file, a cached Hub name, or "demo"."""
-    found = find_source(source, revision)
-    facts = read_facts(found)
+    """Show facts about SOURCE: a folder, a GGUF file, a cached Hub name, or "demo"."""
+    model = find_source(source, revision)
+    facts = read_facts(model)
     if as_json:
-        described = {**dataclasses.asdict(found), "path": str(found.path)}
+        described = {**dataclasses.asdict(model), "path": str(model.path)}
         click.echo(json.dumps({"source": described, "facts": dataclasses.asdict(facts)}, indent=2))
         return
-    for line in fact_lines(found, facts):
+    for line in fact_lines(model, facts):
         click.echo(line)
 
 
 @models.command()
 @click.argument("fingerprint", required=False)
-@click.option("--all", "everything", is_flag=True, help="All of them, with leftovers of interrupted work.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All of them, including leftovers of interrupted work."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
-    """Remove dequantised models; they are made again when a run needs them."""
+    """Remove dequantised models; runs create them again when needed."""
     if bool(fingerprint) == everything:
         raise InputError(
             "Clear which model?", "Give one fingerprint, or --all.", "See `tuner-tui models list` for both."
@@ -139,9 +141,7 @@ def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
     click.echo(f"Clearing frees {size_text(sum(entry.size_bytes for entry in chosen))}.")
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError(
-                "Confirmation needed", "Without a terminal nothing is cleared unasked.", "Add --yes."
-            )
+            raise InputError("Confirmation needed", "Without a terminal, clearing needs --yes.", "Add --yes.")
         if not click.confirm("Clear?"):
             click.echo("Nothing was cleared.")
             return
@@ -150,7 +150,7 @@ def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
 
 
 def _named(entries: list[DequantisedModel], fingerprint: str | None) -> list[DequantisedModel]:
-    """The one finished entry that a fingerprint, or its beginning, names."""
+    """The finished entry with this fingerprint or prefix."""
     finished = [entry for entry in entries if not entry.folder.name.startswith(dequantised.PARTIAL_PREFIX)]
     named = [entry for entry in finished if entry.fingerprint.startswith(fingerprint or "")]
     if len(named) == 1:
@@ -158,10 +158,10 @@ def _named(entries: list[DequantisedModel], fingerprint: str | None) -> list[Deq
     known = ", ".join(entry.fingerprint for entry in finished) or "none"
     if named:
         raise InputError(
-            "Which model?", f"{fingerprint!r} begins {len(named)} fingerprints.", "Give more of it."
+            "Which model?", f"{fingerprint!r} matches {len(named)} fingerprints.", "Give more characters."
         )
     raise NotFoundError(
-        "No such dequantised model", f"{fingerprint!r} is not in the cache.", f"Fingerprints there: {known}"
+        "No such dequantised model", f"{fingerprint!r} is not in the cache.", f"Cached fingerprints: {known}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What every headless command prints with: text made literal, and errors in one form."""
+"""Output of headless commands: literal text, and errors in one form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 80
 
 
 def fill(text: str, indent: str = "", hanging: str = "") -> str:
-    """Literal text wrapped to a small terminal's width; longer words, such as paths, stay whole."""
+    """Literal text wrapped to a small terminal's width; longer words, such as paths, are not broken."""
     return textwrap.fill(
         plain(text),
         WIDTH,
@@ -31,7 +31,7 @@ def fill(text: str, indent: str = "", hanging: str = "") -> str:
 
 
 def fail(error: TunerError) -> None:
-    """Print an error to stderr: its title, its message, and what to do next."""
+    """Print an error to stderr: title, message and next step."""
     lines = [fill(f"Error: {error.title}", hanging="  ")]
     for line in error.message.splitlines():
         indent = " " * (len(line) - len(line.lstrip(" ")))

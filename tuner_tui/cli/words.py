@@ -33,7 +33,7 @@ __all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size",
 
 
 def program() -> str:
-    """How this command is called again: by its name where the shell finds it, else by its path."""
+    """This command's name if the shell finds it, else its path."""
     import shutil
     import sys
     from pathlib import Path
@@ -47,13 +47,13 @@ def program() -> str:
 
 
 def where_short(event: MemoryShort) -> str:
-    """At what a run was when memory ran out, in words."""
+    """What a run was doing when memory ran out."""
     doing = PHASES[event.where] if event.where else "starting"
     return f"while {doing} after step {event.step}" if event.step else f"while {doing}"
 
 
 def tell(event: Event) -> str | None:
-    """One plain line for an event; None for those that say nothing to a reader of lines."""
+    """One line for an event; None for events that are not shown."""
     match event:
         case RunStarted(is_resumed=is_resumed):
             return "resuming" if is_resumed else "starting"

@@ -1,7 +1,7 @@
-"""A collection as a run's data set: `feedback:NAME` becomes files of what stands in it now.
+"""A collection as a run's data set: `feedback:NAME` becomes files of its current rows.
 
-The files are named by their content and stay, so that a run can be resumed, and done again, on the same rows while the
-collection grows.
+The files are named by a hash of their content and stay, so that a run can be resumed or repeated on the same rows while
+the collection grows.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ def is_collection(name: str | None) -> bool:
 
 
 def with_collections(spec: RunSpec) -> RunSpec:
-    """The spec with files in the place of collections; an evaluation share is split off by prompt, never within one.
+    """The spec with collections replaced by files; an evaluation share is split off by prompt, never within one.
 
-    Raises InputError for a method that learns from nothing that a collection holds, and for one that has too little.
+    Raises InputError for a method that does not train on feedback, and for a collection without usable rows.
     """
     data = data_for(spec.data, spec.method.kind)
     return spec if data is spec.data else spec.model_copy(update={"data": data})
 
 
 def data_for(data: DataSpec, method: str) -> DataSpec:
-    """A data section with files in the place of collections, for a method; the same one where it names none."""
+    """A data section with collections replaced by files for a method; unchanged when it names none."""
     if not is_collection(data.train) and not is_collection(data.evaluation):
         return data
     kind = method_traits(method).feedback
     if kind is None:
         fitting = [other for other, traits in TRAITS.items() if traits.feedback is not None]
         raise InputError(
-            "The method does not learn from feedback",
+            "The method does not train on feedback",
             f"method.kind is {method}.",
             f"Take one of: {', '.join(fitting)}.",
         )
@@ -104,7 +104,7 @@ def _files(name: str, kind: Kind, share: float) -> tuple[Path, Path | None]:
     with open_collection(collection) as store:
         rows = export_rows(store, kind, filters)
         if not rows:
-            raise nothing_to_export(store, f"of the kind that this method learns from ({kind})")
+            raise nothing_to_export(store, f"of the kind that this method trains on ({kind})")
         train, evaluation = split_by_prompt(rows, share)
         return (
             _write(store, kind, train, filters, "train"),

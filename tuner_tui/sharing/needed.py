@@ -1,4 +1,4 @@
-"""What a run needs of the Hub that is not on this machine: fetched before it starts, resumed and checked by hash."""
+"""Downloads what a run needs from the Hub before it starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fetch_needed(
 ) -> None:
     """Download the data sets and the model that a spec names and this machine lacks; nothing in offline mode.
 
-    The model, being large, comes after all else of the spec was found usable. Raises as `launch` and `download` do.
+    The model, being large, is downloaded after the rest of the spec was checked. Raises as `launch` and `download` do.
     """
     if any(os.environ.get(name, "").lower() in TRUE for name in OFFLINE):
         return

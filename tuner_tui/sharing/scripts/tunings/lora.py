@@ -20,7 +20,7 @@ CONFIG = "LoraConfig"
 
 
 def adapter(tuning: LoraTuning, facts: RunFacts) -> str:
-    """The lines that make `adapter`."""
+    """The code that creates `adapter`."""
     targets: str | list[str] = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
     is_of_a_part = any(choice.name == ADAPTED_PART for choice in facts.story.choices)
     if targets == "attention" or is_of_a_part:
