@@ -41,7 +41,7 @@ GPU = GpuSnapshot(
     memory_used_bytes=1_700_000_000,
     processes=(GpuProcess(pid=7, name="ollama", memory_bytes=900_000_000),),
 )
-GPUS = GpuReport(gpus=(GPU,), driver_version="580.95", cuda_driver_version="13.0", card_present=True)
+GPUS = GpuReport(gpus=(GPU,), driver_version="580.95", cuda_driver_version="13.0", gpu_present=True)
 SYSTEM = SystemSnapshot(cpu_count=16, ram_total_bytes=32_000_000_000, ram_available_bytes=20_000_000_000)
 FREE = FreeMemory(
     is_gpu=True,

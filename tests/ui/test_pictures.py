@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from pytest_textual_snapshot import SVGImageExtension, normalize_svg
+from pytest_textual_snapshot import SVGImageExtension, normalize_svg  # type: ignore[import-untyped]
 
 from tests.ui.fixed_host import fixed_host
 from tests.ui.pictures import SIZES, TOURS, walk
@@ -53,5 +53,5 @@ def _changed_lines(before: str, after: str) -> list[str]:
         [html.unescape(text) for text in re.findall("<text [^>]*>([^<]*)</text>", svg)]
         for svg in (before, after)
     ]
-    lines = [line for line in difflib.ndiff(*texts) if line[0] in "+-"]
+    lines = [line for line in difflib.ndiff(texts[0], texts[1]) if line[0] in "+-"]
     return lines[:20] or ["  the same text in other colours or places"]

@@ -131,10 +131,10 @@ def show(
         raise InputError("No such row", f"{file} has fewer than {row} rows.")
     if isinstance(raw.row, InputError):
         raise raw.row
-    unmended = plain_rows(reading, mended=False)
-    found = next(itertools.islice(unmended.rows, row - 1, row))
-    problem = found.row if isinstance(found.row, InputError) else None
-    unused = unmended.unused.names
+    unfixed = plain_rows(reading, mended=False)
+    parsed = next(itertools.islice(unfixed.rows, row - 1, row))
+    problem = parsed.row if isinstance(parsed.row, InputError) else None
+    unused = unfixed.unused.names
     microscope = None
     if model and problem is None:
         from tuner_tui.keeper.microscope import look_once

@@ -58,7 +58,7 @@ def _turns(turns: tuple[Message, ...] | list[Message]) -> Iterator[Row]:
     question, is_answered = "", True
     for message in turns:
         if message.role == "assistant":
-            yield asked, "\n".join(message.texts)
+            yield question, "\n".join(message.texts)
             is_answered = True
         elif message.role == "user":
             if not is_answered:

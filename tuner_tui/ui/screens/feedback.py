@@ -104,7 +104,7 @@ class FeedbackScreen(TunerScreen):
         self._watch = Stopwatch()
         self._model_state = ""
         self._problem: TunerError | None = None
-        self._standing = Standing(kept=0, ready=0, waiting=0)
+        self._progress = Progress(saved=0, ready=0, waiting=0)
         self._unreadable = 0
         self.times_ready = 0
         self.times_waited = 0
@@ -234,11 +234,13 @@ class FeedbackScreen(TunerScreen):
         except TunerError as error:
             self.show_error(error)
 
-    def _tell(self, standing: Standing) -> None:
-        self._standing = standing
-        to_come = f", {standing.waiting} to come" if standing.waiting else ""
+    def _tell(self, progress: Progress) -> None:
+        self._progress = progress
+        to_come = f", {progress.waiting} without answers" if progress.waiting else ""
         unreadable = f", {self._unreadable} unreadable" if self._unreadable else ""
-        self.query_one(TitleBar).state = f"saved {standing.kept}, {standing.ready} ready{to_come}{unreadable}"
+        self.query_one(
+            TitleBar
+        ).state = f"saved {progress.saved}, {progress.ready} ready{to_come}{unreadable}"
         if self.shown is None:
             show(self.query_one("#waiting", Static), literal_lines(self._waiting_words(progress)))
 
