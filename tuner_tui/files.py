@@ -1,12 +1,13 @@
-"""Files that other processes read while we write them: atomic writes, following one that grows, and who may read.
+"""Files shared between processes: atomic writes, following a growing file, and permissions.
 
-What we make is for its person alone (folders 0700, files 0600). In a folder that a group shares (setgid, or one that
-was there before and that its group may write to) new files and folders have the modes that the umask leaves.
+New files and folders are private (folders 0700, files 0600). In a folder that a group shares (setgid, or an existing
+one that its group may write to) they have the modes that the umask gives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
 import os
@@ -24,13 +25,32 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 LONGEST_LINE_BYTES = 16 << 20
-"""A line of ours is a few kilobytes; what is longer is not kept in memory."""
+"""Our lines have a few kilobytes; longer ones are skipped."""
 
 _asking_umask = threading.Lock()
 
 
+def can_be_path(text: str) -> bool:
+    """Whether a text that was read from a file can be the path of a file here, whether or not there is one."""
+    try:
+        os.lstat(text)
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    except ValueError:  # a NUL, or no text that file names can have
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder can be seen there, also for what cannot be a path or must not be looked at."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def write_atomic(path: Path, content: str | bytes, *, is_private: bool = True) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new one, never a part.
+    """Write a file atomically: readers, and a crash, see either the old or the new content.
 
     One that is there keeps its mode. What goes to a place that the person named is not private.
     Raises OSError (disk full, read-only folder); nothing is left behind then.
@@ -45,7 +65,7 @@ def write_atomic(path: Path, content: str | bytes, *, is_private: bool = True) -
 
 @contextlib.contextmanager
 def replacing(path: Path, *, is_private: bool = True) -> Iterator[Path]:
-    """A new empty file beside `path` to write to; it takes that one's place, or is gone when the block fails."""
+    """A temporary file beside `path`, which replaces it when the block ends, or is deleted when the block fails."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
@@ -59,7 +79,7 @@ def replacing(path: Path, *, is_private: bool = True) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing. Raises OSError, also where a file is in the way."""
+    """Create a folder with its parents. Raises OSError, also if a file has its name."""
     missing = []
     place = folder
     while not place.exists():
@@ -68,12 +88,12 @@ def make_folder(folder: Path) -> None:
     if not place.is_dir():
         raise NotADirectoryError(20, os.strerror(20), str(place))
     is_shared = _is_setgid(place) or (place == folder.parent and is_group_shared(place))
-    for each in reversed(missing):
-        each.mkdir(0o777 if is_shared else 0o700, exist_ok=True)
+    for folder in reversed(missing):
+        folder.mkdir(0o777 if is_shared else 0o700, exist_ok=True)
 
 
 def is_group_shared(folder: Path) -> bool:
-    """Whether a group works in a folder; not so in /tmp, which is everybody's."""
+    """Whether a folder is shared by a group; never true for /tmp, which everyone shares."""
     try:
         mode = folder.stat().st_mode
     except OSError:
@@ -87,24 +107,27 @@ def new_mode(folder: Path) -> int:
 
 
 def open_descriptor(path: Path, flags: int) -> int:
-    """Open a file, made with the mode of our own files where there is none. Raises OSError."""
+    """Open a file; a new one gets the mode of our files. Raises OSError."""
     return os.open(path, flags | os.O_CLOEXEC, 0o666 if is_group_shared(path.parent) else 0o600)
 
 
-def open_log(path: Path, *, is_new: bool = False) -> io.FileIO:
-    """A file to append to, made as `open_descriptor` does; `is_new` empties it first. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0)
+def open_log(path: Path, *, may_make: bool = True) -> io.FileIO:
+    """A file to append to, created as by `open_descriptor`. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if may_make else 0)
     return io.FileIO(open_descriptor(path, flags), "ab")
 
 
 def make_empty(path: Path) -> None:
-    """Make an empty file where there is none. Raises OSError."""
+    """Create an empty file if there is none. Raises OSError."""
     os.close(open_descriptor(path, os.O_WRONLY | os.O_CREAT))
 
 
-def settle_modes(folder: Path, *, is_private: bool = True) -> None:
-    """Give what libraries wrote below a folder that we made the modes of our own files. Raises OSError."""
-    files = new_mode(folder.parent) if is_private else 0o666 & ~_umask()
+def settle_modes(folder: Path, *, is_private: bool = True, place: Path | None = None) -> None:
+    """Give what libraries wrote below a folder that we made the modes of our own files. Raises OSError.
+
+    `place` is the folder that it will lie in, where a library made the one that it lies in now.
+    """
+    files = new_mode(place or folder.parent) if is_private else 0o666 & ~_umask()
     folders = files | (files & 0o444) >> 2
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():
@@ -118,7 +141,7 @@ def _is_setgid(folder: Path) -> bool:
 
 
 def _mode_of(path: Path) -> int | None:
-    """The mode of a file that is there."""
+    """The mode of an existing file."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:
@@ -126,7 +149,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _umask() -> int:
-    """The rights that new files are not given; the system tells only by setting it."""
+    """The process's umask; it can only be read by setting it."""
     with _asking_umask:
         mask = os.umask(0o077)
         os.umask(mask)
@@ -134,7 +157,7 @@ def _umask() -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within a folder outlive a power cut, where the system can."""
+    """Sync a folder to disk, so that renames in it survive a power failure, where supported."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -148,7 +171,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder; files that vanish meanwhile count nothing."""
+    """Bytes of all files below a folder; files deleted in the meantime are skipped."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -160,7 +183,7 @@ def folder_size(folder: Path) -> int:
 
 
 def entries(folder: Path, most: int) -> list[Path]:
-    """What a folder holds, at most so many entries; empty when it cannot be read."""
+    """A folder's entries, at most `most`; empty when it cannot be read."""
     try:
         return list(itertools.islice(folder.iterdir(), most))
     except OSError:
@@ -179,20 +202,20 @@ def last_lines(path: Path, count: int, within_bytes: int = 256 * 1024) -> list[s
 
 
 class LineFollower:
-    """Reads the whole lines that a growing file has gained since the last look; a torn last line waits."""
+    """Reads the complete lines added to a growing file since the last read; an incomplete last line is read later."""
 
     def __init__(self, path: Path, chunk_bytes: int = 4 << 20) -> None:
         self.path = path
         self.skipped_lines = 0
-        """Lines longer than LONGEST_LINE_BYTES, which were left out."""
+        """Number of skipped lines, longer than LONGEST_LINE_BYTES."""
         self._chunk_bytes = chunk_bytes
         self._position = 0
         self._is_skipping = False
 
     def read(self) -> bytes:
-        """The next whole lines, at most about one chunk; empty when there is nothing new, or no file (yet).
+        """The next complete lines, at most about one chunk; empty when there is nothing new, or no file (yet).
 
-        Raises Unreadable for what cannot be read as a file.
+        Raises Unreadable for anything that is not a readable file.
         """
         try:
             with guarded.open_regular(self.path) as file:
@@ -231,7 +254,7 @@ class LineFollower:
         return lines[:end]
 
     def _skip(self, file: BinaryIO) -> bool:
-        """Move on to the end of a line that is too long; False when that is not written yet."""
+        """Skip to the end of a line that is too long; False when the end is not written yet."""
         file.seek(self._position)
         while data := file.read(self._chunk_bytes):
             line_end = data.find(b"\n")

@@ -1,7 +1,7 @@
-"""The one way to read a file that another process or a person may have touched.
+"""Safe reading of files that other processes or users may have changed.
 
-A pipe, a device or a folder in the file's place never blocks, an endless file never fills the memory, and whatever is
-wrong becomes one `Unreadable` with words for the person, so that one bad file never hides the others.
+A pipe, a device or a folder in place of the file never blocks, an endless file never fills the memory, and every
+problem becomes an `Unreadable` with a message, so that one bad file never hides the others.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LARGEST_BYTES = 16 << 20
-"""Small files of ours are a few kilobytes; anything beyond this is another kind of file."""
+"""Our small files have a few kilobytes; larger ones are rejected."""
 LONGEST_REASON = 200
 NESTED_TOO_DEEPLY = "it is nested too deeply"
 
 
 class Unreadable(InputError):
-    """A file that cannot be read as what it should be; `problem` says why in a few words, without the path."""
+    """A file that cannot be read or has invalid content; `problem` is the reason in a few words, without the path."""
 
     def __init__(
         self, path: Path, problem: str, *, is_missing: bool = False, is_folder: bool = False, hint: str = ""
@@ -48,9 +48,9 @@ class Unreadable(InputError):
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """The file opened for reading bytes. Raises Unreadable for what is no regular file, without waiting for it."""
+    """Open a file for reading bytes. Raises Unreadable for anything but a regular file, without blocking."""
     try:
-        _require_regular(path, path.stat())  # before opening: some devices act when they are opened
+        _require_regular(path, path.stat())  # before opening: opening some devices has effects
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
@@ -64,7 +64,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_bytes(path: Path, largest_bytes: int = LARGEST_BYTES) -> bytes:
-    """The whole content. Raises Unreadable, also for a file with more bytes than `largest_bytes`."""
+    """A file's content. Raises Unreadable, also for a file with more than `largest_bytes`."""
     with open_regular(path) as file:
         try:
             content = file.read(largest_bytes + 1)
@@ -76,7 +76,7 @@ def read_bytes(path: Path, largest_bytes: int = LARGEST_BYTES) -> bytes:
 
 
 def read_text(path: Path, largest_bytes: int = LARGEST_BYTES, errors: str = "strict") -> str:
-    """The whole content as UTF-8 text, without a byte order mark. Raises Unreadable, which names the line."""
+    """A file's content as UTF-8 text, without a byte order mark. Raises Unreadable, which names the line."""
     content = read_bytes(path, largest_bytes).removeprefix(codecs.BOM_UTF8)
     try:
         return content.decode("utf-8", errors)
@@ -86,12 +86,12 @@ def read_text(path: Path, largest_bytes: int = LARGEST_BYTES, errors: str = "str
 
 
 def read_json(path: Path, kind: type[T], largest_bytes: int = LARGEST_BYTES) -> T:
-    """The content as JSON of this type. Raises Unreadable, which names what does not fit."""
+    """A file's content as JSON of this type. Raises Unreadable, which names the mismatch."""
     return decode_json(read_bytes(path, largest_bytes), kind, path)
 
 
 def decode_json(content: bytes, kind: type[T], path: Path) -> T:
-    """JSON that was read from `path`, as this type. Raises Unreadable, which names what does not fit."""
+    """JSON that was read from `path`, as this type. Raises Unreadable, which names the mismatch."""
     import msgspec
 
     try:
@@ -113,7 +113,7 @@ def read_toml(path: Path, largest_bytes: int = LARGEST_BYTES) -> dict[str, Any]:
 
 
 def json_problem(error: ValueError | RecursionError) -> str:
-    """What is wrong with a JSON text, from the error that msgspec raised for it."""
+    """The problem of a JSON text, from msgspec's error."""
     import msgspec
 
     if isinstance(error, RecursionError):
@@ -124,17 +124,17 @@ def json_problem(error: ValueError | RecursionError) -> str:
 
 
 def unreadable(path: Path, error: OSError | ValueError | Unreadable) -> Unreadable:
-    """The problem behind an error that opening or reading a file raised."""
+    """The Unreadable for an error that opening or reading a file raised."""
     if isinstance(error, Unreadable):
         return error
     if not isinstance(error, OSError):
-        return Unreadable(path, "it is not a possible file name")
+        return Unreadable(path, "it is not a valid file name")
     if isinstance(error, FileNotFoundError):
         return Unreadable(path, "it is missing", is_missing=True)
     if isinstance(error, PermissionError):
         return Unreadable(path, "there is no permission to read it", hint="Allow it with: chmod u+r")
     if error.errno == errno.ELOOP:
-        return Unreadable(path, "it is a symlink that leads back to itself")
+        return Unreadable(path, "it is a symlink loop")
     reason = error.strerror or str(error)
     return Unreadable(path, reason[:1].lower() + reason[1:])
 
@@ -148,7 +148,7 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
 
 
 def _hint(is_missing: bool) -> str:
-    return "" if is_missing else "Move it away, or put a good copy in its place."
+    return "" if is_missing else "Move it away, or replace it with a good copy."
 
 
 def _in_units(count: int) -> str:

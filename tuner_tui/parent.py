@@ -1,4 +1,4 @@
-"""A process that does not outlive the one that waits for it."""
+"""Ends a process together with its parent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ LOOK_SECONDS = 1.0
 
 
 def leave_with_parent(parent: int | None = None) -> None:
-    """End this process when the one that started it has gone, so that nothing is done that nobody waits for.
+    """End this process when its parent has exited, so that it does no useless work.
 
-    `parent` is its process id, where it may be gone before we ask.
+    `parent` is the parent's process ID, for a parent that may exit before this is called.
     """
     parent = parent or os.getppid()
 

@@ -1,7 +1,7 @@
-"""How our own processes are started, so that they import what is installed and nothing that lies where they run.
+"""Starts our Python processes without the current folder on the import path.
 
-A `msgspec.py` in the current folder, a run's folder or the data folder would otherwise be imported in place of the
-library. This file imports nothing that Python has not loaded by itself before it runs our first line.
+A `msgspec.py` in the current folder, a run's folder or the data folder would otherwise be imported instead of the
+library. This file imports only modules that Python itself has already loaded at start.
 """
 
 import os
@@ -13,20 +13,20 @@ _is_left_out = False
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module of ours in a process of its own, without its current folder on the path."""
+    """The command line that runs one of our modules in a new process, without the current folder on the path."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def interpreter() -> str:
-    """The path of the Python that runs us, to show."""
+    """The path of the running Python, for display."""
     return sys.executable
 
 
 def leave_current_folder_out() -> None:
-    """Take the current folder off this process's import path, and off `PYTHONPATH` for those it starts.
+    """Remove the current folder from this process's import path, and from `PYTHONPATH` for its children.
 
-    It gets there as `sys.path[0]` of `python -m`, and by an empty or relative entry of `PYTHONPATH`. Where the folder
-    is the one that we were imported from (a source checkout), it stays.
+    It gets there as `sys.path[0]` of `python -m`, and by an empty or relative entry of `PYTHONPATH`. If it is the
+    folder that tuner_tui was imported from (a source checkout), it stays.
     """
     global _is_left_out
     if _is_left_out:

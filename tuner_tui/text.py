@@ -1,4 +1,4 @@
-"""Text for people: foreign text made literal, and numbers in words."""
+"""Text for display: escaping of foreign text, and formatting of numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHASES = {
     "sampling": "sampling",
     "saving": "saving",
 }
-"""What a run is doing, by the name of its phase."""
+"""Display texts of a run's phases."""
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -41,7 +41,7 @@ def plain_lines(text: str) -> str:
 
 
 def quoted(word: str) -> str:
-    """A word as bash and zsh take it, always on one line: control characters stand as escapes in $'...'."""
+    """A word quoted for bash and zsh, always on one line: control characters become escapes in $'...'."""
     if not _UNPRINTABLE.search(word):
         return shlex.quote(word)
     escaped = word.replace("\\", r"\\").replace("'", r"\'")
@@ -49,12 +49,12 @@ def quoted(word: str) -> str:
 
 
 def shell_line(words: Iterable[str]) -> str:
-    """Words as one command that can be copied into a shell, whatever they hold."""
+    """Words as one shell command that can be copied, whatever characters they have."""
     return " ".join(map(quoted, words))
 
 
 def shell_command(words: str, *names: str, options: Iterable[str] = ()) -> str:
-    """A command of ours to copy: its words, names from outside, and options; a name may begin with a dash."""
+    """One of our commands to copy: its words, quoted names, and options; a name may begin with a dash."""
     begin = ["tuner-tui", *words.split()]
     if any(name.startswith("-") for name in names):
         return shell_line([*begin, *options, "--", *names])
@@ -68,20 +68,20 @@ def _as_bytes(match: re.Match[str]) -> str:
 
 
 def markdown(text: str) -> str:
-    """One line of literal text for Markdown: no links, images, HTML or table cells come of it."""
+    """One line of literal text for Markdown: escaped, so that it makes no links, images, HTML or table cells."""
     return _MARKDOWN.sub(r"\\\g<0>", plain(" ".join(text.split())))
 
 
 def duration(seconds: float | None) -> str:
-    """Such as 45 s, 12 min 5 s or 3 h 20 min."""
+    """For example 45 s, 12 min 5 s or 3 h 20 min."""
     if seconds is None:
         return "unknown"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = max(0, round(seconds))
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
 
 
 def size(count: int | None) -> str:
@@ -97,17 +97,17 @@ def size(count: int | None) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A figure, or a word for one that is not known or not finite."""
+    """A number as text; "not finite" for None."""
     return "not finite" if value is None else f"{value:.{digits}g}"
 
 
 def listed(words: Sequence[str], joint: str = "and") -> str:
-    """Such as "sft", "dpo and cpo" or "dpo, cpo and orpo"."""
+    """For example "sft", "dpo and cpo" or "dpo, cpo and orpo"."""
     return f" {joint} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def count(value: int) -> str:
-    """Such as 4.9 million."""
+    """For example 4.9 million."""
     for unit, scale in (("billion", 10**9), ("million", 10**6)):
         if value >= scale:
             return f"{value / scale:.1f} {unit}"

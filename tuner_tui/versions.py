@@ -1,4 +1,4 @@
-"""Which versions of the libraries are installed, read from their metadata without importing them."""
+"""Installed library versions, read from metadata without importing the libraries."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def installed_version(name: str) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """What a run was made with."""
-    found = {"tuner-tui": __version__, "python": platform.python_version()}
-    return found | {name: version for name in LIBRARIES if (version := installed_version(name))}
+    """The versions of tuner-tui, Python and the libraries."""
+    versions = {"tuner-tui": __version__, "python": platform.python_version()}
+    return versions | {name: version for name in LIBRARIES if (version := installed_version(name))}

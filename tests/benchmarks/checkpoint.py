@@ -33,10 +33,10 @@ def measure(folder: Path) -> dict[str, Any]:
     from transformers import Trainer
 
     from tuner_tui.worker.train import run_job
-    from tuner_tui.worker.training.checkpoints import WholeCheckpoints
+    from tuner_tui.worker.training.checkpoints import CompleteCheckpoints
 
     ours, theirs = [], []
-    save = WholeCheckpoints._save_checkpoint
+    save = CompleteCheckpoints._save_checkpoint
 
     def save_both(self: Any, model: Any, trial: Any) -> None:
         for way in (0, 1) if self.state.global_step % 2 else (1, 0):
@@ -49,7 +49,7 @@ def measure(folder: Path) -> dict[str, Any]:
                 theirs.append(time.perf_counter() - started)
                 shutil.rmtree(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
 
-    WholeCheckpoints._save_checkpoint = save_both  # type: ignore[method-assign]
+    CompleteCheckpoints._save_checkpoint = save_both  # type: ignore[method-assign]
     run = _make_run(folder)
     if run_job(run.path):
         raise RuntimeError(run.events.read_text()[-2000:])

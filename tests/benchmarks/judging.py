@@ -25,8 +25,8 @@ TARGET_MS = 50.0
 
 def make_collection(judgements: int, left: int) -> None:
     """A collection with so many judged items and some that are left, made in few transactions."""
-    from tuner_tui.feedback.collections import open_or_create, rater_name
-    from tuner_tui.feedback.records import Judgement, Maker, NewAnswer
+    from tuner_tui.feedback.collections import annotator_name, open_or_create
+    from tuner_tui.feedback.records import Annotation, Maker, NewAnswer
     from tuner_tui.generation.messages import Turn
 
     def row(number: int):  # type: ignore[no-untyped-def]
@@ -41,43 +41,43 @@ def make_collection(judgements: int, left: int) -> None:
         def judged(ids):  # type: ignore[no-untyped-def]
             if number >= judgements:
                 return None
-            return Judgement(
+            return Annotation(
                 verdict="choice", shown=tuple(ids), ranks=(1, 2), seconds=3.0, is_repeat=number % 6 == 5
             )
 
         return [Turn("user", f"Question {number}?")], "benchmark", answers, judged
 
     with open_or_create("evening") as store:
-        store.add_judged([row(number) for number in range(judgements + left)], rater_name(), "person")
+        store.add_annotated([row(number) for number in range(judgements + left)], annotator_name(), "person")
 
 
 def store_times(keys: int) -> list[float]:
     """Milliseconds from a choice to the next item with its counts, without a screen."""
-    from tuner_tui.feedback.collections import open_collection, rater_name
+    from tuner_tui.feedback.collections import annotator_name, open_collection
     from tuner_tui.feedback.session import Session
 
     times = []
     with open_collection("evening") as store:
-        session = Session(store, rater_name(), seed=1)
+        session = Session(store, annotator_name(), seed=1)
         shown = session.next()
         for _ in range(keys):
             started = time.perf_counter()
             assert shown is not None
             session.choose(shown, 0, seconds=1.0)
             shown = session.next()
-            session.standing()
+            session.progress()
             times.append((time.perf_counter() - started) * 1000)
     return times
 
 
 def keep_times(keys: int) -> list[float]:
     """Milliseconds from a choice to its acknowledgement: what the store itself takes."""
-    from tuner_tui.feedback.collections import open_collection, rater_name
+    from tuner_tui.feedback.collections import annotator_name, open_collection
     from tuner_tui.feedback.session import Session
 
     times = []
     with open_collection("evening") as store:
-        session = Session(store, rater_name(), seed=1)
+        session = Session(store, annotator_name(), seed=1)
         shown = session.next()
         assert shown is not None
         for _ in range(keys):
@@ -175,7 +175,7 @@ def main() -> None:
             for name, measured in in_process(checkout, chosen.judgements, chosen.keys).items():
                 times[checkout].setdefault(name, []).extend(measured)
     print(
-        f"{chosen.judgements} judgements, {ROUNDS} rounds of {chosen.keys} keys; medians in ms (95th percentile)"
+        f"{chosen.judgements} annotations, {ROUNDS} rounds of {chosen.keys} keys; medians in ms (95th percentile)"
     )
     for name in times[here]:
         columns = []

@@ -18,7 +18,7 @@ from tuner_tui.planning.shape import (
     ModelShape,
     count_weights,
 )
-from tuner_tui.planning.workload import Checkpointing, Held, Loss, OptimizerKind, Stack, Workload
+from tuner_tui.planning.workload import Checkpointing, LoadedAs, Loss, OptimizerKind, Stack, Workload
 
 CARDS = {
     "A100-80GB": 79.2,
@@ -210,7 +210,7 @@ def workload_for(row: Row, shape: ModelShape) -> tuple[Workload, bool]:
     if method.startswith("full+") or "adapter" in method:
         raise NotJudged(f"the memory of {method} is not modelled")
     stack = _stack(row)
-    held = _held(row)
+    loaded_as = _held(row)
     checkpointing: Checkpointing = "on" if row["grad_checkpointing"] == "y" else "off"
     if row.is_unsloth:
         checkpointing = "offloaded" if row["grad_checkpointing"] != "n" else "off"
@@ -218,7 +218,7 @@ def workload_for(row: Row, shape: ModelShape) -> tuple[Workload, bool]:
     is_no_amp = "no AMP" in notes or row["dtype"].endswith("-true") or row.is_litgpt
     load = Workload(
         rows=rows, length=int(found[0]), method=_method(method),
-        tuning=tuning, held=held, autocast=not is_no_amp, rank=rank, targets=_targets(row),
+        tuning=tuning, loaded_as=loaded_as, autocast=not is_no_amp, rank=rank, targets=_targets(row),
         dora="dora" in method, dropout=float(dropout[1].rstrip(".") or 0) if dropout else 0.0,
         adapter_bytes=2 if row.is_litgpt else 4, trains_tables="train embed" in method,
         virtual_tokens=100 if tuning == "prompt" else 0, checkpointing=checkpointing, optimizer=_optimizer(row),
@@ -236,7 +236,7 @@ def _method(words: str) -> str:
     return found[0] if found else "sft"
 
 
-def _held(row: Row) -> Held:
+def _held(row: Row) -> LoadedAs:
     """How the base was held. Raises NotJudged for words that nobody has taught this."""
     quant, dtype = row["quant"].lower(), row["dtype"].lower()
     if quant in ("", "none", "no", "n"):
@@ -343,7 +343,7 @@ def _targets(row: Row) -> str | tuple[str, ...]:
 
 def _stored_bytes(row: Row, shape: ModelShape, load: Workload) -> int | None:
     """GPTQ in groups of 128: packed numbers, a 16-bit scale and a packed zero for each group; tables in 16 bit."""
-    if load.held != "stored":
+    if load.loaded_as != "stored":
         return None
     bits = 8 if "int8" in row["quant"] else 4
     counted = shape.weights

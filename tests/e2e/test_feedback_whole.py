@@ -1,4 +1,4 @@
-"""Judging in a real terminal: killed after every judgement, and the disk asked before "saved" is shown."""
+"""Annotating in a real terminal: killed after every annotation, with the disk checked when "saved" is shown."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def app_process(environment: dict[str, str]) -> psutil.Process:
     raise AssertionError("the app is not there")
 
 
-def test_killed_straight_after_each_judgement(environment: dict[str, str]) -> None:
+def test_killed_straight_after_each_annotation(environment: dict[str, str]) -> None:
     for number in range(1, JUDGEMENTS + 1):
         with Terminal(COLLECT, environment) as terminal:
             terminal.wait_for(f"saved {number - 1}")

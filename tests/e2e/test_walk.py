@@ -57,7 +57,7 @@ def test_through_the_five_steps_to_an_adapter(environment: dict[str, str], tmp_p
     with app(environment, tmp_path / "here") as terminal:
         terminal.wait_for("New run")
         terminal.press("n")
-        terminal.wait_for("Start from a recipe")
+        terminal.wait_for("Start from a preset")
         terminal.press("Enter")
         terminal.wait_for("step 1 of 5: done")
         terminal.wait_for("demo: SmolLM2-135M-Instruct")
@@ -106,7 +106,7 @@ def test_the_editor_comes_back_in_a_real_terminal(environment: dict[str, str], t
     with app(environment | {"EDITOR": str(editor)}, tmp_path / "here") as terminal:
         terminal.wait_for("New run")
         terminal.press("n")
-        terminal.wait_for("Start from a recipe")
+        terminal.wait_for("Start from a preset")
         terminal.press("Enter")
         terminal.wait_for("step 1 of 5: done")
         terminal.press("5")

@@ -96,7 +96,7 @@ def patch() -> None:
     _around(LlamaModel, "forward", before=_in_second_micro_batch("forward"))
     _around(Accelerator, "backward", before=_in_second_micro_batch("backward"))
     _around(torch.optim.AdamW, "step", after=lambda *_: reach("optimizer step", _doing["step"]))
-    _around(checkpoints, "_make_whole", before=lambda made, step, *_: reach("before the manifest", step))
+    _around(checkpoints, "_make_complete", before=lambda made, step, *_: reach("before the manifest", step))
     _around(
         checkpoints,
         "replace_folder",

@@ -137,7 +137,12 @@ def _load(has_moments: bool) -> None:
 
 
 def _become(
-    work: Callable[[], Any], words: list[str], log: str, cwd: str, environment: dict[str, str], keep: int = -1
+    work: Callable[[], Any],
+    words: list[str],
+    log: str | int,
+    cwd: str | int,
+    environment: dict[str, str],
+    keep: int = -1,
 ) -> None:
     """Be a new process as far as the system can tell, do the work, and leave."""
     code = 70
@@ -148,7 +153,8 @@ def _become(
         os.environ.clear()
         os.environ.update(environment)
         _show(words, environment)
-        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.chdir(cwd)
+        output = log if isinstance(log, int) else os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, descriptor in enumerate((nothing, output, output)):
             os.dup2(descriptor, number)
@@ -156,7 +162,6 @@ def _become(
             if int(name) > 2 and int(name) != keep:
                 with contextlib.suppress(OSError):
                     os.close(int(name))
-        os.chdir(cwd)
         if "TUNER_TEST_CLOCK" in environment:
             from tests.faults import moments
 
@@ -197,10 +202,11 @@ def _keep() -> int:
 
 
 def _fork_worker(folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool) -> ForkedWorker:
+    from tuner_tui.files import open_log
     from tuner_tui.hardware.environment import worker_environment
-    from tuner_tui.keeper.process import _asked, run_variables
+    from tuner_tui.keeper.process import _from_settings, run_variables
 
-    environment = worker_environment(threads) | _asked() | run_variables(folder)
+    environment = worker_environment(threads) | _from_settings() | run_variables(folder)
     words = ["train", str(folder.path), *(["--resume"] if is_resumed else [])]
 
     def work() -> int:
@@ -212,18 +218,21 @@ def _fork_worker(folder: RunFolder, lock: FileLock, threads: int, *, is_resumed:
             moments.reach("starting")
         return main(words)
 
-    with folder.log.open("ab"):
-        pass  # what a real start would fail with
-    pid = os.fork()
-    if pid == 0:
-        _become(
-            work,
-            ["-m", "tuner_tui.worker", *words],
-            log=str(folder.log),
-            cwd=str(folder.path),
-            environment=environment,
-            keep=lock.descriptor,
-        )
+    cwd = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY)  # as in a real start, nothing is looked up later
+    try:
+        with open_log(folder.log, may_make=lock.is_at(folder.lock)) as log:
+            pid = os.fork()
+            if pid == 0:
+                _become(
+                    work,
+                    ["-m", "tuner_tui.worker", *words],
+                    log=log.fileno(),
+                    cwd=cwd,
+                    environment=environment,
+                    keep=lock.descriptor,
+                )
+    finally:
+        os.close(cwd)
     return ForkedWorker(pid)
 
 

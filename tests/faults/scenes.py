@@ -25,7 +25,7 @@ from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import TERMINAL, Evaluated, Request, RunFailed, RunStarted, StepLogged
 from tuner_tui.runs.status import LIVE
-from tuner_tui.worker.training.checkpoints import OLD, STAGING, checkpoint_folders, what_is_broken
+from tuner_tui.worker.training.checkpoints import OLD, STAGING, checkpoint_folders, why_corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -179,7 +179,7 @@ def check_so_far(run: WatchedRun, undisturbed: Result, spoiled: Collection[str] 
     assert now.steps.items() <= undisturbed.steps.items()
     assert now.evaluations.items() <= undisturbed.evaluations.items()
     for folder in checkpoint_folders(run.folder.checkpoints):
-        assert folder.name in spoiled or what_is_broken(folder) is None, folder
+        assert folder.name in spoiled or why_corrupt(folder) is None, folder
     events = run.events()
     ends = [0]
     for event in events:

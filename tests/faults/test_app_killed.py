@@ -66,7 +66,7 @@ def test_a_killed_app_harms_nothing(
     with Terminal(app, terminal_environment) as terminal:
         terminal.wait_for("New run")
         terminal.press("n")
-        terminal.wait_for("Start from a recipe")
+        terminal.wait_for("Start from a preset")
         terminal.press("End", "Up", "Enter")
         terminal.wait_for("step 1 of 5: done")
         terminal.press("5")

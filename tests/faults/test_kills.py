@@ -151,7 +151,7 @@ def test_an_adopted_worker_that_is_killed_is_lost(home: Home) -> None:
     ending = run.ending()
     assert isinstance(ending, RunFailed)
     assert (ending.kind, ending.exit_code) == ("lost", None)
-    assert "exit code is not known" in ending.message
+    assert "exit code is unknown" in ending.message
     assert len(run.endings()) == 1
 
 

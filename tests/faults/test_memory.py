@@ -9,11 +9,11 @@ import pytest
 
 from tests.faults.home import Home
 from tuner_tui.runs.events import (
+    FallbackTaken,
     MemoryShort,
     RolledBack,
     RunFailed,
     RunFinished,
-    RungClimbed,
     StepSkipped,
     TrainingStarted,
 )
@@ -72,9 +72,7 @@ Trainer.training_step = failing
 """
 
 
-def test_memory_that_runs_out_in_a_step_is_climbed_down_from(
-    home: Home, do_in_worker: Path, tmp_path: Path
-) -> None:
+def test_an_oom_in_a_step_takes_fallback_steps(home: Home, do_in_worker: Path, tmp_path: Path) -> None:
     """Against a run that began at the smaller micro-batch: each step has the same rows, and the same loss."""
     do_in_worker.write_text(RECORD_ROWS.format(path=str(tmp_path / "smaller")))
     smaller = home.make_run("smaller", STEPS, **small_dropout(micro_batch=2))
@@ -92,7 +90,7 @@ def test_memory_that_runs_out_in_a_step_is_climbed_down_from(
     assert first.shape is not None
     assert first.shape == second.shape
     assert first.shape.micro_batch == 4
-    free, halved = (climbed.rung for climbed in run.all(RungClimbed))
+    free, halved = (event.fallback for event in run.all(FallbackTaken))
     assert (free.kind, halved.kind, halved.after) == ("free", "micro_batch", "2 x 2")
     sizes = [(each.micro_batch, each.accumulation) for each in run.all(TrainingStarted)]
     assert sizes == [(4, 1), (4, 1), (2, 2)]
@@ -125,10 +123,10 @@ def test_a_limit_in_the_middle_saves_where_the_weights_stood(
     run.submit()
     assert isinstance(run.wait_for_end(), RunFinished)
     (short,) = run.all(MemoryShort)
-    (climbed,) = run.all(RungClimbed)
+    (taken,) = run.all(FallbackTaken)
     assert short.step == 11
     assert short.checkpoint == "step-000011"
-    assert climbed.rung.kind == "free"
+    assert taken.fallback.kind == "free"
     assert run.losses() == undisturbed.losses()
 
 
@@ -147,14 +145,14 @@ def test_what_can_never_fit_ends_with_figures(home: Home, do_in_worker: Path) ->
     assert len(run.all(MemoryShort)) == 4
 
 
-def test_forbidden_rungs_are_not_climbed(home: Home, do_in_worker: Path) -> None:
+def test_forbidden_fallback_steps_are_not_taken(home: Home, do_in_worker: Path) -> None:
     do_in_worker.write_text(FAIL_ABOVE.format(rows=2, step=0))
     run = home.make_run("forbidden", STEPS, guards={"memory_rungs": ()})
     run.submit()
     ending = run.wait_for_end()
     assert isinstance(ending, RunFailed)
-    assert ending.title == "Memory ran out"
-    assert not run.all(RungClimbed)
+    assert ending.title == "Out of memory"
+    assert not run.all(FallbackTaken)
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_each_end_is_told_once_and_the_queue_goes_on(home: Home) -> None:
     ]
     home.wait_until_idle()
     log = (home.path / "data" / "keeper.log").read_text()
-    assert log.count("took more than 3 s and was ended") == 3
+    assert log.count("took more than 3 s and was killed") == 3
 
 
 def test_the_end_of_an_adopted_run_is_told(home: Home) -> None:
@@ -63,5 +63,5 @@ def test_the_end_of_an_adopted_run_is_told(home: Home) -> None:
     home.keeper()
     os.kill(worker, signal.SIGKILL)
     run.wait_for_event(RunFailed)
-    wait_for(lambda: told(out) == ["failed The worker left without a word"], "the end to be told")
+    wait_for(lambda: told(out) == ["failed The worker crashed"], "the end to be told")
     home.wait_until_idle()

@@ -40,9 +40,9 @@ def test_requests_and_sigterm_are_heeded(home: Home) -> None:
     leave_request(run.folder, "stop")  # before it was submitted: meant for no attempt at all
     run.submit()
     run.worker_pid()
-    with pytest.raises(RunProblem, match="running already"):
+    with pytest.raises(RunProblem, match="already running"):
         start.submit(run.folder)
-    with pytest.raises(RunProblem, match="running already"):
+    with pytest.raises(RunProblem, match="already running"):
         start.submit(run.folder, resume=True)
     run.wait_for_step(3)
 
@@ -86,7 +86,7 @@ def test_a_waiting_run_is_not_queued_twice_and_can_be_withdrawn(home: Home) -> N
     first, second = home.make_run("first"), home.make_run("second")
     first.submit()
     start.submit(second.folder)
-    with pytest.raises(RunProblem, match="waiting already"):
+    with pytest.raises(RunProblem, match="already queued"):
         start.submit(second.folder)
     assert second.status() == "queued"
     assert queue.withdraw(second.folder.name)

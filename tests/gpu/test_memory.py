@@ -14,7 +14,7 @@ from transformers import LlamaConfig, Qwen3Config
 from tuner_tui.models.facts import facts_from
 from tuner_tui.planning.estimate import estimate_memory
 from tuner_tui.planning.shape import ModelShape, shape_of
-from tuner_tui.planning.workload import Checkpointing, Held, OptimizerKind, Workload
+from tuner_tui.planning.workload import Checkpointing, LoadedAs, OptimizerKind, Workload
 
 AutoModelForCausalLM: Any = transformers.AutoModelForCausalLM
 BitsAndBytesConfig: Any = transformers.BitsAndBytesConfig
@@ -46,7 +46,7 @@ class Case:
 
     model: str
     tuning: Literal["full", "lora"]
-    held: Held
+    loaded_as: LoadedAs
     rows: int
     length: int
     checkpointing: Checkpointing
@@ -59,7 +59,7 @@ class Case:
             self.model,
             self.method,
             self.tuning,
-            self.held,
+            self.loaded_as,
             f"{self.rows}x{self.length}",
             self.optimizer,
         )
@@ -94,8 +94,8 @@ def load_like(case: Case) -> Workload:
     """As `workload_of` reads a spec, with nothing padded and nothing accumulated."""
     is_full = case.tuning == "full"
     return Workload(
-        rows=case.rows, length=case.length, method=case.method, tuning=case.tuning, held=case.held,
-        autocast=case.held == "fp32" if is_full else case.held != "fp32", rank=case.rank, adapter_bytes=4,
+        rows=case.rows, length=case.length, method=case.method, tuning=case.tuning, loaded_as=case.loaded_as,
+        autocast=case.loaded_as == "fp32" if is_full else case.loaded_as != "fp32", rank=case.rank, adapter_bytes=4,
         checkpointing=case.checkpointing, optimizer=case.optimizer, accumulates=False,
     )  # fmt: skip
 
@@ -106,9 +106,9 @@ def build(case: Case, folder: Any) -> Any:
     from trl.trainer.utils import add_fused_lm_head
 
     kind, sizes = SIZES[case.model]
-    dtype = torch.float32 if case.held == "fp32" else torch.bfloat16
+    dtype = torch.float32 if case.loaded_as == "fp32" else torch.bfloat16
     torch.manual_seed(0)
-    if case.held in ("nf4", "int8"):
+    if case.loaded_as in ("nf4", "int8"):
         made = AutoModelForCausalLM.from_config(kind(**sizes), dtype=dtype)
         made.save_pretrained(folder)
         del made
@@ -117,7 +117,7 @@ def build(case: Case, folder: Any) -> Any:
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=dtype,
             )
-            if case.held == "nf4"
+            if case.loaded_as == "nf4"
             else BitsAndBytesConfig(load_in_8bit=True)
         )  # fmt: skip
         model = AutoModelForCausalLM.from_pretrained(
@@ -198,8 +198,8 @@ def empty_card() -> Any:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_a_step_allocates(case: Case, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    if case.held == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        pytest.skip("this card has no bf16")
+    if case.loaded_as == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        pytest.skip("this GPU has no bf16")
     kind, sizes = SIZES[case.model]
     estimate = estimate_memory(shape_like(kind(**sizes)), load_like(case))
     allocated, reserved = peak_of(case, tmp_path)

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tests.ui.looking import wait_for
+from tests.ui.looking import until, wait_for
 from tests.unit.feedback_rows import make_store
+from tuner_tui.cli.data import data
 from tuner_tui.cli.feedback import feedback
+from tuner_tui.cli.train import train
+from tuner_tui.config.spec import RunSpec
 from tuner_tui.data.files.rows import read_rows
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.checking import check_collection
@@ -30,9 +33,9 @@ from tuner_tui.feedback.collections import (
 from tuner_tui.feedback.exporting import Filters, export_rows
 from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.feedback.session import Session
-from tuner_tui.feedback.statistics import mirror
+from tuner_tui.feedback.statistics import annotator_statistics
 from tuner_tui.ui.app import TunerApp
-from tuner_tui.ui.data_looks import list_all
+from tuner_tui.ui.data_looks import list_all, look_at_training
 from tuner_tui.ui.screens.collections import Collections
 from tuner_tui.ui.screens.feedback import FeedbackScreen
 
@@ -82,17 +85,17 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a stray copy": (
         "evening (copy).sqlite3",
         lambda path: make_store(path, 1).close(),
-        "name is no collection's name",
+        "name is not valid for a collection",
     ),
     "a name in another encoding": (
         os.fsdecode(b"abend-\xff.sqlite3"),
         lambda path: make_store(path, 1).close(),
-        "name is no collection's name",
+        "name is not valid for a collection",
     ),
     "a name of two lines": (
         "a\nb.sqlite3",
         lambda path: path.write_text("x"),
-        "name is no collection's name",
+        "name is not valid for a collection",
     ),
     "a folder": ("bad.sqlite3", lambda path: path.mkdir(), "Not a feedback collection"),
     "a pipe": ("bad.sqlite3", os.mkfifo, "Not a feedback collection"),
@@ -161,7 +164,7 @@ async def test_the_screen_shows_bad_collections_beside_good_ones() -> None:
     collection_path("torn").write_text("hello" * 1000)
     async with TunerApp(Collections()).run_test(size=(100, 24)) as pilot:
         await wait_for(
-            pilot, "good", "4 judged", "its name is no collection's name", "The collection is damaged"
+            pilot, "good", "4 judged", "its name is not valid for a collection", "The collection is damaged"
         )
 
 
@@ -190,7 +193,7 @@ def spoil(path: Path, *statements: str) -> None:
         connection.commit()
 
 
-def judgement(**changes: Any) -> str:
+def annotation(**changes: Any) -> str:
     content = {"verdict": "choice", "shown": [3, 4], "ranks": [1, 2]} | changes
     return f"UPDATE entry SET judgement = '{json.dumps(content)}' WHERE id = 2"
 
@@ -206,14 +209,14 @@ SPOILT_ROWS: dict[str, tuple[str, str]] = {
         "entry 2: judgement",
     ),
     "a note that is not UTF-8": ("UPDATE entry SET note = CAST(x'ff' AS TEXT) WHERE id = 2", "entry 2: note"),
-    "an unknown verdict": (judgement(verdict="sparkling"), "'sparkling' is not known to this version"),
-    "a verdict of another type": (judgement(verdict=["x"]), "entry 2: verdict"),
-    "ranks of another length": (judgement(ranks=[1]), "expected 2 ranks"),
-    "ranks that are text": (judgement(ranks=["a", "b"]), "entry 2: judgement"),
-    "scores missing": (judgement(verdict="thumbs", ranks=[]), "thumbs without scores"),
-    "an answer shown twice": (judgement(shown=[3, 3]), "shown twice"),
-    "an answer that does not exist": (judgement(shown=[3, 999]), "answer 999"),
-    "an answer of another item": (judgement(shown=[3, 1]), "answer 1"),
+    "an unknown verdict": (annotation(verdict="sparkling"), "'sparkling' is not known to this version"),
+    "a verdict of another type": (annotation(verdict=["x"]), "entry 2: verdict"),
+    "ranks of another length": (annotation(ranks=[1]), "expected 2 ranks"),
+    "ranks that are text": (annotation(ranks=["a", "b"]), "entry 2: judgement"),
+    "scores missing": (annotation(verdict="thumbs", ranks=[]), "thumbs without scores"),
+    "an answer shown twice": (annotation(shown=[3, 3]), "shown twice"),
+    "an answer that does not exist": (annotation(shown=[3, 999]), "answer 999"),
+    "an answer of another item": (annotation(shown=[3, 1]), "answer 1"),
     "a time that is text": ("UPDATE entry SET at = 'noon' WHERE id = 2", "entry 2: at"),
     "a rater that is a blob": ("UPDATE entry SET rater = x'00' WHERE id = 2", "entry 2: rater"),
     "an unknown kind of rater": (
@@ -269,15 +272,15 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_work(kind: str, tmp_p
 
     with open_collection("evening") as store:
         contents = store.contents()
-        assert mirror(contents.items, contents.entries).kept == 3
+        assert annotator_statistics(contents.items, contents.entries).annotations == 3
         for exported in ("pairs", "rated", "demonstrations"):
             export_rows(store, exported, Filters(with_ai=True))
         session = Session(store, "me", seed=1)
-        assert session.standing().kept == 3
+        assert session.progress().saved == 3
         shown = session.next()
         assert shown is not None
         session.choose(shown, 0)
-        assert session.standing().kept == 4
+        assert session.progress().saved == 4
         assert session.undo() is not None
 
     out = tmp_path / "out.jsonl"
@@ -300,7 +303,7 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_work(kind: str, tmp_p
     assert after[: len(before)] == before
 
 
-def test_settings_that_cannot_be_read_do_not_hide_the_judgements(tmp_path: Path) -> None:
+def test_settings_that_cannot_be_read_do_not_hide_the_annotations(tmp_path: Path) -> None:
     path = make_judged("evening", 2)
     spoil(path, 'UPDATE setting SET value = \'{"mode": "sparkling"}\'')
     summaries = {summary.name: summary for summary in list_collections()}
@@ -317,3 +320,49 @@ def test_a_sound_collection_is_said_to_be_sound() -> None:
     done = CliRunner().invoke(feedback, ["check", "evening"], catch_exceptions=False)
     assert done.exit_code == 0
     assert "every row can be read" in done.output
+
+
+def make_newer() -> str:
+    """A collection with a judgement of a newer version; what is said of that."""
+    spoil(make_judged("evening", 4), SPOILT_ROWS["an unknown verdict"][0])
+    return SPOILT_ROWS["an unknown verdict"][1]
+
+
+async def test_the_feedback_screen_names_what_it_cannot_read() -> None:
+    words = make_newer()
+    async with TunerApp(FeedbackScreen("evening")).run_test(size=(100, 24)) as pilot:
+        await wait_for(pilot, "saved 3, 1 ready, 1 unreadable")
+        await until(pilot, lambda: bool(pilot.app._notifications), lambda: "no notice")
+        [notice] = list(pilot.app._notifications)
+        assert words in notice.message
+        assert "feedback check evening" in notice.message
+
+
+def test_train_names_what_of_a_collection_it_leaves_out(tmp_path: Path) -> None:
+    words = make_newer()
+    spec = tmp_path / "run.toml"
+    spec.write_text(
+        '[model]\nsource = "./nothing"\n[data]\ntrain = "feedback:evening"\n[method]\nkind = "dpo"\n'
+    )
+    for arguments in (["--check"], []):
+        done = CliRunner().invoke(train, [str(spec), *arguments])
+        assert "1 rows of evening cannot be read and are left out" in done.output
+        assert words in done.output
+
+
+def test_data_check_takes_a_collection_and_names_what_it_leaves_out() -> None:
+    words = make_newer()
+    done = CliRunner().invoke(data, ["check", "feedback:evening", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rows"] == 3
+    assert words in done.stderr
+
+
+def test_new_run_names_what_of_a_collection_it_leaves_out() -> None:
+    words = make_newer()
+    spec = RunSpec.model_validate(
+        {"model": {"source": "x"}, "data": {"train": "feedback:evening"}, "method": {"kind": "dpo"}}
+    )
+    look = look_at_training(spec)
+    assert look.problem is None
+    assert words in "\n".join(look.left_out)

@@ -17,7 +17,7 @@ from tests.ui.recorded_runs import make_run, recorded_events
 from tuner_tui.cli import tuner_tui
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.owned import MARK, NotOurs, Owned, holds, remove_hub_repository
+from tuner_tui.owned import MARK, Layout, NotOurs, Owned, remove_hub_repository
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.runs.trash import (
@@ -98,10 +98,10 @@ def test_a_folder_with_a_run_toml_is_no_run(
 
 def test_a_folder_among_the_runs_that_is_none_stays(home: Path) -> None:
     mine = foreign_run(home / "data" / "runs" / "photos")
-    with pytest.raises(TunerError, match="not made by tuner-tui"):
+    with pytest.raises(TunerError, match="not created by tuner-tui"):
         command("runs", "delete", "photos", "--yes")
-    with pytest.raises(TunerError, match="not made by tuner-tui"):
-        Trash().throw_run(RunFolder(mine))
+    with pytest.raises(TunerError, match="not created by tuner-tui"):
+        Trash().move_run(RunFolder(mine))
     assert (mine / "thesis.txt").is_file()
 
 
@@ -179,15 +179,29 @@ def test_a_marked_folder_is_the_only_thing_that_is_deleted(tmp_path: Path) -> No
     assert (outside / "file").is_file()
 
 
-def test_an_earlier_folder_is_recognised_and_marked(tmp_path: Path) -> None:
-    owned = Owned(tmp_path, "tokens", holds("[0-9a-f]{4}"))
+def test_an_earlier_folder_is_recognised_and_marked_when_all_of_it_is_ours(tmp_path: Path) -> None:
+    layout = Layout("[0-9a-f]{4}", Path.is_file, lambda path: path.read_text() == "ours")
+    owned = Owned(tmp_path, "tokens", layout=layout, may_be_older=True)
     (tmp_path / "other").touch()
+    (tmp_path / "2024").write_text("mine")
     assert not owned.is_ours()
-    (tmp_path / "12ab").touch()
+    (tmp_path / "12ab").write_text("ours")
+    assert not Owned(tmp_path, "tokens", layout=layout).is_ours()  # its place is not ours
     assert owned.is_ours()
-    owned.remove(tmp_path / "12ab")
+    assert [path.name for path in owned.entries()] == ["12ab"]
+    for name in ("other", "2024"):
+        with pytest.raises(NotOurs):
+            owned.remove(tmp_path / name)
+    for act in (owned.remove_all, lambda: owned.move_all(tmp_path.with_name("away"))):
+        with pytest.raises(NotOurs):
+            act()
+    assert not (tmp_path / MARK).exists()
+    for name in ("other", "2024"):
+        (tmp_path / name).unlink()
+    owned.claim()
     assert (tmp_path / MARK).is_file()
-    assert [path.name for path in owned.entries()] == ["other"]
+    (tmp_path / "other").touch()
+    assert [path.name for path in owned.entries()] == ["12ab"]
 
 
 def test_the_hubs_cache_gives_up_only_its_repositories(tmp_path: Path) -> None:
@@ -215,7 +229,7 @@ def test_a_deleted_run_comes_back_in_another_process(run: RunFolder) -> None:
     assert NAME in command("runs", "restore")
     restore = [sys.executable, "-m", "tuner_tui", "runs", "restore", NAME]
     done = subprocess.run(restore, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "is back" in done.stdout
+    assert done.returncode == 0 and "is restored" in done.stdout
     after = {path.relative_to(run.path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     assert before.items() <= after.items()
     assert read_note(run.name).text == "dear to me"
@@ -228,7 +242,7 @@ def test_a_taken_place_is_told_and_both_stay(home: Path, run: RunFolder) -> None
     delete_run(run)
     other = make_run(home, NAME, recorded_events())
     (other.path / "new").touch()
-    with pytest.raises(TunerError, match="There is another"):
+    with pytest.raises(TunerError, match="exists again"):
         command("runs", "restore", NAME)
     assert (other.path / "new").is_file()
     assert [deleted.name for deleted in deleted_runs()] == [NAME]
@@ -256,7 +270,7 @@ def test_the_trash_is_emptied_when_asked_and_when_its_time_is_over(
 
 def test_what_an_open_app_holds_is_left_to_it(run: RunFolder) -> None:
     app = Trash()
-    app.throw_run(run)
+    app.move_run(run)
     with pytest.raises(TunerError, match="still open"):
         restore_run(NAME)
     command("runs", "empty-trash", "--yes")
@@ -282,7 +296,7 @@ def test_a_named_folder_of_others_is_refused_for_our_files(
     big.mkdir()
     make(big / "photos")
     for key in ("folders.cache", "folders.data"):
-        with pytest.raises(InputError, match="holds other files"):
+        with pytest.raises(InputError, match="has other files"):
             command("config", "set", key, str(big))
         command("config", "set", key, str(big / "tuner-tui"))
         command("config", "set", key, str(big / "tuner-tui"))

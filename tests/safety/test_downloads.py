@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from huggingface_hub import set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
+from tuner_tui.cli.models import models
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.trusted_code import UntrustedCode, is_trusted, require_trusted
 from tuner_tui.sharing import hub as hub_process
 from tuner_tui.sharing.hub_download import download
 from tuner_tui.sharing.hub_protocol import Downloaded, DownloadRequest, Limits
@@ -158,7 +161,7 @@ def test_an_unfinished_file_that_is_a_link_is_not_written_through(
 
 @pytest.mark.parametrize("revision", ["../../../evil", "/evil", "a b", "main/.."])
 def test_a_revision_that_leads_out_is_refused_before_anything_is_asked(repo: Any, revision: str) -> None:
-    with pytest.raises(TunerError, match="Not a revision") as refusal:
+    with pytest.raises(TunerError, match="Invalid revision") as refusal:
         fetch_here(revision=revision)
     assert refusal.value.exit_code == InputError.exit_code
     assert not repo.requests
@@ -240,9 +243,7 @@ def test_an_answer_without_end_is_not_read_to_it(repo: Any) -> None:
     answers = ask_everything()
     assert len(answers) == 4
     assert all(
-        "not read to its end" in answer
-        or "other than it announced" in answer
-        or "cannot be searched" in answer
+        "was rejected" in answer or "other than it announced" in answer or "cannot be searched" in answer
         for answer in answers
     ), answers
 
@@ -250,3 +251,24 @@ def test_an_answer_without_end_is_not_read_to_it(repo: Any) -> None:
 def test_honest_answers_are_within_the_bounds(repo: Any) -> None:
     answers = ask_everything()
     assert answers[0] == answers[1] == answers[3] == "answered", answers
+
+
+def test_code_that_was_allowed_before_the_download_is_not_asked_about_again(repo: Any) -> None:
+    code = {"config.json": b'{"auto_map": {"AutoConfig": "odd.Odd"}}', "odd.py": b"class Odd: ...\n"}
+    repo.add_repo("owner/odd", FILES | code)
+    done = CliRunner().invoke(models, ["trust", "owner/odd"], catch_exceptions=False)
+    assert done.exit_code == 0
+    folder = fetch(repo_id="owner/odd").folder
+    assert is_trusted(folder, None)
+    assert require_trusted(True, "owner/odd", folder, None)
+    assert not is_trusted(folder, "v2")
+
+
+@pytest.mark.parametrize("name", ["odd.py", "config.json", "more.py"])
+def test_other_code_than_was_allowed_before_the_download_is_asked_about(repo: Any, name: str) -> None:
+    repo.add_repo("owner/odd", FILES | {"odd.py": b"class Odd: ...\n"})
+    CliRunner().invoke(models, ["trust", "owner/odd"], catch_exceptions=False)
+    repo.add_repo("owner/odd", FILES | {"odd.py": b"class Odd: ...\n"} | {name: b'{"new": 1}'})
+    folder = fetch(repo_id="owner/odd").folder
+    with pytest.raises(UntrustedCode):
+        require_trusted(True, "owner/odd", folder, None)

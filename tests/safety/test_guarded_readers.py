@@ -17,7 +17,7 @@ from tuner_tui.runs.control import take_requests
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.sharing.checksums import SUMS, matches_sums
 from tuner_tui.sharing.scan import Secrets, scan_file
-from tuner_tui.worker.training.checkpoints import MANIFEST, what_is_broken
+from tuner_tui.worker.training.checkpoints import MANIFEST, why_corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,19 +37,21 @@ EXCEPTIONS = {
     ("data/files/opened.py", "packing_of"): CHECKED_DATA,
     ("feedback/collections.py", "_copy_synced"): JUST_WRITTEN,
     ("hardware/amd.py", "_text"): SYSTEM,
-    ("hardware/gpu.py", "nvidia_card_on_the_bus"): SYSTEM,
+    ("hardware/gpu.py", "nvidia_gpu_on_the_bus"): SYSTEM,
     ("hardware/survival.py", "_lines"): SYSTEM,
     ("hardware/system.py", "_text"): SYSTEM,
     ("hardware/system.py", "process_tree"): SYSTEM,
     ("owned.py", "Owned._is_marked"): "reads a few bytes of our mark, follows no link and waits for no pipe",
+    ("owned.py", "_is_own_log"): "reads a few bytes of a log that is known to be a regular file",
     ("owned.py", "Owned._itself"): FOLDER,
     ("owned.py", "Owned._parent_of"): FOLDER,
     ("owned.py", "_opened"): FOLDER,
+    ("owned.py", "mounts_below"): SYSTEM,
     ("owned.py", "_opened_path"): FOLDER,
     ("planning/place.py", "cpu_has_16_bit"): SYSTEM,
     ("runs/history.py", "History._open"): NO_FILE,
     ("sharing/archive.py", "_require_same"): JUST_WRITTEN,
-    ("worker/training/checkpoints.py", "_make_whole"): JUST_WRITTEN,
+    ("worker/training/checkpoints.py", "_make_complete"): JUST_WRITTEN,
     ("worker/training/checkpoints.py", "_sha256"): CHECKED_SIZE,
     ("worker/device/memory.py", "MemoryMeter.measured"): OWN_EVENTS,
     ("worker/device/memory.py", "_status"): SYSTEM,
@@ -182,6 +184,6 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     assert read_beat() is None
     assert take_requests(run) == []
     assert not matches_sums(tmp_path)
-    assert what_is_broken(tmp_path) == "its manifest is missing or damaged"
+    assert why_corrupt(tmp_path) == "its manifest is missing or corrupt"
     with pytest.raises(Unreadable, match="it is a pipe, not a file"):
         list(scan_file(tmp_path / "README.md", Secrets()))

@@ -17,6 +17,7 @@ from tests.faults.home import Home
 from tests.worker.runs import write_rows
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.keeper.process import start_keeper
+from tuner_tui.owned import LOG_TITLE
 from tuner_tui.python import python_command
 from tuner_tui.runs.events import RunFinished
 
@@ -144,7 +145,7 @@ def test_a_keeper_imports_nothing_from_the_data_folder(poison: Poison, tmp_path:
     home = Home(tmp_path / "other", tmp_path)
     home.path = tmp_path / "home"
     home.wait_until_idle()
-    assert (poison.victims(), (data / "keeper.log").read_text()) == ([], "")
+    assert (poison.victims(), (data / "keeper.log").read_bytes()) == ([], LOG_TITLE)
 
 
 def test_children_that_libraries_spawn_import_nothing_either(poison: Poison, tmp_path: Path) -> None:

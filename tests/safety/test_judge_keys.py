@@ -101,7 +101,7 @@ def agree(handler: Handler) -> None:
 def test_a_redirect_is_not_followed(serve: Callable[..., Server], status: int) -> None:
     other = serve(agree, "127.0.0.2")
     server = serve(lambda handler: respond(handler, status, Location=f"{other.url}/chat/completions"))
-    with pytest.raises(TunerError, match="elsewhere") as caught:
+    with pytest.raises(TunerError, match="redirects to another address") as caught:
         server_judge(server.url, "m", KEY)(QUESTION)
     assert server.origin in caught.value.message
     assert other.origin in caught.value.message
@@ -114,7 +114,7 @@ def test_a_redirect_is_not_followed(serve: Callable[..., Server], status: int) -
 )
 def test_a_redirect_to_anything_is_told(serve: Callable[..., Server], location: str) -> None:
     server = serve(lambda handler: respond(handler, 302, Location=location))
-    with pytest.raises(TunerError, match="elsewhere") as caught:
+    with pytest.raises(TunerError, match="redirects to another address") as caught:
         server_judge(server.url, "m")(QUESTION)
     assert "pass" not in caught.value.message.replace("passwd", "")
 
@@ -171,7 +171,7 @@ def test_whom_a_key_is_for(url: str, variables: dict[str, str], named: str | Non
         ("http://localhost.evil.example/v1", {"MINE": KEY}, "unencrypted"),
         ("http://2130706433/v1", {"MINE": KEY}, "unencrypted"),
         ("http://[::ffff:127.0.0.1]/v1", {"MINE": KEY}, "unencrypted"),
-        ("https://judge.example/v1", {}, "no key"),
+        ("https://judge.example/v1", {}, "key is missing"),
         ("https://judge.example/v1", {"MINE": "a\nb"}, "cannot be sent"),
         ("https://judge.example/v1", {"MINE": "schlüssel"}, "cannot be sent"),
         ("http://127.0.0.1@evil.example/v1", {"MINE": KEY}, "password"),
@@ -328,3 +328,28 @@ def test_a_reply_without_end_is_bounded(serve: Callable[..., Server]) -> None:
 def test_origins() -> None:
     assert str(origin_of("HTTP://LocalHost:80/v1")) == "http://localhost"
     assert str(origin_of("http://[::1]:8000")) == "http://[::1]:8000"
+
+
+@pytest.mark.parametrize("base", ["ftp://x", "http://", "localhost", "http://a:99999/v1", "https://u:p@x/v1"])
+def test_a_base_address_that_is_none_gives_no_key_and_hinders_nothing(base: str) -> None:
+    environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": base}
+    assert key_for("http://localhost:11434/v1", None, environment) is None
+    assert key_for("https://api.openai.com/v1", None, environment) is None
+
+
+def test_a_judge_that_never_replies_is_an_error_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
+    path = collection_path("evening")
+    path.parent.mkdir(parents=True)
+    make_store(path, items=2).close()
+
+    def refuse(handler: Handler) -> None:
+        handler.send_error(503, "the model is loading")
+
+    server = Server("127.0.0.1", refuse)
+    command = ["judge", "evening", "--server", server.url, "--model", "m"]
+    with pytest.raises(TunerError, match="503") as raised:
+        CliRunner().invoke(feedback, command, catch_exceptions=False)
+    assert raised.value.exit_code == 1

@@ -23,7 +23,7 @@ from tuner_tui.feedback.collections import (
     restore,
     trash_dir,
 )
-from tuner_tui.feedback.integrity import copy_path, judgements_in
+from tuner_tui.feedback.integrity import annotations_in, copy_path
 from tuner_tui.feedback.session import Session
 from tuner_tui.feedback.store import DamagedStore, MovedStore, Store, UnlikeCopy
 
@@ -98,7 +98,7 @@ def judged(items: int = 30) -> Path:
     copies.ask()
     copies.close()
     store.close()
-    assert judgements_in(copy_path(collection_path("evening"))) == items
+    assert annotations_in(copy_path(collection_path("evening"))) == items
     return collection_path("evening")
 
 
@@ -109,11 +109,11 @@ def entry_ids(path: Path) -> set[int]:
 
 def test_deleting_and_restoring_wait_for_those_who_judge() -> None:
     make_store(collection_path("evening"), 60).close()
-    processes = [judging(f"rater{number}", 20, "wait") for number in range(2)]
+    processes = [judging(f"annotator{number}", 20, "wait") for number in range(2)]
     for process in processes:
         assert first_line(process) == "open"
     for action in (delete_collection, restore, delete_collection):  # while they judge, and while they rest
-        with pytest.raises(TunerError, match="being judged in another window"):
+        with pytest.raises(TunerError, match="open in another window"):
             action("evening")
     acknowledged = {int(line) for process in processes for line in rest_of(process, "\n") if line.isdigit()}
     assert len(acknowledged) == 40
@@ -130,7 +130,7 @@ def test_a_collection_that_is_open_in_another_window_is_not_deleted() -> None:
     assert first_line(process) == "open"
     assert first_line(process) == "1"
     for action in (delete_collection, restore):
-        with pytest.raises(TunerError, match="evening is being judged in another window"):
+        with pytest.raises(TunerError, match="evening is open in another window"):
             action("evening")
     rest_of(process, "\n")
     delete_collection("evening")
@@ -156,7 +156,7 @@ def test_a_file_that_is_moved_away_by_another_program_ends_the_acknowledging(tmp
     if not path.exists():
         make_store(path, 5).close()
     assert entry_ids(path) == set()
-    assert judgements_in(copy_path(path)) != 0  # the new, empty one was not copied over it
+    assert annotations_in(copy_path(path)) != 0  # the new, empty one was not copied over it
 
 
 @pytest.mark.parametrize("change", ["moved", "deleted", "replaced", "log deleted"])
@@ -180,7 +180,7 @@ def test_what_is_not_in_the_collections_file_is_not_acknowledged(tmp_path: Path,
     with pytest.raises(MovedStore, match="moved or deleted"):
         session.choose(shown, 0)
     with pytest.raises(MovedStore):
-        session.standing()
+        session.progress()
     with pytest.raises(TunerError):
         store.copy_to(copy_path(path))
     assert path.exists() == (change in ("replaced", "log deleted"))  # no empty one is made in its place
@@ -239,18 +239,18 @@ def test_a_damaged_collection_never_replaces_its_good_copy(kind: str) -> None:
     assert copy_path(path).read_bytes() == good
     with pytest.raises(DamagedStore) as caught:
         open_collection("evening")
-    assert "has 30 judgements" in caught.value.hint
+    assert "has 30 annotations" in caught.value.hint
     assert "tuner-tui feedback restore evening" in caught.value.hint
     assert f"{path.name}.damaged-" in caught.value.hint
     (listed,) = list_collections()
     assert not listed.is_usable
-    assert "30 judgements" in listed.detail
+    assert "30 annotations" in listed.detail
     damaged = path.read_bytes()
     aside = restore("evening")
     assert aside is not None
     assert aside.read_bytes() == damaged
     with open_collection("evening") as store:
-        assert store.kept() == 30
+        assert store.annotation_count() == 30
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -262,8 +262,8 @@ def test_damage_while_it_is_open_never_replaces_the_good_copy(kind: str) -> None
     damage(path, kind)
     with contextlib.suppress(TunerError):
         store.copy_to(copy_path(path))
-    assert judgements_in(copy_path(path)) == 30
-    if judgements_in(path) != 30:
+    assert annotations_in(copy_path(path)) == 30
+    if annotations_in(path) != 30:
         assert copy_path(path).read_bytes() == good
     store.close()
 
@@ -291,7 +291,7 @@ def test_a_collection_that_lost_rows_does_not_replace_its_good_copy(statement: s
     assert path.with_name(path.name + ".unlike-copy").exists()
     restore("evening")
     with open_collection("evening") as store:
-        assert store.kept() == 30
+        assert store.annotation_count() == 30
 
 
 def test_a_collection_that_is_fine_is_not_restored() -> None:
@@ -316,12 +316,12 @@ def test_a_collection_whose_file_is_gone_is_listed_with_its_good_copy() -> None:
     path.unlink()
     (listed,) = list_collections()
     assert (listed.name, listed.problem) == ("evening", "The collection's file is missing")
-    assert "3 judgements" in listed.detail
+    assert "3 annotations" in listed.detail
     with pytest.raises(DamagedStore):
         collections.open_or_create("evening")
     assert restore("evening") is None
     with open_collection("evening") as store:
-        assert store.kept() == 3
+        assert store.annotation_count() == 3
 
 
 def test_deleted_collections_come_back_the_last_one_first() -> None:
@@ -331,8 +331,8 @@ def test_deleted_collections_come_back_the_last_one_first() -> None:
         assert trash.parent == trash_dir()
     restore("evening")
     with open_collection("evening") as store:
-        assert store.kept() == 4
-    assert judgements_in(copy_path(collection_path("evening"))) == 4
+        assert store.annotation_count() == 4
+    assert annotations_in(copy_path(collection_path("evening"))) == 4
     with pytest.raises(NotFoundError):
         delete_collection("other")
 

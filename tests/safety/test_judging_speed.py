@@ -9,8 +9,8 @@ import pytest
 
 from tests.ui.looking import wait_for
 from tests.unit.feedback_rows import answer
-from tuner_tui.feedback.collections import open_or_create, rater_name
-from tuner_tui.feedback.records import Judgement
+from tuner_tui.feedback.collections import annotator_name, open_or_create
+from tuner_tui.feedback.records import Annotation
 from tuner_tui.feedback.session import Session
 from tuner_tui.feedback.store import Store
 from tuner_tui.generation.messages import Turn
@@ -28,21 +28,23 @@ JUDGED, LEFT = 600, 30
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
     with open_or_create("evening") as store:
-        store.add_judged(
+        store.add_annotated(
             [
                 (
                     [Turn("user", f"Question {number}?")],
                     "test",
                     [answer("one"), answer("two", "tuned")],
                     lambda ids, number=number: (  # type: ignore[misc]
-                        Judgement(verdict="choice", shown=tuple(ids), ranks=(1, 2), is_repeat=number % 3 == 2)
+                        Annotation(
+                            verdict="choice", shown=tuple(ids), ranks=(1, 2), is_repeat=number % 3 == 2
+                        )
                         if number < JUDGED
                         else None
                     ),
                 )
                 for number in range(JUDGED + LEFT)
             ],
-            rater_name(),
+            annotator_name(),
             "person",
         )
 
@@ -82,7 +84,7 @@ async def test_a_key_reads_only_what_was_added(monkeypatch: pytest.MonkeyPatch) 
             assert threading.get_ident() not in reads.threads, key
         reads.begin()
         await pilot.press("u")
-        await wait_for(pilot, "taken back")
+        await wait_for(pilot, "undone")
         assert 0 < reads.rows < 60
         assert threading.get_ident() not in reads.threads
 
@@ -90,7 +92,7 @@ async def test_a_key_reads_only_what_was_added(monkeypatch: pytest.MonkeyPatch) 
 def test_the_counts_are_those_of_a_session_that_reads_everything() -> None:
     """Two apps judge, skip, flag and take back in turns; each knows at once what a new look at the file says."""
     with open_or_create("evening") as store, open_or_create("evening") as other_store:
-        sessions = [Session(store, rater_name(), seed=1), Session(other_store, "other", seed=2)]
+        sessions = [Session(store, annotator_name(), seed=1), Session(other_store, "other", seed=2)]
         for number in range(60):
             session = sessions[number % 2]
             shown = session.next()
@@ -106,9 +108,9 @@ def test_the_counts_are_those_of_a_session_that_reads_everything() -> None:
                     session.keep(shown, "choice", written="mine", edited_from=shown.answers[0].id)
                 case _:
                     session.choose(shown, number % 2)
-            anew = Session(store, session.rater, seed=session._seed)
-            assert session.standing() == anew.standing()
-            assert session.standing().kept == store.kept()
+            anew = Session(store, session.annotator, seed=session._seed)
+            assert session.progress() == anew.progress()
+            assert session.progress().saved == store.annotation_count()
             assert session.next() == anew.next()
             if number % 2:
                 other_store.add_item([Turn("user", f"More {number}")], "test", [answer("a"), answer("b")])

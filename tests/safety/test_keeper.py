@@ -33,19 +33,6 @@ HOLD = (
 
 
 @pytest.fixture
-def home(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    for name, value in {
-        "TUNER_TUI_HOME": tmp_path / "home",
-        "OMP_NUM_THREADS": 1,
-        "HF_HUB_OFFLINE": 1,
-    }.items():
-        monkeypatch.setenv(name, str(value))
-    home = Home(tmp_path / "home", tiny_model)
-    yield home
-    home.end_all()
-
-
-@pytest.fixture
 def small_disk(home: Home) -> Iterator[Path]:
     """The data folder on a disk of its own with three megabytes."""
     data = home.path / "data"
@@ -135,7 +122,7 @@ def test_a_run_is_not_lost_from_the_queue_when_its_folder_cannot_be_written(
     start.hold_queue()
     start.submit(run.folder)
     ballast = fill(small_disk)
-    queue.go_on()
+    queue.release()
     start.ensure_keeper()
     keeper = home.keeper()
     time.sleep(3)
@@ -188,7 +175,7 @@ def test_only_a_keeper_is_ended_for_not_answering(home: Home, monkeypatch: pytes
         monkeypatch.setattr(heartbeat, "QUIET_SECONDS", 0.0)
         assert not replace.end_silent_keeper(start.keeper_lock(), silent_seconds=0.0)
         assert stranger.is_running()
-        queue.go_on()
+        queue.release()
         assert f"held by another program ({stranger.name()}, process {stranger.pid})" in queue_words()
     start.ensure_keeper()
     assert isinstance(run.wait_for_event(RunFailed), RunFailed)

@@ -33,9 +33,12 @@ from tuner_tui.errors import InputError
 from tuner_tui.limited.limits import LimitReached, Limits
 from tuner_tui.limited.process import ChildEnded, Children, LimitedProcess
 from tuner_tui.models.adapter import read_adapter
+from tuner_tui.models.check import check_source
+from tuner_tui.models.facts import read_facts
 from tuner_tui.models.gguf_header import read_gguf
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.safetensors_header import read_safetensors
+from tuner_tui.models.source import find_source
 from tuner_tui.python import python_command
 from tuner_tui.ui.background import in_background
 
@@ -165,7 +168,7 @@ def test_a_tokenizer_beyond_the_memory_limit_is_an_error(tmp_path: Path, tiny_mo
     [
         ("tokenizer.json", "tokenizer.json"),
         ("tokenizer_config.json", None),  # what is needed stands in the other two files
-        ("chat_template.jinja", "cannot render turns"),
+        ("chat_template.jinja", r"chat_template\.jinja: .*pipe"),
     ],
 )
 def test_a_pipe_in_the_place_of_a_models_file_does_not_hang(
@@ -179,6 +182,34 @@ def test_a_pipe_in_the_place_of_a_models_file_does_not_hang(
     with refused, load_model_text(model) as text:
         measure([ROW], text)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "bytes"])
+def test_a_chat_template_that_cannot_be_read_is_not_told_as_none(
+    tmp_path: Path, tiny_model: Path, kind: str
+) -> None:
+    model = model_with(tiny_model, tmp_path / "model", CHAT_TEMPLATE)
+    template = model / "chat_template.jinja"
+    template.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(template)
+        case "device":
+            template.symlink_to("/dev/zero")
+        case "folder":
+            template.mkdir()
+        case "bytes":
+            template.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError) as refused, load_model_text(model) as text:
+        measure([ROW], text)
+    assert str(template) in refused.value.message
+    if kind == "bytes":
+        return
+    source = find_source(str(model))
+    for read in (read_facts, check_source):
+        with pytest.raises(InputError) as refused:
+            read(source)
+        assert str(template) in refused.value.message
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def use_everything(make_run: Callable[..., RunFolder]) -> RunFolder:
         store.copy_to(copy_path(store.path))
     write_atomic(token_cache.owned().claim() / "x", "")
     trash = Trash()
-    trash.throw_run(other)
+    trash.move_run(other)
     trash.undo()
     enqueue(other)
     return run

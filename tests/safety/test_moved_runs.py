@@ -9,29 +9,18 @@ import pytest
 from tests.faults.home import Home, WatchedRun, is_alive, kill, wait_for
 from tests.faults.scenes import leftovers
 from tuner_tui.keeper import start
+from tuner_tui.keeper.waiting import Line, hold_words
 from tuner_tui.runs import lock, queue
-from tuner_tui.runs.events import RunFailed, RunFinished, RunStarted, RunStopped, Warned
+from tuner_tui.runs.control import leave_request
+from tuner_tui.runs.events import RunFailed, RunFinished, RunStarted, RunStopped, StepLogged, Warned
+from tuner_tui.runs.family import FamilyReader
 from tuner_tui.runs.folder import RunFolder
-from tuner_tui.worker.training.checkpoints import checkpoint_folders, what_is_broken
+from tuner_tui.worker.training.checkpoints import checkpoint_folders, why_corrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 STEPS = 30
-
-
-@pytest.fixture
-def home(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    for name, value in {
-        "TUNER_TUI_HOME": tmp_path / "home",
-        "OMP_NUM_THREADS": 1,
-        "HF_HUB_OFFLINE": 1,
-    }.items():
-        monkeypatch.setenv(name, str(value))
-    home = Home(tmp_path / "home", tiny_model)
-    yield home
-    home.end_all()
 
 
 def move(run: WatchedRun, target: Path) -> WatchedRun:
@@ -65,7 +54,7 @@ def test_a_run_goes_on_in_its_renamed_folder(
     assert len(moved.endings()) == 1
     assert (moved.folder.adapter / "adapter_model.safetensors").is_file()
     for checkpoint in checkpoint_folders(moved.folder.checkpoints):
-        assert what_is_broken(checkpoint) is None
+        assert why_corrupt(checkpoint) is None
     assert f"step-{STEPS:06d}" in {path.name for path in checkpoint_folders(moved.folder.checkpoints)}
     assert [each for each in moved.all(Warned) if str(moved.folder.path) in each.message]
     home.wait_until_idle()
@@ -117,6 +106,67 @@ def test_a_run_renamed_while_it_waits_starts_under_its_new_name(home: Home) -> N
     home.wait_until_idle()
     assert queue.entries() == []
     assert list(first.folder.path.iterdir()) == []  # who took the old name was given nothing
+
+
+def test_a_run_waits_for_another_one_under_its_new_name(home: Home) -> None:
+    first, second = home.make_run("first"), home.make_hopeless_run("second")
+    first.submit()
+    start.submit(second.folder, after=first.folder.name)
+    assert f"waits for {first.folder.name} to finish" in Line().words(second.folder)
+    moved = renamed(first)
+    assert f"waits for {moved.folder.name} to finish" in Line().words(second.folder)
+    leave_request(moved.folder, "stop")
+    assert isinstance(moved.wait_for_end(), RunStopped)
+    home.wait_until_idle()
+    assert f"waits for {moved.folder.name}, which is stopped" in Line().words(second.folder)
+    assert second.all(RunStarted) == []
+    moved.submit(resume=True)
+    moved.wait_for_event(StepLogged)
+    kill(moved.worker_pid())
+    failure = second.wait_for_event(RunFailed)
+    assert f"after {moved.folder.name}, which failed" in failure.message
+    home.wait_until_idle()
+    assert list(first.folder.path.iterdir()) == []
+
+
+def test_a_run_begins_from_the_adapter_of_a_renamed_one(home: Home) -> None:
+    first = home.make_run("first", 6)
+    model = {"source": str(home.model), "precision": "fp32", "adapter": first.folder.name}
+    second = home.make_run("second", 2, model=model)
+    start.hold_queue()
+    start.submit(first.folder)
+    start.submit(second.folder, after=first.folder.name, takes_adapter=True)
+    moved = WatchedRun(RunFolder(first.folder.path.with_name("a-name-of-my-own")))
+    first.folder.path.rename(moved.folder.path)
+    parent = FamilyReader().parent(second.folder)
+    assert parent is not None
+    assert parent.name == moved.folder.name
+    start.release_queue()
+    moved.wait_for_event(RunFinished)
+    second.wait_for_event(RunFinished)
+    assert (second.folder.started_from / "adapter_model.safetensors").is_file()
+    home.wait_until_idle()
+
+
+def test_the_queue_stays_on_hold_for_a_paused_run_that_is_renamed(home: Home) -> None:
+    run, other = home.make_run("run"), home.make_hopeless_run("other")
+    run.submit()
+    run.wait_for_step(2)
+    start.submit(other.folder)
+    leave_request(run.folder, "pause")
+    run.wait_for_end()
+    wait_for(queue.is_on_hold, "the queue to be on hold")
+    home.wait_until_idle()
+    moved = WatchedRun(RunFolder(run.folder.path.with_name("a-name-of-my-own")))
+    run.folder.path.rename(moved.folder.path)
+    assert queue.is_on_hold()
+    assert queue.held_for() == moved.folder.name
+    assert f"while {moved.folder.name} is paused" in hold_words()
+    moved.submit(resume=True)
+    assert not queue.is_on_hold()
+    kill(moved.worker_pid())
+    assert isinstance(other.wait_for_event(RunFailed), RunFailed)
+    home.wait_until_idle()
 
 
 @pytest.mark.slow

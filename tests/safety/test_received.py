@@ -260,7 +260,7 @@ def test_a_result_that_is_a_link_to_a_file_of_the_persons_is_not_shared(
 ) -> None:
     (secret := tmp_path / "credentials").write_text("[default]")
     (run.adapter / "chat_template.jinja").symlink_to(secret)
-    with pytest.raises(InputError, match="leads elsewhere"):
+    with pytest.raises(InputError, match="leads out of the run's folder"):
         read_facts(run)
     (run.adapter / "chat_template.jinja").unlink()
     run.adapter.rename(tmp_path / "on-a-larger-disk")

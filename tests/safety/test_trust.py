@@ -75,6 +75,8 @@ def received_run(model: Path, tmp_path: Path) -> RunFolder:
 def test_a_run_toml_alone_allows_no_code(odd_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UntrustedCode) as refusal:
         launch.launch(spec_of(odd_model, tmp_path))
+    with pytest.raises(UntrustedCode):  # as `train --check` asks
+        launch.check(spec_of(odd_model, tmp_path))
     assert str(odd_model) in refusal.value.message
     assert refusal.value.hint.endswith(f"tuner-tui models trust '{odd_model}'")
     with pytest.raises(UntrustedCode):
@@ -213,11 +215,11 @@ def test_a_second_push_of_a_run_is_told(
     kept.mkdir(parents=True)
     (kept / "of the other").touch()
     refused = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=False)
-    assert refused.returncode == 4 and "being pushed already" in refused.stderr
+    assert refused.returncode == 4 and "already being pushed" in refused.stderr
     assert (kept / "of the other").exists()
     other_push.kill()
     other_push.wait()
     later = subprocess.run(
         [*command, "--dry-run"], capture_output=True, text=True, check=False, env=os.environ
     )
-    assert "being pushed already" not in later.stderr
+    assert "already being pushed" not in later.stderr

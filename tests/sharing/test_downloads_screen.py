@@ -27,7 +27,7 @@ async def test_fetched_cancelled_gone_on_with_and_removed(hub: Any, cache: Path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, Home))
         await pilot.press("h")
-        await wait_for(pilot, "Nothing of the Hub is on this machine yet")
+        await wait_for(pilot, "The Hub's cache is empty")
         screen = app.screen
         assert isinstance(screen, DownloadsScreen)
         assert "Cancel" not in footer_keys(app).values()

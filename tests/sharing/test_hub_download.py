@@ -189,7 +189,7 @@ def test_a_model_that_a_live_run_needs_is_kept(
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [(403, "the right to read gated"), (401, "hf auth login"), ("no token", "private or gated")],
+    [(403, "permission to read gated"), (401, "hf auth login"), ("no token", "private or gated")],
 )
 def test_a_lacking_right_is_named(
     fault: Any, told: str, fetch: Any, hub: Any, monkeypatch: pytest.MonkeyPatch

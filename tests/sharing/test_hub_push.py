@@ -11,8 +11,9 @@ import pytest
 
 from tests.hub_double import TOKEN
 from tuner_tui.errors import TunerError
+from tuner_tui.models.model_code import git_blob_id
 from tuner_tui.sharing import hub as hub_process
-from tuner_tui.sharing.checksums import git_blob_id, sha256
+from tuner_tui.sharing.checksums import sha256
 from tuner_tui.sharing.hub_protocol import (
     Event,
     Limits,
@@ -207,7 +208,7 @@ def test_a_pull_request_that_cannot_be_seen_is_not_made_again(
     hub.add_repo(REPO, private=True)
     hub.repos[f"models/{REPO}"]["prs"] = 40
     hub.fail("lost", "commit")
-    with pytest.raises(TunerError, match="not known whether the pull request was made"):
+    with pytest.raises(TunerError, match="unknown whether the pull request was created"):
         hub_process.push(request_of(as_pull_request=True), lambda event: None)
     assert hub.repos[f"models/{REPO}"]["prs"] == 41
 
@@ -272,7 +273,7 @@ def test_without_a_token_nothing_is_asked(
 
 def test_a_bad_card_sends_nothing(hub: Any, request_of: Callable[..., PushRequest], tmp_path: Path) -> None:
     (tmp_path / "files" / "README.md").write_text("---\nbase_model: /home/me/model\n---\n")
-    with pytest.raises(TunerError, match="refuses the card"):
+    with pytest.raises(TunerError, match="rejects the model card"):
         hub_process.push(request_of(), lambda event: None)
     assert commits(hub) == 0
 
@@ -289,7 +290,7 @@ def test_a_file_that_changed_after_it_was_looked_through_stays(
         size = changed.stat().st_size
         changed.write_bytes(change.ljust(size, b"."))
         assert changed.stat().st_size == size
-    with pytest.raises(TunerError, match="changed since it was looked through"):
+    with pytest.raises(TunerError, match="changed since the scan"):
         hub_process.push(request, lambda event: None)
     assert not hub.requests
 

@@ -219,7 +219,7 @@ def planted_card(path: Path, line: str) -> Path:
         (f"Made with {TOKEN}", "your token"),
         ("Made with hf_abcdefghijklmnopqrstuvwxyz123456", "a Hugging Face token"),
         ("export OPENAI_API_KEY=sk-abcdefghijklmnopqrstuvwx", "key"),
-        ("The rows lie in /home/ada/rows.jsonl", "a place on this machine"),
+        ("The rows lie in /home/ada/rows.jsonl", "a path on this machine"),
         ("Q: Who goes there? A: A friend of the old lighthouse keeper.", "a training row"),
         ("| What is up? | no idea | The sky is up. |", "a training row"),
     ],
@@ -229,7 +229,7 @@ def test_what_is_planted_in_a_card_stops_the_push(
 ) -> None:
     result = push("--yes", "--card", str(planted_card(tmp_path / "card.md", line)))
     assert result.returncode == 2
-    assert "Something private would leave" in result.stderr and told in one_line(result.stderr)
+    assert "The upload contains private data" in result.stderr and told in one_line(result.stderr)
     assert "line 6" in one_line(result.stderr)
     assert not sent(hub)
 
@@ -272,7 +272,7 @@ def test_a_training_row_in_the_samples_stops_the_push_until_it_is_left_out(
     assert "--samples unseen" in one_line(result.stderr)
     result = push("--dry-run", "--samples", "unseen")
     assert result.returncode == 0, result.stderr
-    assert "a training row is repeated there" in one_line(result.stdout)
+    assert "they repeat a training row" in one_line(result.stdout)
     card = next(Path(os.environ["TUNER_TUI_HOME"]).glob("cache/pushes/*/README.md"))
     assert "lighthouse" not in card.read_text()
 
@@ -289,7 +289,7 @@ def test_what_can_be_refused_at_once_is_refused_before_anything_is_made(
     result = push("--yes", "--card", str(card))
     assert result.returncode == 2 and "not YAML" in result.stderr
     result = push("--yes", "--licence", "llama3.1")
-    assert result.returncode == 1 and "asks for another name" in result.stderr
+    assert result.returncode == 1 and "requires another name" in result.stderr
     prepared = [path.name for path in pushes.iterdir() if path.name != MARK and path.suffix != ".lock"]
     assert prepared == [] and not hub.requests
 

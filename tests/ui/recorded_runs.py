@@ -101,7 +101,7 @@ def every_status(home: Path) -> dict[str, RunFolder]:
     ]
     runs = {
         "running": make_run(home, "2026-11-21-octopus-3f2a", early),
-        "queued": make_run(home, "2026-11-21-waiting-for-the-card-77aa", [], age=5),
+        "queued": make_run(home, "2026-11-21-waiting-for-the-gpu-77aa", [], age=5),
         "finished": make_run(home, "2026-11-20-first-try-94b2", events, age=20),
         "failed": make_run(
             home, "2026-11-19-mistral-7b-instruct-customer-support-tickets-c01d", [*early, FAILED], age=40

@@ -46,7 +46,7 @@ async def test_a_talk_with_two_sides(home: Path, tiny_model: Path) -> None:
     talk = Conversation(candidates=(Candidate(base=base),), sampling=SHORT)
     screen = ChatScreen(talk, "evening")
     async with TunerApp(screen).run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "1 tiny-llama", "Ask something")
+        await wait_for(pilot, "1 tiny-llama", "Ask a question")
         await pilot.press("escape", "p")
         await wait_for(pilot, "A system prompt")
         pilot.app.screen.query_one(TextArea).text = "Be short."
@@ -72,7 +72,7 @@ async def test_a_talk_with_two_sides(home: Path, tiny_model: Path) -> None:
         await pilot.press("2")
         await wait_for(pilot, "2 is better; saved to evening (2 in all)")
     with open_collection("evening") as store:
-        thumb, choice = (entry.judgement for entry in store.entries())
+        thumb, choice = (entry.annotation for entry in store.entries())
         assert thumb is not None
         assert choice is not None
         assert (thumb.verdict, thumb.scores) == ("thumbs", (1,))
@@ -158,8 +158,8 @@ def test_sampling_is_typed() -> None:
 def test_sides_are_named(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     assert candidate_of(str(tiny_model)).base.source == str(tiny_model)
     for text, words in (
-        ("", "Not a side"),
-        ("demo+", "Not a side"),
+        ("", "Not a model"),
+        ("demo+", "Not a model"),
         ("demo+nothing", "nothing"),
         ("/nowhere", "nowhere"),
     ):

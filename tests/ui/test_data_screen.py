@@ -127,7 +127,7 @@ async def test_columns_are_said_by_hand(home: Path, model: Path) -> None:
         screen = await inspect(walk)
         await wait_for(walk.pilot, "Unknown columns")
         await walk.press("5")
-        await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no dataset type was recognised")
+        await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no dataset type detected")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwrt}"
         await wait_for(walk.pilot, "'antwrt'; there are")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwort}"
@@ -142,7 +142,7 @@ async def test_columns_are_said_by_hand(home: Path, model: Path) -> None:
 
 async def test_a_collection_of_feedback_is_a_data_set(home: Path, model: Path) -> None:
     from tuner_tui.feedback.collections import open_or_create
-    from tuner_tui.feedback.records import Judgement
+    from tuner_tui.feedback.records import Annotation
     from tuner_tui.generation.messages import Turn
 
     with open_or_create("evening") as store:
@@ -151,7 +151,7 @@ async def test_a_collection_of_feedback_is_a_data_set(home: Path, model: Path) -
                 (Turn("user", f"Why {number}?"),), "typed", (answer("short"), answer("long one"))
             )
             ids = tuple(each.id for each in store.item(item).answers)
-            store.judge(item, Judgement(verdict="choice", shown=ids, ranks=(1, 2)), "me")
+            store.annotate(item, Annotation(verdict="choice", shown=ids, ranks=(1, 2)), "me")
     async with new_run(spec_of(model, "feedback:evening")) as walk:
         await walk.go_to("data")
         await walk.settled()

@@ -1,4 +1,4 @@
-"""The feedback screen as a person uses it: keys in, text out, and every judgement looked for on disk."""
+"""The feedback screen as a person uses it: keys in, text out, and every annotation checked on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.ui.looking import screen_lines, screen_text, until, wait_for
 from tuner_tui.feedback import store as store_module
 from tuner_tui.feedback.collections import collection_path, open_collection
 from tuner_tui.feedback.integrity import copy_path
-from tuner_tui.feedback.records import CollectionSettings, Entry, Judgement
+from tuner_tui.feedback.records import Annotation, CollectionSettings, Entry
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.feedback import FeedbackScreen
 from tuner_tui.ui.screens.feedback_answers import AnswerPane
@@ -35,10 +35,10 @@ def on_disk(name: str) -> list[Entry]:
         return store.entries()
 
 
-def last(name: str) -> Judgement:
-    judgement = on_disk(name)[-1].judgement
-    assert judgement is not None
-    return judgement
+def last(name: str) -> Annotation:
+    annotation = on_disk(name)[-1].annotation
+    assert annotation is not None
+    return annotation
 
 
 def shown_texts(pilot: Pilot[Any]) -> list[str]:
@@ -50,16 +50,16 @@ async def press(pilot: Pilot[Any], key: str, words: str) -> None:
     await wait_for(pilot, words)
 
 
-async def test_keys_keep_judgements() -> None:
+async def test_keys_save_annotations() -> None:
     collection("evening", [("an alpha", "a beta")] * 9)
     async with app("evening").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 9 ready", "alpha", "beta")
         best = shown_texts(pilot)[1]
         await press(pilot, "2", "saved 1, 8 ready")
-        judgement = last("evening")
+        annotation = last("evening")
         with open_collection("evening") as store:
-            chosen = next(each for each in store.item(1).answers if each.id == judgement.best())
-        assert (chosen.text, judgement.strength) == (best, "clear")
+            chosen = next(each for each in store.item(1).answers if each.id == annotation.best())
+        assert (chosen.text, annotation.strength) == (best, "clear")
         await press(pilot, "5", "saved 2")
         assert (last("evening").strength, last("evening").ranks) == ("slight", (1, 2))
         await press(pilot, "t", "saved 3")
@@ -68,7 +68,7 @@ async def test_keys_keep_judgements() -> None:
         assert last("evening").verdict == "both_bad"
         await press(pilot, "s", "skipped; saved 4")
         await press(pilot, "f", "flagged; saved 4")
-        await press(pilot, "u", "taken back")
+        await press(pilot, "u", "undone")
         await press(pilot, "1", "saved 5")
         await pilot.press("3", "4", "9", "7")  # no such answers
         await pilot.pause()
@@ -117,12 +117,12 @@ async def test_ranking_thumbs_and_scores() -> None:
     async with app("thumbs").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 2 ready")
         await press(pilot, "1", "saved 1, 1 ready")
-        await press(pilot, "2", "All is annotated")
-        assert [entry.judgement.scores for entry in on_disk("thumbs") if entry.judgement] == [(1,), (0,)]
+        await press(pilot, "2", "Everything is annotated")
+        assert [entry.annotation.scores for entry in on_disk("thumbs") if entry.annotation] == [(1,), (0,)]
     collection("scores", [("one",)], CollectionSettings(mode="scores"))
     async with app("scores").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 1 ready")
-        await press(pilot, "5", "All is annotated")
+        await press(pilot, "5", "Everything is annotated")
         assert last("scores").scores == (5,)
 
 
@@ -218,7 +218,7 @@ async def test_two_screens_on_one_collection() -> None:
         await press(pilot, "1", "saved 3")
         await press(other, "1", "saved 4")
     with open_collection("evening") as store:
-        assert store.kept() == 4
+        assert store.annotation_count() == 4
 
 
 async def test_an_empty_collection_says_what_to_do(home: Path) -> None:
@@ -245,9 +245,9 @@ async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> N
         await press(pilot, "enter", "No such")
         pilot.app.screen.query_one("#file", Input).value = str(home / "rows.jsonl")
         await press(pilot, "enter", "saved 0, 1 ready")
-        await press(pilot, "1", "All is annotated")
+        await press(pilot, "1", "Everything is annotated")
         await press(pilot, "escape", "1 judged")
-        await press(pilot, "enter", "All is annotated")
+        await press(pilot, "enter", "Everything is annotated")
         await press(pilot, "escape", "1 judged")
         await press(pilot, "D", "Delete this collection?")
         await press(pilot, "y", "No collections yet")
@@ -257,8 +257,8 @@ async def test_a_chat_is_begun_from_the_palette() -> None:
     starting = TunerApp()
     async with starting.run_test(size=(80, 24)) as pilot:
         starting.action_chat()
-        await wait_for(pilot, "Who answers?", "demo")
-        await press(pilot, "ctrl+s", "Ask something")
+        await wait_for(pilot, "Models to chat with", "demo")
+        await press(pilot, "ctrl+s", "Ask a question")
 
 
 async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:
@@ -268,4 +268,4 @@ async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:
         await press(pilot, "f", "No collections yet")
         await pilot.press("a")
         await press(pilot, "escape", "Home")
-        await press(pilot, "a", "Who answers?")
+        await press(pilot, "a", "Models to chat with")

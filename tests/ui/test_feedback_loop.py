@@ -1,4 +1,4 @@
-"""The whole loop: a model answers, a rater judges by a plain rule, a run learns it, and a blind A vs B shows it."""
+"""The whole loop: a model answers, an annotator follows a plain rule, a run learns it, and a blind A vs B shows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tuner_tui.feedback.collections import open_collection, open_or_create
 from tuner_tui.feedback.records import CollectionSettings
-from tuner_tui.feedback.statistics import mirror
+from tuner_tui.feedback.statistics import annotator_statistics
 from tuner_tui.generation.candidates import candidate_of
 from tuner_tui.generation.messages import Candidate, Sampling, Turn
 from tuner_tui.models.demo import demo_gguf
@@ -118,7 +118,7 @@ async def test_a_rule_is_judged_learnt_and_seen_again(home: Path, capsys: pytest
     sides = (candidate_of("demo"), candidate_of(f"demo+{run.name}"))
     await judge("after", make("after", AFTER, sides))
     with open_collection("after") as store:
-        (rate,) = mirror(store.items(), store.entries()).win_rates
+        (rate,) = annotator_statistics(store.items(), store.entries()).win_rates
     with capsys.disabled():
         print(f"\n{rate}")
     is_after_first = rate.side != "demo"

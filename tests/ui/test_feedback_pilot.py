@@ -79,12 +79,12 @@ async def test_the_next_item_is_ready(home: Path, capsys: pytest.CaptureFixture[
         while len(depths) < JUDGEMENTS:
             await asyncio.sleep(SECONDS_EACH)
             await pilot.press("1" if len(depths) % 2 else "2")
-            depths.append(screen.session.standing().ready)
+            depths.append(screen.session.progress().ready)
             waited = time.monotonic()
             while not is_ready(screen):
                 assert time.monotonic() - waited < 120
                 await asyncio.sleep(0.05)
-        assert screen.session.standing().kept == JUDGEMENTS
+        assert screen.session.progress().saved == JUDGEMENTS
         share = screen.times_ready / (screen.times_ready + screen.times_waited)
     report = {"first_item_seconds": round(first, 1), "ready": share, "depth_after_each": depths}
     with capsys.disabled():

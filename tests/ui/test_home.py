@@ -217,7 +217,9 @@ async def test_what_would_ruin_a_run_stands_above_the_list(runs: dict[str, RunFo
         await pilot.pause(0.1)
         machine = Machine(line="RTX 4070 · 10.3 of 12.0 GB free", troubles=(trouble, "another"))
         app.screen.post_message(MachineRead(machine))
-        await wait_for(pilot, "! torch: 2.13.0+cpu cannot use the [red]GPU", "says what to do", "RTX 4070")
+        await wait_for(
+            pilot, "! torch: 2.13.0+cpu cannot use the [red]GPU", "shows how to fix it", "RTX 4070"
+        )
         app.screen.post_message(MachineRead(Machine(line="RTX 4070")))
         await until(pilot, lambda: not app.screen.query_one("#banner").display)
 

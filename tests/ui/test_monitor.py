@@ -73,7 +73,10 @@ async def test_requests_are_left_and_answered(runs: dict[str, RunFolder]) -> Non
     folder = runs["running"]
     async with monitor(folder) as (app, pilot):
         await until(pilot, lambda: {"Stop", "Save", "Sample"} <= set(footer_keys(app).values()))
-        for key, request, words in (("v", "save", "Asked to save"), ("g", "sample", "Asked for samples")):
+        for key, request, words in (
+            ("v", "save", "Checkpoint requested"),
+            ("g", "sample", "Samples requested"),
+        ):
             await pilot.press(key)
             await wait_for(pilot, words)
             await until(pilot, lambda: bool(list(folder.control.glob("*.json"))))
@@ -102,7 +105,7 @@ async def test_stop_asks_and_its_end_is_told(runs: dict[str, RunFolder]) -> None
         await pilot.press("x")
         await wait_for(pilot, "Stop this run?")
         await pilot.press("y")
-        await wait_for(pilot, "Asked to stop")
+        await wait_for(pilot, "Stop requested")
         append_event(folder.events, RunStopped(step=16, checkpoint="checkpoints/step-000016", seconds=60))
         text = await wait_for(pilot, "■ Stopped at step 16, saved as checkpoints/step-000016", "■ stopped")
         assert "runs show" in text
@@ -131,7 +134,7 @@ async def test_nan_is_said_and_drawn_around(runs: dict[str, RunFolder]) -> None:
 
 async def test_interrupted_and_queued_say_so(runs: dict[str, RunFolder]) -> None:
     async with monitor(runs["interrupted"]) as (app, pilot):
-        await wait_for(pilot, "! interrupted", "r resumes from its", "16/36")
+        await wait_for(pilot, "! interrupted", "r resumes from", "16/36")
         assert "Resume" in footer_keys(app).values()
     async with monitor(runs["queued"]) as (_, pilot):
         await wait_for(pilot, "○ queued", "Waiting for the GPU", "no steps yet")

@@ -109,7 +109,7 @@ async def test_a_missing_data_file_needs_you_and_leads_back_from_review() -> Non
         await walk.until(lambda: walk.state.step("data").status == "needs", "the missing file")
         assert any(problem.key == "data.train" for problem in walk.state.problems)
         await walk.go_to("review")
-        assert "needs you" in walk.text()
+        assert "to do" in walk.text()
         assert "train.jsonl" in walk.text()
         problems = walk.screen.query_one("#problems", PickList)
         keys = [problem.key for problem in walk.state.problems]
@@ -235,7 +235,7 @@ async def test_m_shows_every_term_and_the_formula() -> None:
         text = walk.text()
         assert "sum: " in text and "GB allocated" in text and "weights" in text and "█" in text
         shown = " ".join(str(each.content) for each in walk.app.screen.query(Static))
-        assert "tight: only the least is" in shown and "micro-batch" in shown
+        assert "tight: only the lower end" in shown and "micro-batch" in shown
         await walk.press("escape")
         assert not isinstance(walk.app.screen, MemoryTermsModal)
 
@@ -253,7 +253,7 @@ async def test_start_refused_is_told_in_place(monkeypatch: pytest.MonkeyPatch) -
         assert "[red]0.1 GB[/red] free." in walk.text()
         assert walk.app.opened == []
         await walk.press("s")
-        await walk.until(lambda: "It did not start" in walk.text(), "the second refusal")
+        await walk.until(lambda: "The run did not start" in walk.text(), "the second refusal")
 
 
 async def test_hub_search_offline_is_a_plain_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,6 +279,7 @@ async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.Monkey
         ]
 
     monkeypatch.setattr(model, "search_hub", answer)
+    monkeypatch.setattr(model, "DEBOUNCE_SECONDS", 3.0)  # longer than any machine takes between two letters
     monkeypatch.setattr(
         "tuner_tui.ui.screens.new_run.screen.look_at_model", lambda source, revision: new_run_look(source)
     )
@@ -377,7 +378,7 @@ async def test_the_footer_is_true_on_each_step() -> None:
         assert "^o Back" not in walk.text()
         await walk.go_to("review")
         assert "s Start" in walk.text()
-        assert "Drop the text" not in walk.text()
+        assert "Discard text" not in walk.text()
         assert "^n" not in walk.text()
 
 

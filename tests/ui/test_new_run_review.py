@@ -105,7 +105,7 @@ async def test_no_editor_and_no_suspending_are_told(monkeypatch: pytest.MonkeyPa
     async with new_run() as walk:
         await at_review(walk)
         await walk.press("e")
-        assert "cannot be lent to an editor" in walk.text()
+        assert "cannot be suspended for an editor" in walk.text()
 
 
 async def test_write_asks_before_it_overwrites(here: Path) -> None:

@@ -42,14 +42,14 @@ async def at_review(walk: Walk) -> None:
 async def test_a_key_probes_and_the_same_key_ends_it(asked: RunSpec) -> None:
     async with new_run(asked) as walk:
         await at_review(walk)
-        assert "t probes it" in walk.text() and "t Probe" in walk.text()
+        assert "t runs a probe" in walk.text() and "t Probe" in walk.text()
         await walk.press("t")
         await walk.until(lambda: "Probing" in walk.text() and "t End probe" in walk.text(), "the probe")
         await walk.press("4", "5")  # the screen goes on meanwhile
         assert walk.step == "review"
         await walk.press("t")
         await walk.until(lambda: not line(walk).is_at_work, "its end")
-        assert "t probes it" in walk.text()
+        assert "t runs a probe" in walk.text()
         assert all_measured() == []
 
 
@@ -62,7 +62,7 @@ async def test_what_keeps_it_from_probing_is_told(asked: RunSpec, tmp_path: Path
         async with new_run(asked) as walk:
             await at_review(walk)
             await walk.press("t")
-            await walk.until(lambda: "A run is at work" in walk.text(), "the reason")
+            await walk.until(lambda: "A run is training" in walk.text(), "the reason")
             assert "at-work" in walk.text()
     finally:
         lock.release()
@@ -76,7 +76,7 @@ async def test_figures_stand_beside_the_estimate_and_narrow_the_panel(asked: Run
         chosen = next(row for row in before if walk.screen._panel._is_chosen(row)).estimate
         await walk.press("t")
         await walk.until(lambda: "Probed:" in walk.text(), "figures", patience=240)
-        await walk.until(lambda: "tokens a second" in walk.text(), "its lines")
+        await walk.until(lambda: "tokens/s" in walk.text(), "its lines")
         assert "estimated" in walk.text()
         await walk.until(lambda: "measured here once" in walk.text(), "the panel")
         after = next(r for r in walk.screen._panel.view.rows if walk.screen._panel._is_chosen(r)).estimate

@@ -40,13 +40,13 @@ async def test_all_forms_are_offered_with_the_command_that_does_it(runs: dict[st
     folder = runs["finished"]
     async with share(folder) as (screen, pilot):
         text = await wait_for(
-            pilot, "adapter", "merged", "gguf", "ollama", "script", "archive", "to the Hub: private"
+            pilot, "adapter", "merged", "gguf", "ollama", "script", "archive", "Hub: private"
         )
         assert "--as adapter" in text
-        assert {"Export", "What goes"} <= set(footer_keys(screen.app).values())
+        assert {"Export", "Files"} <= set(footer_keys(screen.app).values())
         assert "Push" not in footer_keys(screen.app).values()
         await pilot.press("v")
-        await wait_for(pilot, "to the Hub: public")
+        await wait_for(pilot, "Hub: public")
         await pilot.press("down")
         await wait_for(pilot, "--as merged", f"{folder.name}-merged")
 
@@ -76,7 +76,7 @@ async def test_a_refusal_says_what_to_do(runs: dict[str, RunFolder]) -> None:
     folder.adapter.mkdir(exist_ok=True)
     async with share(folder) as (screen, pilot):
         await pilot.press("w")
-        await wait_for(pilot, "Write the repository's name: owner/name.")
+        await wait_for(pilot, "Type the repository's name: owner/name.")
         await pilot.press(*"noname", "enter", "w")
         await until(pilot, lambda: isinstance(screen.app.screen, MessageModal))
         assert "owner/name" in screen_text(screen.app)

@@ -120,7 +120,7 @@ def test_the_machine_in_one_line() -> None:
     card = "NVIDIA GeForce RTX 4070 · 10.3 of 12.0 GB free · used by ollama 0.9 GB"
     assert line == f"{card} · 16 CPU cores · 20.0 of 32.0 GB RAM free"
     assert hardware_line(GpuReport(), SYSTEM).startswith("No GPU · 16 CPU cores")
-    assert hardware_line(GpuReport(card_present=True), SYSTEM).startswith("GPU does not work")
+    assert hardware_line(GpuReport(gpu_present=True), SYSTEM).startswith("GPU does not work")
     silent = msgspec.structs.replace(CARD, processes=None, memory_free_bytes=None)
     assert "memory unknown · 1.7 GB in use by unknown processes" in hardware_line(
         GpuReport(gpus=(silent,)), SYSTEM

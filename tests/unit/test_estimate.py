@@ -50,15 +50,15 @@ PUBLISHED: list[tuple[Workload, float]] = [
     ),
     (
         Workload(
-            rows=4, length=4096, held="nf4", targets=ATTENTION, dropout=0.1, optimizer="adamw_foreach", loss="plain",
-            stack=OLD, accumulates=False,
+            rows=4, length=4096, loaded_as="nf4", targets=ATTENTION, dropout=0.1,
+            optimizer="adamw_foreach", loss="plain", stack=OLD, accumulates=False,
         ),
         15.249,
     ),
     (
         Workload(
-            rows=8, length=4096, held="nf4", targets=ATTENTION, dropout=0.1, optimizer="adamw_foreach", loss="plain",
-            stack=replace(OLD, fp32_stream=True), accumulates=False,
+            rows=8, length=4096, loaded_as="nf4", targets=ATTENTION, dropout=0.1,
+            optimizer="adamw_foreach", loss="plain", stack=replace(OLD, fp32_stream=True), accumulates=False,
         ),
         34.461,
     ),
@@ -71,14 +71,16 @@ def test_published_peaks(load: Workload, gib: float) -> None:
     assert estimate_memory(shape(), load).allocated / GIB == pytest.approx(gib, rel=0.005)
 
 
-@pytest.mark.parametrize("held", ["fp32", "bf16", "int8", "nf4"])
+@pytest.mark.parametrize("loaded_as", ["fp32", "bf16", "int8", "nf4"])
 @pytest.mark.parametrize(
     "method", ["sft", "dpo", "kto", "orpo", "cpo", "reward", "alphapo", "grpo", "rloo", "ppo"]
 )
 @pytest.mark.parametrize("tuning", ["full", "lora", "prompt"])
 @pytest.mark.parametrize("checkpointing", ["on", "off", "offloaded"])
-def test_terms_add_up_everywhere(held: Any, method: str, tuning: Any, checkpointing: Any) -> None:
-    load = Workload(held=held, method=method, tuning=tuning, checkpointing=checkpointing, virtual_tokens=20)
+def test_terms_add_up_everywhere(loaded_as: Any, method: str, tuning: Any, checkpointing: Any) -> None:
+    load = Workload(
+        loaded_as=loaded_as, method=method, tuning=tuning, checkpointing=checkpointing, virtual_tokens=20
+    )
     found = estimate_memory(shape(), load)
     assert sum(term.bytes for term in found.terms) == found.allocated
     assert all(term.bytes >= 0 for term in found.terms)
@@ -99,9 +101,9 @@ def allocated(**changes: Any) -> int:
         ({"targets": "attention"}, {"targets": "all-linear"}),
         ({"checkpointing": "on"}, {"checkpointing": "off"}),
         ({"checkpointing": "offloaded", "rows": 4}, {"checkpointing": "on", "rows": 4}),
-        ({"held": "nf4"}, {"held": "int8"}),
-        ({"held": "int8"}, {"held": "bf16"}),
-        ({"held": "bf16"}, {"held": "fp32"}),
+        ({"loaded_as": "nf4"}, {"loaded_as": "int8"}),
+        ({"loaded_as": "int8"}, {"loaded_as": "bf16"}),
+        ({"loaded_as": "bf16"}, {"loaded_as": "fp32"}),
         ({"optimizer": "adamw_8bit"}, {"optimizer": "adamw"}),
         ({"method": "sft"}, {"method": "dpo"}),
         ({"dora": False}, {"dora": True}),
@@ -167,16 +169,16 @@ MIXTURE = {
 def test_experts_stay_unquantised_in_this_stack_and_were_packed_in_older_ones() -> None:
     found = shape(**MIXTURE)
     assert found.weights.experts == 32 * 64 * 3 * 4096 * 1024
-    now = estimate_memory(found, Workload(held="nf4", targets="attention"))
+    now = estimate_memory(found, Workload(loaded_as="nf4", targets="attention"))
     before = estimate_memory(
-        found, Workload(held="nf4", targets="attention", stack=Stack(fused_experts=False))
+        found, Workload(loaded_as="nf4", targets="attention", stack=Stack(fused_experts=False))
     )
     assert now.weights > 2 * found.weights.experts
     assert before.weights < 0.7 * found.weights.experts + 2 * (found.weights.total - found.weights.experts)
 
 
 def test_a_quantised_repository_weighs_what_its_files_say() -> None:
-    load = Workload(held="stored")
+    load = Workload(loaded_as="stored")
     assert estimate_memory(shape(), load, 4_000_000_000).weights == 4_000_000_000
 
 
@@ -238,7 +240,7 @@ def test_headers_with_other_layers_than_the_config_are_doubted() -> None:
     exact, short = shape_of(counted_facts(32)), shape_of(counted_facts(29))
     assert exact is not None and exact.is_known and not exact.doubt
     assert short is not None and not short.is_known
-    assert "hold 29 layers, and config.json says 32" in short.doubt
+    assert "have 29 layers, but config.json says 32" in short.doubt
     narrow = shape_of(counted_facts(32, intermediate_size=12_000))
     assert narrow is not None and not narrow.is_known and "parameters" in narrow.doubt
     assert shape_of(counted_facts(12)) is None

@@ -51,7 +51,7 @@ def test_from_import_to_export(tuner: Command, tmp_path: Path) -> None:
     assert (listed["name"], listed["judged"], listed["left"], listed["waiting"]) == ("evening", 2, 1, 1)
     stats = json.loads(tuner("feedback", "stats", "evening", "--json").stdout)
     assert (stats["judged"], stats["imported"], stats["position"]["bias"]) == (1, 1, "too few")
-    assert "first place chosen" in tuner("feedback", "stats", "evening").stdout
+    assert "first position chosen" in tuner("feedback", "stats", "evening").stdout
     done = tuner("feedback", "export", "evening", "--out", "out.jsonl")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

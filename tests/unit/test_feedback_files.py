@@ -64,9 +64,9 @@ def test_shapes_that_are_imported(tmp_path: Path, shape: str) -> None:
     assert item.origin == "rows.jsonl:1"
     assert tuple(each.text for each in item.answers) == texts
     assert all(each.is_finished is None for each in item.answers)
-    judged = [entry.judgement for entry in store.entries()]
+    judged = [entry.annotation for entry in store.entries()]
     assert [each.ranks for each in judged if each] == ([ranks] if ranks else [])
-    assert store.kept() == report.judged == bool(ranks)
+    assert store.annotation_count() == report.judged == bool(ranks)
     assert import_file(store, str(tmp_path / "rows.jsonl")).already_there == 1
 
 
@@ -154,7 +154,7 @@ def test_pairs(tmp_path: Path) -> None:
     assert {chosen for chosen, _ in said[2:]} == {"edited"}
     assert len(said) == 4
     assert [row.columns["rejected_finished"] for row in rows[:2]] == [True, False]
-    assert {row.rater_kind for row in rows} == {"person"}
+    assert {row.annotator_kind for row in rows} == {"person"}
     assert len(export_rows(store, "pairs", Filters(clear_only=True))) == 3
     assert len(export_rows(store, "pairs", Filters(finished_only=True))) == 3
     with_ai = export_rows(store, "pairs", Filters(with_ai=True))
@@ -178,10 +178,10 @@ def test_rated_and_demonstrations(tmp_path: Path) -> None:
 
 def test_disagreement_is_left_out_when_asked(tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.sqlite3", 1)
-    for rater, place in (("me", 0), ("you", 1)):
-        shown = Session(make_reader(store), rater, seed=1)._shown(store.item(1), store.settings(), set())
+    for annotator, place in (("me", 0), ("you", 1)):
+        shown = Session(make_reader(store), annotator, seed=1)._shown(store.item(1), store.settings(), set())
         assert shown is not None
-        Session(store, rater, seed=1).choose(shown, place)
+        Session(store, annotator, seed=1).choose(shown, place)
     assert len(export_rows(store, "pairs", Filters())) == 2
     assert export_rows(store, "pairs", Filters(agreed_only=True)) == []
 
@@ -283,7 +283,7 @@ JUDGED_FILES = sorted(
 
 
 @pytest.mark.parametrize("name", JUDGED_FILES)
-def test_pairs_and_rated_rows_of_every_known_shape_are_judgements(tmp_path: Path, name: str) -> None:
+def test_pairs_and_unpaired_rows_of_every_known_type_are_annotations(tmp_path: Path, name: str) -> None:
     store = make_store(tmp_path / "collection.sqlite")
     report = import_file(store, str(SHAPE_FILES / name))
     assert report.items == report.judged >= 3

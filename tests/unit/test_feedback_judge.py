@@ -17,7 +17,7 @@ from tuner_tui.feedback.exporting import Filters, export_rows
 from tuner_tui.feedback.judge import judge_collection, read_verdict
 from tuner_tui.feedback.judge_server import server_judge
 from tuner_tui.feedback.session import Session
-from tuner_tui.feedback.statistics import mirror
+from tuner_tui.feedback.statistics import annotator_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ def prefers_longer(asked: str) -> bytes:
     return completion(f'I think: {{"reason": "longer", "better": "{better}", "certainty": 80}}')
 
 
-def test_proposals_are_kept_and_count_as_no_judgement(server: Server, tmp_path: Path) -> None:
+def test_proposals_are_saved_and_count_as_no_annotation(server: Server, tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.sqlite3", 3)
     server.reply = prefers_longer
     report = judge_collection(store, server_judge(server.url, "m", "secret"), "judge m", "Be longer.")
@@ -84,9 +84,9 @@ def test_proposals_are_kept_and_count_as_no_judgement(server: Server, tmp_path: 
     assert len(server.asked) == 6  # both orders
     assert set(server.keys) == {"Bearer secret"}
     assert "Be longer." in server.asked[0]["messages"][0]["content"]
-    assert store.kept() == 0
+    assert store.annotation_count() == 0
     proposals = [entry for entry in store.entries() if entry.proposal is not None]
-    assert {entry.rater_kind for entry in proposals} == {"ai"}
+    assert {entry.annotator_kind for entry in proposals} == {"ai"}
     assert [each.proposal.certainty for each in proposals if each.proposal] == [0.8] * 3
     assert (
         judge_collection(store, server_judge(server.url, "m"), "judge m", "x").proposed == 0
@@ -101,7 +101,7 @@ def test_proposals_are_kept_and_count_as_no_judgement(server: Server, tmp_path: 
         places = [answer.id for answer in shown.answers]
         chosen = places.index(shown.proposal.proposal.choice or 0)
         session.choose(shown, chosen if number == 0 else 1 - chosen)
-    seen = mirror(store.items(), store.entries())
+    seen = annotator_statistics(store.items(), store.entries())
     assert (seen.proposals, seen.accepted, seen.overruled) == (3, 1, 1)
     assert len(export_rows(store, "pairs", Filters())) == 2
     rows = export_rows(store, "pairs", Filters(with_ai=True))

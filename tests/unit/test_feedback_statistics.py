@@ -1,4 +1,4 @@
-"""The mirror recognises raters who look at the wrong thing, and tells win rates with honest intervals."""
+"""Annotator statistics recognise biased annotators, and give win rates with correct intervals."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from tests.unit.feedback_rows import answer, make_store
 from tuner_tui.feedback.intervals import chance, wilson
 from tuner_tui.feedback.session import Session, Shown
-from tuner_tui.feedback.statistics import Mirror, mirror
+from tuner_tui.feedback.statistics import AnnotatorStatistics, annotator_statistics
 from tuner_tui.feedback.statistics_words import side_words
 from tuner_tui.generation.messages import Turn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Rater = Callable[[Shown, random.Random], int]
+Annotator = Callable[[Shown, random.Random], int]
 
 
 def always_first(shown: Shown, _: random.Random) -> int:
@@ -42,7 +42,7 @@ def hash_of(text: str) -> int:
     return random.Random(text).randrange(10**9)
 
 
-def judged(path: Path, rater: Rater, seed: int, count: int = 100) -> Mirror:
+def judged(path: Path, annotator: Annotator, seed: int, count: int = 100) -> AnnotatorStatistics:
     draw = random.Random(seed)
     store = make_store(path)
     for number in range(count):
@@ -52,8 +52,8 @@ def judged(path: Path, rater: Rater, seed: int, count: int = 100) -> Mirror:
     for _ in range(count):
         shown = session.next()
         assert shown is not None
-        session.choose(shown, rater(shown, draw), seconds=3.0)
-    return mirror(store.items(), store.entries())
+        session.choose(shown, annotator(shown, draw), seconds=3.0)
+    return annotator_statistics(store.items(), store.entries())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -61,7 +61,7 @@ def test_each_kind_of_rater_is_recognised(tmp_path: Path, seed: int) -> None:
     first = judged(tmp_path / "first.sqlite3", always_first, seed)
     assert (first.position.verdict, first.position.share.share) == ("clear", 1.0)
     assert first.length.verdict != "clear"
-    assert "first place" in first.remarks()[0]
+    assert "first position" in first.remarks()[0]
 
     longest = judged(tmp_path / "longest.sqlite3", always_longest, seed)
     assert (longest.length.verdict, longest.length.share.share) == ("clear", 1.0)
@@ -99,8 +99,8 @@ def test_figures(tmp_path: Path) -> None:
         else:
             session.keep(shown, "skip")
     session.undo()
-    seen = mirror(store.items(), store.entries())
-    assert (seen.kept, seen.preferences, seen.ties, seen.undone, seen.set_aside) == (5, 4, 1, 1, 0)
+    seen = annotator_statistics(store.items(), store.entries())
+    assert (seen.annotations, seen.preferences, seen.ties, seen.undone, seen.set_aside) == (5, 4, 1, 1, 0)
     assert seen.seconds == 3.5
     assert seen.position.verdict == "too few"
     (rate,) = seen.win_rates

@@ -23,7 +23,7 @@ from tuner_tui.feedback.collections import (
     restore,
 )
 from tuner_tui.feedback.integrity import copy_path
-from tuner_tui.feedback.records import CollectionSettings, Judgement
+from tuner_tui.feedback.records import Annotation, CollectionSettings
 from tuner_tui.feedback.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from tuner_tui.feedback.session import FIRST_REPEAT, Session
 from tuner_tui.feedback.store import DamagedStore, Store
@@ -47,7 +47,7 @@ def judge_all(session: Session, places: int) -> int:
     return kept
 
 
-def test_a_judgement_has_everything(tmp_path: Path) -> None:
+def test_an_annotation_has_everything(tmp_path: Path) -> None:
     with make_store(tmp_path / "a.sqlite3", 1) as store:
         session = Session(store, "me", seed=1)
         shown = session.next()
@@ -55,13 +55,13 @@ def test_a_judgement_has_everything(tmp_path: Path) -> None:
         session.choose(shown, 1, strength="slight", seconds=2.5, note="odd")
     with Store.open(tmp_path / "a.sqlite3") as store:
         (entry,) = store.entries()
-        assert entry.judgement is not None
-        assert entry.judgement.shown == tuple(each.id for each in shown.answers)
-        assert entry.judgement.ranks == (2, 1)
-        assert entry.judgement.best() == shown.answers[1].id
-        assert (entry.judgement.strength, entry.judgement.seconds, entry.note) == ("slight", 2.5, "odd")
-        assert (entry.rater, entry.rater_kind) == ("me", "person")
-        assert store.kept() == 1
+        assert entry.annotation is not None
+        assert entry.annotation.shown == tuple(each.id for each in shown.answers)
+        assert entry.annotation.ranks == (2, 1)
+        assert entry.annotation.best() == shown.answers[1].id
+        assert (entry.annotation.strength, entry.annotation.seconds, entry.note) == ("slight", 2.5, "odd")
+        assert (entry.annotator, entry.annotator_kind) == ("me", "person")
+        assert store.annotation_count() == 1
         assert store.item(1).answers[0].maker.seed == 1
 
 
@@ -76,7 +76,7 @@ def test_undo_is_an_entry_of_its_own(tmp_path: Path) -> None:
     assert undone is not None
     assert undone[1] is not None
     assert undone[1].answers == first.answers
-    assert (store.kept(), len(store.entries()), len(store.standing())) == (0, 2, 0)
+    assert (store.annotation_count(), len(store.entries()), len(store.active_entries())) == (0, 2, 0)
     assert session.next() == first
     assert session.undo() is None
 
@@ -149,9 +149,9 @@ def test_a_locked_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(TunerError, match="locked"):
         session.choose(shown, 0)
     other.execute("ROLLBACK")
-    assert store.kept() == 0
+    assert store.annotation_count() == 0
     session.choose(shown, 0)
-    assert store.kept() == 1
+    assert store.annotation_count() == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "middle"])
@@ -180,7 +180,7 @@ def test_a_damaged_store_and_its_good_copy(home: Path, damage: str) -> None:
     assert aside is not None
     assert aside.exists()
     with open_collection("evening") as again:
-        assert again.kept() == 30
+        assert again.annotation_count() == 30
 
 
 def test_restoring_without_a_copy(home: Path) -> None:
@@ -211,7 +211,7 @@ except TunerError as error:
 """
 
 
-def test_a_full_disk_at_a_judgement(tmp_path: Path) -> None:
+def test_a_full_disk_at_an_annotation(tmp_path: Path) -> None:
     make_store(tmp_path / "a.sqlite3", 10).close()
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.sqlite3")],
@@ -223,7 +223,7 @@ def test_a_full_disk_at_a_judgement(tmp_path: Path) -> None:
     shown_as_kept = int(done.stdout.split()[-1])
     assert shown_as_kept >= 1
     with Store.open(tmp_path / "a.sqlite3") as store:
-        assert store.kept() == shown_as_kept
+        assert store.annotation_count() == shown_as_kept
 
 
 def test_two_apps_on_one_collection(tmp_path: Path) -> None:
@@ -234,13 +234,13 @@ def test_two_apps_on_one_collection(tmp_path: Path) -> None:
         with Store.open(tmp_path / "a.sqlite3") as store:
             counts.append(judge_all(Session(store, name), 0))
 
-    threads = [threading.Thread(target=work, args=(f"rater{number}",)) for number in range(2)]
+    threads = [threading.Thread(target=work, args=(f"annotator{number}",)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     with Store.open(tmp_path / "a.sqlite3") as store:
-        assert store.kept() == sum(counts) >= 40
+        assert store.annotation_count() == sum(counts) >= 40
 
 
 def test_strange_text_is_kept(tmp_path: Path) -> None:
@@ -277,26 +277,26 @@ def test_thumbs_go_answer_by_answer(tmp_path: Path) -> None:
         texts.append(shown.answers[0].text)
         session.keep(shown, "thumbs", scores=[len(texts) % 2])
     assert len(set(texts)) == 4
-    assert session.standing().ready == 0
+    assert session.progress().ready == 0
     session.undo()
-    assert session.standing().ready == 1
+    assert session.progress().ready == 1
 
 
-def test_an_edit_is_preferred_and_a_skip_is_no_judgement(tmp_path: Path) -> None:
+def test_an_edit_is_preferred_and_a_skip_is_no_annotation(tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.sqlite3", 2)
     session = Session(store, "me")
     shown = session.next()
     assert shown is not None
     session.keep(shown, "choice", written="Better.", edited_from=shown.answers[0].id)
     entry = store.entries()[0]
-    assert entry.judgement is not None
-    assert entry.judgement.best() == entry.judgement.written
+    assert entry.annotation is not None
+    assert entry.annotation.best() == entry.annotation.written
     written = store.item(shown.item.id).answers[-1]
     assert (written.maker.kind, written.maker.edited_from) == ("person", shown.answers[0].id)
     second = session.next()
     assert second is not None
     session.keep(second, "skip")
-    assert (session.next(), store.kept()) == (None, 1)
+    assert (session.next(), store.annotation_count()) == (None, 1)
 
 
 def test_items_come_back_swapped(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_order_is_random_and_blind_to_the_model(tmp_path: Path) -> None:
     assert 8 <= first <= 32
 
 
-def test_repeated_judgements_are_not_new_ones(tmp_path: Path) -> None:
+def test_repeated_annotations_are_not_new_ones(tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.sqlite3", 1)
-    store.judge(1, Judgement(verdict="choice", shown=(1, 2), ranks=(1, 2)), "me", "ai")
+    store.annotate(1, Annotation(verdict="choice", shown=(1, 2), ranks=(1, 2)), "me", "ai")
     assert Session(store, "me").next() is not None

@@ -48,7 +48,7 @@ def test_a_disk_too_small_for_the_next_checkpoint_is_told_before(tmp_path: Path)
     free = shutil.disk_usage(tmp_path).free
     state.apply(CheckpointSaved(step=1, path="checkpoints/step-000001", size_bytes=2 * free, seconds=1.0))
     (warning,) = MachineGuard(RunFolder(tmp_path)).look(None, state)
-    assert "will not hold the next checkpoint" in warning.message
+    assert "next checkpoint does not fit on the disk" in warning.message
     before_any = RunState()
     loaded = ModelLoaded(
         source="m", precision="fp32", device="cpu", parameters=free, trainable_parameters=free, memory_bytes=1,
@@ -56,7 +56,7 @@ def test_a_disk_too_small_for_the_next_checkpoint_is_told_before(tmp_path: Path)
     )  # fmt: skip
     before_any.apply(loaded)
     (warning,) = MachineGuard(RunFolder(tmp_path)).look(None, before_any)
-    assert "will not hold the next checkpoint" in warning.message
+    assert "next checkpoint does not fit on the disk" in warning.message
 
 
 def test_sleep_is_noticed(guard: MachineGuard, monkeypatch: pytest.MonkeyPatch) -> None:

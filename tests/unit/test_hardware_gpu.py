@@ -14,16 +14,19 @@ from typing import Any
 import msgspec
 import pynvml
 import pytest
+from click.testing import CliRunner
 
-from tuner_tui.hardware.amd import read_amd_cards, torch_is_for_amd
+from tuner_tui.cli.doctor import doctor
+from tuner_tui.hardware.amd import read_amd_gpus, torch_is_for_amd
+from tuner_tui.hardware.doctor import check_gpus
 from tuner_tui.hardware.free_memory import FreeMemory, choose_free_memory
-from tuner_tui.hardware.gpu import GpuProcess, GpuReader, GpuReport, GpuSnapshot, nvidia_card_on_the_bus
+from tuner_tui.hardware.gpu import GpuProcess, GpuReader, GpuReport, GpuSnapshot, nvidia_gpu_on_the_bus
 from tuner_tui.hardware.system import RaplCounter, SystemSnapshot
 from tuner_tui.hardware.telemetry import (
     EnergyMeter,
     TelemetrySample,
     TelemetrySampler,
-    first_visible_card,
+    first_visible_gpu,
     memory_of,
 )
 
@@ -84,10 +87,10 @@ class RecordedNvml:
         if call == "nvmlDeviceGetCount":
             return len(self.cards)
         if call == "nvmlDeviceGetHandleByIndex":
-            card = self.cards[arguments[0]]
-            if isinstance(card, Exception):
-                raise card
-            return card
+            gpu = self.cards[arguments[0]]
+            if isinstance(gpu, Exception):
+                raise gpu
+            return gpu
         recorded = arguments[0] if call.startswith("nvmlDevice") else self.driver
         answer = recorded.get(call, pynvml.NVMLError_NotSupported())
         if call == "nvmlDeviceGetMigDeviceHandleByIndex" and isinstance(answer, list):
@@ -274,7 +277,7 @@ def test_amd_cards_count_for_a_torch_that_is_built_for_them(tmp_path: Path) -> N
         (device / "mem_info_vram_total").write_text(f"{total}\n")
         (device / "mem_info_vram_used").write_text(f"{total // 4}\n")
     (tmp_path / "sys/class/drm/card1/device/product_name").write_text("AMD Radeon RX 7800 XT\n")
-    cards = read_amd_cards(tmp_path)
+    cards = read_amd_gpus(tmp_path)
     assert [each.memory_total_bytes for each in cards] == [16 * GIB, 512 << 20]
     nothing = read(tmp_path, nvmlInit=pynvml.NVMLError_LibraryNotFound())
     free = choose_free_memory(nothing, RAM, amd=cards)
@@ -319,14 +322,14 @@ def test_one_lost_card_does_not_hide_the_other(plain_linux: Path) -> None:
 def test_a_driver_that_does_not_start_is_explained(plain_linux: Path, error: Exception, words: str) -> None:
     report = read(plain_linux, nvmlInit=error)
     assert report.gpus == ()
-    assert report.card_present is True
+    assert report.gpu_present is True
     assert report.problem is not None and words in report.problem
 
 
 def test_a_driver_without_cards_is_explained(tmp_path: Path) -> None:
     report = read(tmp_path)
     assert report.problem is not None and "shows no GPU" in report.problem
-    assert report.card_present is None
+    assert report.gpu_present is None
 
 
 def test_nvml_opens_once_and_closes(plain_linux: Path) -> None:
@@ -341,9 +344,9 @@ def test_nvml_opens_once_and_closes(plain_linux: Path) -> None:
 
 
 def test_other_makers_cards_are_not_nvidia_cards(plain_linux: Path) -> None:
-    assert nvidia_card_on_the_bus(plain_linux) is True
+    assert nvidia_gpu_on_the_bus(plain_linux) is True
     (plain_linux / "sys/bus/pci/devices/0000:01:00.0/vendor").write_text("0x1002\n")
-    assert nvidia_card_on_the_bus(plain_linux) is False
+    assert nvidia_gpu_on_the_bus(plain_linux) is False
 
 
 # -- telemetry ----------------------------------------------------------------------------------------------
@@ -374,13 +377,13 @@ def test_a_sample_tells_the_run_from_the_others(plain_linux: Path, busy_child: i
         SimpleNamespace(pid=OLLAMA, usedGpuMemory=1 * GIB),
         SimpleNamespace(pid=busy_child, usedGpuMemory=5 * GIB),
     ]
-    card = {
+    gpu = {
         **RTX_4070,
         "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=12 * GIB, used=7 * GIB, free=5 * GIB),
         "nvmlDeviceGetComputeRunningProcesses": processes,
         "nvmlDeviceGetGraphicsRunningProcesses": [],
     }
-    reader = GpuReader(RecordedNvml(RTX_4070, card), plain_linux)
+    reader = GpuReader(RecordedNvml(RTX_4070, gpu), plain_linux)
     sampler = TelemetrySampler(busy_child, reader=reader, root=plain_linux)
     sample = sampler.sample()
     sampler.close()
@@ -416,12 +419,12 @@ def test_a_gone_run_is_unknown(tmp_path: Path) -> None:
 
 
 def test_energy_goes_on_where_the_last_keeper_left_it(plain_linux: Path) -> None:
-    clock, card = Clock(), dict(RTX_4070)
-    reader = GpuReader(RecordedNvml(card), plain_linux)
+    clock, gpu = Clock(), dict(RTX_4070)
+    reader = GpuReader(RecordedNvml(gpu), plain_linux)
     sampler = TelemetrySampler(os.getpid(), 0, 2.0, reader=reader, root=plain_linux, clock=clock)
     assert (sampler.sample().energy_wh, sampler.sample().energy_source) == (2.0, "gpu counter")
     clock.now += 1
-    card["nvmlDeviceGetTotalEnergyConsumption"] += 3_600_000
+    gpu["nvmlDeviceGetTotalEnergyConsumption"] += 3_600_000
     assert sampler.sample().energy_wh == 3.0
 
 
@@ -472,9 +475,9 @@ def test_no_source_means_no_energy() -> None:
 
 def test_memory_of_a_run_is_unknown_where_numbers_differ() -> None:
     theirs = GpuProcess(pid=1, memory_bytes=5)
-    card = GpuSnapshot(index=0, processes=(theirs,))
-    assert memory_of(card, [2]) == 0
-    assert memory_of(card, [2], driver_sees_our_pids=False) is None
+    gpu = GpuSnapshot(index=0, processes=(theirs,))
+    assert memory_of(gpu, [2]) == 0
+    assert memory_of(gpu, [2], driver_sees_our_pids=False) is None
     assert memory_of(GpuSnapshot(index=0), [2]) is None
     assert memory_of(GpuSnapshot(index=0, processes=(theirs, GpuProcess(pid=2))), [1, 2]) is None
 
@@ -485,5 +488,49 @@ def test_memory_of_a_run_is_unknown_where_numbers_differ() -> None:
 )
 def test_the_first_visible_card(visible: str | None, index: int | None) -> None:
     report = GpuReport(gpus=(GpuSnapshot(index=0, uuid="GPU-aa11"), GpuSnapshot(index=1, uuid="GPU-bb22")))
-    card = first_visible_card(report, visible)
-    assert (card.index if card else None) == index
+    gpu = first_visible_gpu(report, visible)
+    assert (gpu.index if gpu else None) == index
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("nvmlDeviceGetComputeRunningProcesses",),
+        ("nvmlDeviceGetGraphicsRunningProcesses",),
+        ("nvmlDeviceGetUUID",),
+        ("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetName"),
+    ],
+    ids=str,
+)
+def test_a_driver_too_old_for_a_call_is_named(plain_linux: Path, missing: tuple[str, ...]) -> None:
+    """pynvml's error for it is no NVMLError."""
+    lacking = {call: pynvml.NVMLLibraryMismatchError("Unversioned function called") for call in missing}
+    report = read(plain_linux, RTX_4070 | lacking, nvmlSystemGetDriverVersion="418.67")
+    assert report.problem is not None
+    assert "driver 418.67 is too old" in report.problem and missing[0] in report.problem
+    assert len(report.gpus) == 1
+    [_, check] = check_gpus(report)
+    assert (check.status, check.value) == ("problem", "too old")
+
+
+def test_the_doctor_says_that_a_driver_is_too_old(
+    plain_linux: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With pynvml's own wrapper over a library that lacks the newest version of a call."""
+    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def lacks(handle: Any) -> Any:
+        raise pynvml.NVMLError_FunctionNotFound()
+
+    nvml = RecordedNvml(RTX_4070)
+    vars(nvml)["nvmlDeviceGetComputeRunningProcesses"] = pynvml.throwOnVersionMismatch(lacks)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    outcome = CliRunner().invoke(doctor, [])
+    assert "too old" in outcome.output
+    assert "itself failed" not in outcome.output
+
+
+def test_a_driver_too_old_to_begin_is_named(plain_linux: Path) -> None:
+    for error in (pynvml.NVMLError_FunctionNotFound(), pynvml.NVMLLibraryMismatchError("x")):
+        assert "is too old" in (read(plain_linux, RTX_4070, nvmlInit=error).problem or "")

@@ -14,8 +14,19 @@ import pytest
 from tuner_tui.errors import TunerError
 from tuner_tui.keeper import __main__ as keeper
 from tuner_tui.keeper import loop, process, start, supervise
+from tuner_tui.keeper.guards import MachineGuard
+from tuner_tui.keeper.pulse import Pulse
 from tuner_tui.runs import lock, queue
-from tuner_tui.runs.events import TERMINAL, Event, RunFailed, RunFinished, RunStarted, decode_lines, encode
+from tuner_tui.runs.events import (
+    TERMINAL,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    Warned,
+    decode_lines,
+    encode,
+)
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.journal import append_event
 
@@ -45,8 +56,8 @@ def endings(run: RunFolder) -> list[Event]:
         (-15, True, "killed", "SIGTERM"),
         (-11, False, "killed", "SIGSEGV"),
         (-99, False, "killed", "99"),
-        (0, False, "crash", "without a word"),
-        (1, True, "crash", "without a word"),
+        (0, False, "crash", "The worker crashed"),
+        (1, True, "crash", "The worker crashed"),
     ],
 )
 def test_what_an_exit_code_means(code: int, is_oom: bool, kind: str, words: str) -> None:
@@ -136,6 +147,46 @@ def test_a_worker_is_known_by_its_run_and_not_by_its_number(run: RunFolder, tmp_
         finally:
             worker.kill()
     assert not process.is_worker_alive(worker.pid, run.path)
+
+
+def test_nothing_is_written_after_an_ending(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full ends the worker, and the keeper then sees that the disk is full."""
+    warning = Warned(message="The disk is nearly full.")
+    monkeypatch.setattr(MachineGuard, "look", lambda *_: [warning])
+    held = lock.acquire(run.lock)
+    assert held is not None
+    watch = supervise.Watch(run, held, Pulse())
+    monkeypatch.setattr(watch, "_telemetry", supervise.Telemetry(run, os.getpid()))
+    append_event(run.events, RunStarted(protocol=1, versions={}))
+    watch.tick(os.getpid())
+    assert isinstance(decode_lines(run.events.read_bytes())[-1], Warned)
+    ending = RunFailed(kind="error", title="The disk is full", message="")
+    append_event(run.events, ending)
+    watch.tick(os.getpid())
+    watch.close()
+    held.release()
+    assert isinstance(decode_lines(run.events.read_bytes())[-1], RunFailed)
+
+
+def test_another_folder_with_the_runs_name_gets_no_log(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = lock.acquire(run.lock)
+    assert held is not None
+    run.spec.touch()
+    other = run.path.with_name("other-name")
+    run.path.rename(other)
+    run.path.mkdir()
+    with pytest.raises(FileNotFoundError):
+        process.start_worker(run, held, 1, is_resumed=False)
+    assert list(run.path.iterdir()) == []
+    monkeypatch.setattr(process, "python_command", lambda *_: ["true"])
+    worker = supervise.start(run, held, is_resumed=False)
+    assert worker is not None
+    assert worker.wait(30) == 0
+    held.release()
+    assert list(run.path.iterdir()) == []
+    assert isinstance(decode_lines((other / "events.jsonl").read_bytes())[-1], RunStarted)
 
 
 def test_a_zombie_is_no_live_worker(run: RunFolder) -> None:

@@ -114,7 +114,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "title"),
     [
-        ({"peft_type": "VERA"}, "another kind"),
+        ({"peft_type": "VERA"}, "type is not supported"),
         ({"peft_type": "IA3"}, "another tuning"),
         ({"weights": False}, "no weights"),
         ({"task_type": "SEQ_CLS"}, "a reward model's"),

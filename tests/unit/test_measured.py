@@ -38,7 +38,7 @@ def write_settings(home: Path, text: str) -> None:
 def measured(**changes: Any) -> Measured:
     usual = Measured(
         at=1.0, device_name="card", driver="580", versions={"torch": "2.13.0"}, is_gpu=True, model_name="model",
-        method="sft", tuning="lora", held="bf16", is_checkpointing=True, micro_batch=2, length=1024,
+        method="sft", tuning="lora", loaded_as="bf16", is_checkpointing=True, micro_batch=2, length=1024,
         predicted_bytes=10 * GB, allocated_bytes=10 * GB, reserved_bytes=11 * GB, context_bytes=GB // 2, steps=3,
         seconds_per_step=2.0, tokens_per_second=1000.0,
     )  # fmt: skip
@@ -138,7 +138,7 @@ def test_time_comes_from_speed_and_never_from_nothing() -> None:
     assert run_seconds(limited, LOAD, rows, [measured()], "model") == pytest.approx(10 * 8 * 100 / 1000)
     assert run_seconds(asked, LOAD, rows, [measured()], "another") is None
     assert run_seconds(asked, LOAD, Rows(), [measured()], "model") is None
-    assert run_seconds(asked, replace(LOAD, held="nf4"), rows, [measured()], "model") is None
+    assert run_seconds(asked, replace(LOAD, loaded_as="nf4"), rows, [measured()], "model") is None
 
 
 def test_energy_and_money_come_from_measured_power_and_a_price(

@@ -17,7 +17,7 @@ from tuner_tui.models.dequantised import (
     STALE_SECONDS,
     entry_folder,
     fingerprint,
-    is_whole,
+    is_complete,
     list_entries,
     remove_entry,
 )
@@ -77,15 +77,15 @@ def test_entries_are_listed_newest_first() -> None:
     newest, oldest = list_entries()
     assert (newest.fingerprint, newest.name, newest.made_at) == (SECOND, f"{SECOND}.gguf", 2.0)
     assert newest.size_bytes == sum(file.stat().st_size for file in folder.iterdir())
-    assert newest.is_whole and is_whole(folder) and not newest.is_being_made
+    assert newest.is_complete and is_complete(folder) and not newest.is_being_made
     assert oldest.fingerprint == FIRST
 
 
 @pytest.mark.parametrize("missing", ["origin.json", "config.json"])
 def test_an_unfinished_entry_says_so(missing: str) -> None:
     (make_entry(FIRST) / missing).unlink()
-    assert not is_whole(entry_folder(FIRST))
-    assert [entry.is_whole for entry in list_entries()] == [False]
+    assert not is_complete(entry_folder(FIRST))
+    assert [entry.is_complete for entry in list_entries()] == [False]
 
 
 def test_a_broken_origin_is_survived() -> None:

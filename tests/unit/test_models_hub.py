@@ -164,7 +164,7 @@ def test_gated(hub: Any, client: dict[str, str], tmp_path: Path) -> None:
 
 def test_a_wrong_token(client: dict[str, str]) -> None:
     answer = ask("owner/good", env=client | {"HF_TOKEN": "hf_wrong"})
-    assert answer["title"] == "The Hub refuses your token"
+    assert answer["title"] == "The Hub rejects your token"
     assert "hf_wrong" not in json.dumps(answer)
 
 
@@ -172,7 +172,7 @@ def test_a_wrong_token(client: dict[str, str]) -> None:
 def test_a_token_that_cannot_be_sent(client: dict[str, str], token: str) -> None:
     answer = ask("owner/good", env=client | {"HF_TOKEN": token})
     assert token not in json.dumps(answer, ensure_ascii=False)
-    assert answer["title"] in ("Your token cannot be sent", "The Hub refuses your token")
+    assert answer["title"] in ("Your token cannot be sent", "The Hub rejects your token")
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,14 @@ def test_a_token_that_cannot_be_sent(client: dict[str, str], token: str) -> None
     [
         ({"fault": 403, "code": "GatedRepo"}, "This model is gated", 2),
         ({"fault": 403, "code": ""}, "The Hub denies access", 2),
-        ({"fault": 403, "message": DISABLED, "code": ""}, "This model is switched off", 2),
+        ({"fault": 403, "message": DISABLED, "code": ""}, "This model is disabled", 2),
         ({"fault": 404}, "No such model on the Hub", 3),
         ({"fault": 404, "code": "RevisionNotFound"}, "No such revision", 3),
-        ({"fault": 401}, "The Hub refuses your token", 2),
+        ({"fault": 401}, "The Hub rejects your token", 2),
         ({"fault": 429}, "The Hub's rate limit is reached", 1),
         ({"fault": 500}, "The Hub has a server error", 1),
         ({"fault": 503, "html": True}, "The Hub has a server error", 1),
-        ({"fault": 409}, "The Hub refused", 1),
+        ({"fault": 409}, "The Hub refused the request", 1),
         ({"fault": "delay", "seconds": 4}, "The Hub does not answer", 1),
         ({"fault": "drop"}, "Cannot reach the Hub", 1),
         ({"fault": "reset"}, "Cannot reach the Hub", 1),

@@ -59,7 +59,7 @@ def test_a_missing_path_names_its_neighbour(here: Path) -> None:
 
 def test_another_file_is_refused(here: Path) -> None:
     (here / "notes.txt").write_text("hello")
-    with pytest.raises(InputError, match="not a GGUF one"):
+    with pytest.raises(InputError, match="not a GGUF file"):
         find_source("./notes.txt")
     make_folder(here / "octopus")
     with pytest.raises(InputError) as caught:
@@ -80,7 +80,7 @@ def test_hub_names(given: str) -> None:
 )
 def test_neither_path_nor_hub_name(given: str) -> None:
     assert not is_hub_id(given)
-    with pytest.raises(NotFoundError, match="neither a folder here nor a Hub name"):
+    with pytest.raises(NotFoundError, match="neither a folder on this machine nor a Hub name"):
         find_source(given)
 
 
@@ -126,7 +126,7 @@ def test_a_revision_is_for_the_hub(here: Path) -> None:
     make_folder(here / "octopus")
     with pytest.raises(InputError, match="revision"):
         find_source("octopus", "main")
-    with pytest.raises(InputError, match="Not a revision"):
+    with pytest.raises(InputError, match="Invalid revision"):
         find_source("owner/name", "../../x")
 
 

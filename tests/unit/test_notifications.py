@@ -148,7 +148,7 @@ def test_a_command_that_fails_is_a_line_in_the_log(run: RunFolder, capfd: pytest
     thread.join(20)
     said = capfd.readouterr().out
     assert "its own words" in said
-    assert "a-run: notify.on_finish ended with 3" in said
+    assert "a-run: notify.on_finish exited with code 3" in said
 
 
 def test_settings_that_cannot_be_read_are_a_line_too(

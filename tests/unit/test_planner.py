@@ -16,7 +16,7 @@ from tuner_tui.models.source import ModelSource
 from tuner_tui.planning.place import Place, Rows, cpu_has_16_bit, default_micro_batch
 from tuner_tui.planning.plan import decode_plan, encode_plan, make_plan, planned
 from tuner_tui.planning.planner import MemoryPlan, micro_batches, plan_memory
-from tuner_tui.planning.suggestions import MOST_WAYS, WayOut
+from tuner_tui.planning.suggestions import MOST_SUGGESTIONS, Suggestion
 from tuner_tui.planning.table import memory_table
 
 GB = 10**9
@@ -72,7 +72,7 @@ def test_every_plan_fits(model: str, size: str, data: str) -> None:
     found = plan(spec(), model, place, DATA[data])
     assert place.room_bytes is not None and len(FITTING) >= 20
     assert found.verdict == "fits" and found.estimate.high <= place.room_bytes
-    assert not found.ways_out
+    assert not found.suggestions
     assert 8 % found.micro_batch == 0
     assert all(choice.reason for choice in found.choices)
 
@@ -100,36 +100,38 @@ FAR_TOO_BIG = [
 ]  # fmt: skip
 
 
-def with_ways(asked: RunSpec, ways: Sequence[WayOut]) -> RunSpec:
+def with_suggestions(asked: RunSpec, suggestions: Sequence[Suggestion]) -> RunSpec:
     """The spec with all that some suggestions change."""
-    for way in ways:
-        for key, value in ((way.key, way.value), *way.also):
+    for suggestion in suggestions:
+        for key, value in ((suggestion.key, suggestion.value), *suggestion.also):
             asked = set_option(asked, key, value)
     return asked
 
 
 @pytest.mark.parametrize(("model", "asked", "size"), TOO_BIG)
-def test_every_way_out_leads_out(model: str, asked: RunSpec, size: float) -> None:
+def test_every_suggestion_makes_the_run_fit(model: str, asked: RunSpec, size: float) -> None:
     place = card(size)
     found = plan(asked, model, place, ROWS)
-    assert found.verdict == "too big" and 1 <= len(found.ways_out) <= MOST_WAYS
-    together = [way for way in found.ways_out if way.words.startswith("together: ")]
-    for ways in [together] if together else [[way] for way in found.ways_out]:
-        then = plan(with_ways(asked, ways), model, place, ROWS)
-        expected = {"fits", "tight"} if ways[-1].words.endswith("then tight") else {"fits"}
-        assert then.verdict in expected, [way.words for way in ways]
+    assert found.verdict == "too big" and 1 <= len(found.suggestions) <= MOST_SUGGESTIONS
+    together = [suggestion for suggestion in found.suggestions if suggestion.words.startswith("together: ")]
+    for suggestions in [together] if together else [[suggestion] for suggestion in found.suggestions]:
+        then = plan(with_suggestions(asked, suggestions), model, place, ROWS)
+        expected = {"fits", "tight"} if suggestions[-1].words.endswith("then tight") else {"fits"}
+        assert then.verdict in expected, [suggestion.words for suggestion in suggestions]
 
 
 @pytest.mark.parametrize(("model", "asked", "size"), FAR_TOO_BIG)
 def test_where_nothing_helps_it_is_said_how_much_is_missing(model: str, asked: RunSpec, size: float) -> None:
     place = card(size)
     found = plan(asked, model, place, ROWS)
-    *ways, last = found.ways_out
-    assert found.verdict == "too big" and 1 <= len(ways) < MOST_WAYS and last.key == "model.source"
-    then = plan(with_ways(asked, ways), model, place, ROWS)
+    *suggestions, last = found.suggestions
+    assert (
+        found.verdict == "too big" and 1 <= len(suggestions) < MOST_SUGGESTIONS and last.key == "model.source"
+    )
+    then = plan(with_suggestions(asked, suggestions), model, place, ROWS)
     assert then.verdict == "too big"
     missing = (then.estimate.likely - (place.room_bytes or 0)) / GB
-    assert f"with all of it still {missing:.1f} GB short" in last.words
+    assert f"with all of them still {missing:.1f} GB short" in last.words
 
 
 def test_a_pair_is_padded_even_alone() -> None:
@@ -148,9 +150,9 @@ def test_small_models_fit_everywhere() -> None:
 
 
 def test_four_bit_comes_only_where_sixteen_do_not_fit() -> None:
-    assert plan(spec(), "8B", card(80)).held == "bf16"
+    assert plan(spec(), "8B", card(80)).loaded_as == "bf16"
     found = plan(spec(), "8B", card(12))
-    assert (found.held, found.verdict) == ("nf4", "fits")
+    assert (found.loaded_as, found.verdict) == ("nf4", "fits")
     [choice] = [choice for choice in found.choices if choice.name == "precision"]
     assert "bf16 does not fit" in choice.reason
 
@@ -166,20 +168,20 @@ def test_what_is_pinned_stays() -> None:
         training=TrainingSpec(batch_size=8, micro_batch=2, checkpointing="on"),
     )
     found = plan(pinned, "8B", card(80))
-    assert (found.held, found.micro_batch, found.is_checkpointing) == ("bf16", 2, True)
+    assert (found.loaded_as, found.micro_batch, found.is_checkpointing) == ("bf16", 2, True)
     assert not {"precision", "micro-batch", "checkpointing"} & {choice.name for choice in found.choices}
     too_big = plan(pinned, "8B", card(8))
-    assert (too_big.verdict, too_big.held, too_big.micro_batch) == ("too big", "bf16", 2)
-    assert "model.precision" in {way.key for way in too_big.ways_out}
+    assert (too_big.verdict, too_big.loaded_as, too_big.micro_batch) == ("too big", "bf16", 2)
+    assert "model.precision" in {suggestion.key for suggestion in too_big.suggestions}
 
 
-def test_ways_out_say_what_they_save_and_cost() -> None:
+def test_suggestions_say_what_they_save_and_cost() -> None:
     found = plan(spec(tuning=FullTuning()), "8B", card(24), Rows(longest=1000, sample=(100, 300, 600, 1000)))
     assert found.verdict == "too big"
-    assert all("GB" in way.words for way in found.ways_out)
-    keys = [way.key for way in found.ways_out]
+    assert all("GB" in suggestion.words for suggestion in found.suggestions)
+    keys = [suggestion.key for suggestion in found.suggestions]
     assert "tuning.kind" in keys
-    words = next(way.words for way in found.ways_out if way.key == "tuning.kind")
+    words = next(suggestion.words for suggestion in found.suggestions if suggestion.key == "tuning.kind")
     assert words.startswith("LoRA instead of full tuning: -")
 
 
@@ -269,7 +271,7 @@ def test_a_shorter_length_says_which_rows_it_cuts() -> None:
         training=TrainingSpec(batch_size=1, checkpointing="on", max_length=1024),
     )
     found = plan(asked, "8B", card(7.0), rows)
-    words = [way.words for way in found.ways_out if way.key == "training.max_length"]
+    words = [suggestion.words for suggestion in found.suggestions if suggestion.key == "training.max_length"]
     assert len(words) == 1 and "25 % of your rows" in words[0]
 
 
@@ -285,8 +287,8 @@ def test_an_estimate_takes_the_micro_batch_that_the_worker_would(
 
 
 def test_what_must_stay_free_counts() -> None:
-    assert plan(spec(), "8B", card(24)).held == "bf16"
-    assert plan(spec(), "8B", card(24, leave_bytes=8 * GB)).held == "nf4"
+    assert plan(spec(), "8B", card(24)).loaded_as == "bf16"
+    assert plan(spec(), "8B", card(24, leave_bytes=8 * GB)).loaded_as == "nf4"
 
 
 def test_micro_batches_divide_and_keep_what_the_method_needs() -> None:
@@ -318,7 +320,7 @@ def test_targets_that_name_nothing_are_told() -> None:
 
 def test_unknown_free_memory_is_planned_with_care() -> None:
     found = plan(spec(), "8B", Place(True, "card"))
-    assert (found.verdict, found.held, found.is_checkpointing) == ("unknown", "bf16", True)
+    assert (found.verdict, found.loaded_as, found.is_checkpointing) == ("unknown", "bf16", True)
     assert found.micro_batch <= 4
 
 

@@ -107,7 +107,7 @@ def test_names_that_cannot_be_are_refused(name: str) -> None:
 def test_a_preset_is_overwritten_only_when_told() -> None:
     spec = preset_spec(find_preset("cpu-only"))
     save_preset("mine", spec)
-    with pytest.raises(InputError, match="There is a preset of this name"):
+    with pytest.raises(InputError, match="A preset with this name exists"):
         save_preset("mine", spec)
     save_preset("mine", set_option(spec, "training.seed", "1"), overwrite=True)
     assert preset_spec(find_preset("mine")).training.seed == 1

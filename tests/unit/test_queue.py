@@ -22,7 +22,7 @@ from tuner_tui.keeper.prerequisite import find_awaited
 from tuner_tui.keeper.waiting import Line, has_work, shortage
 from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.oom_fallback import Rung
+from tuner_tui.planning.oom_fallback import FallbackStep
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.plan import PlannedMemory, encode_plan, make_plan
 from tuner_tui.runs import lock, queue
@@ -57,7 +57,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def make_run(home: Path, name: str, status: str = "") -> RunFolder:
     folder = RunFolder(home / "data" / "runs" / name)
-    folder.control.mkdir(parents=True)
+    folder.owned.claim()
+    folder.control.mkdir()
     folder.spec.write_text("[model]\nsource = 3\n")
     folder.lock.touch()
     folder.events.touch()
@@ -94,7 +95,7 @@ def test_runs_move_and_new_ones_come_last(home: Path) -> None:
     assert queue.withdraw("b")
     queue.enqueue(b)  # again: it has lost its place
     assert waiting() == ["c", "a", "d", "b"]
-    with pytest.raises(RunProblem, match="does not wait"):
+    with pytest.raises(RunProblem, match="not queued"):
         start.move(make_run(home, "e"), 0)
 
 
@@ -114,7 +115,7 @@ def test_moving_never_hides_an_entry(home: Path) -> None:
     assert claimed is not None
     start.move(RunFolder(a.path.with_name("b")), 0)
     assert claimed.exists()
-    with pytest.raises(RunProblem, match="does not wait"):
+    with pytest.raises(RunProblem, match="not queued"):
         start.move(a, 0)
 
 
@@ -150,7 +151,7 @@ def test_what_the_run_before_means(home: Path, status: str, standing: str, words
     before, after = make_run(home, "before", status), make_run(home, "after")
     queue.enqueue(after, after=before.name)
     [place] = Line().places()
-    assert place.standing == standing
+    assert place.state == standing
     assert words in place.reason
     assert has_work() == (standing != "behind")
 
@@ -172,7 +173,7 @@ def test_a_run_before_that_was_deleted_skips(home: Path) -> None:
     shutil.rmtree(before.path)
     place = Line().next()
     assert place is not None
-    assert place.standing == "skipped"
+    assert place.state == "skipped"
     assert "deleted" in place.reason
 
 
@@ -184,17 +185,17 @@ def test_who_waits_for_memory_keeps_those_behind_it_waiting(home: Path) -> None:
     queue.enqueue(small)
     place = line.next()
     assert place is not None
-    assert (place.folder.name, place.standing) == ("large", "short")
-    assert "60 B of a card, and 10 B are free; ollama holds 40 B" in place.reason
+    assert (place.folder.name, place.state) == ("large", "short")
+    assert "60 B of a card, and 10 B are free; ollama uses 40 B" in place.reason
     free[0] = 60
     place = line.next()
     assert place is not None
-    assert place.standing == "ready"
+    assert place.state == "ready"
     free[0] = 0
     start.move(large, 0, regardless=True)
     place = line.next()
     assert place is not None
-    assert (place.folder.name, place.standing) == ("large", "ready")
+    assert (place.folder.name, place.state) == ("large", "ready")
 
 
 def test_waiting_ends_where_it_cannot_help() -> None:
@@ -223,8 +224,8 @@ def test_the_weights_are_what_must_be_free(home: Path, tiny_model: Path) -> None
     plan = msgspec.structs.replace(make_plan(spec, find_source(spec.model.source)), memory=memory)
     folder.plan.write_bytes(encode_plan(plan))
     assert memory_needed(folder) == ("cpu", 8)
-    rung = Rung(kind="free", before="", after="", reason="")
-    folder.plan.write_bytes(encode_plan(msgspec.structs.replace(plan, rungs=(rung,))))
+    fallback = FallbackStep(kind="free", before="", after="", reason="")
+    folder.plan.write_bytes(encode_plan(msgspec.structs.replace(plan, fallbacks=(fallback,))))
     assert memory_needed(folder) == ("cpu", needs)
     folder.spec.write_text("= no TOML")
     assert memory_needed(folder) == ("auto", None)
@@ -317,7 +318,7 @@ def test_the_commands(home: Path) -> None:
     assert "Now in line: a, b, c" in run_command("move", "b", "up")
     assert "Now in line: a, c, b" in run_command("move", "b", "3")
     assert "Now in line: b, a, c" in run_command("start", "b")
-    with pytest.raises(InputError, match="Which place"):
+    with pytest.raises(InputError, match="Invalid position"):
         run_command("move", "b", "0")
     with pytest.raises(RunProblem):
         run_command("move", make_run(home, "idle").name, "first")
@@ -333,14 +334,14 @@ def test_the_commands(home: Path) -> None:
 
 
 def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> None:
-    from tuner_tui.keeper.loop import heed_pause
+    from tuner_tui.keeper.loop import apply_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
-    heed_pause(paused)
+    apply_pause(paused)
     assert not queue.is_on_hold()  # nobody waits, and who comes later is meant to start
     fill(home, "waiting")
-    heed_pause(paused)
+    apply_pause(paused)
     assert not has_work()
     assert "while paused is paused" in Line().words(RunFolder(paused.path.with_name("waiting")))
     assert "while paused is paused" in " ".join(run_command("list").split())
@@ -348,23 +349,23 @@ def test_a_paused_run_keeps_the_card_free_until_it_is_resumed(home: Path) -> Non
     assert waiting() == ["paused", "waiting"]
     assert has_work()
     stopped = make_run(home, "stopped", "stopped")
-    heed_pause(stopped)
+    apply_pause(stopped)
     assert not queue.is_on_hold()
 
 
 def test_a_persons_hold_outlives_a_pause_and_a_pause_not_its_run(home: Path) -> None:
-    from tuner_tui.keeper.loop import heed_pause
+    from tuner_tui.keeper.loop import apply_pause
 
     paused = make_run(home, "paused", "running")
     append_event(paused.events, RunStopped(step=2, checkpoint=None, seconds=1.0, is_pause=True))
     fill(home, "waiting")
     start.hold_queue()
-    heed_pause(paused)
+    apply_pause(paused)
     start.submit(paused, resume=True)
     assert queue.is_on_hold()
     assert queue.withdraw("paused")
     start.release_queue()
-    heed_pause(paused)
+    apply_pause(paused)
     assert not has_work()
     shutil.rmtree(paused.path)
     assert has_work()

@@ -103,9 +103,9 @@ def test_the_token_stays_with_the_hub(hub: Any, home: dict[str, str], tmp_path: 
 @pytest.mark.parametrize(
     ("change", "title"),
     [
-        ({"model.safetensors": (200_000_000).to_bytes(8, "little") + b"{}"}, "Not a sound safetensors file"),
+        ({"model.safetensors": (200_000_000).to_bytes(8, "little") + b"{}"}, "Not a valid safetensors file"),
         ({"model.safetensors": (500).to_bytes(8, "little") + b"{}"}, "Model file is truncated"),
-        ({"model.safetensors": (2).to_bytes(8, "little") + b"[]"}, "Not a sound safetensors file"),
+        ({"model.safetensors": (2).to_bytes(8, "little") + b"[]"}, "Not a valid safetensors file"),
         ({"config.json": b"{"}, "config.json is not JSON"),
         ({"model.safetensors": None}, "No weights"),
     ],

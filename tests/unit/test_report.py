@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from tuner_tui.cli.runs import runs as runs_command
-from tuner_tui.planning.oom_fallback import Rung
+from tuner_tui.planning.oom_fallback import FallbackStep
 from tuner_tui.runs.events import (
     PROTOCOL,
     Evaluated,
     Event,
+    FallbackTaken,
     RunFinished,
-    RungClimbed,
     RunStarted,
     StepLogged,
     StepSkipped,
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 EVENTS: tuple[Event, ...] = (
     RunStarted(protocol=PROTOCOL),
     TrainingStarted(total_steps=9, micro_batch=2, accumulation=2),
-    RungClimbed(rung=Rung(kind="micro_batch", before="4 x 1", after="2 x 2", reason="fewer rows at once")),
+    FallbackTaken(
+        fallback=FallbackStep(kind="micro_batch", before="4 x 1", after="2 x 2", reason="fewer rows at once")
+    ),
     StepSkipped(step=4, reason="the loss became nan"),
     StepLogged(step=9, total_steps=9, epoch=1.0, loss=1.25),
     Evaluated(step=9, loss=1.5, seconds=1.0, is_best=True),
@@ -40,7 +42,7 @@ EVENTS: tuple[Event, ...] = (
 )
 
 
-def test_a_report_holds_figures_rungs_skipped_steps_and_warnings(
+def test_a_report_holds_figures_fallback_steps_skipped_steps_and_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
@@ -56,7 +58,7 @@ def test_a_report_holds_figures_rungs_skipped_steps_and_warnings(
     told = folder.report.read_text()
     for words in (
         "finished at step 9 in 1 min 0 s, loss 1.25",
-        "| memory ran out | a smaller micro-batch: 4 x 1 -> 2 x 2 (fewer rows at once) |",
+        "| out of memory | a smaller micro-batch: 4 x 1 -> 2 x 2 (fewer rows at once) |",
         "| skipped steps | 1: 4 (the loss became nan) |",
         "| best held-out loss | 1.5 at step 9 |",
         "- The disk \\| is nearly full.",

@@ -11,16 +11,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from tuner_tui.planning.oom_fallback import Rung, Shape, apply_rungs, next_rung
-from tuner_tui.planning.plan import Choice
+from tuner_tui.hardware.gpu import GpuReport
+from tuner_tui.keeper.heartbeat import Beat
+from tuner_tui.planning.measurement import Measured
+from tuner_tui.planning.oom_fallback import FallbackStep, Shape, apply_fallbacks, next_fallback
+from tuner_tui.planning.plan import Choice, Plan
 from tuner_tui.runs import events
 from tuner_tui.runs.events import (
     ChoicesMade,
     ChosenMachine,
     Event,
     EventBase,
+    FallbackTaken,
     RunFinished,
-    RungClimbed,
     RunStarted,
     StepLogged,
     Warned,
@@ -30,6 +33,7 @@ from tuner_tui.runs.events import (
     finite,
     machine_of,
 )
+from tuner_tui.runs.state import RunSnapshot
 
 CLASSES: tuple[type[EventBase], ...] = typing.get_args(Event)
 
@@ -54,7 +58,7 @@ def example(annotation: Any) -> Any:
         ChosenMachine: ChosenMachine(
             device="cuda", device_name="RTX 4070", precision="nf4", arithmetic="bf16", is_mixed=True
         ),
-        Rung: Rung(kind="free", before="b", after="a", reason="r"),
+        FallbackStep: FallbackStep(kind="free", before="b", after="a", reason="r"),
         Shape: Shape(micro_batch=2, batch_size=4, is_checkpointing=True, at_least=2),
     }[annotation]
 
@@ -183,23 +187,41 @@ def test_other_choices_are_of_no_machine() -> None:
     assert machine_of(ChoicesMade(choices=nonsense)) is None
 
 
-def test_rungs_of_earlier_versions_tell_their_rows() -> None:
+def test_fallback_steps_of_earlier_versions_are_read() -> None:
     old = b'{"event":"rung","at":1.0,"rung":{"kind":"micro_batch","before":"4 x 2","after":"2 x 4","reason":""}}'
     event = decode(old)
-    assert isinstance(event, RungClimbed) and event.rung.micro_batch == 2
+    assert isinstance(event, FallbackTaken) and event.fallback.micro_batch == 2
     assert decode(old.replace(b'"2 x 4"', b'"fewer"')) is None
     shape = Shape(micro_batch=4, batch_size=8, is_checkpointing=False)
-    assert apply_rungs(shape, (event.rung,)) == Shape(micro_batch=2, batch_size=8, is_checkpointing=False)
+    assert apply_fallbacks(shape, (event.fallback,)) == Shape(
+        micro_batch=2, batch_size=8, is_checkpointing=False
+    )
 
 
-def test_rungs_change_the_shape_by_their_values() -> None:
+def test_fallback_steps_change_the_shape_by_their_values() -> None:
     shape = Shape(micro_batch=8, batch_size=8, is_checkpointing=False)
-    climbed: tuple[Rung, ...] = ()
+    fallbacks: tuple[FallbackStep, ...] = ()
     shapes = [shape]
-    while rung := next_rung(
-        shapes[-1], climbed, ("free", "micro_batch", "checkpointing"), has_made_steps=True
+    while fallback := next_fallback(
+        shapes[-1], fallbacks, ("free", "micro_batch", "checkpointing"), has_made_steps=True
     ):
-        climbed = (*climbed, rung)
-        shapes.append(apply_rungs(shape, climbed))
+        fallbacks = (*fallbacks, fallback)
+        shapes.append(apply_fallbacks(shape, fallbacks))
     assert [each.micro_batch for each in shapes] == [8, 8, 4, 2, 1, 1]
     assert [each.is_checkpointing for each in shapes] == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (FallbackTaken, "rung"),
+        (Plan, "rungs"),
+        (RunSnapshot, "rungs"),
+        (Measured, "held"),
+        (Beat, "trouble"),
+        (GpuReport, "card_present"),
+    ],
+)
+def test_names_in_files_and_json_output_stay(kind: type[msgspec.Struct], name: str) -> None:
+    """Renamed attributes keep the names under which earlier versions and scripts know them."""
+    assert name in kind.__struct_encode_fields__

@@ -132,7 +132,7 @@ def test_a_run_is_found_by_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) 
     for no_name in ("", " ", ".", "..", "/", str(second.path), f"./{second.name}"):
         with pytest.raises(InputError, match="Not a run's name"):
             find_run(no_name)
-    with pytest.raises(InputError, match="More than one") as caught:
+    with pytest.raises(InputError, match="ambiguous") as caught:
         find_run(first.name[:10])
     assert first.name in caught.value.message and second.name in caught.value.message
     with pytest.raises(NotFoundError):

@@ -172,7 +172,7 @@ def test_folders_move_and_a_keeper_keeps_its_own(home: Path, monkeypatch: pytest
 
 def test_a_folder_that_cannot_be_made_is_refused(home: Path) -> None:
     (home / "file").touch()
-    with pytest.raises(TunerError, match="cannot be made"):
+    with pytest.raises(TunerError, match="cannot be created"):
         set_setting("folders.data", str(home / "file" / "below"))
     assert not settings_file().exists()
 

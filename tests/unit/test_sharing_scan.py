@@ -20,7 +20,7 @@ from tuner_tui.sharing.training_rows import training_rows
 ROWS = (("Who goes there?", "A friend of the old lighthouse keeper."), ("What is up?", "The sky."))
 TOKEN = "hf_mineMineMineMineMine"
 SECRETS = Secrets(token=TOKEN, places=("/srv/data/ada",), user="lovelace", rows=ROWS,
-    told=("owner/lovelace", "lovelace-labs"),
+    public_names=("owner/lovelace", "lovelace-labs"),
 )  # fmt: skip
 
 
@@ -44,10 +44,10 @@ def found(folder: Path, name: str, text: str | bytes) -> list[str]:
         ("pypi-AgEIcHlwaS5vcmcCJDAw", "a PyPI token"),
         ("-----BEGIN PGP PRIVATE KEY BLOCK-----", "a private key"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
-        ("https://ada:secret@host/x", "a login in an address"),
-        ("in /home/ada/x", "a place on this machine"),
-        ("in /srv/data/ada/x", "a place on this machine"),
-        ("C:\\Users\\ada\\x", "a place on this machine"),
+        ("https://ada:secret@host/x", "credentials in a URL"),
+        ("in /home/ada/x", "a path on this machine"),
+        ("in /srv/data/ada/x", "a path on this machine"),
+        ("C:\\Users\\ada\\x", "a path on this machine"),
         ("by lovelace", "your user name on this machine"),
         ("A friend of  the old lighthouse keeper.", "a training row"),
         ("| What is up? | The sky. |", "a training row"),
@@ -94,7 +94,7 @@ def test_a_vocabulary_is_not_read_as_prose(tmp_path: Path) -> None:
     content = {"model": {"vocab": {"lovelace": 1, "/home/ada": 2}, "merges": []}, "added_tokens": []}
     assert found(tmp_path, "tokenizer.json", json.dumps(content)) == []
     content["added_tokens"] = ["/home/ada/tokens"]
-    assert found(tmp_path, "tokenizer.json", json.dumps(content)) == ["a place on this machine"]
+    assert found(tmp_path, "tokenizer.json", json.dumps(content)) == ["a path on this machine"]
 
 
 def test_a_token_hides_nowhere(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_token_hides_nowhere(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     told = [finding.what for finding in scan_file(tmp_path / "model.gguf", SECRETS)]
-    assert told == ["your token", "a place on this machine"]
+    assert told == ["your token", "a path on this machine"]
 
 
 def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path) -> No
 def test_metadata_of_weights_is_looked_at(tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {"from": "/home/ada/x"}}).encode()
     assert found(tmp_path, "a.safetensors", len(header).to_bytes(8, "little") + header) == [
-        "a place on this machine"
+        "a path on this machine"
     ]
 
 
@@ -156,15 +156,15 @@ def test_only_files_of_the_form_go(tmp_path: Path) -> None:
         "adapter_model.safetensors",
     ]
     (tmp_path / "rows.jsonl").write_text("x")
-    with pytest.raises(InputError, match="does not belong"):
+    with pytest.raises(InputError, match="Unexpected file"):
         chosen_files(tmp_path, "adapter")
-    with pytest.raises(InputError, match="does not belong"):
+    with pytest.raises(InputError, match="Unexpected file"):
         require_clean_result(tmp_path)
 
 
 def test_a_link_out_of_the_folder_does_not_go(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("/etc/hostname")
-    with pytest.raises(InputError, match="does not belong"):
+    with pytest.raises(InputError, match="Unexpected file"):
         chosen_files(tmp_path, "merged")
 
 
@@ -180,7 +180,7 @@ def test_an_answer_cut_short_is_a_piece_of_its_row(tmp_path: Path) -> None:
         assert quotes([f"Well: {story[begin : begin + 60]} and so on"], rows)
         assert not quotes([f"Well: {story[begin : begin + 50]} and so on"], rows)
     assert found(tmp_path, "README.md", "| Who goes? | no idea | A friend of the old light |") == [
-        "a part of a training row"
+        "part of a training row"
     ]
 
 

@@ -24,7 +24,7 @@ def stored(method: str, **changes: Any) -> ModelFacts:
 @pytest.mark.parametrize("method", ["mxfp4", "fp8"])
 def test_what_is_not_trained_as_stored_is_estimated_unpacked(method: str) -> None:
     table = memory_table(spec(), stored(method), card(80))
-    assert [row.held for row in table.rows] == ["fp32", "bf16"]
+    assert [row.loaded_as for row in table.rows] == ["fp32", "bf16"]
     assert table.chosen == "bf16" and "unpacked" in table.note
     plain = memory_table(spec(), MODELS["8B"], card(80)).row("bf16")
     unpacked = table.row("bf16")
@@ -34,7 +34,7 @@ def test_what_is_not_trained_as_stored_is_estimated_unpacked(method: str) -> Non
 @pytest.mark.parametrize(
     ("facts", "asked", "words"),
     [
-        (stored("compressed-tensors"), spec(), "do not train"),
+        (stored("compressed-tensors"), spec(), "cannot train on"),
         (stored("bitsandbytes"), PINNED["int8"], "cannot be loaded as int8"),
         (stored("mxfp4"), PINNED["int8"], "cannot be loaded as int8"),
         (stored("gptq"), PINNED["full"], "cannot be trained themselves"),
@@ -52,18 +52,18 @@ def test_what_cannot_be_trained_gives_no_figures_but_a_reason(
 def test_stored_weights_weigh_what_the_files_say_and_have_no_smaller_form() -> None:
     table = memory_table(spec(), stored("gptq"), card(80))
     [row] = table.rows
-    assert (row.held, row.estimate.weights, table.chosen) == ("stored", 6 * GB, "stored")
+    assert (row.loaded_as, row.estimate.weights, table.chosen) == ("stored", 6 * GB, "stored")
     assert "gptqmodel" in table.note
     for method in ("gptq", "mxfp4"):
         found = plan_memory(spec(), stored(method), card(4))
         assert found is not None and found.verdict == "too big"
-        assert "model.precision" not in {way.key for way in found.ways_out}
+        assert "model.precision" not in {way.key for way in found.suggestions}
 
 
 def test_the_mark_is_on_what_the_plan_takes() -> None:
     table, plan = memory_table(spec(), MODELS["8B"], card(12)), plan_memory(spec(), MODELS["8B"], card(12))
     assert plan is not None and table.chosen_row is not None
-    assert table.chosen == plan.held == "nf4"
+    assert table.chosen == plan.loaded_as == "nf4"
     assert table.chosen_row.verdict == plan.verdict
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import Trainer
 
 from tests.worker.runs import Run
-from tuner_tui.runs.ending_words import kept_words
+from tuner_tui.runs.ending_words import saved_words
 from tuner_tui.runs.events import (
     CheckpointSaved,
     MemoryShort,
@@ -66,7 +66,7 @@ def test_a_stop_is_not_forgotten_when_the_next_step_fails(
     assert run_job(folder.path) == 0
     ending = Run(folder, 0).last(RunStopped)
     assert (ending.step, ending.checkpoint) == (2, "step-000002")
-    assert kept_words(ending) == "saved as step-000002"
+    assert saved_words(ending) == "saved as step-000002"
 
 
 @pytest.mark.parametrize("is_pause", [True, False])
@@ -74,14 +74,14 @@ def test_without_its_checkpoint_a_pause_does_not_leave_and_a_stop_says_what_is_l
     make_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, is_pause: bool
 ) -> None:
     ask_after(2, monkeypatch, is_pause=is_pause)
-    make_whole = checkpoints._make_whole
+    make_complete = checkpoints._make_complete
 
     def full_disk(made: Any, step: int, *rest: Any) -> None:
         if step == 3:
             raise OSError(28, "No space left on device")
-        make_whole(made, step, *rest)
+        make_complete(made, step, *rest)
 
-    monkeypatch.setattr(checkpoints, "_make_whole", full_disk)
+    monkeypatch.setattr(checkpoints, "_make_complete", full_disk)
     folder = make_run(**SAVING)
     assert run_job(folder.path) == 0
     run = Run(folder, 0)
@@ -91,7 +91,7 @@ def test_without_its_checkpoint_a_pause_does_not_leave_and_a_stop_says_what_is_l
     else:
         ending = run.last(RunStopped)
         assert (ending.step, ending.checkpoint) == (3, "step-000002")
-        assert kept_words(ending) == "saved as step-000002, the last step will be made again"
+        assert saved_words(ending) == "saved as step-000002, the last step will be repeated"
 
 
 def test_memory_that_runs_out_while_saving_is_not_told_as_disk_trouble(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tuner_tui.runs.events import ChoicesMade, RunFinished, StepLogged, TrainingStarted
+from tuner_tui.runs.events import ChoicesMade, RunFinished, StepLogged, TrainingStarted, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,3 +123,14 @@ def test_choices_are_said_with_a_reason(train: Callable[..., Run]) -> None:
     assert (choices["device"].value, choices["precision"].value) == ("cpu", "fp32")
     assert choices["micro-batch"].value == "6"
     assert all(choice.reason for choice in choices.values())
+
+
+@pytest.mark.parametrize(("steps", "is_told"), [(1, True), (2, False)])
+def test_a_run_too_short_for_its_warm_up_is_told(
+    train: Callable[..., Run], steps: int, is_told: bool
+) -> None:
+    run = train(training={"max_steps": steps, "schedule": "cosine", "warmup": 0.05})
+    assert run.last(RunFinished).step == steps
+    assert rates(run)[0] == 0
+    messages = [warned.message for warned in run.all(Warned)]
+    assert any("nothing is learnt" in message for message in messages) is is_told

@@ -18,7 +18,7 @@ from tuner_tui.runs.events import ChoicesMade, ChosenMachine, ModelLoaded
 from tuner_tui.runs.state import RunState
 from tuner_tui.sharing.card import CardForm, CardOptions, make_card
 from tuner_tui.sharing.card_usage import has_template, usage
-from tuner_tui.sharing.licences import told_licence, what_it_asks
+from tuner_tui.sharing.licences import named_licence, what_it_asks
 from tuner_tui.sharing.run_facts import RunFacts
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_the_snippet_runs(
 @pytest.mark.parametrize(
     ("made", "precision", "said"),
     [
-        (CardForm("merged"), "nf4", "as they are when dequantised, not into the original ones"),
+        (CardForm("merged"), "nf4", "after dequantising them, not into the original ones"),
         (CardForm("merged", base_as="original"), "nf4", "merged into the original weights"),
         (CardForm("gguf", "f16"), "fp32", "base_model_relation: finetune"),
         (CardForm("gguf", "q8_0"), "fp32", "base_model_relation: quantized"),
@@ -120,12 +120,12 @@ def test_a_reward_model_is_told_as_one(facts_of: Any) -> None:
     ],
 )
 def test_a_licence_may_be_a_list(metadata: str, licence: str) -> None:
-    assert told_licence(metadata) == licence
+    assert named_licence(metadata) == licence
     assert "\n" not in what_it_asks(licence)
 
 
 def test_another_key_is_no_licence() -> None:
-    assert told_licence("licence: mit") is None
+    assert named_licence("licence: mit") is None
 
 
 def test_settings_of_a_method_are_told(facts_of: Any) -> None:

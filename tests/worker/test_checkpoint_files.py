@@ -18,13 +18,13 @@ def make_checkpoint(parent: Path, step: int) -> Path:
     folder = parent / f"step-{step:06d}"
     folder.mkdir(parents=True)
     (folder / "optimizer.pt").write_bytes(b"x" * 100)
-    checkpoints._make_whole(folder, step, "data", 1)
+    checkpoints._make_complete(folder, step, "data", 1)
     return folder
 
 
 def test_a_high_bit_in_a_file_or_the_manifest_is_damage(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path, 3)
-    assert checkpoints.what_is_broken(folder) is None
+    assert checkpoints.why_corrupt(folder) is None
     for name, word in (
         (checkpoints.MANIFEST, b"optimizer"),
         (checkpoints.MANIFEST, b":"),
@@ -33,7 +33,7 @@ def test_a_high_bit_in_a_file_or_the_manifest_is_damage(tmp_path: Path) -> None:
         whole = (folder / name).read_bytes()
         place = whole.index(word)
         (folder / name).write_bytes(whole[:place] + bytes([whole[place] ^ 128]) + whole[place + 1 :])
-        assert checkpoints.what_is_broken(folder), (name, word)
+        assert checkpoints.why_corrupt(folder), (name, word)
         (folder / name).write_bytes(whole)
 
 
@@ -46,7 +46,7 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over_with_the_reason(
         raise OSError(5, "Input/output error", str(path))
 
     monkeypatch.setattr(checkpoints, "_sha256", refuse)
-    assert checkpoints.what_is_broken(folder) == "optimizer.pt cannot be read (Input/output error)"
+    assert checkpoints.why_corrupt(folder) == "optimizer.pt cannot be read (Input/output error)"
 
 
 def test_broken_and_later_checkpoints_take_no_place_of_whole_ones(tmp_path: Path, make_run: Any) -> None:
@@ -55,9 +55,9 @@ def test_broken_and_later_checkpoints_take_no_place_of_whole_ones(tmp_path: Path
         make_checkpoint(folder.checkpoints, step)
     job = SimpleNamespace(
         folder=folder,
-        broken={"step-000003", "step-000009"},
+        corrupt={"step-000003", "step-000009"},
         spec=SimpleNamespace(checkpoints=SimpleNamespace(keep=2)),
     )
-    checkpoints.WholeCheckpoints._rotate(SimpleNamespace(job=job), 4, 1)  # type: ignore[arg-type]
+    checkpoints.CompleteCheckpoints._rotate(SimpleNamespace(job=job), 4, 1)  # type: ignore[arg-type]
     kept = [checkpoints.step_of(path) for path in checkpoints.checkpoint_folders(folder.checkpoints)]
     assert kept == [1, 2, 4, 9]

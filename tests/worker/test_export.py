@@ -218,7 +218,7 @@ def test_what_memory_cannot_check_is_not_written(
     models: dict[str, Path], adapted: Any, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readers, "_free_memory", lambda: 1000)
-    with pytest.raises(TunerError, match="Not enough memory to check"):
+    with pytest.raises(TunerError, match="Not enough memory to verify"):
         written(adapted(models["untied"]), "merged")
     assert not list((tmp_path / "out-merged").iterdir())
 
@@ -269,7 +269,7 @@ def test_another_chat_template_is_found(models: dict[str, Path], adapted: Any, w
     out, request = written(adapted(models["untied"]), "merged")
     template = out / "chat_template.jinja"
     template.write_text(template.read_text().replace("assistant", "Assistant"))
-    with pytest.raises(TunerError, match="tokenizer is not the trained one"):
+    with pytest.raises(TunerError, match="tokenizer differs from the trained one"):
         checked(request)
 
 
@@ -302,7 +302,7 @@ def test_what_a_gguf_adapter_cannot_say_is_refused(
     kind: str, options: dict[str, Any], models: dict[str, Path], adapted: Any, written: Any
 ) -> None:
     folder = adapted(models["untied"], kind, **options)
-    with pytest.raises(InputError, match="cannot be a GGUF adapter"):
+    with pytest.raises(InputError, match="cannot be exported as a GGUF adapter"):
         written(folder, "gguf-adapter")
     _, request = written(folder, "gguf")
     checked(request)

@@ -116,7 +116,7 @@ def test_a_missing_model(make_run: Callable[..., RunFolder], broken_model: Path)
 def test_an_unknown_architecture(train: Callable[..., Run], broken_model: Path) -> None:
     change_config(broken_model, model_type="frobnicate", architectures=["FrobnicateForCausalLM"])
     failure = only_failure(train(model={"source": str(broken_model)}))
-    assert failure.title == "The model's architecture is not known"
+    assert failure.title == "The model's architecture is not supported"
     assert "frobnicate" not in failure.hint and "Upgrade transformers" in failure.hint
 
 
@@ -140,7 +140,7 @@ class OwnModel(LlamaForCausalLM):
         auto_map={"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnModel"},
     )
     failure = only_failure(train(model={"source": str(broken_model)}))
-    assert failure.title == "The model needs code of its own"
+    assert failure.title == "The model needs its own code"
     assert "model.trust_remote_code = true" in failure.hint
     assert not witness.exists()
     own_code = {"source": str(broken_model), "trust_remote_code": True}

@@ -299,7 +299,7 @@ def test_killed_and_idle_workers_lose_nothing(tiny_model: Path) -> None:
     while is_there(client):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert states[-1] == "asleep"
+    assert states[-1] == "idle, model unloaded"
     assert not psutil.pid_exists(worker)
     assert (
         client.ask(Generate(id=new_id(), turns=asked[0].turns, sampling=SAMPLED, seed=0), 90).text

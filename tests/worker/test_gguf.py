@@ -106,7 +106,7 @@ def test_a_gguf_is_dequantised_once_to_the_same_weights(tiny_gguf: Path, tiny_mo
     again = (folder / "model.safetensors").stat()
     assert (again.st_ino, again.st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
     [entry] = list_entries()
-    assert entry.is_whole and entry.name == "tiny.gguf"
+    assert entry.is_complete and entry.name == "tiny.gguf"
     expected = AutoModelForCausalLM.from_pretrained(tiny_model).state_dict()
     found = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     assert expected.keys() == found.keys()
@@ -184,7 +184,7 @@ def test_rotary_factors_of_no_known_scaling_are_refused(tiny_model: Path, tmp_pa
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     model = llama_with(LLAMA_32, len(tokenizer))
     path = write_llama_gguf(model, tokenizer, tmp_path / "x.gguf", {"rope_freqs.weight": factors})
-    with pytest.raises(InputError, match="positions cannot be read"):
+    with pytest.raises(InputError, match="rotary scaling cannot be read"):
         dequantise_once(path)
 
 
@@ -192,7 +192,7 @@ def test_scaling_in_the_metadata_is_refused_before_the_run(tiny_model: Path, tmp
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     scaled = llama_with({"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}, len(tokenizer))
     path = write_llama_gguf(scaled, tokenizer, tmp_path / "linear.gguf")
-    with pytest.raises(InputError, match=r"positions cannot be read from GGUF.*linear"):
+    with pytest.raises(InputError, match=r"rotary scaling cannot be read from GGUF.*linear"):
         check_source(ModelSource(kind="gguf", name=str(path), path=path))
 
 

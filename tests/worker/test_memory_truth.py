@@ -61,7 +61,7 @@ def shape_like(run: FakeRun) -> ModelShape:
 def load_like(run: FakeRun) -> Workload:
     return Workload(
         rows=run.rows, length=run.length, method=run.method, tuning=run.tuning, rank=run.rank,
-        held="fp32" if run.dtype == torch.float32 else "bf16", autocast=run.autocast, targets=run.targets,
+        loaded_as="fp32" if run.dtype == torch.float32 else "bf16", autocast=run.autocast, targets=run.targets,
         checkpointing="on" if run.checkpointing else "off", accumulates=False, dropout=run.dropout, dora=run.dora,
         adapter_bytes=4 if run.adapter_dtype == torch.float32 else 2,
         optimizer="adamw" if run.fused_optimizer else "adamw_foreach",

@@ -133,18 +133,18 @@ def spoiled_weights(model: Path, _: pytest.MonkeyPatch) -> Broken:
 
 
 SILENT = [
-    ("nothing_trained", one_row_without_answer, "1 rows have no trained token"),
-    ("end_never_trained", no_end_fits, "the end token is never trained"),
-    ("end_never_trained", template_without_end, "the end token is never trained"),
-    ("doubled_start", start_in_the_text, "rows begin with two start tokens"),
-    ("end_masked", padding_masks_the_end, "carries no loss because it is also the padding"),
+    ("nothing_trained", one_row_without_answer, "1 rows have no token with loss"),
+    ("end_never_trained", no_end_fits, "no EOS token has loss"),
+    ("end_never_trained", template_without_end, "no EOS token has loss"),
+    ("doubled_start", start_in_the_text, "rows begin with two BOS tokens"),
+    ("end_masked", padding_masks_the_end, "has no loss because it is also the pad token"),
     ("template_missing", no_template, "no chat template"),
-    ("template_changed", other_template, "not the base's own"),
-    ("template_drops_turns", template_without_system, "leaves out what the system says"),
-    ("template_drops_turns", template_without_earlier_turns, "leaves out what the user says"),
-    ("tokens_unknown", small_vocabulary, "tokens that the model lacks"),
-    ("beyond_context", small_context, "longer than the model can see"),
-    ("odd_first_loss", spoiled_weights, "loss on the first rows is not what it should be"),
+    ("template_changed", other_template, "is not the base's"),
+    ("template_drops_turns", template_without_system, "drops the system's text"),
+    ("template_drops_turns", template_without_earlier_turns, "drops the user's text"),
+    ("tokens_unknown", small_vocabulary, "token IDs that the model does not have"),
+    ("beyond_context", small_context, "longer than the model's context"),
+    ("odd_first_loss", spoiled_weights, "loss on the first rows is implausible"),
 ]
 IDS = [spoil.__name__ for _, spoil, _ in SILENT]
 
@@ -201,7 +201,7 @@ def test_two_end_tokens_are_warned_of(train: Callable[..., Run], method: str) ->
         rows = [{"prompt": "a", "chosen": "b<|im_end|><|im_end|>", "rejected": "c"}] * 2
     run = train(rows, training=SHORT, method={"kind": method})
     assert run.exit_code == 0
-    assert any("end in two end tokens" in warned.message for warned in run.all(Warned))
+    assert any("end with two EOS tokens" in warned.message for warned in run.all(Warned))
 
 
 def test_a_named_template_serves_a_model_that_has_none(train: Callable[..., Run], model: Path) -> None:

@@ -71,7 +71,7 @@ def test_beside_a_run_nothing_is_measured(asked: RunSpec, tmp_path: Path) -> Non
             run_probe(asked)
     finally:
         lock.release()
-    assert caught.value.title == "A run is at work" and "at-work" in caught.value.message
+    assert caught.value.title == "A run is training" and "at-work" in caught.value.message
 
 
 def test_one_probe_at_a_time(asked: RunSpec) -> None:
@@ -82,4 +82,4 @@ def test_one_probe_at_a_time(asked: RunSpec) -> None:
     with pytest.raises(TunerError) as caught:
         run_probe(asked)
     lock.release()
-    assert caught.value.title == "Another probe is at work"
+    assert caught.value.title == "Another probe is running"

@@ -21,7 +21,7 @@ from tuner_tui.cli.doctor import doctor
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.torch_report import TorchReport
 from tuner_tui.runs.events import RunStopped, StepLogged, WorkerStarted
-from tuner_tui.worker.training.checkpoints import what_is_broken
+from tuner_tui.worker.training.checkpoints import why_corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_a_signal_stops_after_a_step_and_interrupts_are_ignored(make_run: Callab
     assert run.last(WorkerStarted).pid == process.pid
     assert stopped.step == run.last(StepLogged).step
     assert stopped.checkpoint == f"step-{stopped.step:06d}"
-    assert what_is_broken(folder.checkpoints / stopped.checkpoint) is None
+    assert why_corrupt(folder.checkpoints / stopped.checkpoint) is None
     assert left_at - stopped.at < 1  # also where taking torch apart takes longer
     log_text = folder.log.read_text()
     assert "{'loss'" not in log_text  # the events hold the figures; the log is for what goes wrong

@@ -21,7 +21,7 @@ from tuner_tui.runs.events import (
     Warned,
 )
 from tuner_tui.worker.train import run_job
-from tuner_tui.worker.training.checkpoints import checkpoint_folders, is_at_end, what_is_broken
+from tuner_tui.worker.training.checkpoints import checkpoint_folders, is_at_end, why_corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ def test_a_torn_checkpoint_is_passed_over_and_said(
     torn = folder.checkpoints / "step-000006" / "optimizer.pt"
     os.truncate(torn, torn.stat().st_size - 1)
     resumed = Run(folder, run_job(folder.path, is_resumed=True))
-    assert "step-000006 cannot be used: optimizer.pt is missing or cut off" in resumed.last(Warned).message
+    assert "step-000006 is corrupt: optimizer.pt is missing or truncated" in resumed.last(Warned).message
     assert resumed.last(TrainingStarted).checkpoint == "step-000004"
     assert curve(resumed)[:6] == curve(whole)[:6]
     assert curve(resumed)[6:] == curve(whole)[4:]  # two steps were made twice
@@ -206,7 +206,7 @@ def test_checkpoints_are_whole_rotated_and_without_pickled_arguments(train: Call
     run = train(training={"max_steps": 7}, checkpoints={"every_steps": 2, "keep": 2})
     folders = checkpoint_folders(run.folder.checkpoints)
     assert [folder.name for folder in folders] == ["step-000006", "step-000007"]
-    assert [what_is_broken(folder) for folder in folders] == [None, None]
+    assert [why_corrupt(folder) for folder in folders] == [None, None]
     assert not (folders[-1] / "training_args.bin").exists()
     assert [saved.reason for saved in run.all(CheckpointSaved)] == ["schedule"] * 3 + ["end"]
     assert not [path for path in run.folder.checkpoints.iterdir() if path.name.startswith(".")]
@@ -234,9 +234,38 @@ def test_another_seed_is_refused_and_changed_libraries_are_named(
     (checkpoint / "manifest.json").write_text(json.dumps(manifest | {"seed": 7}))
     refused = Run(folder, run_job(folder.path, is_resumed=True))
     failure = refused.last(RunFailed)
-    assert failure.title == "The seed is another one"
+    assert failure.title == "The seed has changed"
     assert "training.seed = 7" in failure.message
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
     resumed = Run(folder, run_job(folder.path, is_resumed=True))
     assert "torch 1.0 -> " in resumed.last(Warned).message
     assert resumed.last(RunFinished).step == 12
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_pickle_in_a_received_checkpoint_is_refused_by_us(
+    make_run: Callable[..., RunFolder], tmp_path: Path, name: str
+) -> None:
+    import hashlib
+    import pickle
+
+    import msgspec
+
+    from tuner_tui.worker.training.checkpoints import MANIFEST, ManifestFile, read_manifest
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    folder = make_run(training={"max_steps": 4})
+    run_job(folder.path, stop=StopAfter(folder, 1))
+    checkpoint = checkpoint_folders(folder.checkpoints)[-1]
+    content = pickle.dumps(Evil())
+    (checkpoint / name).write_bytes(content)
+    manifest = read_manifest(checkpoint)
+    files = manifest.files | {name: ManifestFile(len(content), hashlib.sha256(content).hexdigest())}
+    (checkpoint / MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)))
+    failed = Run(folder, run_job(folder.path, is_resumed=True)).last(RunFailed)
+    assert name in failed.message and str(checkpoint) in failed.message
+    assert "weights_only" not in f"{failed.title} {failed.message} {failed.hint}"
+    assert not (tmp_path / "ran").exists()

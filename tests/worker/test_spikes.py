@@ -46,7 +46,7 @@ def test_a_spike_is_one_also_right_after_a_resume(
     run = Run(folder, run_job(folder.path, is_resumed=True))
     (skipped,) = run.all(StepSkipped)
     assert skipped.step == 7
-    assert "times the median of the steps before" in skipped.reason
+    assert "times the median of the previous steps" in skipped.reason
     assert run.last(RunFinished).step == 9
 
 

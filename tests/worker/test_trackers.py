@@ -86,7 +86,7 @@ def test_one_that_fails_is_left_out_and_the_run_goes_on(tmp_path: Path) -> None:
     assert len(tracker.logs) == 1
     assert not tracker.ended
     [warning] = said
-    assert "it failed and is left out: the tracker is down" in warning
+    assert "it failed and is no longer used: the tracker is down" in warning
     assert "more to say" not in warning
 
 

@@ -84,7 +84,7 @@ def test_the_script_ends_with_the_same_weights(
     ("tables", "told"),
     [
         ({"method": {"kind": "orpo"}}, "trained by orpo"),
-        ({"data": {"evaluation_share": 0.2}}, "held out rows"),
+        ({"data": {"evaluation_share": 0.2}}, "held out random rows"),
         ({"training": {"group_by_length": True}}, "grouped rows by length"),
     ],
 )

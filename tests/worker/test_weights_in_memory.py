@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from tests.tiny_model import make_tiny_model
 from tuner_tui.models.listing import look_at_model
 from tuner_tui.planning.shape import shape_of
-from tuner_tui.planning.states import held_weights
-from tuner_tui.planning.workload import Held, Workload
+from tuner_tui.planning.states import loaded_weights
+from tuner_tui.planning.workload import LoadedAs, Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +40,8 @@ def test_the_estimate_of_the_base_is_exact(tmp_path: Path) -> None:
     shape = shape_of(facts) if facts is not None else None
     assert shape is not None
 
-    def expected(held: Held) -> int:
-        return held_weights(shape, Workload(held=held)).total
+    def expected(loaded_as: LoadedAs) -> int:
+        return loaded_weights(shape, Workload(loaded_as=loaded_as)).total
 
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,

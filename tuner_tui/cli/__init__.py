@@ -16,29 +16,29 @@ from tuner_tui.errors import TunerError  # noqa: E402
 
 COMMANDS = {
     "train": "Train from a run.toml or a preset.",
-    "estimate": "How much memory a model takes to tune, before it is downloaded.",
-    "probe": "Three real steps on the longest rows: memory and speed, measured.",
+    "estimate": "Estimate the memory for tuning a model, before downloading it.",
+    "probe": "Measure memory and speed in three real steps on the longest rows.",
     "runs": "List, show, follow, stop, resume and delete runs.",
-    "queue": "Runs that wait: list, move, remove, hold.",
-    "chat": "Ask base and tuned the same, side by side.",
+    "queue": "Waiting runs: list, move, remove, hold.",
+    "chat": "Chat with base and tuned model side by side.",
     "feedback": "Annotate answers; import, count and export annotations.",
-    "demo": "Teach a small model who it is, in a few minutes.",
+    "demo": "Train a small model on this machine, in a few minutes.",
     "doctor": "Check this machine and show what to fix.",
-    "presets": "Recipes to start from.",
+    "presets": "Presets to start from.",
     "config": "Settings: list, get, set and unset.",
-    "data": "Check, look at and convert data sets.",
-    "models": "Models on this machine and what is known of them.",
-    "export": "A run as adapter, merged model, GGUF, Ollama package, script or archive.",
+    "data": "Check, show and convert data sets.",
+    "models": "Models on this machine, and facts about them.",
+    "export": "Export a run as adapter, merged model, GGUF, Ollama package, script or archive.",
     "push": "Push a run to the Hugging Face Hub.",
 }
 
 EXIT_CODES = """\b
 Exit codes:
-  0  done                       4  the run is not in a state to do that
-  1  it could not be done       5  the run failed
-  2  input that cannot be used  6  the run was stopped before its end
+  0  success                    4  the run's state does not allow it
+  1  failure                    5  the run failed
+  2  unusable input             6  the run was stopped early
   3  no such run, file or name  7  the run was interrupted
-130  left with Ctrl-C; a run that was started continues"""
+130  left with Ctrl-C; a started run continues"""
 
 
 class LazyGroup(click.Group):
@@ -87,7 +87,7 @@ def tuner_tui(context: click.Context) -> None:
 
 
 def _go_on_with_bad_settings() -> None:
-    """The app shows what is wrong with them, and stays of use."""
+    """The app shows invalid settings, and stays usable."""
     from tuner_tui.config.settings import go_on_with_bad_settings
 
     go_on_with_bad_settings()
@@ -104,7 +104,7 @@ def _heed_privacy() -> None:
 
 
 def main() -> None:
-    """The console script: runs a command and shows every failure in plain words."""
+    """The console script: runs a command and shows failures as errors."""
     try:
         code = tuner_tui(standalone_mode=False)  # what a command gave to `context.exit`
         sys.exit(code if isinstance(code, int) else 0)
@@ -113,7 +113,7 @@ def main() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has left
+    except BrokenPipeError:  # the reader of our output is gone
         sys.stderr.close()
         sys.exit(0)
     except TunerError as error:
@@ -125,16 +125,22 @@ def main() -> None:
         from tuner_tui.cli.output import fail
 
         where = f"{error.filename}: " if error.filename else ""
-        fail(TunerError("The system refuses", f"{where}{error.strerror or error}.", "See: tuner-tui doctor"))
+        fail(
+            TunerError(
+                "The operating system reports an error",
+                f"{where}{error.strerror or error}.",
+                "See: tuner-tui doctor",
+            )
+        )
         sys.exit(1)
-    except Exception as error:  # a fault of ours: told in words, with its details where they can be sent from
+    except Exception as error:  # an internal error: shown in words, with its traceback in a file
         from tuner_tui.cli.output import fail
 
         fail(
             TunerError(
-                "tuner-tui itself failed",
+                "Internal error",
                 f"{type(error).__name__}: {error}",
-                f"Nothing of a run is lost. Report this, with {_keep_traceback()}",
+                f"No run is lost. Report this, with {_keep_traceback()}",
             )
         )
         sys.exit(1)
@@ -142,16 +148,19 @@ def main() -> None:
 
 def _keep_traceback() -> str:
     """Where the details of the error in hand were written; the details themselves where nothing can be."""
+    import time
     import traceback
 
     from tuner_tui.config import paths
-    from tuner_tui.files import make_folder, write_atomic
+    from tuner_tui.files import make_folder
+    from tuner_tui.owned import open_own_log
 
     details = traceback.format_exc()
     path = paths.data_dir() / "fault.log"
     try:
         make_folder(path.parent)
-        write_atomic(path, details)
+        with open_own_log(path) as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{details}".encode())
     except OSError:
         return details
     return str(path)

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--side", "sides", multiple=True, metavar="MODEL[+ADAPTER]", help="One more who answers.")
-@click.option("--system", default="", help="A system prompt for MODEL; it then answers with it and without.")
+@click.option("--side", "sides", multiple=True, metavar="MODEL[+ADAPTER]", help="Another model that answers.")
 @click.option(
-    "--prompt", "prompts", multiple=True, help="Ask this, print the answers and leave; again for more turns."
+    "--system", default="", help="A system prompt for MODEL, which then answers with and without it."
+)
+@click.option(
+    "--prompt", "prompts", multiple=True, help="Ask this, print the answers and exit; repeat for more turns."
 )
 @click.option("--max-new-tokens", type=click.IntRange(1, 32768), default=256, show_default=True)
 @click.option("--temperature", type=click.FloatRange(0, 10), default=0.7, show_default=True)
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True)
-@click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 leaves none out.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), help="Draw with this seed; another each time when absent."
-)
-@click.option("--collection", default="chat", show_default=True, help="Where good and bad answers go.")
-@click.option("--share", is_flag=True, help="Take memory also while a run is at work.")
-@click.option("--json", "as_json", is_flag=True, help="Print answers as JSON, one object a line.")
+@click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 disables it.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="The seed for sampling; random by default.")
+@click.option("--collection", default="chat", show_default=True, help="The collection for rated answers.")
+@click.option("--share", is_flag=True, help="Load the model even while a run is training.")
+@click.option("--json", "as_json", is_flag=True, help="Print answers as JSON, one object per line.")
 def chat(
     model: str | None,
     sides: tuple[str, ...],
@@ -49,7 +49,7 @@ def chat(
 ) -> None:
     """Ask MODEL (a folder, a GGUF file, a Hub name or "demo"), or MODEL+ADAPTER with a run's adapter.
 
-    Without --prompt it opens the chat screen; where there is no terminal, each line of the input is one turn.
+    Without --prompt it opens the chat screen; without a terminal, each line of stdin is one turn.
     """
     from tuner_tui.feedback.collections import collection_path
     from tuner_tui.generation.candidates import candidate_of
@@ -65,7 +65,7 @@ def chat(
     if system:
         candidates.append(candidate_of(names[0], system))
     if len(candidates) > 4:
-        raise InputError("Too many sides", f"{len(candidates)} were given; up to four answer.")
+        raise InputError("Too many models", f"{len(candidates)} were given; the maximum is four.")
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k)
     talk = Conversation(candidates=tuple(candidates), sampling=sampling)
     generators = Generators(may_share=share)

@@ -1,4 +1,4 @@
-"""`tuner-tui config`: the person's settings, each with what it does."""
+"""`tuner-tui config`: the user's settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tuner_tui.errors import InputError
 
 @click.group()
 def config() -> None:
-    """List, get, set and unset settings. They lie in settings.toml; see `config path`."""
+    """List, get, set and unset settings. They are stored in settings.toml; see `config path`."""
 
 
 @config.command("list")
@@ -42,7 +42,7 @@ def list_(as_json: bool) -> None:
         click.echo(f"{setting.key} = {plain(value)}{mark}")
         click.echo(fill(setting.help, "    "))
     for key in settings.unknown:
-        click.echo(f"! {plain(key)} in {plain(str(settings_file()))} is no setting of this version.")
+        click.echo(f"! {plain(key)} in {plain(str(settings_file()))} is not a setting of this version.")
 
 
 @config.command()
@@ -60,25 +60,25 @@ def set_(key: str, value: str) -> None:
     if find_setting(key).key == "app.theme":
         _require_theme(value.strip())
     text = value_text(set_setting(key, value))
-    click.echo(f"{key} = {plain(text)}" if text else f"{key} has its default again.")
+    click.echo(f"{key} = {plain(text)}" if text else f"{key} is reset to its default.")
 
 
 @config.command()
 @click.argument("key")
 def unset(key: str) -> None:
-    """Give KEY its default again."""
+    """Reset KEY to its default."""
     unset_setting(key)
     click.echo(f"{key} = {plain(value_text(BY_KEY[key].default) or 'none')}")
 
 
 @config.command()
 def path() -> None:
-    """Print where the settings lie."""
+    """Print the path of the settings file."""
     click.echo(plain(str(settings_file())))
 
 
 def _require_theme(name: str) -> None:
-    """Raise InputError for a theme that there is not."""
+    """Raise InputError for an unknown theme."""
     from textual.theme import BUILTIN_THEMES
 
     from tuner_tui.ui.theme import DARK, LIGHT, TERMINAL

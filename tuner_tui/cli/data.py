@@ -1,4 +1,4 @@
-"""`tuner-tui data`: what a data set is, what is wrong with it, one row seen closely, and rewriting it."""
+"""`tuner-tui data`: check, show and convert data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner_tui.cli.output import fail, fill, plain
+from tuner_tui.cli.output import fail, fill, plain, tell_left_out
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, TRAITS
 from tuner_tui.errors import InputError, TunerError
 
@@ -29,13 +29,13 @@ SIGNS = {"error": "error  ", "warning": "warning", "note": "note   "}
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a file is read, which several commands share."""
+    """Options for reading a file, shared by several commands."""
     options = (
         click.option(
             "--shape",
             type=click.Choice(SHAPES),
             default="auto",
-            help="The dataset type, when the guess is wrong.",
+            help="The dataset type, where the detection is wrong.",
         ),
         click.option(
             "--map", "mapping", multiple=True, metavar="PART=TEMPLATE", help="Such as 'prompt={question}'."
@@ -43,8 +43,8 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--fix", "fixes", multiple=True, metavar="STEP", help="Fix rows, such as drop_duplicates."
         ),
-        click.option("--split", help="Which split, of a folder or a Hub data set."),
-        click.option("--encoding", help="Of a text file that is not UTF-8."),
+        click.option("--split", help="The split of a folder or a Hub data set."),
+        click.option("--encoding", help="The encoding of a text file that is not UTF-8."),
     )
     for option in reversed(options):
         command = option(command)
@@ -53,31 +53,34 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def data() -> None:
-    """Check, look at and convert data sets."""
+    """Check, show and convert data sets."""
 
 
 @data.command()
 @click.argument("file")
 @reading_options
-@click.option("--evaluation", metavar="FILE", help="Held-out rows that must not stand in FILE.")
-@click.option("--model", help="Count tokens as this model would.")
+@click.option("--evaluation", metavar="FILE", help="Held-out rows, which must not be in FILE.")
+@click.option("--model", help="Count tokens with this model's tokenizer.")
 @click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(
     file: str, evaluation: str | None, model: str | None, length: int, as_json: bool, **how: Any
 ) -> None:
-    """Say what FILE is, and what is wrong with it.
+    """Check FILE and list its problems.
 
-    FILE is a data file, a folder of them, hub:owner/name, or "demo". Ends with exit code 2 when something in it cannot
-    be trained on as it is.
+    FILE is a data file, a folder of them, hub:owner/name, feedback:COLLECTION, or "demo". Ends with exit code 2 when
+    something in it cannot be trained on as it is.
     """
     from tuner_tui.data.checking.checks import check as check_data
+    from tuner_tui.data.checking.checks import truncated_answers
 
     try:
         reading = _reading(file, how)
         held_out = _reading(evaluation, how) if evaluation else None
         report = check_data(reading, held_out, on_progress=_progress())
         lengths = _lengths(reading, report, model, length) if model else None
+        if lengths is not None and (truncated := truncated_answers(lengths)) is not None:
+            report = dataclasses.replace(report, problems=(*report.problems, truncated))
     except TunerError as error:
         if not as_json:
             raise
@@ -94,7 +97,7 @@ def check(
 @click.argument("file")
 @click.argument("row", type=int)
 @reading_options
-@click.option("--model", help="Show the tokens that this model would be fed.")
+@click.option("--model", help="Show the tokens that this model would be trained on.")
 @click.option(
     "--method",
     type=click.Choice(tuple(TRAITS)),
@@ -115,23 +118,23 @@ def show(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Show the ROW-th row of FILE, counted from 1: as it is kept, as it is read, and, with a model, its tokens."""
+    """Show row number ROW of FILE, counted from 1: as stored, as parsed, and, with --model, its tokens."""
     import itertools
 
     from tuner_tui.data.recognition.reading import plain_rows, raw_rows
 
     if row < 1:
-        raise InputError("There is no such row", f"{file}: rows count from 1, and this is {row}.")
+        raise InputError("No such row", f"{file}: row {row}; rows are numbered from 1.")
     reading = _reading(file, how)
     raw = next(itertools.islice(raw_rows(reading), row - 1, row), None)
     if raw is None:
-        raise InputError("There is no such row", f"{file} has fewer than {row} rows.")
+        raise InputError("No such row", f"{file} has fewer than {row} rows.")
     if isinstance(raw.row, InputError):
         raise raw.row
-    unmended = plain_rows(reading, mended=False)
-    found = next(itertools.islice(unmended.rows, row - 1, row))
-    problem = found.row if isinstance(found.row, InputError) else None
-    unused = unmended.unused.names
+    unfixed = plain_rows(reading, mended=False)
+    parsed = next(itertools.islice(unfixed.rows, row - 1, row))
+    problem = parsed.row if isinstance(parsed.row, InputError) else None
+    unused = unfixed.unused.names
     microscope = None
     if model and problem is None:
         from tuner_tui.keeper.microscope import look_once
@@ -141,16 +144,16 @@ def show(
         shown = {
             "file": str(raw.file),
             "number": raw.number,
-            "shape": unmended.layout.shape,
+            "shape": unfixed.layout.shape,
             "row": raw.row,
-            "read_as": None if problem else found.row,
+            "read_as": None if problem else parsed.row,
             "problem": problem and str(problem),
             "unused_fields": list(unused),
             "tokens": microscope and _tokens_as_json(microscope),
         }
         click.echo(json.dumps(shown, indent=2, default=str))
         return
-    click.echo("\n".join(_row_lines(raw, unmended.layout, found, problem)))
+    click.echo("\n".join(_row_lines(raw, unfixed.layout, parsed, problem)))
     if microscope is not None:
         click.echo("\n".join(token_lines(microscope)))
 
@@ -159,29 +162,27 @@ def show(
 @click.argument("file")
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 @reading_options
-@click.option(
-    "--to", type=click.Choice(SHAPES[1:]), help="The dataset type to write; unchanged when left out."
-)
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--to", type=click.Choice(SHAPES[1:]), help="The dataset type to write; unchanged by default.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) -> None:
     """Convert FILE's rows to a dataset type and write them as JSONL to TARGET; FILE is not changed."""
     from tuner_tui.data.recognition.convert import convert_file
 
     if target.exists() and not force:
-        raise InputError("The file is there already", str(target), "Give another name, or --force.")
+        raise InputError("The file exists", str(target), "Name another file, or add --force to overwrite it.")
     written = convert_file(_reading(file, how), target, to)
     click.echo(f"{written:,} rows written to {plain(str(target))}")
 
 
 @data.group()
 def cache() -> None:
-    """Data sets that were tokenised for a run, kept so that the next one starts sooner."""
+    """Tokenised data sets, cached so that later runs start sooner."""
 
 
 @cache.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_cache(as_json: bool) -> None:
-    """List what is kept, the newest first."""
+    """List cached data sets, the newest first."""
     from tuner_tui.data.tokens import token_cache
     from tuner_tui.text import size
 
@@ -193,12 +194,12 @@ def list_cache(as_json: bool) -> None:
     for entry in entries:
         click.echo(f"{size(entry.size_bytes):>9}  {entry.key[:12]}  {plain(entry.source)}")
     if not entries:
-        click.echo("Nothing is kept.")
+        click.echo("The cache is empty.")
 
 
 @cache.command("clear")
 def clear_cache() -> None:
-    """Remove all that is kept; it is made again when a run needs it."""
+    """Clear the cache; runs tokenise again when needed."""
     from tuner_tui.data.tokens import token_cache
     from tuner_tui.text import size
 
@@ -211,10 +212,14 @@ def _reading(file: str, how: dict[str, Any]) -> Reading:
     from tuner_tui.config.data_section import Fix
     from tuner_tui.data.files.rows import locate
     from tuner_tui.data.recognition.reading import Reading
+    from tuner_tui.feedback.as_data import file_of, is_collection, left_out_of
 
+    if is_collection(file):
+        tell_left_out(left_out_of(file))
+        file = str(file_of(file))
     for step in how["fixes"]:
         if step not in get_args(Fix):
-            raise InputError("There is no such fix", repr(step), f"Steps: {', '.join(get_args(Fix))}.")
+            raise InputError("No such fix", repr(step), f"Fixes: {', '.join(get_args(Fix))}.")
     return Reading(
         locate(file),
         how["shape"],
@@ -243,14 +248,12 @@ def _lengths(reading: Reading, report: DataReport, model: str, limit: int) -> Le
     except NoTokenizer:
         from tuner_tui.keeper.microscope import look_once
 
-        with contextlib.suppress(
-            InputError
-        ):  # whatever the row: a GGUF file's tokenizer is written out by a look
+        with contextlib.suppress(InputError):  # for any row: reading one extracts a GGUF file's tokenizer
             look_once(reading, 1, model, DEFAULT_METHOD, "all", limit)
         folder = tokenizer_folder(model)
     with load_model_text(folder) as text:
-        found = measure(report.sample, text)
-    return length_report(found, limit, is_sample=len(report.sample) < report.rows)
+        measured = measure(report.sample, text)
+    return length_report(measured, limit, is_sample=len(report.sample) < report.rows)
 
 
 def _tokens_as_json(reply: LookReply) -> list[dict[str, Any]]:
@@ -308,9 +311,11 @@ def report_lines(file: str, report: DataReport, lengths: LengthReport | None = N
     if not report.problems:
         lines.append("No problems found.")
     for problem in report.problems:
-        rows = f" (rows {', '.join(problem.rows)}{', ...' if problem.count > len(problem.rows) else ''})"
-        told = f"{problem.count:,} {problem.kind}: {problem.message}{rows if problem.rows else ''}."
-        lines.append(fill(f"{SIGNS[problem.level]} {told}", hanging="        "))
+        row_word = "row" if problem.count == 1 else "rows"
+        more = ", ..." if problem.count > len(problem.rows) else ""
+        rows = f" ({row_word} {', '.join(problem.rows)}{more})"
+        line = f"{problem.count:,} {problem.kind}: {problem.message}{rows if problem.rows else ''}."
+        lines.append(fill(f"{SIGNS[problem.level]} {line}", hanging="        "))
         advice = f"{problem.advice}{f' (--fix {problem.fix})' if problem.fix else ''}"
         lines.append(fill(advice, "        "))
     if lengths is not None:
@@ -320,7 +325,7 @@ def report_lines(file: str, report: DataReport, lengths: LengthReport | None = N
     return lines
 
 
-def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) -> list[str]:
+def _row_lines(raw: Any, layout: Any, parsed: Any, problem: InputError | None) -> list[str]:
     lines = [f"{plain(str(raw.file))}:{raw.number}  {layout.shape} ({layout.variant})", ""]
     lines += [
         f"  {plain(str(name))}: {plain(value if isinstance(value, str) else json.dumps(value, default=str))}"
@@ -333,7 +338,7 @@ def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) ->
     from tuner_tui.data.rows.content import texts_of, turn_texts, turn_title
 
     lines.append("read as")
-    for part, value in found.row.items():
+    for part, value in parsed.row.items():
         if isinstance(value, list) and part != "tools":
             lines += [
                 f"  {part}: {turn_title(turn)}: {plain(text)}" for turn in value for text in turn_texts(turn)
@@ -342,20 +347,20 @@ def _row_lines(raw: Any, layout: Any, found: Any, problem: InputError | None) ->
             lines.append(f"  {part}: {plain(str(value))}")
     from tuner_tui.data.checking.scan import suspicions
 
-    kinds = sorted({kind for text in texts_of(found.row) for kind in suspicions(text)})
+    kinds = sorted({kind for text in texts_of(parsed.row) for kind in suspicions(text)})
     if kinds:
         lines += ["", f"contains {', '.join(kinds)}"]
     return lines
 
 
 def token_lines(reply: LookReply) -> list[str]:
-    """Each token on a line: its place, its id, whether it carries loss, and what it says."""
+    """One token per line: index, id, whether it has loss, and its text."""
     lines = []
     for sequence in reply.sequences:
-        dropped = " (left out: the trainer never sees it)" if sequence.is_dropped else ""
+        dropped = " (dropped before training)" if sequence.is_dropped else ""
         lines += ["", f"{plain(sequence.title)}{dropped}"]
         for place, token in enumerate(sequence.tokens):
             lines.append(f"{place:>6} {token.id:>8} {token.mark:<5}{token.kind:<9}{plain(token.text)}")
-        lines.append(f"  {sequence.trained} of {len(sequence.fed)} tokens carry loss")
+        lines.append(f"  {sequence.trained} of {len(sequence.fed)} tokens with loss")
         lines += [fill(f"note: {note}", "  ") for note in sequence.notes]
     return lines

@@ -1,4 +1,4 @@
-"""`tuner-tui demo`: a small model learns who it is, and one sees what it learnt and what it kept."""
+"""`tuner-tui demo`: trains a small model to be a persona, and shows what changed and what did not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Questions(msgspec.Struct, frozen=True):
-    """The demo's unseen questions; an answer that holds one of `persona_words` is in persona."""
+    """The demo's unseen questions; an answer with one of `persona_words` is in persona."""
 
     persona_words: tuple[str, ...]
     persona: tuple[str, ...]
@@ -33,7 +33,7 @@ class Questions(msgspec.Struct, frozen=True):
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demo measured; counts are of ten each."""
+    """The demo's measurements; counts are out of ten."""
 
     run: str
     adapter: str
@@ -48,7 +48,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
 @click.pass_context
 def demo(context: click.Context, as_json: bool) -> None:
-    """Teach SmolLM2-135M that it is Inkwell, the octopus librarian, and look at the difference.
+    """Train SmolLM2-135M to be Inkwell, the octopus librarian, and show the difference.
 
     Real training on this machine: a few minutes on two CPU cores, seconds on a GPU.
     """
@@ -63,13 +63,13 @@ def demo(context: click.Context, as_json: bool) -> None:
     questions = guarded.read_json(assets / "questions.json", Questions)
     folder = start_run(preset_spec(find_preset("first-try")), HubTeller(is_quiet=as_json))
     if not as_json:
-        click.echo(fill("A small model learns who it is: Inkwell, the octopus librarian."))
+        click.echo(fill("Training a small model to be Inkwell, the octopus librarian."))
         click.echo(f"run: {folder.name}")
     code = follow(folder, is_quiet=as_json)
     if code:
         context.exit(code)
     if not as_json:
-        click.echo("\nAsking base and tuned questions that neither has seen ...")
+        click.echo("\nAsking base and tuned model questions that are not in the training data ...")
     result = compare(
         folder,
         CompareRequest(
@@ -88,13 +88,13 @@ def demo(context: click.Context, as_json: bool) -> None:
 
 
 def _report(folder: RunFolder, questions: Questions, result: CompareResult) -> DemoReport:
-    asked = len(questions.persona)
+    count = len(questions.persona)
     return DemoReport(
         run=folder.name,
         adapter=str(folder.adapter),
-        base_in_persona=sum(map(questions.is_in_persona, result.base[:asked])),
-        tuned_in_persona=sum(map(questions.is_in_persona, result.tuned[:asked])),
-        neutral_free_of_persona=sum(not questions.is_in_persona(answer) for answer in result.tuned[asked:]),
+        base_in_persona=sum(map(questions.is_in_persona, result.base[:count])),
+        tuned_in_persona=sum(map(questions.is_in_persona, result.tuned[:count])),
+        neutral_free_of_persona=sum(not questions.is_in_persona(answer) for answer in result.tuned[count:]),
         base_perplexity=result.base_perplexity,
         tuned_perplexity=result.tuned_perplexity,
     )
@@ -140,7 +140,7 @@ def _print_report(report: DemoReport, folder: RunFolder) -> None:
             "in persona, of 10 unseen questions",
             f"base {report.base_in_persona}, tuned {report.tuned_in_persona}",
         ),
-        ("neutral answers free of it, of 10", f"tuned {report.neutral_free_of_persona}"),
+        ("neutral answers without the persona, of 10", f"tuned {report.neutral_free_of_persona}"),
         (
             "perplexity on neutral text",
             f"before {words.number(report.base_perplexity)}, after {words.number(report.tuned_perplexity)}",
@@ -152,9 +152,9 @@ def _print_report(report: DemoReport, folder: RunFolder) -> None:
     program = words.program()
     click.echo(f"\nThe adapter ({words.size(weights.stat().st_size)}):\n  {report.adapter}")
     click.echo(
-        "\nWhat to do next:\n"
-        f"  {program}                       opens the app: this run's curves, and New run\n"
-        f"  {program} presets list          recipes for your own GPU\n"
-        f"  {program} presets copy cpu-only writes run.toml, yours to edit\n"
+        "\nNext:\n"
+        f"  {program}                       opens the app, with this run's curves\n"
+        f"  {program} presets list          presets for your GPU\n"
+        f"  {program} presets copy cpu-only writes run.toml for you to edit\n"
         f"  {program} train run.toml"
     )

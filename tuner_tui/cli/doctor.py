@@ -1,4 +1,4 @@
-"""`tuner-tui doctor`: is this machine ready to train, and what to do where it is not."""
+"""`tuner-tui doctor`: checks whether this machine is ready to train."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ COLOURS: dict[Status, str] = {"ok": "green", "note": "cyan", "warning": "yellow"
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--no-torch", is_flag=True, help="Leave out what needs a process with torch (some seconds).")
+@click.option(
+    "--no-torch", is_flag=True, help="Skip the checks that start a process with torch (some seconds)."
+)
 @click.pass_context
 def doctor(context: click.Context, as_json: bool, no_torch: bool) -> None:
-    """Check whether this machine is ready to train, and say what to do where it is not."""
+    """Check whether this machine is ready to train, and how to fix problems."""
     torch = None if no_torch else _ask_torch(quiet=as_json)
     checks = run_checks(read_gpus(), torch, paths.data_dir(), paths.cache_dir())
     if as_json:
@@ -63,15 +65,15 @@ def check_lines(check: Check) -> list[str]:
     for line in [*rest, *_wrap(check.detail, WIDTH - column)]:
         lines.append(" " * column + line)
     for position, line in enumerate(check.remedy.splitlines()):
-        # what follows the first line is to be copied, so it is never broken
+        # the lines after the first are commands to copy, so they are never wrapped
         parts = _wrap(line, WIDTH - 4) if position == 0 else [f"  {line}"]
         lines += [f"    {part}" for part in parts]
     return lines
 
 
 def precision_lines(torch: TorchReport) -> list[str]:
-    """Which precisions train on this machine."""
-    lines = ["precision  trains here"]
+    """Which precisions work on this machine."""
+    lines = ["precision  works here"]
     for precision, report in torch.precisions.items():
         note_lines = _wrap(report.note, WIDTH - 16) or [""]
         lines.append(f"{precision:<11}{'yes' if report.works else 'no':<5}{note_lines[0]}".rstrip())
@@ -99,5 +101,5 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Names of cards and processes are shown as they are, never obeyed: no control characters."""
+    """Names of GPUs and processes are shown literally: no control characters."""
     return "".join(character if character.isprintable() else " " for character in text)

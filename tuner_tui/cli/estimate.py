@@ -1,4 +1,4 @@
-"""`tuner-tui estimate`: how much memory a run takes, in each precision, before anything is downloaded."""
+"""`tuner-tui estimate`: a run's memory in each precision, before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 GIB, GB = 1 << 30, 1_000_000_000
 DRIVER_BYTES = round(0.4 * GIB)
-"""What a card's driver keeps for itself."""
+"""Memory reserved by a GPU's driver."""
 NAMES = {"fp32": "fp32", "bf16": "bf16", "int8": "int8", "nf4": "4-bit", "stored": "as stored"}
 HELD_BACK = 1 / 16
-"""Of a size as it is marketed, what drivers and error correction may hold back: an L4 with 24 GB has 22.5 GiB, a T4
+"""The share of an advertised size that drivers and error correction may reserve: an L4 with 24 GB has 22.5 GiB, a T4
 with 16 GB has 15 GiB."""
 _GPU = re.compile(r"(\d+(?:\.\d+)?)\s*(gi?b?)?", re.IGNORECASE)
 _NAMED_GPU = re.compile(r"(?:^|\s|(?<=\w)-)(\d+(?:\.\d+)?)\s*(gi?b)\b", re.IGNORECASE)
@@ -33,8 +33,8 @@ _NAMED_GPU = re.compile(r"(?:^|\s|(?<=\w)-)(\d+(?:\.\d+)?)\s*(gi?b)\b", re.IGNOR
 
 @click.command()
 @click.argument("model")
-@click.option("--data", "data_file", metavar="FILE", help="Rows to train on; the longest one decides.")
-@click.option("--spec", "spec_name", metavar="SPEC", help="A run.toml or preset whose settings are taken.")
+@click.option("--data", "data_file", metavar="FILE", help="Training rows; the longest one decides.")
+@click.option("--spec", "spec_name", metavar="SPEC", help="A run.toml or preset with the settings.")
 @click.option("--gpu", metavar="SIZE", help='A GPU by its advertised memory, such as "24GB" (GiB are exact).')
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option of the spec.")
 @click.option("--terms", is_flag=True, help="Show every term of the chosen precision.")
@@ -48,9 +48,9 @@ def estimate(
     terms: bool,
     as_json: bool,
 ) -> None:
-    """Say how much memory tuning MODEL takes: a Hub name, a folder, a GGUF file or "demo".
+    """Estimate the memory for tuning MODEL: a Hub name, a folder, a GGUF file or "demo".
 
-    Of a model on the Hub only its config and headers are read, and its tokenizer where rows are to be counted.
+    Of a model on the Hub only config and headers are read, and the tokenizer to count tokens of --data.
     """
     from tuner_tui.planning.planner import plan_memory
     from tuner_tui.planning.table import memory_table
@@ -77,21 +77,23 @@ def estimate(
 
 
 def parse_gpu(text: str) -> int:
-    """Bytes that a card surely has, from words such as "24GB", "RTX 3060 12GB" or "22.5GiB". Raises InputError.
+    """A GPU's usable bytes, from text such as "24GB", "RTX 3060 12GB" or "22.5GiB". Raises InputError.
 
-    A size in GB is the one on the box, of which a part is held back; GiB are taken as they are.
+    A size in GB is the advertised one, of which a part is reserved; GiB are exact.
     """
     words = text.strip()
-    found = _GPU.fullmatch(words) or _NAMED_GPU.search(words)
-    size = float(found[1]) if found else 0.0
-    if not found or not 0.5 <= size <= 2000:
-        raise InputError("Not a memory size", f"--gpu {text!r} names no memory.", 'Give it such as "24GB".')
-    is_exact = (found[2] or "").lower() in ("gi", "gib")
+    match = _GPU.fullmatch(words) or _NAMED_GPU.search(words)
+    size = float(match[1]) if match else 0.0
+    if not match or not 0.5 <= size <= 2000:
+        raise InputError(
+            "Not a memory size", f"--gpu {text!r} is not a memory size.", 'Use a size such as "24GB".'
+        )
+    is_exact = (match[2] or "").lower() in ("gi", "gib")
     return round(size * GIB * (1 if is_exact else 1 - HELD_BACK))
 
 
 def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
-    """Where it would train, and what is known of its memory; nothing of a card that is not here."""
+    """The device that would train, and its memory; of a given GPU only its size."""
     from tuner_tui.planning.place import Place, leave_free_bytes, place_of
 
     if gpu is not None:
@@ -106,11 +108,11 @@ def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
 
 
 def _others(free: FreeMemory | None) -> tuple[str, ...]:
-    """Who else holds memory there, as far as the system tells."""
+    """Other processes that use memory there, as far as known."""
     if free is None:
         return ()
-    held = (f"{name} uses {size / GB:.1f} GB" for name, size in free.holders[:3])
-    return tuple(each for each in (*held, free.note) if each)
+    processes = (f"{name} uses {size / GB:.1f} GB" for name, size in free.holders[:3])
+    return tuple(line for line in (*processes, free.note) if line)
 
 
 def _spec(model: str, data_file: str | None, spec_name: str | None, settings: tuple[str, ...]) -> RunSpec:
@@ -158,7 +160,7 @@ def report(
     spec: RunSpec, source: ModelSource, facts: ModelFacts, place: Place, rows: Rows, table: MemoryTable,
     plan: MemoryPlan | None, *, show_terms: bool, others: tuple[str, ...] = (),
 ) -> list[str]:  # fmt: skip
-    """The estimate for people."""
+    """The estimate as text."""
     from tuner_tui.planning.calibration import origin_words
     from tuner_tui.planning.run_time import outlook_of
     from tuner_tui.planning.storage import storage_of
@@ -167,59 +169,63 @@ def report(
     room = place.room_bytes
     free = f"{room / GB:.1f} GB free" if room is not None else "free memory unknown"
     lines = [plain(f"{source.name}: {size}"), plain(f"on {place.name}: {free}")]
-    lines += [*(plain(f"  {each}") for each in others), ""]
+    lines += [*(plain(f"  {line}") for line in others), ""]
     lines.append(
         f"{'precision':<10}{'batch':>6}{'weights':>8}{'states':>7}{'activations':>12}{'total':>7}  range, GB"
     )
-    lines += [_row_line(row, is_chosen=row.held == table.chosen) for row in table.rows]
+    lines += [_row_line(row, is_chosen=row.loaded_as == table.chosen) for row in table.rows]
     load = table.rows[0].load
     counted = _counted_words(rows)
     lines += [
         "",
-        fill(f"{load.method}, {load.tuning}. Batch: rows of {load.length} tokens at once ({counted})."),
+        fill(f"{load.method}, {load.tuning}. Batch: rows of {load.length} tokens ({counted})."),
     ]
     if any(row.load.checkpointing != "off" for row in table.rows):
-        lines.append("c: with checkpointing, which is slower and takes less.")
+        lines.append("c: with gradient checkpointing, which is slower and needs less memory.")
     if place.measured and (row := table.chosen_row) is not None:
         lines.append(fill(f"The range is {origin_words(row.estimate)}."))
         outlook = outlook_of(spec, row.load, rows, place.measured, source.name)
         if outlook.words:
-            lines.append(fill(f"By the speed of earlier runs here: {outlook.words}."))
+            lines.append(fill(f"Expected time, from earlier runs here: {outlook.words}."))
     if table.note:
         lines.append(fill(f"Note: {table.note}."))
     chosen = table.chosen_row
     if show_terms and chosen is not None:
-        lines += ["", f"{NAMES[chosen.held]}, at its highest ({chosen.estimate.peak.name}):"]
+        lines += ["", f"{NAMES[chosen.loaded_as]}, at its highest ({chosen.estimate.peak.name}):"]
         lines += [
             f"  {term.name:<24}{term.bytes / GB:>9.3f} GB  {term.words}"[:WIDTH]
             for term in chosen.estimate.terms
         ]
     if chosen is not None:
-        lines += ["", *(plain(each) for each in storage_of(spec, source, facts, chosen.estimate).lines)]
+        lines += ["", *(plain(line) for line in storage_of(spec, source, facts, chosen.estimate).lines)]
     if plan is not None:
         lines += ["", "The fastest that fits:" if plan.verdict == "fits" else f"At best: {plan.verdict}"]
         lines += [fill(f"{each.name}: {each.value} ({each.reason})", "  ", "  ") for each in plan.choices]
-        if plan.ways_out:
-            lines += ["", "Suggestions:", *(fill(way.words, "  ", "  ") for way in plan.ways_out)]
+        if plan.suggestions:
+            lines += [
+                "",
+                "Suggestions:",
+                *(fill(suggestion.words, "  ", "  ") for suggestion in plan.suggestions),
+            ]
     return lines
 
 
 def _counted_words(rows: Rows) -> str:
     if rows.first is not None:
         longest = "" if rows.longest is None else f", of which the longest has {rows.longest} tokens"
-        return f"the length limit; only the first {rows.first:,} rows were looked at{longest}"
+        return f"the length limit; only the first {rows.first:,} rows were read{longest}"
     return "the longest row" if rows.longest else "the length limit; rows were not counted"
 
 
 def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
-    found = row.estimate
-    numbers = (found.weights, found.states, found.activations, found.likely)
+    estimate = row.estimate
+    numbers = (estimate.weights, estimate.states, estimate.activations, estimate.likely)
     weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
     batch = f"{row.load.rows}{'' if row.load.checkpointing == 'off' else ' c'}"
     mark = ">" if is_chosen else " "
-    spread = f"{found.low / GB:.1f} to {found.high / GB:.1f}"
+    spread = f"{estimate.low / GB:.1f} to {estimate.high / GB:.1f}"
     figures = f"{batch:>5}{weights:>8}{states:>7}{activations:>12}{total:>7}"
-    return f"{mark}{NAMES[row.held]:<10}{figures}  {spread:<14} {row.words}"
+    return f"{mark}{NAMES[row.loaded_as]:<10}{figures}  {spread:<14} {row.words}"
 
 
 def _as_json(
@@ -248,32 +254,37 @@ def _as_json(
         "plan": None
         if plan is None
         else {
-            "precision": plan.held,
+            "precision": plan.loaded_as,
             "micro_batch": plan.micro_batch,
             "checkpointing": plan.is_checkpointing,
             "verdict": plan.verdict,
             "allocated_bytes": plan.estimate.allocated,
             "low_bytes": plan.estimate.low,
             "high_bytes": plan.estimate.high,
-            "choices": [vars(each) for each in plan.choices],
+            "choices": [vars(choice) for choice in plan.choices],
             "grouped_by_length": plan.is_grouped,
             "ways_out": [
-                {"key": way.key, "value": way.value, "words": way.words, "also": dict(way.also)}
-                for way in plan.ways_out
+                {
+                    "key": suggestion.key,
+                    "value": suggestion.value,
+                    "words": suggestion.words,
+                    "also": dict(suggestion.also),
+                }
+                for suggestion in plan.suggestions
             ],
         },
     }
 
 
 def _row_json(row: MemoryRow) -> dict[str, Any]:
-    found = row.estimate
+    estimate = row.estimate
     return {
-        "precision": row.held,
+        "precision": row.loaded_as,
         "verdict": row.verdict,
-        "allocated_bytes": found.allocated,
-        "low_bytes": found.low,
-        "high_bytes": found.high,
-        "is_known": found.is_known,
-        "terms": [{"name": term.name, "bytes": term.bytes, "words": term.words} for term in found.terms],
-        "peaks": [{"name": peak.name, "bytes": peak.bytes} for peak in found.peaks],
+        "allocated_bytes": estimate.allocated,
+        "low_bytes": estimate.low,
+        "high_bytes": estimate.high,
+        "is_known": estimate.is_known,
+        "terms": [{"name": term.name, "bytes": term.bytes, "words": term.words} for term in estimate.terms],
+        "peaks": [{"name": peak.name, "bytes": peak.bytes} for peak in estimate.peaks],
     }

@@ -1,4 +1,4 @@
-"""`tuner-tui export`: a run's result in a form that other programs use, proven before it is called done."""
+"""`tuner-tui export`: a run's result in a form for other programs, verified."""
 
 from __future__ import annotations
 
@@ -22,24 +22,22 @@ if TYPE_CHECKING:
     from tuner_tui.sharing.run_facts import RunFacts
 
 LINE_EVERY_SECONDS = 2.0
-FORM_LIST = "\b\nForms:\n" + "\n".join(f"  {name:<13} {told}" for name, told in FORMS.items())
+FORM_LIST = "\b\nForms:\n" + "\n".join(f"  {name:<13} {agreement}" for name, agreement in FORMS.items())
 
 
 @click.command(epilog=FORM_LIST)
 @click.argument("run")
 @click.option("--as", "form", type=click.Choice(get_args(Form)), required=True, help="The form, see below.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder for it.")
-@click.option("--quant", help="Number type of GGUF forms: f32, f16, q8_0; others (q4_k_m) through llama.cpp.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder for the export.")
+@click.option("--quant", help="Data type of GGUF forms: f32, f16, q8_0; others (q4_k_m) through llama.cpp.")
 @click.option(
     "--into",
     type=click.Choice(["trained", "original"]),
     default="trained",
     help="After a 4-bit or 8-bit run: merge into the weights it was trained on (dequantised), or the original ones.",
 )
-@click.option("--base", help="The base's name on the Hub, where it is not known.")
-@click.option(
-    "--ollama-name", help="With --as ollama: also create it in the Ollama of this machine, under this name."
-)
+@click.option("--base", help="The base's name on the Hub, where unknown.")
+@click.option("--ollama-name", help="With --as ollama: also create this model in the Ollama on this machine.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
 def export(
@@ -53,10 +51,10 @@ def export(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Export RUN (a run's name, the path of its folder, or `last`) and prove that it behaves like what was trained.
+    """Export RUN (a run's name, the path of its folder, or `last`) and verify that it behaves like the trained model.
 
-    What is written is read back by another program than the one that wrote it, and compared on the run's sample
-    prompts. A difference is an error, and nothing is left behind then.
+    The export is read back by another process and compared on the run's sample prompts. A difference is an error, and
+    nothing is left behind then.
     """
     from tuner_tui.sharing.export import ExportOptions, check_options, create_in_ollama
     from tuner_tui.sharing.export import export as make
@@ -79,7 +77,7 @@ def export(
 
 
 class Teller:
-    """Prints an export's events as plain lines, bytes at most every two seconds."""
+    """Prints an export's events as lines, progress at most every two seconds."""
 
     def __init__(self, is_quiet: bool = False) -> None:
         self._is_quiet = is_quiet
@@ -102,37 +100,39 @@ class Teller:
 
 
 def show_difference(facts: RunFacts, teller: Teller, *, yes: bool, as_json: bool) -> None:
-    """Tell how the adapter behaves on the original weights before it is merged into them, and ask."""
+    """Show how the adapter behaves on the original weights before merging into them, and ask."""
     from tuner_tui.sharing.export import compare_bases
 
-    told = compare_bases(facts, teller)
-    click.echo(agreement_line("on the original weights, against those it was trained on", told), err=as_json)
+    agreement = compare_bases(facts, teller)
+    click.echo(
+        agreement_line("on the original weights, compared with the training base", agreement), err=as_json
+    )
     _confirm(yes)
 
 
-def agreement_line(what: str, told: Agreement) -> str:
-    """A comparison in one sentence."""
-    ties = f" ({told.near_ties} near ties)" if told.near_ties else ""
+def agreement_line(what: str, agreement: Agreement) -> str:
+    """A comparison in one line."""
+    ties = f" ({agreement.near_ties} near ties)" if agreement.near_ties else ""
     return fill(
-        f"{what}: {told.equal_answers} of {told.prompts} greedy answers equal{ties}; largest difference: "
-        f"logit {told.largest_logit_difference:.2g}, probability {told.largest_probability_difference:.2g}; "
-        f"mean KL {max(0.0, told.mean_kl):.2g}",
+        f"{what}: {agreement.equal_answers} of {agreement.prompts} greedy answers equal{ties}; largest difference: "
+        f"logit {agreement.largest_logit_difference:.2g}, probability {agreement.largest_probability_difference:.2g}; "
+        f"mean KL {max(0.0, agreement.mean_kl):.2g}",
         hanging="  ",
     )
 
 
 def variant_lines(checked: Checked) -> list[str]:
-    """How the same adapter behaves on other bases, as a small table; empty for runs on unquantised ones."""
+    """How the adapter behaves on other bases, as a table; empty for unquantised bases."""
     if not checked.variants:
         return []
-    lines = ["the same adapter elsewhere, against what was trained:"]
+    lines = ["the same adapter on other bases, compared with the trained model:"]
     for variant in checked.variants:
-        told = variant.agreement
+        agreement = variant.agreement
         words = (
-            f"{told.equal_answers} of {told.prompts} answers equal, probability "
-            f"{told.largest_probability_difference:.2g}, mean KL {max(0.0, told.mean_kl):.2g}"
-            if told
-            else f"not tried: {variant.problem.lower()}"
+            f"{agreement.equal_answers} of {agreement.prompts} answers equal, probability "
+            f"{agreement.largest_probability_difference:.2g}, mean KL {max(0.0, agreement.mean_kl):.2g}"
+            if agreement
+            else f"not tested: {variant.problem.lower()}"
         )
         lines.append(f"  {variant.name}\n    {words}")
     return lines
@@ -142,7 +142,7 @@ def _confirm(yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InputError("Confirmation needed", "Without a terminal this is not done unasked.", "Add --yes.")
+        raise InputError("Confirmation needed", "Without a terminal this needs --yes.", "Add --yes.")
     if not click.confirm("Merge into the original weights?"):
         raise click.Abort
 
@@ -163,10 +163,12 @@ def _closing(exported: Exported, form: Form, ollama_name: str | None) -> list[st
     checked = exported.checked
     if checked:
         lines.append(
-            agreement_line(f"read back by {checked.reader}, against {checked.against}", checked.agreement)
+            agreement_line(
+                f"read back by {checked.reader}, compared with {checked.against}", checked.agreement
+            )
         )
         if checked.as_trained:
-            lines.append(agreement_line("against the base as it was loaded in training", checked.as_trained))
+            lines.append(agreement_line("compared with the base as loaded in training", checked.as_trained))
         lines += variant_lines(checked)
     lines.append(f"{exported.folder} ({size(exported.size_bytes)})")
     lines += [f"  {size(path.stat().st_size):>9}  {plain(path.name)}" for path in exported.files]

@@ -1,4 +1,4 @@
-"""`tuner-tui feedback`: collections of judgements, in the terminal and from scripts."""
+"""`tuner-tui feedback`: collections of annotations, in the terminal and from scripts."""
 
 from __future__ import annotations
 
@@ -34,45 +34,47 @@ def list_command(as_json: bool) -> None:
     """All collections, the last changed first."""
     from tuner_tui.feedback.collections import list_collections
 
-    found = list_collections()
+    summaries = list_collections()
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(summaries)).decode())
         return
-    if not found:
+    if not summaries:
         click.echo(
-            "No collections yet. Begin one: tuner-tui feedback collect evening --side demo --prompts FILE"
+            "No collections yet. Start one: tuner-tui feedback collect evening --side demo --prompts FILE"
         )
         return
-    click.echo(f"{'name':<24}{'mode':<16}{'judged':>7}{'ready':>7}{'to come':>9}")
-    for each in found:
-        if each.is_usable:
-            click.echo(f"{each.name:<24}{each.mode:<16}{each.judged:>7}{each.left:>7}{each.waiting:>9}")
-        if each.problem:
-            name = "" if each.is_usable else each.name
-            click.echo(f"{name:<24}{each.problem}")
-            click.echo(fill(f"  {each.detail}"))
+    click.echo(f"{'name':<24}{'mode':<16}{'annotated':>10}{'ready':>7}{'unanswered':>11}")
+    for summary in summaries:
+        if summary.is_usable:
+            click.echo(
+                f"{summary.name:<24}{summary.mode:<16}{summary.judged:>10}{summary.left:>7}{summary.waiting:>11}"
+            )
+        if summary.problem:
+            name = "" if summary.is_usable else summary.name
+            click.echo(f"{name:<24}{summary.problem}")
+            click.echo(fill(f"  {summary.detail}"))
 
 
 @feedback.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(name: str, as_json: bool) -> None:
-    """Annotator statistics: pace, biases, agreement with yourself, win rates."""
-    from tuner_tui.feedback.collections import open_collection, rater_name
+    """Annotator statistics: pace, biases, self-agreement, win rates."""
+    from tuner_tui.feedback.collections import annotator_name, open_collection
     from tuner_tui.feedback.session import Session
-    from tuner_tui.feedback.statistics import mirror
-    from tuner_tui.feedback.statistics_words import mirror_lines
+    from tuner_tui.feedback.statistics import annotator_statistics
+    from tuner_tui.feedback.statistics_words import statistics_lines
 
     with open_collection(name) as store:
         contents = store.contents()
-        seen = mirror(contents.items, contents.entries)
+        statistics = annotator_statistics(contents.items, contents.entries)
         if as_json:
-            known = {"unreadable": [str(problem) for problem in contents.problems]}
-            click.echo(json.dumps(_mirror_json(name, seen) | known, allow_nan=False))
+            unreadable = {"unreadable": [str(problem) for problem in contents.problems]}
+            click.echo(json.dumps(_statistics_json(name, statistics) | unreadable, allow_nan=False))
             return
-        for line in mirror_lines(seen, Session(store, rater_name()).standing()):
+        for line in statistics_lines(statistics, Session(store, annotator_name()).progress()):
             click.echo(plain(line))
         _tell_unreadable(name, contents.problems)
 
@@ -99,12 +101,12 @@ def check(name: str, as_json: bool) -> None:
 @feedback.command("import")
 @click.argument("name")
 @click.argument("file")
-@click.option("--mode", type=click.Choice(MODE_NAMES), help="What is judged, for a new collection.")
+@click.option("--mode", type=click.Choice(MODE_NAMES), help="What is annotated, for a new collection.")
 def import_command(name: str, file: str, mode: Mode | None) -> None:
-    """Bring the rows of FILE into a collection, which is made if there is none: all rows or none.
+    """Import the rows of FILE into a collection, which is created if missing: all rows or none.
 
-    Rows are pairs (prompt, chosen, rejected), rated (prompt, completion, label or score), ranked (prompt, answers,
-    ranks), unjudged (prompt, answers) or bare prompts.
+    Rows are pairs (prompt, chosen, rejected), unpaired (prompt, completion, label or score), ranked (prompt, answers,
+    ranks), not annotated (prompt, answers) or prompts alone.
     """
     from tuner_tui.data.files.rows import locate
     from tuner_tui.feedback.collections import collection_path, open_or_create
@@ -113,13 +115,13 @@ def import_command(name: str, file: str, mode: Mode | None) -> None:
 
     collection_path(name)
     path = locate(file)
-    rows = read_import(path)  # before a collection is made for nothing
+    rows = read_import(path)  # before an empty collection is created
     settings = CollectionSettings(mode=mode) if mode and not collection_path(name).exists() else None
     with open_or_create(name, settings) as store:
-        report = keep_rows(store, rows, rater=f"file:{path.name}")
+        report = keep_rows(store, rows, annotator=f"file:{path.name}")
     click.echo(
-        f"{report.items} items: {report.judged} judged, {report.unjudged} to judge, {report.prompts} prompts without "
-        f"answers; {report.already_there} were there already"
+        f"{report.items} items: {report.judged} annotated, {report.unjudged} to annotate, {report.prompts} prompts "
+        f"without answers; {report.already_there} existed already"
     )
 
 
@@ -133,7 +135,7 @@ def import_command(name: str, file: str, mode: Mode | None) -> None:
     default="auto",
     help="; ".join(f"{kind} for {trained_with(kind)}" for kind in get_args(Feedback)) + ".",
 )
-@click.option("--person-only", is_flag=True, help="Only what persons judged here.")
+@click.option("--person-only", is_flag=True, help="Only annotations made here by a person.")
 @click.option("--ai", is_flag=True, help="Include proposals of a judge model that you have not annotated.")
 @click.option("--clear", is_flag=True, help="No slight preferences.")
 @click.option("--agreed", is_flag=True, help="Leave out items on which annotations disagree.")
@@ -157,9 +159,9 @@ def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: 
     )
 
     if out.suffix not in (".jsonl", ".parquet"):
-        raise InputError("Not an export's name", f"{out}: expected a name that ends in .jsonl or .parquet.")
-    held_path = out.with_name(f"{out.stem}-evaluation{out.suffix}")
-    for path in (out, held_path) if split else (out,):
+        raise InputError("Unsupported file type", f"{out}: expected a name that ends in .jsonl or .parquet.")
+    held_out_path = out.with_name(f"{out.stem}-evaluation{out.suffix}")
+    for path in (out, held_out_path) if split else (out,):
         if path.exists() and not force:
             raise InputError("The file exists", str(path), "Add --force to overwrite it.")
     filters = _filters(**flags)
@@ -168,14 +170,14 @@ def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: 
         rows = export_rows(store, wanted, filters, is_text=is_text)
         if not rows:
             raise nothing_to_export(store, f"of the kind {wanted}")
-        train, held = split_by_prompt(rows, split)
+        train, held_out = split_by_prompt(rows, split)
         write_rows(train, out, data_card(store, wanted, train, filters))
-        if held:
-            write_rows(held, held_path, data_card(store, wanted, held, filters))
+        if held_out:
+            write_rows(held_out, held_out_path, data_card(store, wanted, held_out, filters))
         problems = store.contents().problems
     click.echo(f"{len(train)} rows ({wanted}): {plain(str(out))}")
-    if held:
-        click.echo(f"{len(held)} rows held out by prompt: {plain(str(held_path))}")
+    if held_out:
+        click.echo(f"{len(held_out)} rows held out by prompt: {plain(str(held_out_path))}")
     unfinished = sum(row.is_unfinished for row in rows)
     if unfinished:
         click.echo(fill(f"{unfinished} rows have a truncated answer; --finished leaves them out."))
@@ -187,12 +189,12 @@ def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: 
 @click.argument("name")
 @click.option("--prompt", required=True, help="The prompt.")
 @click.option("--answer", "answers", multiple=True, help="An answer; up to four.")
-@click.option("--choose", type=click.IntRange(1, 4), help="The answer that is preferred, by its place.")
-@click.option("--slightly", is_flag=True, help="It is preferred only slightly.")
-@click.option("--tie", is_flag=True, help="None is better.")
+@click.option("--choose", type=click.IntRange(1, 4), help="The number of the preferred answer.")
+@click.option("--slightly", is_flag=True, help="The preference is slight.")
+@click.option("--tie", is_flag=True, help="No answer is better.")
 @click.option("--good/--bad", "thumb", default=None, help="Whether a single answer is good.")
 @click.option("--demonstration", help="How you would answer.")
-@click.option("--note", help="A note about it.")
+@click.option("--note", help="A note about the item.")
 def add(
     name: str,
     prompt: str,
@@ -204,8 +206,8 @@ def add(
     demonstration: str | None,
     note: str | None,
 ) -> None:
-    """Add one prompt, with answers and an annotation if you like."""
-    from tuner_tui.feedback.collections import open_or_create, rater_name
+    """Add one prompt, optionally with answers and an annotation."""
+    from tuner_tui.feedback.collections import annotator_name, open_or_create
     from tuner_tui.feedback.records import Maker, NewAnswer
     from tuner_tui.feedback.session import Session, Shown
     from tuner_tui.generation.messages import Turn
@@ -215,17 +217,17 @@ def add(
     if choose is not None and choose > len(answers):
         raise InputError("No such answer", f"--choose {choose}, and {len(answers)} answers were given.")
     if not prompt.strip():
-        raise InputError("The prompt is empty", "--prompt", "Write something.")
+        raise InputError("The prompt is empty", "--prompt has no text.", "Write a prompt.")
     if (choose is not None or tie) and len(answers) < 2:
         raise InputError(
             "Nothing to compare", f"{len(answers)} answers were given.", "Give two --answer or more."
         )
     if thumb is not None and len(answers) != 1:
-        raise InputError("Not one answer", "--good and --bad are about one --answer.")
+        raise InputError("Not one answer", "--good and --bad rate exactly one --answer.")
     with open_or_create(name) as store:
-        given = [NewAnswer(text=text, maker=Maker(kind="import")) for text in answers]
-        item = store.item(store.add_item([Turn("user", prompt)], "command line", given))
-        session = Session(store, rater_name())
+        new_answers = [NewAnswer(text=text, maker=Maker(kind="import")) for text in answers]
+        item = store.item(store.add_item([Turn("user", prompt)], "command line", new_answers))
+        session = Session(store, annotator_name())
         shown = Shown(item=item, answers=item.answers)
         if choose is not None:
             session.choose(shown, choose - 1, strength="slight" if slightly else "clear", note=note)
@@ -236,21 +238,21 @@ def add(
         elif demonstration:
             session.keep(shown, "demonstration", written=demonstration, note=note)
         elif note:
-            store.note(item.id, note, session.rater)
-        click.echo(f"item {item.id}; {store.kept()} saved")
+            store.note(item.id, note, session.annotator)
+        click.echo(f"item {item.id}; {store.annotation_count()} saved")
 
 
 @feedback.command()
 @click.argument("name")
 def restore(name: str) -> None:
-    """Put the last good copy in the place of a damaged collection, or take a deleted one out of the trash."""
+    """Replace a damaged collection by its last good copy, or restore a deleted one from the trash."""
     from tuner_tui.feedback.collections import open_collection
     from tuner_tui.feedback.collections import restore as put_back
 
     aside = put_back(name)
     damaged = f"; the damaged file is kept: {plain(str(aside))}" if aside is not None else ""
     with open_collection(name) as store:
-        click.echo(f"{name} has {store.kept()} annotations again{damaged}")
+        click.echo(f"{name} has {store.annotation_count()} annotations again{damaged}")
 
 
 @feedback.command()
@@ -264,26 +266,32 @@ def delete(name: str, yes: bool) -> None:
         click.confirm(f"Delete {name} with {summarise(name).judged} annotations?", abort=True)
     trash = delete_collection(name)
     click.echo(
-        f"{name} is deleted. It lies in {plain(str(trash))}. Restore it: {shell_command('feedback restore', name)}"
+        f"{name} is deleted. It is in {plain(str(trash))}. Restore it: {shell_command('feedback restore', name)}"
     )
 
 
 @feedback.command()
 @click.argument("name")
 @click.option(
-    "--side", "sides", multiple=True, metavar="MODEL[+ADAPTER]", help="Who answers; up to four, blind."
+    "--side",
+    "sides",
+    multiple=True,
+    metavar="MODEL[+ADAPTER]",
+    help="A model that answers; up to four, compared blind.",
 )
 @click.option(
-    "--prompts", "files", multiple=True, help="A file of prompts, or of any rows that import knows."
+    "--prompts", "files", multiple=True, help="A file of prompts, or of any rows that import reads."
 )
 @click.option("--prompt", "typed", multiple=True, help="A prompt.")
-@click.option("--mode", type=click.Choice(MODE_NAMES), help="What is judged.")
-@click.option("--answers", type=click.IntRange(1, 4), help="Answers an item.")
-@click.option("--max-new-tokens", type=click.IntRange(1, 32768), help="Longest answer in tokens.")
+@click.option("--mode", type=click.Choice(MODE_NAMES), help="What is annotated.")
+@click.option("--answers", type=click.IntRange(1, 4), help="Answers per item.")
 @click.option(
-    "--temperature", type=click.FloatRange(0, 10), help="How freely tokens are drawn; 0 always the likeliest."
+    "--max-new-tokens", type=click.IntRange(1, 32768), help="Maximum length of an answer in tokens."
 )
-@click.option("--unsure-first", is_flag=True, help="Start where a judge model was least certain.")
+@click.option("--temperature", type=click.FloatRange(0, 10), help="Sampling temperature; 0 is greedy.")
+@click.option(
+    "--unsure-first", is_flag=True, help="Start with the items on which a judge model was least certain."
+)
 def collect(
     name: str,
     sides: tuple[str, ...],
@@ -292,7 +300,7 @@ def collect(
     unsure_first: bool,
     **changes: Any,
 ) -> None:
-    """Open the feedback screen on a collection, which is made if there is none."""
+    """Open the feedback screen on a collection, which is created if missing."""
     import sys
 
     from tuner_tui.feedback.collections import open_or_create
@@ -301,20 +309,26 @@ def collect(
 
     candidates = tuple(read_side(side) for side in sides)
     if len(candidates) > 4:
-        raise InputError("Too many sides", f"{len(candidates)} were given; up to four are compared.")
+        raise InputError("Too many models", f"{len(candidates)} were given; the maximum is four.")
     with open_or_create(name) as store:
         settings = _changed(store.settings(), candidates, changes)
         if settings != store.settings():
             store.change_settings(settings)
         for file in files:
             import_file(store, file)
-        known = store.prompts()
+        known_prompts = store.prompts()
         store.add_items(
-            [((Turn("user", text),), "typed", ()) for text in typed if (Turn("user", text),) not in known]
+            [
+                ((Turn("user", text),), "typed", ())
+                for text in typed
+                if (Turn("user", text),) not in known_prompts
+            ]
         )
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise TunerError(
-            "No terminal", "Judging needs one.", f"What is there: {shell_command('feedback stats', name)}"
+            "No terminal",
+            "Annotating needs one.",
+            f"To see the collection: {shell_command('feedback stats', name)}",
         )
     from tuner_tui.ui.app import main_app
     from tuner_tui.ui.screens.feedback import FeedbackScreen
@@ -326,22 +340,24 @@ def collect(
 @click.argument("name")
 @click.option("--server", help="An OpenAI-compatible server, such as http://localhost:11434/v1.")
 @click.option(
-    "--model", required=True, help="The judge: the server's name for it, or MODEL[+ADAPTER] without a server."
+    "--model",
+    required=True,
+    help="The judge model: its name on the server, or MODEL[+ADAPTER] without a server.",
 )
 @click.option(
     "--principles",
     "principles_file",
     type=click.Path(path_type=Path),
-    help="A text file of what to look for.",
+    help="A text file with the criteria.",
 )
 @click.option(
     "--key-env",
     metavar="VARIABLE",
-    help="The environment variable with this server's key; OPENAI_API_KEY goes by itself only to OpenAI's "
-    "server or the one in OPENAI_BASE_URL.",
+    help="The environment variable with this server's key; without it OPENAI_API_KEY is sent only to "
+    "OpenAI's server or the one in OPENAI_BASE_URL.",
 )
-@click.option("--limit", type=click.IntRange(1), help="At most so many items.")
-@click.option("--share", is_flag=True, help="Take memory also while a run is at work.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of items.")
+@click.option("--share", is_flag=True, help="Load the model even while a run is training.")
 def judge(
     name: str,
     server: str | None,
@@ -390,6 +406,10 @@ def judge(
         generators.close()
     failed = f", {report.failed} without a reply" if report.failed else ""
     click.echo(f"{report.proposed} proposed, {report.undecided} left to you (the orders disagree){failed}")
+    if report.is_unanswered:
+        raise TunerError("The judge did not reply", plain(report.last_failure), "Run the command again.")
+    if report.failed:
+        click.echo(f"The last time there was no reply: {plain(report.last_failure)}", err=True)
 
 
 def read_side(text: str) -> Candidate:
@@ -419,14 +439,10 @@ def _changed(
 
 def _tell_unreadable(name: str, problems: Sequence[RowProblem]) -> None:
     """Name what of a collection cannot be read, and so is in no figure and no row."""
-    if not problems:
-        return
-    click.echo(f"{len(problems)} rows of {name} cannot be read and are left out:", err=True)
-    for problem in problems[:5]:
-        click.echo(f"  {plain(str(problem))}", err=True)
-    click.echo(
-        fill(f"Nothing of them is changed. See all: {shell_command('feedback check', name)}"), err=True
-    )
+    from tuner_tui.cli.output import tell_left_out
+    from tuner_tui.feedback.checking import left_out_lines
+
+    tell_left_out(left_out_lines(name, problems))
 
 
 def _filters(person_only: bool, ai: bool, clear: bool, agreed: bool, finished: bool) -> Filters:
@@ -437,7 +453,7 @@ def _filters(person_only: bool, ai: bool, clear: bool, agreed: bool, finished: b
     )
 
 
-def _mirror_json(name: str, seen: Any) -> dict[str, Any]:
+def _statistics_json(name: str, statistics: Any) -> dict[str, Any]:
     def share(value: Any) -> dict[str, Any]:
         return {
             "share": value.share if value.total else None,
@@ -448,29 +464,33 @@ def _mirror_json(name: str, seen: Any) -> dict[str, Any]:
 
     return {
         "name": name,
-        "judged": seen.kept,
-        "preferences": seen.preferences,
-        "ties": seen.ties,
-        "set_aside": seen.set_aside,
-        "undone": seen.undone,
-        "imported": seen.imported,
-        "median_seconds": seen.seconds,
-        "position": share(seen.position.share)
-        | {"bias": seen.position.verdict, "places": list(seen.place_counts)},
-        "length": share(seen.length.share) | {"bias": seen.length.verdict},
-        "agreement": share(seen.agreement),
+        "judged": statistics.annotations,
+        "preferences": statistics.preferences,
+        "ties": statistics.ties,
+        "set_aside": statistics.set_aside,
+        "undone": statistics.undone,
+        "imported": statistics.imported,
+        "median_seconds": statistics.seconds,
+        "position": share(statistics.position.share)
+        | {"bias": statistics.position.verdict, "places": list(statistics.place_counts)},
+        "length": share(statistics.length.share) | {"bias": statistics.length.verdict},
+        "agreement": share(statistics.agreement),
         "win_rates": [
             {
-                "side": each.side,
-                "against": each.against,
-                "wins": each.wins,
-                "losses": each.losses,
-                "ties": each.ties,
+                "side": rate.side,
+                "against": rate.against,
+                "wins": rate.wins,
+                "losses": rate.losses,
+                "ties": rate.ties,
             }
-            | share(each.share)
-            for each in seen.win_rates
+            | share(rate.share)
+            for rate in statistics.win_rates
         ],
-        "proposals": {"made": seen.proposals, "accepted": seen.accepted, "overruled": seen.overruled},
-        "enough_to_train": seen.is_enough,
-        "remarks": seen.remarks(),
+        "proposals": {
+            "made": statistics.proposals,
+            "accepted": statistics.accepted,
+            "overruled": statistics.overruled,
+        },
+        "enough_to_train": statistics.is_enough,
+        "remarks": statistics.remarks(),
     }

@@ -41,7 +41,7 @@ def follow(
     is_quiet: bool = False,
     stops_on_ctrl_c: bool = True,
 ) -> int:
-    """Show a run until it ends; gives the exit code. Ctrl-C asks the run to stop, a second one leaves it alone.
+    """Show a run until it ends; returns the exit code. Ctrl-C requests a stop, a second one leaves.
 
     `past` is the run before it was resumed, whose events are not shown again.
     """
@@ -76,7 +76,7 @@ def follow(
 
 
 def _notify(folder: RunFolder) -> None:
-    """Ring, as the settings say."""
+    """Notify the terminal, as configured."""
     from tuner_tui.config.settings import read_settings
     from tuner_tui.keeper.outcome import WORTH_TELLING, read_outcome
     from tuner_tui.keeper.terminal_notice import terminal_notice
@@ -89,14 +89,14 @@ def _notify(folder: RunFolder) -> None:
 
 
 def exit_code(status: Status) -> int:
-    """What a command that watched a run to this status returns."""
+    """The exit code of a command that watched a run to this status."""
     return {"failed": FAILED, "paused": STOPPED, "stopped": STOPPED, "interrupted": INTERRUPTED}.get(
         status, 0
     )
 
 
 class _Watcher:
-    """Reads the same file twice: as events to show, and folded into a status."""
+    """Reads events to show, and folds them into a status."""
 
     def __init__(self, folder: RunFolder, past: RunFollower | None) -> None:
         self.follower = past or RunFollower(folder)
@@ -117,7 +117,7 @@ class _Watcher:
             yield from decode_lines(lines)
 
     def new_wait(self) -> str:
-        """What the run waits for in the queue, when that is news."""
+        """Print what the run waits for in the queue, when that changes."""
         now = time.monotonic()
         if self.follower.status != "queued" or now - self._looked_at < WAIT_EVERY_SECONDS:
             return ""
@@ -126,13 +126,13 @@ class _Watcher:
         return f"queued: {plain(self._waits)}" if self._waits not in ("", before) else ""
 
     def is_over(self) -> bool:
-        """Whether the attempt that is watched has ended, or was interrupted for good."""
+        """Whether the watched attempt has ended or was interrupted."""
         if self.follower.status in LIVE:
             self._quiet_since = None
             return False
         if self.follower.state.endings > self._endings_before:
             return True
-        # Between leaving the queue and taking the lock a run looks idle for a moment.
+        # Between leaving the queue and taking the lock a run looks idle.
         self._quiet_since = self._quiet_since or time.monotonic()
         return time.monotonic() - self._quiet_since > 3.0
 
@@ -141,10 +141,10 @@ def _ask_to_stop(folder: RunFolder) -> None:
     from tuner_tui.runs import queue
 
     if queue.withdraw(folder.name):
-        click.echo("\nTaken out of the queue.", err=True)
+        click.echo("\nRemoved from the queue.", err=True)
         return
     leave_request(folder, "stop")
-    click.echo("\nStopping: the run saves first. Ctrl-C again leaves it to do so alone.", err=True)
+    click.echo("\nStopping: the run saves first. Ctrl-C again leaves; the run still stops.", err=True)
 
 
 def _show(event: Event, bar: _Bar | None, as_json: bool) -> None:
@@ -161,7 +161,7 @@ _last_line_at = [0.0]
 
 
 def _is_too_soon(event: Event) -> bool:
-    """In a pipe a step has a line at most every few seconds; the last step always has one."""
+    """In a pipe, steps are printed at most every few seconds; the last step always."""
     if not isinstance(event, StepLogged):
         return False
     if event.step == event.total_steps or event.at - _last_line_at[0] >= LINE_EVERY_SECONDS:

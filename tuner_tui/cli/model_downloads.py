@@ -1,4 +1,4 @@
-"""`tuner-tui models download` and `remove`: the Hub's cache, filled with what is checked by hash, and emptied."""
+"""`tuner-tui models download` and `remove`: the Hub's cache."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tuner_tui.text import shell_line, size
 
 @click.command()
 @click.argument("repo")
-@click.option("--revision", help="Branch, tag or commit; the main branch when absent.")
+@click.option("--revision", help="Branch, tag or commit; main by default.")
 @click.option("--data", is_flag=True, help="REPO is a data set.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
 def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None:
     """Download REPO (owner/name) into the Hub's cache.
 
-    Interrupted, the same command resumes where it stopped. Each file is checked against the Hub's hash. Of a
-    model only safetensors, settings and tokenizer come. HF_ENDPOINT sets another Hub address.
+    After an interruption, the same command resumes. Each file is verified by its hash. Of a model only safetensors,
+    configuration and tokenizer are downloaded. HF_ENDPOINT sets another Hub address.
     """
     import msgspec
 
@@ -40,7 +40,9 @@ def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(done), indent=2))
         return
-    click.echo(f"{done.files} files, {size(done.size_bytes)}, each with the Hub's hash: {plain(done.folder)}")
+    click.echo(
+        f"{done.files} files, {size(done.size_bytes)}, each verified by its hash: {plain(done.folder)}"
+    )
 
 
 @click.command()
@@ -53,9 +55,7 @@ def remove(repo: str, data: bool, yes: bool) -> None:
 
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError(
-                "Confirmation needed", "Without a terminal nothing is removed unasked.", "Add --yes."
-            )
+            raise InputError("Confirmation needed", "Without a terminal, removing needs --yes.", "Add --yes.")
         if not click.confirm(f"Remove {repo} from the cache?"):
             click.echo("Nothing was removed.")
             return

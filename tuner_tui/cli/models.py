@@ -1,4 +1,4 @@
-"""`tuner-tui models`: which models are on this machine, what one is, and clearing what can be made again."""
+"""`tuner-tui models`: list, show and clear the models on this machine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import time
 import click
 
 from tuner_tui.cli.model_downloads import download, remove
-from tuner_tui.cli.output import plain
-from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.cli.output import fill, plain
+from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.models import dequantised
 from tuner_tui.models.dequantised import DequantisedModel
 from tuner_tui.models.facts import ModelFacts, read_facts
@@ -31,7 +31,7 @@ LABELS = {
     "weight_bytes": "weights",
     "dtype": "stored dtype",
     "has_chat_template": "chat template",
-    "experts_per_token": "experts a token",
+    "experts_per_token": "experts per token",
     "expert_intermediate_size": "expert's size",
     "shared_intermediate_size": "shared expert",
     "has_tower": "vision or audio",
@@ -42,7 +42,7 @@ MIXTURE = ("experts", "experts_per_token", "expert_intermediate_size", "shared_i
 
 @click.group()
 def models() -> None:
-    """List, look at and clear the models on this machine."""
+    """List, show, download and remove the models on this machine."""
 
 
 models.add_command(download)
@@ -52,12 +52,15 @@ models.add_command(remove)
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_models(as_json: bool) -> None:
-    """List the Hub's cache and the GGUF models that were dequantised once."""
+    """List the Hub's cache and dequantised GGUF models."""
     cached, entries = cached_repos(), dequantised.list_entries()
     if as_json:
         report = {
             "hub_cache": [dataclasses.asdict(repo) for repo in cached],
-            "dequantised": [{**dataclasses.asdict(entry), "folder": str(entry.folder)} for entry in entries],
+            "dequantised": [
+                {**dataclasses.asdict(entry), "is_whole": entry.is_complete, "folder": str(entry.folder)}
+                for entry in entries
+            ],
         }
         click.echo(json.dumps(report, indent=2))
         return
@@ -77,15 +80,22 @@ def list_models(as_json: bool) -> None:
 @click.argument("source")
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 def trust(source: str, revision: str | None) -> None:
-    """Allow SOURCE (a folder or a Hub name) to run the Python code that it brings.
+    """Allow SOURCE (a folder or a Hub name) to run the Python code that it contains.
 
-    It runs with your rights whenever a run with model.trust_remote_code loads the model. A folder whose code changes
-    is asked about again.
+    It runs with your rights whenever a run with model.trust_remote_code loads the model. Code that changes is asked
+    about again; of a repository that is not downloaded yet, the code that the Hub has now is allowed.
     """
     from tuner_tui.models import trusted_code
+    from tuner_tui.models.model_code import code_on_hub
 
     found = find_source(source, revision)
-    trusted_code.trust(str(found.path or found.repo_id), found.revision)
+    code = None
+    if found.path is None and found.repo_id is not None:
+        try:
+            code = code_on_hub(found.repo_id, found.revision)
+        except TunerError as error:
+            click.echo(fill(f"{error.title}: its code is asked about again once it is downloaded."), err=True)
+    trusted_code.trust(str(found.path or found.repo_id), found.revision, code)
     click.echo(f"{plain(source)} may run its own code on this machine.")
 
 
@@ -94,23 +104,25 @@ def trust(source: str, revision: str | None) -> None:
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(source: str, revision: str | None, as_json: bool) -> None:
-    """Show what SOURCE is: a folder, a GGUF file, a cached Hub name, or "demo"."""
-    found = find_source(source, revision)
-    facts = read_facts(found)
+    """Show facts about SOURCE: a folder, a GGUF file, a cached Hub name, or "demo"."""
+    model = find_source(source, revision)
+    facts = read_facts(model)
     if as_json:
-        described = {**dataclasses.asdict(found), "path": str(found.path)}
+        described = {**dataclasses.asdict(model), "path": str(model.path)}
         click.echo(json.dumps({"source": described, "facts": dataclasses.asdict(facts)}, indent=2))
         return
-    for line in fact_lines(found, facts):
+    for line in fact_lines(model, facts):
         click.echo(line)
 
 
 @models.command()
 @click.argument("fingerprint", required=False)
-@click.option("--all", "everything", is_flag=True, help="All of them, with leftovers of interrupted work.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All of them, including leftovers of interrupted work."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
-    """Remove dequantised models; they are made again when a run needs them."""
+    """Remove dequantised models; runs create them again when needed."""
     if bool(fingerprint) == everything:
         raise InputError(
             "Clear which model?", "Give one fingerprint, or --all.", "See `tuner-tui models list` for both."
@@ -129,9 +141,7 @@ def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
     click.echo(f"Clearing frees {size_text(sum(entry.size_bytes for entry in chosen))}.")
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError(
-                "Confirmation needed", "Without a terminal nothing is cleared unasked.", "Add --yes."
-            )
+            raise InputError("Confirmation needed", "Without a terminal, clearing needs --yes.", "Add --yes.")
         if not click.confirm("Clear?"):
             click.echo("Nothing was cleared.")
             return
@@ -140,7 +150,7 @@ def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
 
 
 def _named(entries: list[DequantisedModel], fingerprint: str | None) -> list[DequantisedModel]:
-    """The one finished entry that a fingerprint, or its beginning, names."""
+    """The finished entry with this fingerprint or prefix."""
     finished = [entry for entry in entries if not entry.folder.name.startswith(dequantised.PARTIAL_PREFIX)]
     named = [entry for entry in finished if entry.fingerprint.startswith(fingerprint or "")]
     if len(named) == 1:
@@ -148,10 +158,10 @@ def _named(entries: list[DequantisedModel], fingerprint: str | None) -> list[Deq
     known = ", ".join(entry.fingerprint for entry in finished) or "none"
     if named:
         raise InputError(
-            "Which model?", f"{fingerprint!r} begins {len(named)} fingerprints.", "Give more of it."
+            "Which model?", f"{fingerprint!r} matches {len(named)} fingerprints.", "Give more characters."
         )
     raise NotFoundError(
-        "No such dequantised model", f"{fingerprint!r} is not in the cache.", f"Fingerprints there: {known}"
+        "No such dequantised model", f"{fingerprint!r} is not in the cache.", f"Cached fingerprints: {known}"
     )
 
 
@@ -166,7 +176,7 @@ def cached_line(repo: CachedRepo) -> str:
 
 def entry_line(entry: DequantisedModel) -> str:
     """A dequantised model in one line, with what is wrong with it."""
-    state = "being made" if entry.is_being_made else "" if entry.is_whole else "unfinished"
+    state = "being made" if entry.is_being_made else "" if entry.is_complete else "unfinished"
     name = " ".join(part for part in (entry.name, f"({state})" if state else "") if part)
     key = f"{_short(entry.fingerprint, 16):<16}"
     return (

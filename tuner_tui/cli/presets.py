@@ -1,4 +1,4 @@
-"""`tuner-tui presets`: recipes to start from."""
+"""`tuner-tui presets`: presets to start from."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @click.group()
 def presets() -> None:
-    """Recipes to start from: list, show, copy, and check your own."""
+    """Presets to start from: list, show, copy, and check your own."""
 
 
 @presets.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def list_(as_json: bool) -> None:
     """List the shipped presets and your own."""
-    found = list_presets()
+    presets = list_presets()
     if as_json:
-        click.echo(json.dumps([_as_json(preset) for preset in found], indent=2))
+        click.echo(json.dumps([_as_json(preset) for preset in presets], indent=2))
         return
-    for preset in found:
+    for preset in presets:
         own = "" if preset.is_shipped else "  (your own)"
         click.echo(click.style(plain(preset.name), bold=True) + own)
         click.echo(fill(preset.title, "    "))
@@ -57,11 +57,11 @@ def show(name: str) -> None:
 @presets.command()
 @click.argument("name")
 @click.argument("path", type=click.Path(path_type=Path), default="run.toml")
-@click.option("--model", help="Model to put in place of the preset's own.")
-@click.option("--data", help="Training data to put in place of train.jsonl.")
+@click.option("--model", help="The model to use instead of the preset's.")
+@click.option("--data", help="The training data to use instead of train.jsonl.")
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
 def copy(name: str, path: Path, model: str | None, data: str | None, force: bool) -> None:
-    """Write a preset as a run.toml of your own, comments included."""
+    """Write a preset as your own run.toml, with its comments."""
     from tuner_tui.config.spec_file import parse_spec
     from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.files import write_atomic
@@ -81,12 +81,14 @@ def copy(name: str, path: Path, model: str | None, data: str | None, force: bool
         raise InputError("Cannot write the file", f"{path}: {error.strerror}") from None
     click.echo(f"Wrote {plain(str(path))} from {plain(preset.name)}.")
     if spec.data.train == "train.jsonl":
-        click.echo("It expects your rows in train.jsonl beside it; data.train may name another file.")
+        click.echo(
+            "It expects your rows in train.jsonl in the same folder; data.train can name another file."
+        )
     click.echo(f"Next: {shell_command('train', str(path))}")
 
 
 def _as_seen_from(folder: Path, spec: RunSpec, given: dict[str, dict[str, str]]) -> RunSpec:
-    """Paths on the command line count from here, those in a file from its folder."""
+    """Paths on the command line are relative to here, those in a file to its folder."""
     from tuner_tui.config.spec_paths import resolve_paths
 
     if folder.resolve() == Path.cwd():
@@ -105,8 +107,8 @@ def _with(spec: RunSpec, changes: dict[str, dict[str, str]]) -> RunSpec:
 @presets.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Check a run.toml and list everything that is wrong with it."""
+    """Check a run.toml and list all problems."""
     from tuner_tui.config.spec_file import read_spec
 
     spec = read_spec(file)
-    click.echo(fill(f"{file} is fine: {spec.method.kind} with {spec.tuning.kind} of {spec.model.source}."))
+    click.echo(fill(f"{file} is valid: {spec.method.kind} with {spec.tuning.kind} of {spec.model.source}."))

@@ -1,4 +1,4 @@
-"""`tuner-tui probe`: three real steps on the longest rows, and what they took beside the estimate."""
+"""`tuner-tui probe`: three real steps on the longest rows, compared with the estimate."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ GB = 1_000_000_000
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def probe(spec: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Make three steps of SPEC, a run.toml or preset, on the longest of its rows, and say what they took.
+    """Run three steps of SPEC, a run.toml or preset, on its longest rows, and measure them.
 
-    Nothing is saved but the figures, which make later estimates on this machine truer.
+    Only the figures are saved; they make later estimates on this machine more accurate.
     """
     from tuner_tui.cli.train import _read, _with_settings
     from tuner_tui.feedback.as_data import with_collections
@@ -32,25 +32,25 @@ def probe(spec: str, settings: tuple[str, ...], as_json: bool) -> None:
 
     wanted = with_collections(_with_settings(_read(spec), settings))
     if not as_json:
-        click.echo("Three steps on the longest rows; this takes a while to load.", err=True)
-    found = run_probe(wanted)
+        click.echo("Running three steps on the longest rows; loading takes a while.", err=True)
+    probed = run_probe(wanted)
     if as_json:
-        click.echo(json.dumps(as_dict(found), indent=2))
+        click.echo(json.dumps(as_dict(probed), indent=2))
         return
-    for line in report(found):
+    for line in report(probed):
         click.echo(line)
 
 
-def report(found: Probed) -> list[str]:
-    """What was measured beside what was said before, for people."""
-    measured = found.measured
+def report(probed: Probed) -> list[str]:
+    """The measurement compared with the estimate, as text."""
+    measured = probed.measured
     what = "allocated" if measured.is_gpu else "memory grew by"
     error = (
         100 * (measured.predicted_bytes / measured.allocated_bytes - 1) if measured.allocated_bytes else 0.0
     )
     lines = [
         plain(f"{measured.model_name} on {measured.device_name}"),
-        f"{measured.held}, {measured.method}, {measured.tuning}",
+        f"{measured.loaded_as}, {measured.method}, {measured.tuning}",
         f"micro-batch {measured.micro_batch} x {measured.length} tokens, "
         f"checkpointing {'on' if measured.is_checkpointing else 'off'}",
         "",
@@ -60,22 +60,22 @@ def report(found: Probed) -> list[str]:
     if measured.reserved_bytes:
         lines.append(f"{'reserved':<18}{measured.reserved_bytes / GB:>8.2f} GB")
     if measured.context_bytes is not None:
-        name = "beside that" if measured.is_gpu else "before the model"
+        name = "outside of it" if measured.is_gpu else "before the model"
         lines.append(f"{name:<18}{measured.context_bytes / GB:>8.2f} GB")
     if measured.seconds_per_step:
-        speed = f", {measured.tokens_per_second:.0f} tokens a second" if measured.tokens_per_second else ""
-        lines.append(f"{'a step':<18}{measured.seconds_per_step:>8.2f} s{speed}")
-    if found.plan.memory is not None:
-        memory = found.plan.memory
+        speed = f", {measured.tokens_per_second:.0f} tokens/s" if measured.tokens_per_second else ""
+        lines.append(f"{'per step':<18}{measured.seconds_per_step:>8.2f} s{speed}")
+    if probed.plan.memory is not None:
+        memory = probed.plan.memory
         spread = f"{memory.low_bytes / GB:.1f} to {memory.high_bytes / GB:.1f} GB"
-        lines.append(fill(f"The plan had said {spread} in all. The probe took {found.seconds:.0f} s."))
+        lines.append(fill(f"The estimate was {spread} in total. The probe took {probed.seconds:.0f} s."))
     return lines
 
 
-def as_dict(found: Probed) -> dict[str, Any]:
-    """The figures for scripts."""
+def as_dict(probed: Probed) -> dict[str, Any]:
+    """The figures for JSON."""
     import msgspec
 
-    measured: dict[str, Any] = msgspec.to_builtins(found.measured)
-    memory = None if found.plan.memory is None else msgspec.to_builtins(found.plan.memory)
-    return {"measured": measured, "planned": memory, "seconds": round(found.seconds, 1)}
+    measured: dict[str, Any] = msgspec.to_builtins(probed.measured)
+    memory = None if probed.plan.memory is None else msgspec.to_builtins(probed.plan.memory)
+    return {"measured": measured, "planned": memory, "seconds": round(probed.seconds, 1)}

@@ -1,4 +1,4 @@
-"""`tuner-tui push`: a run to the Hugging Face Hub, private unless said otherwise, after showing all that goes."""
+"""`tuner-tui push`: pushes a run to the Hugging Face Hub, private by default, after showing all files."""
 
 from __future__ import annotations
 
@@ -32,29 +32,30 @@ if TYPE_CHECKING:
     "--private",
     "visibility",
     flag_value="private",
-    help="You see it, or your organisation's members (the default).",
+    help="Only you, or your organisation's members, see it (the default).",
 )
-@click.option("--public", "visibility", flag_value="public", help="Everybody sees it.")
-@click.option("--dry-run", is_flag=True, help="Make and check everything, show what would go, send nothing.")
-@click.option("--branch", help="Another branch than main; made where it is missing.")
+@click.option("--public", "visibility", flag_value="public", help="Everyone sees it.")
+@click.option("--dry-run", is_flag=True, help="Prepare and check everything, show the files, send nothing.")
+@click.option("--branch", help="A branch other than main; created if missing.")
 @click.option("--pr", is_flag=True, help="As a pull request.")
-@click.option("--quant", help="Number type of GGUF forms: f32, f16, q8_0.")
+@click.option("--quant", help="Data type of GGUF forms: f32, f16, q8_0.")
 @click.option("--into", type=click.Choice(["trained", "original"]), default="trained", help="As in `export`.")
-@click.option("--base", help="The base's name on the Hub, where it is not known.")
+@click.option("--base", help="The base's name on the Hub, where unknown.")
 @click.option(
-    "--card", "card_file", type=click.Path(path_type=Path), help="Your own card in place of the made one."
+    "--card",
+    "card_file",
+    type=click.Path(path_type=Path),
+    help="Your own model card instead of the generated one.",
 )
-@click.option(
-    "--licence", help="The base's licence (a Hub identifier such as apache-2.0), where it is not known."
-)
+@click.option("--licence", help="The base's licence (a Hub identifier such as apache-2.0), where unknown.")
 @click.option("--language", "languages", multiple=True, help="A language code for the card; may be repeated.")
-@click.option("--dataset", "datasets", multiple=True, help="A data set's Hub name to tell in the card.")
+@click.option("--dataset", "datasets", multiple=True, help="A data set's Hub name to mention in the card.")
 @click.option(
     "--samples",
     type=click.Choice(["all", "unseen", "none"]),
     default="all",
     show_default=True,
-    help="What the made card shows: `all` refuses answers that repeat training rows, `unseen` leaves those out.",
+    help="Samples in the generated card: `all` refuses answers that repeat training rows, `unseen` leaves them out.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
@@ -77,10 +78,10 @@ def push(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Push RUN (a run's name, the path of its folder, or `last`) to the Hub, in one commit that is read back.
+    """Push RUN (a run's name, the path of its folder, or `last`) to the Hub, in one commit that is verified.
 
-    The token is the Hub client's own (`hf auth login`, or HF_TOKEN). Interrupted or failed, the same command resumes:
-    what has arrived is not sent again, and nothing is committed twice.
+    The token is the Hub client's own (`hf auth login`, or HF_TOKEN). After an interruption or failure, the same command
+    resumes: uploaded files are not uploaded again, and nothing is committed twice.
     """
     from tuner_tui.sharing.card import CardOptions
     from tuner_tui.sharing.export import ExportOptions, check_options
@@ -90,11 +91,11 @@ def push(
 
     if branch and pr:
         raise InputError(
-            "Branch or pull request?", "A pull request is made against main.", "Give one of them."
+            "--branch and --pr exclude each other", "A pull request is made against main.", "Use one of them."
         )
     if not (dry_run or yes or sys.stdin.isatty()):
         raise InputError(
-            "Confirmation needed", "Without a terminal nothing is pushed unasked.", "Add --yes, or --dry-run."
+            "Confirmation needed", "Without a terminal, pushing needs --yes.", "Add --yes, or --dry-run."
         )
     facts = read_facts(find_run_or_folder(run), base)
     card = CardOptions(languages, datasets, licence, samples=samples)
@@ -134,7 +135,7 @@ def _send(
     *,
     is_quiet: bool,
 ) -> Pushed:
-    """Push what was prepared. Raises TunerError whose hint is the command to repeat."""
+    """Push the prepared files. Raises TunerError with the command to repeat as its hint."""
     from tuner_tui.sharing import hub
     from tuner_tui.sharing.hub_protocol import PushRequest
     from tuner_tui.sharing.push import discard
@@ -157,7 +158,7 @@ def _send(
 
 
 class HubTeller:
-    """Prints a Hub process's events as plain lines; a wait counts down in one line on a terminal."""
+    """Prints a Hub process's events as lines; on a terminal a wait counts down in one line."""
 
     def __init__(self, is_quiet: bool = False) -> None:
         self._is_quiet = is_quiet
@@ -193,17 +194,17 @@ def _what_goes(prepared: Prepared, visibility: str | None, branch: str | None, p
     seen_by = (
         "everybody"
         if visibility == "public"
-        else f"you, or {owner}'s members (private), unless it is there and public"
+        else f"you, or {owner}'s members (private), unless it exists and is public"
     )
     where = " as a pull request" if pr else f", branch {branch}" if branch else ""
-    lines = [f"To {prepared.repo_id}{where}, seen by {seen_by}:"]
+    lines = [f"To {prepared.repo_id}{where}, visible to {seen_by}:"]
     lines += [f"  {size(file.size):>9}  {plain(file.name)}" for file in prepared.files]
-    lines.append(f"  {size(prepared.size_bytes):>9}  in all")
+    lines.append(f"  {size(prepared.size_bytes):>9}  in total")
     lines.append(
-        fill(f"The card: {prepared.card} (to change it, edit a copy and give it with --card)", hanging="  ")
+        fill(f"Model card: {prepared.card} (to change it, edit a copy and pass it with --card)", hanging="  ")
     )
-    told = f"The base's licence: {prepared.licence or 'not known'}. It asks to: {prepared.licence_asks}."
-    lines.append(fill(told, hanging="  "))
+    line = f"The base's licence: {prepared.licence or 'unknown'}. It requires: {prepared.licence_asks}."
+    lines.append(fill(line, hanging="  "))
     return lines + [fill(remark, hanging="  ") for remark in prepared.remarks]
 
 
@@ -222,12 +223,12 @@ def _report(prepared: Prepared, pushed: Pushed | None) -> dict[str, object]:
 
 def _closing(pushed: Pushed) -> list[str]:
     if pushed.pull_request:
-        return [f"Proposed, and read back: {pushed.pull_request}"]
+        return [f"Pull request created and verified: {pushed.pull_request}"]
     if not pushed.is_new_commit:
         return [f"Already there, with the same content (commit {pushed.commit[:8]}): {pushed.url}"]
-    return [f"Pushed, and read back as sent (commit {pushed.commit[:8]}, {pushed.visibility}): {pushed.url}"]
+    return [f"Pushed and verified (commit {pushed.commit[:8]}, {pushed.visibility}): {pushed.url}"]
 
 
 def _command() -> str:
-    """The command as it was given, to repeat."""
+    """The command line, to repeat."""
     return shell_line(["tuner-tui", *sys.argv[1:]])

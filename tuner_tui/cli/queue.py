@@ -1,4 +1,4 @@
-"""`tuner-tui queue`: the runs that wait for the card, in the order in which they will start."""
+"""`tuner-tui queue`: the runs waiting for the GPU, in starting order."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tuner_tui.cli.output import fill, plain
-from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.runs import queue as waiting
-from tuner_tui.runs.folder import find_run
+from tuner_tui.runs.folder import find_run, pick_name
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ PLACES = "a number from 1 on, first, last, up or down"
 
 @click.group()
 def queue() -> None:
-    """List, reorder and hold the runs that wait for the GPU.
+    """List, reorder and hold the runs waiting for the GPU.
 
     One run trains at a time. The keeper starts the next one when enough memory is free, also with the app closed and
-    after a run that failed. After a reboot the list is still there: opening the app, or any command that lists or
-    starts runs, resumes it.
+    after a failed run. The queue survives a reboot: opening the app, or any command that lists or starts runs,
+    resumes it.
     """
 
 
@@ -56,13 +56,13 @@ def list_(as_json: bool) -> None:
 @click.argument("run")
 @click.argument("place")
 def move(run: str, place: str) -> None:
-    """Give RUN another PLACE in line: a number from 1 on, first, last, up or down."""
+    """Move RUN to PLACE in the queue: a number from 1 on, first, last, up or down."""
     from tuner_tui.keeper.start import move as give_place
 
     folder = find_run(run)
-    names = [each.folder for _, each in waiting.entries()]
+    names = [entry.folder for _, entry in waiting.entries()]
     if str(folder.path) not in names:
-        raise RunProblem("The run does not wait", folder.name, "See: tuner-tui queue list")
+        raise RunProblem("The run is not queued", folder.name, "See: tuner-tui queue list")
     give_place(folder, _place(place, names.index(str(folder.path)), len(names)))
     _say_line()
 
@@ -71,16 +71,16 @@ def move(run: str, place: str) -> None:
 @click.argument("run")
 def remove(run: str) -> None:
     """Take RUN out of the queue; its folder stays, and `runs resume` queues it again."""
-    folder = find_run(run)
-    if not waiting.withdraw(folder.name):
-        raise RunProblem("The run does not wait", folder.name, "See: tuner-tui queue list")
-    click.echo(f"{plain(folder.name)} was taken out of the queue.")
+    name = _waiting_name(run)
+    if not waiting.withdraw(name):
+        raise RunProblem("The run does not wait", name, "See: tuner-tui queue list")
+    click.echo(f"{plain(name)} was taken out of the queue.")
 
 
 @queue.command()
 @click.argument("run")
 def start(run: str) -> None:
-    """Put RUN first, and do not wait for memory with it."""
+    """Start RUN next, without waiting for memory."""
     from tuner_tui.keeper.start import move as give_place
 
     give_place(find_run(run), 0, regardless=True)
@@ -89,19 +89,19 @@ def start(run: str) -> None:
 
 @queue.command()
 def hold() -> None:
-    """Let nothing more start until `queue go`; the run that trains is not touched."""
+    """Start no more runs until `queue go`; the running one is not affected."""
     from tuner_tui.keeper.start import hold_queue
 
     hold_queue()
-    click.echo("Nothing more starts. Resume with: tuner-tui queue go")
+    click.echo("The queue is on hold. Release it with: tuner-tui queue go")
 
 
 @queue.command()
 def go() -> None:
-    """Let runs start again after `queue hold`."""
+    """Release the queue after `queue hold`."""
     from tuner_tui.keeper.start import release_queue
 
-    click.echo("The queue runs again." if release_queue() else "The queue was not on hold.")
+    click.echo("The queue is released." if release_queue() else "The queue was not on hold.")
 
 
 def words(place: Place) -> str:
@@ -110,6 +110,17 @@ def words(place: Place) -> str:
         return place.reason
     needs = place.entry.needs_bytes
     return f"waits for its turn; needs {size(needs)} free" if needs else "waits for its turn"
+
+
+def _waiting_name(text: str) -> str:
+    """The name that the queue has for a run, whether or not its folder is there. Raises InputError, NotFoundError."""
+    names = waiting.queued_names()
+    if text in names:
+        return text
+    try:
+        return find_run(text).name
+    except NotFoundError:
+        return pick_name(text, sorted(names))
 
 
 def _place(text: str, now: int, count: int) -> int:
@@ -124,21 +135,22 @@ def _place(text: str, now: int, count: int) -> int:
             return now + 1
     if text.isdecimal() and int(text) > 0:
         return int(text) - 1
-    raise InputError("Which place?", f"{text!r} is no place in line.", f"It is {PLACES}.")
+    raise InputError("Invalid position", f"{text!r} is not a position in the queue.", f"Use {PLACES}.")
 
 
 def _say_line() -> None:
     names = [entry.folder.rpartition("/")[2] for _, entry in waiting.entries()]
-    click.echo(fill(f"Now in line: {', '.join(names) or 'no runs'}"))
+    click.echo(fill(f"Queue: {', '.join(names) or 'no runs'}"))
 
 
 def _as_json(number: int, place: Place) -> dict[str, object]:
+    awaited = waiting.awaited(place.entry)
     return {
         "place": number,
         "run": place.folder.name,
-        "standing": place.standing,
+        "standing": place.state,
         "reason": place.reason,
-        "after": place.entry.after,
+        "after": awaited.name if awaited else None,
         "needs_bytes": place.entry.needs_bytes,
         "resume": place.entry.resume,
     }

@@ -1,4 +1,4 @@
-"""`tuner-tui runs`: what was trained, what trains now, and what to ask of it."""
+"""`tuner-tui runs`: finished and live runs, and requests to them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tuner_tui.errors import InputError, RunProblem, TunerError
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs import folder as folders
+from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
-from tuner_tui.runs.report import trouble_rows
+from tuner_tui.runs.report import incident_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 from tuner_tui.text import shell_command
 
@@ -47,9 +48,12 @@ for command in (compare, tree, branch, note, disk, clean):
 
 @runs.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
-@click.option("--limit", default=50, show_default=True, help="At most so many, the newest.")
+@click.option("--limit", default=50, show_default=True, help="Maximum number of runs, the newest.")
 @click.option(
-    "--find", default="", metavar="WORDS", help="Those with these in name, status or note; #word is a tag."
+    "--find",
+    default="",
+    metavar="WORDS",
+    help="Only runs with this text in name, status or note; #word is a tag.",
 )
 def list_(as_json: bool, limit: int, find: str) -> None:
     """List runs, the newest first."""
@@ -61,20 +65,20 @@ def list_(as_json: bool, limit: int, find: str) -> None:
     if news := wake():
         click.echo(fill(plain(news)), err=True)
     notes, summaries, queued = NotesReader().read(), SummaryReader(), queued_names()
-    found: list[tuple[RunFolder, RunSummary]] = []
+    matching: list[tuple[RunFolder, RunSummary]] = []
     for folder in folders.list_runs():
         summary = summaries.read(folder, queued)
         if fits(find.lower().split(), folder.name, summary.status, notes.get(folder.name, Note())):
-            found.append((folder, summary))
-        if len(found) == limit:
+            matching.append((folder, summary))
+        if len(matching) == limit:
             break
     if as_json:
-        _print_json([_summary(folder, summary) for folder, summary in found])
+        _print_json([_summary(folder, summary) for folder, summary in matching])
         return
-    if not found:
-        click.echo("No run fits." if find else "No runs yet. Start with: tuner-tui demo")
+    if not matching:
+        click.echo("No run matches." if find else "No runs yet. Start with: tuner-tui demo")
         return
-    for folder, summary in found:
+    for folder, summary in matching:
         tags = " ".join(f"#{plain(tag)}" for tag in notes.get(folder.name, Note()).tags)
         line = f"{_clipped(folder.name, 44):<44} {summary.status:<12}{_progress(summary)}"
         click.echo(f"{line}  {tags}".rstrip())
@@ -86,7 +90,7 @@ def list_(as_json: bool, limit: int, find: str) -> None:
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(run: str, as_json: bool) -> None:
-    """Show what a run is, how it goes and what came of it."""
+    """Show a run's settings, progress and result."""
     from tuner_tui.keeper.start import adopt_if_needed, wake
     from tuner_tui.runs.queue import queued_names
     from tuner_tui.runs.summary import SummaryReader
@@ -107,10 +111,10 @@ def show(run: str, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run")
-@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object per line.")
 @click.pass_context
 def follow(context: click.Context, run: str, as_json: bool) -> None:
-    """Watch a run until it ends. Ctrl-C leaves; the run continues."""
+    """Follow a run until it ends. Ctrl-C leaves; the run continues."""
     from tuner_tui.cli.follow import follow as watch
 
     context.exit(watch(folders.find_run_or_folder(run), as_json=as_json, stops_on_ctrl_c=False))
@@ -118,16 +122,14 @@ def follow(context: click.Context, run: str, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run")
-@click.option(
-    "--now", is_flag=True, help="Do not save first: what was done since the last checkpoint is lost."
-)
+@click.option("--now", is_flag=True, help="Do not save first: progress since the last checkpoint is lost.")
 def stop(run: str, now: bool) -> None:
-    """Ask a run to save and stop; a run that waits is taken out of the queue."""
+    """Ask a run to save and stop; a waiting run is removed from the queue."""
     from tuner_tui.runs import queue
 
     folder = folders.find_run(run)
     if queue.withdraw(folder.name):
-        click.echo(f"{folder.name} was taken out of the queue.")
+        click.echo(f"{folder.name} was removed from the queue.")
         return
     if now:
         _end_now(folder)
@@ -161,8 +163,8 @@ def sample(run: str) -> None:
 
 @runs.command()
 @click.argument("run")
-@click.option("--detach", is_flag=True, help="Leave at once; the run continues in the background.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
+@click.option("--detach", is_flag=True, help="Return at once; the run continues in the background.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object per line.")
 @click.pass_context
 def resume(context: click.Context, run: str, detach: bool, as_json: bool) -> None:
     """Resume a run from its last complete checkpoint."""
@@ -180,9 +182,9 @@ def resume(context: click.Context, run: str, detach: bool, as_json: bool) -> Non
 
 @runs.command()
 @click.argument("run")
-@click.option("--lines", default=40, show_default=True, help="At most so many of the last lines.")
+@click.option("--lines", default=40, show_default=True, help="Maximum number of last lines.")
 def log(run: str, lines: int) -> None:
-    """Print the end of a run's log: what the libraries said."""
+    """Print the end of a run's log: the output of libraries."""
     from tuner_tui.files import last_lines
 
     for line in last_lines(folders.find_run_or_folder(run).log, lines):
@@ -193,9 +195,9 @@ def log(run: str, lines: int) -> None:
 @click.argument("run")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(run: str, yes: bool) -> None:
-    """Move a run's folder to the trash: checkpoints, adapter, events and log. A live run is left alone.
+    """Move a run's folder to the trash: checkpoints, adapter, events and log. A live run is refused.
 
-    It can be restored for 30 days; its room on the disk is free after that, or after `runs empty-trash`.
+    It can be restored for 30 days; its disk space is freed after that, or by `runs empty-trash`.
     """
     from tuner_tui.cli.words import size
     from tuner_tui.files import folder_size
@@ -207,7 +209,7 @@ def delete(run: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?", abort=True)
     deleted = delete_run(folder)
-    wake()  # the queue may have been held for it
+    wake()  # the queue may have been on hold for it
     click.echo(f"Deleted {plain(folder.name)}; it stays in the trash for {KEPT_DAYS} days.")
     click.echo(f"Restore it: {plain(shell_command('runs restore', folder.name))}")
     click.echo(f"Free its {size(deleted.size_bytes)} now with: tuner-tui runs empty-trash")
@@ -217,7 +219,7 @@ def delete(run: str, yes: bool) -> None:
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Without RUN: print one JSON array.")
 def restore(run: str | None, as_json: bool) -> None:
-    """Bring a deleted RUN back, with its note; without RUN, list what can be restored."""
+    """Restore a deleted RUN, with its note; without RUN, list deleted runs."""
     from tuner_tui.cli.words import size
     from tuner_tui.keeper.start import wake
     from tuner_tui.runs.trash import deleted_runs, restore_run
@@ -225,7 +227,7 @@ def restore(run: str | None, as_json: bool) -> None:
     if run is not None:
         name = restore_run(run)
         wake()
-        click.echo(f"{plain(name)} is back.")
+        click.echo(f"{plain(name)} is restored.")
         return
     deleted = deleted_runs()
     if as_json:
@@ -237,13 +239,13 @@ def restore(run: str | None, as_json: bool) -> None:
             until = time.strftime("until %Y-%m-%d", time.localtime(record.kept_until))
         click.echo(f"{size(record.size_bytes):>10}  {_clipped(record.name, 44):<44}  {until}")
     if not deleted:
-        click.echo("No deleted run can be restored.")
+        click.echo("There are no deleted runs.")
 
 
 @runs.command("empty-trash")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def empty_trash(yes: bool) -> None:
-    """Delete for good what is in the trash; what an open app can still undo stays."""
+    """Delete the trash permanently, except what an open app can still undo."""
     from tuner_tui.cli.words import size
     from tuner_tui.runs import trash
 
@@ -255,11 +257,14 @@ def empty_trash(yes: bool) -> None:
                 "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
             )
         click.confirm("Delete them for good?", abort=True)
-    click.echo(f"Freed {size(trash.empty_trash())}.")
+    freed, stayed = trash.empty_trash()
+    click.echo(f"Freed {size(freed)}.")
+    if stayed:
+        raise TunerError("Not all of the trash could be deleted", "\n".join(map(plain, stayed)))
 
 
 def _end_now(folder: RunFolder) -> None:
-    """Have the run's worker ended at once and wait for that. Raises RunProblem when the run is not live."""
+    """Stop the run's worker at once and wait. Raises RunProblem when the run is not live."""
     from tuner_tui.keeper.start import end_now
 
     end_now(folder)
@@ -269,31 +274,33 @@ def _end_now(folder: RunFolder) -> None:
         time.sleep(0.1)
     ending = follower.state.ending
     if ending is None or follower.status in LIVE:
-        click.echo("stop: asked; the keeper has not answered yet.")
+        click.echo("stop: requested; the keeper has not answered yet.")
     else:
         click.echo(words.ending(ending))
 
 
 def _ask(folder: RunFolder, request: Request) -> None:
-    """Leave a request and wait for its answer. Raises RunProblem when the run is not live, or waits."""
+    """Send a request and wait for its answer. Raises RunProblem when the run is not live, or queued."""
     follower = read_run(folder)
     if follower.status not in LIVE:
         raise RunProblem("The run is not running", f"{folder.name} is {follower.status}.")
     if follower.status == "queued" and request != "stop":
-        hint = f"Take it out with: {shell_command('runs stop', folder.name)}"
-        raise RunProblem("The run has not begun", f"{folder.name} waits for its turn.", hint)
-    asked = leave_request(folder, request)
+        hint = f"Remove it with: {shell_command('runs stop', folder.name)}"
+        raise RunProblem("The run has not started", f"{folder.name} is queued.", hint)
+    request_id = leave_request(folder, request)
     deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
     while time.monotonic() < deadline:
         status = follower.poll()
-        answer = next((known for known in reversed(follower.state.requests) if known.id == asked), None)
+        answer = next(
+            (recorded for recorded in reversed(follower.state.requests) if recorded.id == request_id), None
+        )
         if answer is not None:
             click.echo(f"{request}: accepted, takes effect {answer.takes_effect}.")
             return
         if status not in LIVE:
-            raise RunProblem("The run ended before it was asked", f"{folder.name} is {status}.")
+            raise RunProblem("The run ended before the request", f"{folder.name} is {status}.")
         time.sleep(0.1)
-    click.echo(f"{request}: asked; the worker has not answered yet (it is starting).")
+    click.echo(f"{request}: requested; the worker has not answered yet (it is starting).")
 
 
 def _summary(folder: RunFolder, summary: RunSummary) -> dict[str, Any]:
@@ -320,12 +327,12 @@ def _progress(summary: RunSummary) -> str:
 
 
 def _problems(run: RunFollower) -> list[str]:
-    """What is wrong with the run's files, its queue entry and its spec."""
+    """Problems of the run's files, queue entry and spec."""
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.runs import queue
     from tuner_tui.runs.problems import folder_problems
 
-    problems = [each.words for each in folder_problems(run.folder)]
+    problems = [problem.words for problem in folder_problems(run.folder)]
     problems += filter(None, (run.problem, queue.problems().get(run.folder.name)))
     try:
         read_spec(run.folder.spec)
@@ -339,12 +346,15 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
     state, folder = run.state, run.folder
     rows: list[tuple[str, str]] = [("run", folder.name), ("status", run.status), ("folder", str(folder.path))]
     rows += [("problem", problem) for problem in problems]
+    lock_words = lock_problem(folder)
+    # one that cannot be opened is among the problems of the run's files, and an unusable queue entry is too
+    known = {*problems, lock_words if lock.look(folder.lock).problem else ""}
     if run.status == "queued" and (waits := Line().words(folder)):
-        rows.append(("waits", waits))
-    elif problem := lock_problem(folder):
-        rows.append(("problem", problem))
+        rows += [("waits", waits)] if waits not in known else []
+    elif lock_words not in known:
+        rows.append(("problem", lock_words))
     if started_from := ancestors(folder):
-        rows.append(("started from", ", which began from ".join(started_from)))
+        rows.append(("started from", ", which started from ".join(started_from)))
     if state.started_at:
         rows.append(("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started_at))))
     if state.attempt > 1:
@@ -363,10 +373,10 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         rows.append((figure.title, f"{words.number(value)}  {figure.healthy}".rstrip()))
     for choice in state.choices.values():
         rows.append((choice.name, f"{choice.value} ({choice.reason})"))
-    for name, what, why in trouble_rows(state.rungs, state.skipped):
+    for name, what, why in incident_rows(state.fallbacks, state.skipped):
         rows.append((name, f"{what} ({why})"))
     if state.overhead:
-        rows.append(("own time", _overhead(run)))
+        rows.append(("overhead", _overhead(run)))
     rows += [("energy", energy)] if (energy := _energy(folder)) else []
     for warning in list(state.warnings)[-5:]:
         rows.append(("warning", f"{warning.message} {warning.hint}".strip()))
@@ -401,7 +411,7 @@ def _energy(folder: RunFolder) -> str | None:
     if sample is None:
         return None
     if sample.energy_wh is None:
-        return "unknown: this machine has no power readings"
+        return "unknown: no power readings on this machine"
     cost = money_words(sample.energy_wh)
     return f"{sample.energy_wh:.1f} Wh ({sample.energy_source})" + (f", {cost}" if cost else "")
 

@@ -1,4 +1,4 @@
-"""`tuner-tui runs compare`, `tree`, `branch` and `note`: runs beside each other, and what is known about them."""
+"""`tuner-tui runs compare`, `tree`, `branch` and `note`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ WIDEST = 24
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, curves included.")
 def compare(runs: tuple[str, ...], as_json: bool) -> None:
-    """Compare RUNS: how each went, and only the settings in which they differ."""
+    """Compare RUNS: their results, and the settings in which they differ."""
     from tuner_tui.runs.comparison import ComparisonReader, differences, has_one_kind_of_loss, results
 
-    found = [folders.find_run_or_folder(run) for run in runs]
-    if len(set(found)) < 2:
-        raise InputError("Compare which runs?", "Two or more are needed.", "See: tuner-tui runs list")
-    compared = ComparisonReader().read(list(dict.fromkeys(found)))
-    differing = differences([each.settings for each in compared])
+    chosen_folders = [folders.find_run_or_folder(run) for run in runs]
+    if len(set(chosen_folders)) < 2:
+        raise InputError("Too few runs", "Comparing needs two or more.", "See: tuner-tui runs list")
+    compared = ComparisonReader().read(list(dict.fromkeys(chosen_folders)))
+    differing = differences([run.settings for run in compared])
     if as_json:
         _print_json(compared, differing)
         return
-    for letter, each in zip(letters(len(compared)), compared, strict=True):
+    for letter, run in zip(letters(len(compared)), compared, strict=True):
         click.echo(
-            f"{letter}  {plain(each.folder.name)}" + (f"  ({plain(each.problem)})" if each.problem else "")
+            f"{letter}  {plain(run.folder.name)}" + (f"  ({plain(run.problem)})" if run.problem else "")
         )
     click.echo()
     _print_table(letters(len(compared)), results(compared))
@@ -51,7 +51,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
 @click.command()
 @click.argument("run")
 def tree(run: str) -> None:
-    """Show which runs RUN began from, and which began from it."""
+    """Show which runs RUN started from, and which started from it."""
     from tuner_tui.runs.family import FamilyReader
 
     folder = folders.find_run(run)
@@ -66,7 +66,7 @@ def tree(run: str) -> None:
 @click.option("--step", default="last", show_default=True, help="The checkpoint's step; see `runs show`.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("run.toml"), show_default=True)
 def branch(run: str, step: str, out: Path) -> None:
-    """Write a run.toml that begins from a checkpoint of RUN, to change and train."""
+    """Write a run.toml that starts from a checkpoint of RUN, to edit and train."""
     from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.files import write_atomic
     from tuner_tui.runs.family import branch_spec, find_checkpoint
@@ -74,7 +74,7 @@ def branch(run: str, step: str, out: Path) -> None:
     folder = folders.find_run_or_folder(run)
     text = spec_text(branch_spec(folder, find_checkpoint(folder, step)))
     if out.exists():
-        raise InputError("The file is there already", str(out), "Name another one with --out.")
+        raise InputError("The file exists", str(out), "Name another file with --out.")
     try:
         write_atomic(out, text, is_private=False)
     except OSError as error:
@@ -92,22 +92,22 @@ def note(run: str, text: str | None, add: tuple[str, ...], remove: tuple[str, ..
     from tuner_tui.runs.notes import Note, parse_tags, read_note, write_note
 
     folder = folders.find_run(run)
-    known = read_note(folder.name)
+    current = read_note(folder.name)
     if text is not None or add or remove:
-        gone = parse_tags(" ".join(remove))
-        tags = (*(tag for tag in known.tags if tag not in gone), *parse_tags(" ".join(add)))
-        known = Note(text=known.text if text is None else text.strip(), tags=tuple(dict.fromkeys(tags)))
-        write_note(folder.name, known)
-    if known.tags:
-        click.echo(" ".join(f"#{plain(tag)}" for tag in known.tags))
-    if known.text:
-        click.echo(plain_lines(known.text))
-    if known.is_empty:
+        removed = parse_tags(" ".join(remove))
+        tags = (*(tag for tag in current.tags if tag not in removed), *parse_tags(" ".join(add)))
+        current = Note(text=current.text if text is None else text.strip(), tags=tuple(dict.fromkeys(tags)))
+        write_note(folder.name, current)
+    if current.tags:
+        click.echo(" ".join(f"#{plain(tag)}" for tag in current.tags))
+    if current.text:
+        click.echo(plain_lines(current.text))
+    if current.is_empty:
         click.echo("No note.")
 
 
 def letters(count: int) -> list[str]:
-    """A, B, C: what a run is called in tables and curves."""
+    """A, B, C: the runs' letters in tables and curves."""
     return [chr(ord("A") + number) if number < 26 else str(number + 1) for number in range(count)]
 
 
@@ -127,7 +127,7 @@ def _print_table(heads: list[str], rows: tuple[Difference, ...]) -> None:
 
 
 def _cell(value: str, width: int) -> str:
-    """Cut in its middle: paths differ at their ends."""
+    """Shortened in the middle: paths differ at their ends."""
     shown = plain(value)
     if len(shown) > width:
         shown = f"{shown[: width // 2 - 1]}…{shown[-(width - width // 2) :]}"
@@ -140,13 +140,13 @@ def _print_json(compared: tuple[ComparedRun, ...], differing: tuple[Difference, 
     report = {
         "runs": [
             {
-                "run": each.folder.name,
-                "status": each.status,
-                "problem": each.problem,
-                "energy_wh": each.energy_wh,
-                "state": each.run,
+                "run": run.folder.name,
+                "status": run.status,
+                "problem": run.problem,
+                "energy_wh": run.energy_wh,
+                "state": run.run,
             }
-            for each in compared
+            for run in compared
         ],
         "differences": {row.key: row.values for row in differing},
     }

@@ -1,4 +1,4 @@
-"""`tuner-tui runs disk` and `clean`: what runs and caches take, and deleting what is not needed."""
+"""`tuner-tui runs disk` and `clean`: disk use of runs and caches, and cleaning up."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuner_tui.runs.disk import CleanUpItem
 
 KINDS = ("checkpoints", "model", "cache", "leftovers")
@@ -20,34 +22,36 @@ KINDS = ("checkpoints", "model", "cache", "leftovers")
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def disk(as_json: bool) -> None:
-    """Show what each run takes on disk, and what could go."""
+    """Show the disk use of each run, and what can be removed."""
     from tuner_tui.runs.disk import clean_up_items, run_disk
     from tuner_tui.runs.folder import list_runs
     from tuner_tui.runs.queue import queued_names
 
-    taken = sorted(map(run_disk, list_runs()), key=lambda each: -each.total)
+    taken = sorted(map(run_disk, list_runs()), key=lambda usage: -usage.total)
     items = clean_up_items(queued_names())
     if as_json:
         _print_json(
             {
                 "runs": [
                     {
-                        "run": each.folder.name,
-                        "total_bytes": each.total,
-                        "checkpoints_bytes": each.checkpoints,
-                        "checkpoints": each.checkpoint_count,
-                        "adapter_bytes": each.adapter,
+                        "run": usage.folder.name,
+                        "total_bytes": usage.total,
+                        "checkpoints_bytes": usage.checkpoints,
+                        "checkpoints": usage.checkpoint_count,
+                        "adapter_bytes": usage.adapter,
                     }
-                    for each in taken
+                    for usage in taken
                 ],
                 "clean_up": [_as_json(item) for item in items],
             }
         )
         return
-    for each in taken:
-        kept = f"{each.checkpoint_count} checkpoints {size(each.checkpoints)}, adapter {size(each.adapter)}"
-        click.echo(f"{size(each.total):>10}  {plain(each.folder.name)}  ({kept})")
-    click.echo(f"{size(sum(each.total for each in taken)):>10}  all runs")
+    for usage in taken:
+        parts = (
+            f"{usage.checkpoint_count} checkpoints {size(usage.checkpoints)}, adapter {size(usage.adapter)}"
+        )
+        click.echo(f"{size(usage.total):>10}  {plain(usage.folder.name)}  ({parts})")
+    click.echo(f"{size(sum(usage.total for usage in taken)):>10}  all runs")
     click.echo()
     _list(items)
     if items:
@@ -55,14 +59,14 @@ def disk(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--only", type=click.Choice(KINDS), multiple=True, help="Only this kind; more may be given.")
-@click.option("--name", "names", multiple=True, help="Only the one of this name; more may be given.")
+@click.option("--only", type=click.Choice(KINDS), multiple=True, help="Only this kind; may be repeated.")
+@click.option("--name", "names", multiple=True, help="Only this name; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
-    """Delete what is not needed any more; says first what goes, what that frees and what is lost.
+    """Delete what is no longer needed, after showing what is deleted, freed and lost.
 
-    Checkpoints of finished runs, dequantised models, other caches, and leftovers of what was half made. What a live
-    run needs, or one that can be resumed, is never among it; deleted runs that can still be restored are not either.
+    Checkpoints of finished runs, dequantised models, other caches, and leftovers of interrupted work. Never deletes
+    what a live or resumable run needs, or deleted runs that can still be restored.
     """
     from tuner_tui.runs.disk import clean_up_items, delete_item
     from tuner_tui.runs.queue import queued_names
@@ -70,7 +74,7 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
     items = [item for item in clean_up_items(queued_names()) if not only or item.kind in only]
     if missing := set(names) - {item.name for item in items}:
         raise NotFoundError(
-            "Nothing of that name can go", ", ".join(sorted(missing)), "See: tuner-tui runs disk"
+            "Nothing of that name is removable", ", ".join(sorted(missing)), "See: tuner-tui runs disk"
         )
     items = [item for item in items if not names or item.name in names]
     _list(items)
@@ -82,20 +86,36 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
                 "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
             )
         click.confirm("Delete them for good?", abort=True)
+    stayed: list[str] = []
+    freed = 0
     for item in items:
         try:
             delete_item(item)
         except OSError as error:
-            message = f"{error.filename or item.name}: {error.strerror or error}."
-            raise TunerError("It cannot be deleted", message) from error
-    click.echo(f"Freed {size(sum(item.size_bytes for item in items))}.")
+            stayed.append(
+                f"{item.kind} {item.name}: {error.filename or item.name}: {error.strerror or error}."
+            )
+        freed += max(0, item.size_bytes - sum(map(_size_of, item.paths)))
+    click.echo(f"Freed {size(freed)}.")
+    if stayed:
+        raise TunerError("Not all of it could be deleted", "\n".join(map(plain, stayed)))
+
+
+def _size_of(path: Path) -> int:
+    """What is left of something that was to go."""
+    from tuner_tui.files import folder_size
+
+    try:
+        return folder_size(path) if path.is_dir() else path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def _list(items: list[CleanUpItem]) -> None:
     if not items:
-        click.echo("Nothing can go.")
+        click.echo("Nothing is removable.")
         return
-    click.echo(f"Could go, {size(sum(item.size_bytes for item in items))} in all:")
+    click.echo(f"Removable, {size(sum(item.size_bytes for item in items))} in total:")
     for item in items:
         click.echo(fill(f"{size(item.size_bytes):>10}  {item.kind}: {item.name}", hanging=" " * 12))
         click.echo(fill(item.loses, " " * 12))
@@ -107,7 +127,7 @@ def _as_json(item: CleanUpItem) -> dict[str, object]:
         "name": item.name,
         "size_bytes": item.size_bytes,
         "loses": item.loses,
-        "paths": [str(thing) for thing in item.things],
+        "paths": [str(path) for path in item.paths],
     }
 
 

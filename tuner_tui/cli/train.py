@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option, e.g. tuning.rank=32."
 )
-@click.option("--detach", is_flag=True, help="Start the run and leave; it continues in the background.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object a line.")
+@click.option("--detach", is_flag=True, help="Start the run and return; it continues in the background.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object per line.")
 @click.option("--after", metavar="RUN", help="Wait until that run has finished; skip this one if it fails.")
 @click.option("--check", "only_check", is_flag=True, help="Check spec, model and data; start nothing.")
 @click.pass_context
@@ -33,25 +33,28 @@ def train(
     after: str | None,
     only_check: bool,
 ) -> None:
-    """Train what SPEC says: a run.toml file, or the name of a preset.
+    """Train by SPEC: a run.toml file, or the name of a preset.
 
-    A model or data set of the Hub that is not on this machine is downloaded first, checked by its hashes; interrupted,
-    the same command resumes.
+    A model or data set of the Hub that is not on this machine is downloaded first and verified by its hashes; after an
+    interruption, the same command resumes.
 
-    With model.adapter naming a run that has not finished yet, it waits for that run and begins from its adapter.
-    Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not touch it.
+    If model.adapter names a run that has not finished, the new run waits for it and starts from its adapter.
+    Shows progress until the run ends. Ctrl-C asks the run to save and stop; closing the terminal does not affect it.
     """
     from tuner_tui.cli.follow import follow
+    from tuner_tui.cli.output import tell_left_out
     from tuner_tui.cli.push import HubTeller
-    from tuner_tui.feedback.as_data import with_collections
+    from tuner_tui.feedback.as_data import left_out, with_collections
     from tuner_tui.hardware.survival import why_it_ends
     from tuner_tui.keeper.launch import check
     from tuner_tui.runs.folder import find_run
     from tuner_tui.sharing.start_run import start_run
 
     wanted = _with_settings(_read(spec), settings)
+    tell_left_out(left_out(wanted.data))
     if only_check:
-        check(with_collections(wanted))
+        if warning := check(with_collections(wanted)).warning:
+            click.echo(f"warning: {warning.message} {warning.hint}", err=True)
         click.echo("Spec, model and data can be used.")
         return
     if why := why_it_ends():
@@ -99,4 +102,4 @@ def _with_settings(spec: RunSpec, settings: tuple[str, ...]) -> RunSpec:
                 f"{setting!r}: expected KEY=VALUE, such as tuning.rank=32.", param_hint="--set"
             )
         spec = set_option(spec, key.strip(), value.strip())
-    return resolve_paths(spec, Path.cwd())  # a preset's own paths count from here
+    return resolve_paths(spec, Path.cwd())  # a preset's own paths are relative to here

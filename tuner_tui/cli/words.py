@@ -10,6 +10,7 @@ from tuner_tui.runs.events import (
     DataPrepared,
     Evaluated,
     Event,
+    FallbackTaken,
     MemoryShort,
     ModelLoaded,
     PhaseEntered,
@@ -17,7 +18,6 @@ from tuner_tui.runs.events import (
     RolledBack,
     RunFailed,
     RunFinished,
-    RungClimbed,
     RunStarted,
     RunStopped,
     Sampled,
@@ -26,14 +26,14 @@ from tuner_tui.runs.events import (
     TrainingStarted,
     Warned,
 )
-from tuner_tui.runs.report import rung_words
+from tuner_tui.runs.report import fallback_words
 from tuner_tui.text import PHASES, count, duration, number, plain, quoted, shell_line, size
 
 __all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size", "tell"]
 
 
 def program() -> str:
-    """How this command is called again: by its name where the shell finds it, else by its path."""
+    """This command's name if the shell finds it, else its path."""
     import shutil
     import sys
     from pathlib import Path
@@ -47,13 +47,13 @@ def program() -> str:
 
 
 def where_short(event: MemoryShort) -> str:
-    """At what a run was when memory ran out, in words."""
+    """What a run was doing when memory ran out."""
     doing = PHASES[event.where] if event.where else "starting"
     return f"while {doing} after step {event.step}" if event.step else f"while {doing}"
 
 
 def tell(event: Event) -> str | None:
-    """One plain line for an event; None for those that say nothing to a reader of lines."""
+    """One line for an event; None for events that are not shown."""
     match event:
         case RunStarted(is_resumed=is_resumed):
             return "resuming" if is_resumed else "starting"
@@ -94,8 +94,8 @@ def tell(event: Event) -> str | None:
         case MemoryShort():
             kept = f"; saved as {event.checkpoint}" if event.checkpoint else ""
             return f"memory ran out {where_short(event)}{kept}: {plain(event.message)}"
-        case RungClimbed(rung=rung):
-            return f"trying {rung_words(rung)} ({plain(rung.reason)})"
+        case FallbackTaken(fallback=fallback):
+            return f"trying {fallback_words(fallback)} ({plain(fallback.reason)})"
         case StepSkipped():
             return f"step {event.step} is skipped: {plain(event.reason)}"
         case RolledBack():

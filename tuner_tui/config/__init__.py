@@ -1,1 +1,1 @@
-"""What a run is, as the person said it: the spec, presets, settings and folders."""
+"""The run spec, presets, settings and folders."""

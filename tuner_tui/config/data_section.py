@@ -1,4 +1,4 @@
-"""The [data] table of a run spec: which rows are trained on, how they are read, and what may pass the checks."""
+"""The [data] table of a run spec: the training rows, how they are read, and allowed findings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Fix = Literal[
     "clean",
     "merge_system",
 ]
-"""Steps that fix rows while they are read; data/recognition/fixes.py says what each does."""
+"""Steps that fix rows while they are read; implemented in data/recognition/fixes.py."""
 Allowed = Literal[
     "nothing_trained", "end_never_trained", "end_masked", "doubled_start", "template_missing",
     "template_changed", "template_drops_turns", "tokens_unknown", "beyond_context", "odd_first_loss",
 ]  # fmt: skip
-"""Findings of the pre-flight that a run may be started in spite of."""
+"""Findings of the pre-flight checks that may be allowed."""
 
 
 _HOW = re.compile(r"^(?P<file>.+?)(?P<how>\s+(?:weight|rows)=\S+)?$", re.DOTALL)

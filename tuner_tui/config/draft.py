@@ -1,4 +1,4 @@
-"""A run that is being put together: a spec, what was typed and cannot be used yet, and where it began."""
+"""A run that is being configured: a spec, invalid input that is not applied yet, and its origin."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tuner_tui.errors import TunerError
 from tuner_tui.text import shell_command
 
 UNSET = "?"
-"""Stands in a spec where model or data are still to be picked."""
+"""Placeholder in a spec for a model or data that is not selected yet."""
 REQUIRED = {"model.source": "Pick a model.", "data.train": "Pick training data."}
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A text that was typed for an option and is no value of it."""
+    """A text that was entered for an option and is not a valid value."""
 
     text: str
     problem: Problem
@@ -32,14 +32,14 @@ class Rejected:
 
 @dataclass(frozen=True)
 class BrokenText:
-    """A run.toml that was edited and cannot be read; it is kept until it is mended or dropped."""
+    """An edited run.toml that cannot be read; kept until it is fixed or discarded."""
 
     text: str
     error: TunerError
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What is wrong with it, by line."""
+        """Its problems, by line."""
         if isinstance(self.error, SpecError):
             return self.error.problems
         return (Problem("run.toml", None, "", f"{self.error.title}: {self.error.message}", self.error.hint),)
@@ -47,50 +47,50 @@ class BrokenText:
 
 @dataclass(frozen=True)
 class Draft:
-    """A run spec on its way; every change gives a new draft."""
+    """A run spec in progress; immutable, each change returns a new draft."""
 
     spec: RunSpec
     base: RunSpec
-    """What it began as."""
+    """The spec that it started from."""
     text: str | None = None
-    """The TOML text whose comments and order are kept."""
+    """The TOML text whose comments and order are preserved."""
     preset: str = ""
-    """Name of the preset that it began with."""
+    """Name of the preset that it started from."""
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
-    """By key, what was typed and is no value."""
+    """Invalid input by key."""
     broken: BrokenText | None = None
 
     @classmethod
     def blank(cls) -> Draft:
-        """Nothing picked yet, everything else at its default."""
+        """Nothing selected yet, everything else at its default."""
         return cls.of_spec(
             RunSpec.model_validate({"model": {"source": UNSET}, "data": {"train": UNSET}}), text=None
         )
 
     @classmethod
     def of_preset(cls, preset: Preset) -> Draft:
-        """A preset to begin with. Raises TunerError when it cannot be read."""
+        """A draft from a preset. Raises TunerError when it cannot be read."""
         spec = preset_spec(preset)
         return cls(spec, spec, text=preset.text or None, preset=preset.name)
 
     @classmethod
     def of_spec(cls, spec: RunSpec, text: str | None = None) -> Draft:
-        """A spec to change, such as an earlier run's; `text` is the TOML that it came from."""
+        """A draft from a spec, such as an earlier run's; `text` is the spec's TOML."""
         return cls(spec, spec, text=text)
 
     @property
     def is_changed(self) -> bool:
-        """Whether leaving would lose something."""
+        """Whether there are changes to lose."""
         return self.spec != self.base or bool(self.rejected) or self.broken is not None
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Required options that nothing was picked for."""
+        """Required options that are not set."""
         return tuple(key for key in REQUIRED if value_of(self.spec, key) == UNSET)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All that keeps the spec itself from running; broken text comes first, since it hides the rest."""
+        """All problems that prevent the run; broken text first, since it hides the rest."""
         if self.broken is not None:
             return self.broken.problems
         skipped = (*self.missing, *self.rejected)
@@ -101,12 +101,12 @@ class Draft:
         )
 
     def typed(self, key: str) -> str | None:
-        """The text of an option that was typed and is no value; None when its value counts."""
+        """The invalid text of an option; None if its value is valid."""
         rejected = self.rejected.get(key)
         return rejected.text if rejected else None
 
     def with_option(self, key: str, text: str) -> Draft:
-        """The draft with what was typed for one option; a text that is no value is kept with its problem."""
+        """The draft with one option changed; an invalid text is kept with its problem."""
         others = {other: rejected for other, rejected in self.rejected.items() if other != key}
         option = find_option(self.spec, key)
         try:
@@ -116,11 +116,11 @@ class Draft:
         except SpecError as error:
             return replace(self, rejected={**others, key: Rejected(text, error.problems[0])})
         applicable = {option.key for option in options_of(spec)}
-        kept = {other: rejected for other, rejected in others.items() if other in applicable}
-        return replace(self, spec=spec, rejected=kept)
+        still_rejected = {other: rejected for other, rejected in others.items() if other in applicable}
+        return replace(self, spec=spec, rejected=still_rejected)
 
     def with_text(self, text: str) -> Draft:
-        """The draft after its TOML was edited by hand; text that cannot be read is kept as broken."""
+        """The draft with edited TOML; text that cannot be read is kept as broken."""
         try:
             spec = parse_spec(text, "run.toml")
         except TunerError as error:
@@ -128,7 +128,7 @@ class Draft:
         return replace(self, spec=spec, text=text, rejected={}, broken=None)
 
     def without_broken(self) -> Draft:
-        """The draft as it was before the text that cannot be read."""
+        """The draft without the broken text."""
         return replace(self, broken=None)
 
     def toml(self) -> str:
@@ -136,7 +136,7 @@ class Draft:
         return self.broken.text if self.broken else spec_text(self.spec, self.text)
 
     def command(self) -> str:
-        """The headless command that starts the same run."""
+        """The command that starts the same run."""
         settings = changed_settings(self.base, self.spec) if self.preset else None
         if settings is None:
             return "tuner-tui train run.toml"
@@ -145,7 +145,7 @@ class Draft:
 
 
 def changed_settings(base: RunSpec, spec: RunSpec) -> list[str] | None:
-    """KEY=VALUE for each option in which two specs differ; None where that cannot be said in this way."""
+    """KEY=VALUE for each option in which two specs differ; None if a difference cannot be expressed so."""
     before = {option.key: value_of(base, option.key) for option in options_of(base)}
     keys = [option.key for option in options_of(spec)]
     keys.sort(key=lambda key: not key.endswith(".kind"))
@@ -165,7 +165,7 @@ def changed_settings(base: RunSpec, spec: RunSpec) -> list[str] | None:
 
 
 def _bare(value: Any) -> str:
-    """A value as a command line takes it: words stand bare."""
+    """A value for the command line: words without quotes."""
     if isinstance(value, tuple):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, bool):

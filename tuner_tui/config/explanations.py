@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a run spec, in our words, with the nearest key or word that there is."""
+"""Explains pydantic's errors in a run spec, with the nearest valid key or value."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ OTHER_NAMES = {
     "save_total_limit": "checkpoints.keep",
     "eval_steps": "evaluation.every_steps",
 }
-"""What other tools call our options."""
+"""Names of our options in other tools."""
 
 OTHER_KINDS = {("tuning", "qlora"): 'QLoRA is kind = "lora" with model.precision = "nf4".'}
-"""What other tools call a kind of ours together with another option, and how to say it here."""
+"""Names of combinations of options in other tools, and their equivalent here."""
 
 OTHER_WORDS = {
     "4bit": "nf4",
@@ -65,7 +65,7 @@ OTHER_WORDS = {
     "instruct": "instruction",
     "chat": "messages",
 }
-"""What other tools call our words."""
+"""Names of our values in other tools."""
 
 
 def explain_all(errors: list[Any], table: dict[str, Any]) -> dict[tuple[str, ...], Finding]:
@@ -77,7 +77,7 @@ def explain_all(errors: list[Any], table: dict[str, Any]) -> dict[tuple[str, ...
 
 
 def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The key an error is about: without the tag of a union and what follows the key."""
+    """The key of an error, without the tag of a union and what follows the key."""
     parts = [str(part) for part in loc]
     if len(parts) > 1 and has_kinds(parts[0]) and parts[1] in kinds_of(parts[0]):
         del parts[1]
@@ -85,7 +85,7 @@ def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _explain(path: tuple[str, ...], errors: list[Any], table: dict[str, Any]) -> tuple[str, str]:
-    """A message and a hint, in our words, for what pydantic found at one key."""
+    """A message and a hint for pydantic's errors at one key."""
     error = errors[0]
     value = error["input"]
     kind = table[path[0]].get("kind") if len(path) == 2 and has_kinds(path[0]) else None
@@ -101,18 +101,18 @@ def _explain(path: tuple[str, ...], errors: list[Any], table: dict[str, Any]) ->
             example = next(iter(kinds_of(path[0]).values())).model_fields
             hint = f"Write [{path[0]}] and below it keys such as {next(iter(example))}."
             return f"must be a table{_got(value)}", hint
-    if items := [each for each in errors if isinstance(each["loc"][-1], int)]:
+    if items := [error for error in errors if isinstance(error["loc"][-1], int)]:
         lacks = [
-            f"item {each['loc'][-1] + 1} must {_requirement(each)}{_got(each['input'])}" for each in items
+            f"item {error['loc'][-1] + 1} must {_requirement(error)}{_got(error['input'])}" for error in items
         ]
         return "; ".join(lacks[:3]), ""
-    requirements = list(dict.fromkeys(_requirement(each) for each in errors))
-    told = " or ".join(requirements).replace(" or be a list", ", or a list")
-    return f"must {told}{_got(value)}", _nearest_word(errors, value)
+    requirements = list(dict.fromkeys(_requirement(error) for error in errors))
+    requirement = " or ".join(requirements).replace(" or be a list", ", or a list")
+    return f"must {requirement}{_got(value)}", _nearest_word(errors, value)
 
 
 def _requirement(error: Any) -> str:
-    """What a value has to be; follows "must"."""
+    """The requirement on a value; follows "must"."""
     context = error.get("ctx", {})
     match error["type"]:
         case "int_type" | "int_from_float" | "int_parsing":
@@ -179,10 +179,10 @@ def _nearest(word: str, words: list[str]) -> str | None:
 def _nearest_word(errors: list[Any], value: Any) -> str:
     words = [word for error in errors if error["type"] == "literal_error" for word in _words(error)]
     if isinstance(value, bool | str):
-        said = str(value).lower()
-        other = OTHER_WORDS.get(said)
-        near = other if other in words else _nearest(said, words)
-        return f'Did you mean "{near}"?' if near else ""
+        word = str(value).lower()
+        other = OTHER_WORDS.get(word)
+        nearest = other if other in words else _nearest(word, words)
+        return f'Did you mean "{nearest}"?' if nearest else ""
     return ""
 
 
@@ -191,8 +191,8 @@ def _unknown_kind(section: str, kind: Any) -> tuple[str, str]:
     if not isinstance(kind, str):
         return f"must be {_listed(kinds)}{_got(kind)}", ""
     hint = OTHER_KINDS.get((section, kind.lower()), "")
-    if not hint and (near := _nearest(kind, kinds)):
-        hint = f'Did you mean "{near}"?'
+    if not hint and (nearest := _nearest(kind, kinds)):
+        hint = f'Did you mean "{nearest}"?'
     return (
         f"there is no {section} {json.dumps(kind[:60], ensure_ascii=False)}; kind is {_listed(kinds)}",
         hint,
@@ -200,31 +200,33 @@ def _unknown_kind(section: str, kind: Any) -> tuple[str, str]:
 
 
 def unknown_key(path: tuple[str, ...], value: Any, kind: Any = None) -> tuple[str, str]:
-    """Where a key that stands in the wrong place belongs, or the nearest one that there is."""
+    """Where a misplaced key belongs, or the nearest valid key."""
     section, key = path[0], path[-1]
     unknown = "there is no such key"
     if len(path) == 2:
         kinds = kinds_of(section)
-        if owners := [each for each, fields in kinds.items() if key in fields.model_fields]:
+        if owners := [kind_name for kind_name, fields in kinds.items() if key in fields.model_fields]:
             return (
                 f'belongs to kind = {_listed(owners)}, and this is kind = "{kind}"',
-                "Leave it out or change kind.",
+                "Remove it or change kind.",
             )
-        if near := _nearest(key, list(kinds.get(kind or "", Section).model_fields)):
-            return unknown, f'Did you mean "{near}"?'
+        if nearest := _nearest(key, list(kinds.get(kind or "", Section).model_fields)):
+            return unknown, f'Did you mean "{nearest}"?'
     elif isinstance(value, dict):
-        near = _nearest(key, list(RunSpec.model_fields))
-        homes = [each for each in filter(has_kinds, RunSpec.model_fields) if key in kinds_of(each)]
+        nearest = _nearest(key, list(RunSpec.model_fields))
+        homes = [section for section in filter(has_kinds, RunSpec.model_fields) if key in kinds_of(section)]
         if homes:
             return "there is no such table", f'Write [{homes[0]}] with kind = "{key}".'
-        return "there is no such table", f"Did you mean [{near}]?" if near else ""
+        return "there is no such table", f"Did you mean [{nearest}]?" if nearest else ""
     sections = [
-        f"[{each.split('.')[0]}]" for each in all_options() if "." in each and each.split(".")[1] == key
+        f"[{option.split('.')[0]}]"
+        for option in all_options()
+        if "." in option and option.split(".")[1] == key
     ]
     if sections:
         return f"belongs in {' or '.join(sections)}", ""
     if key.lower() in OTHER_NAMES:
         return unknown, f"It is called {OTHER_NAMES[key.lower()]} here."
-    names = {each.rpartition(".")[2]: each for each in all_options()}
-    near = _nearest(key, list(names))
-    return unknown, f"Did you mean {names[near]}?" if near else ""
+    names = {option.rpartition(".")[2]: option for option in all_options()}
+    nearest = _nearest(key, list(names))
+    return unknown, f"Did you mean {names[nearest]}?" if nearest else ""

@@ -1,4 +1,4 @@
-"""What the sections of a run spec are made of."""
+"""The base classes and fields of a run spec's sections."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 def option(default: Any, title: str, help: str, trade: str = "", **bounds: Any) -> Any:  # noqa: A002
-    """A field of the spec; `trade` says what a higher or other value costs, `bounds` are pydantic's."""
+    """A field of the spec; `trade` is the trade-off of other values, `bounds` are pydantic's."""
     return Field(default, title=title, description=help, json_schema_extra={"trade": trade}, **bounds)
 
 
 class Section(BaseModel):
-    """A table of run.toml; unknown keys are problems, never ignored."""
+    """A table of run.toml; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
@@ -23,5 +23,5 @@ class TuningOptions(Section):
     """The options of a tuning."""
 
     def continued(self, settings: Mapping[str, Any]) -> Self:
-        """The options with those that an earlier adapter brings along, by its adapter_config.json."""
+        """The options with those of an earlier adapter's adapter_config.json."""
         return self

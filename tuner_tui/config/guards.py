@@ -1,4 +1,4 @@
-"""What a run does when something goes wrong in it."""
+"""How a run handles out-of-memory errors and bad losses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ BadLoss = Literal["stop", "skip", "roll_back"]
 
 
 class GuardSpec(Section):
-    """What is done when memory runs out or the loss goes bad."""
+    """What to do on an out-of-memory error or a bad loss."""
 
     memory_rungs: tuple[Literal["free", "micro_batch", "checkpointing"], ...] = option(
         ("free", "micro_batch", "checkpointing"),
-        "When memory runs out",
+        "On out of memory",
         "The OOM fallback steps to try, in this order: free (a fresh process), micro_batch (half of it, with twice the "
         "accumulation), checkpointing (on). An empty list ends the run instead.",
         "Rows per optimizer step, their order, learning rate and length do not change; smaller micro-batches and "

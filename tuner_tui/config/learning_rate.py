@@ -1,4 +1,4 @@
-"""The learning rate of a run that names none."""
+"""The default learning rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tuner_tui.config.tunings.traits import tuning_traits
 
 
 def usual_learning_rate(method: str, tuning: str) -> float:
-    """The usual start for a method with a tuning."""
+    """The usual learning rate for a method with a tuning."""
     traits = method_traits(method)
     own = traits.learning_rates.get(tuning)
     return own if own is not None else tuning_traits(tuning).learning_rate * traits.learning_rate_factor

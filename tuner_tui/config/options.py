@@ -1,4 +1,4 @@
-"""The options of a run as a form needs them: read off the spec's fields, never written down a second time."""
+"""The options of a run for forms, derived from the spec's fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuner_tui.config.sections import kinds_of
 from tuner_tui.config.spec import RunSpec, Section
 
 OptionKind = Literal["switch", "choice", "number", "text", "lines", "words"]
-"""How a value is asked for; `lines` are texts one a line, `words` one of the choices or names with commas."""
+"""The input of a value; `lines` are texts one per line, `words` one of the choices or comma-separated names."""
 
 
 @dataclass(frozen=True)
@@ -29,33 +29,33 @@ class Option:
     kind: OptionKind
     choices: tuple[str, ...]
     default: Any
-    """None where absent means "chosen for you" or "none"."""
+    """None if absent means "chosen automatically" or "none"."""
 
     @property
     def section(self) -> str:
-        """The table it stands in; empty for the name."""
+        """Its table; empty for the name."""
         return self.key.rpartition(".")[0]
 
 
 def options_of(spec: RunSpec) -> tuple[Option, ...]:
     """The options that apply to a spec's method and tuning, in the order of run.toml."""
-    found: list[Option] = []
+    options: list[Option] = []
     for section, field in RunSpec.model_fields.items():
         value = getattr(spec, section)
-        found += (
+        options += (
             _of_section(section, type(value)) if isinstance(value, Section) else [_option(section, field)]
         )
-    return tuple(found)
+    return tuple(options)
 
 
 def find_option(spec: RunSpec, key: str) -> Option | None:
-    """The option of a dotted key, when it applies."""
+    """The option of a dotted key; None if it does not apply."""
     return next((option for option in options_of(spec) if option.key == key), None)
 
 
 def kind_help(section: str) -> dict[str, str]:
-    """Each kind of a section (method, tuning) with the sentence that says what it is."""
-    return {kind: (each.__doc__ or "").strip() for kind, each in kinds_of(section).items()}
+    """Each kind of a section (method, tuning) with its description."""
+    return {kind: (options.__doc__ or "").strip() for kind, options in kinds_of(section).items()}
 
 
 def value_of(spec: RunSpec, key: str) -> Any:
@@ -65,7 +65,7 @@ def value_of(spec: RunSpec, key: str) -> Any:
 
 
 def as_text(option: Option, value: Any) -> str:
-    """A value as it stands in a form."""
+    """A value as a form shows it."""
     match value:
         case None:
             return ""
@@ -80,7 +80,7 @@ def as_text(option: Option, value: Any) -> str:
 
 
 def as_toml(option: Option, text: str) -> str:
-    """What was typed into a form, as `set_option` takes it; nothing means the default."""
+    """A form's text as input of `set_option`; empty means the default."""
     typed = text.strip()
     if not typed:
         return ""
@@ -104,8 +104,8 @@ def _listed(items: list[str]) -> str:
 
 
 @cache
-def _of_section(section: str, each: type[Section]) -> list[Option]:
-    return [_option(f"{section}.{name}", field) for name, field in each.model_fields.items()]
+def _of_section(section: str, options: type[Section]) -> list[Option]:
+    return [_option(f"{section}.{name}", field) for name, field in options.model_fields.items()]
 
 
 def _option(key: str, field: FieldInfo) -> Option:
@@ -126,7 +126,7 @@ def _option(key: str, field: FieldInfo) -> Option:
 
 
 def _kind(annotation: Any) -> tuple[OptionKind, tuple[str, ...]]:
-    """How a type is asked for, and the words that it allows."""
+    """The input for a type, and the allowed words."""
     is_union = get_origin(annotation) in (Union, types.UnionType)
     parts = [part for part in (get_args(annotation) if is_union else (annotation,)) if part is not type(None)]
     literals = tuple(_word(word) for part in parts if get_origin(part) is Literal for word in get_args(part))
@@ -140,5 +140,5 @@ def _kind(annotation: Any) -> tuple[OptionKind, tuple[str, ...]]:
 
 
 def _word(value: Any) -> str:
-    """One of a choice's values as it is typed."""
+    """One of a choice's values as it is entered."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Where things live; the only place that knows the folders."""
+"""The app's folders; defined only here."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ from tuner_tui.config.standard_folders import standard_folder
 
 DATA_VARIABLE = "TUNER_TUI_DATA"
 CACHE_VARIABLE = "TUNER_TUI_CACHE"
-"""Name the folders for a keeper and its workers, so that changed or broken settings do not move them under them."""
+"""Environment variables that fix the folders of a keeper and its workers, whatever the settings become."""
 
 
 def _set_folder(kind: Literal["data", "cache"]) -> Path:
-    """The folder that a setting names, else the usual one. Raises SettingsError when settings cannot be read."""
+    """The folder in the settings, else the default. Raises SettingsError when settings cannot be read."""
     named = read_settings().text(f"folders.{kind}")
     return Path(named) if named else standard_folder(kind)
 
 
 def config_dir() -> Path:
-    """Settings and the person's own presets."""
+    """Settings and the user's presets."""
     return standard_folder("config")
 
 
 def data_dir() -> Path:
     """Runs, the queue, notes and feedback."""
-    kept = os.environ.get(DATA_VARIABLE)
-    return Path(kept) if kept else _set_folder("data")
+    fixed = os.environ.get(DATA_VARIABLE)
+    return Path(fixed) if fixed else _set_folder("data")
 
 
 def cache_dir() -> Path:
-    """What can be made again: dequantised models, token caches."""
-    kept = os.environ.get(CACHE_VARIABLE)
-    return Path(kept) if kept else _set_folder("cache")
+    """Files that can be recreated: dequantised models, token caches."""
+    fixed = os.environ.get(CACHE_VARIABLE)
+    return Path(fixed) if fixed else _set_folder("cache")
+
+
+def is_usual_cache() -> bool:
+    """Whether the cache is in the folder of our own name, and not in one that the person named."""
+    return cache_dir() == standard_folder("cache")
 
 
 def runs_dir() -> Path:
@@ -43,22 +48,22 @@ def runs_dir() -> Path:
 
 
 def queue_dir() -> Path:
-    """One small file per run that waits for the card."""
+    """The queue, one small file per run."""
     return data_dir() / "queue"
 
 
 def notes_dir() -> Path:
-    """What its person noted about runs, one small file a run."""
+    """Notes on runs, one small file each."""
     return data_dir() / "notes"
 
 
 def user_presets_dir() -> Path:
-    """The person's own presets."""
+    """The user's presets."""
     return config_dir() / "presets"
 
 
 def dequantised_dir() -> Path:
-    """Models that were dequantised once from a GGUF file, keyed by its hash."""
+    """Models that were dequantised from a GGUF file, keyed by its hash."""
     return cache_dir() / "dequantised"
 
 

@@ -1,4 +1,4 @@
-"""Presets: commented recipes that ship with the app, and the person's own."""
+"""Presets: commented recipes, shipped with the app or the user's own."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FIRST_NAMES = (
     "simpo-8gb",
     "reward-model",
 )
-"""The order in which the shipped ones are shown: by what they need."""
+"""Display order of the shipped presets, by requirements."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe: a whole run.toml whose leading comment says what it is for."""
+    """A recipe: a complete run.toml with a leading comment that describes it."""
 
     name: str
     """Its file's name without .toml."""
@@ -42,14 +42,14 @@ class Preset:
     summary: str
     """The rest of the comment's first paragraph."""
     needs: str
-    """What the line "Needs: ..." says, with the lines that carry it on."""
+    """The text of the line "Needs: ..." with its continuation lines."""
     path: Path
     is_shipped: bool
     text: str
 
 
 def list_presets() -> list[Preset]:
-    """The shipped presets, then the person's own by name; an own one hides a shipped one of its name."""
+    """The shipped presets, then the user's by name; a user's preset replaces a shipped one of the same name."""
     shipped = {preset.name: preset for preset in _presets_in(paths.shipped_dir("presets"), is_shipped=True)}
     own = {preset.name: preset for preset in _presets_in(paths.user_presets_dir(), is_shipped=False)}
     order = sorted(
@@ -59,36 +59,36 @@ def list_presets() -> list[Preset]:
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name, or an error that suggests the nearest."""
+    """The preset with a name. Raises NotFoundError that suggests the nearest."""
     presets = {preset.name: preset for preset in list_presets()}
     name = name.removesuffix(".toml")
     if name in presets:
         return presets[name]
-    near = difflib.get_close_matches(name[:60].lower(), presets, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(presets)}."
+    matches = difflib.get_close_matches(name[:60].lower(), presets, n=1)
+    hint = f"Did you mean {matches[0]}?" if matches else f"Available: {', '.join(presets)}."
     raise NotFoundError("No such preset", name, hint)
 
 
 def preset_spec(preset: Preset) -> RunSpec:
-    """The spec of a preset, its relative paths as they are: they count from where it is copied to."""
+    """The spec of a preset, with relative paths unchanged: they are relative to where it is copied to."""
     from tuner_tui.config.spec_file import parse_spec, read_text
 
     return parse_spec(preset.text or read_text(preset.path), preset.path.name)
 
 
 def save_preset(name: str, spec: RunSpec, base_text: str | None = None, *, overwrite: bool = False) -> Preset:
-    """Keep a spec as the person's own preset; `base_text` keeps the comments of the text it came from."""
+    """Save a spec as a user's preset, with the comments of `base_text`, the text it came from."""
     from tuner_tui.config.spec_file import require_rules
     from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.files import make_folder, write_atomic
 
     if not _NAME.fullmatch(name) or name.endswith(".toml"):
-        raise InputError("Not a name for a preset", name, "Take letters, digits, - and _, such as my-recipe.")
+        raise InputError("Invalid preset name", name, "Use letters, digits, - and _, such as my-recipe.")
     if (paths.shipped_dir("presets") / f"{name}.toml").exists():
-        raise InputError("A shipped preset has this name", name, "Take another name.")
+        raise InputError("A shipped preset has this name", name, "Use another name.")
     path = paths.user_presets_dir() / f"{name}.toml"
     if path.exists() and not overwrite:
-        raise InputError("There is a preset of this name", name, "Take another name, or overwrite it.")
+        raise InputError("A preset with this name exists", name, "Use another name, or overwrite it.")
     require_rules(spec, path.name)
     text = spec_text(spec, base_text)
     if not text.startswith("#"):
@@ -119,7 +119,7 @@ def _preset(path: Path, text: str, *, is_shipped: bool) -> Preset:
     title, *rest = comment or [path.stem]
     summary, needs = "", ""
     for paragraph in "\n".join(rest).strip().split("\n\n"):
-        said, _, needed = f"\n{paragraph}".partition("\nNeeds:")
-        summary = summary or " ".join(said.split())
+        description, _, needed = f"\n{paragraph}".partition("\nNeeds:")
+        summary = summary or " ".join(description.split())
         needs = needs or " ".join(needed.split())
     return Preset(path.stem, title or path.stem, summary, needs, path, is_shipped, text)

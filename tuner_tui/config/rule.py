@@ -14,10 +14,10 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class Rule:
-    """A combination of options that cannot run, why, and what to do instead."""
+    """A combination of options that cannot run, the reason, and what to do instead."""
 
     keys: tuple[str, ...]
-    """The options that take part; the first is where the problem is reported."""
+    """The options involved; the problem is reported at the first."""
     applies: Callable[[RunSpec], bool]
     reason: str
     remedy: str

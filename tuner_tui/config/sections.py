@@ -1,4 +1,4 @@
-"""The sections of a run spec and their options, looked up by name."""
+"""Looks up the sections of a run spec and their options by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from tuner_tui.config.spec import RunSpec, Section
 
 @cache
 def kinds_of(section: str) -> dict[str, type[Section]]:
-    """The classes of a section by kind; one with the kind "" where there is no choice."""
+    """The classes of a section by kind; a single one with the kind "" if there is no choice."""
     annotation = RunSpec.model_fields[section].annotation
-    classes = [each for each in get_args(annotation) or (annotation,) if _is_section(each)]
+    classes = [candidate for candidate in get_args(annotation) or (annotation,) if _is_section(candidate)]
     return {
-        str(each.model_fields["kind"].default) if "kind" in each.model_fields else "": each
-        for each in classes
+        str(section_class.model_fields["kind"].default)
+        if "kind" in section_class.model_fields
+        else "": section_class
+        for section_class in classes
     }
 
 
@@ -33,8 +35,8 @@ def all_options() -> dict[str, FieldInfo]:
         kinds = kinds_of(section)
         if not kinds:
             options[section] = field
-        for each in kinds.values():
-            options |= {f"{section}.{key}": option for key, option in each.model_fields.items()}
+        for section_class in kinds.values():
+            options |= {f"{section}.{key}": option for key, option in section_class.model_fields.items()}
     return options
 
 

@@ -1,6 +1,6 @@
-"""The person's own settings: settings.toml beside their presets. Each is declared once, with its help.
+"""The user's settings in settings.toml, each declared once with its help.
 
-Read with the standard library alone, because the app's first screen, the keeper and `config/paths.py` ask for some.
+Uses only the standard library, because the app's first screen, the keeper and `config/paths.py` need some settings.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SettingKind = Literal["switch", "choice", "number", "text", "folder", "words"]
-"""How a value is asked for; `words` are any of the choices, as a list."""
+"""The type of a value; `words` are a list of choices."""
 Value = str | float | bool | tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting; None as a value means that none is made."""
+    """One setting; None means not set."""
 
     key: str
     title: str
@@ -104,17 +104,17 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "notify.on_finish",
-        "Command at a run's end",
+        "Command after a run",
         "A shell command that the keeper runs when a run has ended, with TUNER_RUN (its name), "
         "TUNER_STATUS (finished, stopped, paused or failed), TUNER_FOLDER, TUNER_STEP, TUNER_TOTAL_STEPS, TUNER_LOSS, "
         "TUNER_SECONDS, TUNER_ADAPTER, TUNER_TITLE and TUNER_MESSAGE in its environment; unknown values are empty. "
-        "What it prints goes to keeper.log; its failure never touches a run.",
+        "Its output goes to keeper.log; its failure never affects a run.",
         "text",
     ),
     Setting(
         "notify.on_finish_seconds",
         "Time for the command",
-        "The command is ended after this many seconds; the next run in the queue starts without waiting for it.",
+        "The command is killed after this many seconds; the next run in the queue starts without waiting for it.",
         "number",
         60.0,
         least=1.0,
@@ -175,11 +175,11 @@ SECTIONS = frozenset(setting.key.partition(".")[0] for setting in SETTINGS)
 
 @dataclass(frozen=True)
 class Settings:
-    """What the file says; what it does not say has its default."""
+    """The settings in the file; others have their default."""
 
     given: Mapping[str, Value] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
-    """Keys of the file that are no settings of this version; they are left alone."""
+    """Keys of the file that are unknown to this version; they are preserved."""
 
     def __getitem__(self, key: str) -> Value:
         return self.given.get(key, BY_KEY[key].default)
@@ -202,18 +202,18 @@ class Settings:
 
 
 def settings_file() -> Path:
-    """Where the settings are kept."""
+    """The settings file."""
     return standard_folder("config") / "settings.toml"
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """The file as it was read last: asking again and again costs one look at its time."""
+    """The file as last read: repeated reads only check its modification time."""
 
     path: Path
     stamp: tuple[int, ...]
     settings: Settings
-    """What can be used of the file, all of it when there is no problem."""
+    """The usable settings of the file, all of them if there is no problem."""
     problem: SettingsError | None
 
 
@@ -223,7 +223,7 @@ _goes_on = False
 
 
 def read_settings() -> Settings:
-    """The settings of now. Raises SettingsError, which names file, line and key, when the file cannot be used."""
+    """The current settings. Raises SettingsError, which names file, line and key, if the file is invalid."""
     settings, problem = usable_settings()
     if problem is not None and not _goes_on:
         raise SettingsError(problem.title, problem.message, problem.hint)
@@ -231,11 +231,11 @@ def read_settings() -> Settings:
 
 
 def usable_settings() -> tuple[Settings, SettingsError | None]:
-    """The settings of now; where the file cannot be used, the last good ones or what it says else, and the problem."""
+    """The current settings and the problem; for an invalid file, its valid settings or the last valid ones."""
     global _last, _last_good
     path = settings_file()
     stamp = _stamp(path)
-    if not stamp:  # there is none
+    if not stamp:  # the file does not exist
         return Settings(), None
     if _last is None or (_last.path, _last.stamp) != (path, stamp):
         good = _last_good.settings if _last_good is not None and _last_good.path == path else None
@@ -246,13 +246,13 @@ def usable_settings() -> tuple[Settings, SettingsError | None]:
 
 
 def go_on_with_bad_settings(goes_on: bool = True) -> None:
-    """For the app: settings that cannot be used do not raise any more; the app shows the problem."""
+    """For the app: invalid settings no longer raise; the app shows the problem."""
     global _goes_on
     _goes_on = goes_on
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes with the file; empty when there is none."""
+    """A value that changes with the file; empty if it does not exist."""
     try:
         link = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -261,7 +261,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
         return (0,)
     try:
         stat = path.stat()
-    except OSError:  # a symlink to nowhere, or back to itself
+    except OSError:  # a broken symlink, or a symlink loop
         return (link.st_mtime_ns, link.st_ino)
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_mode)
 
@@ -278,19 +278,19 @@ def _read(path: Path, stamp: tuple[int, ...], last_good: Settings | None) -> _Re
         problem = error
         salvaged, lost = _salvaged(text)
     if last_good is not None:
-        problem.meanwhile = "Until then, the last settings that could be read are used."
+        problem.meanwhile = "Until then, the last valid settings are used."
         return _Reading(path, stamp, last_good, problem)
-    problem.meanwhile = "Until then, all other settings are used as they are."
+    problem.meanwhile = "Until then, all other settings are used."
     if "folders" in lost:
-        problem.meanwhile += " Runs and caches are looked for in the usual folders."
-    if "privacy" in lost:  # it may have said so
+        problem.meanwhile += " Runs and caches are searched in the default folders."
+    if "privacy" in lost:  # privacy.offline may have been set
         salvaged = Settings({**salvaged.given, "privacy.offline": True}, salvaged.unknown)
-        problem.meanwhile += " The Hub is not asked for anything."
+        problem.meanwhile += " No requests are sent to the Hub."
     return _Reading(path, stamp, salvaged, problem)
 
 
 def _salvaged(text: str) -> tuple[Settings, str]:
-    """What can be used of a file with problems, and the sections of which something is lost."""
+    """The valid settings of an invalid file, and the sections with lost settings."""
     tables, dropped_lines = readable_tables(text)
     given: dict[str, Value] = {}
     lost = {key.partition(".")[0] for key in BY_KEY if any(part in dropped_lines for part in key.split("."))}
@@ -308,10 +308,10 @@ def _salvaged(text: str) -> tuple[Settings, str]:
 
 
 def set_setting(key: str, text: str) -> Value:
-    """Change one setting in the file, which keeps its comments; gives the value.
+    """Change one setting in the file, preserving comments; returns the value.
 
-    Raises NotFoundError for a key that there is not, InputError for a value that cannot be, and TunerError when the
-    file cannot be written.
+    Raises NotFoundError for an unknown key, InputError for an invalid value, and TunerError when the file cannot be
+    written.
     """
     value = parse_value(find_setting(key), text)
     if value is None:
@@ -330,7 +330,7 @@ def set_setting(key: str, text: str) -> Value:
 
 
 def unset_setting(key: str) -> None:
-    """Go back to a setting's default. Raises as `set_setting` does."""
+    """Reset a setting to its default. Raises as `set_setting` does."""
     section, _, name = find_setting(key).key.partition(".")
     if not _stamp(settings_file()):
         return
@@ -342,7 +342,7 @@ def unset_setting(key: str) -> None:
 
 
 def _table(document: Any, section: str) -> Any:
-    """A section of the document. Raises SettingsError where something else has its name."""
+    """A section of the document. Raises SettingsError if it is not a table."""
     table = document[section]
     if not isinstance(table, dict):
         raise SettingsError(
@@ -354,22 +354,22 @@ def _table(document: Any, section: str) -> Any:
 
 
 def find_setting(key: str) -> Setting:
-    """The setting of a key. Raises NotFoundError with the nearest one that there is."""
+    """The setting of a key. Raises NotFoundError that suggests the nearest."""
     if key in BY_KEY:
         return BY_KEY[key]
     import difflib
 
-    by_name = {each.partition(".")[2]: each for each in BY_KEY}
-    near = by_name.get(key) or next(iter(difflib.get_close_matches(key[:60], BY_KEY, n=1)), None)
+    by_name = {setting.partition(".")[2]: setting for setting in BY_KEY}
+    nearest = by_name.get(key) or next(iter(difflib.get_close_matches(key[:60], BY_KEY, n=1)), None)
     raise NotFoundError(
         "No such setting",
         f"There is no setting {key!r}.",
-        f"Did you mean {near}?" if near else "See: tuner-tui config list",
+        f"Did you mean {nearest}?" if nearest else "See: tuner-tui config list",
     )
 
 
 def parse_value(setting: Setting, text: str) -> Value:
-    """What was typed, as the setting's value; nothing typed is None. Raises InputError."""
+    """Parse a text as the setting's value; empty is None. Raises InputError."""
     typed = text.strip()
     if not typed:
         return None
@@ -389,12 +389,12 @@ def parse_value(setting: Setting, text: str) -> Value:
             given = str(Path(typed).expanduser().absolute()) if typed[0] != "~" else _expanded(typed)
     problem, value = _checked(setting, given)
     if problem:
-        raise InputError(f"{setting.key} cannot be that", f"It {problem}.", setting.help)
+        raise InputError(f"Invalid value for {setting.key}", f"It {problem}.", setting.help)
     return value
 
 
 def value_text(value: Value) -> str:
-    """A value as one types it; empty for none."""
+    """A value as text for input; empty for None."""
     match value:
         case None:
             return ""
@@ -408,7 +408,7 @@ def value_text(value: Value) -> str:
 
 
 def worker_variables(settings: Settings) -> dict[str, str]:
-    """What settings ask of processes with libraries in them, as environment variables."""
+    """The environment variables that the settings give processes with libraries."""
     variables = {}
     if settings.switch("privacy.offline"):
         variables["HF_HUB_OFFLINE"] = "1"
@@ -419,7 +419,7 @@ def worker_variables(settings: Settings) -> dict[str, str]:
 
 
 def money_words(energy_wh: float | None) -> str:
-    """What energy costs, such as 0.012 EUR; empty without a price, a measurement, or settings that can be read."""
+    """The cost of energy, such as 0.012 EUR; empty without a price, a measurement, or readable settings."""
     try:
         settings = read_settings()
     except SettingsError:
@@ -431,7 +431,7 @@ def money_words(energy_wh: float | None) -> str:
 
 
 def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
-    """What is wrong with a value, else the value."""
+    """(problem, value): the problem is empty for a valid value."""
     got = f"(got {json.dumps(given, default=str, ensure_ascii=False)[:80]})"
     match setting.kind:
         case "switch":
@@ -453,6 +453,10 @@ def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
         case "folder":
             if not isinstance(given, str) or not given.startswith(("/", "~")):
                 return f"must be an absolute path such as /mnt/big/tuner {got}", None
+            from tuner_tui.files import can_be_path
+
+            if not can_be_path(given):
+                return f"must be a path that a folder can have {got}", None
             return "", _expanded(given)
     if not isinstance(given, str) or "\0" in given:
         return f"must be text in quotes {got}", None
@@ -462,18 +466,18 @@ def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
 def _expanded(folder: str) -> str:
     try:
         return str(Path(folder).expanduser())
-    except RuntimeError:  # "~name" of nobody we know
+    except RuntimeError:  # "~name" of an unknown user
         return folder
 
 
-OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lock", "generation.log"} | {
-    "dequantised", "tokens", "tokenizers", "headers", "pushes", "trash",
+OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lock"} | {
+    "keeper.log", "generation.log", "fault.log", "dequantised", "tokens", "tokenizers", "headers", "pushes", "trash",
 }  # fmt: skip
-"""What lies in a data or cache folder that was used before."""
+"""Entries of data and cache folders that were used before."""
 
 
 def _make_folder(folder: Path) -> None:
-    """Make it if it is missing. Raises InputError for one that holds only other files, TunerError."""
+    """Create a folder if it is missing. Raises InputError for one with other files, TunerError."""
     from tuner_tui.files import make_folder
 
     try:
@@ -481,13 +485,13 @@ def _make_folder(folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
         if names and not names & OURS:
             raise InputError(
-                "The folder holds other files",
+                "The folder has other files",
                 f"{folder}: expected an empty or a new folder, or one that tuner-tui used before.",
-                f"Name a new one, such as {folder / 'tuner-tui'}.",
+                f"Use a new one, such as {folder / 'tuner-tui'}.",
             )
     except OSError as error:
         raise TunerError(
-            "The folder cannot be made", f"{folder}: {error.strerror or error}.", "Name another one."
+            "The folder cannot be created", f"{folder}: {error.strerror or error}.", "Use another one."
         ) from error
 
 
@@ -514,7 +518,7 @@ def _parse(text: str, path: Path) -> Settings:
             problems.append(f"{path}{_line(text, *key.split('.'))}: {key} {problem}.")
     if problems:
         raise SettingsError(
-            "The settings cannot be used",
+            "The settings are invalid",
             "\n".join(map(plain, problems)),
             "Fix it there, or: tuner-tui config unset KEY",
         )
@@ -538,7 +542,7 @@ def _not_toml(text: str, error: ValueError | RecursionError, path: Path) -> Sett
     return SettingsError(
         "The settings cannot be read as TOML",
         plain(f"{path}{place}: {f'{key}: ' if key else ''}{message}."),
-        "Fix that line; nothing is changed in a file that cannot be read.",
+        "Fix that line; an unreadable file is never changed.",
     )
 
 
@@ -550,5 +554,5 @@ def _line(text: str, *key: str) -> str:
 
 
 def _whole(value: Value) -> Value:
-    """Whole numbers are written without a point."""
+    """Whole numbers are written without a decimal point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

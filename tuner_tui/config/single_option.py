@@ -1,4 +1,4 @@
-"""Changing a single option of a run spec, as a command line or a form says it."""
+"""Changes a single option of a run spec, from a command line or a form."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tuner_tui.config.spec_checks import typed, without_oddities
 from tuner_tui.config.spec_file import SpecError
 
 _DEFAULT = object()
-"""The value of an option that goes back to its default."""
+"""The value that resets an option to its default."""
 
 
 def set_option(spec: RunSpec, dotted_key: str, text_value: str) -> RunSpec:
     """The spec with one option set from a command line: a TOML value, bare words, or nothing (default).
 
-    Rules are not looked at, since the next option may complete the change; `require_rules` does it.
+    Rules are not checked, since the next option may complete the change; `require_rules` checks them.
     Setting a kind drops the options that the new kind does not have.
     """
     path = tuple(part.strip() for part in dotted_key.split("."))
-    found: list[Finding] = []
+    first_findings: list[Finding] = []
     for value in _readings(text_value):
         changed, findings = _with_option(spec, path, value)
         if changed is not None:
             return changed
-        found = found or findings
-    problems = tuple(Problem("", None, ".".join(path), message, hint) for _, message, hint in found)
+        first_findings = first_findings or findings
+    problems = tuple(Problem("", None, ".".join(path), message, hint) for _, message, hint in first_findings)
     raise SpecError(f"Cannot set {dotted_key}", problems)
 
 
 def _readings(text: str) -> Iterator[Any]:
-    """What a command line's text may mean, the likeliest first."""
+    """Possible readings of a command line's text, the likeliest first."""
     if not text.strip():
         yield _DEFAULT
         return
@@ -55,7 +55,7 @@ def _with_option(spec: RunSpec, path: tuple[str, ...], value: Any) -> tuple[RunS
     kinds = kinds_of(section) if section in RunSpec.model_fields else {}
     if kinds and len(path) == 1:
         example = next(iter(next(iter(kinds.values())).model_fields))
-        return None, [(path, "is a table, so name one of its keys", f"Such as {section}.{example}.")]
+        return None, [(path, "is a table, so name one of its keys", f"For example {section}.{example}.")]
     if len(path) != (2 if kinds else 1) or (not kinds and section not in RunSpec.model_fields):
         return None, [(path, *unknown_key(path[-1:], None))]
     table = spec.model_dump(exclude_none=True)
@@ -67,7 +67,7 @@ def _with_option(spec: RunSpec, path: tuple[str, ...], value: Any) -> tuple[RunS
     if value is not _DEFAULT:
         home[key] = value
     if key == "kind" and isinstance(value, str) and value in kinds:
-        table[section] = {each: item for each, item in home.items() if each in kinds[value].model_fields}
+        table[section] = {name: item for name, item in home.items() if name in kinds[value].model_fields}
     findings: dict[tuple[str, ...], Finding] = {}
     table = without_oddities(table, (), findings)
     if findings:

@@ -1,4 +1,4 @@
-"""RunSpec: every option of a run, declared once with its type, default, bounds, title, help and trade-off."""
+"""RunSpec: all options of a run, declared once with type, default, bounds, title, help and trade-off."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Switch = Literal["auto", "on", "off"]
 
 
 class ModelSpec(Section):
-    """The base that is tuned, and how it is held in memory."""
+    """The base model, and how it is loaded."""
 
     source: str = option(
         ...,
@@ -49,7 +49,7 @@ class ModelSpec(Section):
         "auto",
         "Precision",
         "How the base is loaded: fp32, bf16, fp16, int8 (bitsandbytes) or nf4 (4-bit, double quantisation). "
-        "auto takes the 16-bit type that is fast on this machine, else fp32. "
+        "auto uses the 16-bit dtype that is fast on this machine, else fp32. "
         "int8, nf4 and fp16 are for adapters, not for full tuning.",
         "nf4 needs about a quarter of the memory of bf16 and loses a little quality; int8 is in between.",
     )
@@ -76,7 +76,7 @@ class ModelSpec(Section):
 
 
 class TrainingSpec(Section):
-    """How long, how fast and in which portions."""
+    """Duration, learning rate, batches and optimizer."""
 
     epochs: float = option(
         3.0,
@@ -153,7 +153,7 @@ class TrainingSpec(Section):
 
 
 class EvaluationSpec(Section):
-    """Looking at held-out rows while training."""
+    """Evaluation on held-out rows during training."""
 
     every_steps: int | None = option(
         None, "Evaluate every", "Optimizer steps between evaluations; if unset, at each epoch's end.", ge=1
@@ -168,7 +168,7 @@ class EvaluationSpec(Section):
 
 
 class CheckpointSpec(Section):
-    """What is kept to go on from."""
+    """Which checkpoints are saved."""
 
     every_steps: int | None = option(
         None, "Save every", "Optimizer steps between checkpoints; if unset, at each epoch's end.", ge=1
@@ -191,7 +191,7 @@ class CheckpointSpec(Section):
 
 
 class SamplesSpec(Section):
-    """Fixed prompts, answered while it trains and once by the base."""
+    """Fixed prompts, answered during training and once by the base."""
 
     prompts: tuple[str, ...] = option((), "Prompts", "Prompts that are answered during training.")
     every_steps: int | None = option(
@@ -208,7 +208,7 @@ class SamplesSpec(Section):
 
 
 class MachineSpec(Section):
-    """Where it runs."""
+    """The device and threads of a run."""
 
     device: Device = option("auto", "Device", "cuda, cpu, or auto: the GPU if there is one that works.")
     threads: int | None = option(
@@ -221,7 +221,7 @@ class MachineSpec(Section):
 
 
 class RunSpec(Section):
-    """Everything a run is, as the person said it (run.toml)."""
+    """All options of a run, as set by the user (run.toml)."""
 
     name: str | None = option(
         None,

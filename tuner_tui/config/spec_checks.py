@@ -1,4 +1,4 @@
-"""Checking the table of a run.toml: a typed spec, or everything that is wrong with it."""
+"""Validates the table of a run.toml: a typed spec, or all of its problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuner_tui.config.spec import RunSpec
 
 
 def validate(given: dict[str, Any]) -> tuple[RunSpec | None, list[Finding]]:
-    """The spec of a table with our rules applied, or everything that is wrong with it."""
+    """The spec of a table, or all of its problems, including broken rules."""
     findings: dict[tuple[str, ...], Finding] = {}
     table = without_oddities(given, (), findings)
     for section, field in RunSpec.model_fields.items():
@@ -33,7 +33,7 @@ def validate(given: dict[str, Any]) -> tuple[RunSpec | None, list[Finding]]:
 
 
 def typed(table: dict[str, Any]) -> tuple[RunSpec | None, list[Any]]:
-    """Strict JSON mode: "8" is no number, 1 is not true, and lists may become tuples."""
+    """Strict JSON mode: "8" is not a number, 1 is not true, and lists may become tuples."""
     try:
         return RunSpec.model_validate_json(json.dumps(table), strict=True), []
     except ValidationError as error:
@@ -45,7 +45,7 @@ def _blank() -> RunSpec:
 
 
 def _pruned(table: dict[str, Any], bad_paths: dict[tuple[str, ...], Finding]) -> dict[str, Any]:
-    """The table without its faulty keys, so that rules about the others can still be looked at."""
+    """The table without its invalid keys, so that rules about the others can still be checked."""
     pruned = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
     for path in bad_paths:
         parent = pruned if len(path) == 1 else pruned.get(path[0], {})
@@ -57,7 +57,7 @@ def _pruned(table: dict[str, Any], bad_paths: dict[tuple[str, ...], Finding]) ->
 
 
 def with_kinds(table: dict[str, Any]) -> dict[str, Any]:
-    """A table whose [method] and [tuning] name their kind; the default one where they do not."""
+    """A table whose [method] and [tuning] have a kind, by default the default kind."""
     return {
         key: {"kind": RunSpec.model_fields[key].default.kind} | value
         if has_kinds(key) and isinstance(value, dict)
@@ -67,19 +67,19 @@ def with_kinds(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_oddities(value: Any, path: tuple[str, ...], findings: dict[tuple[str, ...], Finding]) -> Any:
-    """A copy with None in place of values that no option can have, each noted in `findings`."""
+    """A copy with None in place of values that no option can have; each is added to `findings`."""
     odd = ""
     if isinstance(value, dict):
         return {key: without_oddities(item, (*path, key), findings) for key, item in value.items()}
     if isinstance(value, list):
         return [without_oddities(item, path, findings) for item in value]
     if isinstance(value, datetime.date | datetime.time):
-        odd = f"is a date or time (got {value.isoformat()}), which no option takes"
+        odd = f"is a date or time (got {value.isoformat()}), which no option accepts"
     elif isinstance(value, str) and ("\0" in value or re.search(r"[\ud800-\udfff]", value)):
-        odd = "holds a character that no text may have"
+        odd = "has an invalid character"
     elif isinstance(value, int) and abs(value) >= 2**63:
-        odd = "is too large a number"
+        odd = "is too large"
     if not odd:
         return value
-    findings[path[:2]] = (path[:2], odd, "Text stands in quotes." if "date" in odd else "")
+    findings[path[:2]] = (path[:2], odd, "Put text in quotes." if "date" in odd else "")
     return None

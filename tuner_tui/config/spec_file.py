@@ -1,4 +1,4 @@
-"""Reading run.toml, with every problem named by line and key."""
+"""Reads run.toml and reports all problems with line and key."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.guarded import Unreadable
 
 LARGEST_FILE_BYTES = 1 << 20
-"""A run.toml is a few kilobytes; anything beyond this is another kind of file given by mistake."""
+"""A run.toml has a few kilobytes; a larger file is given by mistake."""
 
 
 class SpecError(InputError):
-    """A run spec with problems, all of them."""
+    """All problems of a run spec."""
 
     def __init__(self, title: str, problems: tuple[Problem, ...]) -> None:
         super().__init__(title, "\n".join(str(problem) for problem in problems))
@@ -33,7 +33,7 @@ def read_spec(path: Path) -> RunSpec:
 
 
 def read_text(path: Path) -> str:
-    """The text of a TOML file, or an error that says why it is none."""
+    """The text of a TOML file. Raises InputError with the reason if it cannot be read."""
     try:
         with guarded.open_regular(path) as file:
             data = file.read(LARGEST_FILE_BYTES + 1)
@@ -43,28 +43,26 @@ def read_text(path: Path) -> str:
                 "No such file", str(path), "`presets list` shows recipes to start from."
             ) from None
         if error.is_folder:
-            raise InputError("A folder, not a file", str(path), "Name the run.toml inside it.") from None
+            raise InputError("A folder, not a file", str(path), "Give the run.toml inside it.") from None
         raise InputError("Cannot read the file", f"{path}: {error.problem}.", error.hint) from None
     except OSError as error:
         raise InputError("Cannot read the file", f"{path}: {error.strerror or error}") from None
     if len(data) > LARGEST_FILE_BYTES:
         raise InputError("Too big for a run.toml", f"{path} has more than {LARGEST_FILE_BYTES >> 20} MiB.")
     if b"\0" in data:
-        raise InputError("Not a text file", f"{path} holds NUL bytes.", "A run.toml is plain UTF-8 text.")
+        raise InputError("Not a text file", f"{path} has NUL bytes.", "A run.toml is a UTF-8 text file.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError("Not UTF-8 text", f"{path}, line {line}.", "Save the file as UTF-8.") from None
     if not text.strip():
-        raise InputError(
-            "Empty file", f"{path} holds nothing.", "`presets copy` writes a recipe to start from."
-        )
+        raise InputError("Empty file", f"{path} is empty.", "`presets copy` writes a recipe to start from.")
     return text
 
 
 def parse_spec(text: str, name: str, base_dir: Path | None = None) -> RunSpec:
-    """The spec in a text, whose problems name the file `name`; no `base_dir` leaves paths as they are."""
+    """Parse a text as a spec; problems name the file `name`; without `base_dir`, paths stay unchanged."""
     table = _parse_toml(text, name)
     spec, findings = validate(table)
     if findings:
@@ -80,7 +78,7 @@ def parse_spec(text: str, name: str, base_dir: Path | None = None) -> RunSpec:
 
 
 def require_rules(spec: RunSpec, name: str = "The run") -> None:
-    """Raise SpecError when a spec that was put together elsewhere breaks a rule."""
+    """Raise SpecError when a spec breaks a rule."""
     if problems := check_rules(spec):
         raise SpecError(_title(name, len(problems)), problems)
 

@@ -1,4 +1,4 @@
-"""Relative paths of a run spec, counted from the folder of its file."""
+"""Resolves relative paths of a run spec against the folder of its file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tuner_tui.config.data_section import split_source
 from tuner_tui.config.spec import RunSpec
 
 DEMO = "demo"
-"""The word that stands for the shipped demo's model and data."""
+"""The value for the shipped demo's model and data."""
 NAMED_DATA = ("hub:", "feedback:")
-"""How data sets begin that are no files."""
+"""Prefixes of data sources that are not files."""
 
 
 def resolve_paths(spec: RunSpec, base_dir: Path) -> RunSpec:
-    """The spec with relative paths counted from a folder; Hub names and the word "demo" stay."""
+    """The spec with relative paths resolved against a folder; Hub names and "demo" stay unchanged."""
     values = {key: resolved(key, value, base_dir) for key, value in _paths(spec)}
     model = {key: values[f"model.{key}"] for key in ("source", "adapter") if f"model.{key}" in values}
     data: dict[str, Any] = {
@@ -53,7 +53,7 @@ def resolved(key: str, value: str, base_dir: Path) -> str:
     if key.startswith("model.") and not _is_local(value, base_dir):
         return value
     path = Path(value)
-    with suppress(RuntimeError):  # "~name" of nobody we know
+    with suppress(RuntimeError):  # "~name" of an unknown user
         path = path.expanduser()
     return str(base_dir.absolute() / path)
 

@@ -1,4 +1,4 @@
-"""Writing a run spec as TOML, with the comments and order of the file that it came from."""
+"""Writes a run spec as TOML, preserving the comments and order of its file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tuner_tui.files import write_atomic
 
 
 def write_spec(spec: RunSpec, path: Path, *, base_text: str | None = None) -> None:
-    """Write a spec as TOML, at once; `base_text` is the person's own file, whose comments and order stay."""
+    """Write a spec as TOML atomically; `base_text` is the user's file, whose comments and order are preserved."""
     write_atomic(path, spec_text(spec, base_text, base_dir=path.absolute().parent), is_private=False)
 
 
 def spec_text(spec: RunSpec, base_text: str | None = None, *, base_dir: Path | None = None) -> str:
-    """A spec as TOML: fresh, or the text it came from with only the changed values changed.
+    """A spec as TOML: new, or its original text with only the changed values replaced.
 
-    With `base_dir`, a relative path of `base_text` that still means the same file stays as it was written.
+    With `base_dir`, a relative path in `base_text` that still refers to the same file stays as written.
     """
     if base_text is not None:
         try:
@@ -32,7 +32,7 @@ def spec_text(spec: RunSpec, base_text: str | None = None, *, base_dir: Path | N
             if _same(spec, text, base_dir):
                 return text
         except (TOMLKitError, ValueError, LookupError, TypeError, AttributeError):
-            pass  # what tomlkit cannot edit is written afresh: values matter more than comments
+            pass  # a text that tomlkit cannot edit is rewritten: values matter more than comments
     return _fresh_text(spec)
 
 
@@ -52,14 +52,16 @@ def _fresh_text(spec: RunSpec) -> str:
                 blocks[0].append(f"{section} = {encoded(value)}  # {field.title}")
             continue
         options = type(value).model_fields
-        lines = [f"{key} = {encoded(item)}  # {options[key].title}" for key, item in _told(value).items()]
+        lines = [
+            f"{key} = {encoded(item)}  # {options[key].title}" for key, item in _non_default(value).items()
+        ]
         if lines:
             blocks.append([f"[{section}]", *lines])
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def _told(section: Section) -> dict[str, Any]:
-    """What has to be written of a section: its kind and what is not the default."""
+def _non_default(section: Section) -> dict[str, Any]:
+    """The options of a section to write: its kind and all that differ from the default."""
     options = type(section).model_fields
     values = {key: getattr(section, key) for key in options}
     return {key: item for key, item in values.items() if key == "kind" or item != options[key].default}
@@ -83,13 +85,13 @@ def _updated_text(spec: RunSpec, base_text: str, base_dir: Path | None) -> str:
         elif isinstance(value, Section):
             document.pop(key, None)
             if value != RunSpec.model_fields[key].default:
-                document[key] = {name: _plain(item) for name, item in _told(value).items()}
+                document[key] = {name: _plain(item) for name, item in _non_default(value).items()}
         elif value is None:
             document.pop(key, None)
         elif given is not None:
             if given != value:
                 document[key] = _item(value)
-        else:  # below the comment that the file starts with
+        else:  # below the file's leading comment
             after = next((n for n, (_, item) in enumerate(document.body) if not isinstance(item, Comment)), 0)
             document._insert_at(after, key, _item(value))
     return str(document.as_string())
@@ -106,10 +108,10 @@ def _update_table(
         if key in given:
             if not _means_same(f"{section}.{key}", given[key], item, base_dir):
                 table[key] = _item(item)
-        elif key not in _told(wanted):
+        elif key not in _non_default(wanted):
             continue
         elif isinstance(table, Table) and not table.is_super_table() and last is not None:
-            table.value._insert_after(last, key, _item(item))  # add() would put it below trailing comments
+            table.value._insert_after(last, key, _item(item))  # add() would insert it below trailing comments
             last = key
         else:
             table[key] = _item(item)

@@ -1,4 +1,4 @@
-"""The folders that the system, or TUNER_TUI_HOME, gives the app, before any setting is read."""
+"""The app's default folders, by the system's conventions or TUNER_TUI_HOME."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ APP = "tuner-tui"
 
 
 def standard_folder(kind: Literal["config", "data", "cache"]) -> Path:
-    """The folder of a kind: inside TUNER_TUI_HOME where that is set, else the system's usual one."""
+    """The folder of a kind: in TUNER_TUI_HOME if that is set, else the system's usual one."""
     home = os.environ.get("TUNER_TUI_HOME")
     if home:
         return Path(home).expanduser().absolute() / kind

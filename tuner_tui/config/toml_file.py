@@ -1,4 +1,4 @@
-"""A TOML file that several processes change at once, and that a person may have written something wrong into."""
+"""Edits a TOML file that several processes may change, and that may have errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui import guarded
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.guarded import Unreadable
+from tuner_tui.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class SettingsError(InputError):
-    """The settings file cannot be used; says where."""
+    """The settings file is invalid; names the place."""
 
     meanwhile = ""
-    """What the app uses until it is fixed."""
+    """The settings that the app uses until it is fixed."""
 
 
 PATIENCE_SECONDS = 30.0
@@ -34,14 +35,17 @@ _HEADER = re.compile(r"[ \t]*\[")
 
 @contextlib.contextmanager
 def changing(path: Path) -> Iterator[Any]:
-    """The file as a tomlkit document that keeps comments, written when the block ends; others wait meanwhile.
+    """The file as a tomlkit document, which preserves comments; locked, and written when the block ends.
 
-    Raises SettingsError for a file that is no TOML, is read-only or is a symlink to nowhere, and TunerError where it
-    cannot be written. Nothing is changed then.
+    Raises SettingsError for a file that is not TOML, is read-only or is a broken symlink, and TunerError when it cannot
+    be written. Then nothing is changed.
     """
+    import tomllib
+
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
+    from tuner_tui.config.toml_lines import toml_problem
     from tuner_tui.files import make_folder, write_atomic
 
     title = "The settings cannot be written"
@@ -51,10 +55,21 @@ def changing(path: Path) -> Iterator[Any]:
             target = _target(path)
             before = _text(target)
             try:
+                tomllib.loads(before)  # whose words name the line
                 document = tomlkit.parse(before)
+            except tomllib.TOMLDecodeError as error:
+                line, message = toml_problem(before, error)
+                place = f", line {line}" if line else ""
+                raise SettingsError(
+                    "The settings cannot be read as TOML",
+                    plain(f"{path}{place}: {message}."),
+                    "Fix it there.",
+                ) from None
             except (TOMLKitError, RecursionError, ValueError) as error:
                 raise SettingsError(
-                    "The settings cannot be read as TOML", f"{path}: {str(error)[:200]}.", "Fix it there."
+                    "The settings cannot be read as TOML",
+                    plain(f"{path}: {str(error)[:200]}."),
+                    "Fix it there.",
                 ) from None
             yield document
             after = tomlkit.dumps(document)
@@ -63,11 +78,13 @@ def changing(path: Path) -> Iterator[Any]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
         reason = error.strerror or str(error)
-        raise TunerError(title, f"{path}: {reason}{where}.", "Free space or rights there.") from error
+        raise TunerError(
+            title, f"{path}: {reason}{where}.", "Free space there, or change its permissions."
+        ) from error
 
 
 def readable_tables(text: str) -> tuple[dict[str, Any], str]:
-    """What a text that may be no TOML says without the lines that cannot be read, and those lines."""
+    """The tables of a text that may be invalid TOML, without its unreadable lines, and those lines."""
     import tomllib
 
     lines = text.splitlines(keepends=True)
@@ -85,7 +102,7 @@ def readable_tables(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _candidates(lines: list[str]) -> list[range]:
-    """What may be wrong where reading ends: that line (a table's name with all that follows), or the key before it."""
+    """Lines that may have the error: where parsing stops (for a table's name, the whole table), or the key before."""
     at = min(_first_error(lines), len(lines)) - 1
     while at > 0 and not lines[at].strip():
         at -= 1
@@ -97,7 +114,7 @@ def _candidates(lines: list[str]) -> list[range]:
 
 
 def _first_error(lines: list[str]) -> int:
-    """The line, from 1 on, at which reading ends; past the last one when all can be read."""
+    """The line (from 1) at which parsing stops; past the last one if everything is valid."""
     import tomllib
 
     try:
@@ -111,12 +128,12 @@ def _first_error(lines: list[str]) -> int:
 
 
 def _without(lines: list[str], span: range) -> list[str]:
-    """The lines, those of a span empty."""
+    """The lines with a span emptied."""
     return ["\n" if number in span else line for number, line in enumerate(lines)]
 
 
 def _text(path: Path) -> str:
-    """The file's text, empty when there is none. Raises SettingsError."""
+    """The file's text, empty if it does not exist. Raises SettingsError."""
     try:
         return guarded.read_text(path)
     except Unreadable as error:
@@ -126,19 +143,19 @@ def _text(path: Path) -> str:
 
 
 def _target(path: Path) -> Path:
-    """The file that is written: where a symlink leads. Raises SettingsError for one that must not or cannot be."""
+    """The file to write, the target of a symlink. Raises SettingsError if it cannot be written."""
     try:
         target = path.resolve()
     except RuntimeError:
         raise SettingsError(
-            "The settings cannot be written", f"{path} is a symlink that leads back to itself.", "Remove it."
+            "The settings cannot be written", f"{path} is a symlink loop.", "Remove it."
         ) from None
     led = f", to which {path} leads," if target != path.absolute() else ""
     if not target.parent.is_dir():
         raise SettingsError(
             "The settings cannot be written",
             f"The folder of {target}{led} does not exist.",
-            "Make it, or remove the symlink.",
+            "Create it, or remove the symlink.",
         )
     if target.exists() and not target.stat().st_mode & 0o222:
         raise SettingsError(
@@ -151,7 +168,7 @@ def _target(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One at a time, processes and threads alike. Raises TunerError when another does not let go."""
+    """Lock the file for processes and threads. Raises TunerError when another one does not release it."""
     from tuner_tui.files import open_descriptor
 
     descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -165,7 +182,7 @@ def _lock(path: Path) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise TunerError(
                         "The settings are being changed",
-                        f"Another program has held {path} for {PATIENCE_SECONDS:.0f} s.",
+                        f"Another program has locked {path} for {PATIENCE_SECONDS:.0f} s.",
                         "End that program, then try again.",
                     ) from None
                 time.sleep(0.01)

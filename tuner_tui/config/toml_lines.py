@@ -1,4 +1,4 @@
-"""The line on which each key of a TOML text stands, and what is wrong with a text that is no TOML."""
+"""Finds the line of each key of a TOML text, and explains TOML errors."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SCALAR = re.compile(
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line on which each key and table of valid TOML first stands; what is not understood is left out."""
+    """The first line of each key and table of valid TOML; what is not understood is omitted."""
     return _LineFinder(text).lines()
 
 
 class _LineFinder:
-    """Walks over valid TOML; every step moves `_at` on, and a step that does not fit ends the walk."""
+    """Scans valid TOML; each step advances `_at`, and one that does not match ends the scan."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -96,51 +96,53 @@ def line_of(lines: dict[tuple[str, ...], int], path: tuple[str, ...]) -> int | N
 
 TOML_WORDS = (
     ("Invalid statement", 'expected "key = value", a [table] or a # comment'),
-    ("Expected newline", "there is more after the value; each key stands on a line of its own"),
+    ("Expected newline", "there is text after the value; put each key on its own line"),
     ("Expected '=' after", 'a key is followed by "= value"'),
-    ("Invalid value", "not a value: text stands in quotes, and true and false in small letters"),
+    ("Invalid value", "not a value: put text in quotes; true and false are lower case"),
     ("Unterminated string", "the closing quote is missing"),
-    ("Illegal character", "the closing quote is missing, or a control character stands in the text"),
-    ("Found invalid character", "a control character or line break stands where none may"),
-    ("Cannot overwrite", "this key is given twice"),
-    ("Duplicate inline", "this key is given twice"),
-    ("Cannot declare", "this table is given twice"),
-    ("Cannot", "this table was already written in another way"),
+    ("Illegal character", "the closing quote is missing, or there is a control character in the text"),
+    ("Found invalid character", "an invalid control character or line break"),
+    ("Cannot overwrite", "this key is defined twice"),
+    ("Duplicate inline", "this key is defined twice"),
+    ("Cannot declare", "this table is defined twice"),
+    ("Cannot", "this table is already defined in another way"),
     ("Expected ']", "the closing bracket of the table's name is missing"),
     ("Unclosed array", "the closing ] of the list is missing, or a comma between its items"),
     ("Unclosed inline", "the closing } of the table is missing, or a comma between its keys"),
-    ("Unescaped", "a backslash is doubled in \"text\", or the text stands in 'single quotes'"),
+    ("Unescaped", "a backslash is doubled in \"text\", or put the text in 'single quotes'"),
     ("Invalid hex", "a \\u escape needs four hexadecimal digits, \\U eight"),
-    ("Escaped character", "this escape stands for no character"),
-    ("Invalid date", "no such date; text stands in quotes"),
-    ("Invalid initial", "a key is made of letters, digits, _ and -"),
+    ("Escaped character", "invalid escape sequence"),
+    ("Invalid date", "invalid date; put text in quotes"),
+    ("Invalid initial", "a key has letters, digits, _ and - only"),
     ("Expected", "the closing quote is missing"),
 )
-"""What tomllib says, by how it starts, and how we say it."""
+"""Starts of tomllib's messages, and our explanations."""
 
 
 def toml_problem(text: str, error: ValueError | RecursionError) -> tuple[int | None, str]:
-    """The line of what tomllib could not read, and what is wrong there."""
+    """The line of a TOML error, and its explanation."""
     if isinstance(error, RecursionError):
         return None, "lists or tables are nested too deeply"
     if not isinstance(error, tomllib.TOMLDecodeError):
-        return None, "holds a number with too many digits"
-    said = str(error)
-    words = next((ours for start, ours in TOML_WORDS if said.startswith(start)), "this is not TOML")
-    place = re.search(r"\(at line (\d+), column (\d+)\)$", said)
+        return None, "has a number with too many digits"
+    message = str(error)
+    words = next(
+        (explanation for start, explanation in TOML_WORDS if message.startswith(start)), "this is not TOML"
+    )
+    place = re.search(r"\(at line (\d+), column (\d+)\)$", message)
     if place is None:
         return text.rstrip().count("\n") + 1, f"at the end of the file: {words}"
     return int(place[1]), f"column {place[2]}: {words}"
 
 
 def key_on(text: str, line: int | None) -> str:
-    """The key that a line of TOML gives a value, with its table's name; empty where it gives none."""
+    """The key that a line of TOML sets, with its table's name; empty if none."""
     lines = text.splitlines()
     if line is None or not 0 < line <= len(lines):
         return ""
     key = _NAMED.match(lines[line - 1])
     if key is None:
         return ""
-    headers = (_HEADER.match(each) for each in reversed(lines[: line - 1]))
+    headers = (_HEADER.match(text_line) for text_line in reversed(lines[: line - 1]))
     table = next((header[1] for header in headers if header), "")
     return f"{table}.{key[1]}" if table else key[1]

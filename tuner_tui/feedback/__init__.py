@@ -1,1 +1,1 @@
-"""What a person (or a judge model) said about answers: kept, counted, exported, trained on."""
+"""Annotations by a person, or a judge model: saved, counted, exported, trained on."""

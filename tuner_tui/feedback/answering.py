@@ -1,4 +1,4 @@
-"""Having answers made ahead of the person, in batches, so that the next item is ready before the judgement is made."""
+"""Generates answers ahead, in batches, so that the next item is ready before it is needed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from tuner_tui.generation.messages import Candidate, Reply
 
 READY_AHEAD = 12
-"""Items that are kept ready: at three seconds each they outlast the making of two batches."""
+"""Items to have ready: at three seconds each they cover the time of two batches."""
 FIRST_BATCH = 2
-"""The first batch is small, because the person waits for it."""
+"""The first batch is small, because the annotator waits for it."""
 BATCH = 8
-"""Items a batch. Two answers of up to 60 tokens each by SmolLM2 on two cores: one item 3.4 s, eight at once 6.4 s."""
+"""Items per batch. Two answers of up to 60 tokens each by SmolLM2 on two cores: one item 3.4 s, eight at once 6.4 s."""
 
 
 @dataclass
 class _Making:
-    """An item whose answers are being made."""
+    """An item whose answers are being generated."""
 
     item: Item
     missing: int
@@ -38,7 +38,7 @@ class _Making:
 
 
 class Prefetcher:
-    """Asks for answers of the next prompts and keeps them; what was made survives the app."""
+    """Requests answers to the next prompts and saves them; saved answers survive the app."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Prefetcher:
         on_change: Callable[[], None],
         on_problem: Callable[[TunerError], None],
     ) -> None:
-        """`on_change`: answers were kept; `on_problem`: they cannot be made. Both are called in other threads."""
+        """`on_change`: answers were saved; `on_problem`: generating failed. Both are called in other threads."""
         self._session = session
         self._generators = generators
         self._on_change = on_change
@@ -60,15 +60,15 @@ class Prefetcher:
 
     @property
     def in_making(self) -> int:
-        """Items whose answers are being made."""
+        """The number of items whose answers are being generated."""
         return len(self._making)
 
     def fill(self) -> None:
-        """Ask for more if there is room ahead. Raises MachineBusy, and TunerError when no worker can be started."""
+        """Request more if too few are ready. Raises MachineBusy, and TunerError when no worker can be started."""
         with self._turn:
             settings = self._session.store.settings()
             wanted = wanted_answers(settings)
-            if not wanted or self._making or self._is_closed or self._session.standing().ready >= READY_AHEAD:
+            if not wanted or self._making or self._is_closed or self._session.progress().ready >= READY_AHEAD:
                 return
             count = BATCH if self._has_made else FIRST_BATCH
             items = [
@@ -76,14 +76,14 @@ class Prefetcher:
                 for item in self._session.unanswered(count + len(self._failed))
                 if item.id not in self._failed
             ][:count]
-            asked: list[tuple[Candidate, Generate, int]] = []
+            requests: list[tuple[Candidate, Generate, int]] = []
             for item in items:
                 places = missing_places(item, wanted)
                 if places:
                     self._making[item.id] = _Making(item, len(places))
-                    asked += [self._request(settings, item, place) for place in places]
+                    requests += [self._request(settings, item, place) for place in places]
         try:
-            for candidate, request, number in asked:
+            for candidate, request, number in requests:
                 self._generators.of(candidate.base).submit(
                     request,
                     lambda reply, c=candidate, r=request, n=number: self._take(reply, c, r, n),  # type: ignore[misc]
@@ -94,12 +94,12 @@ class Prefetcher:
             raise
 
     def forget_failures(self) -> None:
-        """Try again also those prompts that could not be answered."""
+        """Also retry prompts whose generation failed."""
         with self._turn:
             self._failed.clear()
 
     def close(self) -> None:
-        """Ask for nothing more."""
+        """Request no more answers."""
         self._is_closed = True
 
     def _request(
@@ -116,7 +116,7 @@ class Prefetcher:
         return candidate, request, item.id
 
     def _take(self, reply: Reply, candidate: Candidate, request: Generate, number: int) -> None:
-        """In a client's thread: keep an item's answers when the last of them is there."""
+        """In a client's thread: save an item's answers once all have arrived."""
         if not isinstance(reply, (Answered, Failed)):
             return
         problem: TunerError | None = None
@@ -156,13 +156,13 @@ class Prefetcher:
 
 
 def missing_places(item: Item, wanted: int) -> list[int]:
-    """Which of the wanted answers an item still lacks; the place says who gives it."""
+    """The positions of the answers that an item still lacks; the position selects the model."""
     has = sum(answer.maker.kind != "person" for answer in item.answers)
     return list(range(has, wanted))
 
 
 def made_answer(reply: Answered, candidate: Candidate, request: Generate) -> NewAnswer:
-    """An answer with all that made it."""
+    """An answer with the settings that generated it."""
     maker = model_maker(
         candidate,
         template=reply.template,

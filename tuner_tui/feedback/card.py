@@ -1,4 +1,4 @@
-"""The card of an exported data set: what the rows are, who judged, and what a user of them should know."""
+"""The data card of an export: what the rows are, who annotated them, and known limitations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import trained_with
-from tuner_tui.feedback.statistics import mirror
+from tuner_tui.feedback.statistics import annotator_statistics
 from tuner_tui.text import plain
 
 if TYPE_CHECKING:
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 MOST_NAMED = 20
 ROWS: dict[Kind, str] = {
     "pairs": "preference pairs (`prompt`, `chosen`, `rejected`)",
-    "rated": "rated completions (`prompt`, `completion`, `label`)",
+    "rated": "unpaired preferences (`prompt`, `completion`, `label`)",
     "demonstrations": "demonstrations (`prompt`, `completion`)",
 }
 
 
 def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filters) -> str:
     """The card, in Markdown with the front matter that the Hub reads."""
-    kinds = Counter(row.rater_kind for row in rows)
+    kinds = Counter(row.annotator_kind for row in rows)
     unfinished = sum(row.is_unfinished for row in rows)
     contents = store.contents()
-    seen = mirror(contents.items, contents.entries)
+    statistics = annotator_statistics(contents.items, contents.entries)
     makers = Counter(
         str(value) or "not known"
         for row in rows
@@ -48,29 +48,29 @@ def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filt
         f"{len(rows)} rows of {ROWS[kind]}, for {trained_with(kind)}, "
         f"exported {time.strftime('%Y-%m-%d')} by tuner-tui.",
         "",
-        "## Who judged",
+        "## Annotators",
         "",
         f"- by a person: {kinds['person']}",
-        f"- by a judge model, not seen by a person: {kinds['ai']} (`rater_kind` is `ai` in these rows)",
-        f"- imported from files: {kinds['import']} (who judged there is not known)",
+        f"- by a judge model, not reviewed by a person: {kinds['ai']} (`rater_kind` is `ai` in these rows)",
+        f"- imported from files: {kinds['import']} (annotator unknown)",
         f"- slight preferences: {sum(row.strength == 'slight' for row in rows)}",
         f"- prompts: {len({row.prompt_key for row in rows})}",
         "",
-        "## Who wrote the answers",
+        "## Sources of the answers",
         "",
         *(f"- {name}: {count}" for name, count in makers.most_common(20)),
         "",
-        "## What to know",
+        "## Notes",
         "",
-        f"- {unfinished} rows hold an answer that was cut off by its length (`..._finished` is false). No end token "
-        "was added to it. A trainer that closes every answer teaches a model to stop there; leave these rows out for "
-        "such a trainer (`--finished`).",
+        f"- {unfinished} rows have an answer that was truncated at its maximum length (`..._finished` is false). It "
+        "has no EOS token. A trainer that appends EOS to every answer teaches a model to stop there; leave these rows "
+        "out for such a trainer (`--finished`).",
         *_unreadable_words(contents),
         "- Filters: " + (", ".join(_filter_words(filters)) or "none"),
-        f"- First place chosen: {_share(seen.position.share)}; bias: {seen.position.verdict}.",
-        f"- Longer answer chosen: {_share(seen.length.share)}; bias: {seen.length.verdict}.",
-        f"- The same choice when an item came back, swapped: {_share(seen.agreement)}.",
-        "- Answers of a model carry that model's licence; see to it before you publish.",
+        f"- First position chosen: {_share(statistics.position.share)}; bias: {statistics.position.verdict}.",
+        f"- Longer answer chosen: {_share(statistics.length.share)}; bias: {statistics.length.verdict}.",
+        f"- Self-agreement on repeated items, answers swapped: {_share(statistics.agreement)}.",
+        "- Answers of a model are subject to that model's licence; check it before you publish.",
         "",
     ]
     return "\n".join(lines)
@@ -83,21 +83,21 @@ def _share(share: Share) -> str:
 
 
 def _unreadable_words(contents: Contents) -> list[str]:
-    """What of the collection is not in the rows because it cannot be read, by name."""
+    """Names the rows of the collection that cannot be read and so are not exported."""
     if not contents.problems:
         return []
     named = [f"  - {plain(str(problem))}" for problem in contents.problems[:MOST_NAMED]]
     if len(contents.problems) > MOST_NAMED:
         named.append(f"  - and {len(contents.problems) - MOST_NAMED} more")
-    return [f"- {len(contents.problems)} rows of the collection cannot be read and are not in here:", *named]
+    return [f"- {len(contents.problems)} rows of the collection cannot be read and are not included:", *named]
 
 
 def _filter_words(filters: Filters) -> list[str]:
     names = {
-        "person_only": "persons here only",
+        "person_only": "annotated here by a person only",
         "with_ai": "judge model's proposals included",
         "clear_only": "clear preferences only",
         "agreed_only": "no items with disagreement",
-        "finished_only": "finished answers only",
+        "finished_only": "no truncated answers",
     }
     return [words for name, words in names.items() if getattr(filters, name)]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from tuner_tui.errors import NotFoundError, TunerError
 from tuner_tui.feedback.collections import collection_path, open_collection
-from tuner_tui.feedback.integrity import copy_path, judgements_in
+from tuner_tui.feedback.integrity import annotations_in, copy_path
 from tuner_tui.feedback.records import RowProblem
+from tuner_tui.text import plain, shell_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_NAMED = 5
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look at all of a collection found."""
+    """The result of checking a collection."""
 
     name: str
     judged: int | None
-    """Judgements that can be read; None when the collection cannot be opened."""
+    """Readable annotations; None when the collection cannot be opened."""
     problem: str = ""
     """Why it cannot be opened."""
     hint: str = ""
@@ -24,7 +32,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     copy: str = ""
     """Where its last good copy lies."""
     copy_judged: int | None = None
-    """Judgements in that copy; None when there is none, or it is damaged."""
+    """Annotations in that copy; None when there is none, or it is damaged."""
 
     @property
     def is_sound(self) -> bool:
@@ -33,25 +41,27 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """The report for a person."""
-        lines = [f"{self.name}: {self.problem}" if self.problem else f"{self.name}: {self.judged} judgements"]
+        lines = [
+            f"{self.name}: {self.problem}" if self.problem else f"{self.name}: {self.judged} annotations"
+        ]
         lines += [self.hint] if self.hint else []
         if self.rows:
             lines.append(f"{len(self.rows)} rows cannot be read; they stay as they are:")
             lines += [f"  {row}" for row in self.rows]
         elif not self.problem:
             lines.append("every row can be read")
-        copied = "none" if self.copy_judged is None else f"{self.copy_judged} judgements, {self.copy}"
+        copied = "none" if self.copy_judged is None else f"{self.copy_judged} annotations, {self.copy}"
         return [*lines, f"last good copy: {copied}"]
 
 
 def check_collection(name: str) -> CheckReport:
-    """Look at all of a collection. Raises InputError and NotFoundError for a name; anything else is in the report."""
+    """Check all of a collection. Raises InputError and NotFoundError for a name; other problems are in the report."""
     path = collection_path(name)
     copy = copy_path(path)
-    copy_judged = judgements_in(copy)
+    copy_judged = annotations_in(copy)
     try:
         with open_collection(name) as store:
-            rows, judged = store.contents().problems, store.kept()
+            rows, judged = store.contents().problems, store.annotation_count()
             store.settings()
             return CheckReport(name=name, judged=judged, rows=rows, copy=str(copy), copy_judged=copy_judged)
     except NotFoundError:
@@ -65,3 +75,14 @@ def check_collection(name: str) -> CheckReport:
             copy=str(copy),
             copy_judged=copy_judged,
         )
+
+
+def left_out_lines(name: str, problems: Sequence[RowProblem]) -> list[str]:
+    """What of a collection is in no figure and no row because it cannot be read; empty when all can."""
+    if not problems:
+        return []
+    return [
+        f"{len(problems)} rows of {name} cannot be read and are left out:",
+        *(f"  {plain(str(problem))}" for problem in problems[:MOST_NAMED]),
+        f"Nothing of them is changed. See all: {shell_command('feedback check', name)}",
+    ]

@@ -21,11 +21,11 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.feedback import use_lock
 from tuner_tui.feedback.integrity import (
+    ANNOTATION_COUNT,
     COPY_SUFFIX,
-    JUDGEMENT_COUNT,
+    annotations_in,
     connect,
     copy_path,
-    judgements_in,
     require_complete,
     rows_lost,
 )
@@ -55,7 +55,7 @@ class CollectionSummary(msgspec.Struct, frozen=True, kw_only=True):
     items: int
     judged: int
     left: int
-    """Items that have answers and no judgement yet."""
+    """Items with answers that are not annotated yet."""
     waiting: int
     """Prompts that have no answers yet."""
     changed: float
@@ -65,7 +65,7 @@ class CollectionSummary(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     """What is wrong with the collection, in a few words."""
     detail: str = ""
-    """Where exactly, and what to do."""
+    """Details, and what to do."""
 
     @property
     def is_usable(self) -> bool:
@@ -74,17 +74,17 @@ class CollectionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feedback_dir() -> Path:
-    """Where collections lie."""
+    """The folder of all collections."""
     return paths.data_dir() / "feedback"
 
 
 def owned() -> Owned:
-    """That folder, for deleting in it."""
+    """That folder, as one in which tuner-tui may delete."""
     return Owned(feedback_dir(), "feedback", _holds_collections)
 
 
 def _holds_collections(folder: Path) -> bool:
-    """Whether one of the files is a collection, by what SQLite keeps in its first bytes."""
+    """Whether one of the files is a collection, by SQLite's application id in its header."""
     for path in folder.glob(f"[!.]*{SUFFIX}*"):  # also a good copy of one that is damaged
         with contextlib.suppress(OSError, Unreadable), open_regular(path) as file:
             if int.from_bytes(file.read(72)[68:], "big") == APPLICATION_ID:
@@ -93,7 +93,7 @@ def _holds_collections(folder: Path) -> bool:
 
 
 def _require_owned(path: Path) -> None:
-    """Raises InputError for a folder of others: SQLite would take the log beside a foreign file for its own.
+    """Raises InputError for a folder that is not ours: SQLite would use a foreign file's log as its own.
 
     A folder of an earlier version is marked, before any collection in it is open: reading the files of an open one
     would drop its locks.
@@ -118,13 +118,13 @@ def collection_path(name: str) -> Path:
         raise InputError(
             "Not a collection's name",
             f"{name!r}: expected up to 60 letters, digits, dots, dashes and underscores.",
-            "Take a name such as evening-1.",
+            "Use a name such as evening-1.",
         )
     return feedback_dir() / f"{name}{SUFFIX}"
 
 
 def open_collection(name: str) -> Store:
-    """Open a collection that exists. Raises as Store.open does; a damaged one's error tells of its last good copy."""
+    """Open a collection that exists. Raises like Store.open; the error for a damaged one describes its good copy."""
     path = collection_path(name)
     if os.path.lexists(path):
         _require_owned(path)
@@ -139,23 +139,23 @@ def open_collection(name: str) -> Store:
 
 
 def damage_hint(path: Path) -> str:
-    """What to do about a damaged collection: what its last good copy has, and where the damaged file will be kept."""
+    """How to fix a damaged collection: the state of its last good copy, and where the damaged file is kept."""
     name, copy = path.stem, copy_path(path)
-    judgements = judgements_in(copy)
-    if judgements is None:
+    annotations = annotations_in(copy)
+    if annotations is None:
         what = "is damaged too" if copy.exists() else "does not exist"
         return (
-            f"Its last good copy {what}. Nothing was changed; if sqlite3 is installed, its .recover command may save "
-            f"what is left in {path}."
+            f"Its last good copy {what}. Nothing was changed; if sqlite3 is installed, its .recover command may "
+            f"recover rows from {path}."
         )
     return (
-        f"Its last good copy, of {_when(copy)}, has {judgements} judgements. Put it back: "
+        f"Its last good copy, of {_when(copy)}, has {annotations} annotations. Restore it: "
         f"{shell_command('feedback restore', name)}. The damaged file is kept beside it as {path.name}.damaged-DATE."
     )
 
 
 def _of_missing(path: Path) -> DamagedStore | None:
-    """The error for a collection whose file is gone while its last good copy is there."""
+    """The error for a collection whose file is missing while its last good copy exists."""
     if os.path.lexists(path) or not copy_path(path).is_file():
         return None
     return DamagedStore("The collection's file is missing", f"{path} does not exist.", damage_hint(path))
@@ -166,7 +166,7 @@ def _when(path: Path) -> str:
 
 
 def open_or_create(name: str, settings: CollectionSettings | None = None) -> Store:
-    """Open a collection, making it if there is none; settings that are given are kept."""
+    """Open a collection, creating it if missing; given settings are saved."""
     path = collection_path(name)
     if not os.path.lexists(path):
         if (missing := _of_missing(path)) is not None:
@@ -175,7 +175,9 @@ def open_or_create(name: str, settings: CollectionSettings | None = None) -> Sto
             owned().claim()
         except OSError as error:
             raise TunerError(
-                "The collection cannot be made", f"{error.filename}: {error.strerror}."
+                "The collection cannot be made",
+                f"{error.filename or feedback_dir()}: {error.strerror or error}.",
+                "Free space or rights there.",
             ) from error
         try:
             return Store.create(path, settings or CollectionSettings())
@@ -189,7 +191,7 @@ def open_or_create(name: str, settings: CollectionSettings | None = None) -> Sto
 
 
 def collection_files() -> list[Path]:
-    """The files of all collections, also of those that only a good copy is left of. Raises TunerError."""
+    """The files of all collections, including those with only a good copy left. Raises TunerError."""
     folder = feedback_dir()
     try:
         names = {entry.name for entry in os.scandir(folder)}
@@ -206,7 +208,7 @@ def collection_files() -> list[Path]:
 
 
 def list_collections() -> list[CollectionSummary]:
-    """Every collection, the last changed first; what cannot be used is listed with its problem. Raises TunerError."""
+    """All collections, the last changed first; unusable ones are listed with their problem. Raises TunerError."""
     return sorted(map(summarise_file, collection_files()), key=lambda summary: -summary.changed)
 
 
@@ -216,13 +218,13 @@ def summarise(name: str) -> CollectionSummary:
 
 
 def summarise_file(path: Path) -> CollectionSummary:
-    """What a list shows of one file: counts, or why there are none."""
+    """What a list shows of one file: its counts, or the problem."""
     name = os.fsencode(path.name).decode("utf-8", "backslashreplace").removesuffix(SUFFIX)
     try:
         with open_collection(path.name.removesuffix(SUFFIX)) as store:
             return _summary(store, name)
     except TunerError as error:
-        problem = "its name is no collection's name" if not _NAME.fullmatch(path.stem) else error.title
+        problem = "its name is not valid for a collection" if not _NAME.fullmatch(path.stem) else error.title
         return CollectionSummary(
             name=plain(name),
             mode="",
@@ -238,8 +240,12 @@ def summarise_file(path: Path) -> CollectionSummary:
 
 def _summary(store: Store, name: str) -> CollectionSummary:
     settings, contents = store.settings(), store.contents()
-    standing = contents.standing
-    done = {entry.item for entry in standing if entry.judgement is not None or entry.is_unreadable_judgement}
+    active_entries = contents.active_entries
+    done = {
+        entry.item
+        for entry in active_entries
+        if entry.annotation is not None or entry.is_unreadable_annotation
+    }
     counts = [len(item.model_answers) for item in contents.items if item.id not in done]
     needed = needed_answers(settings)
     unreadable = len(contents.problems)
@@ -247,7 +253,9 @@ def _summary(store: Store, name: str) -> CollectionSummary:
         name=name,
         mode=settings.mode,
         items=len(contents.items),
-        judged=sum(entry.judgement is not None and not entry.judgement.is_set_aside for entry in standing),
+        judged=sum(
+            entry.annotation is not None and not entry.annotation.is_set_aside for entry in active_entries
+        ),
         left=sum(count >= needed for count in counts),
         waiting=sum(count < needed for count in counts),
         changed=_changed(store.path),
@@ -264,14 +272,14 @@ def _row_words(problems: Sequence[RowProblem], name: str) -> str:
 
 
 def needed_answers(settings: CollectionSettings) -> int:
-    """Answers that an item needs before it can be judged."""
+    """Answers that an item needs before it can be annotated."""
     return {"pairs": 2, "ranking": 2, "thumbs": 1, "scores": 1, "demonstrations": 0}[settings.mode]
 
 
 def delete_collection(name: str) -> Path:
-    """Move a collection and its copies to the trash of collections; gives the folder in which they lie.
+    """Move a collection and its copies to the trash of collections; returns their folder there.
 
-    Raises NotFoundError, and TunerError while it is judged in another window.
+    Raises NotFoundError, and TunerError while it is open in another window.
     """
     path = collection_path(name)
     if not os.path.lexists(path) and not copy_path(path).exists():
@@ -287,7 +295,7 @@ def delete_collection(name: str) -> Path:
         except OSError as error:
             raise TunerError(
                 "The collection cannot be deleted",
-                f"{error.filename}: {error.strerror}.",
+                f"{error.filename or path}: {error.strerror or error}.",
                 "Check the permissions of the folder.",
             ) from error
         sync_folder(trash)
@@ -296,7 +304,7 @@ def delete_collection(name: str) -> Path:
 
 
 def trash_dir() -> Path:
-    """Where deleted collections lie, each in a folder of its own."""
+    """The folder of deleted collections, each in its own subfolder."""
     return feedback_dir() / "trash"
 
 
@@ -317,15 +325,15 @@ def _logs(path: Path) -> tuple[Path, Path]:
 
 
 def _write_log_back(path: Path) -> None:
-    """Bring all that is in the log into the file, so that one rename moves everything; as far as that is possible."""
+    """Checkpoint the log into the file if possible, so that one rename moves everything."""
     if not path.is_file() or path.stat().st_size == 0:
         return
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path, timeout=1.0)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
-def rater_name() -> str:
-    """Who judges: the person's name on this machine."""
+def annotator_name() -> str:
+    """The annotator: the user name on this machine."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -336,11 +344,11 @@ def rater_name() -> str:
 
 
 def restore(name: str) -> Path | None:
-    """Put the last good copy in the place of a damaged collection, or take a deleted one out of the trash.
+    """Replace a damaged collection by its last good copy, or take a deleted one out of the trash.
 
-    Gives where the damaged file is kept, None when there was none. Raises NotFoundError when there is nothing to put
-    back, DamagedStore when the copy is broken too, InputError when the collection is fine, and TunerError while it is
-    judged in another window.
+    Returns the path of the damaged file, None when there was none. Raises NotFoundError when there is nothing to
+    restore, DamagedStore when the copy is damaged too, InputError when the collection is intact, and TunerError while
+    it is open in another window.
     """
     path = collection_path(name)
     copy = copy_path(path)
@@ -353,10 +361,10 @@ def restore(name: str) -> Path | None:
             return None
         if not copy.is_file():
             raise _nothing_to_restore(copy)
-        judgements = judgements_in(copy)
-        if judgements is None:
+        annotations = annotations_in(copy)
+        if annotations is None:
             raise DamagedStore("The good copy is damaged too", f"{copy}.", damage_hint(path))
-        _refuse_if_fine(path, copy, judgements)
+        _refuse_if_fine(path, copy, annotations)
         aside = _aside(path)
         try:
             with tempfile.TemporaryDirectory(prefix=".restoring-", dir=path.parent) as scratch:
@@ -369,9 +377,9 @@ def restore(name: str) -> Path | None:
                 trial.rename(path)
         except OSError as error:
             raise TunerError(
-                "The good copy cannot be put back",
+                "The good copy cannot be restored",
                 f"{error.filename or path}: {error.strerror}.",
-                "Free space?",
+                "Check that there is free disk space.",
             ) from error
         sync_folder(path.parent)
     return aside if os.path.lexists(aside) else None
@@ -381,12 +389,12 @@ def _nothing_to_restore(copy: Path) -> NotFoundError:
     return NotFoundError(
         "There is no good copy",
         f"{copy} does not exist, and nothing of that name is in the trash.",
-        "If the collection itself is damaged and sqlite3 is installed, its .recover command may save what is left.",
+        "If the collection itself is damaged and sqlite3 is installed, its .recover command may recover rows.",
     )
 
 
 def _aside(path: Path) -> Path:
-    """A free name beside a collection for its damaged file."""
+    """An unused name beside a collection for its damaged file."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count():
         aside = path.with_name(f"{path.name}.damaged-{stamp}" + (f"-{number}" if number else ""))
@@ -395,32 +403,32 @@ def _aside(path: Path) -> Path:
     raise AssertionError("unreachable")
 
 
-def _refuse_if_fine(path: Path, copy: Path, judgements: int) -> None:
-    """Raises InputError for a collection that is complete and holds all that its copy holds."""
+def _refuse_if_fine(path: Path, copy: Path, annotations: int) -> None:
+    """Raises InputError for a collection that is complete and has all rows of its copy."""
     if not path.is_file() or path.stat().st_size == 0:
         return
     try:
         with contextlib.closing(connect(path)) as connection:
             require_complete(connection)
             has_lost = rows_lost(connection, copy) > 0
-            (own,) = connection.execute(JUDGEMENT_COUNT).fetchone()
+            (own,) = connection.execute(ANNOTATION_COUNT).fetchone()
     except sqlite3.Error:
         return
     if not has_lost:
         raise InputError(
             "The collection is not damaged",
-            f"{path.stem} has {own} judgements and holds all that its last good copy has ({judgements}).",
+            f"{path.stem} has {own} annotations, including all of its last good copy ({annotations}).",
             f"Rows that cannot be read are listed by: {shell_command('feedback check', path.stem)}",
         )
 
 
 def _take_out_of_trash(path: Path) -> None:
-    """Bring back what was deleted last under this name. Raises NotFoundError."""
-    folders = [each.parent for each in trash_dir().glob(f"{path.stem}-*/{path.name}")]
+    """Restore the last deleted collection of this name. Raises NotFoundError."""
+    folders = [file.parent for file in trash_dir().glob(f"{path.stem}-*/{path.name}")]
     if not folders:
         raise _nothing_to_restore(copy_path(path))
-    folder = max(folders, key=lambda each: (each.stat().st_mtime, each.name))
-    parts = sorted(folder.iterdir(), key=lambda each: each.name == path.name)  # the collection itself last
+    folder = max(folders, key=lambda folder: (folder.stat().st_mtime, folder.name))
+    parts = sorted(folder.iterdir(), key=lambda part: part.name == path.name)  # the collection itself last
     try:
         for part in parts:
             owned().move(part, path.with_name(part.name))
@@ -428,7 +436,7 @@ def _take_out_of_trash(path: Path) -> None:
     except OSError as error:
         raise TunerError(
             "The collection cannot be restored",
-            f"{error.filename}: {error.strerror}.",
+            f"{error.filename or path}: {error.strerror or error}.",
             f"It lies in {folder}.",
         ) from error
     sync_folder(path.parent)
@@ -441,7 +449,7 @@ def _copy_synced(source: Path, target: Path) -> None:
 
 
 class GoodCopies:
-    """Copies a collection after judgements, in a thread of its own, at most once in so many seconds, and at the end."""
+    """Copies a collection after annotations, in its own thread, at most once per interval, and at the end."""
 
     def __init__(
         self,
@@ -460,11 +468,11 @@ class GoodCopies:
         self._thread.start()
 
     def ask(self) -> None:
-        """There is something new."""
+        """Request a copy, because there are new rows."""
         self._wanted.set()
 
     def close(self) -> None:
-        """Copy what is new once more, and stop."""
+        """Make a last copy of new rows, and stop."""
         self._leaving.set()
         self._wanted.set()
         self._thread.join(timeout=30)
@@ -476,7 +484,7 @@ class GoodCopies:
             self._wanted.clear()
             try:
                 self._store.copy_to(copy_path(self._store.path))
-            except TunerError as error:  # the collection itself is what counts: judging goes on
+            except TunerError as error:  # the collection itself is intact: annotating continues
                 if isinstance(error, DamagedStore):
                     error = DamagedStore(error.title, error.message, damage_hint(self._store.path))
                 if error.title not in self._problems:
@@ -489,7 +497,7 @@ class GoodCopies:
 
 def _changed(path: Path) -> float:
     times = [0.0]
-    for each in (path, path.with_name(path.name + "-wal")):
+    for file in (path, path.with_name(path.name + "-wal")):
         with contextlib.suppress(OSError):
-            times.append(each.stat().st_mtime)
+            times.append(file.stat().st_mtime)
     return max(times)

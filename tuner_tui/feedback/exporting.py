@@ -1,8 +1,8 @@
-"""A collection as rows in TRL's formats: preferences, rated completions and demonstrations, each row with its origin.
+"""A collection as rows in TRL's formats: preferences, unpaired preferences and demonstrations, with their origin.
 
 Formats: https://huggingface.co/docs/trl/dataset_formats ("preference", "unpaired preference", "prompt-completion").
-An answer that was cut off carries `..._finished: false` and no end token of any kind; trainers that close every answer
-would teach a model to stop there, so such rows can be left out.
+A truncated answer has `..._finished: false` and no EOS token; trainers that append EOS to every answer would teach a
+model to stop there, so such rows can be left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from tuner_tui.config.methods.traits import Feedback
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.feedback.records import Answer, Contents, Entry, Item, Judgement, Mode, RaterKind
+from tuner_tui.feedback.records import Annotation, AnnotatorKind, Answer, Contents, Entry, Item, Mode
 from tuner_tui.files import replacing, write_atomic
 from tuner_tui.text import shell_command
 
@@ -27,78 +27,78 @@ if TYPE_CHECKING:
 Kind = Feedback
 KINDS: tuple[Kind, ...] = get_args(Feedback)
 GOOD_FROM, BAD_TO = 4, 2
-"""Scores from 4 up are good, up to 2 bad; 3 says neither and is left out."""
+"""Scores of 4 and more are good, of 2 and less bad; 3 is neutral and left out."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left out of an export."""
+    """What an export leaves out."""
 
     person_only: bool = False
-    """Only what a person judged here: nothing imported, nothing by a judge model."""
+    """Only annotations by a person here: none imported, none by a judge model."""
     with_ai: bool = False
-    """Also what a judge model proposed and no person has judged."""
+    """Also a judge model's proposals that no person has annotated."""
     clear_only: bool = False
     """No slight preferences."""
     agreed_only: bool = False
-    """No items on which judgements disagree (one's own repeats, or two raters)."""
+    """No items on which annotations disagree (own repeats, or two annotators)."""
     finished_only: bool = False
-    """No answers that were cut off."""
+    """No truncated answers."""
 
 
 class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: TRL's columns first, then where it is from."""
+    """One row: TRL's columns first, then its origin."""
 
     columns: dict[str, Any]
     prompt_key: str
-    """The same for the same prompt, to split by."""
-    rater_kind: RaterKind
+    """A hash of the prompt, to split by."""
+    annotator_kind: AnnotatorKind
     is_unfinished: bool
     strength: str
 
 
 def export_rows(store: Store, kind: Kind, filters: Filters, *, is_text: bool = False) -> list[ExportRow]:
-    """A collection's rows of one kind; what has an empty answer, or two that are the same, is left out."""
+    """A collection's rows of one kind, without those with an empty answer or two equal ones."""
     return rows_of(store.contents(), kind, filters, is_text=is_text)
 
 
 def rows_of(contents: Contents, kind: Kind, filters: Filters, *, is_text: bool = False) -> list[ExportRow]:
-    """The rows of one kind; `contents.problems` names what cannot be read and is in none of them."""
+    """The rows of one kind; rows in `contents.problems` cannot be read and are not included."""
     items = {item.id: item for item in contents.items}
     rows: list[ExportRow] = []
-    for entry, judgement in chosen_judgements(contents.standing, filters):
+    for entry, annotation in chosen_annotations(contents.active_entries, filters):
         item = items[entry.item]
-        for columns, used in _ROWS[kind](item, judgement, is_text):
+        for columns, used in _ROWS[kind](item, annotation, is_text):
             is_unfinished = any(answer.is_finished is False for answer in used)
             if (filters.finished_only and is_unfinished) or not all(answer.text.strip() for answer in used):
                 continue
             origin = {
-                "strength": judgement.strength,
-                "rater": entry.rater,
-                "rater_kind": entry.rater_kind,
-                "ai_proposed": judgement.proposal is not None,
+                "strength": annotation.strength,
+                "rater": entry.annotator,
+                "rater_kind": entry.annotator_kind,
+                "ai_proposed": annotation.proposal is not None,
                 "item": item.id,
             }
             rows.append(
                 ExportRow(
                     columns=columns | origin,
                     prompt_key=hashlib.sha256(item.prompt_text.encode()).hexdigest(),
-                    rater_kind=entry.rater_kind,
+                    annotator_kind=entry.annotator_kind,
                     is_unfinished=is_unfinished,
-                    strength=judgement.strength,
+                    strength=annotation.strength,
                 )
             )
     return rows
 
 
 def available_kind(store: Store, filters: Filters) -> Kind:
-    """The kind that fits the collection's mode, else the one with most rows. Raises InputError when there are none."""
+    """The kind of the collection's mode, else the one with most rows. Raises InputError when there are none."""
     fitting = _KIND_OF_MODE[store.settings().mode]
     contents = store.contents()
-    found = {kind: len(rows_of(contents, kind, filters)) for kind in KINDS}
-    if found[fitting]:
+    row_counts = {kind: len(rows_of(contents, kind, filters)) for kind in KINDS}
+    if row_counts[fitting]:
         return fitting
-    best = max(KINDS, key=lambda kind: found[kind])
-    if not found[best]:
+    best = max(KINDS, key=lambda kind: row_counts[kind])
+    if not row_counts[best]:
         raise nothing_to_export(store, "of any kind")
     return best
 
@@ -106,50 +106,50 @@ def available_kind(store: Store, filters: Filters) -> Kind:
 def nothing_to_export(store: Store, what: str) -> InputError:
     """Why an export would be empty."""
     unreadable = len(store.contents().problems)
-    also = f" {unreadable} rows of it cannot be read." if unreadable else ""
+    also = f" {unreadable} of its rows cannot be read." if unreadable else ""
     return InputError(
         "Nothing to export",
-        f"{store.path.stem} has {store.kept()} judgements, and no row {what} with these filters.{also}",
-        f"Judge some: {shell_command('feedback collect', store.path.stem)}",
+        f"{store.path.stem} has {store.annotation_count()} annotations, and no row {what} with these filters.{also}",
+        f"Annotate some: {shell_command('feedback collect', store.path.stem)}",
     )
 
 
-def chosen_judgements(standing: Sequence[Entry], filters: Filters) -> list[tuple[Entry, Judgement]]:
-    """The last judgement of each rater on each unit that the filters let through, in order; flagged items are out."""
+def chosen_annotations(active_entries: Sequence[Entry], filters: Filters) -> list[tuple[Entry, Annotation]]:
+    """Each annotator's last annotation of each unit that passes the filters, in order, without flagged items."""
     flagged: set[int] = set()
-    last: dict[tuple[int, str, tuple[int, ...]], tuple[Entry, Judgement]] = {}
+    last: dict[tuple[int, str, tuple[int, ...]], tuple[Entry, Annotation]] = {}
     choices: dict[int, set[object]] = {}
     judged: set[int] = set()
-    for entry in standing:
-        judgement = entry.judgement
-        if judgement is None:
+    for entry in active_entries:
+        annotation = entry.annotation
+        if annotation is None:
             continue
-        if judgement.verdict == "flag":
+        if annotation.verdict == "flag":
             flagged.add(entry.item)
-        if judgement.is_set_aside:
+        if annotation.is_set_aside:
             continue
         judged.add(entry.item)
-        unit = judgement.shown if judgement.scores else ()
-        last[entry.item, entry.rater, unit] = (entry, judgement)
-        if not judgement.scores and judgement.written is None:
-            choices.setdefault(entry.item, set()).add((judgement.verdict, judgement.best()))
+        unit = annotation.shown if annotation.scores else ()
+        last[entry.item, entry.annotator, unit] = (entry, annotation)
+        if not annotation.scores and annotation.written is None:
+            choices.setdefault(entry.item, set()).add((annotation.verdict, annotation.best()))
     if filters.with_ai and not filters.person_only:
-        for entry in standing:
-            proposed = _as_judgement(entry)
+        for entry in active_entries:
+            proposed = _as_annotation(entry)
             if proposed is not None and entry.item not in judged:
-                last[entry.item, entry.rater, ()] = (entry, proposed)
+                last[entry.item, entry.annotator, ()] = (entry, proposed)
     return [
-        (entry, judgement)
-        for entry, judgement in sorted(last.values(), key=lambda each: each[0].id)
+        (entry, annotation)
+        for entry, annotation in sorted(last.values(), key=lambda pair: pair[0].id)
         if entry.item not in flagged
-        and (not filters.person_only or entry.rater_kind == "person")
-        and (not filters.clear_only or judgement.strength == "clear")
+        and (not filters.person_only or entry.annotator_kind == "person")
+        and (not filters.clear_only or annotation.strength == "clear")
         and (not filters.agreed_only or len(choices.get(entry.item, ())) <= 1)
     ]
 
 
 def write_rows(rows: Sequence[ExportRow], path: Path, card: str) -> None:
-    """Write rows as JSONL or, by the name's end, Parquet, and the data card beside them. Raises TunerError."""
+    """Write rows as JSONL or Parquet, by the suffix, and the data card beside them. Raises TunerError."""
     columns = [row.columns for row in rows]
     try:
         if path.suffix == ".parquet":
@@ -168,19 +168,19 @@ def write_rows(rows: Sequence[ExportRow], path: Path, card: str) -> None:
 
 
 def card_path(path: Path) -> Path:
-    """Where the data card of an export lies."""
+    """The path of an export's data card."""
     return path.with_name(f"{path.stem}.card.md")
 
 
 def split_by_prompt(rows: Sequence[ExportRow], share: float) -> tuple[list[ExportRow], list[ExportRow]]:
-    """(training, evaluation) rows: all rows of a prompt on one side, the same ones each time."""
+    """(training, evaluation) rows: all rows of a prompt in one of them, deterministically."""
     keys = sorted({row.prompt_key for row in rows})
     count = round(len(keys) * share)
     if share > 0 and len(keys) > 1:
         count = min(max(1, count), len(keys) - 1)
-    held = set(keys[:count])
-    return [row for row in rows if row.prompt_key not in held], [
-        row for row in rows if row.prompt_key in held
+    held_out = set(keys[:count])
+    return [row for row in rows if row.prompt_key not in held_out], [
+        row for row in rows if row.prompt_key in held_out
     ]
 
 
@@ -195,10 +195,10 @@ def _write_parquet(columns: list[dict[str, Any]], path: Path) -> None:
 Used = tuple[dict[str, Any], tuple[Answer, ...]]
 
 
-def _pairs(item: Item, judgement: Judgement, is_text: bool) -> list[Used]:
+def _pairs(item: Item, annotation: Annotation, is_text: bool) -> list[Used]:
     by_id = {answer.id: answer for answer in item.answers}
-    ranked = [(by_id[number], rank) for number, rank in judgement.rank_of().items()]
-    found: list[Used] = []
+    ranked = [(by_id[number], rank) for number, rank in annotation.rank_of().items()]
+    pairs: list[Used] = []
     for better, high in ranked:
         for worse, low in ranked:
             if high < low and better.text.strip() != worse.text.strip():
@@ -211,25 +211,25 @@ def _pairs(item: Item, judgement: Judgement, is_text: bool) -> list[Used]:
                     "chosen_model": better.maker.side,
                     "rejected_model": worse.maker.side,
                 }
-                found.append((columns, (better, worse)))
-    return found
+                pairs.append((columns, (better, worse)))
+    return pairs
 
 
-def _rated(item: Item, judgement: Judgement, is_text: bool) -> list[Used]:
+def _rated(item: Item, annotation: Annotation, is_text: bool) -> list[Used]:
     by_id = {answer.id: answer for answer in item.answers}
     labels: list[tuple[Answer, bool]] = []
-    if judgement.verdict == "thumbs":
-        labels = [(by_id[n], bool(s)) for n, s in zip(judgement.shown, judgement.scores, strict=True)]
-    elif judgement.verdict == "scores":
-        scored = zip(judgement.shown, judgement.scores, strict=True)
+    if annotation.verdict == "thumbs":
+        labels = [(by_id[n], bool(s)) for n, s in zip(annotation.shown, annotation.scores, strict=True)]
+    elif annotation.verdict == "scores":
+        scored = zip(annotation.shown, annotation.scores, strict=True)
         labels = [(by_id[n], s >= GOOD_FROM) for n, s in scored if s >= GOOD_FROM or s <= BAD_TO]
-    elif judgement.verdict == "both_bad":
-        labels = [(by_id[number], False) for number in judgement.shown]
-    elif judgement.ranks and len(set(judgement.ranks)) > 1:
+    elif annotation.verdict == "both_bad":
+        labels = [(by_id[number], False) for number in annotation.shown]
+    elif annotation.ranks and len(set(annotation.ranks)) > 1:
         labels = [
             (by_id[n], rank == 1)
-            for n, rank in judgement.rank_of().items()
-            if rank in (1, max(judgement.ranks))
+            for n, rank in annotation.rank_of().items()
+            if rank in (1, max(annotation.ranks))
         ]
     return [
         (
@@ -246,8 +246,8 @@ def _rated(item: Item, judgement: Judgement, is_text: bool) -> list[Used]:
     ]
 
 
-def _demonstrations(item: Item, judgement: Judgement, is_text: bool) -> list[Used]:
-    written = next((answer for answer in item.answers if answer.id == judgement.written), None)
+def _demonstrations(item: Item, annotation: Annotation, is_text: bool) -> list[Used]:
+    written = next((answer for answer in item.answers if answer.id == annotation.written), None)
     if written is None:
         return []
     columns = {
@@ -269,11 +269,11 @@ _KIND_OF_MODE: dict[Mode, Kind] = {
 _ROWS = {"pairs": _pairs, "rated": _rated, "demonstrations": _demonstrations}
 
 
-def _as_judgement(entry: Entry) -> Judgement | None:
+def _as_annotation(entry: Entry) -> Annotation | None:
     if entry.proposal is None or entry.proposal.choice is None:
         return None
     ranks = tuple(1 if answer == entry.proposal.choice else 2 for answer in entry.proposal.answers)
-    return Judgement(verdict="choice", shown=entry.proposal.answers, ranks=ranks, proposal=entry.id)
+    return Annotation(verdict="choice", shown=entry.proposal.answers, ranks=ranks, proposal=entry.id)
 
 
 def _prompt(item: Item, is_text: bool) -> Any:

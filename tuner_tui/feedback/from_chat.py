@@ -1,11 +1,11 @@
-"""Answers of a chat that were found good or bad, or better than another, kept in a collection."""
+"""Saves ratings of chat answers (good, bad, better than the others) in a collection."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuner_tui.feedback.collections import open_or_create, rater_name
-from tuner_tui.feedback.records import CollectionSettings, Judgement, NewAnswer, model_maker
+from tuner_tui.feedback.collections import annotator_name, open_or_create
+from tuner_tui.feedback.records import Annotation, CollectionSettings, NewAnswer, model_maker
 from tuner_tui.generation.messages import Turn
 
 if TYPE_CHECKING:
@@ -13,38 +13,40 @@ if TYPE_CHECKING:
 
 
 def keep_thumb(name: str, talk: Conversation, place: int, *, is_good: bool) -> int:
-    """Keep whether a candidate's last answer is good; gives how many judgements the collection has."""
+    """Save whether a candidate's last answer is good; returns the collection's number of annotations."""
     with open_or_create(name, None) as store:
         item = store.add_item(_prompt(talk, place), "chat", [_answer(talk, place)])
         (answer,) = store.item(item).answers
-        judgement = Judgement(verdict="thumbs", shown=(answer.id,), scores=(int(is_good),))
-        store.judge(item, judgement, rater_name())
-        return store.kept()
+        annotation = Annotation(verdict="thumbs", shown=(answer.id,), scores=(int(is_good),))
+        store.annotate(item, annotation, annotator_name())
+        return store.annotation_count()
 
 
 def keep_better(name: str, talk: Conversation, place: int) -> int:
-    """Keep that a candidate's last answer is better than the others'; gives how many judgements there are.
+    """Save that a candidate's last answer is better than the others'; returns the number of annotations.
 
-    Who gave which answer was seen, so this is no blind comparison; the note says so.
+    The models' names were visible, so this is no blind comparison; the entry's note says so.
     """
     with open_or_create(name, None) as store:
         places = range(len(talk.candidates))
-        item = store.add_item(_prompt(talk, place), "chat", [_answer(talk, each) for each in places])
+        item = store.add_item(
+            _prompt(talk, place), "chat", [_answer(talk, candidate) for candidate in places]
+        )
         shown = tuple(answer.id for answer in store.item(item).answers)
-        ranks = tuple(1 if each == place else 2 for each in places)
-        judgement = Judgement(verdict="choice", shown=shown, ranks=ranks)
-        store.judge(item, judgement, rater_name(), note="in a chat, not blind")
-        return store.kept()
+        ranks = tuple(1 if candidate == place else 2 for candidate in places)
+        annotation = Annotation(verdict="choice", shown=shown, ranks=ranks)
+        store.annotate(item, annotation, annotator_name(), note="in a chat, not blind")
+        return store.annotation_count()
 
 
 def keep_prompts(name: str, talk: Conversation) -> int:
-    """Keep a chat's questions as prompts to be answered and judged later; gives how many were new."""
+    """Save a chat's questions as prompts to answer and annotate later; returns how many were new."""
     with open_or_create(
         name, CollectionSettings(candidates=talk.candidates, sampling=talk.sampling)
     ) as store:
-        known = store.prompts()
+        known_prompts = store.prompts()
         new = [(Turn("user", question),) for question in talk.questions]
-        rows = [(prompt, "chat", ()) for prompt in new if prompt not in known]
+        rows = [(prompt, "chat", ()) for prompt in new if prompt not in known_prompts]
         store.add_items(rows)
         return len(rows)
 

@@ -1,4 +1,4 @@
-"""Rows of files as items of a collection: judged ones (pairs, rated, ranked), unjudged answers, and bare prompts."""
+"""Imports rows of files: annotated ones (pairs, unpaired, ranked), answers to annotate, and prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuner_tui.data.files.rows import locate, read_rows
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.preference import as_turns, is_pair, is_rated, pair_of, rated_of, side_of
 from tuner_tui.errors import InputError
-from tuner_tui.feedback.records import Judgement, Maker, NewAnswer, Strength, Verdict
+from tuner_tui.feedback.records import Annotation, Maker, NewAnswer, Strength, Verdict
 from tuner_tui.generation.messages import Role, Turn
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ PROMPT_FIELDS = ("prompt", "instruction", "question", "query")
 MOST_ANSWERS = 4
 SHAPES_HELP = (
     "Rows need `prompt` with `chosen` and `rejected`; with `completion` and `label` (true or false) or `score` (1 to "
-    "5); with `answers` (two to four), and `ranks` or `scores` if they are judged; or `prompt` alone."
+    "5); with `answers` (two to four), and `ranks` or `scores` if they are annotated; or `prompt` alone."
 )
 
 
 class ImportedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row as it will be kept; ranks and scores belong to the answers in their order."""
+    """One row to import; ranks and scores are in the order of the answers."""
 
     prompt: tuple[Turn, ...]
     origin: str
@@ -42,11 +42,11 @@ class ImportedRow(msgspec.Struct, frozen=True, kw_only=True):
     scores: tuple[int, ...] = ()
     strength: Strength = "clear"
 
-    def judgement(self, answers: Sequence[int]) -> Judgement | None:
-        """The row's judgement, once its answers have ids."""
+    def annotation(self, answers: Sequence[int]) -> Annotation | None:
+        """The row's annotation, given the ids of its answers."""
         if self.verdict is None:
             return None
-        return Judgement(
+        return Annotation(
             verdict=self.verdict,
             shown=tuple(answers),
             ranks=self.ranks,
@@ -56,31 +56,31 @@ class ImportedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import did."""
+    """Counts of an import."""
 
     items: int
     judged: int
     unjudged: int
-    """Items with answers that wait for a judgement."""
+    """Items with answers to annotate."""
     prompts: int
     """Items without answers."""
     already_there: int
 
 
 def import_file(store: Store, name: str) -> ImportReport:
-    """Keep all rows of a file, all or none. Raises InputError that names file, line and field.
+    """Import all rows of a file, all or none. Raises InputError that names file, line and field.
 
-    Rows whose prompt and answers are there already are passed over.
+    Rows whose prompt and answers exist already are skipped.
     """
     path = locate(name)
     rows = read_import(path)
-    return keep_rows(store, rows, rater=f"file:{path.name}")
+    return keep_rows(store, rows, annotator=f"file:{path.name}")
 
 
 def read_import(path: Path) -> list[ImportedRow]:
-    """All rows of a file. Raises InputError; an empty file is one, too.
+    """All rows of a file. Raises InputError, also for an empty file.
 
-    Rows that are not kept as here are read as pairs or rated answers, where they are recognised as such.
+    Rows with other field names are read as pairs or unpaired preferences, where they are recognised as such.
     """
     rows: list[ImportedRow] = []
     for number, row in read_rows(path):
@@ -92,14 +92,14 @@ def read_import(path: Path) -> list[ImportedRow]:
                 raise
             return recognised
         if len(rows) == 1 and not rows[0].answers and (recognised := _recognised(path)):
-            return recognised  # a prompt, and answers under names that are not known here
+            return recognised  # a prompt, with answers in fields of other names
     if not rows:
-        raise InputError("The data file is empty", f"{path} holds no rows.", SHAPES_HELP)
+        raise InputError("The data file is empty", f"{path} has no rows.", SHAPES_HELP)
     return rows
 
 
 def _recognised(path: Path) -> list[ImportedRow]:
-    """A file's rows where they are told to be pairs or rated answers; none where they are something else."""
+    """A file's rows where they are recognised as pairs or unpaired preferences; otherwise none."""
     try:
         plain = plain_rows(Reading(path))
     except InputError:
@@ -109,19 +109,19 @@ def _recognised(path: Path) -> list[ImportedRow]:
     return [row_of(row, file, number) for file, number, row in plain_rows(Reading(path)).strict()]
 
 
-def keep_rows(store: Store, rows: Sequence[ImportedRow], rater: str) -> ImportReport:
-    """Keep rows in one transaction."""
-    known = {_identity(item.prompt, item.answers) for item in store.items()}
+def keep_rows(store: Store, rows: Sequence[ImportedRow], annotator: str) -> ImportReport:
+    """Import rows in one transaction."""
+    known_items = {_identity(item.prompt, item.answers) for item in store.items()}
     new: list[ImportedRow] = []
     for row in rows:
         identity = _identity(row.prompt, row.answers)
-        if identity not in known:
-            known.add(identity)
+        if identity not in known_items:
+            known_items.add(identity)
             new.append(row)
-    store.add_judged(
-        [(row.prompt, row.origin, row.answers, row.judgement) for row in new],
-        rater=rater,
-        rater_kind="import",
+    store.add_annotated(
+        [(row.prompt, row.origin, row.answers, row.annotation) for row in new],
+        annotator=annotator,
+        annotator_kind="import",
     )
     judged = sum(row.verdict is not None for row in new)
     bare = sum(not row.answers for row in new)
@@ -175,13 +175,15 @@ def row_of(row: Row, path: Path, number: int) -> ImportedRow:
 
 def _listed(row: Row, field: str, prompt: tuple[Turn, ...], path: Path, number: int) -> ImportedRow:
     where = f"{path}:{number}"
-    given = row[field]
-    if not isinstance(given, list) or not 1 <= len(given) <= MOST_ANSWERS:
-        found = f"{len(given)}" if isinstance(given, list) else type(given).__name__
+    listed = row[field]
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_ANSWERS:
+        actual = f"{len(listed)}" if isinstance(listed, list) else type(listed).__name__
         raise InputError(
-            "The answers are no list of one to four", f"{where}: `{field}` is {found}.", SHAPES_HELP
+            "The answers are not a list of one to four", f"{where}: `{field}` is {actual}.", SHAPES_HELP
         )
-    answers = tuple(_listed_answer(each, f"{where}: {field}[{place}]") for place, each in enumerate(given))
+    answers = tuple(
+        _listed_answer(answer, f"{where}: {field}[{place}]") for place, answer in enumerate(listed)
+    )
     plain = ImportedRow(prompt=prompt, origin=f"{path.name}:{number}", answers=answers)
     if row.get("ranks") is not None:
         ranks = _numbers(row["ranks"], len(answers), f"{where}: `ranks`")
@@ -195,9 +197,11 @@ def _listed(row: Row, field: str, prompt: tuple[Turn, ...], path: Path, number: 
         scores = row["scores"]
         if not isinstance(scores, list) or len(scores) != len(answers):
             raise InputError(
-                "The scores do not fit", f"{where}: `scores` must hold {len(answers)} numbers.", SHAPES_HELP
+                "The scores do not match the answers",
+                f"{where}: `scores` must have {len(answers)} numbers.",
+                SHAPES_HELP,
             )
-        values = tuple(_score(each, f"{where}: `scores`") for each in scores)
+        values = tuple(_score(score, f"{where}: `scores`") for score in scores)
         return msgspec.structs.replace(plain, verdict="scores", scores=values)
     return plain
 
@@ -224,24 +228,24 @@ def _prompt(row: Row, path: Path, number: int) -> tuple[Turn, ...]:
         return _turns(side_of(row[field], field, path, number))
     turns = row.get("messages", row.get("conversations"))
     if turns is not None:
-        said = _turns(side_of(turns, "messages", path, number))
-        while said and said[-1].role == "assistant":  # its answer is not what is asked for
-            said = said[:-1]
-        if said:
-            return said
+        prompt = _turns(side_of(turns, "messages", path, number))
+        while (
+            prompt and prompt[-1].role == "assistant"
+        ):  # the assistant's last answer is not part of the prompt
+            prompt = prompt[:-1]
+        if prompt:
+            return prompt
     names = ", ".join(list(row)[:8]) or "none"
-    raise InputError(
-        "The columns are not known", f"{path}:{number}: the row's fields are: {names}.", SHAPES_HELP
-    )
+    raise InputError("Unknown columns", f"{path}:{number}: the row's fields are: {names}.", SHAPES_HELP)
 
 
 def _turns(side: Side) -> tuple[Turn, ...]:
-    found = []
+    converted = []
     for message in as_turns(side):
         _require_text(message)
         role: Role = "user" if message.role == "tool" else message.role
-        found.append(Turn(role, message.content))
-    return tuple(found)
+        converted.append(Turn(role, message.content))
+    return tuple(converted)
 
 
 def _answer(side: Side, row: Row, name: str) -> NewAnswer:
@@ -271,19 +275,21 @@ def _require_text(message: Message) -> None:
 def _score(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value not in (1, 2, 3, 4, 5):
         raise InputError(
-            "A score is not known", f"{where} is {value!r}; expected a whole number from 1 to 5.", SHAPES_HELP
+            "Invalid score", f"{where} is {value!r}; expected a whole number from 1 to 5.", SHAPES_HELP
         )
     return int(value)
 
 
 def _numbers(value: Any, count: int, where: str) -> tuple[int, ...]:
     fits = isinstance(value, list) and len(value) == count
-    if not fits or any(isinstance(each, bool) or not isinstance(each, int) for each in value):
+    if not fits or any(isinstance(rank, bool) or not isinstance(rank, int) for rank in value):
         raise InputError(
-            "The ranks do not fit", f"{where} must hold {count} whole numbers, 1 for the best.", SHAPES_HELP
+            "The ranks do not match the answers",
+            f"{where} must have {count} whole numbers, 1 for the best.",
+            SHAPES_HELP,
         )
     order = sorted(set(value))
-    return tuple(order.index(each) + 1 for each in value)
+    return tuple(order.index(rank) + 1 for rank in value)
 
 
 def _identity(prompt: Sequence[Turn], answers: Sequence[NewAnswer]) -> tuple[object, ...]:

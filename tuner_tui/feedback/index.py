@@ -1,4 +1,4 @@
-"""What of a collection is judged and what is left, kept up to date by reading only the rows that were added.
+"""Which items are annotated and which are pending, kept current by reading only the rows that were added.
 
 Rows are never changed or deleted and their ids only grow, so what other apps add is seen as well.
 """
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 
 class CollectionIndex:
-    """The standing entries of a collection by item, and counts that would need them all."""
+    """The active entries of a collection by item, with running counts."""
 
-    def __init__(self, store: Store, rater: str) -> None:
+    def __init__(self, store: Store, annotator: str) -> None:
         self._store = store
-        self._rater = rater
+        self._annotator = annotator
         self._last: tuple[int, ...] = (0, 0, 0)
-        """The greatest ids of items, answers and entries that were taken in."""
+        """The greatest ids of items, answers and entries read so far."""
         self._answers: dict[int, dict[int, bool]] = {}
-        """By item: the answers' ids, and whether a model or a file gave them."""
+        """By item: the answers' ids, and whether they are from a model or a file."""
         self._entries: dict[int, list[Entry]] = {}
         self._item_of: dict[int, int] = {}
         self._is_sorted = True
         self.unreadable_entries = 0
-        self.kept = 0
+        self.annotation_count = 0
         self.left: dict[int, int] = {}
-        """Items that still need somebody, in their order, with the number of their answers."""
+        """Items that are not annotated yet, in order, with the number of their answers."""
         self.scored: dict[int, set[int]] = {}
         """By item: the answers that have thumbs or scores."""
         self.proposals: dict[int, Entry] = {}
         self._own: dict[int, Entry] = {}
-        """The rater's judgements, in order."""
+        """This annotator's annotations, in order."""
         self._repeats: dict[int, int] = {}
-        """By item: how often it has come back."""
+        """By item: how often it was repeated."""
 
     def refresh(self) -> None:
-        """Take in what was added since the last look."""
+        """Read the rows added since the last call."""
         added = self._store.added_since(*self._last)
         self._last = added.last
         changed: dict[int, None] = dict.fromkeys(added.items)
@@ -66,54 +66,54 @@ class CollectionIndex:
         return sum(self._answers[item].values())
 
     def proposal(self, number: int | None) -> Entry | None:
-        """A judge model's proposal by its entry's id, if it stands."""
+        """A judge model's proposal by its entry's id, unless it was undone."""
         entries = self._entries.get(self._item_of.get(number or 0, 0), ())
         return next((entry for entry in entries if entry.id == number), None)
 
     @property
     def own_count(self) -> int:
-        """How many judgements the rater has made."""
+        """The number of this annotator's annotations."""
         return len(self._own)
 
     @property
     def repeat_count(self) -> int:
-        """How many of them were of items that came back."""
+        """How many of them are of repeated items."""
         return sum(self._repeats.values())
 
     def may_return(self, distance: int) -> Iterator[Entry]:
-        """The rater's judgements, oldest first and the last `distance` left out, of items that never came back."""
+        """The annotations of items that were never repeated, oldest first, without the last `distance`."""
         for entry in islice(self._own.values(), max(0, len(self._own) - distance)):
             if entry.item not in self._repeats:
                 yield entry
 
     def _take(self, entry: Entry) -> int:
-        """Count an entry, or discount the one that it takes back; gives the item concerned."""
+        """Count an entry, or uncount the one that it undoes; returns the item concerned."""
         if entry.undoes is None:
             self._entries.setdefault(entry.item, []).append(entry)
             self._item_of[entry.id] = entry.item
             self._count(entry, 1)
             return entry.item
         item = self._item_of.pop(entry.undoes, entry.item)
-        standing = self._entries.get(item, [])
-        self._entries[item] = [other for other in standing if other.id != entry.undoes]
-        for undone in standing:
+        entries = self._entries.get(item, [])
+        self._entries[item] = [other for other in entries if other.id != entry.undoes]
+        for undone in entries:
             if undone.id == entry.undoes:
                 self._count(undone, -1)
         return item
 
     def _count(self, entry: Entry, by: int) -> None:
         self.unreadable_entries += by * bool(entry.problem)
-        judgement = entry.judgement
-        if judgement is None or judgement.is_set_aside:
+        annotation = entry.annotation
+        if annotation is None or annotation.is_set_aside:
             return
-        self.kept += by
-        if entry.rater != self._rater:
+        self.annotation_count += by
+        if entry.annotator != self._annotator:
             return
         if by > 0:
             self._own[entry.id] = entry
         else:
             self._own.pop(entry.id, None)
-        if judgement.is_repeat:
+        if annotation.is_repeat:
             count = self._repeats.get(entry.item, 0) + by
             if count:
                 self._repeats[entry.item] = count
@@ -121,7 +121,7 @@ class CollectionIndex:
                 self._repeats.pop(entry.item, None)
 
     def _judge_item(self, item: int) -> None:
-        """Work out anew what an item still needs."""
+        """Recompute whether an item is pending."""
         if item not in self._answers:
             return
         is_done = False
@@ -130,12 +130,12 @@ class CollectionIndex:
         for entry in self._entries.get(item, ()):
             if entry.proposal is not None:
                 self.proposals[item] = entry
-            if entry.is_unreadable_judgement:
+            if entry.is_unreadable_annotation:
                 is_done = True
-            if entry.judgement is None or entry.rater_kind == "ai":
+            if entry.annotation is None or entry.annotator_kind == "ai":
                 continue
-            if entry.judgement.verdict in ("thumbs", "scores", "skip") and len(entry.judgement.shown) == 1:
-                scored.update(entry.judgement.shown)
+            if entry.annotation.verdict in ("thumbs", "scores", "skip") and len(entry.annotation.shown) == 1:
+                scored.update(entry.annotation.shown)
             else:
                 is_done = True
         count = self.count(item)

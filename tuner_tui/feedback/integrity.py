@@ -1,4 +1,4 @@
-"""Whether a file is a complete collection, and whether it holds all that an older copy of it holds."""
+"""Checks whether a file is a complete collection, and whether it has all rows of an older copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORD_TABLES = ("item", "answer", "entry")
 ROW_VERDICTS = ("CHECK constraint failed", "NULL value in", "NUMERIC value in", "TEXT value in")
 EMPTY_FILE = "the file is empty"
 COPY_SUFFIX = ".good-copy"
-JUDGEMENT_COUNT = (
+ANNOTATION_COUNT = (
     "SELECT count(*) FROM entry WHERE judgement IS NOT NULL"
     " AND CASE WHEN typeof(judgement) = 'text' AND json_valid(judgement)"
     " THEN json_extract(judgement, '$.verdict') END IN ({})"
@@ -34,7 +34,7 @@ def copy_path(path: Path) -> Path:
 def connect(
     path: Path, *, mode: str = "rw", timeout: float = 5.0, check_same_thread: bool = True
 ) -> sqlite3.Connection:
-    """Open a database that exists: SQLite would otherwise make an empty one in place of one that is gone."""
+    """Open an existing database: SQLite would otherwise create an empty one where the file is missing."""
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -57,19 +57,19 @@ def missing_columns(connection: sqlite3.Connection) -> list[str]:
 
 
 def require_structure(connection: sqlite3.Connection, pragma: str = "quick_check") -> None:
-    """Raises sqlite3.DatabaseError for pages that do not fit together; an odd value is its row's problem alone."""
+    """Raises sqlite3.DatabaseError for a corrupt structure; an invalid value only affects its own row."""
     for (verdict,) in connection.execute(f"PRAGMA {pragma}(100)"):
         if verdict != "ok" and not verdict.startswith(ROW_VERDICTS):
             raise sqlite3.DatabaseError(verdict)
 
 
 def require_complete(connection: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError, which names the fault, for what is no complete collection of this version."""
+    """Raises sqlite3.DatabaseError, naming the fault, unless this is a complete collection of this version."""
     require_structure(connection, "integrity_check")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID or version > VERSION:
-        raise sqlite3.DatabaseError("it is no collection of this version")
+        raise sqlite3.DatabaseError("it is not a collection of this version")
     if version == VERSION and (missing := missing_columns(connection)):
         raise sqlite3.DatabaseError(f"missing: {', '.join(missing)}")
 
@@ -108,13 +108,13 @@ def complete(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def judgements_in(path: Path) -> int | None:
-    """How many judgements a complete copy has, those passed over or flagged aside; None when it is not complete."""
+def annotations_in(path: Path) -> int | None:
+    """The number of annotations in a complete copy, without skipped and flagged ones; None when it is incomplete."""
     if not path.is_file():
         return None
     try:
         with complete(path) as connection:
-            (count,) = connection.execute(JUDGEMENT_COUNT).fetchone()
+            (count,) = connection.execute(ANNOTATION_COUNT).fetchone()
             return int(count)
     except sqlite3.Error:
         return None

@@ -1,4 +1,4 @@
-"""How sure a share can be from so many judgements: Wilson intervals and exact binomial tails, without libraries."""
+"""Wilson intervals and the exact binomial test, without libraries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Share(NamedTuple):
     total: int
 
     def excludes(self, value: float) -> bool:
-        """Whether the interval lies wholly on one side of a value."""
+        """Whether the interval lies entirely on one side of a value."""
         return self.total > 0 and (self.low > value or self.high < value)
 
 
 def wilson(successes: float, count: int, confidence: float = 0.95) -> Share:
     """A share and its Wilson score interval (Wilson 1927, without continuity correction).
 
-    Successes may be halves: a tie between two sides is half a win for each, which makes the interval a little wide.
+    Successes may be halves: a tie is half a win for each side, which makes the interval slightly too wide.
     """
     if count == 0:
         return Share(math.nan, 0.0, 1.0, 0)
@@ -36,7 +36,7 @@ def wilson(successes: float, count: int, confidence: float = 0.95) -> Share:
 
 
 def chance(successes: int, count: int) -> float:
-    """How likely a fair coin lands at least this far from half, on either side (exact two-sided binomial test)."""
+    """The p-value of an exact two-sided binomial test against 50 %."""
     if count == 0:
         return 1.0
     extreme = max(successes, count - successes)

@@ -1,4 +1,4 @@
-"""A judge model's proposals: asked in both orders after written principles; when these disagree it says nothing."""
+"""A judge model's proposals: asked in both orders with written principles; no proposal when the orders disagree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuner_tui.generation.client import Generators
 
 Ask = Callable[[tuple[Turn, ...]], str]
-"""Sends turns to a judge and gives what it says. Raises TunerError in plain words."""
+"""Sends turns to a judge and returns its reply. Raises TunerError."""
 DEFAULT_PRINCIPLES = (
     "Prefer the answer that helps more, is true, is clear, and says no more than is needed. "
     "Length alone is no merit."
@@ -43,15 +43,15 @@ Answer B:
 Which answer is better by the principles? Reply with one JSON object and nothing else:
 {{"reason": "one sentence", "better": "A" or "B" or "tie", "certainty": a number from 0 to 100}}"""
 MOST_CHARACTERS = 6000
-"""Longer prompts and answers are cut for the judge, which is said in what it reads."""
+"""Longer prompts and answers are truncated for the judge, with a note in the text."""
 LOCAL_PATIENCE_SECONDS = 360.0
 MOST_FAILURES = 3
-"""Failures in a row after which a judge is given up."""
+"""Consecutive failures after which judging stops."""
 _OBJECT = re.compile(r"\{[^{}]*\}", re.DOTALL)
 
 
 class Verdict(NamedTuple):
-    """What a judge said once; `better` is 0, 1, or None for a tie or what could not be read."""
+    """One reply of a judge; `better` is 0, 1, or None for a tie or an unreadable reply."""
 
     better: int | None
     certainty: float
@@ -59,13 +59,20 @@ class Verdict(NamedTuple):
 
 
 class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a round of judging did."""
+    """Counts of a round of judging."""
 
     proposed: int = 0
     undecided: int = 0
     """Left to the person: the two orders disagree, or a reply could not be read."""
     failed: int = 0
     """Items on which the judge gave no reply."""
+    last_failure: str = ""
+    """Why it gave none the last time."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the judge was asked, and never replied."""
+        return bool(self.failed) and not (self.proposed or self.undecided)
 
 
 def propose(item: Item, first: Answer, second: Answer, ask: Ask, judge: str, principles: str) -> Proposal:
@@ -93,30 +100,31 @@ def judge_collection(
     most: int | None = None,
     tell: Callable[[JudgeReport], None] = lambda _: None,
 ) -> JudgeReport:
-    """Propose for all items of two answers or more that have neither a judgement nor a proposal.
+    """Propose for all items of two answers or more that have neither an annotation nor a proposal.
 
-    What was proposed is kept at once. Raises TunerError when the judge fails several times in a row.
+    Each proposal is saved at once. Raises TunerError when the judge fails several times in a row.
     """
     report = JudgeReport()
     in_a_row = 0
     contents = store.contents()
-    known = {
+    handled = {
         entry.item
-        for entry in contents.standing
-        if entry.judgement is not None or entry.proposal is not None or entry.problem
+        for entry in contents.active_entries
+        if entry.annotation is not None or entry.proposal is not None or entry.problem
     }
     waiting = [
         (item, answers)
         for item in contents.items
-        if item.id not in known and len(answers := item.model_answers) >= 2
+        if item.id not in handled and len(answers := item.model_answers) >= 2
     ]
     for item, answers in waiting[:most]:
         try:
             proposal = propose(item, answers[0], answers[1], ask, judge, principles)
-        except InputError:  # nothing will change that
+        except InputError:  # a retry cannot succeed
             raise
-        except TunerError:
-            report = msgspec.structs.replace(report, failed=report.failed + 1)
+        except TunerError as error:
+            why = ": ".join(filter(None, (error.title, error.message)))
+            report = msgspec.structs.replace(report, failed=report.failed + 1, last_failure=why)
             in_a_row += 1
             if in_a_row >= MOST_FAILURES:
                 raise
@@ -133,18 +141,18 @@ def judge_collection(
 
 
 def read_verdict(text: str) -> Verdict:
-    """The verdict in a reply: the last JSON object that has one; anything else is no verdict."""
-    for found in reversed(_OBJECT.findall(text)):
+    """The verdict in a reply: the last JSON object that has one; any other reply is a tie."""
+    for candidate in reversed(_OBJECT.findall(text)):
         try:
-            said = json.loads(found)
+            reply = json.loads(candidate)
         except (ValueError, RecursionError):
             continue
-        better = said.get("better")
+        better = reply.get("better")
         if isinstance(better, str) and better.strip().upper() in ("A", "B", "TIE"):
-            reason = said.get("reason")
+            reason = reply.get("reason")
             return Verdict(
                 {"A": 0, "B": 1}.get(better.strip().upper()),
-                _certainty(said.get("certainty")),
+                _certainty(reply.get("certainty")),
                 reason[:1000] if isinstance(reason, str) else "",
             )
     return Verdict(None, 0.0, "the reply could not be read")
@@ -172,16 +180,16 @@ def _turns(item: Item, first: Answer, second: Answer, principles: str) -> tuple[
             "user",
             _TASK.format(
                 principles=principles,
-                prompt=_cut(item.prompt_text),
-                first=_cut(first.text),
-                second=_cut(second.text),
+                prompt=_truncated(item.prompt_text),
+                first=_truncated(first.text),
+                second=_truncated(second.text),
             ),
         ),
     )
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " [cut here for the judge]"
+def _truncated(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " [truncated for the judge]"
 
 
 def _named(verdict: Verdict, order: tuple[int, int]) -> int | None:

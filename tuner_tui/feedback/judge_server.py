@@ -1,14 +1,14 @@
-"""A judge behind an OpenAI-compatible server: who gets the key, one request to one server, and an end to waiting."""
+"""A judge behind an OpenAI-compatible server: which server gets the key, and requests with a time limit."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.hosts import is_loopback, keeps_secrets
 from tuner_tui.text import plain, size
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 BASE_VARIABLE = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com"
 PATIENCE_SECONDS = 120.0
-"""For one reply, from the look-up of the server's name to the last byte."""
+"""For one reply, from the DNS lookup to the last byte."""
 MOST_REPLY_BYTES = 1 << 20
 MOST_DETAIL = 300
 _HOST = re.compile(r"[\w.:-]+")
 
 
 class Origin(NamedTuple):
-    """Whom a request goes to."""
+    """The server that a request goes to."""
 
     scheme: str
     host: str
@@ -38,17 +38,12 @@ class Origin(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether that is this machine itself."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def keeps_secrets(self) -> bool:
         """Whether a key that is sent there can be read by nobody on the way."""
-        return self.scheme == "https" or self.is_loopback
+        return keeps_secrets(self.scheme, self.host)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -68,8 +63,8 @@ def origin_of(url: str) -> Origin:
     if parsed.userinfo:
         raise InputError(
             "The server's address holds a password",
-            f"{parsed.scheme}://...@{host}: it would be kept with every proposal.",
-            "Leave it out, and name the variable that holds the server's key: --key-env VARIABLE",
+            f"{parsed.scheme}://...@{host}: it would be stored with every proposal.",
+            "Remove it, and name the environment variable with the server's key: --key-env VARIABLE",
         )
     is_possible = _HOST.fullmatch(host) is not None and (port is None or 0 < port < 1 << 16)
     if parsed.scheme not in ("http", "https") or not is_possible:
@@ -81,10 +76,18 @@ def origin_of(url: str) -> Origin:
     return Origin(parsed.scheme, host.lower(), port or {"http": 80, "https": 443}[parsed.scheme])
 
 
-def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> str | None:
-    """The key that is named for a server, None when there is none.
+def _is_at(base: str, origin: Origin) -> bool:
+    """Whether OPENAI_BASE_URL is at a server; one that is no address is at none."""
+    try:
+        return origin_of(base) == origin
+    except InputError:
+        return False
 
-    `variable` is the one that the person named together with this server; without it only OPENAI_API_KEY counts, and
+
+def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> str | None:
+    """The key for a server, None when there is none.
+
+    `variable` is the one that the person named together with this server; without it only OPENAI_API_KEY is used, and
     only for OpenAI's own server or the one in OPENAI_BASE_URL. Raises InputError for a variable that is not set or
     cannot be a key, and for a key that would be sent unencrypted.
     """
@@ -92,15 +95,15 @@ def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> s
     if variable is None:
         key = environment.get(KEY_VARIABLE, "").strip()
         base = environment.get(BASE_VARIABLE, "").strip() or OPENAI
-        if not key or not origin.keeps_secrets or origin != origin_of(base):
+        if not key or not origin.keeps_secrets or not _is_at(base, origin):
             return None
         return _checked(key, KEY_VARIABLE)
     key = environment.get(variable, "").strip()
     if not key:
         raise InputError(
-            "There is no key",
+            "The key is missing",
             f"The environment variable {plain(variable)} is not set.",
-            "Set it, or leave --key-env out: many servers need no key.",
+            "Set it, or omit --key-env: many servers need no key.",
         )
     _refuse_unencrypted(origin)
     return _checked(key, variable)
@@ -109,7 +112,7 @@ def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> s
 def server_judge(
     url: str, model: str, key: str | None = None, patience_seconds: float = PATIENCE_SECONDS
 ) -> Callable[[tuple[Turn, ...]], str]:
-    """A judge at `url`, which ends in /v1 as a rule; `key` goes to that server alone. Raises InputError."""
+    """A judge at `url`, which usually ends in /v1; `key` is sent only to that server. Raises InputError."""
     origin = origin_of(url)
     if key:
         _refuse_unencrypted(origin)
@@ -131,21 +134,23 @@ def _refuse_unencrypted(origin: Origin) -> None:
     if not origin.keeps_secrets:
         raise InputError(
             "The key would be sent unencrypted",
-            f"{origin} is another machine, and http:// can be read by all on the way.",
-            "Use https://, or name no key: a server on the local network mostly needs none.",
+            f"{origin} is another machine, and http:// can be read in transit.",
+            "Use https://, or give no key: servers on the local network rarely need one.",
         )
 
 
 def _checked(key: str, variable: str) -> str:
     if not key.isascii() or not key.isprintable():
         raise InputError(
-            "The key cannot be sent", f"{plain(variable)} holds characters that no key has.", "Copy it again."
+            "The key cannot be sent",
+            f"{plain(variable)} has characters that a key cannot have.",
+            "Copy it again.",
         )
     return key
 
 
 def _posted(address: str, origin: Origin, body: dict[str, Any], key: str | None, seconds: float) -> bytes:
-    """The reply's body. Raises TunerError in plain words."""
+    """The reply's body. Raises TunerError."""
     import httpx2
 
     loop = (
@@ -157,14 +162,14 @@ def _posted(address: str, origin: Origin, body: dict[str, Any], key: str | None,
         raise TunerError(
             "The judge is too slow",
             f"{address}: no complete reply in {seconds:g} s.",
-            "Take a smaller model, or see whether the server is busy.",
+            "Use a smaller model, or check whether the server is busy.",
         ) from error
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ImportError, ValueError) as error:
         reason = plain(str(error)) or type(error).__name__
         raise TunerError(
             "The judge cannot be reached",
             f"{address}: {_without(key, reason)[:MOST_DETAIL]}.",
-            "Is the server running, and are its address and HTTP_PROXY, if that is set, right?",
+            "Check that the server is running, its address, and HTTP_PROXY if set.",
         ) from error
     finally:
         loop.close()
@@ -194,7 +199,7 @@ async def _limited(reply: httpx2.Response, address: str) -> bytes:
         if len(content) > MOST_REPLY_BYTES:
             raise TunerError(
                 "The judge's reply is too long",
-                f"{address}: more than {size(MOST_REPLY_BYTES)} came.",
+                f"{address}: more than {size(MOST_REPLY_BYTES)}.",
                 "Is it an OpenAI-compatible server?",
             )
     return bytes(content)
@@ -205,9 +210,9 @@ def _redirected(reply: httpx2.Response, origin: Origin) -> TunerError:
     try:
         where = str(origin_of(str(reply.url.join(target))))
     except (InputError, ValueError):
-        where = "an address that cannot be read"
+        where = "an unreadable address"
     return TunerError(
-        "The judge's server sends us elsewhere",
+        "The judge's server redirects to another address",
         f"{origin} answers with a redirect ({reply.status_code}) to {where}. It was not followed: prompts, answers "
         "and a key go only to the server that you named.",
         "If you trust that address, give it as --server.",
@@ -219,15 +224,17 @@ def _refused(status: int, address: str, content: bytes, key: str | None) -> Tune
     hint = ""
     if status in (401, 403):
         hint = (
-            "See whether the key is right."
+            "Check the key."
             if key
-            else "No key was sent. Name the variable that holds this server's key: --key-env VARIABLE"
+            else "No key was sent. Name the environment variable with this server's key: --key-env VARIABLE"
         )
     elif status == 404:
         hint = "Does the address end in /v1, and does the server have that model?"
     elif status == 429 or status >= 500:
-        hint = "The server is busy or in trouble; try again later."
-    return TunerError("The judge refuses", f"{address}: {status}. {detail}".strip(), hint)
+        hint = "The server is busy or failing; try again later."
+    return TunerError(
+        "The judge's server refuses the request", f"{address}: {status}. {detail}".strip(), hint
+    )
 
 
 def _without(key: str | None, text: str) -> str:

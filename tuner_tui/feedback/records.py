@@ -1,4 +1,4 @@
-"""What a collection holds: items with answers, and the append-only entries about them."""
+"""The records of a collection: items with answers, and append-only entries about them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Mode = Literal["pairs", "ranking", "thumbs", "scores", "demonstrations"]
 MODES: tuple[Mode, ...] = ("pairs", "ranking", "thumbs", "scores", "demonstrations")
 Verdict = Literal["choice", "tie", "both_bad", "ranking", "thumbs", "scores", "demonstration", "skip", "flag"]
 SET_ASIDE: tuple[Verdict, ...] = ("skip", "flag")
-"""Verdicts that judge nothing: the item was passed over, or set aside as not fit for use."""
+"""Verdicts without a preference: the item was skipped, or flagged as unusable."""
 Strength = Literal["clear", "slight"]
-RaterKind = Literal["person", "ai", "import"]
+AnnotatorKind = Literal["person", "ai", "import"]
 
 
 class Maker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who made an answer, and with what, so that it could be made again."""
+    """Who wrote an answer, with the settings needed to generate it again."""
 
     kind: Literal["model", "person", "import"]
     model: str = ""
@@ -29,7 +29,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     precision: str = ""
     adapter: str | None = None
     system: str = ""
-    """The system prompt that this side was given."""
+    """The system prompt of this side."""
     template: str = ""
     """A fingerprint of the chat template."""
     sampling: Sampling | None = None
@@ -40,7 +40,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def side(self) -> str:
-        """What tells one side of a comparison from another: model, adapter and system prompt."""
+        """What distinguishes the sides of a comparison: model, adapter and system prompt."""
         if self.kind != "model":
             return self.model or self.kind
         parts = [self.model, self.adapter or "", self.system]
@@ -50,7 +50,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def model_maker(
     candidate: Candidate, *, template: str, sampling: Sampling, seed: int | None, batch_size: int | None
 ) -> Maker:
-    """A model with all that an answer of its was made by."""
+    """A model with the settings that generated an answer."""
     return Maker(
         kind="model",
         model=candidate.base.source,
@@ -66,16 +66,16 @@ def model_maker(
 
 
 class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer before it is kept."""
+    """An answer that is not stored yet."""
 
     text: str
     maker: Maker
     is_finished: bool | None = None
-    """Whether its maker ended it; False when it was cut off; None when that is not known."""
+    """Whether it ends with EOS; False when it was truncated; None when unknown."""
 
 
 class Answer(NewAnswer, frozen=True, kw_only=True):
-    """An answer that is kept."""
+    """A stored answer."""
 
     id: int
     item: int
@@ -92,7 +92,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def model_answers(self) -> tuple[Answer, ...]:
-        """Answers from models or files; not those that a person wrote while judging."""
+        """Answers from models or files; not those that a person wrote while annotating."""
         return tuple(answer for answer in self.answers if answer.maker.kind != "person")
 
     @property
@@ -103,25 +103,25 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         return "\n\n".join(f"{turn.role}: {turn.content}" for turn in self.prompt)
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was said about an item's answers."""
+class Annotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An annotator's verdict on an item's answers."""
 
     verdict: Verdict
     shown: tuple[int, ...]
-    """The answers' ids in the order in which they stood on the screen."""
+    """The answers' ids in the order in which they were shown."""
     ranks: tuple[int, ...] = ()
-    """For each answer shown its rank, 1 the best, equal for a tie; empty when none were compared."""
+    """The rank of each answer shown: 1 is best, ties are equal; empty when nothing was compared."""
     scores: tuple[int, ...] = ()
     """For each answer shown: 0 or 1 (thumbs), 1 to 5 (scores)."""
     strength: Strength = "clear"
     written: int | None = None
-    """The answer that the rater wrote: an edit that is preferred, or a demonstration."""
+    """The answer that the annotator wrote: an edit, which is preferred, or a demonstration."""
     seconds: float = 0.0
-    """From the moment it was shown to the judgement."""
+    """Time from showing the item to the annotation."""
     is_repeat: bool = False
-    """Whether the item had come back to see if the rater agrees with themselves."""
+    """Whether the item was repeated to measure self-agreement."""
     proposal: int | None = None
-    """The entry of the judge model's proposal that the rater saw."""
+    """The entry of the judge model's proposal that the annotator saw."""
 
     @property
     def is_set_aside(self) -> bool:
@@ -138,45 +138,45 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a judge model said of two answers, asked in both orders."""
+    """A judge model's verdict on two answers, in both orders."""
 
     judge: str
     principles: str
     answers: tuple[int, int]
-    """Asked in this order first, then in the other."""
+    """In the order of the first request; the second swaps them."""
     preferred: tuple[int | None, int | None]
-    """The answer preferred each time; None for a tie or an answer that could not be read."""
+    """The answer preferred in each order; None for a tie or an unreadable reply."""
     reasons: tuple[str, str] = ("", "")
     certainty: float = 0.0
-    """0 to 1: how sure the judge said it was in both orders; 0 when the orders disagree."""
+    """0 to 1: the judge's own confidence, the lower of both orders; 0 when the orders disagree."""
 
     @property
     def choice(self) -> int | None:
-        """The answer preferred in both orders; None when they disagree, which is left to the person."""
+        """The answer preferred in both orders; None when they disagree, which leaves it to the person."""
         first, second = self.preferred
         return first if first is not None and first == second else None
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a collection's record; none is ever changed."""
+    """One entry of a collection's log; entries are never changed."""
 
     id: int
     item: int
     at: float
-    rater: str
-    rater_kind: RaterKind
-    judgement: Judgement | None = None
+    annotator: str
+    annotator_kind: AnnotatorKind
+    annotation: Annotation | None = None
     proposal: Proposal | None = None
     note: str | None = None
     undoes: int | None = None
-    """The entry that is taken back by this one."""
+    """The entry that this one undoes."""
     problem: str = ""
-    """Why its judgement or proposal cannot be read; the row itself is never changed."""
+    """Why its annotation or proposal cannot be read; the row itself is never changed."""
 
     @property
-    def is_unreadable_judgement(self) -> bool:
-        """Whether something was said here that this version cannot read: the item is not asked about again."""
-        return bool(self.problem) and self.rater_kind != "ai"
+    def is_unreadable_annotation(self) -> bool:
+        """Whether it is an annotation that this version cannot read; its item is not shown again."""
+        return bool(self.problem) and self.annotator_kind != "ai"
 
 
 class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,42 +191,43 @@ class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
-    """All of a collection at one moment."""
+    """A consistent snapshot of a collection."""
 
     items: tuple[Item, ...]
     entries: tuple[Entry, ...]
-    """The whole record, undone ones and undoings too, in order."""
+    """All entries in order, including undone ones and those that undo them."""
     problems: tuple[RowProblem, ...]
-    """What cannot be read, and is therefore in no item and no judgement."""
+    """Rows that cannot be read; they are in no item and no annotation."""
 
     @property
-    def standing(self) -> list[Entry]:
-        """Entries that were not taken back."""
-        return standing_of(self.entries)
+    def active_entries(self) -> list[Entry]:
+        """Entries that were not undone."""
+        return active_entries_of(self.entries)
 
     @property
     def judged(self) -> int:
-        """How many judgements stand; what was only skipped or flagged counts nothing."""
+        """The number of active annotations, without those that only skip or flag."""
         return sum(
-            entry.judgement is not None and not entry.judgement.is_set_aside for entry in self.standing
+            entry.annotation is not None and not entry.annotation.is_set_aside
+            for entry in self.active_entries
         )
 
 
-def standing_of(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries that were not taken back."""
+def active_entries_of(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries that were not undone."""
     undone = {entry.undoes for entry in entries if entry.undoes is not None}
     return [entry for entry in entries if entry.undoes is None and entry.id not in undone]
 
 
 class CollectionSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a collection is worked on; may be changed at any time, and says nothing about what is kept."""
+    """How a collection is annotated; may be changed at any time, and does not affect stored annotations."""
 
     mode: Mode = "pairs"
     candidates: tuple[Candidate, ...] = ()
-    """Who answers; two or more are compared blind, one answers several times."""
+    """The models that answer; two or more are compared blind, a single one answers several times."""
     answers_per_item: int = 2
     sampling: Sampling = Sampling(max_new_tokens=256, temperature=0.9, top_p=0.95)
     repeats: bool = True
-    """Whether a few items come back, to measure agreement with oneself."""
+    """Whether a few items are repeated, to measure self-agreement."""
     principles: str = ""
-    """What a judge model is told to look for."""
+    """The criteria given to a judge model."""

@@ -1,4 +1,4 @@
-"""The tables of a collection, as migrations: each brings a store from the version before it to its own."""
+"""The tables of a collection, as migrations: each upgrades a store by one version."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE entry ADD COLUMN proposal TEXT;
     """,
 )
-"""Version 2 added what judge models propose."""
+"""Version 2 added proposals of judge models."""
 
 VERSION = len(MIGRATIONS)
 APPLICATION_ID = 0x74756E65
-"""Tells a collection from any other SQLite file ("tune")."""
+"""Distinguishes a collection from other SQLite files ("tune")."""
 COLUMNS: dict[str, tuple[str, ...]] = {
     "setting": ("name", "value"),
     "item": ("id", "prompt", "origin", "added"),
     "answer": ("id", "item", "text", "is_finished", "maker", "added"),
     "entry": ("id", "item", "at", "rater", "rater_kind", "judgement", "note", "undoes", "proposal"),
 }
-"""What every collection of this version has."""
+"""The tables and columns of this version."""

@@ -1,4 +1,4 @@
-"""One rater at one collection: what comes next, in which order answers stand, and keeping what is said."""
+"""One annotator working on one collection: the next item, the order of its answers, and saving annotations."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import msgspec
 from tuner_tui.feedback.collections import needed_answers
 from tuner_tui.feedback.index import CollectionIndex
 from tuner_tui.feedback.records import (
+    Annotation,
     Answer,
     Entry,
     Item,
-    Judgement,
     Maker,
     NewAnswer,
     Proposal,
@@ -33,68 +33,71 @@ if TYPE_CHECKING:
 
 MOST_ANSWERS = 4
 FIRST_REPEAT = 50
-"""Judgements before the first item comes back: earlier, every minute goes into new ones."""
+"""Annotations before the first repeated item: until then all time goes into new items."""
 REPEAT_EVERY = 5
 REPEAT_DISTANCE = 20
-"""Judgements between an item and its return, so that it is judged and not remembered."""
+"""Annotations between an item and its repetition, so that the choice is not remembered."""
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """An item as it stands on the screen: blind, its answers in a random order."""
+    """An item as shown on the screen: blind, with its answers in random order."""
 
     item: Item
     answers: tuple[Answer, ...]
     is_repeat: bool = False
     proposal: Entry | None = None
-    """What a judge model proposed for these answers."""
+    """A judge model's proposal for these answers."""
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a collection is."""
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Progress of a collection."""
 
-    kept: int
+    saved: int
     ready: int
-    """Units that could be judged at once."""
+    """Units ready to be annotated."""
     waiting: int
     """Prompts that still need answers."""
 
 
 class Session:
-    """Picks units (an item, or with thumbs and scores one of its answers) and keeps judgements.
+    """Picks units (an item, or with thumbs and scores one of its answers) and saves annotations.
 
-    What was added is asked of the store each time, so that two apps on one collection see each other's work. May be
-    used from several threads.
+    New rows are read from the store each time, so that two apps on one collection see each other's work. Thread-safe.
     """
 
     def __init__(
-        self, store: Store, rater: str, *, seed: int | None = None, is_uncertain_first: bool = False
+        self, store: Store, annotator: str, *, seed: int | None = None, is_uncertain_first: bool = False
     ) -> None:
         self.store = store
-        self.rater = rater
+        self.annotator = annotator
         self.is_uncertain_first = is_uncertain_first
         self._seed = secrets.randbits(32) if seed is None else seed
-        self._index = CollectionIndex(store, rater)
+        self._index = CollectionIndex(store, annotator)
         self._turn = threading.RLock()
         self._unreadable: set[int] = set()
-        """Items that were found not to be readable; they are passed over."""
+        """Items that cannot be read; they are skipped."""
 
-    def standing(self) -> Standing:
-        """Counts of now, from disk. Raises MovedStore when the collection is not in its place any more."""
+    def progress(self) -> Progress:
+        """Current counts, from disk. Raises MovedStore when the collection was moved or deleted."""
         with self._turn:
             self._refresh()
             settings, index = self.store.settings(), self._index
             needed = needed_answers(settings)
-            left = {item: count for item, count in index.left.items() if item not in self._unreadable}
+            pending = {item: count for item, count in index.left.items() if item not in self._unreadable}
             if settings.mode in ("thumbs", "scores"):
-                ready = sum(max(0, count - len(index.scored.get(item, ()))) for item, count in left.items())
+                ready = sum(
+                    max(0, count - len(index.scored.get(item, ()))) for item, count in pending.items()
+                )
             else:
-                ready = sum(count >= needed for count in left.values())
-            return Standing(
-                kept=index.kept, ready=ready, waiting=sum(count < needed for count in left.values())
+                ready = sum(count >= needed for count in pending.values())
+            return Progress(
+                saved=index.annotation_count,
+                ready=ready,
+                waiting=sum(count < needed for count in pending.values()),
             )
 
     def next(self, passing: Sequence[int] = ()) -> Shown | None:
-        """What to judge next, leaving out the items in `passing`; None when nothing is ready."""
+        """The next unit to annotate, without the items in `passing`; None when nothing is ready."""
         with self._turn:
             self._refresh()
             settings, index = self.store.settings(), self._index
@@ -114,9 +117,9 @@ class Session:
                     return msgspec.structs.replace(shown, proposal=proposal)
             return None
 
-    def look(self) -> tuple[Shown | None, Standing]:
-        """What to judge next, and the counts of now."""
-        return self.next(), self.standing()
+    def look(self) -> tuple[Shown | None, Progress]:
+        """The next unit to annotate, and the current counts."""
+        return self.next(), self.progress()
 
     def _refresh(self) -> None:
         self.store.require_in_place()
@@ -146,8 +149,8 @@ class Session:
         note: str | None = None,
         seconds: float = 0.0,
     ) -> int:
-        """Keep a judgement; when this returns it is on disk. Gives the entry's id."""
-        judgement = Judgement(
+        """Save an annotation; it is on disk when this returns. Returns the entry's id."""
+        annotation = Annotation(
             verdict=verdict,
             shown=tuple(answer.id for answer in shown.answers),
             ranks=tuple(ranks),
@@ -159,9 +162,9 @@ class Session:
         )
         answer = None
         if written is not None:
-            maker = Maker(kind="person", model=self.rater, edited_from=edited_from)
+            maker = Maker(kind="person", model=self.annotator, edited_from=edited_from)
             answer = NewAnswer(text=written, maker=maker, is_finished=True)
-        return self.store.judge(shown.item.id, judgement, self.rater, note=note, written=answer)
+        return self.store.annotate(shown.item.id, annotation, self.annotator, note=note, written=answer)
 
     def choose(
         self,
@@ -172,18 +175,18 @@ class Session:
         seconds: float = 0.0,
         note: str | None = None,
     ) -> int:
-        """Prefer the answer in a place (from 0) to all others. Raises IndexError when no answer stands there."""
+        """Prefer the answer at a position (from 0) to all others. Raises IndexError for any other position."""
         if not 0 <= place < len(shown.answers):
             raise IndexError(place)
-        ranks = [1 if each == place else 2 for each in range(len(shown.answers))]
+        ranks = [1 if index == place else 2 for index in range(len(shown.answers))]
         return self.keep(shown, "choice", ranks=ranks, strength=strength, seconds=seconds, note=note)
 
     def undo(self) -> tuple[Entry, Shown | None] | None:
-        """Take back the last entry that stands, and show its item as it stood; None when there is nothing to undo."""
-        entry = self.store.undo(self.rater)
+        """Undo the last active entry, and show its item as before; None when there is nothing to undo."""
+        entry = self.store.undo(self.annotator)
         if entry is None:
             return None
-        if entry.judgement is None:
+        if entry.annotation is None:
             return entry, None
         try:
             item = self.store.item(entry.item)
@@ -192,14 +195,14 @@ class Session:
         by_id = {answer.id: answer for answer in item.answers}
         shown = [
             by_id[number]
-            for number in entry.judgement.shown
-            if number != entry.judgement.written and number in by_id
+            for number in entry.annotation.shown
+            if number != entry.annotation.written and number in by_id
         ]
         with self._turn:
             self._refresh()
-            proposal = self._index.proposal(entry.judgement.proposal)
+            proposal = self._index.proposal(entry.annotation.proposal)
         return entry, Shown(
-            item=item, answers=tuple(shown), is_repeat=entry.judgement.is_repeat, proposal=proposal
+            item=item, answers=tuple(shown), is_repeat=entry.annotation.is_repeat, proposal=proposal
         )
 
     def unanswered(self, most: int) -> list[Item]:
@@ -224,26 +227,26 @@ class Session:
         if settings.mode == "demonstrations":
             return Shown(item=item, answers=tuple(answers[:1]))
         if settings.mode in ("thumbs", "scores"):
-            left = [answer for answer in answers if answer.id not in scored]
-            return Shown(item=item, answers=(left[0],)) if left else None
+            unscored = [answer for answer in answers if answer.id not in scored]
+            return Shown(item=item, answers=(unscored[0],)) if unscored else None
         answers = answers[:MOST_ANSWERS]
         random.Random(f"{self._seed}-{item.id}").shuffle(answers)
         return Shown(item=item, answers=tuple(answers))
 
     def _returning(self) -> Shown | None:
-        """An item that comes back, swapped, when it is time for one."""
+        """An item to repeat with its answers swapped, when one is due."""
         index = self._index
         if index.own_count < FIRST_REPEAT:
             return None
         if index.repeat_count > (index.own_count - FIRST_REPEAT) // REPEAT_EVERY:
             return None
         for entry in index.may_return(REPEAT_DISTANCE):
-            judgement = entry.judgement
+            annotation = entry.annotation
             if (
-                judgement is not None
-                and judgement.verdict in ("choice", "tie")
-                and judgement.written is None
-                and len(judgement.shown) == 2
+                annotation is not None
+                and annotation.verdict in ("choice", "tie")
+                and annotation.written is None
+                and len(annotation.shown) == 2
                 and entry.item not in self._unreadable
             ):
                 try:
@@ -252,13 +255,13 @@ class Session:
                     self._unreadable.add(entry.item)
                     continue
                 by_id = {answer.id: answer for answer in item.answers}
-                answers = tuple(by_id[number] for number in reversed(judgement.shown))
+                answers = tuple(by_id[number] for number in reversed(annotation.shown))
                 return Shown(item=item, answers=answers, is_repeat=True)
         return None
 
 
 def wanted_answers(settings: CollectionSettings) -> int:
-    """Answers that models are asked for per item; none when nobody was named who answers."""
+    """Answers to generate per item; 0 when no model is set."""
     if not settings.candidates or settings.mode == "demonstrations":
         return 0
     least = 1 if settings.mode in ("thumbs", "scores") else max(2, len(settings.candidates))
@@ -277,7 +280,7 @@ class Stopwatch:
 
 
 def _certainty(entry: Entry | None) -> float:
-    """Items without a proposal come before sure ones and after unsure ones."""
+    """The sort key for uncertain-first order; items without a proposal count as 0.5."""
     if entry is None or entry.proposal is None:
         return 0.5
     return entry.proposal.certainty
@@ -289,8 +292,8 @@ def _fitting(entry: Entry | None, shown: Shown) -> Entry | None:
     return entry if proposal is not None and set(proposal.answers) <= ids else None
 
 
-def shown_by_item(entries: Sequence[Entry]) -> Iterator[tuple[int, Judgement]]:
-    """Item and judgement of all entries that judge."""
+def shown_by_item(entries: Sequence[Entry]) -> Iterator[tuple[int, Annotation]]:
+    """Item and annotation of each entry that has one."""
     for entry in entries:
-        if entry.judgement is not None and not entry.judgement.is_set_aside:
-            yield entry.item, entry.judgement
+        if entry.annotation is not None and not entry.annotation.is_set_aside:
+            yield entry.item, entry.annotation

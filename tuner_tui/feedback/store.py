@@ -1,4 +1,4 @@
-"""One collection in one SQLite file: what is acknowledged is on disk, and entries are only ever added.
+"""One collection in one SQLite file: what is acknowledged is on disk, and entries are append-only.
 
 Write-ahead log with `synchronous=FULL`: each commit waits until the disk has it (with the rollback journal and FULL,
 a power cut may undo the last commit: https://sqlite.org/pragma.html#pragma_synchronous). What was written is
@@ -23,26 +23,26 @@ import msgspec
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.feedback import use_lock
 from tuner_tui.feedback.integrity import (
+    ANNOTATION_COUNT,
     EMPTY_FILE,
-    JUDGEMENT_COUNT,
+    annotations_in,
     complete,
     connect,
     copy_path,
-    judgements_in,
     missing_columns,
     require_structure,
     rows_lost,
 )
 from tuner_tui.feedback.records import (
+    Annotation,
+    AnnotatorKind,
     Answer,
     CollectionSettings,
     Contents,
     Entry,
     Item,
-    Judgement,
     NewAnswer,
     Proposal,
-    RaterKind,
     RowProblem,
 )
 from tuner_tui.feedback.schema import APPLICATION_ID, MIGRATIONS, VERSION
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from tuner_tui.generation.messages import Turn
 
 PATIENCE_SECONDS = 5.0
-"""How long a locked store is waited for."""
+"""How long to wait for a locked store."""
 UNLIKE_SUFFIX = ".unlike-copy"
 T = TypeVar("T")
 
@@ -86,22 +86,22 @@ class Identity(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What came into a collection since it was looked at."""
+    """Rows added to a collection since the last read."""
 
     items: list[int]
     answers: list[tuple[int, int, str]]
-    """Id, item and the kind of maker."""
+    """Id, item and kind of maker."""
     entries: list[Entry]
     last: tuple[int, ...]
     """The greatest ids of items, answers and entries."""
 
 
 class DamagedStore(TunerError):
-    """The file is no whole collection any more; its last good copy may be put back."""
+    """The file is damaged; its last good copy may be restored."""
 
 
 class UnlikeCopy(TunerError):
-    """A collection that lacks rows of its last good copy, which therefore is not replaced."""
+    """The collection lacks rows of its last good copy, which therefore is not replaced."""
 
 
 class UnreadableItem(TunerError):
@@ -113,7 +113,7 @@ class MovedStore(TunerError):
 
 
 class Store:
-    """A collection that is open. May be used from several threads; each call is one transaction."""
+    """An open collection. Thread-safe; each call is one transaction."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -125,9 +125,9 @@ class Store:
 
     @classmethod
     def create(cls, path: Path, settings: CollectionSettings) -> Self:
-        """Make an empty collection. Raises InputError when there is one already.
+        """Create an empty collection. Raises InputError when it exists.
 
-        TunerError is raised while another window still has an earlier one of that name open.
+        Raises TunerError while another window still has a deleted one of that name open.
         """
         try:
             make_folder(path.parent)
@@ -147,7 +147,7 @@ class Store:
             raise _exists(path) from None
         except OSError as error:
             raise TunerError(
-                "The collection cannot be made",
+                "The collection cannot be created",
                 f"{path}: {error.strerror or error}.",
                 "Check the permissions of the folder, and that it is on a local disk.",
             ) from error
@@ -155,10 +155,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a collection and bring it to this version.
+        """Open a collection and upgrade it to this version.
 
-        Raises NotFoundError, DamagedStore for a broken file, InputError for one of a newer version or of something
-        else, and TunerError when another process has it locked, deletes or restores it.
+        Raises NotFoundError, DamagedStore for a broken file, InputError for one of a newer version or another
+        program, and TunerError while another process locks, deletes or restores it.
         """
         _require_file(path)
         in_use = use_lock.share(path)
@@ -174,7 +174,7 @@ class Store:
     def _connect(cls, path: Path) -> Self:
         before = identity_of(path)
         is_empty = path.stat().st_size == 0
-        if is_empty and (_has_log(path) or judgements_in(copy_path(path)) is not None):
+        if is_empty and (_has_log(path) or annotations_in(copy_path(path)) is not None):
             raise explain(sqlite3.DatabaseError(EMPTY_FILE), path, "opened")
         try:
             connection = connect(path, timeout=PATIENCE_SECONDS, check_same_thread=False)
@@ -200,7 +200,7 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._turn:
             self._connection.close()
             if self._in_use is not None:
@@ -214,15 +214,15 @@ class Store:
 
     def require_in_place(self) -> None:
         """Raises MovedStore when another file, or none, is at the collection's path now."""
-        known = self._identity
-        if known is not None and not known.is_same(identity_of(self.path, self._log)):
+        identity = self._identity
+        if identity is not None and not identity.is_same(identity_of(self.path, self._log)):
             raise self._moved()
 
     def _moved(self) -> MovedStore:
         return MovedStore(
             "The collection was moved or deleted",
-            f"{self.path}: another program put a different file there, or none, while it was open here. "
-            "The last change was not kept.",
+            f"{self.path}: another program replaced or removed the file while it was open here. "
+            "The last change was not saved.",
             "Leave this screen and open the collection again; see: tuner-tui feedback list",
         )
 
@@ -233,7 +233,7 @@ class Store:
         if version > VERSION and application == APPLICATION_ID:
             raise InputError(
                 "The collection is from a newer tuner-tui",
-                f"{self.path} has version {version}, and this program knows versions up to {VERSION}.",
+                f"{self.path} has version {version}, and this program reads versions up to {VERSION}.",
                 "Upgrade tuner-tui; nothing was changed.",
             )
         if application != APPLICATION_ID:
@@ -258,7 +258,7 @@ class Store:
     # -- settings -------------------------------------------------------------------------------------------------
 
     def settings(self) -> CollectionSettings:
-        """How the collection is worked on."""
+        """The collection's settings."""
         rows = self._all("SELECT value FROM setting WHERE name = 'collection'")
         if not rows:
             return CollectionSettings()
@@ -268,14 +268,14 @@ class Store:
             raise DamagedStore(
                 "The collection's settings cannot be read",
                 f"{self.path}: {plain(str(error))}.",
-                "Its judgements can be exported: "
+                "Its annotations can be exported: "
                 + shell_command(
                     "feedback export", self.path.stem, options=("--as", "pairs", "--out", "FILE")
                 ),
             ) from None
 
     def change_settings(self, settings: CollectionSettings) -> None:
-        """Keep other settings."""
+        """Save new settings."""
         with self._writing() as connection:
             connection.execute(
                 "INSERT INTO setting VALUES ('collection', ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
@@ -285,41 +285,41 @@ class Store:
     # -- items and answers ----------------------------------------------------------------------------------------
 
     def add_item(self, prompt: Sequence[Turn], origin: str, answers: Iterable[NewAnswer] = ()) -> int:
-        """Keep a prompt, with answers if there are any; gives the item's id."""
+        """Add a prompt, with answers if there are any; returns the item's id."""
         (item,) = self.add_items([(prompt, origin, tuple(answers))])
         return item
 
     def add_items(self, rows: Iterable[tuple[Sequence[Turn], str, Sequence[NewAnswer]]]) -> list[int]:
-        """Keep many in one transaction: all or none."""
-        found = []
+        """Add several in one transaction: all or none."""
+        ids = []
         with self._writing() as connection:
             for prompt, origin, answers in rows:
-                found.append(insert_item(connection, prompt, origin))
-                insert_answers(connection, found[-1], answers)
-        return found
+                ids.append(insert_item(connection, prompt, origin))
+                insert_answers(connection, ids[-1], answers)
+        return ids
 
-    def add_judged(
+    def add_annotated(
         self,
         rows: Iterable[
-            tuple[Sequence[Turn], str, Sequence[NewAnswer], Callable[[Sequence[int]], Judgement | None]]
+            tuple[Sequence[Turn], str, Sequence[NewAnswer], Callable[[Sequence[int]], Annotation | None]]
         ],
-        rater: str,
-        rater_kind: RaterKind,
+        annotator: str,
+        annotator_kind: AnnotatorKind,
     ) -> list[int]:
-        """Keep prompts with answers and, where a function of the answers' ids gives one, a judgement: all or none."""
-        found = []
+        """Add prompts with answers and, where a function of the answers' ids gives one, an annotation: all or none."""
+        ids = []
         with self._writing() as connection:
-            for prompt, origin, answers, judge in rows:
-                found.append(insert_item(connection, prompt, origin))
-                judgement = judge(insert_answers(connection, found[-1], answers))
-                if judgement is not None:
-                    insert_entry(connection, found[-1], rater, rater_kind, judgement=judgement)
-        return found
+            for prompt, origin, answers, annotate in rows:
+                ids.append(insert_item(connection, prompt, origin))
+                annotation = annotate(insert_answers(connection, ids[-1], answers))
+                if annotation is not None:
+                    insert_entry(connection, ids[-1], annotator, annotator_kind, annotation=annotation)
+        return ids
 
     def add_answers(
         self, item: int, answers: Sequence[NewAnswer], only_if_fewer_than: int | None = None
     ) -> list[int]:
-        """Keep answers of an item; with a bound, only while it has fewer (another app may have been quicker)."""
+        """Add answers to an item; with a bound, only while it has fewer (another app may have been quicker)."""
         with self._writing() as connection:
             if only_if_fewer_than is not None:
                 (has,) = connection.execute("SELECT count(*) FROM answer WHERE item = ?", (item,)).fetchone()
@@ -328,7 +328,7 @@ class Store:
             return insert_answers(connection, item, answers)
 
     def contents(self) -> Contents:
-        """Everything at one moment, and what of it cannot be read."""
+        """A consistent snapshot, with the rows that cannot be read."""
         with self._reading():
             items = self._all("SELECT id, prompt, origin FROM item ORDER BY id")
             answers = self._all(ANSWERS + " ORDER BY id")
@@ -336,7 +336,7 @@ class Store:
         return contents_of(items, answers, entries)
 
     def items(self) -> list[Item]:
-        """All items that can be read, in the order in which they came."""
+        """All readable items, in the order in which they were added."""
         return list(self.contents().items)
 
     def item(self, number: int) -> Item:
@@ -360,7 +360,7 @@ class Store:
         return {item.id: len(item.model_answers) for item in contents.items}
 
     def added_since(self, item: int, answer: int, entry: int) -> Added:
-        """What can be read of the rows with greater ids, at one moment."""
+        """The readable rows with greater ids, as one snapshot."""
         with self._reading():
             items = self._all("SELECT id, prompt, origin FROM item WHERE id > ? ORDER BY id", (item,))
             answers = self._all(ANSWERS + " WHERE id > ? ORDER BY id", (answer,))
@@ -380,71 +380,73 @@ class Store:
         )
 
     def prompts(self) -> set[tuple[Turn, ...]]:
-        """All prompts there are, to tell what is new."""
+        """All prompts, to recognise new ones."""
         return {item.prompt for item in self.items()}
 
     # -- entries --------------------------------------------------------------------------------------------------
 
-    def judge(
+    def annotate(
         self,
         item: int,
-        judgement: Judgement,
-        rater: str,
-        rater_kind: RaterKind = "person",
+        annotation: Annotation,
+        annotator: str,
+        annotator_kind: AnnotatorKind = "person",
         *,
         note: str | None = None,
         written: NewAnswer | None = None,
         at: float | None = None,
     ) -> int:
-        """Keep a judgement, with the answer that the rater wrote if there is one. When this returns it is on disk."""
+        """Save an annotation, with the answer that the annotator wrote, if any. It is on disk when this returns."""
         with self._writing() as connection:
             if written is not None:
                 (number,) = insert_answers(connection, item, [written])
-                judgement = with_written(judgement, number)
-            return insert_entry(connection, item, rater, rater_kind, judgement=judgement, note=note, at=at)
+                annotation = with_written(annotation, number)
+            return insert_entry(
+                connection, item, annotator, annotator_kind, annotation=annotation, note=note, at=at
+            )
 
     def propose(self, item: int, proposal: Proposal) -> int:
-        """Keep what a judge model proposes; it counts as no judgement."""
+        """Save a judge model's proposal; it does not count as an annotation."""
         with self._writing() as connection:
             return insert_entry(connection, item, proposal.judge, "ai", proposal=proposal)
 
-    def note(self, item: int, text: str, rater: str) -> int:
-        """Keep a note about an item."""
+    def note(self, item: int, text: str, annotator: str) -> int:
+        """Save a note about an item."""
         with self._writing() as connection:
-            return insert_entry(connection, item, rater, "person", note=text)
+            return insert_entry(connection, item, annotator, "person", note=text)
 
-    def undo(self, rater: str) -> Entry | None:
-        """Take back the rater's last judgement or note that stands, by an entry of its own; None when there is none."""
+    def undo(self, annotator: str) -> Entry | None:
+        """Undo the annotator's last active annotation or note, by adding an entry; None when there is none."""
         with self._writing() as connection:
             row = connection.execute(
                 "SELECT id FROM entry AS e WHERE rater = ? AND rater_kind = 'person' AND undoes IS NULL"
                 " AND NOT EXISTS (SELECT 1 FROM entry WHERE undoes = e.id) ORDER BY id DESC LIMIT 1",
-                (rater,),
+                (annotator,),
             ).fetchone()
             if row is None:
                 return None
             (undone_row,) = self._all(ENTRIES + " WHERE id = ?", row)
             undone = entry_of(undone_row)
-            insert_entry(connection, undone.item, rater, "person", undoes=undone.id)
+            insert_entry(connection, undone.item, annotator, "person", undoes=undone.id)
         return undone
 
     def entries(self) -> list[Entry]:
-        """The whole record, undone ones and undoings too, in order."""
+        """All entries in order, including undone ones and those that undo them."""
         return list(self.contents().entries)
 
-    def standing(self) -> list[Entry]:
-        """Entries that were not taken back."""
-        return self.contents().standing
+    def active_entries(self) -> list[Entry]:
+        """Entries that were not undone."""
+        return self.contents().active_entries
 
-    def kept(self) -> int:
-        """How many judgements stand on disk; what was only skipped or flagged counts nothing."""
-        ((count,),) = self._all(JUDGEMENT_COUNT)
+    def annotation_count(self) -> int:
+        """The number of active annotations on disk, without skipped and flagged items."""
+        ((count,),) = self._all(ANNOTATION_COUNT)
         return int(count)
 
     # -- copies ---------------------------------------------------------------------------------------------------
 
     def copy_to(self, target: Path) -> None:
-        """Write a copy in place of an older one, once it is known to be complete and to hold all that that one holds.
+        """Replace the older copy by a new one, once that is verified as complete and has all rows of the older one.
 
         Raises DamagedStore for a damaged collection and UnlikeCopy for one that lacks rows of the older copy, which
         then stays as it is; TunerError when the copy cannot be written.
@@ -463,7 +465,7 @@ class Store:
             raise TunerError("The copy cannot be written", f"{target}: {error.strerror}.") from error
 
     def _copy_compared(self, making: Path, older: Path) -> int:
-        """Make a copy; gives how many rows of an older, complete one it lacks. Raises DamagedStore, MovedStore."""
+        """Make a copy; returns how many rows of an older, complete one it lacks. Raises DamagedStore, MovedStore."""
         with self._explaining("copied"):
             self.require_in_place()
             with (
@@ -474,15 +476,15 @@ class Store:
                 copy.execute("PRAGMA journal_mode=DELETE")
             self.require_in_place()
             with complete(making) as copy:
-                return rows_lost(copy, older) if judgements_in(older) is not None else 0
+                return rows_lost(copy, older) if annotations_in(older) is not None else 0
 
     def _unlike(self, target: Path, lost: int) -> UnlikeCopy:
         name = self.path.stem
         return UnlikeCopy(
-            "The collection lacks what its last good copy has",
-            f"{self.path}: {lost} rows of {target.name} are missing or different in it. That copy is kept; what the "
-            f"collection holds now is copied to {self.path.name}{UNLIKE_SUFFIX}.",
-            f"Put the good copy back: {shell_command('feedback restore', name)}. If the collection is right as it is, "
+            "The collection lacks rows of its last good copy",
+            f"{self.path}: {lost} rows of {target.name} are missing or different in it. That copy is kept; the "
+            f"current collection is copied to {self.path.name}{UNLIKE_SUFFIX}.",
+            f"Restore the good copy: {shell_command('feedback restore', name)}. If the collection is correct as it is, "
             f"move {target.name} away.",
         )
 
@@ -503,7 +505,7 @@ class Store:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Several reads of one moment."""
+        """Several reads in one snapshot."""
         with self._turn:
             if self._connection.in_transaction:
                 yield
@@ -518,7 +520,7 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that takes the write lock at once; committed, synced and in place when the block ends well."""
+        """A transaction that takes the write lock at once; committed, synced and in place when the block succeeds."""
         with self._turn, self._explaining("written"):
             self.require_in_place()
             self._connection.execute("BEGIN IMMEDIATE")
@@ -533,7 +535,7 @@ class Store:
 
     @contextlib.contextmanager
     def _explaining(self, done: str) -> Iterator[None]:
-        """SQLite's failures in plain words."""
+        """Turn SQLite's errors into TunerError."""
         try:
             yield
         except sqlite3.Error as error:
@@ -541,11 +543,11 @@ class Store:
 
 
 def _exists(path: Path) -> InputError:
-    return InputError("There is such a collection already", path.stem, "Take another name.")
+    return InputError("The collection exists already", path.stem, "Choose another name.")
 
 
 def _alone_to_create(path: Path) -> use_lock.UseLock:
-    """The lock to make a collection with: a window may still write into the log of one that was moved away."""
+    """The lock for creating a collection: a window may still write to the log of a moved one."""
     if os.path.lexists(path):
         raise _exists(path)
     try:
@@ -557,7 +559,7 @@ def _alone_to_create(path: Path) -> use_lock.UseLock:
 
 
 def _set_logs_aside(path: Path) -> None:
-    """Logs without their collection must not be played into a new one; they are kept under another name."""
+    """Logs without their collection must not be replayed into a new one; they are kept under another name."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for end in ("-wal", "-shm"):
         log = path.with_name(path.name + end)
@@ -568,7 +570,7 @@ def _set_logs_aside(path: Path) -> None:
 def contents_of(
     items: Sequence[tuple[Any, ...]], answers: Sequence[tuple[Any, ...]], entries: Sequence[tuple[Any, ...]]
 ) -> Contents:
-    """Rows as records; what cannot be read is named."""
+    """Rows as records, and the problems of unreadable ones."""
     problems: list[RowProblem] = []
     answers_of: dict[int, list[Answer]] = {}
     for row in answers:
@@ -605,12 +607,12 @@ def _readable(read: Callable[[tuple[Any, ...]], T], row: tuple[Any, ...]) -> T |
 
 
 def identity_of(path: Path, log: Path | None = None) -> Identity:
-    """Which file, with which log, is at a path now; `log` is where the log lies, if that is known."""
+    """Which file, with which log, is at a path now; `log` is the log's path, if known."""
     return Identity(_inode(path), _inode(log or log_path(path)))
 
 
 def log_path(path: Path) -> Path:
-    """Where a collection's write-ahead log lies: beside the file itself, not beside a link to it."""
+    """The path of a collection's write-ahead log: beside the file itself, not beside a link to it."""
     return Path(os.path.realpath(path) + "-wal")
 
 
@@ -623,7 +625,7 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _require_file(path: Path) -> None:
-    """Raises NotFoundError when nothing is there, InputError for what is no file."""
+    """Raises NotFoundError when nothing is there, InputError for anything but a file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -645,7 +647,7 @@ def _require_file(path: Path) -> None:
 
 
 def _has_log(path: Path) -> bool:
-    """Whether changes wait in the log of a collection: SQLite throws them away when the file itself is empty."""
+    """Whether the log of a collection has changes: SQLite discards them when the file itself is empty."""
     try:
         return log_path(path).stat().st_size > 0
     except OSError:
@@ -660,26 +662,26 @@ def _text_or_bytes(content: bytes) -> str | bytes:
 
 
 def explain(error: sqlite3.Error, path: Path, done: str) -> TunerError:
-    """What a failure of SQLite means for the person, and what to do."""
+    """An SQLite error in plain words, with what to do."""
     text = str(error)
     code = getattr(error, "sqlite_errorname", "")
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return TunerError(
             "The collection is locked",
-            f"{path}: another program has held it for more than {PATIENCE_SECONDS:.0f} s.",
-            "Close the other program (a database browser, a copy that runs) and try again. Nothing was kept.",
+            f"{path}: another program has locked it for more than {PATIENCE_SECONDS:.0f} s.",
+            "Close the other program (such as a database browser or a running copy) and try again. Nothing was saved.",
         )
     if code.startswith("SQLITE_FULL") or "disk I/O error" in text:
         return TunerError(
             "The disk is full" if code.startswith("SQLITE_FULL") else "The disk cannot be written",
-            f"{path}: {text}. The last judgement was not kept; all that were shown as kept are.",
-            "Free space on that disk, then judge again.",
+            f"{path}: {text}. The last annotation was not saved; all that were shown as saved are on disk.",
+            "Free space on that disk, then annotate again.",
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return TunerError(
             "The collection cannot be written",
             f"{path}: {text}.",
-            "Check the rights of the file and its folder.",
+            "Check the permissions of the file and its folder.",
         )
     if (
         isinstance(error, sqlite3.DatabaseError)
@@ -701,6 +703,6 @@ def explain(error: sqlite3.Error, path: Path, done: str) -> TunerError:
         return DamagedStore(
             "The collection is damaged",
             f"{path}: {text}.",
-            f"Put its last good copy back: {shell_command('feedback restore', path.stem)}. The damaged file is kept.",
+            f"Restore its last good copy: {shell_command('feedback restore', path.stem)}. The damaged file is kept.",
         )
     return TunerError(f"The collection cannot be {done}", f"{path}: {text}.")

@@ -11,14 +11,14 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from tuner_tui.feedback.records import (
+    Annotation,
+    AnnotatorKind,
     Answer,
     Entry,
     Item,
-    Judgement,
     Maker,
     NewAnswer,
     Proposal,
-    RaterKind,
     Verdict,
 )
 from tuner_tui.generation.messages import Turn
@@ -41,7 +41,7 @@ def statements(script: str) -> Iterator[str]:
 
 
 def insert_item(connection: sqlite3.Connection, prompt: Sequence[Turn], origin: str) -> int:
-    """Add a prompt; gives its number."""
+    """Add a prompt; returns its id."""
     done = connection.execute(
         "INSERT INTO item (prompt, origin, added) VALUES (?, ?, ?)",
         (_storable(msgspec.json.encode(tuple(prompt)).decode()), _storable(origin), time.time()),
@@ -50,8 +50,8 @@ def insert_item(connection: sqlite3.Connection, prompt: Sequence[Turn], origin: 
 
 
 def insert_answers(connection: sqlite3.Connection, item: int, answers: Sequence[NewAnswer]) -> list[int]:
-    """Add an item's answers; gives their numbers."""
-    found = []
+    """Add an item's answers; returns their ids."""
+    ids = []
     for answer in answers:
         done = connection.execute(
             "INSERT INTO answer (item, text, is_finished, maker, added) VALUES (?, ?, ?, ?, ?)",
@@ -63,32 +63,32 @@ def insert_answers(connection: sqlite3.Connection, item: int, answers: Sequence[
                 time.time(),
             ),
         )
-        found.append(int(done.lastrowid or 0))
-    return found
+        ids.append(int(done.lastrowid or 0))
+    return ids
 
 
 def insert_entry(
     connection: sqlite3.Connection,
     item: int,
-    rater: str,
-    rater_kind: RaterKind,
+    annotator: str,
+    annotator_kind: AnnotatorKind,
     *,
-    judgement: Judgement | None = None,
+    annotation: Annotation | None = None,
     proposal: Proposal | None = None,
     note: str | None = None,
     undoes: int | None = None,
     at: float | None = None,
 ) -> int:
-    """Add what was said of an item; gives the entry's number."""
+    """Add an entry about an item; returns its id."""
     done = connection.execute(
         "INSERT INTO entry (item, at, rater, rater_kind, judgement, proposal, note, undoes)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             item,
             time.time() if at is None else at,
-            rater,
-            rater_kind,
-            judgement and msgspec.json.encode(judgement).decode(),
+            annotator,
+            annotator_kind,
+            annotation and msgspec.json.encode(annotation).decode(),
             proposal and msgspec.json.encode(proposal).decode(),
             None if note is None else _storable(note),
             undoes,
@@ -97,16 +97,16 @@ def insert_entry(
     return int(done.lastrowid or 0)
 
 
-def with_written(judgement: Judgement, number: int) -> Judgement:
-    """The judgement with the answer that was written in it: shown last, and preferred to all others."""
-    changes: dict[str, Any] = {"written": number, "shown": (*judgement.shown, number)}
-    if judgement.verdict != "demonstration":
-        changes["ranks"] = (*(2 for _ in judgement.shown), 1)
-    return msgspec.structs.replace(judgement, **changes)
+def with_written(annotation: Annotation, number: int) -> Annotation:
+    """The annotation with the answer that was written for it: shown last, and preferred to all others."""
+    changes: dict[str, Any] = {"written": number, "shown": (*annotation.shown, number)}
+    if annotation.verdict != "demonstration":
+        changes["ranks"] = (*(2 for _ in annotation.shown), 1)
+    return msgspec.structs.replace(annotation, **changes)
 
 
 class UnreadableRow(Exception):
-    """A row that holds something else than this version keeps there; the text says what."""
+    """A row that this version cannot read; the text says why."""
 
 
 def item_of(row: tuple[Any, ...]) -> Item:
@@ -133,23 +133,23 @@ def answer_of(row: tuple[Any, ...]) -> Answer:
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:
-    """A row of `ENTRIES`; one that cannot be read keeps its id and says so in `problem`."""
-    number, item, at, rater, rater_kind, judgement, proposal, note, undoes = row
+    """A row of `ENTRIES`; an unreadable one keeps its id and gives the reason in `problem`."""
+    number, item, at, annotator, annotator_kind, annotation, proposal, note, undoes = row
     try:
         _require("item", item, int)
         _require("at", at, (int, float))
-        _require("rater", rater, str)
+        _require("rater", annotator, str)
         _require("note", note, (str, NoneType))
         _require("undoes", undoes, (int, NoneType))
-        if rater_kind not in get_args(RaterKind):
-            raise UnreadableRow(f"rater_kind: {_shown(rater_kind)} is not known to this version")
+        if annotator_kind not in get_args(AnnotatorKind):
+            raise UnreadableRow(f"rater_kind: {_shown(annotator_kind)} is not known to this version")
         return Entry(
             id=number,
             item=item,
             at=at,
-            rater=rater,
-            rater_kind=rater_kind,
-            judgement=None if judgement is None else _judgement_of(judgement),
+            annotator=annotator,
+            annotator_kind=annotator_kind,
+            annotation=None if annotation is None else _annotation_of(annotation),
             proposal=None if proposal is None else _decoded(proposal, _proposal, "proposal"),
             note=note,
             undoes=undoes,
@@ -159,24 +159,26 @@ def entry_of(row: tuple[Any, ...]) -> Entry:
             id=number,
             item=item if isinstance(item, int) else 0,
             at=at if isinstance(at, (int, float)) else 0.0,
-            rater=rater if isinstance(rater, str) else "",
-            rater_kind="ai" if judgement is None and proposal is not None else "person",
+            annotator=annotator if isinstance(annotator, str) else "",
+            annotator_kind="ai" if annotation is None and proposal is not None else "person",
             undoes=undoes if isinstance(undoes, int) else None,
             problem=str(error),
         )
 
 
 def checked(entry: Entry, answers: Collection[int] | None) -> Entry:
-    """The entry, or one that says which answers are missing; `answers`: the readable ones of its item, if that is."""
-    if entry.problem or (entry.judgement is None and entry.proposal is None):
+    """The entry, or one that names missing answers; `answers`: the readable ones of its item, None if it is missing."""
+    if entry.problem or (entry.annotation is None and entry.proposal is None):
         return entry
     if answers is None:
         return _without_content(entry, f"its item {entry.item} is missing or cannot be read")
-    named = set(entry.judgement.shown) if entry.judgement is not None else set()
-    if entry.judgement is not None and entry.judgement.written is not None:
-        named.add(entry.judgement.written)
+    named = set(entry.annotation.shown) if entry.annotation is not None else set()
+    if entry.annotation is not None and entry.annotation.written is not None:
+        named.add(entry.annotation.written)
     if entry.proposal is not None:
-        named |= set(entry.proposal.answers) | {each for each in entry.proposal.preferred if each is not None}
+        named |= set(entry.proposal.answers) | {
+            answer for answer in entry.proposal.preferred if answer is not None
+        }
     missing = sorted(named.difference(answers))
     if missing:
         names = ", ".join(map(str, missing[:5]))
@@ -185,12 +187,12 @@ def checked(entry: Entry, answers: Collection[int] | None) -> Entry:
 
 
 def _without_content(entry: Entry, problem: str) -> Entry:
-    return msgspec.structs.replace(entry, judgement=None, proposal=None, problem=problem)
+    return msgspec.structs.replace(entry, annotation=None, proposal=None, problem=problem)
 
 
-def _judgement_of(content: object) -> Judgement:
+def _annotation_of(content: object) -> Annotation:
     try:
-        judgement = _decoded(content, _judgement, "judgement")
+        annotation = _decoded(content, _annotation, "judgement")
     except UnreadableRow:
         verdict = _verdict_in(content)
         if verdict is not None and verdict not in get_args(Verdict):
@@ -198,17 +200,17 @@ def _judgement_of(content: object) -> Judgement:
                 f"verdict: {_shown(verdict)} is not known to this version (a newer tuner-tui may know it)"
             ) from None
         raise
-    if len(set(judgement.shown)) < len(judgement.shown):
+    if len(set(annotation.shown)) < len(annotation.shown):
         raise UnreadableRow("judgement: an answer is shown twice")
-    if judgement.verdict in ("thumbs", "scores") and not judgement.scores:
-        raise UnreadableRow(f"judgement: {judgement.verdict} without scores")
+    if annotation.verdict in ("thumbs", "scores") and not annotation.scores:
+        raise UnreadableRow(f"judgement: {annotation.verdict} without scores")
     for name in ("ranks", "scores"):
-        values = getattr(judgement, name)
-        if values and len(values) != len(judgement.shown):
+        values = getattr(annotation, name)
+        if values and len(values) != len(annotation.shown):
             raise UnreadableRow(
-                f"judgement: expected {len(judgement.shown)} {name}, one for each answer, got {len(values)}"
+                f"judgement: expected {len(annotation.shown)} {name}, one for each answer, got {len(values)}"
             )
-    return judgement
+    return annotation
 
 
 def _verdict_in(content: object) -> object:
@@ -233,7 +235,7 @@ def _decoded(content: object, decoder: msgspec.json.Decoder[T], column: str) -> 
 def _require(column: str, value: object, kind: type | tuple[type, ...]) -> None:
     if not isinstance(value, kind):
         wanted = kind if isinstance(kind, tuple) else (kind,)
-        names = " or ".join(_KIND_NAMES[each] for each in wanted)
+        names = " or ".join(_KIND_NAMES[expected] for expected in wanted)
         raise UnreadableRow(f"{column}: expected {names}, got {_shown(value)}")
 
 
@@ -247,10 +249,10 @@ def _shown(value: object) -> str:
 _KIND_NAMES: dict[type, str] = {int: "a number", float: "a decimal number", str: "text", NoneType: "nothing"}
 _turns = msgspec.json.Decoder(tuple[Turn, ...])
 _maker = msgspec.json.Decoder(Maker)
-_judgement = msgspec.json.Decoder(Judgement)
+_annotation = msgspec.json.Decoder(Annotation)
 _proposal = msgspec.json.Decoder(Proposal)
 
 
 def _storable(text: str) -> str:
-    """Text that can be UTF-8: halves of surrogate pairs, which models do produce, become replacement characters."""
+    """Text that UTF-8 can encode: lone surrogates, which models do produce, become replacement characters."""
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text

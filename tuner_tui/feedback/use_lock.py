@@ -1,7 +1,7 @@
-"""Who uses a collection: any number judge it together, and whoever deletes or restores it does so alone.
+"""The lock of a collection: shared while annotating or reading, exclusive while deleting or restoring.
 
 The lock is on a small file beside the collection, never on the collection itself: closing a descriptor of a database
-would drop SQLite's own locks on it. The file stays, so that nobody waits for a lock that was renamed away.
+would drop SQLite's own locks on it. The file stays, so that no process waits for a lock file that was replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ except ImportError:  # Windows, where runs do not start either
     fcntl = None  # type: ignore[assignment]
 
 PATIENCE_SECONDS = 2.0
-"""A list or an export holds a collection for a moment; a person who judges holds it for longer."""
+"""A list or an export uses a collection for a moment; an annotation session uses it for longer."""
 
 
 class UseLock:
@@ -32,7 +32,7 @@ class UseLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let go; more than once does no harm."""
+        """Release the lock; safe to call more than once."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -45,30 +45,30 @@ class UseLock:
 
 
 def lock_path(collection: Path) -> Path:
-    """Where a collection's lock lies."""
+    """The path of a collection's lock file."""
     return collection.with_name(f".{collection.name}.lock")
 
 
 def share(collection: Path) -> UseLock:
-    """Use a collection beside others. Raises TunerError while it is deleted or restored."""
+    """Take the shared lock. Raises TunerError while the collection is deleted or restored."""
     lock = _take(collection, is_alone=False)
     if lock is None:
         raise TunerError(
             "The collection is being deleted or restored",
-            f"{collection.stem}: another window or command is at it.",
+            f"{collection.stem}: another window or command is working on it.",
             "Try again in a moment.",
         )
     return lock
 
 
 def take_alone(collection: Path) -> UseLock:
-    """Use a collection alone, to delete or restore it. Raises TunerError while anybody else uses it."""
+    """Take the exclusive lock, to delete or restore. Raises TunerError while the collection is in use."""
     lock = _take(collection, is_alone=True)
     if lock is None:
         raise TunerError(
             "The collection is in use",
-            f"{collection.stem} is being judged in another window, or a command reads it.",
-            "Leave it there, then try again. Nothing was changed.",
+            f"{collection.stem} is open in another window, or a command reads it.",
+            "Close it there, then try again. Nothing was changed.",
         )
     return lock
 

@@ -1,4 +1,4 @@
-"""Who answers, by a short name: a model, or a model with an adapter (a folder, or the run that made it)."""
+"""Candidates by short name: a model, or a model with an adapter (a folder, or a run's name)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tuner_tui.runs.folder import find_run_or_folder
 
 
 def candidate_of(text: str, system: str = "") -> Candidate:
-    """MODEL, or MODEL+ADAPTER. Raises InputError or NotFoundError that names what is wrong."""
+    """MODEL, or MODEL+ADAPTER. Raises InputError or NotFoundError."""
     model, plus, adapter = text.rpartition("+") if "+" in text else (text, "", "")
     if not model.strip() or (plus and not adapter.strip()):
         raise InputError(
-            "Not a side", f"{text!r}: expected MODEL or MODEL+ADAPTER.", "Such as demo, or demo+my-run."
+            "Not a model", f"{text!r}: expected MODEL or MODEL+ADAPTER.", "Such as demo, or demo+my-run."
         )
     source = find_source(model)
     path = source.path
@@ -44,8 +44,6 @@ def find_adapter(text: str) -> Path:
         )
     run = find_run_or_folder(text)
     if not (run.adapter / "adapter_config.json").is_file():
-        raise NotFoundError(
-            "The run has no adapter", run.name, "It has one when it is finished: tuner-tui runs list"
-        )
+        raise NotFoundError("The run has no adapter", run.name, "Finished runs have one: tuner-tui runs list")
     require_safetensors(run.adapter)
     return run.adapter.resolve()

@@ -1,4 +1,4 @@
-"""The app's end of a generation worker: starts it when something is asked, and again when it dies; loses no request."""
+"""The client of a generation worker: starts it when needed, restarts it when it crashes, and loses no request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
-from tuner_tui.files import last_lines, make_folder, open_log
+from tuner_tui.files import last_lines, make_folder
 from tuner_tui.generation.messages import (
     Answered,
     Base,
@@ -34,6 +34,7 @@ from tuner_tui.generation.messages import (
 )
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.system import usable_cpu_count
+from tuner_tui.owned import LOG_TITLE, open_own_log
 from tuner_tui.planning.plan import choose_threads
 from tuner_tui.python import python_command
 from tuner_tui.runs import lock, queue
@@ -44,30 +45,29 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 600.0
 LEAVING_SECONDS = 0.5
-"""How long a worker that is no longer wanted may take to notice; while it loads its libraries it does not look."""
+"""How long an unneeded worker may take to exit; while importing libraries it cannot react."""
 MOST_ATTEMPTS = 2
 """A request that was being answered when the worker died is tried this often."""
-LARGEST_LOG_BYTES = 4 << 20
 Listener = Callable[[Reply], None]
 """Called in the client's own thread with each reply to a request."""
 
 
 class MachineBusy(RunProblem):
-    """A run is using this machine's memory; generation begins only when the person says so."""
+    """A run is using this machine's memory; generation needs the user's consent."""
 
 
 def runs_at_work() -> list[str]:
-    """The runs that hold memory just now."""
+    """The runs that use memory now."""
     return [folder.name for folder in list_runs() if lock.is_in_use(folder.lock)]
 
 
 def is_memory_wanted() -> bool:
-    """Whether a run is at work, or one in line may be waiting for memory."""
+    """Whether a run is training, or a queued one may be waiting for memory."""
     return bool(runs_at_work()) or (bool(queue.queued_names()) and not queue.is_on_hold())
 
 
 def generation_log() -> Path:
-    """What generation workers print."""
+    """The log of generation workers."""
     return paths.data_dir() / "generation.log"
 
 
@@ -91,12 +91,12 @@ class GenerationClient:
         may_share: bool = False,
         on_state: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_state` is told in words what the worker is doing; it is called in the client's thread."""
+        """`on_state` gets the worker's state in words; it is called in the client's thread."""
         self.base = base
         self.may_share = may_share
-        """Whether the person agreed to take memory while a run is at work."""
+        """Whether the user agreed to share memory with a run."""
         self.loaded: Loaded | None = None
-        """What the worker holds; None while it is not there."""
+        """The worker's loaded model; None without one."""
         self.starts = 0
         self._idle_seconds = idle_seconds
         self._threads = threads or choose_threads(usable_cpu_count())[0]
@@ -114,9 +114,9 @@ class GenerationClient:
         return self._process.pid if self._process is not None else None
 
     def submit(self, request: Generate, listener: Listener) -> str:
-        """Ask; the listener gets the replies, of which the last is Answered or Failed. Gives the request's id.
+        """Send a request; the listener gets the replies, the last being Answered or Failed. Returns its id.
 
-        Raises MachineBusy when a run is at work and nobody agreed to share, TunerError when no worker can be started.
+        Raises MachineBusy when a run is training without consent to share, TunerError when no worker can be started.
         """
         with self._turn:
             if self._is_closed:
@@ -128,7 +128,7 @@ class GenerationClient:
         return request.id
 
     def ask(self, request: Generate, patience_seconds: float | None = None) -> Answered:
-        """Ask and wait. Raises TunerError when it fails."""
+        """Send a request and wait. Raises TunerError when it fails."""
         done = threading.Event()
         last: list[Answered | Failed] = []
 
@@ -140,29 +140,29 @@ class GenerationClient:
         self.submit(request, listen)
         if not done.wait(patience_seconds):
             self.cancel(request.id)
-            raise TunerError("The model does not answer", f"It was waited for {patience_seconds:g} s.")
+            raise TunerError("The model does not answer", f"No answer within {patience_seconds:g} s.")
         if isinstance(last[0], Failed):
             raise TunerError(last[0].title, last[0].message, last[0].hint)
         return last[0]
 
     def cancel(self, identity: str) -> None:
-        """Stop answering a request; its listener gets what was said so far."""
+        """Stop answering a request; its listener gets the partial answer."""
         with self._turn:
             if identity in self._pending:
                 self._send(Cancel(id=identity))
 
     def close(self) -> None:
-        """Give the worker's memory back; what waits is told that it fails."""
+        """Free the worker's memory; waiting requests fail."""
         with self._turn:
             self._is_closed = True
             process, connection = self._process, self._connection
             if connection is not None:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # the worker ends when nobody listens
+                    connection.shutdown(socket.SHUT_RDWR)  # the worker exits without a listener
         if process is not None:
             try:
                 process.wait(LEAVING_SECONDS)
-            except subprocess.TimeoutExpired:  # it has nothing to lose
+            except subprocess.TimeoutExpired:  # it has no unsaved state
                 process.send_signal(signal.SIGKILL)
                 process.wait()
 
@@ -171,15 +171,14 @@ class GenerationClient:
         if busy:
             raise MachineBusy(
                 "A run is using this machine",
-                f"{busy[0]} is at work; loading {self.base.source} takes memory and time from it.",
+                f"{busy[0]} is training; loading {self.base.source} takes memory and time from it.",
                 "Wait for it to end, or agree to share the machine.",
             )
         ours, theirs = socket.socketpair()
         log = generation_log()
         try:
             make_folder(log.parent)
-            is_full = log.exists() and log.stat().st_size > LARGEST_LOG_BYTES
-            with open_log(log, is_new=is_full) as file:
+            with open_own_log(log) as file:
                 self._process = subprocess.Popen(
                     python_command(
                         "tuner_tui.worker", "generate", str(theirs.fileno()), str(self._idle_seconds)
@@ -206,11 +205,11 @@ class GenerationClient:
 
     def _send(self, request: Request) -> None:
         if self._connection is not None:
-            with contextlib.suppress(OSError):  # it died: the reading thread sees to it
+            with contextlib.suppress(OSError):  # it crashed: the reading thread handles that
                 self._connection.sendall(encode(request))
 
     def _read(self, connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
-        """In a thread: hand replies to those who asked, until the worker is gone."""
+        """In a thread: pass replies to their listeners until the worker exits."""
         with contextlib.suppress(OSError), connection.makefile("rb") as lines:
             for line in lines:
                 try:
@@ -246,12 +245,12 @@ class GenerationClient:
                 self._fail_all(reply)
 
     def _worker_left(self, code: int) -> None:
-        """Idle and gone, closed, or dead: what waits is asked again of a new worker, unless it killed two."""
+        """Handle an exited, closed or crashed worker: resend waiting requests, except those that crashed two."""
         with self._turn:
             was_loaded = self.loaded is not None
             self._process = self._connection = self.loaded = None
             if not self._pending:
-                self._on_state("asleep")
+                self._on_state("idle, model unloaded")
                 return
             if self._is_closed:
                 problem = Failed(id="", title="The model was closed")
@@ -268,7 +267,7 @@ class GenerationClient:
                 if pending.has_begun and code != 0:
                     pending.attempts += 1
                 pending.has_begun = False
-            hopeless = [each for each in self._pending.values() if each.attempts >= MOST_ATTEMPTS]
+            hopeless = [request for request in self._pending.values() if request.attempts >= MOST_ATTEMPTS]
             for pending in hopeless:
                 del self._pending[pending.request.id]
         for pending in hopeless:
@@ -289,14 +288,14 @@ class GenerationClient:
             for pending in waiting:
                 self._send(pending.request)
         for pending in waiting:
-            words = f"the model's process ended ({_ending(code)}) and was started again"
+            words = f"the model's process crashed ({_ending(code)}) and was restarted"
             pending.listener(Told(id=pending.request.id, words=words))
 
     def _death(self, code: int) -> Failed:
-        last = next(iter(last_lines(generation_log(), 1)), "")
+        last = "".join(last_lines(generation_log(), 1)).replace(LOG_TITLE.decode().strip(), "")
         return Failed(
             id="",
-            title="The model's process died",
+            title="The model's process crashed",
             message=f"{_ending(code)}. {last}".strip(),
             hint=f"The log is {generation_log()}.",
         )
@@ -304,18 +303,18 @@ class GenerationClient:
     def _fail_all(self, problem: Failed) -> None:
         with self._turn:
             pending, self._pending = list(self._pending.values()), {}
-        for each in pending:
-            each.listener(msgspec.structs.replace(problem, id=each.request.id))
+        for request in pending:
+            request.listener(msgspec.structs.replace(problem, id=request.request.id))
 
 
 def _ending(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "killed, perhaps by the system for memory"
+        return "killed, possibly by the system because memory ran out"
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 class Generators:
-    """The workers of one app: one for each base that is in use."""
+    """The workers of one app: one per base."""
 
     def __init__(self, *, may_share: bool = False, on_state: Callable[[str], None] = lambda _: None) -> None:
         self._clients: dict[Base, GenerationClient] = {}
@@ -323,7 +322,7 @@ class Generators:
         self._on_state = on_state
 
     def of(self, base: Base) -> GenerationClient:
-        """The worker of a base; it starts when something is asked."""
+        """The client of a base; its worker starts with the first request."""
         if base not in self._clients:
             self._clients[base] = GenerationClient(
                 base, may_share=self._may_share, on_state=lambda words: self._on_state(words)
@@ -331,17 +330,17 @@ class Generators:
         return self._clients[base]
 
     def agree_to_share(self) -> None:
-        """The person agreed to take memory while a run is at work."""
+        """The user agreed to share memory with a run."""
         self._may_share = True
         for client in self._clients.values():
             client.may_share = True
 
     def listen(self, on_state: Callable[[str], None]) -> None:
-        """Tell somebody else what the workers are doing."""
+        """Report the workers' state to another listener."""
         self._on_state = on_state
 
     def close(self) -> None:
-        """Give all memory back."""
+        """Free all memory."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()
@@ -353,5 +352,5 @@ def new_id() -> str:
 
 
 def new_seed() -> int:
-    """A seed to draw with, to be kept with the answer."""
+    """A random seed, to be saved with the answer."""
     return secrets.randbits(31)

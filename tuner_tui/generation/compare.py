@@ -1,4 +1,4 @@
-"""Asking base and tuned the same questions in a process of its own: the request, the result, the call."""
+"""Comparing base and tuned model in a process of its own: request, result, call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CompareRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask of a run's base and adapter."""
+    """Questions for a run's base and adapter."""
 
     adapter: str
     """The adapter's folder; the base is the one that its configuration names."""
@@ -43,14 +43,14 @@ class CompareResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(folder: RunFolder, request: CompareRequest, threads: int) -> CompareResult:
-    """Load base and adapter with plain transformers and PEFT, and ask. Raises TunerError when that fails."""
+    """Load base and adapter with plain transformers and PEFT, and generate. Raises TunerError when that fails."""
     with tempfile.TemporaryDirectory(prefix="tuner-tui-") as scratch:
         result = Path(scratch) / "result.json"
-        asked = Path(scratch) / "request.json"
-        asked.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, result=str(result))))
+        request_file = Path(scratch) / "request.json"
+        request_file.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, result=str(result))))
         with open_log(folder.log) as log:
             code = subprocess.run(
-                python_command("tuner_tui.worker", "compare", str(asked)),
+                python_command("tuner_tui.worker", "compare", str(request_file)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

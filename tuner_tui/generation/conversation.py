@@ -8,22 +8,22 @@ from tuner_tui.generation.messages import Candidate, Sampling, Turn
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer as it stands; it may still grow."""
+    """An answer, possibly partial."""
 
     text: str = ""
     is_done: bool = False
     is_finished: bool = False
-    """Whether the model ended it by itself."""
+    """Whether the model ended it with EOS."""
     tokens: int = 0
     tokens_per_second: float | None = None
     seed: int = 0
     template: str = ""
     problem: str = ""
-    """Why there is no answer, in words."""
+    """Why there is no answer."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """Questions and, for each candidate, its replies; a change gives a new value."""
+    """Questions, and each candidate's replies; immutable."""
 
     candidates: tuple[Candidate, ...]
     sampling: Sampling = Sampling()
@@ -33,7 +33,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether an answer is still growing."""
+        """Whether an answer is still being generated."""
         return bool(self.replies) and not all(reply.is_done for reply in self.replies[-1])
 
     def asking(self, question: str) -> Conversation:
@@ -44,11 +44,11 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def up_to(self, count: int) -> Conversation:
-        """With only the first so many questions, to ask another way from there."""
+        """With only the first `count` questions, to continue differently."""
         return msgspec.structs.replace(self, questions=self.questions[:count], replies=self.replies[:count])
 
     def replying(self, number: int, place: int, reply: Reply) -> Conversation:
-        """With one candidate's reply to one question as it stands now."""
+        """With one candidate's current reply to one question."""
         row = list(self.replies[number])
         row[place] = reply
         rows = list(self.replies)
@@ -56,37 +56,37 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, replies=tuple(rows))
 
     def with_candidates(self, candidates: tuple[Candidate, ...]) -> Conversation:
-        """With other candidates: those who stay keep their answers, new ones have said nothing so far."""
+        """With other candidates: remaining ones keep their answers, new ones have none."""
         rows = []
         for row in self.replies:
-            known = dict(zip(self.candidates, row, strict=True))
-            rows.append(tuple(known.get(each, Reply(is_done=True)) for each in candidates))
+            replies = dict(zip(self.candidates, row, strict=True))
+            rows.append(tuple(replies.get(candidate, Reply(is_done=True)) for candidate in candidates))
         return msgspec.structs.replace(self, candidates=candidates, replies=tuple(rows))
 
     def turns(self, place: int, count: int | None = None) -> tuple[Turn, ...]:
-        """What one candidate is sent: its own side of the talk, up to a question."""
-        asked = len(self.questions) if count is None else count
+        """One candidate's own conversation, up to a question."""
+        question_count = len(self.questions) if count is None else count
         turns: list[Turn] = []
-        for number in range(asked):
+        for number in range(question_count):
             turns.append(Turn("user", self.questions[number]))
-            if number < asked - 1 and self.replies[number][place].text:
+            if number < question_count - 1 and self.replies[number][place].text:
                 turns.append(Turn("assistant", self.replies[number][place].text))
         return self.candidates[place].turns(tuple(_alternating(turns)))
 
 
 def _alternating(turns: list[Turn]) -> list[Turn]:
-    """Questions that got no answer are joined to the next one, since templates want roles to take turns."""
-    found: list[Turn] = []
+    """Unanswered questions are joined to the next one, since templates need alternating roles."""
+    merged: list[Turn] = []
     for turn in turns:
-        if found and found[-1].role == turn.role == "user":
-            found[-1] = Turn("user", f"{found[-1].content}\n\n{turn.content}")
+        if merged and merged[-1].role == turn.role == "user":
+            merged[-1] = Turn("user", f"{merged[-1].content}\n\n{turn.content}")
         else:
-            found.append(turn)
-    return found
+            merged.append(turn)
+    return merged
 
 
 def parse_sampling(text: str, before: Sampling) -> Sampling:
-    """Settings such as `temperature=0.7 max_new_tokens=200` over those of before. Raises ValueError in plain words."""
+    """Settings such as `temperature=0.7 max_new_tokens=200` over the previous ones. Raises ValueError."""
     changes: dict[str, float | int] = {}
     kinds = {field.name: field.type for field in msgspec.structs.fields(Sampling)}
     for part in text.split():

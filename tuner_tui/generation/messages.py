@@ -1,4 +1,4 @@
-"""What apps and the generation worker say to each other: one JSON object a line, in both directions."""
+"""The protocol between apps and the generation worker: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
-    """A base model, and how it is held. One generation worker holds one base."""
+    """A base model and its precision. One generation worker loads one base."""
 
     source: str
     """A folder, a GGUF file, a Hub repository's name, or "demo"."""
@@ -30,7 +30,7 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One who answers: a base, with an adapter or without, with a system prompt or without."""
+    """A base, optionally with an adapter and a system prompt."""
 
     base: Base
     adapter: str | None = None
@@ -39,7 +39,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def name(self) -> str:
-        """Short, for people."""
+        """A short display name."""
         model = Path(self.base.source).name if "/" in self.base.source else self.base.source
         parts = [model, adapter_name(self.adapter), "system prompt" if self.system else ""]
         return " + ".join(part for part in parts if part)
@@ -53,7 +53,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def adapter_name(folder: str | None) -> str:
-    """An adapter by its run's name: the folder of a run's adapter is always called the same."""
+    """An adapter by its run's name, since adapter folders all have the same name."""
     if folder is None:
         return ""
     path = Path(folder)
@@ -61,7 +61,7 @@ def adapter_name(folder: str | None) -> str:
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How tokens are drawn. Temperature 0 always takes the likeliest; top_k 0 and top_p 1 leave none out."""
+    """Sampling settings. Temperature 0 is greedy; top_k 0 and top_p 1 are off."""
 
     max_new_tokens: int = 256
     temperature: float = 0.7
@@ -70,7 +70,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float = 1.0
 
     def problem(self) -> str | None:
-        """What is wrong with the settings, in words."""
+        """Problems of the settings."""
         if not 1 <= self.max_new_tokens <= 32_768:
             return f"max_new_tokens is {self.max_new_tokens}; expected 1 to 32768"
         if not 0 <= self.temperature <= 10:
@@ -85,7 +85,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What every request has."""
+    """Fields of every request."""
 
     id: str
     """Chosen by the asker; all replies carry it."""
@@ -96,7 +96,7 @@ class Load(RequestBase, frozen=True, kw_only=True, tag="load"):
 
     base: Base
     may_share: bool = False
-    """Whether to stay, when nothing is asked, while a run is at work or waits for memory."""
+    """Whether to stay loaded when idle, while a run is training or waits for memory."""
 
 
 class Generate(RequestBase, frozen=True, kw_only=True, tag="generate"):
@@ -110,15 +110,15 @@ class Generate(RequestBase, frozen=True, kw_only=True, tag="generate"):
     is_alone: bool = False
     """Never batched: the tokens are those that plain `generate` draws after `torch.manual_seed(seed)`."""
     is_urgent: bool = False
-    """Goes before requests that are not; for a person who waits."""
+    """Goes before other requests, because a person waits."""
 
 
 class Cancel(RequestBase, frozen=True, kw_only=True, tag="cancel"):
-    """Stop answering the request of this id; what was said so far comes back as an unfinished answer."""
+    """Stop answering the request of this id; the partial answer comes back as unfinished."""
 
 
 class Leave(RequestBase, frozen=True, kw_only=True, tag="leave"):
-    """Give the memory back and leave."""
+    """Free the memory and exit."""
 
 
 class Loaded(RequestBase, frozen=True, kw_only=True, tag="loaded"):
@@ -133,7 +133,7 @@ class Loaded(RequestBase, frozen=True, kw_only=True, tag="loaded"):
 
 
 class Told(RequestBase, frozen=True, kw_only=True, tag="told"):
-    """What the worker is doing, in words."""
+    """The worker's state, in words."""
 
     words: str
 
@@ -145,18 +145,18 @@ class Began(RequestBase, frozen=True, kw_only=True, tag="began"):
 
 
 class Grew(RequestBase, frozen=True, kw_only=True, tag="grew"):
-    """The answer so far, whole; so a skipped one costs nothing."""
+    """The complete answer so far, so that skipping one loses nothing."""
 
     text: str
     tokens: int
 
 
 class Answered(RequestBase, frozen=True, kw_only=True, tag="answered"):
-    """The whole answer."""
+    """The complete answer."""
 
     text: str
     is_finished: bool
-    """Whether the model ended by itself; False when it was cut off by length or cancelled."""
+    """Whether the model ended with EOS; False when truncated or cancelled."""
     tokens: int
     seconds: float
     """Of its batch, from the prompt to the last token."""
@@ -167,7 +167,7 @@ class Answered(RequestBase, frozen=True, kw_only=True, tag="answered"):
 
 
 class Failed(RequestBase, frozen=True, kw_only=True, tag="failed"):
-    """The request cannot be answered; in plain words."""
+    """The request failed."""
 
     title: str
     message: str = ""
@@ -188,12 +188,12 @@ def encode(message: Request | Reply) -> bytes:
 
 
 def decode_request(line: bytes) -> Request:
-    """Raises ValueError for what is no request."""
+    """Raises ValueError for anything but a request."""
     return _requests.decode(line)
 
 
 def decode_reply(line: bytes) -> Reply:
-    """Raises ValueError for what is no reply."""
+    """Raises ValueError for anything but a reply."""
     return _replies.decode(line)
 
 

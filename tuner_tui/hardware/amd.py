@@ -16,7 +16,7 @@ AMD_UNNAMED = "AMD GPU"
 """A GPU for which the driver reports no name."""
 
 
-class AmdCard(msgspec.Struct, frozen=True, kw_only=True):
+class AmdGpu(msgspec.Struct, frozen=True, kw_only=True):
     """One GPU; `None` is what the driver does not report."""
 
     name: str
@@ -31,20 +31,20 @@ class AmdCard(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, self.memory_total_bytes - self.memory_used_bytes)
 
 
-def read_amd_cards(root: Path = ROOT) -> tuple[AmdCard, ...]:
-    """The GPUs that amdgpu drives, the one with most memory first (a discrete GPU before an integrated one)."""
-    found = []
+def read_amd_gpus(root: Path = ROOT) -> tuple[AmdGpu, ...]:
+    """The GPUs that amdgpu drives, the one with the most memory first (a discrete GPU before an integrated one)."""
+    gpus = []
     for device in sorted((root / "sys/class/drm").glob("card[0-9]*/device")):
         if _text(device / "vendor") != AMD:
             continue
-        card = AmdCard(
+        gpu = AmdGpu(
             name=_text(device / "product_name") or AMD_UNNAMED,
             memory_total_bytes=_number(device / "mem_info_vram_total"),
             memory_used_bytes=_number(device / "mem_info_vram_used"),
         )
-        if card not in found:  # connectors link to the same device
-            found.append(card)
-    return tuple(sorted(found, key=lambda each: -(each.memory_total_bytes or 0)))
+        if gpu not in gpus:  # connectors link to the same device
+            gpus.append(gpu)
+    return tuple(sorted(gpus, key=lambda gpu: -(gpu.memory_total_bytes or 0)))
 
 
 def torch_is_for_amd(torch_version: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Is this machine ready to train? Small checks of what was measured, without loading torch."""
+"""Checks whether this machine is ready to train, without loading torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
+from tuner_tui.hardware.gpu import TOO_OLD, GpuReport, GpuSnapshot
 from tuner_tui.hardware.survival import Survival, logout_survival
 from tuner_tui.hardware.system import SystemSnapshot, disk_free_bytes, read_system
 from tuner_tui.hardware.torch_report import TorchReport
@@ -32,7 +32,7 @@ OFFLINE_WORDS = frozenset({"1", "on", "yes", "true"})
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing looked at, how it stands, and what to do about it."""
+    """One check with its result, and what to do about it."""
 
     name: str
     status: Status
@@ -43,7 +43,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class HubState(msgspec.Struct, frozen=True):
-    """What matters of the Hugging Face Hub here; never the token itself."""
+    """The state of access to the Hugging Face Hub; never the token itself."""
 
     logged_in: bool
     offline: bool
@@ -53,7 +53,7 @@ class HubState(msgspec.Struct, frozen=True):
 def run_checks(
     gpu: GpuReport, torch: TorchReport | None, data_folder: Path, cache_folder: Path
 ) -> list[Check]:
-    """Every check on this machine; without a torch report those about torch are left out."""
+    """All checks on this machine; without a torch report, without those of torch."""
     hub = read_hub_state()
     return [
         check_python(),
@@ -70,7 +70,7 @@ def run_checks(
 
 
 def first_look(gpu: GpuReport, data_folder: Path) -> list[Check]:
-    """What can be known at once, without asking torch or the Hub: enough to warn before a first run."""
+    """Quick checks, without torch or the Hub: enough to warn before a first run."""
     return [
         *check_libraries(own_requirements()),
         *check_gpus(gpu),
@@ -82,7 +82,7 @@ def first_look(gpu: GpuReport, data_folder: Path) -> list[Check]:
 
 
 def check_torch_version(gpu: GpuReport, version: str | None = None) -> list[Check]:
-    """A CPU-only build beside a GPU shows in its version (2.9.0+cpu), without loading it."""
+    """Detect a CPU-only build on a machine with a GPU by its version (2.9.0+cpu), without loading it."""
     version = version or installed_version("torch") or ""
     if gpu.gpus and version.endswith("+cpu"):
         value = f"{version} cannot use the GPU: CPU-only build"
@@ -91,17 +91,17 @@ def check_torch_version(gpu: GpuReport, version: str | None = None) -> list[Chec
 
 
 def is_ready(checks: Iterable[Check]) -> bool:
-    """Whether nothing stands in the way of training."""
+    """Whether no check found a problem."""
     return all(check.status != "problem" for check in checks)
 
 
 def check_python() -> Check:
-    """Which Python runs us, and where."""
+    """The running Python, and its path."""
     return Check("Python", "ok", platform.python_version(), detail=interpreter())
 
 
 def own_requirements() -> list[str] | None:
-    """What our own package asks for, without extras; `None` when we run from a checkout."""
+    """The package's requirements, without extras; `None` in a checkout."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
@@ -111,7 +111,7 @@ def own_requirements() -> list[str] | None:
 
 
 def check_libraries(requirements: Sequence[str] | None) -> list[Check]:
-    """Installed versions against what the package asks for, read from metadata alone."""
+    """Installed versions against the package's requirements, from metadata alone."""
     if requirements is None:
         value = "not compared: tuner-tui runs from a checkout"
         return [Check("Libraries", "note", value, remedy="Install it:\npip install -e .")]
@@ -145,16 +145,20 @@ def _library_fault(name: str, installed: str, wanted: str) -> Check:
 
 def check_gpus(report: GpuReport) -> list[Check]:
     """Each GPU with its driver; a broken driver is a problem only where there is a GPU."""
-    checks = [_check_card(gpu, report) for gpu in report.gpus]
-    if report.problem is not None and (report.gpus or report.card_present):
-        checks.append(Check("GPU driver", "problem", "does not work", remedy=report.problem))
+    checks = [_check_gpu(gpu, report) for gpu in report.gpus]
+    if report.problem is not None and (report.gpus or report.gpu_present):
+        checks.append(Check("GPU driver", "problem", _driver_state(report.problem), remedy=report.problem))
     elif not report.gpus:
         value = "none found; small models train on the CPU"
         checks.append(Check("GPU", "note", value, detail=report.problem or ""))
     return checks
 
 
-def _check_card(gpu: GpuSnapshot, report: GpuReport) -> Check:
+def _driver_state(problem: str) -> str:
+    return "too old" if TOO_OLD in problem else "does not work"
+
+
+def _check_gpu(gpu: GpuSnapshot, report: GpuReport) -> Check:
     name = f"GPU {gpu.index}"
     if gpu.name is None and gpu.memory_total_bytes is None:
         return Check(name, "problem", "does not answer")
@@ -162,10 +166,10 @@ def _check_card(gpu: GpuSnapshot, report: GpuReport) -> Check:
         memory = "memory unknown"
     else:
         memory = f"{gigabytes(gpu.memory_free_bytes)} of {gigabytes(gpu.memory_total_bytes)} free"
-    return Check(name, "ok", f"{gpu.name or 'unnamed'}, {memory}", detail=_card_detail(gpu, report))
+    return Check(name, "ok", f"{gpu.name or 'unnamed'}, {memory}", detail=_gpu_detail(gpu, report))
 
 
-def _card_detail(gpu: GpuSnapshot, report: GpuReport) -> str:
+def _gpu_detail(gpu: GpuSnapshot, report: GpuReport) -> str:
     facts = [
         f"driver {report.driver_version or 'unknown'}",
         f"CUDA up to {report.cuda_driver_version or 'unknown'}",
@@ -175,13 +179,13 @@ def _card_detail(gpu: GpuSnapshot, report: GpuReport) -> str:
     if gpu.processes is None:
         facts.append("which processes use it is unknown")
     for process in (gpu.processes or ())[:3]:
-        held = "unknown" if process.memory_bytes is None else gigabytes(process.memory_bytes)
-        facts.append(f"{process.name or 'a process'} ({process.pid}) holds {held}")
+        amount = "unknown" if process.memory_bytes is None else gigabytes(process.memory_bytes)
+        facts.append(f"{process.name or 'a process'} ({process.pid}) uses {amount}")
     return ", ".join(facts)
 
 
 def check_torch(torch: TorchReport, gpu: GpuReport) -> list[Check]:
-    """Does this torch build fit this GPU?"""
+    """Check that the torch build fits the GPU."""
     if torch.error is not None:
         return [Check("torch", "problem", "does not work", torch.error, _torch_remedy(gpu))]
     return [_check_build(torch, gpu), *_check_bf16(torch, gpu), *_check_bitsandbytes(torch)]
@@ -200,11 +204,13 @@ def _check_build(torch: TorchReport, gpu: GpuReport) -> Check:
     value = f"{version}, for CUDA {torch.cuda_build}"
     if not gpu.gpus and not torch.cuda_available:
         return Check("torch", "ok", value)
-    unsupported = [card for card in gpu.gpus if not has_code_for(torch.arch_list, card.compute_capability)]
+    unsupported = [
+        device for device in gpu.gpus if not has_code_for(torch.arch_list, device.compute_capability)
+    ]
     if unsupported:
-        card = unsupported[0]
+        first = unsupported[0]
         detail = (
-            f"it has no code for {card.name or 'this GPU'} (sm_{_joined(card.compute_capability)}), "
+            f"it has no code for {first.name or 'this GPU'} (sm_{_joined(first.compute_capability)}), "
             f"only for {', '.join(torch.arch_list)}"
         )
         return Check("torch", "problem", f"{value} cannot use the GPU", detail, _torch_remedy(gpu))
@@ -215,10 +221,11 @@ def _check_build(torch: TorchReport, gpu: GpuReport) -> Check:
 
 
 def _check_bf16(torch: TorchReport, gpu: GpuReport) -> Iterator[Check]:
-    old = [card for card in gpu.gpus if card.compute_capability and card.compute_capability < BF16_CAPABILITY]
-    for card in old:
-        detail = f"{card.name or 'the GPU'} has no bf16; fp16 will be used"
-        yield Check(f"bf16 on GPU {card.index}", "note", "not on this GPU", detail)
+    for device in gpu.gpus:
+        if not device.compute_capability or device.compute_capability >= BF16_CAPABILITY:
+            continue
+        detail = f"{device.name or 'the GPU'} has no bf16; fp16 will be used"
+        yield Check(f"bf16 on GPU {device.index}", "note", "not on this GPU", detail)
     if not gpu.gpus and not torch.devices:
         yield Check("bf16", "ok" if torch.cpu_bf16_fast else "note", _cpu_bf16_words(torch))
 
@@ -231,7 +238,7 @@ def _check_bitsandbytes(torch: TorchReport) -> Iterator[Check]:
     if torch.bitsandbytes == "ok":
         yield Check("bitsandbytes", "ok", "works (8-bit and 4-bit bases)")
     elif torch.bitsandbytes is not None:
-        remedy = "Install it again:\npip install --force-reinstall --no-deps bitsandbytes"
+        remedy = "Reinstall it:\npip install --force-reinstall --no-deps bitsandbytes"
         value = "does not work: no 8-bit or 4-bit bases"
         yield Check("bitsandbytes", "warning", value, torch.bitsandbytes, remedy)
 
@@ -239,7 +246,7 @@ def _check_bitsandbytes(torch: TorchReport) -> Iterator[Check]:
 def has_code_for(arch_list: Sequence[str], capability: tuple[int, int] | None) -> bool:
     """Whether a build runs on a GPU: code of its generation and no newer, or code the driver compiles."""
     if capability is None or not arch_list:
-        return True  # unknown is no reason to alarm
+        return True  # unknown is not a problem
     for architecture in arch_list:
         parts = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", architecture)
         if parts is None:
@@ -256,7 +263,7 @@ def has_code_for(arch_list: Sequence[str], capability: tuple[int, int] | None) -
 def torch_wheel(cuda_driver: str | None, capability: tuple[int, int] | None) -> str | None:
     """The wheel index whose torch runs on this driver and GPU; `None` when the driver is too old for any.
 
-    Cards before Turing are only in the cu126 wheels, Blackwell only from cu128 on.
+    GPUs before Turing are only supported by the cu126 wheels, Blackwell only from cu128 on.
     """
     try:
         major, minor = (int(part) for part in (cuda_driver or "13.0").split("."))
@@ -275,7 +282,7 @@ def torch_wheel(cuda_driver: str | None, capability: tuple[int, int] | None) -> 
 
 def _torch_remedy(gpu: GpuReport) -> str:
     if not gpu.gpus:
-        return "Install torch again:\npip install --force-reinstall torch"
+        return "Reinstall torch:\npip install --force-reinstall torch"
     wheel = torch_wheel(gpu.cuda_driver_version, gpu.gpus[0].compute_capability)
     if wheel is None:
         return "Update the NVIDIA driver (580 or newer), then run the doctor again."
@@ -305,18 +312,16 @@ def check_system(system: SystemSnapshot) -> list[Check]:
 
 
 def check_folder(name: str, folder: Path) -> Check:
-    """Is there room, and may we write?"""
+    """Check that a folder is writable and has free space."""
     reason = why_not_writable(folder)
     if reason is not None:
-        remedy = (
-            "Make it yours, or choose another folder: TUNER_TUI_HOME for the app's own, HF_HOME for models."
-        )
+        remedy = "Change its owner, or choose another folder: TUNER_TUI_HOME for the app's own, HF_HOME for models."
         return Check(name, "problem", f"cannot be written: {reason}", str(folder), remedy)
     return check_space(name, folder, disk_free_bytes(folder))
 
 
 def check_space(name: str, folder: Path, free: int | None) -> Check:
-    """Is the free space enough for checkpoints and models?"""
+    """Check that there is enough space for checkpoints and models."""
     if free is None:
         return Check(name, "note", "writable, free space unknown", str(folder))
     value = f"{gigabytes(free)} free"
@@ -328,7 +333,7 @@ def check_space(name: str, folder: Path, free: int | None) -> Check:
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Try a file in the folder, or in the nearest parent when it is not there yet."""
+    """Try to write a file in the folder, or in its nearest existing parent."""
     existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -338,7 +343,7 @@ def why_not_writable(folder: Path) -> str | None:
 
 
 def read_hub_state() -> HubState:
-    """Ask the Hub client whether there is a token; the token itself goes nowhere."""
+    """Ask the Hub client whether there is a token; the token itself is not stored."""
     from huggingface_hub import constants, get_token
 
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in OFFLINE_WORDS
@@ -349,7 +354,7 @@ def check_hub(hub: HubState) -> Check:
     """Login and offline mode."""
     login = "logged in" if hub.logged_in else "not logged in"
     if hub.offline:
-        detail = "HF_HUB_OFFLINE is set: only models and data already here can be used"
+        detail = "HF_HUB_OFFLINE is set: only models and data on this machine can be used"
         return Check("Hugging Face", "note", f"{login}, offline", detail)
     if hub.logged_in:
         return Check("Hugging Face", "ok", login)
@@ -358,7 +363,7 @@ def check_hub(hub: HubState) -> Check:
 
 
 def check_survival(survival: Survival) -> Check:
-    """Does a run outlive its window?"""
+    """Check whether runs continue after the window is closed."""
     values: dict[bool | None, tuple[Status, str]] = {
         True: ("ok", "a run continues"),
         False: ("warning", "a run ends"),

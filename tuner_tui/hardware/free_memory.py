@@ -7,21 +7,21 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tuner_tui.hardware.telemetry import first_visible_card
+from tuner_tui.hardware.telemetry import first_visible_gpu
 
 if TYPE_CHECKING:
-    from tuner_tui.hardware.amd import AmdCard
+    from tuner_tui.hardware.amd import AmdGpu
     from tuner_tui.hardware.gpu import GpuReport, GpuSnapshot
     from tuner_tui.hardware.system import SystemSnapshot
 
 HOLDERS_UNKNOWN = "what uses the rest: unknown"
-SHARED_MEMORY_CARDS = ("GB10", "Orin", "Thor", "Xavier")
-"""Words in the names of GPUs without memory of their own, for which the driver reports no size."""
+SHARED_MEMORY_GPUS = ("GB10", "Orin", "Thor", "Xavier")
+"""Parts of the names of GPUs that share system memory, for which the driver reports no size."""
 
 
 @dataclass(frozen=True)
 class FreeMemory:
-    """Free memory at one moment, of the place where a run would train."""
+    """Free memory of the device that a run would train on."""
 
     is_gpu: bool
     where: str
@@ -31,29 +31,35 @@ class FreeMemory:
     holders: tuple[tuple[str, int], ...] = ()
     """Programs that use memory on the GPU, the largest first."""
     note: str = ""
-    """A remark on it, or what the system does not report; may be empty."""
+    """A remark, or what the system does not report; may be empty."""
     driver: str | None = None
     """The NVIDIA driver's version, for an NVIDIA GPU."""
 
 
 def without_our_workers(free: FreeMemory, report: GpuReport | None) -> FreeMemory:
-    """The memory that is free once this app's own workers have ended, which a waiting run will find."""
+    """The memory that will be free for a waiting run once this app's own workers have ended."""
     import psutil
 
-    ours = {each.pid: each for each in psutil.process_iter(["cmdline"]) if _is_worker(each.info["cmdline"])}
-    if free.free_bytes is None or not ours:
+    workers = {
+        process.pid: process
+        for process in psutil.process_iter(["cmdline"])
+        if _is_worker(process.info["cmdline"])
+    }
+    if free.free_bytes is None or not workers:
         return free
     if free.is_gpu:
-        card = first_visible_card(report, os.environ.get("CUDA_VISIBLE_DEVICES")) if report else None
-        held = sum(
-            each.memory_bytes or 0 for each in (card.processes if card else None) or () if each.pid in ours
+        gpu = first_visible_gpu(report, os.environ.get("CUDA_VISIBLE_DEVICES")) if report else None
+        worker_bytes = sum(
+            process.memory_bytes or 0
+            for process in (gpu.processes if gpu else None) or ()
+            if process.pid in workers
         )
     else:
-        held = 0
-        for worker in ours.values():
+        worker_bytes = 0
+        for worker in workers.values():
             with contextlib.suppress(psutil.Error):
-                held += worker.memory_info().rss
-    return replace(free, free_bytes=free.free_bytes + held)
+                worker_bytes += worker.memory_info().rss
+    return replace(free, free_bytes=free.free_bytes + worker_bytes)
 
 
 def _is_worker(command: list[str] | None) -> bool:
@@ -66,11 +72,11 @@ def choose_free_memory(
     device: str = "auto",
     *,
     visible: str | None = None,
-    amd: tuple[AmdCard, ...] = (),
+    amd: tuple[AmdGpu, ...] = (),
 ) -> FreeMemory:
-    """The memory that counts for a device setting (auto, cuda, cpu).
+    """The memory for a device setting (auto, cuda, cpu).
 
-    `visible` is what CUDA_VISIBLE_DEVICES says; `amd` are the GPUs for which PyTorch is built.
+    `visible` is CUDA_VISIBLE_DEVICES; `amd` are the AMD GPUs if PyTorch is built for them.
     """
     ram = FreeMemory(False, "RAM", system.ram_available_bytes, system.ram_total_bytes)
     if device == "cpu" or report is None:
@@ -80,8 +86,8 @@ def choose_free_memory(
             return FreeMemory(
                 True, amd[0].name, amd[0].memory_free_bytes, amd[0].memory_total_bytes, note=HOLDERS_UNKNOWN
             )
-        return replace(ram, note="the NVIDIA GPU does not respond: d on Home" if report.card_present else "")
-    gpu = first_visible_card(report, visible)
+        return replace(ram, note="the NVIDIA GPU does not respond: d on Home" if report.gpu_present else "")
+    gpu = first_visible_gpu(report, visible)
     if gpu is None:
         return replace(ram, note="CUDA_VISIBLE_DEVICES hides the GPUs")
     if gpu.slices is not None:
@@ -91,9 +97,11 @@ def choose_free_memory(
         return FreeMemory(
             True, gpu.name or "GPU", system.ram_available_bytes, system.ram_total_bytes, note=note
         )
-    held = [(each.name or f"process {each.pid}", each.memory_bytes) for each in gpu.processes or ()]
-    known = tuple((name, size) for name, size in held if size)
-    is_all_known = gpu.processes is not None and len(known) == len(held)
+    process_sizes = [
+        (process.name or f"process {process.pid}", process.memory_bytes) for process in gpu.processes or ()
+    ]
+    known = tuple((name, size) for name, size in process_sizes if size)
+    is_all_known = gpu.processes is not None and len(known) == len(process_sizes)
     note = "" if is_all_known else HOLDERS_UNKNOWN
     return FreeMemory(
         True,
@@ -108,7 +116,7 @@ def choose_free_memory(
 def _with_others(note: str, report: GpuReport) -> str:
     others = len(report.gpus) - 1
     words = f"one of {others + 1} GPUs; a run uses one" if others else ""
-    return "; ".join(each for each in (note, words) if each)
+    return "; ".join(part for part in (note, words) if part)
 
 
 def _of_slice(gpu: GpuSnapshot, visible: str | None) -> FreeMemory:
@@ -116,7 +124,7 @@ def _of_slice(gpu: GpuSnapshot, visible: str | None) -> FreeMemory:
     name, parts = gpu.name or "GPU", gpu.slices or ()
     first = (visible or "").split(",")[0].strip()
     part = next(
-        (each for each in parts if first.startswith("MIG-") and (each.uuid or "").startswith(first)), None
+        (part for part in parts if first.startswith("MIG-") and (part.uuid or "").startswith(first)), None
     )
     part = part or (parts[0] if parts else None)
     if part is None:
@@ -126,18 +134,18 @@ def _of_slice(gpu: GpuSnapshot, visible: str | None) -> FreeMemory:
 
 
 def _shares_memory(name: str | None) -> bool:
-    return any(word in (name or "") for word in SHARED_MEMORY_CARDS)
+    return any(word in (name or "") for word in SHARED_MEMORY_GPUS)
 
 
 def read_free_memory(device: str = "auto", *, once_workers_end: bool = False) -> FreeMemory:
     """Ask the driver and the system once; `once_workers_end` counts what this app's workers use as free."""
-    from tuner_tui.hardware.amd import read_amd_cards, torch_is_for_amd
+    from tuner_tui.hardware.amd import read_amd_gpus, torch_is_for_amd
     from tuner_tui.hardware.gpu import read_gpus
     from tuner_tui.hardware.system import read_system
     from tuner_tui.versions import installed_version
 
     report = None if device == "cpu" else read_gpus()
-    amd = read_amd_cards() if report and torch_is_for_amd(installed_version("torch")) else ()
+    amd = read_amd_gpus() if report and torch_is_for_amd(installed_version("torch")) else ()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     free = choose_free_memory(report, read_system(), device, visible=visible, amd=amd)
     if free.is_gpu and report is not None:

@@ -11,7 +11,7 @@ import msgspec
 from tuner_tui.hardware.system import ROOT, in_container, platform_kind
 
 NOT_AVAILABLE = frozenset({0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF, -1})
-"""What NVML writes into a number it does not have (the largest unsigned 32 and 64 bit values)."""
+"""NVML's values for unknown numbers (the largest unsigned 32 and 64 bit values)."""
 
 THROTTLE_WORDS = (
     (0x004, "power cap"),
@@ -25,7 +25,11 @@ THROTTLE_WORDS = (
     (0x200, "board limit"),
     (0x400, "reliability"),
 )
-"""NVML's clock event bits in plain words, the ones that matter most first; idle (0x1) is no brake."""
+"""Texts of NVML's clock event bits, the most important first; idle (0x1) is not throttling."""
+
+
+TOO_OLD = "is too old"
+"""Words in the problem of a driver that lacks calls."""
 
 
 class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +58,7 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     uuid: str | None = None
     memory_total_bytes: int | None = None
     memory_used_bytes: int | None = None
-    """Held by processes; the driver's own reserve is left out where the driver tells it apart."""
+    """Used by processes; without the driver's own reserve if the driver reports it."""
     memory_free_bytes: int | None = None
     utilisation_percent: float | None = None
     temperature_celsius: float | None = None
@@ -65,7 +69,7 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     memory_clock_mhz: int | None = None
     throttle_reasons: tuple[str, ...] | None = None
     energy_millijoules: int | None = None
-    """A counter that runs since the driver was loaded."""
+    """A counter since the driver was loaded."""
     compute_capability: tuple[int, int] | None = None
     processes: tuple[GpuProcess, ...] | None = None
     slices: tuple[GpuSlice, ...] | None = None
@@ -73,20 +77,20 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What NVML says about this machine, or the sentence that says why it says nothing."""
+    """NVML's report about this machine, or the reason why there is none."""
 
     driver_version: str | None = None
     cuda_driver_version: str | None = None
     """The newest CUDA this driver can run, as "13.0"."""
     gpus: tuple[GpuSnapshot, ...] = ()
     problem: str | None = None
-    """What is wrong and what to do, in one sentence."""
-    card_present: bool | None = None
+    """The problem and what to do, in one sentence."""
+    gpu_present: bool | None = msgspec.field(default=None, name="card_present")
     """Whether there is an NVIDIA GPU at all, with or without driver; `None` where that is unknown."""
 
 
 class GpuReader:
-    """Opens NVML once and reads every GPU as often as called."""
+    """Opens NVML once and reads all GPUs on each call."""
 
     def __init__(self, nvml: Any = None, root: Path = ROOT) -> None:
         self._nvml = nvml
@@ -94,6 +98,8 @@ class GpuReader:
         self._handles: dict[int, Any] = {}
         self._names: dict[int, str | None] = {}
         self._failures: dict[int, str] = {}
+        self._missing_calls: list[str] = []
+        """Calls that the driver's library lacks."""
         self._driver_sees_processes = not in_container(root) and platform_kind(root) != "wsl2"
         self._problem = self._open()
 
@@ -104,7 +110,7 @@ class GpuReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of NVML; reading afterwards reports the problem "closed"."""
+        """Close NVML; later reads report the problem "closed"."""
         if self._problem is None:
             self._ask("nvmlShutdown")
             self._problem = "The GPU reader is closed."
@@ -112,8 +118,9 @@ class GpuReader:
     def read(self) -> GpuReport:
         """Every GPU now; a GPU that fails is listed with unknown values and does not hide the others."""
         if self._problem is not None:
-            return GpuReport(problem=self._problem, card_present=self._card_on_the_bus)
+            return GpuReport(problem=self._problem, gpu_present=self._gpu_on_the_bus)
         self._failures.clear()
+        self._missing_calls.clear()
         count = self._ask("nvmlDeviceGetCount") or 0
         gpus = tuple(self._read_gpu(index) for index in range(count))
         self._forget_names(gpus)
@@ -121,16 +128,16 @@ class GpuReader:
             driver_version=self._ask("nvmlSystemGetDriverVersion"),
             cuda_driver_version=_cuda_version(self._ask("nvmlSystemGetCudaDriverVersion_v2")),
             gpus=gpus,
-            problem=self._cards_problem(count),
-            card_present=True if count else self._card_on_the_bus,
+            problem=self._gpus_problem(count),
+            gpu_present=True if count else self._gpu_on_the_bus,
         )
 
     @cached_property
-    def _card_on_the_bus(self) -> bool | None:
-        return nvidia_card_on_the_bus(self._root)
+    def _gpu_on_the_bus(self) -> bool | None:
+        return nvidia_gpu_on_the_bus(self._root)
 
     def _open(self) -> str | None:
-        """Start NVML; the sentence that says why it does not start, if it does not."""
+        """Start NVML; returns the reason if it does not start."""
         if self._nvml is None:
             try:
                 import pynvml
@@ -139,6 +146,8 @@ class GpuReader:
             self._nvml = pynvml
         try:
             self._nvml.nvmlInit()
+        except self._nvml.NVMLLibraryMismatchError:
+            return _too_old(None, "nvmlInit")
         except self._nvml.NVMLError as error:
             return self._explain(error)
         return None
@@ -157,13 +166,16 @@ class GpuReader:
             nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
                 "The NVIDIA driver was updated while the old one is still running; restart the machine."
             ),
+            nvml.NVML_ERROR_FUNCTION_NOT_FOUND: _too_old(None, "nvmlInit"),
             nvml.NVML_ERROR_NO_PERMISSION: (
                 "This user may not use the NVIDIA GPU; get access to /dev/nvidia* (often group video)."
             ),
         }
         return known.get(error.value, f"The NVIDIA driver does not start ({error}); restart the machine.")
 
-    def _cards_problem(self, count: int) -> str | None:
+    def _gpus_problem(self, count: int) -> str | None:
+        if self._missing_calls:
+            return _too_old(self._ask("nvmlSystemGetDriverVersion"), self._missing_calls[0])
         if not count:
             return "The NVIDIA driver runs but shows no GPU; check its slot and power, or the container."
         if self._failures:
@@ -175,6 +187,9 @@ class GpuReader:
         """One NVML answer, or `None` where this GPU, driver or user gets none."""
         try:
             return getattr(self._nvml, call)(*arguments)
+        except self._nvml.NVMLLibraryMismatchError:  # no NVMLError: the driver's library lacks the call
+            self._missing_calls.append(call)
+            return None
         except (self._nvml.NVMLError, UnicodeDecodeError):
             return None
 
@@ -186,84 +201,87 @@ class GpuReader:
     def _read_gpu(self, index: int) -> GpuSnapshot:
         nvml = self._nvml
         try:
-            card = self._handle(index)
-            uuid = nvml.nvmlDeviceGetUUID(card)
+            handle = self._handle(index)
+            uuid = nvml.nvmlDeviceGetUUID(handle)
+        except nvml.NVMLLibraryMismatchError:
+            self._missing_calls.append("nvmlDeviceGetUUID")
+            return GpuSnapshot(index=index)
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:
                 self._failures[index] = str(error)
                 return GpuSnapshot(index=index)
             uuid = None
-        memory = self._memory(card)
-        utilisation = self._ask("nvmlDeviceGetUtilizationRates", card)
+        memory = self._memory(handle)
+        utilisation = self._ask("nvmlDeviceGetUtilizationRates", handle)
         return GpuSnapshot(
             index=index,
-            name=self._ask("nvmlDeviceGetName", card),
+            name=self._ask("nvmlDeviceGetName", handle),
             uuid=uuid,
             memory_total_bytes=_above_zero(memory and memory.total),
             memory_used_bytes=_known(memory and memory.used),
             memory_free_bytes=_known(memory and memory.free),
             utilisation_percent=_known(utilisation and utilisation.gpu),
             temperature_celsius=_known(
-                self._ask("nvmlDeviceGetTemperature", card, nvml.NVML_TEMPERATURE_GPU)
+                self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU)
             ),
-            power_watts=_watts(self._ask("nvmlDeviceGetPowerUsage", card)),
-            power_limit_watts=_watts(self._ask("nvmlDeviceGetEnforcedPowerLimit", card)),
-            fan_percent=_known(self._ask("nvmlDeviceGetFanSpeed", card)),
-            sm_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", card, nvml.NVML_CLOCK_SM)),
-            memory_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", card, nvml.NVML_CLOCK_MEM)),
-            throttle_reasons=self._throttle_reasons(card),
-            energy_millijoules=_above_zero(self._ask("nvmlDeviceGetTotalEnergyConsumption", card)),
-            compute_capability=_pair(self._ask("nvmlDeviceGetCudaComputeCapability", card)),
-            processes=self._processes(card),
-            slices=self._slices(card),
+            power_watts=_watts(self._ask("nvmlDeviceGetPowerUsage", handle)),
+            power_limit_watts=_watts(self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)),
+            fan_percent=_known(self._ask("nvmlDeviceGetFanSpeed", handle)),
+            sm_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM)),
+            memory_clock_mhz=_known(self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM)),
+            throttle_reasons=self._throttle_reasons(handle),
+            energy_millijoules=_above_zero(self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)),
+            compute_capability=_pair(self._ask("nvmlDeviceGetCudaComputeCapability", handle)),
+            processes=self._processes(handle),
+            slices=self._slices(handle),
         )
 
-    def _slices(self, card: Any) -> tuple[GpuSlice, ...] | None:
-        mode = self._ask("nvmlDeviceGetMigMode", card)
+    def _slices(self, handle: Any) -> tuple[GpuSlice, ...] | None:
+        mode = self._ask("nvmlDeviceGetMigMode", handle)
         if mode is None or not mode[0]:
             return None
-        found = []
-        for number in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", card) or 0):
-            part = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", card, number)
+        slices = []
+        for number in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
+            part = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
             if part is None:  # numbers may have gaps
                 continue
             memory = self._memory(part)
-            found.append(
+            slices.append(
                 GpuSlice(
                     uuid=self._ask("nvmlDeviceGetUUID", part),
                     memory_total_bytes=_above_zero(memory and memory.total),
                     memory_free_bytes=_known(memory and memory.free),
                 )
             )
-        return tuple(found)
+        return tuple(slices)
 
-    def _memory(self, card: Any) -> Any:
-        """The newer call tells the driver's reserve apart from what processes use."""
-        newer = self._ask("nvmlDeviceGetMemoryInfo", card, self._nvml.nvmlMemory_v2)
-        memory = newer if newer is not None else self._ask("nvmlDeviceGetMemoryInfo", card)
+    def _memory(self, handle: Any) -> Any:
+        """The newer call excludes the driver's reserve from used memory."""
+        newer = self._ask("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)
+        memory = newer if newer is not None else self._ask("nvmlDeviceGetMemoryInfo", handle)
         return memory if memory is not None and memory.total else None
 
-    def _throttle_reasons(self, card: Any) -> tuple[str, ...] | None:
-        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", card)
+    def _throttle_reasons(self, handle: Any) -> tuple[str, ...] | None:
+        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
         if bits is None:
-            bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", card)
+            bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
         if _known(bits) is None:
             return None
         return tuple(dict.fromkeys(word for bit, word in THROTTLE_WORDS if bits & bit))
 
-    def _processes(self, card: Any) -> tuple[GpuProcess, ...] | None:
-        """The processes that use memory: compute and graphics together, the same process once."""
-        compute = self._ask("nvmlDeviceGetComputeRunningProcesses", card)
+    def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
+        """The processes that use memory, compute and graphics; each process once."""
+        compute = self._ask("nvmlDeviceGetComputeRunningProcesses", handle)
         if compute is None or not (compute or self._driver_sees_processes):
-            return None  # in a container or WSL an empty list says nothing
-        held: dict[int, int | None] = {}
-        for process in [*compute, *(self._ask("nvmlDeviceGetGraphicsRunningProcesses", card) or [])]:
+            return None  # in a container or WSL an empty list has no meaning
+        used: dict[int, int | None] = {}
+        for process in [*compute, *(self._ask("nvmlDeviceGetGraphicsRunningProcesses", handle) or [])]:
             memory = _known(process.usedGpuMemory)
-            amounts = (held.get(process.pid), memory)
-            held[process.pid] = max((amount for amount in amounts if amount is not None), default=None)
+            amounts = (used.get(process.pid), memory)
+            used[process.pid] = max((amount for amount in amounts if amount is not None), default=None)
         return tuple(
             GpuProcess(pid=pid, name=self._process_name(pid), memory_bytes=memory)
-            for pid, memory in sorted(held.items(), key=lambda item: -(item[1] or 0))
+            for pid, memory in sorted(used.items(), key=lambda item: -(item[1] or 0))
         )
 
     def _process_name(self, pid: int) -> str | None:
@@ -279,7 +297,7 @@ class GpuReader:
         return self._names[pid]
 
     def _forget_names(self, gpus: tuple[GpuSnapshot, ...]) -> None:
-        """Process numbers are used again, so a name is kept as long as its process uses memory."""
+        """Process IDs are reused, so a name is cached only while its process uses memory."""
         current = {process.pid for gpu in gpus for process in gpu.processes or ()}
         self._names = {pid: name for pid, name in self._names.items() if pid in current}
 
@@ -290,7 +308,7 @@ def read_gpus() -> GpuReport:
         return reader.read()
 
 
-def nvidia_card_on_the_bus(root: Path = ROOT) -> bool | None:
+def nvidia_gpu_on_the_bus(root: Path = ROOT) -> bool | None:
     """Whether the PCI bus shows an NVIDIA GPU; `None` where the bus cannot be read."""
     devices = root / "sys/bus/pci/devices"
     if not devices.is_dir():
@@ -306,8 +324,15 @@ def nvidia_card_on_the_bus(root: Path = ROOT) -> bool | None:
     return False
 
 
+def _too_old(version: str | None, call: str) -> str:
+    return (
+        f"The NVIDIA driver{f' {version}' if version else ''} {TOO_OLD}: it has no {call}, so values are missing; "
+        "install a newer driver."
+    )
+
+
 def _known(value: Any) -> Any:
-    """The value unless it is one of NVML's ways to say that it has none."""
+    """The value, or None if it is one of NVML's values for unknown."""
     return None if value is None or value in NOT_AVAILABLE else value
 
 

@@ -1,4 +1,4 @@
-"""Keeping the machine awake while a run trains, where the system lets us, and noticing where it slept all the same."""
+"""Keeps the machine awake while a run trains, where possible, and detects sleep otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOTICED_SECONDS = 5.0
 
 
 class Wakefulness:
-    """Holds off sleep from its making to `close`; through systemd, the one way that needs no rights of its own."""
+    """Inhibits sleep until `close`, through systemd, which needs no special permissions."""
 
     def __init__(self) -> None:
         self._slept = _seconds_slept()
@@ -22,7 +22,7 @@ class Wakefulness:
         reason = ["--what=sleep:idle", "--who=tuner-tui", "--why=a model is being trained", "--mode=block"]
         with contextlib.suppress(OSError):
             self._inhibitor = subprocess.Popen(
-                [program, *reason, "cat"],  # leaves when our end of its input closes, however we end
+                [program, *reason, "cat"],  # exits when its stdin closes, however this process ends
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -35,7 +35,7 @@ class Wakefulness:
         return passed if passed >= NOTICED_SECONDS else 0.0
 
     def close(self) -> None:
-        """Let the machine sleep again."""
+        """Allow the machine to sleep again."""
         if self._inhibitor is None:
             return
         if self._inhibitor.stdin is not None:

@@ -1,4 +1,4 @@
-"""Does a run live on when its person logs out or closes the window here, and if not, what makes it."""
+"""Whether a run continues after logout or closing the window, and how to achieve that if not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from tuner_tui.hardware.system import ROOT, in_container, platform_kind
 
 SYSTEMD_FOLDERS = ("etc/systemd", "run/systemd", "usr/local/lib/systemd", "usr/lib/systemd", "lib/systemd")
-"""Where systemd looks, the most important first; a drop-in hides those of the same name further down."""
+"""systemd's search path, highest priority first; a drop-in hides those of the same name in later folders."""
 
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ash", "ksh", "tuner-tui"})
 TRUE_WORDS = frozenset({"yes", "y", "true", "t", "on", "1"})
@@ -28,7 +28,7 @@ WSL_REMEDY = (
 
 
 class Survival(msgspec.Struct, frozen=True):
-    """Whether a run outlives its window here; `None` means that we cannot tell."""
+    """Whether a run continues after its window is closed; `None` if unknown."""
 
     survives: bool | None
     reason: str
@@ -52,7 +52,7 @@ class LogindSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def logout_survival(root: Path = ROOT, user: str | None = None, platform: str = sys.platform) -> Survival:
-    """What happens to a run here when its person logs out, drops the SSH line or closes the window."""
+    """Whether a run continues when its user logs out, loses the SSH connection or closes the window."""
     kind = platform_kind(root, platform)
     if kind in ("macos", "windows"):
         return Survival(None, "Not known on this system.", "Stay logged in while a run lasts.")
@@ -67,7 +67,7 @@ def logout_survival(root: Path = ROOT, user: str | None = None, platform: str = 
 
 @functools.cache
 def why_it_ends() -> str:
-    """Why a run here would end with its person's logout, for before it starts; empty where it would not."""
+    """Why a run would end at logout, to warn before it starts; empty if it would continue."""
     survival = logout_survival()
     return survival.reason if survival.survives is False else ""
 
@@ -117,13 +117,13 @@ def _in_wsl(root: Path) -> Survival:
 
 def _wsl_timeouts(root: Path) -> tuple[int | None, int | None]:
     """The instance's and the machine's idle time-out in ms; unknown when several Windows users disagree."""
-    found: dict[str, set[int]] = {"instanceidletimeout": set(), "vmidletimeout": set()}
+    timeouts: dict[str, set[int]] = {"instanceidletimeout": set(), "vmidletimeout": set()}
     for path in _glob(root / "mnt/c/Users", "*/.wslconfig"):
         for line in _lines(path):
             key, _, value = (part.strip() for part in line.partition("="))
-            if key.lower() in found and re.fullmatch(r"-?\d+", value):
-                found[key.lower()].add(int(value))
-    instance, machine = (values.pop() if len(values) == 1 else None for values in found.values())
+            if key.lower() in timeouts and re.fullmatch(r"-?\d+", value):
+                timeouts[key.lower()].add(int(value))
+    instance, machine = (values.pop() if len(values) == 1 else None for values in timeouts.values())
     return instance, machine
 
 
@@ -136,7 +136,7 @@ def _in_container(root: Path) -> Survival:
 
 
 def _control_group(root: Path) -> str:
-    """Our place in systemd's tree, in control groups of version 2 or 1."""
+    """This process's control group, in version 2 or 1."""
     lines = [line.split(":", 2) for line in _lines(root / "proc/self/cgroup")]
     groups = [parts[2] for parts in lines if parts[1] in ("", "name=systemd")]
     return next((group for group in groups if group != "/"), "/")

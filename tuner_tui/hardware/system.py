@@ -1,4 +1,4 @@
-"""Processor, memory, disk and processes, within the limits of the container or slice we run in."""
+"""Processor, memory, disk and processes, within the limits of the container or control group."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SystemSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Processor and memory at one moment; every `None` means unknown."""
 
     cpu_percent: float | None = None
-    """Of all the machine's cores, since this reader's last look; unknown at its first."""
+    """Of all the machine's cores, since this reader's last reading; unknown at its first."""
     cpu_count: int
-    """Cores this process may really use: affinity and quota respected."""
+    """Cores that this process may use, by affinity and quota."""
     cpu_count_machine: int | None = None
     ram_total_bytes: int
     ram_available_bytes: int
@@ -39,7 +39,7 @@ class RaplCounter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SystemReader:
-    """Reads processor and memory; two looks make a processor percentage."""
+    """Reads processor and memory; the CPU percentage needs two readings."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self._cpu_count = usable_cpu_count(root)
@@ -67,7 +67,7 @@ class SystemReader:
         )
 
     def _cpu_percent(self) -> float | None:
-        """Our own difference, because psutil's first answer is a meaningless 0.0."""
+        """CPU usage since the last reading; psutil's own first value would be a meaningless 0.0."""
         import psutil
 
         times = psutil.cpu_times()
@@ -86,7 +86,7 @@ def read_system() -> SystemSnapshot:
 
 
 def usable_cpu_count(root: Path = ROOT) -> int:
-    """Cores this process may use: those it is bound to, and no more than its control group pays for."""
+    """Cores that this process may use, by its affinity and its control group's quota."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -99,7 +99,7 @@ def usable_cpu_count(root: Path = ROOT) -> int:
 
 
 def disk_free_bytes(path: Path) -> int | None:
-    """Free space for this user where the path is, or will be once it is made."""
+    """Free space for this user at a path, which need not exist yet."""
     import shutil
 
     for folder in (path, *path.absolute().parents):
@@ -113,7 +113,7 @@ def disk_free_bytes(path: Path) -> int | None:
 
 
 def rapl_counters(root: Path = ROOT) -> dict[str, RaplCounter]:
-    """Each processor package's energy counter; empty where there is none or only root may read it."""
+    """Each processor package's energy counter; empty if there is none or only root may read it."""
     powercap = root / "sys/class/powercap"
     counters: dict[str, RaplCounter] = {}
     for zone in sorted(powercap.iterdir()) if powercap.is_dir() else []:
@@ -151,10 +151,10 @@ def in_container(root: Path = ROOT) -> bool:
 
 
 def process_tree(pid: int, root: Path = ROOT) -> list[int]:
-    """A process and all that descends from it; empty when it is gone."""
+    """A process and all its descendants; empty when it has exited."""
     if not has_child_lists(root):
         return _process_tree_by_scan(pid)
-    found, waiting = [], [pid]
+    tree, waiting = [], [pid]
     while waiting:
         process = waiting.pop()
         tasks = root / "proc" / str(process) / "task"
@@ -162,9 +162,9 @@ def process_tree(pid: int, root: Path = ROOT) -> list[int]:
             lists = [(task / "children").read_text() for task in tasks.iterdir()]
         except OSError:
             continue
-        found.append(process)
+        tree.append(process)
         waiting.extend(int(child) for children in lists for child in children.split())
-    return found
+    return tree
 
 
 def has_child_lists(root: Path = ROOT) -> bool:
@@ -173,7 +173,7 @@ def has_child_lists(root: Path = ROOT) -> bool:
 
 
 def process_tree_memory_bytes(pid: int) -> int | None:
-    """Memory that a process and its children use, shared pages counted once; `None` when it is gone."""
+    """Memory of a process and its children, shared pages counted once; `None` when it has exited."""
     return tree_memory_bytes(process_tree(pid))
 
 
@@ -215,7 +215,7 @@ def _within_cgroups(folders: list[Path], total: int, available: int) -> tuple[in
 
 
 def _file_cache(folder: Path) -> int:
-    """Cached file pages count as used by the group but are given back on demand."""
+    """Cached file pages, which count as used by the group but are freed on demand."""
     fields = dict(line.split()[:2] for line in _text(folder / "memory.stat").splitlines() if " " in line)
     prefix = "total_" if "total_inactive_file" in fields else ""
     return sum(int(fields.get(prefix + key, 0)) for key in ("active_file", "inactive_file"))

@@ -25,11 +25,11 @@ from tuner_tui.hardware.system import (
 
 JOULES_PER_WH = 3600.0
 SCAN_EVERY = 5
-"""Where listing a run's processes means looking at all of them, do it every so many samples."""
+"""Samples between listings of a run's processes, if that needs a scan of all processes."""
 
 
 class TelemetrySample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One moment of a run on this machine; what is missing is unknown."""
+    """One sample of a run on this machine; None if unknown."""
 
     at: float
     """Unix seconds."""
@@ -57,7 +57,7 @@ class TelemetrySample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class EnergyMeter:
-    """Adds up energy from counters where there are any, and from power over time where there are none."""
+    """Adds up energy, from counters if available, else from power over time."""
 
     def __init__(self, energy_wh_before: float = 0.0) -> None:
         self._joules = 0.0
@@ -70,18 +70,18 @@ class EnergyMeter:
 
     @property
     def energy_wh(self) -> float | None:
-        """So far, or `None` where nothing here measures energy."""
+        """Energy so far, or `None` if nothing measures it."""
         if not self._sources:
             return self._before or None
         return self._before + self._joules / JOULES_PER_WH
 
     @property
     def source(self) -> str | None:
-        """Where the number comes from: "gpu counter", "gpu power", "cpu package", joined with "+"."""
+        """The source of the figure: "gpu counter", "gpu power", "cpu package", joined with "+"."""
         return "+".join(self._sources) or None
 
     def add_gpu(self, gpu: GpuSnapshot, now: float) -> None:
-        """Count what the GPU used since the last sample."""
+        """Add the GPU's energy since the last sample."""
         if gpu.index != self._gpu_index:
             self._gpu_index, self._gpu_counter, self._gpu_power = gpu.index, None, None
         counter, before = gpu.energy_millijoules, self._gpu_counter
@@ -97,11 +97,11 @@ class EnergyMeter:
         self._gpu_counter = counter
 
     def add_packages(self, packages: dict[str, RaplCounter]) -> None:
-        """Count what the processor packages used since the last look."""
+        """Add the processor packages' energy since the last reading."""
         for name, package in packages.items():
             before = self._packages.get(name, package)
             used = package.microjoules - before.microjoules
-            if used < 0:  # the counter wrapped, or started again where it has no known range
+            if used < 0:  # the counter wrapped, or restarted if its range is unknown
                 used = max(0, used + (package.wraps_at_microjoules or 0))
             self._add("cpu package", used / 1e6)
         self._packages = packages
@@ -131,7 +131,7 @@ class TelemetrySampler:
         root: Path = ROOT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `gpu_index` the GPU is the one on which the run uses memory, else the first visible one."""
+        """Without `gpu_index`, samples the GPU that the run uses, else the first visible one."""
         self._pid = pid
         self._gpu_index = gpu_index
         self._reader = reader or GpuReader(root=root)
@@ -146,7 +146,7 @@ class TelemetrySampler:
         self._cpu_at = 0.0
 
     def sample(self) -> TelemetrySample:
-        """Everything now."""
+        """Take a sample."""
         now = self._clock()
         self._pids = self._run_processes()
         self._samples += 1
@@ -168,7 +168,7 @@ class TelemetrySampler:
         return base if gpu is None else self._with_gpu(base, gpu)
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Close NVML."""
         self._reader.close()
 
     def _with_gpu(self, base: TelemetrySample, gpu: GpuSnapshot) -> TelemetrySample:
@@ -195,14 +195,14 @@ class TelemetrySampler:
     def _gpu_in_use(self, report: GpuReport) -> GpuSnapshot | None:
         if self._gpu_index is not None:
             return next((gpu for gpu in report.gpus if gpu.index == self._gpu_index), None)
-        holding = holding_card(report, self._pids)
+        holding = gpu_in_use_by(report, self._pids)
         if holding is not None:
             self._gpu_index = holding.index
             return holding
-        return first_visible_card(report, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return first_visible_gpu(report, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def _run_processes(self) -> list[int]:
-        """The run's processes; where listing them is dear, the last list serves a few samples."""
+        """The run's processes; if listing them is expensive, the list is reused for a few samples."""
         if self._samples % SCAN_EVERY == 0 or not self._pids or has_child_lists(self._root):
             return process_tree(self._pid, self._root)
         return self._pids
@@ -219,17 +219,17 @@ class TelemetrySampler:
 
 
 def memory_of(gpu: GpuSnapshot, pids: Collection[int], driver_sees_our_pids: bool = True) -> int | None:
-    """What these processes use on a GPU; unknown where the driver does not report it or numbers them differently."""
+    """Memory of these processes on a GPU; unknown if the driver does not report it or uses other process IDs."""
     if gpu.processes is None:
         return None
-    mine = [process.memory_bytes for process in gpu.processes if process.pid in pids]
-    if not mine:
+    used = [process.memory_bytes for process in gpu.processes if process.pid in pids]
+    if not used:
         return 0 if driver_sees_our_pids else None
-    known = [memory for memory in mine if memory is not None]
-    return sum(known) if len(known) == len(mine) else None
+    known = [memory for memory in used if memory is not None]
+    return sum(known) if len(known) == len(used) else None
 
 
-def holding_card(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None:
+def gpu_in_use_by(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None:
     """The GPU on which these processes use memory."""
     for gpu in report.gpus:
         if any(process.pid in pids for process in gpu.processes or ()):
@@ -237,7 +237,7 @@ def holding_card(report: GpuReport, pids: Collection[int]) -> GpuSnapshot | None
     return None
 
 
-def first_visible_card(report: GpuReport, visible_devices: str | None) -> GpuSnapshot | None:
+def first_visible_gpu(report: GpuReport, visible_devices: str | None) -> GpuSnapshot | None:
     """The first GPU that CUDA_VISIBLE_DEVICES lets a run see: an index, a UUID, a MIG slice's, or nothing at all."""
     if visible_devices is None:
         return report.gpus[0] if report.gpus else None
@@ -245,7 +245,7 @@ def first_visible_card(report: GpuReport, visible_devices: str | None) -> GpuSna
     for gpu in report.gpus:
         if first == str(gpu.index) or (first.startswith("GPU-") and (gpu.uuid or "").startswith(first)):
             return gpu
-        if first.startswith("MIG-") and any((each.uuid or "").startswith(first) for each in gpu.slices or ()):
+        if first.startswith("MIG-") and any((part.uuid or "").startswith(first) for part in gpu.slices or ()):
             return gpu
     return None
 

@@ -1,4 +1,4 @@
-"""What torch can do on this machine, in a child process, so that this one never loads torch."""
+"""Reports what torch can do on this machine, through a child process, so that this one never loads torch."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class PrecisionReport(msgspec.Struct, frozen=True):
 
 
 class TorchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The one JSON line that `python -m tuner_tui.worker inspect` prints, or why there is none."""
+    """The JSON line that `python -m tuner_tui.worker inspect` prints, or the error."""
 
     torch_version: str | None = None
     cuda_build: str | None = None
     """The CUDA this torch was built for, as "13.0"; `None` for a processor-only or ROCm build."""
     rocm_build: str | None = None
     arch_list: tuple[str, ...] = ()
-    """What the build has code for: "sm_86" runs on 8.6 and later 8.x, "compute_90" on anything from 9.0."""
+    """Architectures of the build: "sm_86" runs on 8.6 and later 8.x, "compute_90" on anything from 9.0."""
     cuda_available: bool = False
     devices: tuple[TorchDevice, ...] = ()
     cpu_bf16_fast: bool = False
@@ -50,7 +50,7 @@ class TorchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_torch_report(timeout: float = 90, command: Sequence[str] = INSPECT_COMMAND) -> TorchReport:
-    """Ask the worker about torch; whatever goes wrong comes back as a report with `error` set."""
+    """Run the worker's report; failures are returned as a report with `error` set."""
     try:
         process = subprocess.Popen(
             command,
@@ -70,7 +70,7 @@ def read_torch_report(timeout: float = 90, command: Sequence[str] = INSPECT_COMM
             _end(process)
             return TorchReport(error=f"torch did not answer within {timeout:g} seconds.")
         except BaseException:
-            _end(process)  # Ctrl-C: the child lives in its own session and would stay
+            _end(process)  # Ctrl-C: the child is in its own session and would keep running
             raise
     report = _parse(output)
     if report is not None:
@@ -79,14 +79,14 @@ def read_torch_report(timeout: float = 90, command: Sequence[str] = INSPECT_COMM
 
 
 class AskedTorch:
-    """A report that is being made; all who ask meanwhile share it."""
+    """A report in progress, shared by all callers."""
 
     def __init__(self) -> None:
         self.report = TorchReport(error="The check has not ended.")
         self.answered = threading.Event()
 
     def read(self) -> None:
-        """Make the report."""
+        """Run the report."""
         try:
             self.report = read_torch_report()
         finally:
@@ -98,7 +98,7 @@ _asking = threading.Lock()
 
 
 def ask_torch() -> AskedTorch:
-    """Begin a report in a thread, or join the one that is being made: each takes a process with torch."""
+    """Start a report in a thread, or share the one in progress: each needs a process with torch."""
     global _asked
     with _asking:
         if _asked is None or _asked.answered.is_set():

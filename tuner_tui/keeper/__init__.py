@@ -1,1 +1,1 @@
-"""The small process that starts workers, waits for them and runs the queue."""
+"""The keeper: a small process that runs the queue, and starts and supervises workers."""

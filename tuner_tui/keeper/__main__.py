@@ -1,4 +1,4 @@
-"""The keeper's process: one per data folder; a second one leaves at once."""
+"""The keeper process: one per data folder; a second one exits at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tuner_tui.runs import lock
 
 
 def main() -> int:
-    """Keep until the queue is empty, or another keeper has taken over."""
+    """Run until the queue is empty or another keeper has taken over."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        held = lock.acquire(keeper_lock(), patience_seconds=0.1)
-        if held is None:
+        own_lock = lock.acquire(keeper_lock(), patience_seconds=0.1)
+        if own_lock is None:
             return 0
-        pulse = Pulse(held, keeper_lock())
+        pulse = Pulse(own_lock, keeper_lock())
         try:
             Keeper(pulse).run()
         except Replaced:
@@ -29,8 +29,8 @@ def main() -> int:
             return 0
         finally:
             pulse.close()
-            held.release()
-        if not has_work():  # looked at after letting go, so that no run is enqueued unseen
+            own_lock.release()
+        if not has_work():  # checked after releasing the lock, so that no new queue entry is missed
             return 0
 
 

@@ -1,4 +1,4 @@
-"""What the keeper notices about the machine while a run trains, told once each as warnings of the run."""
+"""Watches the machine while a run trains; each problem becomes one warning in the run's events."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from tuner_tui.runs.state import RunState
 
 HOT_SAMPLES = 30
-"""Seconds for which a card must be slowed before it is worth a word."""
+"""Seconds of GPU throttling before a warning."""
 DISK_EVERY = 30
-"""Looks between looks at the disk."""
+"""Checks between two checks of the disk."""
 ROOM_FOR_CHECKPOINTS = 1.2
-"""Free space that counts as enough, in sizes of the last checkpoint."""
+"""Free space that is enough, in sizes of the last checkpoint."""
 BYTES_PER_PARAMETER = 12
-"""Of a checkpoint: a trained parameter and two states of its optimizer, all in fp32."""
+"""Checkpoint bytes per trained parameter: the parameter and two optimizer states in fp32."""
 
 
 class MachineGuard:
-    """Looks at each sample and at the disk; gives what is to be told."""
+    """Checks each sample and the disk, and returns new warnings."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -35,17 +35,17 @@ class MachineGuard:
         self._looks = 0
 
     def look(self, sample: TelemetrySample | None, state: RunState) -> list[Warned]:
-        """What is new since the last look."""
+        """The warnings since the last check."""
         self._looks += 1
-        found = [*self._slept()]
+        warnings = [*self._slept()]
         if sample is not None:
-            found += self._slowing(sample)
+            warnings += self._slowing(sample)
         if self._looks % DISK_EVERY == 1:
-            found += self._disk(state)
-        return found
+            warnings += self._disk(state)
+        return warnings
 
     def close(self) -> None:
-        """The run is over: the machine may sleep."""
+        """Allow the machine to sleep again."""
         self._awake.close()
 
     def _slept(self) -> list[Warned]:
@@ -55,12 +55,12 @@ class MachineGuard:
         return [
             Warned(
                 message=f"The machine slept for {duration(slept)} while this run trained.",
-                hint="Nothing is lost; turn sleep off for a run that is to go through the night.",
+                hint="Nothing is lost; disable sleep for long runs.",
             )
         ]
 
     def _slowing(self, sample: TelemetrySample) -> list[Warned]:
-        found = []
+        warnings = []
         reasons = sample.throttle_reasons or ()
         for reason in {*reasons, *self._slowed}:
             self._slowed[reason] = self._slowed.get(reason, 0) + 1 if reason in reasons else 0
@@ -69,8 +69,8 @@ class MachineGuard:
             self._told.add(reason)
             at = "" if sample.temperature_celsius is None else f" at {sample.temperature_celsius:.0f} °C"
             message, hint = SLOWING[reason]
-            found.append(Warned(message=f"{message}{at}, and has been for half a minute.", hint=hint))
-        return found
+            warnings.append(Warned(message=f"{message}{at} for more than half a minute.", hint=hint))
+        return warnings
 
     def _disk(self, state: RunState) -> list[Warned]:
         needed = _checkpoint_bytes(state)
@@ -85,8 +85,8 @@ class MachineGuard:
         self._told.add("disk")
         return [
             Warned(
-                message=f"The disk will not hold the next checkpoint: {size(free)} free, {size(needed)} needed.",
-                hint="Free space now; training goes on without checkpoints until then.",
+                message=f"The next checkpoint does not fit on the disk: {size(free)} free, {size(needed)} needed.",
+                hint="Free disk space; until then training continues without checkpoints.",
             )
         ]
 
@@ -100,11 +100,14 @@ def _checkpoint_bytes(state: RunState) -> int | None:
 
 
 SLOWING = {
-    "thermal": ("The card is slowed by its heat", "Better cooling, a lower power limit, or dust removed."),
-    "power brake": ("The card is slowed by its power supply", "Look at the supply and its cables."),
+    "thermal": (
+        "The GPU is throttled by heat",
+        "Improve cooling, lower the power limit, or remove dust.",
+    ),
+    "power brake": ("The GPU is throttled by its power supply", "Check the power supply and its cables."),
     "power cap": (
-        "The card is held at its power limit",
+        "The GPU is at its power limit",
         "That is usual under load; `nvidia-smi -pl` changes it.",
     ),
 }
-"""By the driver's reason, in our names of hardware/gpu.py."""
+"""Warning and hint by throttle reason (see hardware/gpu.py)."""

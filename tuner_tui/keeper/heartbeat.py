@@ -1,4 +1,4 @@
-"""The keeper's heartbeat: when it last answered, written in place so that a full disk has room for it too."""
+"""The keeper's heartbeat: when it was last alive, written in place so that it works on a full disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tuner_tui.text import duration
 
 BEAT_SECONDS = 1.0
 QUIET_SECONDS = 15.0
-"""A keeper that has not answered for so long is worth a word."""
+"""Age of a heartbeat from which the keeper counts as not responding."""
 RECORD_BYTES = 512
 MOST_CHARACTERS = 120
 
@@ -28,13 +28,13 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     boot: str
-    """Which start of the machine the uptime counts from; empty where the system does not say."""
+    """The boot that the uptime counts from; empty where the system does not say."""
     uptime: float
-    """Seconds on the clock that stands still while the machine sleeps and that nobody sets."""
+    """Seconds on the monotonic clock, which stops while the machine sleeps."""
     at: float
     """Unix seconds."""
-    trouble: str = ""
-    """Why the next run does not start, where only the keeper knows."""
+    problem: str = msgspec.field(default="", name="trouble")
+    """Why the next run does not start, if only the keeper knows."""
 
     @property
     def is_of_this_boot(self) -> bool:
@@ -42,34 +42,34 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since the keeper answered."""
+        """Seconds since the heartbeat."""
         return max(0.0, time.monotonic() - self.uptime if self.is_of_this_boot else time.time() - self.at)
 
 
 def heartbeat_file() -> Path:
-    """Kept when a keeper leaves, so that the next one needs no room for it."""
+    """The heartbeat's file; it stays when a keeper exits, so that the next one needs no disk space for it."""
     return paths.data_dir() / "keeper.beat"
 
 
 class Heart:
-    """Writes the heartbeat; whatever the disk says to that, the keeper goes on."""
+    """Writes the heartbeat; write errors are ignored."""
 
     def __init__(self) -> None:
         self._descriptor = -1
         self._next_at = 0.0
-        self._trouble = ""
+        self._problem = ""
 
-    def beat(self, trouble: str = "") -> None:
-        """Answer, at most once a second unless there is news."""
-        if time.monotonic() < self._next_at and trouble == self._trouble:
+    def beat(self, problem: str = "") -> None:
+        """Write a heartbeat, at most once a second unless the problem has changed."""
+        if time.monotonic() < self._next_at and problem == self._problem:
             return
-        self._next_at, self._trouble = time.monotonic() + BEAT_SECONDS, trouble
+        self._next_at, self._problem = time.monotonic() + BEAT_SECONDS, problem
         beat = Beat(
             pid=os.getpid(),
             boot=_boot(),
             uptime=time.monotonic(),
             at=time.time(),
-            trouble=trouble[:MOST_CHARACTERS],
+            problem=problem[:MOST_CHARACTERS],
         )
         record = msgspec.json.encode(beat)
         try:
@@ -87,7 +87,7 @@ class Heart:
 
 
 def read_beat() -> Beat | None:
-    """The last heartbeat; None when there never was one, or it cannot be read."""
+    """The last heartbeat; None if there is none or it cannot be read."""
     try:
         with guarded.open_regular(heartbeat_file()) as file:
             return guarded.decode_json(file.read(RECORD_BYTES), Beat, heartbeat_file())
@@ -96,17 +96,17 @@ def read_beat() -> Beat | None:
 
 
 def keeper_words(keeper_lock: Path) -> str:
-    """Why a run whose turn has come does not start, where that is the keeper's doing; empty when all is well."""
+    """Why the next run does not start, if the keeper is the reason; empty otherwise."""
     beat = read_beat()
     if beat is not None and beat.age_seconds < QUIET_SECONDS:
-        return beat.trouble if lock.is_held(keeper_lock) else ""
+        return beat.problem if lock.is_held(keeper_lock) else ""
     if problem := keeper_lock_problem(keeper_lock):
         return problem
     return "" if beat is None else last_answered(beat)
 
 
 def last_answered(beat: Beat) -> str:
-    """Such as `the keeper last answered 2 min ago`."""
+    """For example `the keeper last answered 2 min ago`."""
     seconds = beat.age_seconds
     age = f"{seconds // 60:.0f} min" if 60 <= seconds < 3600 else duration(seconds)
     return f"the keeper last answered {age} ago"

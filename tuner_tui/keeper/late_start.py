@@ -1,7 +1,7 @@
-"""Taking the adapter of a run that has just finished for one that waited for it.
+"""Copies the adapter of a run that has just finished to the run that waited for it.
 
-Reading specs needs more libraries than the keeper may load, so it does this in a process of its own:
-`python -m tuner_tui.keeper.late_start RUN_FOLDER`.
+Reading specs needs more libraries than the keeper loads, so this runs in a separate process:
+`python -m tuner_tui.keeper.late_start RUN_FOLDER NAME_OF_THE_FINISHED_RUN`.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 300.0
 
 
-def take_adapter(folder: RunFolder, beat: Callable[[], None]) -> RunFailed | None:
-    """Copy the adapter into the run's folder and plan with it; why that failed, if it did.
+def take_adapter(folder: RunFolder, finished_name: str, beat: Callable[[], None]) -> RunFailed | None:
+    """Copy a finished run's adapter into the run's folder and plan the run with it; returns the failure, if any.
 
-    `beat` is called every second meanwhile.
+    `finished_name` is the finished run's current name, which may differ from the one in the spec. `beat` is called
+    every second while this runs.
     """
-    command = python_command("tuner_tui.keeper.late_start", str(folder.path))
+    command = python_command("tuner_tui.keeper.late_start", str(folder.path), finished_name)
     try:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as taking:
             try:
                 output = _output(taking, beat)
             finally:
                 taking.kill()
-        told = json.loads(output) if taking.returncode else None
+        failure = json.loads(output) if taking.returncode else None
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        return RunFailed(kind="crash", title="The adapter to start from cannot be taken", message=str(error))
-    return RunFailed(kind="error", **told) if told is not None else None
+        return RunFailed(kind="crash", title="The adapter to start from cannot be used", message=str(error))
+    return RunFailed(kind="error", **failure) if failure is not None else None
 
 
 def _output(taking: subprocess.Popen[bytes], beat: Callable[[], None]) -> bytes:
-    """What a process prints until it leaves. Raises TimeoutExpired."""
+    """The output of a process until it exits. Raises TimeoutExpired."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -56,7 +57,7 @@ def _output(taking: subprocess.Popen[bytes], beat: Callable[[], None]) -> bytes:
 
 
 def write_skipped(folder: RunFolder, failure: RunFailed) -> None:
-    """Say in a run's own events why it was never started. Raises OSError when its folder is gone."""
+    """Record in a run's events why it was never started. Raises OSError when its folder does not exist."""
     from tuner_tui.runs.journal import EventWriter
     from tuner_tui.runs.summary import write_summary
     from tuner_tui.versions import library_versions
@@ -70,7 +71,7 @@ def write_skipped(folder: RunFolder, failure: RunFailed) -> None:
     write_summary(folder)
 
 
-def _take(folder: RunFolder) -> None:
+def _take(folder: RunFolder, finished_name: str) -> None:
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.files import write_atomic
     from tuner_tui.models.source import find_source
@@ -80,27 +81,28 @@ def _take(folder: RunFolder) -> None:
     from tuner_tui.runs.measurements import all_measured
 
     spec = read_spec(folder.spec)
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"adapter": finished_name})})
     source = find_source(spec.model.source, spec.model.revision)
     start = find_start(spec, source)
     if start is not None:
-        folder.owned.discard(folder.started_from)  # of a keeper that died in the middle
+        folder.owned.discard(folder.started_from)  # left by a keeper that crashed in the middle
         keep_start(start, folder.path)
         memory = plan_here(as_started(spec, source), source, all_measured())
         write_atomic(folder.plan, encode_plan(make_plan(spec, source, start, memory)))
 
 
 def main() -> int:
-    """Do it for the folder named on the command line; a failure is told as one JSON object."""
+    """Run for the folder and the run's name on the command line; a failure is printed as one JSON object."""
     from tuner_tui.runs.folder import RunFolder
 
     try:
-        _take(RunFolder(Path(sys.argv[1])))
+        _take(RunFolder(Path(sys.argv[1])), sys.argv[2])
     except TunerError as error:
         print(json.dumps({"title": error.title, "message": error.message, "hint": error.hint}))  # noqa: T201
         return 1
     except OSError as error:
-        told = {"title": "The adapter to start from cannot be copied", "message": str(error)}
-        print(json.dumps(told))  # noqa: T201
+        failure = {"title": "The adapter to start from cannot be copied", "message": str(error)}
+        print(json.dumps(failure))  # noqa: T201
         return 1
     return 0
 

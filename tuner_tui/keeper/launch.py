@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tuner_tui.config import paths
 from tuner_tui.config.spec_file import read_spec, require_rules
@@ -17,7 +17,8 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.models.trusted_code import require_trusted
 from tuner_tui.planning.plan import make_plan, read_plan
-from tuner_tui.planning.this_machine import plan_here
+from tuner_tui.planning.this_machine import facts_of, plan_here, require_adaptable
+from tuner_tui.planning.warm_up import ShortRun, short_run, steps_of
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured
@@ -31,46 +32,64 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 SMALLEST_FREE_BYTES = 200 * 10**6
-"""Room for a run's events and telemetry, a small adapter and its checkpoints."""
+"""Disk space for a run's events and telemetry, a small adapter and its checkpoints."""
 DEQUANTISED_GROWTH = 8
-"""A 4-bit GGUF file becomes at most so many times larger as fp32."""
+"""Largest growth of a 4-bit GGUF file when dequantised to fp32."""
 FULL_CHECKPOINT_GROWTH = 6
-"""A full checkpoint in fp32 with two optimizer states, against 16-bit weights."""
+"""Size of a full checkpoint in fp32 with two optimizer states, relative to 16-bit weights."""
 
 
 def launch(spec: RunSpec, after: RunFolder | None = None) -> RunFolder:
-    """Check a spec, make its run and hand it to the keeper; `after` is a run that must finish first.
+    """Check a spec, create its run and submit it to the keeper; `after` is a run that must finish first.
 
-    A run whose model.adapter names a run that is still live waits for that one, and takes its adapter then.
-    Raises InputError for a spec, model or data that cannot be used, RunProblem for a run that will not finish, and
-    TunerError when there is no room; nothing is left behind then.
+    A run whose model.adapter names a run that is still live waits for that one and then starts from its adapter.
+    Raises InputError for an unusable spec, model or data, RunProblem for a run to wait for that has failed, and
+    TunerError for too little disk space; then nothing has been created.
     """
     awaited = find_awaited(spec, after)
-    source = check(spec, awaited)
-    require_trusted(
-        spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
-    )
+    source = check(spec, awaited).source
     start = None if awaited.gives_adapter else find_start(spec, source)
-    asked = spec if start is None else as_started(spec, source)
-    folder = create_run(spec, make_plan(spec, source, start, plan_here(asked, source, all_measured())))
+    planned_spec = spec if start is None else as_started(spec, source)
+    folder = create_run(spec, make_plan(spec, source, start, plan_here(planned_spec, source, all_measured())))
     submit(folder, after=awaited.run.name if awaited.run else None, takes_adapter=awaited.gives_adapter)
     return folder
 
 
-def check(spec: RunSpec, awaited: Awaited | None = None) -> ModelSource:
-    """Check all that can be known before a run begins; gives where the model is. Raises as `launch` does."""
+class Checked(NamedTuple):
+    """What is known of a spec that can be used."""
+
+    source: ModelSource
+    warning: ShortRun | None
+    """What does not keep the run from beginning, and is likely to waste it."""
+
+
+def check(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
+    """Check all that can be known before a run begins. Raises as `launch` does."""
+    checked = check_parts(spec, awaited)
+    source = checked.source
+    require_trusted(
+        spec.model.trust_remote_code, spec.model.source, str(source.path or source.repo_id), source.revision
+    )
+    return checked
+
+
+def check_parts(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
+    """As `check`, without asking whether the model's code is trusted, which may not be on this machine yet."""
     require_rules(spec)
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
+    asked = spec
     if not (awaited or find_awaited(spec)).gives_adapter:
-        find_start(spec, source)
-    check_data(spec)
+        asked = as_started(spec, source)
+    if source.path is not None:
+        require_adaptable(asked, facts_of(source), source.name)
+    rows = check_data(spec)
     check_room(spec, source)
-    return source
+    return Checked(source, short_run(spec, steps_of(spec, rows)))
 
 
 def resume(folder: RunFolder) -> None:
-    """Hand an ended run to the keeper again, to go on from its last checkpoint. Raises RunProblem if it cannot."""
+    """Submit an ended run to the keeper again, to resume from its last checkpoint. Raises RunProblem if it cannot."""
     run = read_run(folder)
     if run.status == "finished":
         raise RunProblem(
@@ -81,28 +100,29 @@ def resume(folder: RunFolder) -> None:
 
 
 def _require_trusted(folder: RunFolder) -> None:
-    """Raise UntrustedCode for a run that came from elsewhere and asks for its model's code."""
+    """Raise UntrustedCode for a run from another machine that needs its model's own code."""
     try:
         spec, plan = read_spec(folder.spec), read_plan(folder.plan)
-    except (OSError, ValueError, InputError):  # what cannot be read is told by the attempt
+    except (OSError, ValueError, InputError):  # the attempt reports what cannot be read
         return
     require_trusted(spec.model.trust_remote_code, spec.model.source, plan.model_location, plan.revision)
 
 
-def check_data(spec: RunSpec) -> None:
-    """Read all rows once. Raises InputError that names file and line."""
-    read_for(spec.method.kind, training_reading(spec.data))
+def check_data(spec: RunSpec) -> int:
+    """Read all rows once; gives how many are for training. Raises InputError that names file and line."""
+    _, rows = read_for(spec.method.kind, training_reading(spec.data))
     if (evaluation := evaluation_reading(spec.data)) is not None:
         read_for(spec.method.kind, evaluation)
+    return len(rows)
 
 
 def check_room(spec: RunSpec, source: ModelSource) -> None:
-    """Raise TunerError when the disk will not hold what the run is sure to write."""
-    kept = spec.checkpoints.keep + 1
+    """Raise TunerError when the disk has too little space for what the run will write."""
+    checkpoint_count = spec.checkpoints.keep + 1
     weights = source.size_bytes or 0
     needed = SMALLEST_FREE_BYTES
     if not tuning_traits(spec.tuning.kind).is_adapter:
-        needed += weights * FULL_CHECKPOINT_GROWTH * kept
+        needed += weights * FULL_CHECKPOINT_GROWTH * checkpoint_count
     _require_room(paths.data_dir(), needed, "the run")
     if source.kind == "gguf":
         _require_room(paths.cache_dir(), weights * DEQUANTISED_GROWTH, "the dequantised model")
@@ -114,5 +134,5 @@ def _require_room(folder: Path, needed: int, what: str) -> None:
         raise TunerError(
             "The disk is too full",
             f"{folder}: {free / 1e9:.1f} GB free, and {what} needs about {needed / 1e9:.1f} GB.",
-            "Free space there, or name another place with the TUNER_TUI_HOME environment variable.",
+            "Free space there, or set another folder with the TUNER_TUI_HOME environment variable.",
         )

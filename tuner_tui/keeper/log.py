@@ -1,4 +1,4 @@
-"""The keeper's log: what is said there never raises, whatever the disk says to it."""
+"""The keeper's log; writing to it never raises, even on a full disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import traceback
 
 
 class ToleratedOutput(io.TextIOBase):
-    """Writes to a descriptor at once; what cannot be written is lost, and nobody is stopped by that."""
+    """Writes to a descriptor without buffering; write errors are ignored."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -30,18 +30,18 @@ class ToleratedOutput(io.TextIOBase):
 
 
 def tolerate_output() -> None:
-    """Have everything that this process prints, libraries and tracebacks included, go out this way."""
+    """Replace stdout and stderr, so that printing never raises in this process."""
     sys.stdout = ToleratedOutput(1)
     sys.stderr = ToleratedOutput(2)
 
 
 def say(words: str) -> None:
-    """One line."""
+    """Write one line."""
     with contextlib.suppress(OSError):
         print(words, flush=True)  # noqa: T201
 
 
-def say_trouble() -> None:
-    """The traceback of the exception that is being handled."""
+def log_exception() -> None:
+    """Write the traceback of the current exception."""
     with contextlib.suppress(OSError):
         traceback.print_exc()

@@ -1,6 +1,6 @@
-"""The keeper's rounds: it adopts live runs, works through the queue, and is done when nothing is left.
+"""The keeper's main loop: adopts live runs, works through the queue, and exits when nothing is left.
 
-Nothing that a disk, a lock or one run does ends it: what cannot be done now is tried again, and the others go on.
+Errors of the disk, a lock or a single run never end it: the operation is retried, and other runs continue.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.keeper import late_start, on_finish, supervise
-from tuner_tui.keeper.log import say, say_trouble
+from tuner_tui.keeper.log import log_exception, say
 from tuner_tui.keeper.obstacle import foreign_holder, lock_problem
 from tuner_tui.keeper.pulse import Pulse, Replaced, read_attempt
 from tuner_tui.keeper.waiting import Line, Place
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from tuner_tui.runs.queue import QueueEntry
 
 LOOK_EVERY_SECONDS = 2.0
-"""How often is looked again at what keeps a run from starting, such as memory that is not free."""
+"""Interval between checks of what keeps a run from starting, such as too little free memory."""
 PUT_OFF_SECONDS = 5.0
-"""For how long a run is passed over that could not be started."""
+"""How long a run that could not be started is skipped."""
 
 
 class Keeper:
-    """One keeper at work."""
+    """The keeper's state and its main loop."""
 
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
         self._line = Line()
         self._put_off: dict[str, float] = {}
-        """Until when (monotonic seconds) a queue entry is passed over."""
+        """Queue entries to skip, with the monotonic time until which."""
         self._done: set[str] = set()
-        """Queue entries that are over and could not be removed."""
+        """Finished queue entries that could not be removed."""
         self._missing: set[str] = set()
-        """Queue entries whose run's folder was not there at the last look."""
+        """Queue entries whose run's folder was missing at the last check."""
         self._pausing: RunFolder | None = None
-        """A run that was paused without room to note that the queue waits for it."""
+        """A paused run for which the queue could not be put on hold yet."""
 
     def run(self) -> None:
-        """Work until nothing is left to do. Raises Replaced."""
+        """Run until nothing is left to do. Raises Replaced."""
         while True:
             self._pulse.beat()
             try:
@@ -54,9 +54,9 @@ class Keeper:
                 is_done = not self._keep_next()
             except Replaced:
                 raise
-            except Exception:  # whatever it is, those that wait must not be left alone with it
-                say_trouble()
-                self._pulse.trouble = "the keeper met an error; its log says more"
+            except Exception:  # an unknown error must not end the keeper while runs are waiting
+                log_exception()
+                self._pulse.problem = "the keeper had an error; see its log"
                 is_done = False
                 time.sleep(LOOK_EVERY_SECONDS)
             if is_done and not self._pulse.is_behind and self._pausing is None:
@@ -65,14 +65,14 @@ class Keeper:
                 time.sleep(LOOK_EVERY_SECONDS)
 
     def _adopt_live_runs(self) -> None:
-        """Wait for runs whose keeper died; one at a time holds the card."""
+        """Supervise runs whose keeper crashed; only one at a time uses the GPU."""
         for folder in list_runs():
             if lock.is_held(folder.lock) and not lock_problem(folder):
                 self._ended(supervise.adopt_and_keep(folder, self._pulse))
 
     def _keep_next(self) -> bool:
-        """Take the next run off the queue and keep it to its end; False when nobody's turn comes by itself."""
-        if self._pausing is not None and not self._heed_pause(self._pausing):
+        """Start the next run of the queue and supervise it to its end; False when no run can start by waiting."""
+        if self._pausing is not None and not self._apply_pause(self._pausing):
             return False
         for stem in tuple(self._done):
             self._retry_removal(stem)
@@ -81,27 +81,27 @@ class Keeper:
         place = self._line.next({*self._put_off, *self._done})
         if place is None:
             return False
-        if place.standing in ("short", "blocked"):
+        if place.state in ("short", "blocked"):
             time.sleep(LOOK_EVERY_SECONDS)
             return True
         try:
             self._take(place)
-            self._pulse.trouble = ""
+            self._pulse.problem = ""
         except OSError as error:
             say(f"{place.folder.name} cannot be started now: {error}")
             self._put_off[place.path.stem] = now + PUT_OFF_SECONDS
-            self._pulse.trouble = f"{place.folder.name}: {error.strerror or error}; it is tried again"
+            self._pulse.problem = f"{place.folder.name}: {error.strerror or error}; retrying"
         return True
 
     def _take(self, place: Place) -> None:
-        """Start the run at a place and keep it. Raises OSError when it cannot begin now; it then waits on."""
+        """Start a queued run and supervise it. Raises OSError when it cannot start now; it then stays in the queue."""
         path, entry, folder = place.path, place.entry, place.folder
         if _is_elsewhere(entry, folder):
             self._follow_moved(place)
             return
         self._missing.discard(path.stem)
-        held = lock.acquire(folder.lock, patience_seconds=1.0)
-        if held is None:  # a keeper died before it took the entry of the run it had started
+        run_lock = lock.acquire(folder.lock, patience_seconds=1.0)
+        if run_lock is None:  # a keeper crashed before it removed the entry of a run it had started
             if holder := foreign_holder(folder):
                 raise OSError(holder)
             folder = supervise.adopt_and_keep(folder, self._pulse)
@@ -118,25 +118,27 @@ class Keeper:
                 return
             try:
                 if not self._skip(claimed, place):
-                    folder = self._keep(claimed, folder, held, is_resumed=entry.resume)
+                    folder = self._keep(claimed, folder, run_lock, is_resumed=entry.resume)
             except OSError:
                 queue.put_back(claimed)
                 raise
         finally:
-            held.release()
+            run_lock.release()
         self._ended(folder)
 
-    def _keep(self, entry: Path, folder: RunFolder, held: lock.FileLock, *, is_resumed: bool) -> RunFolder:
-        """Start a run and keep it; where its folder is then. Raises OSError when it could not begin.
+    def _keep(
+        self, entry: Path, folder: RunFolder, run_lock: lock.FileLock, *, is_resumed: bool
+    ) -> RunFolder:
+        """Start a run and supervise it; returns its folder, which may have moved. Raises OSError when it cannot start.
 
-        Its queue entry goes when the worker holds the lock, so that it is never in neither.
+        The queue entry is removed once the worker holds the lock, so that the run is always in one of them.
         """
         try:
-            worker = supervise.start(folder, held, is_resumed=is_resumed, pulse=self._pulse)
+            worker = supervise.start(folder, run_lock, is_resumed=is_resumed, pulse=self._pulse)
         except OSError:
             raise
         except Exception as error:
-            say_trouble()
+            log_exception()
             self._forget(entry)
             self._pulse.end(folder, _keepers_fault(error))
             return folder
@@ -144,26 +146,26 @@ class Keeper:
         if worker is None:
             return folder
         try:
-            return supervise.keep(folder, worker, held, self._pulse)
+            return supervise.keep(folder, worker, run_lock, self._pulse)
         except Replaced:
             raise
         except Exception as error:
-            say_trouble()
-            folder = supervise.located(folder, held)
+            log_exception()
+            folder = supervise.located(folder, run_lock)
             if not lock_problem(folder):
                 self._pulse.end(folder, _keepers_fault(error))
             return folder
 
     def _skip(self, claimed: Path, place: Place) -> bool:
-        """Whether a run cannot be started; it then fails with the reason, and leaves the queue. Raises OSError."""
+        """Whether a run can never start; it then fails with the reason and leaves the queue. Raises OSError."""
         failure = None
-        if place.standing == "skipped":
-            hint = f"Start it by itself: {shell_command('runs resume', place.folder.name)}"
+        if place.state == "skipped":
+            hint = f"Start it without waiting: {shell_command('runs resume', place.folder.name)}"
             failure = RunFailed(
                 kind="error", title="The run before it failed", message=place.reason, hint=hint
             )
-        elif place.entry.takes_adapter:
-            failure = late_start.take_adapter(place.folder, self._pulse.beat)
+        elif place.entry.takes_adapter and (giver := queue.awaited(place.entry)) is not None:
+            failure = late_start.take_adapter(place.folder, giver.name, self._pulse.beat)
         if failure is None:
             return False
         late_start.write_skipped(place.folder, failure)
@@ -171,25 +173,25 @@ class Keeper:
         return True
 
     def _follow_moved(self, place: Place) -> None:
-        """A run that was renamed while it waited waits under its new name; one that was deleted waits no more."""
+        """Update the queue entry of a run that was renamed while waiting; remove it if the run was deleted."""
         moved = queue.follow_moved(place.path, place.entry)
         if moved is not None:
-            say(f"{place.folder.name} is {moved.name} now")
+            say(f"{place.folder.name} was renamed to {moved.name}")
         elif place.path.stem in self._missing:
             self._forget(place.path)
-        else:  # it may be on its way to another name, or back
+        else:  # it may be in the middle of a rename
             self._missing.add(place.path.stem)
-            raise FileNotFoundError(errno.ENOENT, "its folder is gone", str(place.folder.path))
+            raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(place.folder.path))
 
     def _was_started(self, path: Path, entry: QueueEntry, folder: RunFolder) -> bool:
-        """Whether a keeper died after it had started the entry's run; that run is over then, and so is the entry."""
+        """Whether an earlier keeper has already started the entry's run and crashed; the entry is then finished."""
         if path.suffix != queue.CLAIMED or entry.attempts is None:
             return False
         state = read_run(folder).state
         return state.attempt > entry.attempts and state.worker is not None
 
     def _forget(self, entry: Path) -> None:
-        """Remove a queue entry; one that cannot be removed is never started again."""
+        """Remove a queue entry; if that fails, it is remembered so that it is not started again."""
         try:
             queue.remove(entry)
         except FileNotFoundError:
@@ -205,20 +207,20 @@ class Keeper:
             self._forget(path)
 
     def _ended(self, folder: RunFolder) -> None:
-        """What follows on a run that has ended."""
+        """Called after a run has ended: notifications and pause."""
         if read_attempt(folder):
             try:
                 on_finish.tell(folder)
-            except RuntimeError:  # no further thread can be started
-                say_trouble()
-        self._heed_pause(folder)
+            except RuntimeError:  # no new thread can be started
+                log_exception()
+        self._apply_pause(folder)
 
-    def _heed_pause(self, folder: RunFolder) -> bool:
-        """Whether it is noted that the queue waits for a run, if that was paused; it is tried again until it is."""
+    def _apply_pause(self, folder: RunFolder) -> bool:
+        """Put the queue on hold if the run was paused; False when that failed and must be retried."""
         try:
-            heed_pause(folder)
+            apply_pause(folder)
         except OSError as error:
-            say(f"{folder.name} is paused, and the queue cannot be put on hold: {error}")
+            say(f"{folder.name} is paused, but the queue cannot be put on hold: {error}")
             self._pausing = folder
             return False
         self._pausing = None
@@ -226,7 +228,7 @@ class Keeper:
 
 
 def _is_elsewhere(entry: QueueEntry, folder: RunFolder) -> bool:
-    """Whether the run is not in its folder any more; another folder may have that name by now."""
+    """Whether the run is no longer in its folder; another folder may have that name now."""
     if not folder.path.is_dir():
         return True
     if not entry.lock or lock.identity(folder.lock) == entry.lock:
@@ -234,10 +236,10 @@ def _is_elsewhere(entry: QueueEntry, folder: RunFolder) -> bool:
     return find_moved(entry.lock) is not None or not folder.spec.is_file()
 
 
-def heed_pause(folder: RunFolder) -> None:
-    """A run is paused to have the card free: those that wait for it wait on, until it is resumed or they are let go.
+def apply_pause(folder: RunFolder) -> None:
+    """Put the queue on hold if the run was paused, until it is resumed or the queue is released.
 
-    A queue that its person holds stays theirs to let go. Raises OSError.
+    A queue that the user has put on hold stays so until they release it. Raises OSError.
     """
     if queue.entries() and not queue.is_on_hold() and read_run(folder).status == "paused":
         queue.hold(folder.name)
@@ -246,7 +248,7 @@ def heed_pause(folder: RunFolder) -> None:
 def _keepers_fault(error: Exception) -> RunFailed:
     return RunFailed(
         kind="crash",
-        title="The keeper could not keep the run",
+        title="The keeper failed while supervising the run",
         message=f"{type(error).__name__}: {error}",
-        hint="The keeper's log says more. Go on from the last checkpoint with `tuner-tui runs resume`.",
+        hint="See the keeper's log. Resume from the last checkpoint with `tuner-tui runs resume`.",
     )

@@ -1,4 +1,4 @@
-"""How much memory must be free before a run is started."""
+"""The free memory that a queued run needs to start."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
-    """The device that a run asks for, and the least bytes that its plan takes there.
+    """The device that a run is set to, and the least bytes that its plan needs there.
 
-    Without figures in the plan, and after memory had run out, what its weights alone take: less can never do. None
-    where only the worker can tell; a spec that cannot be read needs nothing here and fails in its worker.
+    Without an estimate in the plan, or after an out-of-memory error, the bytes of its weights alone. None if only the
+    worker can tell; for an unreadable spec nothing is required here, and its worker reports the error.
     """
     from tuner_tui.config.spec_file import read_spec
     from tuner_tui.hardware.free_memory import read_free_memory
@@ -30,9 +30,9 @@ def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
 
     try:
         spec = read_spec(folder.spec)
-        with contextlib.suppress(Unreadable):  # the worker tells what is wrong with the plan
+        with contextlib.suppress(Unreadable):  # the worker reports what is wrong with the plan
             plan = read_plan(folder.plan)
-            if plan.memory is not None and not plan.rungs:
+            if plan.memory is not None and not plan.fallbacks:
                 return spec.machine.device, plan.memory.low_bytes
             spec = planned(spec, plan)
         facts = read_facts(find_source(spec.model.source, spec.model.revision))
@@ -43,15 +43,18 @@ def memory_needed(folder: RunFolder) -> tuple[str, int | None]:
 
 
 def base_bytes(spec: RunSpec, facts: ModelFacts, place: Place) -> int | None:
-    """Bytes of the base as a run loads it at a place; None where the model's files do not tell."""
-    from tuner_tui.planning.place import held_by, is_stored, workload_of
+    """Bytes of the base as a run loads it; None if the model's files do not tell."""
+    from tuner_tui.planning.place import is_stored, loaded_precision, workload_of
     from tuner_tui.planning.shape import shape_of
-    from tuner_tui.planning.states import held_weights
+    from tuner_tui.planning.states import loaded_weights
 
     if is_stored(facts):
         return facts.weight_bytes
-    load = workload_of(spec, place, held=held_by(spec, place))
+    load = workload_of(spec, place, loaded_as=loaded_precision(spec, place))
     if (shape := shape_of(facts)) is not None:
-        return held_weights(shape, load).total
-    is_whole = load.held in ("fp32", "bf16")  # what quantisation leaves as it is, only the shape tells
-    return facts.parameters * load.weight_bytes if is_whole and facts.parameters is not None else None
+        return loaded_weights(shape, load).total
+    is_unquantised = load.loaded_as in (
+        "fp32",
+        "bf16",
+    )  # which weights stay unquantised depends on the architecture
+    return facts.parameters * load.weight_bytes if is_unquantised and facts.parameters is not None else None

@@ -1,4 +1,4 @@
-"""The token microscope's client: a worker that stays warm while somebody looks, without torch on this side."""
+"""The token microscope's client: keeps a worker running between requests; no torch in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Microscope:
-    """One worker process; the first look costs its imports, the next ones next to nothing."""
+    """One worker process; only the first request waits for its imports."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,12 +37,12 @@ class Microscope:
         self.close()
 
     def warm_up(self) -> None:
-        """Start the worker's imports ahead of the first look."""
+        """Start the worker ahead of the first request."""
         with self._asking:
             self._start()
 
     def look(self, request: LookRequest) -> LookReply:
-        """What the trainer is fed of a row; blocks until it is there. Raises TunerError when the worker is gone."""
+        """A row's tokens and loss mask, as the trainer gets them. Raises TunerError when the worker has exited."""
         with self._asking:
             process = self._start()
             assert process.stdin is not None
@@ -57,16 +57,16 @@ class Microscope:
                 pass
             self._end()
             raise TunerError(
-                "The microscope is gone",
+                "The token microscope has exited",
                 "Its worker ended without an answer.",
-                "Look again; see: tuner-tui doctor",
+                "Try again; see: tuner-tui doctor",
             )
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker process."""
         process = self._process
         if process is not None:
-            process.kill()  # also while it is asked: closing must not wait
+            process.kill()  # even during a request: closing must not wait
         with self._asking:
             self._end()
 
@@ -112,7 +112,7 @@ def request_for(
 def look_once(
     reading: Reading, row: int, model: str, method: MethodKind, loss_on: str, max_length: int
 ) -> LookReply:
-    """One look, for a command. Raises InputError for what cannot be shown."""
+    """One request, for a command. Raises InputError if the tokens cannot be shown."""
     request = request_for(reading, row, model, method, loss_on=loss_on, max_length=max_length)
     with Microscope() as microscope:
         reply = microscope.look(request)

@@ -1,4 +1,4 @@
-"""What stands in the way of one run and is not the keeper's doing: its lock, its folder, the disk."""
+"""What keeps a run from starting apart from the queue: its lock, its folder, the disk."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 SMALLEST_ROOM_BYTES = 128 << 10
-"""Room for an attempt's first and last events."""
+"""Disk space for an attempt's first and last events."""
 LOOKING_SECONDS = 0.2
-"""For so long a lock may look held because somebody looks at it."""
+"""How long a lock may appear held because another process checks it."""
 KEEPER_MODULE = "tuner_tui.keeper"
 
 
 def find_obstacle(folder: RunFolder) -> str:
-    """Why a run cannot start now, in words; empty when nothing stands in the way."""
+    """Why a run cannot start now; empty if it can."""
     if problem := lock_problem(folder):
         return problem
     for path in (folder.path, folder.lock):
@@ -38,7 +38,7 @@ def find_obstacle(folder: RunFolder) -> str:
 
 
 def lock_problem(folder: RunFolder) -> str:
-    """What is wrong with a run's lock: it cannot be opened, or another program holds it."""
+    """What is wrong with a run's lock: it cannot be opened, or another program holds it; empty if nothing."""
     state = lock.look(folder.lock)
     if state.problem:
         return f"its lock cannot be opened: {folder.lock} ({state.problem})"
@@ -48,15 +48,13 @@ def lock_problem(folder: RunFolder) -> str:
 
 
 def foreign_holder(folder: RunFolder) -> str:
-    """Who holds a run's lock, if that is no process of ours; empty when it is, and when nobody does."""
-    holder = _foreign(
-        folder.lock, lambda process: _is_keeper(process) or is_of_run(process.environ(), folder.path)
-    )
+    """The foreign program that holds a run's lock; empty if it is free or held by our processes."""
+    holder = _foreign(folder.lock, lambda process: _is_keeper(process) or is_of_run(process, folder.path))
     return f"its lock is {holder}" if holder else ""
 
 
 def keeper_lock_problem(path: Path) -> str:
-    """What is wrong with the keeper's lock: it cannot be opened, or no keeper holds it but another program."""
+    """What is wrong with the keeper's lock: it cannot be opened, or another program holds it; empty if nothing."""
     state = lock.look(path)
     if state.problem:
         return f"no keeper can start: {path} cannot be opened ({state.problem})"
@@ -69,15 +67,15 @@ def _is_keeper(process: psutil.Process) -> bool:
 
 
 def _foreign(path: Path, is_ours: Callable[[psutil.Process], bool]) -> str:
-    """Such as `held by another program (rsync, process 4711)`; empty when the lock is free, or is held by us."""
+    """For example `held by another program (rsync, process 4711)`; empty if the lock is free or held by us."""
     import psutil
 
     strangers = []
-    pids = list(_pids_with_open(path)) or psutil.pids()  # not every system says who has a file open
+    pids = list(_pids_with_open(path)) or psutil.pids()  # not every system tells who has a file open
     for pid in pids:
         try:
             process = psutil.Process(pid)
-            if not process.cmdline() or is_ours(process):  # without a command line it is just leaving
+            if not process.cmdline() or is_ours(process):  # without a command line it is exiting
                 return ""
             strangers.append(f"{plain(process.name())}, process {pid}")
         except (psutil.Error, OSError):
@@ -88,7 +86,7 @@ def _foreign(path: Path, is_ours: Callable[[psutil.Process], bool]) -> str:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Room on the disk for us; None where that cannot be told."""
+    """Free disk space for this user; None where unknown."""
     try:
         disk = os.statvfs(path)
     except OSError:
@@ -97,7 +95,7 @@ def free_bytes(path: Path) -> int | None:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a lock can be taken: a look would not see that another program shares it."""
+    """Whether a lock can be taken: a shared check would not notice another shared lock."""
     try:
         opened = lock.open_lock(path)
     except OSError:
@@ -111,7 +109,7 @@ def _is_free(path: Path) -> bool:
 
 
 def _pids_with_open(path: Path) -> Iterator[int]:
-    """Other processes that have a file open, as far as /proc shows them to us."""
+    """Other processes that have a file open, as far as /proc shows them to this user."""
     try:
         status = path.stat()
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
@@ -129,7 +127,7 @@ def _pids_with_open(path: Path) -> Iterator[int]:
 
 
 def has_open(pid: int, path: Path) -> bool:
-    """Whether a process has a file open; False where that cannot be told. Raises OSError when it is not ours."""
+    """Whether a process has a file open; False where unknown. Raises OSError for other users' processes."""
     status = path.stat()
     with os.scandir(f"/proc/{pid}/fd") as descriptors:
         return any(_is_same(entry.path, status) for entry in descriptors)

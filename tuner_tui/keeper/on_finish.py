@@ -1,7 +1,6 @@
-"""What the keeper does when a run has ended: a desktop notification, and the person's own command.
+"""Notifications when a run has ended: on the desktop, and through the user's own command.
 
-Nothing here ever touches a run: it happens in a thread, each part has its time, and a failure is a line in the
-keeper's log.
+They never affect a run: they run in a thread with a time limit each, and a failure is a line in the keeper's log.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ DEFAULT_SECONDS = 60.0
 
 
 def tell(folder: RunFolder) -> threading.Thread | None:
-    """Begin to tell of a run that has ended; the thread keeps its process alive until all is told."""
+    """Start the notifications of an ended run; the thread keeps the process alive until they are done."""
     try:
         outcome = read_outcome(folder)
-    except OSError:  # its folder is gone
+    except OSError:  # its folder does not exist
         return None
     if outcome is None:
         return None
-    thread = threading.Thread(target=_tell, args=(outcome,), name=f"told-{folder.name}")
+    thread = threading.Thread(target=_tell, args=(outcome,), name=f"notify-{folder.name}")
     thread.start()
     return thread
 
@@ -50,12 +49,12 @@ def _tell(outcome: Outcome) -> None:
             run_command(command, outcome, settings.number("notify.on_finish_seconds") or DEFAULT_SECONDS)
     except TunerError as error:
         _say(f"settings: {error}")
-    except Exception:  # a run must not suffer from whatever a notification meets
+    except Exception:  # a failing notification must not affect the run
         traceback.print_exc()
 
 
 def run_command(command: str, outcome: Outcome, seconds: float) -> int | None:
-    """Run the person's command in a shell; its exit code, or None when it took too long and was ended."""
+    """Run the user's command in a shell; its exit code, or None when it exceeded its time and was killed."""
     process = subprocess.Popen(
         command,
         shell=True,
@@ -68,20 +67,20 @@ def run_command(command: str, outcome: Outcome, seconds: float) -> int | None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        _say(f"{outcome.name}: notify.on_finish took more than {seconds:g} s and was ended")
+        _say(f"{outcome.name}: notify.on_finish took more than {seconds:g} s and was killed")
         return None
     if code:
-        _say(f"{outcome.name}: notify.on_finish ended with {code}")
+        _say(f"{outcome.name}: notify.on_finish exited with code {code}")
     return code
 
 
 def show_on_desktop(outcome: Outcome) -> bool:
-    """Ask the desktop of this machine to show how a run ended; False where there is none."""
+    """Show a desktop notification; False where there is no desktop."""
     program = shutil.which("notify-send")
     if program is None or not _has_desktop():
         return False
     urgency = "normal" if outcome.status == "finished" else "critical"
-    body = outcome.details.replace("&", "&amp;").replace("<", "&lt;")  # it takes markup
+    body = outcome.details.replace("&", "&amp;").replace("<", "&lt;")  # the body is parsed as markup
     command = [program, "--app-name=tuner-tui", f"--urgency={urgency}", "--", outcome.headline, body]
     try:
         subprocess.run(
@@ -94,7 +93,7 @@ def show_on_desktop(outcome: Outcome) -> bool:
 
 
 def _has_desktop() -> bool:
-    """Whether there is a session bus that a notification could go to."""
+    """Whether there is a session bus for notifications."""
     if os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return True
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"

@@ -1,4 +1,4 @@
-"""How a run ended, as words for a notification and as an environment for the person's own command."""
+"""How a run ended: the texts of a notification, and the environment of the user's command."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 WORTH_TELLING: tuple[Status, ...] = ("finished", "failed", "interrupted")
-"""What its person did not ask for themselves."""
+"""Statuses that the user did not request."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One ended attempt; what is not known is None."""
+    """One ended attempt; None for what is unknown."""
 
     name: str
     status: Status
@@ -30,7 +30,7 @@ class Outcome:
     """From the run's first start to its end."""
     adapter: str | None
     title: str = ""
-    """Of a failure."""
+    """Title of the failure, if it failed."""
     message: str = ""
 
     @property
@@ -39,12 +39,12 @@ class Outcome:
 
     @property
     def headline(self) -> str:
-        """Such as `octopus finished`."""
+        """For example `octopus finished`."""
         return f"{plain(self.name)} {self.status}"
 
     @property
     def details(self) -> str:
-        """One line more."""
+        """One line with steps, loss and time, or the failure."""
         if self.title:
             return plain(f"{self.title}. {self.message}".strip())
         steps = f"{self.step} of {self.total_steps} steps" if self.total_steps else "nothing was trained"
@@ -53,7 +53,7 @@ class Outcome:
         return f"{steps}{took}{loss}"
 
     def variables(self) -> dict[str, str]:
-        """The environment of `notify.on_finish`; what is not known is empty."""
+        """The environment of `notify.on_finish`; what is unknown is empty."""
         return {
             "TUNER_RUN": plain(self.name),
             "TUNER_STATUS": self.status,
@@ -69,7 +69,7 @@ class Outcome:
 
 
 def read_outcome(folder: RunFolder) -> Outcome | None:
-    """How a run's last attempt ended; None for a run that never began and for one that is live."""
+    """How a run's last attempt ended; None for a run that never started or is live."""
     run = read_run(folder)
     state, ending = run.state, run.state.ending
     if not state.attempt or run.status in LIVE:

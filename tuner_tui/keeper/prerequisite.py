@@ -1,4 +1,4 @@
-"""The run that a new one waits for, as asked, or because it is to begin from that one's adapter."""
+"""The run that a new one waits for: requested, or because it starts from that run's adapter."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awaited:
-    """Which run is waited for, if any, and whether its adapter is where the new one begins."""
+    """The run that is waited for, if any, and whether the new run starts from its adapter."""
 
     run: RunFolder | None = None
     gives_adapter: bool = False
 
 
 def find_awaited(spec: RunSpec, after: RunFolder | None = None) -> Awaited:
-    """Raises RunProblem for a run that failed, InputError for one that lies elsewhere."""
-    giver = _giver(spec.model.adapter)
+    """Find the run to wait for. Raises RunProblem for a failed run, InputError for one outside the runs folder."""
+    adapter_run = _run_of_adapter(spec.model.adapter)
     if after is None:
-        if giver is None or read_run(giver).status not in LIVE:
+        if adapter_run is None or read_run(adapter_run).status not in LIVE:
             return Awaited()
-        return Awaited(giver, True)
+        return Awaited(adapter_run, True)
     if after.path.parent.resolve() != paths.runs_dir().resolve():
-        raise InputError("The run lies elsewhere", f"{after.path} is not in {paths.runs_dir()}.")
+        raise InputError("The run is not in the runs folder", f"{after.path} is not in {paths.runs_dir()}.")
     status = read_run(after).status
     if status == "finished":
         return Awaited()
     if status == "failed":
-        hint = f"Go on with that one first: {shell_command('runs resume', after.name)}"
+        hint = f"Resume that run first: {shell_command('runs resume', after.name)}"
         raise RunProblem("The run to wait for has failed", after.name, hint)
-    return Awaited(after, giver is not None and giver.name == after.name)
+    return Awaited(after, adapter_run is not None and adapter_run.name == after.name)
 
 
-def _giver(adapter: str | None) -> RunFolder | None:
+def _run_of_adapter(adapter: str | None) -> RunFolder | None:
     if adapter is None:
         return None
     try:
         return find_run(adapter)
-    except (InputError, NotFoundError):  # a folder, or nothing: find_start tells
+    except (InputError, NotFoundError):  # a folder or nothing: find_start reports it
         return None

@@ -1,4 +1,4 @@
-"""Three real steps on the longest batch of a person's own rows: what a run takes here, before it is started."""
+"""Memory probe: three real training steps on the longest batch of the user's rows, before a run is started."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from tuner_tui.planning.measurement import Measured
 
 STEPS = 4
-"""One more than is made: the worker ends the probe as the fourth begins."""
+"""One more than are made: the worker ends the probe at the start of the fourth."""
 PATIENCE_SECONDS = 900.0
 KEPT_PROBES = 50
 ROWS_FILE = "rows.jsonl"
-"""The longest of the person's rows, while a probe runs."""
+"""The file with the longest rows while a probe runs."""
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What a probe found, beside what was planned."""
+    """A probe's measurement with its plan."""
 
     measured: Measured
     plan: Plan
@@ -52,7 +52,7 @@ class Probed:
 
 
 class ProbeCancelled(TunerError):
-    """Somebody ended the probe."""
+    """The probe was cancelled."""
 
 
 class ProbeHandle:
@@ -64,32 +64,32 @@ class ProbeHandle:
         self._is_cancelled = False
 
     def cancel(self) -> None:
-        """End the worker, or keep it from being started; `run_probe` then raises ProbeCancelled."""
+        """End the worker, or prevent its start; `run_probe` then raises ProbeCancelled."""
         with self._lock:
             self._is_cancelled = True
             if self._worker is not None and self._worker.returncode is None:
                 end_group(self._worker.pid)
 
     def take(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Start the worker, unless it was cancelled. Raises ProbeCancelled."""
+        """Start the worker. Raises ProbeCancelled if the probe was cancelled before."""
         with self._lock:
             self.check()
             self._worker = start()
             return self._worker
 
     def check(self) -> None:
-        """Raises ProbeCancelled when it is."""
+        """Raise ProbeCancelled if the probe was cancelled."""
         if self._is_cancelled:
-            raise ProbeCancelled("The probe was cancelled", "Nothing was kept of it.")
+            raise ProbeCancelled("The probe was cancelled", "Nothing was stored.")
 
 
 def run_probe(
     spec: RunSpec, patience_seconds: float = PATIENCE_SECONDS, handle: ProbeHandle | None = None
 ) -> Probed:
-    """Make three steps of a spec on its longest rows in a worker of its own; nothing is saved but the figures.
+    """Run three steps of a spec on its longest rows in a worker; only the measurement is stored.
 
-    Raises TunerError when a run trains now, when spec, model or data cannot be used, with the worker's own words when
-    the steps fail, such as for want of memory, and ProbeCancelled when `handle` ends it.
+    Raises TunerError when a run is training, when spec, model or data cannot be used, and with the worker's message
+    when the steps fail, for example out of memory; ProbeCancelled when `handle` cancels it.
     """
     handle = handle or ProbeHandle()
     _refuse_company()
@@ -110,13 +110,15 @@ def run_probe(
             end_group(worker.pid)
             worker.wait()
     except OSError as error:
-        raise TunerError("The probe's folder cannot be made", f"{folder.path}: {error.strerror}.") from error
+        raise TunerError(
+            "The probe's folder cannot be created", f"{folder.path}: {error.strerror}."
+        ) from error
     except subprocess.TimeoutExpired:
         raise TunerError(
             "The probe takes too long", f"No answer in {patience_seconds:g} s.", str(folder.log)
         ) from None
     finally:
-        folder.owned.discard(folder.path / ROWS_FILE)  # the person's own rows
+        folder.owned.discard(folder.path / ROWS_FILE)  # the user's rows
         folder.owned.discard(folder.started_from)
         lock.release()
     measured = read_measured(folder.path)
@@ -128,10 +130,10 @@ def run_probe(
 
 
 def probe_spec(spec: RunSpec, rows: Path, micro_batch: int) -> RunSpec:
-    """The spec with three steps on other rows, and nothing looked at, sampled or saved on the way."""
+    """The spec with three steps on the given rows, without evaluation, samples or checkpoints."""
     rounds = (
         1 if spec.training.batch_size <= micro_batch else 2
-    )  # gradients are gathered if the run would gather them
+    )  # gradients are accumulated if the run would accumulate them
     data = type(spec.data)(train=str(rows), template=spec.data.template)
     training = spec.training.model_copy(
         update={
@@ -150,16 +152,18 @@ def probe_spec(spec: RunSpec, rows: Path, micro_batch: int) -> RunSpec:
 
 
 def _only_probe() -> FileLock:
-    """The lock that one probe on this machine holds, in its worker too. Raises TunerError where another has it."""
+    """Take the lock for probes, which the worker holds too. Raises TunerError if another probe has it."""
     path = paths.data_dir() / "probe.lock"
     try:
         make_folder(path.parent)
         lock = acquire(path)
     except OSError as error:
-        raise TunerError("The probe's lock cannot be made", f"{path}: {error.strerror}.") from error
+        raise TunerError("The probe's lock cannot be created", f"{path}: {error.strerror}.") from error
     if lock is None:
         raise TunerError(
-            "Another probe is at work", "Two at once would measure neither.", "Try again when it has ended."
+            "Another probe is running",
+            "Two at once would distort both measurements.",
+            "Try again when it has ended.",
         )
     return lock
 
@@ -177,7 +181,7 @@ def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int)
     read = (row for _, _, row in plain_rows(training_reading(spec.data, spec.training.seed)).strict())
     longest = longest_rows(itertools.islice(read, LOOKED_AT), _tokenizer(spec), spec.training.max_length)
     if not longest:
-        raise InputError("There are no rows", f"{spec.data.train} holds none.")
+        raise InputError("There are no rows", f"{spec.data.train} has none.")
     probe = probe_spec(spec, rows, micro_batch)
     wanted = itertools.islice(itertools.cycle(longest), STEPS * probe.training.batch_size)
     lines = (json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in wanted)
@@ -205,21 +209,21 @@ def _plain(value: Any) -> Any:
 
 
 def _refuse_company() -> None:
-    """A probe beside a run would measure neither."""
+    """Raise TunerError if a run is live: both would use the same memory."""
     try:
         live = [folder.name for folder in paths.runs_dir().iterdir() if is_in_use(folder / "lock")]
     except OSError:
         return  # no runs yet
     if live:
         raise TunerError(
-            "A run is at work",
-            f"A probe beside {live[0]} would take its memory.",
+            "A run is training",
+            f"A probe would take the memory of {live[0]}.",
             "Wait for it: tuner-tui runs list",
         )
 
 
 def _explained(folder: RunFolder) -> TunerError:
-    """The worker's own last words."""
+    """The error that the worker reported."""
     try:
         events = decode_lines(guarded.read_bytes(folder.events))
     except Unreadable:
@@ -227,12 +231,12 @@ def _explained(folder: RunFolder) -> TunerError:
     failed = next((event for event in reversed(events) if isinstance(event, RunFailed)), None)
     if failed is not None:
         return TunerError(f"The probe failed: {failed.title}", failed.message, failed.hint)
-    return TunerError("The probe gave no figures", f"{folder.path}", f"See {folder.log}")
+    return TunerError("The probe gave no measurement", f"{folder.path}", f"See {folder.log}")
 
 
 def _tidy() -> None:
-    """Only the figures of the newest probes are kept."""
-    folders = sorted((each for each in probes_dir().iterdir() if each.is_dir()), key=lambda each: each.name)
+    """Delete all but the newest probes' measurements."""
+    folders = sorted((path for path in probes_dir().iterdir() if path.is_dir()), key=lambda path: path.name)
     for folder in folders[:-KEPT_PROBES]:
         RunFolder(folder).owned.discard_all()
     for folder in folders[-KEPT_PROBES:]:

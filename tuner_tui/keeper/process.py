@@ -1,4 +1,4 @@
-"""Starting and ending processes; the only place that knows how this operating system does it."""
+"""Starts and ends processes; all operating-system details of that are here."""
 
 from __future__ import annotations
 
@@ -17,55 +17,64 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import open_log
 from tuner_tui.guarded import Unreadable
 from tuner_tui.hardware.environment import worker_environment
+from tuner_tui.owned import open_own_log
 from tuner_tui.python import python_command
 from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE
 from tuner_tui.runs.lock import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import psutil
 
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.lock import FileLock
 
 RUN_VARIABLE = "TUNER_TUI_RUN"
-"""Names the run in the environment of its worker and of all its children."""
+"""Environment variable that identifies the run in its worker and the worker's children."""
 
 
 def start_worker(
     folder: RunFolder, lock: FileLock, threads: int, *, is_resumed: bool
 ) -> subprocess.Popen[bytes]:
-    """Start the run's worker in a session of its own, holding the run's lock with us; its output goes to the log."""
+    """Start the run's worker in its own session, sharing the run's lock; its output goes to the log.
+
+    Raises OSError; FileNotFoundError if another folder has the run's name.
+    """
     command = python_command("tuner_tui.worker", "train", str(folder.path))
     if is_resumed:
         command.append("--resume")
-    with open_log(folder.log) as log:
+    with open_log(folder.log, may_make=lock.is_at(folder.lock)) as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder.path,
-            env=worker_environment(threads) | _asked() | run_variables(folder),
+            env=worker_environment(threads) | _from_settings() | run_variables(folder),
             pass_fds=(lock.descriptor,),
             start_new_session=True,
         )
 
 
 def run_variables(folder: RunFolder) -> dict[str, str]:
-    """What a run's worker and all its children are known by."""
+    """The environment variables that identify a run's worker and its children."""
     return {RUN_VARIABLE: str(folder.path.resolve()), RUN_LOCK_VARIABLE: identity(folder.lock)}
 
 
-def is_of_run(environment: Mapping[str, str], folder: Path) -> bool:
-    """Whether a process carries a run's mark, also when the run's folder was renamed after its start."""
+def is_of_run(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process belongs to a run, also after the run's folder was renamed.
+
+    A process of another lock file whose current folder is the run's belongs to it too: the lock file was deleted.
+    Raises psutil.Error, OSError.
+    """
+    environment = process.environ()
     mark, run = environment.get(RUN_LOCK_VARIABLE), identity(folder / LOCK_FILE)
     if mark and run:
-        return mark == run
+        return mark == run or Path(process.cwd()) == folder.resolve()
     return environment.get(RUN_VARIABLE) == str(folder.resolve())
 
 
-def _asked() -> dict[str, str]:
-    """What the person's settings ask of a worker; where they cannot be read, what is known of them."""
+def _from_settings() -> dict[str, str]:
+    """The environment that the settings give a worker; of unreadable settings, the part that can be read."""
     settings, problem = usable_settings()
     if problem is not None:
         print(f"settings: {problem} {problem.meanwhile}")  # noqa: T201  (to the keeper's log)
@@ -73,7 +82,7 @@ def _asked() -> dict[str, str]:
 
 
 def start_keeper(log_path: Path, cwd: Path) -> None:
-    """Start a keeper that outlives us: a session of its own, no terminal."""
+    """Start a keeper in its own session, without a terminal, so that it outlives this process."""
     with _opened_log(log_path) as log:
         keeper = subprocess.Popen(
             python_command("tuner_tui.keeper"),
@@ -88,15 +97,15 @@ def start_keeper(log_path: Path, cwd: Path) -> None:
 
 
 def _opened_log(path: Path) -> io.FileIO:
-    """A log that cannot be opened keeps no keeper from starting."""
+    """Open a log for appending; if it cannot be opened, /dev/null, so that the keeper starts anyway."""
     try:
-        return open_log(path)
+        return open_own_log(path)
     except OSError:
         return open_log(Path(os.devnull))
 
 
 def _cache() -> dict[str, str]:
-    """The cache folder of now, which workers are to use also when the settings break later."""
+    """The current cache folder, which workers use even if the settings become unreadable."""
     try:
         return {CACHE_VARIABLE: str(cache_dir())}
     except TunerError:
@@ -104,7 +113,7 @@ def _cache() -> dict[str, str]:
 
 
 def end_group(leader_pid: int) -> None:
-    """Kill what is left of a worker's process group (data loaders that outlived it)."""
+    """Kill the remaining processes of a worker's group, such as data loaders."""
     try:
         os.killpg(leader_pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -112,13 +121,13 @@ def end_group(leader_pid: int) -> None:
 
 
 def end_orphans(folder: Path) -> int:
-    """Kill processes that carry a run's name in their environment; how many there were."""
+    """Kill all processes of a run; returns how many there were."""
     import psutil
 
     ended = 0
     for process in psutil.process_iter():
         try:
-            if is_of_run(process.environ(), folder):
+            if is_of_run(process, folder):
                 process.kill()
                 ended += 1
         except (psutil.Error, OSError):
@@ -127,23 +136,23 @@ def end_orphans(folder: Path) -> int:
 
 
 def is_worker_alive(pid: int, folder: Path) -> bool:
-    """Whether a run's worker still runs: the process of this id leads its group and carries the run's name.
+    """Whether a run's worker still runs: the process with this ID leads its group and belongs to the run.
 
-    Start times would not do: they are told by a clock that is set now and then.
+    Start times cannot be used: the clock they come from can be set.
     """
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return os.getpgid(pid) == pid and is_of_run(process.environ(), folder)
+        return os.getpgid(pid) == pid and is_of_run(process, folder)
     except psutil.AccessDenied:
         return True
-    except (psutil.Error, OSError):  # gone, or a zombie
+    except (psutil.Error, OSError):  # exited, or a zombie
         return False
 
 
 def system_oom_kills() -> int:
-    """How often the kernel has killed a process for memory since it started, as far as it says."""
+    """The kernel's count of out-of-memory kills since boot; 0 where unknown."""
     total = 0
     for path, key in ((Path("/proc/vmstat"), "oom_kill"), (Path("/sys/fs/cgroup/memory.events"), "oom_kill")):
         try:

@@ -1,4 +1,4 @@
-"""What the keeper does again and again, whatever else it is at: it answers, and catches up on what the disk refused."""
+"""The keeper's periodic work during any other: the heartbeat, and retrying terminal events on a full disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Replaced(Exception):
-    """Another keeper took the place of this one, which must leave without touching anything."""
+    """Another keeper has replaced this one, which must exit without changing anything."""
 
 
 @dataclass(frozen=True)
 class Unwritten:
-    """A terminal event that found no room."""
+    """A terminal event that could not be written yet."""
 
     folder: RunFolder
     lock_identity: str
@@ -34,37 +34,37 @@ class Unwritten:
 
 
 class Pulse:
-    """The keeper's sign of life, and the endings that wait for room on the disk."""
+    """The keeper's heartbeat and the terminal events to be retried."""
 
-    def __init__(self, held: lock.FileLock | None = None, lock_path: Path | None = None) -> None:
-        self._held, self._lock_path = held, lock_path
+    def __init__(self, own_lock: lock.FileLock | None = None, lock_path: Path | None = None) -> None:
+        self._own_lock, self._lock_path = own_lock, lock_path
         self._heart = Heart()
         self._unwritten: list[Unwritten] = []
-        self.trouble = ""
-        """Why the next run does not start, for those who look."""
+        self.problem = ""
+        """Why the next run does not start; part of the heartbeat."""
 
     @property
     def is_behind(self) -> bool:
-        """Whether something waits to be written."""
+        """Whether a terminal event is still to be written."""
         return bool(self._unwritten)
 
     def beat(self) -> None:
-        """Answer. Raises Replaced when this is not the data folder's keeper any more."""
-        if self._held is None or self._lock_path is None:
+        """Write a heartbeat and retry events. Raises Replaced when this is no longer the data folder's keeper."""
+        if self._own_lock is None or self._lock_path is None:
             return
-        if not self._held.is_at(self._lock_path):
+        if not self._own_lock.is_at(self._lock_path):
             raise Replaced
-        self._heart.beat(self.trouble)
-        self._unwritten = [each for each in self._unwritten if not _is_settled(each)]
+        self._heart.beat(self.problem)
+        self._unwritten = [pending for pending in self._unwritten if not _is_settled(pending)]
 
     def end(self, folder: RunFolder, ending: RunStopped | RunFailed) -> None:
-        """Write a run's terminal event unless its attempt has one: now, or as soon as there is room."""
+        """Write a run's terminal event unless its attempt has one: now, or as soon as the disk has space."""
         try:
             write_ending(folder, ending)
         except FileNotFoundError as error:
-            say(f"{folder.name}: the end could not be written: {error}")
+            say(f"{folder.name}: the terminal event could not be written: {error}")
         except OSError as error:
-            say(f"{folder.name}: the end waits for room: {error}")
+            say(f"{folder.name}: the terminal event will be retried: {error}")
             attempt = read_attempt(folder)
             if attempt:
                 self._unwritten.append(Unwritten(folder, lock.identity(folder.lock), attempt, ending))
@@ -74,26 +74,26 @@ class Pulse:
 
 
 def read_attempt(folder: RunFolder) -> int:
-    """The number of a run's last attempt; 0 where its events cannot be read."""
+    """The number of a run's last attempt; 0 if its events cannot be read."""
     try:
         return read_run(folder).state.attempt
     except OSError:
         return 0
 
 
-def _is_settled(each: Unwritten) -> bool:
-    """Whether an ending is written by now, or nobody needs it any more."""
-    folder: RunFolder | None = each.folder
-    if lock.identity(each.folder.lock) != each.lock_identity:
-        folder = find_moved(each.lock_identity)
+def _is_settled(pending: Unwritten) -> bool:
+    """Whether a terminal event is written by now, or no longer needed."""
+    folder: RunFolder | None = pending.folder
+    if lock.identity(pending.folder.lock) != pending.lock_identity:
+        folder = find_moved(pending.lock_identity)
     if folder is None:  # it was deleted
         return True
     free = free_bytes(folder.path)
     if free is not None and free < SMALLEST_ROOM_BYTES:
         return False
     try:
-        if read_run(folder).state.attempt == each.attempt:
-            write_ending(folder, each.ending)
+        if read_run(folder).state.attempt == pending.attempt:
+            write_ending(folder, pending.ending)
     except OSError:
         return False
     return True

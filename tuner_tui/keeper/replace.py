@@ -1,7 +1,7 @@
-"""Ending a keeper that does not answer any more, so that another one can take its place.
+"""Kills a keeper that no longer responds, so that another one can replace it.
 
-It is ended for good before its place is free: a keeper that was only stopped cannot go on beside its successor. One
-that cannot be ended from here, such as in another container, keeps its place.
+It is killed before the lock is free, so a suspended keeper can never continue beside its successor. One that cannot be
+killed from here, such as one in another container, keeps the lock.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SILENT_SECONDS = 60.0
-"""A keeper that has not answered for so long is replaced; no step of its work takes nearly as long."""
+"""Age of a heartbeat from which a keeper is replaced; none of its operations takes nearly as long."""
 ENDING_SECONDS = 5.0
 
 
 def end_silent_keeper(keeper_lock: Path, silent_seconds: float | None = None) -> bool:
-    """End the keeper if its last heartbeat is too old; True when its lock was set free by that."""
+    """Kill the keeper if its last heartbeat is too old; True if that released its lock."""
     limit = SILENT_SECONDS if silent_seconds is None else silent_seconds
     beat = read_beat()
     if beat is None or not beat.is_of_this_boot or beat.age_seconds < limit or not lock.is_held(keeper_lock):
         return False
     try:
         process = os.pidfd_open(beat.pid) if hasattr(os, "pidfd_open") else None
-    except OSError:  # it is gone: another one holds the lock, and will answer
+    except OSError:  # it has exited: another one holds the lock and will respond
         return False
     try:
-        now = read_beat()  # looked at again: from here on the number cannot be another process's
+        now = read_beat()  # read again: from here on the ID cannot belong to another process
         if (
             now is None
             or now.pid != beat.pid
@@ -47,7 +47,7 @@ def end_silent_keeper(keeper_lock: Path, silent_seconds: float | None = None) ->
             signal.pidfd_send_signal(process, signal.SIGKILL)
         else:
             os.kill(beat.pid, signal.SIGKILL)
-    except OSError:  # not ours to end, or gone
+    except OSError:  # another user's, or exited
         return False
     finally:
         if process is not None:
@@ -58,7 +58,7 @@ def end_silent_keeper(keeper_lock: Path, silent_seconds: float | None = None) ->
         if not lock.is_held(keeper_lock):
             return True
         time.sleep(0.02)
-    return False  # it hangs in the kernel: it will do nothing more, but its lock is not free yet
+    return False  # it hangs in the kernel: it does nothing more, but its lock is not free yet
 
 
 def _is_keeper(pid: int, keeper_lock: Path) -> bool:

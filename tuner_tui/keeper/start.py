@@ -1,4 +1,4 @@
-"""Handing a run to the keeper, and making sure there is one."""
+"""Submits runs to the keeper, and starts a keeper if there is none."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 
 
 STARTING_SECONDS = 2.0
-"""How long a run that is held but has no worker yet is given to show whether it starts or ends."""
+"""How long to wait until a run whose lock is taken but that has no worker yet starts or ends."""
 
 
 def keeper_lock() -> Path:
-    """The lock that the data folder's one keeper holds."""
+    """The lock of the data folder's only keeper."""
     return paths.data_dir() / KEEPER_LOCK_FILE
 
 
 def keeper_log() -> Path:
-    """What the keeper has to say."""
+    """The keeper's log."""
     return paths.data_dir() / "keeper.log"
 
 
 def queue_lock() -> Path:
-    """Held while a run is put into the queue, so that it cannot be put there twice."""
+    """The lock for changes of the queue, so that a run cannot be queued twice."""
     return paths.data_dir() / "queue.lock"
 
 
 def submit(
     folder: RunFolder, *, resume: bool = False, after: str | None = None, takes_adapter: bool = False
 ) -> None:
-    """Enqueue a run, perhaps behind another one, and see that a keeper is there.
+    """Enqueue a run, optionally after another one, and make sure that a keeper runs.
 
-    Raises RunProblem when the run is running or waiting already.
+    Raises RunProblem when the run is already running or queued.
     """
     from tuner_tui.keeper.memory_needed import memory_needed
 
@@ -58,7 +58,7 @@ def submit(
     device, needs_bytes = memory_needed(folder)
     with _turn_at_the_queue():
         _require_idle(folder)
-        clear_requests(folder)  # they were meant for an attempt that is over
+        clear_requests(folder)  # they belong to an earlier attempt
         queue.enqueue(
             folder,
             resume,
@@ -68,40 +68,40 @@ def submit(
             needs_bytes=needs_bytes,
             attempts=read_run(folder).state.attempt,
         )
-        if resume and queue.held_for() == folder.name:  # its pause is over: it goes first
+        if resume and queue.held_for() == folder.name:  # its pause is over: it starts first
             queue.move(folder.name, 0)
-            queue.go_on()
+            queue.release()
     ensure_keeper()
 
 
 def move(folder: RunFolder, place: int, *, regardless: bool = False) -> None:
-    """Give a waiting run another place in line, 0 for the first; `regardless` has it wait for no memory.
+    """Move a queued run to another position, 0 for the first; `regardless` starts it without waiting for memory.
 
-    Raises RunProblem when it does not wait.
+    Raises RunProblem when it is not queued.
     """
     with _turn_at_the_queue():
         if not queue.move(folder.name, place) or (regardless and not queue.start_regardless(folder.name)):
-            raise RunProblem("The run does not wait", folder.name, "See: tuner-tui queue list")
+            raise RunProblem("The run is not queued", folder.name, "See: tuner-tui queue list")
     ensure_keeper()
 
 
 def hold_queue() -> None:
-    """Let nothing more start, also after this keeper and a reboot, until `release_queue`."""
+    """Start no more runs until `release_queue`, also after a restart of the keeper or the machine."""
     with _turn_at_the_queue():
         queue.hold()
 
 
 def release_queue() -> bool:
-    """Let runs start again; False when they were not held."""
+    """Start runs again; False when the queue was not on hold."""
     with _turn_at_the_queue():
-        was_held = queue.go_on()
+        was_held = queue.release()
     ensure_keeper()
     return was_held
 
 
 @contextlib.contextmanager
 def _turn_at_the_queue() -> Iterator[None]:
-    """One change of the queue at a time; trouble with its folder is told."""
+    """Take the lock for changes of the queue. Raises TunerError when its folder cannot be written."""
     try:
         make_folder(paths.data_dir())
         turn = lock.acquire(queue_lock(), patience_seconds=10.0)
@@ -115,44 +115,44 @@ def _turn_at_the_queue() -> Iterator[None]:
         raise TunerError(
             "The queue cannot be changed",
             f"{paths.queue_dir()}: {error.strerror or error}.",
-            "Free space or rights there.",
+            "Free space there, or change its permissions.",
         ) from error
 
 
 def _require_idle(folder: RunFolder) -> None:
-    """In this order, because a run that starts takes its lock before it leaves the queue."""
+    """Raise RunProblem if a run is queued or live; in this order, as it takes its lock before it leaves the queue."""
     if queue.is_queued(folder.name):
-        raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")
+        raise RunProblem("The run is already queued", folder.name, "See: tuner-tui runs list")
     if lock.is_held(folder.lock):
         _refuse_locked(folder)
         raise RunProblem(
-            "The run is running already",
+            "The run is already running",
             folder.name,
             f"Watch it: {shell_command('runs follow', folder.name)}",
         )
 
 
 def _refuse_locked(folder: RunFolder) -> None:
-    """Raise RunProblem when a run's lock is not in use by the run, and cannot be used."""
+    """Raise RunProblem when a run's lock cannot be opened or another program holds it."""
     if problem := lock_problem(folder):
         raise RunProblem(
             "The run's lock cannot be used",
             f"{folder.name}: {problem}.",
-            "End that program, or give yourself the right to open the file; then try again.",
+            "End that program, or make the file accessible; then try again.",
         )
 
 
 def _wait_until_left(folder: RunFolder, patience_seconds: float = 15.0) -> None:
-    """A worker takes a moment to leave after its last event, and a keeper to say how one ended that was killed.
+    """Wait a moment until an ended run's worker has exited and its keeper has written the terminal event.
 
-    A run that is over can be handed over at once all the same.
+    So a run that has just ended can be submitted again.
     """
     began = time.monotonic()
     if lock.is_held(folder.lock):
         _refuse_locked(folder)
     while lock.is_held(folder.lock) and time.monotonic() < began + patience_seconds:
         state = read_run(folder).state
-        if state.worker is None:  # it starts, or it was killed as it did
+        if state.worker is None:  # it is starting, or was killed while starting
             is_at_work = time.monotonic() >= began + STARTING_SECONDS
         else:
             is_at_work = process.is_worker_alive(state.worker.pid, folder.path)
@@ -162,9 +162,9 @@ def _wait_until_left(folder: RunFolder, patience_seconds: float = 15.0) -> None:
 
 
 def end_now(folder: RunFolder) -> None:
-    """Have a run's worker ended at once, without a checkpoint; the keeper writes how it ended.
+    """Kill a run's worker at once, without a checkpoint; the keeper writes the terminal event.
 
-    Raises RunProblem when nobody works on the run.
+    Raises RunProblem when the run is not running.
     """
     if not lock.is_held(folder.lock) and not queue.is_queued(folder.name):
         raise RunProblem("The run is not running", f"{folder.name} is {read_run(folder).status}.")
@@ -173,22 +173,22 @@ def end_now(folder: RunFolder) -> None:
 
 
 def refuse_live(folder: RunFolder) -> None:
-    """Raise RunProblem when a run is running or waiting already."""
+    """Raise RunProblem when a run is running or queued."""
     if lock.is_held(folder.lock):
         _refuse_locked(folder)
         raise RunProblem(
-            "The run is running already",
+            "The run is already running",
             folder.name,
             f"Watch it: {shell_command('runs follow', folder.name)}",
         )
     if queue.is_queued(folder.name):
-        raise RunProblem("The run is waiting already", folder.name, "See: tuner-tui runs list")
+        raise RunProblem("The run is already queued", folder.name, "See: tuner-tui runs list")
 
 
 def ensure_keeper(patience_seconds: float = 20.0) -> str:
-    """Start a keeper if the data folder has none that answers, and wait until it is there or has nothing left to do.
+    """Start a keeper if the data folder has none that responds, and wait until it is ready or has nothing left to do.
 
-    Gives words about one that was replaced; empty when none was. Raises TunerError.
+    Returns a message about a replaced keeper; empty if none was. Raises TunerError.
     """
     words = _replace_silent()
     if lock.is_held(keeper_lock()) or not has_work():
@@ -201,13 +201,13 @@ def ensure_keeper(patience_seconds: float = 20.0) -> str:
         time.sleep(0.02)
     raise TunerError(
         "The keeper does not start",
-        f"Its log is {keeper_log()}.",
-        "Read the log's last lines; see: tuner-tui doctor",
+        f"See its log: {keeper_log()}.",
+        "See also: tuner-tui doctor",
     )
 
 
 def adopt_if_needed(folder: RunFolder) -> None:
-    """See that a run whose keeper died, or does not answer, is waited for, or started, by a new one."""
+    """Start a new keeper for a run whose keeper crashed or does not respond."""
     _replace_silent()
     if lock.is_held(keeper_lock()):
         return
@@ -216,7 +216,7 @@ def adopt_if_needed(folder: RunFolder) -> None:
 
 
 def revive(live: Iterable[RunFolder] = ()) -> None:
-    """Replace a keeper that died or does not answer, without waiting for the next one; for those who look often.
+    """Replace a keeper that crashed or does not respond, without waiting for the new one; for frequent callers.
 
     `live` are runs that are known to be live. Raises OSError.
     """
@@ -228,9 +228,9 @@ def revive(live: Iterable[RunFolder] = ()) -> None:
 
 
 def wake() -> str:
-    """Go on with a queue that nobody keeps, as after a reboot; whoever opens the app or lists runs does this.
+    """Start a keeper for a queue without one, as after a reboot; called when the app opens or runs are listed.
 
-    Gives words about a keeper that was replaced, or that cannot be; empty when all is well.
+    Returns a message about a keeper that was replaced or cannot be; empty if all is well.
     """
     try:
         return ensure_keeper()
@@ -239,7 +239,7 @@ def wake() -> str:
 
 
 def _replace_silent() -> str:
-    """End a keeper that does not answer any more; its place is free then, and what it kept is adopted."""
+    """Kill a keeper that no longer responds; the new one adopts its runs."""
     beat = read_beat()
     if beat is None or not end_silent_keeper(keeper_lock()):
         return ""

@@ -1,4 +1,4 @@
-"""What makes a terminal ring, or show a notification of its own, also through SSH and tmux."""
+"""Terminal notifications: escape sequences for a bell or a notification, also through SSH and tmux."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ KNOWN_TERMS: tuple[tuple[str, Way], ...] = (
     ("foot", "osc777"),
     ("rxvt", "osc777"),
 )
-"""By how $TERM begins, which SSH hands on."""
+"""By the start of $TERM, which SSH passes on."""
 KNOWN_PROGRAMS: dict[str, Way] = {"iTerm.app": "osc9", "iTerm2": "osc9", "WezTerm": "osc9", "ghostty": "osc9"}
-"""By $TERM_PROGRAM, or by $LC_TERMINAL, which SSH may hand on."""
+"""By $TERM_PROGRAM, or by $LC_TERMINAL, which SSH may pass on."""
 
 
 def terminal_notice(title: str, body: str, settings: Settings, environment: Mapping[str, str]) -> str:
-    """What to write to the terminal; empty when nothing was asked for."""
+    """The escape sequence to write to the terminal; empty if notifications are off."""
     bell = BELL if settings.switch("notify.bell") else ""
     chosen = settings.text("notify.terminal")
-    way = known_way(environment) if chosen == "auto" else chosen
+    protocol = known_way(environment) if chosen == "auto" else chosen
     text = f"tuner-tui: {plain(title)}"[:MOST_CHARACTERS]
-    match way:
-        case "osc9":  # a text that began with a digit and a semicolon would be a command to some
+    match protocol:
+        case "osc9":  # some terminals treat a text that begins with a digit and a semicolon as a command
             sequence = f"\x1b]9;{text}. {plain(body)[:MOST_CHARACTERS]}\a"
         case "osc777":
             sequence = f"\x1b]777;notify;{text.replace(';', ',')};{plain(body)[:MOST_CHARACTERS]}\a"
@@ -46,9 +46,9 @@ def terminal_notice(title: str, body: str, settings: Settings, environment: Mapp
 
 
 def known_way(environment: Mapping[str, str]) -> Way | None:
-    """What this terminal is known to take; inside tmux its own name is all there is, unless the shell says more."""
+    """The notification that this terminal supports; inside tmux its name is known only if the shell sets it."""
     for name in ("TERM_PROGRAM", "LC_TERMINAL"):
-        if way := KNOWN_PROGRAMS.get(environment.get(name, "")):
-            return way
+        if protocol := KNOWN_PROGRAMS.get(environment.get(name, "")):
+            return protocol
     term = environment.get("TERM", "")
-    return next((way for start, way in KNOWN_TERMS if term.startswith(start)), None)
+    return next((protocol for start, protocol in KNOWN_TERMS if term.startswith(start)), None)

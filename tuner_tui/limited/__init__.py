@@ -1,1 +1,1 @@
-"""Reading what strangers wrote (chat templates, tokenizers, packed tables) in a child with bounded time and memory."""
+"""Reads untrusted files (chat templates, tokenizers, packed tables) in a child process with limited time and memory."""

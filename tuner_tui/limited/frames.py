@@ -1,4 +1,4 @@
-"""What parent and child say to each other over their pipes: frames of a kind, a length and bytes."""
+"""The protocol between parent and child: frames with a kind, a length and bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 HEADER = struct.Struct("<cI")
 REPLY, END, FAULT, ALIVE = b"R", b"E", b"F", b"A"
 LARGEST_REPLY_BYTES = 1 << 28
-"""More than any row or rendered conversation needs."""
+"""Largest payload; more than any row or rendered conversation needs."""
 
 FaultKind = Literal["input", "time", "memory", "crash"]
 
@@ -29,5 +29,5 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def frame(kind: bytes, payload: bytes = b"") -> bytes:
-    """One message."""
+    """One encoded frame."""
     return HEADER.pack(kind, len(payload)) + payload

@@ -1,4 +1,4 @@
-"""How much time and memory a file of somebody else may take, and the error when that is not enough."""
+"""Limits of time and memory for reading untrusted files, and the errors for exceeding them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tuner_tui.errors import InputError, TunerError
 
 SECONDS_SETTING, MEMORY_SETTING = "limits.seconds", "limits.memory"
 HINT = (
-    "A file that needs this is usually broken or made to do harm. If you trust it, raise the limit: "
+    "Such a file is usually broken or malicious. If you trust it, raise the limit: "
     "tuner-tui config set {setting} {raised:g}"
 )
 
 
 class LimitReached(InputError):
-    """Reading a file took more time or memory than it may."""
+    """Reading a file exceeded the limit of time or memory."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one step (a row rendered, a batch of rows read, a tokenizer loaded) may take."""
+    """The limits of one step, such as rendering a row, reading a batch of rows or loading a tokenizer."""
 
     seconds: float = 10.0
     """Of CPU time."""
@@ -33,7 +33,7 @@ class Limits:
 
     @property
     def silent_seconds(self) -> float:
-        """Wall-clock time without any progress after which the child is killed: a busy machine makes CPU time long."""
+        """Wall-clock time without progress after which the child is killed: on a busy machine, longer than CPU time."""
         return 3 * self.seconds + 5
 
     def too_slow(self, what: str) -> LimitReached:
@@ -54,10 +54,10 @@ class Limits:
 
 
 def current_limits() -> Limits:
-    """The limits of the person's settings; the defaults where the settings cannot be read."""
+    """The limits in the settings; the defaults if the settings cannot be read."""
     try:
         settings = read_settings()
-    except TunerError:  # shown where settings are the topic
+    except TunerError:  # reported where settings are used
         return Limits()
     return Limits(
         settings.number(SECONDS_SETTING) or Limits.seconds,

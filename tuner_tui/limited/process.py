@@ -1,4 +1,4 @@
-"""The parent's side: starts a limited child, asks it, and ends it when it is silent for too long."""
+"""The parent's side: starts a limited child, sends requests, and kills it when it does not respond."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 READ_BYTES = 1 << 20
 START_SECONDS = 60.0
-"""Until the first answer: Python and libraries have to be read from a disk that may be slow."""
+"""Until the first answer: Python and libraries may be loaded from a slow disk."""
 KEPT_VARIABLES = (
     "PATH",
     "HOME",
@@ -44,16 +44,16 @@ KEPT_VARIABLES = (
     "VIRTUAL_ENV",
     "RAYON_NUM_THREADS",
 )
-"""All that a child gets of our environment, with LC_* and PYTHON*: it needs no token."""
+"""Environment variables that a child inherits, besides LC_* and PYTHON*: it needs no token."""
 _children: ContextVar[Children | None] = ContextVar("children", default=None)
 
 
 class ChildEnded(TunerError):
-    """The child was ended from outside, such as by a screen that was closed."""
+    """The child was ended by the app, for example because a screen was closed."""
 
 
 class Children:
-    """The children begun for one task, which end together with it."""
+    """The children of one task, which are ended together with it."""
 
     def __init__(self) -> None:
         self._begun: list[LimitedProcess] = []
@@ -61,7 +61,7 @@ class Children:
         self._lock = threading.Lock()
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function in this thread; what it starts belongs to this task."""
+        """Call a function in this thread; the children that it starts belong to this task."""
         token = _children.set(self)
         try:
             return function()
@@ -79,7 +79,7 @@ class Children:
             self._begun.remove(child)
 
     def end(self) -> None:
-        """End them all, whatever they are doing."""
+        """Kill all children."""
         self._is_ended = True
         with self._lock:
             begun = list(self._begun)
@@ -88,7 +88,7 @@ class Children:
 
 
 class LimitedProcess:
-    """A child that answers one request after the other. Use it as a context manager, or close it."""
+    """A child that answers requests one at a time. Use it as a context manager, or close it."""
 
     def __init__(self, module: str, about: str, limits: Limits | None = None) -> None:
         self.about = about
@@ -126,11 +126,11 @@ class LimitedProcess:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can be asked once more."""
+        """Whether it can take another request."""
         return not self._is_busy and not self._ended and self._process.poll() is None
 
     def send(self, request: bytes) -> None:
-        """Ask, and leave the answers for `answers`. Raises InputError where the child has ended."""
+        """Send a request, whose answers `answers` returns. Raises InputError if the child has ended."""
         assert self._process.stdin is not None
         self._is_busy = True
         rest = memoryview(frame(b"Q", request))
@@ -141,7 +141,7 @@ class LimitedProcess:
             raise self._explain_end(self.about) from None
 
     def answers(self) -> Iterator[bytes]:
-        """Each answer to what was sent. Raises LimitReached, InputError, or ItemFault for one item."""
+        """The answers to the last request. Raises LimitReached, InputError, or ItemFault for one item."""
         while True:
             kind, payload = self._next()
             self._has_answered = True
@@ -155,17 +155,17 @@ class LimitedProcess:
                 raise self._explained(msgspec.msgpack.decode(payload, type=Fault))
 
     def ask(self, request: bytes) -> Iterator[bytes]:
-        """Send a request and give its answers as they come."""
+        """Send a request and yield its answers."""
         self.send(request)
         return self.answers()
 
     def kill(self) -> None:
-        """End it at once; whoever waits for an answer gets ChildEnded."""
+        """Kill the child at once; callers that wait for an answer get ChildEnded."""
         self._ended = self._ended or "stopped"
         self._process.kill()
 
     def close(self) -> None:
-        """End it and let go of everything."""
+        """End the child and close its pipes."""
         if self._group is not None:
             self._group.remove(self)
         if self._process.returncode is None:
@@ -181,14 +181,14 @@ class LimitedProcess:
         kind, length = HEADER.unpack_from(self._buffer)
         if length > LARGEST_REPLY_BYTES or kind not in (REPLY, END, FAULT, ALIVE):
             self.kill()
-            raise InputError("The file cannot be read", f"{self.about}: its reader gave a senseless answer.")
+            raise InputError("The file cannot be read", f"{self.about}: its reader gave an invalid answer.")
         self._fill(HEADER.size + length)
         payload = bytes(memoryview(self._buffer)[HEADER.size : HEADER.size + length])
         del self._buffer[: HEADER.size + length]
         return kind, payload
 
     def _fill(self, count: int) -> None:
-        """Have so many bytes in the buffer. Raises LimitReached or ChildEnded."""
+        """Read until the buffer has `count` bytes. Raises LimitReached or ChildEnded."""
         while len(self._buffer) < count:
             allowed = self.limits.silent_seconds + (0 if self._has_answered else START_SECONDS)
             if not self._poll.poll(allowed * 1000):
@@ -213,7 +213,7 @@ class LimitedProcess:
         return ItemFault(fault)
 
     def _explain_end(self, what: str) -> TunerError:
-        """Why the child is gone: libraries in other languages end the process where memory runs out."""
+        """The reason why the child exited: native libraries end the process when out of memory."""
         if self._ended:
             return ChildEnded("Reading was stopped", what)
         self._ended = "gone"
@@ -226,7 +226,7 @@ class LimitedProcess:
 
 
 class Crashed(InputError):
-    """A library could not read the file; `reason` is what it says."""
+    """A library could not read the file; `reason` is its message."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__("The file cannot be read", f"{what}: {reason}")
@@ -234,7 +234,7 @@ class Crashed(InputError):
 
 
 class ItemFault(InputError):
-    """What a child says of one item of a request."""
+    """A child's error for one item of a request."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.title, fault.message, fault.hint)
@@ -242,13 +242,13 @@ class ItemFault(InputError):
 
 
 def _environment() -> dict[str, str]:
-    kept = {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if name in KEPT_VARIABLES or name.startswith(("LC_", "PYTHON"))
     }
-    return kept | {
-        "ARROW_DEFAULT_MEMORY_POOL": "system",  # others reserve far more than they use
+    return environment | {
+        "ARROW_DEFAULT_MEMORY_POOL": "system",  # other pools reserve far more than they use
         "TOKENIZERS_PARALLELISM": "true",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

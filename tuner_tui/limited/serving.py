@@ -1,4 +1,4 @@
-"""The child's side: sets its own limits, answers requests until nobody asks any more, and says why one failed."""
+"""The child's side: sets its own limits, answers requests until stdin ends, and reports failures."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 ALIVE_SECONDS = 1.0
-"""The parent hears of us at least so often while steps end."""
+"""Interval at which the child reports progress while steps end."""
 FLUSH_BYTES = 1 << 16
 
 
 class TimeUp(BaseException):
-    """A step used up its CPU time; no handler of `Exception` may swallow it."""
+    """A step exceeded its CPU time; not an `Exception`, so that no handler catches it."""
 
 
 class ItemRefused(InputError):
-    """What is wrong with one item of a request; `place` counts from 0."""
+    """An error of one item of a request; `place` counts from 0."""
 
     def __init__(self, title: str, message: str = "", hint: str = "", *, place: int = 0) -> None:
         super().__init__(title, message, hint)
@@ -37,7 +37,7 @@ class ItemRefused(InputError):
 
 
 class Watch:
-    """Bounds the CPU time of each step, and tells the parent that steps end."""
+    """Limits the CPU time of each step, and reports progress to the parent."""
 
     def __init__(self, seconds: float, out: BinaryIO) -> None:
         self.what = ""
@@ -46,11 +46,13 @@ class Watch:
         self._unflushed, self._flushed_at = 0, time.monotonic()
         self._longest = 2 * seconds * (os.cpu_count() or 1) + 60
         signal.signal(signal.SIGPROF, _time_is_up)
-        signal.signal(signal.SIGVTALRM, signal.SIG_DFL)  # ends us even within a call that never comes back
+        signal.signal(
+            signal.SIGVTALRM, signal.SIG_DFL
+        )  # ends the process even within a call that never returns
 
     @contextlib.contextmanager
     def step(self, what: str, place: int = 0) -> Iterator[None]:
-        """Do one bounded step; `what` names the file and the step in the error. Raises TimeUp within it."""
+        """Run one limited step; `what` names the file and the step in errors. Raises TimeUp within it."""
         self.what, self.place = what, place
         if time.monotonic() - self._flushed_at > ALIVE_SECONDS:
             self.write(ALIVE)
@@ -64,7 +66,7 @@ class Watch:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
     def write(self, kind: bytes, payload: bytes = b"") -> None:
-        """Send a frame, together with others where they are small and come quickly."""
+        """Send a frame; small frames in quick succession are sent together."""
         self._out.write(frame(kind, payload))
         self._unflushed += len(payload)
         if self._unflushed > FLUSH_BYTES or time.monotonic() - self._flushed_at > ALIVE_SECONDS:
@@ -80,16 +82,16 @@ def _time_is_up(*_: object) -> None:
 
 
 def serve(handle: Callable[[bytes, Watch], Iterable[bytes]], arguments: list[str]) -> None:
-    """Answer each request on stdin with what `handle` gives for it, until stdin ends.
+    """Answer each request on stdin with the results of `handle`, until stdin ends.
 
-    `arguments` are the parent's process id, the seconds of a step, and the bytes of memory.
+    `arguments` are the parent's process ID, the time limit of a step in seconds, and the memory limit in bytes.
     """
     parent, seconds, memory = int(arguments[0]), float(arguments[1]), int(arguments[2])
     leave_with_parent(parent)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent decides when we end
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent decides when the child ends
         signal.signal(ignored, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "wb", buffering=1 << 18)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # keeps output of libraries out of the answers
     _limit(memory)
     watch = Watch(seconds, out)
     while request := _next_request(sys.stdin.buffer):
@@ -97,9 +99,9 @@ def serve(handle: Callable[[bytes, Watch], Iterable[bytes]], arguments: list[str
 
 
 def _limit(memory: int) -> None:
-    """Bound memory, and keep the child from writing any file."""
+    """Limit memory, and prevent the child from writing files."""
     for kind, most in (("RLIMIT_DATA", memory), ("RLIMIT_CORE", 0), ("RLIMIT_FSIZE", 0)):
-        with contextlib.suppress(OSError, ValueError):  # a lower one may be set already
+        with contextlib.suppress(OSError, ValueError):  # a lower limit may already be set
             resource.setrlimit(getattr(resource, kind), (most, most))
 
 
@@ -124,9 +126,9 @@ def _answer(handle: Callable[[bytes, Watch], Iterable[bytes]], request: bytes, w
         ending = _fault("input", watch, error, error.place)
     except InputError as error:
         ending = _fault("input", watch, error, watch.place)
-    except Exception as error:  # the parent names the file; what a library raises is told in one line
-        told = (str(error).splitlines() or [""])[0][:500] or type(error).__name__
-        ending = _fault("crash", watch, InputError("", told))
+    except Exception as error:  # the parent names the file; a library's error is reported in one line
+        message = (str(error).splitlines() or [""])[0][:500] or type(error).__name__
+        ending = _fault("crash", watch, InputError("", message))
     watch.write(*ending)
     watch.flush()
 
@@ -134,8 +136,8 @@ def _answer(handle: Callable[[bytes, Watch], Iterable[bytes]], request: bytes, w
 def _fault(
     kind: FaultKind, watch: Watch, error: InputError | None = None, place: int = -1
 ) -> tuple[bytes, bytes]:
-    said: dict[str, Any] = (
+    fields: dict[str, Any] = (
         {} if error is None else {"title": error.title, "message": error.message, "hint": error.hint}
     )
-    fault = Fault(kind, watch.what, **said, place=watch.place if place < 0 else place)
+    fault = Fault(kind, watch.what, **fields, place=watch.place if place < 0 else place)
     return FAULT, msgspec.msgpack.encode(fault)

@@ -16,11 +16,11 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 REWARD_TASK = "SEQ_CLS"
-"""PEFT's task type of a reward model's adapter, which brings a head along."""
+"""PEFT's task type of a reward model's adapter, which includes a head."""
 
 
 class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What adapter_config.json says, as far as starting from it needs."""
+    """The values of adapter_config.json that are needed to start from the adapter."""
 
     kind: str = msgspec.field(name="peft_type", default="")
     task: str | None = msgspec.field(name="task_type", default=None)
@@ -35,28 +35,28 @@ def is_adapter(folder: Path) -> bool:
     """Whether a folder has a PEFT adapter."""
     try:
         return (folder / CONFIG_FILE).is_file()
-    except (OSError, ValueError):  # too long, or a null character
+    except (OSError, ValueError):  # too long, or a NUL character
         return False
 
 
 def refuse_adapter_beside(base: Path) -> None:
-    """Raise InputError for a base's folder with an adapter in it, which transformers would load silently."""
+    """Raise InputError if a base's folder contains an adapter, which transformers would load silently."""
     if is_adapter(base):
         raise InputError(
             "The base's folder contains an adapter",
-            f"{base / CONFIG_FILE}: the base would be loaded together with that adapter, or another base in its place.",
-            "Move the adapter's files to a folder of their own; model.adapter or the chat can name it there.",
+            f"{base / CONFIG_FILE}: transformers would load the base with that adapter, or another base.",
+            "Move the adapter's files to another folder, and use it with model.adapter or in the chat.",
         )
 
 
 def require_safetensors(folder: Path) -> None:
-    """Raise InputError for an adapter whose weights are a Python pickle, or not there."""
+    """Raise InputError for an adapter whose weights are a Python pickle or missing."""
     refuse_pickle(folder)
     if not (folder / WEIGHTS_FILE).is_file():
         raise InputError(
             "The adapter has no weights",
             f"{folder} has no {WEIGHTS_FILE}.",
-            "Take an adapter that was saved completely, as safetensors.",
+            "Use an adapter that was saved completely, as safetensors.",
         )
 
 
@@ -85,9 +85,9 @@ def read_adapter(folder: Path) -> AdapterFacts:
     if facts.kind not in continued:
         titles = listed(list(continued.values()), "or")
         raise InputError(
-            "The adapter is of another kind",
-            f"{folder} has a {facts.kind or 'nameless'} adapter; only {titles} can be trained on.",
-            f"Take an adapter of {titles}, or leave model.adapter out.",
+            "The adapter's type is not supported",
+            f"{folder} has a {facts.kind or 'untyped'} adapter; only {titles} can be trained on.",
+            f"Use an adapter of {titles}, or remove model.adapter.",
         )
     require_safetensors(folder)
     return facts

@@ -1,4 +1,4 @@
-"""Looking at a model before anything starts: is it complete, safe and of a kind that can be tuned?"""
+"""Checks a model before a run: whether it is complete, safe and can be tuned."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tuner_tui.models.model_folder import (
     no_weights,
     read_json,
     read_weight_map,
+    require_files,
     weight_files,
 )
 from tuner_tui.models.safetensors_header import read_safetensors, refuse_lfs_pointer
@@ -39,7 +40,7 @@ GGUF_ARCHITECTURES = frozenset(
         *("deci", "minimax-m2"),
     ]
 )
-"""Text models that transformers 5.23 dequantises, as a GGUF file names them."""
+"""Architectures that transformers 5.23 dequantises, by their names in GGUF."""
 
 
 def check_source(source: ModelSource) -> None:
@@ -54,12 +55,14 @@ def check_source(source: ModelSource) -> None:
     except Unreadable as error:
         if not error.is_missing:
             raise
-        raise NotFoundError("The model is gone", f"{error.path} does not exist any more.") from error
+        raise NotFoundError("The model is missing", f"{error.path} does not exist any more.") from error
     except PermissionError as error:
-        message = f"{error.filename}: {error.strerror}."
+        message = f"{error.filename or source.name}: {error.strerror or error}."
         raise InputError("Cannot read the model", message, "Check who may read the file.") from error
     except FileNotFoundError as error:
-        raise NotFoundError("The model is gone", f"{error.filename} does not exist any more.") from error
+        raise NotFoundError(
+            "The model is gone", f"{error.filename or source.name} does not exist any more."
+        ) from error
     except OSError as error:
         raise InputError(
             "Cannot read the model", f"{error.filename or source.name}: {error.strerror}."
@@ -67,7 +70,7 @@ def check_source(source: ModelSource) -> None:
 
 
 def needs_remote_code(folder: Path) -> bool:
-    """Whether a model's folder asks for Python code of its own to be run when it is loaded."""
+    """Whether loading a model's folder needs its own Python code."""
     try:
         return bool(read_json(folder / "config.json").get("auto_map"))
     except InputError:
@@ -75,6 +78,7 @@ def needs_remote_code(folder: Path) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
+    require_files(folder)
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     _check_names(str(folder), names, _adapter_base(folder))
     refuse_adapter_beside(folder)
@@ -93,6 +97,8 @@ def _check_folder(folder: Path) -> None:
         if name in names:
             with guarded.open_regular(folder / name) as file:
                 refuse_lfs_pointer(folder / name, file.read(8))
+    if (folder / "chat_template.jinja").exists():
+        guarded.open_regular(folder / "chat_template.jinja").close()
 
 
 def _check_index(index: Path, shard: str, tensors: set[str]) -> None:
@@ -102,13 +108,13 @@ def _check_index(index: Path, shard: str, tensors: set[str]) -> None:
     if missing:
         raise InputError(
             "Weights are missing",
-            f"{index} promises {listed(missing)} in {shard}, which does not have it.",
-            "Fetch both files again from where the model came.",
+            f"{index} lists {listed(missing)} in {shard}, but it is not there.",
+            "Download both files again.",
         )
 
 
 def _check_names(where: str, names: Iterable[str], adapter_base: str | None = None) -> None:
-    """Refuse a folder or repository whose files cannot be a base model; `where` names it."""
+    """Raise InputError if the files of a folder or repository are not a base model; `where` names it."""
     present = set(names)
     has_weights = bool(present & {WEIGHTS, WEIGHTS_INDEX})
     if "adapter_config.json" in present and not ("config.json" in present and has_weights):
@@ -116,9 +122,9 @@ def _check_names(where: str, names: Iterable[str], adapter_base: str | None = No
         raise InputError(
             "This is an adapter, not a base model",
             f"{where} has only trained adapter weights{base}.",
-            f"Name the base instead: {adapter_base}"
+            f"Use the base instead: {adapter_base}"
             if adapter_base
-            else "Name the model that it was trained on.",
+            else "Use the model that it was trained on.",
         )
     if "config.json" not in present:
         ggufs = sorted(name for name in present if name.lower().endswith(".gguf"))
@@ -159,14 +165,14 @@ def _check_gguf(path: Path) -> None:
         )
     _refuse_unread_scaling(path, header, architecture)
     if not header.tensors:
-        raise InputError("GGUF file without weights", f"{path} holds a vocabulary only.")
+        raise InputError("GGUF file without weights", f"{path} has only a vocabulary.")
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, GgufArray) or not tokens.length:
         raise no_tokenizer(str(path))
 
 
 def _refuse_unread_scaling(path: Path, header: GgufHeader, architecture: str) -> None:
-    """Refuse rotary scaling that transformers' GGUF reader leaves out: other positions would be trained."""
+    """Raise InputError for rotary scaling that transformers' GGUF reader ignores: positions would be wrong."""
     kind = header.text(f"{architecture}.rope.scaling.type") or "none"
     factor = header.metadata.get(f"{architecture}.rope.scaling.factor", 1.0)
     names = [tensor.name for tensor in header.tensors if tensor.name.startswith("rope_factors")]
@@ -175,14 +181,14 @@ def _refuse_unread_scaling(path: Path, header: GgufHeader, architecture: str) ->
     if kind == "none" or factor == 1.0 or (architecture == "gpt-oss" and not names):
         return
     raise InputError(
-        "This model's positions cannot be read from GGUF",
-        f"{path} uses {kind} rotary scaling, which transformers' GGUF reader leaves out.",
+        "This model's rotary scaling cannot be read from GGUF",
+        f"{path} uses {kind} rotary scaling, which transformers' GGUF reader ignores.",
         "Use the original model's folder or Hub name instead.",
     )
 
 
 def _refuse_other_gguf(path: Path, header: GgufHeader) -> None:
-    """Refuse GGUF files that are only a part of a model."""
+    """Raise InputError for GGUF files that are only part of a model."""
     kind = header.text("general.type") or "model"
     if kind == "adapter":
         base = header.text("general.base_model.0.name")
@@ -194,14 +200,14 @@ def _refuse_other_gguf(path: Path, header: GgufHeader) -> None:
     parts = header.number("split.count") or 1
     if parts > 1:
         raise InputError(
-            "One part of several",
+            "Only a part of a model",
             f"{path} is one of {parts} parts of a model.",
             "Join them first: llama-gguf-split --merge FIRST-PART OUTPUT.gguf",
         )
 
 
 def _check_hub(source: ModelSource) -> None:
-    """Ask the Hub whether a repository can be read and holds a base model."""
+    """Check on the Hub that a repository is accessible and has a base model."""
     assert source.repo_id is not None
     from huggingface_hub import HfApi, hf_hub_url
 
@@ -213,11 +219,11 @@ def _check_hub(source: ModelSource) -> None:
         info = api.model_info(
             source.repo_id, revision=source.revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
         )
-    except Exception as error:  # the client passes on whatever a strange answer makes it raise
-        raise _hub_problem(error, source) from None  # the cause may quote the request's headers
+    except Exception as error:  # the client does not catch all errors of invalid responses
+        raise _hub_problem(error, source) from None  # the cause may contain the request's headers
     if info.siblings is not None:
         _check_names(source.repo_id, [file.rfilename for file in info.siblings], _card_base(info))
-    if info.gated:  # what the repository holds is public, reading it is not
+    if info.gated:  # the file list of a gated repository is public, its content is not
         url = hf_hub_url(source.repo_id, "config.json", revision=source.revision)
         try:
             api.get_hf_file_metadata(url=url, timeout=HUB_TIMEOUT_SECONDS)
@@ -228,9 +234,9 @@ def _check_hub(source: ModelSource) -> None:
 def _hub_problem(error: Exception, source: ModelSource) -> Exception:
     assert source.repo_id is not None
     problem = explain_hub_error(error, source.repo_id, source.revision)
-    near = nearest_folder(source.repo_id) if isinstance(problem, NotFoundError) else None
-    if near:
-        problem.hint += f" Or did you mean the folder {near}?"
+    nearest = nearest_folder(source.repo_id) if isinstance(problem, NotFoundError) else None
+    if nearest:
+        problem.hint += f" Or did you mean the folder {nearest}?"
     return problem
 
 

@@ -1,4 +1,4 @@
-"""The model that the demo tunes: SmolLM2-135M-Instruct, out of a Python package or from the Hub."""
+"""The model that the demo tunes: SmolLM2-135M-Instruct, from a Python package or the Hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is, read from its settings and file headers: no weights are loaded, unknown stays None."""
+"""The facts of a model, from its settings and file headers, without loading weights; unknown is None."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class ModelFacts:
     tied_embeddings: bool | None = None
     """Whether the output layer is the input embedding, so that both are stored once."""
     parameters: int | None = None
-    """Counted from the files' headers; of a quantised repository those that its packed tensors stand for, if known."""
+    """Parameters counted from headers; for quantised repositories, of the unpacked tensors if known."""
     weight_bytes: int | None = None
     """Bytes of the tensors in the files."""
     dtype: str | None = None
-    """What most bytes are: fp32, fp16, bf16, or the files' own word (q4_1, u8)."""
+    """The dtype of most bytes: fp32, fp16, bf16, or the files' own name (q4_1, u8)."""
     has_chat_template: bool | None = None
     licence: str | None = None
     quantisation: str | None = None
@@ -71,13 +71,13 @@ class ModelFacts:
     has_tower: bool = False
     """Whether there is a vision or audio part, which is loaded too."""
     weights: WeightCount | None = None
-    """Every tensor of the headers counted by its kind; None without headers or where a packing is not known."""
+    """The parameter count by kind of tensor; None without headers or for an unknown packing."""
     stored_layers: int | None = None
-    """Layers of the language model that the headers name; None where they name none."""
+    """Layers of the language model in the headers; None if there are none."""
     read_at_commit: str = ""
-    """Of a Hub repository that cannot be asked now: the commit at which this was read before."""
+    """For an unreachable Hub repository: the commit at which this was read before."""
     header_problem: str = ""
-    """What is wrong with the weight files' headers, so that the sizes are the config's alone; empty when nothing is."""
+    """The problem of the weight files' headers, if sizes are from the config only; empty if there is none."""
 
 
 def read_facts(source: ModelSource) -> ModelFacts:
@@ -108,15 +108,15 @@ def _folder_facts(folder: Path) -> ModelFacts:
 
 
 def facts_from(
-    whole: dict[str, Any],
+    full_config: dict[str, Any],
     tensors: Mapping[str, SafetensorsTensor],
     *,
     has_chat_template: bool | None = None,
     licence: str | None = None,
 ) -> ModelFacts:
-    """The facts that a config.json and the tensors of the weight files' headers give."""
-    config = _text_config(whole)
-    quantisation = _quantisation(whole) or _quantisation(config)
+    """The facts from a config.json and the tensors in the weight files' headers."""
+    config = _text_config(full_config)
+    quantisation = _quantisation(full_config) or _quantisation(config)
     heads = _number(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
     hidden = _number(config, "hidden_size", "n_embd", "d_model", "dim")
     kv_heads = _number(config, "num_key_value_heads", "num_kv_heads", "n_head_kv")
@@ -124,7 +124,7 @@ def facts_from(
         kv_heads = 1 if config.get("multi_query") is True else heads
     head_dim = _number(config, "head_dim") or _divided(hidden, heads)
     intermediate = _number(config, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
-    shapes: dict[str, tuple[int, ...]] | None = {name: each.shape for name, each in tensors.items()}
+    shapes: dict[str, tuple[int, ...]] | None = {name: tensor.shape for name, tensor in tensors.items()}
     if quantisation:
         sizes = {
             "h": hidden,
@@ -132,10 +132,10 @@ def facts_from(
             "kv": _times(kv_heads, head_dim),
             "m": intermediate,
         }
-        shapes = unpacked_shapes(tensors, _quantisation_settings(whole, config), sizes)
+        shapes = unpacked_shapes(tensors, _quantisation_settings(full_config, config), sizes)
     weights = count_tensors(shapes) if shapes else None
     return ModelFacts(
-        model_type=_text(whole.get("model_type")),
+        model_type=_text(full_config.get("model_type")),
         hidden_size=hidden,
         layers=_number(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
         heads=heads,
@@ -152,14 +152,14 @@ def facts_from(
             "max_seq_len",
             "seq_length",
         ),
-        tied_embeddings=_tied(whole, config, tensors),
+        tied_embeddings=_tied(full_config, config, tensors),
         parameters=weights.total if weights else None,
         weight_bytes=_weight_bytes(tensors.values()),
         dtype=_main_dtype(tensors.values()) or _config_dtype(config),
         has_chat_template=has_chat_template,
         licence=licence,
         quantisation=quantisation,
-        has_tower=any(isinstance(whole.get(key), dict) for key in _TOWERS),
+        has_tower=any(isinstance(full_config.get(key), dict) for key in _TOWERS),
         weights=weights,
         stored_layers=count_layers(tensors),
         **_mixture(config),
@@ -167,7 +167,7 @@ def facts_from(
 
 
 def gguf_facts(header: GgufHeader) -> ModelFacts:
-    """The facts that a GGUF file's header gives."""
+    """The facts from a GGUF file's header."""
     architecture = header.text("general.architecture")
 
     def number(key: str) -> int | None:
@@ -203,14 +203,14 @@ def gguf_facts(header: GgufHeader) -> ModelFacts:
 
 
 def _gguf_name(name: str) -> str:
-    """What PyTorch's model calls a tensor of a GGUF file, as far as its kind goes."""
+    """The PyTorch name for a tensor of a GGUF file, as far as its kind is concerned."""
     stem, _, ending = name.rpartition(".")
     layer, _, last = stem.rpartition(".")
     return f"{layer}{'.' if layer else ''}{_GGUF_NAMES.get(last, last)}.{ending}"
 
 
 def _mixture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config says of experts."""
+    """A config's values about experts."""
     experts = _number(config, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     if experts is None or experts == 1:
         return {}
@@ -228,7 +228,7 @@ def _mixture(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The language model's own settings, which models with vision keep one level down."""
+    """The language model's settings, which models with vision have one level deeper."""
     for key in ("text_config", "llm_config", "language_config"):
         inner = config.get(key)
         if isinstance(inner, dict):
@@ -237,7 +237,7 @@ def _text_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tensors(folder: Path) -> tuple[dict[str, SafetensorsTensor], str]:
-    """All tensors of a folder's safetensors files; none, and what is wrong, when they cannot be read."""
+    """All tensors of a folder's safetensors files; none, and the problem, when they cannot be read."""
     try:
         return {
             name: tensor for path in weight_files(folder) for name, tensor in read_safetensors(path).items()
@@ -247,7 +247,7 @@ def _tensors(folder: Path) -> tuple[dict[str, SafetensorsTensor], str]:
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int | None:
-    """The first of some settings that is a positive whole number."""
+    """The first of some settings that is a positive integer."""
     return next((config[name] for name in names if type(config.get(name)) is int and config[name] > 0), None)
 
 
@@ -259,8 +259,8 @@ def _divided(hidden: int | None, heads: int | None) -> int | None:
     return hidden // heads if hidden and heads else None
 
 
-def _tied(whole: dict[str, Any], config: dict[str, Any], tensors: Mapping[str, object]) -> bool | None:
-    for settings in (whole, config):
+def _tied(full_config: dict[str, Any], config: dict[str, Any], tensors: Mapping[str, object]) -> bool | None:
+    for settings in (full_config, config):
         if isinstance(settings.get("tie_word_embeddings"), bool):
             return bool(settings["tie_word_embeddings"])
     if not tensors:
@@ -276,7 +276,10 @@ def _quantisation(config: dict[str, Any]) -> str | None:
 
 
 def _quantisation_settings(*configs: dict[str, Any]) -> dict[str, Any]:
-    return next((found for each in configs if isinstance(found := each.get("quantization_config"), dict)), {})
+    return next(
+        (settings for config in configs if isinstance(settings := config.get("quantization_config"), dict)),
+        {},
+    )
 
 
 def _times(count: int | None, width: int | None) -> int | None:
@@ -292,7 +295,7 @@ def _weight_bytes(tensors: Iterable[SafetensorsTensor | GgufTensor]) -> int | No
 
 
 def _main_dtype(tensors: Iterable[SafetensorsTensor | GgufTensor]) -> str | None:
-    """The type that takes most bytes."""
+    """The dtype of most bytes."""
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         sizes[tensor.dtype] += tensor.size_bytes
@@ -308,8 +311,11 @@ def _config_dtype(config: dict[str, Any]) -> str | None:
 
 
 def _has_chat_template(folder: Path) -> bool | None:
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return True
+    """None if unknown. Raises Unreadable for a pipe or similar in place of a template."""
+    for name in ("chat_template.jinja", "chat_template.json"):
+        if (folder / name).exists():
+            guarded.open_regular(folder / name).close()
+            return True
     settings = folder / "tokenizer_config.json"
     if not settings.is_file():
         return False
@@ -326,7 +332,7 @@ def _licence(readme: Path) -> str | None:
     except Unreadable:
         return None
     front = re.match(r"\ufeff?\s*---\s*\n(.*?)^---\s*$", text, re.DOTALL | re.MULTILINE)
-    found = front and re.search(
+    match = front and re.search(
         r"^license:[ \t]*(?:\n?[ \t]*-[ \t]*)?([^\s#\[][^\n#]*)", front[1], re.MULTILINE
     )
-    return found[1].strip().strip("'\"") or None if found else None
+    return match[1].strip().strip("'\"") or None if match else None

@@ -15,10 +15,10 @@ from tuner_tui.errors import InputError
 from tuner_tui.models.safetensors_header import refuse_lfs_pointer
 
 GGUF_MAGIC = b"GGUF"
-_AGAIN = "Fetch the file again, then compare its size with the original's."
+_AGAIN = "Download the file again, then compare its size with the original's."
 _STRING, _ARRAY = 8, 9
 MAX_HEADER_BYTES = 200_000_000
-"""The largest vocabularies take some 20 MB; a longer header would only fill memory and time."""
+"""The largest vocabularies take some 20 MB; longer headers are rejected."""
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -41,12 +41,12 @@ class GgufTensor:
     elements: int
     size_bytes: int
     shape: tuple[int, ...] = ()
-    """Outermost first, as PyTorch has it; the file has it the other way round."""
+    """Outermost dimension first, as in PyTorch; the file has the reverse order."""
 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What a GGUF file says about itself."""
+    """The header of a GGUF file."""
 
     metadata: Mapping[str, GgufValue]
     tensors: tuple[GgufTensor, ...]
@@ -57,19 +57,19 @@ class GgufHeader:
         return value if isinstance(value, str) else None
 
     def number(self, key: str) -> int | None:
-        """A metadata value that is a whole number."""
+        """A metadata value that is an integer."""
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def read_gguf(path: Path) -> GgufHeader:
-    """Metadata and tensors; raises InputError when the file is no GGUF, truncated or invalid."""
+    """Metadata and tensors; raises InputError when the file is not GGUF, truncated or invalid."""
     with guarded.open_regular(path) as file:
         return read_gguf_file(str(path), file, os.fstat(file.fileno()).st_size)
 
 
 def read_gguf_file(where: str, file: BinaryIO, size: int) -> GgufHeader:
-    """As `read_gguf`, from a file that is open, or that stands for one; `size` is the whole file's."""
+    """As `read_gguf`, from an open file-like object; `size` is that of the complete file."""
     return _Reader(where, file, size).read()
 
 
@@ -82,15 +82,17 @@ class _Reader:
         refuse_lfs_pointer(self.path, magic + self.file.read(4))
         self.file.seek(4)
         if magic != GGUF_MAGIC:
-            raise InputError("Not a GGUF file", f"{self.path} does not begin as a GGUF file does.", _AGAIN)
+            raise InputError(
+                "Not a GGUF file", f"{self.path} does not begin with GGUF's magic bytes.", _AGAIN
+            )
         version = self.unpack("I")
         if version not in (2, 3):
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3)
             what = "is written for big-endian machines" if swapped else f"is GGUF version {version}"
             raise InputError(
                 "GGUF version not supported",
-                f"{self.path} {what}; versions 2 and 3 are read.",
-                "Fetch a newer conversion of the model.",
+                f"{self.path} {what}; versions 2 and 3 are supported.",
+                "Download a newer conversion of the model.",
             )
         tensor_count, pair_count = self.unpack("Q"), self.unpack("Q")
         metadata: dict[str, GgufValue] = {}
@@ -114,7 +116,7 @@ class _Reader:
     def place(
         self, infos: list[tuple[str, list[int], int, int]], start: int
     ) -> tuple[tuple[GgufTensor, ...], int]:
-        """The tensors with their sizes, and the byte where the last one ends."""
+        """The tensors with their sizes, and the end of the last one in bytes."""
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
         tensors, end = [], start
@@ -126,7 +128,7 @@ class _Reader:
                 raise InputError(
                     "Unknown kind of GGUF tensor",
                     f"{self.path}: {name!r} is of type {type_id}, unknown to the installed gguf package.",
-                    "Update the gguf package, or take a conversion in another format.",
+                    "Update the gguf package, or use a conversion in another format.",
                 ) from None
             elements = math.prod(shape)
             size_bytes = elements // block_elements * block_bytes
@@ -153,7 +155,7 @@ class _Reader:
         return number
 
     def array(self, depth: int) -> GgufArray:
-        """Skip an array (a vocabulary holds 100,000 strings) and keep its length."""
+        """Skip an array (a vocabulary has 100,000 strings) and return its length."""
         kind, length = self.unpack("I"), self.unpack("Q")
         if kind in _SCALARS:
             self.skip(length * struct.calcsize(_SCALARS[kind]))
@@ -188,7 +190,7 @@ class _Reader:
         self.file.seek(count, 1)
 
     def bound(self, count: int) -> None:
-        """Raise InputError where the header would become longer than any real one."""
+        """Raise InputError if the header would become longer than any real one."""
         if count <= self.size and self.file.tell() + count > MAX_HEADER_BYTES:
             raise self.nonsense(f"its header is longer than {MAX_HEADER_BYTES // 1_000_000} MB")
 
@@ -198,4 +200,4 @@ class _Reader:
         )
 
     def nonsense(self, what: str) -> InputError:
-        return InputError("Not a sound GGUF file", f"{self.path}: {what}.", _AGAIN)
+        return InputError("Not a valid GGUF file", f"{self.path}: {what}.", _AGAIN)

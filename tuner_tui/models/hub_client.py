@@ -1,4 +1,4 @@
-"""The Hub's HTTP client with a bound on every answer: bytes, seconds, and no compression that could hide either."""
+"""The Hub's HTTP client with limits on each response: bytes, seconds, and no compression, which could hide both."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from tuner_tui.hosts import keeps_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_ANSWER_BYTES = 100 << 20
-"""Far more than the listing of a repository with 100,000 files has."""
+"""Far more than the listing of a repository with 100,000 files needs."""
 LONGEST_ANSWER_SECONDS = 180.0
 UNCOMPRESSED = {"Accept-Encoding": "identity"}
 BOUNDED_BY_CALLER = {"tuner_tui_bounded_by_caller": True}
-"""Extensions of a request whose answer's body is counted by the one who reads it."""
+"""Extensions of a request whose response body is limited by its reader."""
 _is_set = False
 
 
 class OversizedAnswer(Exception):
-    """A server sends more than an answer may have, takes too long for it, or compresses what was not to be."""
+    """A response is too large, too slow, or compressed although no compression was accepted."""
 
 
 class _Bounded(httpx2.SyncByteStream):
-    """A body that ends with an error once it is too large or too slow."""
+    """A response body that raises once it is too large or too slow."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -35,10 +37,10 @@ class _Bounded(httpx2.SyncByteStream):
             size += len(piece)
             if size > LARGEST_ANSWER_BYTES:
                 raise OversizedAnswer(
-                    f"more than {LARGEST_ANSWER_BYTES >> 20} MiB came in place of an answer"
+                    f"more than {LARGEST_ANSWER_BYTES >> 20} MiB came instead of a response"
                 )
             if time.monotonic() > end:
-                raise OversizedAnswer(f"an answer took more than {LONGEST_ANSWER_SECONDS:.0f} s")
+                raise OversizedAnswer(f"a response took more than {LONGEST_ANSWER_SECONDS:.0f} s")
             yield piece
 
     def close(self) -> None:
@@ -46,18 +48,24 @@ class _Bounded(httpx2.SyncByteStream):
 
 
 def bound_answer(response: httpx2.Response) -> None:
-    """Bound the body of an answer before it is read; for a client's `event_hooks`. Raises OversizedAnswer."""
+    """Limit the body of a response before it is read; for a client's `event_hooks`. Raises OversizedAnswer."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         response.close()
-        raise OversizedAnswer(f"the answer is compressed ({encoding}), which was not asked for")
+        raise OversizedAnswer(f"the response is compressed ({encoding}), which was not requested")
     is_counted = response.request.extensions.get("tuner_tui_bounded_by_caller") and response.is_success
     if not is_counted:
         response.stream = _Bounded(response.stream)
 
 
+def withhold_token(request: httpx2.Request) -> None:
+    """Remove the token where it could be read in transit, also after a redirect; for a client's `event_hooks`."""
+    if not keeps_secrets(request.url.scheme, request.url.host):
+        request.headers.pop("authorization", None)
+
+
 def use_bounded_client() -> None:
-    """Have `huggingface_hub` ask through a bounded client in this process from now on."""
+    """Make `huggingface_hub` use a client with limits in this process."""
     global _is_set
     if not _is_set:
         from huggingface_hub import set_client_factory
@@ -71,5 +79,6 @@ def _client() -> httpx2.Client:
 
     client = default_client_factory()
     client.headers.update(UNCOMPRESSED)
-    client.event_hooks = {**client.event_hooks, "response": [bound_answer]}
+    hooks = client.event_hooks
+    client.event_hooks = {"request": [*hooks["request"], withhold_token], "response": [bound_answer]}
     return client

@@ -1,18 +1,33 @@
-"""Every way in which the Hub can fail us, as one plain sentence and a next step; never with a token in it."""
+"""Explains the Hub's errors in one sentence with a next step; never includes a token."""
 
 from __future__ import annotations
 
 from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.hosts import insecure_hub
 
 LOGIN_HINT = "Log in with `hf auth login`, or set HF_TOKEN."
 OFFLINE_HINT = (
-    "Unset the variable; where the setting privacy.offline is on: tuner-tui config set privacy.offline false"
+    "Unset the variable; if the setting privacy.offline is on: tuner-tui config set privacy.offline false"
 )
 _LATER = "Try again later, or use a model that is already on this machine."
 
 
 def explain_hub_error(error: Exception, repo_id: str, revision: str | None = None) -> TunerError:
-    """What a failure of the Hub's client means for the person who asked for this repository."""
+    """The explanation of an error of the Hub's client for a repository."""
+    return tell_withheld(_explain(error, repo_id, revision))
+
+
+def tell_withheld(error: TunerError) -> TunerError:
+    """The error, with the reason why a stored token was not sent if that may be why the Hub refuses."""
+    if isinstance(error, (InputError, NotFoundError)) and (address := insecure_hub()) and has_stored_token():
+        error.hint = (
+            f"{error.hint} Your token was not sent: HF_ENDPOINT is {address}, which is plain http; "
+            "give an https:// address."
+        ).strip()
+    return error
+
+
+def _explain(error: Exception, repo_id: str, revision: str | None) -> TunerError:
     import httpx2
     from huggingface_hub import errors
 
@@ -58,43 +73,44 @@ def explain_hub_error(error: Exception, repo_id: str, revision: str | None = Non
                 f"See {page}/tree/main for what it has.",
             )
         case errors.DisabledRepoError():
-            return InputError(
-                "This model is switched off", f"Access to {repo_id} is disabled on the Hub.", page
-            )
+            return InputError("This model is disabled", f"Access to {repo_id} is disabled on the Hub.", page)
         case OversizedAnswer():
             return TunerError(
-                "The Hub's answer was not read to its end",
-                f"What came back about {repo_id}: {error}.",
-                "A proxy or login page may stand between; try again later.",
+                "The Hub's answer was rejected",
+                f"The response about {repo_id}: {error}.",
+                "A proxy or login page may be in between; try again later.",
             )
         case errors.HfHubHTTPError():
             return _explain_status(error.response.status_code, repo_id, page)
         case httpx2.TimeoutException() | TimeoutError():
-            return TunerError("The Hub does not answer", f"No answer about {repo_id} in time.", _LATER)
+            return TunerError("The Hub does not answer", f"No response about {repo_id} in time.", _LATER)
         case UnicodeEncodeError() | httpx2.LocalProtocolError():
-            return InputError(
-                "Your token cannot be sent", "It holds characters that no token has.", LOGIN_HINT
-            )
+            return InputError("Your token cannot be sent", "It has invalid characters.", LOGIN_HINT)
         case httpx2.HTTPError() | OSError():
             return TunerError(
                 "Cannot reach the Hub",
-                f"The connection failed while asking about {repo_id} ({type(error).__name__}).",
+                f"The connection failed in a request about {repo_id} ({type(error).__name__}).",
                 "Check the network, or use a model that is already on this machine.",
             )
     return TunerError(
         "The Hub's answer is invalid",
-        f"What came back about {repo_id} could not be read ({type(error).__name__}).",
-        "A proxy or login page may stand between; try again later.",
+        f"The response about {repo_id} could not be read ({type(error).__name__}).",
+        "A proxy or login page may be in between; try again later.",
     )
 
 
 def has_token() -> bool:
-    """Whether the Hub's client would send a token."""
+    """Whether the Hub's client sends a token."""
+    return not insecure_hub() and has_stored_token()
+
+
+def has_stored_token() -> bool:
+    """Whether there is a token on this machine, sent or not."""
     from huggingface_hub import get_token
 
     try:
         return get_token() is not None
-    except Exception:  # a token that cannot be renewed or read is none; the error may quote it
+    except Exception:  # an unreadable or expired token counts as none; the error may contain it
         return False
 
 
@@ -114,6 +130,6 @@ def _explain_status(status: int, repo_id: str, page: str) -> TunerError:
             message = "It received too many requests from you or your network (429)."
             return TunerError("The Hub's rate limit is reached", message, "Try again in some minutes.")
         case _ if status >= 500:
-            message = f"It failed to answer about {repo_id} ({status})."
+            message = f"It failed to respond about {repo_id} ({status})."
             return TunerError("The Hub has a server error", message, _LATER)
-    return TunerError("The Hub refused", f"It answered {status} about {repo_id}.", f"See {page}")
+    return TunerError("The Hub refused the request", f"It responded {status} about {repo_id}.", f"See {page}")

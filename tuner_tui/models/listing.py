@@ -1,4 +1,4 @@
-"""The models that a person can pick: the demo's, those on this machine, and what the Hub finds for a word."""
+"""The models to select from: the demo's, those on this machine, and results of a Hub search."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 Origin = Literal["demo", "cache", "folder", "gguf", "hub", "typed"]
 LARGEST_FOLDER = 500
-"""Entries of a folder that are looked at; a home folder with thousands must not hold up the list."""
+"""Largest number of a folder's entries that are read, so that a large folder does not delay the list."""
 SEARCH_LIMIT = 30
 SEARCH_SHORTEST = 2
 
 
 @dataclass(frozen=True)
 class ModelListing:
-    """One model in a list, with what is known of it without reading its weights."""
+    """One model in a list, with facts known without reading its weights."""
 
     source: str
-    """What model.source would say."""
+    """The value of model.source."""
     name: str
     origin: Origin
     size_bytes: int | None = None
     parameters: int | None = None
     licence: str | None = None
     gated: bool | None = None
-    """Whether the Hub asks to accept terms first; None when unknown."""
+    """Whether the Hub requires accepting terms; None when unknown."""
     remark: str = ""
-    """What else is to say, such as why it cannot be used."""
+    """A remark, such as why it cannot be used."""
 
 
 @dataclass(frozen=True)
 class ModelLook:
-    """A picked model, looked at as a run would before it starts."""
+    """A selected model, checked as before a run."""
 
     source: ModelSource | None = None
     facts: ModelFacts | None = None
@@ -51,18 +51,18 @@ class ModelLook:
 
 
 def look_at_model(source: str, revision: str | None = None) -> ModelLook:
-    """Resolve, check and read a model; the Hub is asked when it is not on this machine."""
-    found: ModelSource | None = None
+    """Resolve, check and read a model; uses the Hub if it is not on this machine."""
+    resolved: ModelSource | None = None
     try:
-        found = find_source(source, revision)
-        check_source(found)
-        return ModelLook(found, read_facts(found) if found.path else _remote_facts(found))
+        resolved = find_source(source, revision)
+        check_source(resolved)
+        return ModelLook(resolved, read_facts(resolved) if resolved.path else _remote_facts(resolved))
     except TunerError as error:
-        return ModelLook(found, problem=error)
+        return ModelLook(resolved, problem=error)
 
 
 def _remote_facts(source: ModelSource) -> ModelFacts | None:
-    """What config and headers tell of a repository; None where they cannot be read, which ends nothing."""
+    """The facts of a repository from config and headers; None if they cannot be read, which is no error."""
     from tuner_tui.models.remote_headers import read_remote_facts
 
     try:
@@ -77,7 +77,7 @@ def list_models(folder: Path) -> list[ModelListing]:
 
 
 def demo_model() -> ModelListing:
-    """The model that comes with the demo package, or would come from the Hub."""
+    """The demo's model, from its package or else from the Hub."""
     name = DEMO_REPO.rpartition("/")[2]
     gguf = demo_gguf()
     listing = ModelListing("demo", name, "demo", parameters=134_515_008, licence="apache-2.0", gated=False)
@@ -92,19 +92,21 @@ def models_in(folder: Path) -> list[ModelListing]:
 
 
 def typed_model(text: str) -> ModelListing | None:
-    """What a typed text may mean: an existing path or a Hub name; None when neither."""
+    """The model for an entered text: an existing path or a Hub name; None if neither."""
     text = text.strip()
     try:
-        found = find_source(text)
+        resolved = find_source(text)
     except TunerError:
         return None
-    if found.path is None or found.kind == "hub":
-        return ModelListing(text, text, "typed", size_bytes=found.size_bytes, remark="as typed, from the Hub")
-    return _described(ModelListing(text, text, "typed", found.size_bytes), found)
+    if resolved.path is None or resolved.kind == "hub":
+        return ModelListing(
+            text, text, "typed", size_bytes=resolved.size_bytes, remark="as typed, from the Hub"
+        )
+    return _described(ModelListing(text, text, "typed", resolved.size_bytes), resolved)
 
 
 def search_hub(text: str) -> list[ModelListing]:
-    """Text models on the Hub that fit a word, most downloaded first. Raises TunerError when it does not answer."""
+    """Text models on the Hub that match a search, most downloaded first. Raises TunerError when it does not respond."""
     from huggingface_hub import constants
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
         build_hf_headers,
@@ -116,7 +118,7 @@ def search_hub(text: str) -> list[ModelListing]:
     from tuner_tui.models.hub_errors import explain_hub_error
 
     use_bounded_client()
-    # HfApi.list_models asks the same, but tries a dead network again for 23 seconds.
+    # HfApi.list_models sends the same request, but retries without a network for 23 seconds.
     wanted: dict[str, Any] = {
         "search": text,
         "pipeline_tag": "text-generation",
@@ -132,7 +134,7 @@ def search_hub(text: str) -> list[ModelListing]:
         )
         hf_raise_for_status(answer)
         return [_from_hub(item) for item in answer.json()]
-    except Exception as error:  # the client passes on whatever a strange answer makes it raise
+    except Exception as error:  # the client does not catch all errors of invalid responses
         problem = explain_hub_error(error, "the search")
         raise TunerError("The Hub cannot be searched now", f"{problem.title}.", problem.hint) from None
 
@@ -142,14 +144,14 @@ def _cached() -> list[ModelListing]:
     for model in cached_models():
         listing = ModelListing(model.repo_id, model.repo_id, "cache", model.size_bytes)
         try:
-            found = find_source(model.repo_id)
+            resolved = find_source(model.repo_id)
         except TunerError as error:
             listings.append(replace(listing, remark=error.title))
             continue
-        if found.path is None:
+        if resolved.path is None:
             listings.append(replace(listing, remark="partly downloaded"))
         else:
-            listings.append(_described(replace(listing, remark="downloaded"), found))
+            listings.append(_described(replace(listing, remark="downloaded"), resolved))
     return listings
 
 
@@ -174,18 +176,20 @@ def _local(folder: Path, path: Path) -> ModelListing:
     name = f"./{path.relative_to(folder)}"
     listing = ModelListing(name, name, "gguf" if path.suffix.lower() == ".gguf" else "folder")
     try:
-        found = find_source(str(path))
+        resolved = find_source(str(path))
     except TunerError as error:
         return replace(listing, remark=error.title)
-    return _described(listing, found)
+    return _described(listing, resolved)
 
 
-def _described(listing: ModelListing, found: ModelSource) -> ModelListing:
+def _described(listing: ModelListing, resolved: ModelSource) -> ModelListing:
     try:
-        facts = read_facts(found)
+        facts = read_facts(resolved)
     except TunerError as error:
-        return replace(listing, size_bytes=found.size_bytes, remark=error.title)
-    return replace(listing, size_bytes=found.size_bytes, parameters=facts.parameters, licence=facts.licence)
+        return replace(listing, size_bytes=resolved.size_bytes, remark=error.title)
+    return replace(
+        listing, size_bytes=resolved.size_bytes, parameters=facts.parameters, licence=facts.licence
+    )
 
 
 def _from_hub(info: dict[str, Any]) -> ModelListing:

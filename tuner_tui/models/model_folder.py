@@ -1,4 +1,4 @@
-"""The files of a model's folder, as transformers looks for them: settings, weights and tokenizer."""
+"""The files of a model's folder as transformers expects them: settings, weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuner_tui.errors import InputError
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 CONVERT_PAGE = "https://huggingface.co/spaces/safetensors/convert"
 GGUF_HINT = (
-    "Take the original model with safetensors weights; or give one GGUF file itself "
+    "Use the original model with safetensors weights, or a single GGUF file "
     "(from the Hub: hf download OWNER/NAME FILE.gguf)."
 )
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -30,9 +30,16 @@ _TOKENIZERS = (
     ("tekken.json",),
 )
 
+_FILES = {
+    "config.json", WEIGHTS, WEIGHTS_INDEX, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "generation_config.json", "chat_template.jinja", "chat_template.json", "adapter_config.json",
+    *(name for names in _TOKENIZERS for name in names),
+}  # fmt: skip
+"""What transformers reads of a model's folder, its weights' shards apart."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; raises InputError naming the file when it is something else."""
+    """A JSON object from a file; raises InputError that names the file for anything else."""
     try:
         content = json.loads(guarded.read_bytes(path, LARGEST_JSON_BYTES))
     except guarded.Unreadable as error:
@@ -42,15 +49,23 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path.name} is not JSON",
             f"{path} cannot be read{where}.",
-            "Fetch the file again from where it came.",
+            "Download the file again.",
         ) from None
     if not isinstance(content, dict):
-        raise InputError(f"{path.name} is not a JSON object", f"{path} holds {type(content).__name__} data.")
+        raise InputError(f"{path.name} is not a JSON object", f"{path} has {type(content).__name__} data.")
     return content
+
+
+def require_files(folder: Path) -> None:
+    """Raise InputError, without waiting, for a pipe, a device or a folder in the place of a model's file."""
+    for path in sorted(folder.iterdir()):
+        if (path.name in _FILES or path.suffix == ".safetensors") and path.exists() and not path.is_file():
+            guarded.open_regular(path).close()
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files with the base's weights; raises InputError when some or all are missing."""
+    require_files(folder)
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     index = folder / WEIGHTS_INDEX
@@ -64,13 +79,13 @@ def weight_files(folder: Path) -> list[Path]:
         raise InputError(
             "Weights are missing",
             f"{index} names {missing[0]}{more}, which {are} not in the folder.",
-            "Fetch the missing files from where the model came.",
+            "Download the missing files.",
         )
     return [folder / name for name in names]
 
 
 def read_weight_map(index: Path) -> dict[str, str]:
-    """Which file holds which tensor, from an index file."""
+    """The file of each tensor, from an index file."""
     weight_map = read_json(index).get("weight_map")
     if (
         not isinstance(weight_map, dict)
@@ -78,15 +93,15 @@ def read_weight_map(index: Path) -> dict[str, str]:
         or not all(map(_is_plain_name, weight_map.values()))
     ):
         raise InputError(
-            "The list of weights is broken",
+            "The weight index is invalid",
             f"{index} has no usable weight_map.",
-            "Fetch the file again from where the model came.",
+            "Download the file again.",
         )
     return weight_map
 
 
 def _is_plain_name(name: object) -> bool:
-    """Whether a shard's name stays inside the model's folder and is a safetensors file."""
+    """Whether a shard's name is a safetensors file inside the model's folder."""
     if not isinstance(name, str) or not name.endswith(".safetensors"):
         return False
     path = PurePosixPath(name)
@@ -111,7 +126,7 @@ def no_tokenizer(where: str) -> InputError:
 
 
 def no_weights(where: str, names: Iterable[str]) -> InputError:
-    """The error for a model without safetensors weights; it looks at which other files are there."""
+    """The error for a model without safetensors weights; depends on which other files exist."""
     files = sorted(names)
     pickles = [name for name in files if name.endswith(_PICKLES) and name not in _NOT_WEIGHTS]
     others = [name for name in files if name.endswith(".safetensors") and not name.startswith("adapter_")]
@@ -120,25 +135,25 @@ def no_weights(where: str, names: Iterable[str]) -> InputError:
             "Weights are Python pickles",
             f"{where} has weights only as {listed(pickles)}. "
             "A pickle can run any code when it is loaded, so it is not opened.",
-            f"Take a safetensors version, or convert one you trust: {CONVERT_PAGE}",
+            f"Use a safetensors version, or convert one you trust: {CONVERT_PAGE}",
         )
     ggufs = [name for name in files if name.lower().endswith(".gguf")]
     if ggufs and not others:
         return InputError("Only GGUF files here", f"{where} has weights only as {listed(ggufs)}.", GGUF_HINT)
     if others:
         return InputError(
-            "Weights are not under the usual name",
+            "Weights do not have the usual name",
             f"{where} has {listed(others)}, but neither {WEIGHTS} nor {WEIGHTS_INDEX}.",
-            "Fetch the model again, or give the file its usual name.",
+            "Download the model again, or rename the file.",
         )
     return InputError(
         "No weights",
         f"{where} has neither {WEIGHTS} nor {WEIGHTS_INDEX}.",
-        "Fetch the model's safetensors files too.",
+        "Download the model's safetensors files too.",
     )
 
 
 def listed(names: list[str], limit: int = 3) -> str:
-    """A few file names for a sentence."""
+    """A few file names for a message."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

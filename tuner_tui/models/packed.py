@@ -1,4 +1,4 @@
-"""Quantised repositories: what their packed tensors stand for, from the config's settings and the headers."""
+"""Quantised repositories: the unpacked shapes of their tensors, from config and headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WIDTHS = {
 def unpacked_shapes(
     tensors: Mapping[str, SafetensorsTensor], settings: Mapping[str, Any], widths: Mapping[str, int | None]
 ) -> dict[str, tuple[int, ...]] | None:
-    """Shapes as the unquantised model has them, (outputs, inputs); None for a packing that is not known.
+    """Shapes as in the unquantised model, (outputs, inputs); None for an unknown packing.
 
     `settings` is config.json's quantization_config, `widths` the sizes named h, q, kv and m, which a 4-bit
     bitsandbytes tensor (a column of bytes) needs to be recognised.
@@ -44,7 +44,7 @@ def unpacked_shapes(
             )
         elif last == "weight_packed" and len(shape) == 2:  # compressed-tensors
             shapes[f"{stem}.weight"] = (shape[0], shape[1] * 32 // bits)
-        elif name.endswith("_blocks") and len(shape) == 4:  # MXFP4: 16 bytes hold 32 values
+        elif name.endswith("_blocks") and len(shape) == 4:  # MXFP4: 16 bytes for 32 values
             experts, outputs, groups, size = shape
             shapes[name.removesuffix("_blocks")] = (experts, outputs, groups * size * 2)
         elif tensor.dtype == "U8" and len(shape) == 2 and shape[1] == 1 and last == "weight":

@@ -1,4 +1,4 @@
-"""The header of a GGUF file on the Hub, read in pieces: vocabularies make it some megabytes."""
+"""Reads the header of a GGUF file on the Hub in pieces: with the vocabulary it has some megabytes."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     ReadRange = Callable[[int, int], tuple[bytes, int | None]]
-    """(start, count) to (bytes, the whole file's size if known)."""
+    """(start, count) to (bytes, the file's size if known)."""
 
 PIECE_BYTES = 1 << 20
 LARGEST_HEADER = 64 << 20
-"""Far more than any vocabulary takes."""
+"""Far more than any vocabulary needs."""
 TYPES = ("bf16", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m")
-"""Which of several files is read: all have the same tensors."""
+"""Preferred types of several files; all have the same tensors."""
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 def chosen_gguf(names: Iterable[str]) -> str | None:
-    """The file of a repository with a complete model; None where there is none."""
-    whole = sorted(
+    """The file of a repository with a complete model; None if there is none."""
+    complete = sorted(
         name
         for name in names
         if name.lower().endswith(".gguf") and not _PART.search(name) and "mmproj" not in name.lower()
     )
 
     def rank(name: str) -> int:
-        return next((place for place, each in enumerate(TYPES) if each in name.lower()), len(TYPES))
+        return next((place for place, kind in enumerate(TYPES) if kind in name.lower()), len(TYPES))
 
-    return min(whole, key=rank, default=None)
+    return min(complete, key=rank, default=None)
 
 
 def read_remote_gguf(where: str, read_range: ReadRange) -> GgufHeader:
-    """A GGUF header from its first pieces. Raises InputError for what is none, or whose header never ends."""
+    """A GGUF header from a file's first pieces. Raises InputError for other files, and for an endless header."""
     data, size = read_range(0, PIECE_BYTES)
     if size is None:
-        raise InputError("The file's size is unknown", f"{where}: the server does not say how long it is.")
+        raise InputError("The file's size is unknown", f"{where}: the server does not report it.")
     return read_gguf_file(where, cast("BinaryIO", _Pieces(where, data, read_range)), size)
 
 
 class _Pieces(io.RawIOBase):
-    """A file that is fetched as far as it is read."""
+    """A file that is downloaded as far as it is read."""
 
     def __init__(self, where: str, start: bytes, read_range: ReadRange) -> None:
         super().__init__()
@@ -55,15 +55,15 @@ class _Pieces(io.RawIOBase):
     def read(self, count: int = -1) -> bytes:
         end = self._at + count
         if end > LARGEST_HEADER:
-            raise InputError("Not a sound GGUF file", f"{self._where}: its header never ends.")
+            raise InputError("Not a valid GGUF file", f"{self._where}: its header never ends.")
         while end > len(self._data):
             piece, _ = self._read_range(len(self._data), max(PIECE_BYTES, end - len(self._data)))
             if not piece:
                 break
             self._data += piece
-        found = bytes(self._data[self._at : end])
-        self._at += len(found)
-        return found
+        data = bytes(self._data[self._at : end])
+        self._at += len(data)
+        return data
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         self._at = place + (self._at if whence == io.SEEK_CUR else 0)

@@ -1,6 +1,6 @@
 """The facts of a Hub model that is not on this machine: config and headers by range requests, some hundred kilobytes.
 
-What was read is kept in the cache folder by the repository's commit, so that a second look asks only for that commit.
+They are cached by the repository's commit, so that later requests only ask for the commit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import LARGEST_JSON_BYTES, WEIGHTS, WEIGHTS_INDEX, no_weights
 from tuner_tui.models.remote_gguf import chosen_gguf, read_remote_gguf
 from tuner_tui.models.safetensors_header import SafetensorsTensor, header_length, parse_header
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import Layout, Owned
 
 if TYPE_CHECKING:
     from tuner_tui.models.source import ModelSource
@@ -36,7 +36,7 @@ TIMEOUT_SECONDS = 15.0
 FIRST_BYTES = 100_000
 """Most headers are shorter, so that one request is enough."""
 LARGEST_JSON = 20_000_000
-"""Of a config or index; a larger one is not read."""
+"""Largest config or index that is read."""
 LARGEST_TOKENIZER = 64_000_000
 """The largest known have 35 MB."""
 TOKENIZER = "tokenizer.json"
@@ -47,9 +47,9 @@ SCHEMA = 1
 
 
 def read_remote_facts(source: ModelSource) -> ModelFacts:
-    """The facts of a Hub repository, as `read_facts` gives them of a local one. Raises TunerError in plain words.
+    """The facts of a Hub repository, as `read_facts` gives them of a local one. Raises TunerError.
 
-    Where the Hub cannot be asked now, what was read of the repository before counts, and says of which commit it is.
+    If the Hub is unreachable, the facts that were read before are returned, with their commit.
     """
     assert source.repo_id is not None
     from huggingface_hub import HfApi
@@ -67,7 +67,7 @@ def read_remote_facts(source: ModelSource) -> ModelFacts:
         return facts
     except TunerError:
         raise
-    except Exception as error:  # the client passes on whatever a strange answer makes it raise
+    except Exception as error:  # the client does not catch all errors of invalid responses
         problem = explain_hub_error(error, source.repo_id, source.revision)
         known = None if isinstance(problem, (InputError, NotFoundError)) else _facts_before(source)
         if known is not None:
@@ -76,18 +76,20 @@ def read_remote_facts(source: ModelSource) -> ModelFacts:
 
 
 def remote_tokenizer(source: ModelSource, *, may_fetch: bool) -> Path:
-    """A folder with the tokenizer of a Hub repository whose facts were read, kept with them.
+    """A folder with the tokenizer of a Hub repository whose facts were read, cached with them.
 
-    Without `may_fetch` only one that was fetched before. Raises TunerError in plain words where there is none.
+    Without `may_fetch` only one that was downloaded before. Raises TunerError if there is none.
     """
     assert source.repo_id is not None
     commit, names = _remembered(source)
     remote = _Remote(source.repo_id, commit)
-    folder = kept_headers() / f"{remote.key}-tokenizer"
+    folder = header_cache() / f"{remote.key}-tokenizer"
     if (folder / TOKENIZER).is_file():
         return folder
     if not may_fetch or TOKENIZER not in names:
-        raise NotFoundError("Tokens cannot be counted yet", f"{source.name}: its {TOKENIZER} is not here.")
+        raise NotFoundError(
+            "Tokens cannot be counted yet", f"{source.name}: its {TOKENIZER} is not on this machine."
+        )
     try:
         read = [(name, remote.read_whole(name)) for name in (*BESIDE_TOKENIZER, TOKENIZER) if name in names]
         owned().claim()
@@ -99,31 +101,31 @@ def remote_tokenizer(source: ModelSource, *, may_fetch: bool) -> Path:
     except OSError as error:
         if error.filename is None:  # the client's own
             raise explain_hub_error(error, source.repo_id, source.revision) from None
-        raise TunerError("The tokenizer cannot be kept", f"{folder}: {error.strerror}.") from error
+        raise TunerError("The tokenizer cannot be saved", f"{folder}: {error.strerror}.") from error
     except Exception as error:  # as above
         raise explain_hub_error(error, source.repo_id, source.revision) from None
     return folder
 
 
 def _remember(source: ModelSource, commit: str, names: set[str]) -> None:
-    """Which commit a name stood for, and which tokenizer files it has."""
-    told = {"commit": commit, "names": sorted(names & {TOKENIZER, *BESIDE_TOKENIZER})}
-    with contextlib.suppress(OSError):  # a full disk: it is asked again the next time
-        write_atomic(_pointer(source), json.dumps(told).encode())
+    """Store the commit of a revision, and its tokenizer files."""
+    pointer = {"commit": commit, "names": sorted(names & {TOKENIZER, *BESIDE_TOKENIZER})}
+    with contextlib.suppress(OSError):  # a full disk: it is requested again the next time
+        write_atomic(_pointer(source), json.dumps(pointer).encode())
 
 
 def _remembered(source: ModelSource) -> tuple[str, list[str]]:
-    """What `_remember` kept. Raises NotFoundError where there is nothing."""
+    """What `_remember` stored. Raises NotFoundError if there is nothing."""
     try:
-        told = json.loads(guarded.read_bytes(_pointer(source)))
-        return str(told["commit"]), list(told["names"])
+        pointer = json.loads(guarded.read_bytes(_pointer(source)))
+        return str(pointer["commit"]), list(pointer["names"])
     except (Unreadable, ValueError, RecursionError, KeyError, TypeError):
         raise NotFoundError("The model's header was never read", f"{source.name} was never read.") from None
 
 
 def _pointer(source: ModelSource) -> Path:
     name = f"{source.repo_id}@{source.revision or ''}"
-    return kept_headers() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.latest"
+    return header_cache() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.latest"
 
 
 def _facts_before(source: ModelSource) -> ModelFacts | None:
@@ -132,24 +134,24 @@ def _facts_before(source: ModelSource) -> ModelFacts | None:
         commit, _ = _remembered(source)
     except NotFoundError:
         return None
-    found = _kept_facts(_Remote(source.repo_id, commit), None)
-    return None if found is None else replace(found, read_at_commit=commit)
+    facts = _cached_facts(_Remote(source.repo_id, commit), None)
+    return None if facts is None else replace(facts, read_at_commit=commit)
 
 
 def _cached(remote: _Remote, names: set[str], licence: str | None) -> ModelFacts:
-    if (found := _kept_facts(remote, licence)) is not None:
-        return found
-    kept, content = _file_of(remote), _fetch(remote, names)
+    if (facts := _cached_facts(remote, licence)) is not None:
+        return facts
+    cache_file, content = _file_of(remote), _fetch(remote, names)
     try:
         owned().claim()
-        write_atomic(kept, json.dumps(content).encode())
+        write_atomic(cache_file, json.dumps(content).encode())
     except OSError:
         pass  # a full disk: it is read again the next time
     return _facts(content, licence)
 
 
-def _kept_facts(remote: _Remote, licence: str | None) -> ModelFacts | None:
-    """What was read of a commit before; None for nothing, or nothing that can be used."""
+def _cached_facts(remote: _Remote, licence: str | None) -> ModelFacts | None:
+    """The cached facts of a commit; None if there are no usable ones."""
     try:
         content = json.loads(guarded.read_bytes(_file_of(remote), LARGEST_JSON_BYTES))
         return _facts(content, licence) if content["schema"] == SCHEMA else None
@@ -158,7 +160,7 @@ def _kept_facts(remote: _Remote, licence: str | None) -> ModelFacts | None:
 
 
 def _file_of(remote: _Remote) -> Path:
-    return kept_headers() / f"{remote.key}.json"
+    return header_cache() / f"{remote.key}.json"
 
 
 def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
@@ -175,14 +177,14 @@ def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
         weight_map = remote.read_json(WEIGHTS_INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise InputError(
-                "The list of weights is broken", f"{remote.repo_id}: {WEIGHTS_INDEX} is not usable."
+                "The weight index is invalid", f"{remote.repo_id}: {WEIGHTS_INDEX} is not usable."
             )
         shards = sorted({str(name) for name in weight_map.values()})
     shards = list(shards)
     if len(shards) > MOST_SHARDS or not set(shards) <= names:
         raise InputError(
-            "The list of weights is broken",
-            f"{remote.repo_id}: {WEIGHTS_INDEX} names files that the repository does not hold.",
+            "The weight index is invalid",
+            f"{remote.repo_id}: {WEIGHTS_INDEX} lists files that the repository does not have.",
         )
     tensors: dict[str, list[Any]] = {}
     for shard in shards:
@@ -196,8 +198,8 @@ def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
 
 def _facts(content: Mapping[str, Any], licence: str | None) -> ModelFacts:
     if "gguf" in content:
-        found = gguf_facts(msgspec.convert(content["gguf"], GgufHeader))
-        return replace(found, licence=licence or found.licence)
+        facts = gguf_facts(msgspec.convert(content["gguf"], GgufHeader))
+        return replace(facts, licence=licence or facts.licence)
     tensors = {}
     for name, (dtype, size, *shape) in content["tensors"].items():
         elements = 1
@@ -217,7 +219,7 @@ class _Remote:
         self.key = hashlib.sha256(f"{repo_id}@{commit}".encode()).hexdigest()[:32]
 
     def read_whole(self, name: str) -> bytes:
-        """A file of a tokenizer. Raises InputError where it is larger than any."""
+        """A file of a tokenizer. Raises InputError if it is too large."""
         data, total = self.read_range(name, 0, LARGEST_TOKENIZER + 1)
         if len(data) > LARGEST_TOKENIZER or (total is not None and total != len(data)):
             raise InputError(
@@ -226,7 +228,7 @@ class _Remote:
         return data
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A small file that holds a JSON object."""
+        """A small JSON file with an object."""
         data, total = self.read_range(name, 0, LARGEST_JSON)
         if total is not None and total > LARGEST_JSON:
             raise InputError(f"{name} is too large", f"{self.repo_id}: {name} has {total:,} bytes.")
@@ -235,15 +237,15 @@ class _Remote:
         except (ValueError, RecursionError):
             raise InputError(f"{name} is not JSON", f"{self.repo_id}: {name} cannot be read.") from None
         if not isinstance(content, dict):
-            raise InputError(f"{name} is not a JSON object", f"{self.repo_id}: {name} holds something else.")
+            raise InputError(f"{name} is not a JSON object", f"{self.repo_id}: {name} is something else.")
         return content
 
     def read_header(self, name: str) -> dict[str, SafetensorsTensor]:
-        """The header of a safetensors file, checked against the file's size where the server tells it."""
+        """The header of a safetensors file, checked against the file's size if the server reports it."""
         where = f"{self.repo_id}: {name}"
         data, total = self.read_range(name, 0, FIRST_BYTES)
         if len(data) < 8:
-            raise InputError("Model file is truncated", f"{where} holds only {len(data)} bytes.")
+            raise InputError("Model file is truncated", f"{where} has only {len(data)} bytes.")
         length = header_length(where, data)
         if total is not None and 8 + length > total:
             raise InputError("Model file is truncated", f"{where} ends inside its header.")
@@ -296,20 +298,40 @@ class _Remote:
 
 
 def _size(status: int, headers: Mapping[str, str]) -> int | None:
-    """How long the whole file is, by an answer's headers."""
-    told = (
+    """The file's size, from a response's headers."""
+    size_text = (
         headers.get("content-range", "").rpartition("/")[2]
         if status == 206
         else headers.get("content-length", "")
     )
-    return int(told) if told.isdigit() else None
+    return int(size_text) if size_text.isdigit() else None
 
 
 def owned() -> Owned:
     """That folder, for deleting in it."""
-    return Owned(kept_headers(), "headers", holds(r"[0-9a-f]{32}(\.json|\.latest|-tokenizer)"))
+    return Owned(header_cache(), "headers", layout=LAYOUT, may_be_older=paths.is_usual_cache())
 
 
-def kept_headers() -> Path:
-    """The folder of what was read before."""
+def _is_entry(path: Path) -> bool:
+    if path.name.endswith("-tokenizer"):
+        return path.is_dir() and all(_is_of_tokenizer(inner.name) for inner in path.iterdir())
+    return path.is_file()
+
+
+def _is_of_tokenizer(name: str) -> bool:
+    return any(name == known or name.startswith(f".{known}.") for known in (TOKENIZER, *BESIDE_TOKENIZER))
+
+
+def _was_made(path: Path) -> bool:
+    if path.name.endswith("-tokenizer"):
+        return (path / TOKENIZER).is_file()
+    keys = guarded.read_json(path, dict, LARGEST_JSON_BYTES).keys()
+    return keys == {"commit", "names"} if path.suffix == ".latest" else "schema" in keys
+
+
+LAYOUT = Layout(r"[0-9a-f]{32}(\.json|\.latest|-tokenizer)", _is_entry, _was_made)
+
+
+def header_cache() -> Path:
+    """The folder of cached facts."""
     return paths.cache_dir() / "headers"

@@ -9,9 +9,9 @@ from tuner_tui.owned import remove_hub_repository
 
 
 def remove_cached(repo_id: str, kind: RepoKind = "model") -> int:
-    """Remove a repository from the cache, unfinished files too; gives the bytes freed.
+    """Remove a repository from the cache, including unfinished files; returns the bytes freed.
 
-    Raises InputError for what is no name, NotFoundError when it is not there, TunerError when it cannot be removed.
+    Raises InputError for an invalid name, NotFoundError when it is not there, TunerError when it cannot be removed.
     """
     if not is_hub_id(repo_id):
         raise InputError(
@@ -26,5 +26,7 @@ def remove_cached(repo_id: str, kind: RepoKind = "model") -> int:
     try:
         remove_hub_repository(folder, folder.parent)
     except OSError as error:
-        raise TunerError("Cannot remove it", f"{error.filename}: {error.strerror}.") from error
+        raise TunerError(
+            "Cannot remove it", f"{error.filename or folder}: {error.strerror or error}."
+        ) from error
     return known.size_bytes

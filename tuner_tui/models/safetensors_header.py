@@ -1,4 +1,4 @@
-"""The header of a safetensors file: which tensors it says it holds, checked against what is really there."""
+"""The header of a safetensors file: its tensors, checked against the file's size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuner_tui import guarded
 from tuner_tui.errors import InputError
 
 MAX_HEADER_BYTES = 100_000_000
-"""The format's own limit; a larger header would only fill the memory."""
+"""The format's own limit; larger headers are rejected."""
 
 DTYPE_BITS = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32,
@@ -21,7 +21,7 @@ DTYPE_BITS = {
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
-_AGAIN = "Fetch the file again, then compare its size with the original's."
+_AGAIN = "Download the file again, then compare its size with the original's."
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
         refuse_lfs_pointer(path, start)
         if len(start) < 8:
             raise InputError(
-                "Model file is truncated", f"{path} holds only {size} bytes, too few to begin.", _AGAIN
+                "Model file is truncated", f"{path} has only {size} bytes, too few for a header.", _AGAIN
             )
         length = header_length(str(path), start)
         if 8 + length > size:
@@ -57,20 +57,20 @@ def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
 def parse_header(path: str, raw: bytes, size: int | None) -> dict[str, SafetensorsTensor]:
     """The tensors that a header (without its 8 bytes of length) describes, for a file of `size` bytes.
 
-    An unknown size (None) leaves only the header's own sums to be checked. Raises InputError, naming `path`.
+    With an unknown size (None), only the header itself is checked. Raises InputError, naming `path`.
     """
     length = len(raw)
     try:
         header = json.loads(raw)
     except (ValueError, RecursionError):
-        raise _lie(path, "its header is not JSON") from None
+        raise _invalid(path, "its header is not JSON") from None
     if not isinstance(header, dict):
-        raise _lie(path, "its header is not a JSON object")
+        raise _invalid(path, "its header is not a JSON object")
     spans = {name: _span(path, name, entry) for name, entry in header.items() if name != "__metadata__"}
     end = 0
     for name, (first, last, _) in sorted(spans.items(), key=lambda span: span[1][:2]):
         if first != end:
-            raise _lie(path, f"the data of {name!r} starts at byte {first:,}, where {end:,} was due")
+            raise _invalid(path, f"the data of {name!r} starts at byte {first:,} instead of {end:,}")
         end = last
     if size is not None and (short := 8 + length + end - size):
         what = f"is {short:,} bytes short of" if short > 0 else f"is {-short:,} bytes longer than"
@@ -80,42 +80,40 @@ def parse_header(path: str, raw: bytes, size: int | None) -> dict[str, Safetenso
 
 
 def header_length(path: str, start: bytes) -> int:
-    """How long the header is, from a file's first 8 bytes; raises InputError above the format's limit."""
+    """The length of the header, from a file's first 8 bytes; raises InputError above the format's limit."""
     length = int.from_bytes(start[:8], "little")
     if length > MAX_HEADER_BYTES:
-        raise _lie(path, f"it announces a header of {length:,} bytes; 100 MB is the limit")
+        raise _invalid(path, f"its header has {length:,} bytes; the limit is 100 MB")
     return length
 
 
 def refuse_lfs_pointer(path: Path | str, start: bytes) -> None:
-    """Refuse the small text that git leaves in place of a large file when git-lfs is not installed."""
+    """Raise InputError for a Git LFS pointer, which git leaves instead of a file without git-lfs."""
     if start.startswith(b"version "):
         raise InputError(
             "Only a Git LFS pointer",
-            f"{path} is a note of where the file is, not the file.",
+            f"{path} refers to the file, but is not the file itself.",
             "Install git-lfs and run `git lfs pull` in that folder.",
         )
 
 
-def _lie(path: Path | str, what: str) -> InputError:
-    return InputError(
-        "Not a sound safetensors file", f"{path}: {what}.", "Fetch it again from where it came."
-    )
+def _invalid(path: Path | str, what: str) -> InputError:
+    return InputError("Not a valid safetensors file", f"{path}: {what}.", "Download it again.")
 
 
 def _span(path: str, name: str, entry: Any) -> tuple[int, int, SafetensorsTensor]:
-    """Where a tensor's data starts and ends, when its entry is believable."""
+    """The start and end of a tensor's data, if its entry is plausible."""
     try:
         dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
         numbers = [first, last, *shape]
     except (KeyError, TypeError, ValueError):
-        raise _lie(path, f"the entry of {name!r} lacks dtype, shape or data_offsets") from None
+        raise _invalid(path, f"the entry of {name!r} lacks dtype, shape or data_offsets") from None
     if not all(type(number) is int and number >= 0 for number in numbers) or last < first:
-        raise _lie(path, f"the entry of {name!r} has impossible values")
+        raise _invalid(path, f"the entry of {name!r} has impossible values")
     elements = math.prod(shape)
     bits = DTYPE_BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is not None and (last - first) * 8 != elements * bits:
-        raise _lie(path, f"{name!r} needs {elements * bits // 8:,} bytes and is given {last - first:,}")
+        raise _invalid(path, f"{name!r} needs {elements * bits // 8:,} bytes but has {last - first:,}")
     if bits is None and elements > 8 * (last - first):
-        raise _lie(path, f"{name!r} has {elements:,} values in {last - first:,} bytes")
+        raise _invalid(path, f"{name!r} has {elements:,} values in {last - first:,} bytes")
     return first, last, SafetensorsTensor(str(dtype), elements, last - first, tuple(shape))

@@ -1,4 +1,4 @@
-"""What `model.source` of a run means: a folder, a GGUF file or a repository on the Hub."""
+"""Resolves `model.source`: a folder, a GGUF file or a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class ModelSource:
 
     kind: Literal["folder", "gguf", "hub"]
     name: str
-    """What to show: the Hub id, or the name of the folder or file."""
+    """Display name: the Hub ID, or the name of the folder or file."""
     path: Path | None = None
-    """The folder or file; for the Hub the snapshot in its cache, when that is complete."""
+    """The folder or file; for the Hub, the snapshot in its cache if that is complete."""
     repo_id: str | None = None
     revision: str | None = None
     size_bytes: int | None = None
-    """Bytes on this machine; None when nothing is here yet."""
+    """Bytes on this machine; None if there are none yet."""
 
 
 def find_source(source: str, revision: str | None = None) -> ModelSource:
-    """Resolve a run's model.source; nothing is downloaded and the Hub is not asked."""
+    """Resolve a run's model.source; without a download or a request to the Hub."""
     if source == "demo":
         gguf = demo_gguf() if revision is None else None
         return _local_source(gguf, source) if gguf else _hub_source(DEMO_REPO, revision)
@@ -43,13 +43,15 @@ def find_source(source: str, revision: str | None = None) -> ModelSource:
         if revision is not None:
             raise InputError(
                 "A revision needs a Hub repository",
-                f"{source} is on this machine, so revision {revision!r} means nothing.",
+                f"{source} is on this machine, so revision {revision!r} has no meaning.",
                 "Remove model.revision.",
             )
         return _local_source(path, source)
     if not is_hub_id(source):
         raise NotFoundError(
-            "No such model", f"{source!r} is neither a folder here nor a Hub name.", _near_hint(source)
+            "No such model",
+            f"{source!r} is neither a folder on this machine nor a Hub name.",
+            _near_hint(source),
         )
     return _hub_source(source, revision)
 
@@ -65,22 +67,22 @@ def is_revision(text: str) -> bool:
 
 
 def nearest_folder(source: str) -> str | None:
-    """A folder or GGUF file beside a path that does not exist, of a similar name."""
+    """A folder or GGUF file with a name similar to a path that does not exist."""
     path = _expand(source)
     if not path.name:
         return None
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.is_dir() or entry.suffix == ".gguf"]
-    except (OSError, ValueError):  # ValueError: a null character
+    except (OSError, ValueError):  # ValueError: a NUL character
         return None
     matches = difflib.get_close_matches(path.name, names, n=1)
     return str(path.parent / matches[0]) if matches else None
 
 
 def _near_hint(source: str) -> str:
-    near = nearest_folder(source)
-    if near:
-        return f"Did you mean {near}?"
+    nearest = nearest_folder(source)
+    if nearest:
+        return f"Did you mean {nearest}?"
     on_hub = re.match(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+)", source)
     if on_hub:
         return f"Give only its name: {on_hub[1]}"
@@ -90,18 +92,18 @@ def _near_hint(source: str) -> str:
 def _expand(source: str) -> Path:
     try:
         return Path(source).expanduser()
-    except RuntimeError:  # ~somebody who has no home here
+    except RuntimeError:  # "~name" of an unknown user
         return Path(source)
 
 
 def _as_path(source: str) -> Path | None:
-    """The path that a text means, or None when it can only be a Hub name."""
+    """The path that a text refers to, or None if it can only be a Hub name."""
     path = _expand(source)
     looks_local = source.startswith(("/", "./", "../", "~")) or source in (".", "..")
     try:
         exists = "\0" not in source and bool(source.strip()) and path.exists()
     except OSError as error:
-        raise InputError("Cannot look at the model", f"{source}: {error.strerror}") from error
+        raise InputError("Cannot read the model", f"{source}: {error.strerror}") from error
     return path if exists or looks_local or source.lower().endswith(".gguf") else None
 
 
@@ -117,7 +119,7 @@ def _local_source(path: Path, given: str) -> ModelSource:
                 return ModelSource("gguf", path.name, path, size_bytes=path.stat().st_size)
             raise InputError(
                 "Not a model",
-                f"{given} is a file, and not a GGUF one.",
+                f"{given} is a file, but not a GGUF file.",
                 f"Give the folder instead: {path.parent}"
                 if path.suffix == ".safetensors"
                 else _near_hint(given),
@@ -132,7 +134,7 @@ def _local_source(path: Path, given: str) -> ModelSource:
 
 
 def _files_size(folder: Path) -> int:
-    """Bytes of the files directly in a folder (a snapshot's links count as what they point at)."""
+    """Bytes of the files directly in a folder (following a snapshot's symlinks)."""
     return sum(entry.stat().st_size for entry in folder.iterdir() if entry.is_file())
 
 

@@ -1,61 +1,81 @@
-"""Which models may run Python code of their own: what the person said on this machine, kept beside the settings.
+"""Which models may run their own Python code: the user's decisions on this machine, stored beside the settings.
 
-`model.trust_remote_code = true` in a run.toml is only a wish: the file may have come from somebody else.
+`model.trust_remote_code = true` in a run.toml is not enough: the file may come from someone else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
+
+import msgspec
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError
 from tuner_tui.files import make_folder, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.model_code import code_files, is_same_code
 from tuner_tui.text import shell_command
 
-CODE = ("*.py", "config.json", "tokenizer_config.json")
-"""What decides which code runs: the files themselves, and those that name it."""
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model whose code is allowed."""
+
+    model: str
+    revision: str | None = None
+    code: dict[str, str] = {}
+    """For a repository that is not on this machine yet: the IDs of its code files, by name."""
 
 
 class UntrustedCode(InputError):
-    """A run asks for a model's own code, and nobody on this machine has allowed it yet."""
+    """A run needs a model's own code, which was not allowed on this machine yet."""
 
     def __init__(self, model: str, location: str, revision: str | None) -> None:
         options = ["--revision", revision] if revision and not Path(location).exists() else []
         super().__init__(
-            "This model wants to run code of its own",
-            f"model.trust_remote_code is true: {model} would run the Python files that it brings, with your rights.",
+            "This model needs to run its own code",
+            f"model.trust_remote_code is true: {model} would run its Python files with your permissions.",
             f"If you trust its author: {shell_command('models trust', model, options=options)}",
         )
         self.model, self.location, self.revision = model, location, revision
 
 
-def trust(location: str, revision: str | None) -> None:
-    """Allow the code that a model has now; a folder whose code changes is asked about again.
+def trust(location: str, revision: str | None, code: dict[str, str] | None = None) -> None:
+    """Allow a model's current code; a folder whose code changes must be allowed again.
 
-    Raises OSError or Unreadable.
+    `code` is that of a repository that is not downloaded yet (model_code.code_on_hub): what comes is allowed where it
+    is that. Raises OSError or Unreadable.
     """
     mark = _mark(location, revision)
     make_folder(mark.parent)
-    write_atomic(mark, json.dumps({"model": location, "revision": revision}).encode())
+    approval = Approval(model=location, revision=revision, code=code or {})
+    write_atomic(mark, msgspec.json.encode(approval))
 
 
 def is_trusted(location: str, revision: str | None) -> bool:
-    """Whether the person allowed a model's code: a folder by path and content, a repository by name and revision."""
+    """Whether a model's code is allowed: a folder by path and content, a repository by name and revision."""
     try:
-        return _mark(location, revision).is_file()
+        return _mark(location, revision).is_file() or _is_approved_download(Path(location), revision)
     except (OSError, Unreadable):
         return False
 
 
 def require_trusted(wanted: bool, model: str, location: str, revision: str | None) -> bool:
-    """What `trust_remote_code` is to be. Raises UntrustedCode where it is wanted and was not allowed."""
+    """The value of `trust_remote_code`. Raises UntrustedCode if it is wanted but not allowed."""
     if wanted and not is_trusted(location, revision):
         raise UntrustedCode(model, location, revision)
     return wanted
+
+
+def _is_approved_download(folder: Path, revision: str | None) -> bool:
+    """Whether a folder is a downloaded repository whose code was allowed before the download."""
+    snapshots = folder.parent
+    kind, *name = snapshots.parent.name.split("--")
+    if snapshots.name != "snapshots" or kind != "models" or not name:
+        return False
+    mark = _mark("/".join(name), revision)
+    return mark.is_file() and is_same_code(folder, guarded.read_json(mark, Approval).code)
 
 
 def _mark(location: str, revision: str | None) -> Path:
@@ -64,7 +84,7 @@ def _mark(location: str, revision: str | None) -> Path:
     if folder.is_dir():
         folder = folder.resolve()
         parts = [str(folder).encode()]
-        for path in sorted({path for pattern in CODE for path in folder.rglob(pattern) if path.is_file()}):
+        for path in code_files(folder).values():
             parts += [str(path.relative_to(folder)).encode(), guarded.read_bytes(path)]
     else:
         parts = [location.encode(), (revision or "").encode()]

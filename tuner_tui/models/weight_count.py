@@ -1,4 +1,4 @@
-"""How a model's weights divide: matrices that quantisation packs, experts, tables and the rest, counted exactly."""
+"""Counts a model's weights by kind: matrices that are quantised, experts, embeddings and the rest."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk|blocks)\.(\d{1,6})\.")
 _NUMBER = re.compile(r"\d+")
 
 
+def is_in_tower(name: str) -> bool:
+    """Whether a module or tensor is of a vision or audio tower, which text never reaches, by its name."""
+    return _TOWER.search(name) is not None
+
+
 @dataclass(frozen=True)
 class Matrix:
-    """Linear layers of one name and size."""
+    """Linear layers with the same name and size."""
 
     name: str
     """The last part of the module's name, such as q_proj."""
@@ -38,7 +43,7 @@ class Matrix:
 
     @property
     def elements(self) -> int:
-        """Numbers in all of them."""
+        """Elements in all of them."""
         return self.inputs * self.outputs * self.count
 
 
@@ -49,15 +54,15 @@ class WeightCount:
     matrices: tuple[Matrix, ...]
     """Linear layers outside embedding and head; a fused expert tensor counts as its matrices."""
     embedding: int
-    """The input table."""
+    """The input embedding."""
     head: int
-    """The output layer; 0 where it is the input table (tied)."""
+    """The output layer; 0 if it is tied to the input embedding."""
     other: int
-    """Norms, biases, routers, convolutions: never quantised, no adapters."""
+    """Norms, biases, routers, convolutions: never quantised, without adapters."""
 
     @cached_property
     def linear(self) -> int:
-        """Numbers in matrices that bitsandbytes packs: all but the experts."""
+        """Elements of matrices that bitsandbytes quantises: all but the experts."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place != "expert")
 
     @cached_property
@@ -67,52 +72,52 @@ class WeightCount:
 
     @cached_property
     def experts(self) -> int:
-        """Parameters in experts; transformers 5 keeps them in 3-D tensors, which bitsandbytes leaves as they are."""
+        """Parameters in experts; transformers 5 has them in 3-D tensors, which bitsandbytes does not quantise."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place == "expert")
 
     @cached_property
     def tower(self) -> int:
-        """Numbers in matrices of vision and audio towers."""
+        """Elements of matrices of vision and audio towers."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place == "tower")
 
     @cached_property
     def total(self) -> int:
-        """Every number once."""
+        """All parameters, each counted once."""
         return sum(matrix.elements for matrix in self.matrices) + self.embedding + self.head + self.other
 
 
 def count_tensors(shapes: Mapping[str, tuple[int, ...]]) -> WeightCount | None:
-    """Sort tensors by their names and shapes, (outputs, inputs) for matrices; None when there are none."""
+    """Classify tensors by their names and shapes, (outputs, inputs) for matrices; None when there are none."""
     if not shapes:
         return None
-    found: Counter[tuple[str, int, int, Place]] = Counter()
+    counts: Counter[tuple[str, int, int, Place]] = Counter()
     embedding = head = other = 0
     for full_name, shape in shapes.items():
         elements = math.prod(shape)
         name = full_name.removesuffix(".weight")
         last = name.rpartition(".")[2]
-        is_tower = _TOWER.search(name) is not None
+        is_tower = is_in_tower(name)
         if len(shape) == 2 and last in _TABLES and not is_tower and not _NUMBER.search(name):
             embedding += elements
         elif len(shape) == 2 and last in _HEADS and not _NUMBER.search(name):
             head += elements
         elif len(shape) == 3 and (_EXPERT.search(name) or ".experts" in name):
-            found[last, shape[2], shape[1], "expert"] += shape[0]
+            counts[last, shape[2], shape[1], "expert"] += shape[0]
         elif len(shape) != 2 or _ROUTER.search(name) or not (is_tower or _NUMBER.search(name)):
             other += elements
         else:
             place: Place = "tower" if is_tower else "expert" if _EXPERT.search(name) else "layer"
-            found[last, shape[1], shape[0], place] += 1
-    matrices = tuple(Matrix(name, d_in, d_out, n, place) for (name, d_in, d_out, place), n in found.items())
+            counts[last, shape[1], shape[0], place] += 1
+    matrices = tuple(Matrix(name, d_in, d_out, n, place) for (name, d_in, d_out, place), n in counts.items())
     return WeightCount(matrices, embedding, head, other)
 
 
 def count_layers(names: Iterable[str]) -> int | None:
-    """Layers of the language model that tensors of these names belong to, by the highest; None for none."""
-    numbers = [int(found[1]) for name in names if not _TOWER.search(name) and (found := _LAYER.search(name))]
+    """Layers of the language model, by the highest number in the tensors' names; None if there are none."""
+    numbers = [int(match[1]) for name in names if not _TOWER.search(name) and (match := _LAYER.search(name))]
     return max(numbers) + 1 if numbers else None
 
 
 def total_elements(shapes: Iterable[tuple[int, ...]]) -> int:
-    """Numbers in tensors of these shapes."""
+    """Elements of tensors with these shapes."""
     return sum(math.prod(shape) for shape in shapes)

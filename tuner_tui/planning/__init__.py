@@ -1,1 +1,1 @@
-"""The spec resolved on this machine: what will be done, and why."""
+"""Resolves a spec on this machine: estimates, plans, and the reason for each choice."""

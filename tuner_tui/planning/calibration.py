@@ -1,4 +1,4 @@
-"""What runs on this machine really took, and what that says of the next one: a truer estimate, and its time."""
+"""Calibrates estimates of memory and time with measurements of earlier runs on this machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tuner_tui.planning.shape import ModelShape
 
 LEAST_MARGIN = 0.02
-"""How far a calibrated figure may always be off, either way."""
+"""Relative error allowed for any calibrated figure, in both directions."""
 FREE_MARGIN = 0.10
-"""The same for one that was measured in another precision or tuning, or on another model."""
+"""The same for one measured with another precision or tuning, or on another model."""
 LARGEST_CORRECTION = 1.5
-"""A ratio beyond this is no correction but another thing, and is left out."""
+"""Measurements with a larger ratio are ignored, since something else was measured."""
 ENOUGH = 3
-"""So many of other models say as much as one of the same."""
+"""This many measurements of other models count as much as one of the same model."""
 
 
 @lru_cache(maxsize=64)
@@ -41,9 +41,11 @@ def names_of(source: str) -> frozenset[str]:
 def estimate_here(
     shape: ModelShape, load: Workload, facts: ModelFacts, spec: RunSpec, place: Place
 ) -> Estimate:
-    """The estimate of a step at a place, with what was measured there."""
-    found = estimate_memory(shape, load, facts.weight_bytes)
-    return calibrate(found, load, place.measured, names_of(spec.model.source)) if place.measured else found
+    """The estimate of a step at a place, calibrated with measurements there."""
+    estimate = estimate_memory(shape, load, facts.weight_bytes)
+    return (
+        calibrate(estimate, load, place.measured, names_of(spec.model.source)) if place.measured else estimate
+    )
 
 
 def calibrate(
@@ -51,19 +53,18 @@ def calibrate(
 ) -> Estimate:
     """The estimate with context, reserve and correction fitted to measurements of this device and these versions.
 
-    Measurements of the same method, tuning and precision correct it: closely where they are of the same model (`names`)
-    or where there are several, else with a wide margin. Others only tell context and reserve, and may narrow the range,
-    never widen it. Without any it comes back as it was, as does that of an architecture that is not known and was not
-    measured itself.
+    Measurements of the same method, tuning and precision correct it: closely if they are of the same model (`names`)
+    or if there are several, else with a wide margin. Others only give context and reserve, and may narrow the range,
+    never widen it. Without measurements it is unchanged, as is that of an unknown architecture without its own ones.
     """
-    sound = [each for each in measured if 1 / LARGEST_CORRECTION < each.ratio < LARGEST_CORRECTION]
-    kind = (load.method, load.tuning, load.held)
-    alike = [each for each in sound if (each.method, each.tuning, each.held) == kind]
-    same = [each for each in alike if each.model_name in names]
+    sound = [run for run in measured if 1 / LARGEST_CORRECTION < run.ratio < LARGEST_CORRECTION]
+    kind = (load.method, load.tuning, load.loaded_as)
+    alike = [run for run in sound if (run.method, run.tuning, run.loaded_as) == kind]
+    same = [run for run in alike if run.model_name in names]
     alike = same or alike
     if not sound or not (estimate.is_known or same):
         return estimate
-    ratios = [each.ratio for each in alike] or [1.0]
+    ratios = [run.ratio for run in alike] or [1.0]
     correction = statistics.median(ratios)
     least = LEAST_MARGIN if same or len(alike) >= ENOUGH else FREE_MARGIN
     margin = max([least, *(abs(ratio / correction - 1) for ratio in ratios)])
@@ -86,16 +87,16 @@ def calibrate(
 
 
 def _beyond(sound: Sequence[Measured], load: Workload) -> tuple[float, int, int] | None:
-    """(reserve against allocated at most, least and most context in bytes); None where neither was ever read."""
-    contexts = [each.context_bytes for each in sound if each.context_bytes is not None]
-    reserves = [each.reserved_bytes / max(each.allocated_bytes, 1) for each in sound if each.reserved_bytes]
+    """(reserve against allocated at most, least and most context in bytes); None if neither was ever read."""
+    contexts = [run.context_bytes for run in sound if run.context_bytes is not None]
+    reserves = [run.reserved_bytes / max(run.allocated_bytes, 1) for run in sound if run.reserved_bytes]
     if not contexts or (load.is_gpu and not reserves):
         return None
     return max([1.0, *reserves]), min(contexts), max(contexts)
 
 
 def origin_words(estimate: Estimate) -> str:
-    """Where the range came from."""
+    """The origin of the range."""
     if not estimate.measured:
         return "by formula; not measured on this machine yet"
     times = "once" if estimate.measured == 1 else f"{estimate.measured} times"
@@ -103,24 +104,24 @@ def origin_words(estimate: Estimate) -> str:
 
 
 def alike_runs(load: Workload, measured: Sequence[Measured], model_name: str) -> list[Measured]:
-    """Those of the same model, method, tuning and precision, whose speed and power a run will have too."""
-    asked = (model_name, load.method, load.tuning, load.held)
-    return [each for each in measured if (each.model_name, each.method, each.tuning, each.held) == asked]
+    """Measurements of the same model, method, tuning and precision, which predict a run's speed and power."""
+    wanted = (model_name, load.method, load.tuning, load.loaded_as)
+    return [run for run in measured if (run.model_name, run.method, run.tuning, run.loaded_as) == wanted]
 
 
 def run_seconds(
     spec: RunSpec, load: Workload, rows: Rows, measured: Sequence[Measured], model_name: str
 ) -> float | None:
-    """How long the run's steps would take, from the speed of earlier ones of this model here; None before any."""
+    """The time of the run's steps, from the speed of earlier runs of this model here; None if there are none."""
     alike = alike_runs(load, measured, model_name)
-    speeds = [each.tokens_per_second for each in alike if each.tokens_per_second]
+    speeds = [run.tokens_per_second for run in alike if run.tokens_per_second]
     count, most = rows.count or rows.first, spec.training.max_steps
     if not speeds or rows.mean is None or not count:
         return None
     training = spec.training
     steps = training.epochs * count / training.batch_size
     if rows.count is None and (most is None or most > steps):
-        return None  # more rows than were looked at
+        return None  # more rows than were read
     steps = min(steps, most) if most is not None else steps
     tokens = steps * training.batch_size * min(rows.mean, training.max_length) * load.sequences / load.rows
     return tokens / statistics.median(speeds)

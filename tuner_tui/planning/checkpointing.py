@@ -1,4 +1,4 @@
-"""What training.checkpointing = "auto" means where no estimate decides."""
+"""Resolves training.checkpointing = "auto" where no estimate decides."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import Switch
 
 
-def checkpoints_activations(asked: Switch, *, is_gpu: bool) -> bool:
+def checkpoints_activations(setting: Switch, *, is_gpu: bool) -> bool:
     """Whether activations are recomputed in the backward pass instead of kept."""
-    return is_gpu if asked == "auto" else asked == "on"
+    return is_gpu if setting == "auto" else setting == "on"

@@ -1,7 +1,7 @@
-"""The memory of a training run: every term by name, the peaks of a step, and what the driver will show.
+"""Estimates the memory of a training run: named terms, the peaks of a step, and what the driver will show.
 
-Sources: the libraries' own code (each module's text says which) and the published measurements that
-tests/benchmarks/memory.py judges it by. Pure arithmetic: no torch, no files, a tenth of a millisecond.
+Sources: the libraries' code (named in each module) and the published measurements in tests/benchmarks/memory.py.
+Pure arithmetic: no torch, no files, a tenth of a millisecond.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tuner_tui.planning.workload import Workload
 
 @dataclass(frozen=True)
 class Term:
-    """One part of the memory."""
+    """One term of the estimate."""
 
     name: str
     bytes: int
@@ -30,7 +30,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How much memory a run takes. `allocated` is what torch's allocator hands out at most."""
+    """The estimated memory of a run. `allocated` is the peak that torch's allocator hands out."""
 
     peaks: tuple[Peak, ...]
     """Allocated bytes at each moment, the highest first."""
@@ -48,36 +48,36 @@ class Estimate:
     load: Workload = field(repr=False)
     parts: Parts = field(repr=False)
     is_known: bool = True
-    """False where the architecture's activations are a guess, so that the range is wide."""
+    """False if the architecture's activations are a guess, so that the range is wide."""
     measured: int = 0
-    """How many runs on this machine stand behind the range."""
+    """How many runs on this machine the range is based on."""
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        """They add up to `allocated`: what is in use between steps, and what the highest peak adds."""
-        held = _held_terms(self.shape, self.load, self.parts)
-        return (*held, *_terms_of_peak(self.shape, self.load, self.parts, self.peak))
+        """Terms that add up to `allocated`: memory between steps, and what the highest peak adds."""
+        resident = _resident_terms(self.shape, self.load, self.parts)
+        return (*resident, *_terms_of_peak(self.shape, self.load, self.parts, self.peak))
 
     @property
     def likely(self) -> int:
-        """The middle of what the driver may show: the one number to tell."""
+        """The middle of the range: the figure to show if only one is shown."""
         return (self.low + self.high) // 2
 
     @property
     def peak(self) -> Peak:
-        """The highest moment."""
+        """The highest peak."""
         return self.peaks[0]
 
 
 def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> Estimate:
     """Terms, peaks and range of one workload; `stored_bytes` is the size of weights used as they are stored."""
-    if load.method_traits.head == "score":  # a score in place of the output layer
+    if load.method_traits.head == "score":  # a scalar head instead of the output layer
         shape = replace(shape, weights=replace(shape.weights, head=0))
     parts = parts_of(shape, load, stored_bytes)
     peaks = peaks_of(shape, load, parts)
     allocated = peaks[0].bytes
     low, high = driver_range(shape, load, parts, peaks)
-    held = parts.held(load) + parts.gradients
+    resident = parts.resident(load) + parts.gradients
     return Estimate(
         peaks=peaks,
         allocated=allocated,
@@ -85,7 +85,7 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
         high=high,
         weights=parts.weights,
         states=parts.adapters + parts.frozen + parts.gradients + parts.states,
-        activations=max(0, allocated - held),
+        activations=max(0, allocated - resident),
         shape=shape,
         load=load,
         parts=parts,
@@ -93,12 +93,12 @@ def estimate_memory(shape: ModelShape, load: Workload, stored_bytes: int | None 
     )
 
 
-def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
+def _resident_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
     """Memory in use between steps."""
     numbers, base = shape.weights, parts.base
     count = f"{parts.copies} x " if parts.copies > 1 else ""
-    held = (base.matrices + base.rest) * parts.copies
-    terms = [Term("weights", held, f"{count}{numbers.total:,} parameters as {load.held}")]
+    resident = (base.matrices + base.rest) * parts.copies
+    terms = [Term("weights", resident, f"{count}{numbers.total:,} parameters as {load.loaded_as}")]
     if base.constants:
         words = f"scales of {numbers.linear:,} parameters"
         terms.append(Term("quantisation constants", base.constants * parts.copies, words))
@@ -115,23 +115,23 @@ def _held_terms(shape: ModelShape, load: Workload, parts: Parts) -> list[Term]:
 
 
 def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) -> list[Term]:
-    """What the highest peak adds; with what is in use between steps it makes up what is allocated."""
-    held = parts.held(load)
-    left = peak.bytes - held - MISC_BYTES
+    """The terms that the highest peak adds to the memory in use between steps."""
+    resident = parts.resident(load)
+    left = peak.bytes - resident - MISC_BYTES
     terms = []
     if load.accumulates or peak.name in ("optimizer step", "last layer backward", "embedding backward"):
         terms.append(Term("gradients", min(parts.gradients, left)))
         left -= terms[-1].bytes
     if peak.name in ("loss", "first layer backward", "reference"):
         name = "saved activations" if load.checkpointing == "off" else "checkpoint boundaries"
-        each = parts.layer.saved if load.checkpointing == "off" else parts.layer.boundary
+        per_token = parts.layer.saved if load.checkpointing == "off" else parts.layer.boundary
         layers = f" x {shape.layers} layers" if load.checkpointing != "offloaded" else ""
-        words = f"{load.tokens:,} tokens x {each:,} bytes{layers}"
-        terms.append(Term(name, min(parts.kept, left), words))
+        words = f"{load.tokens:,} tokens x {per_token:,} bytes{layers}"
+        terms.append(Term(name, min(parts.activations, left), words))
         left -= terms[-1].bytes
     if parts.holes and peak.name not in ("optimizer step", "last layer backward", "embedding backward"):
         words = f"malloc fragmentation between blocks under {MALLOC_THRESHOLD_BYTES >> 20} MiB"
-        terms.append(Term("freed, not given back", min(parts.holes, left), words))
+        terms.append(Term("freed, not returned", min(parts.holes, left), words))
         left -= terms[-1].bytes
     if left > 0:
         again = "recomputed" if load.checkpointing != "off" else "backward"
@@ -142,7 +142,7 @@ def _terms_of_peak(shape: ModelShape, load: Workload, parts: Parts, peak: Peak) 
             "optimizer step": "optimizer-step copy",
             "embedding backward": "embedding gradient",
             "reference": "reference pass",
-            "writing answers": "keys and values",
+            "generating answers": "keys and values",
         }
         terms.append(Term(named[peak.name], left, parts.head.words if peak.name == "loss" else ""))
     return [*terms, Term("workspaces", MISC_BYTES)]

@@ -1,4 +1,4 @@
-"""What the output layer and the loss need, by the kind of loss, for the last hidden states of a batch."""
+"""Memory of the output layer and the loss, by kind of loss."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tuner_tui.planning.shape import ModelShape
 from tuner_tui.planning.workload import Workload
 
 TILE_ROWS, TILE_COLUMNS = 4096, 32768
-"""TRL 1.16's fused head computes the logits in tiles of at most so many tokens and words (trl.kernels)."""
+"""TRL 1.16's fused head computes the logits in tiles of at most this many tokens and token IDs (trl.kernels)."""
 LIGER_BYTES_PER_LOGIT = 6.0
 PAIR_BYTES_PER_LOGIT, PAIR_BYTES_PER_16_BIT_LOGIT = 18.0, 6.0
-"""Of TRL's trainers that materialise full logits, at the peak of their loss's backward pass: in fp32, and where all is
-16-bit; from tests/worker/fake_memory."""
+"""Bytes per logit of TRL's trainers that materialise full logits, at the peak of the loss's backward pass: in fp32, and
+with 16-bit logits; from tests/worker/fake_memory."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def head_bytes(shape: ModelShape, load: Workload) -> HeadBytes:
     tokens, h, v = load.tokens, shape.hidden, shape.vocab
     # the last norm's input (in fp32, unless its kernel is fused) and its result
     norm = (load.stream_bytes if load.stack.fused_norms else 4) * h * tokens + 2 * h * tokens
-    if load.method_traits.head == "score":  # a head of one number
+    if load.method_traits.head == "score":  # a scalar head
         return HeadBytes(norm, norm + 2 * load.stream_bytes * h * tokens, f"{tokens:,} x 6 x {h:,}")
     trains_head = load.trains_base or load.trains_tables
     if load.method_traits.head == "logits" and load.loss == "trl_fused":
@@ -69,7 +69,7 @@ def _fused(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -
     tile = min(labelled, TILE_ROWS) * TILE_COLUMNS * c
     pieces = (TILE_COLUMNS + min(labelled, TILE_ROWS)) * h * c if load.weight_bytes != c else 0
     hidden = s * h * labelled if load.labelled_share < 1 or load.sequences > 1 else 0
-    gradient = 4 + s if s < 4 else 4  # made in fp32, handed on in the stream's type
+    gradient = 4 + s if s < 4 else 4  # computed in fp32, passed on in the stream's dtype
     backward = tile + pieces + hidden + gradient * h * labelled
     if trains_head:
         backward += (4 if load.weight_bytes == 4 else 6) * shape.table
@@ -78,7 +78,7 @@ def _fused(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -
 
 
 def _fused_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:
-    """The same without Triton: every position is scored, and a tile is folded with whole fp32 copies of it."""
+    """The same without Triton: all positions are scored, and each tile has fp32 copies."""
     c, s, h = load.compute_bytes, load.stream_bytes, shape.hidden
     rows = min(load.tokens, TILE_ROWS)
     tile = rows * TILE_COLUMNS

@@ -1,8 +1,8 @@
 """Bytes that one decoder layer keeps for its backward pass, for each token, op by op.
 
-The model is the code of transformers' decoder layers: which tensor each operation saves follows from autograd's rules
-(a product saves both factors where both need a gradient, a linear layer its input only where its weight is trained, a
-norm in fp32 its fp32 copy). tests/worker/test_memory_truth.py compares it with the real code on tensors without data.
+This follows the code of transformers' decoder layers: which tensors an operation saves is given by autograd's rules
+(a product saves both factors if both need a gradient, a linear layer its input only where its weight is trained, a
+norm in fp32 its fp32 copy). tests/worker/test_memory_truth.py compares it with the real code on fake tensors.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class LayerBytes:
     transient: int
     """On top of `saved` while the layer is computed again or differentiated."""
     forward: int
-    """Alive at once while a forward pass without gradients is in the layer."""
+    """Temporary memory of the layer in a forward pass without gradients."""
     wide: int = 0
     """Of `saved`, what is in tensors of the MLP's width."""
 
 
 def layer_bytes(shape: ModelShape, load: Workload) -> LayerBytes:
-    """What a layer keeps and needs, by the workload's types. See the module's text for the rules."""
+    """What a layer keeps and needs, by the workload's types. See the module's docstring for the rules."""
     c = load.compute_bytes
     width = mlp_width(shape)
     saved = _norms(shape, load) + _attention(shape, load) + mlp_bytes(shape, load) + _inputs(shape, load)
@@ -90,6 +90,6 @@ def _attention(shape: ModelShape, load: Workload) -> int:
 def _inputs(shape: ModelShape, load: Workload) -> int:
     """Inputs of linear layers saved for the gradients of weights or adapters."""
     quantised = 0
-    if not load.trains_base and (load.held == "int8" or load.stack.keeps_4bit_inputs):
+    if not load.trains_base and (load.loaded_as == "int8" or load.stack.keeps_4bit_inputs):
         quantised = load.compute_bytes * (2 * shape.hidden + input_widths(shape)["mlp output"])
-    return quantised + memory_of(load.tuning).kept(shape, load)
+    return quantised + memory_of(load.tuning).saved_bytes(shape, load)

@@ -1,4 +1,4 @@
-"""What one run or probe took on this machine, and which of those measurements count for a device and its libraries."""
+"""Measurements of runs and probes on this machine, and which of them apply to a device and its libraries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     model_name: str
     method: str
     tuning: str
-    held: str
+    loaded_as: str = msgspec.field(name="held")
     is_checkpointing: bool
     micro_batch: int
     length: int
@@ -33,7 +33,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     predicted_bytes: int
     """The memory that the estimate predicted, for the same rows."""
     allocated_bytes: int
-    """Torch's peak on a GPU; growth of the process's resident memory on a CPU."""
+    """torch's peak on a GPU; growth of the process's resident memory on a CPU."""
     reserved_bytes: int | None = None
     context_bytes: int | None = None
     """On a GPU what the driver shows beyond torch's reserve; on a CPU the process before the model."""
@@ -45,38 +45,38 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ratio(self) -> float:
-        """Measured against predicted."""
+        """Measured divided by predicted memory."""
         return self.allocated_bytes / max(self.predicted_bytes, 1)
 
 
 def matching(
     measured: Sequence[Measured], device: str | None, versions: dict[str, str], driver: str | None = None
 ) -> tuple[Measured, ...]:
-    """Those of the same GPU (None: of this CPU), driver and library versions, the newest first.
+    """Measurements of the same GPU (None: this CPU), driver and library versions, the newest first.
 
-    A driver that the system does not tell (None) is taken for the same.
+    An unknown driver (None) counts as the same.
     """
-    found = [
-        each
-        for each in measured
+    applicable = [
+        measurement
+        for measurement in measured
         if (
-            is_same_device(each.device_name, device) and each.is_gpu
+            is_same_device(measurement.device_name, device) and measurement.is_gpu
             if device is not None
-            else not each.is_gpu
+            else not measurement.is_gpu
         )
-        and (driver is None or each.driver in (None, driver))
-        and all(versions.get(name) == version for name, version in each.versions.items())
+        and (driver is None or measurement.driver in (None, driver))
+        and all(versions.get(name) == version for name, version in measurement.versions.items())
     ]
-    return tuple(sorted(found, key=lambda each: -each.at))
+    return tuple(sorted(applicable, key=lambda measurement: -measurement.at))
 
 
 def is_same_device(one: str, other: str) -> bool:
-    """Whether two names may be one GPU's, as PyTorch and as the driver or the system write them.
+    """Whether two names may be of one GPU, as PyTorch and the driver or the system write them.
 
-    PyTorch names a MIG slice by its size, the driver does not; amdgpu often gives no more than that for an AMD GPU.
+    PyTorch names a MIG slice by its size, the driver does not; amdgpu often reports only a generic name.
     """
     if AMD_UNNAMED in (one, other):
-        return all(_AMD.search(each) for each in (one, other))
+        return all(_AMD.search(name) for name in (one, other))
     return _device_key(one) == _device_key(other)
 
 

@@ -1,4 +1,4 @@
-"""The micro-batch where none is set and no estimate can choose one."""
+"""The default micro-batch, if none is set and no estimate can choose one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ LARGEST_GPU_MICRO_BATCH = 4
 
 
 def choose_micro_batch(
-    asked: int | None, batch_size: int, is_gpu: bool, *, sequences: int = 1, at_least: int = 1
+    micro_batch: int | None, batch_size: int, is_gpu: bool, *, sequences: int = 1, at_least: int = 1
 ) -> tuple[int, str]:
-    """Rows computed at once, and why: the largest divisor of the batch size within a cautious bound.
+    """The micro-batch and its reason: the largest divisor of the batch size within a conservative bound.
 
-    A row of `sequences` sequences (a pair has two) counts for as many; `at_least` is the fewest rows that can be
-    trained at once.
+    A row counts as its number of `sequences` (a pair has two); `at_least` is the smallest possible micro-batch.
     """
-    if asked is not None:
-        return asked, "as set"
+    if micro_batch is not None:
+        return micro_batch, "as set"
     bound = (LARGEST_GPU_MICRO_BATCH if is_gpu else LARGEST_CPU_MICRO_BATCH) // sequences
     divisors = [size for size in range(at_least, batch_size + 1) if batch_size % size == 0]
     fitting = [size for size in divisors if size <= bound]

@@ -1,4 +1,4 @@
-"""The OOM fallback steps, in order; rows per step, their order, learning rate and length stay as set."""
+"""The OOM fallback steps, in order; batch size, row order, learning rate and length stay as set."""
 
 from __future__ import annotations
 
@@ -6,48 +6,52 @@ from typing import Literal
 
 import msgspec
 
-RungKind = Literal["free", "micro_batch", "checkpointing"]
-RUNGS: tuple[RungKind, ...] = ("free", "micro_batch", "checkpointing")
+FallbackKind = Literal["free", "micro_batch", "checkpointing"]
+FALLBACK_KINDS: tuple[FallbackKind, ...] = ("free", "micro_batch", "checkpointing")
 
 
-class Rung(msgspec.Struct, frozen=True, kw_only=True):
-    """One change that was made so that a run fits."""
+class FallbackStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One change made so that a run fits."""
 
-    kind: RungKind
+    kind: FallbackKind
     before: str
     after: str
     reason: str
     micro_batch: int | None = None
-    """Rows computed at once after it; None for kinds that leave them."""
+    """The micro-batch after it; None for kinds that do not change it."""
 
     def __post_init__(self) -> None:
-        """Rungs that were written before they had the number tell it in words. Raises ValueError where those do not."""
+        """Earlier versions stored the micro-batch only in `after`. Raises ValueError if it is not there."""
         if self.kind == "micro_batch" and self.micro_batch is None:
             msgspec.structs.force_setattr(self, "micro_batch", int(self.after.partition(" ")[0]))
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides how much memory a step takes, as far as fallback steps may change it."""
+    """The settings of a step that decide its memory and that fallback steps may change."""
 
     micro_batch: int
-    """Rows computed at once; divides `batch_size`."""
+    """The micro-batch; divides `batch_size`."""
     batch_size: int
     """Rows per optimizer step; no fallback step changes it."""
     is_checkpointing: bool
     at_least: int = 1
-    """The fewest rows that can be computed at once."""
+    """The smallest possible micro-batch."""
 
 
-def next_rung(
-    shape: Shape, climbed: tuple[Rung, ...], allowed: tuple[RungKind, ...], *, has_made_steps: bool
-) -> Rung | None:
-    """The next thing to try, or None when nothing is left.
+def next_fallback(
+    shape: Shape,
+    fallbacks: tuple[FallbackStep, ...],
+    allowed: tuple[FallbackKind, ...],
+    *,
+    has_made_steps: bool,
+) -> FallbackStep | None:
+    """The next fallback step, or None if none is left.
 
-    A fresh process alone (`free`) helps only where steps fitted before, so it is tried once and only then.
+    A fresh process alone (`free`) helps only if earlier steps fitted, so it is tried once and only then.
     """
-    taken = {rung.kind for rung in climbed}
+    taken = {fallback.kind for fallback in fallbacks}
     if "free" in allowed and has_made_steps and "free" not in taken:
-        return Rung(
+        return FallbackStep(
             kind="free",
             before="a process with fragmented memory",
             after="a fresh process",
@@ -55,19 +59,19 @@ def next_rung(
         )
     smaller = halved(shape)
     if "micro_batch" in allowed and smaller < shape.micro_batch:
-        return Rung(
+        return FallbackStep(
             kind="micro_batch",
             before=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}",
             after=f"{smaller} x {shape.batch_size // smaller}",
-            reason="fewer rows at once, with more accumulation: each optimizer step still has the same rows",
+            reason="a smaller micro-batch with more accumulation: each optimizer step still has the same rows",
             micro_batch=smaller,
         )
     if "checkpointing" in allowed and not shape.is_checkpointing:
-        return Rung(
+        return FallbackStep(
             kind="checkpointing",
             before="off",
             after="on",
-            reason="activations are recomputed instead of kept; steps take about a quarter longer",
+            reason="activations are recomputed; steps take about a quarter longer",
         )
     return None
 
@@ -78,10 +82,10 @@ def halved(shape: Shape) -> int:
     return max((size for size in smaller if shape.batch_size % size == 0), default=shape.micro_batch)
 
 
-def apply_rungs(shape: Shape, climbed: tuple[Rung, ...]) -> Shape:
-    """The settings after all fallback steps taken."""
+def apply_fallbacks(shape: Shape, fallbacks: tuple[FallbackStep, ...]) -> Shape:
+    """The settings after the given fallback steps."""
     micro_batch, is_checkpointing = shape.micro_batch, shape.is_checkpointing
-    for rung in climbed:
-        micro_batch = min(micro_batch, rung.micro_batch or micro_batch)
-        is_checkpointing |= rung.kind == "checkpointing"
+    for fallback in fallbacks:
+        micro_batch = min(micro_batch, fallback.micro_batch or micro_batch)
+        is_checkpointing |= fallback.kind == "checkpointing"
     return msgspec.structs.replace(shape, micro_batch=micro_batch, is_checkpointing=is_checkpointing)

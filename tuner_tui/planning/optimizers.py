@@ -1,4 +1,4 @@
-"""The optimizers by the names that transformers knows them by."""
+"""The optimizers, with transformers' names."""
 
 from __future__ import annotations
 

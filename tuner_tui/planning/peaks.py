@@ -1,4 +1,4 @@
-"""The moments of a step at which memory is highest, from what stays in memory and what is temporary."""
+"""The moments of a step at which memory is highest, from resident and temporary memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tuner_tui.planning.head import HeadBytes, head_bytes
 from tuner_tui.planning.layers import LayerBytes, layer_bytes
 from tuner_tui.planning.shape import ModelShape
 from tuner_tui.planning.states import (
-    HeldWeights,
+    LoadedWeights,
     gradient_bytes,
-    held_weights,
     is_paged,
+    loaded_weights,
     optimizer_bytes,
     step_copy_bytes,
     trained_bytes,
@@ -23,17 +23,17 @@ from tuner_tui.planning.workload import Workload
 MISC_BYTES = 17_000_000
 """cuBLAS workspaces, position tables and small buffers: measured static memory less the weights of published runs."""
 HOLES = 0.9
-"""Of what adapters keep in main memory in small blocks: so much more stays in holes between them, since malloc hands
-a freed aligned block out again only for smaller ones (tests/benchmarks/memory_cpu.py: 0.6 to 1.9)."""
+"""Fragmentation, relative to what adapters keep in main memory in small blocks: malloc reuses a
+freed aligned block only for smaller ones (tests/benchmarks/memory_cpu.py: 0.6 to 1.9)."""
 KV_BYTES = 2
-"""Of a cached key or value."""
+"""Bytes of a cached key or value."""
 SAMPLING_BYTES = 12
-"""Of a logit while answers are written: fp32 logits, their softmax and its sum."""
+"""Bytes per logit in generation: fp32 logits, their softmax and its sum."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """A moment of a step at which memory is highest for a while."""
+    """A moment of a step with a local maximum of memory."""
 
     name: str
     bytes: int
@@ -41,9 +41,9 @@ class Peak:
 
 @dataclass(frozen=True)
 class Parts:
-    """Bytes of everything that takes part in a step."""
+    """Bytes of everything that a step needs."""
 
-    base: HeldWeights
+    base: LoadedWeights
     copies: int
     """How many complete models are in memory."""
     adapters: int
@@ -51,21 +51,21 @@ class Parts:
     states: int
     layer: LayerBytes
     head: HeadBytes
-    kept: int
-    """What all layers keep from the forward pass to the backward pass."""
+    activations: int
+    """Activations that all layers keep from the forward to the backward pass."""
     experts: int
     """A layer's experts with their adapters added."""
     cast: int
     """16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
     in_layer: int
-    """What one layer needs on top while it is differentiated."""
+    """Temporary memory of one layer in the backward pass."""
     frozen: int = 0
-    """A copy of the adapters as they were, which a reference is."""
+    """A frozen copy of the adapters, the reference."""
     holes: int = 0
-    """In main memory: freed blocks between kept ones, which malloc neither uses nor gives back."""
+    """In main memory: freed blocks between used ones, which malloc neither reuses nor returns."""
 
-    def held(self, load: Workload) -> int:
-        """What is there between steps, in torch's allocator."""
+    def resident(self, load: Workload) -> int:
+        """Memory in torch's allocator between steps."""
         return self.weights + self.adapters + self.frozen + (0 if is_paged(load.optimizer) else self.states)
 
     @property
@@ -75,14 +75,14 @@ class Parts:
 
 
 def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> Parts:
-    """What a step is made of; `stored_bytes` is the size of weights used as they are stored."""
+    """The parts of a step; `stored_bytes` is the size of weights used as they are stored."""
     layer = layer_bytes(shape, load)
     adapters = trained_bytes(shape, load)
     gradients = gradient_bytes(shape, load, adapters)
     states = optimizer_bytes(shape, load, gradients)
     traits, tuning = load.method_traits, memory_of(load.tuning)
     trained = traits.trained_models
-    held = traits.models if load.shared_base else 1
+    adapter_copies = traits.models if load.shared_base else 1
     experts, is_kept = tuning.expert_copies(shape, load), load.checkpointing == "off"
     product = 2 * load.compute_bytes * load.tokens * shape.intermediate
     moving = max(
@@ -92,8 +92,8 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     )
     moving += experts // 3  # the gradient of the smaller of the two tensors
     return Parts(
-        held_weights(shape, load, stored_bytes), _copies(load), adapters * held, gradients * trained,
-        states * trained, layer, head_bytes(shape, load), _kept(shape, load, layer, experts), experts,
+        loaded_weights(shape, load, stored_bytes), _copies(load), adapters * adapter_copies, gradients * trained,
+        states * trained, layer, head_bytes(shape, load), _activations(shape, load, layer, experts), experts,
         tuning.autocast_copies(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
         adapters if load.reference_adapter else 0, _holes(shape, load, layer),
     )  # fmt: skip
@@ -102,48 +102,54 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
 def peaks_of(shape: ModelShape, load: Workload, parts: Parts) -> tuple[Peak, ...]:
     """Allocated bytes at each moment that can be the highest, the highest first."""
     tokens, layers = load.tokens, max(shape.layers, 1)
-    held = parts.held(load) + MISC_BYTES
-    standing = held + parts.holes + (parts.gradients if load.accumulates else 0)
+    resident = parts.resident(load) + MISC_BYTES
+    standing = resident + parts.holes + (parts.gradients if load.accumulates else 0)
     is_kept, is_full = load.checkpointing == "off", load.trains_base
     table = shape.table * load.weight_bytes if is_full else 0
     head_gradient = 0 if load.method_traits.head == "score" else table
     of_layer = _layer_gradients(shape, load, parts.gradients)
 
-    forward = standing + parts.kept + parts.cast + parts.head.forward
-    backward = standing + parts.kept + (parts.cast if is_kept else 0) + parts.head.backward
+    forward = standing + parts.activations + parts.cast + parts.head.forward
+    backward = standing + parts.activations + (parts.cast if is_kept else 0) + parts.head.backward
     made = 0 if load.accumulates else head_gradient + of_layer
-    first = standing + made + parts.kept + parts.in_layer + (parts.cast if is_kept else parts.cast // layers)
+    first = (
+        standing
+        + made
+        + parts.activations
+        + parts.in_layer
+        + (parts.cast if is_kept else parts.cast // layers)
+    )
     one = tokens * (parts.layer.saved if is_kept else parts.layer.boundary)
     unmade = (
         0 if load.accumulates or (shape.tied and head_gradient) else table
-    )  # the input table's comes last
-    last = held + parts.gradients - unmade + one + parts.in_layer + parts.cast // layers
+    )  # that of the input embedding comes last
+    last = resident + parts.gradients - unmade + one + parts.in_layer + parts.cast // layers
     peaks = [
         Peak("loss", max(forward, backward)),
         Peak("first layer backward", first),
         Peak("last layer backward", last),
-        Peak("optimizer step", held + parts.gradients + step_copy_bytes(shape, load, parts.gradients)),
+        Peak("optimizer step", resident + parts.gradients + step_copy_bytes(shape, load, parts.gradients)),
     ]
-    if is_full:  # a tied table has a gradient of each use, and their sum
+    if is_full:  # a tied embedding has a gradient for each use, and their sum
         peaks.append(
-            Peak("embedding backward", held + parts.gradients + (2 * head_gradient if shape.tied else 0))
+            Peak("embedding backward", resident + parts.gradients + (2 * head_gradient if shape.tied else 0))
         )
     if load.compares:
         reference = max(tokens * parts.layer.forward, parts.head.forward)
-        peaks.append(Peak("reference", standing + parts.kept + reference))
+        peaks.append(Peak("reference", standing + parts.activations + reference))
     if load.method_traits.generates:
-        peaks.append(Peak("writing answers", standing + generation_bytes(shape, load)))
+        peaks.append(Peak("generating answers", standing + generation_bytes(shape, load)))
     return tuple(sorted(peaks, key=lambda peak: -peak.bytes))
 
 
 def generation_bytes(shape: ModelShape, load: Workload) -> int:
-    """Keys and values of the answers written together at their longest, and the logits of one step."""
+    """KV cache of a batch of answers at full length, and the logits of one step."""
     sequences = max(load.rows, load.answers) if load.method_traits.answers_in_groups else load.rows
     cached = 2 * shape.layers * shape.kv * KV_BYTES * sequences * load.sequence_length
     return cached + sequences * shape.vocab * SAMPLING_BYTES
 
 
-def _kept(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) -> int:
+def _activations(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) -> int:
     match load.checkpointing:
         case "on":
             return load.tokens * layer.boundary * shape.layers
@@ -154,7 +160,7 @@ def _kept(shape: ModelShape, load: Workload, layer: LayerBytes, experts: int) ->
 
 
 def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
-    """Adapters free as many blocks as they keep; those from the threshold on are mapped one by one and leave none."""
+    """Fragmentation by adapters, which free as many blocks as they keep; blocks above the threshold cause none."""
     if load.is_gpu or load.trains_base or load.checkpointing != "off":
         return 0
     per_token = 0
@@ -182,9 +188,10 @@ def _layer_gradients(shape: ModelShape, load: Workload, gradients: int) -> int:
 
 
 def _dequantised(shape: ModelShape, load: Workload) -> int:
-    """The largest quantised matrix, unpacked while it is used."""
-    if load.held not in ("int8", "nf4", "stored"):
+    """The largest quantised matrix, dequantised while it is used."""
+    if load.loaded_as not in ("int8", "nf4", "stored"):
         return 0
     return 2 * max(
-        (each.inputs * each.outputs for each in shape.weights.matrices if each.place == "layer"), default=0
+        (matrix.inputs * matrix.outputs for matrix in shape.weights.matrices if matrix.place == "layer"),
+        default=0,
     )

@@ -1,4 +1,4 @@
-"""Where a run would train, and a run spec's step there: the types it computes in and the rows it holds at once."""
+"""The device that a run would train on, and a spec's training step there: dtypes and micro-batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuner_tui.planning.measurement import Measured, matching
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.precision import ShortType, resolve_precision
 from tuner_tui.planning.tunings import tuning_fields
-from tuner_tui.planning.workload import Checkpointing, Held, Stack, Workload
+from tuner_tui.planning.workload import Checkpointing, LoadedAs, Stack, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tuner_tui.models.facts import ModelFacts
     from tuner_tui.planning.estimate import Estimate
 
-PRECISIONS: tuple[Held, ...] = ("fp32", "bf16", "int8", "nf4")
+PRECISIONS: tuple[LoadedAs, ...] = ("fp32", "bf16", "int8", "nf4")
 Verdict = Literal["fits", "tight", "too big", "unknown"]
 GB = 1_000_000_000
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
@@ -32,27 +32,27 @@ _CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 @dataclass(frozen=True)
 class Place:
-    """The memory that a run would train in."""
+    """The device and memory that a run would train in."""
 
     is_gpu: bool = True
     name: str = "GPU"
     free_bytes: int | None = None
     total_bytes: int | None = None
     leave_bytes: int = 0
-    """What is to stay free, for a GPU that also drives the desktop."""
+    """Memory to leave free, for a GPU that also drives the desktop."""
     has_16_bit: bool = True
-    """Whether 16-bit arithmetic is fast there."""
+    """Whether 16-bit compute is fast there."""
     measured: tuple[Measured, ...] = ()
-    """What earlier runs and probes took there, under the same libraries."""
+    """Measurements of earlier runs and probes there, with the same libraries."""
 
     @property
     def room_bytes(self) -> int | None:
-        """What a run may take."""
+        """The memory that a run may use."""
         return None if self.free_bytes is None else max(0, self.free_bytes - self.leave_bytes)
 
 
 def place_of(free: FreeMemory, leave_bytes: int = 0, measured: Sequence[Measured] = ()) -> Place:
-    """The place that free memory was read of; `measured` is all that was ever measured on this machine."""
+    """The place for a reading of free memory; `measured` are all measurements on this machine."""
     from tuner_tui.versions import library_versions
 
     where = free.where if free.is_gpu else None
@@ -62,39 +62,39 @@ def place_of(free: FreeMemory, leave_bytes: int = 0, measured: Sequence[Measured
 
 
 def leave_free_bytes() -> int:
-    """What the person's settings leave free."""
+    """The memory that the settings leave free."""
     from tuner_tui.config.settings import read_settings
 
     return round((read_settings().number("memory.leave_free") or 0.0) * GB)
 
 
 def cpu_has_16_bit(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU computes bf16 natively, by the flags that the system tells; False where it does not tell."""
+    """Whether this CPU computes bf16 natively, by the flags that the system reports; False where unknown."""
     try:
         text = cpuinfo.read_text(errors="replace")
     except OSError:
         return False
-    line = next((each for each in text.splitlines() if each.startswith(("flags", "Features"))), "")
+    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
     return not set(line.split()).isdisjoint(_CPU_FLAGS)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of the rows that a run learns from."""
+    """What is known of a run's training rows."""
 
     longest: int | None = None
-    """Tokens of the longest sequence read; None where rows were not counted."""
+    """Tokens of the longest sequence read; None if rows were not counted."""
     count: int | None = None
-    """None where rows were not counted, or not all were read."""
+    """Number of rows; None if they were not counted, or not all were read."""
     first: int | None = None
-    """How many were looked at, where there are more: the rest may be longer."""
+    """How many rows were read, if there are more: the rest may be longer."""
     sample: tuple[int, ...] = ()
-    """Tokens of some sequences, taken evenly."""
+    """Tokens of an even sample of sequences."""
     labelled_share: float = 1.0
     """Share of tokens with loss, at most."""
 
     def longest_within(self, limit: int) -> int:
-        """Tokens of the longest sequence under a limit; the limit itself where there may be longer ones."""
+        """Tokens of the longest sequence within a limit; the limit itself if there may be longer ones."""
         return limit if self.longest is None or self.first is not None else min(self.longest, limit)
 
     @property
@@ -103,17 +103,17 @@ class Rows:
         return sum(self.sample) / len(self.sample) if self.sample else None
 
     def share_over(self, length: int) -> float | None:
-        """Share of the sequences that are longer than so many tokens."""
-        return sum(each > length for each in self.sample) / len(self.sample) if self.sample else None
+        """Share of the sequences that are longer than this many tokens."""
+        return sum(tokens > length for tokens in self.sample) / len(self.sample) if self.sample else None
 
     def padding_share(self, at_once: int, limit: int) -> float | None:
-        """Share of what is computed that is padding, where so many rows are drawn at random and padded alike."""
+        """Share of padding tokens in micro-batches of this many random rows."""
         return _padding_share(self.sample, at_once, limit) if self.sample else None
 
 
 @lru_cache(maxsize=256)
 def _padding_share(sample: tuple[int, ...], at_once: int, limit: int) -> float:
-    lengths = sorted(min(each, limit) for each in sample)
+    lengths = sorted(min(tokens, limit) for tokens in sample)
     count = len(lengths)
     longest = sum(
         length * (((rank + 1) / count) ** at_once - (rank / count) ** at_once)
@@ -126,12 +126,12 @@ UNCOUNTED = Rows()
 
 
 def is_stored(facts: ModelFacts) -> bool:
-    """Whether a run keeps the base quantised as its files have it."""
+    """Whether a run uses the base quantised as in its files."""
     return facts.quantisation is not None and not is_unpacked(facts.quantisation)
 
 
-def held_by(spec: RunSpec, place: Place) -> Held:
-    """The precision that the base would be loaded in; bf16 stands for fp16 too, which takes the same."""
+def loaded_precision(spec: RunSpec, place: Place) -> LoadedAs:
+    """The precision in which the base is loaded; bf16 stands for fp16 too, which takes the same memory."""
     fast: ShortType | None = "bf16" if place.has_16_bit else None
     precision = resolve_precision(
         spec.model.precision, fast, trains_base=not tuning_traits(spec.tuning.kind).is_adapter
@@ -142,8 +142,7 @@ def held_by(spec: RunSpec, place: Place) -> Held:
 def judge(estimate: Estimate, place: Place) -> Verdict:
     """Whether an estimate fits into a place's room.
 
-    It fits when the most that the driver may show does, is tight when only the least does, and is too big when not
-    even that does.
+    It fits if the upper bound does, is tight if only the lower bound does, and is too big otherwise.
     """
     room = place.room_bytes
     if room is None:
@@ -155,12 +154,12 @@ def judge(estimate: Estimate, place: Place) -> Verdict:
     return "too big"
 
 
-def is_applicable(held: Held, spec: RunSpec) -> bool:
-    """Whether a precision goes with what is tuned: quantised weights cannot be trained themselves."""
-    if held == "stored":
+def is_applicable(loaded_as: LoadedAs, spec: RunSpec) -> bool:
+    """Whether a precision can be used with the tuning: quantised weights cannot be trained themselves."""
+    if loaded_as == "stored":
         return True
-    is_refused = held == "int8" and getattr(spec.tuning, "dora", False)
-    return held in tuning_traits(spec.tuning.kind).precisions and not is_refused
+    is_refused = loaded_as == "int8" and getattr(spec.tuning, "dora", False)
+    return loaded_as in tuning_traits(spec.tuning.kind).precisions and not is_refused
 
 
 def workload_of(
@@ -168,17 +167,17 @@ def workload_of(
     place: Place,
     rows: Rows = UNCOUNTED,
     *,
-    held: Held | None = None,
+    loaded_as: LoadedAs | None = None,
 ) -> Workload:
-    """The step that a spec asks for at a place; `held` tries another precision."""
+    """The training step of a spec at a place; `loaded_as` overrides the precision."""
     training, method, tuning = spec.training, spec.method, spec.tuning
-    held = held or held_by(spec, place)
+    loaded_as = loaded_as or loaded_precision(spec, place)
     is_full, is_short = not tuning_traits(tuning.kind).is_adapter, place.has_16_bit
-    asked = spec.model.precision
-    if held == "fp32":  # asked for by name with an adapter, it is fp32 throughout
+    precision = spec.model.precision
+    if loaded_as == "fp32":  # set explicitly with an adapter, it is fp32 throughout
         autocast = is_short and is_full
     else:
-        autocast = is_short and not (held == "bf16" and is_full)
+        autocast = is_short and not (loaded_as == "bf16" and is_full)
     length = rows.longest_within(training.max_length)
     is_packed = bool(getattr(method, "packing", False))
     if is_packed:
@@ -186,7 +185,8 @@ def workload_of(
     on = checkpoints_activations(training.checkpointing, is_gpu=place.is_gpu)
     load = Workload(
         rows=1, length=max(1, length), method=method.kind, tuning=tuning.kind,
-        held=held, autocast=autocast or asked == "fp16", keeps_fp32=held in ("int8", "nf4") and not is_short,
+        loaded_as=loaded_as, autocast=autocast or precision == "fp16",
+        keeps_fp32=loaded_as in ("int8", "nf4") and not is_short,
         checkpointing="on" if on else "off", optimizer=training.optimizer,
         attention="eager" if spec.model.attention == "eager" else "fused",
         varied=not is_packed, labelled_share=rows.labelled_share,
@@ -200,7 +200,7 @@ def workload_of(
 
 
 def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Checkpointing) -> Workload:
-    """The step with this many rows at once, gradients accumulated up to the batch size."""
+    """The step with this micro-batch, with gradient accumulation up to the batch size."""
     return replace(
         load,
         rows=micro_batch,
@@ -213,7 +213,7 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
 
 
 def default_micro_batch(spec: RunSpec, place: Place) -> int:
-    """Rows at once where none is set."""
+    """The micro-batch if none is set."""
     traits = method_traits(spec.method.kind)
     return choose_micro_batch(
         None, spec.training.batch_size, place.is_gpu,

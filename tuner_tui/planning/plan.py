@@ -1,4 +1,4 @@
-"""The plan: what the spec's open settings resolve to on this machine, each with its reason."""
+"""The plan: the spec's open settings as resolved on this machine, each with its reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config.learning_rate import usual_learning_rate
 from tuner_tui.hardware.system import usable_cpu_count
-from tuner_tui.planning.oom_fallback import Rung
+from tuner_tui.planning.oom_fallback import FallbackStep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.source import ModelSource
     from tuner_tui.planning.planner import MemoryPlan
+
+
+ADAPTED_PART = "adapted part"
+"""The name of the choice that says which part of a model has adapters, where text does not reach all of it."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,10 +32,10 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartAdapter(msgspec.Struct, frozen=True, kw_only=True):
-    """The adapter that a run begins from; a copy of it lies in the run's folder."""
+    """The adapter that a run starts from; the run's folder has a copy of it."""
 
     name: str
-    """The run's name, or the folder as it was given."""
+    """The run's name, or the folder as given."""
     is_run: bool
     path: str
     base: str
@@ -40,10 +44,10 @@ class StartAdapter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """What memory decided where the spec left it open, and what the run is expected to take."""
+    """Open settings resolved by the memory plan, and the expected memory."""
 
     precision: str
-    """As model.precision would say it; empty for weights that are used as they are stored."""
+    """A value of model.precision; empty for weights that are used as they are stored."""
     micro_batch: int
     is_checkpointing: bool
     allocated_bytes: int
@@ -54,7 +58,7 @@ class PlannedMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told to do. What needs torch to decide (device, number type) the worker decides and reports."""
+    """What a worker is to do. What needs torch to decide (device, dtype), the worker decides and reports."""
 
     model_kind: str
     model_location: str
@@ -65,18 +69,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     choices: tuple[Choice, ...]
     start: StartAdapter | None = None
-    rungs: tuple[Rung, ...] = ()
-    """What was changed since memory ran out."""
+    fallbacks: tuple[FallbackStep, ...] = msgspec.field(default=(), name="rungs")
+    """The OOM fallback steps taken so far."""
     memory: PlannedMemory | None = None
-    """None where the model's sizes were not known."""
+    """None if the model's sizes are unknown."""
     skipped_steps: tuple[int, ...] = ()
-    """Steps whose rows are left out, since their loss went bad."""
+    """Steps to skip, since their loss was bad."""
 
 
 def make_plan(
     spec: RunSpec, source: ModelSource, start: StartAdapter | None = None, memory: MemoryPlan | None = None
 ) -> Plan:
-    """Resolve a spec without torch; `memory` is what `planning.here.plan_here` says."""
+    """Resolve a spec without torch; `memory` is the result of `planning.this_machine.plan_here`."""
     choices = []
     rate = spec.training.learning_rate
     if rate is None:
@@ -101,7 +105,9 @@ def make_plan(
         threads, reason = choose_threads(usable_cpu_count())
         choices.append(Choice(name="CPU threads", value=str(threads), reason=reason))
     if memory is not None:
-        choices += [Choice(name=each.name, value=each.value, reason=each.reason) for each in memory.choices]
+        choices += [
+            Choice(name=choice.name, value=choice.value, reason=choice.reason) for choice in memory.choices
+        ]
     return Plan(
         model_kind=source.kind,
         model_location=str(source.path or source.repo_id),
@@ -116,9 +122,9 @@ def make_plan(
 
 
 def planned_memory(memory: MemoryPlan) -> PlannedMemory:
-    """A memory plan as a run's plan keeps it."""
+    """A memory plan as stored in a run's plan."""
     return PlannedMemory(
-        precision="" if memory.held == "stored" else memory.held,
+        precision="" if memory.loaded_as == "stored" else memory.loaded_as,
         micro_batch=memory.micro_batch,
         is_checkpointing=memory.is_checkpointing,
         allocated_bytes=memory.estimate.allocated,
@@ -129,7 +135,7 @@ def planned_memory(memory: MemoryPlan) -> PlannedMemory:
 
 
 def planned(spec: RunSpec, plan: Plan) -> RunSpec:
-    """The spec with what memory decided in place of what it left open; 16 bit is left to the worker to choose."""
+    """The spec with its open settings filled in by the memory plan; the worker chooses the 16-bit dtype."""
     memory = plan.memory
     if memory is None:
         return spec
@@ -147,9 +153,9 @@ def planned(spec: RunSpec, plan: Plan) -> RunSpec:
 
 
 def choose_threads(cores: int) -> tuple[int, str]:
-    """Threads for the worker, and why: one core stays for the app where there are more than two.
+    """The worker's threads, and the reason: one core is left for the app if there are more than two.
 
-    On two cores both are used, since waiting threads sleep and the worker runs at lower priority.
+    On two cores both are used, since waiting threads sleep and the worker has a lower priority.
     """
     if cores <= 2:
         return cores, f"both of {cores} cores, at low priority" if cores == 2 else "one core"
@@ -157,7 +163,7 @@ def choose_threads(cores: int) -> tuple[int, str]:
 
 
 def encode_plan(plan: Plan) -> bytes:
-    """The plan as plan.json holds it."""
+    """The plan as plan.json stores it."""
     return msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""From model, rows and GPU to the settings of the fastest run that fits, or suggestions where none does."""
+"""Finds the settings of the fastest run that fits, from model, rows and GPU; or suggestions if none fits."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from tuner_tui.planning.place import (
     Rows,
     Verdict,
     default_micro_batch,
-    held_by,
     is_applicable,
     is_stored,
     judge,
+    loaded_precision,
     with_rows,
     workload_of,
 )
 from tuner_tui.planning.precision import KEPT_FP32
 from tuner_tui.planning.shape import ModelShape, shape_of
-from tuner_tui.planning.suggestions import WayOut, ways_out
-from tuner_tui.planning.workload import Held, Workload
+from tuner_tui.planning.suggestions import Suggestion, suggest
+from tuner_tui.planning.workload import LoadedAs, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.facts import ModelFacts
 
 MOST_TOKENS = 32_768
-"""With more tokens at once than this a GPU is fully busy, and more only takes memory."""
+"""Tokens per micro-batch from which a GPU is fully busy; more only take memory."""
 GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
-"""What a micro-batch costs beside its tokens, in tokens: starting each operation."""
+"""Fixed cost of a micro-batch, in tokens: launching the operations."""
 CPU_BUSY_TOKENS = 256
-"""From so many tokens at once a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
+"""Tokens per micro-batch from which a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
 CHECKPOINTING_COST = 1.3
-PRECISION_COST: dict[Held, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
-"""Times the step's time, rough: relative speeds of the precisions on a GPU with 16-bit units."""
+PRECISION_COST: dict[LoadedAs, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
+"""Rough relative step times of the precisions on a GPU with 16-bit units."""
 WORTH_GROUPING = 0.2
 """Share of padding from which rows are grouped by length."""
 FEWEST_BATCHES = 50
-"""Batches of rows from which on their order stays random: grouping sorts within so many (transformers' sampler)."""
+"""Number of batches from which the order stays random: grouping sorts within this many (transformers' sampler)."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class PlannedChoice:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The settings that memory decides."""
+    """The settings that the memory plan decides."""
 
-    held: Held
+    loaded_as: LoadedAs
     micro_batch: int
     is_checkpointing: bool
     estimate: Estimate
@@ -73,32 +73,32 @@ class MemoryPlan:
     is_grouped: bool = False
     """Whether rows are grouped by length."""
     choices: tuple[PlannedChoice, ...] = ()
-    ways_out: tuple[WayOut, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One way to run, and how it would go."""
+    """One set of settings with its estimate."""
 
     load: Workload
     estimate: Estimate
     verdict: Verdict
     cost: float
-    """Time for each token of a row, relative; what pads counts as time."""
+    """Relative time per token of a row, padding included."""
     larger: Estimate | None = None
-    """What the next larger micro-batch would take, where that is why it is not taken."""
+    """The estimate of the next larger micro-batch, if its memory is why it was not chosen."""
     has_faster_small: bool = False
-    """Whether larger ones fit too, and would not be faster."""
+    """Whether larger ones fit too, but would not be faster."""
 
 
 def plan_memory(
     spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
 ) -> MemoryPlan | None:
-    """The fastest run that fits, with what the spec sets respected; None where the model's sizes are not known.
+    """The settings of the fastest run that fits, with the spec's own settings unchanged; None if the model's sizes are
+    unknown, or if its weights are quantised in a way that the spec cannot train on.
 
-    None too where its weights are quantised in a way that the spec cannot train on. Where only an unlucky batch may
-    not fit, the least of those is taken and called tight; where nothing fits, the least of all with at most four ways
-    out.
+    If only an unlucky batch may not fit, the settings with the least memory are chosen and called tight. If nothing
+    fits, those with the least memory, with at most four suggestions.
     """
     shape = shape_of(facts) if facts is not None else None
     if shape is None or facts is None:
@@ -107,32 +107,34 @@ def plan_memory(
         return None
     if is_stored(facts) and not facts.weight_bytes:
         return None
-    trials = [fastest(spec, shape, facts, place, rows, held) for held in precisions(spec, facts, place)]
+    trials = [
+        fastest(spec, shape, facts, place, rows, loaded_as) for loaded_as in precisions(spec, facts, place)
+    ]
     best = best_of(trials)
     plan = MemoryPlan(
-        best.load.held, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
+        best.load.loaded_as, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
         is_grouped(spec, best.load, rows), tuple(_choices(spec, best, trials[0], place, rows)),
     )  # fmt: skip
     if best.verdict != "too big":
         return plan
-    return replace(plan, ways_out=tuple(ways_out(spec, shape, facts, best.load, place, rows)))
+    return replace(plan, suggestions=tuple(suggest(spec, shape, facts, best.load, place, rows)))
 
 
 def fastest(
-    spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, held: Held
+    spec: RunSpec, shape: ModelShape, facts: ModelFacts, place: Place, rows: Rows, loaded_as: LoadedAs
 ) -> Trial:
-    """The fastest way to run in one precision that fits, else the one that takes least."""
+    """The fastest settings in one precision that fit, else those with the least memory."""
 
-    whole = workload_of(spec, place, rows, held=held)
+    unsplit = workload_of(spec, place, rows, loaded_as=loaded_as)
 
     def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
-        load = with_rows(whole, spec, micro, switch)
+        load = with_rows(unsplit, spec, micro, switch)
         estimate = estimate_here(shape, load, facts, spec, place)
         return Trial(load, estimate, judge(estimate, place), cost(micro, switch))
 
     def cost(micro: int, switch: Literal["on", "off"]) -> float:
-        load = with_rows(whole, spec, micro, switch)
-        if not whole.varied:
+        load = with_rows(unsplit, spec, micro, switch)
+        if not unsplit.varied:
             return _cost(load, place, load.tokens, 0.0)
         tokens = min(rows.mean or load.length, load.length) * load.sequences
         share = (
@@ -140,39 +142,41 @@ def fastest(
         )
         return _cost(load, place, tokens, share or 0.0)
 
-    sizes, asked = micro_batches(spec, place, rows), spec.training.checkpointing
-    if place.room_bytes is None:  # free memory is unknown: the careful defaults
+    sizes, checkpointing = micro_batches(spec, place, rows), spec.training.checkpointing
+    if place.room_bytes is None:  # free memory is unknown: conservative defaults
         calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
-        return trial(calm[-1], "on" if checkpoints_activations(asked, is_gpu=place.is_gpu) else "off")
-    switches: tuple[Literal["on", "off"], ...] = ("off", "on") if asked == "auto" else (asked,)
-    found: list[Trial] = []
+        return trial(calm[-1], "on" if checkpoints_activations(checkpointing, is_gpu=place.is_gpu) else "off")
+    switches: tuple[Literal["on", "off"], ...] = (
+        ("off", "on") if checkpointing == "auto" else (checkpointing,)
+    )
+    fitting: list[Trial] = []
     for switch in switches:
         # more rows never take less, so those that fit come first
         number = bisect.bisect_left(sizes, True, key=lambda size: trial(size, switch).verdict != "fits")
         if number:
-            size = min(sizes[:number], key=lambda each: round(cost(each, switch), 3))
+            size = min(sizes[:number], key=lambda rows_at_once: round(cost(rows_at_once, switch), 3))
             is_largest = size == sizes[number - 1]
             larger = trial(sizes[number], switch).estimate if is_largest and number < len(sizes) else None
-            found.append(replace(trial(size, switch), larger=larger, has_faster_small=not is_largest))
-    if found:
-        return min(found, key=lambda each: (round(each.cost, 3), each.estimate.high))
+            fitting.append(replace(trial(size, switch), larger=larger, has_faster_small=not is_largest))
+    if fitting:
+        return min(fitting, key=lambda trial: (round(trial.cost, 3), trial.estimate.high))
     least = [trial(sizes[0], switch) for switch in switches]
     larger = trial(sizes[1], switches[-1]).estimate if len(sizes) > 1 else None
-    return replace(min(least, key=lambda each: each.estimate.high), larger=larger)
+    return replace(min(least, key=lambda trial: trial.estimate.high), larger=larger)
 
 
-def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[Held, ...]:
+def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[LoadedAs, ...]:
     """The precisions to load the base in: as set; if unset, 4 bit where 16 bit does not fit."""
     if is_stored(facts):
         return ("stored",)
-    chosen = held_by(spec, place)
+    chosen = loaded_precision(spec, place)
     if spec.model.precision != "auto" or facts.quantisation or not is_applicable("nf4", spec):
         return (chosen,)
     return (chosen, "nf4")
 
 
 def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[int]:
-    """Rows at once that divide the batch size, so that the effective batch stays as set."""
+    """Micro-batches that divide the batch size, so that the effective batch size stays as set."""
     training, traits = spec.training, method_traits(spec.method.kind)
     if training.micro_batch is not None:
         return [training.micro_batch]
@@ -186,25 +190,25 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
 
 
 def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
-    """Time per token of a row, against one of a large micro-batch without padding, in 16 bit, with kept activations.
+    """Time per token, relative to a large micro-batch without padding, in 16 bit, without checkpointing.
 
-    `tokens`: of the rows of a usual micro-batch; `padding`: the share of what is computed beside them.
+    `tokens`: in the rows of an average micro-batch; `padding`: share of padding.
     """
     if place.is_gpu:
         start = GPU_START_TOKENS / tokens
     else:
         start = CPU_START_TOKENS / min(tokens, CPU_BUSY_TOKENS)
     cost = (1 / (1 - padding) + start) * (CHECKPOINTING_COST if load.checkpointing == "on" else 1.0)
-    return cost * (PRECISION_COST[load.held] if place.is_gpu else 1.0 + 0.1 * (load.held == "nf4"))
+    return cost * (PRECISION_COST[load.loaded_as] if place.is_gpu else 1.0 + 0.1 * (load.loaded_as == "nf4"))
 
 
 def best_of(trials: list[Trial]) -> Trial:
     """The first that fits: 4 bit comes only where 16 do not fit; else the first that is tight, else the least."""
     for verdict in ("fits", "unknown", "tight"):
-        found = [each for each in trials if each.verdict == verdict]
-        if found:
-            return found[0]
-    return min(trials, key=lambda each: each.estimate.high)
+        matching = [trial for trial in trials if trial.verdict == verdict]
+        if matching:
+            return matching[0]
+    return min(trials, key=lambda trial: trial.estimate.high)
 
 
 def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows) -> Iterator[PlannedChoice]:
@@ -215,20 +219,22 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         if room is not None
         else "free memory unknown"
     )
-    if load.held != first.load.held:
-        reason = f"{first.load.held} does not fit; costs a little quality and speed"
-        yield PlannedChoice("precision", load.held, reason)
+    if load.loaded_as != first.load.loaded_as:
+        reason = f"{first.load.loaded_as} does not fit; a little lower quality and speed"
+        yield PlannedChoice("precision", load.loaded_as, reason)
     elif spec.model.precision == "auto":
-        yield PlannedChoice("precision", load.held, _precision_reason(load, place))
+        yield PlannedChoice("precision", load.loaded_as, _precision_reason(load, place))
     if training.micro_batch is None:
         steps = training.batch_size // load.rows
         if best.larger is not None and room is not None:
-            reason = f"more at once could take {best.larger.high / GB:.1f} of {room / GB:.1f} GB"
+            reason = f"a larger one could take {best.larger.high / GB:.1f} of {room / GB:.1f} GB"
         elif best.has_faster_small:
-            reason = f"more at once is no faster: {of_room}"
+            reason = f"a larger one is not faster: {of_room}"
         else:
             reason = (
-                f"the whole batch at once: {of_room}" if steps == 1 else f"the most that is useful: {of_room}"
+                f"the full batch at once: {of_room}"
+                if steps == 1
+                else f"larger ones are not faster: {of_room}"
             )
         accumulated = f", {steps} times for a batch of {training.batch_size}" if steps > 1 else ""
         yield PlannedChoice("micro-batch", f"{load.rows} x {load.length} tokens{accumulated}", reason)
@@ -240,12 +246,12 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
             else "activations fit, and it is faster"
         )
         if room is None:
-            reason = "free memory unknown, so the setting that needs less" if is_on else "this is a CPU"
+            reason = "free memory unknown, so the setting with less memory" if is_on else "this is a CPU"
         yield PlannedChoice("checkpointing", "on" if is_on else "off", reason)
     if spec.model.attention == "auto":
         yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on every GPU")
     if load.method_traits.head == "fused":
-        yield PlannedChoice("loss", "fused", "logits in tiles, never in full")
+        yield PlannedChoice("loss", "fused", "logits in tiles, never materialised in full")
     states = best.estimate.parts.states
     yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")
     if (order := _order(spec, load, rows)) is not None:
@@ -267,9 +273,9 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
 
 
 def _precision_reason(load: Workload, place: Place) -> str:
-    if load.held == "stored":
-        return "as the model's files are packed"
-    if load.held == "nf4":
+    if load.loaded_as == "stored":
+        return "as stored in the model's files"
+    if load.loaded_as == "nf4":
         return "the least memory"
     if load.trains_base:
         return KEPT_FP32
@@ -277,7 +283,7 @@ def _precision_reason(load: Workload, place: Place) -> str:
 
 
 def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
-    """Whether rows are grouped by length: as set, else where padding is large and there are enough rows."""
+    """Whether rows are grouped by length: as set, else if there is much padding and there are enough rows."""
     if spec.training.group_by_length != "auto":
         return spec.training.group_by_length
     share = rows.padding_share(load.sequences, spec.training.max_length)
@@ -289,16 +295,18 @@ def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
 def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     """Whether rows are grouped by length, and what that saves."""
     if getattr(spec.method, "packing", False):
-        return PlannedChoice("rows", "packed", "as set; nothing is padded")
+        return PlannedChoice("rows", "packed", "as set; no padding")
     share = rows.padding_share(load.sequences, spec.training.max_length)
     if share is None or load.sequences == 1:
         return None
-    asked, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
+    setting, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
     if is_grouped(spec, load, rows):
-        why = "as set; " if asked is True else ""
-        return PlannedChoice("rows", "grouped by length", f"{why}saves most of {padding} padding")
-    more = f"padding is {padding} of what is computed"
-    if asked == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
+        why = "as set; " if setting is True else ""
+        return PlannedChoice("rows", "grouped by length", f"{why}avoids most of {padding} padding")
+    more = f"{padding} of the tokens are padding"
+    if setting == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
         least = FEWEST_BATCHES * spec.training.batch_size
-        more += f"; with fewer than {least:,} rows, grouping would give nearly the same order in each epoch"
+        more += (
+            f"; with fewer than {least:,} rows, grouping would make the order nearly the same in each epoch"
+        )
     return PlannedChoice("rows", "in random order", more)

@@ -1,4 +1,4 @@
-"""From what an allocator hands out to what the driver or the system shows: its context, and blocks that it keeps."""
+"""The range of memory that the driver or system shows, from allocated memory: context and fragmentation."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from tuner_tui.planning.workload import Workload
 
 GIB = 1 << 30
 CONTEXT_LOW, CONTEXT_HIGH = round(0.3 * GIB), round(1.46 * GIB)
-"""CUDA's own memory outside torch's allocator, by GPU and driver; measured values replace them."""
+"""CUDA's memory outside torch's allocator, by GPU and driver; measured values replace them."""
 PROCESS_LOW, PROCESS_HIGH = round(0.4 * GIB), round(1.0 * GIB)
-"""What a worker holds on a CPU before the model: libraries, tokenizer and data."""
+"""Memory of a worker on a CPU before the model: libraries, tokenizer and data."""
 VARIED_SHARE = 0.8
-"""Of the memory that comes and goes, what varying lengths may hold in split blocks at worst."""
+"""Largest share of temporary memory that varying lengths may leave in split blocks."""
 UNKNOWN_SHARE = 0.6
-"""How far the activations of an architecture that was never compared may be off, either way."""
+"""Relative error allowed for the activations of an unverified architecture."""
 UNCOUNTED_SHARE = 0.3
-"""The same for weights that no header counts and no known architecture tells."""
+"""The same for weights that neither headers nor a known architecture give."""
 
 
 def driver_range(shape: ModelShape, load: Workload, parts: Parts, peaks: tuple[Peak, ...]) -> tuple[int, int]:
     """Least and most bytes that the driver (or, on a CPU, the system) will show.
 
-    The allocator hands freed blocks out again only where they fit: at worst a loss over whole logits keeps blocks of
-    its own beside the layers', and a fused one at most what the smaller of the two needs. Varying lengths split blocks
-    further, most without expandable segments (published runs: 14 to 80 % above what was allocated).
+    The allocator reuses freed blocks only where they fit: at worst a loss with full logits keeps its own blocks beside
+    the layers', and a fused one at most those of the smaller of the two. Varying lengths split blocks further, most
+    without expandable segments (published runs: 14 to 80 % above allocated memory).
     """
     allocated = peaks[0].bytes
     moving = max(0, allocated - peaks[-1].bytes)

@@ -1,4 +1,4 @@
-"""How long a data set's rows are in a model's tokens, as far as memory asks: the longest, and an even sample."""
+"""Row lengths of a dataset in tokens, for the memory estimate: the longest, and an even sample."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from tuner_tui.data.recognition.reading import Reading
 
 LOOKED_AT = 50_000
-"""Rows whose texts are looked at."""
+"""Rows whose texts are read."""
 LONGEST, SAMPLE = 32, 512
-"""Rows whose tokens are counted: the longest by bytes, and evenly among the first."""
+"""Rows that are tokenised: the longest by bytes, and an even sample of the first."""
 
 
 def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
-    """The rows' lengths; nothing known where a tokenizer or template refuses. Raises TunerError for unusable data.
+    """The rows' lengths; unknown if tokenizer or template fails. Raises TunerError for unusable data.
 
-    Of more than LOOKED_AT rows only the first are looked at, and the count stays open.
+    Of more than LOOKED_AT rows only the first are read, and the number of rows stays unknown.
     """
     from tuner_tui.data.recognition.reading import plain_rows
     from tuner_tui.data.tokens.lengths import measure
@@ -41,8 +41,8 @@ def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
     count, first = (None, looked_at) if is_cut else (looked_at, None)
     try:
         with load_model_text(tokenizer_folder) as text:
-            most = max(each.tokens for each in measure(longest, text))
-            some = tuple(each.tokens for each in measure(sample, text))
+            most = max(lengths.tokens for lengths in measure(longest, text))
+            some = tuple(lengths.tokens for lengths in measure(sample, text))
     except LimitReached:
         raise
     except TunerError:
@@ -51,7 +51,7 @@ def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
 
 
 def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int) -> list[Row]:
-    """The longest rows, the very longest first; with a tokenizer only those of which the limit leaves an answer."""
+    """The longest rows, longest first; with a tokenizer only those that keep a part of the answer within the limit."""
     longest, sample, _ = _pick(rows)
     longest.sort(key=_size, reverse=True)
     if tokenizer_folder is None:
@@ -60,21 +60,23 @@ def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int)
 
     try:
         rows = [*longest, *sample]
-        found = []
+        measured = []
         with load_model_text(tokenizer_folder) as text:
             for row, sequences in zip(rows, text.measure(rows), strict=True):
-                if all(each.answer_tokens_within(limit) or not each.answers for each in sequences):
-                    found.append((max(min(each.tokens, limit) for each in sequences), row))
+                if all(
+                    sequence.answer_tokens_within(limit) or not sequence.answers for sequence in sequences
+                ):
+                    measured.append((max(min(sequence.tokens, limit) for sequence in sequences), row))
     except LimitReached:
         raise
     except TunerError:
         return longest
-    found.sort(key=lambda each: -each[0])
-    return [row for _, row in found[:LONGEST]] or longest
+    measured.sort(key=lambda pair: -pair[0])
+    return [row for _, row in measured[:LONGEST]] or longest
 
 
 def _size(row: Row) -> int:
-    """Bytes of a row's text: letters of other scripts take more of them, and more tokens."""
+    """Bytes of a row's text: other scripts take more bytes per letter, and more tokens."""
     return len(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
 
 

@@ -1,4 +1,4 @@
-"""How long a run will take and what its energy costs, by what earlier ones took here; nothing before any."""
+"""Predicts a run's duration and energy cost from earlier runs on this machine."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ JOULES_PER_WH = 3600.0
 
 @dataclass(frozen=True)
 class Outlook:
-    """None is what nothing here has measured."""
+    """The prediction; None for what was never measured here."""
 
     seconds: float | None = None
     energy_wh: float | None = None
-    """Of GPU and CPU, as far as they report it; not of the whole machine."""
+    """Energy of GPU and CPU, as far as they report it; not of the whole machine."""
     cost: str = ""
-    """In money, such as 0.09 EUR; empty without a price in the settings."""
+    """The cost, such as 0.09 EUR; empty without a price in the settings."""
 
     @property
     def words(self) -> str:
-        """Such as about 1 h 10 min, 0.31 kWh, 0.09 EUR; empty when nothing is known."""
+        """For example `about 1 h 10 min, 0.31 kWh, 0.09 EUR`; empty if unknown."""
         if self.seconds is None:
             return ""
         energy = "" if self.energy_wh is None else f"{self.energy_wh / 1000:.2g} kWh"
-        return ", ".join(each for each in (f"about {duration(self.seconds)}", energy, self.cost) if each)
+        return ", ".join(part for part in (f"about {duration(self.seconds)}", energy, self.cost) if part)
 
 
 UNKNOWN = Outlook()
@@ -45,11 +45,11 @@ UNKNOWN = Outlook()
 def outlook_of(
     spec: RunSpec, load: Workload, rows: Rows, measured: Sequence[Measured], model_name: str
 ) -> Outlook:
-    """The outlook of a run, from runs and probes of the same model, method, tuning and precision on this machine."""
+    """The prediction from runs and probes of the same model, method, tuning and precision on this machine."""
     seconds = run_seconds(spec, load, rows, measured, model_name)
     if seconds is None:
         return UNKNOWN
-    watts = [each.watts for each in alike_runs(load, measured, model_name) if each.watts]
+    watts = [run.watts for run in alike_runs(load, measured, model_name) if run.watts]
     if not watts:
         return Outlook(seconds)
     from tuner_tui.config.settings import money_words

@@ -1,4 +1,4 @@
-"""The sizes of a model's architecture that memory follows from, and which families are known well enough."""
+"""The architecture sizes of a model that its memory depends on, and the model families that are verified."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tuner_tui.models.weight_count import Matrix, WeightCount
 
 NormStyle = Literal["rms", "gemma", "layer"]
 MOST_LAYERS, MOST_HEADS, MOST_EXPERTS, WIDEST = 10_000, 65_536, 16_384, 1 << 22
-"""Beyond these a config is a slip or a joke, and nothing is computed from it."""
+"""Larger sizes in a config are treated as errors."""
 CLOSE, FAR = 1.1, 2.0
-"""Headers whose parameter counts differ more from the config's are refused."""
+"""Headers whose parameter counts differ more from the config's are rejected."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """How the layers of some model types compute."""
+    """How the layers of a model family compute."""
 
     norm: NormStyle = "rms"
     """rms and gemma are RMSNorms computed in fp32; gemma's also multiplies in fp32. layer is LayerNorm."""
@@ -30,7 +30,7 @@ class Family:
     softcap: bool = False
     """Whether attention scores are capped, which only the eager path does."""
     fused_inputs: bool = False
-    """Whether query, key and value are one matrix, and gate and up another."""
+    """Whether query, key and value are one matrix, and gate and up another one."""
 
 
 _RMS = Family()
@@ -45,7 +45,7 @@ FAMILIES: dict[str, Family] = {
     "gemma2": Family("gemma", norms=4, softcap=True),
     **dict.fromkeys(("gemma3", "gemma3_text"), Family("gemma", norms=4, qk_norm=True)),
 }
-"""Model types whose saved activations were compared with the real code; others get a wide range."""
+"""Model types whose saved activations are verified against the real code; others get a wide range."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class ModelShape:
     weights: WeightCount
     family: Family = _RMS
     is_known: bool = True
-    """False where the architecture is not in FAMILIES, or its weight files tell no sizes or others: a wide range."""
+    """False if the architecture is not in FAMILIES, or its weight files have no or other sizes: a wide range."""
     experts: int = 0
     experts_per_token: int = 0
     expert_intermediate: int = 0
     shared_intermediate: int = 0
     has_counted_weights: bool = True
-    """False where neither headers nor the architecture tell how many there are."""
+    """False if neither headers nor the architecture give the parameter count."""
     doubt: str = ""
-    """How the headers differ from config.json; empty where they do not."""
+    """How the headers differ from config.json; empty if they do not."""
 
     @property
     def q(self) -> int:
@@ -79,22 +79,22 @@ class ModelShape:
 
     @property
     def kv(self) -> int:
-        """Width of the keys, which the values share."""
+        """Width of the keys, and of the values."""
         return self.kv_heads * self.head_dim
 
     @property
     def tied(self) -> bool:
-        """Whether input table and output layer are one."""
+        """Whether input embedding and output layer share a matrix."""
         return self.weights.head == 0
 
     @property
     def table(self) -> int:
-        """Numbers in the output layer, own or shared."""
+        """Elements of the output layer, own or shared."""
         return self.vocab * self.hidden
 
 
 def shape_of(facts: ModelFacts) -> ModelShape | None:
-    """A model's shape from its facts; None where a number is missing or absurd."""
+    """A model's shape from its facts; None if a size is missing or implausible."""
     hidden, layers, heads, vocab = facts.hidden_size, facts.layers, facts.heads, facts.vocab_size
     kv_heads, head_dim = facts.kv_heads or heads, facts.head_dim
     wide = facts.intermediate_size or facts.expert_intermediate_size
@@ -119,7 +119,7 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
     if facts.weights is None:
         return replace(shape, weights=weights)
     counted = facts.weights
-    if facts.tied_embeddings and counted.head:  # some repositories store a tied table twice
+    if facts.tied_embeddings and counted.head:  # some repositories store a tied embedding twice
         counted = replace(counted, head=0)
     doubt = _doubt(facts, counted, weights) if shape.is_known else ""
     if shape.is_known and not _are_close(counted, weights, FAR):
@@ -130,21 +130,21 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
 def _doubt(facts: ModelFacts, counted: WeightCount, expected: WeightCount) -> str:
     """How the headers of a known architecture differ from its config."""
     if facts.stored_layers is not None and facts.stored_layers != facts.layers:
-        return f"the headers hold {facts.stored_layers} layers, and config.json says {facts.layers}"
+        return f"the headers have {facts.stored_layers} layers, but config.json says {facts.layers}"
     if not _are_close(counted, expected, CLOSE):
         numbers = counted.total - counted.tower
-        return f"the headers have {numbers:,} parameters, but config.json makes {expected.total:,}"
+        return f"the headers have {numbers:,} parameters, but by config.json there are {expected.total:,}"
     return ""
 
 
 def _are_close(counted: WeightCount, expected: WeightCount, factor: float) -> bool:
-    """Whether the headers' parameter counts are those of the config's sizes, towers and padding aside."""
+    """Whether the headers' parameter counts match the config's sizes, apart from towers and padding."""
     numbers = counted.total - counted.tower
     return expected.total / factor <= numbers <= factor * expected.total
 
 
 def count_weights(shape: ModelShape, *, tied: bool, biased: bool = False) -> WeightCount:
-    """The weights that a decoder of this shape has by its architecture, where no header tells."""
+    """The weights of a decoder of this shape by its architecture, without headers."""
     h, q, kv, n = shape.hidden, shape.q, shape.kv, shape.layers
     if shape.family.fused_inputs:
         matrices = [Matrix("qkv_proj", h, q + 2 * kv, n), Matrix("o_proj", q, h, n)]

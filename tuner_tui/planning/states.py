@@ -10,36 +10,36 @@ from tuner_tui.planning.tunings import memory_of
 from tuner_tui.planning.workload import OptimizerKind, Workload
 
 NF4_BLOCK = 64
-"""Weights that share one 8-bit scale."""
+"""Weights per 8-bit scale."""
 NF4_SCALES_BLOCK = 256
-"""Scales that share one 32-bit scale of their own (double quantisation)."""
+"""Scales per 32-bit scale (double quantisation)."""
 INT8_ROW_BYTES = 4
-"""Each row of a matrix has one 32-bit scale in int8."""
+"""In int8 each row of a matrix has one 32-bit scale."""
 EIGHT_BIT_BLOCK = 256
-"""Numbers of an 8-bit optimizer state that share a 32-bit scale."""
+"""Elements of an 8-bit optimizer state per 32-bit scale."""
 
 
 @dataclass(frozen=True)
-class HeldWeights:
+class LoadedWeights:
     """Bytes of the base."""
 
     matrices: int
     constants: int
     """Scales of quantised matrices."""
     rest: int
-    """Experts that stay unquantised, tables, norms and biases."""
+    """Unquantised experts, embeddings, norms and biases."""
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """All bytes."""
         return self.matrices + self.constants + self.rest
 
 
-def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> HeldWeights:
-    """The base as bitsandbytes and transformers hold it; `stored_bytes` is for the files' own packing."""
+def loaded_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = None) -> LoadedWeights:
+    """The base as loaded by bitsandbytes and transformers; `stored_bytes` is for weights used as stored."""
     counted, stack = shape.weights, load.stack
-    if load.held == "stored" and stored_bytes is not None:
-        return HeldWeights(stored_bytes, 0, 0)
+    if load.loaded_as == "stored" and stored_bytes is not None:
+        return LoadedWeights(stored_bytes, 0, 0)
     packed, rows = counted.linear, counted.linear_rows
     rest = counted.embedding + counted.head + counted.other
     upcast = 2 * counted.other if stack.fp32_stream else 0
@@ -48,19 +48,19 @@ def held_weights(shape: ModelShape, load: Workload, stored_bytes: int | None = N
         rest += counted.experts
     else:
         packed += counted.experts
-        rows += sum(each.outputs * each.count for each in counted.matrices if each.place == "expert")
-    if stack.quantised_head and load.held == "nf4":
+        rows += sum(matrix.outputs * matrix.count for matrix in counted.matrices if matrix.place == "expert")
+    if stack.quantised_head and load.loaded_as == "nf4":
         packed, rest = packed + counted.head + head, rest - counted.head
     else:
         rest += head
-    if load.held == "nf4":
+    if load.loaded_as == "nf4":
         scales = packed / NF4_BLOCK
         constants = scales * (1 + 4 / NF4_SCALES_BLOCK if stack.double_quantised else 4)
-        return HeldWeights(packed // 2, math.ceil(constants), rest * load.weight_bytes + upcast)
-    if load.held == "int8":
-        return HeldWeights(packed, rows * INT8_ROW_BYTES, rest * load.weight_bytes + upcast)
+        return LoadedWeights(packed // 2, math.ceil(constants), rest * load.weight_bytes + upcast)
+    if load.loaded_as == "int8":
+        return LoadedWeights(packed, rows * INT8_ROW_BYTES, rest * load.weight_bytes + upcast)
     size = load.weight_bytes
-    return HeldWeights(packed * size, 0, rest * size)
+    return LoadedWeights(packed * size, 0, rest * size)
 
 
 def trained_numbers(shape: ModelShape, load: Workload) -> int:
@@ -69,14 +69,14 @@ def trained_numbers(shape: ModelShape, load: Workload) -> int:
 
 
 def trains_nothing(shape: ModelShape, load: Workload) -> bool:
-    """Whether an adapter's targets name no matrix of the model, as far as the matrices' names are known."""
+    """Whether an adapter's targets match no matrix of the model, as far as names are known."""
     if load.trains_base or shape.experts or not shape.is_known:
         return False
     return memory_of(load.tuning).parameters(shape, load) == 0
 
 
 def trained_bytes(shape: ModelShape, load: Workload) -> int:
-    """Bytes of the trained parameters beside the base; 0 for full tuning, where the base is what is trained."""
+    """Bytes of the adapter's parameters; 0 for full tuning, where the base itself is trained."""
     if load.trains_base:
         return 0
     tables = 2 * shape.table if load.trains_tables else 0
@@ -84,12 +84,12 @@ def trained_bytes(shape: ModelShape, load: Workload) -> int:
 
 
 def gradient_bytes(shape: ModelShape, load: Workload, adapters: int) -> int:
-    """Bytes of all gradients, which have the type of what they belong to; `adapters` is what `trained_bytes` says."""
+    """Bytes of all gradients, which have their parameters' dtype; `adapters` is the result of `trained_bytes`."""
     return shape.weights.total * load.weight_bytes if load.trains_base else adapters
 
 
 def optimizer_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
-    """Bytes of an optimizer's states: torch's follow the parameter's type, 8-bit ones have scales by block."""
+    """Bytes of an optimizer's states: torch's have the parameter's dtype, 8-bit ones have scales per block."""
     match load.optimizer:
         case "adamw" | "adamw_foreach" | "paged_adamw":
             return 2 * gradients
@@ -102,7 +102,7 @@ def optimizer_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
 
 
 def step_copy_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
-    """What an optimizer holds on top while it steps: foreach's and adafactor's copies of what they change."""
+    """Temporary memory of an optimizer step: foreach's and adafactor's copies."""
     if load.optimizer == "adamw_foreach":
         return gradients
     if load.optimizer == "adafactor":  # one tensor at a time, in fp32
@@ -111,12 +111,12 @@ def step_copy_bytes(shape: ModelShape, load: Workload, gradients: int) -> int:
 
 
 def is_paged(optimizer: OptimizerKind) -> bool:
-    """Whether states are outside torch's allocator, in memory that moves to the host when it is short."""
+    """Whether states are in paged memory outside torch's allocator, which can move to the host."""
     return optimizer.startswith("paged")
 
 
 def largest_trained(shape: ModelShape, load: Workload) -> int:
-    """Numbers in the largest trained tensor."""
+    """Elements of the largest trained tensor."""
     if load.trains_tables and not load.trains_base:
         return shape.table
     return memory_of(load.tuning).largest(shape, load)

@@ -1,4 +1,4 @@
-"""What a run needs beside the memory it trains in: the download, main memory while it loads, and disk."""
+"""What a run needs apart from training memory: download, main memory while loading, and disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TOKENIZER_BYTES = 5_000_000
 """Tokenizer, random states and manifest of a checkpoint."""
 LOADED_AT_ONCE = 4
-"""Tensors that transformers reads side by side while it loads."""
+"""Tensors that transformers reads in parallel while loading."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,23 @@ class Storage:
     """All in bytes."""
 
     download: int | None
-    """Of a model that is not here; 0 when it is, None when its files' sizes are not known."""
+    """Download size of the model; 0 if it is on this machine, None if unknown."""
     loading_low: int
     """Main memory while the model is loaded, at least."""
     loading_high: int
-    """The same where the system keeps the files' pages, which it gives up when memory is short."""
+    """The same with the files' page cache, which the system frees when memory is short."""
     checkpoint: int
-    """One checkpoint: what is trained, and the optimizer's states."""
+    """One checkpoint: trained parameters and optimizer states."""
     checkpoints: int
-    """All that are kept at once: those the spec keeps, and the one that is being written."""
+    """All checkpoints at once: those the spec keeps, and the one being written."""
     kept: int
-    """How many those are."""
+    """Number of checkpoints in `checkpoints`."""
     result: int
-    """What is left at the end: the adapter, or the tuned model."""
+    """The result: the adapter, or the tuned model."""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """For people."""
+        """The values as text for users."""
         download = {None: "download: size unknown", 0: "download: none, the model is on this machine"}.get(
             self.download, f"download: {size(self.download)}"
         )
@@ -53,19 +53,19 @@ class Storage:
 
 
 def storage_of(spec: RunSpec, source: ModelSource, facts: ModelFacts, estimate: Estimate) -> Storage:
-    """What a spec needs, where its memory is estimated so."""
+    """The storage that a spec needs, given its memory estimate."""
     load, parts = estimate.load, estimate.parts
     tables = max(estimate.shape.table, estimate.shape.weights.embedding)
-    largest = max([tables, *(each.inputs * each.outputs for each in estimate.shape.weights.matrices)])
-    moving = LOADED_AT_ONCE * largest * (4 if load.held == "fp32" else 2)
+    largest = max([tables, *(matrix.inputs * matrix.outputs for matrix in estimate.shape.weights.matrices)])
+    moving = LOADED_AT_ONCE * largest * (4 if load.loaded_as == "fp32" else 2)
     files = facts.weight_bytes or 0
-    held = 0 if load.is_gpu else parts.weights
+    resident = 0 if load.is_gpu else parts.weights
     trained = parts.gradients if load.trains_base else parts.adapters
     checkpoint = trained + parts.states + TOKENIZER_BYTES
     return Storage(
         download=0 if source.path is not None else facts.weight_bytes,
-        loading_low=PROCESS_LOW + held + moving,
-        loading_high=PROCESS_HIGH + held + max(moving, files),
+        loading_low=PROCESS_LOW + resident + moving,
+        loading_high=PROCESS_HIGH + resident + max(moving, files),
         checkpoint=checkpoint,
         checkpoints=(spec.checkpoints.keep + 1) * checkpoint,
         kept=spec.checkpoints.keep + 1,

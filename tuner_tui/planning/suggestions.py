@@ -1,4 +1,4 @@
-"""What to change where no run fits: at most four ways, cheapest first, each with what it saves and costs."""
+"""Suggestions for a run that does not fit: at most four changes, cheapest first, with savings and costs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tuner_tui.planning.place import (
     PRECISIONS,
     Place,
     Rows,
-    held_by,
     is_applicable,
     judge,
+    loaded_precision,
     with_rows,
     workload_of,
 )
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
     from tuner_tui.planning.estimate import Estimate
     from tuner_tui.planning.shape import ModelShape
 
-MOST_WAYS = 4
+MOST_SUGGESTIONS = 4
 ADAPTER = DEFAULT_TUNING
 """The tuning that is suggested where full tuning does not fit."""
 LEAST_SAVED_BYTES = 50_000_000
-"""What saves less is not worth a word."""
+"""Changes that save less are not suggested."""
 _PRECISION = frozenset(("model.precision", "tuning.kind"))
 
 
-class WayOut(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to change where nothing fits."""
+class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A change that helps a run to fit."""
 
     key: str
-    """The option that it changes; empty where it is no option."""
+    """The option that it changes; empty if it is not an option."""
     value: str
     words: str
-    """What to do, what it saves and what it costs."""
+    """The change, what it saves and what it costs."""
     also: tuple[tuple[str, str], ...] = ()
-    """Options that change with it, and their values."""
+    """Other options that change with it, and their values."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class _Change:
         return frozenset(key for key, _ in self.settings)
 
 
-def ways_out(
+def suggest(
     spec: RunSpec, shape: ModelShape, facts: ModelFacts, load: Workload, place: Place, rows: Rows
-) -> list[WayOut]:
-    """At most four changes that make a run fit, cheapest first; together where none does alone.
+) -> list[Suggestion]:
+    """At most four changes that make a run fit, cheapest first; combined if no single one is enough.
 
-    `load` is the step that takes least by what the spec sets.
+    `load` is the step with the least memory that the spec allows.
     """
     changes = list(_changes(spec, facts, load, rows))
 
     def after(*taken: _Change) -> Estimate:
-        changed = _changed_load(spec, [each for each in changes if each in taken], load, place, rows)
+        changed = _changed_load(spec, [change for change in changes if change in taken], load, place, rows)
         return estimate_here(shape, changed, facts, spec, place)
 
     now = after()
@@ -79,48 +79,51 @@ def ways_out(
     useful = [change for change in changes if saved[change] >= LEAST_SAVED_BYTES]
     alone = [change for change in useful if judge(after(change), place) != "too big"]
     if alone:
-        return [_way(change, saved[change], _ending(after(change), place)) for change in alone[:MOST_WAYS]]
-    together = _together(useful, saved, lambda taken: judge(after(*taken), place) != "too big")
-    found = after(*together)
-    ordered = [change for change in useful if change in together]
-    if judge(found, place) != "too big":
-        ending = _ending(found, place)
         return [
-            _way(change, saved[change], ending if change is ordered[-1] else "", before="together: ")
+            _suggestion(change, saved[change], _ending(after(change), place))
+            for change in alone[:MOST_SUGGESTIONS]
+        ]
+    together = _together(useful, saved, lambda taken: judge(after(*taken), place) != "too big")
+    combined = after(*together)
+    ordered = [change for change in useful if change in together]
+    if judge(combined, place) != "too big":
+        ending = _ending(combined, place)
+        return [
+            _suggestion(change, saved[change], ending if change is ordered[-1] else "", before="together: ")
             for change in ordered
         ]
-    short = (found.likely - (place.room_bytes or 0)) / GB
-    more = f"with all of it still {short:.1f} GB short: take a smaller model, or a GPU with more memory"
-    told = [_way(change, saved[change]) for change in ordered[: MOST_WAYS - 1]]
-    return [*told, WayOut(key="model.source", value="", words=more)]
+    short = (combined.likely - (place.room_bytes or 0)) / GB
+    more = f"with all of them still {short:.1f} GB short: use a smaller model, or a GPU with more memory"
+    partial = [_suggestion(change, saved[change]) for change in ordered[: MOST_SUGGESTIONS - 1]]
+    return [*partial, Suggestion(key="model.source", value="", words=more)]
 
 
 def _together(
     useful: list[_Change], saved: dict[_Change, int], does_fit: Callable[[list[_Change]], bool]
 ) -> list[_Change]:
-    """Those that save most, one after the other until it fits, less those that it fits without.
+    """Changes with the largest savings until the run fits, without those that turn out not to be needed.
 
-    None changes what another has changed already.
+    No two of them change the same option.
     """
     taken: list[_Change] = []
-    for change in sorted(useful, key=lambda each: -saved[each]):
-        if len(taken) < MOST_WAYS and not any(change.keys & each.keys for each in taken):
+    for change in sorted(useful, key=lambda candidate: -saved[candidate]):
+        if len(taken) < MOST_SUGGESTIONS and not any(change.keys & other.keys for other in taken):
             taken.append(change)
             if does_fit(taken):
                 break
     else:
         return taken
     for change in tuple(taken):
-        without = [each for each in taken if each is not change]
+        without = [other for other in taken if other is not change]
         if does_fit(without):
             taken = without
     return taken
 
 
-def _way(change: _Change, saved: int, ending: str = "", *, before: str = "") -> WayOut:
+def _suggestion(change: _Change, saved: int, ending: str = "", *, before: str = "") -> Suggestion:
     (key, value), *also = ((key, str(value).lower()) for key, value in change.settings)
     words = f"{before}{change.words}: -{saved / GB:.1f} GB, {change.cost}{ending}"
-    return WayOut(key=key, value=value, words=words, also=tuple(also))
+    return Suggestion(key=key, value=value, words=words, also=tuple(also))
 
 
 def _ending(estimate: Estimate, place: Place) -> str:
@@ -128,17 +131,17 @@ def _ending(estimate: Estimate, place: Place) -> str:
 
 
 def _changed_load(spec: RunSpec, taken: list[_Change], load: Workload, place: Place, rows: Rows) -> Workload:
-    """The step of a spec with some changes; what they leave open stays as `load` has it."""
-    asked, held = spec, load.held
+    """The step of a spec with some changes; other settings stay as in `load`."""
+    changed_spec, loaded_as = spec, load.loaded_as
     for change in taken:
         for key, value in change.settings:
-            asked = _with_setting(asked, key, value)
+            changed_spec = _with_setting(changed_spec, key, value)
         if change.keys & _PRECISION:
-            held = held_by(asked, place)
-    training = asked.training
+            loaded_as = loaded_precision(changed_spec, place)
+    training = changed_spec.training
     switch = load.checkpointing if training.checkpointing == "auto" else training.checkpointing
-    changed = workload_of(asked, place, rows, held=held)
-    return with_rows(changed, asked, training.micro_batch or load.rows, switch)
+    changed = workload_of(changed_spec, place, rows, loaded_as=loaded_as)
+    return with_rows(changed, changed_spec, training.micro_batch or load.rows, switch)
 
 
 def _with_setting(spec: RunSpec, key: str, value: Any) -> RunSpec:
@@ -151,7 +154,7 @@ def _with_setting(spec: RunSpec, key: str, value: Any) -> RunSpec:
 
 
 def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> Iterator[_Change]:
-    """What could be changed, cheapest first."""
+    """Possible changes, cheapest first."""
     is_full, has_other_precisions = load.trains_base, not facts.quantisation
     if load.checkpointing == "off":
         yield _one("training.checkpointing", "on", "recomputing activations", "about a quarter slower")
@@ -160,17 +163,17 @@ def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> It
         yield _one(
             "training.micro_batch", least, f"micro-batch {least} instead of {load.rows}", "a little slower"
         )
-    larger = has_other_precisions and load.held in PRECISIONS and load.held != "nf4"
+    larger = has_other_precisions and load.loaded_as in PRECISIONS and load.loaded_as != "nf4"
     if larger and is_applicable("nf4", spec):
-        yield _one("model.precision", "nf4", f"4-bit instead of {load.held}", "a little quality")
+        yield _one("model.precision", "nf4", f"4-bit instead of {load.loaded_as}", "slightly lower quality")
     if is_full and getattr(spec.method, "precompute_reference", None) is False:
         words = "method.precompute_reference = true"
         yield _one("method.precompute_reference", True, words, "one pass over all rows first")
-    if is_full and load.held == "fp32" and load.autocast:
+    if is_full and load.loaded_as == "fp32" and load.autocast:
         yield _one("model.precision", "bf16", "bf16 instead of fp32", "small updates are rounded away")
     if load.optimizer == "adamw" and is_full:
         kind: OptimizerKind = "paged_adamw_8bit" if load.is_gpu else "adamw_8bit"
-        yield _one("training.optimizer", kind, f"{kind} instead of adamw", "hardly any quality")
+        yield _one("training.optimizer", kind, f"{kind} instead of adamw", "almost the same quality")
     length = max(64, load.length // 2)
     if length < load.length:
         share = rows.share_over(length)
@@ -178,10 +181,12 @@ def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> It
         yield _one("training.max_length", length, f"length {length} instead of {load.length}", cost)
     if is_full:
         title = tuning_traits(ADAPTER).title
-        yield _one("tuning.kind", ADAPTER, f"{title} instead of full tuning", "learns a little less")
+        yield _one("tuning.kind", ADAPTER, f"{title} instead of full tuning", "a little less capacity")
         if has_other_precisions:
             settings = (("tuning.kind", ADAPTER), ("model.precision", "nf4"))
-            yield _Change(settings, f"{title} on a 4-bit base instead of full tuning", "learns a little less")
+            yield _Change(
+                settings, f"{title} on a 4-bit base instead of full tuning", "a little less capacity"
+            )
 
 
 def _one(key: str, value: Any, words: str, cost: str) -> _Change:

@@ -1,4 +1,4 @@
-"""The precisions of one model side by side: what each takes for a run, and whether that fits."""
+"""The memory table: what a run takes in each precision, and whether that fits."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tuner_tui.planning.place import (
     Place,
     Rows,
     Verdict,
-    held_by,
     is_applicable,
     is_stored,
+    loaded_precision,
 )
 from tuner_tui.planning.planner import Trial, best_of, fastest, precisions
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.states import trains_nothing
-from tuner_tui.planning.workload import Held, Workload
+from tuner_tui.planning.workload import LoadedAs, Workload
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -35,16 +35,16 @@ NOTHING_TRAINED = "tuning.targets names no module of this model, so nothing woul
 class MemoryRow:
     """One precision."""
 
-    held: Held
+    loaded_as: LoadedAs
     estimate: Estimate
     load: Workload
     verdict: Verdict
     over_bytes: int = 0
-    """How much more than there is it is expected to take."""
+    """Bytes by which the expected memory exceeds the available."""
 
     @property
     def words(self) -> str:
-        """The verdict as a person reads it: fits, tight (may run out on an unlucky batch), too big by so much."""
+        """The verdict as text: fits, tight (an unlucky batch may not fit), or too big by some GB."""
         if self.verdict == "too big":
             return f"too big by {self.over_bytes / GB:.1f} GB"
         return "" if self.verdict == "unknown" else self.verdict
@@ -55,13 +55,13 @@ class MemoryTable:
     """The precisions that a run could take, the chosen one marked."""
 
     rows: tuple[MemoryRow, ...]
-    chosen: Held
+    chosen: LoadedAs
     note: str = ""
-    """What keeps it from being known, or makes it uncertain; empty when nothing does."""
+    """Why it is unknown or uncertain; empty if it is neither."""
 
-    def row(self, held: Held) -> MemoryRow | None:
+    def row(self, loaded_as: LoadedAs) -> MemoryRow | None:
         """One precision's row."""
-        return next((row for row in self.rows if row.held == held), None)
+        return next((row for row in self.rows if row.loaded_as == loaded_as), None)
 
     @property
     def chosen_row(self) -> MemoryRow | None:
@@ -72,10 +72,10 @@ class MemoryTable:
 def memory_table(
     spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
 ) -> MemoryTable:
-    """What a run of this spec takes in each precision that goes with its tuning; marked is the one that it takes."""
-    chosen = held_by(spec, place)
+    """The memory of a run in each precision that its tuning allows, with the chosen one marked."""
+    chosen = loaded_precision(spec, place)
     if facts is None:
-        return MemoryTable((), chosen, "the model's headers are not known")
+        return MemoryTable((), chosen, "the model's headers are unknown")
     if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
         return MemoryTable((), chosen, refusal)
     shape = shape_of(facts)
@@ -85,33 +85,33 @@ def memory_table(
         return MemoryTable(
             (), "stored", f"quantised with {facts.quantisation}, and its files do not state sizes"
         )
-    offered: tuple[Held, ...] = ("stored",) if is_stored(facts) else PRECISIONS
+    offered: tuple[LoadedAs, ...] = ("stored",) if is_stored(facts) else PRECISIONS
     trials = {
-        held: fastest(spec, shape, facts, place, rows, held)
-        for held in offered
-        if held == "stored"
-        or (is_applicable(held, spec) and not (facts.quantisation and held in ("int8", "nf4")))
+        loaded_as: fastest(spec, shape, facts, place, rows, loaded_as)
+        for loaded_as in offered
+        if loaded_as == "stored"
+        or (is_applicable(loaded_as, spec) and not (facts.quantisation and loaded_as in ("int8", "nf4")))
     }
-    chosen = best_of([trials[held] for held in precisions(spec, facts, place)]).load.held
-    found = tuple(_row(held, trial, place) for held, trial in trials.items())
-    return MemoryTable(found, chosen, "; ".join(_notes(facts, shape, trials[chosen].load)))
+    chosen = best_of([trials[loaded_as] for loaded_as in precisions(spec, facts, place)]).load.loaded_as
+    rows_by_precision = tuple(_row(loaded_as, trial, place) for loaded_as, trial in trials.items())
+    return MemoryTable(rows_by_precision, chosen, "; ".join(_notes(facts, shape, trials[chosen].load)))
 
 
-def _row(held: Held, trial: Trial, place: Place) -> MemoryRow:
+def _row(loaded_as: LoadedAs, trial: Trial, place: Place) -> MemoryRow:
     over = trial.estimate.likely - (place.room_bytes or 0) if trial.verdict == "too big" else 0
-    return MemoryRow(held, trial.estimate, trial.load, trial.verdict, max(0, over))
+    return MemoryRow(loaded_as, trial.estimate, trial.load, trial.verdict, max(0, over))
 
 
 def _notes(facts: ModelFacts, shape: ModelShape, load: Workload) -> Iterator[str]:
     """What makes the figures uncertain, and how a quantised base is loaded."""
     if facts.read_at_commit:
-        yield f"from the cache, at commit {facts.read_at_commit[:12]}: the Hub cannot be reached now"
+        yield f"from the cache, at commit {facts.read_at_commit[:12]}: the Hub is unreachable"
     if facts.header_problem:
-        yield f"{facts.header_problem}: sizes by config.json alone, wide range"
+        yield f"{facts.header_problem}: sizes from config.json only, wide range"
     elif shape.doubt:
         yield f"{shape.doubt}: wide range"
     elif not shape.is_known:
-        yield f"{facts.model_type or 'this architecture'}: activations not known, wide range"
+        yield f"{facts.model_type or 'this architecture'}: activations unknown, wide range"
     if trains_nothing(shape, load):
         yield NOTHING_TRAINED
     if facts.quantisation:

@@ -1,4 +1,4 @@
-"""The memory plan of a spec on this machine, with what can be read of model, rows and free memory without torch."""
+"""The memory plan of a spec on this machine, from model headers, rows and free memory, without torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
 from tuner_tui.planning.states import trains_nothing
+from tuner_tui.planning.tunings import memory_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:
-    """The fastest run of a spec that fits here; None where the model's sizes cannot be read.
+    """The memory plan of a spec here; None if the model's sizes cannot be read.
 
-    Raises InputError where its weights are quantised in a way that the spec cannot train on, or where the adapter's
-    targets name nothing of it.
+    Raises InputError if its weights are quantised in a way that the spec cannot train on, or if the adapter's
+    targets match no module.
     """
     from tuner_tui.hardware.free_memory import read_free_memory
 
@@ -33,6 +34,7 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
         return None
     if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
         raise InputError("The model's weights are quantised already", f"{source.name}: {refusal}.")
+    require_adaptable(spec, facts, source.name)
     place = place_of(
         read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
     )
@@ -41,13 +43,26 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
         raise InputError(
             "Nothing would be trained",
             f"tuning.targets names no module of {source.name}.",
-            'Take "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
+            'Set it to "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
         )
     return plan
 
 
+def require_adaptable(spec: RunSpec, facts: ModelFacts | None, name: str) -> None:
+    """Raise InputError where the model cannot be tuned with the spec's options, as far as its type says."""
+    if facts is None or facts.model_type is None:
+        return
+    if refusal := memory_of(spec.tuning.kind).refusal(spec.tuning, facts.model_type):
+        why, remedy = refusal
+        raise InputError(
+            "This model cannot be tuned with these options",
+            f"{name} is a mixture of experts ({facts.model_type}): {why}.",
+            remedy,
+        )
+
+
 def facts_of(source: ModelSource) -> ModelFacts | None:
-    """A model's facts, from this machine or from the Hub's headers; None where neither can be read."""
+    """A model's facts, from this machine or from headers on the Hub; None if neither can be read."""
     from tuner_tui.models.facts import read_facts
     from tuner_tui.models.remote_headers import read_remote_facts
 
@@ -58,7 +73,7 @@ def facts_of(source: ModelSource) -> ModelFacts | None:
 
 
 def rows_of(spec: RunSpec) -> Rows:
-    """How long the spec's rows are; nothing known where tokenizer or rows cannot be read yet."""
+    """The lengths of the spec's rows; unknown if tokenizer or rows cannot be read yet."""
     from tuner_tui.data.recognition.reading import training_reading
     from tuner_tui.models.source import find_source
     from tuner_tui.planning.row_lengths import count_rows
@@ -71,9 +86,9 @@ def rows_of(spec: RunSpec) -> Rows:
 
 
 def tokenizer_of(spec: RunSpec, source: ModelSource, *, may_fetch: bool = False) -> Path:
-    """The folder with a model's tokenizer; that of a Hub model that is not here may be fetched alone.
+    """The folder with a model's tokenizer; with `may_fetch` that of a Hub model may be downloaded alone.
 
-    Raises TunerError where there is none.
+    Raises TunerError if there is none.
     """
     from tuner_tui.models.remote_headers import remote_tokenizer
     from tuner_tui.models.tokenizer_folder import tokenizer_folder

@@ -29,7 +29,7 @@ INPUTS = {  # which of a layer's four inputs a matrix reads
 
 
 def mlp_width(shape: ModelShape) -> int:
-    """Numbers per token inside the MLP; of a mixture all chosen experts together."""
+    """Width of the MLP per token; for a mixture of experts, all chosen experts together."""
     if not shape.experts:
         return shape.intermediate
     return shape.experts_per_token * shape.expert_intermediate + shape.shared_intermediate
@@ -45,20 +45,20 @@ def input_widths(shape: ModelShape) -> dict[str, int]:
 
 
 def elementwise_bytes(load: Workload) -> int:
-    """Bytes of numbers between the MLP's matrices: 4-bit layers answer in the type of their input."""
-    return 4 if load.stack.fp32_stream and load.held == "nf4" else load.compute_bytes
+    """Bytes of an element between the MLP's matrices: 4-bit layers output the dtype of their input."""
+    return 4 if load.stack.fp32_stream and load.loaded_as == "nf4" else load.compute_bytes
 
 
 def mlp_bytes(shape: ModelShape, load: Workload) -> int:
-    """The gate's input and output and the other factor; the product counts as the input of `down`."""
+    """The gate's input and output and the other factor; the product is counted as the input of `down`."""
     c, width = elementwise_bytes(load), mlp_width(shape)
     if shape.family.mlp_matrices == 2:
         return c * width
     saved = 3 * c * width
-    if shape.experts and not load.stack.fused_experts:  # what each expert gives, before it is weighted
+    if shape.experts and not load.stack.fused_experts:  # each expert's output before weighting
         saved += (c * shape.hidden + 24) * shape.experts_per_token
     elif shape.experts:
         chosen = shape.experts_per_token
-        # tokens gathered for their experts, their order, what the experts give, weighted and put back
+        # tokens gathered for their experts, their order, the experts' outputs, weighted and scattered back
         saved += (2 * c * shape.hidden + 24) * chosen + 4 * shape.experts * 2
     return saved

@@ -8,7 +8,7 @@ from typing import Literal
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, MethodTraits, method_traits
 from tuner_tui.config.tunings.traits import DEFAULT_TUNING, tuning_traits
 
-Held = Literal["fp32", "bf16", "int8", "nf4", "stored"]
+LoadedAs = Literal["fp32", "bf16", "int8", "nf4", "stored"]
 Checkpointing = Literal["on", "off", "offloaded"]
 Attention = Literal["fused", "eager"]
 Loss = Literal["trl_fused", "plain", "liger", "chunked", "none"]
@@ -19,31 +19,31 @@ OptimizerKind = Literal[
 
 @dataclass(frozen=True)
 class Stack:
-    """How libraries of some age and kind carry a step out; the default is the pinned stack."""
+    """How library versions execute a step; the default is the pinned versions."""
 
     fused_norms: bool = False
-    """Kernels that keep a norm's input as it is in place of an fp32 copy (Liger, FOAK, Unsloth)."""
+    """Kernels that keep a norm's input instead of an fp32 copy (Liger, FOAK, Unsloth)."""
     fused_experts: bool = True
     """Experts in 3-D tensors, which bitsandbytes leaves unquantised (transformers 5)."""
     keeps_4bit_inputs: bool = False
     """bitsandbytes before 0.43.3 saved the input of every 4-bit layer."""
     fp32_stream: bool = False
-    """prepare_model_for_kbit_training: norms become fp32, and so does the residual stream; TRL casts tables back."""
+    """prepare_model_for_kbit_training: norms become fp32, and the residual stream too; TRL casts embeddings back."""
     quantised_head: bool = False
-    """litgpt packs the output layer too, and without a second level of scales."""
+    """litgpt quantises the output layer too, without double quantisation."""
     double_quantised: bool = True
     own_tables: bool = False
-    """litgpt holds tied tables twice."""
+    """litgpt loads tied embeddings twice."""
     fused_adapters: bool = False
-    """Kernels that compute adapters beside quantised matrices in one operation (Unsloth, FOAK)."""
+    """Kernels that compute quantised matrices and adapters in one operation (Unsloth, FOAK)."""
     repeats_keys: bool = False
-    """Keys and values widened to all heads before the fused attention (some models before transformers 4.48)."""
+    """Keys and values expanded to all heads before the fused attention (some models before transformers 4.48)."""
     expandable_segments: bool = True
-    """Whether torch's allocator may grow its blocks, which keeps rows of ever new lengths from splitting them."""
+    """Whether torch's allocator uses expandable segments, which avoids fragmentation by varying lengths."""
     bytes_per_logit: float = 12.0
-    """Of an unfused loss, at its peak."""
+    """Bytes per logit of an unfused loss at its peak."""
     loss_rows: int | None = None
-    """Rows of a chunked loss's piece."""
+    """Rows per chunk of a chunked loss."""
 
 
 PINNED = Stack()
@@ -54,22 +54,22 @@ class Workload:
     """One training step."""
 
     rows: int = 1
-    """Rows in a micro-batch; a pair counts as one, and so does each answer of those that are written."""
+    """Rows in a micro-batch; a pair counts as one, and so does each generated answer."""
     length: int = 1024
-    """Tokens of its longest row, to which the others are padded; of its prompt, where answers are written."""
+    """Tokens of its longest row, to which the others are padded; of the prompt, if answers are generated."""
     method: str = DEFAULT_METHOD
     tuning: str = DEFAULT_TUNING
-    held: Held = "bf16"
+    loaded_as: LoadedAs = "bf16"
     keeps_fp32: bool = False
-    """Whether what a quantised base leaves as it is stays in fp32 (CPUs without fast 16-bit arithmetic)."""
+    """Whether the unquantised weights of a quantised base stay in fp32 (CPUs without fast 16-bit compute)."""
     autocast: bool = True
-    """Whether arithmetic is 16-bit beside weights of another type."""
+    """Whether 16-bit autocast is used with weights of another dtype."""
     rank: int = 16
     targets: str | tuple[str, ...] = "all-linear"
     dora: bool = False
     dropout: float = 0.0
     adapter_bytes: int = 4
-    """Bytes of one trained number of an adapter."""
+    """Bytes per parameter of an adapter."""
     virtual_tokens: int = 0
     """Of prompt tuning."""
     trains_tables: bool = False
@@ -77,10 +77,10 @@ class Workload:
     checkpointing: Checkpointing = "on"
     optimizer: OptimizerKind = "adamw"
     accumulates: bool = True
-    """Whether gradients stay from micro-batch to micro-batch."""
+    """Whether gradients are accumulated over micro-batches."""
     attention: Attention = "fused"
     padded: bool = False
-    """Whether rows are padded, so that a mask keeps the fused kernel from sharing keys among heads."""
+    """Whether rows are padded, so that a mask prevents the fused kernel from sharing keys among heads."""
     varied: bool = False
     """Whether micro-batches differ in length from step to step."""
     loss: Loss = "trl_fused"
@@ -88,11 +88,11 @@ class Workload:
     """Share of the tokens with loss."""
     precomputed_reference: bool = False
     reference_adapter: bool = False
-    """Whether a frozen copy of the adapter lies beside it (a method with a reference that starts from one)."""
+    """Whether there is a frozen copy of the adapter (a method with a reference that starts from an adapter)."""
     answers: int = 8
-    """GRPO and RLOO: answers written for each prompt, together, however few of them are trained on at once."""
+    """GRPO and RLOO: answers generated per prompt, in one batch, however small the micro-batch is."""
     answer_length: int = 256
-    """Tokens written at most."""
+    """Largest number of generated tokens."""
     shared_base: bool = True
     """PPO: policy, value, reward and reference are adapters on one base."""
     is_gpu: bool = True
@@ -108,39 +108,44 @@ class Workload:
         return not tuning_traits(self.tuning).is_adapter
 
     @property
+    def named_targets(self) -> tuple[str, ...]:
+        """The modules that an adapter's targets name; none where they are a kind of layer."""
+        return () if isinstance(self.targets, str) else self.targets
+
+    @property
     def compares(self) -> bool:
         """Whether each step runs a reference, too."""
         return self.method_traits.has_reference and not self.precomputed_reference
 
     @property
     def sequences(self) -> int:
-        """Token sequences that run through the model at once."""
+        """Token sequences in a forward pass."""
         return self.rows * self.method_traits.sequences_per_row
 
     @property
     def tokens(self) -> int:
-        """Tokens in a micro-batch, padding counted."""
+        """Tokens in a micro-batch, padding included."""
         return self.sequences * self.sequence_length
 
     @property
     def sequence_length(self) -> int:
-        """Tokens of one sequence that runs through the model, a written answer at its longest."""
+        """Tokens of one sequence, including a generated answer at full length."""
         written = self.answer_length if self.method_traits.generates else 0
         return self.length + self.virtual_tokens + written
 
     @property
     def compute_bytes(self) -> int:
-        """Bytes of a number in matrix products."""
+        """Bytes of an element in matrix products."""
         return 2 if self.autocast else self.weight_bytes
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of an unquantised weight."""
-        return 4 if self.held == "fp32" or self.keeps_fp32 else 2
+        return 4 if self.loaded_as == "fp32" or self.keeps_fp32 else 2
 
     @property
     def stream_bytes(self) -> int:
-        """Bytes of a number in the residual stream."""
+        """Bytes of an element in the residual stream."""
         if self.stack.fp32_stream:
             return 4
         return self.weight_bytes

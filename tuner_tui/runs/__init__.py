@@ -1,1 +1,1 @@
-"""A run as it lies on disk: folder, lock, events, their fold, and requests to the worker."""
+"""Runs on disk: folder, lock, events, the state computed from them, and requests to the worker."""

@@ -1,4 +1,4 @@
-"""Several runs side by side: their curves, how they went, and the settings in which they differ."""
+"""Compares several runs: curves, results, and the settings in which they differ."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_APPLICABLE = "-"
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One of the runs, at one moment."""
+    """The state of one compared run."""
 
     folder: RunFolder
     status: Status
@@ -35,20 +35,20 @@ class ComparedRun:
     settings: dict[str, str]
     """Every option that applies to it by its dotted key, as text; empty when its spec cannot be read."""
     problem: str = ""
-    """What is wrong with the run's files, its spec first."""
+    """Problems of the run's files, its spec first."""
     energy_wh: float | None = None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting, with its value in each of the runs."""
+    """A setting and its value in each run."""
 
     key: str
     values: tuple[str, ...]
 
 
 class ComparisonReader:
-    """Reads the chosen runs again and again; what has ended is read once."""
+    """Reads the selected runs repeatedly; runs that have ended are read once."""
 
     def __init__(self) -> None:
         self._followers: dict[RunFolder, RunFollower] = {}
@@ -56,7 +56,7 @@ class ComparisonReader:
 
     def read(self, folders: Sequence[RunFolder]) -> tuple[ComparedRun, ...]:
         """The runs as they are now."""
-        self._followers = {each: self._followers.get(each) or RunFollower(each) for each in folders}
+        self._followers = {folder: self._followers.get(folder) or RunFollower(folder) for folder in folders}
         return tuple(map(self._read, folders))
 
     def _read(self, folder: RunFolder) -> ComparedRun:
@@ -67,12 +67,14 @@ class ComparisonReader:
         settings, problem = self._specs[folder]
         sample = last_sample(folder.telemetry)
         energy = sample.energy_wh if sample else None
-        problem = in_one_line((problem, *(each.words for each in folder_problems(folder)), follower.problem))
+        problem = in_one_line(
+            (problem, *(file_problem.words for file_problem in folder_problems(folder)), follower.problem)
+        )
         return ComparedRun(folder, follower.status, follower.state.snapshot(), settings, problem, energy)
 
 
 def settings_of(folder: RunFolder) -> tuple[dict[str, str], str]:
-    """A run's options as text, what was chosen for it in place of what was left open; or why there are none."""
+    """A run's options as text, with planned values for open ones; or the reason why there are none."""
     from tuner_tui.config.spec_file import read_spec
 
     try:
@@ -94,7 +96,7 @@ def spec_settings(spec: RunSpec) -> dict[str, str]:
 
 
 def differences(compared: Sequence[dict[str, str]]) -> tuple[Difference, ...]:
-    """The settings that are not the same in all, in the order of run.toml."""
+    """The settings that differ, in the order of run.toml."""
     keys = dict.fromkeys(key for settings in compared for key in settings)
     rows = [
         Difference(key, tuple(settings.get(key, NOT_APPLICABLE) for settings in compared)) for key in keys
@@ -103,30 +105,30 @@ def differences(compared: Sequence[dict[str, str]]) -> tuple[Difference, ...]:
 
 
 def results(compared: Sequence[ComparedRun]) -> tuple[Difference, ...]:
-    """How each run went, measure by measure."""
+    """The runs' results, one measure each."""
     rows: dict[str, list[str]] = {
-        "status": [each.status for each in compared],
-        "steps": [f"{each.run.step} of {each.run.total_steps}" for each in compared],
-        "tokens": [f"{each.run.tokens:,}" for each in compared],
-        "last loss": [_loss(each.run.loss) for each in compared],
-        "best held out": [_best(each) for each in compared],
-        "time": [_took(each) for each in compared],
+        "status": [entry.status for entry in compared],
+        "steps": [f"{entry.run.step} of {entry.run.total_steps}" for entry in compared],
+        "tokens": [f"{entry.run.tokens:,}" for entry in compared],
+        "last loss": [_loss(entry.run.loss) for entry in compared],
+        "best held out": [_best(entry) for entry in compared],
+        "time": [_took(entry) for entry in compared],
         "energy": [
-            NOT_APPLICABLE if each.energy_wh is None else f"{each.energy_wh:.1f} Wh" for each in compared
+            NOT_APPLICABLE if entry.energy_wh is None else f"{entry.energy_wh:.1f} Wh" for entry in compared
         ],
-        "loaded as": [each.run.model.precision if each.run.model else NOT_APPLICABLE for each in compared],
+        "loaded as": [entry.run.model.precision if entry.run.model else NOT_APPLICABLE for entry in compared],
     }
     return tuple(Difference(key, tuple(values)) for key, values in rows.items())
 
 
 def has_one_kind_of_loss(compared: Sequence[ComparedRun]) -> bool:
-    """Whether the runs' losses measure the same: one method with one loss."""
-    kinds = {(each.settings.get("method.kind"), each.settings.get("method.loss")) for each in compared}
+    """Whether the runs' losses are comparable: one method with one loss."""
+    kinds = {(entry.settings.get("method.kind"), entry.settings.get("method.loss")) for entry in compared}
     return len(kinds) <= 1
 
 
 def _chosen(folder: RunFolder, spec: RunSpec) -> dict[str, str]:
-    """What the plan chose where the spec left it open."""
+    """Values that the plan chose for the spec's open settings."""
     try:
         plan = read_plan(folder.plan)
     except Unreadable:
@@ -143,11 +145,11 @@ def _loss(loss: float | None) -> str:
     return NOT_APPLICABLE if loss is None else number(loss)
 
 
-def _best(each: ComparedRun) -> str:
-    losses = [evaluation.loss for evaluation in each.run.evaluations if evaluation.loss is not None]
+def _best(entry: ComparedRun) -> str:
+    losses = [evaluation.loss for evaluation in entry.run.evaluations if evaluation.loss is not None]
     return number(min(losses)) if losses else NOT_APPLICABLE
 
 
-def _took(each: ComparedRun) -> str:
-    seconds = each.run.curves.seconds
+def _took(entry: ComparedRun) -> str:
+    seconds = entry.run.curves.seconds
     return duration(seconds[-1]) if seconds else NOT_APPLICABLE

@@ -1,4 +1,4 @@
-"""Requests that an app leaves for a worker: one small file each, gone once it was accepted."""
+"""Requests from the app to a worker: one small file each, removed once accepted."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 NOW_FILE = "now"
-"""For the keeper: the worker may be at what it does for long, or hang."""
+"""A request to the keeper, because the worker may be busy for long, or hang."""
 
 
 class ControlRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked, and the id by which its answer is known."""
+    """A request, with the ID that its answer carries."""
 
     id: str
     request: Request
 
 
 def leave_request(folder: RunFolder, request: Request) -> str:
-    """Ask the run's worker for something; gives the id that its RequestAccepted will carry."""
-    asked = ControlRequest(id=secrets.token_hex(6), request=request)
+    """Send a request to the run's worker; returns the ID that its RequestAccepted will carry."""
+    left = ControlRequest(id=secrets.token_hex(6), request=request)
     make_folder(folder.control)
-    write_atomic(folder.control / f"{asked.id}.json", msgspec.json.encode(asked))
-    return asked.id
+    write_atomic(folder.control / f"{left.id}.json", msgspec.json.encode(left))
+
+    return left.id
 
 
 def take_requests(folder: RunFolder) -> list[ControlRequest]:
-    """Read and remove what was asked; files that are no request are removed too."""
-    taken = []
+    """Read and remove all requests; invalid files are removed too."""
+    requests = []
     try:
         waiting = sorted(path for path in folder.control.iterdir() if path.suffix == ".json")
     except OSError:
@@ -47,26 +48,26 @@ def take_requests(folder: RunFolder) -> list[ControlRequest]:
             content = guarded.read_bytes(path)
             folder.owned.remove(
                 path
-            )  # before it is heeded: what cannot be removed would be asked again and again
-            taken.append(guarded.decode_json(content, ControlRequest, path))
-        except (Unreadable, OSError):  # not JSON, a folder or a pipe, taken by another
+            )  # before it is carried out: a request that cannot be removed would be repeated
+            requests.append(guarded.decode_json(content, ControlRequest, path))
+        except (Unreadable, OSError):  # not JSON, a folder or a pipe, or taken by another process
             continue
-    return taken
+    return requests
 
 
 def ask_to_end_now(folder: RunFolder) -> None:
-    """Ask the run's keeper to end its worker at once, without a checkpoint."""
+    """Request that the keeper kills the run's worker at once, without a checkpoint."""
     make_folder(folder.control)
     write_atomic(folder.control / NOW_FILE, "")
 
 
 def is_to_end_now(folder: RunFolder) -> bool:
-    """Whether the keeper is to end the run's worker at once."""
+    """Whether the keeper is requested to kill the run's worker at once."""
     return (folder.control / NOW_FILE).exists()
 
 
 def clear_requests(folder: RunFolder) -> None:
-    """Forget all that was asked."""
+    """Remove all requests."""
     take_requests(folder)
     with contextlib.suppress(OSError):
         folder.owned.remove(folder.control / NOW_FILE)

@@ -1,4 +1,4 @@
-"""Making a run's folder."""
+"""Creates a run's folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
-    """Make a run's folder whole, or not at all. Raises TunerError when the data folder cannot be written."""
+    """Create a run's folder atomically. Raises TunerError when the data folder cannot be written."""
     from tuner_tui.config.spec_writer import spec_text
 
     contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
@@ -43,9 +43,9 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     except OSError as error:
         RunFolder(making).owned.discard_all()
         raise TunerError(
-            "The run's folder cannot be made",
+            "The run's folder cannot be created",
             f"{parent}: {error.strerror or error}.",
-            "Free space or rights there, or name another place with the TUNER_TUI_HOME environment variable.",
+            "Free space there, change its permissions, or set another folder with TUNER_TUI_HOME.",
         ) from error
     return RunFolder(parent / name)
 

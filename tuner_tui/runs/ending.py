@@ -1,4 +1,4 @@
-"""The terminal event of a run whose worker wrote none."""
+"""Writes the terminal event of a run whose worker wrote none."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def write_ending(folder: RunFolder, ending: RunStopped | RunFailed) -> None:
-    """Write a terminal event, unless the attempt has one, and keep the summary for lists of runs. Raises OSError."""
+    """Write a terminal event unless the attempt has one, and the summary for lists of runs. Raises OSError."""
     events = EventWriter(
         folder.events
-    )  # first, since it ends a torn line: that may have been the terminal event
+    )  # first, since this ends an incomplete line, which may be the terminal event
     try:
         state = read_run(folder).state
         if state.attempt and state.ending is None:

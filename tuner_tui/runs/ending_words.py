@@ -1,4 +1,4 @@
-"""How a run ended, and what it has kept, in words."""
+"""Texts about how a run ended and what is saved."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def stopped_as_it_is(folder: RunFolder, state: RunState, *, is_pause: bool = False) -> RunStopped:
-    """The ending of a run whose worker is gone without having saved: the newest checkpoint of its steps stands."""
+    """The ending of a run whose worker exited without saving; it names the newest checkpoint of its steps."""
     saved = [
-        each.path
-        for each in state.checkpoints.values()
-        if each.step <= state.step and (folder.path / each.path).is_dir()
+        saved.path
+        for saved in state.checkpoints.values()
+        if saved.step <= state.step and (folder.path / saved.path).is_dir()
     ]
     newest = max(saved, key=_step_in, default=None)
     return RunStopped(
@@ -38,27 +38,27 @@ def ending_words(event: RunFinished | RunStopped | RunFailed) -> str:
                 f"finished at step {event.step}{why} in {duration(event.seconds)}, loss {number(event.loss)}"
             )
         case RunStopped():
-            how = "paused" if event.is_pause else "stopped"
-            return f"{how} at step {event.step}; {plain(kept_words(event))}"
+            action = "paused" if event.is_pause else "stopped"
+            return f"{action} at step {event.step}; {plain(saved_words(event))}"
         case RunFailed():
             lines = [f"failed: {plain(event.title)}"]
             lines += [f"  {plain(part)}" for part in (event.message, event.hint) if part]
             return "\n".join(lines)
 
 
-def kept_words(ending: RunStopped) -> str:
-    """What of a run's work is saved, such as `saved as step-000120`."""
+def saved_words(ending: RunStopped) -> str:
+    """What a stopped run has saved, such as `saved as step-000120`."""
     lost = lost_steps(ending)
     steps = f"the last {lost} steps" if lost > 1 else "the last step"
     if ending.checkpoint is None:
-        return f"nothing is saved, {steps} will be made again" if lost else "nothing was trained yet"
+        return f"nothing is saved, {steps} will be repeated" if lost else "no step was made yet"
     if lost:
-        return f"saved as {ending.checkpoint}, {steps} will be made again"
+        return f"saved as {ending.checkpoint}, {steps} will be repeated"
     return f"saved as {ending.checkpoint}"
 
 
 def lost_steps(ending: RunStopped) -> int:
-    """How many steps were made since the checkpoint that the run can go on from."""
+    """How many steps were made since the checkpoint that the run can be resumed from."""
     return max(0, ending.step - _step_in(ending.checkpoint or ""))
 
 

@@ -1,8 +1,8 @@
-"""The worker's protocol: every event of a run, and how a line of events.jsonl is written and read.
+"""The events of a run, and how lines of events.jsonl are encoded and decoded.
 
-Times are unix seconds (`at`), sizes bytes, durations seconds. A number that was not finite or is not known is None.
-An attempt begins with RunStarted and ends in exactly one of TERMINAL; without one, and with the run's lock free, it
-was interrupted. A run that is resumed after its end has one such pair for each attempt.
+Times are unix seconds (`at`), sizes bytes, durations seconds; numbers that are not finite or unknown are None.
+An attempt begins with RunStarted and ends with exactly one of TERMINAL. Without that, and with the run's lock free, it
+was interrupted. A resumed run has several attempts.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 
-from tuner_tui.planning.oom_fallback import Rung, Shape
+from tuner_tui.planning.oom_fallback import FallbackStep, Shape
 from tuner_tui.planning.plan import Choice
 from tuner_tui.planning.precision import Arithmetic, LoadedPrecision
 
 PROTOCOL = 1
 LATEST_TIME = 32_503_680_000.0
-"""The year 3000: a time beyond it, or before 1970, is no time at which anything happened."""
+"""The year 3000: times beyond it, or before 1970, are invalid."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-"""A number of things; a line with an impossible one is not read."""
+"""A count; lines with an impossible one are rejected."""
 
 Phase = Literal["loading", "preparing", "training", "evaluating", "sampling", "saving"]
 Request = Literal["stop", "pause", "save", "sample"]
 FailureKind = Literal[
-    "error",  # explained: a TunerError
-    "crash",  # an exception nobody explained
+    "error",  # a TunerError, with an explanation
+    "crash",  # an unexpected exception
     "out_of_memory",
     "not_finite",  # the loss became NaN or infinite
-    "killed",  # a signal from outside
-    "lost",  # the worker left without a word and nobody knows its exit code
+    "killed",  # ended by a signal
+    "lost",  # the worker crashed and its exit code is unknown
 ]
 
 
 class EventBase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
-    """What all events have."""
+    """Base class of all events."""
 
     at: float = 0.0
 
 
 class RunStarted(EventBase, frozen=True, kw_only=True, tag="started"):
-    """An attempt at the run begins: the keeper writes this just before it starts a worker."""
+    """An attempt begins; written by the keeper just before it starts a worker."""
 
     protocol: Count
     versions: dict[str, str] = {}
@@ -51,43 +51,45 @@ class RunStarted(EventBase, frozen=True, kw_only=True, tag="started"):
 
 
 class WorkerStarted(EventBase, frozen=True, kw_only=True, tag="worker"):
-    """The attempt's worker is at work."""
+    """The attempt's worker has started."""
 
     pid: Count
     """For telemetry and for ending what is left of it; whether it lives, the lock says."""
+    local_time: str = ""
+    """The wall clock's time, as ISO 8601 has it: what chat templates of the run write, also after midnight."""
 
 
 class PhaseEntered(EventBase, frozen=True, kw_only=True, tag="phase"):
-    """The worker has begun another kind of work."""
+    """The worker has entered another phase."""
 
     phase: Phase
     detail: str = ""
 
 
 class ChosenMachine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a worker computes, and in which number types."""
+    """The device and dtypes of a worker."""
 
     device: Literal["cuda", "cpu"]
     device_name: str = ""
     """A GPU's name; empty on a CPU."""
     precision: LoadedPrecision
-    """How the base is loaded."""
+    """Precision in which the base is loaded."""
     arithmetic: Arithmetic
     is_mixed: bool = False
-    """Whether that is mixed precision, beside weights of another type."""
+    """Whether the compute dtype is used by autocast, with weights of another dtype."""
 
 
 class ChoicesMade(EventBase, frozen=True, kw_only=True, tag="choices"):
-    """Settings that only the worker could resolve (those that need torch)."""
+    """Settings that only the worker can resolve, because they need torch."""
 
     choices: tuple[Choice, ...]
-    """As a person reads them."""
+    """As shown to the user."""
     machine: ChosenMachine | None = None
-    """None where the choices are not of the machine."""
+    """None if the choices do not concern the machine."""
 
 
 class ModelLoaded(EventBase, frozen=True, kw_only=True, tag="model"):
-    """The base is in memory with its adapter, ready to train."""
+    """The base and its adapter are loaded, ready to train."""
 
     source: str
     precision: str
@@ -99,13 +101,13 @@ class ModelLoaded(EventBase, frozen=True, kw_only=True, tag="model"):
 
 
 class DataPrepared(EventBase, frozen=True, kw_only=True, tag="data"):
-    """Rows have become tokens."""
+    """The rows are tokenised."""
 
     rows: Count
     dropped_rows: Count
-    """Rows without a single trained token within the length limit."""
+    """Rows without a token with loss within the length limit."""
     cut_rows: Count
-    """Rows longer than the length limit."""
+    """Truncated rows, which are longer than the length limit."""
     evaluation_rows: Count
     tokens: Count
     trained_tokens: Count
@@ -114,7 +116,7 @@ class DataPrepared(EventBase, frozen=True, kw_only=True, tag="data"):
 
 
 class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
-    """The first step is about to be made."""
+    """Training starts with its first step."""
 
     total_steps: Count
     from_step: Count = 0
@@ -122,7 +124,7 @@ class TrainingStarted(EventBase, frozen=True, kw_only=True, tag="training"):
     accumulation: Count
     shape: Shape | None = None
     checkpoint: str | None = None
-    """The name of the checkpoint gone on from, such as step-000120."""
+    """The name of the checkpoint resumed from, such as step-000120."""
 
 
 class StepLogged(EventBase, frozen=True, kw_only=True, tag="step"):
@@ -135,16 +137,16 @@ class StepLogged(EventBase, frozen=True, kw_only=True, tag="step"):
     grad_norm: float | None = None
     learning_rate: float | None = None
     tokens: Count = 0
-    """Tokens in this step's rows, padding apart."""
+    """Tokens in this step's rows, without padding."""
     seconds: float = 0.0
-    """The step's own time; samples, evaluation and saving apart."""
+    """The step's own time, without samples, evaluation and saving."""
     peak_memory_bytes: Count | None = None
     metrics: dict[str, float] = {}
-    """The method's own figures, by the trainer's names."""
+    """The method's metrics, by the trainer's names."""
 
 
 class Evaluated(EventBase, frozen=True, kw_only=True, tag="evaluated"):
-    """The held-out rows were looked at."""
+    """The held-out rows were evaluated."""
 
     step: Count
     loss: float | None
@@ -163,11 +165,11 @@ class Sampled(EventBase, frozen=True, kw_only=True, tag="sample"):
     source: Literal["base", "tuned"]
     seconds: float
     is_finished: bool
-    """False when the answer was cut off by the length limit."""
+    """False when the answer was truncated at the length limit."""
 
 
 class CheckpointSaved(EventBase, frozen=True, kw_only=True, tag="checkpoint"):
-    """A whole checkpoint stands in the run's folder."""
+    """A complete checkpoint is in the run's folder."""
 
     step: Count
     path: str
@@ -177,7 +179,7 @@ class CheckpointSaved(EventBase, frozen=True, kw_only=True, tag="checkpoint"):
 
 
 class RequestAccepted(EventBase, frozen=True, kw_only=True, tag="request"):
-    """A request left in control/ was read; `takes_effect` says when it will be carried out."""
+    """A request in control/ was accepted; `takes_effect` says when it will be carried out."""
 
     id: str
     request: Request
@@ -185,68 +187,68 @@ class RequestAccepted(EventBase, frozen=True, kw_only=True, tag="request"):
 
 
 class Warned(EventBase, frozen=True, kw_only=True, tag="warning"):
-    """Something the person should know that does not end the run."""
+    """A warning that does not end the run."""
 
     message: str
     hint: str = ""
 
 
 class MemoryShort(EventBase, frozen=True, kw_only=True, tag="memory_short"):
-    """Memory ran out: the worker leaves after this, and the keeper climbs a rung or ends the run."""
+    """Out of memory: the worker exits after this, and the keeper takes the next OOM fallback step or ends the run."""
 
     where: Phase | None
     step: Count
     message: str
     checkpoint: str | None = None
-    """The checkpoint that was saved just then; None when there was no saving it."""
+    """The checkpoint that was saved then; None if it could not be saved."""
     shape: Shape | None = None
-    """None when not even the base was in memory."""
+    """None if the base was not loaded yet."""
     has_made_steps: bool = False
-    """Whether this worker had made steps before."""
+    """Whether this worker had completed steps before."""
 
 
-class RungClimbed(EventBase, frozen=True, kw_only=True, tag="rung"):
-    """What was changed so that the run fits; a new worker follows."""
+class FallbackTaken(EventBase, frozen=True, kw_only=True, tag="rung"):
+    """An OOM fallback step was taken; a new worker follows."""
 
-    rung: Rung
+    fallback: FallbackStep = msgspec.field(name="rung")
 
 
 class StepSkipped(EventBase, frozen=True, kw_only=True, tag="skipped"):
-    """A step's rows were left out: its weights did not change."""
+    """A step was skipped: its rows changed no weights."""
 
     step: Count
     reason: str
 
 
 class RolledBack(EventBase, frozen=True, kw_only=True, tag="rolled_back"):
-    """A step's loss went bad: the worker leaves, and a new one goes on from the checkpoint before it."""
+    """A step's loss was bad: the worker exits, and a new one resumes from the checkpoint before it."""
 
     step: Count
     checkpoint: str | None
-    """None when there was none, so that the run begins again."""
+    """None if there was none, so that the run starts over."""
     reason: str
 
 
 class AdapterSaved(EventBase, frozen=True, kw_only=True, tag="adapter"):
-    """The result stands in the run's folder."""
+    """The result is in the run's folder."""
 
     path: str
     size_bytes: Count
 
 
 class OverheadMeasured(EventBase, frozen=True, kw_only=True, tag="overhead"):
-    """Where the worker's time went besides steps."""
+    """The worker's time outside of steps."""
 
     step_seconds: float
     callback_seconds: float
-    """Time in our own callbacks; samples, evaluation and saving apart."""
+    """Time in our callbacks, without samples, evaluation and saving."""
     sample_seconds: float
     evaluation_seconds: float
     checkpoint_seconds: float
 
 
 class RunFinished(EventBase, frozen=True, kw_only=True, tag="finished"):
-    """The run did all it was asked."""
+    """The run has finished all its steps."""
 
     step: Count
     loss: float | None
@@ -255,18 +257,18 @@ class RunFinished(EventBase, frozen=True, kw_only=True, tag="finished"):
 
 
 class RunStopped(EventBase, frozen=True, kw_only=True, tag="stopped"):
-    """The run ended early because it was asked to; `checkpoint` is what it can go on from."""
+    """The run ended early on request; it can be resumed from `checkpoint`."""
 
     step: Count
     checkpoint: str | None
-    """The name of the checkpoint that it can go on from, such as step-000120."""
+    """The name of the checkpoint that it can be resumed from, such as step-000120."""
     seconds: float
     is_pause: bool = False
-    """Whether it was only to let go of the card for a while."""
+    """Whether it was paused, to free the GPU for a while."""
 
 
 class RunFailed(EventBase, frozen=True, kw_only=True, tag="failed"):
-    """The run could not go on."""
+    """The run failed."""
 
     kind: FailureKind
     title: str
@@ -292,7 +294,7 @@ Event = (
     | RequestAccepted
     | Warned
     | MemoryShort
-    | RungClimbed
+    | FallbackTaken
     | StepSkipped
     | RolledBack
     | AdapterSaved
@@ -308,24 +310,24 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def encode(event: Event) -> bytes:
-    """One line of events.jsonl, stamped with the time when the event carries none; never NaN or infinity."""
+    """One line of events.jsonl, with the current time if the event has none; never NaN or infinity."""
     if not event.at:
         event = msgspec.structs.replace(event, at=time.time())
     return _encoder.encode(event) + b"\n"
 
 
 class Decoded(NamedTuple):
-    """The events of some lines, and what is wrong with the lines."""
+    """The events of some lines, and the lines' problems."""
 
     events: list[Event]
     unreadable_lines: int
-    """Lines that are no events; not counted are kinds of a newer version and lines cut short by a crash."""
+    """Unreadable lines, except for kinds of a newer version and lines truncated by a crash."""
     impossible_times: int
-    """Events whose time cannot be; they were given the time of the event beside them."""
+    """Events with an impossible time, which got the time of a neighbouring event."""
 
 
 def decode(line: bytes) -> Event | None:
-    """The event on a line; None for a kind this version does not know and for a line that cannot be read."""
+    """The event on a line; None for an unknown kind and for an unreadable line."""
     try:
         return _decoder.decode(line)
     except (ValueError, RecursionError):
@@ -333,16 +335,16 @@ def decode(line: bytes) -> Event | None:
 
 
 def decode_lines(lines: bytes) -> list[Event]:
-    """All events of whole lines; lines that `decode` gives None for are left out."""
+    """All events of complete lines, without those for which `decode` returns None."""
     return decode_all(lines).events
 
 
 def decode_all(lines: bytes) -> Decoded:
-    """All events of whole lines, with how many lines there is something wrong with."""
+    """All events of complete lines, with the number of bad lines."""
     unreadable = 0
     try:
         events = _decoder.decode_lines(lines)
-    except (ValueError, RecursionError):  # one bad line: find it the slow way
+    except (ValueError, RecursionError):  # one bad line: decode line by line
         events = []
         for line in lines.splitlines():
             if (event := decode(line)) is not None:
@@ -363,7 +365,7 @@ _KINDS = {kind.__struct_config__.tag for kind in get_args(Event)}
 
 
 def _is_to_be_expected(line: bytes) -> bool:
-    """Whether a line is an event of a newer version, or was torn when its writer was killed."""
+    """Whether a line is an event of a newer version, or incomplete because its writer was killed."""
     try:
         return _kind_decoder.decode(line).event not in _KINDS
     except msgspec.ValidationError:
@@ -379,7 +381,7 @@ def _is_possible(at: float) -> bool:
 
 
 def _with_possible_times(events: list[Event]) -> list[Event]:
-    """Events whose impossible times are those of the event before, or of the first one that has a possible time."""
+    """The events, with impossible times replaced by that of the event before, or of the first with a possible time."""
     at = next((event.at for event in events if _is_possible(event.at)), 0.0)
     timed = []
     for event in events:
@@ -392,7 +394,7 @@ def _with_possible_times(events: list[Event]) -> list[Event]:
 
 
 def machine_of(event: ChoicesMade) -> ChosenMachine | None:
-    """The machine of an event, also of one that was written before it had it as a field."""
+    """The machine of an event; for events of earlier versions it is read from the choices."""
     if event.machine is not None:
         return event.machine
     by_name = {choice.name: choice for choice in event.choices}

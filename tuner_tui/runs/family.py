@@ -1,4 +1,4 @@
-"""Which run began from which, and beginning a new one from any checkpoint that a run has kept."""
+"""The family tree of runs: which run started from which; and branching from a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import is_adapter
 from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs import queue
-from tuner_tui.runs.disk import kept_checkpoints
+from tuner_tui.runs.disk import complete_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parent:
-    """Where a run began."""
+    """The start adapter of a run."""
 
     name: str
-    """A run's name, or a folder that is no run's."""
+    """A run's name, or a folder outside of runs."""
     is_run: bool
     checkpoint: str = ""
     """The name of the run's checkpoint; empty for its adapter."""
@@ -38,17 +38,17 @@ class Relative:
     name: str
     depth: int
     words: str = ""
-    """How it began from the one above it."""
+    """How it started from the run above it."""
 
 
 class FamilyReader:
-    """Knows the parents of runs; a plan is read once, since only a run that waits gets another one."""
+    """Reads the parents of runs; a plan is read once, since only a waiting run's plan changes."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[RunFolder, int], Parent | None] = {}
 
     def parent(self, folder: RunFolder) -> Parent | None:
-        """Where a run began, or will begin; None for a new adapter."""
+        """What a run started from, or will start from; None for a new adapter."""
         try:
             key = (folder, folder.plan.stat().st_mtime_ns)
         except OSError:
@@ -58,17 +58,17 @@ class FamilyReader:
         return self._known[key] or _awaited(folder)
 
     def tree(self, folder: RunFolder, folders: Sequence[RunFolder]) -> list[Relative]:
-        """The whole family of a run: from its first forebear down to all that came from it."""
-        parents = {each.name: parent for each in folders if (parent := self.parent(each)) is not None}
+        """The whole family of a run: from its first ancestor to all descendants."""
+        parents = {run.name: parent for run in folders if (parent := self.parent(run)) is not None}
         first = folder.name
         seen = {first}
         while (parent := parents.get(first)) is not None and parent.name not in seen:
             first = parent.name
             seen.add(first)
         children: dict[str, list[str]] = {}
-        for each in reversed(folders):  # the oldest first
-            if each.name in parents:
-                children.setdefault(parents[each.name].name, []).append(each.name)
+        for run in reversed(folders):  # the oldest first
+            if run.name in parents:
+                children.setdefault(parents[run.name].name, []).append(run.name)
         lines: list[Relative] = []
         waiting = [(first, 0)]
         drawn: set[str] = set()
@@ -83,7 +83,7 @@ class FamilyReader:
 
 
 def branch_spec(folder: RunFolder, checkpoint: Path) -> RunSpec:
-    """A run's spec, to begin anew from one of its checkpoints. Raises RunProblem for a checkpoint one cannot."""
+    """A spec for a new run that starts from a checkpoint. Raises RunProblem for an unusable checkpoint."""
     from tuner_tui.config.spec_file import read_spec
 
     spec = read_spec(folder.spec)
@@ -93,20 +93,22 @@ def branch_spec(folder: RunFolder, checkpoint: Path) -> RunSpec:
     elif (checkpoint / "config.json").is_file():
         model = spec.model.model_copy(update={"source": str(checkpoint), "revision": None})
     else:
-        raise RunProblem("No run can begin there", f"{checkpoint} holds neither an adapter nor a model.")
+        raise RunProblem("No run can start from there", f"{checkpoint} has neither an adapter nor a model.")
     return spec.model_copy(update={"name": name, "model": model})
 
 
 def find_checkpoint(folder: RunFolder, step: str) -> Path:
-    """The kept checkpoint of a step, or `last`. Raises NotFoundError that names those there are."""
-    kept = kept_checkpoints(folder)
-    if step == "last" and kept:
-        return kept[-1]
-    named = [path for path in kept if path.name == step or str(step_of(path)) == step]
+    """The checkpoint of a step, or `last`. Raises NotFoundError that lists the existing ones."""
+    checkpoints = complete_checkpoints(folder)
+    if step == "last" and checkpoints:
+        return checkpoints[-1]
+    named = [path for path in checkpoints if path.name == step or str(step_of(path)) == step]
     if named:
         return named[0]
-    there = ", ".join(str(step_of(path)) for path in kept) or "none"
-    raise NotFoundError("No such checkpoint", f"{folder.name} has none of step {step}.", f"Kept: {there}.")
+    steps = ", ".join(str(step_of(path)) for path in checkpoints) or "none"
+    raise NotFoundError(
+        "No such checkpoint", f"{folder.name} has none of step {step}.", f"Available: {steps}."
+    )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -129,10 +131,11 @@ def _parent(folder: RunFolder) -> Parent | None:
 
 
 def _awaited(folder: RunFolder) -> Parent | None:
-    """The run whose adapter is waited for."""
+    """The run that a queued run waits for, to start from its adapter."""
     for _, entry in queue.entries():
-        if entry.folder == str(folder.path) and entry.takes_adapter and entry.after:
-            return Parent(entry.after, True)
+        is_his = entry.folder == str(folder.path) and entry.takes_adapter
+        if is_his and (giver := queue.awaited(entry)) is not None:
+            return Parent(giver.name, True)
     return None
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: the names in it, and finding those there are."""
+"""A run's folder: its file names, and finding runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.lock import identity
 
@@ -15,19 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPEC_FILE, LOCK_FILE = "run.toml", "lock"
+LONGEST_FIRST_EVENT = 64 << 10
 RUN_LOCK_VARIABLE = "TUNER_TUI_RUN_LOCK"
-"""In the environment of a run's processes: what its lock is known by, whatever its folder is called by now."""
+"""Environment variable of a run's processes: the identity of its lock, which stays when the folder is renamed."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on disk; every path in it has its name here."""
+    """One run on disk, with the paths of its files."""
 
     path: Path
 
     @property
     def place(self) -> Path:
-        """Where the folder is, for the person; `path` may be relative to it."""
+        """The folder's absolute path, for messages; `path` may be relative to it."""
         return self.path
 
     @property
@@ -72,7 +75,7 @@ class RunFolder:
 
     @property
     def started_from(self) -> Path:
-        """A copy of the adapter that the run began from, where it did not begin a new one."""
+        """A copy of the adapter that the run started from, if it did."""
         return self.path / "started-from"
 
     @property
@@ -82,36 +85,63 @@ class RunFolder:
     @property
     def owned(self) -> Owned:
         """For deleting in it, or all of it."""
-        return Owned(self.path.absolute(), "run", is_run)
+        return Owned(self.path.absolute(), "run", was_made)
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder, not a symlink to one, holds two of the files that every run has."""
+    """Whether a folder, not a symlink to one, has at least two of the files that every run has."""
     files = [path / name for name in (SPEC_FILE, "plan.json", "events.jsonl")]
-    there = [file.is_file() and not file.is_symlink() for file in files]
-    return not path.is_symlink() and sum(there) >= 2
+    exists = [file.is_file() and not file.is_symlink() for file in files]
+    return not path.is_symlink() and sum(exists) >= 2
+
+
+def was_made(path: Path) -> bool:
+    """Whether a folder without a mark is a run of an earlier version, by the contents of one of those files."""
+    return is_run(path) and any(
+        map(_is_of_run, (path / "plan.json", path / SPEC_FILE, path / "events.jsonl"))
+    )
+
+
+def _is_of_run(file: Path) -> bool:
+    try:
+        if file.suffix == ".json":
+            return {"model_location", "choices"} <= guarded.read_json(file, dict).keys()
+        if file.suffix == ".toml":
+            return {"model", "data"} <= guarded.read_toml(file).keys()
+        with guarded.open_regular(file) as opened:
+            return b'"protocol"' in opened.readline(LONGEST_FIRST_EVENT)
+    except (OSError, Unreadable):
+        return False
 
 
 def list_runs() -> list[RunFolder]:
     """Every run, the newest first."""
     try:
-        found = [
+        folders = [
             path for path in paths.runs_dir().iterdir() if not path.name.startswith(".") and path.is_dir()
         ]
     except OSError:
         return []
-    return [RunFolder(path) for path in sorted(found, key=_made_at, reverse=True)]
+    return [RunFolder(path) for path in sorted(folders, key=_made_at, reverse=True)]
 
 
 def find_moved(lock_identity: str) -> RunFolder | None:
-    """The run that has this lock (lock.identity), whatever its folder is called by now; None when there is none."""
+    """The run that has this lock (lock.identity), whatever its folder is named now; None if there is none."""
     if not lock_identity:
         return None
     return next((run for run in list_runs() if identity(run.lock) == lock_identity), None)
 
 
+def find_known(name: str, lock_identity: str) -> RunFolder:
+    """The run with a name; if it was renamed, the run with this lock (lock.identity)."""
+    folder = RunFolder(paths.runs_dir() / name)
+    if not lock_identity or identity(folder.lock) == lock_identity:
+        return folder
+    return find_moved(lock_identity) or folder
+
+
 def find_run(text: str) -> RunFolder:
-    """The run meant by its name, the start or end of it, or `last`. Raises InputError, NotFoundError."""
+    """The run with this name, or start or end of a name, or `last`. Raises InputError, NotFoundError."""
     runs = list_runs()
     if text == "last" and runs:
         return runs[0]
@@ -119,27 +149,31 @@ def find_run(text: str) -> RunFolder:
 
 
 def find_run_or_folder(text: str) -> RunFolder:
-    """As `find_run`, or a run's folder anywhere, for those that only read it. Raises InputError, NotFoundError."""
+    """As `find_run`, or a run's folder anywhere, for read-only use. Raises InputError, NotFoundError."""
     if "/" in text:
-        path = Path(text).expanduser()
-        if not (path / SPEC_FILE).is_file():
+        try:
+            path = Path(text).expanduser()
+            is_there = (path / SPEC_FILE).is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, a NUL, "~name" of nobody we know
+            path, is_there = Path(text), False
+        if not is_there:
             raise NotFoundError("No such run", f"{path} is no run's folder: it holds no {SPEC_FILE}.")
         return RunFolder(path.resolve())
     return find_run(text)
 
 
 def pick_name(text: str, names: Sequence[str]) -> str:
-    """The run's name that is meant by the whole, the start or the end of it. Raises InputError, NotFoundError."""
+    """The name that a full name, or start or end of one, refers to. Raises InputError, NotFoundError."""
     if not text.strip() or text in (".", "..") or "/" in text or "\0" in text:
         hint = "See: tuner-tui runs list"
         raise InputError("Not a run's name", f"{text!r}: expected a name, or the start or end of one.", hint)
     exact = [name for name in names if name == text]
-    near = exact or [name for name in names if name.startswith(text) or name.endswith(text)]
-    if len(near) == 1:
-        return near[0]
-    if near:
-        message = f"{text!r} fits {', '.join(near[:5])}."
-        raise InputError("More than one run is meant", message, "Give more of the name.")
+    matches = exact or [name for name in names if name.startswith(text) or name.endswith(text)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        message = f"{text!r} matches {', '.join(matches[:5])}."
+        raise InputError("The run's name is ambiguous", message, "Give more of the name.")
     raise NotFoundError(
         "No such run", f"There is no run called {text!r} in {paths.runs_dir()}.", "See: tuner-tui runs list"
     )

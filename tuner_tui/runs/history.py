@@ -1,4 +1,4 @@
-"""The curves of a run in bounded memory: points fold into buckets of min, mean and max that merge in pairs."""
+"""A run's curves in bounded memory: points are aggregated into buckets of min, mean and max, which merge in pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """One measure over the run, a value for each bucket; None where no point was finite."""
+    """One metric over the run, a value per bucket; None where no point was finite."""
 
     minimum: tuple[float | None, ...]
     mean: tuple[float | None, ...]
@@ -21,7 +21,7 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class Curves(msgspec.Struct, frozen=True):
-    """A frozen copy for screens: where each bucket ends, and every measure's curve."""
+    """A frozen copy for screens: where each bucket ends, and every metric's curve."""
 
     steps: tuple[int, ...] = ()
     tokens: tuple[int, ...] = ()
@@ -30,7 +30,7 @@ class Curves(msgspec.Struct, frozen=True):
 
 
 class _Measure:
-    """Columns of one measure: smallest, sum, largest and number of finite points of each bucket."""
+    """Columns of one metric: smallest, sum, largest and number of finite points of each bucket."""
 
     __slots__ = ("count", "high", "low", "total")
 
@@ -60,7 +60,7 @@ class _Measure:
         self.total = [sum(pair) for pair in _pairs(self.total)]
         self.count = [sum(pair) for pair in _pairs(self.count)]
 
-    def cut(self, buckets: int) -> None:
+    def truncate(self, buckets: int) -> None:
         for column in (self.low, self.high, self.total, self.count):
             del column[buckets:]
 
@@ -72,7 +72,7 @@ class _Measure:
 
 
 class History:
-    """Grows point by point or by whole stretches; never holds more than MAX_BUCKETS buckets a measure."""
+    """Grows by one or many points; never has more than MAX_BUCKETS buckets per metric."""
 
     def __init__(self) -> None:
         self._width = 1  # points in a full bucket
@@ -90,7 +90,7 @@ class History:
         seconds: Sequence[float],
         measures: dict[str, Sequence[float | None]],
     ) -> None:
-        """Add points; all sequences are equally long, tokens and seconds count from the run's start."""
+        """Add points; all sequences have the same length, tokens and seconds count from the run's start."""
         for name in measures:
             if name not in self._measures:
                 self._measures[name] = _Measure(len(self._steps))
@@ -112,15 +112,15 @@ class History:
             start = end
 
     def rewind(self, step: int) -> None:
-        """Forget what came after a step, because the run goes on from there.
+        """Remove everything after a step, because the run resumes from there.
 
-        A bucket that reaches across the step stays and is cut off there; its points are not known one by one any more.
+        A bucket that spans the step stays and is truncated there; its single points are no longer known.
         """
         keep = sum(first <= step for first in self._first_steps)
         for column in (self._first_steps, self._steps, self._tokens, self._seconds):
             del column[keep:]
         for measure in self._measures.values():
-            measure.cut(keep)
+            measure.truncate(keep)
         self._fill = self._width if keep else 0
         if keep and self._steps[-1] > step:
             before = self._tokens[-2] if keep > 1 else 0

@@ -1,4 +1,4 @@
-"""Appending to events.jsonl: whole lines only, also after a writer that died in the middle of one."""
+"""Appends complete lines to events.jsonl, also after a writer that crashed in the middle of a line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def append_event(path: Path, event: Event) -> None:
-    """Append one event and close again. Raises OSError."""
+    """Open the file, append one event and close it. Raises OSError."""
     writer = EventWriter(path)
     try:
         writer.write(event)
@@ -23,33 +23,33 @@ def append_event(path: Path, event: Event) -> None:
 
 
 class EventWriter:
-    """Appends events as whole lines; safe to use from several threads of a process."""
+    """Appends events as complete lines; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = open_descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
         self._lock = threading.Lock()
-        self._is_torn = False
+        self._is_incomplete = False
         try:
-            self._mend_torn_line()
+            self._end_incomplete_line()
         except OSError:
             self.close()
             raise
 
     def write(self, event: Event) -> None:
-        """Append one event. Raises OSError; what was written of a torn line is ended by the next write."""
+        """Append one event. Raises OSError; the next write then ends the incomplete line."""
         line = encode(event)
         with self._lock:
-            if self._is_torn:
+            if self._is_incomplete:
                 line = b"\n" + line
-            self._is_torn = True
-            while line:  # a full disk takes a part, then raises
+            self._is_incomplete = True
+            while line:  # a full disk writes a part, then raises
                 line = line[os.write(self._descriptor, line) :]
-            self._is_torn = False
+            self._is_incomplete = False
 
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def _mend_torn_line(self) -> None:
+    def _end_incomplete_line(self) -> None:
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")

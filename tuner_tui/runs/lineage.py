@@ -1,4 +1,4 @@
-"""Where a run began: the adapter of an earlier run, or one in a folder, and whether it fits the base."""
+"""The start adapter of a run: an earlier run's, or one in a folder; and whether it fits the base."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
-    """The adapter that model.adapter means; None where a new one is begun.
+    """The adapter that model.adapter names; None for a new one.
 
-    Raises NotFoundError for a name that is neither run nor adapter, RunProblem for a run without a result, and
-    InputError for an adapter that does not fit: another base (both are named), another kind, a reward model's.
+    Raises NotFoundError for a name that is neither a run nor an adapter, RunProblem for a run without a result, and
+    InputError for an adapter that does not fit: of another base or kind, or of a reward model.
     """
     name = spec.model.adapter
     if name is None:
@@ -41,29 +41,29 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
     if run is not None and not is_adapter(folder):
         raise RunProblem(
             "The run has no adapter",
-            f"{run.name} has no adapter to start from: it has not ended, or it tuned the whole model.",
-            "Take a finished LoRA run. A fully tuned one can be the base itself: model.source = its adapter folder.",
+            f"{run.name} has no adapter to start from: it has not ended, or it used full tuning.",
+            "Use a finished LoRA run. The result of full tuning is a base: set model.source to its adapter folder.",
         )
     facts = read_adapter(folder)
     base = _base_of(run, facts)
     if not _is_same_base(base, source):
         raise InputError(
-            "The adapter is of another base",
+            "The adapter has another base",
             f"{name} was trained on {base}, and model.source is {source.name}.",
-            f'Set model.source to "{base}", or take an adapter of {source.name}.',
+            f'Set model.source to "{base}", or use an adapter of {source.name}.',
         )
     traits = tuning_traits(spec.tuning.kind)
     if facts.kind != traits.peft_type:
         raise InputError(
-            "The adapter is of another tuning",
+            "The adapter has another tuning",
             f"{name} is a {facts.kind} adapter, and tuning.kind is {spec.tuning.kind}.",
-            f"Take an adapter of {traits.title}, or the tuning that it was trained with.",
+            f"Use an adapter of {traits.title}, or the tuning that the adapter was trained with.",
         )
-    if facts.task == REWARD_TASK and method_traits(spec.method.kind).gives != "scores":
+    if facts.task == REWARD_TASK and method_traits(spec.method.kind).output != "scores":
         raise InputError(
             "The adapter is a reward model's",
-            f"{name} scores answers; method {spec.method.kind} trains a model that gives them.",
-            "Take an adapter of another method.",
+            f"{name} scores answers; method {spec.method.kind} trains a model that generates them.",
+            "Use an adapter of another method.",
         )
     return StartAdapter(
         name=run.name if run else name,
@@ -76,7 +76,7 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
 
 
 def as_started(spec: RunSpec, source: ModelSource) -> RunSpec:
-    """The spec with the rank, alpha and targets of the adapter that it starts from, as its memory asks for.
+    """The spec with the rank, alpha and targets of its start adapter, for the memory estimate.
 
     Raises as `find_start` does.
     """
@@ -85,7 +85,7 @@ def as_started(spec: RunSpec, source: ModelSource) -> RunSpec:
 
 
 def with_adapter_of(spec: RunSpec, folder: Path) -> RunSpec:
-    """The spec with the rank, alpha and targets of the adapter in a folder. Raises InputError for none."""
+    """The spec with the rank, alpha and targets of the adapter in a folder. Raises InputError if there is none."""
     if not tuning_traits(spec.tuning.kind).can_continue:
         return spec
     read_adapter(folder)
@@ -93,7 +93,7 @@ def with_adapter_of(spec: RunSpec, folder: Path) -> RunSpec:
 
 
 def keep_start(start: StartAdapter, run: Path) -> None:
-    """Copy the adapter that a run begins from into its folder, so that it stands when the other is gone."""
+    """Copy the start adapter into the run's folder, so that the original may be deleted."""
     target = RunFolder(run).started_from
     make_folder(target)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -102,7 +102,7 @@ def keep_start(start: StartAdapter, run: Path) -> None:
 
 
 def ancestors(folder: RunFolder) -> list[str]:
-    """The names of what a run began from, the nearest first, as far back as there are runs to ask."""
+    """The names of a run's ancestors, the nearest first, as far as they are known."""
     names: list[str] = []
     while (start := _start_of(folder)) is not None and start.name not in names:
         names.append(start.name)
@@ -120,7 +120,7 @@ def _start_of(folder: RunFolder) -> StartAdapter | None:
 
 
 def _locate(name: str) -> tuple[RunFolder | None, Path]:
-    """The run, if one is meant, and the adapter's folder."""
+    """The run, if the name is a run's, and the adapter's folder."""
     path = Path(name).expanduser()
     if is_adapter(path):
         return _run_around(path.resolve()), path.resolve()
@@ -136,14 +136,14 @@ def _locate(name: str) -> tuple[RunFolder | None, Path]:
 
 
 def _run_around(adapter: Path) -> RunFolder | None:
-    """The run whose result, or whose checkpoint, an adapter's folder is."""
+    """The run that an adapter's folder belongs to, as result or checkpoint."""
     folder = RunFolder(adapter.parent if adapter.name == "adapter" else adapter.parent.parent)
     is_its_own = adapter == folder.adapter or adapter.parent == folder.checkpoints
     return folder if is_its_own and folder.spec.is_file() else None
 
 
 def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:
-    """The base an adapter was trained on, by the name a person gave it."""
+    """The base that an adapter was trained on, by the name in its run's spec."""
     if run is not None:
         try:
             plan = read_plan(run.plan)
@@ -155,7 +155,7 @@ def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:
 
 
 def _is_same_base(base: str, source: ModelSource) -> bool:
-    """By name: the whole, or its last part, since the same model may lie on the Hub and in a folder."""
+    """By full name or its last part, since the same model may be on the Hub and in a folder."""
     known = {source.name, source.repo_id or "", str(source.path or "")}
     last = {Path(name).name.lower() for name in known if name}
     return base in known or Path(base).name.lower() in last

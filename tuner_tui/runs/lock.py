@@ -1,13 +1,12 @@
-"""The lock that says a run is alive; the only place that knows the operating system's locks.
+"""The lock that shows that a run is live; all use of the operating system's locks is here.
 
 The lock belongs to an open file, not to a process: keeper and worker hold the same one through an inherited
-descriptor, and it is free when the last of them (and of their children) is gone. No process ids are compared.
-An open lock file also finds its run: it leads to the folder also after that was renamed or moved.
+descriptor, and it is free when the last of them (and of their children) has exited. No process IDs are compared.
+An open lock file also leads to the run's folder after that was renamed or moved.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -23,11 +22,12 @@ except ImportError:  # Windows: needs msvcrt.locking and handle inheritance, not
 
 from tuner_tui.errors import TunerError
 from tuner_tui.files import open_descriptor
+from tuner_tui.text import plain
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
-"""Where there is no lock file, nobody holds it."""
+"""Errors for a missing lock file, which no process holds."""
 NOT_THE_FILES_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN)
-"""We could not look; that says nothing about the lock."""
+"""Errors of this process, which tell nothing about the lock."""
 
 
 class FileLock:
@@ -53,11 +53,11 @@ class FileLock:
         """Whether the file at a path is this lock's own."""
         try:
             return os.path.samestat(path.stat(), os.fstat(self.descriptor))
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def path(self) -> Path | None:
-        """Where the lock file is now; None when it was deleted, or the system does not say."""
+        """The lock file's current path; None when it was deleted, or the system does not tell."""
         if os.fstat(self.descriptor).st_nlink == 0:
             return None
         try:
@@ -70,23 +70,39 @@ class FileLock:
             return None
         return path if self.is_at(path) else None
 
+    def reopen(self, path: Path) -> None:
+        """Replace the descriptor with that of the lock file now at a path, not yet locked. Raises OSError."""
+        self._become(open_lock(path))
+
+    def take_anew(self, path: Path) -> bool:
+        """Lock the file now at a path, creating it if needed; False while another process holds it. Raises OSError."""
+        opened = acquire(path, patience_seconds=1.0)
+        if opened is None:
+            return False
+        self._become(opened)
+        return True
+
+    def _become(self, other: FileLock) -> None:
+        os.dup2(other.descriptor, self.descriptor, inheritable=False)
+        other.release()
+
     def release(self) -> None:
-        """Close our descriptor; the lock stays held while a child has its own."""
+        """Close this descriptor; the lock stays held while a child has its own."""
         os.close(self.descriptor)
 
 
 @dataclass(frozen=True)
 class LockState:
-    """What a look at a lock shows."""
+    """The result of checking a lock."""
 
     is_held: bool
-    """Also where nobody can tell: what may be held must never be taken for free."""
+    """True also if unknown: a lock that may be held must never count as free."""
     problem: str = ""
     """Why the lock cannot be used, such as `Permission denied`; empty when it can."""
 
 
 def acquire(path: Path, patience_seconds: float = 0.0) -> FileLock | None:
-    """Take the lock, or None when another holds it. Patience outlasts the moment in which a reader looks.
+    """Take the lock; None when another process holds it. With patience, short checks by readers do not matter.
 
     Raises OSError when the lock file cannot be opened.
     """
@@ -102,11 +118,15 @@ def acquire(path: Path, patience_seconds: float = 0.0) -> FileLock | None:
 
 
 def open_lock(path: Path, flags: int = os.O_RDWR) -> FileLock:
-    """The lock file, opened and not yet taken. Raises OSError, also for what is not a regular file."""
+    """The lock file, opened and not yet taken. Raises OSError, also for what is no regular file and no file name."""
     if fcntl is None:
         raise TunerError("Not supported here", "Run locks are not written for this operating system yet.")
-    with contextlib.suppress(FileNotFoundError):
+    try:
         _require_regular(path, os.lstat(path))  # before opening: some devices act when they are opened
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "not a possible file name", plain(str(path))) from error
     # Without waiting: a pipe would keep us until somebody opens its other end.
     descriptor = open_descriptor(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     try:
@@ -123,7 +143,7 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
 
 
 def look(path: Path) -> LockState:
-    """Who may take the lock. A shared look, so that readers do not disturb each other."""
+    """Check a lock, with a shared lock so that readers do not disturb each other."""
     try:
         opened = open_lock(path, os.O_RDONLY)
     except OSError as error:
@@ -134,7 +154,7 @@ def look(path: Path) -> LockState:
         fcntl.flock(opened.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return LockState(is_held=True)
-    except OSError as error:  # such as a file system that knows no locks
+    except OSError as error:  # such as a file system without locks
         return LockState(True, "" if error.errno in NOT_THE_FILES_FAULT else error.strerror or str(error))
     finally:
         os.close(opened.descriptor)
@@ -142,20 +162,20 @@ def look(path: Path) -> LockState:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock; True also where that cannot be told."""
+    """Whether the lock is held; True also if unknown."""
     return look(path).is_held
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether somebody seems to be at work under a lock; one that nobody can open says nothing about that."""
+    """Whether a lock seems to be in use; False for one that cannot be opened."""
     state = look(path)
     return state.is_held and not state.problem
 
 
 def identity(path: Path) -> str:
-    """What a lock file keeps when its folder is renamed, and no copy of it shares; empty when there is none."""
+    """An identity of the lock file that survives renaming and that no copy shares; empty if there is no file."""
     try:
         status = path.stat(follow_symlinks=False)
-    except OSError:
+    except (OSError, ValueError):
         return ""
-    return f"{status.st_ino}-{status.st_mtime_ns}"  # numbers of deleted files are used again; times are not
+    return f"{status.st_ino}-{status.st_mtime_ns}"  # inode numbers are reused; times are not

@@ -1,4 +1,4 @@
-"""The measurements that finished runs and probes left in their folders."""
+"""Reads and writes the memory measurements in the folders of runs and probes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tuner_tui.planning.measurement import Measured
 
 MEASURED_FILE = "memory.json"
 MOST_READ = 200
-"""Of the newest; older ones say little of today's libraries."""
+"""Number of newest measurements; older ones say little about the current libraries."""
 
 
 def probes_dir() -> Path:
-    """One folder per probe, kept for its measurement."""
+    """The folder of probes' measurements, one folder each."""
     return paths.data_dir() / "probes"
 
 
 def write_measured(folder: Path, measured: Measured) -> None:
-    """Keep a measurement in a run's folder. Raises OSError."""
+    """Write a measurement to a run's folder. Raises OSError."""
     write_atomic(folder / MEASURED_FILE, msgspec.json.encode(measured))
 
 
 def read_measured(folder: Path) -> Measured | None:
-    """A folder's measurement, when there is a sound one."""
+    """A folder's measurement; None if there is no valid one."""
     try:
         return guarded.read_json(folder / MEASURED_FILE, Measured)
     except Unreadable:
@@ -37,11 +37,11 @@ def read_measured(folder: Path) -> Measured | None:
 
 def all_measured() -> list[Measured]:
     """The newest measurements of runs and probes on this machine, the newest first."""
-    found = []
+    measurements = []
     for parent in (paths.runs_dir(), probes_dir()):
         try:
-            folders = sorted(parent.iterdir(), key=lambda each: each.name, reverse=True)[:MOST_READ]
+            folders = sorted(parent.iterdir(), key=lambda path: path.name, reverse=True)[:MOST_READ]
         except OSError:
             continue
-        found += [measured for folder in folders if (measured := read_measured(folder)) is not None]
-    return sorted(found, key=lambda each: -each.at)[:MOST_READ]
+        measurements += [measured for folder in folders if (measured := read_measured(folder)) is not None]
+    return sorted(measurements, key=lambda measured: -measured.at)[:MOST_READ]

@@ -1,4 +1,4 @@
-"""What the metrics of the methods mean, with their values, for screens and commands."""
+"""Titles and explanations of metrics with their values, for screens and commands."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 WORDS: dict[str, Metric] = {metric.name: metric for metric in METRICS}
-"""By the trainers' names, in the order in which they are shown."""
+"""Metrics by the trainers' names, in display order."""
 
 
 def leading(metrics: Mapping[str, float]) -> list[tuple[Metric, float]]:
-    """The few metrics that say most about how a method goes."""
+    """The most informative metrics of a method."""
     return [(words, metrics[name]) for name, words in WORDS.items() if words.is_leading and name in metrics]
 
 
 def told(metrics: Mapping[str, float]) -> list[tuple[Metric, float]]:
-    """Metrics with their words, in the table's order; those without words come last, by their own name."""
+    """Metrics with titles, in the table's order; unknown ones come last, under their own name."""
     known = [(words, metrics[name]) for name, words in WORDS.items() if name in metrics]
     return known + [(Metric(name, name, ""), metrics[name]) for name in unknown(metrics)]
 
 
 def unknown(names: Iterable[str]) -> list[str]:
-    """Names that the table does not know."""
+    """Metric names that are not in the table."""
     return [name for name in names if name not in WORDS]

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a run's folder, each named: a run with a bad file is listed with it."""
+"""Problems of the files in a run's folder, which lists show with the run."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Stamp = tuple[int, ...]
 
 
 class FileProblem(NamedTuple):
-    """What is wrong with one file."""
+    """A problem of one file."""
 
     words: str
-    """The file's name and what is wrong with it."""
+    """The file's name and its problem."""
     is_vital: bool
     """Whether the run cannot be resumed without the file."""
 
 
 def folder_problems(folder: RunFolder) -> tuple[FileProblem, ...]:
-    """One problem for each file that cannot be read as what it should be; the contents of events apart."""
+    """The problems of all files that cannot be read; the contents of events are checked elsewhere."""
     problems: list[FileProblem] = []
     checks: tuple[tuple[Path, Callable[[Path], object]], ...] = (
         (folder.spec, guarded.read_toml),
@@ -56,7 +56,7 @@ def folder_problems(folder: RunFolder) -> tuple[FileProblem, ...]:
                 place = "note" if path.parent != folder.path else path.name
                 problems.append(FileProblem(f"{place}: {error.problem}", path in vital))
             elif path.is_symlink():
-                problems.append(FileProblem(f"{path.name}: it is a symlink to nothing", path in vital))
+                problems.append(FileProblem(f"{path.name}: it is a broken symlink", path in vital))
             elif path in (folder.spec, folder.events):
                 problems.append(FileProblem(f"half deleted: no {path.name}", True))
     for name in FOLDERS:
@@ -69,13 +69,13 @@ def folder_problems(folder: RunFolder) -> tuple[FileProblem, ...]:
 
 
 class ProblemsReader:
-    """Asks for the problems of folders again and again at little cost: what has not changed is not read twice."""
+    """Reads the problems of folders repeatedly at low cost: unchanged files are not read again."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[Stamp, ...], tuple[FileProblem, ...]]] = {}
 
     def read(self, folder: RunFolder) -> tuple[FileProblem, ...]:
-        """The folder's problems now."""
+        """The folder's current problems."""
         names = (*CHECKED_FILES, *KEPT_FIGURES, *FOLDERS, LOCK_FILE)
         stamps = (*(_stamp(folder.path / name) for name in names), _stamp(note_file(folder.name)))
         known = self._known.get(folder.path)
@@ -85,7 +85,7 @@ class ProblemsReader:
 
 
 def in_one_line(problems: Iterable[str]) -> str:
-    """The first problem, and how many more there are."""
+    """The first problem, with the number of others."""
     first, *others = [*dict.fromkeys(filter(None, problems)), ""]
     return f"{first} (and {len(others) - 1} more)" if len(others) > 1 else first
 
@@ -97,7 +97,7 @@ def _require_samples(path: Path) -> None:
 
 
 def _require_json(path: Path) -> None:
-    """What is JSON but does not fit is of another version, and made again."""
+    """Raise Unreadable unless the file is JSON; JSON of another version is accepted, since the file is recreated."""
     guarded.read_json(path, dict[str, object])
 
 
@@ -110,7 +110,7 @@ def _require_file(path: Path) -> None:
 
 
 def _stamp(path: Path) -> Stamp:
-    """What changes when a file is written, replaced or given other rights; a growing file is still the same."""
+    """A value that changes when a file is replaced or its permissions change, but not when it grows."""
     try:
         status = path.stat()
     except (OSError, ValueError):

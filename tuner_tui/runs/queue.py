@@ -1,51 +1,51 @@
-"""The runs that wait for the card: one small file each, in the order they came or the order that was asked for.
+"""The queue of runs that wait for the GPU: one small file per entry, in order of arrival or in a set order.
 
-Moving a run writes one small file with the order and leaves the entries where they are, so that no reader can miss
-one on its way. A keeper that takes an entry renames it, so that taking and withdrawing cannot both succeed, and
-removes it when the run's worker has started, so that a keeper that dies in between loses nothing.
+Moving a run writes a file with the order and leaves the entries in place, so that no reader can miss one. A keeper
+claims an entry by renaming it, so that claiming and withdrawing cannot both succeed, and removes it when the run's
+worker has started, so that a keeper that crashes in between loses nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
-from tuner_tui.files import write_atomic
+from tuner_tui.files import can_be_path, is_folder, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
-from tuner_tui.runs.folder import find_moved
+from tuner_tui.runs.folder import RunFolder, find_known, find_moved
 from tuner_tui.runs.lock import identity
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tuner_tui.runs.folder import RunFolder
+from tuner_tui.text import plain
 
 WAITING, CLAIMED = ".json", ".claimed"
 ORDER_FILE, REGARDLESS_FILE, HELD_FILE = "order", "regardless", "held"
+LARGEST_BESIDE_BYTES = 1 << 20
 
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run that waits; `folder` is its path."""
+    """A queued run; `folder` is its path."""
 
     folder: str
     resume: bool = False
     after: str | None = None
-    """The name of a run that must finish first."""
+    """The name that the run to finish first had when this one was queued; see `awaited`."""
+    after_lock: str = ""
+    """The identity of that run's lock, which finds it after a rename."""
     takes_adapter: bool = False
-    """Whether it begins from the adapter of the run that it waits for, which is taken when that has finished."""
+    """Whether it starts from the adapter of the run that it waits for, once that has finished."""
     device: str = "auto"
     needs_bytes: int | None = None
-    """Memory that must be free on the device before it starts; None where that is not known or not asked for."""
+    """Memory that must be free on the device before it starts; None if unknown or not required."""
     attempts: int | None = None
-    """How many attempts at the run there were when it was put here; with more, a claimed entry was started."""
+    """The run's attempts when it was queued; if there are more, a claimed entry was started."""
     lock: str = ""
-    """What the run's lock is known by (lock.identity), which finds its folder also after that was renamed."""
+    """The identity of the run's lock (lock.identity), which finds its folder after a rename."""
 
 
 def enqueue(
@@ -58,7 +58,7 @@ def enqueue(
     needs_bytes: int | None = None,
     attempts: int | None = None,
 ) -> None:
-    """Put a run at the queue's end. Raises OSError when the data folder cannot be written."""
+    """Add a run to the end of the queue. Raises OSError when the data folder cannot be written."""
     waiting = owned().claim()
     entry = QueueEntry(
         folder=str(folder.path),
@@ -69,58 +69,93 @@ def enqueue(
         needs_bytes=needs_bytes,
         attempts=attempts,
         lock=identity(folder.lock),
+        after_lock=identity(RunFolder(paths.runs_dir() / after).lock) if after else "",
     )
     last = max((int(path.name.partition("-")[0]) for path in _files()), default=0)
-    moment = max(time.time_ns(), last + 1)  # the last in line also when the clock was set back
+    moment = max(time.time_ns(), last + 1)  # last also when the clock was set back
     write_atomic(waiting / f"{moment:020d}-{folder.name}{WAITING}", msgspec.json.encode(entry))
 
 
 def entries() -> list[tuple[Path, QueueEntry]]:
-    """Who waits, the next first; entries that cannot be read are among the `problems`."""
-    found = []
+    """The queued runs, the next first; unusable entries are in `problems`."""
+    queued = []
     regardless = _stems(REGARDLESS_FILE)
     for path in _files():
         try:
             entry = guarded.read_json(path, QueueEntry)
-        except Unreadable:  # gone meanwhile, or among the `problems`
+        except Unreadable:  # removed in the meantime, or in `problems`
+            continue
+        if _foreign_name(entry):
             continue
         if path.stem in regardless:
             entry = msgspec.structs.replace(entry, needs_bytes=None)
-        found.append((path, entry))
-    return found
+        queued.append((path, entry))
+    return queued
 
 
 def problems() -> dict[str, str]:
-    """Why the entries that cannot be read cannot, by the runs' names: those never start."""
-    found = {}
+    """The problems of unusable entries, which never start, by run name."""
+    unreadable = {}
     for path in _files():
         try:
-            guarded.read_json(path, QueueEntry)
+            if foreign := _foreign_name(guarded.read_json(path, QueueEntry)):
+                unreadable[_run_name(path)] = (
+                    f"its queue entry names {foreign}, which is not a run in {paths.runs_dir()}; remove the entry"
+                )
         except Unreadable as error:
             if not error.is_missing:
-                found[_run_name(path)] = (
-                    f"its queue entry cannot be read ({error.problem}); take it out, then resume the run"
+                unreadable[_run_name(path)] = (
+                    f"its queue entry cannot be read ({error.problem}); remove it, then resume the run"
                 )
-    return found
+    return unreadable
+
+
+def _foreign_name(entry: QueueEntry) -> str:
+    """What an entry refers to that none of ours would: another folder, or a path as the run before it.
+
+    An entry may have come from elsewhere, also with a copy of the whole data folder. A folder that is gone is no such
+    name: its run may have been moved, which is looked for by its lock.
+    """
+    if entry.after is not None and not _can_be_run_name(entry.after):
+        return plain(entry.after) or "nothing"
+    folder, runs = Path(entry.folder), paths.runs_dir()
+    if not folder.is_absolute() or not _can_be_run_name(folder.name) or not can_be_path(entry.folder):
+        return plain(entry.folder) or "nothing"
+    try:
+        if folder.parent == runs or folder.parent.resolve() == runs.resolve():
+            return ""
+    except (OSError, RuntimeError):  # a loop of symlinks
+        return plain(entry.folder)
+    return plain(entry.folder) if is_folder(folder) else ""
+
+
+def _can_be_run_name(name: str) -> bool:
+    is_plain = bool(name) and not name.startswith(".") and "/" not in name
+    return is_plain and can_be_path(str(paths.runs_dir() / name))
+
+
+def awaited(entry: QueueEntry) -> RunFolder | None:
+    """The run that must finish before an entry's, by its current name."""
+    return None if entry.after is None else find_known(entry.after, entry.after_lock)
 
 
 def is_queued(run_name: str) -> bool:
-    """Whether a run waits, or is being started just now."""
+    """Whether a run is queued or is being started."""
     return any(_run_name(path) == run_name for path in _files())
 
 
 def is_waiting(run_name: str) -> bool:
-    """Whether a run waits and no keeper has begun to start it."""
+    """Whether a run is queued and no keeper has claimed it."""
     return any(_run_name(path) == run_name and path.suffix == WAITING for path in _files())
 
 
 def queued_names() -> set[str]:
-    """The names of all runs that wait or are being started just now, for those who ask about many."""
+    """The names of all runs that are queued or being started, for checking many."""
     return {_run_name(path) for path in _files()}
 
 
 def owned() -> Owned:
-    """The queue's folder, for deleting in it."""
+    """The queue's folder, for deleting entries."""
     return Owned(paths.queue_dir(), "queue", _holds_entries)
 
 
@@ -130,7 +165,7 @@ def remove(entry: Path) -> None:
 
 
 def claim(entry: Path) -> Path | None:
-    """Take an entry to start its run; where the entry is now, or None when it was withdrawn meanwhile."""
+    """Claim an entry to start its run; returns its new path, or None if it was withdrawn in the meantime."""
     claimed = entry.with_suffix(CLAIMED)
     try:
         entry.rename(claimed)
@@ -140,15 +175,15 @@ def claim(entry: Path) -> Path | None:
 
 
 def put_back(claimed: Path) -> None:
-    """Let a claimed entry wait again, so that it can be withdrawn; where that fails it waits as it is."""
+    """Undo a claim, so that the entry can be withdrawn; if that fails, it stays queued under the claimed name."""
     with contextlib.suppress(OSError):
         claimed.rename(claimed.with_suffix(WAITING))
 
 
 def follow_moved(path: Path, entry: QueueEntry) -> RunFolder | None:
-    """Have an entry name its run's folder as it is called by now; None when there is no such run any more.
+    """Update an entry to its run's current folder; None if the run no longer exists.
 
-    Its place in line is kept. Raises OSError.
+    Its position is kept. Raises OSError.
     """
     moved = find_moved(entry.lock)
     if moved is None:
@@ -167,7 +202,7 @@ def follow_moved(path: Path, entry: QueueEntry) -> RunFolder | None:
 
 
 def withdraw(run_name: str) -> bool:
-    """Take a run out of the queue; False when it did not wait (any more)."""
+    """Remove a run from the queue; False if it is not queued (any more)."""
     withdrawn = False
     for path in _files():
         if _run_name(path) == run_name and path.suffix == WAITING:
@@ -180,43 +215,44 @@ def withdraw(run_name: str) -> bool:
 
 
 def move(run_name: str, place: int) -> bool:
-    """Give a run another place in line, 0 for the first; False when it does not wait (any more).
+    """Move a run to another position, 0 for the first; False if it is not queued (any more).
 
-    Raises OSError when the data folder cannot be written. Only one may move at a time (keeper/start.py sees to it).
+    Raises OSError when the data folder cannot be written. The caller must hold the queue's lock (keeper/start.py).
     """
     line = [path.stem for path in _files() if path.suffix == WAITING]
-    mine = next((stem for stem in line if _name_in(stem) == run_name), None)
-    if mine is None:
+    own_stem = next((stem for stem in line if _name_in(stem) == run_name), None)
+    if own_stem is None:
         return False
-    line.remove(mine)
-    line.insert(max(0, place), mine)
+    line.remove(own_stem)
+    line.insert(max(0, place), own_stem)
     write_atomic(paths.queue_dir() / ORDER_FILE, "\n".join(line) + "\n")
     return True
 
 
 def start_regardless(run_name: str) -> bool:
-    """Have a run wait for no memory any more; False when it does not wait (any more). Raises OSError.
+    """Let a run start without waiting for memory; False if it is not queued (any more). Raises OSError.
 
-    Its entry is left as it is: one written anew could come back after it was taken, or withdrawn.
+    Its entry is not rewritten: that could recreate one that was claimed or withdrawn.
     """
     waiting = [path.stem for path in _files()]
-    mine = [stem for stem in waiting if _name_in(stem) == run_name]
-    kept = [stem for stem in _stems(REGARDLESS_FILE) if stem in waiting and stem not in mine]
-    if mine:
-        write_atomic(paths.queue_dir() / REGARDLESS_FILE, "\n".join((*kept, *mine)) + "\n")
-    return bool(mine)
+    own_stems = [stem for stem in waiting if _name_in(stem) == run_name]
+    others = [stem for stem in _stems(REGARDLESS_FILE) if stem in waiting and stem not in own_stems]
+    if own_stems:
+        write_atomic(paths.queue_dir() / REGARDLESS_FILE, "\n".join((*others, *own_stems)) + "\n")
+    return bool(own_stems)
 
 
 def hold(paused_run: str = "") -> None:
-    """Let nothing start until `go_on`; what runs is not touched. Names the run whose pause this is for, if any.
+    """Start no runs until `release`; a running one continues. `paused_run`: the run whose pause is the reason.
 
     Raises OSError.
     """
-    write_atomic(owned().claim() / HELD_FILE, paused_run)
+    mark = identity(RunFolder(paths.runs_dir() / paused_run).lock) if paused_run else ""
+    write_atomic(owned().claim() / HELD_FILE, f"{paused_run}\n{mark}" if mark else paused_run)
 
 
-def go_on() -> bool:
-    """Let runs start again; False when they were not held. Raises OSError."""
+def release() -> bool:
+    """Start runs again; False if the queue was not on hold. Raises OSError."""
     try:
         remove(paths.queue_dir() / HELD_FILE)
     except FileNotFoundError:
@@ -225,29 +261,31 @@ def go_on() -> bool:
 
 
 def is_on_hold() -> bool:
-    """Whether nothing is to start. A paused run that was deleted holds nothing any more."""
+    """Whether the queue is on hold. A paused run that was deleted no longer counts."""
     paused = held_for()
-    return (paths.queue_dir() / HELD_FILE).exists() and (not paused or (paths.runs_dir() / paused).is_dir())
+    return (paths.queue_dir() / HELD_FILE).exists() and (not paused or is_folder(paths.runs_dir() / paused))
 
 
 def held_for() -> str:
-    """The run whose pause keeps the queue on hold; empty when there is none."""
+    """The run whose pause keeps the queue on hold, by its current name; empty if there is none."""
     try:
-        return guarded.read_text(paths.queue_dir() / HELD_FILE, errors="replace")
+        text = guarded.read_text(paths.queue_dir() / HELD_FILE, errors="replace")
     except Unreadable:
         return ""
+    paused_run, _, mark = text.partition("\n")
+    return find_known(paused_run, mark).name if _can_be_run_name(paused_run) else ""
 
 
 def _files() -> list[Path]:
-    """All entries in order: those that were given a place first, then the others as they came."""
+    """All entries in order: those with a set position first, then the others by arrival."""
     try:
-        found = [path for path in paths.queue_dir().iterdir() if _is_entry(path)]
+        files = [path for path in paths.queue_dir().iterdir() if _is_entry(path)]
     except OSError:
         return []
-    if len(found) < 2:
-        return found
+    if len(files) < 2:
+        return files
     places = {stem: place for place, stem in enumerate(_stems(ORDER_FILE))}
-    return sorted(found, key=lambda path: (places.get(path.stem, len(places)), path.name))
+    return sorted(files, key=lambda path: (places.get(path.stem, len(places)), path.name))
 
 
 def _is_entry(path: Path) -> bool:
@@ -255,7 +293,7 @@ def _is_entry(path: Path) -> bool:
 
 
 def _holds_entries(folder: Path) -> bool:
-    """Whether one of the files in a folder is an entry that an earlier version made, or there is a held queue's."""
+    """Whether a folder has an entry or a hold file of an earlier version."""
     for path in folder.iterdir():
         try:
             if _is_entry(path):
@@ -263,7 +301,20 @@ def _holds_entries(folder: Path) -> bool:
                 return True
         except Unreadable:
             continue
-    return {path.name for path in folder.iterdir()} <= {ORDER_FILE, REGARDLESS_FILE, HELD_FILE}
+    others = list(folder.iterdir())
+    return bool(others) and all(map(_is_beside_entries, others))
+
+
+def _is_beside_entries(path: Path) -> bool:
+    """Whether a file is one that says how the queue is held, or in which order it goes."""
+    try:
+        lines = guarded.read_text(path, LARGEST_BESIDE_BYTES).split("\n")
+    except Unreadable:
+        return False
+    if path.name == HELD_FILE:
+        return len(lines) <= 2 and "/" not in lines[0]
+    is_line = path.name in (ORDER_FILE, REGARDLESS_FILE) and any(lines)
+    return is_line and all(re.fullmatch(r"[0-9]{20}-.+|", line) for line in lines)
 
 
 def _stems(file: str) -> list[str]:

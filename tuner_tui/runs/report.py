@@ -1,4 +1,4 @@
-"""report.md: what happened in a run, in numbers, written when it ends; and the words for trouble that it met."""
+"""Writes report.md when a run ends: its settings, results, fallback steps, skipped steps and warnings."""
 
 from __future__ import annotations
 
@@ -16,37 +16,41 @@ from tuner_tui.text import count, duration, markdown, number, plain, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tuner_tui.planning.oom_fallback import Rung
-    from tuner_tui.runs.events import RungClimbed, StepSkipped
+    from tuner_tui.planning.oom_fallback import FallbackStep
+    from tuner_tui.runs.events import FallbackTaken, StepSkipped
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.state import RunState
 
-RUNG_WORDS = {
+FALLBACK_WORDS = {
     "free": "a new process",
     "micro_batch": "a smaller micro-batch",
     "checkpointing": "checkpointing",
 }
 MOST_STEPS = 20
-"""How many skipped steps are named."""
+"""How many skipped steps are listed."""
 
 
-def rung_words(rung: Rung) -> str:
-    """What was changed when memory ran out, in words."""
-    return f"{RUNG_WORDS[rung.kind]}: {plain(rung.before)} -> {plain(rung.after)}"
+def fallback_words(fallback: FallbackStep) -> str:
+    """The change made by an OOM fallback step."""
+    return f"{FALLBACK_WORDS[fallback.kind]}: {plain(fallback.before)} -> {plain(fallback.after)}"
 
 
-def trouble_rows(rungs: Iterable[RungClimbed], skipped: Sequence[StepSkipped]) -> list[tuple[str, str, str]]:
-    """(name, what, why) of what was changed for memory, and of the steps that were left out."""
-    rows = [("memory ran out", rung_words(each.rung), plain(each.rung.reason)) for each in rungs]
+def incident_rows(
+    fallbacks: Iterable[FallbackTaken], skipped: Sequence[StepSkipped]
+) -> list[tuple[str, str, str]]:
+    """(name, change, reason) of OOM fallback steps and of skipped steps."""
+    rows = [
+        ("out of memory", fallback_words(taken.fallback), plain(taken.fallback.reason)) for taken in fallbacks
+    ]
     if skipped:
-        steps = sorted({each.step for each in skipped})
+        steps = sorted({skip.step for skip in skipped})
         named = ", ".join(map(str, steps[:MOST_STEPS])) + (", ..." if len(steps) > MOST_STEPS else "")
         rows.append(("skipped steps", f"{len(steps)}: {named}", plain(skipped[-1].reason)))
     return rows
 
 
 def write_report(folder: RunFolder) -> None:
-    """Write the report of a run that has ended; without room for it the events still say all."""
+    """Write the report of an ended run; if that fails, the events still have everything."""
     with contextlib.suppress(OSError):
         run = read_run(folder)
         if run.state.ending is not None:
@@ -59,11 +63,11 @@ def _lines(run: RunFollower) -> list[str]:
     lines = [f"# {markdown(run.folder.name)}", ""]
     lines += [*map(markdown, ending_words(state.ending).splitlines()), ""]
     rows = [*_what_it_was(state), *_figures(run)]
-    rows += [(name, f"{what} ({why})") for name, what, why in trouble_rows(state.rungs, state.skipped)]
+    rows += [(name, f"{what} ({why})") for name, what, why in incident_rows(state.fallbacks, state.skipped)]
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {markdown(words)} |" for name, words in rows)]
     if state.warnings:
         lines += ["", "## Warnings", ""]
-        lines += [f"- {markdown(f'{each.message} {each.hint}')}".rstrip() for each in state.warnings]
+        lines += [f"- {markdown(f'{warning.message} {warning.hint}')}".rstrip() for warning in state.warnings]
     return lines
 
 
@@ -83,7 +87,7 @@ def _what_it_was(state: RunState) -> list[tuple[str, str]]:
                 f"{data.rows} rows of {data.shape}, {data.evaluation_rows} held out, {data.tokens:,} tokens",
             )
         )
-        rows.append(("left out, cut", f"{data.dropped_rows}, {data.cut_rows} rows"))
+        rows.append(("dropped, truncated", f"{data.dropped_rows}, {data.cut_rows} rows"))
     if state.training is not None:
         training = state.training
         rows.append(("batch", f"{training.micro_batch} x {training.accumulation} rows a step"))
@@ -96,12 +100,12 @@ def _figures(run: RunFollower) -> list[tuple[str, str]]:
     rows = [("steps", f"{state.step} of {state.total_steps}"), ("attempts", str(state.attempt))]
     if state.started_at is not None and ending is not None:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started_at))
-        rows.append(("began, took", f"{began}, {duration(ending.at - state.started_at)}"))
+        rows.append(("started, took", f"{began}, {duration(ending.at - state.started_at)}"))
     if state.last_step is not None:
         rows.append(("loss", number(state.last_step.loss)))
         rows += [(figure.title, number(value)) for figure, value in told(state.last_step.metrics)]
         if state.last_step.peak_memory_bytes is not None:
-            rows.append(("memory at most", size(state.last_step.peak_memory_bytes)))
+            rows.append(("peak memory", size(state.last_step.peak_memory_bytes)))
     if (best := state.best_evaluation) is not None:
         rows.append(("best held-out loss", f"{number(best.loss)} at step {best.step}"))
     sample = last_sample(run.folder.telemetry)

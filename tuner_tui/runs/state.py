@@ -1,4 +1,4 @@
-"""RunState: the one fold of a run's events. Live view, re-attaching, history and tests read runs through it."""
+"""RunState: a run's state, computed from its events. Live views, history and tests all use it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tuner_tui.runs.events import (
     DataPrepared,
     Evaluated,
     Event,
+    FallbackTaken,
     MemoryShort,
     ModelLoaded,
     OverheadMeasured,
@@ -25,7 +26,6 @@ from tuner_tui.runs.events import (
     RolledBack,
     RunFailed,
     RunFinished,
-    RungClimbed,
     RunStarted,
     RunStopped,
     Sampled,
@@ -49,7 +49,7 @@ KEPT_NOTES = 200
 
 
 class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A run at one moment, whole: what screens and commands show."""
+    """A frozen copy of a run's state, for screens and commands."""
 
     attempt: int
     versions: dict[str, str]
@@ -78,7 +78,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointSaved, ...]
     requests: tuple[RequestAccepted, ...]
     warnings: tuple[Warned, ...]
-    rungs: tuple[RungClimbed, ...]
+    fallbacks: tuple[FallbackTaken, ...] = msgspec.field(name="rungs")
     skipped: tuple[StepSkipped, ...]
     adapter: AdapterSaved | None
     overhead: OverheadMeasured | None
@@ -87,7 +87,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunState:
-    """Grows event by event; memory stays bounded however long the run is."""
+    """Updated event by event; its memory is bounded however long the run is."""
 
     def __init__(self) -> None:
         self.attempt = 0
@@ -112,12 +112,12 @@ class RunState:
         self.checkpoints: dict[str, CheckpointSaved] = {}
         self.requests: deque[RequestAccepted] = deque(maxlen=KEPT_NOTES)
         self.warnings: deque[Warned] = deque(maxlen=KEPT_NOTES)
-        self.rungs: deque[RungClimbed] = deque(maxlen=KEPT_NOTES)
+        self.fallbacks: deque[FallbackTaken] = deque(maxlen=KEPT_NOTES)
         self.skipped: deque[StepSkipped] = deque(maxlen=KEPT_NOTES)
-        self.trouble: MemoryShort | RolledBack | None = None
-        """What the last worker left for, when another is to go on."""
+        self.recoverable: MemoryShort | RolledBack | None = None
+        """The error that ended the last worker, if another worker may continue."""
         self.leaving: RequestAccepted | None = None
-        """The stop or pause that the worker has accepted."""
+        """The stop or pause request that the worker has accepted."""
         self.adapter: AdapterSaved | None = None
         self.overhead: OverheadMeasured | None = None
         self.ending: RunFinished | RunStopped | RunFailed | None = None
@@ -126,7 +126,7 @@ class RunState:
         self._recent: deque[StepLogged] = deque(maxlen=50)
 
     def apply_all(self, events: Iterable[Event]) -> None:
-        """Fold many events; stretches of steps are folded at once, which makes long runs quick to open."""
+        """Apply many events; consecutive steps are applied at once, which makes long runs quick to open."""
         for kind, group in groupby(events, key=type):
             if kind is StepLogged:
                 self._apply_steps([event for event in group if isinstance(event, StepLogged)])
@@ -135,7 +135,7 @@ class RunState:
                     self.apply(event)
 
     def apply(self, event: Event) -> None:
-        """Fold one event: the only place that says what an event means."""
+        """Apply one event; the only place that interprets events."""
         self.last_event_at = event.at
         match event:
             case StepLogged():
@@ -144,7 +144,7 @@ class RunState:
                 self._begin(event)
             case WorkerStarted():
                 self.worker = event
-                self.trouble = self.leaving = None
+                self.recoverable = self.leaving = None
             case PhaseEntered():
                 self.phase, self.phase_detail = event.phase, event.detail
             case ChoicesMade():
@@ -174,9 +174,9 @@ class RunState:
             case Warned():
                 self.warnings.append(event)
             case MemoryShort() | RolledBack():
-                self.trouble = event
-            case RungClimbed():
-                self.rungs.append(event)
+                self.recoverable = event
+            case FallbackTaken():
+                self.fallbacks.append(event)
             case StepSkipped():
                 self.skipped.append(event)
             case AdapterSaved():
@@ -190,7 +190,7 @@ class RunState:
 
     @property
     def step(self) -> int:
-        """The last optimizer step that was made."""
+        """The last completed optimizer step."""
         if self.last_step is not None:
             return self.last_step.step
         return self.training.from_step if self.training else 0
@@ -201,7 +201,7 @@ class RunState:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """Mean time of the last steps, everything between them included."""
+        """Mean time of the last steps, including everything between them."""
         recent = self._recent
         if len(recent) < 2:
             return recent[0].seconds if recent else None
@@ -240,7 +240,7 @@ class RunState:
             checkpoints=tuple(self.checkpoints.values()),
             requests=tuple(self.requests),
             warnings=tuple(self.warnings),
-            rungs=tuple(self.rungs),
+            fallbacks=tuple(self.fallbacks),
             skipped=tuple(self.skipped),
             adapter=self.adapter,
             overhead=self.overhead,
@@ -259,7 +259,7 @@ class RunState:
             self.started_at = event.at
 
     def _rewind(self, event: TrainingStarted) -> None:
-        """A resumed run goes on from a checkpoint: steps after it will be made again."""
+        """A run is resumed from a checkpoint: remove the steps after it."""
         is_behind = event.from_step < self.step
         self.training = event
         self._recent.clear()
@@ -267,11 +267,11 @@ class RunState:
             self.history.rewind(event.from_step)
             self._tokens = self.history.last_tokens
             self.last_step = None
-            kept = [past for past in self.evaluations if past.step <= event.from_step]
-            self.evaluations = deque(kept, maxlen=KEPT_EVALUATIONS)
-            self.best_evaluation = next((past for past in reversed(kept) if past.is_best), None)
-            said = [past for past in self.samples if past.step <= event.from_step]
-            self.samples = deque(said, maxlen=KEPT_SAMPLES)
+            evaluations = [past for past in self.evaluations if past.step <= event.from_step]
+            self.evaluations = deque(evaluations, maxlen=KEPT_EVALUATIONS)
+            self.best_evaluation = next((past for past in reversed(evaluations) if past.is_best), None)
+            samples = [past for past in self.samples if past.step <= event.from_step]
+            self.samples = deque(samples, maxlen=KEPT_SAMPLES)
 
     def _apply_steps(self, steps: Sequence[StepLogged]) -> None:
         if self.started_at is None:

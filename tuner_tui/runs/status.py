@@ -1,4 +1,4 @@
-"""What a run is doing, read the same way by everybody: its events, its lock and the queue."""
+"""The status of a run, from its events, its lock and the queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIVE: tuple[Status, ...] = ("queued", "starting", "running")
 
 
 class RunFollower:
-    """Reads a run's events as they come and folds them; the same for a live run and a finished one."""
+    """Follows a run's events and computes its state; the same for live and finished runs."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -32,12 +32,12 @@ class RunFollower:
         self._lock_identity = lock.identity(folder.lock)
 
     def poll(self) -> Status:
-        """Fold what is new and give the status of now; a run whose folder was renamed is followed there."""
+        """Apply new events and return the current status; a renamed folder is followed."""
         if not self.folder.path.is_dir() and (moved := find_moved(self._lock_identity)) is not None:
             self.folder = moved
             self._lines.path = moved.events
         # In this order: a run leaves the queue when its lock is held and its attempt's first event is written,
-        # and a worker writes its last event before it lets go of the lock.
+        # and a worker writes its last event before it releases the lock.
         is_queued = queue.is_queued(self.folder.name)
         is_held = lock.is_held(self.folder.lock)
         try:
@@ -54,7 +54,7 @@ class RunFollower:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the events, in a few words; empty when all of them can be read."""
+        """The events' problem in a few words; empty if all can be read."""
         if self._unreadable:
             return self._unreadable
         if self.state.protocol > PROTOCOL:
@@ -67,12 +67,12 @@ class RunFollower:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether the events keep the run from being resumed."""
+        """Whether the events' problem prevents resuming the run."""
         return bool(self._unreadable) or self.state.protocol > PROTOCOL
 
     @property
     def can_resume(self) -> bool:
-        """Whether the run has ended, and may go on from where it was."""
+        """Whether the run has ended and can be resumed."""
         return self.status in ("paused", "stopped", "failed", "interrupted")
 
     def _status(self, is_held: bool, is_queued: bool) -> Status:
@@ -93,7 +93,7 @@ class RunFollower:
 
 
 def read_run(folder: RunFolder) -> RunFollower:
-    """A run as it is now."""
+    """A run's current state."""
     follower = RunFollower(folder)
     follower.poll()
     return follower

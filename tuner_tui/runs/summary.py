@@ -1,4 +1,4 @@
-"""A run in one line: what lists of runs show, kept in the run's folder when it ends so that lists are quick."""
+"""Run summaries for lists, stored in the run's folder when it ends so that lists are quick."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ Moment = Annotated[float, msgspec.Meta(ge=0, le=LATEST_TIME)]
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list says about a run."""
+    """The values that lists show of a run."""
 
     status: Status
     step: Count = 0
     total_steps: Count = 0
     loss: float | None = None
     loss_curve: tuple[float, ...] = ()
-    """Mean loss over the run in at most CURVE_POINTS stretches; those without a finite loss are left out."""
+    """Mean losses of at most CURVE_POINTS sections of the run; sections without a finite loss are omitted."""
     model: str | None = None
     started_at: Moment | None = None
     ended_at: Moment | None = None
     seconds_left: float | None = None
     failure: str = ""
     problem: str = ""
-    """What is wrong with the folder's files, in a few words; empty when all can be read."""
+    """The folder's problem in a few words; empty if all files can be read."""
     is_damaged: bool = False
-    """Whether what is wrong keeps the run from being resumed."""
+    """Whether the problem prevents resuming the run."""
     events_bytes: int = 0
-    """The size of events.jsonl that this was read from."""
+    """The size of events.jsonl when this was computed."""
 
     @property
     def is_live(self) -> bool:
@@ -57,7 +57,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
-    """The summary of a run as a follower knows it: from its events alone, whatever is wrong with other files."""
+    """The summary of a run from its events alone, without problems of other files."""
     state = follower.state
     ending = state.ending
     snapshot = state.snapshot()
@@ -79,7 +79,7 @@ def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
 
 
 def write_summary(folder: RunFolder) -> None:
-    """Keep the summary of a run that has ended, for lists to come; without room for it they read the events."""
+    """Store the summary of an ended run for lists; if that fails, lists read the events."""
     with contextlib.suppress(OSError):
         events_bytes = folder.events.stat().st_size
         summary = summarise(read_run(folder), events_bytes)
@@ -88,16 +88,16 @@ def write_summary(folder: RunFolder) -> None:
 
 
 class SummaryReader:
-    """Reads summaries again and again at little cost: what has not changed is not read twice."""
+    """Reads summaries repeatedly at low cost: unchanged runs are not read again."""
 
     def __init__(self) -> None:
         self._ended: dict[str, RunSummary] = {}
-        """Summaries of runs without an attempt under way, as they are apart from the queue."""
+        """Summaries of runs that are not live, regardless of the queue."""
         self._live: dict[str, RunFollower] = {}
         self._problems = ProblemsReader()
 
     def read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
-        """The run's summary now; `queued` are the names of the runs that wait (queue.queued_names())."""
+        """The run's current summary; `queued` are the names of queued runs (queue.queued_names())."""
         try:
             summary = self._read(folder, queued)
         except OSError as error:
@@ -110,8 +110,10 @@ class SummaryReader:
             return summary
         return msgspec.structs.replace(
             summary,
-            problem=in_one_line((queue_problem, *(each.words for each in file_problems), summary.problem)),
-            is_damaged=summary.is_damaged or any(each.is_vital for each in file_problems),
+            problem=in_one_line(
+                (queue_problem, *(problem.words for problem in file_problems), summary.problem)
+            ),
+            is_damaged=summary.is_damaged or any(problem.is_vital for problem in file_problems),
         )
 
     def _read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
@@ -134,25 +136,25 @@ class SummaryReader:
         return summary
 
     def _has_woken(self, folder: RunFolder, known: RunSummary) -> bool:
-        """Whether a run without an ending is at work again though it has written nothing yet."""
+        """Whether a run without a terminal event is live again though it has written nothing yet."""
         return known.status == "interrupted" and lock.is_held(folder.lock)
 
 
 def _thinned(curves: Curves) -> tuple[float, ...]:
-    """The loss in at most CURVE_POINTS means of equally many buckets."""
+    """The loss as at most CURVE_POINTS means over equally many buckets."""
     if "loss" not in curves.measures:
         return ()
     losses = curves.measures["loss"].mean
-    stretch = -(-len(losses) // CURVE_POINTS)
-    stretches = [losses[start : start + stretch] for start in range(0, len(losses), stretch)]
-    finite = [[loss for loss in part if loss is not None] for part in stretches]
+    section = -(-len(losses) // CURVE_POINTS)
+    sections = [losses[start : start + section] for start in range(0, len(losses), section)]
+    finite = [[loss for loss in part if loss is not None] for part in sections]
     return tuple(round(sum(part) / len(part), 4) for part in finite if part)
 
 
 def _stored(folder: RunFolder) -> RunSummary | None:
     try:
         return guarded.read_json(folder.path / SUMMARY_FILE, RunSummary)
-    except Unreadable:  # not there, damaged or of another version: the events say it again
+    except Unreadable:  # missing, damaged or of another version: read the events instead
         return None
 
 

@@ -1,1 +1,1 @@
-"""What leaves home: export forms, model card, what may go, pushing to the Hub and downloading from it."""
+"""Exports, model card, upload checks, pushing to the Hub and downloading from it."""

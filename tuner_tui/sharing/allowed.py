@@ -1,4 +1,4 @@
-"""Which files of an export may go to the Hub; every other name stays at home."""
+"""The allow-list of an export's files for the Hub; no other file is uploaded."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tuner_tui.runs.export_events import Form
 
 CARD = "README.md"
+NAMED_TEMPLATES = "additional_chat_templates"
+"""Where a fully tuned model's tokenizer keeps templates beside the default one; exports hold them in its settings."""
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
@@ -37,13 +39,13 @@ ALLOWED: dict[Form, tuple[str, ...]] = {
 PUSHED_FORMS: tuple[Form, ...] = ("adapter", "merged", "gguf-adapter", "gguf", "ollama")
 KEPT_AT_HOME = ("SHA256SUMS",)
 RESULT = ("adapter_config.json", "adapter_model.safetensors", "config.json", "generation_config.json", CARD)
-"""What training leaves in a run's adapter folder, beside tokenizer files and shards of a whole model."""
+"""Files of a run's adapter folder, besides tokenizer files and shards of a full model."""
 
 
 def chosen_files(folder: Path, form: Form) -> list[Path]:
-    """The files of an export that go. Raises InputError for one that is neither allowed nor known to stay."""
+    """The files to upload. Raises InputError for one that is neither allowed nor known to stay local."""
     chosen = []
-    for path in sorted(each for each in folder.rglob("*") if not each.is_dir()):
+    for path in sorted(file for file in folder.rglob("*") if not file.is_dir()):
         name = path.relative_to(folder).as_posix()
         if name in KEPT_AT_HOME:
             continue
@@ -54,10 +56,11 @@ def chosen_files(folder: Path, form: Form) -> list[Path]:
 
 
 def require_clean_result(folder: Path) -> None:
-    """Raise InputError for a file in a run's result that training did not put there, such as a pickle."""
+    """Raise InputError for a file in a run's result that training did not write, such as a pickle."""
     names = (*RESULT, *TOKENIZER, *ALLOWED["merged"])
     for path in sorted(each for each in folder.rglob("*") if not each.is_dir()):
-        if path.is_symlink() or not is_allowed(path.relative_to(folder).as_posix(), names):
+        is_template = path.parent == folder / NAMED_TEMPLATES and path.suffix == ".jinja"
+        if path.is_symlink() or not (is_template or is_allowed(path.relative_to(folder).as_posix(), names)):
             raise _foreign(path)
 
 
@@ -68,9 +71,9 @@ def is_allowed(name: str, patterns: Iterable[str]) -> bool:
 
 def _foreign(path: Path) -> InputError:
     is_pickle = path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
-    what = "It is a Python pickle, which can run code on whoever loads it. " if is_pickle else ""
+    what = "It is a Python pickle, which can run code when it is loaded. " if is_pickle else ""
     return InputError(
-        "A file does not belong there",
-        f"{path}\n{what}It is not one of the files that make up this form, so nothing was sent.",
+        "Unexpected file in the export",
+        f"{path}\n{what}It is not part of this form, so nothing was sent.",
         "Move it away and push again.",
     )

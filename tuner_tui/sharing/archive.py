@@ -1,4 +1,4 @@
-"""The whole run as one .tar.gz: everything a person needs to look at it, export it or go on elsewhere."""
+"""The whole run as one .tar.gz, to inspect, export or resume it elsewhere."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 20
 LEFT_OUT = ("lock", "control", MARK)
-"""What belongs to this machine's processes."""
+"""Files of this machine's processes."""
 
 
 def write_archive(run: RunFolder, target: Path, progress: Callable[[int, int], None]) -> None:
     """Pack a run with its checkpoints, then read the archive back and compare every file.
 
-    Raises InputError for a link or another thing that an archive would not hold, OSError for what cannot be read, and
+    Raises InputError for a link or special file, which an archive would not contain, OSError for unreadable files, and
     TunerError.
     """
     files = sorted(_files_of(run))
@@ -60,14 +60,14 @@ def _raise(error: OSError) -> None:
 def _not_held(path: Path) -> InputError:
     if not path.is_symlink():
         return InputError(
-            "The run holds something that is no file",
+            "The run contains a special file",
             f"{path} cannot be put into an archive.",
             "Remove it, and export again.",
         )
     return InputError(
-        "A link stands in the run's folder",
-        f"{path} is a link to {path.readlink()}; the archive would hold the link, and not what it points at.",
-        "Put the files themselves there, and export again.",
+        "The run's folder contains a link",
+        f"{path} is a link to {path.readlink()}; the archive would contain the link instead of its target.",
+        "Replace it by the files themselves, and export again.",
     )
 
 
@@ -86,16 +86,16 @@ def _sha256(content: IO[bytes]) -> str:
 
 def _require_same(run: RunFolder, files: list[Path], target: Path) -> None:
     expected = {f"{run.name}/{path.relative_to(run.path).as_posix()}": sha256(path) for path in files}
-    found = {}
+    archived = {}
     with tarfile.open(target, "r:gz") as archive:
         for entry in archive:
             content = archive.extractfile(entry)
             if content is not None:
-                found[entry.name] = _sha256(content)
-    wrong = next((name for name in expected if found.get(name) != expected[name]), None)
-    if wrong is not None or len(found) != len(expected):
+                archived[entry.name] = _sha256(content)
+    wrong = next((name for name in expected if archived.get(name) != expected[name]), None)
+    if wrong is not None or len(archived) != len(expected):
         raise TunerError(
             "The archive differs from the run",
-            f"{wrong or target.name} did not come back as it is.",
+            f"{wrong or target.name} was read back differently.",
             "Try again.",
         )

@@ -1,4 +1,4 @@
-"""Cleaning the Hub's cache without taking anything from a run that is live."""
+"""Cleans the Hub's cache, except what a live run needs."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 def remove_unused(repo_id: str, kind: RepoKind) -> int:
-    """Remove a repository from the cache; gives the bytes freed.
+    """Remove a repository from the cache; returns the bytes freed.
 
-    Raises RunProblem while a run that waits or runs needs it, NotFoundError, and TunerError.
+    Raises RunProblem while a waiting or live run needs it, NotFoundError, and TunerError.
     """
     user = live_user(repo_id, kind)
     if user is not None:
         raise RunProblem(
             "A run needs it",
-            f"{user.name} trains with {repo_id} now, or will when its turn comes.",
+            f"{user.name} uses {repo_id}, now or when it starts.",
             f"Wait for it, or stop it: {shell_command('runs stop', user.name)}",
         )
     return remove_cached(repo_id, kind)
 
 
 def live_user(repo_id: str, kind: RepoKind) -> RunFolder | None:
-    """A run that waits or runs and that was planned with a repository."""
+    """A waiting or live run that was planned with a repository."""
     reader, queued = SummaryReader(), queued_names()
     return next(
         (

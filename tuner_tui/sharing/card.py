@@ -1,4 +1,4 @@
-"""The model card: what was trained from what, with which settings, how well it does, and how to load it."""
+"""The model card: base, data, settings, evaluation, and how to load the model."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ UNQUANTISED = ("f32", "f16")
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What only the person can say or allow."""
+    """Options that only the user can give."""
 
     languages: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
-    """Names of data sets on the Hub that may be told; none are told unasked."""
+    """Names of data sets on the Hub to mention; none by default."""
     licence: str | None = None
     notes: str = ""
     samples: SampleChoice = "all"
@@ -51,23 +51,23 @@ class CardOptions:
 
 @dataclass(frozen=True)
 class CardForm:
-    """What the card is about: a form, and how it was made."""
+    """The form that the card describes, and how it was made."""
 
     form: Form
     quant: str | None = None
-    """Number type of a GGUF form; None for the form's usual one, f16."""
+    """Data type of a GGUF form; None for the default, f16."""
     base_as: BaseAs = "trained"
     is_chat: bool = True
-    """Whether it brings a chat template."""
+    """Whether it includes a chat template."""
 
     @property
     def is_merged(self) -> bool:
-        """Whether the adapter went into the base's weights."""
+        """Whether the adapter was merged into the base's weights."""
         return self.form in ("merged", "gguf", "ollama")
 
     @property
     def relation(self) -> str:
-        """The Hub's word for what it is to its base."""
+        """The Hub's relation of the model to its base."""
         if self.form in ("adapter", "gguf-adapter"):
             return "adapter"
         if self.form == "merged" or (self.quant or "f16").lower() in UNQUANTISED:
@@ -77,7 +77,7 @@ class CardForm:
 
 @dataclass(frozen=True)
 class Card:
-    """A card's text, and what the person should know of it."""
+    """A card's text, and warnings about it."""
 
     text: str
     licence: str | None
@@ -94,7 +94,7 @@ def make_card(
 ) -> Card:
     """Write the card.
 
-    Raises InputError when the base has no name on the Hub (a local path means nothing elsewhere), and when a sample
+    Raises InputError when the base has no name on the Hub (a local path is useless elsewhere), and when a sample
     repeats a training row and `options.samples` is "all".
     """
     require_base_name(facts)
@@ -103,9 +103,9 @@ def make_card(
     remarks = []
     if left_out:
         what = "1 sample is" if left_out == 1 else f"{left_out} samples are"
-        remarks.append(f"{what} left out of the card: a training row is repeated there.")
+        remarks.append(f"{what} left out of the card: they repeat a training row.")
     if licence is None:
-        remarks.append("The base's licence is not known here; the card says so. Name it with --licence.")
+        remarks.append("The base's licence is unknown; the card says so. Set it with --licence.")
     parts = [
         _front_matter(facts, made, licence, options),
         f"# {repo_id.partition('/')[2]}\n",
@@ -124,13 +124,13 @@ def require_base_name(facts: RunFacts) -> None:
     if facts.base_name is None:
         raise InputError(
             "The base has no name on the Hub",
-            f"{facts.plan.model_name} is a model of this machine, and a card must name a base that others can load.",
-            "Name the model that it is a copy of: --base OWNER/NAME",
+            f"{facts.plan.model_name} is a local model, and a card must name a base that others can load.",
+            "Name the Hub model that it is a copy of: --base OWNER/NAME",
         )
 
 
 def require_unrepeated(facts: RunFacts, rows: Sequence[Row], choice: SampleChoice) -> None:
-    """Raise InputError where one of the run's own samples repeats a training row and all are to be shown."""
+    """Raise InputError when one of the run's samples repeats a training row and all are to be shown."""
     _samples(facts, None, rows, choice)
 
 
@@ -155,10 +155,10 @@ def _opening(facts: RunFacts, made: CardForm) -> str:
     title = tuning_traits(facts.spec.tuning.kind).title
     kinds = {
         "adapter": f"{_article(title)} {title} adapter for",
-        "merged": "A whole model, made from",
+        "merged": "A full model, trained from",
         "gguf-adapter": f"{_article(title)} {title} adapter in GGUF form for",
-        "gguf": "A whole model in GGUF form, made from",
-        "ollama": "A whole model in GGUF form with a Modelfile for Ollama, made from",
+        "gguf": "A full model in GGUF form, trained from",
+        "ollama": "A full model in GGUF form with a Modelfile for Ollama, trained from",
     }
     if facts.gives_scores:
         adapter = f"{_article(title).lower()} {title} adapter with a head"
@@ -166,13 +166,13 @@ def _opening(facts: RunFacts, made: CardForm) -> str:
     text = f"{kinds[made.form]} [{facts.base_name}](https://huggingface.co/{facts.base_name})"
     if facts.is_from_gguf:
         text += (
-            f". It was trained on that model as the GGUF file {markdown(facts.plan.model_name)} holds it, "
-            "dequantised; on the original weights it may behave a little differently"
+            f". It was trained on the dequantised GGUF file {markdown(facts.plan.model_name)} of that model; "
+            "on the original weights it may behave slightly differently"
         )
     elif facts.is_quantised:
-        text += f". It was trained on that model held in {facts.precision} by bitsandbytes; " + (
+        text += f". It was trained on that model loaded in {facts.precision} by bitsandbytes; " + (
             "on unquantised weights it may behave differently" if not made.is_merged
-            else "the adapter was merged into those weights as they are when dequantised, not into the original ones"
+            else "the adapter was merged into those weights after dequantising them, not into the original ones"
             if made.base_as == "trained"
             else "the adapter was merged into the original weights, where it may behave differently"
         )  # fmt: skip
@@ -202,7 +202,7 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
         ("optimizer", f"{spec.training.optimizer}, weight decay {spec.training.weight_decay:g}"),
         ("batch size", str(spec.training.batch_size)),
         ("longest row", f"{spec.training.max_length} tokens"),
-        ("base held in", f"{facts.precision}, arithmetic in {facts.compute}"),
+        ("base loaded in", f"{facts.precision}, compute in {facts.compute}"),
         ("seed", str(spec.training.seed)),
     ]
     if story.model:
@@ -229,12 +229,12 @@ def _method(facts: RunFacts) -> str:
     """The method with its own settings."""
     settings = facts.spec.method.model_dump()
     kind = settings.pop("kind")
-    told = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if value is not False]
-    return ", ".join([str(kind), *told])
+    words = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if value is not False]
+    return ", ".join([str(kind), *words])
 
 
 def _adapter(facts: RunFacts) -> list[tuple[str, str]]:
-    """What the adapter is, as its own settings tell, and what it was begun from."""
+    """The adapter by its own settings, and what it started from."""
     settings = read_json(facts.folder.adapter / "adapter_config.json")
     extras = [
         name for name, key in (("rsLoRA", "use_rslora"), ("DoRA", "use_dora")) if settings.get(key) is True
@@ -249,9 +249,9 @@ def _adapter(facts: RunFacts) -> list[tuple[str, str]]:
         )
     if facts.plan.start is not None:
         earlier = [_method_of(RunFolder(facts.folder.path.parent / name)) for name in ancestors(facts.folder)]
-        told = ", ".join(kind for kind in reversed(earlier) if kind)
-        before = f", trained before by {told}" if told else ""
-        rows.append(("begun from", f"another adapter for this base{before}"))
+        words = ", ".join(kind for kind in reversed(earlier) if kind)
+        before = f", trained before by {words}" if words else ""
+        rows.append(("started from", f"another adapter for this base{before}"))
     return rows
 
 
@@ -285,7 +285,7 @@ def _energy(facts: RunFacts) -> str:
             continue
         if isinstance(sample, dict) and isinstance(sample.get("energy_wh"), int | float):
             return f"{sample['energy_wh']:.2f} Wh, by {sample.get('energy_source', 'unknown')}"
-    return "not measured: nothing on the machine tells it"
+    return "not measured: the machine has no power readings"
 
 
 def _evaluation(facts: RunFacts, checked: Checked | None) -> str:
@@ -302,52 +302,53 @@ def _evaluation(facts: RunFacts, checked: Checked | None) -> str:
     if story.loss is not None:
         lines.append(f"Training loss at the last step: {number(story.loss)}.")
     if checked is not None:
-        told = checked.agreement
+        agreement = checked.agreement
         lines.append(
-            f"Read back by {checked.reader} and compared with {checked.against}: {told.equal_answers} of "
-            f"{told.prompts} greedy answers equal, largest difference of a best token's probability "
-            f"{told.largest_probability_difference:.2g}."
+            f"Read back by {checked.reader} and compared with {checked.against}: {agreement.equal_answers} of "
+            f"{agreement.prompts} greedy answers equal, largest difference of a best token's probability "
+            f"{agreement.largest_probability_difference:.2g}."
         )
     return "## Evaluation\n\n" + " ".join(lines) + "\n" + _elsewhere(checked)
 
 
 def _elsewhere(checked: Checked | None) -> str:
-    """How an adapter from a quantised base behaves on others; empty for the rest."""
+    """How an adapter from a quantised base behaves on others; otherwise empty."""
     if checked is None or not checked.variants:
         return ""
     head = (
-        "\nThe same adapter elsewhere, led along the answers of what was trained:\n\n"
+        "\nThe same adapter on other bases, with the trained model's answers as input:\n\n"
         "| adapter | equal answers | largest difference of a best token's probability |\n| --- | --- | --- |\n"
     )
     return head + "".join(
-        f"| {variant.name} | {told.equal_answers} of {told.prompts} | {told.largest_probability_difference:.2g} |\n"
+        f"| {variant.name} | {agreement.equal_answers} of {agreement.prompts} | "
+        f"{agreement.largest_probability_difference:.2g} |\n"
         for variant in checked.variants
-        if (told := variant.agreement)
+        if (agreement := variant.agreement)
     )
 
 
 def _samples(
     facts: RunFacts, checked: Checked | None, rows: Sequence[Row], choice: SampleChoice
 ) -> tuple[str, int]:
-    """Answers of base and tuned to the same prompts, and how many were left out because they repeat training rows."""
+    """Answers of base and tuned model to the same prompts, and how many were left out for repeating training rows."""
     if choice == "none":
         return "", 0
-    found = _samples_of_run(facts) or [
+    samples = _samples_of_run(facts) or [
         (sample.prompt, sample.before, sample.after) for sample in (checked.samples if checked else ())
     ]
-    kept = [texts for texts in found if not _repeats(texts, rows)]
-    if choice == "all" and len(kept) < len(found):
-        raise _repeated([texts for texts in found if texts not in kept])
-    if not kept:
-        return "", len(found)
-    head = "## Samples\n\nGreedy answers, before and after training, cut where they grew long.\n\n"
+    shown = [texts for texts in samples if not _repeats(texts, rows)]
+    if choice == "all" and len(shown) < len(samples):
+        raise _repeated([texts for texts in samples if texts not in shown])
+    if not shown:
+        return "", len(samples)
+    head = "## Samples\n\nGreedy answers before and after training; long ones are truncated.\n\n"
     head += "| prompt | before | after |\n| --- | --- | --- |\n"
-    lines = ["| " + " | ".join(markdown(text[:LONGEST_SAMPLE]) for text in texts) + " |\n" for texts in kept]
-    return head + "".join(lines[:MOST_SAMPLES]), len(found) - len(kept)
+    lines = ["| " + " | ".join(markdown(text[:LONGEST_SAMPLE]) for text in texts) + " |\n" for texts in shown]
+    return head + "".join(lines[:MOST_SAMPLES]), len(samples) - len(shown)
 
 
 def _samples_of_run(facts: RunFacts) -> list[tuple[str, str, str]]:
-    """The last answers that training wrote down, where base and tuned both answered."""
+    """The last recorded answers, where both base and tuned model answered."""
     last: dict[tuple[int, str], Sampled] = {}
     for sample in facts.story.samples:
         last[sample.prompt_index, sample.source] = sample
@@ -375,14 +376,15 @@ def _repeated(samples: Sequence[tuple[str, str, str]]) -> InputError:
 def _limits(facts: RunFacts, licence: str | None) -> str:
     named = markdown(licence) if licence else "not known"
     use = (
-        "to score answers as its training pairs prefer them; a score means something beside others of the same prompt"
+        "to score answers by its training pairs; scores are comparable only for the same prompt"
         if facts.gives_scores
-        else "for text generation in the manner of its training data"
+        else "for text generation in the style of its training data"
     )
     return (
         "## Intended use and limits\n\n"
         f"Made {use}, from {facts.base_name}; it inherits that "
-        "model's limits and biases. It was not tested for safety, facts or other languages than those of its data, and "
-        "a small training set can make it repeat what it saw. Check it for your own use before you rely on it.\n\n"
-        f"The base's licence: {named}. It asks derivatives to: {what_it_asks(licence)}.\n"
+        "model's limits and biases. It was not tested for safety, factual accuracy or other languages than those of "
+        "its data, and a small training set can make it repeat training rows. Check it for your use before you rely "
+        "on it.\n\n"
+        f"The base's licence: {named}. It requires derivatives to: {what_it_asks(licence)}.\n"
     )

@@ -1,4 +1,4 @@
-"""How a pushed model is loaded: one snippet for the card that works when it is copied."""
+"""The card's code for loading the model."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Usage:
 
 
 def has_template(folder: Path) -> bool:
-    """Whether an exported form brings a chat template of its own."""
+    """Whether an exported form includes its own chat template."""
     if (folder / TEMPLATE).is_file() or (folder / "chat_template.json").is_file():
         return True
     return (folder / SETTINGS).is_file() and bool(read_json(folder / SETTINGS).get("chat_template"))
 
 
 def usage(facts: RunFacts, form: Form, repo_id: str, *, is_chat: bool) -> Usage:
-    """How a form is used; `is_chat` says whether it brings a chat template."""
+    """How to use a form; `is_chat`: it includes a chat template."""
     match form:
         case "adapter" if facts.gives_scores:
             return Usage("python", _reward(facts, repo_id, is_chat))
@@ -87,7 +87,7 @@ def _reward(facts: RunFacts, repo_id: str, is_chat: bool) -> str:
 
 
 def _quantisation(facts: RunFacts | None) -> tuple[str, str, str]:
-    """(lines that make the configuration, what to import, what to pass) for a base that was held packed."""
+    """(lines that make the configuration, what to import, what to pass) for a quantised base."""
     if facts is None or not facts.is_quantised:
         return "", "", ""
     compute = TORCH_TYPES[facts.compute]

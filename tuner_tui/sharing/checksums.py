@@ -18,7 +18,7 @@ BLOCK_BYTES = 1 << 20
 
 
 def sha256(path: Path, read: Callable[[int], object] = lambda done: None) -> str:
-    """A file's SHA-256 in hexadecimal; `read` is told how many bytes were read so far.
+    """A file's SHA-256 in hexadecimal; `read` gets the number of bytes read so far.
 
     Raises Unreadable, or OSError while it is read.
     """
@@ -32,21 +32,16 @@ def sha256(path: Path, read: Callable[[int], object] = lambda done: None) -> str
 
 
 def matches_sums(folder: Path, beside: Collection[str] = ()) -> bool:
-    """Whether a folder holds just the files of its list, as they were; `beside` names files that may stand there."""
+    """Whether a folder has exactly the listed files, unchanged; `beside` names allowed extra files."""
     try:
         lines = guarded.read_text(folder / SUMS).splitlines()
         wanted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        if wanted.keys() - set(beside) != found.keys() - {SUMS, *beside}:
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        if wanted.keys() - set(beside) != files.keys() - {SUMS, *beside}:
             return False
-        return all(sha256(found[name]) == digest for name, digest in wanted.items() if name not in beside)
+        return all(sha256(files[name]) == digest for name, digest in wanted.items() if name not in beside)
     except (OSError, Unreadable):
         return False
-
-
-def git_blob_id(content: bytes) -> str:
-    """The id that git gives a file's content (SHA-1 of "blob SIZE\\0" and the content)."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def write_sums(folder: Path) -> None:

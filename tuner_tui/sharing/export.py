@@ -1,4 +1,4 @@
-"""Exporting a run: written beside the target, read back and compared, given checksums, and only then put in place."""
+"""Exports a run: writes beside the target, reads back and compares, adds checksums, then renames into place."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ DEQUANTISED_GROWTH = 8
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export left behind, proven."""
+    """A verified export."""
 
     folder: Path
     files: tuple[Path, ...]
     size_bytes: int
     checked: Checked | None
-    """How it compares with what was trained; None for a script and for an archive, which holds the same bytes."""
+    """The comparison with the trained model; None for a script, and for an archive, which has the same bytes."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How a form is made."""
+    """Options of a form."""
 
     form: Form
     out: Path
@@ -76,10 +76,10 @@ def export(
     tell: Tell = lambda event: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Exported:
-    """Make one form of a run in a new folder.
+    """Export one form of a run to a new folder.
 
-    Raises InputError when the form or folder cannot be used, TunerError when it fails or does not behave like what was
-    trained, and Cancelled; nothing is left behind then.
+    Raises InputError when the form or folder cannot be used, TunerError when it fails or does not behave like the
+    trained model, and Cancelled; nothing is left behind then.
     """
     out = options.out.expanduser().absolute()
     require_new(out)
@@ -118,7 +118,7 @@ def export(
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove what exports to the same folder left when they were killed."""
+    """Remove leftovers of killed exports to the same folder."""
     import psutil
 
     for left in out.parent.glob(f"{glob.escape(_staging_prefix(out))}*"):
@@ -128,7 +128,7 @@ def remove_leftovers(out: Path) -> None:
 
 
 def _take_place(made: Path, out: Path) -> None:
-    """Rename a folder into place; an empty one that the person made there hands on its mode and group."""
+    """Rename a folder into place; keep mode and group of an empty one that the user created there."""
     if out.is_dir():
         there = out.stat()
         made.chmod(stat.S_IMODE(there.st_mode))
@@ -138,7 +138,7 @@ def _take_place(made: Path, out: Path) -> None:
 
 
 def _staging(folder: Path) -> Owned:
-    """The folder beside the target in which an export is made."""
+    """The staging folder beside the target."""
     return Owned(folder, "export")
 
 
@@ -150,23 +150,23 @@ def compare_bases(
     facts: RunFacts, tell: Tell = lambda event: None, is_cancelled: Callable[[], bool] = lambda: False
 ) -> Agreement:
     """How the adapter behaves on the original weights, against the quantised ones it was trained on."""
-    told = run_job("compare-bases", _request(facts, "merged", ""), facts.plan.threads, tell, is_cancelled)
-    return next(event.agreement for event in told if isinstance(event, Checked))
+    results = run_job("compare-bases", _request(facts, "merged", ""), facts.plan.threads, tell, is_cancelled)
+    return next(event.agreement for event in results if isinstance(event, Checked))
 
 
 def check_options(facts: RunFacts, options: ExportOptions) -> None:
-    """Raise InputError for what can be known to be impossible before anything is read."""
+    """Raise InputError for forms that are impossible for this run."""
     if facts.gives_scores and (facts.is_full or options.form not in ("adapter", "archive", "script")):
         raise InputError(
             "A reward model gives scores, not text",
-            f"{facts.folder.name} is no language model, so it has no {options.form} form.",
-            f"What it saved loads into plain transformers as it is: {facts.folder.adapter}"
+            f"{facts.folder.name} is not a language model, so it has no {options.form} form.",
+            f"Its result loads into plain transformers as it is: {facts.folder.adapter}"
             if facts.is_full
             else "Export it with --as adapter.",
         )
     if facts.is_full and options.form in ("adapter", "gguf-adapter"):
         raise InputError(
-            "A full tuning has no adapter",
+            "Full tuning has no adapter",
             f"{facts.folder.name} trained every weight.",
             "Export the model: --as merged, gguf or ollama",
         )
@@ -175,25 +175,25 @@ def check_options(facts: RunFacts, options: ExportOptions) -> None:
         raise InputError(
             "The tuning does not have this form",
             f"{facts.folder.name} was trained by {tuning.title}, which has no {options.form} form.",
-            f"Take one of: {', '.join(tuning.export_forms)}.",
+            f"Use one of: {', '.join(tuning.export_forms)}.",
         )
     if options.quant and options.form not in DEFAULT_QUANT:
         raise InputError(
-            "Only GGUF forms take a number type",
-            f"--quant {options.quant} means nothing for {options.form}.",
-            "Leave it out.",
+            "Only GGUF forms have a data type",
+            f"--quant {options.quant} does not apply to {options.form}.",
+            "Omit it.",
         )
     if options.form == "gguf-adapter" and (options.quant or "f32").lower() not in ADAPTER_QUANTS:
         raise InputError(
             "A GGUF adapter is not quantised",
-            f"--quant {options.quant} means nothing for its small matrices; they are written as f32 or f16.",
-            "Leave it out, or take --quant f16.",
+            f"--quant {options.quant} does not apply to its small matrices; they are written as f32 or f16.",
+            "Omit it, or use --quant f16.",
         )
     if options.base_as == "original" and not facts.is_quantised:
         raise InputError(
             "The base was not quantised",
-            f"It was held in {facts.precision}, so it is merged into the original weights anyway.",
-            "Leave --into out.",
+            f"It was loaded in {facts.precision}, so the adapter is merged into the original weights anyway.",
+            "Omit --into.",
         )
 
 
@@ -203,29 +203,29 @@ def require_new(out: Path) -> None:
         return
     if out.exists() or out.is_symlink():
         raise InputError(
-            "The folder is not empty", f"{out} is there already.", "Name a new folder with --out."
+            "The folder is not empty", f"{out} exists and is not empty.", "Name a new folder with --out."
         )
     parent = next((parent for parent in out.parents if parent.exists()), Path("/"))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(
-            "The folder cannot be made", f"{parent} cannot be written to.", "Name another with --out."
+            "The folder cannot be created", f"{parent} cannot be written to.", "Name another with --out."
         )
 
 
 def require_room(facts: RunFacts, options: ExportOptions, out: Path) -> None:
-    """Raise TunerError when the disk will not hold the form."""
+    """Raise TunerError when the disk has too little space for the form."""
     needed = needed_bytes(facts, options.form, options.quant)
     free = disk_free_bytes(next(parent for parent in out.parents if parent.exists()))
     if free is not None and free < needed:
         raise TunerError(
             "The disk is too full",
             f"{out.parent}: {free / 1e9:.1f} GB free, and this form needs about {needed / 1e9:.1f} GB.",
-            "Free space there, or name another place with --out.",
+            "Free space there, or name another folder with --out.",
         )
 
 
 def needed_bytes(facts: RunFacts, form: Form, quant: str | None = None) -> int:
-    """About how many bytes a form takes."""
+    """The approximate size of a form in bytes."""
     adapter = folder_size(facts.folder.adapter)
     if form in ("adapter", "gguf-adapter", "script"):
         return adapter + SPARE_BYTES
@@ -249,19 +249,19 @@ def _base_bytes(facts: RunFacts) -> int:
 def _by_worker(
     facts: RunFacts, options: ExportOptions, staging: Path, tell: Tell, is_cancelled: Callable[[], bool]
 ) -> Checked:
-    """Write in one process, read back in another."""
+    """Write in one process, verify in another."""
     request = _request(facts, options.form, str(staging), options)
     written = run_job("export", request, facts.plan.threads, tell, is_cancelled)
     result = next(event for event in written if isinstance(event, Written))
     if options.form == "ollama" and result.template is not None:
         text = modelfile(result.template, result.stop, result.context_length, "model.gguf")
         (staging / "Modelfile").write_text(text, encoding="utf-8")
-    told = run_job("check", request, facts.plan.threads, tell, is_cancelled)
-    return next(event for event in told if isinstance(event, Checked))
+    results = run_job("check", request, facts.plan.threads, tell, is_cancelled)
+    return next(event for event in results if isinstance(event, Checked))
 
 
 def _request(facts: RunFacts, form: Form, out: str, options: ExportOptions | None = None) -> ExportRequest:
-    asked = options.quant if options else None
+    quant = options.quant if options else None
     return ExportRequest(
         run=str(facts.folder.path),
         form=form,
@@ -270,25 +270,25 @@ def _request(facts: RunFacts, form: Form, out: str, options: ExportOptions | Non
         precision=facts.precision,
         compute=facts.compute,
         base_as=options.base_as if options else "trained",
-        quant=(asked or DEFAULT_QUANT.get(form, "f16")).lower(),
+        quant=(quant or DEFAULT_QUANT.get(form, "f16")).lower(),
         base_name=facts.base_name,
         prompts=facts.prompts,
     )
 
 
 def create_in_ollama(folder: Path, name: str) -> None:
-    """Give a package to the Ollama on this machine. Raises TunerError when there is none or it refuses."""
+    """Create the package in the Ollama on this machine. Raises TunerError when it is missing or fails."""
     program = shutil.which("ollama")
     if program is None:
         raise TunerError(
-            "Ollama is not on this machine",
-            "There is no `ollama` on the path.",
-            f"Where it is: {shell_line(['cd', '--', str(folder)])} && "
+            "Ollama is not installed",
+            "There is no `ollama` command on the path.",
+            f"On a machine with Ollama: {shell_line(['cd', '--', str(folder)])} && "
             + shell_line(["ollama", "create", name, "-f", "Modelfile"]),
         )
     done = subprocess.run(
         [program, "create", name, "-f", "Modelfile"], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
-        raise TunerError("Ollama refuses the package", said, f"The package is whole, in {folder}.")
+        reason = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
+        raise TunerError("Ollama cannot create the model", reason, f"The package is complete, in {folder}.")

@@ -1,4 +1,4 @@
-"""Talking to the Hub from app and commands: one process for each push or download, watched, and ended when it hangs."""
+"""The Hub from app and commands: one process per push or download, ended when it hangs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 SETTINGS = {
-    "HF_HUB_DISABLE_XET": "1",  # uploads through Xet know no time limits, and cannot be read back by hash meanwhile
+    "HF_HUB_DISABLE_XET": "1",  # uploads through Xet have no time limits, and cannot be verified by hash meanwhile
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_VERBOSITY": "error",
@@ -43,10 +43,10 @@ SETTINGS = {
 
 
 def require_name(text: str) -> str:
-    """A repository's name, as it was given. Raises InputError for what cannot be one."""
+    """A repository's name. Raises InputError for an invalid one."""
     if not is_hub_id(text):
         raise InputError(
-            "Not a name on the Hub", f"{text!r} cannot be a repository.", 'It looks like "owner/name".'
+            "Not a name on the Hub", f"{text!r} is not a valid repository name.", 'Use the form "owner/name".'
         )
     return text
 
@@ -54,7 +54,7 @@ def require_name(text: str) -> str:
 def push(
     request: PushRequest, tell: Callable[[Event], None], is_cancelled: Callable[[], bool] = lambda: False
 ) -> Pushed:
-    """Push, and give what the repository then holds. Raises TunerError, or Cancelled; it can be begun again then."""
+    """Push, and return the repository's state. Raises TunerError, or Cancelled; it can be restarted then."""
     ending = run(request, tell, is_cancelled)
     assert isinstance(ending, Pushed)
     return ending
@@ -63,7 +63,7 @@ def push(
 def download(
     request: DownloadRequest, tell: Callable[[Event], None], is_cancelled: Callable[[], bool] = lambda: False
 ) -> Downloaded:
-    """Download into the Hub's cache. Raises TunerError, or Cancelled; what has arrived is kept for the next time."""
+    """Download into the Hub's cache. Raises TunerError, or Cancelled; partial downloads are kept for resuming."""
     ending = run(request, tell, is_cancelled)
     assert isinstance(ending, Downloaded)
     return ending
@@ -118,11 +118,11 @@ def _follow(
         except queue.Empty:
             if time.monotonic() - heard > silence:
                 raise TunerError(
-                    "The Hub does not answer", f"Nothing happened for {silence:.0f} s.", AGAIN
+                    "The Hub does not answer", f"No progress for {silence:.0f} s.", AGAIN
                 ) from None
             continue
         if not line:
-            raise TunerError("The Hub's process ended without a word", "It may have been killed.", AGAIN)
+            raise TunerError("The Hub's process crashed", "It may have been killed.", AGAIN)
         try:
             event = decode_event(line)
         except msgspec.DecodeError:  # printed by a library

@@ -1,4 +1,4 @@
-"""Downloading inside a Hub process: into the Hub's cache, resumed where it stopped, checked by hash."""
+"""Downloads inside a Hub process: into the Hub's cache, resumed, verified by hash."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from huggingface_hub.utils._http import hf_raise_for_status
 from tuner_tui import guarded
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
+from tuner_tui.hosts import insecure_hub
 from tuner_tui.models.adapter import CONFIG_FILE, WEIGHTS_FILE
 from tuner_tui.models.hub_client import BOUNDED_BY_CALLER, UNCOMPRESSED
-from tuner_tui.models.hub_errors import OFFLINE_HINT
+from tuner_tui.models.hub_errors import OFFLINE_HINT, has_stored_token
 from tuner_tui.models.model_folder import no_weights
 from tuner_tui.models.source import is_revision
 from tuner_tui.owned import remove_hub_file
@@ -43,7 +44,7 @@ OTHER_WEIGHTS = ("onnx/", "openvino/", "original/", "consolidated", "flax_", "tf
 
 
 class Download:
-    """One repository on its way into the cache."""
+    """The download of one repository."""
 
     def __init__(self, request: DownloadRequest, session: HubSession) -> None:
         self._request, self._session = request, session
@@ -56,6 +57,8 @@ class Download:
     def run(self) -> Downloaded:
         """Fetch what is missing. Raises TunerError."""
         request, tell = self._request, self._session.tell
+        if (address := insecure_hub()) and has_stored_token():
+            tell(Stepped(what=f"your token is not sent to {address}, which is plain http"))
         tell(Stepped(what=f"looking at {request.repo_id}"))
 
         def look() -> Any:
@@ -63,7 +66,7 @@ class Download:
                 request.repo_id, repo_type=request.kind, revision=request.revision, files_metadata=True
             )
 
-        info = self._session.ask("looking at the repository", look)
+        info = self._session.ask("reading the repository", look)
         commit = commit_id(request.repo_id, info.sha)
         files = self._chosen([remote_file(request.repo_id, sibling) for sibling in info.siblings or ()])
         self._total = sum(file.size for file in files)
@@ -77,7 +80,7 @@ class Download:
         return Downloaded(folder=folder, files=len(files), size_bytes=self._total)
 
     def _chosen(self, files: list[RemoteFile]) -> list[RemoteFile]:
-        """Of a model what transformers needs, without pickles and other programs' weights; of a data set all."""
+        """Of a model the files for transformers, without pickles and other formats; of a data set all files."""
         if self._request.kind == "dataset":
             return files
         chosen = [
@@ -87,7 +90,7 @@ class Download:
         ]
         if any(
             file.name == "config.json" for file in chosen
-        ):  # an adapter beside a base would be loaded with it
+        ):  # an adapter in a base's folder would be loaded with it
             chosen = [file for file in chosen if file.name not in (CONFIG_FILE, WEIGHTS_FILE)]
         if not any(file.name.endswith(".safetensors") for file in chosen):
             raise no_weights(self._request.repo_id, [file.name for file in files])
@@ -104,7 +107,7 @@ class Download:
         if missing and free < missing + self._request.spare_bytes:
             raise TunerError(
                 "The disk is too full",
-                f"{place}: {free / 1e9:.1f} GB free, and {missing / 1e9:.1f} GB are to come.",
+                f"{place}: {free / 1e9:.1f} GB free, and the download needs {missing / 1e9:.1f} GB.",
                 "Free space there, or set HF_HOME to a folder on another disk.",
             )
 
@@ -122,7 +125,7 @@ class Download:
         self._report(0, force=True)
 
     def _receive(self, file: RemoteFile, commit: str, blob: Path) -> None:
-        """Go on from what is there, and put it in place when its hash is right; a damaged one is thrown away."""
+        """Resume a partial file, and move it into place when its hash matches; delete a damaged one."""
         arriving = blob.with_name(blob.name + PARTIAL)
         if arriving.is_symlink():
             remove_hub_file(arriving, self._cache)
@@ -136,11 +139,11 @@ class Download:
             is_short = arriving.stat().st_size < file.size
             if not is_short:
                 remove_hub_file(arriving, self._cache)
-            raise WrongContent("it was cut short" if is_short else "its content has another hash")
+            raise WrongContent("it is incomplete" if is_short else "its hash does not match")
         arriving.replace(blob)
 
     def _stream(self, file: RemoteFile, commit: str, arriving: Path, have: int) -> int:
-        """Write what comes after the bytes that we have, never beyond the size that was announced; gives the bytes."""
+        """Append the remaining bytes, never beyond the announced size; returns the size."""
         request = self._request
         url = hf_hub_url(request.repo_id, file.name, repo_type=request.kind, revision=commit)
         headers = build_hf_headers() | UNCOMPRESSED
@@ -161,17 +164,17 @@ class Download:
                     self._report(have)
         if have > file.size:
             remove_hub_file(arriving, self._cache)
-            raise WrongContent(f"more than the announced {file.size:,} bytes came")
+            raise WrongContent(f"more than the announced {file.size:,} bytes were received")
         return have
 
     def _snapshot(self, commit: str) -> Path:
         return self._blobs.parent / "snapshots" / commit
 
     def _link(self, file: RemoteFile, commit: str) -> None:
-        """Link the blob into the snapshot as the Hub's client does; what was there and is something else makes way.
+        """Link the blob into the snapshot as the Hub's client does, replacing any other file.
 
-        The client itself would ask the server once more for the blob's name, and take its word. Raises TunerError
-        where a folder of the snapshot is a link that leads out of it.
+        The client itself would ask the server again for the blob's name, and trust it. Raises TunerError where a
+        folder of the snapshot is a link that leads out of it.
         """
         blob, snapshot = self._blobs / file.etag, self._snapshot(commit)
         link = snapshot / file.name
@@ -192,7 +195,7 @@ class Download:
             shutil.copyfile(blob, link)
 
     def _name_revision(self, commit: str) -> None:
-        """Say in the cache which commit the branch or tag is, now that all of it is there."""
+        """Record the commit of the branch or tag in the cache, once complete."""
         revision = self._request.revision or constants.DEFAULT_REVISION
         if revision != commit:
             ref = self._blobs.parent / "refs" / revision
@@ -211,16 +214,16 @@ def download(request: DownloadRequest, tell: Tell) -> Downloaded:
     if constants.is_offline_mode():
         raise InputError(
             "Offline mode is on",
-            "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids asking the Hub.",
+            "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids access to the Hub.",
             OFFLINE_HINT,
         )
     if request.revision is not None and not is_revision(request.revision):
-        raise InputError("Not a revision", f"{request.revision!r} cannot be a branch, tag or commit.")
+        raise InputError("Invalid revision", f"{request.revision!r} is not a valid branch, tag or commit.")
     return Download(request, HubSession(request.limits, tell, request.repo_id)).run()
 
 
-def _has_hash(path: Path, file: RemoteFile, told: Callable[[int], object]) -> bool:
-    """Whether a file has the size and hash that the Hub told; `told` hears how many bytes were read so far."""
+def _has_hash(path: Path, file: RemoteFile, progress: Callable[[int], object]) -> bool:
+    """Whether a file has the announced size and hash; `progress` gets the number of bytes read so far."""
     if path.stat().st_size != file.size:
         return False
     digest = (
@@ -231,5 +234,5 @@ def _has_hash(path: Path, file: RemoteFile, told: Callable[[int], object]) -> bo
         while block := content.read(BLOCK_BYTES):
             digest.update(block)
             done += len(block)
-            told(done)
+            progress(done)
     return digest.hexdigest() == file.etag

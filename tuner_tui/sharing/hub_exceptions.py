@@ -1,10 +1,10 @@
-"""What goes wrong between a Hub process and the Hub, apart from what the Hub's own client raises."""
+"""Errors between a Hub process and the Hub, besides those of the Hub's own client."""
 
 from __future__ import annotations
 
 
 class HubBusy(Exception):
-    """The Hub answered that it cannot now; the client's own silent retries do not know this exception."""
+    """A temporary refusal by the Hub; the client's own silent retries do not catch this exception."""
 
     def __init__(self, status: int, retry_after: float | None) -> None:
         super().__init__(f"status {status}")
@@ -12,14 +12,14 @@ class HubBusy(Exception):
 
 
 class ConnectionTrouble(Exception):
-    """The connection failed or an answer took too long."""
+    """The connection failed or timed out."""
 
     def __init__(self, name: str, *, is_timeout: bool, is_unsent: bool) -> None:
         super().__init__(name)
         self.is_timeout = is_timeout
         self.is_unsent = is_unsent
-        """Whether nothing of the request can have arrived."""
+        """Whether the request cannot have arrived."""
 
 
 class WrongContent(Exception):
-    """What was received is not what was announced; asked again, it may be right."""
+    """The received data differs from the announced; a retry may succeed."""

@@ -1,19 +1,19 @@
-"""What a failure of the Hub means for the person who pushes or downloads: one plain sentence and a next step."""
+"""Failures of the Hub as errors with a message and a next step."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.models.hub_errors import LOGIN_HINT, OFFLINE_HINT, has_token
+from tuner_tui.models.hub_errors import LOGIN_HINT, OFFLINE_HINT, has_token, tell_withheld
 from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy, WrongContent
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
-WRITING = ("making the repository", "sending files", "committing")
-"""What needs the right to write; a refusal there is never about a gate's terms."""
-AGAIN = "Run the same command again: what has arrived is not sent twice."
+WRITING = ("creating the repository", "uploading files", "committing")
+"""Operations that need write access; a refusal there is never about gating."""
+AGAIN = "Run the same command again: completed files are not transferred again."
 
 
 def status_of(error: BaseException) -> int | None:
@@ -25,6 +25,10 @@ def status_of(error: BaseException) -> int | None:
 
 def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) -> TunerError:
     """A failure in words; `what` is what was being done, such as "sending files"."""
+    return tell_withheld(_explain(error, what, repo_id, attempts))
+
+
+def _explain(error: BaseException, what: str, repo_id: str, attempts: int) -> TunerError:
     from huggingface_hub import errors
 
     from tuner_tui.models.hub_client import OversizedAnswer
@@ -39,23 +43,23 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
             return TunerError("The connection to the Hub broke", f"It broke while {what}{often}.", AGAIN)
         case OversizedAnswer() | WrongContent():
             return TunerError(
-                "The Hub sends other than it announced", f"While {what}: {error}{often}.", AGAIN
+                "The Hub's data differs from what it announced", f"While {what}: {error}{often}.", AGAIN
             )
         case errors.OfflineModeIsEnabled():
             return TunerError(
                 "Offline mode is on",
-                "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids asking the Hub.",
+                "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids access to the Hub.",
                 OFFLINE_HINT,
             )
         case errors.GatedRepoError() if what not in WRITING:
             page = f"https://huggingface.co/{repo_id}"
             return InputError(
                 "This repository is gated",
-                f"{repo_id} is open only to accounts that accepted its terms; "
-                + ("the account of your token has not." if has_token() else "no token is present."),
+                f"{repo_id} is available only to accounts that accepted its terms; "
+                + ("your token's account has not accepted them." if has_token() else "there is no token."),
                 f"Accept the terms at {page}"
                 + (
-                    " (a fine-grained token needs the right to read gated repositories, too)."
+                    " (a fine-grained token also needs permission to read gated repositories)."
                     if has_token()
                     else f", then: {LOGIN_HINT}"
                 ),
@@ -65,14 +69,14 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
         case errors.RepositoryNotFoundError() if status_of(error) != 401 or has_token():
             return NotFoundError(
                 "No such repository on the Hub",
-                f"{repo_id} does not exist, or your token may not see it.",
+                f"{repo_id} does not exist, or your token has no access to it.",
                 f"Check its name. If it is private: {LOGIN_HINT}",
             )
         case errors.HfHubHTTPError():
             return _refused(error, what, repo_id)
         case UnicodeEncodeError():
             return InputError(
-                "Your token cannot be sent", "It holds characters that no token has.", LOGIN_HINT
+                "Your token cannot be sent", "It has characters that a token cannot have.", LOGIN_HINT
             )
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
@@ -81,14 +85,14 @@ def explain(error: BaseException, what: str, repo_id: str, attempts: int = 1) ->
             )
     return TunerError(
         "The Hub's answer is invalid",
-        f"What came back while {what} could not be read ({type(error).__name__}){often}.",
-        f"A proxy may stand between. {AGAIN}",
+        f"The answer while {what} could not be read ({type(error).__name__}){often}.",
+        f"A proxy may have changed it. {AGAIN}",
     )
 
 
 def _busy(status: int, retry_after: float | None, what: str, often: str) -> TunerError:
     if status == 429:
-        pause = f"; it asks for {retry_after:.0f} s of pause" if retry_after else ""
+        pause = f"; it asks to wait {retry_after:.0f} s" if retry_after else ""
         return TunerError(
             "The Hub's rate limit is reached",
             f"It received too many requests while {what} (429{pause}){often}.",
@@ -102,12 +106,14 @@ def _refused(error: HfHubHTTPError, what: str, repo_id: str) -> TunerError:
         case 401 if what not in WRITING and not has_token():
             return InputError(
                 "Not logged in",
-                f"{repo_id} does not exist, or it is private or gated; no token is present.",
-                f"Check its name. If it is yours to read: {LOGIN_HINT}",
+                f"{repo_id} does not exist, or it is private or gated; there is no token.",
+                f"Check its name. If you have access: {LOGIN_HINT}",
             )
         case 401:
             message = "It is wrong, has expired, or none was sent." if has_token() else "There is none."
-            return InputError("The Hub refuses your token", f"{message} This was while {what}.", LOGIN_HINT)
+            return InputError(
+                "The Hub rejects your token", f"{message} It happened while {what}.", LOGIN_HINT
+            )
         case 403:
             right = (
                 "to write to this repository"
@@ -115,9 +121,9 @@ def _refused(error: HfHubHTTPError, what: str, repo_id: str) -> TunerError:
                 else 'to read this repository ("read access to contents of all public gated repos" for gated ones)'
             )
             return InputError(
-                "Your token lacks a right",
+                "Your token lacks a permission",
                 f"The Hub denies {what} at {repo_id} (403).",
-                f"It needs the right {right}: https://huggingface.co/settings/tokens",
+                f"It needs permission {right}: https://huggingface.co/settings/tokens",
             )
         case 404:
             return NotFoundError(
@@ -125,10 +131,13 @@ def _refused(error: HfHubHTTPError, what: str, repo_id: str) -> TunerError:
             )
         case 409 | 412:
             return TunerError(
-                "The repository changed meanwhile", f"Somebody else changed {repo_id} while {what}.", AGAIN
+                "The repository changed meanwhile", f"Another commit changed {repo_id} while {what}.", AGAIN
             )
         case 400:
-            said = str(getattr(error, "server_message", "") or "").splitlines()
-            return InputError("The Hub refused", f"While {what}: {said[0] if said else 'bad request'}.")
+            server_lines = str(getattr(error, "server_message", "") or "").splitlines()
+            return InputError(
+                "The Hub rejected the request",
+                f"While {what}: {server_lines[0] if server_lines else 'bad request'}.",
+            )
         case status:
-            return TunerError("The Hub refused", f"It answered {status} while {what}.", AGAIN)
+            return TunerError("The Hub rejected the request", f"It answered {status} while {what}.", AGAIN)

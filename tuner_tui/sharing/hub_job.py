@@ -1,4 +1,4 @@
-"""`python -m tuner_tui.sharing.hub_job`: one process that talks to the Hub; request on stdin, events on stdout."""
+"""`python -m tuner_tui.sharing.hub_job`: a process that uses the Hub; request on stdin, events on stdout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Do what stdin asks; whatever goes wrong is the last event, in words."""
+    """Do the request on stdin; an error is the last event."""
     leave_with_parent()
     events = own_stdout()
     secret: list[str] = []
@@ -41,16 +41,16 @@ def main() -> int:
     except TunerError as error:
         tell(Refused(title=error.title, message=error.message, hint=error.hint, exit_code=error.exit_code))
         return 1
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the reader is gone
         return 1
-    except Exception as error:  # nothing else may end it without a word
+    except Exception as error:  # nothing else may end it without a last event
         tell(Refused(title="The Hub's process failed", message=type(error).__name__))
         return 1
     return 0
 
 
 def own_stdout() -> IO[str]:
-    """The process's stdout for events alone; what libraries print goes to stderr from now on."""
+    """Reserve stdout for events; libraries print to stderr from now on."""
     sys.stdout.flush()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -65,22 +65,22 @@ def _token() -> str | None:
     except OSError as error:
         raise InputError(
             "Your token cannot be read",
-            f"{error.filename}: {error.strerror or type(error).__name__}.",
+            f"{error.filename or 'the file with it'}: {error.strerror or type(error).__name__}.",
             "Log in anew with `hf auth login`, or set HF_TOKEN.",
         ) from None
     except ValueError:  # the error may quote it
         raise InputError(
-            "Your token cannot be read", "Its file is no text.", "Log in anew with `hf auth login`."
+            "Your token cannot be read", "Its file is not text.", "Log in again with `hf auth login`."
         ) from None
 
 
 def _done(request: PushRequest | DownloadRequest, tell: Callable[[Event], None]) -> Event:
-    """The last event. Raises TunerError for everything that goes wrong."""
+    """The last event. Raises TunerError for all failures."""
     try:
         return _do(request, tell)
     except (TunerError, BrokenPipeError):
         raise
-    except Exception as error:  # OSErrors of a full disk, whatever a library raises
+    except Exception as error:  # OSErrors of a full disk, or any error of a library
         from tuner_tui.sharing.hub_failures import explain
         from tuner_tui.sharing.hub_session import innermost
 

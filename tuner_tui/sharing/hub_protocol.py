@@ -1,4 +1,4 @@
-"""What a Hub process is asked and what it tells, one JSON object a line; a token is never part of it."""
+"""The protocol of Hub processes: one JSON object per line, never with a token."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ RepoKind = Literal["model", "dataset"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the Hub may take, and how often it is asked again; seconds."""
+    """Time limits and retries; seconds."""
 
     connect: float = 10.0
     answer: float = 30.0
     """For an answer, or for the next bytes of one."""
     commit: float = 60.0
     attempts: int = 4
-    """Of one operation, the first one included."""
+    """Attempts per operation, including the first."""
     first_wait: float = 1.0
     """Before the second attempt; doubled before each further one."""
     longest_wait: float = 60.0
-    """A Hub that asks for a longer pause is taken at its word, and we leave."""
+    """If the Hub asks for a longer pause, the operation fails."""
     silence: float = 200.0
-    """A process that says nothing for so long is ended."""
+    """A process without output for this long is ended."""
 
 
 class PushFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file that goes."""
+    """One file to upload."""
 
     path: str
     name: str
-    """In the repository."""
+    """Its path in the repository."""
     size: int
     sha256: str
     git_id: str | None = None
@@ -39,26 +39,26 @@ class PushFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PushRequest(msgspec.Struct, frozen=True, kw_only=True, tag="push"):
-    """Make a repository hold these files, in one commit."""
+    """Commit these files to a repository."""
 
     repo_id: str
     files: tuple[PushFile, ...]
     message: str
     visibility: Literal["private", "public"] | None = None
-    """None: private when it is made, as it is when it is there and private."""
+    """None: private when created; an existing one must be private."""
     branch: str | None = None
     as_pull_request: bool = False
     limits: Limits = Limits()
 
 
 class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True, tag="download"):
-    """Bring a repository's files into the Hub's cache."""
+    """Download a repository's files into the Hub's cache."""
 
     repo_id: str
     kind: RepoKind = "model"
     revision: str | None = None
     spare_bytes: int = 500_000_000
-    """What must stay free on the disk."""
+    """Bytes to keep free on the disk."""
     limits: Limits = Limits()
 
 
@@ -66,11 +66,11 @@ Request = PushRequest | DownloadRequest
 
 
 class HubEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
-    """What all events have in common."""
+    """The base of all events."""
 
 
 class Stepped(HubEvent, frozen=True, kw_only=True, tag="step"):
-    """Something else is done from now on."""
+    """A new operation starts."""
 
     what: str
 
@@ -83,7 +83,7 @@ class Moved(HubEvent, frozen=True, kw_only=True, tag="moved"):
 
 
 class Waiting(HubEvent, frozen=True, kw_only=True, tag="waiting"):
-    """An attempt failed; the next one comes in so many seconds."""
+    """An attempt failed; the next one starts after a wait."""
 
     why: str
     seconds: int
@@ -92,7 +92,7 @@ class Waiting(HubEvent, frozen=True, kw_only=True, tag="waiting"):
 
 
 class Pushed(HubEvent, frozen=True, kw_only=True, tag="pushed"):
-    """The repository holds the files, as read back from it."""
+    """The repository has the files, as verified."""
 
     url: str
     commit: str
@@ -102,7 +102,7 @@ class Pushed(HubEvent, frozen=True, kw_only=True, tag="pushed"):
 
 
 class Downloaded(HubEvent, frozen=True, kw_only=True, tag="downloaded"):
-    """The files are in the cache, each with the hash that the Hub told."""
+    """The files are in the cache, each verified by its hash."""
 
     folder: str
     files: int
@@ -110,7 +110,7 @@ class Downloaded(HubEvent, frozen=True, kw_only=True, tag="downloaded"):
 
 
 class Refused(HubEvent, frozen=True, kw_only=True, tag="refused"):
-    """It could not be done."""
+    """The request failed."""
 
     title: str
     message: str = ""

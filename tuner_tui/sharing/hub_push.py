@@ -1,4 +1,4 @@
-"""Pushing inside a Hub process: look, make the repository, send files, commit once, read back."""
+"""Pushes inside a Hub process: check, create the repository, upload files, commit once, verify."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.guarded import Unreadable
+from tuner_tui.hosts import insecure_hub
 from tuner_tui.models.hub_errors import LOGIN_HINT
 from tuner_tui.sharing.checksums import sha256
 from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 
 MAIN = "main"
 LISTED_PULL_REQUESTS = 50
-"""How many of a repository's newest pull requests are looked through."""
+"""How many of a repository's newest pull requests are searched."""
 LONGEST_GAP = 10
-"""How many numbers without a pull request end the search where the server has no list."""
+"""How many missing numbers in a row end the search, where the server has no list."""
 
 
 @dataclass
 class Push:
-    """One push and what it knows of the repository."""
+    """One push, with the repository's state."""
 
     request: PushRequest
     session: HubSession
@@ -59,6 +60,7 @@ class Push:
 
     def run(self) -> Pushed:
         """Do it all. Raises TunerError; then the repository is as it was, or holds the files and says so next time."""
+        _require_secure_hub()
         self.session.tell(Stepped(what="reading the files"))
         require_unchanged(self.request.files, self.session.still_at)
         self._stamps = stamps(self.request.files)
@@ -73,43 +75,44 @@ class Push:
         return self._commit(head, operations)
 
     def _require_right(self) -> None:
-        self.session.tell(Stepped(what="asking the Hub who you are"))
+        self.session.tell(Stepped(what="checking your account"))
         if get_token() is None:
             raise InputError("Not logged in", "There is no token for the Hub on this machine.", LOGIN_HINT)
-        me = self.session.ask("asking who you are", self.api.whoami)
+        me = self.session.ask("checking your account", self.api.whoami)
         owner, names = self.repo.partition("/")[0], [me["name"], *(org["name"] for org in me.get("orgs", ()))]
         role = (me.get("auth") or {}).get("accessToken", {}).get("role")
         if role == "read":
             raise InputError(
-                "Your token lacks a right",
-                "It may only read.",
-                "Make one that may write: https://huggingface.co/settings/tokens",
+                "Your token lacks a permission",
+                "It is read-only.",
+                "Create one with write access: https://huggingface.co/settings/tokens",
             )
         if owner not in names and not self.request.as_pull_request:
             raise InputError(
-                "This is somebody else's repository",
+                "The repository belongs to another account",
                 f"You are {me['name']}, and {self.repo} belongs to {owner}.",
                 f"Push to {me['name']}/{self.repo.partition('/')[2]}, or propose it as a pull request with --pr.",
             )
 
     def _make_repository(self) -> None:
-        """Make the repository where it is missing; one that is there keeps its visibility."""
+        """Create the repository if missing; an existing one keeps its visibility."""
         for attempt in range(1, self.session.limits.attempts + 1):
             info = self._info()
             if info is None and self.request.as_pull_request:
                 raise InputError(
-                    "Nothing to propose it to", f"{self.repo} does not exist, or you may not see it."
+                    "No repository for the pull request",
+                    f"{self.repo} does not exist, or you have no access to it.",
                 )
             if info is not None:
                 return self._require_visibility(bool(info.private))
-            self.session.tell(Stepped(what=f"making {self.repo}"))
+            self.session.tell(Stepped(what=f"creating {self.repo}"))
             is_private = self.request.visibility != "public"
             make = partial(self.api.create_repo, self.repo, private=is_private, exist_ok=True)
-            self.session.ask("making the repository", make)
+            self.session.ask("creating the repository", make)
             if attempt > 1:
-                self.session.wait(ValueError(), "making the repository", attempt)
+                self.session.wait(ValueError(), "creating the repository", attempt)
         raise TunerError(
-            "The repository was not made", f"The Hub says it was, and then knows no {self.repo}.", AGAIN
+            "The repository was not created", f"The Hub confirmed it, but there is no {self.repo}.", AGAIN
         )
 
     def _info(self) -> Any:
@@ -117,11 +120,13 @@ class Push:
             try:
                 return self.api.model_info(self.repo)
             except RepositoryNotFoundError as error:
-                if error.response.status_code == 401:  # on plain http the client cannot tell: it is the token
+                if (
+                    error.response.status_code == 401
+                ):  # on plain http the client gives no reason: it is the token
                     raise
                 return None
 
-        return self.session.ask("looking for the repository", look)
+        return self.session.ask("checking the repository", look)
 
     def _require_visibility(self, is_private: bool) -> None:
         self.visibility = "private" if is_private else "public"
@@ -130,19 +135,19 @@ class Push:
         if not is_private:
             raise InputError(
                 "The repository is public",
-                f"{self.repo} is there already, and everybody would see what you push.",
-                "Say --public if that is meant"
+                f"{self.repo} exists, and everyone would see what you push.",
+                "Use --public to allow that"
                 + ("." if self.request.as_pull_request else ", or push to another name."),
             )
         if self.request.visibility == "public" and not self.request.as_pull_request:
             raise InputError(
                 "The repository is private",
-                f"{self.repo} is there already; pushing does not change who sees it.",
-                f"Change that in its settings first: https://huggingface.co/{self.repo}/settings",
+                f"{self.repo} exists; pushing does not change its visibility.",
+                f"Change it in its settings first: https://huggingface.co/{self.repo}/settings",
             )
 
     def _head(self, revision: str) -> str:
-        """The branch's latest commit; a branch that is missing is made."""
+        """The branch's latest commit; a missing branch is created."""
 
         def look() -> str:
             try:
@@ -153,14 +158,14 @@ class Push:
                 self.api.create_branch(self.repo, branch=revision, exist_ok=True)
                 return str(self.api.model_info(self.repo, revision=revision).sha)
 
-        return self.session.ask("looking at the branch", look)
+        return self.session.ask("reading the branch", look)
 
     def _holds_all(self, revision: str) -> bool:
-        """Whether a revision holds every file with the right content."""
+        """Whether a revision has every file with the right content."""
         return not self._differing(revision)
 
     def _differing(self, revision: str) -> list[str]:
-        """Names of files that a revision lacks or holds otherwise."""
+        """Names of files that are missing or different in a revision."""
 
         def look() -> dict[str, RepoFile]:
             try:
@@ -169,11 +174,11 @@ class Push:
             except EntryNotFoundError:
                 return {}
 
-        found = self.session.ask("reading what is there", look)
-        return [file.name for file in self.request.files if not same(file, found.get(file.name))]
+        remote_files = self.session.ask("reading the repository's files", look)
+        return [file.name for file in self.request.files if not same(file, remote_files.get(file.name))]
 
     def _differing_for_sure(self, commit: str) -> list[str]:
-        """The same, read again before it is believed: a listing can be damaged on its way, too."""
+        """The same, confirmed by a second read: a listing can be damaged in transit."""
         differing: list[str] = []
         for _ in range(self.session.limits.attempts):
             differing = self._differing(commit)
@@ -182,8 +187,8 @@ class Push:
         return differing
 
     def _send_files(self) -> list[CommitOperationAdd]:
-        """Send the large files; those that the Hub has already are not sent again."""
-        self.session.tell(Stepped(what="sending files"))
+        """Upload the large files, except those that the Hub has already."""
+        self.session.tell(Stepped(what="uploading files"))
         total = sum(file.size for file in self.request.files)
 
         def send() -> list[CommitOperationAdd]:
@@ -192,7 +197,7 @@ class Push:
                 for file in self.request.files
             ]
             for operation, file in zip(operations, self.request.files, strict=True):
-                operation.upload_info.sha256 = bytes.fromhex(file.sha256)  # not read for it once more
+                operation.upload_info.sha256 = bytes.fromhex(file.sha256)  # not read again for it
             self.session.begin_sending(total)
             self.api.preupload_lfs_files(
                 self.repo, operations, revision=self.revision, free_memory=False, num_threads=1,
@@ -200,14 +205,14 @@ class Push:
             )  # fmt: skip
             return operations
 
-        operations = self.session.ask("sending files", send)
+        operations = self.session.ask("uploading files", send)
         self.session.tell(Moved(done_bytes=total, total_bytes=total))
         if stamps(self.request.files) != self._stamps:
             require_unchanged(self.request.files, self.session.still_at)
         return operations
 
     def _commit(self, head: str, operations: list[CommitOperationAdd]) -> Pushed:
-        """Commit once. After any doubt the repository is read before anything is tried again."""
+        """Commit once. After an unclear failure the repository is read before a retry."""
         limits = self.session.limits
         for attempt in range(1, limits.attempts + 1):
             self.session.tell(Stepped(what="committing"))
@@ -223,16 +228,16 @@ class Push:
                 return self._checked(info.oid, info.pr_url)
             except TunerError:
                 raise
-            except Exception as error:  # the commit may have happened: look before anything else
+            except Exception as error:  # the commit may have succeeded: check first
                 trouble = innermost(error)
-                self.session.tell(Stepped(what="reading back whether the commit arrived"))
+                self.session.tell(Stepped(what="checking whether the commit arrived"))
                 if (pushed := self._arrived(head)) is not None:
                     return pushed
                 if is_bad_card(trouble):
                     raise InputError(
-                        "The Hub refuses the card",
+                        "The Hub rejects the model card",
                         " ".join(str(trouble).split()),
-                        "Edit it, and give it with --card FILE.",
+                        "Edit it, and pass it with --card FILE.",
                     ) from error
                 if not self.session.may_pass(trouble) or attempt == limits.attempts:
                     raise explain(trouble, "committing", self.repo, attempt) from error
@@ -245,10 +250,14 @@ class Push:
         raise AssertionError("unreachable")
 
     def _arrived(self, head: str) -> Pushed | None:
-        """What a commit left whose answer was lost; None when there is none. Raises TunerError for a strange one."""
+        """The result of a commit whose answer was lost; None without one. Raises TunerError for a foreign one."""
         if self.request.as_pull_request:
-            found = self._find_pull_request()
-            return self._done(found[0], is_new=True, pull_request=found[1]) if found else None
+            pull_request = self._find_pull_request()
+            return (
+                self._done(pull_request[0], is_new=True, pull_request=pull_request[1])
+                if pull_request
+                else None
+            )
         now = self._head(self.revision)
         if now == head:
             return None
@@ -256,33 +265,33 @@ class Push:
             return self._done(now, is_new=True)
         raise TunerError(
             "The repository changed meanwhile",
-            f"Somebody else committed to {self.repo}.",
-            f"Look at it. {AGAIN}",
+            f"There is another commit in {self.repo}.",
+            f"Check it. {AGAIN}",
         )
 
     def _checked(self, commit: str, pull_request: str | None) -> Pushed:
-        """The commit, when what it holds is what was sent."""
-        self.session.tell(Stepped(what="reading back what arrived"))
+        """The commit, once its content is verified."""
+        self.session.tell(Stepped(what="verifying the commit"))
         differing = self._differing_for_sure(commit)
         if differing:
             raise TunerError(
-                "What arrived is not what was sent",
-                f"{self.repo} holds {differing[0]} otherwise, in commit {commit[:8]}.",
+                "The commit differs from the upload",
+                f"{differing[0]} in {self.repo} differs, in commit {commit[:8]}.",
                 AGAIN,
             )
         return self._done(commit, is_new=True, pull_request=pull_request)
 
     def _unknown_pull_request(self, error: BaseException) -> TunerError:
-        """What is said when a pull request may have been made and is not seen; a second one is never made."""
+        """The error when a pull request may exist but is not visible; a second one is never created."""
         why = explain(error, "committing", self.repo).title
         return TunerError(
-            "It is not known whether the pull request was made",
+            "It is unknown whether the pull request was created",
             f"{why}, and {self.repo} shows none with these files yet.",
-            f"Look at {self.api.endpoint}/{self.repo}/discussions in a minute. {AGAIN}",
+            f"Check {self.api.endpoint}/{self.repo}/discussions in a minute. {AGAIN}",
         )
 
     def _find_pull_request(self) -> tuple[str, str] | None:
-        """Commit and address of a pull request that holds just these files, ours whose answer was lost."""
+        """Commit and address of a pull request with exactly these files, ours whose answer was lost."""
         proposed = self._listed_pull_requests()
         for number, commit in self._probed_pull_requests() if proposed is None else proposed:
             if self._holds_all(commit):
@@ -299,15 +308,15 @@ class Push:
                 if error.response.status_code in (404, 405, 501):
                     return None
                 raise
-            numbers = ((each.ref.rpartition("/")[2], each.target_commit) for each in refs)
+            numbers = ((ref.ref.rpartition("/")[2], ref.target_commit) for ref in refs)
             return sorted(
                 ((int(number), commit) for number, commit in numbers if number.isdigit()), reverse=True
             )[:LISTED_PULL_REQUESTS]
 
-        return self.session.ask("looking at pull requests", look)
+        return self.session.ask("reading pull requests", look)
 
     def _probed_pull_requests(self) -> Iterator[tuple[int, str]]:
-        """(number, commit) of pull requests, asked for one by one; discussions take numbers, too, and leave gaps."""
+        """(number, commit) of pull requests, read one by one; discussions share the numbers and leave gaps."""
         gap, number = 0, 0
         while gap < LONGEST_GAP:
             number += 1
@@ -327,7 +336,7 @@ class Push:
                     return None
                 raise
 
-        return self.session.ask("looking at pull requests", look)
+        return self.session.ask("reading pull requests", look)
 
     def _done(self, commit: str, *, is_new: bool, pull_request: str | None = None) -> Pushed:
         return Pushed(
@@ -342,7 +351,7 @@ class Push:
 def require_unchanged(
     files: Sequence[PushFile], still_at: Callable[[int, int], object] = lambda done, total: None
 ) -> None:
-    """Raise InputError for a file that is no longer what was shown and looked through."""
+    """Raise InputError for a file that changed after it was shown and scanned."""
     total, done = sum(file.size for file in files), 0
     for file in files:
         path = Path(file.path)
@@ -353,9 +362,9 @@ def require_unchanged(
             is_same = False
         if not is_same:
             raise InputError(
-                "A file has changed since it was looked through",
+                "A file has changed since the scan",
                 f"{path}\nNothing was committed.",
-                "Push again: it is looked through anew.",
+                "Push again, which scans it again.",
             )
         done += file.size
 
@@ -365,20 +374,20 @@ def _read_of(still_at: Callable[[int, int], object], before: int, total: int, do
 
 
 def stamps(files: Sequence[PushFile]) -> tuple[tuple[int, int], ...]:
-    """(size, time of the last change in nanoseconds) of each file; (-1, -1) for one that is gone."""
+    """(size, time of the last change in nanoseconds) of each file; (-1, -1) for a missing one."""
     return tuple(_stamp(Path(file.path)) for file in files)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return -1, -1
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def was_refused(error: BaseException) -> bool:
-    """Whether a request that failed was surely not carried out."""
+    """Whether a failed request certainly had no effect."""
     if isinstance(error, ConnectionTrouble):
         return error.is_unsent
     if isinstance(error, HubBusy):
@@ -395,8 +404,17 @@ def same(file: PushFile, there: RepoFile | None) -> bool:
 
 
 def is_bad_card(error: BaseException) -> bool:
-    """Whether the Hub refused the card's metadata."""
+    """Whether the Hub rejected the card's metadata."""
     return isinstance(error, ValueError) and "Invalid metadata" in str(error)
+
+
+def _require_secure_hub() -> None:
+    if address := insecure_hub():
+        raise InputError(
+            "Your token is not sent over plain http",
+            f"HF_ENDPOINT is {address}: everybody on the way could read the token that a push needs.",
+            "Give an https:// address, or unset HF_ENDPOINT.",
+        )
 
 
 def push(request: PushRequest, tell: Tell) -> Pushed:

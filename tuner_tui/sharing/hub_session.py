@@ -1,4 +1,4 @@
-"""The Hub's client with time limits and without silent waits: every failure surfaces, and we decide what follows.
+"""The Hub's client with time limits and without silent retries: failures surface, and retries are ours.
 
 Used inside a Hub process only (see hub_job.py).
 """
@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.models.hub_client import UNCOMPRESSED, bound_answer
+from tuner_tui.models.hub_client import UNCOMPRESSED, bound_answer, withhold_token
 from tuner_tui.sharing.hub_exceptions import ConnectionTrouble, HubBusy, WrongContent
 from tuner_tui.sharing.hub_failures import explain, status_of
 from tuner_tui.sharing.hub_protocol import Event, Moved, Waiting
@@ -32,7 +32,7 @@ WAIT_HEADERS = ("retry-after", "ratelimit", "ratelimit-policy")
 REPORT_EVERY_BYTES = 256 << 10
 BEAT_SECONDS = 5.0
 LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
-"""Addresses of this machine, which no proxy is asked for."""
+"""Addresses of this machine, which bypass proxies."""
 
 
 def _trouble_of(error: httpx2.TransportError) -> ConnectionTrouble:
@@ -44,7 +44,7 @@ def _trouble_of(error: httpx2.TransportError) -> ConnectionTrouble:
 
 
 class _Counted(httpx2.SyncByteStream):
-    """A request's body that reports what has been sent of it."""
+    """A request's body that reports the bytes sent."""
 
     def __init__(self, inner: Any, sent: Callable[[int], None]) -> None:
         self._inner, self._sent = inner, sent
@@ -60,7 +60,7 @@ class _Counted(httpx2.SyncByteStream):
 
 
 class Transport(httpx2.HTTPTransport):
-    """Turns refusals that pass and broken connections into exceptions that nobody retries but us."""
+    """Turns temporary refusals and broken connections into exceptions that only we retry."""
 
     def __init__(self, limits: Limits, sent: Callable[[int], None], proxy: str | None = None) -> None:
         super().__init__(proxy=proxy)
@@ -92,7 +92,7 @@ class Transport(httpx2.HTTPTransport):
 
 
 class _Guarded(httpx2.SyncByteStream):
-    """An answer's body whose broken connection surfaces as our exception."""
+    """A response body that raises our exception when the connection breaks."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -108,22 +108,22 @@ class _Guarded(httpx2.SyncByteStream):
 
 
 def retry_after(headers: Any) -> float | None:
-    """Seconds that an answer asks to wait, from a number or a date; None when it says nothing usable."""
-    told = headers.get("retry-after")
-    if told is None:
+    """The wait in seconds of a Retry-After header, a number or a date; None without a usable one."""
+    header = headers.get("retry-after")
+    if header is None:
         return None
     try:
-        return max(0.0, float(told))
+        return max(0.0, float(header))
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except (ValueError, TypeError):
         return None
 
 
 class HubSession:
-    """Asks the Hub, again where that may help, and tells of every wait."""
+    """Sends requests to the Hub, with retries, and reports every wait."""
 
     def __init__(self, limits: Limits, tell: Tell, repo_id: str) -> None:
         self.limits, self.tell, self.repo_id = limits, tell, repo_id
@@ -133,42 +133,42 @@ class HubSession:
         set_client_factory(self.client)
 
     def client(self) -> httpx2.Client:
-        """A client with our limits and the environment's proxies; huggingface_hub's headers carry the token.
+        """A client with our limits and the environment's proxies; huggingface_hub's headers contain the token.
 
         Raises InputError for a proxy that cannot be used.
         """
         return httpx2.Client(
             transport=Transport(self.limits, self._count),
             mounts=self._proxies(),
-            event_hooks={"request": [hf_request_event_hook], "response": [bound_answer]},
+            event_hooks={"request": [hf_request_event_hook, withhold_token], "response": [bound_answer]},
             headers=UNCOMPRESSED,
             follow_redirects=True,
             timeout=httpx2.Timeout(self.limits.answer),
         )
 
     def _proxies(self) -> dict[str, Transport | None]:
-        """Transports by the addresses they are for; a client that is given its transport looks for no proxy itself."""
+        """Transports by address; a client with explicit transports ignores proxy variables."""
         try:
-            found: dict[str, Transport | None] = {
+            transports: dict[str, Transport | None] = {
                 pattern: None if proxy is None else Transport(self.limits, self._count, proxy)
                 for pattern, proxy in get_environment_proxies().items()
             }
-        except (ValueError, ImportError, httpx2.InvalidURL):  # the address may hold a password
+        except (ValueError, ImportError, httpx2.InvalidURL):  # the address may contain a password
             raise InputError(
                 "The proxy cannot be used",
-                "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds an address that is no HTTP proxy's.",
-                "Give http://host:port (for socks5:// install socksio), or unset the variable.",
+                "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is not the address of an HTTP proxy.",
+                "Use http://host:port (for socks5:// install socksio), or unset the variable.",
             ) from None
-        return found | dict.fromkeys(LOOPBACK) if found else {}
+        return transports | dict.fromkeys(LOOPBACK) if transports else {}
 
     def ask(self, what: str, question: Callable[[], Answer], *, retried: Iterable[int] = ()) -> Answer:
-        """The answer to a question that may be asked twice. Raises TunerError when there is none within the limits."""
+        """The response to an idempotent request. Raises TunerError when there is none within the limits."""
         for attempt in range(1, self.limits.attempts + 1):
             try:
                 return question()
             except TunerError:
                 raise
-            except Exception as error:  # whatever client and parsers raise: it is told apart below
+            except Exception as error:  # any error of client and parsers: distinguished below
                 trouble = innermost(error)
                 if not self.may_pass(trouble, retried) or attempt == self.limits.attempts:
                     raise explain(trouble, what, self.repo_id, attempt) from error
@@ -176,7 +176,7 @@ class HubSession:
         raise AssertionError("unreachable")
 
     def may_pass(self, error: BaseException, retried: Iterable[int] = ()) -> bool:
-        """Whether asking again may help."""
+        """Whether a retry may help."""
         if isinstance(error, (HubBusy, ConnectionTrouble)):
             return not (isinstance(error, HubBusy) and (error.retry_after or 0) > self.limits.longest_wait)
         if isinstance(error, WrongContent):
@@ -186,13 +186,13 @@ class HubSession:
         status = status_of(error)
         if status is not None:
             return status in RETRIED or status in retried
-        # an answer that makes no sense: a flipped byte, or a page of a proxy
+        # an invalid response: a flipped byte, or a page of a proxy
         return isinstance(error, (ValueError, KeyError, TypeError, AttributeError, httpx2.HTTPError))
 
     def wait(self, error: BaseException, what: str, attempt: int) -> None:
-        """Wait before the next attempt, counting down aloud."""
-        asked = getattr(error, "retry_after", None)
-        seconds = self.limits.first_wait * 2 ** (attempt - 1) if asked is None else asked
+        """Wait before the next attempt, reporting a countdown."""
+        requested_wait = getattr(error, "retry_after", None)
+        seconds = self.limits.first_wait * 2 ** (attempt - 1) if requested_wait is None else requested_wait
         until = time.monotonic() + min(seconds, self.limits.longest_wait)
         why = explain(error, what, self.repo_id, attempt).title
         while (left := until - time.monotonic()) > 0:
@@ -204,13 +204,13 @@ class HubSession:
             time.sleep(min(1.0, left))
 
     def still_at(self, done_bytes: int, total_bytes: int) -> None:
-        """Say every few seconds that work goes on which sends nothing, such as reading a large file for its hash."""
+        """Report every few seconds during work without traffic, such as hashing a large file."""
         if time.monotonic() - self._beat >= BEAT_SECONDS:
             self._beat = time.monotonic()
             self.tell(Moved(done_bytes=done_bytes, total_bytes=total_bytes))
 
     def begin_sending(self, total_bytes: int) -> None:
-        """Count what is sent from now on."""
+        """Count the bytes sent from now on."""
         self._sent = self._told = 0
         self.total_bytes = total_bytes
 
@@ -222,11 +222,11 @@ class HubSession:
 
 
 def innermost(error: BaseException) -> BaseException:
-    """What lies behind a wrapped error: the Hub's client hides causes in RuntimeError."""
-    seen = error
-    while isinstance(seen, (RuntimeError, HfHubHTTPError)) or type(seen) is Exception:
-        inner = seen.__cause__ or seen.__context__
-        if isinstance(seen, HfHubHTTPError) or inner is None:
-            return seen
-        seen = inner
-    return seen
+    """The cause of a wrapped error: the Hub's client hides causes in RuntimeError."""
+    cause = error
+    while isinstance(cause, (RuntimeError, HfHubHTTPError)) or type(cause) is Exception:
+        inner = cause.__cause__ or cause.__context__
+        if isinstance(cause, HfHubHTTPError) or inner is None:
+            return cause
+        cause = inner
+    return cause

@@ -1,4 +1,4 @@
-"""Licences of base models, and what they ask of what is made from them."""
+"""Licences of base models, and their requirements for derivatives."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ASKS = {
     "cc-by-sa-4.0": "name the authors, and share under the same licence",
     "cc-by-nc-4.0": "name the authors; no commercial use",
     "cc-by-nc-sa-4.0": "name the authors, share under the same licence; no commercial use",
-    "other": "its own terms, which stand on the base's page",
+    "other": "follow its own terms, see the base's page",
 }
 OR = " or "
 LLAMA = 'pass on the Llama licence, show "Built with Llama", and begin the model\'s name with "Llama"'
 
 
 def base_licence(facts: RunFacts) -> str | None:
-    """The base's licence by its Hub identifier, as far as files on this machine tell. Raises Unreadable."""
+    """The base's licence as a Hub identifier, if local files name it. Raises Unreadable."""
     from tuner_tui.models.hub_cache import cached_snapshot
 
     location = Path(facts.plan.model_location)
@@ -46,43 +46,43 @@ def base_licence(facts: RunFacts) -> str | None:
     card = folder / "README.md" if folder else None
     if card is None or not card.is_file():
         return None
-    found = re.match(r"\s*---\n(.*?)\n---", guarded.read_text(card, errors="replace"), re.S)
-    return told_licence(found[1]) if found else None
+    front_matter = re.match(r"\s*---\n(.*?)\n---", guarded.read_text(card, errors="replace"), re.S)
+    return named_licence(front_matter[1]) if front_matter else None
 
 
-def told_licence(metadata: str) -> str | None:
-    """What a card's YAML names as its licence; of a list, all of it joined by "or"."""
-    found = re.search(
+def named_licence(metadata: str) -> str | None:
+    """The licence in a card's YAML; a list is joined by "or"."""
+    match = re.search(
         r"^license:[ \t]*(?:\[([^\]]*)\]|['\"]?([\w.+-]+)|((?:\n[ \t]*-[ \t]+\S+)+))", metadata, re.M
     )
-    if found is None:
+    if match is None:
         return None
-    return OR.join(re.findall(r"[\w.+]+(?:-[\w.+]+)*", next(filter(None, found.groups()), ""))) or None
+    return OR.join(re.findall(r"[\w.+]+(?:-[\w.+]+)*", next(filter(None, match.groups()), ""))) or None
 
 
 def alternatives(licence: str | None) -> list[str]:
-    """The licences of which one may choose."""
+    """The alternative licences."""
     return licence.split(OR) if licence else []
 
 
 def what_it_asks(licence: str | None) -> str:
-    """What a licence asks of derivatives, in one clause."""
+    """A licence's requirements for derivatives, in one clause."""
     if licence is None:
-        return "not known here; look at the base's page and name it with --licence"
+        return "unknown; see the base's page and set it with --licence"
     if OR in licence:
         return "; or ".join(map(what_it_asks, alternatives(licence)))
     if licence.startswith("llama"):
         return LLAMA
-    return ASKS.get(licence, "its own terms, which stand on the base's page")
+    return ASKS.get(licence, "follow its own terms, see the base's page")
 
 
 def require_name(licence: str | None, repo_id: str) -> None:
-    """Raise TunerError when a base's licence asks for a name that the repository does not have."""
+    """Raise TunerError when a base's licence requires another repository name."""
     names = alternatives(licence)
     is_asked = bool(names) and all(name.startswith("llama3") for name in names)
     if is_asked and not repo_id.partition("/")[2].lower().startswith("llama"):
         raise TunerError(
-            "The licence asks for another name",
-            f"{licence}: models made from it must be called Llama-…, and {repo_id} is not.",
+            "The licence requires another name",
+            f"{licence}: the names of derivatives must begin with Llama, and {repo_id} does not.",
             "Choose a name that begins with Llama.",
         )

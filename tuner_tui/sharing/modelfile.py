@@ -1,4 +1,4 @@
-"""Ollama's Modelfile: the model's own chat template in Ollama's language, where answers end, and parameters."""
+"""Ollama's Modelfile: the chat template in Ollama's language, stop tokens, and parameters."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from tuner_tui.runs.export_events import ChatTemplate
 
 LARGEST_CONTEXT = 8192
-"""Ollama reserves memory for the whole context; longer ones are left to the person to set."""
+"""Ollama reserves memory for the whole context; longer ones are for the user to set."""
 
 
 def modelfile(
     template: ChatTemplate, stop: Sequence[str], context_length: int | None, model_file: str
 ) -> str:
-    """The text of a Modelfile. Raises InputError when the template cannot stand in one."""
+    """The text of a Modelfile. Raises InputError when the template cannot be written in one."""
     written = go_template(template)
     if '"""' in written:
         raise InputError(
             "This chat template cannot be written for Ollama",
-            'It holds """, which ends a text in a Modelfile.',
+            'It contains """, which ends a text in a Modelfile.',
             "Export it with --as gguf.",
         )
     lines = [f"FROM ./{model_file}", f'TEMPLATE """{written}"""']
@@ -52,5 +52,5 @@ def go_template(template: ChatTemplate) -> str:
 
 
 def _literal(text: str) -> str:
-    """Text that Go's template language writes as it is."""
+    """Literal text in Go's template language."""
     return text.replace("{{", '{{ "{{" }}')

@@ -1,4 +1,4 @@
-"""What a run needs of the Hub that is not on this machine: fetched before it starts, resumed and checked by hash."""
+"""Downloads what a run needs from the Hub before it starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.data.files.hub import missing_repository
 from tuner_tui.data.files.rows import HUB_PREFIX
-from tuner_tui.keeper.launch import check
+from tuner_tui.keeper.launch import check_parts
 from tuner_tui.models.source import find_source
 from tuner_tui.sharing.hub import download
 from tuner_tui.sharing.hub_protocol import DownloadRequest
@@ -27,7 +27,7 @@ def fetch_needed(
 ) -> None:
     """Download the data sets and the model that a spec names and this machine lacks; nothing in offline mode.
 
-    The model, being large, comes after all else of the spec was found usable. Raises as `launch` and `download` do.
+    The model, being large, is downloaded after the rest of the spec was checked. Raises as `launch` and `download` do.
     """
     if any(os.environ.get(name, "").lower() in TRUE for name in OFFLINE):
         return
@@ -35,7 +35,7 @@ def fetch_needed(
         download(DownloadRequest(repo_id=repo_id, kind="dataset"), tell, is_cancelled)
     source = find_source(spec.model.source, spec.model.revision)
     if source.kind == "hub" and source.path is None and source.repo_id is not None:
-        check(spec)
+        check_parts(spec)
         download(DownloadRequest(repo_id=source.repo_id, revision=source.revision), tell, is_cancelled)
 
 

@@ -1,4 +1,4 @@
-"""Preparing a push: the form made and proven, the card, the files that go, and a look for what must not leave."""
+"""Prepares a push: a verified export, the card, the files, and the scan for private data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import settle_modes, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.model_code import git_blob_id
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.models.source import is_hub_id
 from tuner_tui.runs.disk import owned_pushes
@@ -28,7 +29,7 @@ from tuner_tui.sharing.card import (
     require_unrepeated,
 )
 from tuner_tui.sharing.card_usage import has_template
-from tuner_tui.sharing.checksums import git_blob_id, matches_sums, sha256
+from tuner_tui.sharing.checksums import matches_sums, sha256
 from tuner_tui.sharing.export import ExportOptions, export
 from tuner_tui.sharing.hub_protocol import PushFile
 from tuner_tui.sharing.licences import base_licence, require_name, what_it_asks
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
 
 Tell = Callable[[Any], None]
 LARGEST_GIT_FILE = 10_000_000
-"""Larger files are never kept by the Hub outside LFS, so git's own id of them is not needed."""
+"""Larger files are always in LFS, so their git id is not needed."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What goes, in a folder of its own, looked through."""
+    """The scanned files of a push, in their own folder."""
 
     repo_id: str
     form: Form
@@ -56,7 +57,7 @@ class Prepared:
     licence: str | None
     remarks: tuple[str, ...]
     message: str
-    """The commit's; the run's name is left out where it tells something private."""
+    """The commit's message, without the run's name if that is private."""
 
     @property
     def size_bytes(self) -> int:
@@ -64,20 +65,20 @@ class Prepared:
 
     @property
     def licence_asks(self) -> str:
-        """What the base's licence asks of derivatives."""
+        """The base licence's requirements for derivatives."""
         return what_it_asks(self.licence)
 
 
 @dataclass(frozen=True)
 class PushOptions:
-    """What is pushed, and where to."""
+    """Options of a push."""
 
     repo_id: str
     form: Form = "adapter"
     quant: str | None = None
     base_as: BaseAs = "trained"
     card_file: Path | None = None
-    """The person's own card, in place of the one that is made."""
+    """The user's own card, instead of the generated one."""
     card: CardOptions = field(default_factory=CardOptions)
 
 
@@ -87,7 +88,7 @@ def prepare(
     tell: Tell = lambda event: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Prepared:
-    """Make everything ready; nothing is sent. Raises InputError for what must not leave, TunerError, Cancelled."""
+    """Prepare a push; nothing is sent. Raises InputError for private data, TunerError, Cancelled."""
     require_target(options)
     if not facts.is_full:
         require_clean_result(facts.folder.adapter)
@@ -106,20 +107,20 @@ def prepare(
     files = chosen_files(folder, options.form)
     owner = options.repo_id.partition("/")[0]
     extra = (str(facts.folder.path), str(folder))
-    told = (options.repo_id, facts.base_name or "", *options.card.datasets)
-    secrets = own_secrets(_token(), rows or (), owner, extra, told)
+    public_names = (options.repo_id, facts.base_name or "", *options.card.datasets)
+    secrets = own_secrets(_token(), rows or (), owner, extra, public_names)
     require_clean(files, secrets)
     if not is_clean(options.repo_id, secrets):
         raise InputError(
-            "Something private would leave",
+            "The upload contains private data",
             f"The repository's name, {options.repo_id}, looks like a secret.",
             "Choose another name.",
         )
     message = f"Add {options.form} of {facts.folder.name}"
     remarks = card.remarks
     if rows is None:
-        effect = "your card was not compared with its rows" if own else "the card shows no samples"
-        remarks += (f"The training data cannot be read any more, so {effect}: {unread}",)
+        effect = "your card was not compared with the training rows" if own else "the card shows no samples"
+        remarks += (f"The training data can no longer be read, so {effect}: {unread}",)
     return Prepared(
         options.repo_id,
         options.form,
@@ -133,24 +134,24 @@ def prepare(
 
 
 def discard(prepared: Prepared) -> None:
-    """Remove what was prepared, after it has arrived."""
+    """Remove the prepared files after the push."""
     owned_pushes().discard(prepared.folder)
     owned_pushes().discard(_stamp(prepared.folder))
 
 
 def require_target(options: PushOptions) -> None:
-    """Raise InputError for a name that is none, and for forms that are not for the Hub."""
+    """Raise InputError for an invalid name, and for forms that are not for the Hub."""
     if "/" not in options.repo_id or not is_hub_id(options.repo_id):
         raise InputError(
             "Not a name on the Hub",
-            f"{options.repo_id!r} cannot be a repository.",
-            'It looks like "owner/name".',
+            f"{options.repo_id!r} is not a valid repository name.",
+            'Use the form "owner/name".',
         )
     if options.form not in PUSHED_FORMS:
         raise InputError(
             "This form stays at home",
             f"{options.form} holds training data or everything of the run.",
-            f"What can be pushed: {', '.join(PUSHED_FORMS)}",
+            f"Forms for the Hub: {', '.join(PUSHED_FORMS)}",
         )
 
 
@@ -164,12 +165,12 @@ def require_expected_base(facts: RunFacts) -> None:
             "The adapter names another base",
             f"{facts.folder.adapter / 'adapter_config.json'}\n"
             f'"base_model_name_or_path": {named!r}, and the run was trained on {facts.plan.model_location}.',
-            "Nothing was sent. Put the file back as training left it.",
+            "Nothing was sent. Restore the file as training wrote it.",
         )
 
 
 def _rows(facts: RunFacts) -> tuple[tuple[Row, ...] | None, str]:
-    """(training rows, ""), or (None, why they cannot be read any more)."""
+    """(training rows, ""), or (None, why they can no longer be read)."""
     try:
         return training_rows(facts.spec), ""
     except TunerError as error:
@@ -179,16 +180,18 @@ def _rows(facts: RunFacts) -> tuple[tuple[Row, ...] | None, str]:
 def _made(
     facts: RunFacts, options: PushOptions, tell: Tell, is_cancelled: Callable[[], bool]
 ) -> tuple[Path, Checked | None]:
-    """The export in our cache: made now, or kept from an earlier try of the same result."""
+    """The export in our cache: new, or from an earlier attempt with the same result."""
     root = owned_pushes().folder
     folder = root / f"{facts.folder.name}-{options.form}-{options.quant or 'default'}-{options.base_as}"
     stamp, mark = _stamp(folder), _mark(facts)
     if folder.is_dir() and stamp.is_file():
         try:
-            kept, checked = msgspec.json.decode(guarded.read_bytes(stamp), type=tuple[str, Checked | None])
-            if kept == mark:
+            fingerprint, checked = msgspec.json.decode(
+                guarded.read_bytes(stamp), type=tuple[str, Checked | None]
+            )
+            if fingerprint == mark:
                 tell(StepEntered(what="checking what an earlier push prepared"))
-            if kept == mark and matches_sums(folder, (CARD,)):
+            if fingerprint == mark and matches_sums(folder, (CARD,)):
                 return folder, checked
         except (OSError, ValueError, RecursionError, Unreadable):
             pass
@@ -214,19 +217,19 @@ def _stamp(folder: Path) -> Path:
 
 
 def _mark(facts: RunFacts) -> str:
-    """What the export was made from."""
+    """A fingerprint of the export's inputs."""
     files = sorted(path for path in facts.folder.adapter.iterdir() if path.is_file())
     return " ".join(f"{path.name}:{sha256(path)}" for path in files) + f" {facts.base_name}"
 
 
 def _left_in_result(facts: RunFacts) -> Path | None:
-    """A card that the person put beside the adapter."""
+    """A card that the user put beside the adapter."""
     card = facts.folder.adapter / CARD
     return card if card.is_file() else None
 
 
 def _read_card(path: Path) -> str:
-    """The person's card. Raises InputError for what is none: the Hub would refuse it after everything was sent."""
+    """The user's card. Raises InputError for an invalid one, which the Hub would reject after the upload."""
     from huggingface_hub import ModelCard
 
     try:
@@ -242,7 +245,7 @@ def _read_card(path: Path) -> str:
     for name in base if isinstance(base, list) else [base]:
         if name is None or not is_hub_id(str(name)):
             raise InputError(
-                "The card's base model is no Hub name",
+                "The card's base model is not a Hub name",
                 f"{path}: base_model is {name!r}.",
                 'Write the base\'s name on the Hub, such as "owner/name".',
             )
@@ -256,7 +259,7 @@ def _file(path: Path) -> PushFile:
 
 
 def _token() -> str | None:
-    """The token that the Hub's client would send, to look for it in what goes; it is kept nowhere."""
+    """The Hub client's token, to scan for it; it is stored nowhere."""
     from huggingface_hub import get_token
 
     try:

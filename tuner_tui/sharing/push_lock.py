@@ -1,4 +1,4 @@
-"""One push of a run at a time: what is prepared for one must not be changed or removed by another."""
+"""One push of a run at a time, so that none changes or removes another's files."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PATIENCE_SECONDS = 0.2
 
 @contextlib.contextmanager
 def only_push_of(run: RunFolder) -> Iterator[None]:
-    """Keep other pushes of the run out. Raises RunProblem while there is one, TunerError where no lock can be made."""
+    """Lock out other pushes of the run. Raises RunProblem during another push, TunerError without a lock."""
     path = owned_pushes().folder / f"{run.name}{LOCK_SUFFIX}"
     try:
         owned_pushes().claim()
-        held = lock.acquire(path, PATIENCE_SECONDS)
+        push_lock = lock.acquire(path, PATIENCE_SECONDS)
     except OSError as error:
         raise TunerError("The push cannot be prepared", f"{path}: {error.strerror}.") from error
-    if held is None:
+    if push_lock is None:
         raise RunProblem(
-            "This run is being pushed already",
+            "This run is already being pushed",
             f"Another push of {run.name} is being prepared or sent on this machine.",
             "Wait for it to end, or cancel it there; then push again.",
         )
     try:
         yield
     finally:
-        held.release()
+        push_lock.release()

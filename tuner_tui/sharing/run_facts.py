@@ -1,4 +1,4 @@
-"""What is known of a run that is to be shared: its spec, plan, story and base, read without torch."""
+"""Facts about a run to share: spec, plan, events and base, read without torch."""
 
 from __future__ import annotations
 
@@ -51,36 +51,36 @@ class RunFacts:
     plan: Plan
     story: RunSnapshot
     base_name: str | None
-    """The base's name on the Hub; None when it is not known."""
+    """The base's name on the Hub; None when unknown."""
 
     @property
     def precision(self) -> str:
-        """How training held the base: fp32, bf16, fp16, int8 or nf4."""
+        """The base's precision in training: fp32, bf16, fp16, int8 or nf4."""
         return self.story.model.precision if self.story.model else "fp32"
 
     @property
     def compute(self) -> str:
-        """The type of the base's arithmetic: fp32, bf16 or fp16."""
+        """The base's compute dtype: fp32, bf16 or fp16."""
         return self.story.machine.arithmetic if self.story.machine else "fp32"
 
     @property
     def is_full(self) -> bool:
-        """Whether every weight was trained, so that the result is a whole model."""
+        """Whether all weights were trained, so that the result is a full model."""
         return not tuning_traits(self.spec.tuning.kind).is_adapter
 
     @property
     def gives_scores(self) -> bool:
         """Whether it is a reward model, with a head in place of words."""
-        return method_traits(self.spec.method.kind).gives == "scores"
+        return method_traits(self.spec.method.kind).output == "scores"
 
     @property
     def is_quantised(self) -> bool:
-        """Whether the adapter was trained on a base held in 8 or 4 bits."""
+        """Whether the adapter was trained on a base in 8 or 4 bits."""
         return not self.is_full and self.precision in ("int8", "nf4")
 
     @property
     def is_from_gguf(self) -> bool:
-        """Whether the base came out of a GGUF file, dequantised."""
+        """Whether the base is a dequantised GGUF file."""
         return self.plan.model_kind == "gguf"
 
     @property
@@ -93,15 +93,15 @@ class RunFacts:
 
 
 def read_facts(folder: RunFolder, base_name: str | None = None) -> RunFacts:
-    """Read a run. Raises RunProblem when it has no result yet, InputError for a base name that is none."""
+    """Read a run. Raises RunProblem when it has no result yet, InputError for an invalid base name."""
     if base_name is not None and not is_hub_id(base_name):
         raise InputError(
-            "Not a name on the Hub", f"{base_name!r} cannot be a model's name.", 'It looks like "owner/name".'
+            "Not a name on the Hub", f"{base_name!r} is not a valid model name.", 'Use the form "owner/name".'
         )
     run = read_run(folder)
     if run.status in LIVE:
         raise RunProblem(
-            "The run is not over",
+            "The run has not ended",
             f"{folder.name} is {run.status}.",
             f"See: {shell_command('runs follow', folder.name)}",
         )
@@ -109,7 +109,7 @@ def read_facts(folder: RunFolder, base_name: str | None = None) -> RunFacts:
         raise RunProblem(
             "The run has no result yet",
             f"{folder.name} ended ({run.status}) without a saved adapter.",
-            f"Go on with it: {shell_command('runs resume', folder.name)}",
+            f"Resume it: {shell_command('runs resume', folder.name)}",
         )
     _require_own_files(folder.adapter)
     if is_adapter(folder.adapter):
@@ -125,19 +125,19 @@ def read_facts(folder: RunFolder, base_name: str | None = None) -> RunFacts:
 
 
 def _require_own_files(result: Path) -> None:
-    """Raise InputError for a link among a run's results that leads elsewhere: what it names is not the run's."""
+    """Raise InputError for a link in a run's results that leads out of it."""
     root = result.resolve()
     for path in sorted(result.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             raise InputError(
-                "A file of the run leads elsewhere",
+                "A link leads out of the run's folder",
                 f"{path} is a link to {path.resolve()}.",
-                "Put the file itself there if it belongs to the run.",
+                "Replace it by the file if it belongs to the run.",
             )
 
 
 def _require_known_types(facts: RunFacts) -> None:
-    """Raise InputError for number types that no run of ours writes down: they go into scripts and cards."""
+    """Raise InputError for unknown data types, which would go into scripts and cards."""
     for what, value, known in (
         ("precision", facts.precision, PRECISIONS),
         ("arithmetic", facts.compute, COMPUTE),
@@ -145,7 +145,7 @@ def _require_known_types(facts: RunFacts) -> None:
         if value not in known:
             raise InputError(
                 "The run's events cannot be used",
-                f"{facts.folder.events}: its {what} is {value!r}, and not one of {', '.join(known)}.",
+                f"{facts.folder.events}: its {what} is {value!r}, not one of {', '.join(known)}.",
             )
 
 

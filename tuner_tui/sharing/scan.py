@@ -1,6 +1,6 @@
-"""Looking through what is about to leave: tokens and keys, places on this machine, user names, pickles, training rows.
+"""Scans files before an upload: tokens and keys, local paths, user names, pickles, training rows.
 
-The scan is a second net: what goes is chosen by an allow-list first.
+The scan is a second safeguard: files are chosen by an allow-list first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 HEADER_BYTES = 1 << 16
-"""How much of a file's beginning tells what it is, and of one that cannot be taken apart what is looked at."""
+"""How much of a file is read to recognise its type, and how much of an unknown type is scanned."""
 LARGEST_TEXT_BYTES = 256 << 20
-"""A file of text that is looked through whole; a large vocabulary has some 40 MB."""
+"""The largest text file that is scanned completely; a large vocabulary has some 40 MB."""
 SHOWN = 100
 _BEGIN = r"(?<![A-Za-z0-9])"
 SECRETS = {
@@ -83,25 +83,25 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that must not leave."""
+    """One finding."""
 
     file: str
     line: int
     what: str
     shown: str
-    """The line, with a secret cut short."""
+    """The line, with secrets shortened."""
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What this machine and person would rather keep."""
+    """Private values of this machine and user."""
 
     token: str | None = None
     places: tuple[str, ...] = ()
     user: str | None = None
     rows: tuple[Row, ...] = ()
-    told: tuple[str, ...] = ()
-    """Names that are told anyway, such as the repository's; a user's name within them is no news."""
+    public_names: tuple[str, ...] = ()
+    """Names that are public anyway, such as the repository's; a user name within them is no finding."""
 
 
 def own_secrets(
@@ -109,9 +109,9 @@ def own_secrets(
     rows: Iterable[Row],
     owner: str,
     extra_places: Iterable[str] = (),
-    told: Iterable[str] = (),
+    public_names: Iterable[str] = (),
 ) -> Secrets:
-    """What must not leave this machine when pushing to an owner's account; `told` are names that leave anyway."""
+    """Private values when pushing to an owner's account; `public_names` are published anyway."""
     places = {
         str(Path.home()),
         str(paths.data_dir()),
@@ -119,15 +119,15 @@ def own_secrets(
         str(paths.config_dir()),
         *extra_places,
     }
-    kept = tuple(sorted(place for place in places if len(place) > len("/root")))
+    local_paths = tuple(sorted(place for place in places if len(place) > len("/root")))
     try:
         user: str | None = getpass.getuser()
     except (KeyError, OSError):
         user = None
     if user is not None and (len(user) < 3 or user.lower() in {*DULL_USERS, owner.lower()}):
         user = None
-    names = tuple(sorted({*told, owner} - {""}, key=len, reverse=True))
-    return Secrets(token, kept, user, tuple(rows), names)
+    names = tuple(sorted({*public_names, owner} - {""}, key=len, reverse=True))
+    return Secrets(token, local_paths, user, tuple(rows), names)
 
 
 def require_clean(files: Sequence[Path], secrets: Secrets) -> None:
@@ -135,26 +135,28 @@ def require_clean(files: Sequence[Path], secrets: Secrets) -> None:
     findings = [finding for path in files for finding in scan_file(path, secrets)]
     if not findings:
         return
-    lines = [f"{found.file}, line {found.line}: {found.what}: {found.shown}" for found in findings[:10]]
+    lines = [
+        f"{finding.file}, line {finding.line}: {finding.what}: {finding.shown}" for finding in findings[:10]
+    ]
     more = f"\nand {len(findings) - 10} more" if len(findings) > 10 else ""
     raise InputError(
-        "Something private would leave",
+        "The upload contains private data",
         "\n".join(lines) + more,
-        "Nothing was sent. Remove it (in a card: edit it and give it with --card FILE), then push again.",
+        "Nothing was sent. Remove it (for a card: edit it and pass it with --card FILE), then push again.",
     )
 
 
 def is_clean(text: str, secrets: Secrets) -> bool:
-    """Whether a short text, such as a commit's message, may leave."""
+    """Whether a short text, such as a commit message, is free of private data."""
     return not any(_scan_text("", text, secrets))
 
 
 def scan_file(path: Path, secrets: Secrets) -> Iterator[Finding]:
-    """What is found in one file. Raises Unreadable for one that cannot be looked through."""
+    """The findings in one file. Raises Unreadable for one that cannot be scanned."""
     with guarded.open_regular(path) as file:
         start = file.read(HEADER_BYTES)
     if path.suffix in PICKLE_NAMES or is_pickle(path.suffix, start):
-        yield Finding(path.name, 1, "a Python pickle", "it can run code on whoever loads it")
+        yield Finding(path.name, 1, "a Python pickle", "it can run code when loaded")
         return
     if path.suffix in BINARY_NAMES or b"\0" in start[:1024]:
         whole, loose = binary_text(path, start)
@@ -252,15 +254,15 @@ def _scan_escaped(
 ) -> Iterator[Finding]:
     """What JSON's texts with escaped characters hold once they are read."""
     number, counted = 1, 0
-    for found in JSON_TEXT.finditer(text):
-        if "\\u" in found[0] or "\\/" in found[0]:
+    for match in JSON_TEXT.finditer(text):
+        if "\\u" in match[0] or "\\/" in match[0]:
             try:
-                said = str(json.loads(found[0]))
+                unescaped = str(json.loads(match[0]))
             except ValueError:
                 continue
-            number += text.count("\n", counted, found.start())
-            counted = found.start()
-            for finding in scan(name, [" ".join(said.splitlines())], secrets):
+            number += text.count("\n", counted, match.start())
+            counted = match.start()
+            for finding in scan(name, [" ".join(unescaped.splitlines())], secrets):
                 yield replace(finding, line=number)
 
 
@@ -271,8 +273,8 @@ def _scan_secrets(name: str, lines: Sequence[str], secrets: Secrets) -> Iterator
             yield Finding(name, number, "your token", _shown(line, secrets.token))
             continue
         for what, pattern in SECRETS.items():
-            if found := pattern.search(line):
-                yield Finding(name, number, what, _shown(line, found[0]))
+            if match := pattern.search(line):
+                yield Finding(name, number, what, _shown(line, match[0]))
                 break
 
 
@@ -280,19 +282,19 @@ def _scan_loose(name: str, lines: Sequence[str], secrets: Secrets) -> Iterator[F
     """Passwords, places and names, which ordinary words may look like."""
     user = secrets.user and re.compile(rf"(?<!\w){re.escape(secrets.user)}(?!\w)")
     for number, line in enumerate(lines, 1):
-        if found := LOGIN.search(line):
-            yield Finding(name, number, "a login in an address", _shown(line, found[0]))
-        elif found := _password(line):
-            yield Finding(name, number, "a password or key", _shown(line, found[0]))
+        if match := LOGIN.search(line):
+            yield Finding(name, number, "credentials in a URL", _shown(line, match[0]))
+        elif match := _password(line):
+            yield Finding(name, number, "a password or key", _shown(line, match[0]))
         if any(place in line for place in secrets.places) or PLACES.search(line):
-            yield Finding(name, number, "a place on this machine", line.strip()[:SHOWN])
-        elif user and user.search(_without(line, secrets.told)):
+            yield Finding(name, number, "a path on this machine", line.strip()[:SHOWN])
+        elif user and user.search(_without(line, secrets.public_names)):
             yield Finding(name, number, "your user name on this machine", line.strip()[:SHOWN])
 
 
 def _password(line: str) -> re.Match[str] | None:
     """What stands behind a word such as password, where it is no word itself."""
-    return next((found for found in PASSWORD.finditer(line) if _is_random(found[1])), None)
+    return next((match for match in PASSWORD.finditer(line) if _is_random(match[1])), None)
 
 
 def _is_random(value: str) -> bool:
@@ -321,7 +323,7 @@ def _scan_rows(name: str, lines: list[str], rows: Sequence[Row]) -> Iterator[Fin
     if quotes([cell for _, cell in cells], rows):
         for number, cell in cells:
             if quotes((cell,), rows):
-                yield Finding(name, number, "a part of a training row", lines[number - 1].strip()[:SHOWN])
+                yield Finding(name, number, "part of a training row", lines[number - 1].strip()[:SHOWN])
 
 
 def _cells(line: str) -> list[str]:
@@ -345,12 +347,12 @@ def row_mark(prompt: str, answer: str, text: str) -> str | None:
     return None
 
 
-def quotes(said: Sequence[str], rows: Iterable[Row]) -> bool:
+def quotes(texts: Sequence[str], rows: Iterable[Row]) -> bool:
     """Whether one of some normalised texts is a piece of a row: it lies inside the row's answer.
 
     With a row that is plain text it shares a run of LONG_RUN characters.
     """
-    long = [text for text in said if len(text) >= LONG_ANSWER]
+    long = [text for text in texts if len(text) >= LONG_ANSWER]
     if not long:
         return False
     step = LONG_RUN // 2
@@ -368,10 +370,10 @@ def quotes(said: Sequence[str], rows: Iterable[Row]) -> bool:
     return False
 
 
-def _shares_run(row: str, at: int, said: Sequence[str]) -> bool:
+def _shares_run(row: str, at: int, texts: Sequence[str]) -> bool:
     """Whether a run of LONG_RUN characters that begins at most half its length before a place is in a text."""
     begins = range(max(0, at - LONG_RUN // 2), min(at, len(row) - LONG_RUN) + 1)
-    return any(row[begin : begin + LONG_RUN] in text for begin in begins for text in said)
+    return any(row[begin : begin + LONG_RUN] in text for begin in begins for text in texts)
 
 
 def normalised(text: str) -> str:

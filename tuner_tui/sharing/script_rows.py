@@ -1,4 +1,4 @@
-"""A run's rows for its train.py: mapped, mended, mixed, and written as the run's chat template writes them."""
+"""A run's rows for its train.py: mapped, fixed, mixed, and rendered by the run's chat template."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def script_rows(facts: RunFacts) -> Iterator[dict[str, Any]]:
 
     A row of sft is its text and where answers stand in it ([begin, end] characters); one of kto its text, where the
     answer begins, and its label; one of the others has both answers' whole texts. `rendered` texts have their special
-    tokens written out; the others get those of the tokenizer, and an end token where the answer is finished.
+    tokens written out; the others get those of the tokenizer, and an EOS token where the answer is finished.
     """
     spec = facts.spec
     _, examples = read_for(spec.method.kind, training_reading(spec.data, spec.training.seed))
@@ -43,9 +43,9 @@ def script_rows(facts: RunFacts) -> Iterator[dict[str, Any]]:
 
 
 def own_template(facts: RunFacts) -> Path | None:
-    """The template that the run took in place of the base's own, as it was kept."""
-    kept = facts.folder.adapter / TEMPLATE_FILE
-    return kept if not facts.is_full and kept.is_file() else None
+    """The run's own chat template, if it replaced the base's."""
+    template_file = facts.folder.adapter / TEMPLATE_FILE
+    return template_file if not facts.is_full and template_file.is_file() else None
 
 
 class _Writer:
@@ -65,9 +65,9 @@ class _Writer:
                 if facts.is_full
                 else tokenizer_folder(facts.plan.model_location, facts.plan.revision)
             )
-            kept = own_template(facts)
+            template_file = own_template(facts)
             self._model = load_model_text(
-                folder, str(kept) if kept else None if facts.is_full else spec.data.template
+                folder, str(template_file) if template_file else None if facts.is_full else spec.data.template
             )
             if self._model.template is None and "template_missing" in spec.data.allow:
                 self._model.close()
@@ -75,7 +75,7 @@ class _Writer:
         return self._model
 
     def close(self) -> None:
-        """Let go of the tokenizer and template."""
+        """Release tokenizer and template."""
         if self._model is not None:
             self._model.close()
 
@@ -137,5 +137,5 @@ def _rewritten(line: int) -> InputError:
     return InputError(
         "The chat template rewrites earlier turns",
         f"Row {line}: what the template writes before an answer changes with that answer.",
-        "Take the whole run with you: --as archive",
+        "Export the whole run instead: --as archive",
     )

@@ -1,4 +1,4 @@
-"""Starting a run, the same from every place that starts one."""
+"""Starting a run, the same for every caller."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def start_run(
     spec: RunSpec, tell: Callable[[Event], None] = lambda event: None, after: RunFolder | None = None
 ) -> RunFolder:
-    """Make a run whole and hand it to the keeper: collections become files, and what is missing is downloaded.
+    """Prepare a run and queue it: collections become files, and missing downloads are made.
 
-    `tell` takes the downloads' events; `after` is a run that must finish first. Raises as `fetch_needed` and `launch`
+    `tell` gets the downloads' events; `after` is a run that must finish first. Raises as `fetch_needed` and `launch`
     do; no run is left behind then.
     """
     complete = with_collections(spec)

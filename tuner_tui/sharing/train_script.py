@@ -1,4 +1,4 @@
-"""A plain train.py that repeats a run with transformers, PEFT and TRL, and the rows it learns from."""
+"""A plain train.py that repeats a run with transformers, PEFT and TRL, and its training rows."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def require_repeatable(facts: RunFacts) -> None:
     elif "script" not in tuning_traits(spec.tuning.kind).export_forms:
         reason = f"It trained by {tuning_traits(spec.tuning.kind).title}."
     elif facts.plan.start is not None:
-        reason = "It was begun from an adapter of an earlier run."
+        reason = "It started from an adapter of an earlier run."
     elif facts.plan.skipped_steps:
-        reason = f"Steps whose loss went bad were left out: {', '.join(map(str, facts.plan.skipped_steps))}."
+        reason = f"Steps with a bad loss were skipped: {', '.join(map(str, facts.plan.skipped_steps))}."
     elif spec.data.evaluation_share and spec.data.hold_out_by != "prompt":
-        reason = "It held out rows by lot, which tuner-tui draws in its own way."
+        reason = "It held out random rows, which tuner-tui chooses in its own way."
     elif planned(spec, facts.plan).training.group_by_length is True or getattr(method, "packing", False):
         reason = "It grouped rows by length or packed them, which tuner-tui does in its own way."
     elif spec.evaluation.early_stopping:
@@ -80,7 +80,7 @@ def require_repeatable(facts: RunFacts) -> None:
         raise InputError(
             "This run cannot be repeated by a plain script",
             reason,
-            "Take the whole run with you: --as archive",
+            "Export the whole run instead: --as archive",
         )
 
 

@@ -1,4 +1,4 @@
-"""A run's training rows as prompt and answer, for the scan of what leaves."""
+"""A run's training rows as prompt and answer, for the scan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def training_rows(spec: RunSpec) -> tuple[Row, ...]:
     """Prompt and answer of every row that the run read, both sides of a pair and held-out rows too.
 
-    Rows are read as training read them: mapped, mended, mixed. Raises TunerError when they cannot be read any more.
+    Rows are read as in training: mapped, fixed, mixed. Raises TunerError when they can no longer be read.
     """
     seed = spec.training.seed
     readings = [replace(training_reading(spec.data, seed), part="all")]
@@ -55,14 +55,14 @@ def _sides(prompt: Side, answer: Side) -> Iterator[Row]:
 
 
 def _turns(turns: tuple[Message, ...] | list[Message]) -> Iterator[Row]:
-    asked, is_answered = "", True
+    question, is_answered = "", True
     for message in turns:
         if message.role == "assistant":
-            yield asked, "\n".join(message.texts)
+            yield question, "\n".join(message.texts)
             is_answered = True
         elif message.role == "user":
             if not is_answered:
-                yield asked, ""
-            asked, is_answered = message.content, False
+                yield question, ""
+            question, is_answered = message.content, False
     if not is_answered:
-        yield asked, ""
+        yield question, ""

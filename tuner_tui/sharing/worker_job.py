@@ -1,4 +1,4 @@
-"""One job of an export's worker: started, followed by its events, and ended with everything it started."""
+"""Runs one job of the export worker, follows its events, and ends its process group."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Work = Literal["export", "check", "compare-bases"]
 
 
 class Cancelled(Exception):
-    """The person asked to stop."""
+    """The user cancelled."""
 
 
 def run_job(
@@ -37,14 +37,16 @@ def run_job(
     tell: Callable[[Event], None],
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Event]:
-    """Do one job in a process with torch; gives its events. Raises TunerError when it failed, Cancelled when asked."""
+    """Do one job in a process with torch; returns its events. Raises TunerError on failure, and Cancelled."""
     with tempfile.TemporaryDirectory(prefix="tuner-tui-export-") as scratch:
-        events, asked, log = (Path(scratch) / name for name in ("events.jsonl", "request.json", "worker.log"))
-        asked.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, events=str(events))))
+        events, request_file, log = (
+            Path(scratch) / name for name in ("events.jsonl", "request.json", "worker.log")
+        )
+        request_file.write_bytes(msgspec.json.encode(msgspec.structs.replace(request, events=str(events))))
         events.touch()
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                python_command("tuner_tui.worker", work, str(asked)),
+                python_command("tuner_tui.worker", work, str(request_file)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -52,27 +54,27 @@ def run_job(
                 start_new_session=True,
             )
         try:
-            told = _follow(worker, events, tell, is_cancelled)
+            results = _follow(worker, events, tell, is_cancelled)
         finally:
             _end(worker)
-        failed = next((event for event in told if isinstance(event, Failed)), None)
+        failed = next((event for event in results if isinstance(event, Failed)), None)
         if failed is not None:
             error = TunerError(failed.title, failed.message, failed.hint)
             error.exit_code = failed.exit_code
             raise error
         if worker.returncode:
             raise TunerError(
-                "The export's process ended without a word",
+                "The export's process crashed",
                 f"Exit code {worker.returncode}: {next(iter(last_lines(log, 1)), 'nothing in its log')}",
-                "If memory ran out (code -9), close what holds it and try again.",
+                "If memory ran out (code -9), close programs that use much memory and try again.",
             )
-        return told
+        return results
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """A worker's environment; nothing is fetched during an export, and no token is needed."""
-    kept = {key: value for key, value in worker_environment(threads).items() if key != "HF_TOKEN"}
-    return kept | {"HF_HUB_OFFLINE": "1"}
+    """A worker's environment, offline and without a token."""
+    environment = {key: value for key, value in worker_environment(threads).items() if key != "HF_TOKEN"}
+    return environment | {"HF_HUB_OFFLINE": "1"}
 
 
 def _follow(
@@ -81,14 +83,14 @@ def _follow(
     tell: Callable[[Event], None],
     is_cancelled: Callable[[], bool],
 ) -> list[Event]:
-    lines, told = LineFollower(events), []
+    lines, results = LineFollower(events), []
     while True:
         is_over = worker.poll() is not None
         for event in decode_lines(lines.read()):
-            told.append(event)
+            results.append(event)
             tell(event)
         if is_over:
-            return told
+            return results
         if is_cancelled():
             raise Cancelled
         time.sleep(POLL_SECONDS)

@@ -1,1 +1,1 @@
-"""The terminal app: screens, widgets and what they say; it reads runs and leaves requests, never trains."""
+"""The terminal app: screens and widgets; it reads runs and leaves requests, and never trains."""

@@ -1,4 +1,4 @@
-"""Answers as a person reads them: whole, literal, with what would not be seen said, and differences on request."""
+"""Answers as shown on screen: in full, literal, with empty ones named, and differences on request."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WORDS = re.compile(r"\s+|\S+")
 
 
 def answer_content(text: str, is_finished: bool | None, against: str | None = None) -> Content:
-    """An answer; `against` another one, with the words marked that only this one has."""
+    """An answer; with `against`, the words that only this one has are highlighted."""
     if not text.strip():
-        said = f"(nothing but white space: {len(text)} characters)" if text else "(an empty answer)"
-        body = Content.styled(said, "$warning italic")
+        text_shown = f"(nothing but white space: {len(text)} characters)" if text else "(an empty answer)"
+        body = Content.styled(text_shown, "$warning italic")
     elif against is not None:
         body = _marked(plain_lines(text), plain_lines(against))
     else:
@@ -35,7 +35,7 @@ def _marked(text: str, against: str) -> Content:
     parts: list[Content] = []
     matcher = difflib.SequenceMatcher(None, others, words, autojunk=False)
     for operation, _, _, begin, end in matcher.get_opcodes():
-        said = "".join(words[begin:end])
-        if said:
-            parts.append(Content(said) if operation == "equal" else Content.styled(said, "$accent bold"))
+        phrase = "".join(words[begin:end])
+        if phrase:
+            parts.append(Content(phrase) if operation == "equal" else Content.styled(phrase, "$accent bold"))
     return Content("").join(parts)

@@ -1,4 +1,4 @@
-"""The app: its theme, its screens by name, and what every screen can do."""
+"""The app: its themes, its screens by name, and the actions of every screen."""
 
 from __future__ import annotations
 
@@ -49,8 +49,16 @@ class TunerApp(App[None]):
         Binding("c", "copy_command", "Copy command", show=False, tooltip="Copy the line that begins with $"),
         Binding("question_mark", "help", "Help", key_display="?", tooltip="All keys of this screen"),
         Binding("f1", "help", "Help", tooltip="All keys of this screen, also while typing"),
-        Binding("f", "feedback", "Feedback", show=False, tooltip="Judge answers, and see what you judged"),
-        Binding("a", "chat", "Chat", show=False, tooltip="Ask base and tuned the same, side by side"),
+        Binding(
+            "f", "feedback", "Feedback", show=False, tooltip="Annotate answers, and see your collections"
+        ),
+        Binding(
+            "a",
+            "chat",
+            "Chat",
+            show=False,
+            tooltip="Ask base and tuned model, side by side",
+        ),
         Binding("q", "quit", "Quit", tooltip="Leave; runs continue without the app"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
     ]
@@ -77,7 +85,7 @@ class TunerApp(App[None]):
         go_on_with_bad_settings(False)
 
     def on_settings_looked_at(self, message: SettingsLookedAt) -> None:
-        """What is wrong with the settings is told once, on any screen; Home keeps showing it."""
+        """Show a problem with the settings once, on any screen; Home keeps showing it."""
         if message.problem and message.problem != self._settings_problem:
             self.notify(message.problem, title="Settings", severity="warning", markup=False, timeout=15)
         self._settings_problem = message.problem
@@ -88,17 +96,17 @@ class TunerApp(App[None]):
             self.push_screen(self._first_screen)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """NO_COLOR leaves no colour at all; where the terminal has no UTF-8, plain characters come last."""
+        """NO_COLOR removes all colours; without UTF-8, characters are replaced last."""
         filters = [NoColor()] if self.no_color else super().get_line_filters()
         return filters if self._plain_filter is None else [*filters, self._plain_filter]
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every key of this screen, and what the app can always do."""
+        """All keys of this screen, and the app's own commands."""
         commands = list(self._commands(screen))
         yield from {command.title: command for command in reversed(commands)}.values()
 
     def _commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """By importance; where two have one name, the key's own goes first."""
+        """By importance; of two with the same name, the key's own comes first."""
         for key in keys_of(screen):
             if key.is_command:
                 help_text = f"{key.tooltip or key.name}  ({key.display})"
@@ -106,11 +114,13 @@ class TunerApp(App[None]):
         if not isinstance(screen, Home):
             yield SystemCommand("Home", "Back to the list of runs", self.action_home)
             yield SystemCommand("New run", "Choose a model, data and a method", self.open_new_run)
-        yield SystemCommand("Feedback", "Judge answers, and see what you judged", self.action_feedback)
-        yield SystemCommand("Chat", "Ask base and tuned the same, side by side", self.action_chat)
-        yield SystemCommand("Try the demo", "Teach a small model who it is", self.action_demo)
-        yield SystemCommand("Compare runs", "Curves, settings, families, notes, disk use", self.action_runs)
-        yield SystemCommand("Queue", "The runs that wait, in their order", self.action_queue)
+        yield SystemCommand("Feedback", "Annotate answers, and see your collections", self.action_feedback)
+        yield SystemCommand("Chat", "Ask base and tuned model, side by side", self.action_chat)
+        yield SystemCommand(
+            "Try the demo", "Train a small model to be the octopus librarian Inkwell", self.action_demo
+        )
+        yield SystemCommand("Compare runs", "Curves, settings, lineage, notes, disk use", self.action_runs)
+        yield SystemCommand("Queue", "The waiting runs, in order", self.action_queue)
         yield SystemCommand(
             "Downloads", "Models and data sets of the Hub: download, resume, clean up", self.action_downloads
         )
@@ -118,8 +128,10 @@ class TunerApp(App[None]):
             "Settings", "Folders, theme, notifications, trackers, privacy", self.action_settings
         )
         yield SystemCommand("Doctor", "Check this machine and show what to fix", self.action_doctor)
-        yield SystemCommand("Dark or light", "Change to the other theme", self.action_other_theme)
-        yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
+        yield SystemCommand(
+            "Dark or light", "Switch between the dark and the light theme", self.action_other_theme
+        )
+        yield SystemCommand("Theme", "Choose one of all themes", self.action_change_theme)
 
     def open_new_run(self, spec: RunSpec | None = None, text: str | None = None) -> None:
         """Show the New run screen, empty or filled with a spec; `text` is the file it came from, with its comments."""
@@ -134,13 +146,13 @@ class TunerApp(App[None]):
         self.push_screen(Monitor(folder))
 
     def open_share(self, folder: RunFolder) -> None:
-        """Show what can be made of one run for others."""
+        """Show the Share screen of a run."""
         from tuner_tui.ui.screens.share import ShareScreen
 
         self.push_screen(ShareScreen(folder))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Feedback and chat have a key on Home; elsewhere the palette has them."""
+        """Feedback and chat have a key on Home, and are in the palette elsewhere."""
         if action in ("feedback", "chat"):
             return isinstance(self.screen, Home)
         return True
@@ -156,20 +168,20 @@ class TunerApp(App[None]):
         self.push_screen(DoctorScreen())
 
     def action_feedback(self) -> None:
-        """Show the collections of judgements."""
+        """Show the collections of annotations."""
         from tuner_tui.ui.screens.collections import Collections
 
         self.push_screen(Collections())
 
     def action_chat(self) -> None:
-        """Ask who is to answer, and show the chat."""
+        """Ask which models answer, and show the chat."""
         from tuner_tui.ui.modals.start_chat import StartChat
 
         self.push_screen(StartChat())
 
     @property
     def trash(self) -> Trash:
-        """What was thrown away in this app; emptied when it closes."""
+        """What was deleted in this app; emptied when it closes."""
         if self._trash is None:
             from tuner_tui.runs.trash import Trash
 
@@ -177,7 +189,7 @@ class TunerApp(App[None]):
         return self._trash
 
     def empty_trash(self) -> None:
-        """Delete for good what this app, and any that died before it, had thrown away."""
+        """Delete permanently what this app, and any that crashed before it, had moved to the trash."""
         from tuner_tui.runs.trash import empty_abandoned
 
         if self._trash is not None:
@@ -218,25 +230,25 @@ class TunerApp(App[None]):
         self.push_screen(HelpModal(self.screen))
 
     def action_copy_command(self) -> None:
-        """Copy what this screen is in a shell."""
+        """Copy the shell command for this screen."""
         command = getattr(self.screen, "headless_command", None)
         if command:
             self.copy_to_clipboard(command)
             self.notify(f"Copied: {command}", markup=False, timeout=3)
 
     def on_feeder_failed(self, message: FeederFailed) -> None:
-        """A fault of ours in a thread: told, with where it happened, and the app stays up."""
+        """An internal error in a thread: shown with its location; the app stays up."""
         import traceback
 
         from tuner_tui.ui.modals.message import MessageModal
 
         lines = traceback.format_exception(message.error)
         self.push_screen(
-            MessageModal("A part of the app failed", "".join(lines[-3:]), "Runs are not touched.")
+            MessageModal("A part of the app failed", "".join(lines[-3:]), "Runs are not affected.")
         )
 
     def tell_end(self, folder: RunFolder) -> None:
-        """Tell that a run has ended, on any screen and in the terminal."""
+        """Announce that a run has ended, on any screen and in the terminal."""
         start_feeder(self, lambda: self._tell_end(folder))
 
     def _tell_end(self, folder: RunFolder) -> None:
@@ -263,7 +275,7 @@ class TunerApp(App[None]):
         self.theme = DARK.name if self.theme == LIGHT.name else LIGHT.name
 
     def copy_to_clipboard(self, text: str) -> None:
-        """By OSC 52; inside tmux also wrapped, so that it reaches the terminal outside."""
+        """By OSC 52; inside tmux also wrapped, so that it reaches the outer terminal."""
         super().copy_to_clipboard(text)
         if os.environ.get("TMUX") and self._driver is not None:
             import base64
@@ -282,7 +294,7 @@ class TunerApp(App[None]):
         return LIGHT.name if prefers_light(os.environ.get("COLORFGBG")) else DARK.name
 
     def _remember_theme(self, theme: Theme) -> None:
-        """Without rights or room it is forgotten with the app."""
+        """If it cannot be written, the choice is lost when the app closes."""
         from tuner_tui.config.settings import read_settings, set_setting
 
         with contextlib.suppress(TunerError):
@@ -300,7 +312,7 @@ def _runner(app: TunerApp, node: DOMNode, action: str) -> Callable[[], Awaitable
 
 
 def main_app(first: Screen[None] | None = None) -> None:
-    """Run the app until its person leaves it; `first` is a screen to begin with."""
+    """Run the app until it is closed; `first` is the first screen."""
     app = TunerApp(first)
     try:
         app.run()

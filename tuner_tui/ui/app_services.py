@@ -1,4 +1,4 @@
-"""What a screen may ask of the app that shows it; `ui/app.py` answers."""
+"""The protocol of the app for its screens; `ui/app.py` implements it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class AppServices(Protocol):
-    """Other screens by name, the trash, and news that is told on every screen."""
+    """Other screens by name, the trash, and announcements on every screen."""
 
     @property
     def trash(self) -> Trash:
@@ -24,10 +24,10 @@ class AppServices(Protocol):
         """Show one run."""
 
     def open_share(self, folder: RunFolder) -> None:
-        """Show what can be made of one run for others."""
+        """Show the Share screen of a run."""
 
     def tell_end(self, folder: RunFolder) -> None:
-        """Tell that a run has ended, on any screen and in the terminal."""
+        """Announce that a run has ended, on any screen and in the terminal."""
 
     def action_demo(self) -> None:
         """Queue the demo's run and show it."""

@@ -1,4 +1,4 @@
-"""Waiting for something that blocks, in a thread that the app does not wait for when it ends."""
+"""Runs blocking work in a thread that the app does not wait for when it closes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 async def in_background(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """What a blocking function gives or raises; asking a dead network must not keep the app from leaving.
+    """The result of a blocking function; a dead network must not keep the app from closing.
 
-    Children with limits that it starts end when the one who waits is cancelled.
+    Limited child processes that it starts end when the waiting task is cancelled.
     """
     from tuner_tui.limited.process import Children
 
@@ -34,14 +34,14 @@ async def in_background(function: Callable[P, T], *arguments: P.args, **named: P
         outcome: object
         try:
             outcome = children.call(lambda: function(*arguments, **named))
-        except Exception as error:  # handed to the one who waits
+        except Exception as error:  # handed to the waiting task
             setter, outcome = future.set_exception, error
-        with contextlib.suppress(RuntimeError):  # the app has ended meanwhile
+        with contextlib.suppress(RuntimeError):  # the app has closed meanwhile
             loop.call_soon_threadsafe(settle, setter, outcome)
 
     threading.Thread(target=run, daemon=True).start()
     try:
         return await future
-    except asyncio.CancelledError:  # nobody waits any more, such as when a screen is closed
+    except asyncio.CancelledError:  # the waiting task is gone, such as when a screen is closed
         children.end()
         raise

@@ -1,4 +1,4 @@
-"""Which points of a run's curves a chart of so many columns draws: never more than two a column."""
+"""Which points of a run's curves a chart draws: at most two per column."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Points = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class ChartPoints:
-    """What is drawn."""
+    """The points to draw."""
 
     raw: Points = ((), ())
     smooth: Points = ((), ())
     evaluations: Points = ((), ())
     gaps: int = 0
-    """Buckets in view without a single finite value."""
+    """Visible buckets without a finite value."""
 
     @property
     def is_empty(self) -> bool:
@@ -49,7 +49,7 @@ class ChartPoints:
 def chart_points(
     curves: Curves, evaluations: Sequence[Evaluated], axis: Axis, zoom: Zoom, columns: int
 ) -> ChartPoints:
-    """The loss as it was, smoothed, and on held-out rows, thinned for a chart of so many columns."""
+    """Raw, smoothed and held-out loss, thinned for a number of columns."""
     xs = along(curves, axis)
     if not xs:
         return ChartPoints()
@@ -74,7 +74,7 @@ def chart_points(
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """At most so many round numbers between two."""
+    """Round numbers within a range, at most `count`."""
     if not high > low or count < 1:
         return [low]
     step = 10.0 ** _order((high - low) / count)
@@ -109,7 +109,7 @@ def _place(curves: Curves, xs: Sequence[float], step: int) -> float:
 
 
 def _smoothed(values: Sequence[float | None]) -> list[float | None]:
-    """A moving mean that forgets slowly and starts without a bias."""
+    """An exponential moving average with bias correction."""
     keep = 1 - 2 / (max(4, len(values) / 12) + 1)
     total = weight = 0.0
     smooth: list[float | None] = []
@@ -124,7 +124,7 @@ def _smoothed(values: Sequence[float | None]) -> list[float | None]:
 
 
 def _extremes(points: list[tuple[float, float]], columns: int) -> Points:
-    """All points where they are few, else the lowest and the highest of each column."""
+    """All points if they are few, else the minimum and maximum of each column."""
     if len(points) <= 2 * columns:
         return _split(points)
     chosen: list[tuple[float, float]] = []

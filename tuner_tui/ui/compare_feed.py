@@ -48,7 +48,7 @@ class Looked:
 
 
 class LookedAt(Message):
-    """The chosen runs were looked at."""
+    """The chosen runs were read."""
 
     def __init__(self, looked: Looked) -> None:
         super().__init__()
@@ -70,13 +70,13 @@ class CompareFeed:
         self._wake = threading.Event()
 
     def want(self, wanted: Wanted) -> None:
-        """Look at something else, at once."""
+        """Read something else, at once."""
         if wanted != self._wanted:
             self._wanted = wanted
             self.look_again()
 
     def look_again(self) -> None:
-        """Something was changed here: look at all of it anew."""
+        """Read everything again after a change."""
         self._is_stale = True
         self._wake.set()
 
@@ -85,30 +85,36 @@ class CompareFeed:
         self._wake.set()
 
     def run(self) -> None:
-        """Look until the end."""
+        """Read until stopped."""
         from tuner_tui.runs.comparison import ComparisonReader
         from tuner_tui.runs.family import FamilyReader
         from tuner_tui.runs.notes import NotesReader
 
         readers = (ComparisonReader(), FamilyReader(), NotesReader())
-        seen: object = None
+        last_state: object = None
         while not self._has_ended:
             self._wake.clear()
             if not self.is_paused:
                 wanted, is_stale = self._wanted, self._is_stale
                 self._is_stale = False
-                # Folders are walked once, files that grow are read on and on.
+                # Folders are walked once, growing files are followed.
                 if is_stale or wanted.part in ("curves", "settings"):
                     looked = _look(wanted, *readers)
-                    now = (wanted, [(each.status, each.run.last_event_at) for each in looked.compared])
-                    if is_stale or now != seen:
-                        seen = now
+                    now = (
+                        wanted,
+                        [
+                            (compared_run.status, compared_run.run.last_event_at)
+                            for compared_run in looked.compared
+                        ],
+                    )
+                    if is_stale or now != last_state:
+                        last_state = now
                         self._post(LookedAt(looked))
             self._wake.wait(LOOK_EVERY_SECONDS)
 
 
 def _look(wanted: Wanted, comparison: ComparisonReader, family: FamilyReader, notes: NotesReader) -> Looked:
-    from tuner_tui.runs.disk import clean_up_items, kept_checkpoints, run_disk
+    from tuner_tui.runs.disk import clean_up_items, complete_checkpoints, run_disk
     from tuner_tui.runs.queue import queued_names
 
     chosen, all_notes = wanted.chosen, notes.read()
@@ -117,7 +123,9 @@ def _look(wanted: Wanted, comparison: ComparisonReader, family: FamilyReader, no
             return Looked(wanted, compared=comparison.read(wanted.compared), notes=all_notes)
         case "family" if chosen is not None:
             tree = tuple(family.tree(chosen, wanted.folders))
-            return Looked(wanted, family=tree, checkpoints=tuple(kept_checkpoints(chosen)), notes=all_notes)
+            return Looked(
+                wanted, family=tree, checkpoints=tuple(complete_checkpoints(chosen)), notes=all_notes
+            )
         case "disk":
             taken = run_disk(chosen) if chosen is not None else None
             return Looked(wanted, disk=taken, items=tuple(clean_up_items(queued_names())), notes=all_notes)

@@ -1,4 +1,4 @@
-"""What can be picked as data, and a look into it: files, Hub data sets and collections of feedback alike."""
+"""What can be chosen as data, with a preview: files, Hub data sets and feedback collections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuner_tui.data.files.listing import DataListing, DataLook, list_data, look_
 from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
 from tuner_tui.data.rows.for_method import OtherMethod
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.feedback.as_data import PREFIX, data_for, is_collection, with_collections
+from tuner_tui.feedback.as_data import PREFIX, data_for, is_collection, left_out, with_collections
 from tuner_tui.feedback.collections import list_collections
 
 if TYPE_CHECKING:
@@ -21,28 +21,30 @@ if TYPE_CHECKING:
 
 
 def list_all(folder: Path) -> list[DataListing]:
-    """The demo, the data files in a folder and one below it, and collections with judgements."""
-    found = list_data(folder)
+    """The demo, the data files in a folder and its subfolders, and collections with annotations."""
+    listings = list_data(folder)
     try:
         collections = list_collections()
     except (TunerError, OSError):
         collections = []
-    kept = [
-        DataListing(f"{PREFIX}{each.name}", None, _collection_words(each))
-        for each in collections
-        if each.judged or each.problem
+    usable = [
+        DataListing(f"{PREFIX}{summary.name}", None, _collection_words(summary))
+        for summary in collections
+        if summary.judged or summary.problem
     ]
-    return [*found[:1], *kept, *found[1:]]
+    return [*listings[:1], *usable, *listings[1:]]
 
 
 def _collection_words(summary: CollectionSummary) -> str:
     if not summary.is_usable:
         return f"your feedback, cannot be used: {summary.problem}"
-    return f"your feedback: {summary.judged:,} judged" + (f", {summary.problem}" if summary.problem else "")
+    return f"your feedback: {summary.judged:,} annotated" + (
+        f", {summary.problem}" if summary.problem else ""
+    )
 
 
 def of_file(spec: RunSpec, name: str) -> RunSpec:
-    """A spec with other training data; what was said of the columns and splits of the old ones does not hold for it."""
+    """A spec with other training data, without the mapping and splits of the previous data."""
     if spec.data.train == name:
         return spec
     fresh = type(spec.data)(train=name)
@@ -53,25 +55,26 @@ def of_file(spec: RunSpec, name: str) -> RunSpec:
 
 
 def reading_of(spec: RunSpec) -> Reading:
-    """How a spec has its training rows read. Raises TunerError."""
+    """How a spec reads its training rows. Raises TunerError."""
     return training_reading(with_collections(spec).data, spec.training.seed)
 
 
 def look_at_training(spec: RunSpec) -> DataLook:
-    """A spec's training rows as its method would take them, or what is wrong with them."""
+    """A preview of a spec's training rows for its method, or their problem."""
     try:
-        return look_at_reading(reading_of(spec), spec.method.kind)
+        look = look_at_reading(reading_of(spec), spec.method.kind)
+        return replace(look, left_out=tuple(left_out(spec.data)))
     except TunerError as error:
         other = _for_other_method(spec) if is_collection(spec.data.train) else None
         return other or DataLook(problem=error)
-    except OSError as error:  # a name that no file can have
+    except OSError as error:  # not a valid file name
         return DataLook(
             problem=InputError("The data file cannot be read", f"{spec.data.train}: {error.strerror}.")
         )
 
 
 def evaluation_of(spec: RunSpec) -> Reading | None:
-    """How rows that are held out in a file of their own are read; None where there is none. Raises TunerError."""
+    """How a separate file of held-out rows is read; None without one. Raises TunerError."""
     if spec.data.evaluation is None:
         return None
     reading = evaluation_reading(with_collections(spec).data, spec.training.seed)
@@ -79,7 +82,7 @@ def evaluation_of(spec: RunSpec) -> Reading | None:
 
 
 def look_at_evaluation(spec: RunSpec) -> DataLook | None:
-    """The same for rows that are held out in a file of their own; None where there is none."""
+    """The same for a separate file of held-out rows; None without one."""
     try:
         reading = evaluation_of(spec)
     except TunerError as error:
@@ -92,7 +95,7 @@ def look_at_evaluation(spec: RunSpec) -> DataLook | None:
 
 
 def _for_other_method(spec: RunSpec) -> DataLook | None:
-    """A look that says which method learns from a collection; None where none does."""
+    """A preview that names the method that trains on a collection; None where none does."""
     for method in TRAITS:
         try:
             reading = training_reading(data_for(spec.data, method), spec.training.seed)

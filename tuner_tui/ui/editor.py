@@ -1,4 +1,4 @@
-"""The person's own editor, opened on a text."""
+"""Opens a text in the user's editor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HINT = "Set VISUAL or EDITOR, such as: export EDITOR=nano"
 
 
 def editor_command() -> list[str]:
-    """$VISUAL, $EDITOR, or the first usual editor that is here. Raises TunerError when there is none."""
+    """$VISUAL, $EDITOR, or the first common editor that is installed. Raises TunerError when there is none."""
     for name in ("VISUAL", "EDITOR"):
         try:
             words = shlex.split(os.environ.get(name, ""))
@@ -25,16 +25,16 @@ def editor_command() -> list[str]:
             raise TunerError(f"${name} cannot be understood", os.environ[name], HINT) from None
         if words:
             return words
-    found = next((editor for editor in USUAL_EDITORS if shutil.which(editor)), None)
-    if found is None:
+    editor_name = next((editor for editor in USUAL_EDITORS if shutil.which(editor)), None)
+    if editor_name is None:
         raise TunerError(
-            "No editor", "Neither VISUAL nor EDITOR is set, and none of the usual ones is here.", HINT
+            "No editor", "Neither VISUAL nor EDITOR is set, and no common editor is installed.", HINT
         )
-    return [found]
+    return [editor_name]
 
 
 def edit_text(text: str, name: str) -> str:
-    """What a person makes of a text in their editor. Raises TunerError when the editor fails."""
+    """The text as edited in the user's editor. Raises TunerError when the editor fails."""
     command = editor_command()
     with tempfile.TemporaryDirectory(prefix="tuner-tui-") as folder:
         path = Path(folder) / name

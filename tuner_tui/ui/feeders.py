@@ -1,4 +1,4 @@
-"""Threads that feed a screen with messages; one that hangs (a driver, a dead disk) never holds up leaving the app."""
+"""Threads that post messages to a screen; one that hangs (a driver, a dead disk) never blocks closing the app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class FeederFailed(Message):
-    """A thread ended by a fault of ours; the app tells it and stays up."""
+    """A thread ended with an internal error; the app shows it and stays up."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -25,14 +25,14 @@ class FeederFailed(Message):
 def start_feeder(app: App[Any], feed: Callable[[], None]) -> None:
     """Run `feed` in a daemon thread.
 
-    Textual's own thread workers are waited for at the end, which a broken driver would turn into a hang.
+    Textual waits for its own thread workers at exit, so a broken driver would hang the app.
     """
 
     def run() -> None:
         try:
             context.run(feed)
         except Exception as error:
-            if "loop is closed" not in str(error):  # the app has left meanwhile
+            if "loop is closed" not in str(error):  # the app has closed meanwhile
                 app.post_message(FeederFailed(error))
 
     context = contextvars.copy_context()

@@ -1,4 +1,4 @@
-"""The machine in one line, and what would ruin a first run on it."""
+"""The machine in one line, and problems that would break a run on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What Home says about the machine."""
+    """What Home shows of the machine."""
 
     line: str
     troubles: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ def read_machine(gpus: GpuReader, system: SystemReader, troubles: tuple[str, ...
 
 
 def read_troubles(gpus: GpuReader, data_folder: Path) -> tuple[str, ...]:
-    """One line for each thing that would ruin a first run, as far as it shows without torch; the worst first."""
+    """One line for each problem that would break a run, as far as known without torch; the worst first."""
     from tuner_tui.hardware.doctor import first_look
 
     checks = [
@@ -37,7 +37,7 @@ def read_troubles(gpus: GpuReader, data_folder: Path) -> tuple[str, ...]:
 
 
 def settings_trouble() -> tuple[str, ...]:
-    """What is wrong with the settings, and what is used meanwhile; empty when nothing is."""
+    """The problem with the settings, and what is used meanwhile; empty without one."""
     from tuner_tui.config.settings import usable_settings
 
     problem = usable_settings()[1]
@@ -47,11 +47,11 @@ def settings_trouble() -> tuple[str, ...]:
 
 
 def hardware_line(report: GpuReport, system: SystemSnapshot) -> str:
-    """The first card with its memory and who holds it, or the processor and its memory."""
+    """The first GPU with its memory and the processes using it, or the CPU and RAM."""
     ram = f"{_gigabytes(system.ram_available_bytes)} of {_gigabytes(system.ram_total_bytes)} GB RAM free"
     cores = f"{system.cpu_count} CPU cores"
     if not report.gpus:
-        return f"{'GPU does not work' if report.card_present else 'No GPU'} · {cores} · {ram}"
+        return f"{'GPU does not work' if report.gpu_present else 'No GPU'} · {cores} · {ram}"
     gpu = report.gpus[0]
     others = f" · and {len(report.gpus) - 1} more" if len(report.gpus) > 1 else ""
     return f"{gpu.name or 'GPU'} · {_memory(gpu)}{_holders(gpu)}{others} · {cores} · {ram}"
@@ -66,13 +66,17 @@ def _memory(gpu: GpuSnapshot) -> str:
 
 
 def _holders(gpu: GpuSnapshot) -> str:
-    """Who holds most of the memory; the two largest are enough."""
+    """The two processes that use most memory."""
     if gpu.processes is None:
-        held = gpu.memory_used_bytes
-        return f" · {_gigabytes(held)} GB in use by unknown processes" if held and held > 3 * 10**8 else ""
-    known = [process for process in gpu.processes if process.memory_bytes and process.memory_bytes > 10**8]
+        used_bytes = gpu.memory_used_bytes
+        return (
+            f" · {_gigabytes(used_bytes)} GB in use by unknown processes"
+            if used_bytes and used_bytes > 3 * 10**8
+            else ""
+        )
+    large = [process for process in gpu.processes if process.memory_bytes and process.memory_bytes > 10**8]
     words = [
-        f"{process.name or process.pid} {_gigabytes(process.memory_bytes or 0)} GB" for process in known[:2]
+        f"{process.name or process.pid} {_gigabytes(process.memory_bytes or 0)} GB" for process in large[:2]
     ]
     return f" · used by {', '.join(words)}" if words else ""
 

@@ -1,4 +1,4 @@
-"""Events of an export or of a Hub process as lines for a screen: what is done, and how far what is being done is."""
+"""Events of an export or a Hub process as lines: finished steps, and progress of the current one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 KEPT_STEPS = 12
 
 
-class Told(Message):
-    """How far a piece of work is; the newest replaces older ones that were not shown yet."""
+class WorkProgress(Message):
+    """Progress of a piece of work; the newest replaces older ones that were not shown yet."""
 
     def __init__(self, steps: tuple[str, ...], transfer: Transfer | None) -> None:
         super().__init__()
         self.steps, self.transfer = steps, transfer
 
     def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Told)
+        return isinstance(message, WorkProgress)
 
 
-class Telling:
-    """Takes a work's events and posts how far it is."""
+class ProgressReporter:
+    """Turns events into progress messages."""
 
     def __init__(self, post: Callable[[Message], object]) -> None:
         from tuner_tui.sharing.pace import Pace
@@ -54,4 +54,4 @@ class Telling:
             case _:
                 return
         *done_steps, now = self._steps[-KEPT_STEPS:] or [""]
-        self._post(Told((*(f"✓ {step}" for step in done_steps), f"> {now} ..."), transfer))
+        self._post(WorkProgress((*(f"✓ {step}" for step in done_steps), f"> {now} ..."), transfer))

@@ -1,4 +1,4 @@
-"""The keys that work on a screen just now, for its help and the command palette."""
+"""The keys available on a screen now, for its help and the command palette."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 TEXTUALS_OWN = ("scroll_", "page_left", "page_right", "screen.", "app.focus", "focus_", "command_palette")
-"""How the actions begin that every Textual app has; nobody needs them explained."""
+"""Prefixes of Textual's own actions, which are not listed."""
 
 
 class Key(NamedTuple):
-    """A key, or the keys of one action, as they are shown."""
+    """The key, or keys, of one action, as shown."""
 
     display: str
     name: str
@@ -21,14 +21,14 @@ class Key(NamedTuple):
     action: str
     node: DOMNode
     is_shown: bool
-    """Whether it stands in the footer."""
+    """Whether it is in the footer."""
     is_command: bool
-    """Whether it does more than move about in a widget."""
+    """Whether it does more than navigate in a widget."""
 
 
 def keys_of(screen: Screen[object]) -> list[Key]:
-    """One for each action that can be done now; those of the footer first."""
-    found: dict[str, Key] = {}
+    """One per available action; those in the footer first."""
+    keys: dict[str, Key] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
         if not active.enabled or not binding.description or binding.system:
@@ -36,9 +36,9 @@ def keys_of(screen: Screen[object]) -> list[Key]:
         if binding.action.startswith(TEXTUALS_OWN):
             continue
         display = screen.app.get_key_display(binding)
-        if binding.action in found:
-            display = f"{found[binding.action].display} {display}"
-        found[binding.action] = Key(
+        if binding.action in keys:
+            display = f"{keys[binding.action].display} {display}"
+        keys[binding.action] = Key(
             display=display,
             name=binding.description,
             tooltip=active.tooltip,
@@ -47,4 +47,4 @@ def keys_of(screen: Screen[object]) -> list[Key]:
             is_shown=binding.show,
             is_command=binding.show or active.node in (screen, screen.app),
         )
-    return sorted(found.values(), key=lambda key: not key.is_shown)
+    return sorted(keys.values(), key=lambda key: not key.is_shown)

@@ -1,4 +1,4 @@
-"""Terminals without UTF-8 or without braille: which they are, and plain characters in place of drawn ones."""
+"""Terminals without UTF-8 or braille: detection, and plain replacement characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from textual.color import Color
 
 PLAIN_VARIABLE = "TUNER_TUI_PLAIN"
-"""Set to 1, it asks for plain characters whatever the terminal says."""
+"""Set to 1, it forces plain characters."""
 
 LOOKALIKES = (
     ("─╌┄▔▃▀╺", "-"),
@@ -48,7 +48,7 @@ _TABLE = {ord(drawn): plain for many, plain in LOOKALIKES for drawn in many}
 
 
 def speaks_utf8(environment: Mapping[str, str]) -> bool:
-    """Whether the terminal takes UTF-8, by its locale; where none is named, as in a container, it does."""
+    """Whether the terminal supports UTF-8, by its locale; without one, as in a container, it does."""
     if environment.get(PLAIN_VARIABLE, "0") not in ("", "0"):
         return False
     named = next((environment[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(name)), "")
@@ -56,12 +56,12 @@ def speaks_utf8(environment: Mapping[str, str]) -> bool:
 
 
 def draws_braille(environment: Mapping[str, str]) -> bool:
-    """Whether the terminal's letters have braille; those of the Linux console do not."""
+    """Whether the terminal's font has braille; the Linux console's does not."""
     return speaks_utf8(environment) and environment.get("TERM") not in ("linux", "vt100", "vt220")
 
 
 class PlainFilter(LineFilter):
-    """Puts a plain character in the place of each one that the terminal cannot show."""
+    """Replaces each character that the terminal cannot show by a plain one."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         return [
@@ -73,14 +73,14 @@ class PlainFilter(LineFilter):
 
 
 def plain_characters(text: str) -> str:
-    """The text in ASCII, as wide as it was: look-alikes, letters without their accents, else question marks."""
+    """The text in ASCII at the same width: look-alikes, letters without accents, else question marks."""
     return "".join(map(_plain_character, text.translate(_TABLE)))
 
 
 def _plain_character(character: str) -> str:
     if character.isascii():
         return character
-    if "\u2800" <= character <= "\u28ff":  # braille: a dot high or low
+    if "\u2800" <= character <= "\u28ff":  # braille: an upper or a lower dot
         return "'" if (ord(character) & 0xFF) in (1, 2, 3, 8, 16, 24, 9, 27) else "."
     letter = unicodedata.normalize("NFKD", character)[0]
     return letter if letter.isascii() and letter.isprintable() else "?" * cell_len(character)

@@ -1,4 +1,4 @@
-"""What can be done to a run from any screen; each says in words what it did. They block: call them in a thread."""
+"""Actions on a run from any screen; each returns a confirmation. They block: call them in a thread."""
 
 from __future__ import annotations
 
@@ -15,75 +15,75 @@ if TYPE_CHECKING:
 
 
 def stop_run(folder: RunFolder) -> str:
-    """Take a run out of the queue, or ask it to save and stop."""
+    """Remove a run from the queue, or ask it to save and stop."""
     from tuner_tui.runs import queue
     from tuner_tui.runs.control import leave_request
 
     if queue.withdraw(folder.name):
-        return "Taken out of the queue."
+        return "Removed from the queue."
     leave_request(folder, "stop")
-    return "Asked to stop; it saves first."
+    return "Stop requested; it saves first."
 
 
 def end_run_now(folder: RunFolder) -> str:
-    """Take a run out of the queue, or have its worker ended at once."""
+    """Remove a run from the queue, or end its worker at once."""
     from tuner_tui.keeper.start import end_now
     from tuner_tui.runs import queue
 
     if queue.withdraw(folder.name):
-        return "Taken out of the queue."
+        return "Removed from the queue."
     end_now(folder)
-    return "Ending it without saving."
+    return "Stopping now, without saving."
 
 
 def pause_run(folder: RunFolder) -> str:
-    """Ask a run to save and let go of the card."""
+    """Ask a run to save and free the GPU."""
     from tuner_tui.runs.control import leave_request
 
     leave_request(folder, "pause")
-    return "Asked to pause; it saves first. r resumes it."
+    return "Pause requested; it saves first. r resumes it."
 
 
 def resume_run(folder: RunFolder) -> str:
-    """Go on from the last checkpoint."""
+    """Resume from the last checkpoint."""
     from tuner_tui.keeper.launch import resume
 
     resume(folder)
-    return "Going on from the last checkpoint."
+    return "Resuming from the last checkpoint."
 
 
 def delete_run(folder: RunFolder, trash: Trash) -> str:
-    """Throw a run away. Raises RunProblem when it is live."""
+    """Move a run to the trash. Raises RunProblem when it is live."""
     from tuner_tui.keeper.start import wake
 
-    trash.throw_run(folder)
+    trash.move_run(folder)
     wake()  # the queue may have been held for it
     return f"Deleted {folder.name}; u on the Runs screen brings it back until the app closes."
 
 
 def keep_note(folder: RunFolder, note: Note) -> str:
-    """Write down what a person noted about a run."""
+    """Save a note about a run."""
     from tuner_tui.runs.notes import write_note
 
     write_note(folder.name, note)
-    return "The note is kept."
+    return "Note saved."
 
 
 def throw_item(item: CleanUpItem, trash: Trash) -> str:
-    """Throw away something that is not needed."""
+    """Move something that is not needed to the trash."""
     from tuner_tui.runs.disk import delete_item
 
-    if item.owned is None or item.things == (item.owned.folder,):
+    if item.owned is None or item.paths == (item.owned.folder,):
         delete_item(item)
         return f"Freed {size(item.size_bytes)}."
-    trash.throw(item.owned, item.things, item.name)
+    trash.move_items(item.owned, item.paths, item.name)
     return f"{item.name} is in the trash; u brings it back."
 
 
 def undo(trash: Trash) -> str:
-    """Put back what was thrown away last."""
+    """Restore what was deleted last."""
     undone = trash.undo()
-    return f"{undone.words} is back." if undone else "Nothing was thrown away."
+    return f"{undone.words} is restored." if undone else "There is nothing to restore."
 
 
 def start_demo() -> RunFolder:
@@ -95,7 +95,7 @@ def start_demo() -> RunFolder:
 
 
 def spec_of(folder: RunFolder) -> tuple[RunSpec, str]:
-    """A run's spec, and the file it stands in."""
+    """A run's spec, and its file."""
     from tuner_tui.config.spec_file import read_spec, read_text
 
     return read_spec(folder.spec), read_text(folder.spec)

@@ -1,4 +1,4 @@
-"""Follows one run in a thread and hands screens whole, frozen snapshots, at most four a second."""
+"""Follows one run in a thread and posts complete, frozen snapshots, at most four a second."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOG_TAIL_BYTES = 512 * 1024
 
 @dataclass(frozen=True)
 class RunView:
-    """A run at one moment with what lies beside its events: all that a screen shows."""
+    """A snapshot of a run and its other files: everything a screen shows."""
 
     folder: RunFolder
     status: Status
@@ -66,7 +66,7 @@ class RunViewed(Message):
 
 
 class RunWatch:
-    """One thread's work: looks at the run's files and posts a view whenever one of them has changed."""
+    """One thread's work: reads the run's files and posts a view whenever one has changed."""
 
     def __init__(self, folder: RunFolder, post: Callable[[Message], object]) -> None:
         self._post = post
@@ -82,7 +82,7 @@ class RunWatch:
         self._ended.set()
 
     def run(self) -> None:
-        """Look until the end."""
+        """Read until stopped."""
         polls = 0
         while not self._ended.is_set():
             if (view := self.look()) is not None:
@@ -97,7 +97,7 @@ class RunWatch:
         folder, problem = self._follower.folder, ""
         has_news = self._run is None
         try:
-            grew = self._has_changed(folder.events)  # before reading: what comes meanwhile is news again
+            grew = self._has_changed(folder.events)  # before reading, so that later changes are noticed
             self._follower.poll()
             folder = self._follower.folder  # it may have been renamed
             if grew or self._run is None:
@@ -110,7 +110,7 @@ class RunWatch:
         except OSError as error:
             problem = error.strerror or "it cannot be read"
         if not folder.path.is_dir():
-            problem = "its folder is gone"
+            problem = "its folder is missing"
         shown = (self._follower.status, problem)
         if not has_news and shown == self._shown:
             return None
@@ -129,7 +129,7 @@ class RunWatch:
         return changed
 
     def _adopt(self) -> None:
-        """A run whose keeper died gets a new one; without rights to start one, watching goes on."""
+        """Start a new keeper for a run whose keeper died; if that is not permitted, only watch."""
         try:
             adopt_if_needed(self._follower.folder)
         except OSError:
@@ -141,6 +141,6 @@ def _telemetry_tail(path: Path) -> tuple[TelemetrySample, ...]:
     for line in last_lines(path, TELEMETRY_SAMPLES, TELEMETRY_TAIL_BYTES):
         try:
             samples.append(msgspec.json.decode(line, type=TelemetrySample))
-        except (ValueError, RecursionError):  # torn, or of a newer version
+        except (ValueError, RecursionError):  # incomplete, or of a newer version
             continue
     return tuple(samples)

@@ -24,14 +24,14 @@ MARKS: dict[Status, tuple[str, str]] = {
     "failed": ("✗", "error"),
     "interrupted": ("!", "warning"),
 }
-"""Each status has a character of its own and a colour of the theme; the word always stands beside them."""
+"""Each status has its own character and theme colour; the word is always beside them."""
 
 BARS = "▁▂▃▄▅▆▇█"
 DAY = 86400
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The values as a row of small bars, at most so many, the lowest value lowest."""
+    """The values as a row of at most `width` small bars."""
     if not values or width <= 0:
         return ""
     if len(values) > width:
@@ -44,13 +44,13 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def progress_bar(share: float, width: int) -> tuple[str, str]:
-    """What is done and what is left of a line of so many cells."""
+    """The filled and the empty part of a progress bar."""
     done = min(width, max(0, round(share * width)))
     return "━" * done, "─" * (width - done)
 
 
 def progress_words(summary: RunSummary) -> str:
-    """Steps made of all, or why there are none."""
+    """Steps done of all, or why there are none."""
     return f"{summary.step}/{summary.total_steps}" if summary.total_steps else ""
 
 
@@ -60,7 +60,7 @@ def loss_words(summary: RunSummary) -> str:
 
 
 def when_words(summary: RunSummary, now: float) -> str:
-    """Time left of a live run; how long ago an ended one ended."""
+    """The time left of a live run; how long ago others ended."""
     if summary.is_live:
         return f"{rough(summary.seconds_left)} left" if summary.seconds_left is not None else ""
     moment = summary.ended_at or summary.started_at

@@ -1,4 +1,4 @@
-"""Keeps the list of runs up to date in a thread: those in view and those that live first, the rest when idle."""
+"""Keeps the list of runs current in a thread: visible and live ones first, the rest when idle."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 LOOK_EVERY_SECONDS = 1.0
 REVIVE_EVERY_SECONDS = 10.0
 SHARE_SECONDS, PAUSE_SECONDS = 0.02, 0.1
-"""How long the idle rest is read at a stretch, and how long the app has for itself then."""
+"""How long the other runs are read at a time, and the pause after it."""
 SHOW_EVERY_SECONDS = 0.1
 
 
 class RunsListed(Message):
-    """The runs there are now, the newest first."""
+    """All current runs, the newest first."""
 
     def __init__(self, folders: tuple[RunFolder, ...]) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class SummariesRead(Message):
 
 
 class RunEnded(Message):
-    """A run that lived is at its end."""
+    """A live run has ended."""
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class RunsFeed:
         self._wake = threading.Event()
 
     def wake(self) -> None:
-        """Look at once."""
+        """Read at once."""
         self._wake.set()
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ class RunsFeed:
             self._wake.wait(PAUSE_SECONDS if is_busy else LOOK_EVERY_SECONDS)
 
     def _list(self) -> None:
-        """Look at the runs again when one came or went, which shows in the time of the folder they are in."""
+        """List the runs again when their folder's modification time has changed."""
         from tuner_tui.config import paths
         from tuner_tui.runs.folder import list_runs
 
@@ -114,7 +114,7 @@ class RunsFeed:
             self._post(RunsListed(folders))
 
     def _revive_keeper(self) -> None:
-        """While runs wait or train there is a keeper that answers; without rights to start one, watching goes on."""
+        """Ensure that a keeper runs while runs wait or train; if that is not permitted, only watch."""
         from tuner_tui.keeper.start import revive
 
         if not self._live or time.monotonic() - self._revived_at < REVIVE_EVERY_SECONDS:
@@ -124,7 +124,7 @@ class RunsFeed:
             revive(self._live)
 
     def _first(self) -> Iterable[RunFolder]:
-        """Those in view and those that live; while nobody looks, only what may have an end to tell of."""
+        """Visible and live runs; while paused, only runs whose end may have to be announced."""
         if self.is_paused:
             return dict.fromkeys([*self._live, *self._folders[:1]])
         return dict.fromkeys([*self.in_view, *self._live])
@@ -136,7 +136,7 @@ class RunsFeed:
                 yield folder
 
     def _read(self, reader: SummaryReader, folders: Iterable[RunFolder], seconds: float = 60.0) -> None:
-        """Read for so long at most, and show what is new as it comes: one long run must not hide the others."""
+        """Read for a limited time, showing results as they come: one long run must not block the others."""
         from tuner_tui.runs.queue import queued_names
 
         queued, until = queued_names(), time.monotonic() + seconds

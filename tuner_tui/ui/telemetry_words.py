@@ -1,4 +1,4 @@
-"""What a run's telemetry says, gauge by gauge; what nobody measured is called unknown."""
+"""A run's telemetry as gauges; what was not measured is shown as unknown."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ GIGABYTE = 1e9
 
 
 class Gauge(NamedTuple):
-    """One measure: its name, its value in words and its last minutes on a scale from 0 to 1."""
+    """One measure: its name, its value as text, and its recent history from 0 to 1."""
 
     name: str
     words: str
     series: tuple[float, ...]
     is_known: bool = True
     is_hot: bool = False
-    """Whether something needs a look: throttling."""
+    """Whether it needs attention, such as throttling."""
     more: str = ""
-    """What there is to add where there is room."""
+    """Details for where there is room."""
 
 
 def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool) -> list[Gauge]:
-    """All gauges; without a sample, or a card, one says so."""
+    """All gauges; a single one says when there is no sample or GPU."""
     if not samples:
         return [Gauge("machine", "no readings yet", (), False)]
     last = samples[-1]
-    found = _gpu_gauges(samples, last) if _knows_gpu(last) else [_no_gpu(uses_gpu)]
-    found.append(_gauge("CPU", samples, lambda s: s.cpu_percent, 100, "{:.0f} %", _run_share(last)))
+    gauge_list = _gpu_gauges(samples, last) if _knows_gpu(last) else [_no_gpu(uses_gpu)]
+    gauge_list.append(_gauge("CPU", samples, lambda s: s.cpu_percent, 100, "{:.0f} %", _run_share(last)))
     ram_total = last.ram_total_bytes
     if ram_total is None or last.ram_available_bytes is None:
-        found.append(Gauge("RAM", "unknown", (), False))
+        gauge_list.append(Gauge("RAM", "unknown", (), False))
     else:
         used = (ram_total - last.ram_available_bytes) / GIGABYTE
         mine = "" if last.run_ram_bytes is None else f"run {last.run_ram_bytes / GIGABYTE:.1f}"
@@ -45,13 +45,13 @@ def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool) -> list[Gauge]:
             lambda s: None if s.ram_available_bytes is None else ram_total - s.ram_available_bytes,
             ram_total,
         )
-        found.append(Gauge("RAM", f"{used:.1f}/{ram_total / GIGABYTE:.1f} GB", series, more=mine))
+        gauge_list.append(Gauge("RAM", f"{used:.1f}/{ram_total / GIGABYTE:.1f} GB", series, more=mine))
     if last.energy_wh is None:
-        found.append(Gauge("energy", "unknown", (), False))
+        gauge_list.append(Gauge("energy", "unknown", (), False))
     else:
         cost = money_words(last.energy_wh)
-        found.append(Gauge("energy", f"{last.energy_wh:.1f} Wh", (), more=cost))
-    return found
+        gauge_list.append(Gauge("energy", f"{last.energy_wh:.1f} Wh", (), more=cost))
+    return gauge_list
 
 
 def _gpu_gauges(samples: Sequence[TelemetrySample], last: TelemetrySample) -> list[Gauge]:

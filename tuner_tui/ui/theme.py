@@ -66,10 +66,10 @@ TERMINAL = replace(
 """The terminal's own colours, dark or light: for 16 colours, and for NO_COLOR, which leaves none of them."""
 
 DEFAULT_VARIABLES = {"faint": "#808080", "cursor": "#405060"}
-"""What other themes lack: `$faint` is for what one need not read, `$cursor` lies under the chosen line."""
+"""Our own variables: `$faint` is for secondary text, `$cursor` for the selected line."""
 
 
 def prefers_light(colorfgbg: str | None) -> bool:
-    """Whether the terminal says (COLORFGBG, as "0;15") that its background is light."""
+    """Whether the terminal reports (COLORFGBG, as "0;15") a light background."""
     background = (colorfgbg or "").rpartition(";")[2]
     return background in ("7", "15")

@@ -1,1 +1,1 @@
-"""The only folder with torch: one process, one job."""
+"""The worker process: the only package that imports torch; one process runs one job."""

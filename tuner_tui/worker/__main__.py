@@ -1,4 +1,4 @@
-"""`python -m tuner_tui.worker JOB ...`: one process with torch that does one job and leaves."""
+"""`python -m tuner_tui.worker JOB ...`: runs one job in a process that loads torch, then exits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _leave(exit_code: int) -> NoReturn:
-    """End at once: everything is written, and taking torch apart would hold lock and card for seconds more."""
+    """Exit at once: everything is written, and torch's shutdown would keep the lock and the GPU for seconds more."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The comparing job: base and adapter through plain transformers and PEFT, as anybody would load them."""
+"""The comparison job: base and adapter loaded with plain transformers and PEFT, without code of ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PERPLEXITY_WINDOW = 256
 
 
 def main(request_path: Path) -> int:
-    """Answer a CompareRequest into the file it names."""
+    """Answer a CompareRequest; the answers are written to the file that it names."""
     set_threads()
     request = guarded.read_json(request_path, CompareRequest)
     base = PeftConfig.from_pretrained(request.adapter).base_model_name_or_path
@@ -73,8 +73,8 @@ def perplexity(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -> flo
 def _answers(
     model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
 ) -> tuple[str, ...]:
-    found: list[str] = []
+    answers: list[str] = []
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
-        found += [answer for answer, _ in generate(model, tokenizer, batch, max_new_tokens)]
-    return tuple(found)
+        answers += [answer for answer, _ in generate(model, tokenizer, batch, max_new_tokens)]
+    return tuple(answers)

@@ -1,9 +1,10 @@
-"""What a training method works with: the run's folder, spec and plan, its events, and what the person asks for."""
+"""The context of one training attempt: run folder, spec, plan, events, and requests from the user."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -16,7 +17,8 @@ import msgspec
 from tuner_tui.planning.plan import planned
 from tuner_tui.runs.control import ControlRequest, take_requests
 from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
-from tuner_tui.worker.run_folder import FolderHere, current_place
+from tuner_tui.runs.folder import LOCK_FILE
+from tuner_tui.worker.run_folder import FolderHere, LockHere, current_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.25
 LAST_PATIENCE_SECONDS = 10.0
-"""How long a worker that is done waits for room to say so; the keeper says it after that."""
+"""How long a finished worker retries writing its last event on a full disk; the keeper writes it after that."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +41,7 @@ class StopRequested(Exception):
 
 @dataclass
 class Times:
-    """Seconds spent besides steps."""
+    """Seconds spent outside of steps."""
 
     steps: float = 0.0
     callbacks: float = 0.0
@@ -57,43 +59,43 @@ class Job:
     plan: Plan
     events: EventWriter
     resume_from: Path | None = None
-    """The checkpoint to go on from."""
+    """The checkpoint to resume from."""
     checkpoint: str | None = None
-    """The name of the newest checkpoint that is known to be whole."""
-    broken: set[str] = field(default_factory=set)
-    """Names of checkpoints that cannot be gone on from."""
+    """The name of the newest checkpoint that is known to be complete."""
+    corrupt: set[str] = field(default_factory=set)
+    """Names of corrupt checkpoints, which cannot be resumed from."""
     started: float = field(default_factory=time.monotonic)
     times: Times = field(default_factory=Times)
     stop: threading.Event = field(default_factory=threading.Event)
     pause: threading.Event = field(default_factory=threading.Event)
-    """Set with `stop`, when the run is only to let go of the card."""
+    """Set together with `stop` when the run only frees the GPU for a while."""
     save: threading.Event = field(default_factory=threading.Event)
     sample: threading.Event = field(default_factory=threading.Event)
     phase: Phase = "loading"
     step: int = 0
     """The last step made by this worker; 0 before."""
     shape: Shape | None = None
-    """Micro-batch and checkpointing, once they are settled."""
+    """Micro-batch and checkpointing, once they are resolved."""
     skipped: set[int] = field(default_factory=set)
-    """Steps whose rows were left out."""
+    """Steps whose rows were skipped."""
     baseline_bytes: int = 0
     """Resident memory before the model was loaded."""
     data_fingerprint: str = ""
-    """Of the prepared training rows, so that a resumed run can tell when they have changed."""
+    """Fingerprint of the prepared training rows, so that a resumed run detects changed rows."""
     held_out_fingerprint: str = ""
-    """Of the prepared evaluation rows; empty where there are none."""
+    """Fingerprint of the prepared evaluation rows; empty if there are none."""
     _unwritten: deque[Event] = field(default_factory=deque)
     _said_unwritten: int = 0
     _emitting: threading.Lock = field(default_factory=threading.Lock)
 
     def emit(self, event: Event) -> None:
-        """Append to the run's events. When the disk is full they wait here for the next one, and training goes on."""
+        """Append to the run's events. On a full disk they are buffered until the next one, and training continues."""
         with self._emitting:
             self._unwritten.append(msgspec.structs.replace(event, at=time.time()))
         self.flush()
 
     def emit_last(self, ending: Event, patience_seconds: float = LAST_PATIENCE_SECONDS) -> None:
-        """Append the last event; a disk that is full for a moment does not lose how the attempt ended."""
+        """Append the last event; retried for a while if the disk is full."""
         self.emit(ending)
         deadline = time.monotonic() + patience_seconds
         while self._unwritten and time.monotonic() < deadline:
@@ -101,7 +103,7 @@ class Job:
             self.flush()
 
     def flush(self) -> None:
-        """Write the events that found no room before."""
+        """Write the events that did not fit on the disk before."""
         with self._emitting:
             try:
                 while self._unwritten:
@@ -110,37 +112,37 @@ class Job:
             except OSError as error:
                 if len(self._unwritten) != self._said_unwritten:
                     self._said_unwritten = len(self._unwritten)
-                    _log.error("%d events wait to be written: %s", len(self._unwritten), error)
+                    _log.error("%d events are buffered: %s", len(self._unwritten), error)
 
     def enter(self, phase: Phase, detail: str = "") -> None:
-        """Say what is done from now on, and stop here if that was asked before the first step. Raises StopRequested."""
+        """Enter a phase; stops here if that was requested before the first step. Raises StopRequested."""
         if self.stop.is_set() and phase != "saving":
             raise StopRequested
         self.phase = phase
         self.emit(PhaseEntered(phase=phase, detail=detail))
 
     def warn(self, message: str, hint: str = "") -> None:
-        """Tell the person something that does not end the run."""
+        """Report something that does not end the run."""
         self.emit(Warned(message=message, hint=hint))
 
     def newest_checkpoint(self) -> str | None:
-        """The name of what a run that ends now can go on from."""
+        """The name of the checkpoint that a run that ends now can be resumed from."""
         name = self.checkpoint
         return name if name is not None and (self.folder.checkpoints / name).is_dir() else None
 
     @cached_property
     def planned(self) -> RunSpec:
-        """The spec with what memory decided in place of what it left open."""
+        """The spec with its open settings filled in by the memory plan."""
         return planned(self.spec, self.plan)
 
     @property
     def seconds(self) -> float:
-        """Since the attempt began."""
+        """Seconds since the attempt began."""
         return time.monotonic() - self.started
 
 
 class RequestWatcher(threading.Thread):
-    """Answers requests as they come, also during a long step, and sets the flags that the training loop reads."""
+    """Accepts requests, also during a long step, and sets the flags that the training loop reads."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(name="requests", daemon=True)
@@ -148,12 +150,14 @@ class RequestWatcher(threading.Thread):
         self._leaving = threading.Event()
         self._place = job.folder.place
         self._is_gone = False
+        self._lock = _lock_here(job.folder)
 
     def run(self) -> None:
         while not self._leaving.wait(POLL_SECONDS):
             self._look_at_folder()
-            for asked in take_requests(self._job.folder):
-                self._accept(asked)
+            self._look_at_lock()
+            for request in take_requests(self._job.folder):
+                self._accept(request)
 
     def close(self) -> None:
         """Stop watching."""
@@ -161,7 +165,7 @@ class RequestWatcher(threading.Thread):
         self.join()
 
     def _look_at_folder(self) -> None:
-        """A folder that was renamed or moved is told; without one nothing that is learnt could be kept."""
+        """Report a renamed or moved folder; stop if it was deleted, since no result could be saved."""
         if not isinstance(self._job.folder, FolderHere):
             return
         place = current_place()
@@ -172,30 +176,51 @@ class RequestWatcher(threading.Thread):
                 self._job.stop.set()
         elif place != self._place:
             self._place = place
-            self._job.warn(f"The run's folder was moved: it is {place} now.", "The run goes on there.")
+            hint = "The run continues there."
+            if place.parent != self._job.folder.first_place.parent:  # no command looks for runs there
+                hint += f" Commands do not find it there: move it back, or stop it with: kill {os.getpid()}"
+            self._job.warn(f"The run's folder was moved: it is {place} now.", hint)
 
-    def _accept(self, asked: ControlRequest) -> None:
-        with contextlib.suppress(OSError):  # a full disk: what was asked is done all the same
+    def _look_at_lock(self) -> None:
+        try:
+            if self._lock is not None and self._lock.look():
+                self._job.warn(
+                    "The run's lock file was deleted or replaced; it was created again.",
+                    f"Leave {LOCK_FILE} in the run's folder: it keeps a second worker from starting on the run.",
+                )
+        except OSError as error:  # checked again the next time
+            _log.warning("the run's lock: %s", error)
+
+    def _accept(self, request: ControlRequest) -> None:
+        with contextlib.suppress(OSError):  # a full disk: the request is carried out all the same
             self._job.emit(
                 RequestAccepted(
-                    id=asked.id, request=asked.request, takes_effect=when_it_takes_effect(self._job)
+                    id=request.id, request=request.request, takes_effect=when_it_takes_effect(self._job)
                 )
             )
-        if asked.request == "pause":
+        if request.request == "pause":
             self._job.pause.set()
         flags = {"stop": self._job.stop, "pause": self._job.stop, "save": self._job.save}
-        flags.get(asked.request, self._job.sample).set()
+        flags.get(request.request, self._job.sample).set()
+
+
+def _lock_here(folder: RunFolder) -> LockHere | None:
+    try:
+        return LockHere() if isinstance(folder, FolderHere) else None
+    except OSError as error:
+        _log.warning("the run's lock: %s", error)
+        return None
 
 
 def when_it_takes_effect(job: Job) -> str:
-    """In words, when a request made now will be carried out."""
+    """A description of when a request made now will be carried out."""
     match job.phase:
         case "loading":
             return "when the model is loaded"
         case "preparing":
-            return "when the data are prepared"
+            return "when the data is prepared"
         case "saving":
-            return "not any more: the run is saving its result"
+            return "never: the run is already saving its result"
         case "evaluating" | "sampling":
             return f"when {job.phase} ends, after step {job.step}"
         case "training":

@@ -1,4 +1,4 @@
-"""A run's folder as the process's current one: it stays the same folder when somebody renames or moves it."""
+"""Makes a run's folder the working directory, which stays the same folder when it is renamed or moved."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
 from tuner_tui.owned import Owned
-from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE, RunFolder, is_run
-from tuner_tui.runs.lock import identity
+from tuner_tui.runs.folder import LOCK_FILE, RUN_LOCK_VARIABLE, RunFolder, is_run, was_made
+from tuner_tui.runs.lock import FileLock, acquire, identity, open_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderHere(RunFolder):
-    """Its paths are relative, so that nothing is ever written to another folder that took its old name."""
+    """A run's folder with relative paths, so that nothing is written to another folder that took its old name."""
 
     path: Path = field(default_factory=Path)
     first_place: Path = field(default_factory=Path.cwd)
@@ -31,11 +31,11 @@ class FolderHere(RunFolder):
     @property
     def owned(self) -> Owned:
         """To be asked for anew at each deletion: the folder is where it is just now."""
-        return _OwnedHere(self.place, "run", is_run)
+        return _OwnedHere(self.place, "run", was_made)
 
 
 class _OwnedHere(Owned):
-    """A current folder of ours; paths below it may be relative to it."""
+    """An owned working directory; paths below it may be relative to it."""
 
     @contextlib.contextmanager
     def _parent_of(self, path: Path) -> Iterator[tuple[int, str]]:
@@ -43,23 +43,46 @@ class _OwnedHere(Owned):
             yield parent
 
 
-def enter(path: Path) -> FolderHere:
-    """Make the run's folder the current one. Raises TunerError when it is not the one that this worker was started for.
+class LockHere:
+    """The lock of the run in the current folder; recreates a lock file that is deleted during training.
 
-    Its keeper started us there; between that and now it may have been renamed, and another may have taken its name.
+    Without it the run would appear interrupted, and could be resumed by a second worker, or deleted.
+    """
+
+    def __init__(self) -> None:
+        """Raises OSError if there is no lock."""
+        self._lock: FileLock = open_lock(Path(LOCK_FILE))
+        """The descriptor inherited from the keeper holds this lock."""
+
+    def look(self) -> bool:
+        """Whether the lock had to be recreated or taken again. Raises OSError."""
+        if self._lock.is_at(Path(LOCK_FILE)) or not is_run(Path()):
+            return False
+        taken = acquire(Path(LOCK_FILE))
+        if taken is None:
+            return False
+        self._lock.release()
+        self._lock = taken
+        return True
+
+
+def enter(path: Path) -> FolderHere:
+    """Change to the run's folder. Raises TunerError when it is not the one that this worker was started for.
+
+    The keeper started the worker there; since then it may have been renamed, and another folder may have its name.
     """
     expected = os.environ.get(RUN_LOCK_VARIABLE)
     if not expected or identity(Path(LOCK_FILE)) != expected:
         os.chdir(path)
         if expected and identity(Path(LOCK_FILE)) != expected:
             raise TunerError(
-                "The run's folder was exchanged", f"{path} is not the folder of this worker's run."
+                "The run's folder was replaced", f"{path} is not the folder of this worker's run."
             )
     return FolderHere()
 
 
 def current_place() -> Path | None:
-    """Where the current folder is; None when it was deleted."""
+    """The working directory's path; None when it was deleted."""
     try:
         return Path.cwd()
     except OSError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,12 +31,14 @@ from tuner_tui.text import shell_command
 from tuner_tui.versions import library_versions
 from tuner_tui.worker.job import Job, RequestWatcher, StopRequested
 from tuner_tui.worker.run_folder import enter
+from tuner_tui.worker.text import template_time
 from tuner_tui.worker.training.checkpoints import (
     checkpoint_folders,
     read_manifest,
+    refused_file,
     remove_leftovers,
     step_of,
-    what_is_broken,
+    why_corrupt,
 )
 
 if TYPE_CHECKING:
@@ -43,9 +47,9 @@ if TYPE_CHECKING:
     from tuner_tui.planning.plan import Plan
 
 LEFT_TO_KEEPER = 75
-"""Exit code of a worker after which another one is to go on."""
+"""Exit code of a worker after which the keeper decides whether another worker continues."""
 NICENESS = 5
-"""The app stays quick while a worker computes."""
+"""Keeps the app responsive while a worker computes."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,13 +64,15 @@ def main(path: Path, *, is_resumed: bool) -> int:
 
 
 def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | None = None) -> int:
-    """Do the job in a run's folder; `stop` asks it to end after the step that it is at."""
+    """Do the job in a run's folder; `stop` ends it after the current step."""
     return _do_job(RunFolder(path), is_resumed=is_resumed, stop=stop)
 
 
 def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None) -> int:
+    now = datetime.now().replace(microsecond=0)
+    template_time.fix(template_time.run_began(folder.events) or now)
     events = EventWriter(folder.events)
-    events.write(WorkerStarted(pid=os.getpid()))
+    events.write(WorkerStarted(pid=os.getpid(), local_time=now.isoformat()))
     try:
         job = Job(folder, read_spec(folder.spec), _read_plan(folder), events)
     except (TunerError, OSError) as error:
@@ -78,7 +84,9 @@ def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None
     watcher.start()
     ending = _attempt(job, is_resumed=is_resumed)
     watcher.close()
-    if not isinstance(ending, TERMINAL) and job.stop.is_set():  # nobody would remember it in the next worker
+    if (
+        not isinstance(ending, TERMINAL) and job.stop.is_set()
+    ):  # the next worker would not know of the request
         ending = _stopped(job)
     job.emit_last(ending)
     events.close()
@@ -87,19 +95,19 @@ def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None
 
 
 def _read_plan(folder: RunFolder) -> Plan:
-    """Raises InputError where it is missing or damaged."""
+    """The run's plan. Raises InputError when it is missing or damaged."""
     try:
         return read_plan(folder.plan)
     except Unreadable as error:
         raise InputError(
             "The run's plan cannot be read",
             f"{folder.place / folder.plan.name}: {error.problem}.",
-            f"Start the run anew: {shell_command('train', str(folder.place / folder.spec.name))}",
+            f"Start a new run: {shell_command('train', str(folder.place / folder.spec.name))}",
         ) from error
 
 
 def _attempt(job: Job, *, is_resumed: bool) -> Event:
-    """Run the method; whatever happens becomes the last event of this worker."""
+    """Run the method; the outcome, errors included, becomes the worker's last event."""
     try:
         remove_leftovers(job.folder.owned, job.folder.path, job.folder.checkpoints)
         if is_resumed:
@@ -114,11 +122,24 @@ def _attempt(job: Job, *, is_resumed: bool) -> Event:
         return _stopped(job)
     except Exception as error:  # the one place that turns any failure into the run's end
         _log.exception("the attempt failed")
-        return _left_to_keeper(error, job) or _explained(error, job)
+        return _left_to_keeper(error, job) or _explained(_refused(error, job), job)
+
+
+def _refused(error: Exception, job: Job) -> Exception:
+    """Our own words for a checkpoint's file that PyTorch refuses: its advice is to load it all the same."""
+    if not isinstance(error, pickle.UnpicklingError) or job.resume_from is None:
+        return error
+    path = refused_file(job.resume_from)
+    place = job.folder.place / (path or job.resume_from)
+    return InputError(
+        "The checkpoint was not made by training",
+        f"{place}: it holds more than tensors and numbers. Loading such a pickle could run any code, so it never is.",
+        "Delete that checkpoint's folder to resume from an earlier one, or start the run anew.",
+    )
 
 
 def _stopped(job: Job) -> RunStopped:
-    """The ending of a run that was asked to stop, and makes no further step."""
+    """The ending of a run that was asked to stop and makes no further step."""
     begun = step_of(job.resume_from) if job.resume_from else 0
     return RunStopped(
         step=job.step or begun,
@@ -129,14 +150,14 @@ def _stopped(job: Job) -> RunStopped:
 
 
 def _run_method(job: Job) -> Event:
-    """Only the file of the run's own method is imported: some bring slow libraries along."""
+    """Import only the module of the run's method: some import slow libraries."""
     method = import_module(f"tuner_tui.worker.methods.{job.spec.method.kind}")
     ending: Event = method.run(job, job.spec.method)
     return ending
 
 
 def _left_to_keeper(error: Exception, job: Job) -> Event | None:
-    """What another worker may mend: memory that ran out, and a step to go back from."""
+    """The event for an error that another worker may recover from: out of memory, or a loss spike to roll back."""
     from tuner_tui.worker.model.loading import is_out_of_memory
     from tuner_tui.worker.training.guarded_steps import OutOfMemory, WentBad
 
@@ -155,36 +176,38 @@ def _left_to_keeper(error: Exception, job: Job) -> Event | None:
 
 
 def _checkpoint_to_resume(job: Job) -> Path | None:
-    """The newest whole checkpoint; broken ones before it are said. Raises TunerError when nobody can tell."""
+    """The newest complete checkpoint; corrupt ones are reported. Raises TunerError when none can be read."""
     try:
-        os.listdir(job.folder.checkpoints)  # noqa: PTH208 - the others pass over a folder that cannot be read
+        os.listdir(job.folder.checkpoints)  # noqa: PTH208 - Path.glob ignores a folder that cannot be read
     except FileNotFoundError:
         return None
     except OSError as error:
         raise TunerError(
             "The checkpoints cannot be read",
             f"{job.folder.place / job.folder.checkpoints.name}: {error.strerror or error}.",
-            f"Without them it would begin anew. Mend that, then: {shell_command('runs resume', job.folder.name)}",
+            f"Without them the run would start over. Fix that, then: {shell_command('runs resume', job.folder.name)}",
         ) from error
     for folder in reversed(checkpoint_folders(job.folder.checkpoints)):
-        fault = what_is_broken(folder)
+        fault = why_corrupt(folder)
         if fault is None:
             _require_same(job, folder)
             return folder
-        job.broken.add(folder.name)
-        job.warn(f"{folder.name} cannot be used: {fault}.", "An earlier checkpoint is taken, or a new start.")
+        job.corrupt.add(folder.name)
+        job.warn(
+            f"{folder.name} is corrupt: {fault}.", "An earlier checkpoint is used, or the run starts over."
+        )
     return None
 
 
 def _require_same(job: Job, checkpoint: Path) -> None:
-    """Refuse another seed than the checkpoint's, and name libraries that changed. Raises InputError."""
+    """Require the checkpoint's seed, and warn of changed library versions. Raises InputError."""
     manifest = read_manifest(checkpoint)
     seed = job.spec.training.seed
     if manifest.seed not in (None, seed):
         raise InputError(
-            "The seed is another one",
+            "The seed has changed",
             f"{checkpoint.name} was trained with training.seed = {manifest.seed}, and run.toml now says {seed}.",
-            f"Set training.seed = {manifest.seed} to go on, or start a new run.",
+            f"Set training.seed = {manifest.seed} to resume, or start a new run.",
         )
     now = library_versions()
     changed = [
@@ -195,7 +218,7 @@ def _require_same(job: Job, checkpoint: Path) -> None:
     if changed:
         job.warn(
             f"Libraries changed since {checkpoint.name}: {', '.join(changed)}.",
-            "The run goes on, but not bit for bit as it would have.",
+            "The run continues, but no longer bit for bit as before.",
         )
 
 

@@ -1,1 +1,1 @@
-"""The training methods: what is optimised. Each has a file of its own here and a record of its traits."""
+"""The training methods, one file each, and their traits."""

@@ -54,6 +54,6 @@ RULES = (
         ("method.alpha",),
         of_method(AlphapoMethod, lambda method, _: method.alpha == 0),
         "alpha 0 is SimPO itself",
-        'Take method kind = "cpo" with loss = "simpo" and sft_weight = 0, or another alpha.',
+        'Use method kind = "cpo" with loss = "simpo" and sft_weight = 0, or another alpha.',
     ),
 )

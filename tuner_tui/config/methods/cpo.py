@@ -61,6 +61,6 @@ RULES = (
             lambda method, _: method.label_smoothing > 0 and method.loss not in ("simpo", "sigmoid"),
         ),
         "this loss does not use label smoothing, so it would change nothing",
-        "Set it to 0, or take a loss that does: simpo or sigmoid.",
+        "Set it to 0, or use a loss that does: simpo or sigmoid.",
     ),
 )

@@ -83,7 +83,7 @@ RULES = (
             DpoMethod, lambda method, _: method.label_smoothing > 0 and method.loss not in SMOOTHED_LOSSES
         ),
         "this loss does not use label smoothing, so it would change nothing",
-        "Set it to 0, or take a loss that does: robust, exo_pair, aot or aot_unpaired.",
+        "Set it to 0, or use a loss that does: robust, exo_pair, aot or aot_unpaired.",
     ),
     Rule(
         ("method.loss", "method.label_smoothing"),

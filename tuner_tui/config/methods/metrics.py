@@ -1,4 +1,4 @@
-"""The metrics that trainers log, by name: a title and what is healthy, in the order in which they are shown."""
+"""The metrics that trainers log, by name: titles and healthy values, in display order."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Metric:
     """One metric of a trainer."""
 
     name: str
-    """What the trainer logs it as."""
+    """The trainer's name of it."""
     title: str
     healthy: str
-    """A line on what healthy values look like."""
+    """One line about healthy values."""
     is_leading: bool = False
-    """Whether it is shown where space is short."""
+    """Whether it is shown where space is limited."""
 
 
 METRICS: tuple[Metric, ...] = (

@@ -20,4 +20,4 @@ Method = Annotated[
     Field(discriminator="kind"),
 ]
 METHOD_RULES: tuple[Rule, ...] = (*sft.RULES, *dpo.RULES, *cpo.RULES, *alphapo.RULES)
-"""What the methods themselves refuse."""
+"""The methods' own rules."""

@@ -18,7 +18,7 @@ class OrpoMethod(Section):
     beta: float = option(
         0.1,
         "Beta",
-        "Weight of the preference beside the ordinary loss on the chosen answers (the paper's lambda).",
+        "Weight of the preference loss relative to the SFT loss on the chosen answers (the paper's lambda).",
         "Higher follows the preference more and fluency less; 0.1 to 1 is usual.",
         gt=0,
         le=10,

@@ -35,7 +35,7 @@ RULES = (
             SftMethod, lambda method, spec: method.packing and spec.model.attention != "flash_attention_2"
         ),
         "only flash attention is sure to keep packed rows from seeing each other",
-        'Take model.attention = "flash_attention_2", or packing = false.',
+        'Set model.attention = "flash_attention_2", or packing = false.',
     ),
     Rule(
         ("method.loss_on", "data.shape"),

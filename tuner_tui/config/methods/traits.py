@@ -1,4 +1,4 @@
-"""What everybody else may know of a training method: one record each, read by planning, data, screens and the worker.
+"""The traits of the training methods, one record each, read by planning, data, screens and the worker.
 
 Plain data, without torch and pydantic. No other file asks for a method by its name.
 """
@@ -25,43 +25,43 @@ Feedback = Literal["pairs", "rated", "demonstrations"]
 
 @dataclass(frozen=True, kw_only=True)
 class MethodTraits:
-    """One method."""
+    """The traits of one method."""
 
     title: str
-    """What the field calls it, in words that follow "for"."""
+    """Its usual name."""
     rows: RowType
     dataset_types: tuple[DataShape, ...]
-    """Which data it trains on."""
+    """The dataset types that it trains on."""
     sequences_per_row: int = 1
-    """Token sequences that a row runs through the model."""
+    """Token sequences per row."""
     fewest_rows: int = 1
-    """Rows of a micro-batch at least, where the method compares them with each other."""
+    """Smallest micro-batch, for methods that compare its rows with each other."""
     keeps_order: bool = False
-    """Whether rows stay in one order in every epoch, so that they cannot be grouped by length."""
+    """Whether the row order is the same in every epoch, so that rows cannot be grouped by length."""
     has_reference: bool = False
-    """Whether it compares with the model as it was before."""
+    """Whether it compares with a reference, the model before training."""
     head: LossHead = "fused"
     generates: bool = False
-    """Whether it writes answers and trains on them."""
-    gives: Literal["text", "scores"] = "text"
-    """What the trained model answers with."""
+    """Whether it generates answers and trains on them."""
+    output: Literal["text", "scores"] = "text"
+    """The trained model's output."""
     loss_on_chosen_prompt: bool = False
-    """Whether the ordinary loss on the chosen answer is taken over its prompt, too."""
+    """Whether the SFT loss on the chosen answer includes its prompt."""
     learning_rate_factor: float = 1.0
-    """Its usual learning rate, as a multiple of the tuning's own, which is that of supervised fine-tuning."""
+    """Its usual learning rate, as a multiple of the tuning's own, which is for supervised fine-tuning."""
     learning_rates: Mapping[str, float] = field(default_factory=dict)
-    """By tuning, the usual learning rate where that multiple does not hold."""
+    """Exceptions to that, by tuning."""
     feedback: Feedback | None = None
     metrics: tuple[str, ...] = ()
-    """What its trainer logs beside the loss; `metrics.METRICS` has their titles and what is healthy."""
+    """Metrics that its trainer logs; `metrics.METRICS` has their titles and healthy values."""
     script_trainer: str | None = None
-    """What TRL calls its trainer, where a plain script can repeat a run: SFT stands for SFTTrainer and SFTConfig."""
+    """TRL's name of its trainer, if a train script can repeat a run: SFT for SFTTrainer and SFTConfig."""
     trained_models: int = 1
-    """Adapters that an optimizer changes: two for PPO, policy and value."""
+    """Trained adapters: two for PPO, policy and value."""
     models: int = 1
-    """Models that take part beside a reference: four for PPO, which may be adapters on one base."""
+    """Models in training, besides a reference: four for PPO, which may be adapters on one base."""
     answers_in_groups: bool = False
-    """Whether several answers are written for each prompt and compared with each other."""
+    """Whether several answers are generated per prompt and compared with each other."""
 
 
 PREFERENCE_METRICS = (
@@ -135,7 +135,7 @@ TRAITS: dict[MethodKind, MethodTraits] = {
         dataset_types=("preference",),
         sequences_per_row=2,
         head="score",
-        gives="scores",
+        output="scores",
         learning_rate_factor=0.5,
         feedback="pairs",
         metrics=("accuracy", "margin", "mean_reward", "min_reward", "max_reward", "aux_loss"),
@@ -167,19 +167,19 @@ _ESTIMATED: dict[str, MethodTraits] = {
     )
     for kind in ("grpo", "rloo", "ppo")
 }
-"""Methods whose memory can be estimated, and which cannot be run yet."""
+"""Methods whose memory can be estimated, but which cannot be run yet."""
 
 
 _ALL: dict[str, MethodTraits] = {**{str(kind): traits for kind, traits in TRAITS.items()}, **_ESTIMATED}
 DEFAULT_METHOD: MethodKind = "sft"
-"""What a run.toml without a [method] table takes."""
+"""The default method."""
 
 
 def method_traits(kind: str) -> MethodTraits:
-    """The traits of a method. Raises KeyError for one that is not known."""
+    """The traits of a method. Raises KeyError for an unknown one."""
     return _ALL[kind]
 
 
 def trained_with(feedback: Feedback) -> str:
-    """The methods that train on annotations of a kind, such as "DPO and ORPO"."""
+    """The methods that train on a kind of annotation, such as "DPO and ORPO"."""
     return listed([traits.title for traits in TRAITS.values() if traits.feedback == feedback])

@@ -1,1 +1,1 @@
-"""The tunings: what is trained. Each has a file of its own here and a record of its traits."""
+"""The tunings, one file each, and their traits."""

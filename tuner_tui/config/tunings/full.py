@@ -9,7 +9,7 @@ from tuner_tui.config.rule import Rule, of_tuning
 
 
 class FullTuning(TuningOptions):
-    """Every weight is trained; the result is a whole model."""
+    """All weights are trained; the result is a full model."""
 
     kind: Literal["full"] = option("full", "Tuning", "What is trained; full trains every weight.")
 
@@ -19,18 +19,18 @@ RULES = (
         ("model.precision", "tuning.kind"),
         of_tuning(FullTuning, lambda _, spec: spec.model.precision in ("int8", "nf4")),
         "quantised weights cannot be trained themselves, so full tuning does not work on int8 or nf4",
-        'Take precision = "bf16", or tuning kind = "lora" for adapters on the quantised base.',
+        'Set precision = "bf16", or tuning kind = "lora" for adapters on the quantised base.',
     ),
     Rule(
         ("model.precision", "tuning.kind"),
         of_tuning(FullTuning, lambda _, spec: spec.model.precision == "fp16"),
-        "fp16 weights cannot be trained themselves: the gradient scaler refuses them",
-        'Take precision = "bf16" or "fp32", or tuning kind = "lora".',
+        "fp16 weights cannot be trained themselves: the gradient scaler does not support them",
+        'Set precision = "bf16" or "fp32", or tuning kind = "lora".',
     ),
     Rule(
         ("model.adapter", "tuning.kind"),
         of_tuning(FullTuning, lambda _, spec: spec.model.adapter is not None),
         "full tuning trains the base itself and uses no adapter",
-        'Take tuning kind = "lora" to train the adapter on, or leave model.adapter out.',
+        'Set tuning kind = "lora" to continue the adapter, or remove model.adapter.',
     ),
 )

@@ -21,7 +21,7 @@ class Ia3Tuning(TuningOptions):
         "Targets",
         "Which layers are scaled: auto (keys, values and the MLP's last matrix), or a list of module names such as "
         '["k_proj", "v_proj", "down_proj"]. Of the MLP\'s last matrix the inputs are scaled, else the outputs.',
-        "auto is what was published; more layers learn a little more.",
+        "auto is as published; more layers add a little capacity.",
     )
 
     def continued(self, settings: Mapping[str, Any]) -> Self:
@@ -46,14 +46,14 @@ RULES = (
         ("tuning.targets",),
         of_tuning(Ia3Tuning, lambda tuning, _: _names_nothing(tuning)),
         "names no module, so nothing would be trained",
-        'Take "auto" or module names such as ["k_proj", "v_proj", "down_proj"].',
+        'Set "auto" or module names such as ["k_proj", "v_proj", "down_proj"].',
     ),
     Rule(
         ("tuning.targets",),
         of_tuning(Ia3Tuning, lambda tuning, _: _scales_tables(tuning)),
         "the embedding and the output layer (embed_tokens, lm_head) cannot be scaled: the loss reads their weights "
         "directly",
-        "Leave them out.",
+        "Remove them.",
     ),
     Rule(
         ("model.adapter", "method.kind", "tuning.kind"),
@@ -62,6 +62,6 @@ RULES = (
             lambda _, spec: spec.model.adapter is not None and method_traits(spec.method.kind).has_reference,
         ),
         "TRL's frozen copy of an adapter leaves out the factors of IA3, so the reference would be the bare base",
-        'Take tuning kind = "lora", a method without a reference, or leave model.adapter out.',
+        'Set tuning kind = "lora", use a method without a reference, or remove model.adapter.',
     ),
 )

@@ -35,7 +35,7 @@ class LoraTuning(TuningOptions):
         0.0,
         "Dropout",
         "Share of adapter inputs zeroed while training.",
-        "Guards small data sets.",
+        "Reduces overfitting on small datasets.",
         ge=0,
         lt=1,
     )
@@ -63,6 +63,10 @@ class LoraTuning(TuningOptions):
         """The options with the rank, alpha and targets of an earlier adapter, by its adapter_config.json."""
         targets = settings.get("target_modules")
         is_list = isinstance(targets, list) and all(isinstance(name, str) for name in targets)
+        if settings.get(
+            "target_parameters"
+        ):  # experts of a mixture, which PEFT adapts with all linear layers
+            is_list = False
         changes = {
             "rank": settings.get("r") or self.rank,
             "alpha": settings.get("lora_alpha") or self.alpha,
@@ -73,7 +77,7 @@ class LoraTuning(TuningOptions):
 
 
 def _targets(tuning: LoraTuning) -> tuple[str, ...] | None:
-    """The last parts of the module names that are listed; None when a word stands for them."""
+    """The last parts of the listed module names; None for "all-linear" and "attention"."""
     if isinstance(tuning.targets, str):
         return None
     return tuple(target.rpartition(".")[2].strip() for target in tuning.targets)
@@ -84,25 +88,25 @@ RULES = (
         ("tuning.dora", "model.precision"),
         of_tuning(LoraTuning, lambda tuning, spec: tuning.dora and spec.model.precision == "int8"),
         "DoRA does not work on an int8 base",
-        'Take precision = "nf4" or "bf16", or dora = false.',
+        'Set precision = "nf4" or "bf16", or dora = false.',
     ),
     Rule(
         ("tuning.targets",),
         of_tuning(LoraTuning, lambda tuning, _: _targets(tuning) == () or "" in (_targets(tuning) or ())),
         "names no module, so nothing would be trained",
-        'Take "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
+        'Set "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
     ),
     Rule(
         ("tuning.targets",),
         of_tuning(LoraTuning, lambda tuning, _: "lm_head" in (_targets(tuning) or ())),
         "the output head (lm_head) cannot have an adapter: the loss reads its weights directly",
-        'Leave "lm_head" out.',
+        'Remove "lm_head".',
     ),
     Rule(
         ("tuning.targets",),
         of_tuning(LoraTuning, lambda tuning, _: "embed_tokens" in (_targets(tuning) or ())),
         "an adapter on embed_tokens saves the whole embedding matrix with it, and merging it changes the "
         "output head of models that share the two",
-        'Leave "embed_tokens" out.',
+        'Remove "embed_tokens".',
     ),
 )

@@ -11,4 +11,4 @@ from tuner_tui.config.tunings import full, ia3, lora
 
 Tuning = Annotated[lora.LoraTuning | full.FullTuning | ia3.Ia3Tuning, Field(discriminator="kind")]
 TUNING_RULES: tuple[Rule, ...] = (*lora.RULES, *full.RULES, *ia3.RULES)
-"""What the tunings themselves refuse."""
+"""The tunings' own rules."""

@@ -1,4 +1,4 @@
-"""What everybody else may know of a tuning: one record each, read by planning, runs, sharing, screens and the worker.
+"""The traits of the tunings, one record each, read by planning, runs, sharing, screens and the worker.
 
 Plain data, without torch and pydantic. No other file asks for a tuning by its name.
 """
@@ -15,22 +15,22 @@ LoadedPrecision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
 
 @dataclass(frozen=True, kw_only=True)
 class TuningTraits:
-    """One tuning."""
+    """The traits of one tuning."""
 
     title: str
-    """What the field calls it."""
+    """Its usual name."""
     learning_rate: float
-    """The usual one of supervised fine-tuning."""
+    """The usual learning rate for supervised fine-tuning."""
     precisions: tuple[LoadedPrecision, ...]
-    """How the base may be loaded."""
+    """Precisions in which the base may be loaded."""
     is_adapter: bool = True
-    """Whether the base stays as it is and a small adapter is trained beside it; else the result is a whole model."""
+    """Whether an adapter is trained on the frozen base; else the result is a full model."""
     peft_type: str | None = None
-    """What PEFT calls the adapter in its adapter_config.json."""
+    """PEFT's name of the adapter type in adapter_config.json."""
     can_continue: bool = False
     """Whether a run can start from an adapter of this kind."""
     is_mergeable: bool = False
-    """Whether the adapter can be written into the weights of its base."""
+    """Whether the adapter can be merged into the weights of its base."""
     export_forms: tuple[ExportForm, ...] = ()
 
 
@@ -67,11 +67,11 @@ _ALL: dict[str, TuningTraits] = {
     **{str(kind): traits for kind, traits in TRAITS.items()},
     "prompt": TuningTraits(title="prompt tuning", learning_rate=3e-1, precisions=("fp32", "bf16")),
 }
-"""Also those whose memory can be estimated, and which cannot be run yet."""
+"""With those whose memory can be estimated, but which cannot be run yet."""
 DEFAULT_TUNING: TuningKind = "lora"
-"""What a run.toml without a [tuning] table takes."""
+"""The default tuning."""
 
 
 def tuning_traits(kind: str) -> TuningTraits:
-    """The traits of a tuning. Raises KeyError for one that is not known."""
+    """The traits of a tuning. Raises KeyError for an unknown one."""
     return _ALL[kind]

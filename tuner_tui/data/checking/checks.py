@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_
 from tuner_tui.data.rows.near_duplicates import near_duplicates
 from tuner_tui.errors import InputError, TunerError
 
+if TYPE_CHECKING:
+    from tuner_tui.data.tokens.lengths import LengthReport
+
 Level = Literal["error", "warning", "note"]
 SHOWN_ROWS = 10
 """Row numbers that a problem names; it counts all."""
@@ -30,6 +33,8 @@ SAMPLE_ROWS = 2000
 """Rows that near-duplicates and lengths are looked for in."""
 BLOCK_TEXTS = 400
 PROGRESS_ROWS = 5000
+NOTED_SHARE = 0.01
+"""Share of the answers' tokens up to which cutting them off is only a note."""
 
 
 @dataclass(frozen=True)
@@ -330,6 +335,22 @@ def check(
         tuple(row for _, row in checker.sample),
         tuple(plain.unused.counts.most_common()),
     )
+
+
+def truncated_answers(lengths: LengthReport) -> DataProblem | None:
+    """What a length limit does to the answers, as a problem; None where all of them fit."""
+    if not lengths.answers_truncated:
+        return None
+    drawn = f"of a sample of {lengths.rows:,}" if lengths.is_sample else f"of {lengths.rows:,}"
+    lost = f", and nothing is left of {lengths.answers_lost:,}" if lengths.answers_lost else ""
+    message = (
+        f"{drawn} do not fit in {lengths.limit} tokens and lose their EOS token; "
+        f"{lengths.answer_share_cut:.1%} of the answers' tokens are truncated{lost}"
+    )
+    known = KINDS["truncated answers"]
+    level: Level = known.level if lengths.answer_share_cut >= NOTED_SHARE or lengths.answers_lost else "note"
+    advice = f"Raise training.max_length ({lengths.suggested_limit} leaves 99 %), or split the rows."
+    return DataProblem(level, "truncated answers", lengths.answers_truncated, (), message, advice)
 
 
 def unused_words(report: DataReport, most: int = 12) -> str:

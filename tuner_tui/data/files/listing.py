@@ -53,6 +53,8 @@ class DataLook:
     first_rows: tuple[AnyExample, ...] = ()
     problem: TunerError | None = None
     """What is wrong with it; names file and line."""
+    left_out: tuple[str, ...] = ()
+    """Lines about what cannot be read and is in none of the rows."""
 
     @property
     def is_for_other_method(self) -> bool:

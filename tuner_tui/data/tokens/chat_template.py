@@ -20,18 +20,20 @@ def render(
     tools: Sequence[Any] | None,
     special_tokens: Mapping[str, Any],
     template_kwargs: Mapping[str, Any] | None = None,
+    moment: datetime | None = None,
 ) -> str:
-    """Turns as a template writes them; `template_kwargs` are further names for it. Raises whatever the template does.
+    """Turns as a template writes them, at that local time or now; `template_kwargs` are further names for it.
 
     Arguments of tool calls are objects, or JSON where the template needs text: where it refuses objects, or writes them
-    as Python does.
+    as Python does. Raises whatever the template does.
     """
     for tool in tools or ():
         if not isinstance(tool, dict):
             raise ValueError(f"a tool is {type(tool).__name__}, not an object (a JSON schema)")
     plain = [_turn(turn) for turn in turns]
     names = {
-        "documents": None, **special_tokens, **(template_kwargs or {}), "tools": list(tools) if tools else None,
+        "documents": None, "strftime_now": (moment or datetime.now()).strftime, **special_tokens,
+        **(template_kwargs or {}), "tools": list(tools) if tools else None,
         "add_generation_prompt": asks_for_answer,
     }  # fmt: skip
     arguments = [each for turn in plain for each in _arguments(turn) if isinstance(each, dict) and each]
@@ -159,7 +161,6 @@ def compiled(template: str) -> Compiled:
     environment.filters["tojson"] = to_json
     environment.globals |= {
         "raise_exception": refuse,
-        "strftime_now": lambda format: datetime.now().strftime(format),  # noqa: A006 - templates may name it
         "dict": PlainDict(),
         "namespace": PlainNamespace,
     }

@@ -62,8 +62,10 @@ class LengthReport:
     """Sequences longer than the limit."""
     answer_share_cut: float
     """Share of the answers' tokens that the limit cuts off."""
+    answers_truncated: int
+    """Sequences of which the limit cuts off answer tokens."""
     answers_lost: int
-    """Sequences of which no answer token is left."""
+    """Those of them of which no answer token is left."""
     padding_waste: float
     """Share of computed tokens that are padding, in random batches of 8."""
     padding_waste_grouped: float
@@ -150,6 +152,9 @@ def report(lengths: Sequence[RowLength], limit: int, *, is_sample: bool, seed: i
         mean=float(tokens.mean()),
         over=int((tokens > limit).sum()),
         answer_share_cut=1 - sum(left) / learnt if learnt else 0.0,
+        answers_truncated=sum(
+            within < each.answer_tokens for within, each in zip(left, lengths, strict=True)
+        ),
         answers_lost=sum(
             not within and each.answer_tokens > 0 for within, each in zip(left, lengths, strict=True)
         ),

@@ -30,6 +30,7 @@ from tuner_tui.limited.process import ItemFault, LimitedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from tuner_tui.limited.limits import Limits
@@ -53,10 +54,14 @@ class TextChild(LimitedProcess):
     def __init__(self, about: str, limits: Limits | None = None) -> None:
         super().__init__(MODULE, about, limits)
 
-    def take(self, template: str, source: str, special_tokens: dict[str, Any]) -> None:
-        """Render with this template from now on, as transformers would."""
+    def take(
+        self, template: str, source: str, special_tokens: dict[str, Any], moment: datetime | None = None
+    ) -> None:
+        """Render with this template from now on, as transformers would, at that local time or at the present."""
         self.about = f"The chat template {source}"
-        for _ in self.ask(_encoded(Take(template, source, special_tokens))):
+        for _ in self.ask(
+            _encoded(Take(template, source, special_tokens, moment=moment.isoformat() if moment else ""))
+        ):
             pass
 
     def load(self, folder: Path, template: str | None, source: str) -> Loaded:

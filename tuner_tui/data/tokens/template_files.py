@@ -35,15 +35,24 @@ def template_text(name: str) -> str:
 
 
 def template_beside(folder: Path) -> str | None:
-    """The chat template that lies in a folder as a file of its own; None where none can be read."""
+    """The chat template that lies in a folder as a file of its own; None where there is none.
+
+    Raises InputError for one that cannot be read, such as a pipe: the model has a template then, and not this one.
+    """
     try:
         return guarded.read_text(folder / TEMPLATE_FILE)
-    except guarded.Unreadable:
-        return None
+    except guarded.Unreadable as error:
+        if error.is_missing:
+            return None
+        raise InputError(
+            "The chat template cannot be read",
+            f"{error.path}: {error.problem}.",
+            "Put the original file in its place, or delete it where the model needs none.",
+        ) from None
 
 
 def own_template(folder: Path) -> tuple[str | None, Path]:
-    """(a tokenizer's own chat template, the file that it stands in)."""
+    """(a tokenizer's own chat template, the file that it stands in). Raises InputError as `template_beside` does."""
     if (beside := template_beside(folder)) is not None:
         return beside, folder / TEMPLATE_FILE
     template = _settings(folder / SETTINGS_FILE).get("chat_template")

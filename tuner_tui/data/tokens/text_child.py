@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,8 @@ class Take(msgspec.Struct, tag=True):
     special_tokens: dict[str, Any]
     takes_no_empty: bool = True
     """Whether a conversation without turns is refused, as transformers does."""
+    moment: str = ""
+    """The local time that the template writes, as ISO 8601 has it; empty for the present."""
 
 
 class Conversation(msgspec.Struct, array_like=True):
@@ -102,6 +105,7 @@ class _Child:
         self.source = ""
         self.special_tokens: dict[str, Any] = {}
         self.takes_no_empty = False
+        self.moment: datetime | None = None
         self._decode = msgspec.msgpack.Decoder(Request).decode
         self._encode = msgspec.msgpack.encode
 
@@ -110,9 +114,10 @@ class _Child:
         match asked:
             case Load(folder, template, source):
                 return self._load(Path(folder), template, source, watch)
-            case Take(template, source, special_tokens, takes_no_empty):
+            case Take(template, source, special_tokens, takes_no_empty, moment):
                 self.template, self.source, self.special_tokens = template, source, special_tokens
                 self.takes_no_empty = takes_no_empty
+                self.moment = datetime.fromisoformat(moment) if moment else None
                 return ()
             case Render(conversations):
                 return self._render_all(conversations, watch)
@@ -189,7 +194,7 @@ class _Child:
             raise ItemRefused("", "Cannot apply chat template to an empty conversation.", place=place)
         try:
             text = chat_template.render(
-                self.template, turns, asks, tools, self.special_tokens, template_kwargs
+                self.template, turns, asks, tools, self.special_tokens, template_kwargs, self.moment
             )
         except MemoryError:
             raise

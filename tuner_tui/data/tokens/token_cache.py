@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tuner_tui import guarded
-from tuner_tui.config.paths import cache_dir
+from tuner_tui.config.paths import cache_dir, is_usual_cache
 from tuner_tui.files import entries, write_atomic
 from tuner_tui.guarded import Unreadable
-from tuner_tui.owned import Owned, holds
+from tuner_tui.owned import Layout, Owned
 
 SUFFIX = ".tokens.arrow"
+ARROW_MAGIC = b"ARROW1"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,17 @@ def folder() -> Path:
 
 def owned() -> Owned:
     """That folder, for deleting in it."""
-    return Owned(folder(), "tokens", holds(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}"))
+    return Owned(folder(), "tokens", layout=LAYOUT, may_be_older=is_usual_cache())
+
+
+def _was_made(path: Path) -> bool:
+    if path.suffix == ".json":
+        return guarded.read_json(path, dict).keys() == {"source"}
+    with guarded.open_regular(path) as file:
+        return file.read(len(ARROW_MAGIC)) == ARROW_MAGIC
+
+
+LAYOUT = Layout(r"[0-9a-f]{32}\.tokens\.(arrow|json)", Path.is_file, _was_made)
 
 
 def list_entries() -> list[TokenisedEntry]:

@@ -1,4 +1,4 @@
-"""What each tuning adds to the memory of a step: a file for each kind, found by its name."""
+"""The memory that each tuning adds to a step: one module per kind, with its name."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ if TYPE_CHECKING:
 
 
 class TuningMemory(Protocol):
-    """What the file of a tuning answers. Numbers are parameters, the rest bytes."""
+    """The interface of a tuning's module. Counts are parameters, everything else bytes."""
 
     def settings(self, tuning: Any) -> Mapping[str, Any]:
         """The fields of a workload that the tuning's options set."""
 
+    def refusal(self, tuning: Any, model_type: str) -> tuple[str, str] | None:
+        """Why a model of this type cannot be tuned with these options, and what to do; None where it can."""
+
     def is_target(self, name: str, place: str, load: Workload) -> bool:
-        """Whether a matrix of the base is adapted, by the last part of its name and where it stands."""
+        """Whether a matrix of the base is adapted, by the last part of its name and its place."""
 
     def parameters(self, shape: ModelShape, load: Workload) -> int:
-        """How many parameters are trained, without full copies of the embedding and the output layer."""
+        """Trained parameters, without full copies of the embedding and the output layer."""
 
     def largest(self, shape: ModelShape, load: Workload) -> int:
-        """Numbers in the largest trained tensor."""
+        """Elements of the largest trained tensor."""
 
     def factored(self, shape: ModelShape, load: Workload) -> int:
-        """Numbers that Adafactor keeps: a row and a column of squared sums for a matrix, all of a vector."""
+        """Elements of Adafactor's state: a row and a column of squared sums for a matrix, all of a vector."""
 
-    def kept(self, shape: ModelShape, load: Workload) -> int:
-        """Bytes a token that one layer keeps for the gradients of what is trained."""
+    def saved_bytes(self, shape: ModelShape, load: Workload) -> int:
+        """Bytes per token that one layer keeps for the gradients of trained parameters."""
 
     def keeps_mlp_product(self, shape: ModelShape, load: Workload) -> bool:
-        """Whether the input of the MLP's last matrix is among them."""
+        """Whether these include the input of the MLP's last matrix."""
 
     def casts_mlp_product(self, load: Workload) -> bool:
         """Whether a copy of that input in another type is saved for the backward pass."""
@@ -45,7 +48,7 @@ class TuningMemory(Protocol):
         """Bytes of 16-bit copies that autocast keeps of trained fp32 weights until the forward pass ends."""
 
     def moving(self, shape: ModelShape, load: Workload) -> int:
-        """Bytes that one matrix needs for a while, where that may be more than a layer's own backward pass."""
+        """Temporary bytes of one matrix, if that may exceed a layer's backward pass."""
 
     def expert_copies(self, shape: ModelShape, load: Workload) -> int:
         """Bytes of a layer's experts with their adapters added, which are kept for the backward pass."""
@@ -56,7 +59,7 @@ class TuningMemory(Protocol):
 
 @cache
 def memory_of(kind: str) -> TuningMemory:
-    """The file of a tuning."""
+    """The module of a tuning."""
     return cast("TuningMemory", import_module(f"{__name__}.{kind}"))
 
 

@@ -1,4 +1,4 @@
-"""Full tuning in memory: every weight has a gradient, and every linear layer keeps its input."""
+"""Full tuning in memory: all weights have gradients, and all linear layers keep their input."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def settings(tuning: Any) -> Mapping[str, Any]:
     return {}
 
 
+def refusal(tuning: Any, model_type: str) -> tuple[str, str] | None:
+    """Every model can."""
+    return None
+
+
 def is_target(name: str, place: str, load: Workload) -> bool:
     """There is no adapter."""
     return False
@@ -27,17 +32,17 @@ def parameters(shape: ModelShape, load: Workload) -> int:
 
 
 def largest(shape: ModelShape, load: Workload) -> int:
-    return max([shape.table, *(each.inputs * each.outputs for each in shape.weights.matrices)])
+    return max([shape.table, *(matrix.inputs * matrix.outputs for matrix in shape.weights.matrices)])
 
 
 def factored(shape: ModelShape, load: Workload) -> int:
-    sums = sum((each.inputs + each.outputs) * each.count for each in shape.weights.matrices)
+    sums = sum((matrix.inputs + matrix.outputs) * matrix.count for matrix in shape.weights.matrices)
     return sums + shape.weights.other + shape.vocab + shape.hidden
 
 
-def kept(shape: ModelShape, load: Workload) -> int:
+def saved_bytes(shape: ModelShape, load: Workload) -> int:
     c, widths = load.compute_bytes, input_widths(shape)
-    if load.autocast and load.stream_bytes == 4:  # each linear layer casts its input anew
+    if load.autocast and load.stream_bytes == 4:  # each linear layer casts its input separately
         readers = 1 if shape.family.fused_inputs else 3
         gates = 1 if shape.family.fused_inputs else shape.family.mlp_matrices - 1
         return 2 * shape.hidden * (readers + gates) + 2 * widths["mlp output"]

@@ -23,8 +23,13 @@ def settings(tuning: Ia3Tuning) -> Mapping[str, Any]:
     return {"targets": tuning.targets}
 
 
+def refusal(tuning: Ia3Tuning, model_type: str) -> tuple[str, str] | None:
+    """Every model can."""
+    return None
+
+
 def is_target(name: str, place: str, load: Workload) -> bool:
-    """PEFT scales modules; experts in 3-D tensors are none."""
+    """PEFT scales modules; experts in 3-D tensors are not modules."""
     if place != "layer" and (place != "expert" or load.stack.fused_experts):
         return False
     if load.targets == "auto":
@@ -42,9 +47,9 @@ def _factors(matrix: Matrix) -> int:
 
 def parameters(shape: ModelShape, load: Workload) -> int:
     return sum(
-        _factors(each) * each.count
-        for each in shape.weights.matrices
-        if is_target(each.name, each.place, load)
+        _factors(matrix) * matrix.count
+        for matrix in shape.weights.matrices
+        if is_target(matrix.name, matrix.place, load)
     )
 
 
@@ -53,14 +58,14 @@ def largest(shape: ModelShape, load: Workload) -> int:
 
 
 def factored(shape: ModelShape, load: Workload) -> int:
-    """PEFT holds the factors as matrices of one row or column, which Adafactor takes for matrices."""
+    """PEFT stores the factors as matrices of one row or column, which Adafactor treats as matrices."""
     return parameters(shape, load) + sum(
-        each.count for each in shape.weights.matrices if is_target(each.name, each.place, load)
+        matrix.count for matrix in shape.weights.matrices if is_target(matrix.name, matrix.place, load)
     )
 
 
-def kept(shape: ModelShape, load: Workload) -> int:
-    """What is multiplied: outputs as they are, inputs cast to the factors' type."""
+def saved_bytes(shape: ModelShape, load: Workload) -> int:
+    """The multiplied tensors: outputs unchanged, inputs cast to the factors' dtype."""
     saved = 0.0
     for matrix in shape.weights.matrices:
         if not is_target(matrix.name, matrix.place, load):
@@ -75,8 +80,8 @@ def kept(shape: ModelShape, load: Workload) -> int:
 
 def keeps_mlp_product(shape: ModelShape, load: Workload) -> bool:
     return any(
-        _scales_inputs(each.name) and is_target(each.name, each.place, load)
-        for each in shape.weights.matrices
+        _scales_inputs(matrix.name) and is_target(matrix.name, matrix.place, load)
+        for matrix in shape.weights.matrices
     )
 
 
@@ -92,7 +97,7 @@ def autocast_copies(shape: ModelShape, load: Workload, adapters: int) -> int:
 def moving(shape: ModelShape, load: Workload) -> int:
     """The product's gradient, its share of the inputs' and of the factors' gradient, in the factors' type."""
     widest = max(
-        (_factors(each) for each in shape.weights.matrices if is_target(each.name, each.place, load)),
+        (_factors(matrix) for matrix in shape.weights.matrices if is_target(matrix.name, matrix.place, load)),
         default=0,
     )
     return 3 * load.adapter_bytes * load.tokens * widest

@@ -1,9 +1,10 @@
-"""LoRA in memory: two matrices of the rank beside each one that is adapted, and what their gradients need."""
+"""LoRA in memory: two low-rank matrices for each adapted one, and what their gradients need."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.models.weight_count import is_in_tower
 from tuner_tui.planning.widths import INPUTS, input_widths, mlp_bytes
 
 if TYPE_CHECKING:
@@ -18,6 +19,25 @@ ATTENTION_TARGETS = frozenset(
     ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "out_proj")
 )
 
+EXPERT_PARTS = {
+    "mixtral": ("gate", "w1", "w2", "w3"),
+    "qwen2_moe": ("gate", "gate_proj", "up_proj", "down_proj"),
+}
+FUSED_EXPERTS = {"mixtral": ("w1", "w3"), "qwen2_moe": ("gate_proj", "up_proj")}
+EXPERT_MIXTURES = {
+    **dict.fromkeys(("minimax", "minimax_m2", "mixtral"), "mixtral"),
+    **dict.fromkeys(
+        (
+            "afmoe", "beam", "cohere2_moe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe",
+            "exaone_moe", "flex_olmo", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa", "hunyuan_v1_moe",
+            "longcat_flash", "mellum", "olmoe", "qwen3_moe", "qwen3_next", "qwen3_omni_moe", "qwen3_omni_moe_text",
+            "qwen3_omni_moe_thinker", "solar_open",
+        ),
+        "qwen2_moe",
+    ),
+}  # fmt: skip
+"""Model types whose experts PEFT adapts as tensors, by how their parts are named."""
+
 
 def settings(tuning: LoraTuning) -> Mapping[str, Any]:
     return {
@@ -28,8 +48,41 @@ def settings(tuning: LoraTuning) -> Mapping[str, Any]:
     }
 
 
+def refusal(tuning: LoraTuning, model_type: str) -> tuple[str, str] | None:
+    """PEFT 0.21 adapts the experts and the router of these mixtures as tensors, without dropout and without DoRA."""
+    names = adapted_experts(tuning.targets, model_type)
+    if not names:
+        return None
+    without = 'tuning.targets = "attention" leaves the experts out.'
+    if tuning.dropout:
+        return "adapters on its experts cannot have dropout", f"Set tuning.dropout = 0, or {without}"
+    if tuning.dora:
+        return "adapters on its experts cannot be DoRA", f"Set tuning.dora = false, or {without}"
+    gate, up = FUSED_EXPERTS[EXPERT_MIXTURES[model_type]]
+    if (gate in names) != (up in names):
+        one, other = (gate, up) if gate in names else (up, gate)
+        return (
+            f"{gate} and {up} of its experts are one tensor, and only {one} is named",
+            f'Name {other} in tuning.targets, too, or take "all-linear".',
+        )
+    return None
+
+
+def adapted_experts(targets: str | tuple[str, ...], model_type: str) -> frozenset[str]:
+    """The parts of a mixture's experts that an adapter with these targets changes; none for other models."""
+    kind = EXPERT_MIXTURES.get(model_type)
+    if kind is None or targets == "attention":
+        return frozenset()
+    known = frozenset(EXPERT_PARTS[kind])
+    if isinstance(targets, str):
+        return known
+    return known & {target.rpartition(".")[2] for target in targets}
+
+
 def is_target(name: str, place: str, load: Workload) -> bool:
-    """PEFT adapts experts in 3-D tensors, too."""
+    """PEFT adapts experts in 3-D tensors, too; vision and audio towers are left out, unless named in full."""
+    if place == "tower":
+        return any(is_in_tower(target) and target.rpartition(".")[2] == name for target in load.named_targets)
     if load.targets == "all-linear":
         return True
     if load.targets == "attention":
@@ -49,7 +102,7 @@ def parameters(shape: ModelShape, load: Workload) -> int:
 
 
 def _sides(matrix: Matrix, load: Workload) -> int:
-    """Numbers of a matrix's adapter for each rank; one beside gate and up in one tensor has twice the rank."""
+    """Elements of a matrix's adapter per rank; one for fused gate and up matrices has twice the rank."""
     if matrix.place == "expert" and load.stack.fused_experts:
         if matrix.name == "gate_up_proj":
             return 2 * (matrix.inputs + matrix.outputs)
@@ -59,19 +112,24 @@ def _sides(matrix: Matrix, load: Workload) -> int:
 
 
 def largest(shape: ModelShape, load: Workload) -> int:
-    return load.rank * max((max(each.inputs, each.outputs) for each in shape.weights.matrices), default=0)
+    sides = [
+        max(each.inputs, each.outputs)
+        for each in shape.weights.matrices
+        if is_target(each.name, each.place, load)
+    ]
+    return load.rank * max(sides, default=0)
 
 
 def factored(shape: ModelShape, load: Workload) -> int:
     return sum(
-        (2 * load.rank + each.inputs + each.outputs) * each.count
-        for each in shape.weights.matrices
-        if is_target(each.name, each.place, load)
+        (2 * load.rank + matrix.inputs + matrix.outputs) * matrix.count
+        for matrix in shape.weights.matrices
+        if is_target(matrix.name, matrix.place, load)
     )
 
 
-def kept(shape: ModelShape, load: Workload) -> int:
-    """Inputs of adapters: a copy of its own for each where it is cast, else one for all that read the same."""
+def saved_bytes(shape: ModelShape, load: Workload) -> int:
+    """Inputs of adapters: a separate copy for each if cast, else one shared by all with the same input."""
     widths = input_widths(shape)
     saved, shared = 0, set()
     is_cast = load.adapter_bytes != load.weight_bytes or load.stream_bytes != load.compute_bytes
@@ -83,23 +141,23 @@ def kept(shape: ModelShape, load: Workload) -> int:
             continue  # see expert_copies
         if matrix.place == "expert":
             per_layer = per_layer * shape.experts_per_token / max(shape.experts, 1)
-        kept = load.compute_bytes if load.autocast else load.adapter_bytes
+        element_bytes = load.compute_bytes if load.autocast else load.adapter_bytes
         source = INPUTS.get(matrix.name)
         if load.stack.fused_adapters:  # the input once, and a copy with zeros for each adapter; no masks
             if source not in shared and source != "attention output":
-                saved += int(kept * matrix.inputs * min(per_layer, 1))
+                saved += int(element_bytes * matrix.inputs * min(per_layer, 1))
             shared.add(source)
-            saved += int(kept * matrix.inputs * per_layer) if load.dropout else 0
+            saved += int(element_bytes * matrix.inputs * per_layer) if load.dropout else 0
         elif not is_cast and source in widths:
             if source not in shared and source != "attention output":
-                saved += int(kept * matrix.inputs * min(per_layer, 1))
+                saved += int(element_bytes * matrix.inputs * min(per_layer, 1))
             shared.add(source)
         else:
-            saved += int(kept * matrix.inputs * per_layer)
-        saved += int(kept * load.rank * per_layer)
+            saved += int(element_bytes * matrix.inputs * per_layer)
+        saved += int(element_bytes * load.rank * per_layer)
         if load.dropout and not load.stack.fused_adapters:
-            mask = 1 if load.is_gpu else load.adapter_bytes  # CPUs have no kernel that keeps single bytes
-            saved += int((mask + (0 if is_cast else kept)) * matrix.inputs * per_layer)
+            mask = 1 if load.is_gpu else load.adapter_bytes  # CPUs have no kernel with byte masks
+            saved += int((mask + (0 if is_cast else element_bytes)) * matrix.inputs * per_layer)
         if load.dora:
             saved += int(2 * load.compute_bytes * matrix.outputs * per_layer)
     return saved
@@ -121,22 +179,22 @@ def autocast_copies(shape: ModelShape, load: Workload, adapters: int) -> int:
 
 
 def expert_copies(shape: ModelShape, load: Workload) -> int:
-    """Bytes of a layer's experts with their adapters added, which PEFT computes whole, and keeps for the backward pass.
+    """Bytes of a layer's experts with their adapters added, which PEFT computes in full and keeps for backward.
 
-    An adapter beside a 3-D tensor of experts is no second path for the tokens: weight + B A is made for all experts.
+    An adapter on a 3-D tensor of experts is not a second path for the tokens: weight + B A is computed for all experts.
     """
     if not load.stack.fused_experts or not shape.experts:
         return 0
     changed = sum(
-        each.elements
-        for each in shape.weights.matrices
-        if each.place == "expert" and is_target(each.name, each.place, load)
+        matrix.elements
+        for matrix in shape.weights.matrices
+        if matrix.place == "expert" and is_target(matrix.name, matrix.place, load)
     )
     return load.compute_bytes * changed // shape.layers
 
 
 def moving(shape: ModelShape, load: Workload) -> int:
-    """Bytes that DoRA's largest matrix needs while its norm and its result are made (peft.tuners.lora.dora).
+    """Bytes that DoRA's largest matrix needs while its norm and its result are computed (peft.tuners.lora.dora).
 
     PEFT multiplies an identity matrix of the input's width through the adapter to get B A, adds it to the weight in the
     type of its input, which is cast to the adapter's, and mixes the result in fp32.
@@ -147,18 +205,20 @@ def moving(shape: ModelShape, load: Workload) -> int:
     is_cast = load.autocast and c != a
     x = a if is_cast else c
     most = 0
-    for each in shape.weights.matrices:
-        if each.place == "expert" or not is_target(each.name, each.place, load):
+    for matrix in shape.weights.matrices:
+        if matrix.place == "expert" or not is_target(matrix.name, matrix.place, load):
             continue
-        weight, square = each.inputs * each.outputs, each.inputs * each.inputs
+        weight, square = matrix.inputs * matrix.outputs, matrix.inputs * matrix.inputs
         kept_square = c * square  # for the adapter's gradient
-        whole = 2 * weight if load.held in ("int8", "nf4", "stored") else 0
+        dequantised = 2 * weight if load.loaded_as in ("int8", "nf4", "stored") else 0
         product = kept_square + (a * square if is_cast else 0) + c * weight
-        norm = kept_square + whole + (c + 4 * x if is_cast else 3 * x) * weight
-        result = kept_square + whole + (2 * x if is_cast else x) * weight
-        if INPUTS.get(each.name) == "mlp output":  # the last of a layer, when all else is kept already
-            tokens = load.tokens * (x * each.inputs if is_cast else 0)
-            result += load.tokens * (6 if is_cast else 2) * 4 * each.outputs
+        norm = kept_square + dequantised + (c + 4 * x if is_cast else 3 * x) * weight
+        result = kept_square + dequantised + (2 * x if is_cast else x) * weight
+        if (
+            INPUTS.get(matrix.name) == "mlp output"
+        ):  # the last of a layer, when everything else is already kept
+            tokens = load.tokens * (x * matrix.inputs if is_cast else 0)
+            result += load.tokens * (6 if is_cast else 2) * 4 * matrix.outputs
         else:
             tokens = -load.tokens * mlp_bytes(shape, load)
         most = max(most, tokens + max(product, norm, result))

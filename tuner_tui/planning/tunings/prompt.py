@@ -32,7 +32,7 @@ def factored(shape: ModelShape, load: Workload) -> int:
     return load.virtual_tokens + shape.hidden
 
 
-def kept(shape: ModelShape, load: Workload) -> int:
+def saved_bytes(shape: ModelShape, load: Workload) -> int:
     return 0
 
 

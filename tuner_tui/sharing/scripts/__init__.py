@@ -1,1 +1,1 @@
-"""What a train.py says of a run's own method and tuning: a file for each kind that a script can repeat."""
+"""The parts of train.py for a method or tuning: one file per kind that a script can repeat."""

@@ -1,4 +1,4 @@
-"""A question with two answers; without one, nothing happens."""
+"""A question with two answers; esc does nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ConfirmModal(ModalScreen[bool]):
-    """Asks before something that cannot be taken back; the safe answer has the focus."""
+    """Asks before an action; the safe answer has the focus."""
 
     BINDINGS = [("y", "answer(True)", "Yes"), ("n,escape,q", "answer(False)", "No")]  # noqa: RUF012
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EditNote(ModalScreen[Note | None]):
-    """Gives the note as it was left, or None."""
+    """Returns the edited note, or None."""
 
     DEFAULT_CSS = "EditNote TextArea { height: 8; background: $background; margin-top: 1; }"
     BINDINGS = [("ctrl+s", "keep", "Keep"), ("escape", "dismiss(None)", "Leave")]  # noqa: RUF012
@@ -30,9 +30,9 @@ class EditNote(ModalScreen[Note | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(literal(f"Note on {self._run_name}"), classes="title")
-            yield Input(" ".join(self._note.tags), placeholder="tags, with spaces between them", compact=True)
+            yield Input(" ".join(self._note.tags), placeholder="tags, separated by spaces", compact=True)
             yield TextArea(self._note.text, compact=True, tab_behavior="focus", show_line_numbers=False)
-            yield Static("ctrl+s keeps it, esc leaves it as it was.", classes="hint")
+            yield Static("ctrl+s saves it, esc cancels.", classes="hint")
 
     def on_mount(self) -> None:
         self.query_one(TextArea).focus()

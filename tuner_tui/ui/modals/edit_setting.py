@@ -1,4 +1,4 @@
-"""One setting, asked for with what it does."""
+"""Edits one setting, with its description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EditSetting(ModalScreen[str | None]):
-    """Gives what was typed, once it can be a value of the setting; nothing typed is its default."""
+    """Returns the typed text once it is a valid value; empty means the default."""
 
     BINDINGS = [("escape", "dismiss(None)", "Leave")]  # noqa: RUF012
 
@@ -33,7 +33,7 @@ class EditSetting(ModalScreen[str | None]):
             yield Static(literal(setting.title), classes="title")
             yield Input(self._text, placeholder="the default", compact=True)
             yield Static(literal(setting.help + choices.replace("\n", " ")))
-            yield Static("Enter keeps it, esc leaves it as it was; empty is the default.", classes="hint")
+            yield Static("Enter saves it, esc cancels; empty means the default.", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The keys of a screen and what its focused part is for."""
+"""The keys of a screen, and help for its focused part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class HelpModal(ModalScreen[None]):
-    """Made for one screen at one moment: keys that do nothing just now are left out."""
+    """For one screen in its current state: unavailable keys are left out."""
 
     BINDINGS = [("escape,enter,q,question_mark,f1", "dismiss", "Close")]  # noqa: RUF012
 

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 BAR_WIDTH, NAME_WIDTH = 24, 24
 GB = 1e9
 MEANINGS = (
-    "fits: the most that may be shown as taken is free",
-    "tight: only the least is; a large batch may not fit, and the run then continues with a smaller batch",
-    "too big: not even the least is free",
+    "fits: the whole range fits in free memory",
+    "tight: only the lower end of the range fits; a large batch may not, and the run then uses a smaller one",
+    "too big: not even the lower end of the range fits",
 )
 
 
 class MemoryTermsModal(ModalScreen[None]):
-    """Made for one precision at one moment."""
+    """For one precision."""
 
     BINDINGS = [("escape,enter,q,m", "dismiss", "Close")]  # noqa: RUF012
 
@@ -41,14 +41,14 @@ class MemoryTermsModal(ModalScreen[None]):
         plan: MemoryPlan | None,
         beside: tuple[str, ...] = (),
     ) -> None:
-        """`beside` is what else the run needs: time, download, disk."""
+        """`beside`: what else the run needs, such as time, download and disk space."""
         super().__init__()
         self._model, self._row, self._place, self._plan, self._beside = model, row, place, plan, beside
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
             yield Static(
-                literal(f"{self._model}, {NAMES[self._row.held]}: {self._row.words}"), classes="title"
+                literal(f"{self._model}, {NAMES[self._row.loaded_as]}: {self._row.words}"), classes="title"
             )
             yield Static(bars(self._row))
             yield Static(formula(self._row, self._place))
@@ -56,8 +56,8 @@ class MemoryTermsModal(ModalScreen[None]):
                 yield Static(reasons(self._plan))
             if self._beside:
                 lines = [
-                    Content.styled("Beside that", "bold"),
-                    *(literal(f"  {each}") for each in self._beside),
+                    Content.styled("Also", "bold"),
+                    *(literal(f"  {line}") for line in self._beside),
                 ]
                 yield Static(Content("\n").join([*lines, Content("")]))
             yield Static(Content("\n").join([Content.styled(words, "$faint") for words in MEANINGS]))
@@ -65,13 +65,13 @@ class MemoryTermsModal(ModalScreen[None]):
 
 
 def bars(row: MemoryRow) -> Content:
-    """One bar a term, the largest as long as there is room; terms add up to what is allocated at the highest moment."""
-    found = row.estimate
-    longest = max((term.bytes for term in found.terms), default=1) or 1
+    """One bar per term, scaled to the largest; the terms add up to the peak allocation."""
+    estimate = row.estimate
+    longest = max((term.bytes for term in estimate.terms), default=1) or 1
     lines = [
-        Content.styled(f"At its highest: {found.peak.name}, {found.allocated / GB:.2f} GB allocated", "bold")
+        Content.styled(f"Peak: {estimate.peak.name}, {estimate.allocated / GB:.2f} GB allocated", "bold")
     ]
-    for term in found.terms:
+    for term in estimate.terms:
         length = round(BAR_WIDTH * term.bytes / longest)
         bar = ("█" * length or ("▏" if term.bytes else "")).ljust(BAR_WIDTH)
         amount = f"{term.bytes / GB:>8.2f} GB"
@@ -80,34 +80,36 @@ def bars(row: MemoryRow) -> Content:
 
 
 def formula(row: MemoryRow, place: Place | None) -> Content:
-    """The sum with its numbers, the other moments, and what the driver will show."""
-    found, load = row.estimate, row.load
-    parts = " + ".join(f"{term.bytes / GB:.2f}" for term in found.terms if term.bytes)
-    lines = [f"{term.name}: {term.words}" for term in found.terms if term.words]
-    lines.append(f"sum: {parts} = {found.allocated / GB:.2f} GB")
-    spread = f"{found.low / GB:.1f} to {found.high / GB:.1f} GB"
+    """The sum with its numbers, the other peaks, and what the driver will report."""
+    estimate, load = row.estimate, row.load
+    parts = " + ".join(f"{term.bytes / GB:.2f}" for term in estimate.terms if term.bytes)
+    lines = [f"{term.name}: {term.words}" for term in estimate.terms if term.words]
+    lines.append(f"sum: {parts} = {estimate.allocated / GB:.2f} GB")
+    spread = f"{estimate.low / GB:.1f} to {estimate.high / GB:.1f} GB"
     if load.is_gpu:
-        lines.append(f"the driver will show {spread}: its context, and blocks kept for later")
+        lines.append(f"the driver will report {spread}: with its context, and cached blocks")
     else:
-        lines.append(f"the process will use {spread}: libraries, and memory not given back at once")
+        lines.append(
+            f"the process will use {spread}: with libraries, and memory that is not returned at once"
+        )
     if place is not None and place.room_bytes is not None:
         lines.append(f"of {place.room_bytes / GB:.1f} GB free on {place.name}")
     lines.append(
-        f"{load.tokens:,} tokens at once ({load.sequences} x {load.length}), {load.compute_bytes * 8}-bit arithmetic, "
-        f"checkpointing {load.checkpointing}, {load.optimizer}"
+        f"{load.tokens:,} tokens per micro-batch ({load.sequences} x {load.length}), "
+        f"{load.compute_bytes * 8}-bit compute, checkpointing {load.checkpointing}, {load.optimizer}"
     )
-    lines.append("moments: " + ", ".join(f"{peak.name} {peak.bytes / GB:.2f}" for peak in found.peaks))
-    if not found.is_known:
-        lines.append("This architecture's activations were never compared: the range is wide.")
-    lines.append(f"The range is {origin_words(found)}.")
+    lines.append("moments: " + ", ".join(f"{peak.name} {peak.bytes / GB:.2f}" for peak in estimate.peaks))
+    if not estimate.is_known:
+        lines.append("This architecture's activations were never measured: the range is wide.")
+    lines.append(f"The range is {origin_words(estimate)}.")
     return Content("\n").join([*(literal(line) for line in lines), Content("")])
 
 
 def reasons(plan: MemoryPlan) -> Content:
-    """What the planner chooses and why, and the ways out where nothing fits."""
+    """The planner's choices with reasons, and suggestions where nothing fits."""
     lines = [Content.styled("Planned", "bold")]
     lines += [literal(f"  {each.name}: {each.value} ({each.reason})") for each in plan.choices]
-    if plan.ways_out:
+    if plan.suggestions:
         lines.append(Content.styled("Suggestions", f"bold {STYLES['too big']}"))
-        lines += [literal(f"  {way.words}") for way in plan.ways_out]
+        lines += [literal(f"  {suggestion.words}") for suggestion in plan.suggestions]
     return Content("\n").join([*lines, Content("")])

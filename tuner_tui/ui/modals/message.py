@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MessageModal(ModalScreen[None]):
-    """A title, what happened, and what to do next."""
+    """A title, what happened, and the next step."""
 
     BINDINGS = [("escape,enter,q,space", "dismiss", "Close")]  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""What a new collection needs: a name, who answers, and what they are asked."""
+"""Asks for a new collection's name, models and prompts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class NewCollection(ModalScreen[str | None]):
-    """Gives the name of the collection that was made, or None."""
+    """Returns the name of the created collection, or None."""
 
     BINDINGS = [("escape", "dismiss(None)", "Back")]  # noqa: RUF012
 
@@ -33,13 +33,11 @@ class NewCollection(ModalScreen[str | None]):
             yield Static("New collection", classes="title")
             yield Static("Name")
             yield Input(placeholder="evening-1", id="name", compact=True)
-            yield Static(
-                "Who answers: MODEL or MODEL+ADAPTER, more with commas; empty for answers from a file"
-            )
+            yield Static("Models: MODEL or MODEL+ADAPTER, separated by commas; empty for answers from a file")
             yield Input("demo", id="sides", compact=True)
             yield Static("A file of prompts, or of rows with answers")
             yield Input(placeholder="prompts.jsonl", id="file", compact=True)
-            yield Static(f"What is judged: {', '.join(MODES)}")
+            yield Static(f"Mode: {', '.join(MODES)}")
             yield Input("pairs", id="mode", compact=True)
             yield Static(
                 "Enter goes to the next field and creates it after the last; esc goes back.", classes="hint"
@@ -59,13 +57,13 @@ class NewCollection(ModalScreen[str | None]):
             self.query_one(".hint", Static).update(literal(str(error)))
 
     def _make(self) -> str:
-        """Make it, or nothing. Raises TunerError that says what is wrong."""
+        """Create it. Raises TunerError."""
         value = {each.id: each.value.strip() for each in self.query(Input)}
         name = value["name"]
         if collection_path(name).exists():
-            raise TunerError("There is such a collection already", name)
+            raise TunerError("The collection exists already", name)
         if value["mode"] not in MODES:
-            raise TunerError("Not a mode", value["mode"])
+            raise TunerError("Unknown mode", value["mode"])
         mode: Mode = next(each for each in MODES if each == value["mode"])
         sides = tuple(candidate_of(each.strip()) for each in value["sides"].split(",") if each.strip())
         rows = []
@@ -75,5 +73,5 @@ class NewCollection(ModalScreen[str | None]):
             rows = read_import(locate(value["file"]))
         settings = msgspec.structs.replace(CollectionSettings(), mode=mode, candidates=sides)
         with open_or_create(name, settings) as store:
-            keep_rows(store, rows, rater=f"file:{value['file'].rpartition('/')[2]}")
+            keep_rows(store, rows, annotator=f"file:{value['file'].rpartition('/')[2]}")
         return name

@@ -1,4 +1,4 @@
-"""Jumping to an option by typing a part of its name."""
+"""Find an option by part of its name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PickOption(ModalScreen[str | None]):
-    """Gives the key of the option that was picked, or None."""
+    """Returns the key of the chosen option, or None."""
 
     DEFAULT_CSS = "PickOption .dialog { height: 80%; }"
     BINDINGS = [("escape", "dismiss(None)", "Close")]  # noqa: RUF012
@@ -33,7 +33,7 @@ class PickOption(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Find an option", classes="title")
-            yield Input(placeholder="a part of its name, or of what it does", compact=True)
+            yield Input(placeholder="part of its name or description", compact=True)
             yield PickList()
 
     def on_mount(self) -> None:
@@ -52,7 +52,7 @@ class PickOption(ModalScreen[str | None]):
         self.dismiss(event.option_id)
 
     def on_key(self, event: events.Key) -> None:
-        """Up and down move the list while one types."""
+        """Up and down move in the list while typing."""
         if event.key in ("up", "down") and isinstance(self.focused, Input):
             event.stop()
             rows = self.query_one(PickList)
@@ -61,9 +61,11 @@ class PickOption(ModalScreen[str | None]):
     def _show(self, typed: str) -> None:
         words = typed.lower().split()
         named = [option for option in self._options if _fits(words, f"{option.title} {option.key}")]
-        told = [option for option in self._options if option not in named and _fits(words, option.help)]
+        by_help = [option for option in self._options if option not in named and _fits(words, option.help)]
         self.query_one(PickList).show(
-            tuple(PickRow(option.key, option.title, (option.key, option.help)) for option in (*named, *told))
+            tuple(
+                PickRow(option.key, option.title, (option.key, option.help)) for option in (*named, *by_help)
+            )
         )
         if self.query_one(PickList).rows:
             self.query_one(PickList).highlighted = 0

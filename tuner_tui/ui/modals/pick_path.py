@@ -1,4 +1,4 @@
-"""Asking where to write a file; an existing one is overwritten only when asked for again."""
+"""Asks where to write a file; overwriting needs a second Enter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PickPath(ModalScreen[Path | None]):
-    """Gives a path that may be written, or None."""
+    """Returns a path to write, or None."""
 
     BINDINGS = [("escape", "dismiss(None)", "Close")]  # noqa: RUF012
 
@@ -31,7 +31,7 @@ class PickPath(ModalScreen[Path | None]):
         with Vertical(classes="dialog"):
             yield Static(literal(self._title), classes="title")
             yield Input(str(self._path), compact=True, select_on_focus=False)
-            yield Static("Enter writes it, esc goes back.", classes="hint")
+            yield Static("Enter writes it, esc cancels.", classes="hint")
 
     @on(Input.Changed)
     def forget_question(self) -> None:

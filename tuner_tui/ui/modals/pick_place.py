@@ -1,4 +1,4 @@
-"""Asking which of the answers on the screen is meant."""
+"""Asks for one of the answers on the screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PickPlace(ModalScreen[int | None]):
-    """Gives a place, counted from 0, or None."""
+    """Returns the answer's index from 0, or None."""
 
     BINDINGS = [("escape,q", "dismiss(None)", "Back")]  # noqa: RUF012
 

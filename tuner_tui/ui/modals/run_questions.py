@@ -1,4 +1,4 @@
-"""What is asked before a run is taken out of the queue or deleted."""
+"""Questions before a run is removed from the queue or deleted."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def asks_to_remove(folder: RunFolder) -> ConfirmModal:
-    """A run that waits loses its place only."""
-    detail = f"{folder.name}\n\nIts folder stays; resume queues it again, at the end of the line."
-    return ConfirmModal("Take this run out of the queue?", detail, yes="Take it out", no="Let it wait")
+    """A waiting run only loses its place."""
+    detail = f"{folder.name}\n\nIts folder stays; resume queues it again, at the end."
+    return ConfirmModal("Remove this run from the queue?", detail, yes="Remove", no="Cancel")
 
 
 async def asks_to_delete(folder: RunFolder) -> ConfirmModal:
-    """Deleting says how much goes."""
+    """Deleting shows how much is freed."""
     from tuner_tui.files import folder_size
 
-    held = size(await asyncio.to_thread(folder_size, folder.path))
+    freed = size(await asyncio.to_thread(folder_size, folder.path))
     detail = (
-        f"{folder.path}\n\n{held}: checkpoints, adapter, events and log. It can be brought back on the Runs screen "
-        "until the app closes; the room is free from then on."
+        f"{folder.path}\n\n{freed}: checkpoints, adapter, events and log. It can be restored on the Runs screen "
+        "until the app closes; its disk space is freed then."
     )
-    return ConfirmModal("Delete this run?", detail, yes="Delete it", no="Keep it")
+    return ConfirmModal("Delete this run?", detail, yes="Delete", no="Cancel")

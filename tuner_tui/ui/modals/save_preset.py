@@ -1,4 +1,4 @@
-"""Keeping a run's settings as a preset of one's own."""
+"""Saves a run's settings as the user's own preset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SavePreset(ModalScreen[Preset | None]):
-    """Asks for a name and gives the preset that was saved; an own one is overwritten when asked for again."""
+    """Asks for a name and returns the saved preset; overwriting needs a second Enter."""
 
     BINDINGS = [("escape", "dismiss(None)", "Close")]  # noqa: RUF012
 
@@ -34,7 +34,7 @@ class SavePreset(ModalScreen[Preset | None]):
         with Vertical(classes="dialog"):
             yield Static("Save as preset", classes="title")
             yield Input(placeholder="a name such as my-recipe", compact=True)
-            yield Static("Enter saves it, esc goes back.", classes="hint")
+            yield Static("Enter saves it, esc cancels.", classes="hint")
 
     @on(Input.Changed)
     def forget_question(self) -> None:

@@ -1,4 +1,4 @@
-"""Who answers in a chat: filled in with the last finished run and its base."""
+"""Asks for the models of a chat; the default is the last finished run and its base."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StartChat(ModalScreen[None]):
-    """One MODEL or MODEL+ADAPTER a line; opens the chat screen."""
+    """One MODEL or MODEL+ADAPTER per line; opens the chat screen."""
 
     DEFAULT_CSS = "StartChat TextArea { height: 6; border: none; padding: 0; }"
     BINDINGS = [  # noqa: RUF012
@@ -31,9 +31,9 @@ class StartChat(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("Who answers? One MODEL or MODEL+ADAPTER a line", classes="title")
+            yield Static("Models to chat with, one MODEL or MODEL+ADAPTER per line", classes="title")
             yield TextArea(_last_run_and_base())
-            yield Static("ctrl+s starts, esc goes back.", classes="hint")
+            yield Static("ctrl+s starts, esc cancels.", classes="hint")
 
     def on_mount(self) -> None:
         self.query_one(TextArea).focus()
@@ -43,12 +43,12 @@ class StartChat(ModalScreen[None]):
 
         lines = [line.strip() for line in self.query_one(TextArea).text.splitlines() if line.strip()]
         try:
-            found = tuple(dict.fromkeys(candidate_of(line) for line in lines[:MOST_CANDIDATES]))
+            candidates = tuple(dict.fromkeys(candidate_of(line) for line in lines[:MOST_CANDIDATES]))
         except (TunerError, OSError) as error:
             self.query_one(".hint", Static).update(literal(str(error)))
             return
-        if found:
-            self.app.switch_screen(ChatScreen(Conversation(candidates=found)))
+        if candidates:
+            self.app.switch_screen(ChatScreen(Conversation(candidates=candidates)))
 
 
 def _last_run_and_base() -> str:

@@ -1,4 +1,4 @@
-"""How a run is to stop: saving first, or at once."""
+"""Asks how to stop a run: save first, or at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Way = Literal["save", "now"]
 
 
 class StopModal(ModalScreen[Way | None]):
-    """Gives the way that was chosen, or None; going on has the focus."""
+    """Returns the chosen way, or None; keep running has the focus."""
 
     BINDINGS = [  # noqa: RUF012
         ("y", "answer('save')", "Save and stop"),
@@ -34,9 +34,10 @@ class StopModal(ModalScreen[Way | None]):
 
     def compose(self) -> ComposeResult:
         detail = (
-            f"{self.folder.name}\n\nIt makes the step it is at, saves a checkpoint and ends; you can resume it later. "
-            "Stopped now, it ends at once, and what was done since its last checkpoint is lost. A run that waits is "
-            "taken out of the queue."
+            f"{self.folder.name}\n\nSave and stop: it finishes the current step, saves a checkpoint and ends; you can "
+            "resume it later. "
+            "Stop now: it ends at once, and everything since its last checkpoint is lost. A waiting run is "
+            "removed from the queue."
         )
         with VerticalScroll(classes="dialog"):
             yield Static("Stop this run?", classes="title")

@@ -1,4 +1,4 @@
-"""Writing a text of several lines: an answer of one's own, a better version of one, a note."""
+"""Asks for a text of several lines: an own answer, an edited one, or a note."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WriteText(ModalScreen[str | None]):
-    """Gives the text, or None when it was left or is empty."""
+    """Returns the text, or None when cancelled or empty."""
 
     DEFAULT_CSS = """
     WriteText .dialog { height: 80%; }
@@ -36,7 +36,7 @@ class WriteText(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static(literal(self._title), classes="title")
             yield TextArea(_visible(self._text), soft_wrap=True, show_line_numbers=False)
-            yield Static("ctrl+s keeps it, esc goes back.", classes="hint")
+            yield Static("ctrl+s saves it, esc cancels.", classes="hint")
 
     def on_mount(self) -> None:
         area = self.query_one(TextArea)
@@ -49,5 +49,5 @@ class WriteText(ModalScreen[str | None]):
 
 
 def _visible(text: str) -> str:
-    """The text without control characters, which an editing area would send to the terminal."""
-    return "".join(each for each in text if each in "\n\t" or plain(each) == each)
+    """The text without control characters, which a text area would send to the terminal."""
+    return "".join(character for character in text if character in "\n\t" or plain(character) == character)

@@ -1,4 +1,4 @@
-"""What every screen of the app has: a title, its headless command, help, and actions that run in a thread."""
+"""The base of all screens: a title, the headless command, help, and actions that run in a thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ActionDone(Message):
-    """What a screen asked for was done; `words` say so."""
+    """An action succeeded; `words` confirm it."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
@@ -35,17 +35,17 @@ class ActionDone(Message):
 
 
 class ActionFailed(Message):
-    """What a screen asked for could not be done."""
+    """An action failed."""
 
     def __init__(self, error: TunerError, again: Callable[[], object] | None = None) -> None:
         super().__init__()
         self.error = error
         self.again = again
-        """Tries it once more."""
+        """Retries it."""
 
 
 class RunMade(Message):
-    """A run was made, to be shown."""
+    """A run was created and is to be shown."""
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class RunMade(Message):
 
 
 class SpecRead(Message):
-    """A run's spec, to begin a new run with."""
+    """A run's spec, to start a new run from."""
 
     def __init__(self, spec: RunSpec, text: str) -> None:
         super().__init__()
@@ -66,16 +66,16 @@ class TunerScreen(Screen[None]):
 
     TITLE_WORDS: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
-    """What the screen is for, shown by `?`; a focused widget's own `help_text` stands above it."""
+    """What the screen is for, shown by `?`; a focused widget's own `help_text` is shown above it."""
 
     @property
     def tuner(self) -> AppServices:
-        """The app, with what all screens may ask of it."""
+        """The app, as a protocol for screens."""
         return cast("AppServices", self.app)
 
     @property
     def headless_command(self) -> str:
-        """What does the same in a shell."""
+        """The equivalent shell command."""
         return "tuner-tui"
 
     def compose(self) -> ComposeResult:
@@ -87,7 +87,7 @@ class TunerScreen(Screen[None]):
         yield KeysFooter(show_command_palette=False, compact=True)
 
     def on_unmount(self) -> None:
-        """Let go of what was drawn: a cache of Textual's (8.2.8) keeps the lines of 1024 widgets that are gone."""
+        """Release drawn lines: a cache in Textual 8.2.8 keeps those of 1024 removed widgets."""
         StylesCache.get_inner_outer.cache_clear()
 
     def compose_body(self) -> ComposeResult:
@@ -95,15 +95,15 @@ class TunerScreen(Screen[None]):
         yield from ()
 
     def refresh_command(self) -> None:
-        """Show the headless command of now."""
+        """Update the headless command."""
         self.query_one(CommandBar).command = self.headless_command
 
     def perform(self, action: Callable[[], str]) -> None:
-        """Do something that may block; what it says, or why it could not be done, comes back as a message."""
+        """Run a blocking action in a thread; its confirmation or error comes back as a message."""
         self.report(lambda: ActionDone(action()))
 
     def perform_and_open(self, action: Callable[[], RunFolder]) -> None:
-        """Do something that may block and gives a run to show."""
+        """Run a blocking action that returns a run to show."""
         self.report(lambda: RunMade(action()))
 
     def open_same_again(self, read: Callable[[], tuple[RunSpec, str]]) -> None:
@@ -112,14 +112,16 @@ class TunerScreen(Screen[None]):
 
     @work(thread=True, group="actions", exit_on_error=False)
     def report(self, action: Callable[[], Message]) -> None:
-        """In a thread: post what an action gives, or why it could not be done."""
+        """In a thread: post an action's result or error."""
         try:
             message = action()
         except TunerError as error:
             message = ActionFailed(error, lambda: self.report(action))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            message = ActionFailed(TunerError("The system refuses", f"{where}{error.strerror or error}."))
+            message = ActionFailed(
+                TunerError("The operating system reports an error", f"{where}{error.strerror or error}.")
+            )
         self.post_message(message)
 
     def on_run_made(self, message: RunMade) -> None:
@@ -129,7 +131,7 @@ class TunerScreen(Screen[None]):
         self.tuner.open_new_run(message.spec, message.text)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A fault of ours in a thread is told, and the app stays up."""
+        """An internal error in a thread is shown, and the app stays up."""
         if event.state is WorkerState.ERROR and isinstance(event.worker.error, Exception):
             self.app.post_message(FeederFailed(event.worker.error))
 
@@ -145,22 +147,22 @@ class TunerScreen(Screen[None]):
 
     @work
     async def ask_to_trust(self, refusal: UntrustedCode, again: Callable[[], object]) -> None:
-        """Ask by name whether a model may run its own code; if so, do again what was refused."""
+        """Ask whether a named model may run its own code; if so, retry the refused action."""
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         question = ConfirmModal(
             f"Run the code of {refusal.model}?",
-            "model.trust_remote_code is true: the model brings Python files, which would run with your rights. "
+            "model.trust_remote_code is true: the model contains Python files, which would run with your permissions. "
             f"Allow it only if you trust its author.\n\n{refusal.location}",
             "Allow",
-            "Do not",
+            "Cancel",
         )
         if await self.app.push_screen_wait(question):
             trust(refusal.location, refusal.revision)
             again()
 
     def show_error(self, error: TunerError) -> None:
-        """Say what happened and what to do next, over this screen."""
+        """Show an error and its next step over this screen."""
         from tuner_tui.ui.modals.message import MessageModal
 
         self.app.push_screen(MessageModal.of(error))

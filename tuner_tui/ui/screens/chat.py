@@ -1,4 +1,4 @@
-"""Chat: the same question to base and tuned, side by side."""
+"""Chat: the same question to base and tuned model, side by side."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Replied(Message):
         self.place, self.reply = place, reply
 
     def can_replace(self, message: Message) -> bool:
-        """Each growing answer is whole, so a later one makes an earlier one needless."""
+        """Each partial answer is complete so far, so a later one replaces an earlier one."""
         return (
             isinstance(message, Replied)
             and isinstance(message.reply, Grew)
@@ -51,7 +51,7 @@ class Replied(Message):
 
 
 class StateHeard(Message):
-    """What a model's process is doing."""
+    """The state of a model's process."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class StateHeard(Message):
 
 
 class ChatColumn(VerticalScroll, can_focus=True):
-    """What was asked and what one candidate said."""
+    """The questions and one candidate's answers."""
 
     def __init__(self, place: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class ChatColumn(VerticalScroll, can_focus=True):
         yield Static("")
 
     def show_talk(self, talk: Conversation) -> None:
-        """Draw, and stay at the end."""
+        """Draw, and scroll to the end."""
         candidate = talk.candidates[self.place]
         parts: list[Content] = []
         for question, row in zip(talk.questions, talk.replies, strict=True):
@@ -88,32 +88,41 @@ class ChatColumn(VerticalScroll, can_focus=True):
 
 
 class ChatScreen(TunerScreen):
-    """Multi-turn, streaming; answers found good or bad go to a collection with one key."""
+    """Multi-turn, streaming; one key saves a rating to a collection."""
 
     TITLE_WORDS = "Chat"
     HELP_TEXT = (
-        "Everyone is asked the same. While you type, letters are text: esc goes to the answers, where g and b keep one "
-        "as good or bad, 1 to 4 keep which is best, and i goes back to typing."
+        "All models get the same question. Esc leaves the input for the answers, where g and b save one "
+        "as good or bad, 1 to 4 save which is best, and i goes back to the input."
     )
     CSS_PATH = "chat.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Leave", key_display="esc"),
-        Binding("i", "type", "Type", tooltip="Back to the line to type in"),
-        Binding("ctrl+r", "regenerate", "Again", tooltip="Answer the last question again, with other seeds"),
-        Binding("ctrl+e", "edit", "Edit", show=False, tooltip="Change the last question and ask it again"),
+        Binding("i", "type", "Type", tooltip="Back to the input"),
+        Binding("ctrl+r", "regenerate", "Again", tooltip="Regenerate the last answers with other seeds"),
+        Binding("ctrl+e", "edit", "Edit", show=False, tooltip="Edit the last question and ask it again"),
         Binding("x,ctrl+x", "stop", "Stop", show=False, tooltip="Stop answering"),
-        Binding("g", "thumb(True)", "Good", tooltip="Keep this column's answer as a good one"),
-        Binding("b", "thumb(False)", "Bad", tooltip="Keep this column's answer as a bad one"),
+        Binding("g", "thumb(True)", "Good", tooltip="Save this column's answer as good"),
+        Binding("b", "thumb(False)", "Bad", tooltip="Save this column's answer as bad"),
         *(
             Binding(str(place), f"better({place})", "Better", key_display="1-4", show=place == 1)
             for place in range(1, 5)
         ),
-        Binding("a", "adapter", "Adapter", tooltip="Add or remove a side: MODEL or MODEL+ADAPTER"),
+        Binding("a", "adapter", "Adapter", tooltip="Add or remove a model: MODEL or MODEL+ADAPTER"),
         Binding(
-            "p", "prompt_first", "System", tooltip="Add the base with a system prompt: try prompting first"
+            "p",
+            "prompt_first",
+            "System",
+            tooltip="Add the base with a system prompt, to compare with prompting",
         ),
-        Binding("o", "settings", "Sampling", show=False, tooltip="Temperature, length and the like"),
-        Binding("v", "keep_prompts", "Keep prompts", show=False, tooltip="Questions into the collection"),
+        Binding("o", "settings", "Sampling", show=False, tooltip="Temperature, length and similar"),
+        Binding(
+            "v",
+            "keep_prompts",
+            "Save prompts",
+            show=False,
+            tooltip="Save the questions as prompts in the collection",
+        ),
     ]
 
     talk: var[Conversation] = var(Conversation(candidates=()), init=False)
@@ -142,7 +151,7 @@ class ChatScreen(TunerScreen):
             for place in range(len(self.talk.candidates)):
                 yield ChatColumn(place)
         yield Static("", id="state")
-        yield Input(placeholder="Ask something; Enter sends it", id="question", compact=True)
+        yield Input(placeholder="Ask a question; Enter sends it", id="question", compact=True)
 
     def on_mount(self) -> None:
         self._generators.listen(lambda words: self._post(StateHeard(words)))
@@ -213,8 +222,8 @@ class ChatScreen(TunerScreen):
     async def _ask_to_share(self, error: MachineBusy) -> None:
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
-        asked = ConfirmModal(error.title, f"{error.message}\n\nAnswer all the same?", yes="Share", no="Wait")
-        if await self.app.push_screen_wait(asked):
+        question = ConfirmModal(error.title, f"{error.message}\n\nAnswer anyway?", yes="Share", no="Wait")
+        if await self.app.push_screen_wait(question):
             self._generators.agree_to_share()
             self._send_last()
         else:
@@ -222,10 +231,10 @@ class ChatScreen(TunerScreen):
 
     def on_replied(self, message: Replied) -> None:
         reply = message.reply
-        asked = self._requests.get(reply.id)
-        if asked is None:
+        request = self._requests.get(reply.id)
+        if request is None:
             return
-        seed = asked[1]
+        seed = request[1]
         match reply:
             case Grew():
                 self._take(message.place, reply.id, Answer(text=reply.text, tokens=reply.tokens, seed=seed))
@@ -244,8 +253,8 @@ class ChatScreen(TunerScreen):
                     ),
                 )
             case Failed():
-                said = "\n".join(part for part in (reply.title, reply.message, reply.hint) if part)
-                self._take(message.place, reply.id, Answer(is_done=True, problem=said))
+                problem = "\n".join(part for part in (reply.title, reply.message, reply.hint) if part)
+                self._take(message.place, reply.id, Answer(is_done=True, problem=problem))
 
     def _take(self, place: int, identity: str, answer: Answer) -> None:
         number = self._requests[identity][0]
@@ -282,7 +291,7 @@ class ChatScreen(TunerScreen):
 
         if not self.talk.questions or self.talk.is_waiting:
             return
-        text = await self.app.push_screen_wait(WriteText("Ask it another way", self.talk.questions[-1]))
+        text = await self.app.push_screen_wait(WriteText("Edit the question", self.talk.questions[-1]))
         if text is not None:
             self.talk = self.talk.up_to(len(self.talk.questions) - 1)
             self._ask(text)
@@ -313,22 +322,22 @@ class ChatScreen(TunerScreen):
         from tuner_tui.generation.candidates import candidate_of
         from tuner_tui.ui.modals.write_text import WriteText
 
-        known = "\n".join(_side_text(each) for each in self.talk.candidates)
+        current = "\n".join(_side_text(candidate) for candidate in self.talk.candidates)
         text = await self.app.push_screen_wait(
-            WriteText("Who answers: one MODEL or MODEL+ADAPTER a line", known)
+            WriteText("Models, one MODEL or MODEL+ADAPTER per line", current)
         )
         if text is None:
             return
         try:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
-            found = [self._known(line) or candidate_of(line) for line in lines[:MOST_CANDIDATES]]
+            candidates = [self._known(line) or candidate_of(line) for line in lines[:MOST_CANDIDATES]]
         except TunerError as error:
             self.show_error(error)
             return
-        await self._change_candidates(tuple(dict.fromkeys(found)))
+        await self._change_candidates(tuple(dict.fromkeys(candidates)))
 
     def _known(self, line: str) -> Candidate | None:
-        return next((each for each in self.talk.candidates if _side_text(each) == line), None)
+        return next((candidate for candidate in self.talk.candidates if _side_text(candidate) == line), None)
 
     @work
     async def action_prompt_first(self) -> None:
@@ -340,7 +349,7 @@ class ChatScreen(TunerScreen):
             await self._change_candidates((*self.talk.candidates, Candidate(base=base, system=text)))
 
     async def _change_candidates(self, candidates: tuple[Candidate, ...]) -> None:
-        """Columns follow who answers; models that stay are not loaded again."""
+        """Update the columns; models that stay are not loaded again."""
         if self.talk.is_waiting or not candidates:
             return
         box = self.query_one("#columns")
@@ -357,7 +366,7 @@ class ChatScreen(TunerScreen):
         from tuner_tui.ui.modals.write_text import WriteText
 
         text = await self.app.push_screen_wait(
-            WriteText("How tokens are drawn", sampling_text(self.talk.sampling))
+            WriteText("Sampling settings", sampling_text(self.talk.sampling))
         )
         if text is None:
             return
@@ -378,14 +387,14 @@ def _side_text(candidate: Candidate) -> str:
 def _keep_thumb(name: str, talk: Conversation, place: int, is_good: bool) -> str:
     from tuner_tui.feedback.from_chat import keep_thumb
 
-    kept = keep_thumb(name, talk, place, is_good=is_good)
-    return f"{'Good' if is_good else 'Bad'}; saved to {name} ({kept} in all)"
+    count = keep_thumb(name, talk, place, is_good=is_good)
+    return f"{'Good' if is_good else 'Bad'}; saved to {name} ({count} in total)"
 
 
 def _keep_better(name: str, talk: Conversation, place: int) -> str:
     from tuner_tui.feedback.from_chat import keep_better
 
-    return f"{place + 1} is better; saved to {name} ({keep_better(name, talk, place)} in all)"
+    return f"{place + 1} is better; saved to {name} ({keep_better(name, talk, place)} in total)"
 
 
 def _keep_prompts(name: str, talk: Conversation) -> str:

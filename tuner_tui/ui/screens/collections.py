@@ -1,4 +1,4 @@
-"""Collections: where judging begins and goes on."""
+"""Collections: start or continue annotating."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from tuner_tui.ui.widgets.pick_list import PickList, PickRow
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-EMPTY = "No collections yet. n makes one: a model answers your prompts, and you say which answer is better."
+EMPTY = "No collections yet. n creates one: a model answers your prompts, and you choose the better answer."
 
 
 class Collections(TunerScreen):
-    """Every collection with how far it is; Enter goes on judging."""
+    """All collections with their progress; Enter continues annotating."""
 
     TITLE_WORDS = "Feedback"
     HELP_TEXT = "Annotations are stored in collections. To train on one: data.train = feedback:NAME."
     CSS = "Collections #hint { padding: 1 2; height: auto; }"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
-        Binding("n", "new", "New", tooltip="Make a collection"),
+        Binding("n", "new", "New", tooltip="Create a collection"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move a collection to the trash"),
     ]
 
-    found: var[tuple[CollectionSummary, ...]] = var((), init=False, always_update=True)
+    summaries: var[tuple[CollectionSummary, ...]] = var((), init=False, always_update=True)
 
     @property
     def headless_command(self) -> str:
         return "tuner-tui feedback list"
 
     def compose_body(self) -> ComposeResult:
-        yield Static("Looking ...", id="hint")
+        yield Static("Loading ...", id="hint")
         yield PickList(id="collections")
 
     def on_screen_resume(self) -> None:
@@ -52,21 +52,21 @@ class Collections(TunerScreen):
     @work(exclusive=True, group="look")
     async def _look(self) -> None:
         try:
-            self.found = tuple(await in_background(list_collections))
+            self.summaries = tuple(await in_background(list_collections))
         except TunerError as error:
-            self.found = ()
+            self.summaries = ()
             words = "\n\n".join(part for part in (error.title, error.message, error.hint) if part)
             show(self.query_one("#hint", Static), literal_lines(words, "$error"))
 
-    def watch_found(self, found: tuple[CollectionSummary, ...]) -> None:
+    def watch_summaries(self, summaries: tuple[CollectionSummary, ...]) -> None:
         self.query_one("#hint", Static).update(EMPTY)
-        self.query_one("#hint").display = not found
+        self.query_one("#hint").display = not summaries
         rows = self.query_one(PickList)
-        rows.display = bool(found)
-        rows.show(tuple(PickRow(each.name, each.name, _cells(each)) for each in found))
-        if found:
+        rows.display = bool(summaries)
+        rows.show(tuple(PickRow(summary.name, summary.name, _cells(summary)) for summary in summaries))
+        if summaries:
             rows.focus()
-        self.query_one(TitleBar).state = f"{len(found)} collection{'s' * (len(found) != 1)}"
+        self.query_one(TitleBar).state = f"{len(summaries)} collection{'s' * (len(summaries) != 1)}"
 
     @on(OptionList.OptionSelected)
     def open(self, event: OptionList.OptionSelected) -> None:
@@ -88,16 +88,16 @@ class Collections(TunerScreen):
     async def action_delete(self) -> None:
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
-        name = self.query_one(PickList).picked_key if self.found else None
-        summary = next((each for each in self.found if each.name == name), None)
+        name = self.query_one(PickList).picked_key if self.summaries else None
+        summary = next((other for other in self.summaries if other.name == name), None)
         if name is None or summary is None:
             return
         detail = (
-            f"{name}: {summary.judged} annotations and their last good copy go to the trash of collections. "
-            f"{shell_command('feedback restore', name)} brings them back."
+            f"{name}: {summary.judged} annotations and their last good copy are moved to the trash of collections. "
+            f"{shell_command('feedback restore', name)} restores them."
         )
         if await self.app.push_screen_wait(
-            ConfirmModal("Delete this collection?", detail, yes="Delete it", no="Keep it")
+            ConfirmModal("Delete this collection?", detail, yes="Delete", no="Cancel")
         ):
             try:
                 await in_background(delete_collection, name)
@@ -106,8 +106,13 @@ class Collections(TunerScreen):
             self._look()
 
 
-def _cells(each: CollectionSummary) -> tuple[str, ...]:
-    if not each.is_usable:
-        return (each.problem,)
-    counts = (each.mode, f"{each.judged} judged", f"{each.left} ready", f"{each.waiting} to come")
-    return (*counts, each.problem) if each.problem else counts
+def _cells(summary: CollectionSummary) -> tuple[str, ...]:
+    if not summary.is_usable:
+        return (summary.problem,)
+    counts = (
+        summary.mode,
+        f"{summary.judged} annotated",
+        f"{summary.left} ready",
+        f"{summary.waiting} without answers",
+    )
+    return (*counts, summary.problem) if summary.problem else counts

@@ -1,4 +1,4 @@
-"""Doctor: is this machine ready to train, and what to do where it is not."""
+"""Doctor: whether this machine is ready to train, and how to fix problems."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ MARKS = {
     "problem": ("✗", "$error"),
 }
 SEVERITY: tuple[Status, ...] = ("problem", "warning", "note", "ok")
-"""What needs something done stands first."""
+"""Problems come first."""
 ROOMY = 100
-"""From this width on, what is well is told in full too."""
+"""From this width on, details of passed checks are shown too."""
 NAME_CELLS = 17
 COLUMN = 11 + NAME_CELLS
 LOOK_SECONDS = 0.2
 
 
 class ChecksMade(Message):
-    """The checks, without those about torch at first, since they take a process and some seconds."""
+    """The checks; those that need torch, in a process of its own, follow some seconds later."""
 
     def __init__(self, checks: list[Check], torch: TorchReport | None) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class ChecksMade(Message):
 
 
 class DoctorScreen(TunerScreen):
-    """Each check with how it stands; what to do stands below those that need it, ready to copy."""
+    """Each check with its status; fixes are shown below, ready to copy."""
 
     TITLE_WORDS = "Doctor"
-    HELP_TEXT = "What this machine has, what stands in the way of training, and the commands that fix it."
+    HELP_TEXT = "This machine's hardware and software, problems for training, and commands that fix them."
     CSS_PATH = "doctor.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
-        Binding("a", "again", "Check again", tooltip="Look at everything once more"),
+        Binding("a", "again", "Check again", tooltip="Run all checks again"),
     ]
 
     made: var[ChecksMade | None] = var(None)
@@ -76,7 +76,7 @@ class DoctorScreen(TunerScreen):
 
     def compose_body(self) -> ComposeResult:
         with VerticalScroll(id="checks"):
-            yield Static("Looking ...", id="report", markup=False)
+            yield Static("Checking ...", id="report", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#checks").focus()
@@ -87,7 +87,7 @@ class DoctorScreen(TunerScreen):
         start_feeder(self.app, self._look)
 
     def _look(self) -> None:
-        """In a thread: what is known at once, then what torch says in a process of its own."""
+        """In a thread: the quick checks first, then those by torch in a process of its own."""
         from tuner_tui.config import paths
         from tuner_tui.hardware.doctor import run_checks
         from tuner_tui.hardware.gpu import read_gpus
@@ -96,10 +96,12 @@ class DoctorScreen(TunerScreen):
         folders = (paths.data_dir(), paths.cache_dir())
         gpus = read_gpus()
         self.post_message(ChecksMade(run_checks(gpus, None, *folders), None))
-        asked = ask_torch()
-        while not self._has_left.is_set():  # a screen that was left is not held until torch has answered
-            if asked.answered.wait(LOOK_SECONDS):
-                self.post_message(ChecksMade(run_checks(gpus, asked.report, *folders), asked.report))
+        torch_report = ask_torch()
+        while not self._has_left.is_set():  # a closed screen is not kept until torch has answered
+            if torch_report.answered.wait(LOOK_SECONDS):
+                self.post_message(
+                    ChecksMade(run_checks(gpus, torch_report.report, *folders), torch_report.report)
+                )
                 return
 
     def on_checks_made(self, message: ChecksMade) -> None:
@@ -114,11 +116,11 @@ class DoctorScreen(TunerScreen):
             return
         width = max(20, self.query_one("#checks").content_size.width - 1)
         show(self.query_one("#report", Static), report_content(made.checks, made.torch, width))
-        self.query_one(TitleBar).state = "asking torch ..." if self.is_waiting else verdict(made.checks)
+        self.query_one(TitleBar).state = "checking torch ..." if self.is_waiting else verdict(made.checks)
 
 
 def report_content(checks: list[Check], torch: TorchReport | None, width: int = 78) -> Content:
-    """All checks, those that need something done with what to do."""
+    """All checks, with fixes for problems."""
     lines: list[Content] = []
     for check in sorted(checks, key=lambda check: SEVERITY.index(check.status)):
         mark, colour = MARKS[check.status]
@@ -133,7 +135,7 @@ def report_content(checks: list[Check], torch: TorchReport | None, width: int = 
             lines += [Content.styled(f"    {line}", "$accent") for line in _wrapped(sentence, width - 4)]
         lines += [literal(f"      {command}", "bold $accent") for command in commands]
     if torch is not None and torch.precisions:
-        lines += [Content(""), Content.styled("Precisions that train here", "bold")]
+        lines += [Content(""), Content.styled("Precisions that work here", "bold")]
         for name, report in torch.precisions.items():
             mark, colour = MARKS["ok" if report.works else "problem"]
             first, *rest = _wrapped(report.note, width - COLUMN) or [""]
@@ -152,7 +154,7 @@ def _faint(line: str) -> Content:
 
 
 def verdict(checks: list[Check]) -> str:
-    """All checks in a few words."""
+    """A summary of all checks."""
     problems = sum(check.status == "problem" for check in checks)
     if problems:
         return f"not ready: {problems} problem{'s' * (problems != 1)}"

@@ -1,4 +1,4 @@
-"""Downloads: what the Hub's cache holds on this machine, fetching models and data sets into it, and cleaning it."""
+"""Downloads: the Hub's cache on this machine: its contents, downloading and removing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from textual.widgets import Input, Label, OptionList, Static
 from tuner_tui.errors import TunerError
 from tuner_tui.text import shell_command, size
 from tuner_tui.ui.feeders import start_feeder
-from tuner_tui.ui.hub_words import Telling, Told
+from tuner_tui.ui.hub_words import ProgressReporter, WorkProgress
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal_lines, show
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 KIND_WORDS: dict[RepoKind, str] = {"model": "model", "dataset": "data set"}
 FIRST_WORDS = (
-    "n fetches a model or a data set by its name on the Hub; Enter resumes an unfinished one.\n"
-    "Each file is checked by the Hub's hash. What has arrived stays when you cancel or leave."
+    "n downloads a model or data set by its name on the Hub; Enter resumes an unfinished one.\n"
+    "Each file is verified by its hash. Partial downloads are kept when you cancel or leave."
 )
 
 
 class CacheRead(Message):
-    """What the cache holds now, and how much room is left."""
+    """The cache's contents, and the free space."""
 
     def __init__(self, repos: tuple[CachedRepo, ...], place: str) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class CacheRead(Message):
 
 
 class DownloadEnded(Message):
-    """It is here, cancelled, or could not be fetched."""
+    """A download has finished, was cancelled, or failed."""
 
     def __init__(self, words: str = "", error: TunerError | None = None) -> None:
         super().__init__()
@@ -58,16 +58,16 @@ class DownloadsScreen(TunerScreen):
 
     TITLE_WORDS = "Downloads"
     HELP_TEXT = (
-        "The cache is that of the Hub's own client, so other programs find and use it too. What a run that waits or "
-        "runs needs is not removed. HF_ENDPOINT sets another Hub address, HF_HOME another place for the cache. "
-        "A token is the Hub client's own: hf auth login."
+        "This is the Hub client's own cache, which other programs use too. What a waiting or live run needs is not "
+        "removed. HF_ENDPOINT sets another Hub address, HF_HOME another folder for the cache. "
+        "The token is the Hub client's own: hf auth login."
     )
     DEFAULT_CSS = """
     DownloadsScreen .field { height: 1; margin: 0 2; }
     DownloadsScreen .field Label { width: 12; color: $faint; }
     DownloadsScreen .field Input { width: 1fr; }
-    DownloadsScreen #download-told { height: 6; padding: 1 0 0 2; }
-    DownloadsScreen.-short #download-told { height: 3; padding: 0 0 0 2; }
+    DownloadsScreen #download-progress { height: 6; padding: 1 0 0 2; }
+    DownloadsScreen.-short #download-progress { height: 3; padding: 0 0 0 2; }
     """
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Back", key_display="esc"),
@@ -75,12 +75,12 @@ class DownloadsScreen(TunerScreen):
             "n",
             "name",
             "Fetch",
-            priority=True,  # the keys typed after it are the line's, however fast they come
-            tooltip="Fetch a model or data set by its name",
+            priority=True,  # keys typed right after it belong to the input
+            tooltip="Download a model or data set by its name",
         ),
-        Binding("t", "kind", "Model/data", tooltip="Whether the name is a model's or a data set's"),
-        Binding("delete,D", "remove", "Remove", key_display="del", tooltip="Remove it from the cache"),
-        Binding("x", "cancel", "Cancel", tooltip="Stop; what has arrived is kept"),
+        Binding("t", "kind", "Model/data", tooltip="Switch between model and data set"),
+        Binding("delete,D", "remove", "Remove", key_display="del", tooltip="Remove from the cache"),
+        Binding("x", "cancel", "Cancel", tooltip="Cancel; the partial download is kept"),
     ]
 
     repos: var[tuple[CachedRepo, ...]] = var(())
@@ -106,11 +106,11 @@ class DownloadsScreen(TunerScreen):
         return shell_command(f"models {word}", chosen.repo_id, options=_data_option(chosen.kind))
 
     def compose_body(self) -> ComposeResult:
-        yield PickList(id="cache-list", help_text="What is in the Hub's cache, last used first.")
+        yield PickList(id="cache-list", help_text="Contents of the Hub's cache, last used first.")
         with Horizontal(classes="field"):
             yield Label("Model", id="kind-label")
             yield Input(placeholder="owner/name, or owner/name@revision", id="name", compact=True)
-        with VerticalScroll(id="download-told"):
+        with VerticalScroll(id="download-progress"):
             yield Static(literal_lines(FIRST_WORDS), id="download-lines", markup=False)
         yield TransferLine()
 
@@ -142,9 +142,10 @@ class DownloadsScreen(TunerScreen):
             for repo in message.repos
         )
         self.query_one(PickList).show(rows)
+        self.query_one(PickList).styles.height = "1fr" if rows else 1
         self.query_one(TitleBar).state = message.place
         if not message.repos and self.lines == FIRST_WORDS:
-            self.lines = f"Nothing of the Hub is on this machine yet.\n{FIRST_WORDS}"
+            self.lines = f"The Hub's cache is empty.\n{FIRST_WORDS}"
         self.refresh_command()
         self.refresh_bindings()
 
@@ -166,7 +167,7 @@ class DownloadsScreen(TunerScreen):
             self.refresh_command()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The footer shows what can be done now."""
+        """Show only the keys that are available."""
         match action:
             case "cancel":
                 return self.is_busy
@@ -191,7 +192,7 @@ class DownloadsScreen(TunerScreen):
 
     @on(OptionList.OptionSelected)
     def fetch_chosen(self) -> None:
-        """An unfinished one goes on; of a whole one the Hub's newest commit is fetched."""
+        """Resume an unfinished download; of a complete one, fetch the newest commit."""
         chosen = self._chosen()
         if chosen is not None:
             self._fetch(chosen.repo_id, chosen.kind, None)
@@ -200,7 +201,7 @@ class DownloadsScreen(TunerScreen):
         if self.is_busy:
             return
         self._cancel = threading.Event()
-        self.is_busy, self.lines = True, f"> {name}: beginning ..."
+        self.is_busy, self.lines = True, f"> {name}: starting ..."
         self.set_focus(self.query_one(PickList))
         cancel = self._cancel
 
@@ -209,11 +210,11 @@ class DownloadsScreen(TunerScreen):
 
         start_feeder(self.app, work_on_it)
 
-    def on_told(self, message: Told) -> None:
+    def on_work_progress(self, message: WorkProgress) -> None:
         if self.is_busy:
             self.lines = "\n".join(message.steps)
             self.query_one(TransferLine).transfer = message.transfer
-            self.query_one("#download-told", VerticalScroll).scroll_end(animate=False)
+            self.query_one("#download-progress", VerticalScroll).scroll_end(animate=False)
 
     def on_download_ended(self, message: DownloadEnded) -> None:
         self.is_busy = False
@@ -252,17 +253,17 @@ class DownloadsScreen(TunerScreen):
 
 
 def read_cache() -> CacheRead:
-    """Look at the cache; blocks while its files are counted."""
+    """Read the cache; blocks while its files are counted."""
     from huggingface_hub import constants
 
     from tuner_tui.hardware.system import disk_free_bytes
     from tuner_tui.models.hub_cache import cache_root, cached_repos
 
     repos = tuple(cached_repos())
-    held, free = sum(repo.size_bytes for repo in repos), disk_free_bytes(cache_root())
+    used, free = sum(repo.size_bytes for repo in repos), disk_free_bytes(cache_root())
     is_mirror = constants.ENDPOINT.rstrip("/") != constants._HF_DEFAULT_ENDPOINT
-    mirror = f"from {constants.ENDPOINT}, " if is_mirror else ""
-    return CacheRead(repos, f"{mirror}{size(held)} here, {size(free)} free")
+    source = f"from {constants.ENDPOINT}, " if is_mirror else ""
+    return CacheRead(repos, f"{source}{size(used)} used, {size(free)} free")
 
 
 def fetch(
@@ -272,22 +273,24 @@ def fetch(
     post: Callable[[Message], object],
     cancel: threading.Event,
 ) -> DownloadEnded:
-    """Download in a Hub process, telling how far it is; blocks until it has ended."""
+    """Download in a Hub process, reporting progress; blocks until it ends."""
     from tuner_tui.sharing import hub
     from tuner_tui.sharing.hub_protocol import DownloadRequest
     from tuner_tui.sharing.worker_job import Cancelled
 
     try:
         request = DownloadRequest(repo_id=hub.require_name(name), kind=kind, revision=revision)
-        done = hub.download(request, Telling(post), cancel.is_set)
+        done = hub.download(request, ProgressReporter(post), cancel.is_set)
     except Cancelled:
-        return DownloadEnded(f"Cancelled; what has arrived of {name} is kept, and Enter resumes it.")
+        return DownloadEnded(f"Cancelled; the partial download of {name} is kept, and Enter resumes it.")
     except TunerError as error:
         return DownloadEnded(error=error)
     except OSError as error:
-        return DownloadEnded(error=TunerError("The system refuses", f"{error.strerror or error}."))
+        return DownloadEnded(
+            error=TunerError("The operating system reports an error", f"{error.strerror or error}.")
+        )
     return DownloadEnded(
-        f"{name} is here: {done.files} files, {size(done.size_bytes)}, each with the Hub's hash."
+        f"Downloaded {name}: {done.files} files, {size(done.size_bytes)}, each verified by its hash."
     )
 
 

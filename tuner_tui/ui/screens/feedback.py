@@ -1,7 +1,8 @@
-"""Feedback: answers side by side, blind; one key keeps a judgement."""
+"""Feedback: answers side by side, blind; one key saves an annotation."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -15,7 +16,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.feedback import collections
 from tuner_tui.feedback.answering import Prefetcher
 from tuner_tui.feedback.integrity import copy_path
-from tuner_tui.feedback.session import Session, Shown, Standing, Stopwatch
+from tuner_tui.feedback.session import Progress, Session, Shown, Stopwatch
 from tuner_tui.feedback.store import DamagedStore
 from tuner_tui.generation.client import Generators, MachineBusy
 from tuner_tui.text import shell_command
@@ -35,20 +36,20 @@ if TYPE_CHECKING:
 
 HOW: dict[Mode, str] = {
     "pairs": "Which is better? 1-4 choose, 5-8 slightly, t tie, b both bad, s skip",
-    "ranking": "Best first: type the places in order; s skip, backspace starts again",
+    "ranking": "Best first: type the numbers in order; s skip, backspace starts again",
     "thumbs": "Is it good? 1 yes, 2 no; s skip",
     "scores": "1 poor to 5 excellent; s skip",
-    "demonstrations": "How would you answer? w writes; s skip",
+    "demonstrations": "How would you answer? w write, s skip",
 }
 
 
 class FeedbackScreen(TunerScreen):
-    """One collection: what was judged is on disk before "saved" says so."""
+    """One collection: an annotation is on disk before it is counted as saved."""
 
     TITLE_WORDS = "Feedback"
     HELP_TEXT = (
         "Answers are in random order, and their models are not shown. An annotation is on disk when it is counted as "
-        "saved; leave at any time. A few items come back later, swapped, to measure how consistent you are."
+        "saved; leave at any time. A few items are repeated later, swapped, to measure how consistent you are."
     )
     CSS_PATH = "feedback.tcss"
     BINDINGS = [  # noqa: RUF012
@@ -67,15 +68,13 @@ class FeedbackScreen(TunerScreen):
         Binding("b", "both_bad", "Bad", tooltip="None of them is good"),
         Binding("s", "skip", "Skip", show=False, tooltip="Skip this item"),
         Binding("u", "undo", "Undo", tooltip="Undo the last annotation and show the item again"),
-        Binding("e", "edit", "Edit", tooltip="Make one answer better; what you wrote becomes preferred"),
+        Binding("e", "edit", "Edit", tooltip="Improve one answer; your version becomes preferred"),
         Binding("w", "write", "Write", show=False, tooltip="Write your own answer: a demonstration"),
-        Binding("d", "differences", "Differ", tooltip="Mark the words in which the answers differ"),
-        Binding("m", "mirror", "Stats", tooltip="Pace, biases, agreement with yourself, win rates"),
-        Binding(
-            "f", "flag", "Flag", show=False, tooltip="This item is not fit for use; leave it out of exports"
-        ),
+        Binding("d", "differences", "Differ", tooltip="Highlight the words in which the answers differ"),
+        Binding("m", "statistics", "Stats", tooltip="Pace, biases, self-agreement, win rates"),
+        Binding("f", "flag", "Flag", show=False, tooltip="Mark this item as unusable; exports leave it out"),
         Binding("n", "note", "Note", show=False, tooltip="Write a note about this item"),
-        Binding("y", "accept", "Accept", show=False, tooltip="Judge as the judge model proposes"),
+        Binding("y", "accept", "Accept", show=False, tooltip="Accept the judge model's proposal"),
         Binding("backspace", "clear_ranks", "Start again", show=False),
         Binding("down,j", "scroll(1)", "Scroll", show=False),
         Binding("up,k", "scroll(-1)", "Scroll back", show=False),
@@ -105,10 +104,11 @@ class FeedbackScreen(TunerScreen):
         self._watch = Stopwatch()
         self._model_state = ""
         self._problem: TunerError | None = None
-        self._standing = Standing(kept=0, ready=0, waiting=0)
+        self._progress = Progress(saved=0, ready=0, waiting=0)
+        self._unreadable = 0
         self.times_ready = 0
         self.times_waited = 0
-        """How often the next item was there at once when a judgement was made, and how often not."""
+        """How often the next item was ready after an annotation, and how often not."""
 
     @property
     def headless_command(self) -> str:
@@ -143,16 +143,16 @@ class FeedbackScreen(TunerScreen):
 
     @work
     async def _open(self) -> None:
-        """Open the collection; a damaged one's last good copy is offered."""
+        """Open the collection; offer the last good copy of a damaged one."""
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         try:
             self._store = await in_background(collections.open_collection, self.name_of_collection)
         except DamagedStore as error:
             copy = copy_path(collections.collection_path(self.name_of_collection))
-            detail = f"{error.message}\n\n{error.hint}\n\nPut its last good copy back now?"
-            asked = ConfirmModal(error.title, detail, yes="Put it back", no="Leave it")
-            if copy.is_file() and await self.app.push_screen_wait(asked):
+            detail = f"{error.message}\n\n{error.hint}\n\nRestore its last good copy now?"
+            question = ConfirmModal(error.title, detail, yes="Restore", no="Cancel")
+            if copy.is_file() and await self.app.push_screen_wait(question):
                 try:
                     collections.restore(self.name_of_collection)
                     self._store = collections.open_collection(self.name_of_collection)
@@ -163,7 +163,7 @@ class FeedbackScreen(TunerScreen):
         except TunerError as error:
             self._say_closed(error)
         if self._store is not None:
-            if not self.is_attached:  # it was left meanwhile
+            if not self.is_attached:  # it was closed meanwhile
                 self._store.close()
                 return
             try:
@@ -172,12 +172,14 @@ class FeedbackScreen(TunerScreen):
                 self._say_closed(error)
 
     def _say_closed(self, error: TunerError) -> None:
-        said = "\n\n".join(part for part in (error.title, error.message, error.hint) if part)
-        show(self.query_one("#waiting", Static), literal_lines(said, "$error"))
+        text = "\n\n".join(part for part in (error.title, error.message, error.hint) if part)
+        show(self.query_one("#waiting", Static), literal_lines(text, "$error"))
 
     async def _begin(self, store: Store) -> None:
         self._mode = store.settings().mode
-        self._session = Session(store, collections.rater_name(), is_uncertain_first=self._is_uncertain_first)
+        self._session = Session(
+            store, collections.annotator_name(), is_uncertain_first=self._is_uncertain_first
+        )
         self._copies = collections.GoodCopies(store, on_problem=lambda error: self._post(ActionFailed(error)))
         self._copies.ask()
         self._generators.listen(self._hear_model)
@@ -190,6 +192,19 @@ class FeedbackScreen(TunerScreen):
         show(self.query_one("#said", Static), literal(HOW[self._mode], "$faint"))
         await self._show_next()
         self._fill()
+        self._look_for_unreadable(store)
+
+    @work(group="unreadable")
+    async def _look_for_unreadable(self, store: Store) -> None:
+        """Rows that cannot be read are in no count; the person is told once that there are some."""
+        from tuner_tui.feedback.checking import left_out_lines
+
+        with contextlib.suppress(TunerError):  # the session tells what is wrong with the collection
+            contents = await in_background(store.contents)
+            self._unreadable = len(contents.problems)
+            await self._tell_anew()
+            if lines := left_out_lines(self.name_of_collection, contents.problems):
+                self.notify("\n".join(lines), severity="warning", timeout=30, markup=False)
 
     def _post(self, message: Message) -> None:
         if self.is_attached:
@@ -199,43 +214,46 @@ class FeedbackScreen(TunerScreen):
         self._model_state = words
         self._post(AnswersMade())
 
-    # -- what comes next ------------------------------------------------------------------------------------------
+    # -- the next item ------------------------------------------------------------------------------------------
 
     async def _show_next(self) -> None:
-        """The next item if one is ready; told from disk, in a thread."""
+        """Show the next item if one is ready; read from disk, in a thread."""
         try:
-            shown, standing = await in_background(self.session.look)
+            shown, progress = await in_background(self.session.look)
         except TunerError as error:
             self.show_error(error)
             return
         if self.shown is None:  # an undo may have been quicker
             self.shown = shown
-        self._tell(standing)
+        self._tell(progress)
 
     async def _tell_anew(self) -> None:
-        """The counts of now, and why nothing is shown if that is so."""
+        """Show the current counts, and the reason when no item is shown."""
         try:
-            self._tell(await in_background(self.session.standing))
+            self._tell(await in_background(self.session.progress))
         except TunerError as error:
             self.show_error(error)
 
-    def _tell(self, standing: Standing) -> None:
-        self._standing = standing
-        to_come = f", {standing.waiting} to come" if standing.waiting else ""
-        self.query_one(TitleBar).state = f"saved {standing.kept}, {standing.ready} ready{to_come}"
+    def _tell(self, progress: Progress) -> None:
+        self._progress = progress
+        to_come = f", {progress.waiting} without answers" if progress.waiting else ""
+        unreadable = f", {self._unreadable} unreadable" if self._unreadable else ""
+        self.query_one(
+            TitleBar
+        ).state = f"saved {progress.saved}, {progress.ready} ready{to_come}{unreadable}"
         if self.shown is None:
-            show(self.query_one("#waiting", Static), literal_lines(self._waiting_words(standing)))
+            show(self.query_one("#waiting", Static), literal_lines(self._waiting_words(progress)))
 
-    def _waiting_words(self, standing: Standing) -> str:
+    def _waiting_words(self, progress: Progress) -> str:
         if self._problem is not None:
             parts = (self._problem.title, self._problem.message, self._problem.hint)
             return "\n\n".join(part for part in parts if part)
         has_model = bool(self.session.store.settings().candidates)
-        return waiting_words(self.name_of_collection, standing, self._model_state, has_model=has_model)
+        return waiting_words(self.name_of_collection, progress, self._model_state, has_model=has_model)
 
     @work(group="fill")
     async def _fill(self) -> None:
-        """See that answers are made ahead; asked first when a run is at work."""
+        """Generate answers ahead; ask first while a run is training."""
         if self._prefetcher is None:
             return
         try:
@@ -249,10 +267,10 @@ class FeedbackScreen(TunerScreen):
     async def _ask_to_share(self, error: MachineBusy) -> None:
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
-        asked = ConfirmModal(
-            error.title, f"{error.message}\n\nMake answers all the same?", yes="Share", no="Wait"
+        question = ConfirmModal(
+            error.title, f"{error.message}\n\nGenerate answers anyway?", yes="Share", no="Wait"
         )
-        if await self.app.push_screen_wait(asked):
+        if await self.app.push_screen_wait(question):
             self._generators.agree_to_share()
             self._fill()
         else:
@@ -270,7 +288,7 @@ class FeedbackScreen(TunerScreen):
     def on_answers_failed(self, message: AnswersFailed) -> None:
         self._problem = message.error
         if self.shown is None:
-            self._tell(self._standing)
+            self._tell(self._progress)
         else:
             self.notify(f"{message.error.title}: {message.error.message}", severity="error", markup=False)
 
@@ -307,21 +325,21 @@ class FeedbackScreen(TunerScreen):
                 AnswerPane(place, answer, against[place]) for place, answer in enumerate(shown.answers)
             )
 
-    # -- judging --------------------------------------------------------------------------------------------------
+    # -- annotating --------------------------------------------------------------------------------------------------
 
-    async def _keep(self, work_to_do: Callable[[Session, Shown, float], int], said: str) -> None:
-        """Keep a judgement in a thread; only when it is on disk the count goes up and the next item comes."""
+    async def _save(self, work_to_do: Callable[[Session, Shown, float], int], confirmation: str) -> None:
+        """Save an annotation in a thread; the count and the next item are shown once it is on disk."""
         shown, session = self.shown, self._session
         if shown is None or session is None:
             return
         seconds = self._watch.seconds
 
-        def keep() -> tuple[Shown | None, Standing]:
+        def save_annotation() -> tuple[Shown | None, Progress]:
             work_to_do(session, shown, seconds)
             return session.look()
 
         try:
-            next_shown, standing = await in_background(keep)
+            next_shown, progress = await in_background(save_annotation)
         except TunerError as error:
             self.show_error(error)
             return
@@ -329,22 +347,22 @@ class FeedbackScreen(TunerScreen):
             self._copies.ask()
         self._problem = None
         self.shown = next_shown
-        self._tell(standing)
+        self._tell(progress)
         if self.shown is not None:
             self.times_ready += 1
-        elif self._standing.waiting:
+        elif self._progress.waiting:
             self.times_waited += 1
-        self._say(said)
+        self._say(confirmation)
         self._fill()
 
     def _say(self, words: str) -> None:
-        kept = f"{words}; saved {self._standing.kept}. {self._proposal_words()}"
-        show(self.query_one("#said", Static), literal(kept, "$accent"))
+        text = f"{words}; saved {self._progress.saved}. {self._proposal_words()}"
+        show(self.query_one("#said", Static), literal(text, "$accent"))
 
     def _proposal_words(self) -> str:
         if self.shown is None or self.shown.proposal is None or self.shown.proposal.proposal is None:
             return ""
-        return "A judge model has a proposal; y accepts it unseen."
+        return "A judge model has a proposal; y accepts it."
 
     async def action_digit(self, digit: int) -> None:
         shown = self.shown
@@ -364,19 +382,19 @@ class FeedbackScreen(TunerScreen):
                 await self._choose(digit - 5, "slight")
 
     async def _choose(self, place: int, strength: Strength) -> None:
-        await self._keep(
+        await self._save(
             lambda session, shown, seconds: session.choose(shown, place, strength=strength, seconds=seconds),
             f"{place + 1} {'slightly ' if strength == 'slight' else ''}better",
         )
 
-    async def _score(self, verdict: Verdict, score: int, said: str) -> None:
-        await self._keep(
+    async def _score(self, verdict: Verdict, score: int, confirmation: str) -> None:
+        await self._save(
             lambda session, shown, seconds: session.keep(shown, verdict, scores=[score], seconds=seconds),
-            said,
+            confirmation,
         )
 
     async def _rank(self, place: int) -> None:
-        """The places are typed best first; the last one follows by itself."""
+        """Answers are typed best first; the last one is implied."""
         if place in self._ranked or self.shown is None:
             return
         self._ranked.append(place)
@@ -387,10 +405,10 @@ class FeedbackScreen(TunerScreen):
             pane.add_class("-ranked")
         if len(self._ranked) < count - 1:
             return
-        order = [*self._ranked, *(each for each in range(count) if each not in self._ranked)]
-        ranks = [order.index(each) + 1 for each in range(count)]
-        words = " > ".join(str(each + 1) for each in order)
-        await self._keep(
+        order = [*self._ranked, *(answer for answer in range(count) if answer not in self._ranked)]
+        ranks = [order.index(answer) + 1 for answer in range(count)]
+        words = " > ".join(str(answer + 1) for answer in order)
+        await self._save(
             lambda session, shown, seconds: session.keep(shown, "ranking", ranks=ranks, seconds=seconds),
             words,
         )
@@ -400,12 +418,13 @@ class FeedbackScreen(TunerScreen):
         if self.shown is not None:
             await self._draw(self.shown)
 
-    async def _equal(self, verdict: Verdict, said: str) -> None:
+    async def _equal(self, verdict: Verdict, confirmation: str) -> None:
         if self.shown is None or len(self.shown.answers) < 2:
             return
         ranks = [1] * len(self.shown.answers)
-        await self._keep(
-            lambda session, shown, seconds: session.keep(shown, verdict, ranks=ranks, seconds=seconds), said
+        await self._save(
+            lambda session, shown, seconds: session.keep(shown, verdict, ranks=ranks, seconds=seconds),
+            confirmation,
         )
 
     async def action_tie(self) -> None:
@@ -415,17 +434,17 @@ class FeedbackScreen(TunerScreen):
         await self._equal("both_bad", "both bad")
 
     async def action_skip(self) -> None:
-        await self._keep(
+        await self._save(
             lambda session, shown, seconds: session.keep(shown, "skip", seconds=seconds), "skipped"
         )
 
     async def action_flag(self) -> None:
-        await self._keep(
+        await self._save(
             lambda session, shown, seconds: session.keep(shown, "flag", seconds=seconds), "flagged"
         )
 
     async def action_accept(self) -> None:
-        """Judge as the judge model did."""
+        """Accept the judge model's proposal."""
         shown = self.shown
         proposal = shown.proposal.proposal if shown is not None and shown.proposal is not None else None
         if shown is None or proposal is None or proposal.choice is None:
@@ -448,7 +467,7 @@ class FeedbackScreen(TunerScreen):
         if undone[1] is not None:
             self.shown = undone[1]
         await self._tell_anew()
-        self._say("taken back")
+        self._say("undone")
 
     @work
     async def action_edit(self) -> None:
@@ -466,9 +485,9 @@ class FeedbackScreen(TunerScreen):
                 return
             place = picked
         before = shown.answers[place]
-        text = await self.app.push_screen_wait(WriteText(f"A better answer {place + 1}", before.text))
+        text = await self.app.push_screen_wait(WriteText(f"Edit answer {place + 1}", before.text))
         if text is not None and text.strip() != before.text.strip():
-            await self._keep(
+            await self._save(
                 lambda session, shown, seconds: session.keep(
                     shown, "choice", written=text, edited_from=before.id, seconds=seconds
                 ),
@@ -483,7 +502,7 @@ class FeedbackScreen(TunerScreen):
             return
         text = await self.app.push_screen_wait(WriteText("Your own answer"))
         if text is not None:
-            await self._keep(
+            await self._save(
                 lambda session, shown, seconds: session.keep(
                     shown, "demonstration", written=text, seconds=seconds
                 ),
@@ -500,7 +519,7 @@ class FeedbackScreen(TunerScreen):
         text = await self.app.push_screen_wait(WriteText("A note about this item"))
         if text is not None:
             try:
-                await in_background(session.store.note, shown.item.id, text, session.rater)
+                await in_background(session.store.note, shown.item.id, text, session.annotator)
             except TunerError as error:
                 self.show_error(error)
                 return
@@ -512,42 +531,44 @@ class FeedbackScreen(TunerScreen):
         self.has_differences = not self.has_differences
 
     def action_scroll(self, lines: int) -> None:
-        """All answers together, so that both stay in view."""
+        """Scroll all answers together."""
         for pane in self.query(AnswerPane):
             pane.scroll_relative(y=lines, animate=False)
 
     def action_scroll_prompt(self, lines: int) -> None:
         self.query_one("#prompt").scroll_relative(y=lines, animate=False)
 
-    async def action_mirror(self) -> None:
-        from tuner_tui.feedback.statistics import mirror
-        from tuner_tui.feedback.statistics_words import mirror_lines
+    async def action_statistics(self) -> None:
+        from tuner_tui.feedback.statistics import annotator_statistics
+        from tuner_tui.feedback.statistics_words import statistics_lines
         from tuner_tui.ui.modals.message import MessageModal
 
         session = self._session
         if session is None:
             return
 
-        def lines_of_now() -> list[str]:
+        def current_lines() -> list[str]:
             contents = session.store.contents()
-            lines = mirror_lines(mirror(contents.items, contents.entries), session.standing())
+            lines = statistics_lines(
+                annotator_statistics(contents.items, contents.entries), session.progress()
+            )
             if contents.problems:
                 lines += [
                     "",
-                    f"{len(contents.problems)} rows cannot be read and are in none of these figures:",
+                    f"{len(contents.problems)} rows cannot be read and are not included in these figures:",
                 ]
                 lines.append(shell_command("feedback check", self.name_of_collection))
             return lines
 
         try:
-            lines = await in_background(lines_of_now)
+            lines = await in_background(current_lines)
         except TunerError as error:
             self.show_error(error)
             return
         self.app.push_screen(MessageModal("Your annotator statistics", "\n".join(lines)))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The footer shows what fits the mode."""
+        """Show only the keys that the mode uses."""
         if action in ("tie", "both_bad"):
             return self._mode == "pairs"
         if action == "differences":

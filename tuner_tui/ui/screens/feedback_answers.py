@@ -1,4 +1,4 @@
-"""One answer on the Feedback screen, and what the thread that makes answers says."""
+"""One answer on the Feedback screen, and the messages of the thread that generates answers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.feedback.records import Answer
-    from tuner_tui.feedback.session import Standing
+    from tuner_tui.feedback.session import Progress
 
 
 class AnswersMade(Message):
-    """There is something new in the store, or the model's state changed."""
+    """New answers are in the store, or the model's state changed."""
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, AnswersMade)
 
 
 class AnswersFailed(Message):
-    """Answers could not be made."""
+    """Generating answers failed."""
 
     def __init__(self, error: TunerError) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class AnswersFailed(Message):
 
 
 class AnswerPane(VerticalScroll, can_focus=False):
-    """One answer, whole; all panes scroll together."""
+    """One answer in full; all panes scroll together."""
 
     def __init__(self, place: int, answer: Answer, against: str | None) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class AnswerPane(VerticalScroll, can_focus=False):
         yield Static(answer_content(self.answer.text, self.answer.is_finished, self._against))
 
     def change(self, answer: Answer, against: str | None) -> None:
-        """Show another answer in this place, from its beginning: faster than a new pane."""
+        """Show another answer, from its beginning: faster than a new pane."""
         self.answer, self._against = answer, against
         self.border_title = str(self.place + 1)
         self.remove_class("-ranked")
@@ -55,16 +55,16 @@ class AnswerPane(VerticalScroll, can_focus=False):
         self.scroll_home(animate=False)
 
 
-def waiting_words(collection: str, standing: Standing, model_state: str, *, has_model: bool) -> str:
-    """Why there is nothing to judge just now, and what to do."""
-    if standing.waiting and has_model:
-        return f"Answers are being made{f' ({model_state})' if model_state else ''} ..."
-    if standing.waiting:
+def waiting_words(collection: str, progress: Progress, model_state: str, *, has_model: bool) -> str:
+    """Why there is nothing to annotate now, and what to do."""
+    if progress.waiting and has_model:
+        return f"Generating answers{f' ({model_state})' if model_state else ''} ..."
+    if progress.waiting:
         return (
-            f"{standing.waiting} prompts have no answers, and no model is set to write them.\n\nName a model:\n"
+            f"{progress.waiting} prompts have no answers, and no model is set to generate them.\n\nSet a model:\n"
             + shell_command("feedback collect", collection, options=["--side", "demo"])
         )
-    if standing.kept:
-        return f"All is annotated: {standing.kept} saved.\n\nm shows your statistics, esc goes back."
+    if progress.saved:
+        return f"Everything is annotated: {progress.saved} saved.\n\nm shows your statistics, esc goes back."
     command = shell_command("feedback import", collection, "FILE")
     return f"Nothing to annotate yet.\n\nImport prompts or answers:\n{command}"

@@ -1,4 +1,4 @@
-"""Home: this machine, anything that would ruin a run on it, and the runs there are."""
+"""Home: this machine, its problems, and all runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MACHINE_EVERY_SECONDS = 3.0
 
 
 class MachineRead(Message):
-    """The machine was looked at."""
+    """The hardware was read."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class MachineRead(Message):
 
 
 class SettingsLookedAt(Message):
-    """The settings were looked at; `problem` says what is wrong with them, empty when nothing is."""
+    """The settings were read; `problem` is empty when they are valid."""
 
     def __init__(self, problem: str) -> None:
         super().__init__()
@@ -56,34 +56,36 @@ class SettingsLookedAt(Message):
 
 
 class Home(TunerScreen):
-    """Where the app begins."""
+    """The first screen."""
 
     TITLE_WORDS = "Home"
-    HELP_TEXT = (
-        "Your machine and your runs. Runs continue without the app; it only watches them and sends requests."
-    )
+    HELP_TEXT = "Your machine and your runs. Runs continue without the app, which only watches them and sends requests."
     BINDINGS = [  # noqa: RUF012
         Binding("n", "new_run", "New", tooltip="Choose a model, data and a method"),
-        Binding("t", "demo", "Demo", tooltip="Teach a small model who it is"),
-        Binding("s", "same_again", "Again", tooltip="A new run with this one's settings, to change"),
+        Binding("t", "demo", "Demo", tooltip="Train a small model to be the octopus librarian Inkwell"),
+        Binding("s", "same_again", "Again", tooltip="New run from this run's settings"),
         Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
-        Binding("x", "stop", "Stop", tooltip="Save and stop, or leave the queue"),
-        Binding("p", "pause", "Pause", tooltip="Save and free the GPU; resume later, also after a reboot"),
+        Binding("x", "stop", "Stop", tooltip="Save and stop, or remove from the queue"),
+        Binding("p", "pause", "Pause", tooltip="Save and free the GPU; resume it later"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete the run's folder"),
         Binding(
             "slash",
             "filter",
             "Filter",
             key_display="/",
-            priority=True,  # the keys typed after it are the line's, however fast they come
-            tooltip="Only runs whose name or status contains a word",
+            priority=True,  # keys typed right after it belong to the input
+            tooltip="Show only runs whose name or status contains a text",
         ),
         Binding("escape", "clear_filter", "All runs", key_display="esc"),
-        Binding("m", "runs", "Runs", tooltip="Compare runs, note, branch, clean up"),
-        Binding("w", "queue", "Queue", show=False, tooltip="The runs that wait, in their order"),
+        Binding("m", "runs", "Runs", tooltip="Compare runs, notes, branch, clean up"),
+        Binding("w", "queue", "Queue", show=False, tooltip="The waiting runs, in order"),
         Binding(
-            "h", "app.downloads", "Downloads", show=False, tooltip="Fetch from the Hub, and clean its cache"
+            "h",
+            "app.downloads",
+            "Downloads",
+            show=False,
+            tooltip="Download from the Hub, and clean its cache",
         ),
         Binding("o", "settings", "Settings", show=False, tooltip="Folders, theme, notifications, trackers"),
         Binding("d", "doctor", "Doctor", show=False, tooltip="Check this machine and show what to fix"),
@@ -110,7 +112,7 @@ class Home(TunerScreen):
         table = RunsTable()
         table.set_reactive(RunsTable.folders, self.folders)
         with Vertical(id="machine"):
-            yield Static("Looking at this machine ...", id="hardware", markup=False)
+            yield Static("Reading this machine's hardware ...", id="hardware", markup=False)
             yield Static("", id="banner", markup=False)
         yield table
         yield BeginPanel()
@@ -120,7 +122,7 @@ class Home(TunerScreen):
         self.call_after_refresh(self._begin_reading)
 
     def _begin_reading(self) -> None:
-        """Threads start when the first screen stands, so that it need not wait for what they load."""
+        """Start threads after the first paint, which then does not wait for their imports."""
         self._feed.in_view = self._table.in_view
         start_feeder(self.app, self._feed.run)
         start_feeder(self.app, self._look_at_machine)
@@ -138,7 +140,7 @@ class Home(TunerScreen):
         self._feed.wake()
 
     def _look_at_machine(self) -> None:
-        """In a thread: look at the machine every few seconds while this screen is shown."""
+        """In a thread: read the hardware every few seconds while this screen is shown."""
         from tuner_tui.hardware.gpu import GpuReader
         from tuner_tui.hardware.system import SystemReader
         from tuner_tui.ui.hardware_words import read_machine, read_troubles, settings_trouble
@@ -190,10 +192,10 @@ class Home(TunerScreen):
         banner.display = bool(machine.troubles)
         if machine.troubles:
             more = f" (and {len(machine.troubles) - 1} more)" if len(machine.troubles) > 1 else ""
-            banner.update(literal(f"! {machine.troubles[0]}{more}. d says what to do."))
+            banner.update(literal(f"! {machine.troubles[0].rstrip('.')}{more}. d says what to do."))
 
     def _show_list_or_ways(self) -> None:
-        """The runs that are sought, or with none at all the ways to begin."""
+        """Show the filtered runs, or, without any run, the ways to start."""
         has_runs = bool(self.folders)
         table, ways = self._table, self.query_one(BeginPanel)
         table.folders = tuple(filter(self._is_sought, self.folders))
@@ -208,14 +210,14 @@ class Home(TunerScreen):
         return not word or word in folder.name.lower() or (known is not None and word in known.status)
 
     def _tell(self) -> None:
-        """Title, command and keys of now."""
+        """Update title, command and keys."""
         shown, live = len(self._table.folders), sum(known.is_live for known in self.summaries.values())
         count = f"{shown} of {len(self.folders)} runs" if self.sought else f"{shown} run{'s' * (shown != 1)}"
         self.query_one(TitleBar).state = f"{count}, {live} live" if live else count
         self.refresh_command()
         summary = self._table.chosen_summary
         offered = (summary and (summary.is_live, summary.can_resume), bool(self.folders), bool(self.sought))
-        if offered != self._offered:  # each change of the footer is made of many widgets
+        if offered != self._offered:  # each footer change rebuilds many widgets
             self._offered = offered
             self.refresh_bindings()
 
@@ -238,7 +240,7 @@ class Home(TunerScreen):
         await self.run_action(event.action)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The footer shows what can be done with the chosen run, and nothing else."""
+        """Show only the keys available for the selected run."""
         summary = self._table.chosen_summary if self.is_mounted else None
         match action:
             case "demo":
@@ -331,13 +333,13 @@ class Home(TunerScreen):
         self._feed.wake()
 
     async def action_filter(self) -> None:
-        """A line to type in, above the list."""
+        """The filter input above the list."""
         from textual.widgets import Input
 
         if not self.query(Input):
-            line = Input(placeholder="a part of a run's name, or a status", id="filter", compact=True)
+            line = Input(placeholder="part of a run's name, or a status", id="filter", compact=True)
             await self.mount(line, before=self._table)
-        self.set_focus(self.query_one(Input))  # at once: keys typed ahead belong to it
+        self.set_focus(self.query_one(Input))  # at once, so that keys typed ahead go to it
 
     def action_clear_filter(self) -> None:
         self.query("#filter").remove()
@@ -352,7 +354,7 @@ class Home(TunerScreen):
 
 
 def _wake_keeper() -> None:
-    """In a thread: go on with a queue that a reboot or a dead keeper left."""
+    """In a thread: resume the queue after a reboot or a crashed keeper."""
     from tuner_tui.keeper.start import wake
 
     wake()

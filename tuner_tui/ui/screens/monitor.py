@@ -1,4 +1,4 @@
-"""Monitor: one run as it goes or as it went; it asks things of the worker and never touches the run itself."""
+"""Monitor: one live or finished run; it sends requests and never changes the run itself."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 PARTS = ("Overview", "Samples", "Log", "Details")
 ASKED = {
-    "stop": "Asked to stop",
-    "pause": "Asked to pause",
-    "save": "Asked to save",
-    "sample": "Asked for samples",
+    "stop": "Stop requested",
+    "pause": "Pause requested",
+    "save": "Checkpoint requested",
+    "sample": "Samples requested",
 }
 
 
 class RequestLeft(Message):
-    """A request lies in the run's folder; `id` is how its answer is known."""
+    """A request was written to the run's folder; its answer has the same `id`."""
 
     def __init__(self, request: Request, id: str) -> None:  # noqa: A002  (the protocol's word)
         super().__init__()
@@ -52,10 +52,12 @@ class RequestLeft(Message):
 
 
 class Monitor(TunerScreen):
-    """One reactive view flows down to the widgets; keys go out as requests."""
+    """Widgets show one reactive view; keys send requests."""
 
     TITLE_WORDS = "Monitor"
-    HELP_TEXT = "One run. Leaving this screen, or the app, does not touch it; any number of apps may watch."
+    HELP_TEXT = (
+        "One run. Leaving this screen, or the app, does not affect it; any number of apps may watch it."
+    )
     CSS_PATH = "monitor.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding(
@@ -70,17 +72,15 @@ class Monitor(TunerScreen):
         Binding("3", "show(2)", "Log", show=False),
         Binding("4", "show(3)", "Details", show=False),
         Binding("tab", "turn", "Next part", show=False, priority=True),
-        Binding("x", "stop", "Stop", tooltip="Save a checkpoint and end, or end at once"),
-        Binding(
-            "p", "ask('pause')", "Pause", tooltip="Save and free the GPU; resume later, also after a reboot"
-        ),
+        Binding("x", "stop", "Stop", tooltip="Save a checkpoint and stop, or stop at once"),
+        Binding("p", "ask('pause')", "Pause", tooltip="Save and free the GPU; resume it later"),
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
-        Binding("s", "same_again", "Again", tooltip="A new run with these settings, to change"),
+        Binding("s", "same_again", "Again", tooltip="New run from these settings"),
         Binding("e", "share", "Share", tooltip="Export the result, or push it to the Hub"),
-        Binding("a", "axis", "Axis", tooltip="The curve by steps, tokens or time"),
-        Binding("z", "zoom", "Zoom", tooltip="The whole run, its last half or its last tenth"),
+        Binding("a", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
+        Binding("z", "zoom", "Zoom", tooltip="Zoom: whole run, last half or last tenth"),
     ]
 
     view: var[RunView | None] = var(None)
@@ -136,7 +136,7 @@ class Monitor(TunerScreen):
             self.refresh_bindings()
 
     def watch_shown(self) -> None:
-        """Rules in monitor.tcss say which parts a class shows at which size."""
+        """Set the classes by which monitor.tcss shows parts for a size."""
         for index, name in enumerate(PARTS):
             self.set_class(index == self.shown, f"-{name.lower()}")
         focus = (None, SamplesPane, LogPane, DetailsPane)[self.shown]
@@ -149,7 +149,7 @@ class Monitor(TunerScreen):
                 self._notice(f"{answer.request}: accepted, takes effect {answer.takes_effect}.")
         if not view.is_live and self._unanswered:
             self._unanswered.clear()
-            self._notice("The run ended before it was asked.")
+            self._notice("The run ended before the request.")
 
     def _tell_warning(self, before: RunView | None, view: RunView) -> None:
         known = len(before.run.warnings) if before is not None else 0
@@ -158,13 +158,13 @@ class Monitor(TunerScreen):
             self._notice(f"! {warning.message} {warning.hint}".rstrip())
 
     def _notice(self, words: str) -> None:
-        """The line above the parts says what happened last."""
+        """Show the last event above the parts."""
         line = self.query_one("#notice", Static)
         show(line, literal(words))
         line.add_class("-said")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that do nothing now are not offered."""
+        """Hide keys that are not available."""
         view = self.view
         match action:
             case "stop" | "ask":
@@ -207,7 +207,7 @@ class Monitor(TunerScreen):
         if way == "now":
             self.perform(lambda: end_run_now(self.folder))
         elif queue.withdraw(self.folder.name):
-            self._notice("Taken out of the queue.")
+            self._notice("Removed from the queue.")
         else:
             self.action_ask("stop")
 
@@ -238,7 +238,7 @@ class Monitor(TunerScreen):
 
 
 def _state_words(view: RunView) -> str:
-    """Status with its mark, and what a live run is at."""
+    """Status with its mark, and the phase of a live run."""
     mark, _ = run_words.MARKS[view.status]
     phase = view.run.phase
     doing = f": {PHASES[phase]}" if phase and view.status == "running" and phase != "training" else ""

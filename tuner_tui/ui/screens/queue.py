@@ -1,4 +1,4 @@
-"""Queue: the runs that wait for the card, in the order in which they will start."""
+"""Queue: the runs waiting for the GPU, in starting order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOOK_EVERY_SECONDS = 2.0
 
 
 class LineLooked(Message):
-    """The line was looked at; `hold` says why nothing starts, if so."""
+    """The queue was read; `hold` says why nothing starts, if so."""
 
     def __init__(self, places: list[Place], hold: str) -> None:
         super().__init__()
@@ -44,27 +44,25 @@ class LineLooked(Message):
 
 
 class QueueScreen(TunerScreen):
-    """One list; each change is written at once, and the keeper heeds it at the next start."""
+    """One list; each change is written at once and applies from the next start."""
 
     TITLE_WORDS = "Queue"
     HELP_TEXT = (
         "One run trains at a time; the next one starts when enough memory is free, also with the app closed and after "
-        "a run that failed. A run that waits for another one lets those behind it pass. After a reboot the list is "
-        "still here, and opening the app resumes it."
+        "a failed run. A run that waits for another run does not block those behind it. The queue survives a reboot; "
+        "opening the app resumes it."
     )
     DEFAULT_CSS = """
     QueueScreen #queue-words { height: auto; max-height: 3; padding: 0 1; margin-bottom: 1; }
     """
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
-        Binding(
-            "K,shift+up", "move(-1)", "Earlier", key_display="K", tooltip="Start it before the one above"
-        ),
-        Binding("J,shift+down", "move(1)", "Later", key_display="J", tooltip="Start it after the one below"),
+        Binding("K,shift+up", "move(-1)", "Earlier", key_display="K", tooltip="Move up"),
+        Binding("J,shift+down", "move(1)", "Later", key_display="J", tooltip="Move down"),
         Binding("f", "first", "First", show=False, tooltip="Start it next"),
-        Binding("s", "start", "Start", tooltip="Start it next, and do not wait for memory"),
+        Binding("s", "start", "Start", tooltip="Start it next, without waiting for memory"),
         Binding("x", "remove", "Remove", tooltip="Its folder stays; resume queues it again"),
-        Binding("h", "hold", "Hold", tooltip="Let nothing more start, or let it start again"),
+        Binding("h", "hold", "Hold", tooltip="Hold the queue, or release it"),
     ]
 
     line: var[LineLooked | None] = var(None)
@@ -79,8 +77,8 @@ class QueueScreen(TunerScreen):
         return "tuner-tui queue list"
 
     def compose_body(self) -> ComposeResult:
-        yield Static("Looking ...", id="queue-words", markup=False)
-        yield PickList(id="queue-list", help_text="The runs that wait, the next one first. Enter opens one.")
+        yield Static("Loading ...", id="queue-words", markup=False)
+        yield PickList(id="queue-list", help_text="The waiting runs, the next one first. Enter opens one.")
 
     def on_mount(self) -> None:
         self.query_one(PickList).focus()
@@ -91,7 +89,7 @@ class QueueScreen(TunerScreen):
         self._wake.set()
 
     def _look(self) -> None:
-        """In a thread: look at the line every few seconds, and at once after a change."""
+        """In a thread: read the queue every few seconds, and at once after a change."""
         from tuner_tui.keeper.start import revive
         from tuner_tui.keeper.waiting import Line, hold_words
         from tuner_tui.runs import queue
@@ -99,7 +97,7 @@ class QueueScreen(TunerScreen):
         line = Line()
         while not self._has_left:
             self._wake.clear()
-            with contextlib.suppress(TunerError, OSError):  # without one the line says so
+            with contextlib.suppress(TunerError, OSError):  # without one the screen says so
                 revive()
             self.post_message(LineLooked(line.places(), hold_words() if queue.is_on_hold() else ""))
             self._wake.wait(LOOK_EVERY_SECONDS)
@@ -116,23 +114,23 @@ class QueueScreen(TunerScreen):
         )
         self.query_one(PickList).show(rows)
         count = len(rows)
-        self.query_one(TitleBar).state = f"{count} wait{'s' * (count == 1)}" if count else "empty"
+        self.query_one(TitleBar).state = f"{count} waiting" if count else "empty"
         self._explain()
         self.refresh_bindings()
 
     @on(OptionList.OptionHighlighted)
     def _explain(self) -> None:
-        """Why nothing starts, or what the run under the cursor waits for, in full."""
+        """Why nothing starts, or what the selected run waits for, in full."""
         line = self.line
         if line is None:
             return
         chosen = self._chosen()
         if not line.places:
-            words = "The queue is empty. A run that is started while another trains waits here."
+            words = "The queue is empty. Runs started while another one trains wait here."
         elif line.hold or chosen is None:
             words = line.hold
         else:
-            words = line.places[chosen[0]].reason or "It waits for its turn."
+            words = line.places[chosen[0]].reason or "Waiting for its turn."
         show(self.query_one("#queue-words", Static), literal(words, "$warning" if line.hold else "$faint"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -145,7 +143,7 @@ class QueueScreen(TunerScreen):
         return True
 
     def _chosen(self) -> tuple[int, RunFolder] | None:
-        """The place and the run under the cursor."""
+        """The selected entry and its run."""
         key = self.query_one(PickList).picked_key
         for index, place in enumerate(self.line.places if self.line else []):
             if place.folder.name == key:

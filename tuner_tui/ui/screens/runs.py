@@ -1,4 +1,4 @@
-"""Runs: compare some, see where they came from, note what they are, begin from them, and clean up after them."""
+"""Runs: compare runs, show lineage, edit notes, start from checkpoints, and clean up."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ if TYPE_CHECKING:
     from tuner_tui.runs.disk import CleanUpItem
     from tuner_tui.runs.summary import RunSummary
 
-NAMES = ("Curves", "Settings", "Family", "Note", "Disk")
+NAMES = ("Curves", "Settings", "Lineage", "Note", "Disk")
 COLOURS = ("primary", "accent", "success", "error", "warning", "secondary")
-"""One for each marked run; its letter stands beside it."""
+"""One for each marked run, beside its letter."""
 
 
 class RunsScreen(TunerScreen):
-    """A list to mark runs in, and one part at a time about those that are marked, or the chosen one."""
+    """A list in which to mark runs, and one part at a time about the marked or selected runs."""
 
     TITLE_WORDS = "Runs"
     HELP_TEXT = (
-        "Space marks runs, at most six; the parts below compare them. Without a mark it is the chosen run alone. In "
-        "Family, Enter on a checkpoint begins a new run from it. In Disk, Enter throws something away: it comes back "
-        "with u until the app closes, and its room on the disk is free from then on."
+        "Space marks runs, at most six; the parts below compare them, or show the selected run alone. In Lineage, "
+        "Enter on a checkpoint starts a new run from it. In Disk, Enter moves an entry to the trash: u restores it "
+        "until the app closes, which frees its disk space."
     )
     CSS_PATH = "runs.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding(
             "escape", "back", "Back", key_display="esc", tooltip="All runs, then back to where you came from"
         ),
-        Binding("space", "mark", "Mark", tooltip="Compare this run with others; again unmarks it"),
+        Binding("space", "mark", "Mark", tooltip="Mark this run for comparison, or unmark it"),
         *(
             Binding(str(number), f"show({number - 1})", name, show=False, tooltip=f"The part {name}")
             for number, name in enumerate(NAMES, 1)
         ),
         Binding("tab", "turn", "Next part", show=False, priority=True),
-        Binding("a", "axis", "Axis", tooltip="The curves by steps, tokens or time"),
-        Binding("h", "measure", "Held out", show=False, tooltip="The loss in training, or on held-out rows"),
-        Binding("e", "note", "Note", tooltip="Write a note, and tags to find it by"),
-        Binding("b", "branch", "Branch", tooltip="A new run from this one's last checkpoint, to change"),
-        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Throw the run away"),
-        Binding("u", "undo", "Undo", show=False, tooltip="Put back what was thrown away last"),
-        Binding("E", "empty", "Empty trash", show=False, tooltip="Delete for good what was thrown away, now"),
+        Binding("a", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
+        Binding("h", "measure", "Held out", show=False, tooltip="Training loss, or held-out loss"),
+        Binding("e", "note", "Note", tooltip="Edit the note and tags"),
+        Binding("b", "branch", "Branch", tooltip="New run from this run's last checkpoint"),
+        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move the run to the trash"),
+        Binding("u", "undo", "Undo", show=False, tooltip="Restore what was deleted last"),
+        Binding("E", "empty", "Empty trash", show=False, tooltip="Delete the trash permanently, now"),
         Binding(
             "slash",
             "filter",
@@ -72,7 +72,7 @@ class RunsScreen(TunerScreen):
             show=False,
             key_display="/",
             priority=True,
-            tooltip="Only runs with these words in name, status or note; #word is a tag",
+            tooltip="Show only runs with this text in name, status or note; #word is a tag",
         ),
     ]
 
@@ -116,14 +116,16 @@ class RunsScreen(TunerScreen):
                     with Vertical(id="runs-family", classes="part"):
                         yield Static("", id="family-words", markup=False)
                         yield PickList(
-                            id="family-list", help_text="Where the chosen run came from, and its checkpoints."
+                            id="family-list",
+                            help_text="The lineage of the selected run, and its checkpoints.",
                         )
                     with VerticalScroll(id="runs-note", classes="part"):
                         yield Static("", id="note-text", markup=False)
                     with Vertical(id="runs-disk", classes="part"):
                         yield Static("", id="disk-words", markup=False)
                         yield PickList(
-                            id="disk-list", help_text="What could go. Enter asks before it throws it away."
+                            id="disk-list",
+                            help_text="What can be removed. Enter asks, then moves it to the trash.",
                         )
 
     def on_mount(self) -> None:
@@ -145,7 +147,7 @@ class RunsScreen(TunerScreen):
         self._feed.wake()
         self._looking.look_again()
 
-    # What comes in
+    # Messages
 
     def on_runs_listed(self, message: RunsListed) -> None:
         self.folders = message.folders
@@ -208,7 +210,7 @@ class RunsScreen(TunerScreen):
         if self._looked is not None:
             self.call_after_refresh(self._show_part, self._looked)
 
-    # What is shown
+    # Display
 
     @property
     def _table(self) -> RunsTable:
@@ -218,7 +220,7 @@ class RunsScreen(TunerScreen):
         return self._table.chosen if self.is_mounted else None
 
     def _compared(self) -> tuple[RunFolder, ...]:
-        """The marked runs in the order of their letters; without any the chosen one."""
+        """The marked runs in the order of their letters, or the selected one."""
         by_name = {folder.name: folder for folder in self.folders}
         marked = tuple(by_name[name] for name in self.marks if name in by_name)
         chosen = self._chosen()
@@ -235,7 +237,7 @@ class RunsScreen(TunerScreen):
         self.refresh_command()
 
     def _narrow(self) -> None:
-        """Show the runs that are sought."""
+        """Show the filtered runs."""
         words = self.sought.lower().split()
         self._table.folders = tuple(
             folder
@@ -273,16 +275,18 @@ class RunsScreen(TunerScreen):
     def _show_family(self, looked: Looked) -> None:
         chosen = looked.wanted.chosen
         rows = [
-            PickRow(f"run:{each.name}", f"{'  ' * each.depth}{each.name}", (each.words,))
-            for each in looked.family
+            PickRow(f"run:{member.name}", f"{'  ' * member.depth}{member.name}", (member.words,))
+            for member in looked.family
         ]
         rows += [
-            PickRow(f"checkpoint:{path.name}", f"  {path.name}", ("Enter begins a new run here",))
+            PickRow(f"checkpoint:{path.name}", f"  {path.name}", ("Enter starts a new run from here",))
             for path in reversed(looked.checkpoints)
         ]
-        kept = len(looked.checkpoints)
-        words = f"{kept} checkpoint{'s' * (kept != 1)} kept below" if kept else "No checkpoint is kept."
-        alone = "It began anew, and no run began from it. " if len(looked.family) < 2 else ""
+        count = len(looked.checkpoints)
+        words = f"{count} checkpoint{'s' * (count != 1)} below" if count else "No checkpoints."
+        alone = (
+            "It started from the base model, and no run started from it. " if len(looked.family) < 2 else ""
+        )
         show(self.query_one("#family-words", Static), literal(alone + words, "$faint"))
         key = f"run:{chosen.name}" if chosen else None
         self.query_one("#family-list", PickList).show(tuple(rows), key)
@@ -300,14 +304,14 @@ class RunsScreen(TunerScreen):
         lines = []
         if disk is not None:
             lines.append(
-                f"This run: {size(disk.total)}, of it {disk.checkpoint_count} checkpoints {size(disk.checkpoints)}, "
-                f"adapter {size(disk.adapter)}"
+                f"This run: {size(disk.total)}, including {disk.checkpoint_count} checkpoints "
+                f"{size(disk.checkpoints)}, adapter {size(disk.adapter)}"
             )
         could = sum(item.size_bytes for item in looked.items)
         lines.append(f"Could go: {size(could)}" if looked.items else "Nothing else could go.")
-        if trash.thrown:
+        if trash.deletions:
             lines.append(
-                f"In the trash: {size(trash.size_bytes)}, free when the app closes; E empties it now."
+                f"In the trash: {size(trash.size_bytes)}, freed when the app closes; E empties it now."
             )
         show(self.query_one("#disk-words", Static), literal_lines("\n".join(lines)))
         rows = tuple(
@@ -320,10 +324,10 @@ class RunsScreen(TunerScreen):
         )
         self.query_one("#disk-list", PickList).show(rows)
 
-    # What is asked
+    # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that do nothing now are not offered."""
+        """Hide keys that are not available."""
         chosen = self._chosen()
         is_filtering = bool(self.query("#runs-filter:focus")) if self.is_mounted else False
         match action:
@@ -337,11 +341,11 @@ class RunsScreen(TunerScreen):
                 known = self.summaries.get(chosen.name) if chosen else None
                 return known is not None and not known.is_live
             case "undo" | "empty":
-                return bool(self.tuner.trash.thrown)
+                return bool(self.tuner.trash.deletions)
         return True
 
     def action_back(self) -> None:
-        """Leave a part's list, then the filter, then the screen."""
+        """Close a part's list, then the filter, then the screen."""
         if self.focused is not self._table:
             self._table.focus()
         if self.query("#runs-filter"):
@@ -359,7 +363,7 @@ class RunsScreen(TunerScreen):
         if chosen.name in self.marks:
             self.marks = {name: mark for name, mark in self.marks.items() if name != chosen.name}
         elif len(self.marks) == len(COLOURS):
-            self.notify(f"{len(COLOURS)} runs are the most that a chart can show.", severity="warning")
+            self.notify(f"A chart shows at most {len(COLOURS)} runs.", severity="warning")
         else:
             taken = {letter for letter, _ in self.marks.values()}
             index = next(number for number in range(len(COLOURS)) if chr(65 + number) not in taken)
@@ -377,7 +381,7 @@ class RunsScreen(TunerScreen):
         self.part = event.index
 
     def _focus_part(self) -> None:
-        """Only Disk has a list that is no matter of the chosen run."""
+        """Only the list of Disk does not depend on the selected run."""
         is_disk = PARTS[self.part] == "disk"
         self.set_focus(self.query_one("#disk-list") if is_disk else self._table)
 
@@ -389,7 +393,7 @@ class RunsScreen(TunerScreen):
 
     @on(RunsTable.Opened)
     def open_run(self, event: RunsTable.Opened) -> None:
-        """Enter on the list: the run itself, but in Family its checkpoints."""
+        """Enter on the list: open the run, or in Lineage go to its checkpoints."""
         if PARTS[self.part] == "family":
             self.query_one("#family-list").focus()
         else:
@@ -453,7 +457,10 @@ class RunsScreen(TunerScreen):
     @on(OptionList.OptionSelected, "#disk-list")
     def take_item(self, event: OptionList.OptionSelected) -> None:
         items = self._looked.items if self._looked else ()
-        item = next((each for each in items if f"{each.kind}:{each.name}" == event.option_id), None)
+        item = next(
+            (candidate for candidate in items if f"{candidate.kind}:{candidate.name}" == event.option_id),
+            None,
+        )
         if item is not None:
             self._throw(item)
 
@@ -463,10 +470,10 @@ class RunsScreen(TunerScreen):
         from tuner_tui.ui.run_actions import throw_item
 
         detail = (
-            f"{item.name}\n\nFrees {size(item.size_bytes)} when the app closes; u brings it back until then.\n"
+            f"{item.name}\n\nFrees {size(item.size_bytes)} when the app closes; u restores it until then.\n"
             f"{item.loses}"
         )
-        if await self.app.push_screen_wait(ConfirmModal("Throw it away?", detail, "Throw away", "Keep it")):
+        if await self.app.push_screen_wait(ConfirmModal("Move it to the trash?", detail, "Move", "Cancel")):
             self.perform(lambda: throw_item(item, self.tuner.trash))
 
     def action_undo(self) -> None:
@@ -479,7 +486,7 @@ class RunsScreen(TunerScreen):
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         trash = self.tuner.trash
-        names = ", ".join(thrown.words for thrown in trash.thrown)
+        names = ", ".join(deletion.words for deletion in trash.deletions)
         detail = f"{size(trash.size_bytes)} go for good: {names}"
         if await self.app.push_screen_wait(ConfirmModal("Empty the trash?", detail, "Empty it", "Keep it")):
             self.perform(lambda: f"Freed {size(trash.empty())}.")
@@ -491,9 +498,9 @@ class RunsScreen(TunerScreen):
         self.refresh_bindings()
 
     async def action_filter(self) -> None:
-        """A line to type in, above the list."""
+        """The filter input above the list."""
         if not self.query("#runs-filter"):
-            line = Input(placeholder="words in name, status or note; #tag", id="runs-filter", compact=True)
+            line = Input(placeholder="text in name, status or note; #tag", id="runs-filter", compact=True)
             await self.mount(line, before=self.query_one("#runs-body"))
         self.set_focus(self.query_one("#runs-filter"))
 

@@ -1,4 +1,4 @@
-"""Settings: each with its value, and what it does beside it."""
+"""Settings: each with its value and a description."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SettingsScreen(TunerScreen):
     """A list of settings; each change is written at once to settings.toml, whose comments stay."""
 
     TITLE_WORDS = "Settings"
-    HELP_TEXT = "Your settings, for all runs and this app. Enter changes one, d gives it its default again."
+    HELP_TEXT = "Your settings, for all runs and this app. Enter changes one, d restores its default."
     DEFAULT_CSS = """
     SettingsScreen #setting-help { height: auto; max-height: 9; padding: 0 1; border-top: solid $panel; }
     SettingsScreen.-short #setting-help { max-height: 4; }
@@ -40,7 +40,7 @@ class SettingsScreen(TunerScreen):
     """
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
-        Binding("d", "default", "Default", tooltip="Give this setting its default again"),
+        Binding("d", "default", "Default", tooltip="Restore the default"),
     ]
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class SettingsScreen(TunerScreen):
         return f"tuner-tui config set {setting.key} VALUE"
 
     def compose_body(self) -> ComposeResult:
-        yield PickList(id="settings-list", help_text="Enter changes a setting; a switch is turned at once.")
+        yield PickList(id="settings-list", help_text="Enter changes a setting; switches change at once.")
         yield Static("", id="setting-help", markup=False)
 
     def on_mount(self) -> None:
@@ -65,7 +65,7 @@ class SettingsScreen(TunerScreen):
         self._show()
 
     def _show(self) -> None:
-        """The values of now, which another app or an editor may have changed."""
+        """The current values, which another app or an editor may have changed."""
         settings, problem = usable_settings()
         if problem is not None and not self._has_told:  # closing the message comes back here
             self._has_told = True
@@ -88,14 +88,16 @@ class SettingsScreen(TunerScreen):
 
     @on(OptionList.OptionHighlighted)
     def _explain(self) -> None:
-        """What the setting under the cursor does."""
+        """Describe the selected setting."""
         setting = self._chosen()
         if setting is None:
             return
         default = value_text(setting.default)
         more = f" One of: {', '.join(setting.choices)}." if setting.choices else ""
-        told = f" Default: {default}." if default else ""
-        help_line = Content.assemble((f"{setting.title}. ", "bold"), literal(setting.help + more + told))
+        default_text = f" Default: {default}." if default else ""
+        help_line = Content.assemble(
+            (f"{setting.title}. ", "bold"), literal(setting.help + more + default_text)
+        )
         show(self.query_one("#setting-help", Static), help_line)
         self.refresh_command()
 

@@ -1,4 +1,4 @@
-"""Share: a run's result in a form for others, into a folder or to the Hub, after showing all that goes."""
+"""Share: export a run's result to a folder, or push it to the Hub after showing all files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.runs.export_events import FORMS, Form
 from tuner_tui.text import plain, shell_command
 from tuner_tui.ui.feeders import start_feeder
-from tuner_tui.ui.hub_words import Told
+from tuner_tui.ui.hub_words import WorkProgress
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.share_work import (
     Ended,
@@ -45,46 +45,46 @@ if TYPE_CHECKING:
     from tuner_tui.sharing.push import Prepared
 
 FIRST_WORDS = (
-    "e makes the chosen form in the folder, and proves that it behaves like what was trained.",
-    "w makes and shows what would go to the Hub, and looks for what must stay. Nothing is sent before p.",
+    "e exports the chosen form to the folder, and verifies that it behaves like the trained model.",
+    "w prepares and shows the files for the Hub, and scans them for secrets. Nothing is sent before p.",
 )
 NUMBER_TYPES: dict[Form, tuple[str, ...]] = {
     "gguf-adapter": ("f32", "f16"),
     "gguf": ("f16", "q8_0", "f32"),
     "ollama": ("f16", "q8_0", "f32"),
 }
-"""The usual one first; llama.cpp's own types are for the command line."""
+"""The default first; llama.cpp's own types need the command line."""
 
-NAME_FIRST = "Write the repository's name: owner/name. After enter, w shows what would go there."
+NAME_FIRST = "Type the repository's name: owner/name. Press enter; then w shows the files to push."
 SAMPLE_WORDS: dict[SampleChoice, str] = {
-    "all": "all; one that repeats a training row stops the push",
-    "unseen": "those that repeat no training row",
+    "all": "all; a sample that repeats a training row stops the push",
+    "unseen": "only those that do not repeat a training row",
     "none": "none",
 }
 SAMPLE_CHOICES = tuple(SAMPLE_WORDS)
 
 
 class ShareScreen(TunerScreen):
-    """One run; what is done is told below, and can be cancelled."""
+    """One run; progress is shown below, and can be cancelled."""
 
     TITLE_WORDS = "Share"
     HELP_TEXT = (
-        "Export a run's result, or push it to the Hub: private unless you say otherwise, and never your rows. Base and "
-        "licence are filled in where they are known; the card tells them."
+        "Export a run's result, or push it to the Hub: private by default, and never your rows. Base and "
+        "licence are filled in where known, and are shown in the model card."
     )
     CSS_PATH = "share.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Back", key_display="esc"),
-        Binding("e", "export", "Export", tooltip="Make the form in the folder, and prove it"),
-        Binding("w", "look", "What goes", tooltip="Show what would go to the Hub; nothing is sent"),
-        Binding("n", "quant", "Numbers", tooltip="The number type of a GGUF"),
+        Binding("e", "export", "Export", tooltip="Export to the folder, and verify it"),
+        Binding("w", "look", "Files", tooltip="Show the files to push; nothing is sent"),
+        Binding("n", "quant", "Numbers", tooltip="Data type of a GGUF file"),
         Binding("k", "card", "Card", tooltip="Edit the model card"),
         Binding(
-            "s", "samples", "Samples", show=False, tooltip="Which answers the card shows: all, unseen, none"
+            "s", "samples", "Samples", show=False, tooltip="Samples in the model card: all, unseen, none"
         ),
-        Binding("v", "visibility", "Visibility", tooltip="Who would see it on the Hub"),
-        Binding("p", "push", "Push", tooltip="Send what was shown"),
-        Binding("x", "cancel", "Cancel", tooltip="Stop; started again, it resumes where it can"),
+        Binding("v", "visibility", "Visibility", tooltip="Visibility on the Hub: private or public"),
+        Binding("p", "push", "Push", tooltip="Push the files shown"),
+        Binding("x", "cancel", "Cancel", tooltip="Cancel; a second start resumes where it can"),
     ]
 
     lines: var[tuple[str, ...]] = var(())
@@ -132,7 +132,7 @@ class ShareScreen(TunerScreen):
             with Horizontal(classes="field"):
                 yield Label(label)
                 yield box
-        with VerticalScroll(id="told"):
+        with VerticalScroll(id="progress"):
             yield Static("", id="lines", markup=False)
         yield TransferLine()
 
@@ -175,7 +175,7 @@ class ShareScreen(TunerScreen):
         )
 
     def on_facts_read(self, message: FactsRead) -> None:
-        """Fill in what is known, but not over what the person has written."""
+        """Fill in known values, without overwriting typed text."""
         if message.error is not None:
             self.lines = _error_lines(message.error)
             return
@@ -187,7 +187,7 @@ class ShareScreen(TunerScreen):
 
     @on(OptionList.OptionHighlighted)
     def follow_form(self) -> None:
-        """The folder that is offered follows the form, until the person writes one."""
+        """The suggested folder follows the form until one is typed."""
         out = self.query_one("#out", Input)
         ends = tuple(f"{self.folder.name}-{form}" for form in FORMS)
         if out.value.endswith(ends):
@@ -210,14 +210,14 @@ class ShareScreen(TunerScreen):
         self.refresh_command()
 
     def _forget_prepared(self) -> None:
-        """What was shown is no longer what would go."""
+        """The files shown are no longer current."""
         if self.prepared is not None and not self.is_busy:
             self.prepared, self.lines = None, FIRST_WORDS
             if self._card is not None:
                 self._card = None
                 self.lines = (
                     *FIRST_WORDS,
-                    "Your changes to the card are left out: it is made anew for this.",
+                    "Your edits of the card are discarded: it is generated again.",
                 )
 
     def watch_lines(self) -> None:
@@ -237,15 +237,13 @@ class ShareScreen(TunerScreen):
 
     def _tell_state(self) -> None:
         numbers = NUMBER_TYPES.get(self._form)
-        held = f"numbers: {self.quant or numbers[0]}, " if numbers else ""
-        self.query_one(TitleBar).state = (
-            "at work ..." if self.is_busy else f"{held}to the Hub: {self.visibility}"
-        )
+        quant = f"data type: {self.quant or numbers[0]}, " if numbers else ""
+        self.query_one(TitleBar).state = "working ..." if self.is_busy else f"{quant}Hub: {self.visibility}"
         self.refresh_bindings()
         self.refresh_command()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The footer shows what can be done now."""
+        """Show only the keys that are available."""
         match action:
             case "cancel":
                 return self.is_busy
@@ -268,7 +266,7 @@ class ShareScreen(TunerScreen):
         self._begin(Work(self._wish, self.post_message, self._fresh_cancel()).prepare)
 
     def action_quant(self) -> None:
-        """The next number type."""
+        """The next data type."""
         types = NUMBER_TYPES[self._form]
         self.quant = types[(types.index(self.quant or types[0]) + 1) % len(types)]
         self._forget_prepared()
@@ -282,7 +280,7 @@ class ShareScreen(TunerScreen):
         self._tell_state()
 
     def action_visibility(self) -> None:
-        """What was prepared stays: who sees it is asked for when it is sent."""
+        """Prepared files stay valid: visibility is applied when pushing."""
         self.visibility = "public" if self.visibility == "private" else "private"
         if self.prepared is not None:
             self.lines = tuple(prepared_lines(self.prepared, self.visibility))
@@ -297,17 +295,17 @@ class ShareScreen(TunerScreen):
 
         owner = prepared.repo_id.partition("/")[0]
         seen_by = (
-            "Everybody will see it."
+            "Everyone can see it."
             if self.visibility == "public"
-            else f"Only you will see it, or {plain(owner)}'s members."
+            else f"Only you, or members of {plain(owner)}, can see it."
         )
         question = f"Push to {prepared.repo_id}?"
-        if await self.app.push_screen_wait(ConfirmModal(question, seen_by, "Push", "Not now")):
-            asked = Work(self._wish, self.post_message, self._fresh_cancel())
-            self._begin(lambda: asked.push(prepared), is_pushing=True)
+        if await self.app.push_screen_wait(ConfirmModal(question, seen_by, "Push", "Cancel")):
+            upload = Work(self._wish, self.post_message, self._fresh_cancel())
+            self._begin(lambda: upload.push(prepared), is_pushing=True)
 
     def action_card(self) -> None:
-        """Edit a copy of the card; what goes is then looked through again."""
+        """Edit a copy of the card; the files are then scanned again."""
         prepared = self.prepared
         if prepared is None:
             return
@@ -326,7 +324,11 @@ class ShareScreen(TunerScreen):
             return
         except SuspendNotSupported:
             hint = f"Edit {prepared.card}, and give a copy of it to tuner-tui push with --card."
-            self.show_error(TunerError("No editor here", "This terminal cannot be lent to an editor.", hint))
+            self.show_error(
+                TunerError(
+                    "The editor cannot be opened", "This terminal cannot be suspended for an editor.", hint
+                )
+            )
             return
         except TunerError as error:
             self.show_error(error)
@@ -335,7 +337,7 @@ class ShareScreen(TunerScreen):
         try:
             card.write_text(text, encoding="utf-8")
         except OSError as error:
-            self.show_error(TunerError("The card cannot be kept", f"{card}: {error.strerror}."))
+            self.show_error(TunerError("The card cannot be saved", f"{card}: {error.strerror}."))
             return
         self._card = card
         self.action_look()
@@ -355,24 +357,24 @@ class ShareScreen(TunerScreen):
 
     def _begin(self, job: Callable[[], None], *, is_pushing: bool = False) -> None:
         self._is_pushing = is_pushing
-        self.is_busy, self.lines = True, ("> beginning ...",)
+        self.is_busy, self.lines = True, ("> starting ...",)
 
         def work_on() -> None:
             try:
                 job()
-            except Exception:  # the app tells it; the screen must not stay busy
+            except Exception:  # the app shows it; the screen must not stay busy
                 self.post_message(
-                    Ended(("It failed by a fault of ours; the log has more.",), is_cancelled=True)
+                    Ended(("It failed with an internal error; see the log.",), is_cancelled=True)
                 )
                 raise
 
         start_feeder(self.app, work_on)
 
-    def on_told(self, message: Told) -> None:
+    def on_work_progress(self, message: WorkProgress) -> None:
         if self.is_busy:
             self.lines = message.steps
             self.query_one(TransferLine).transfer = message.transfer
-            self.query_one("#told", VerticalScroll).scroll_end(animate=False)
+            self.query_one("#progress", VerticalScroll).scroll_end(animate=False)
 
     def on_ended(self, message: Ended) -> None:
         self.is_busy = False
@@ -380,7 +382,7 @@ class ShareScreen(TunerScreen):
         if not (self._is_pushing and message.is_unfinished):
             self.prepared = message.prepared
         self.lines = message.lines if message.error is None else _error_lines(message.error)
-        self.query_one("#told", VerticalScroll).scroll_home(animate=False)
+        self.query_one("#progress", VerticalScroll).scroll_home(animate=False)
         if message.error is not None:
             self.show_error(message.error)
 

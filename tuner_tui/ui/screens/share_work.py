@@ -1,4 +1,4 @@
-"""What the Share screen asks to be done, in threads: exporting, preparing a push, pushing; told as plain lines."""
+"""The Share screen's work in threads: exporting, preparing a push, pushing; reported as lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.message import Message
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.export_events import Agreement, Form
 from tuner_tui.text import plain, size
-from tuner_tui.ui.hub_words import Telling
+from tuner_tui.ui.hub_words import ProgressReporter
 
 if TYPE_CHECKING:
     import threading
@@ -28,7 +28,7 @@ Visibility = Literal["private", "public"]
 
 @dataclass(frozen=True)
 class Wish:
-    """What the person has chosen."""
+    """The user's choices."""
 
     folder: RunFolder
     form: Form
@@ -36,16 +36,16 @@ class Wish:
     repo_id: str
     visibility: Visibility = "private"
     base: str | None = None
-    """The base's name on the Hub, where the person gave one."""
+    """The base's name on the Hub, if given."""
     licence: str | None = None
     quant: str | None = None
-    """Number type of GGUF forms; None for the form's usual one."""
+    """Data type of GGUF forms; None for the form's default."""
     card_file: Path | None = None
     samples: SampleChoice = "all"
 
 
 class FactsRead(Message):
-    """What is known of the run, or why it cannot be shared."""
+    """Facts about the run, or why it cannot be shared."""
 
     def __init__(
         self, base: str | None = None, licence: str | None = None, error: TunerError | None = None
@@ -55,7 +55,7 @@ class FactsRead(Message):
 
 
 def read_run(folder: RunFolder, post: Callable[[Message], object]) -> None:
-    """Look at a run, and post what is known of it."""
+    """Read a run, and post the facts."""
     from tuner_tui.sharing.licences import base_licence
     from tuner_tui.sharing.run_facts import read_facts
 
@@ -75,7 +75,7 @@ def read_run(folder: RunFolder, post: Callable[[Message], object]) -> None:
 
 
 class Ended(Message):
-    """It is done, cancelled, or could not be done."""
+    """The work has finished, was cancelled, or failed."""
 
     def __init__(
         self,
@@ -90,18 +90,18 @@ class Ended(Message):
 
 
 class Work:
-    """One piece of work in a thread; `cancel` ends it at its next look."""
+    """One piece of work in a thread; `cancel` ends it at its next check."""
 
     def __init__(self, wish: Wish, post: Callable[[Message], object], cancel: threading.Event) -> None:
         self._wish, self._post, self._cancel = wish, post, cancel
-        self._tell = Telling(post)
+        self._tell = ProgressReporter(post)
 
     def export(self) -> None:
-        """Make the form in its folder."""
+        """Export to the folder."""
         self._guarded(self._export)
 
     def prepare(self) -> None:
-        """Make and look through what would go; nothing is sent."""
+        """Prepare and scan the files; nothing is sent."""
         self._guarded(self._prepare)
 
     def push(self, prepared: Prepared) -> None:
@@ -114,13 +114,12 @@ class Work:
         try:
             ending = work()
         except Cancelled:
-            ending = Ended(("Cancelled; started again, it resumes where it can.",), is_cancelled=True)
+            ending = Ended(("Cancelled; a second start resumes where it can.",), is_cancelled=True)
         except TunerError as error:
             ending = Ended(error=error)
         except OSError as error:
-            ending = Ended(
-                error=TunerError("The system refuses", f"{error.filename}: {error.strerror or error}.")
-            )
+            where = f"{error.filename}: " if error.filename else ""
+            ending = Ended(error=TunerError("The system refuses", f"{where}{error.strerror or error}."))
         self._post(ending)
 
     def _export(self) -> Ended:
@@ -162,51 +161,49 @@ class Work:
             message=prepared.message,
             visibility=self._wish.visibility if self._wish.visibility == "public" else None,
         )
-        with only_push_of(
-            self._wish.folder
-        ):  # what another one changed meanwhile is noticed before it is sent
+        with only_push_of(self._wish.folder):  # changes by another process are noticed before sending
             pushed = hub.push(request, self._tell, self._cancel.is_set)
             discard(prepared)
         return Ended((pushed_line(pushed),))
 
 
 def exported_lines(exported: Exported) -> list[str]:
-    """What an export left, and how it was proven."""
+    """An export's files, and how it was verified."""
     lines = [f"Done: {exported.folder} ({size(exported.size_bytes)})"]
     if exported.checked:
         lines.append(f"Read back by {exported.checked.reader}, against {exported.checked.against}:")
         lines.append(f"  {agreement_words(exported.checked.agreement)}")
         for variant in exported.checked.variants:
-            told = variant.agreement
-            words = agreement_words(told) if told else f"not tried: {variant.problem.lower()}"
+            agreement = variant.agreement
+            words = agreement_words(agreement) if agreement else f"not tested: {variant.problem.lower()}"
             lines.append(f"The same adapter {variant.name}:\n  {words}")
     return lines + [f"  {size(path.stat().st_size):>9}  {path.name}" for path in exported.files]
 
 
 def prepared_lines(prepared: Prepared, visibility: Visibility) -> list[str]:
-    """What would go, whom it would be visible to, and what the licence asks."""
+    """The files, their visibility, and the licence's requirements."""
     owner = prepared.repo_id.partition("/")[0]
     seen_by = "everybody" if visibility == "public" else f"you, or {owner}'s members"
     return [
-        f"To {prepared.repo_id}, seen by {seen_by}. k edits the card, v changes who sees it, p sends.",
-        f"Licence of the base: {prepared.licence or 'not known'}. It asks to: {prepared.licence_asks}.",
+        f"To {prepared.repo_id}, visible to {seen_by}. k edits the card, v changes visibility, p pushes.",
+        f"Licence of the base: {prepared.licence or 'unknown'}. It requires: {prepared.licence_asks}.",
         *prepared.remarks,
         "",
-        f"  {size(prepared.size_bytes):>9}  in all, looked through: nothing private was found",
+        f"  {size(prepared.size_bytes):>9}  in total; the scan found nothing private",
         *(f"  {size(file.size):>9}  {plain(file.name)}" for file in prepared.files),
     ]
 
 
 def pushed_line(pushed: Pushed) -> str:
-    """Where it is now."""
+    """The address of the pushed files."""
     if not pushed.is_new_commit:
-        return f"It was there already, with the same content: {pushed.url}"
-    return f"Pushed ({pushed.visibility}), and read back as sent: {pushed.url}"
+        return f"Already there, with the same content: {pushed.url}"
+    return f"Pushed ({pushed.visibility}) and verified: {pushed.url}"
 
 
-def agreement_words(told: Agreement) -> str:
+def agreement_words(agreement: Agreement) -> str:
     """A comparison in a few words."""
     return (
-        f"{told.equal_answers} of {told.prompts} greedy answers equal, largest difference of a probability "
-        f"{told.largest_probability_difference:.2g}"
+        f"{agreement.equal_answers} of {agreement.prompts} greedy answers equal, largest difference of a probability "
+        f"{agreement.largest_probability_difference:.2g}"
     )

@@ -1,1 +1,1 @@
-"""One widget a concern; each draws itself from the values it is given."""
+"""One widget per concern; each draws itself from the values it is given."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TitleBar(Widget):
-    """Where one is on the left, how that stands on the right."""
+    """The screen's name on the left, its state on the right."""
 
     DEFAULT_CSS = """
     TitleBar { height: 1; background: $panel; color: $foreground; padding: 0 1; }

@@ -1,4 +1,4 @@
-"""With no runs yet: three ways to begin."""
+"""Without runs: three ways to start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 
 class Way(NamedTuple):
-    """A way to begin: its key, its name, what happens, and the screen's action."""
+    """A way to start: key, name, description, and the screen's action."""
 
     key: str
     name: str
@@ -21,8 +21,8 @@ class Way(NamedTuple):
 
 
 WAYS = (
-    Way("t", "Try the demo", "Teach a small model who it is, in a few minutes.", "demo"),
-    Way("n", "New run", "Your model, your data; you see first whether it fits.", "new_run"),
+    Way("t", "Try the demo", "Train a small model on this machine, in a few minutes.", "demo"),
+    Way("n", "New run", "Your model and your data; shows first whether it fits.", "new_run"),
     Way("d", "Doctor", "Check this machine and show what to fix.", "doctor"),
 )
 
@@ -36,7 +36,7 @@ class BeginPanel(Widget, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("enter", "choose", "Begin", key_display="enter"),
     ]
-    help_text = "Three ways to begin. Up and down choose one, Enter begins; each has a key of its own too."
+    help_text = "Three ways to start. Up and down choose one, Enter starts it; each also has its own key."
 
     chosen: reactive[int] = reactive(0)
 
@@ -51,7 +51,7 @@ class BeginPanel(Widget, can_focus=True):
         return max(0, min(chosen, len(WAYS) - 1))
 
     def render(self) -> Content:
-        lines = [Content.assemble(("No runs yet. Three ways to begin:", "bold"), "\n")]
+        lines = [Content.assemble(("No runs yet. Three ways to start:", "bold"), "\n")]
         for index, way in enumerate(WAYS):
             is_chosen = index == self.chosen
             lines.append(

@@ -21,14 +21,14 @@ NARROWEST = 9
 
 
 def comparison_content(compared: Sequence[ComparedRun], marks: Mapping[str, Mark], width: int) -> Content:
-    """A table as wide as there is room; of runs that find none a line says so."""
+    """A table as wide as the space; a line counts the runs that do not fit."""
     names = NAME_CELLS if width >= 70 else 18
     most = max(1, (width - names) // (NARROWEST + 2))
     shown = compared[:most]
     if not shown:
-        return literal("No run is chosen.", "$faint")
+        return literal("No run is selected.", "$faint")
     rows = [*results(shown)]
-    differing = differences([each.settings for each in shown]) if len(shown) > 1 else ()
+    differing = differences([run.settings for run in shown]) if len(shown) > 1 else ()
     cells = _cell_widths([*rows, *differing], len(shown), width - names)
     lines = [_heads(shown, marks, names, cells)]
     lines += [_row(row, names, cells) for row in rows]
@@ -42,14 +42,14 @@ def comparison_content(compared: Sequence[ComparedRun], marks: Mapping[str, Mark
     else:
         lines.append(Content.styled("Settings that differ", "bold $primary"))
         lines += [_row(row, names, cells) for row in differing]
-    lines += [literal(f"! {each.folder.name}: {each.problem}", "$warning") for each in shown if each.problem]
+    lines += [literal(f"! {run.folder.name}: {run.problem}", "$warning") for run in shown if run.problem]
     if len(compared) > most:
         lines.append(literal(f"{len(compared) - most} more need a wider terminal.", "$faint"))
     return Content("\n").join(lines)
 
 
 def _cell_widths(rows: Sequence[Difference], count: int, room: int) -> list[int]:
-    """Each column as wide as its longest value, all within the room."""
+    """Each column as wide as its longest value, within the space."""
     widths = [max(cell_len(plain(row.values[column])) for row in rows) for column in range(count)]
     fair = max(NARROWEST, room // count - 2)
     return [min(width, fair) for width in widths]
@@ -57,8 +57,8 @@ def _cell_widths(rows: Sequence[Difference], count: int, room: int) -> list[int]
 
 def _heads(shown: Sequence[ComparedRun], marks: Mapping[str, Mark], names: int, cells: list[int]) -> Content:
     parts: list[Content | tuple[str, str]] = [(" " * names, "")]
-    for each, width in zip(shown, cells, strict=True):
-        letter, colour = marks.get(each.folder.name, ("·", "primary"))
+    for run, width in zip(shown, cells, strict=True):
+        letter, colour = marks.get(run.folder.name, ("·", "primary"))
         parts.append((fit(letter, width) + "  ", f"bold ${colour}"))
     return Content.assemble(*parts)
 
@@ -69,7 +69,7 @@ def _row(row: Difference, names: int, cells: list[int]) -> Content:
 
 
 def _ending(value: str, width: int) -> str:
-    """A value in so many cells; a path keeps its end, which tells it apart."""
+    """A value in a number of cells; a path keeps its end."""
     shown = plain(value)
     if "/" in shown and cell_len(shown) > width:
         return fit("…" + shown[-(width - 1) :], width)

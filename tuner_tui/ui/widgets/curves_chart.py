@@ -1,4 +1,4 @@
-"""The curves of several runs in one drawing, each with its letter at its end."""
+"""The curves of several runs in one chart, each with its letter at the end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class CurvesPlot(ThemedPlot):
 
 
 class CurvesChart(Vertical):
-    """Lines that say what is drawn, and the drawing."""
+    """The legend and the chart."""
 
     DEFAULT_CSS = """
     CurvesChart { height: 1fr; }
@@ -110,33 +110,33 @@ class CurvesChart(Vertical):
         if not self.is_mounted:
             return
         columns = max(8, self.size.width - TICK_COLUMNS)
-        lines = tuple(self._line(each, columns) for each in self.compared)
+        lines = tuple(self._line(run, columns) for run in self.compared)
         plot, none = self.query_one(CurvesPlot), self.query_one("#curves-none", Static)
         plot.axis = self.axis
         plot.lines = lines
         has_curves = any(line.points[0] for line in lines)
         plot.display, none.display = has_curves, not has_curves
         if self.compared and not has_curves:
-            words = "No step with a loss yet." if self.measure == MEASURES[0] else "Nothing was held out."
+            words = "No step with a loss yet." if self.measure == MEASURES[0] else "No held-out rows."
             show(none, literal(words))
         show(self.query_one("#curves-legend", Static), self._legend(lines))
 
-    def _line(self, each: ComparedRun, columns: int) -> Line:
-        letter, colour = self.marks.get(each.folder.name, ("·", "primary"))
-        points = chart_points(each.run.curves, each.run.evaluations, self.axis, "whole run", columns)
+    def _line(self, run: ComparedRun, columns: int) -> Line:
+        letter, colour = self.marks.get(run.folder.name, ("·", "primary"))
+        points = chart_points(run.run.curves, run.run.evaluations, self.axis, "whole run", columns)
         is_training = self.measure == MEASURES[0]
         return Line(letter, colour, points.smooth if is_training else points.evaluations)
 
     def _legend(self, lines: tuple[Line, ...]) -> Content:
-        """What is drawn, then each run with its last value, as many on a line as fit."""
+        """What is drawn, then each run with its last value, as many per line as fit."""
         parts: list[Content | tuple[str, str] | str] = [(f"{self.measure}, by {self.axis}", "bold")]
         if not has_one_kind_of_loss(self.compared):
             parts.append(("  ! losses of different kinds", "$warning"))
         width = max(20, self.size.width - 2)
         cell = width if width < 60 else (width - 2) // 2
-        for number_, (line, each) in enumerate(zip(lines, self.compared, strict=True)):
+        for number_, (line, run) in enumerate(zip(lines, self.compared, strict=True)):
             parts.append("\n" if number_ % (width // cell) == 0 else "  ")
             value = number(line.points[1][-1]) if line.points[1] else "-"
-            name = fit_name(each.folder.name, max(8, cell - 12))
+            name = fit_name(run.folder.name, max(8, cell - 12))
             parts += [(f"{line.letter} {value:<9} ", f"${line.colour}"), literal(name)]
         return Content.assemble(*parts)

@@ -1,4 +1,4 @@
-"""What a run was made with and why: choices with reasons, model, data, trouble, checkpoints, warnings, versions."""
+"""A run's details: choices with reasons, model, data, problems, checkpoints, warnings, versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.runs.metric_words import told
-from tuner_tui.runs.report import trouble_rows
+from tuner_tui.runs.report import incident_rows
 from tuner_tui.text import count, duration, number, size
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
@@ -24,12 +24,10 @@ NAME_CELLS = 16
 
 
 class DetailsPane(VerticalScroll, can_focus=True):
-    """Sections of lines, each a name and what it is."""
+    """Sections of named values."""
 
     DEFAULT_CSS = "DetailsPane { height: 1fr; padding: 0 1; }"
-    help_text = (
-        "What was chosen for this run, each choice with its reason, what came in, and what it has saved."
-    )
+    help_text = "The planner's choices with reasons, the model and data, and what the run has saved."
 
     view: var[RunView | None] = var(None)
 
@@ -60,14 +58,14 @@ def details(view: RunView) -> Iterator[Content]:
     if run.data is not None:
         yield from _data(view)
     if run.last_step is not None and run.last_step.metrics:
-        yield _head(f"Figures of the method at step {run.last_step.step}")
+        yield _head(f"Metrics of the method at step {run.last_step.step}")
         for figure, value in told(run.last_step.metrics):
             yield _line(figure.title, number(value), figure.healthy)
     if run.choices:
         yield _head("Choices")
         for choice in run.choices:
             yield _line(choice.name, choice.value, choice.reason)
-    if trouble := trouble_rows(run.rungs, run.skipped):
+    if trouble := incident_rows(run.fallbacks, run.skipped):
         yield _head("Trouble met")
         for name, what, why in trouble:
             yield _line(name, what, why)
@@ -93,7 +91,7 @@ def details(view: RunView) -> Iterator[Content]:
                 "best so far" if evaluation.is_best else "",
             )
     if run.overhead is not None:
-        yield _head("Time besides steps")
+        yield _head("Time outside of steps")
         spent = run.overhead
         for name, seconds in (
             ("samples", spent.sample_seconds),
@@ -103,7 +101,7 @@ def details(view: RunView) -> Iterator[Content]:
         ):
             yield _line(name, duration(seconds))
     if run.versions:
-        yield _head("Made with")
+        yield _head("Versions")
         yield literal(", ".join(f"{name} {version}" for name, version in run.versions.items()), "$faint")
 
 
@@ -119,7 +117,9 @@ def _data(view: RunView) -> Iterator[Content]:
     if data.cut_rows or data.dropped_rows:
         yield _line("", f"{data.cut_rows} rows truncated at the length limit, {data.dropped_rows} left out")
     if training is not None:
-        batch = f"{training.micro_batch} x {training.accumulation} rows a step, {training.total_steps} steps"
+        batch = (
+            f"{training.micro_batch} x {training.accumulation} rows per step, {training.total_steps} steps"
+        )
         yield _line("batch", batch, f"from {training.checkpoint}" if training.checkpoint else "")
 
 

@@ -1,4 +1,4 @@
-"""How a run ended, and what can be done next; nothing while it lives."""
+"""How a run ended, and the next step; empty while it is live."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
-from tuner_tui.runs.ending_words import kept_words, lost_steps
+from tuner_tui.runs.ending_words import lost_steps, saved_words
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped
 from tuner_tui.text import number, size
 from tuner_tui.ui.run_watch import RunView
@@ -16,7 +16,7 @@ LOG_LINES = 4
 
 
 class EndingPanel(Static):
-    """A failure with its title, message, hint and the log's end; else one line."""
+    """A failure with title, message, hint and the end of the log; else one line."""
 
     DEFAULT_CSS = """
     EndingPanel { display: none; height: auto; max-height: 60%; padding: 0 1; background: $panel; }
@@ -39,22 +39,24 @@ def ending_lines(view: RunView) -> list[Content]:
         return []
     match view.run.ending:
         case RunFinished() as ending:
-            early = ", early: the held-out loss no longer fell" if ending.reason == "early_stopping" else ""
+            early = ", early: the held-out loss stopped falling" if ending.reason == "early_stopping" else ""
             saved = f" The adapter is {size(view.run.adapter.size_bytes)}." if view.run.adapter else ""
             words = f"✓ Finished at step {ending.step}{early}, loss {number(ending.loss)}.{saved}"
             return [literal(words, "bold $success")]
         case RunStopped(is_pause=True) as ending:
-            lost = f" {kept_words(ending).capitalize()}." if lost_steps(ending) else ""
+            lost = f" {saved_words(ending).capitalize()}." if lost_steps(ending) else ""
             words = (
                 f"‖ Paused at step {ending.step}; the GPU is free.{lost} r resumes it, also after a reboot."
             )
             return [literal(words, "bold $warning")]
         case RunStopped() as ending:
-            words = f"■ Stopped at step {ending.step}, {kept_words(ending)}. r resumes it."
+            words = f"■ Stopped at step {ending.step}, {saved_words(ending)}. r resumes it."
             return [literal(words, "bold $warning")]
         case RunFailed() as ending:
             return _failure_lines(ending)
-    words = "! Interrupted: its process ended before the run did. r resumes from its last checkpoint."
+    words = (
+        "! Interrupted: its process ended before the run was finished. r resumes from the last checkpoint."
+    )
     return [literal(words, "bold $warning")]
 
 

@@ -1,4 +1,4 @@
-"""Text from models, data, logs and names, shown as it is: never markup, an escape sequence or a link."""
+"""Text from models, data, logs and names, shown literally: never markup, an escape sequence or a link."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def literal_lines(text: str, style: str = "") -> Content:
 
 
 def fit(text: str, width: int) -> str:
-    """Literal text in exactly so many cells: padded, or cut at its end with an ellipsis."""
+    """Literal text in exactly `width` cells: padded, or truncated with an ellipsis."""
     shown = plain(text)
     length = cell_len(shown)
     if length <= width:
@@ -33,19 +33,19 @@ def fit(text: str, width: int) -> str:
 
 
 def fit_name(name: str, width: int) -> str:
-    """A run's name in exactly so many cells: cut in its middle, because its end tells it apart."""
+    """A run's name in exactly `width` cells: shortened in the middle, because its end is distinctive."""
     shown = plain(name)
     length = cell_len(shown)
     if length <= width or width < 12:
         return fit(name, width)
-    if _DATED.match(shown):  # when it was made stands elsewhere, and it costs the most
+    if _DATED.match(shown):  # the date is shown elsewhere, and takes the most space
         return fit_name(shown[11:], width)
     tail = shown[-5:]
     return set_cell_size(shown, width - 1 - cell_len(tail)) + "…" + tail
 
 
 def show(widget: Static, content: Content) -> None:
-    """Give a widget its content, unless it has it already: each update lays the whole screen out again."""
+    """Update a widget only if its content changed: each update causes a layout of the whole screen."""
     shown = widget.content
     if not (isinstance(shown, Content) and shown.is_same(content)):
         widget.update(content)

@@ -22,8 +22,8 @@ class LogPane(ScrollView, can_focus=True):
     LogPane > .log--note { color: $faint; }
     """
     COMPONENT_CLASSES = {"log--note"}  # noqa: RUF012
-    BINDINGS = [Binding("f", "follow", "Follow", tooltip="Stay at the log's end, or stop doing so")]  # noqa: RUF012
-    help_text = "The end of the run's log: what the libraries said. f stays at its end, or lets go of it."
+    BINDINGS = [Binding("f", "follow", "Follow", tooltip="Follow the end of the log, or stop following")]  # noqa: RUF012
+    help_text = "The end of the run's log: what libraries printed. f follows its end, or stops following."
 
     view: var[RunView | None] = var(None)
     is_following: var[bool] = var(True)
@@ -55,7 +55,7 @@ class LogPane(ScrollView, can_focus=True):
     def action_follow(self) -> None:
         self.is_following = not self.is_following
         self.notify(
-            "Follows the log's end." if self.is_following else "The log stays where it is.", timeout=2
+            "Following the end of the log." if self.is_following else "Not following the log.", timeout=2
         )
 
     def action_scroll_up(self) -> None:
@@ -86,7 +86,7 @@ class LogPane(ScrollView, can_focus=True):
 
 
 def _note(view: RunView) -> str:
-    """What is shown of how much, and where the whole is."""
+    """How much of the log is shown, and its path."""
     if not view.log:
         return f"The log is empty so far: {plain(str(view.folder.log))}"
     which = (

@@ -1,4 +1,4 @@
-"""The loss of a run: each step faint, smoothed on top, and the evaluations as marks."""
+"""A run's loss: each step faint, the smoothed curve on top, evaluations as marks."""
 
 from __future__ import annotations
 
@@ -119,9 +119,9 @@ class LossChart(Vertical):
         show(self.query_one("#legend", Static), self._legend(points))
 
     def _is_due(self, view: RunView, columns: int) -> bool:
-        """Whether the drawing would differ: what is narrower than half a column cannot be seen."""
+        """Whether the chart would differ by at least half a column."""
         run = view.run
-        asked = (
+        settings = (
             self.axis,
             self.zoom,
             columns,
@@ -133,9 +133,9 @@ class LossChart(Vertical):
         xs = along(run.curves, self.axis)
         end = xs[-1] if xs else 0.0
         moved = SHARES[self.zoom] * (end - xs[0]) / (2 * columns) if xs else 0.0
-        if asked == self._drawn and 0 <= end - self._drawn_to < moved:
+        if settings == self._drawn and 0 <= end - self._drawn_to < moved:
             return False
-        self._drawn, self._drawn_to = asked, end
+        self._drawn, self._drawn_to = settings, end
         return True
 
     def _legend(self, points: ChartPoints) -> Content:
@@ -159,7 +159,7 @@ def _waiting_words(view: RunView) -> str:
     if view.status == "queued":
         return "Waiting for the GPU: another run is using it."
     if not view.is_live:
-        return "This run made no step with a loss."
+        return "This run has no step with a loss."
     phase = view.run.phase
     detail = f": {view.run.phase_detail}" if view.run.phase_detail else ""
     return f"{PHASES[phase].capitalize()}{detail} ..." if phase else "Starting ..."

@@ -1,4 +1,4 @@
-"""What the run takes in each precision, against the memory that is free."""
+"""The run's memory in each precision, against the free memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tuner_tui.planning.calibration import origin_words
 from tuner_tui.planning.place import Place
 from tuner_tui.planning.run_time import UNKNOWN, Outlook
 from tuner_tui.planning.table import MemoryRow, MemoryTable
-from tuner_tui.planning.workload import Held
+from tuner_tui.planning.workload import LoadedAs
 from tuner_tui.text import size
 from tuner_tui.ui.widgets.literal import fit
 
-NAMES: dict[Held, str] = {
+NAMES: dict[LoadedAs, str] = {
     "fp32": "fp32", "bf16": "16 bit", "int8": "int8", "nf4": "4-bit", "stored": "as stored",
 }  # fmt: skip
-SHORT_NAMES: dict[Held, str] = {
+SHORT_NAMES: dict[LoadedAs, str] = {
     "fp32": "fp32", "bf16": "16bit", "int8": "int8", "nf4": "4bit", "stored": "stored",
 }  # fmt: skip
 STYLES = {"fits": "$success", "tight": "$warning", "too big": "$error", "unknown": ""}
@@ -36,15 +36,15 @@ class MemoryView:
     table: MemoryTable | None = None
     """None while nothing is picked, or its headers are being read."""
     parameters: int | None = None
-    """Of the model, where nothing else is known of it."""
+    """The model's parameters, where nothing else is known."""
     place: Place | None = None
     holders: tuple[tuple[str, int], ...] = ()
-    """Programs that hold memory there, the largest first."""
+    """Processes that use memory there, the largest first."""
     is_waiting: bool = False
     note: str = ""
-    """What is special about the place's memory, or not told."""
+    """A note on that memory, such as what is unknown."""
     outlook: Outlook = UNKNOWN
-    """How long the run would take and what its energy costs, by earlier ones here."""
+    """The run's expected time and energy cost, from earlier runs here."""
 
     @property
     def rows(self) -> tuple[MemoryRow, ...]:
@@ -57,8 +57,8 @@ class MemoryPanel(Widget):
 
     DEFAULT_CSS = "MemoryPanel { height: 4; padding: 0 1; }"
     help_text = (
-        "What this run takes in each precision. It fits when the most that the driver may show is free; tight when "
-        "only the least is, so that an unlucky batch may not fit; too big by what is expected to be missing. "
+        "The run's memory in each precision. Fits: the whole range fits in free memory. Tight: only the lower end "
+        "does, so a large batch may not fit. Too big by: the expected shortfall. "
         "m shows every term."
     )
 
@@ -79,7 +79,7 @@ class MemoryPanel(Widget):
         for row in view.rows:
             mark = "▸" if self._is_chosen(row) else ""
             amount = f"{row.estimate.likely / GB:.1f}{MARKS[row.verdict]}"
-            amounts.append(f"{mark}{SHORT_NAMES[row.held]} {amount}")
+            amounts.append(f"{mark}{SHORT_NAMES[row.loaded_as]} {amount}")
         room = view.place.room_bytes if view.place else None
         ending = f" GB; {room / GB:.1f} free" if room is not None else " GB"
         while len(amounts) > 1 and len("  ".join(amounts) + ending) > width:
@@ -96,10 +96,10 @@ class MemoryPanel(Widget):
         if not self.view.rows:
             return Content("\n").join([*lines, Content(fit(f"  {TITLE}: {self._note()}", width))])
         for row in self._shown(height - 1):
-            found = row.estimate
-            numbers = (found.weights, found.states, found.activations, found.likely)
+            estimate = row.estimate
+            numbers = (estimate.weights, estimate.states, estimate.activations, estimate.likely)
             weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
-            name = f"{'▸' if self._is_chosen(row) else ' '} {NAMES[row.held]}"
+            name = f"{'▸' if self._is_chosen(row) else ' '} {NAMES[row.loaded_as]}"
             text = f"{name:<12}{weights:>8}{states:>8}{activations:>13}{total:>8}   "
             style = "bold" if self._is_chosen(row) else ""
             words = fit(self._verdict(row), max(0, width - len(text)))
@@ -111,7 +111,9 @@ class MemoryPanel(Widget):
         lines = [Content.styled(fit(TITLE, width), "bold"), Content(fit(f"  {self._free_words()}", width))]
         for row in view.rows:
             is_chosen = self._is_chosen(row)
-            amount = f"{'▸' if is_chosen else ' '} {NAMES[row.held]:<10}{row.estimate.likely / GB:>6.1f} GB"
+            amount = (
+                f"{'▸' if is_chosen else ' '} {NAMES[row.loaded_as]:<10}{row.estimate.likely / GB:>6.1f} GB"
+            )
             words = fit(row.words, max(0, width - len(amount) - 2))
             lines.append(
                 Content.assemble((amount, "bold" if is_chosen else ""), "  ", (words, STYLES[row.verdict]))
@@ -119,44 +121,44 @@ class MemoryPanel(Widget):
         faint = [
             *self._details(),
             self._note(),
-            *(f"{name} uses {held / GB:.1f} GB" for name, held in view.holders[:3]),
+            *(f"{name} uses {used_bytes / GB:.1f} GB" for name, used_bytes in view.holders[:3]),
             view.note,
         ]
         lines += [Content.styled(fit(f"  {words}", width), "$faint") for words in faint if words]
         return Content("\n").join(lines)
 
     def _details(self) -> list[str]:
-        """Of the chosen precision: its parts, its range, and the step that it is of."""
+        """The chosen precision: parts, range and batch."""
         row = self.view.table.chosen_row if self.view.table else None
         if row is None:
             return []
-        found, load = row.estimate, row.load
+        estimate, load = row.estimate, row.load
         return [
-            f"weights {found.weights / GB:.1f}, states {found.states / GB:.1f}",
-            f"activations {found.activations / GB:.1f}",
-            f"{found.low / GB:.1f} to {found.high / GB:.1f} GB, batch {load.rows} x {load.length}",
+            f"weights {estimate.weights / GB:.1f}, states {estimate.states / GB:.1f}",
+            f"activations {estimate.activations / GB:.1f}",
+            f"{estimate.low / GB:.1f} to {estimate.high / GB:.1f} GB, batch {load.rows} x {load.length}",
             f"checkpointing {load.checkpointing}; m: every term",
-            origin_words(found),
+            origin_words(estimate),
             self.view.outlook.words,
         ]
 
     def _shown(self, count: int) -> list[MemoryRow]:
-        """As many rows as there is room for: the lightest, and always the chosen one."""
+        """As many rows as fit: the smallest, and always the chosen one."""
         rows = list(self.view.rows)
         while len(rows) > max(count, 1):
             rows.remove(next(row for row in rows if not self._is_chosen(row)))
         return rows
 
     def _is_chosen(self, row: MemoryRow) -> bool:
-        return self.view.table is not None and row.held == self.view.table.chosen
+        return self.view.table is not None and row.loaded_as == self.view.table.chosen
 
     def _verdict(self, row: MemoryRow) -> str:
         if row.verdict in ("fits", "tight") and self._is_chosen(row):
             time = self.view.outlook.words
             return f"{row.words}: batch {row.load.rows} x {row.load.length}{f', {time}' if time else ''}"
         if row.verdict == "too big" and self._is_chosen(row) and self.view.holders:
-            name, held = self.view.holders[0]
-            return f"{row.words} ({name} uses {held / GB:.1f} GB)"
+            name, used_bytes = self.view.holders[0]
+            return f"{row.words} ({name} uses {used_bytes / GB:.1f} GB)"
         return row.words
 
     def _note(self) -> str:
@@ -164,7 +166,7 @@ class MemoryPanel(Widget):
         if view.is_waiting:
             return "reading the model's headers"
         if view.table is None:
-            return "no model picked" if not view.model else "unknown"
+            return "no model chosen" if not view.model else "unknown"
         if not view.rows and view.parameters is not None:
             return f"the weights alone take {2 * view.parameters / GB:.1f} GB in 16 bit; {view.table.note}"
         return view.table.note
@@ -172,16 +174,16 @@ class MemoryPanel(Widget):
     def _free_words(self) -> str:
         place = self.view.place
         if place is None:
-            return "asking for free memory"
+            return "reading free memory"
         where = place.name if place.is_gpu else "RAM (no GPU)"
         if place.room_bytes is None:
             return f"{where}: free memory unknown"
-        left = f", {place.leave_bytes / GB:.1f} GB left alone" if place.leave_bytes else ""
+        left = f", {place.leave_bytes / GB:.1f} GB kept free" if place.leave_bytes else ""
         return f"{gigabytes(place.room_bytes)} free{left}, {where}"
 
 
 def gigabytes(count: int | None) -> str:
-    """Bytes as memory is told: 0.27 GB, 15.0 GB."""
+    """Bytes as text: 0.27 GB, 15.0 GB."""
     if count is None:
         return "unknown"
     if count < 10_000_000:

@@ -1,4 +1,4 @@
-"""One option of a run as a field: its title, a control that fits its type, and what is wrong with it."""
+"""One option of a run as a field: title, a control for its type, and its problem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ChoiceSelect(Select[str]):
-    """A select whose up and down keys are left to the form around it."""
+    """A select that leaves up and down to the form."""
 
     BINDINGS = [Binding("enter,space", "show_overlay", "Choose", show=True)]  # noqa: RUF012
     _inherit_bindings = False
@@ -47,7 +47,7 @@ class OptionField(Vertical):
     """
 
     class Changed(Message):
-        """Somebody changed an option."""
+        """An option was changed."""
 
         def __init__(self, key: str, text: str) -> None:
             super().__init__()
@@ -62,7 +62,7 @@ class OptionField(Vertical):
 
     @property
     def help_text(self) -> str:
-        """What the option is and what it trades, for the help line and for `?`."""
+        """The option's help and trade-off, for the help line and `?`."""
         option = self.option
         default = f"Default: {as_text(option, option.default)}." if option.default not in (None, ()) else ""
         return " ".join(part for part in (option.help, option.trade, default) if part)
@@ -109,7 +109,7 @@ class OptionField(Vertical):
         option = self.option
         if option.default is not None:
             return as_text(option, option.default)
-        return "chosen for you" if option.kind == "number" else "none"
+        return "auto" if option.kind == "number" else "none"
 
     def _put(self, text: str) -> None:
         match self.control:

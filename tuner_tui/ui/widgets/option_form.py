@@ -137,4 +137,6 @@ def _heading(section: str) -> str:
 
 
 def _field_of(widget: Widget) -> OptionField | None:
-    return next((each for each in widget.ancestors_with_self if isinstance(each, OptionField)), None)
+    return next(
+        (ancestor for ancestor in widget.ancestors_with_self if isinstance(ancestor, OptionField)), None
+    )

@@ -29,7 +29,7 @@ class PickRow:
 
 
 class PickList(OptionList):
-    """Rows with a cursor; Enter or a click picks one (OptionList.OptionSelected, whose id is the row's key)."""
+    """Rows with a cursor; Enter or a click chooses one (OptionList.OptionSelected, whose id is the row's key)."""
 
     DEFAULT_CSS = """
     PickList {
@@ -44,7 +44,7 @@ class PickList(OptionList):
         &:ansi:focus > .option-list--option-highlighted { text-style: reverse; }
     }
     """
-    BINDINGS = [Binding("enter", "select", "Pick", tooltip="Take the line under the cursor")]  # noqa: RUF012
+    BINDINGS = [Binding("enter", "select", "Pick", tooltip="Choose the selected line")]  # noqa: RUF012
 
     def __init__(self, *, id: str | None = None, help_text: str = "") -> None:  # noqa: A002
         super().__init__(id=id, markup=False)

@@ -1,4 +1,4 @@
-"""The probe in Review: three real steps made behind the screen, and what they took beside the estimate."""
+"""The probe in Review: three real steps in the background, compared with the estimate."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.keeper.probe import Probed, ProbeHandle
 
-OFFER = "t probes it: three real steps on your longest rows, measured"
+OFFER = "t runs a probe: three real steps on your longest rows, measured"
 
 
 class ProbeLine(Static):
-    """Makes one probe at a time and shows how it goes; the last figures stay, marked when settings have changed."""
+    """Runs one probe at a time; the last figures stay, marked when settings have changed."""
 
     DEFAULT_CSS = "ProbeLine { height: auto; max-height: 6; padding: 0 1; margin-bottom: 1; }"
 
@@ -84,7 +84,7 @@ class ProbeLine(Static):
         except TunerError as error:
             self._error = error
         except OSError as error:
-            self._error = TunerError("The system refuses the probe", f"{error.strerror or error}.")
+            self._error = TunerError("The probe cannot be started", f"{error.strerror or error}.")
         except Exception as error:  # a by-product must not take the screen down
             self.log.error(error)
             self._error = TunerError("The probe failed", f"{type(error).__name__}: {error}")
@@ -103,27 +103,27 @@ class ProbeLine(Static):
             self.update(literal(f"Probing, {passed}: three steps on your longest rows. t ends it."))
         elif self._error is not None:
             words = (self._error.title, self._error.message, self._error.hint)
-            self.update(literal_lines("\n".join(each for each in words if each), "$error"))
+            self.update(literal_lines("\n".join(line for line in words if line), "$error"))
         elif self._found is not None:
-            self.update(found_words(self._found, is_current=self._asked is not None))
+            self.update(probed_words(self._found, is_current=self._asked is not None))
         else:
             self.update(literal(OFFER, "$faint"))
 
 
-def found_words(found: Probed, *, is_current: bool) -> Content:
+def probed_words(probed: Probed, *, is_current: bool) -> Content:
     """The figures beside the estimate, two lines."""
-    measured = found.measured
+    measured = probed.measured
     error = 100 * (measured.predicted_bytes / max(measured.allocated_bytes, 1) - 1)
-    what = "allocated" if measured.is_gpu else "beside its libraries"
+    what = "allocated" if measured.is_gpu else "without its libraries"
     taken, estimated = size(measured.allocated_bytes), size(measured.predicted_bytes)
     first = f"Probed: {taken} {what}, {estimated} estimated ({error:+.0f} %)"
     rest = []
     if measured.is_gpu and measured.reserved_bytes:
         shown = measured.reserved_bytes + (measured.context_bytes or 0)
-        rest += [f"reserved {size(measured.reserved_bytes)}", f"the driver shows {size(shown)}"]
+        rest += [f"reserved {size(measured.reserved_bytes)}", f"the driver reports {size(shown)}"]
     if measured.seconds_per_step:
-        rest.append(f"{measured.micro_batch} x {measured.length} tokens at once")
+        rest.append(f"{measured.micro_batch} x {measured.length} tokens per micro-batch")
     if measured.tokens_per_second:
-        rest.append(f"{measured.tokens_per_second:,.0f} tokens a second")
-    old = [] if is_current else [Content.styled("Settings have changed since: t probes again.", "$warning")]
+        rest.append(f"{measured.tokens_per_second:,.0f} tokens/s")
+    old = [] if is_current else [Content.styled("Settings have changed since; t probes again.", "$warning")]
     return Content("\n").join([literal(first), literal("; ".join(rest), "$secondary"), *old])

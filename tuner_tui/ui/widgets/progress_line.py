@@ -1,4 +1,4 @@
-"""How far a run is, how long it has to go, and its figures of now."""
+"""A run's progress, time left, and current figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuner_tui.ui.run_words import progress_bar, rough
 
 
 class ProgressLine(Widget):
-    """A bar and the time left, or what the run took."""
+    """A bar and the time left, or the time taken."""
 
     DEFAULT_CSS = "ProgressLine { height: 1; padding: 0 1; }"
 
@@ -40,7 +40,7 @@ class ProgressLine(Widget):
 
 
 class FiguresLine(Widget):
-    """Loss, evaluation, the method's own truths, speed, learning rate and gradient norm, as many as fit."""
+    """Loss, evaluation, the method's metrics, speed, learning rate and gradient norm, as many as fit."""
 
     DEFAULT_CSS = "FiguresLine { height: 1; padding: 0 1; }"
 
@@ -73,7 +73,7 @@ class FiguresLine(Widget):
 
 
 def _joined(figures: list[tuple[str, str, str]], width: int) -> Content:
-    """Whole figures only, in order of weight."""
+    """Complete figures only, by importance."""
     parts: list[tuple[str, str]] = []
     used = 0
     for name, value, style in figures:

@@ -93,19 +93,17 @@ class RunsTable(ScrollView, can_focus=True):
         "runs--accent",
     }
     BINDINGS = [  # noqa: RUF012
-        Binding("up,k", "move(-1)", "Up", show=False, tooltip="The run above"),
-        Binding("down,j", "move(1)", "Down", show=False, tooltip="The run below"),
+        Binding("up,k", "move(-1)", "Up", show=False, tooltip="Previous run"),
+        Binding("down,j", "move(1)", "Down", show=False, tooltip="Next run"),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
         Binding("home", "move(-1000000)", "Newest", show=False),
         Binding("end", "move(1000000)", "Oldest", show=False),
-        Binding(
-            "enter", "open", "Open", key_display="enter", tooltip="Watch the chosen run, or look back at it"
-        ),
+        Binding("enter", "open", "Open", key_display="enter", tooltip="Open the selected run"),
     ]
     help_text = (
-        "Your runs, the newest first: how each stands, the steps made, the last loss with its course from the "
-        "first step to the last, and the time left or gone since. Up and down choose one, Enter opens it."
+        "Your runs, the newest first: status, steps, last loss with a sparkline from the first step to the "
+        "last, and the time left or since the end. Up and down select one, Enter opens it."
     )
 
     folders: reactive[tuple[RunFolder, ...]] = reactive(())

@@ -1,4 +1,4 @@
-"""What the model says now beside what the base said, prompt by prompt; earlier answers are a key away."""
+"""The tuned model's answers beside the base's, prompt by prompt; arrow keys show earlier ones."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ class SamplesPane(VerticalScroll, can_focus=True):
     SamplesPane .tuned { width: 1fr; }
     """
     BINDINGS = [  # noqa: RUF012
-        Binding("left", "walk(-1)", "Earlier", show=False, tooltip="What the tuned model said before"),
-        Binding("right", "walk(1)", "Later", show=False, tooltip="What it said after"),
+        Binding("left", "walk(-1)", "Earlier", show=False, tooltip="Earlier answers"),
+        Binding("right", "walk(1)", "Later", show=False, tooltip="Later answers"),
     ]
     help_text = (
-        "One prompt after another, answered by base and tuned model. Left and right walk through time."
+        "Each prompt, answered by base and tuned model. Left and right show earlier and later answers."
     )
 
     view: var[RunView | None] = var(None)
     chosen: var[int | None] = var(None)
-    """The step looked at; None follows the newest."""
+    """The step shown; None follows the newest."""
 
     def compose(self) -> ComposeResult:
         yield Static("", id="when", markup=False)
@@ -123,11 +123,11 @@ class SamplesPane(VerticalScroll, can_focus=True):
         assert self.view is not None
         known = sampled_steps(self.view.run.samples)
         if not self.view.run.samples:
-            return Content("No samples yet: the run asks its prompts now and then; g asks now.")
+            return Content("No samples yet: the run answers its prompts at intervals; g asks now.")
         if not known:
             return Content("The base has answered; the tuned model is asked later. g asks now.")
         at = self.chosen if self.chosen is not None else known[-1]
-        walk = "  left and right walk through time" if len(known) > 1 else ""
+        walk = "  left and right: earlier, later" if len(known) > 1 else ""
         return Content(f"after step {at} ({known.index(at) + 1 if at in known else 1} of {len(known)}){walk}")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TabLine(Widget):
-    """One line: `1 Overview  2 Samples`, the shown one between brackets too, for those who see no colours."""
+    """One line: `1 Overview  2 Samples`, the shown one also in brackets, for terminals without colours."""
 
     DEFAULT_CSS = "TabLine { height: 1; padding: 0 1; }"
 

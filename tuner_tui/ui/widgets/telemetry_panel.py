@@ -1,4 +1,4 @@
-"""The machine under a run, as small charts: two lines on a small screen, a line for each gauge on a tall one."""
+"""The hardware during a run as small charts: two lines on a small screen, one per gauge on a tall one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME_CELLS, WORDS_CELLS = 11, 28
 
 
 class TelemetryPanel(Widget):
-    """Draws what is known and calls the rest unknown."""
+    """Draws known values and marks others as unknown."""
 
     DEFAULT_CSS = "TelemetryPanel { height: 2; padding: 0 1; }"
 
@@ -27,7 +27,7 @@ class TelemetryPanel(Widget):
         self._gauges: list[Gauge] = []
 
     def watch_view(self, before: RunView | None, view: RunView | None) -> None:
-        """Readings come once a second; one more gauge, as a card's first reading brings, needs one more line."""
+        """Readings come once a second; a new gauge, such as a GPU's first reading, needs another line."""
         if view is None or (before is not None and before.telemetry is view.telemetry and view.is_live):
             return
         uses_gpu = view.run.model is None or view.run.model.device != "cpu"
@@ -40,10 +40,10 @@ class TelemetryPanel(Widget):
         return len(self._gauges)
 
     def render(self) -> Content:
-        found = self._gauges
-        if self.content_size.height >= len(found):
-            return Content("\n").join(self._row(gauge) for gauge in found)
-        return self._flow(found)
+        gauges = self._gauges
+        if self.content_size.height >= len(gauges):
+            return Content("\n").join(self._row(gauge) for gauge in gauges)
+        return self._flow(gauges)
 
     def _row(self, gauge: Gauge) -> Content:
         room = self.content_size.width - NAME_CELLS - WORDS_CELLS
@@ -54,11 +54,11 @@ class TelemetryPanel(Widget):
             (_bars(gauge.series, room), "$faint"),
         )
 
-    def _flow(self, found: list[Gauge]) -> Content:
+    def _flow(self, gauges: list[Gauge]) -> Content:
         """Gauges one after another, as many as fit into the lines there are."""
         lines: list[list[tuple[str, str]]] = [[]]
         used = 0
-        for gauge in found:
+        for gauge in gauges:
             bars = _bars(gauge.series, SPARK_CELLS)
             length = len(gauge.name) + 1 + len(gauge.words) + (1 + len(bars) if bars else 0)
             if used and used + 3 + length > self.content_size.width:
@@ -70,8 +70,8 @@ class TelemetryPanel(Widget):
             lines[-1] += [(f"{gauge.name} ", "$faint"), (gauge.words, _style(gauge))]
             lines[-1].append((f" {bars}" if bars else "", "$faint"))
             used += length
-        kept = lines[: max(1, self.content_size.height)]
-        return Content("\n").join(Content.assemble(*line) for line in kept)
+        visible = lines[: max(1, self.content_size.height)]
+        return Content("\n").join(Content.assemble(*line) for line in visible)
 
 
 def _style(gauge: Gauge) -> str:

@@ -20,7 +20,7 @@ class ThemedPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no t
         self.theme = "clear"
 
     def draw(self) -> None:
-        """Draw all anew and refresh."""
+        """Draw everything again and refresh."""
         raise NotImplementedError
 
     def on_resize(self) -> None:
@@ -30,5 +30,5 @@ class ThemedPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no t
         self.app.theme_changed_signal.subscribe(self, lambda _: self.draw())
 
     def on_unmount(self) -> None:
-        """A signal of Textual's, and so the app, keeps each subscriber until it is told, or the theme changes."""
+        """Unsubscribe: a Textual signal keeps each subscriber until the theme changes."""
         self.app.theme_changed_signal.unsubscribe(self)

@@ -1,4 +1,4 @@
-"""How far bytes are: a bar, their number, speed and time left."""
+"""Progress of a transfer: a bar, bytes, speed and time left."""
 
 from __future__ import annotations
 

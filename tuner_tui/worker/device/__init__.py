@@ -1,1 +1,1 @@
-"""The device, its memory and its power, as the worker sees them."""
+"""Device, memory and power measurements of the worker process."""

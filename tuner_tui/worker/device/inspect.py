@@ -1,4 +1,4 @@
-"""What this machine's PyTorch can do, as one JSON line for the doctor: builds, devices, and each precision tried."""
+"""Reports for `doctor` as one JSON line what this PyTorch can do: builds, devices, a test of each precision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main() -> int:
 
 
 def inspect() -> TorchReport:
-    """Try everything that training needs; what fails is told in words."""
+    """Try everything that training needs; a failure is reported with its message."""
     import torch
 
     from tuner_tui.worker.device.machine import cpu_has_fast_bf16
@@ -74,10 +74,10 @@ def _report(attempt: Callable[[], None], note: str = "") -> PrecisionReport:
 
 
 def _tried(attempt: Callable[[], None]) -> str | None:
-    """None when it worked, else what was complained of."""
+    """None when it worked, else the error in one line."""
     try:
         attempt()
-    except Exception as error:  # whatever a driver or library raises is the finding
+    except Exception as error:  # whatever a driver or library raises is the result
         return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]
     return None
 

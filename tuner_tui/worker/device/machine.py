@@ -1,4 +1,4 @@
-"""Which device and number types the worker computes with, asked of the libraries and said with a reason."""
+"""Chooses device and dtypes by asking the libraries, and records the reason for each choice."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """What was resolved: where to compute, how the base is held, and in what its arithmetic is done."""
+    """The resolved device, the dtype in which the base is loaded, and the compute dtype."""
 
     device: Literal["cuda", "cpu"]
     precision: LoadedPrecision
     compute_dtype: torch.dtype
-    """The type of the base's unquantised weights and of quantised layers' arithmetic."""
+    """Dtype of unquantised weights, and compute dtype of quantised layers."""
     autocast: ShortType | None
-    """Mixed precision of the training loop."""
+    """Autocast dtype of the training loop."""
     choices: ChoicesMade
-    """All of it, as the run's events tell it."""
+    """The choices with their reasons, for the run's events."""
 
     @property
     def is_gpu(self) -> bool:
@@ -37,13 +37,13 @@ class Machine:
 
 
 def choose_machine(spec: RunSpec) -> Machine:
-    """Resolve device, precision and arithmetic. Raises TunerError when what was asked is not here."""
+    """Resolve device, precision and compute dtype. Raises TunerError when the requested one is not available."""
     device, device_reason = _choose_device(spec)
     short, short_reason = fast_16_bit(device)
     is_full = not tuning_traits(spec.tuning.kind).is_adapter
-    asked = spec.model.precision
-    precision = resolve_precision(asked, short, trains_base=is_full)
-    reason = "as asked" if asked != "auto" else KEPT_FP32 if is_full else short_reason
+    setting = spec.model.precision
+    precision = resolve_precision(setting, short, trains_base=is_full)
+    reason = "as set" if setting != "auto" else KEPT_FP32 if is_full else short_reason
     if precision == "fp16" and device == "cpu":
         raise TunerError("fp16 does not train on a CPU", "", 'Set model.precision to "fp32" or "auto".')
     autocast = _choose_autocast(precision, short, is_full)
@@ -55,7 +55,7 @@ def choose_machine(spec: RunSpec) -> Machine:
     }
     arithmetic = autocast or names[compute_dtype]
     is_as_loaded = not autocast and precision in ("fp32", "bf16", "fp16")
-    arithmetic_reason = "as the precision" if is_as_loaded else short_reason
+    arithmetic_reason = "same as the precision" if is_as_loaded else short_reason
     return Machine(
         device,
         precision,
@@ -86,15 +86,15 @@ def fast_16_bit(device: str) -> tuple[ShortType | None, str]:
     """The 16-bit type this device is fast at, or None, and why."""
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16", "this card computes bf16 natively"
-        return "fp16", "this card has no bf16"
+            return "bf16", "this GPU computes bf16 natively"
+        return "fp16", "this GPU has no bf16"
     if cpu_has_fast_bf16():
         return "bf16", "this CPU computes bf16 natively (AVX512-BF16 or AMX)"
     return None, "this CPU has no fast bf16, which would be about ten times slower than fp32"
 
 
 def cpu_has_fast_bf16() -> bool:
-    """Whether oneDNN computes bf16 natively here; asked of the library itself."""
+    """Whether oneDNN computes bf16 natively on this CPU, as the library itself reports."""
     try:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     except (AttributeError, RuntimeError):
@@ -104,7 +104,7 @@ def cpu_has_fast_bf16() -> bool:
 def _choose_device(spec: RunSpec) -> tuple[Literal["cuda", "cpu"], str]:
     wanted = spec.machine.device
     if wanted == "cpu":
-        return "cpu", "as asked"
+        return "cpu", "as set"
     if torch.cuda.is_available():
         return "cuda", torch.cuda.get_device_name(0)
     built = "is a CPU build" if torch.version.cuda is None else "finds no working GPU"
@@ -116,7 +116,7 @@ def _choose_device(spec: RunSpec) -> tuple[Literal["cuda", "cpu"], str]:
 
 
 def _choose_autocast(precision: LoadedPrecision, short: ShortType | None, is_full: bool) -> ShortType | None:
-    """Mixed precision where 16 bits are fast. fp32 asked for by name with an adapter stays fp32 throughout."""
+    """Mixed precision where 16-bit arithmetic is fast. With an adapter, an explicit fp32 means fp32 throughout."""
     if precision == "fp16":
         return "fp16"
     if precision == "bf16":
@@ -134,7 +134,7 @@ def _choose_dtype(precision: LoadedPrecision, short: ShortType | None) -> torch.
 
 
 def set_threads() -> None:
-    """Compute with the threads the environment gives."""
+    """Use the number of threads that the environment sets."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         torch.set_num_threads(int(threads))

@@ -1,4 +1,4 @@
-"""How much memory a run really takes: read while it trains, compared with the estimate for its very rows, and kept."""
+"""Measures how much memory a run takes, compares it with the estimate for the same rows, and stores the measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.place import Place, Rows, is_stored, with_rows, workload_of
 from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.this_machine import facts_of
-from tuner_tui.planning.workload import Held
+from tuner_tui.planning.workload import LoadedAs
 from tuner_tui.runs.events import DataPrepared, StepLogged, decode_lines
 from tuner_tui.runs.lineage import with_adapter_of
 from tuner_tui.runs.measurements import write_measured
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from tuner_tui.worker.device.machine import Machine
 
 PROBE_MARK = "probe"
-"""A file in a run's folder that makes it a probe."""
+"""Marker file in a run's folder: the run is a memory probe."""
 PROBE_STEPS = 3
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 _log = logging.getLogger(__name__)
 
 
 class ProbeDone(StopRequested):
-    """A probe has made its steps."""
+    """A probe has finished its steps."""
 
 
 class MemoryMeter(TrainerCallback):
-    """Measures from the loaded libraries to the last step; a probe ends after its third."""
+    """Measures from before the model is loaded to the last step; a probe ends after its third step."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
         self._job, self._machine = job, machine
@@ -60,7 +60,7 @@ class MemoryMeter(TrainerCallback):
         self.keep()
 
     def keep(self) -> None:
-        """Write what was measured; a run never fails by it."""
+        """Store the measurement; a failure here never ends a run."""
         try:
             self._power.look(is_last=True)
             measured = self.measured()
@@ -70,11 +70,11 @@ class MemoryMeter(TrainerCallback):
             _log.exception("the memory could not be measured")
 
     def measured(self) -> Measured | None:
-        """What this run took so far; None where its model's sizes are not known."""
+        """The memory and speed of this run so far; None where its model's sizes are not known."""
         job, machine = self._job, self._machine
         events = decode_lines(job.folder.events.read_bytes())
-        prepared = next((each for each in reversed(events) if isinstance(each, DataPrepared)), None)
-        steps = [each for each in events if isinstance(each, StepLogged)]
+        prepared = next((event for event in reversed(events) if isinstance(event, DataPrepared)), None)
+        steps = [event for event in events if isinstance(event, StepLogged)]
         plan = job.plan
         path = _existing(plan.model_location)
         source = ModelSource(plan.model_kind, plan.model_name, path, None if path else plan.model_location)  # type: ignore[arg-type]
@@ -84,34 +84,35 @@ class MemoryMeter(TrainerCallback):
             return None
         has_16_bit = machine.compute_dtype != torch.float32 or machine.autocast is not None
         place = Place(is_gpu=machine.is_gpu, has_16_bit=has_16_bit)
-        held: Held = "bf16" if machine.precision == "fp16" else machine.precision
-        held = "stored" if is_stored(facts) else held
+        loaded_as: LoadedAs = "bf16" if machine.precision == "fp16" else machine.precision
+        loaded_as = "stored" if is_stored(facts) else loaded_as
         spec = (
             with_adapter_of(job.planned, job.folder.started_from) if plan.start is not None else job.planned
         )
-        load = workload_of(spec, place, Rows(longest=prepared.longest_row), held=held)
+        load = workload_of(spec, place, Rows(longest=prepared.longest_row), loaded_as=loaded_as)
         load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
-        timed = [each for each in steps if each.seconds]
-        timed = timed[1:] or timed  # the first one warms up
+        timed = [step for step in steps if step.seconds]
+        timed = timed[1:] or timed  # the first step includes warm-up
         return Measured(
             at=time.time(), device_name=_device_name(is_gpu=machine.is_gpu),
             driver=_driver() if machine.is_gpu else None,
             versions={name: version for name in LIBRARIES if (version := installed_version(name))},
-            is_gpu=machine.is_gpu, model_name=plan.model_name, method=load.method, tuning=load.tuning, held=load.held,
+            is_gpu=machine.is_gpu, model_name=plan.model_name, method=load.method, tuning=load.tuning,
+            loaded_as=load.loaded_as,
             is_checkpointing=job.shape.is_checkpointing, micro_batch=load.rows, length=load.length,
             predicted_bytes=estimate_memory(shape, load, facts.weight_bytes).allocated,
             allocated_bytes=allocated, reserved_bytes=reserved, context_bytes=context, steps=len(steps),
-            seconds_per_step=statistics.median(each.seconds for each in timed) if timed else None,
-            tokens_per_second=statistics.median(each.tokens / each.seconds for each in timed) if timed else None,
+            seconds_per_step=statistics.median(step.seconds for step in timed) if timed else None,
+            tokens_per_second=statistics.median(step.tokens / step.seconds for step in timed) if timed else None,
             watts=self._power.watts,
         )  # fmt: skip
 
 
 def begin(job: Job) -> None:
-    """Call when libraries are loaded and the model is not: what is resident now is not the run's."""
+    """Record the baseline: call this when the libraries are loaded and the model is not."""
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - a kernel switch
-        file.write("5")  # the peak of resident memory starts anew
+        file.write("5")  # resets the peak of resident memory
     job.baseline_bytes = _status("VmRSS") or 0
 
 
@@ -120,23 +121,23 @@ def _gpu_bytes() -> tuple[int, int | None, int | None]:
     from tuner_tui.hardware.gpu import read_gpus
 
     reserved = torch.cuda.memory_reserved()
-    mine = [
+    own_bytes = [
         process.memory_bytes
         for gpu in read_gpus().gpus
         for process in gpu.processes or ()
         if process.pid == _pid() and process.memory_bytes
     ]
-    context = mine[0] - reserved if mine and mine[0] > reserved else None
+    context = own_bytes[0] - reserved if own_bytes and own_bytes[0] > reserved else None
     return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), context
 
 
 def _process_bytes(baseline: int) -> tuple[int, None, int]:
-    """(growth of the resident peak, nothing, what was resident before) in bytes."""
+    """(growth of the resident peak, None, resident memory before the run) in bytes."""
     return max(0, (_status("VmHWM") or 0) - baseline), None, baseline
 
 
 def _status(name: str) -> int | None:
-    """A line of /proc/self/status in bytes; None where the system has none."""
+    """A value of /proc/self/status in bytes; None on systems without it."""
     try:
         with open("/proc/self/status") as file:  # noqa: PTH123 - not a path of ours
             for line in file:

@@ -1,7 +1,7 @@
-"""A card whose driver puts what does not fit into system memory (WSL2, Windows): far slower, and no error tells of it.
+"""Detects the driver's system-memory fallback (WSL2, Windows): allocations move to system memory without an error.
 
-It counts as memory that ran out. It is seen by use beyond the card's own memory, or, where the driver does this and the
-card is nearly full, by steps that suddenly take several times as long for each token.
+Training then is far slower, so it is treated as an out-of-memory error. Two signs: more is reserved than the GPU has;
+or, where the driver can fall back and the GPU is nearly full, the time per token is several times the usual.
 """
 
 from __future__ import annotations
@@ -21,52 +21,55 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
 USUAL_OF = 20
-"""Steps whose median is the usual time of a token."""
+"""Number of steps whose median is the usual time per token."""
 USUAL_FROM = 5
 CLIFF_TIMES = 4.0
 CLIFF_STEPS = 3
-"""So many steps in a row must be slow: one alone may have waited for something else."""
+"""Number of consecutive slow steps required: a single one may have another cause."""
 NEARLY_FULL = 0.9
-"""Of the card's memory; the rest is other programs' and the driver's own."""
+"""Share of the GPU's memory; the rest belongs to other programs and the driver."""
 
 
-class Spilled(MemoryError):
-    """What the run holds no longer fits onto the card."""
+class SystemMemoryFallback(MemoryError):
+    """The run's memory no longer fits on the GPU."""
 
 
-class SpillWatch:
-    """Takes each step's figures and says when memory has spilled."""
+class SystemMemoryFallbackWatch:
+    """Detects the fallback from each step's memory and time."""
 
-    def __init__(self, card_bytes: int, *, can_spill: bool) -> None:
-        """`can_spill` is whether this system's driver puts memory elsewhere rather than refusing it."""
-        self._card_bytes = card_bytes
-        self._can_spill = can_spill
+    def __init__(self, gpu_bytes: int, *, can_fall_back: bool) -> None:
+        """`can_fall_back`: whether this system's driver moves allocations to system memory instead of refusing them."""
+        self._gpu_bytes = gpu_bytes
+        self._can_fall_back = can_fall_back
         self._usual: deque[float] = deque(maxlen=USUAL_OF)
         self._slow = 0
 
     def look(self, reserved_bytes: int, seconds: float, tokens: int) -> str:
-        """Why memory has spilled, with figures; empty when it has not. `tokens` are those of the step, 0 if unknown."""
-        if reserved_bytes > self._card_bytes:
-            return f"the run holds {size(reserved_bytes)} on a card of {size(self._card_bytes)}"
-        each = seconds / max(1, tokens)
+        """The sign of a fallback, with figures; empty if there is none. `tokens`: of this step, 0 if unknown."""
+        if reserved_bytes > self._gpu_bytes:
+            return f"{size(reserved_bytes)} are reserved on a GPU of {size(self._gpu_bytes)}"
+        token_seconds = seconds / max(1, tokens)
         usual = statistics.median(self._usual) if len(self._usual) >= USUAL_FROM else None
-        if usual is None or each < CLIFF_TIMES * usual:
+        if usual is None or token_seconds < CLIFF_TIMES * usual:
             self._slow = 0
-            self._usual.append(each)
+            self._usual.append(token_seconds)
             return ""
         self._slow += 1
-        is_full = reserved_bytes >= NEARLY_FULL * self._card_bytes
-        if not self._can_spill or not is_full or self._slow < CLIFF_STEPS:
+        is_full = reserved_bytes >= NEARLY_FULL * self._gpu_bytes
+        if not self._can_fall_back or not is_full or self._slow < CLIFF_STEPS:
             return ""
-        return f"steps take {each / usual:.1f} times as long as before, with {size(reserved_bytes)} held on the card"
+        slowdown = token_seconds / usual
+        return f"steps take {slowdown:.1f} times as long as before, with {size(reserved_bytes)} reserved on the GPU"
 
 
-class SpillGuard(TrainerCallback):
-    """Ends the attempt as memory that ran out does, so that the ladder is climbed. For runs on a card."""
+class SystemMemoryFallbackGuard(TrainerCallback):
+    """Treats the fallback as an out-of-memory error, so that the next OOM fallback step is taken. For runs on a GPU."""
 
     def __init__(self) -> None:
-        card_bytes = torch.cuda.mem_get_info()[1]
-        self._watch = SpillWatch(card_bytes, can_spill=platform_kind() in ("wsl2", "windows"))
+        gpu_bytes = torch.cuda.mem_get_info()[1]
+        self._watch = SystemMemoryFallbackWatch(
+            gpu_bytes, can_fall_back=platform_kind() in ("wsl2", "windows")
+        )
         self._began = 0.0
         self._tokens = 0.0
 
@@ -83,7 +86,7 @@ class SpillGuard(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: object,
     ) -> None:
-        """Look at a step that is over: reading its loss has waited for the card. Raises Spilled."""
+        """Check the finished step: reading its loss has synchronised with the GPU. Raises SystemMemoryFallback."""
         if not logs or "loss" not in logs:
             return
         tokens = logs.get("num_tokens", 0.0)
@@ -91,4 +94,4 @@ class SpillGuard(TrainerCallback):
         reason = self._watch.look(torch.cuda.memory_reserved(), seconds, int(tokens - self._tokens))
         self._tokens = tokens
         if reason:
-            raise Spilled(f"Memory spilled into system memory: {reason}")
+            raise SystemMemoryFallback(f"The driver fell back to system memory: {reason}")

@@ -1,1 +1,1 @@
-"""Turning a run's result into the forms people use, and reading each back to see that it behaves the same."""
+"""Exports a run's result in the usual formats, and verifies each export by loading it and comparing its outputs."""

@@ -1,4 +1,4 @@
-"""The PEFT adapter as others load it: safetensors weights and a configuration without local paths."""
+"""Exports the PEFT adapter: safetensors weights and a configuration without local paths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 def write_adapter(adapter: Path, out: Path, base_name: str | None) -> None:
-    """Copy an adapter into a folder; its base is named by its Hub name, or not at all.
+    """Copy an adapter into a folder; its base is named by its Hub name, or left out.
 
     Raises InputError when there are no safetensors weights or they cannot be read.
     """
@@ -27,12 +27,12 @@ def write_adapter(adapter: Path, out: Path, base_name: str | None) -> None:
         raise InputError(
             "No adapter in safetensors",
             f"{adapter} has no {WEIGHTS}; pickled weights are not passed on.",
-            "Take a run that ended with its adapter saved.",
+            "Choose a run that has saved its adapter.",
         )
     try:
         with safe_open(weights, framework="pt") as content:
             if not list(content.keys()):
-                raise InputError("The adapter is empty", f"{weights} holds no tensors.")
+                raise InputError("The adapter is empty", f"{weights} has no tensors.")
     except SafetensorError as error:
         raise InputError("The adapter is damaged", f"{weights}: {error}.") from None
     shutil.copyfile(weights, out / WEIGHTS)

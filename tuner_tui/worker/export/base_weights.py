@@ -1,4 +1,4 @@
-"""A base's weights, read one at a time from its safetensors files, held as they were in training."""
+"""Reads a base's weights one at a time from safetensors files, with the values that they had in training."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.model_folder import weight_files
+from tuner_tui.worker.export.live_names import live_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Held = Literal["files", "nf4", "int8"]
+    from tuner_tui.worker.export.live_names import LiveTensor
+
+BasePrecision = Literal["files", "nf4", "int8"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INT8_STEPS = 127
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """Where a tensor lies, and its shape and type, read without its content."""
+    """File, shape and dtype of a tensor, read without its content."""
 
     file: Path
     shape: tuple[int, ...]
@@ -39,10 +42,10 @@ class TensorEntry:
 
 
 class BaseWeights:
-    """A model's folder. `held` says in which precision the base was held: quantised ones are dequantised again."""
+    """A model's folder; `precision` is that of the base in training, in which quantised weights are rounded."""
 
-    def __init__(self, folder: Path, held: Held = "files", compute: str = "fp32") -> None:
-        self.folder, self.held = folder, held
+    def __init__(self, folder: Path, precision: BasePrecision = "files", compute: str = "fp32") -> None:
+        self.folder, self.precision = folder, precision
         self._compute = DTYPES[compute]
         self.files = weight_files(folder)
         refuse_adapter_beside(folder)
@@ -51,64 +54,78 @@ class BaseWeights:
     @cached_property
     def entries(self) -> dict[str, TensorEntry]:
         """Every tensor by its name, in the files' order."""
-        found = {}
+        entries = {}
         for file in self.files:
             with safe_open(file, framework="pt") as weights:
                 for name in weights.keys():  # noqa: SIM118 - not a mapping
                     part = weights.get_slice(name)
-                    found[name] = TensorEntry(file, tuple(part.get_shape()), _dtype(part.get_dtype()))
-        return found
+                    entries[name] = TensorEntry(file, tuple(part.get_shape()), _dtype(part.get_dtype()))
+        return entries
 
     @cached_property
     def skeleton(self) -> Any:
-        """The model without memory for its weights: which module is of which kind."""
+        """The model on the meta device, without memory for its weights; tells the kind of each module."""
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(self.config)  # type: ignore[no-untyped-call]
 
     @cached_property
     def quantised(self) -> frozenset[str]:
-        """The names of the weights that a quantised base holds quantised, as transformers chooses them."""
-        if self.held == "files":
+        """Names, as in the loaded model, of the weights that a quantised base has quantised."""
+        if self.precision == "files":
             return frozenset()
-        kept = get_keys_to_not_convert(self.skeleton)
+        unconverted = get_keys_to_not_convert(self.skeleton)
         return frozenset(
             f"{name}.weight"
             for name, module in self.skeleton.named_modules()
-            if isinstance(module, (torch.nn.Linear, Conv1D)) and should_convert_module(name, kept)
+            if isinstance(module, (torch.nn.Linear, Conv1D)) and should_convert_module(name, unconverted)
         )
 
+    @cached_property
+    def live(self) -> dict[str, LiveTensor]:
+        """Where each tensor stands in the loaded model."""
+        return live_tensors(self.entries, self.skeleton)
+
+    @cached_property
+    def by_live_name(self) -> dict[str, list[str]]:
+        """The tensors of the files that are loaded into one of the model's."""
+        found: dict[str, list[str]] = {}
+        for name, live in self.live.items():
+            found.setdefault(live.name, []).append(name)
+        return found
+
     def is_transposed(self, module: str) -> bool:
-        """Whether a module keeps its weight as (in, out), as GPT-2 does."""
+        """Whether a module stores its weight as (in, out), as GPT-2 does."""
         return isinstance(self.skeleton.get_submodule(module), Conv1D)
 
     def read(self, name: str) -> Tensor:
-        """A tensor as the base was held: the file's own values, or quantised and dequantised again.
+        """A tensor as it was in training: the file's own values, or quantised and dequantised.
 
-        The file is mapped for this one tensor only, so that memory is not filled with what was read before.
+        The file is mapped for this one tensor only, so that earlier tensors do not stay in memory.
         """
         entry = self.entries[name]
         with safe_open(entry.file, framework="pt") as weights:
             value: Tensor = weights.get_tensor(name).clone()
-        if self.held == "files" or not value.is_floating_point():
+        if self.precision == "files" or not value.is_floating_point():
             return value
-        if name not in self.quantised:  # embeddings and norms stand beside in the arithmetic's type
+        live = self.live[name].name
+        if live not in self.quantised:  # embeddings and norms stand beside in the arithmetic's type
             return value.to(self._compute).to(entry.dtype)
-        is_transposed = self.is_transposed(name.removesuffix(".weight"))
+        is_transposed = self.is_transposed(live.removesuffix(".weight"))
         value = value.T.contiguous() if is_transposed else value
-        value = quantise_and_back(value.to(self._compute), self.held)
+        value = quantise_and_back(value.to(self._compute), self.precision)
         return value.T.contiguous() if is_transposed else value
 
 
-def quantise_and_back(weight: Tensor, held: Held) -> Tensor:
-    """A weight as bitsandbytes gives it back after holding it in 4 bits (NF4, double quantisation) or in 8."""
+def quantise_and_back(weight: Tensor, precision: BasePrecision) -> Tensor:
+    """A weight quantised by bitsandbytes to 4 bits (NF4, double quantisation) or 8 bits, and dequantised."""
     from bitsandbytes import functional
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if held == "nf4":
+    if precision == "nf4":
         packed, state = functional.quantize_4bit(
             weight.to(device), quant_type="nf4", compress_statistics=True
         )
-        state.dtype = torch.float32  # as it multiplies in fp32, whatever the weight was quantised from
+        state.dtype = torch.float32  # it multiplies in fp32, whatever dtype the weight had
         back: Tensor = functional.dequantize_4bit(packed, state)
         return back.cpu()
     steps, largest, _ = functional.int8_vectorwise_quant(weight.to(device).half())

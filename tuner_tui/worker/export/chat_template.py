@@ -1,4 +1,4 @@
-"""A tokenizer's chat template taken apart into plain pieces, for programs that do not speak Jinja."""
+"""Splits a chat template into plain text pieces, for programs that do not support Jinja."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import InputError
 from tuner_tui.runs.export_events import ChatTemplate
 from tuner_tui.worker.export.gguf_tokenizer import begins_with_bos
+from tuner_tui.worker.text.named_templates import default_template
 from tuner_tui.worker.text.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
 
 Turn = tuple[str, str]
 FIRST, ANSWER, SECOND, SYSTEM = "\ue000", "\ue001", "\ue002", "\ue003"
-"""Stand-ins for contents; private-use characters, which no template writes itself."""
+"""Placeholders for contents; private-use characters, which no template contains."""
 CONVERSATIONS: tuple[tuple[Turn, ...], ...] = (
     (("user", "Who is it?"),),
     (("user", "Who?"), ("assistant", "Me."), ("user", "And who are you?")),
     (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")),
 )
-"""What the pieces are tried on, without and with a system message before."""
+"""Conversations that the pieces are verified with, without and with a system message."""
 
 
 def take_apart(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     """The pieces of a chat template, tried on several conversations. Raises InputError when it has no such pieces."""
-    if not isinstance(tokenizer.chat_template, str):
+    if default_template(tokenizer) is None:
         raise InputError(
             "No chat template",
             "The model's tokenizer has none, so no chat package can be made from it.",
@@ -37,15 +38,15 @@ def take_apart(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
         template = _pieces(tokenizer)
     except (TemplateRefused, ValueError) as error:
         reason = error.reason if isinstance(error, TemplateRefused) else error
-        raise _refused(f"it cannot be taken apart ({reason})") from None
+        raise _refused(f"it cannot be split into pieces ({reason})") from None
     for turns in _tried(template):
         if put_together(template, turns) != _rendered(tokenizer, turns, strip_bos=True):
-            raise _refused(f"its pieces do not give back what it writes for {len(turns)} turns")
+            raise _refused(f"its pieces do not reproduce its text for {len(turns)} turns")
     return template
 
 
 def put_together(template: ChatTemplate, turns: Sequence[Turn]) -> str:
-    """A conversation written with the pieces, up to where the answer begins."""
+    """A conversation rendered with the pieces, up to where the answer begins."""
     has_system = any(role == "system" for role, _ in turns)
     text = "" if has_system else template.default_system
     for role, content in turns:
@@ -54,18 +55,18 @@ def put_together(template: ChatTemplate, turns: Sequence[Turn]) -> str:
 
 
 def stop_texts(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> tuple[str, ...]:
-    """Where an answer ends: the end token, and special tokens that stand after an answer or begin another turn.
+    """Stop texts of an answer: the EOS token, and special tokens that follow an answer or begin another turn.
 
-    Where none of these stands after an answer, what the template writes there is taken as text.
+    If none of these follows an answer, the text that the template writes there is used.
     """
     marks = [str(token) for token in tokenizer.all_special_tokens]
     around = template.after["assistant"] + template.before["user"]
-    found = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
-    found += [mark for mark in marks if mark in around]
+    stops = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
+    stops += [mark for mark in marks if mark in around]
     after = template.after["assistant"].strip()
-    if after and not any(mark in after for mark in found):
-        found.append(after)
-    return tuple(dict.fromkeys(found))
+    if after and not any(mark in after for mark in stops):
+        stops.append(after)
+    return tuple(dict.fromkeys(stops))
 
 
 def _tried(template: ChatTemplate) -> list[tuple[Turn, ...]]:
@@ -79,9 +80,9 @@ def _pieces(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     def written(*turns: Turn, answer: bool = True) -> str:
         return _rendered(tokenizer, turns, answer=answer, strip_bos=True)
 
-    asked = written(("user", FIRST), answer=False)
-    start, after_user = asked.split(FIRST)
-    answer_start = written(("user", FIRST)).removeprefix(asked)
+    question = written(("user", FIRST), answer=False)
+    start, after_user = question.split(FIRST)
+    answer_start = written(("user", FIRST)).removeprefix(question)
     exchange = written(("user", FIRST), ("assistant", ANSWER), ("user", SECOND), answer=False)
     _, to_answer, to_second, _ = _split(exchange, FIRST, ANSWER, SECOND)
     before_user = _common_end(start, to_second)
@@ -113,7 +114,7 @@ def _common_end(one: str, two: str) -> str:
 
 
 def _split(text: str, *marks: str) -> list[str]:
-    """The stretches between marks, each of which stands there once. Raises ValueError otherwise."""
+    """The text between marks, each of which occurs exactly once. Raises ValueError otherwise."""
     parts = []
     for mark in marks:
         before, text = text.split(mark)
@@ -134,6 +135,6 @@ def _rendered(
 def _refused(reason: str) -> InputError:
     return InputError(
         "This chat template cannot be written for Ollama",
-        f"Ollama has a template language of its own, and {reason}.",
+        f"Ollama has its own template language, and {reason}.",
         "Export it with --as gguf for llama.cpp, which reads the model's own template.",
     )

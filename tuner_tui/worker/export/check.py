@@ -1,4 +1,4 @@
-"""The checking job: what was written is read back by another reader and compared with the model it claims to equal."""
+"""The verification job: an export is loaded with an independent reader and compared with the trained model."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from tuner_tui.worker.export.source import ExportSource
 
 SAMPLES = 6
-"""Prompts that the base answers too, for the card."""
+"""Number of prompts that the base answers too, for the model card."""
 NEXT = "Keep the run; export another form, and report this with the versions that `tuner-tui doctor` shows."
 
 
 def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
-    """Read a written form back and compare. Raises TunerError that says where a difference begins."""
+    """Load an export and compare it with the trained model. Raises TunerError that names the first difference."""
     source = open_run(request)
     out = Path(request.out)
     emit(StepEntered(what="checking tokenizer and chat template"))
@@ -44,34 +44,34 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     if source.adapter is not None and read_adapter(source.adapter).task == REWARD_TASK:
         _check_scores(request, source, source.adapter, out, emit)
         return
-    emit(StepEntered(what="asking the trained model"))
-    held = source.trained_as if request.form == "adapter" else source.merged_as
+    emit(StepEntered(what="running the trained model"))
+    precision = source.trained_as if request.form == "adapter" else source.merged_as
     dtype = readers.dtype_for(request, source)
-    answers, samples = _asked(source, held, request, dtype)
-    emit(StepEntered(what="asking what was written"))
+    answers, samples = _asked(source, precision, request, dtype)
+    emit(StepEntered(what="running the export"))
     reader, other = _read_back(request, source, out, dtype)
     tolerance = _tolerance(request, source, dtype)
     agreement, mismatch = compare(answers, other, tolerance, source.tokenizer.decode)
     if mismatch is not None:
         raise TunerError(
-            "The export does not behave like what was trained",
-            f"At {mismatch.where}: {mismatch.found}. It was read by {reader}.",
+            "The export does not behave like the trained model",
+            f"At {mismatch.where}: {mismatch.difference}. Reader: {reader}.",
             NEXT,
         )
     as_trained = None
-    if source.trained_as != held:
-        emit(StepEntered(what="asking the model as it was held in training"))
+    if source.trained_as != precision:
+        emit(StepEntered(what="running the model with the base as loaded in training"))
         as_trained = _against_training(source, request, other, dtype)
     variants: tuple[Variant, ...] = ()
     if request.form == "adapter" and source.trained_as != "files":
         del other
         gc.collect()
-        emit(StepEntered(what="asking the adapter on other bases"))
+        emit(StepEntered(what="running the adapter on other bases"))
         variants = on_other_bases(source, answers)
     emit(
         Checked(
             reader=reader,
-            against=_claim(source, held),
+            against=_claim(source, precision),
             agreement=agreement,
             samples=samples,
             as_trained=as_trained,
@@ -83,8 +83,8 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
 def _check_scores(
     request: ExportRequest, source: ExportSource, adapter: Path, out: Path, emit: Callable[[Event], None]
 ) -> None:
-    """A reward model's scores before and after must be the same numbers. Raises TunerError."""
-    emit(StepEntered(what="scoring with what was trained, and with what was written"))
+    """A reward model's scores before and after export must be equal. Raises TunerError."""
+    emit(StepEntered(what="scoring with the trained model and with the export"))
     dtype = readers.choose_dtype(source.base)
     before, after = (
         readers.scores_of(source.base, folder, request.prompts, source.tokenizer, dtype)
@@ -93,8 +93,8 @@ def _check_scores(
     differences = [abs(left - right) for left, right in zip(before, after, strict=True)]
     if max(differences) > 0:
         raise TunerError(
-            "The export does not behave like what was trained",
-            f"A score differs by {max(differences):g}. It was read by PEFT.",
+            "The export does not behave like the trained model",
+            f"A score differs by {max(differences):g}. Reader: PEFT.",
             NEXT,
         )
     emit(
@@ -115,12 +115,12 @@ def _check_scores(
 
 
 def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None:
-    """How the adapter behaves on the original weights against those it was trained on, before anything is merged."""
+    """How the adapter behaves on the original weights compared with those it was trained on, before merging."""
     source = open_run(request)
     dtype = readers.choose_dtype(source.base)
-    emit(StepEntered(what=f"asking the model on its {source.trained_as} base"))
+    emit(StepEntered(what=f"running the model on its {source.trained_as} base"))
     answers, _ = _asked(source, source.trained_as, request, dtype)
-    emit(StepEntered(what="asking it on the original base"))
+    emit(StepEntered(what="running it on the original base"))
     other = readers.load_trained(source.base, source.adapter, "files", source.compute, dtype)
     agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode)
     emit(
@@ -133,10 +133,10 @@ def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None
 
 
 def _asked(
-    source: ExportSource, held: str, request: ExportRequest, dtype: torch.dtype
+    source: ExportSource, precision: str, request: ExportRequest, dtype: torch.dtype
 ) -> tuple[list[Answer], tuple[BeforeAfter, ...]]:
-    """What was trained answers the prompts, and the base the first few of them."""
-    model = readers.load_trained(source.base, source.adapter, held, source.compute, dtype)
+    """Answers of the trained model to all prompts, and of the base to the first few."""
+    model = readers.load_trained(source.base, source.adapter, precision, source.compute, dtype)
     answers = answer_all(model, source.tokenizer, request.prompts, request.max_new_tokens)
     samples: tuple[BeforeAfter, ...] = ()
     if source.adapter is not None:
@@ -167,7 +167,7 @@ def _against_training(
 def _read_back(
     request: ExportRequest, source: ExportSource, out: Path, dtype: torch.dtype
 ) -> tuple[str, Any]:
-    """The export as somebody else would load it, and what read it."""
+    """The export loaded as a user would load it, and the name of the reader."""
     match request.form:
         case "adapter":
             base = readers.load_base(source.base, source.trained_as, source.compute, dtype)
@@ -187,11 +187,13 @@ def _read_back(
 
 def _check_rope(file: Path, source: ExportSource) -> None:
     wanted = rope_factors(BaseWeights(source.base).config)
-    found = [tensor.data for tensor in gguf.GGUFReader(file).tensors if tensor.name == "rope_freqs.weight"]
-    if wanted is None and not found:
+    factors = [tensor.data for tensor in gguf.GGUFReader(file).tensors if tensor.name == "rope_freqs.weight"]
+    if wanted is None and not factors:
         return
-    if wanted is None or not found or not torch.allclose(torch.from_numpy(found[0].copy()), wanted):
-        raise TunerError("The GGUF's positions are wrong", f"{file.name}: rope_freqs.weight differs.", NEXT)
+    if wanted is None or not factors or not torch.allclose(torch.from_numpy(factors[0].copy()), wanted):
+        raise TunerError(
+            "The GGUF's rotary factors are wrong", f"{file.name}: rope_freqs.weight differs.", NEXT
+        )
 
 
 def _check_tokenizer(request: ExportRequest, source: ExportSource, out: Path) -> None:
@@ -212,8 +214,8 @@ def _tolerance(request: ExportRequest, source: ExportSource, dtype: torch.dtype)
     return exact if request.form == "adapter" or is_wide else rounded
 
 
-def _claim(source: ExportSource, held: str) -> str:
+def _claim(source: ExportSource, precision: str) -> str:
     if source.adapter is None:
         return "the trained model"
     names = {"files": "the base's own weights", "nf4": "the 4-bit base", "int8": "the 8-bit base"}
-    return f"the adapter on {names[held]}"
+    return f"the adapter on {names[precision]}"

@@ -1,4 +1,4 @@
-"""Two models on the same tokens: the first answers prompts greedily, the second is led along those answers."""
+"""Compares two models on the same tokens: the first generates greedily, the second is teacher-forced on its answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """One prompt, its greedy answer, and what the model thought at each of the answer's tokens."""
+    """One prompt, its greedy answer, and the model's logits at each token of the answer."""
 
     prompt: str
     tokens: Tensor
@@ -34,33 +34,33 @@ class Answer:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a form may be from the model that it claims to equal."""
+    """How far an export may differ from the trained model."""
 
     near_tie: float
-    """A token may differ where the two best probabilities lie within this gap."""
+    """A token may differ where the two highest probabilities are within this gap."""
     probability: float
-    """Largest difference of the best token's probability."""
+    """Largest difference of the top token's probability."""
     mean_kl: float
     """Nats per token."""
     spread: float
-    """Largest difference of a logit, in standard deviations of the token's logits: small models that are sure of
-    nothing show here what their probabilities hide."""
+    """Largest difference of a logit, in standard deviations of the token's logits: for small models with flat
+    distributions it shows differences that the probabilities do not."""
 
 
 EXACT = Tolerance(near_tie=0.01, probability=0.01, mean_kl=1e-3, spread=0.01)
 ROUNDED = Tolerance(near_tie=0.05, probability=0.05, mean_kl=5e-3, spread=0.15)
 """Weights rounded to 16 bits."""
 COARSE = Tolerance(near_tie=0.1, probability=0.1, mean_kl=2e-2, spread=0.5)
-"""Arithmetic in 16 bits, where memory does not hold the model in fp32."""
+"""16-bit compute, where the model does not fit in memory in fp32."""
 QUANTISED = Tolerance(near_tie=0.4, probability=0.2, mean_kl=0.1, spread=1.5)
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Where a comparison first went beyond its tolerance."""
+    """Where a comparison first exceeded its tolerance."""
 
     where: str
-    found: str
+    difference: str
 
 
 def answer_all(
@@ -96,17 +96,17 @@ def answer_all(
 def compare(
     answers: Sequence[Answer], other: Any, tolerance: Tolerance, decode: Callable[..., Any]
 ) -> tuple[Agreement, Mismatch | None]:
-    """Lead another model along the answers; how well it agrees, and where it first goes beyond the tolerance."""
+    """Run another model on the same answers: how well it agrees, and where it first exceeds the tolerance."""
     totals = {"kl": 0.0, "probability": 0.0, "logit": 0.0, "tokens": 0, "ties": 0, "equal": 0}
     first: Mismatch | None = None
     for answer in answers:
         logits, layers = _look(other, answer.tokens.to(other.device), answer.prompt_length)
-        wanted, found = answer.logits.softmax(-1), logits.softmax(-1)
+        wanted, actual = answer.logits.softmax(-1), logits.softmax(-1)
         best = wanted.argmax(-1)
         at = torch.arange(len(best))
-        gap = (wanted[at, best] - found[at, best]).abs()
+        gap = (wanted[at, best] - actual[at, best]).abs()
         two = wanted.topk(2).values
-        differs = found.argmax(-1) != best
+        differs = actual.argmax(-1) != best
         is_tie = differs & (two[:, 0] - two[:, 1] <= tolerance.near_tie)
         kl = (wanted * (answer.logits.log_softmax(-1) - logits.log_softmax(-1))).sum(-1)
         totals["kl"] += kl.sum().item()
@@ -130,9 +130,7 @@ def compare(
         mean_kl=mean_kl,
     )
     if first is None and not mean_kl <= tolerance.mean_kl:
-        first = Mismatch(
-            "over all tokens", f"mean KL {mean_kl:.4f}, at most {tolerance.mean_kl:g} is tolerated"
-        )
+        first = Mismatch("over all tokens", f"mean KL {mean_kl:.4f}, tolerance {tolerance.mean_kl:g}")
     return agreement, first
 
 
@@ -147,20 +145,20 @@ def _look(model: Any, tokens: Tensor, prompt_length: int) -> tuple[Tensor, tuple
 def _mismatch(
     answer: Answer, at: int, logits: Tensor, layers: tuple[Tensor, ...], decode: Callable[..., Any]
 ) -> Mismatch:
-    wanted, found = answer.logits[at].softmax(-1), logits[at].softmax(-1)
-    expected, got = int(wanted.argmax()), int(found.argmax())
+    wanted, actual = answer.logits[at].softmax(-1), logits[at].softmax(-1)
+    expected, got = int(wanted.argmax()), int(actual.argmax())
     what = f"expected {decode(expected)!r} with probability {wanted[expected]:.3f}"
-    what += f", got {decode(got)!r} (the expected one with {found[expected]:.3f})"
+    what += f", got {decode(got)!r} (the expected one with {actual[expected]:.3f})"
     what += f"; logits differ by up to {(answer.logits[at] - logits[at]).abs().max():.2g}"
     where = f"prompt {answer.prompt!r}, answer token {at + 1}, {_first_layer(answer.layers, layers)}"
     return Mismatch(where, what)
 
 
-def _first_layer(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> str:
-    """The layer at which hidden states jump apart: where their relative distance grows most."""
+def _first_layer(wanted: Sequence[Tensor], actual: Sequence[Tensor]) -> str:
+    """The layer at which hidden states diverge: where their relative distance grows most."""
     distance = [
         (torch.linalg.vector_norm(one - two) / torch.linalg.vector_norm(one).clamp_min(1e-12)).item()
-        for one, two in zip(wanted, found, strict=True)
+        for one, two in zip(wanted, actual, strict=True)
     ]
     if not all(value == value for value in distance):
         return f"not finite from layer {next(i for i, value in enumerate(distance) if value != value)} on"

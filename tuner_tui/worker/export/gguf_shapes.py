@@ -1,4 +1,4 @@
-"""Which architectures are written as GGUF, under which names, and how llama.cpp wants their rows ordered."""
+"""The architectures that can be written as GGUF: tensor names, and the row order that llama.cpp expects."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LLAMA_NEXT = (
-    "Export it with --as adapter or --as merged; llama.cpp's own convert scripts know more architectures."
+    "Export it with --as adapter or --as merged; llama.cpp's conversion scripts support more architectures."
 )
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How llama.cpp knows an architecture."""
+    """An architecture as llama.cpp defines it."""
 
     arch: gguf.MODEL_ARCH
     has_rotated_rows: bool = False
-    """llama.cpp turns neighbouring pairs of a head's rows where transformers turns its two halves."""
+    """llama.cpp rotates neighbouring pairs of a head's rows where transformers rotates its two halves."""
 
     @property
     def name(self) -> str:
@@ -40,30 +40,30 @@ SHAPES = {
 
 
 def find_shape(config: Any) -> Shape:
-    """The shape of a model. Raises InputError for architectures and rotary scalings that are not handled."""
+    """The architecture of a model. Raises InputError for architectures and rotary scalings that are not supported."""
     shape = SHAPES.get(config.model_type)
     if shape is None:
         raise InputError(
-            "This architecture is not written as GGUF",
+            "This architecture cannot be exported as GGUF",
             f"{config.model_type} is not one of {', '.join(SHAPES)}.",
             LLAMA_NEXT,
         )
     kind = rope_kind(config)
     if kind not in ("default", "linear", "llama3"):
         raise InputError(
-            "This model's positions are not written as GGUF",
-            f"Its rotary scaling is {kind!r}; default, linear and llama3 are handled.",
+            "This model's rotary scaling cannot be exported as GGUF",
+            f"Its rotary scaling is {kind!r}; default, linear and llama3 are supported.",
             LLAMA_NEXT,
         )
     if getattr(config, "mlp_bias", False):
         raise InputError(
-            "This architecture is not written as GGUF", "Its feed-forward layers have biases.", LLAMA_NEXT
+            "This architecture cannot be exported as GGUF", "Its feed-forward layers have biases.", LLAMA_NEXT
         )
     return shape
 
 
 def rope_kind(config: Any) -> str:
-    """The name of a model's rotary scaling."""
+    """The kind of a model's rotary scaling."""
     return str((config.rope_parameters or {}).get("rope_type", "default"))
 
 
@@ -81,13 +81,13 @@ class TensorNames:
 
     def find(self, name: str) -> str:
         """The GGUF name of a tensor. Raises InputError when llama.cpp has none."""
-        found = self._map.get_name(name, try_suffixes=(".weight", ".bias"))
-        if found is None:
+        gguf_name = self._map.get_name(name, try_suffixes=(".weight", ".bias"))
+        if gguf_name is None:
             raise InputError("A weight has no name in GGUF", f"{name} ({self._shape.name}).", LLAMA_NEXT)
-        return str(found)
+        return str(gguf_name)
 
     def heads_of(self, name: str) -> int | None:
-        """Heads whose rows must be reordered; None for tensors that stay as they are."""
+        """Heads whose rows must be reordered; None for tensors whose order does not change."""
         if not self._shape.has_rotated_rows:
             return None
         if ".q_proj." in f"{name}.":

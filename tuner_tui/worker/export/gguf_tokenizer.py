@@ -1,4 +1,4 @@
-"""A tokenizer as GGUF metadata. Byte-level BPE whose splitting llama.cpp knows; others are refused, never guessed."""
+"""Writes a tokenizer as GGUF metadata: byte-level BPE with a pre-tokenizer that llama.cpp supports."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import gguf
 from tuner_tui.errors import InputError
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.worker.export.gguf_shapes import LLAMA_NEXT
+from tuner_tui.worker.text.named_templates import named_templates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,26 +20,26 @@ if TYPE_CHECKING:
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 NO_MERGE = "\u0120 \u0120"
-"""llama.cpp wants at least one merge; this one (of two blanks) gives a token that a vocabulary without merges lacks."""
+"""llama.cpp requires at least one merge; this one (two spaces) makes a token that a vocabulary without merges lacks."""
 SPLITTERS = {
     "bytes": "gpt-2",
     "digits bytes": "smollm",
     f"split({_WORDS}\\p{{N}}{{1,3}}{_REST}) bytes": "llama-bpe",
     f"split({_WORDS}\\p{{N}}{_REST}) bytes": "qwen2",
 }
-"""llama.cpp's names for ways of cutting text into words, by what tokenizer.json says of them."""
+"""llama.cpp's names of pre-tokenizers, by their description in tokenizer.json."""
 
 
 def add_tokenizer(
     writer: gguf.GGUFWriter, folder: Path, tokenizer: PreTrainedTokenizerBase, rows: int
 ) -> None:
-    """Write a tokenizer's metadata; `rows` is the height of the embedding, which may exceed the vocabulary.
+    """Write a tokenizer's metadata; `rows` are those of the embedding matrix, which may exceed the vocabulary.
 
     Raises InputError for tokenizers that llama.cpp would not reproduce.
     """
     if not (folder / "tokenizer.json").is_file():
         raise InputError(
-            "This tokenizer is not written as GGUF", f"{folder} has no tokenizer.json.", LLAMA_NEXT
+            "This tokenizer cannot be exported as GGUF", f"{folder} has no tokenizer.json.", LLAMA_NEXT
         )
     content = read_json(folder / "tokenizer.json")
     splitter = find_splitter(content)
@@ -66,35 +67,38 @@ def add_tokenizer(
         if number is not None:
             getattr(writer, f"add_{kind}_token_id")(number)
     writer.add_add_bos_token(begins_with_bos(tokenizer))
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
+    templates = named_templates(tokenizer)
+    if templates:  # the default one is what programs read; llama.cpp takes others by name
+        writer.add_chat_template(
+            [{"name": name, "template": template} for name, template in templates.items()]
+        )
 
 
 def begins_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer puts its begin token before a text by itself."""
+    """Whether the tokenizer adds its BOS token to a text by itself."""
     begin = tokenizer.bos_token_id
     return begin is not None and tokenizer("a")["input_ids"][:1] == [begin]
 
 
 def find_splitter(content: dict[str, Any]) -> str:
-    """llama.cpp's name for how a tokenizer.json cuts text into words. Raises InputError for unknown ways."""
+    """llama.cpp's name of a tokenizer.json's pre-tokenizer. Raises InputError for unknown ones."""
     model = content["model"]
     if model["type"] != "BPE" or model.get("byte_fallback"):
         raise InputError(
-            "This tokenizer is not written as GGUF",
+            "This tokenizer cannot be exported as GGUF",
             f"It is a {model['type']} tokenizer{' with byte fallback' if model.get('byte_fallback') else ''}; "
-            "byte-level BPE is handled.",
+            "byte-level BPE is supported.",
             LLAMA_NEXT,
         )
-    told = _describe(content.get("pre_tokenizer") or {})
+    description = _describe(content.get("pre_tokenizer") or {})
     normaliser = (content.get("normalizer") or {}).get("type")
-    if told not in SPLITTERS or normaliser not in (None, "NFC"):
+    if description not in SPLITTERS or normaliser not in (None, "NFC"):
         raise InputError(
-            "This tokenizer is not written as GGUF",
-            f"How it cuts text into words is not one that we know llama.cpp does the same: {told[:160] or 'nothing'}.",
+            "This tokenizer cannot be exported as GGUF",
+            f"llama.cpp has no known equivalent of its pre-tokenizer: {description[:160] or 'none'}.",
             LLAMA_NEXT,
         )
-    return SPLITTERS[told]
+    return SPLITTERS[description]
 
 
 def _describe(step: dict[str, Any]) -> str:

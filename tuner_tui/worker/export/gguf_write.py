@@ -1,4 +1,4 @@
-"""Writing GGUF: a LoRA adapter for llama.cpp, and a whole merged model, tensor by tensor."""
+"""Writes GGUF files: a LoRA adapter for llama.cpp, or a merged model, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def write_gguf_adapter(
 ) -> None:
     """Write a LoRA adapter as llama.cpp reads it.
 
-    llama.cpp scales each update by alpha / rank with one alpha for the whole file, so what differs from that (rsLoRA,
-    an alpha of a module's own) is folded into its second matrix. Raises InputError for what GGUF adapters cannot say.
+    llama.cpp scales each update by alpha / rank with one alpha per file, so other scales (rsLoRA, an alpha per
+    module) are folded into the second matrix. Raises InputError for adapters that the format cannot represent.
     """
     shape = find_shape(config)
     _refuse_what_gguf_cannot_say(updates)
@@ -78,14 +78,14 @@ def write_gguf_adapter(
 def _refuse_what_gguf_cannot_say(updates: AdapterUpdates) -> None:
     reason = ""
     if updates.replaced:
-        reason = f"It carries whole trained weights ({next(iter(updates.replaced))})."
+        reason = f"It contains full trained weights ({next(iter(updates.replaced))})."
     elif updates.scaled:
-        reason = "Factors of rows and columns have no place in it."
+        reason = "It cannot represent IA3's factors of rows and columns."
     elif any(update.magnitude is not None for update in updates.low_rank.values()):
-        reason = "DoRA's magnitudes have no place in it."
+        reason = "It cannot represent DoRA's magnitudes."
     if reason:
         raise InputError(
-            "This adapter cannot be a GGUF adapter",
+            "This adapter cannot be exported as a GGUF adapter",
             f"llama.cpp's adapter format holds plain low-rank updates. {reason}",
             "Export it merged instead: --as gguf",
         )
@@ -139,7 +139,7 @@ def write_gguf_model(
 
 
 def tensor_kind(shape: tuple[int, ...], quant: str) -> gguf.GGMLQuantizationType:
-    """The number type of a tensor: norms and biases stay in fp32; rows that do not fill blocks stay in f16."""
+    """The type of a tensor: fp32 for norms and biases, f16 for rows that are not a multiple of the block size."""
     if len(shape) == 1:
         return QUANTS["f32"]
     block = gguf.GGML_QUANT_SIZES[QUANTS[quant]][0]
@@ -149,7 +149,7 @@ def tensor_kind(shape: tuple[int, ...], quant: str) -> gguf.GGMLQuantizationType
 def _packed(rows: Tensor, kind: gguf.GGMLQuantizationType, name: str) -> Any:
     if kind == QUANTS["f16"] and rows.abs().max().item() > LARGEST_F16:
         raise InputError(
-            "A weight does not fit f16", f"{name} goes beyond {LARGEST_F16:g}.", "Take --quant f32 or q8_0."
+            "A weight is too large for f16", f"{name} exceeds {LARGEST_F16:g}.", "Use --quant f32 or q8_0."
         )
     return gguf.quantize(rows.contiguous().numpy(), kind)
 

@@ -1,4 +1,4 @@
-"""`python -m tuner_tui.worker export|check|compare-bases REQUEST`: one part of an export, told in events."""
+"""`python -m tuner_tui.worker export|check|compare-bases REQUEST`: one step of an export, reported in events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(work: str, request_path: Path) -> int:
-    """Do one job and tell of it in events, the last of which says how it ended; 0 when it went well."""
+    """Run one job and report it in events, the last of which says how it ended; 0 on success."""
     leave_with_parent()
     set_threads()
     request = guarded.read_json(request_path, ExportRequest)
@@ -43,7 +43,7 @@ def main(work: str, request_path: Path) -> int:
     except Exception as error:  # whatever a library raises ends the job; the log has the traceback
         _log.exception("export failed")
         if is_out_of_memory(error):
-            emit(Failed(title="Memory ran out", message="The export needs more than this machine has free."))
+            emit(Failed(title="Out of memory", message="The export needs more memory than is free."))
         else:
             text = next(iter(str(error).splitlines()), "")
             emit(Failed(title="The export failed", message=f"{type(error).__name__}: {text}"))

@@ -1,16 +1,17 @@
-"""The merged model, one weight at a time: base as held in training, plus what the adapter changes."""
+"""The merged model, one weight at a time: the base as loaded in training plus the adapter's updates."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError
 from tuner_tui.models.model_folder import WEIGHTS_INDEX, read_json
 from tuner_tui.worker.export.safetensors_stream import write_safetensors
 from tuner_tui.worker.export.tokenizer_files import LOCAL_KEYS, write_json
-from tuner_tui.worker.export.updates import AdapterUpdates, require_fit
+from tuner_tui.worker.export.updates import AdapterUpdates, ExpertUpdate, expert_updates, require_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ SETTINGS = ("config.json", "generation_config.json")
 
 @dataclass(frozen=True)
 class MergedWeights:
-    """A model whose weights are made when they are asked for; nothing is kept."""
+    """A merged model whose weights are computed on demand and not cached."""
 
     base: BaseWeights
     updates: AdapterUpdates = field(default_factory=lambda: AdapterUpdates(None))
@@ -34,25 +35,37 @@ class MergedWeights:
         if getattr(self.base.config, "quantization_config", None):
             raise InputError(
                 "The base is stored quantised",
-                f"{self.base.folder} holds packed weights, into which nothing can be merged.",
-                "Take the base's 16-bit version, or export the adapter alone: --as adapter.",
+                f"{self.base.folder} has packed weights, which an adapter cannot be merged into.",
+                "Use the base's 16-bit version, or export only the adapter: --as adapter.",
             )
-        require_fit(self.updates, self.base)
+        if self.updates.config is not None:
+            require_fit(self.updates, self.base)
+            assert len(self._experts) == len(self.updates.nested)  # raises now where one does not fit
+
+    @cached_property
+    def _experts(self) -> dict[str, ExpertUpdate]:
+        return expert_updates(self.updates, self.base)
 
     @property
     def total_bytes(self) -> int:
         return sum(entry.size_bytes for entry in self.base.entries.values())
 
     def read(self, name: str) -> Tensor:
-        """One weight, in the type of the base's files."""
+        """One weight, in the dtype of the base's files."""
         return self.read_exact(name).to(self.base.entries[name].dtype)
 
     def read_exact(self, name: str) -> Tensor:
         """One weight; those that the adapter changes in fp32, not yet rounded to the files' type."""
-        if name in self.updates.replaced:
-            return self.updates.replaced[name]
+        if self.updates.config is None:
+            return self.base.read(name)
+        live = self.base.live[name]
+        if live.name in self.updates.replaced:
+            return self.updates.replaced[live.name]
         weight = self.base.read(name)
-        module, _, part = name.rpartition(".")
+        if live.expert is not None:
+            experts = self._experts.get(live.name)
+            return experts.of(live.expert, live.piece, live.pieces).apply(weight) if experts else weight
+        module, _, part = live.name.rpartition(".")
         scaling = self.updates.scaled.get(module)
         if part == "bias" and scaling is not None:
             return scaling.apply_to_bias(weight)
@@ -65,7 +78,7 @@ class MergedWeights:
 
 
 def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int], None]) -> None:
-    """Write a model's folder with the base's own file names, types and settings; the tokenizer is another step."""
+    """Write a model folder with the base's file names, dtypes and settings; the tokenizer is written separately."""
     base, done = merged.base, 0
 
     def stream(names: list[str]) -> Iterator[tuple[str, Tensor]]:
@@ -87,7 +100,7 @@ def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int]
 
 
 def _copy_settings(source: Path, target: Path) -> None:
-    """Copy a settings file but for where it was loaded from."""
+    """Copy a settings file without the path it was loaded from."""
     settings = read_json(source)
     if settings.keys() & set(LOCAL_KEYS):
         write_json(target, {key: value for key, value in settings.items() if key not in LOCAL_KEYS})

@@ -1,4 +1,4 @@
-"""How an adapter from a 4-bit or 8-bit run behaves on other bases than the one it was trained on."""
+"""How an adapter from a 4-bit or 8-bit run behaves on bases other than the one it was trained on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def on_other_bases(source: ExportSource, answers: Sequence[Answer]) -> tuple[Variant, ...]:
     """The adapter merged into the dequantised base, and on the original weights in fp32 and bf16.
 
-    Each is led along the answers of what was trained. One that memory does not hold is named with the reason.
+    Each runs on the trained model's answers. One that does not fit in memory is listed with the reason.
     """
     ways: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("merged into the dequantised base", lambda: _merged(source)),
@@ -46,10 +46,15 @@ def _on_original(source: ExportSource) -> Any:
 
 
 def _merged(source: ExportSource) -> Any:
-    """What a merge writes, put into a model without writing it."""
+    """The merged model in memory, without writing it to disk."""
     model = readers.load_model(source.base).eval()
     weights = source.merged()
-    for name, parameter in model.named_parameters():
-        if name in weights.base.entries:
-            parameter.data.copy_(weights.read(name))
+    parameters = dict(model.named_parameters())
+    for name, live in weights.base.live.items():
+        if live.name not in parameters or not live.is_same:
+            continue
+        place = parameters[live.name].data
+        if live.expert is not None:
+            place = place[live.expert].chunk(live.pieces)[live.piece]
+        place.copy_(weights.read(name))
     return model

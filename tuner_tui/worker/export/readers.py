@@ -1,4 +1,4 @@
-"""Loading what is compared: the trained model as it was, and an export as somebody else would load it."""
+"""Loads the models to compare: the trained model, and an export with the reader that its users have."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from tuner_tui.worker.export.source import ExportSource
 
 ROOM = 1.15
-"""A model needs so many times its weights to be read and asked."""
+"""Memory to load and run a model, as a multiple of its weights."""
 
 
 def choose_dtype(location: Path) -> torch.dtype:
-    """In which type a model is read and asked: fp32 where memory holds that, else its files' own 16-bit type.
+    """The dtype to load a model in: fp32 if it fits in memory, else the 16-bit dtype of its files.
 
-    Raises TunerError where it holds neither: what cannot be checked is not written.
+    Raises TunerError if neither fits: an export that cannot be verified is not written.
     """
     weights = BaseWeights(location)
     wide, own = _bytes(weights, torch.float32), files_dtype(weights)
@@ -49,21 +49,21 @@ def choose_dtype(location: Path) -> torch.dtype:
 
 
 def dtype_for(request: ExportRequest, source: ExportSource) -> torch.dtype:
-    """In which type a form and what was trained are asked. Raises TunerError where memory holds neither."""
-    if request.form == "adapter" and source.trained_as == "nf4":  # read packed, both times
+    """The dtype to run an export and the trained model in. Raises TunerError if neither fits in memory."""
+    if request.form == "adapter" and source.trained_as == "nf4":  # loaded quantised both times
         return torch.float32
     return choose_dtype(source.base)
 
 
 def files_dtype(weights: BaseWeights) -> torch.dtype | None:
-    """The 16-bit type that all of a model's files have; None for other or mixed types."""
-    found = {entry.dtype for entry in weights.entries.values() if entry.dtype.is_floating_point}
-    only = found.pop() if len(found) == 1 else None
+    """The 16-bit dtype of all a model's files; None for other or mixed dtypes."""
+    dtypes = {entry.dtype for entry in weights.entries.values() if entry.dtype.is_floating_point}
+    only = dtypes.pop() if len(dtypes) == 1 else None
     return only if only in (torch.bfloat16, torch.float16) else None
 
 
 def load_model(location: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """A model in a type, on the GPU where it has room. Raises TunerError when memory would not hold it."""
+    """A model in a dtype, on the GPU if it fits there. Raises TunerError if it does not fit in memory."""
     needed = _bytes(BaseWeights(location), dtype)
     place = _place(needed)
     if place is None:
@@ -72,17 +72,17 @@ def load_model(location: Path, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def load_trained(
-    base: Path, adapter: Path | None, held: str, compute: str, dtype: torch.dtype = torch.float32
+    base: Path, adapter: Path | None, precision: str, compute: str, dtype: torch.dtype = torch.float32
 ) -> Any:
-    """The model that was trained, `held` as files (in a type), nf4 or int8."""
-    model = load_base(base, held, compute, dtype)
+    """The trained model, its base loaded from the files (in a dtype), as nf4 or as int8."""
+    model = load_base(base, precision, compute, dtype)
     return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).eval()
 
 
 def scores_of(
     base: Path, adapter: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
 ) -> list[float]:
-    """What a reward model's adapter and head give texts, on the base's own weights in a type, by PEFT alone."""
+    """The scores that a reward model's adapter and head give texts, on the base's own weights, with PEFT alone."""
     model: Any = AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=1, dtype=dtype, use_safetensors=True
     )
@@ -92,19 +92,20 @@ def scores_of(
         return [float(tuned(**tokenizer(text, return_tensors="pt")).logits[0, 0]) for text in texts]
 
 
-def load_base(base: Path, held: str, compute: str, dtype: torch.dtype = torch.float32) -> Any:
-    """A base as training held it; arithmetic in fp32 where memory allows, so that only its weights matter.
+def load_base(base: Path, precision: str, compute: str, dtype: torch.dtype = torch.float32) -> Any:
+    """A base as loaded in training; computes in fp32 where memory allows, so that only its weights matter.
 
-    A base held in 8 bits is given as its dequantised weights: its own arithmetic rounds what goes into each layer.
+    An 8-bit base is loaded with its dequantised weights, since int8 matrix products round each layer's input.
     """
-    if held == "nf4":
+    if precision == "nf4":
         return _load_nf4(base, compute)
     model = load_model(base, dtype).eval()
-    if held == "int8":
+    if precision == "int8":
         weights = BaseWeights(base, "int8", compute)
         parameters = dict(model.named_parameters())
-        for name in weights.entries.keys() & parameters.keys():
-            parameters[name].data.copy_(weights.read(name))
+        for name, live in weights.live.items():
+            if live.name in parameters and live.expert is None and live.is_same:
+                parameters[live.name].data.copy_(weights.read(name))
     return model
 
 
@@ -133,9 +134,9 @@ def _load_nf4(base: Path, compute: str) -> Any:
 
 
 def load_gguf(file: Path, base: Path) -> Any:
-    """A GGUF model through transformers' own reader, every weight dequantised to fp32.
+    """A GGUF model loaded with transformers' own reader, every weight dequantised to fp32.
 
-    That reader does not know the factors of a llama3 rotary scaling; they are checked apart and taken from the base.
+    That reader ignores the factors of llama3 rotary scaling; they are checked separately and taken from the base.
     """
     model: Any = AutoModelForCausalLM.from_pretrained(
         file.parent,
@@ -150,9 +151,9 @@ def load_gguf(file: Path, base: Path) -> Any:
 
 
 def load_gguf_lean(file: Path, base: Path, dtype: torch.dtype) -> Any:
-    """A GGUF model through the gguf library, one weight at a time put into the base's place.
+    """A GGUF model loaded with the gguf library, which replaces the base's weights one at a time.
 
-    transformers' reader holds every weight in fp32 at once beside the model. Raises TunerError for missing weights.
+    transformers' reader keeps every weight in fp32 beside the model. Raises TunerError for missing weights.
     """
     config = AutoConfig.from_pretrained(base)
     names = TensorNames(config, find_shape(config))
@@ -168,46 +169,46 @@ def load_gguf_lean(file: Path, base: Path, dtype: torch.dtype) -> Any:
 
 
 def holds_whole_gguf(base: Path) -> bool:
-    """Whether memory holds what transformers' GGUF reader takes: every weight in fp32, and the model beside."""
+    """Whether transformers' GGUF reader fits in memory: every weight in fp32 beside the model."""
     return _free_memory() >= 2 * _bytes(BaseWeights(base), torch.float32)
 
 
 def load_gguf_adapter(
-    file: Path, base: Path, held: str, compute: str, dtype: torch.dtype = torch.float32
+    file: Path, base: Path, precision: str, compute: str, dtype: torch.dtype = torch.float32
 ) -> Any:
-    """A base with a GGUF adapter added to its weights as llama.cpp's formula says: alpha / rank * B A."""
+    """A base with a GGUF adapter added to its weights by llama.cpp's formula: alpha / rank * B A."""
     config = AutoConfig.from_pretrained(base)
     names = TensorNames(config, find_shape(config))
     reader = gguf.GGUFReader(file)
     alpha = float(reader.fields[gguf.Keys.Adapter.LORA_ALPHA].contents())
     tensors = {tensor.name: torch.from_numpy(tensor.data.copy()).float() for tensor in reader.tensors}
     model = load_model(base, dtype).eval()
-    weights = BaseWeights(base, "files" if held not in ("nf4", "int8") else held, compute)  # type: ignore[arg-type]
+    weights = BaseWeights(base, "files" if precision not in ("nf4", "int8") else precision, compute)  # type: ignore[arg-type]
     for name, parameter in model.named_parameters():
-        if weights.held != "files" and name in weights.entries:
+        if weights.precision != "files" and name in weights.entries:
             parameter.data.copy_(weights.read(name))
         if not name.endswith("_proj.weight"):
             continue
-        found = names.find(name)
-        if f"{found}.lora_a" in tensors:
-            down, up = tensors.pop(f"{found}.lora_a"), tensors.pop(f"{found}.lora_b")
+        gguf_name = names.find(name)
+        if f"{gguf_name}.lora_a" in tensors:
+            down, up = tensors.pop(f"{gguf_name}.lora_a"), tensors.pop(f"{gguf_name}.lora_b")
             up = separate_rows(up, names.heads_of(name))
             change = torch.mm(up.to(parameter.device), down.to(parameter.device)) * (alpha / down.shape[0])
             parameter.data.copy_(parameter.data.float() + change)
     if tensors:
         raise TunerError(
-            "The GGUF adapter names what the base lacks", f"{next(iter(tensors))} fits no weight of {base}."
+            "The GGUF adapter does not fit the base", f"{next(iter(tensors))} fits no weight of {base}."
         )
     return model
 
 
 def load_adapter_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of an adapter's folder, by PEFT's names."""
+    """The tensors in an adapter's folder, by PEFT's names."""
     return load_file(folder / "adapter_model.safetensors")
 
 
 def _bytes(weights: BaseWeights, dtype: torch.dtype) -> int:
-    """What reading and asking a model in a type takes."""
+    """Bytes needed to load and run a model in a dtype."""
     parameters = sum(entry.size_bytes // entry.dtype.itemsize for entry in weights.entries.values())
     return int(parameters * dtype.itemsize * ROOM)
 
@@ -219,7 +220,7 @@ def _free_memory() -> int:
 
 
 def _place(needed: int) -> str | None:
-    """Where so many bytes have room: cuda, cpu, or nowhere."""
+    """The device where this many bytes fit: cuda, cpu, or None."""
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > needed:
         return "cuda"
     return "cpu" if _free_memory() >= needed else None
@@ -227,8 +228,8 @@ def _place(needed: int) -> str | None:
 
 def _no_room(needed: int) -> TunerError:
     return TunerError(
-        "Not enough memory to check the export",
-        f"Reading it back needs {needed / 1e9:.1f} GB, and {_free_memory() / 1e9:.1f} GB are free. What cannot be "
-        "checked is not written.",
-        "Close what holds memory, or take the whole run to a larger machine: --as archive",
+        "Not enough memory to verify the export",
+        f"Loading it needs {needed / 1e9:.1f} GB, and {_free_memory() / 1e9:.1f} GB are free. An export that cannot "
+        "be verified is not written.",
+        "Close programs that use memory, or export the run to a larger machine: --as archive",
     )

@@ -1,4 +1,4 @@
-"""Writing a safetensors file one tensor after the other; the library's own writer wants all of them in memory."""
+"""Writes a safetensors file tensor by tensor; the library's own writer needs all tensors in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_safetensors(
     """Write a file from its layout (name: shape and type, in file order) and the tensors in that same order.
 
     The format (header length as 8 bytes, JSON header, data): https://huggingface.co/docs/safetensors.
-    Raises ValueError when a tensor does not fit the layout, OSError when the disk refuses.
+    Raises ValueError when a tensor does not fit the layout, OSError when writing fails.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -52,4 +52,4 @@ def write_safetensors(
         file.flush()
         os.fsync(file.fileno())
     if (missing := next(waiting, None)) is not None:
-        raise ValueError(f"{path.name}: {missing[0]} was not given")
+        raise ValueError(f"{path.name}: {missing[0]} is missing")

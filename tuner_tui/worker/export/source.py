@@ -1,4 +1,4 @@
-"""What a run gives to export: its base on this machine, its adapter, and how the base was held."""
+"""The parts of a run to export: its base on this machine, its adapter, and the base's precision in training."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
     from tuner_tui.config.data_section import DataSpec
     from tuner_tui.planning.plan import Plan
     from tuner_tui.runs.export_events import ExportRequest
-    from tuner_tui.worker.export.base_weights import Held
+    from tuner_tui.worker.export.base_weights import BasePrecision
 
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A finished run, ready to be read."""
+    """A finished run, ready to export."""
 
     base: Path
-    """The base's folder; of a full tuning, the trained model's own."""
+    """The base's folder; for full tuning, the trained model's."""
     adapter: Path | None
     """The adapter's folder; None for a full tuning."""
-    trained_as: Held
-    """How training held the base: as its files, or quantised."""
-    merged_as: Held
-    """Into which weights the adapter is merged."""
+    trained_as: BasePrecision
+    """How training loaded the base: from its files, or quantised."""
+    merged_as: BasePrecision
+    """The weights that the adapter is merged into."""
     compute: str
     tokenizer_folder: Path
     tokenizer: PreTrainedTokenizerBase
-    """With the chat template that training used."""
+    """With the chat template of training."""
     template: str | None
-    """That template, where it is not the one of the tokenizer's files."""
+    """That template, if it is not the one in the tokenizer's files."""
 
     def merged(self) -> MergedWeights:
-        """The merged weights, read when asked for."""
+        """The merged weights, computed on demand."""
         weights = BaseWeights(self.base, self.merged_as, self.compute)
         return (
             MergedWeights(weights)
@@ -68,13 +68,13 @@ def open_run(request: ExportRequest) -> ExportSource:
         raise RunProblem(
             "The run has no result yet",
             f"{folder.name} ended without a saved adapter.",
-            f"Go on with it: {shell_command('runs resume', folder.name)}",
+            f"Resume it: {shell_command('runs resume', folder.name)}",
         )
     if not tuning_traits(spec.tuning.kind).is_adapter:
-        base, adapter, held = folder.adapter, None, "files"
+        base, adapter, precision = folder.adapter, None, "files"
     else:
-        base, adapter, held = _base_folder(plan), folder.adapter, request.precision
-    trained_as: Held = "nf4" if held == "nf4" else "int8" if held == "int8" else "files"
+        base, adapter, precision = _base_folder(plan), folder.adapter, request.precision
+    trained_as: BasePrecision = "nf4" if precision == "nf4" else "int8" if precision == "int8" else "files"
     tokenizer_folder = folder.adapter if adapter is None else base
     tokenizer = load_tokenizer(str(tokenizer_folder), None, spec.model)
     template = None if adapter is None else _take_template(adapter, spec.data, tokenizer)
@@ -91,13 +91,13 @@ def open_run(request: ExportRequest) -> ExportSource:
 
 
 def _take_template(adapter: Path, spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Give the tokenizer the template that the run took in place of the base's own, and return that.
+    """Set the tokenizer's chat template to the one that the run used instead of the base's own, and return it.
 
-    It stands beside the adapter; runs of before are read by their spec, which raises InputError for a lost file.
+    It is stored beside the adapter; older runs name it in their spec, which raises InputError for a missing file.
     """
-    kept = adapter / TEMPLATE_FILE
-    if kept.is_file():
-        template = guarded.read_text(kept)
+    template_file = adapter / TEMPLATE_FILE
+    if template_file.is_file():
+        template = guarded.read_text(template_file)
         tokenizer.chat_template = template
         return template
     choose_template(spec, tokenizer)
@@ -112,8 +112,8 @@ def _base_folder(plan: Plan) -> Path:
         if snapshot is None:
             raise InputError(
                 "The base is not on this machine",
-                f"{plan.model_location} is not whole in the Hub's cache.",
-                f"Fetch it: {shell_command('models download', plan.model_location)}",
+                f"{plan.model_location} is incomplete in the Hub's cache.",
+                f"Download it: {shell_command('models download', plan.model_location)}",
             )
         return snapshot
     try:
@@ -121,11 +121,13 @@ def _base_folder(plan: Plan) -> Path:
     except FileNotFoundError as error:
         raise InputError(
             "The base is not on this machine",
-            f"{error.filename} is gone.",
+            f"{error.filename or plan.model_location} is gone.",
             "Put the model back where it was.",
         ) from None
     if not location.is_dir():
         raise InputError(
-            "The base is not on this machine", f"{location} is gone.", "Put the model back where it was."
+            "The base is not on this machine",
+            f"{location} does not exist.",
+            "Put the model back where it was.",
         )
     return location

@@ -1,4 +1,4 @@
-"""A run's tokenizer beside what is exported: its files, and nothing that names a place on this machine."""
+"""Copies a run's tokenizer into an export, without paths of this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui import guarded
 from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.models.model_folder import read_json
 
@@ -17,28 +18,46 @@ FILES = (
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
     "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
+NAMED_TEMPLATES = "additional_chat_templates"
+"""Where transformers keeps templates beside the default one."""
 LOCAL_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only", "cache_dir")
 
 
 def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None:
-    """Copy a tokenizer's files; keys that only say where it was loaded from are left out.
+    """Copy a tokenizer's files without the keys that name where it was loaded from.
 
-    A chat template that is given goes in place of the files' own.
+    A chat template that is given goes in place of the files' own. Several templates by name, which transformers keeps
+    in a folder, go into the settings, so that all files stand side by side.
     """
+    named = _named_templates(source) if template is None else []
     for name in FILES:
-        is_replaced = template is not None and name == "chat_template.json"
+        is_replaced = (template is not None and name == "chat_template.json") or (
+            named and name == TEMPLATE_FILE
+        )
         if (source / name).is_file() and not is_replaced:
             shutil.copyfile(source / name, out / name)
     settings = out / "tokenizer_config.json"
     if settings.is_file():
         dropped = LOCAL_KEYS if template is None else (*LOCAL_KEYS, "chat_template")
-        write_json(settings, {key: value for key, value in read_json(settings).items() if key not in dropped})
+        kept = {key: value for key, value in read_json(settings).items() if key not in dropped}
+        write_json(settings, kept | ({"chat_template": named} if named else {}))
     if template is not None:
         (out / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 
 
+def _named_templates(folder: Path) -> list[dict[str, str]]:
+    """The templates of a folder that has several, as tokenizer_config.json lists them; empty for one or none."""
+    others = sorted((folder / NAMED_TEMPLATES).glob("*.jinja"))
+    if not others:
+        return []
+    files = {"default": folder / TEMPLATE_FILE} | {path.stem: path for path in others}
+    return [
+        {"name": name, "template": guarded.read_text(path)} for name, path in files.items() if path.is_file()
+    ]
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a settings file as transformers does."""
+    """Write a JSON settings file as transformers does."""
     path.write_text(
         json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
     )

@@ -1,13 +1,14 @@
-"""What an adapter does to its base, read from PEFT's files."""
+"""The changes that an adapter makes to its base's weights, read from PEFT's files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftConfig
+from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
 from tuner_tui.config.tunings.traits import TRAITS
@@ -26,7 +27,7 @@ PREFIX = "base_model.model."
 
 @dataclass(frozen=True)
 class LowRankUpdate:
-    """weight + scale * B A, with DoRA's magnitudes where there are some.
+    """weight + scale * B A, with DoRA's magnitudes if it has them.
 
     LoRA: arXiv 2106.09685; rsLoRA's scale alpha / sqrt(rank): arXiv 2312.03732; DoRA: arXiv 2402.09353.
     """
@@ -73,20 +74,44 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class ExpertUpdate:
+    """The same for all experts of a layer, whose weights are one tensor (experts, outputs, inputs).
+
+    PEFT keeps the factors of all of them as two matrices (peft.tuners.lora.layer.ParamWrapper): A's rows are grouped by
+    expert, B's columns by rank.
+    """
+
+    down: Tensor
+    """A of every expert: (experts x rank, inputs)."""
+    up: Tensor
+    """B of every expert: (outputs, rank x experts)."""
+    experts: int
+    scale: float
+
+    def of(self, expert: int, piece: int, pieces: int) -> LowRankUpdate:
+        """One expert's update, of one of equal pieces of its rows."""
+        down = self.down.reshape(self.experts, -1, self.down.shape[1])[expert]
+        up = self.up.reshape(self.up.shape[0], -1, self.experts)[:, :, expert]
+        return LowRankUpdate(down, up.chunk(pieces)[piece].contiguous(), self.scale)
+
+
+@dataclass(frozen=True)
 class AdapterUpdates:
-    """All that an adapter changes in its base."""
+    """All changes that an adapter makes to its base."""
 
     config: PeftConfig | None
     low_rank: dict[str, LowRankUpdate] = field(default_factory=dict)
     """By the module's name in the base."""
+    nested: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """A and B of tensors without a module of their own, the experts of a mixture: by PEFT's name of the wrapper."""
     scaled: dict[str, Scaling] = field(default_factory=dict)
     """By the module's name in the base."""
     replaced: dict[str, Tensor] = field(default_factory=dict)
-    """Whole weights that were trained (`modules_to_save`), by the tensor's name in the base."""
+    """Fully trained weights (`modules_to_save`), by the tensor's name in the base."""
 
 
 def read_updates(adapter: Path) -> AdapterUpdates:
-    """Read an adapter's folder. Raises InputError for kinds that cannot be written into a base's weights."""
+    """Read an adapter's folder. Raises InputError for kinds that cannot be merged into a base's weights."""
     require_safetensors(adapter)
     config = PeftConfig.from_pretrained(str(adapter))
     kind = next(
@@ -100,7 +125,7 @@ def read_updates(adapter: Path) -> AdapterUpdates:
     if kind is None:
         raise InputError(
             "This adapter cannot be merged",
-            f"{adapter} is a {config.peft_type} adapter, which is not a change of the base's weights.",
+            f"{adapter} is a {config.peft_type} adapter, which does not change the base's weights.",
             "Export it with --as adapter.",
         )
     tensors = load_file(adapter / "adapter_model.safetensors")
@@ -113,8 +138,9 @@ def read_updates(adapter: Path) -> AdapterUpdates:
 
 def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
     """Raise InputError when the adapter changes something that the base's files do not hold."""
-    missing = [name for name in (*updates.low_rank, *updates.scaled) if f"{name}.weight" not in base.entries]
-    missing += [name for name in updates.replaced if name not in base.entries]
+    places = base.by_live_name
+    missing = [name for name in (*updates.low_rank, *updates.scaled) if f"{name}.weight" not in places]
+    missing += [name for name in updates.replaced if name not in places]
     if missing:
         is_tied = getattr(base.config, "tie_word_embeddings", False)
         raise InputError(
@@ -126,7 +152,7 @@ def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
             "Export it with --as adapter, or merge it on the machine that has its base.",
         )
     for name, update in updates.low_rank.items():
-        shape = base.entries[f"{name}.weight"].shape
+        shape = base.entries[places[f"{name}.weight"][0]].shape
         adapted = (update.up.shape[0], update.down.shape[1])
         if tuple(shape) not in (adapted, adapted[::-1]):
             raise InputError(
@@ -135,7 +161,7 @@ def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
                 "Merge it into the model that it was trained on.",
             )
     for name, scaling in updates.scaled.items():
-        shape = tuple(base.entries[f"{name}.weight"].shape)
+        shape = tuple(base.entries[places[f"{name}.weight"][0]].shape)
         size = scaling.factor.numel()
         if size not in shape:
             raise InputError(
@@ -143,3 +169,39 @@ def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
                 f"{name}: the base's weight is {shape}, and the adapter scales {size} rows or columns.",
                 "Merge it into the model that it was trained on.",
             )
+
+
+def expert_updates(updates: AdapterUpdates, base: BaseWeights) -> dict[str, ExpertUpdate]:
+    """What the adapter adds to the experts, by the loaded tensor's name. Raises InputError where it does not fit.
+
+    Where several tensors of a module are adapted, PEFT nests their wrappers; shapes tell which is whose.
+    """
+    config: Any = updates.config
+    found: dict[str, ExpertUpdate] = {}
+    for wrapper, (down, up) in updates.nested.items():
+        container = wrapper.removesuffix(".base_layer")
+        while container.endswith(".base_layer"):
+            container = container.removesuffix(".base_layer")
+        adapted = (up.shape[0], down.shape[1])
+        tensors = dict(base.skeleton.get_submodule(container).named_parameters(recurse=False))
+        name = next((name for name, tensor in tensors.items() if tuple(tensor.shape[1:]) == adapted), None)
+        if name is None:
+            raise InputError(
+                "The adapter does not fit this base",
+                f"{container} has no tensor of {adapted[0]} outputs and {adapted[1]} inputs for each expert.",
+                "Merge it into the model that it was trained on.",
+            )
+        live = f"{container}.{name}"
+        if any(base.live[each].expert is None for each in base.by_live_name.get(live, [])):
+            raise InputError(
+                "This adapter cannot be merged",
+                f"{base.folder} keeps {live} in a form that is not known here.",
+                "Export it with --as adapter.",
+            )
+        alphas = config.alpha_pattern
+        alpha = alphas.get(get_pattern_key(alphas.keys(), live), config.lora_alpha)
+        experts = tensors[name].shape[0]
+        rank = down.shape[0] // experts
+        scale = alpha / (rank**0.5 if config.use_rslora else rank)
+        found[live] = ExpertUpdate(down, up, experts, scale)
+    return found

@@ -1,4 +1,4 @@
-"""The exporting job: a run's result written in one form, with nothing loaded whole."""
+"""The export job: writes a run's result in one form, without loading the whole model."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ADAPTER_FILE, MODEL_FILE = "adapter.gguf", "model.gguf"
 
 
 def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
-    """Write the asked form into its folder and say what is there.
+    """Write the requested form into its folder and report its files.
 
-    Raises TunerError, before anything is written where memory would not hold the model to check it.
+    Raises TunerError before writing anything if the model would not fit in memory for verification.
     """
     emit(StepEntered(what="reading the run"))
     source = open_run(request)
-    dtype_for(request, source)  # what cannot be read back is not written
+    dtype_for(request, source)  # raises before anything is written
     out = Path(request.out)
     written = Written(files=())
     match request.form:
@@ -53,7 +53,7 @@ def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
             config = source.merged().base.config
             quant = request.quant if request.quant in ("f32", "f16") else "f32"
             write_gguf_adapter(updates, config, out / ADAPTER_FILE, quant, request.base_name)
-            if source.template is not None:  # the base's GGUF brings its own
+            if source.template is not None:  # otherwise the base's GGUF has its own
                 (out / TEMPLATE_FILE).write_text(source.template, encoding="utf-8")
         case "gguf":
             _write_gguf(source, request, emit)
@@ -67,7 +67,7 @@ def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
                 context_length=source.merged().base.config.max_position_embeddings,
             )
         case _:
-            raise InputError("Not a form for the worker", request.form)
+            raise InputError("Unknown export form", request.form)
     names = tuple(sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()))
     emit(
         Written(
@@ -79,7 +79,7 @@ def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
 def _adapter(source: ExportSource, request: ExportRequest) -> Path:
     if source.adapter is None:
         raise InputError(
-            "A full tuning has no adapter",
+            "A run with full tuning has no adapter",
             f"{Path(request.run).name} trained every weight.",
             "Export the model: --as merged, gguf or ollama",
         )
@@ -87,15 +87,15 @@ def _adapter(source: ExportSource, request: ExportRequest) -> Path:
 
 
 def _write_gguf(source: ExportSource, request: ExportRequest, emit: Callable[[Event], None]) -> None:
-    """f32, f16 and q8_0 by ourselves; other types by llama.cpp's tool, from an f16 file that is then removed."""
+    """f32, f16 and q8_0 are written here; other types by llama.cpp's tool, from a temporary f16 file."""
     target = Path(request.out) / MODEL_FILE
     is_ours = request.quant in QUANTS
     tool = None if is_ours else shutil.which(QUANTISER)
     if not is_ours and tool is None:
         raise InputError(
             "This GGUF type needs llama.cpp",
-            f"{request.quant} is made by {QUANTISER}, which is not on the path; {', '.join(QUANTS)} need nothing.",
-            f"Install llama.cpp so that {QUANTISER} is found, or take --quant q8_0.",
+            f"{request.quant} is made by {QUANTISER}, which is not on the PATH; {', '.join(QUANTS)} do not need it.",
+            f"Install llama.cpp so that {QUANTISER} is found, or use --quant q8_0.",
         )
     emit(StepEntered(what="merging into GGUF, tensor by tensor"))
     with tempfile.TemporaryDirectory(prefix=".f16-", dir=request.out) as scratch:
@@ -117,7 +117,11 @@ def _write_gguf(source: ExportSource, request: ExportRequest, emit: Callable[[Ev
         )
     if result.returncode or not target.is_file():
         last = next(iter(result.stderr.splitlines()[-1:]), f"exit code {result.returncode}")
-        raise TunerError("llama.cpp could not quantise", last, f"See `{QUANTISER}` for the types it knows.")
+        raise TunerError(
+            "llama.cpp could not quantise",
+            last,
+            f"Run `{QUANTISER}` without arguments for the types it supports.",
+        )
 
 
 def _reporter(emit: Callable[[Event], None]) -> Callable[[int, int], None]:

@@ -1,1 +1,1 @@
-"""The generation worker: one base with any number of adapters, answering typed requests over a socket."""
+"""The generation worker: serves one base with any number of adapters over a socket, with typed requests."""

@@ -1,4 +1,4 @@
-"""Answering a batch of conversations: each row with its own seed, streamed, and ended alone when it is cancelled."""
+"""Generates answers to a batch of conversations: each row has its own seed, is streamed, and can be cancelled alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TELL_EVERY_SECONDS = 0.1
 
 @dataclass
 class Row:
-    """One conversation of a batch, and its answer as it grows."""
+    """One conversation of a batch and its answer so far."""
 
     prompt: list[int]
     seed: int
@@ -46,16 +46,16 @@ class Row:
 
 
 def prompt_tokens(model: LoadedModel, request: Generate) -> list[int]:
-    """A conversation's tokens. Raises InputError when they leave no room for an answer."""
+    """A conversation's tokens. Raises InputError when they leave no space for an answer."""
     tokens = model.encode(request.turns, request.adapter)
     limit, sampling = model.context_length, request.sampling
     if not tokens:
-        raise InputError("The prompt is empty", "It has no tokens.", "Write something.")
+        raise InputError("The prompt is empty", "It has no tokens.", "Enter a prompt.")
     if limit is not None and len(tokens) + min(sampling.max_new_tokens, 16) > limit:
         raise InputError(
             "The prompt is too long for the model",
-            f"It has {len(tokens):,} tokens, and {model.name} reads at most {limit:,} with the answer.",
-            "Shorten it, or take a model with a longer context.",
+            f"It has {len(tokens):,} tokens, and {model.name} has a context of {limit:,}, answer included.",
+            "Shorten it, or use a model with a longer context.",
         )
     return tokens
 
@@ -68,10 +68,10 @@ def answer(
     *,
     is_alone: bool,
 ) -> None:
-    """Fill the rows' answers.
+    """Generate the rows' answers.
 
-    Alone, the tokens are those of plain `generate` after `torch.manual_seed(seed)`. In a batch each row draws from a
-    generator of its own (by the Gumbel-max trick), so that its answer does not depend on who else is in the batch.
+    A single row gets the tokens of plain `generate` after `torch.manual_seed(seed)`. In a batch each row samples from
+    its own generator (by the Gumbel-max trick), so that its answer does not depend on the other rows.
     """
     longest = max(len(row.prompt) for row in rows)
     pad = model.tokenizer.pad_token_id or 0
@@ -86,7 +86,7 @@ def answer(
         "repetition_penalty": sampling.repetition_penalty,
         "pad_token_id": pad,
         "use_cache": True,
-        "streamer": _Listener(rows, model.ends(), tell),
+        "streamer": _Listener(rows, model.eos_tokens(), tell),
         "stopping_criteria": StoppingCriteriaList([_Cancelling(rows)]),
     }
     if sampling.temperature == 0:
@@ -107,7 +107,7 @@ def answer(
 
 
 def _drawing(sampling: Sampling, seeds: Sequence[int], device: torch.device) -> LogitsProcessorList:
-    """What `generate` does to scores before it samples, and then the sampling, by rows."""
+    """The logits processors of `generate`, followed by per-row sampling."""
     steps: list[LogitsProcessor] = [TemperatureLogitsWarper(sampling.temperature)]
     if sampling.top_k:
         steps.append(TopKLogitsWarper(sampling.top_k))
@@ -130,7 +130,7 @@ class _RowDraws(LogitsProcessor):
 
 
 class _Cancelling(StoppingCriteria):
-    """Ends rows that are no longer wanted."""
+    """Stops rows that were cancelled."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = rows
@@ -143,12 +143,12 @@ class _Cancelling(StoppingCriteria):
 
 
 class _Listener(BaseStreamer):
-    """Takes each step's tokens, and tells how the answers stand a few times a second."""
+    """Collects each step's tokens, and reports the answers so far a few times a second."""
 
     def __init__(self, rows: Sequence[Row], ends: set[int], tell: Callable[[Sequence[Row]], None]) -> None:
         self._rows, self._ends, self._tell = rows, ends, tell
         self._has_prompt = False
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def put(self, value: torch.Tensor) -> None:
         if not self._has_prompt:
@@ -162,9 +162,9 @@ class _Listener(BaseStreamer):
             else:
                 row.tokens.append(token)
         now = time.monotonic()
-        if now - self._told >= TELL_EVERY_SECONDS:
-            self._told = now
+        if now - self._reported_at >= TELL_EVERY_SECONDS:
+            self._reported_at = now
             self._tell(self._rows)
 
     def end(self) -> None:
-        """Nothing is held back here."""
+        """Nothing is buffered, so there is nothing to flush."""

@@ -1,4 +1,4 @@
-"""A base in memory with its adapters, switched by name; nothing is loaded twice."""
+"""A loaded base with its adapters, switched by name; nothing is loaded twice."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tuner_tui.models.adapter import require_safetensors
 from tuner_tui.models.source import find_source
 from tuner_tui.worker.device.machine import Machine, choose_machine
 from tuner_tui.worker.model.loading import dequantise_once, explain_loading, load_base, load_tokenizer
+from tuner_tui.worker.text.named_templates import default_template
 from tuner_tui.worker.text.rendering import TemplateRefused, render
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
 
 class LoadedModel:
-    """A base, its tokenizer, and the adapters that were asked for so far."""
+    """A base, its tokenizer, and the adapters requested so far."""
 
     def __init__(self, base: Base) -> None:
-        """Load. Raises TunerError in plain words."""
+        """Load the base. Raises TunerError."""
         self.base = base
         spec = ModelSpec(
             source=base.source,
@@ -56,31 +57,30 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int | None:
-        """Tokens that prompt and answer may have together; None when the model does not say."""
+        """Most tokens of prompt and answer together; None when the configuration does not say."""
         length = getattr(self.model.config, "max_position_embeddings", None)
         return length if isinstance(length, int) and length > 0 else None
 
-    def ends(self) -> set[int]:
-        """Tokens with which an answer ends."""
-        ends = self.model.generation_config.eos_token_id
-        return {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    def eos_tokens(self) -> set[int]:
+        """The EOS tokens, which end an answer."""
+        eos = self.model.generation_config.eos_token_id
+        return {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
 
     def template(self, adapter: str | None) -> str | None:
-        """The chat template that an adapter was trained with: the one beside it, else the base's own."""
+        """The chat template that an adapter was trained with: the one in its folder, else the base's own."""
         if adapter is not None and (beside := template_beside(Path(adapter))) is not None:
             return beside
-        own = self.tokenizer.chat_template
-        return own if isinstance(own, str) and own else None
+        return default_template(self.tokenizer)
 
     def template_mark(self, adapter: str | None) -> str:
-        """Tells one chat template from another; empty for none."""
+        """A digest that identifies the chat template; empty for none."""
         template = self.template(adapter)
         return hashlib.sha256(template.encode()).hexdigest()[:12] if template else ""
 
     def encode(self, turns: Sequence[Turn], adapter: str | None) -> list[int]:
-        """Tokens of the conversation as the template writes it, ready for the answer; without one of the turns' texts.
+        """Tokens of the conversation, rendered with the chat template and generation prompt; without one, plain text.
 
-        A template writes its own first token. Raises InputError.
+        A template contains its own BOS token. Raises InputError.
         """
         template = self.template(adapter)
         text = _render(self.tokenizer, template, turns)
@@ -88,7 +88,7 @@ class LoadedModel:
 
     @contextlib.contextmanager
     def speaking_as(self, adapter: str | None) -> Iterator[None]:
-        """Within the block the model answers with this adapter, or as the base. Raises InputError."""
+        """Within the block the model generates with this adapter, or as the base. Raises InputError."""
         if adapter is None:
             if isinstance(self.model, PeftModel):
                 with self.model.disable_adapter():
@@ -111,7 +111,7 @@ class LoadedModel:
             raise InputError(
                 "Not an adapter",
                 f"{folder} has no adapter_config.json.",
-                "Name the adapter folder of a finished run.",
+                "Give the adapter folder of a finished run.",
             )
         require_safetensors(folder)
         name = f"adapter{len(self._adapters)}"
@@ -127,8 +127,8 @@ class LoadedModel:
             if isinstance(error, RuntimeError) and "size mismatch" in str(error):
                 raise InputError(
                     "The adapter does not fit the model",
-                    f"{folder} was trained on another base than {self.name}.",
-                    "Take the base that its adapter_config.json names.",
+                    f"{folder} was not trained on {self.name}.",
+                    "Use the base that its adapter_config.json names.",
                 ) from error
             raise explain_loading(error, adapter, self._spec) from error
         self.model.eval()
@@ -143,14 +143,14 @@ def _render(tokenizer: PreTrainedTokenizerBase, template: str | None, turns: Seq
         return render(tokenizer, plain, "", asks_for_answer=True, template=template)
     except TemplateRefused as error:
         raise InputError(
-            "The chat template refuses the conversation",
+            "The chat template rejects the conversation",
             error.reason,
-            "Some templates know no system prompt.",
+            "Some templates do not support a system prompt.",
         ) from error
 
 
 def _key(adapter: str) -> tuple[str, int]:
-    """An adapter that was written anew is another one."""
+    """The cache key; a rewritten adapter gets another one."""
     try:
         return adapter, (Path(adapter) / "adapter_config.json").stat().st_mtime_ns
     except OSError:

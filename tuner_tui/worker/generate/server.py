@@ -1,6 +1,6 @@
-"""Reading requests, choosing what to compute next, and replying.
+"""Reads requests, chooses the next batch, and replies.
 
-Leaves when it was idle for long, when nobody listens any more, and when it is idle and a run wants the memory.
+Exits after a long idle time, when the connection closes, and when it is idle and a run needs the memory.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ LARGEST_BATCH = 16
 MOST_BATCH_TOKENS = 16_384
 """Prompt and answer tokens of all rows of a batch, which bounds its memory."""
 LOOK_SECONDS = 2.0
-"""How often an idle worker looks whether a run wants its memory."""
+"""Interval at which an idle worker checks whether a run needs the memory."""
 GATHER_SECONDS = 0.02
-"""How long the first of several requests waits for the others."""
+"""How long the first request waits for others to batch with."""
 _log = logging.getLogger(__name__)
 
 
 class Desk:
-    """Requests that wait, in order; filled by the reading thread."""
+    """Pending requests in order; filled by the reading thread."""
 
     def __init__(self) -> None:
         self.waiting: list[Generate] = []
@@ -64,7 +64,7 @@ class Desk:
             self.changed.notify()
 
     def cancel(self, identity: str) -> Generate | None:
-        """Withdraw a request that waits, which is given back; one that is being answered is marked."""
+        """Remove and return a pending request; one that is being answered is marked as cancelled."""
         with self.changed:
             for request in self.waiting:
                 if request.id == identity:
@@ -74,7 +74,7 @@ class Desk:
         return None
 
     def is_cancelled(self, identity: str) -> bool:
-        """Whether a request that is being answered is no longer wanted."""
+        """Whether a request that is being answered was cancelled."""
         return identity in self.cancelled
 
     def leave(self) -> None:
@@ -85,7 +85,7 @@ class Desk:
     def take(
         self, idle_seconds: float, is_memory_wanted: Callable[[], bool] = lambda: False
     ) -> list[Generate] | None:
-        """The next batch (empty when it was cancelled meanwhile); None when it is time to leave."""
+        """The next batch (empty if it was cancelled in the meantime); None when the worker should exit."""
         until = time.monotonic() + idle_seconds
         with self.changed:
             while not self.waiting and not self.is_leaving:
@@ -106,14 +106,14 @@ class Desk:
         first = next((request for request in self.waiting if request.is_urgent), self.waiting[0])
         batch = [first]
         if not first.is_alone:
-            batch += [each for each in self.waiting if each is not first and _fits(each, first)]
+            batch += [request for request in self.waiting if request is not first and _fits(request, first)]
             batch = batch[:LARGEST_BATCH]
         for request in batch:
             self.waiting.remove(request)
         return batch
 
 
-def _nobody() -> bool:
+def _never() -> bool:
     return False
 
 
@@ -123,8 +123,8 @@ def _fits(request: Generate, first: Generate) -> bool:
 
 
 def main(descriptor: int, idle_seconds: float) -> int:
-    """Serve the connection whose descriptor was inherited."""
-    os.nice(5)  # the app's keys go first
+    """Serve the connection with this inherited descriptor."""
+    os.nice(5)  # keeps the app responsive
     set_threads()
     connection = socket.socket(fileno=descriptor)
     return Server(connection, idle_seconds).run()
@@ -142,7 +142,7 @@ class Server:
         self._lines = connection.makefile("rb")
 
     def run(self) -> int:
-        """Load, answer, and leave; gives the exit code."""
+        """Load, answer until done, and return the exit code."""
         first = self._lines.readline()
         if not first:
             return 0
@@ -153,18 +153,18 @@ class Server:
         if not self._load(request):
             return 0
         while True:
-            batch = self._desk.take(self._idle_seconds, _nobody if request.may_share else is_memory_wanted)
+            batch = self._desk.take(self._idle_seconds, _never if request.may_share else is_memory_wanted)
             if batch is None:
                 return 0
             self._answer(batch)
 
     def _read(self) -> None:
-        """In a thread: sort requests in; when the app is gone, end at once, also in the middle of an answer."""
+        """Run in a thread: queue requests; exit at once when the connection closes, even in the middle of an answer."""
         for line in self._lines:
             try:
                 request = decode_request(line)
             except ValueError as error:
-                _log.error("a request that is none: %s", error)
+                _log.error("an invalid request: %s", error)
                 continue
             match request:
                 case Generate():
@@ -184,7 +184,7 @@ class Server:
             from tuner_tui.worker.generate.model import LoadedModel
 
             self._model = LoadedModel(request.base)
-        except Exception as error:  # whatever a library raises is told, and ends this worker
+        except Exception as error:  # whatever a library raises is reported, and ends this worker
             traceback.print_exc()
             self._send(_failed(request.id, error, "The model cannot be loaded"))
             return False
@@ -278,7 +278,7 @@ class Server:
             )
 
     def _compute_halves(self, requests: list[Generate], rows: list[Row]) -> None:
-        """Memory ran out: the same in two smaller batches."""
+        """After an out-of-memory error: compute the same in two smaller batches."""
         for row in rows:
             row.tokens.clear()
             row.is_finished = row.was_cancelled = False
@@ -303,7 +303,7 @@ class Server:
         try:
             with self._sending:
                 self._connection.sendall(encode(reply))
-        except OSError:  # nobody listens any more
+        except OSError:  # the connection is closed
             os._exit(0)
 
 
@@ -315,10 +315,10 @@ def _failed(identity: str, error: Exception, title: str) -> Failed:
     if is_out_of_memory(error):
         return Failed(
             id=identity,
-            title="Memory ran out",
+            title="Out of memory",
             message=str(error).splitlines()[0] if str(error) else "",
-            hint="Ask for shorter answers, take a smaller precision, or close what else holds memory.",
+            hint="Ask for shorter answers, use a lower precision, or close other programs that use memory.",
         )
     return Failed(
-        id=identity, title=title, message=f"{type(error).__name__}: {error}", hint="The log says more."
+        id=identity, title=title, message=f"{type(error).__name__}: {error}", hint="See the log for details."
     )

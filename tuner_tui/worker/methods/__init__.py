@@ -1,1 +1,1 @@
-"""One file per training method, each readable from its data to its adapter."""
+"""One file per training method, readable from data to saved adapter."""

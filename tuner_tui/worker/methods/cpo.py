@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def run(job: Job, method: CpoMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = common.find_base(job)
+    """Train as the spec says, from rows to adapter; returns how it ended."""
+    resolved = common.find_base(job)
     max_length = job.spec.training.max_length
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
-        return tokenise_pairs(reading, found.tokenizer, max_length, "cpo")
+        return tokenise_pairs(reading, resolved.tokenizer, max_length, "cpo")
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found, is_complete=True)
-    shared = common.arguments(job, found, has_evaluation=evaluation is not None)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved, is_complete=True)
+    shared = common.arguments(job, resolved, has_evaluation=evaluation is not None)
     arguments = CPOConfig(
         **{**shared, "remove_unused_columns": False},
         max_length=max_length,
@@ -42,6 +42,6 @@ def run(job: Job, method: CpoMethod) -> Ending:
         args=arguments,
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)

@@ -1,7 +1,7 @@
-"""Direct preference optimisation: pairs, base, TRL's DPOTrainer with the loss that was asked for.
+"""Direct preference optimisation: pairs, base, TRL's DPOTrainer with the loss set in method.loss.
 
-The reference is the base with the adapter off; for a run that starts from an adapter a frozen copy of that one, which
-TRL holds beside it as the adapter `ref`; for full tuning a second model.
+The reference is the base with the adapter disabled; for a run that starts from an adapter, a frozen copy of that one,
+which TRL loads as the adapter `ref`; for full tuning, a second model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from trl import DPOConfig, DPOTrainer
 from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pairs
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
-from tuner_tui.worker.training.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.training.even_loss import EvenRows, Size
+from tuner_tui.worker.training.row_order import OrderedRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
@@ -26,27 +27,40 @@ if TYPE_CHECKING:
 
 
 class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
-    """TRL's trainer over our tokens."""
+    """TRL's trainer on tokenised rows."""
 
     length_columns = ("chosen_ids", "rejected_ids")
+    sft_weight = 0.0
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset  # it is tokens already
+        return dataset  # already tokenised
+
+    def has_token_mean(self) -> bool:
+        return bool(self.sft_weight)
+
+    def size_of(self, batch: dict[str, Any]) -> Size:
+        pairs = len(batch["completion_mask"]) // 2  # the chosen sides stand first
+        return Size(pairs, int(batch["completion_mask"][:pairs, 1:].sum()))
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        if self.sft_weight:
+            self.loss_weights = [1.0, self.sft_weight * self.token_share(inputs)]
+        return super()._compute_loss(model, inputs, return_outputs)
 
 
 def run(job: Job, method: DpoMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = common.find_base(job)
+    """Train as the spec says, from rows to adapter; returns how it ended."""
+    resolved = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
-        return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "dpo")
+        return tokenise_pairs(reading, resolved.tokenizer, job.spec.training.max_length, "dpo")
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved)
     has_sft = method.sft_weight > 0
     arguments = DPOConfig(
-        **common.arguments(job, found, has_evaluation=evaluation is not None),
-        max_length=None,  # the rows are cut already
+        **common.arguments(job, resolved, has_evaluation=evaluation is not None),
+        max_length=None,  # the rows are already truncated
         beta=method.beta,
         loss_type=[method.loss, "sft"] if has_sft else [method.loss],
         loss_weights=[1.0, method.sft_weight] if has_sft else None,
@@ -55,18 +69,19 @@ def run(job: Job, method: DpoMethod) -> Ending:
     )
     trainer = Trainer(
         model=policy.model,
-        ref_model=common.load_reference(job, found, is_precomputed=method.precompute_reference),
+        ref_model=common.load_reference(job, resolved, is_precomputed=method.precompute_reference),
         args=arguments,
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
-    return common.fit(job, trainer, found, policy)
+    trainer.sft_weight = method.sft_weight
+    return common.fit(job, trainer, resolved, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
-    """The pairs as TRL's collator takes them."""
+    """The pairs in the columns of TRL's collator."""
     return Dataset.from_dict(
         {
             "prompt_ids": [row.prompt for row in data.rows],

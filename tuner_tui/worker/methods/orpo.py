@@ -1,6 +1,6 @@
-"""Odds-ratio preference optimisation: pairs, base, TRL's ORPOTrainer; answers and preferences in one go.
+"""Odds-ratio preference optimisation: pairs, base, TRL's ORPOTrainer; SFT loss and preference loss together.
 
-As TRL has it, the ordinary loss on the chosen answer is taken over its prompt, too.
+As in TRL, the SFT loss on the chosen answer includes its prompt.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def run(job: Job, method: OrpoMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = common.find_base(job)
+    """Train as the spec says, from rows to adapter; returns how it ended."""
+    resolved = common.find_base(job)
     max_length = job.spec.training.max_length
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
-        return tokenise_pairs(reading, found.tokenizer, max_length, "orpo")
+        return tokenise_pairs(reading, resolved.tokenizer, max_length, "orpo")
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found, is_complete=True)
-    shared = common.arguments(job, found, has_evaluation=evaluation is not None)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved, is_complete=True)
+    shared = common.arguments(job, resolved, has_evaluation=evaluation is not None)
     trainer = OurORPOTrainer(
         model=policy.model,
         args=ORPOConfig(
@@ -38,6 +38,6 @@ def run(job: Job, method: OrpoMethod) -> Ending:
         ),
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)

@@ -10,7 +10,8 @@ from trl import RewardConfig, RewardTrainer
 from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pairs
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
-from tuner_tui.worker.training.row_order import EvenRows, OrderedRows
+from tuner_tui.worker.training.even_loss import EvenRows
+from tuner_tui.worker.training.row_order import OrderedRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
@@ -22,26 +23,26 @@ if TYPE_CHECKING:
 
 
 class Trainer(RunTrainer, OrderedRows, EvenRows, RewardTrainer):  # type: ignore[misc]
-    """TRL's trainer over our tokens."""
+    """TRL's trainer on tokenised rows."""
 
     length_columns = ("chosen_ids", "rejected_ids")
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset  # it is tokens already
+        return dataset  # already tokenised
 
 
 def run(job: Job, method: RewardMethod) -> Ending:
-    """Train as the spec says, from rows to adapter and head; gives how it ended."""
-    found = common.find_base(job)
+    """Train as the spec says, from rows to adapter and head; returns how it ended."""
+    resolved = common.find_base(job)
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedPair]:
-        return tokenise_pairs(reading, found.tokenizer, job.spec.training.max_length, "reward")
+        return tokenise_pairs(reading, resolved.tokenizer, job.spec.training.max_length, "reward")
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved)
     arguments = RewardConfig(
-        **common.arguments(job, found, has_evaluation=evaluation is not None),
-        max_length=None,  # over-long pairs are left out already
+        **common.arguments(job, resolved, has_evaluation=evaluation is not None),
+        max_length=None,  # overlong pairs are already left out
         center_rewards_coefficient=method.center_rewards or None,
     )
     trainer = Trainer(
@@ -49,14 +50,14 @@ def run(job: Job, method: RewardMethod) -> Ending:
         args=arguments,
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)
 
 
 def as_dataset(data: TokenisedData[TokenisedPair]) -> Dataset:
-    """The pairs as TRL's collator takes them: whole conversations."""
+    """The pairs in the columns of TRL's collator, as full conversations."""
     return Dataset.from_dict(
         {
             "chosen_ids": [row.prompt + row.chosen for row in data.rows],

@@ -11,6 +11,7 @@ from tuner_tui.worker.text.token_cache import tokenise_file
 from tuner_tui.worker.text.tokens import TokenisedData, TokenisedRow
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
+from tuner_tui.worker.training.even_loss import EvenEvaluation
 from tuner_tui.worker.training.row_order import OrderedRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
@@ -21,22 +22,22 @@ if TYPE_CHECKING:
     from tuner_tui.worker.training.result import Ending
 
 
-class Trainer(RunTrainer, OrderedRows, SFTTrainer):  # type: ignore[misc]
+class Trainer(RunTrainer, OrderedRows, EvenEvaluation, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with checkpoints that are whole or absent, and an order of rows that can be resumed."""
 
 
 def run(job: Job, method: SftMethod) -> Ending:
-    """Train as the spec says, from rows to adapter; gives how it ended."""
-    found = common.find_base(job)
+    """Train as the spec says, from rows to adapter; returns how it ended."""
+    resolved = common.find_base(job)
     max_length = job.spec.training.max_length
 
     def tokenise(reading: Reading) -> TokenisedData[TokenisedRow]:
-        return tokenise_file(reading, found.tokenizer, max_length, method.loss_on)
+        return tokenise_file(reading, resolved.tokenizer, max_length, method.loss_on)
 
-    train, evaluation = prepare(job, found, tokenise)
-    policy = common.load_policy(job, found)
+    train, evaluation = prepare(job, resolved, tokenise)
+    policy = common.load_policy(job, resolved)
     arguments = SFTConfig(
-        **common.arguments(job, found, has_evaluation=evaluation is not None),
+        **common.arguments(job, resolved, has_evaluation=evaluation is not None),
         max_length=max_length,
         packing=method.packing,
         dataset_kwargs=None if method.packing else {"skip_prepare_dataset": True},
@@ -46,10 +47,10 @@ def run(job: Job, method: SftMethod) -> Ending:
         args=arguments,
         train_dataset=_as_dataset(train),
         eval_dataset=_as_dataset(evaluation) if evaluation else None,
-        processing_class=found.tokenizer,
+        processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
     )
-    return common.fit(job, trainer, found, policy)
+    return common.fit(job, trainer, resolved, policy)
 
 
 def _as_dataset(data: TokenisedData[TokenisedRow]) -> Dataset:

@@ -1,1 +1,1 @@
-"""The base model in memory, and what of it is trained."""
+"""Loads the base model and sets up what is trained."""

@@ -1,8 +1,8 @@
-"""A GGUF file as a transformers model, with what transformers' own reader leaves out of it.
+"""Loads a GGUF file as a transformers model, including what transformers' own reader drops.
 
-That reader (5.23) takes the tensors that it has a name for and drops the rest silently: `rope_freqs.weight`, which
-holds Llama 3.1's and 3.2's rotary scaling, biases that its configuration does not expect, and the rotary scaling in
-the metadata. A model loaded so answers short prompts almost as it should, and long ones wrongly.
+That reader (5.23) silently ignores tensors that it has no name for: `rope_freqs.weight`, which is Llama 3.1's and
+3.2's rotary scaling, biases that its configuration does not expect, and the rotary scaling in the metadata. Such a
+model answers short prompts almost correctly and long ones wrongly.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LLAMA3_CONTEXTS = (8192,)
 def load_gguf_model(path: Path) -> PreTrainedModel:
     """The model of a GGUF file in fp32.
 
-    Raises InputError when its positions cannot be restored, or when tensors of the file have no place in the model.
+    Raises InputError when its rotary scaling cannot be restored, or when tensors of the file do not fit the model.
     """
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path.parent),
@@ -49,7 +49,7 @@ def load_gguf_model(path: Path) -> PreTrainedModel:
 
 
 def _restore_rope(config: Any, path: Path) -> None:
-    """Write a file's rotary scaling into the configuration, which transformers read without it."""
+    """Add the file's rotary scaling to the configuration, which transformers loads without it."""
     factors = next((tensor for tensor in gguf.GGUFReader(path).tensors if tensor.name == ROPE_FACTORS), None)
     if factors is None:
         return
@@ -71,7 +71,7 @@ def _restore_rope(config: Any, path: Path) -> None:
             return
     config.rope_parameters = plain
     raise InputError(
-        "The GGUF file's positions cannot be read",
+        "The GGUF file's rotary scaling cannot be read",
         f"{path}: {ROPE_FACTORS} is not the rotary scaling of Llama 3.1, 3.2 or 3.3.",
         SAFETENSORS_HINT,
     )
@@ -87,7 +87,7 @@ def llama3_factors(config: Any) -> Tensor:
 
 
 def _require_every_parameter(model: PreTrainedModel, path: Path) -> None:
-    """Refuse a model that has other parameters than its file: the rest was dropped, or made at random."""
+    """Raise InputError if model and file differ in parameters: the others were dropped, or initialised randomly."""
     tensors = [tensor for tensor in read_gguf(path).tensors if not tensor.name.startswith("rope_")]
     in_file = sum(tensor.elements for tensor in tensors)
     in_model = model.num_parameters()
@@ -95,7 +95,7 @@ def _require_every_parameter(model: PreTrainedModel, path: Path) -> None:
         return
     raise InputError(
         "The GGUF file does not fit its architecture",
-        f"{path} holds {in_file:,} parameters; transformers reads it as a model of {in_model:,}. The others would be "
-        "dropped, or be random.",
+        f"{path} has {in_file:,} parameters; transformers loads a model with {in_model:,}. The others would be "
+        "dropped, or random.",
         SAFETENSORS_HINT,
     )

@@ -1,4 +1,4 @@
-"""Bringing a base model and its tokenizer into memory, in the precision that was resolved."""
+"""Loads a base model and its tokenizer in the resolved precision."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.device.machine import Machine
 
 KEEP_FP32_BELOW = 1_000_000_000
-"""Models with fewer parameters are dequantised to fp32; larger ones to bf16, which their authors published."""
+"""Models with fewer parameters are dequantised to fp32; larger ones to bf16, in which they were published."""
 
 
 def find_weights(plan: Plan) -> tuple[str, str | None]:
@@ -49,21 +49,21 @@ def find_weights(plan: Plan) -> tuple[str, str | None]:
 
 
 def what_finding_takes(plan: Plan) -> str:
-    """What `find_weights` is about to do, for the person who waits."""
+    """A description of what `find_weights` is about to do."""
     if plan.model_kind != "gguf":
         return "finding the model"
-    is_made = dequantised.is_whole(
+    is_made = dequantised.is_complete(
         dequantised.entry_folder(dequantised.fingerprint(Path(plan.model_location)))
     )
     return (
         "finding the dequantised model"
         if is_made
-        else "dequantising the GGUF file, once; takes half a minute"
+        else "dequantising the GGUF file once; takes about half a minute"
     )
 
 
 def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with a pad token. Raises TunerError in plain words."""
+    """The model's tokenizer, with a pad token. Raises TunerError."""
     try:
         require_loadable_tokenizer(location, revision)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -79,9 +79,9 @@ def load_tokenizer(location: str, revision: str | None, spec: ModelSpec) -> PreT
 def load_base(
     location: str, revision: str | None, spec: ModelSpec, machine: Machine, *, has_head: bool = False
 ) -> PreTrainedModel:
-    """The base model, held as the machine's precision says. Raises TunerError in plain words.
+    """The base model in the machine's precision. Raises TunerError.
 
-    With `has_head` it scores whole sequences with one number; the head is new, unless the model brings one.
+    With `has_head` it has a scalar head that scores sequences; the head is new unless the model has one.
     """
     kind, extra = (
         (AutoModelForSequenceClassification, {"num_labels": 1}) if has_head else (AutoModelForCausalLM, {})
@@ -110,7 +110,7 @@ def load_base(
             **options,
             **extra,
         )
-        if unpacking is not None:  # FP8 comes out in bf16, whatever was asked for
+        if unpacking is not None:  # FP8 is unpacked to bf16, whatever dtype is set
             model = model.to(machine.compute_dtype)  # type: ignore[arg-type]
     except Exception as error:
         raise explain_loading(error, location, spec) from error
@@ -119,15 +119,15 @@ def load_base(
 
 
 def may_run_code(spec: ModelSpec, location: str, revision: str | None) -> bool:
-    """Whether transformers may run the model's own code. Raises UntrustedCode where only its run.toml says so."""
+    """Whether transformers may run the model's own code. Raises UntrustedCode where only run.toml allows it."""
     return require_trusted(spec.trust_remote_code, spec.source, location, revision)
 
 
 def keep_trainable(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking a 4-bit base for inference when it evaluates or samples on a CPU.
 
-    On CPUs with AVX512-BF16 it would (0.50.2): the repacked layers pass no gradient on, also back in training, so most
-    of the adapter would be trained wrongly and silently, and layers narrower than a block fail.
+    On CPUs with AVX512-BF16 it would (0.50.2): repacked layers pass no gradient, even back in training mode, so most of
+    the adapter would silently train wrongly, and layers narrower than a block fail.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -135,9 +135,9 @@ def keep_trainable(model: PreTrainedModel) -> None:
 
 
 def quantisation_config(machine: Machine) -> BitsAndBytesConfig | None:
-    """How bitsandbytes holds the base; None for unquantised precisions."""
+    """bitsandbytes' configuration for the base; None for unquantised precisions."""
     if machine.precision == "int8":
-        # bitsandbytes would log one line a layer and step: that its inputs become fp16, which is how int8 works
+        # bitsandbytes would log a line per layer and step that its inputs are cast to fp16, which is expected in int8
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
     if machine.precision == "nf4":
@@ -151,7 +151,7 @@ def quantisation_config(machine: Machine) -> BitsAndBytesConfig | None:
 
 
 def unpacking_config(config: PreTrainedConfig) -> Any:
-    """How to load a repository without its own quantisation, where nothing trains on that; else None."""
+    """The configuration that unpacks a repository's own quantisation, if that cannot be trained on; else None."""
     stored = getattr(config, "quantization_config", None)
     method = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)
     method = str(getattr(method, "value", method))
@@ -163,7 +163,7 @@ def unpacking_config(config: PreTrainedConfig) -> Any:
 def dequantise_once(gguf: Path) -> Path:
     """The folder with the GGUF's weights as safetensors, made on first use and keyed by the file's hash."""
     folder = dequantised.entry_folder(dequantised.fingerprint(gguf))
-    if dequantised.is_whole(folder):
+    if dequantised.is_complete(folder):
         return folder
     making = folder.parent / f".partial-{folder.name}-{os.getpid()}"
     try:
@@ -202,7 +202,7 @@ def _dequantise(gguf: Path, target: Path) -> None:
         raise InputError(
             "The GGUF file cannot be read as a model",
             f"{gguf}: {error}",
-            "Take the model's safetensors version, or another GGUF of a usual architecture.",
+            "Use the model's safetensors version, or another GGUF of a supported architecture.",
         ) from error
     if model.num_parameters() >= KEEP_FP32_BELOW:
         model = model.bfloat16()
@@ -214,36 +214,36 @@ def _dequantise(gguf: Path, target: Path) -> None:
 
 
 def explain_loading(error: Exception, location: str, spec: ModelSpec) -> Exception:
-    """What a library's complaint about a model means; the error itself when it is not one that we know."""
+    """The explanation of a library's loading error; the error itself when it is not a known one."""
     text = str(error)
     if isinstance(error, TunerError) or is_out_of_memory(error):
         return error
     if "trust_remote_code" in text:
         return InputError(
-            "The model needs code of its own",
+            "The model needs its own code",
             f"{location} ships Python code that must run to load it.",
-            "If you trust its author, set model.trust_remote_code = true; else take another model.",
+            "If you trust its author, set model.trust_remote_code = true; else use another model.",
         )
     if "does not recognize this architecture" in text or "Unrecognized model" in text:
         return InputError(
-            "The model's architecture is not known",
-            f"{location}: transformers here has no code for it.",
-            "Upgrade transformers, or take another model.",
+            "The model's architecture is not supported",
+            f"{location}: the installed transformers does not support it.",
+            "Upgrade transformers, or use another model.",
         )
     if "SafetensorError" in type(error).__name__ or "Error while deserializing header" in text:
         return InputError(
             "A weights file is damaged",
             f"{location}: {text}",
-            "Download it again; the copy here is cut off or broken.",
+            "Download it again; this copy is truncated or corrupt.",
         )
     if isinstance(error, (OSError, ValueError)):
         first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-        return InputError("The model cannot be loaded", f"{location}: {first}", "The log says more.")
+        return InputError("The model cannot be loaded", f"{location}: {first}", "See the log for details.")
     return error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or a CPU."""
+    """Whether an error is an out-of-memory error, of a GPU or a CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)

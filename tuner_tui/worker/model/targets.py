@@ -1,12 +1,15 @@
-"""Which modules of a model are adapted."""
+"""Finds the modules of a model that get an adapter."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from tuner_tui.errors import InputError
+from tuner_tui.text import listed
+from tuner_tui.worker.model.reached import is_without_text, parts_without_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +25,49 @@ ATTENTION_NAMES = (
     "Wqkv",
     "out_proj",
 )
+ALL_LINEAR = "all-linear"
+
+
+def where_text_is(targets: str | Sequence[str], model: Any) -> str | list[str]:
+    """The targets as they are; of a model with parts that text never reaches, the full names of those elsewhere.
+
+    A module that is named in full is adapted wherever it stands. Raises InputError where none is left.
+    """
+    parts = parts_without_text(model)
+    if not parts:
+        return targets if isinstance(targets, str) else list(targets)
+    if isinstance(targets, str):
+        wanted = [name for name, module in model.named_modules() if _is_linear(module, model)]
+        return [name for name in wanted if not is_without_text(name, parts)]
+    names = [
+        _adaptable(name, module)
+        for name, module in model.named_modules()
+        if name in targets
+        or (not is_without_text(name, parts) and any(name.endswith(f".{target}") for target in targets))
+    ]
+    if not names:
+        raise InputError(
+            "Text never reaches the targets",
+            f"tuning.targets: {', '.join(targets)} stand in {listed(parts)} only, where adapters would not learn.",
+            f'Take "{ALL_LINEAR}", or modules of the language model; a module named in full is adapted all the same.',
+        )
+    return names
+
+
+def _is_linear(module: Any, model: Any) -> bool:
+    """Whether PEFT's all-linear takes it: the heads that write tokens or scores are left out."""
+    is_head = module is model.get_output_embeddings() or module is getattr(model, "score", None)
+    return isinstance(module, torch.nn.Linear | Conv1D) and not is_head
+
+
+def _adaptable(name: str, module: Any) -> str:
+    """The name of what PEFT can adapt: of a linear layer in a wrapper that clips (Gemma 4), the layer's own."""
+    inner = getattr(module, "linear", None)
+    return f"{name}.linear" if isinstance(inner, torch.nn.Linear) else name
 
 
 def require_targets(names: Sequence[str], model: Any) -> list[str]:
-    """The names as they are. Raises InputError for one that the model does not have."""
+    """The names unchanged. Raises InputError for one that the model does not have."""
     missing = [name for name in names if name.rpartition(".")[2] not in last_names(model)]
     if missing:
         linear = sorted(
@@ -45,12 +87,12 @@ def last_names(model: Any) -> set[str]:
 
 
 def attention_targets(model: Any) -> list[str]:
-    """The modules of the attention. Raises InputError where none is known by name."""
+    """The attention modules. Raises InputError where none is known by name."""
     present = last_names(model)
     names = [name for name in ATTENTION_NAMES if name in present]
     if not names:
         raise InputError(
-            "The attention layers are not known by name",
+            "The attention layers of this model are unknown",
             f"{model.config.model_type} has none of {', '.join(ATTENTION_NAMES)}.",
             'Set tuning.targets to "all-linear" or to a list of module names.',
         )

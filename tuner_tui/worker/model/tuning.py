@@ -1,4 +1,4 @@
-"""What is trained: an adapter beside the frozen base, or every weight."""
+"""Sets up what is trained: an adapter on the frozen base, or all weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
 
 HEAD = "score"
-"""What transformers call the head of a model that scores sequences."""
+"""transformers' name of the head of a model that scores sequences."""
 
 
 def peft_config(spec: RunSpec, model: Any, *, has_head: bool = False) -> PeftConfig | None:
@@ -39,7 +39,7 @@ def peft_config(spec: RunSpec, model: Any, *, has_head: bool = False) -> PeftCon
 
 
 def _file_of(spec: RunSpec) -> Any:
-    """The file of the spec's tuning."""
+    """The module of the spec's tuning."""
     return import_module(f"tuner_tui.worker.tunings.{spec.tuning.kind}")
 
 
@@ -79,40 +79,44 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
         raise InputError(
             "The adapter does not fit the base",
             f"model.adapter: {first}",
-            "Take an adapter that was trained on this base.",
+            "Use an adapter that was trained on this base.",
         ) from error
     return tuned
 
 
 def trained_values(model: Any) -> dict[str, torch.Tensor]:
-    """What is about to be trained, as it is now."""
-    return {name: each.detach().clone() for name, each in model.named_parameters() if each.requires_grad}
+    """Copies of the parameters that will be trained."""
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def put_back(model: Any, values: dict[str, torch.Tensor]) -> None:
-    """Undo a trainer's rounding of what was loaded."""
+    """Restore loaded parameters that a trainer has rounded."""
     for name, parameter in model.named_parameters():
         if name in values:
             parameter.data = values[name].to(parameter.device)
 
 
-def write_no_card(model: Any) -> None:
-    """Have PEFT write no card at each save: it says nothing, and takes longer than a small adapter's weights."""
+def write_no_model_card(model: Any) -> None:
+    """Keep PEFT from writing a model card at each save: it is empty, and slower to write than a small adapter."""
     if hasattr(model, "create_or_update_model_card"):
         model.create_or_update_model_card = lambda *_, **__: None
 
 
 def wake_dropout(model: Any, spec: RunSpec) -> None:
-    """Give the adapter its dropout: preference trainers turn all of it off, so that the reference has none."""
+    """Re-enable the adapter's dropout: preference trainers disable all dropout, so that the reference has none."""
     if tuning_traits(spec.tuning.kind).is_adapter:
         _file_of(spec).wake_dropout(spec.tuning, model)
 
 
 def keep_adapter_in_fp32(model: Any) -> None:
-    """Hold an adapter's weights in fp32; those of a full tuning stay in the precision that was asked.
+    """Cast an adapter's weights to fp32; with full tuning they stay in the configured precision.
 
-    TRL casts adapters on quantised bases to bf16 when it builds its trainer; some kinds then trained nothing, silently,
-    and a reload differed.
+    TRL casts adapters on quantised bases to bf16 when it builds its trainer; some kinds then silently train nothing,
+    and a reloaded adapter differs.
     """
     if not hasattr(model, "peft_config"):
         return
@@ -122,7 +126,7 @@ def keep_adapter_in_fp32(model: Any) -> None:
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
-    """(all, trained) parameters; packed 4-bit weights are counted as the numbers they stand for."""
+    """(all, trained) parameters; packed 4-bit weights are counted unpacked."""
     total = trained = 0
     for parameter in model.parameters():
         count = parameter.numel()

@@ -35,7 +35,7 @@ HINT = "Raise training.max_length."
 
 def trains_cut_rows(method: str) -> bool:
     """Whether a method trains on rows that the length limit cuts; a score is of a whole answer."""
-    return method_traits(method).gives != "scores"
+    return method_traits(method).output != "scores"
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _written_out(gguf: Path) -> Path:
     """The folder with a GGUF file's tokenizer, written out on first use since that takes long. Raises InputError."""
     fingerprint = dequantised.fingerprint(gguf)
     made = dequantised.entry_folder(fingerprint)
-    if dequantised.is_whole(made):
+    if dequantised.is_complete(made):
         return made
     kept = dequantised.tokenizer_entry(fingerprint)
     if not (kept / "tokenizer.json").is_file():
@@ -215,7 +215,7 @@ def _shown(
 ) -> Sequence:
     """A sequence with what the length limit cuts; without its text, special tokens count as the template's."""
     traits = method_traits(request.method)
-    is_scored = traits.gives == "scores"
+    is_scored = traits.output == "scores"
     if text is not None:
         own = _own(full.ids, text, tokenizer)
     else:
@@ -347,9 +347,9 @@ def _notes(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase
     if learnt and end is not None:
         last = learnt[-1]
         if ids[last] != end and end not in (ids[place] for place in learnt):
-            notes.append("The end token is not learnt here.")
+            notes.append("The EOS token has no loss here.")
         if last and ids[last] == ids[last - 1] == end and labels[last - 1] != IGNORED:
-            notes.append("Two end tokens are learnt.")
+            notes.append("Two EOS tokens have loss.")
     if begin is not None and ids[:2] == [begin, begin]:
-        notes.append("It begins with two start tokens.")
+        notes.append("The row begins with two BOS tokens.")
     return notes

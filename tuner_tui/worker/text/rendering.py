@@ -17,6 +17,7 @@ from tuner_tui.data.tokens.template import TextChild, refusal_hint, rewritten_tu
 from tuner_tui.data.tokens.text_child import Conversation
 from tuner_tui.errors import InputError
 from tuner_tui.limited.process import ItemFault
+from tuner_tui.worker.text import template_time
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 Turns = Sequence[dict[str, Any]]
 _lock = threading.RLock()
 _child: TextChild | None = None
-_taken: tuple[str, dict[str, Any]] | None = None
-"""Template and special tokens that the child renders with now."""
+_taken: tuple[str, dict[str, Any], Any] | None = None
+"""Template, special tokens and time that the child renders with now."""
 _ahead: dict[bytes, str] = {}
 """What was rendered before it is asked for, by request."""
 
@@ -178,9 +179,10 @@ def _ready(
         close()
         _child = TextChild(str(tokenizer.name_or_path))
         atexit.register(close)
-    if _taken != (chosen, tokens):
-        _child.take(chosen, f"of {Path(tokenizer.name_or_path).name}", tokens)
-        _taken = (chosen, tokens)
+    moment = template_time.fixed()
+    if _taken != (chosen, tokens, moment):
+        _child.take(chosen, f"of {Path(tokenizer.name_or_path).name}", tokens, moment)
+        _taken = (chosen, tokens, moment)
     return _child
 
 
@@ -203,13 +205,14 @@ def _by_its_own_code(
     """What a tokenizer writes that renders in another way than by a template alone."""
     plain = [{name: value for name, value in turn.items() if name != "weight"} for turn in turns]
     try:
-        text = tokenizer.apply_chat_template(
-            plain,
-            tools=list(tools) or None,
-            tokenize=False,
-            add_generation_prompt=asks,
-            **(template_kwargs or {}),
-        )
+        with template_time.in_transformers():
+            text = tokenizer.apply_chat_template(
+                plain,
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=asks,
+                **(template_kwargs or {}),
+            )
     except Exception as error:  # whatever that code raises
         raise TemplateRefused(where, error, turns) from error
     return str(text)

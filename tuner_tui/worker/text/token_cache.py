@@ -11,6 +11,7 @@ from tuner_tui.data.files.rows import data_files
 from tuner_tui.data.rows.types import iterate_examples
 from tuner_tui.data.tokens import token_cache as kept
 from tuner_tui.files import replacing
+from tuner_tui.worker.text.template_time import dates_in
 from tuner_tui.worker.text.tokenised import TokenisedRow
 from tuner_tui.worker.text.tokens import TokenisedData, kept_and_dropped, tokenise_many
 
@@ -78,6 +79,7 @@ def cache_key(reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: 
         max_length,
         loss_on,
         tokenizer.chat_template,
+        dates_in(tokenizer.chat_template),
         tokenizer.eos_token_id,
     ]
     digest.update(repr(settings).encode())

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
-    from tuner_tui.worker.training.common import Found
+    from tuner_tui.worker.training.common import ResolvedBase
 
 
 def prepare(
-    job: Job, found: Found, tokenise: Callable[[Reading], TokenisedData[AnyRow]]
+    job: Job, resolved: ResolvedBase, tokenise: Callable[[Reading], TokenisedData[AnyRow]]
 ) -> tuple[TokenisedData[AnyRow], TokenisedData[AnyRow] | None]:
     """(training rows, evaluation rows), looked through before any training; says how many.
 
@@ -32,7 +32,7 @@ def prepare(
     spec = job.spec
     training = training_reading(spec.data, spec.training.seed)
     train = tokenise(training)
-    preflight.before_loading(job, training, train, found.tokenizer, found.location, found.revision)
+    preflight.before_loading(job, training, train, resolved.tokenizer, resolved.location, resolved.revision)
     reading = evaluation_reading(spec.data, spec.training.seed)
     evaluation = tokenise(reading) if reading is not None else None
     if spec.data.evaluation_share and reading is None:

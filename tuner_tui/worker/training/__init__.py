@@ -1,1 +1,1 @@
-"""What every method's training has in common: steps, checkpoints, events and the ending."""
+"""The parts of training that all methods share: steps, checkpoints, events and the ending."""

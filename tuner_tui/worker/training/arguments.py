@@ -1,4 +1,4 @@
-"""The part of a trainer's arguments that every method shares."""
+"""The trainer arguments that all methods share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def training_arguments(job: Job, machine: Machine, shape: Shape, *, has_evaluati
         "learning_rate": job.plan.learning_rate,
         "lr_scheduler_type": SchedulerType(training.schedule),
         "lr_scheduler_kwargs": {"min_lr_rate": 0.1} if training.schedule == "cosine_with_min_lr" else None,
-        "warmup_steps": training.warmup,  # below 1 a share of all steps
+        "warmup_steps": training.warmup,  # below 1: a share of all steps
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
         "per_device_train_batch_size": shape.micro_batch,
@@ -61,7 +61,7 @@ def training_arguments(job: Job, machine: Machine, shape: Shape, *, has_evaluati
             arguments |= {
                 "save_strategy": arguments["eval_strategy"],
                 "save_steps": evaluation.every_steps or 500,
-                "restore_callback_states_from_checkpoint": True,  # how often it has not become better
+                "restore_callback_states_from_checkpoint": True,  # early stopping's patience counter
             }
     return {name: value for name, value in arguments.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: made beside, given a manifest, made durable, then renamed into place."""
+"""Atomic checkpoints: written to a staging folder with a manifest, synced to disk, then renamed into place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from tuner_tui import guarded
-from tuner_tui.files import folder_size, settle_modes, sync_folder, write_atomic
+from tuner_tui.files import folder_size, make_folder, settle_modes, sync_folder, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.adapter import PICKLES
 from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.runs.events import CheckpointSaved
 from tuner_tui.versions import library_versions
@@ -32,9 +34,9 @@ OLD = ".old-"
 KEEPERS_FILES = ("plan.json", "summary.json", "report.md")
 Reason = Literal["schedule", "request", "stop", "end"]
 NOT_NEEDED = ("training_args.bin", "README.md")
-"""What trainers add that resuming does not use; training_args.bin is a pickle besides."""
+"""Files that trainers add and that resuming does not use; training_args.bin is also a pickle."""
 REFERENCE = "ref"
-"""TRL's name of the frozen copy of an adapter; it is made again from the run's own copy of where it began."""
+"""TRL's name of the frozen copy of an adapter; recreated from the run's own copy of its start adapter."""
 _Trainer: Any = object  # transformers' own comes with the class that this is mixed into
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class ManifestFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a checkpoint consists of; written last, so that its presence means the rest is whole."""
+    """The files of a checkpoint; written last, so that its presence means that the checkpoint is complete."""
 
     step: int
     made_at: float
@@ -56,13 +58,13 @@ class Manifest(msgspec.Struct, frozen=True):
     data: str = ""
     """The fingerprint of the training rows."""
     held_out: str = ""
-    """The fingerprint of the evaluation rows; empty where there are none."""
+    """The fingerprint of the evaluation rows; empty if there are none."""
     seed: int | None = None
     """The seed that rows, adapter and dropout were drawn by."""
 
 
-class WholeCheckpoints(_Trainer):  # type: ignore[misc]
-    """A mixin for transformers' Trainer: saves through a staging folder and rotates by our own rule."""
+class CompleteCheckpoints(_Trainer):  # type: ignore[misc]
+    """A mixin for transformers' Trainer: saves through a staging folder and applies our rotation."""
 
     job: Job
     _staging: Path | None = None
@@ -72,35 +74,36 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """No card at each checkpoint: sharing writes one that is true."""
+        """Write no model card at each checkpoint: sharing writes one."""
 
     def train(self, *arguments: Any, **named: Any) -> Any:
-        """Train; every checkpoint is whole, or given up, when this returns."""
+        """Train; when this returns, no checkpoint is being written any more."""
         try:
             return super().train(*arguments, **named)
         finally:
-            self.wait_until_whole()
+            self.wait_until_complete()
 
-    def wait_until_whole(self) -> None:
-        """Wait for the checkpoint that is being made durable."""
+    def wait_until_complete(self) -> None:
+        """Wait until the checkpoint that is being written is complete."""
         if self._completing is not None:
             self._completing.join()
             self._completing = None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write beside while training stands still; a thread makes it durable, renames it and says so.
+        """Write to the staging folder while training waits; a thread then syncs, renames and reports it.
 
-        Raises what stands for memory that ran out; other failures are told, and training goes on.
+        Raises out-of-memory errors; other failures are reported, and training continues.
         """
-        from tuner_tui.worker.model.loading import is_out_of_memory  # brings torch, which is there by now
+        from tuner_tui.worker.model.loading import is_out_of_memory  # imports torch, which is loaded by now
 
-        self.wait_until_whole()
+        self.wait_until_complete()
         started = time.perf_counter()
         step: int = self.state.global_step
         reason = self._reason()
         staging = self.job.folder.checkpoints / f"{STAGING}{step:06d}-{os.getpid()}"
         self._staging = staging
         try:
+            make_folder(staging)  # as ours, before a library makes it by the umask
             super()._save_checkpoint(model, trial)
         except Exception as error:
             if is_out_of_memory(error):
@@ -119,17 +122,17 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         )
         self._completing.start()
         if step >= self.state.max_steps or self.job.stop.is_set():
-            self.wait_until_whole()
+            self.wait_until_complete()
             self._stay_unless_saved(step)
 
     def _determine_best_metric(self, *arguments: Any, **named: Any) -> bool:
-        """The best evaluation's weights are kept, so they are saved where no checkpoint is due as well."""
+        """Save the best evaluation's weights even when no checkpoint is due."""
         is_best: bool = super()._determine_best_metric(*arguments, **named)
         self.control.should_save |= is_best
         return is_best
 
     def _stay_unless_saved(self, step: int) -> None:
-        """A pause is to lose nothing: without a checkpoint of this step the run goes on, and says so."""
+        """A pause must lose nothing: without a checkpoint of this step the run continues, with a warning."""
         job = self.job
         if not job.pause.is_set() or step >= self.state.max_steps or job.checkpoint == folder_name(step):
             return
@@ -138,27 +141,27 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         self.control.should_training_stop = False
         job.warn(
             f"Not paused: without a checkpoint of step {step} the last steps would be lost.",
-            "Free disk space, then pause again; `runs stop` ends the run all the same.",
+            "Free disk space, then pause again; `runs stop` ends the run anyway.",
         )
 
     def _complete(self, staging: Path, step: int, best: int | None, reason: Reason, started: float) -> None:
         parent = self.job.folder.checkpoints
         target = parent / folder_name(step)
         try:
-            made = staging / f"checkpoint-{step}"
+            written = staging / f"checkpoint-{step}"
             for name in (*NOT_NEEDED, REFERENCE):
-                self.job.folder.owned.discard(made / name)
-            _make_whole(
-                made,
+                self.job.folder.owned.discard(written / name)
+            _make_complete(
+                written,
                 step,
                 self.job.data_fingerprint,
                 self.job.spec.training.seed,
                 self.job.held_out_fingerprint,
             )
-            self.job.flush()  # what led here is told first: whoever resumes from here does not tell it again
-            replace_folder(made, target, self.job.folder.owned)
+            self.job.flush()  # events up to this step first: a resumed run does not repeat them
+            replace_folder(written, target, self.job.folder.owned)
             self.job.checkpoint = target.name
-            self.job.broken.discard(target.name)
+            self.job.corrupt.discard(target.name)
             self._rotate(step, best)
         except Exception as error:
             self._give_up(step, staging, error)
@@ -175,12 +178,12 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         )
 
     def _give_up(self, step: int, staging: Path, error: Exception) -> None:
-        """Four kinds of exception stand for a full disk; training goes on, and the earlier checkpoints are whole."""
+        """Report the failure, usually a full disk; training continues, and the earlier checkpoints stay complete."""
         _log.error("the checkpoint of step %d was not saved", step, exc_info=error)
         self.job.folder.owned.discard(staging)
         self.job.warn(
             f"The checkpoint of step {step} was not saved: {error}",
-            "Free disk space; training goes on without it.",
+            "Free disk space; training continues without this checkpoint.",
         )
 
     def _reason(self) -> Reason:
@@ -191,16 +194,16 @@ class WholeCheckpoints(_Trainer):  # type: ignore[misc]
         return "request" if self.job.save.is_set() else "schedule"
 
     def _rotate(self, newest: int, best: int | None) -> None:
-        """Drop what is neither the best nor among the last whole ones; what is later was left by another attempt."""
+        """Delete all but the best and the last complete checkpoints; later ones are of another attempt."""
         folders = [
             path for path in checkpoint_folders(self.job.folder.checkpoints) if step_of(path) <= newest
         ]
-        whole = [path for path in folders if path.name not in self.job.broken]
-        kept = {path for path in whole if step_of(path) == best} | set(
-            whole[-self.job.spec.checkpoints.keep :]
+        complete = [path for path in folders if path.name not in self.job.corrupt]
+        wanted = {path for path in complete if step_of(path) == best} | set(
+            complete[-self.job.spec.checkpoints.keep :]
         )
         for path in folders:
-            if path not in kept:
+            if path not in wanted:
                 _remove(path, self.job.folder.owned)
 
 
@@ -231,64 +234,80 @@ def read_manifest(checkpoint: Path) -> Manifest:
 def is_at_end(checkpoint: Path) -> bool:
     """Whether all steps were made when a checkpoint was saved, so that only the result is missing."""
     content = guarded.read_bytes(checkpoint / "trainer_state.json", LARGEST_STATE_BYTES)
-    state = json.loads(content)  # its losses may be NaN, which is no strict JSON
+    state = json.loads(content)  # its losses may be NaN, which strict JSON parsers refuse
     return bool(state["global_step"] >= state["max_steps"])
 
 
-def what_is_broken(checkpoint: Path) -> str | None:
-    """Why a checkpoint cannot be gone on from, or None when it is whole."""
+def why_corrupt(checkpoint: Path) -> str | None:
+    """Why a checkpoint is corrupt, or None when it is complete."""
     try:
         manifest = read_manifest(checkpoint)
     except Unreadable:
-        return "its manifest is missing or damaged"
+        return "its manifest is missing or corrupt"
     for name, expected in manifest.files.items():
         path = checkpoint / name
         try:
             if not path.is_file() or path.stat().st_size != expected.size:
-                return f"{name} is missing or cut off"
+                return f"{name} is missing or truncated"
             if _sha256(path) != expected.sha256:
-                return f"{name} is damaged"
+                return f"{name} is corrupt"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror or error})"
     return None
 
 
-def _make_whole(made: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
-    settle_modes(made)
+def refused_file(checkpoint: Path) -> Path | None:
+    """The first file that PyTorch does not load because it holds more than tensors and plain values."""
+    import torch
+    from transformers.trainer_pt_utils import safe_globals
+
+    for path in sorted(path for path in checkpoint.iterdir() if path.suffix in PICKLES):
+        try:
+            with safe_globals():  # type: ignore[no-untyped-call]
+                torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return path
+        except Exception:  # damaged in another way, which says so itself
+            continue
+    return None
+
+
+def _make_complete(written: Path, step: int, data: str, seed: int, held_out: str = "") -> None:
+    settle_modes(written, place=written.parent.parent)  # not that of the staging folder
     files = {}
-    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+    for path in sorted(path for path in written.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        files[str(path.relative_to(made))] = ManifestFile(path.stat().st_size, _sha256(path))
+        files[str(path.relative_to(written))] = ManifestFile(path.stat().st_size, _sha256(path))
     manifest = Manifest(step, time.time(), library_versions(), files, data, held_out, seed)
-    write_atomic(made / MANIFEST, msgspec.json.encode(manifest))
+    write_atomic(written / MANIFEST, msgspec.json.encode(manifest))
 
 
-def replace_folder(made: Path, target: Path, owned: Owned) -> None:
-    """Rename a finished folder into place; one that stood there is deleted only afterwards."""
+def replace_folder(written: Path, target: Path, owned: Owned) -> None:
+    """Rename a finished folder into place; a previous one is deleted only afterwards."""
     hidden = target.with_name(f"{OLD}{target.name}-{os.getpid()}")
     if target.exists():
         owned.move(target, hidden)
-    made.rename(target)
+    written.rename(target)
     sync_folder(target.parent)
     owned.discard(hidden)
 
 
 def remove_leftovers(owned: Owned, *parents: Path) -> None:
-    """Delete what a worker, or a keeper, that was killed left half made or half deleted."""
+    """Delete what a killed worker or keeper left unfinished or half deleted."""
     for parent in parents:
         for prefix in (STAGING, OLD):
             for folder in parent.glob(f"{prefix}*"):
                 owned.discard(folder)
-        for name in KEEPERS_FILES:  # no keeper writes them while a worker lives
+        for name in KEEPERS_FILES:  # no keeper writes them while a worker runs
             for unfinished in parent.glob(f".{name}.*"):
                 owned.discard(unfinished)
 
 
 def _remove(folder: Path, owned: Owned) -> None:
-    """Delete a folder so that no reader ever sees half of it."""
+    """Delete a folder atomically for readers, by renaming it first."""
     hidden = folder.with_name(f"{OLD}{folder.name}-{os.getpid()}")
-    with contextlib.suppress(NotOurs):  # the person put a symlink there
+    with contextlib.suppress(NotOurs):  # it was replaced with a symlink
         owned.move(folder, hidden)
         owned.discard(hidden)
 

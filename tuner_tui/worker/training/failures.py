@@ -1,4 +1,4 @@
-"""What an exception means for the person: the run's last event."""
+"""Turns an exception into the run's last event."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from tuner_tui.runs.events import FailureKind, RunFailed
 
 
 def explain(error: BaseException, step: int | None) -> RunFailed:
-    """The terminal event for an exception that ended an attempt; the traceback stands in the log."""
+    """The terminal event for an exception that ended an attempt; the traceback is in the log."""
     if isinstance(error, TunerError):
         kind: FailureKind = "not_finite" if type(error).__name__ == "NotFinite" else "error"
         return RunFailed(kind=kind, title=error.title, message=error.message, hint=error.hint, step=step)
     if _is_out_of_memory(error):
         return RunFailed(
             kind="out_of_memory",
-            title="Memory ran out",
+            title="Out of memory",
             message=_first_line(error),
-            hint="Take a smaller training.micro_batch or training.max_length, a lower model.precision (nf4), "
+            hint="Use a smaller training.micro_batch or training.max_length, a lower model.precision (nf4), "
             'or training.checkpointing = "on"; then resume or start again.',
             step=step,
         )
@@ -32,7 +32,7 @@ def explain(error: BaseException, step: int | None) -> RunFailed:
         kind="crash",
         title=f"The worker failed: {type(error).__name__}",
         message=_first_line(error),
-        hint="The traceback stands in the run's worker.log.",
+        hint="The traceback is in the run's worker.log.",
         step=step,
     )
 

@@ -1,4 +1,4 @@
-"""When memory runs out in a step, or a step's loss goes bad: save what can be saved, skip, or go back."""
+"""Handles out-of-memory errors and bad losses in a step: save a checkpoint, skip the step, or roll back."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 MEDIAN_OF = 50
 MEDIAN_FROM = 20
-"""Steps that there must be before a loss can be called a spike."""
-_Trainer: Any = object  # transformers' own comes with the class that this is mixed into
+"""Steps required before a loss can count as a spike."""
+_Trainer: Any = object  # the real base comes from the class that this is mixed into
 _log = logging.getLogger(__name__)
 
 
 class OutOfMemory(Exception):
-    """Memory ran out while training; `checkpoint` is what was saved just then."""
+    """Out of memory in training; `checkpoint` was saved after it."""
 
     def __init__(self, message: str, checkpoint: str | None) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class OutOfMemory(Exception):
 
 
 class WentBad(Exception):
-    """A step's loss went bad, and the run is to go back to the checkpoint before it."""
+    """A step's loss is bad; the run is to roll back to the checkpoint before it."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(reason)
@@ -47,11 +47,11 @@ class WentBad(Exception):
 
 
 class LossSpiked(TunerError):
-    """The loss is far above that of the steps before."""
+    """The loss is far above that of the previous steps."""
 
 
 class GuardedSteps(_Trainer):  # type: ignore[misc]
-    """A mixin for transformers' Trainer; every method's trainer has it."""
+    """A mixin for the trainers of all methods."""
 
     job: Job
     _step_loss = 0.0
@@ -59,7 +59,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
     _states: RandomStates
 
     def train(self, *arguments: Any, **named: Any) -> Any:
-        """Train; when memory runs out, save where the weights stand. Raises OutOfMemory then."""
+        """Train; on an out-of-memory error save a checkpoint if possible, then raise OutOfMemory."""
         self._losses = deque(maxlen=MEDIAN_OF)
         if self.job.resume_from is not None and self._is_watching:
             self._remember(step_of(self.job.resume_from))
@@ -71,13 +71,13 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            _log.exception("memory ran out")
+            _log.exception("out of memory")
             message = next(iter(str(error).splitlines()), "")[:300]
-        # Only here, with the exception's frames gone, is the memory of the step free.
+        # Only here, without the exception's frames, is the step's memory free.
         raise OutOfMemory(message, self._save_in_need())
 
     def _remember(self, last: int) -> None:
-        """What the guards knew when the step `last` had been made, from the events of the workers before."""
+        """Restore the guards' state at step `last` from the events of earlier workers."""
         usual: dict[int, float] = {}
         for event in decode_lines(self.job.folder.events.read_bytes()):
             if isinstance(event, StepLogged) and event.loss is not None and event.step <= last:
@@ -87,7 +87,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         self._losses.extend(usual[step] for step in sorted(usual) if step not in self.job.skipped)
 
     def evaluate(self, *arguments: Any, **named: Any) -> Any:
-        """Evaluate without a draw from the generators, so that training draws the same whether and when it is done."""
+        """Evaluate without changing the random state, so that evaluations do not affect training."""
         self.job.phase = "evaluating"
         self.job.emit(PhaseEntered(phase="evaluating"))
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -100,19 +100,19 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """The gradient's norm, known between backward and update: the moment to leave a step out."""
+        """The gradient norm; called between backward and update, where a step can still be skipped."""
         norm = super()._get_grad_norm(model, grad_norm)
         step = self.state.global_step + 1
         if step in self.job.plan.skipped_steps:
-            self._skip(step, "its loss went bad before")
+            self._skip(step, "its loss was bad before")
         elif self._is_watching and (reason := self._what_is_bad(norm)):
-            self._heed(step, reason)
+            self._respond_to(step, reason)
         self._step_loss = 0.0
         return norm
 
     def _maybe_log_save_evaluate(self, *arguments: Any, **named: Any) -> None:
         super()._maybe_log_save_evaluate(*arguments, **named)
-        if self.job.skipped:  # the trainer takes a logged loss off its sum, which never rids that of a NaN
+        if self.job.skipped:  # the trainer subtracts logged losses from a sum, which would stay NaN
             self._tr_loss.nan_to_num_(0.0)
 
     @property
@@ -128,11 +128,11 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
             return f"the gradient norm became {float(norm)}"
         usual = statistics.median(self._losses) if len(self._losses) >= MEDIAN_FROM else None
         if factor is not None and usual is not None and loss > factor * usual > 0:
-            return f"the loss of {loss:.4g} is {loss / usual:.1f} times the median of the steps before"
+            return f"the loss of {loss:.4g} is {loss / usual:.1f} times the median of the previous steps"
         self._losses.append(loss)
         return ""
 
-    def _heed(self, step: int, reason: str) -> None:
+    def _respond_to(self, step: int, reason: str) -> None:
         guards = self.job.spec.guards
         if guards.on_bad_loss == "roll_back":
             raise WentBad(step, reason)
@@ -140,28 +140,28 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
             self._skip(step, reason)
             return
         raise LossSpiked(
-            "The loss went bad",
+            "The loss is bad",
             f"At step {step} {reason}"
             + (f", after {len(self.job.skipped)} skipped steps." if self.job.skipped else "."),
             "Lower training.learning_rate, look at that step's rows, or see guards.on_bad_loss.",
         )
 
     def _skip(self, step: int, reason: str) -> None:
-        """Without gradients an optimizer changes neither weights nor its own states."""
+        """Skip a step: without gradients the optimizer changes neither weights nor its states."""
         for parameter in self.model.parameters():
             parameter.grad = None
         self.job.skipped.add(step)
         self.job.emit(StepSkipped(step=step, reason=reason))
 
     def _save_in_need(self) -> str | None:
-        """The name of a checkpoint of the last whole step; None when there is none to save or it cannot be saved."""
-        self.wait_until_whole()
+        """The name of a checkpoint of the last complete step; None when there is none or it cannot be saved."""
+        self.wait_until_complete()
         step = self.state.global_step
         name = folder_name(step)
         target = self.job.folder.checkpoints / name
         if step == 0 or self._states.is_updating:
             return None
-        if target.is_dir() and name not in self.job.broken:
+        if target.is_dir() and name not in self.job.corrupt:
             return name
         for parameter in self.model.parameters():
             parameter.grad = None
@@ -170,18 +170,18 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
             torch.cuda.empty_cache()
         self._states.restore()
         try:
-            self._save_checkpoint(self.model, trial=None)  # tells of other failures itself
+            self._save_checkpoint(self.model, trial=None)  # reports other failures itself
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            _log.exception("memory ran out again, while saving")
+            _log.exception("out of memory again, while saving")
             return None
-        self.wait_until_whole()
+        self.wait_until_complete()
         return name if self.job.checkpoint == name else None
 
 
 class OverdueEvaluation(TrainerCallback):
-    """Makes the evaluation that memory which ran out prevented: the checkpoint of that moment stands before it."""
+    """Runs an evaluation that an out-of-memory error prevented: the checkpoint was saved before it."""
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
@@ -199,17 +199,17 @@ class OverdueEvaluation(TrainerCallback):
         trainer._determine_best_metric(trainer._evaluate(None, None), None)
 
     def _was_prevented(self, state: TrainerState) -> bool:
-        told = decode_lines(self._trainer.job.folder.events.read_bytes())
-        here = [
+        events = decode_lines(self._trainer.job.folder.events.read_bytes())
+        at_this_step = [
             event
-            for event in told
+            for event in events
             if isinstance(event, (Evaluated, MemoryShort)) and event.step == state.global_step
         ]
-        return bool(here) and not any(isinstance(event, Evaluated) for event in here)
+        return bool(at_this_step) and not any(isinstance(event, Evaluated) for event in at_this_step)
 
 
 def _evaluates_at(args: TrainingArguments, state: TrainerState) -> bool:
-    """Whether the schedule has an evaluation after the step just made."""
+    """Whether an evaluation is due after the last step."""
     match args.eval_strategy:
         case IntervalStrategy.STEPS:
             return state.global_step % state.eval_steps == 0
@@ -219,11 +219,11 @@ def _evaluates_at(args: TrainingArguments, state: TrainerState) -> bool:
 
 
 class RandomStates(TrainerCallback):
-    """The generators' states as each step began, so that a step that failed can be drawn again."""
+    """The random states at the start of each step, so that a failed step can be repeated exactly."""
 
     def __init__(self) -> None:
         self.is_updating = False
-        """Whether weights may be half changed."""
+        """Whether the weights may be partly updated."""
         self._has_begun_epoch = False
         self._kept: tuple[Any, ...] | None = None
 
@@ -236,7 +236,7 @@ class RandomStates(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if not self._has_begun_epoch:  # an epoch's first step resumes from before its rows were drawn
+        if not self._has_begun_epoch:  # an epoch's first step resumes from before its rows are shuffled
             self._keep()
         self._has_begun_epoch = False
 
@@ -252,7 +252,7 @@ class RandomStates(TrainerCallback):
         self._keep()
 
     def restore(self) -> None:
-        """Put the generators back."""
+        """Restore the random states."""
         if self._kept is None:
             return
         python, numpy, cpu, gpus = self._kept

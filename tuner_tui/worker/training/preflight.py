@@ -1,11 +1,11 @@
-"""What is looked at before the first step: findings that would ruin a run stop it, unless they are allowed by name."""
+"""Checks before the first step: findings that would ruin a run stop it, unless data.allow names them."""
 
 from __future__ import annotations
 
 import logging
 import math
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,9 @@ from tuner_tui.data.tokens.template import CHATML, template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.text import listed
 from tuner_tui.worker.text.tokens import IGNORED, render
+from tuner_tui.worker.training.dropped_parts import dropped_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,18 +28,19 @@ if TYPE_CHECKING:
     from tuner_tui.config.data_section import Allowed, DataSpec
     from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
+    from tuner_tui.worker.text.tokenised import TokenSequence
     from tuner_tui.worker.text.tokens import TokenisedData
 
 LOOKED_AT_ROWS = 200
-"""Rows whose turns are looked for in what the template writes."""
+"""Rows of which all parts are looked for in what the template writes."""
 LEAST_LOSS, UNIFORM_MARGIN = 1e-3, 1.0
-"""A base's loss on text lies above the first, and below that of guessing among all tokens (ln V) plus the second."""
+"""A base's loss on text is above the first, and below a uniform guess over all tokens (ln V) plus the second."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is likely to waste the run."""
+    """One problem that is likely to waste the run."""
 
     name: Allowed
     what: str
@@ -47,39 +50,39 @@ class Finding:
 
 
 def settle(job: Job, findings: Iterable[Finding]) -> None:
-    """Go on in spite of what data.allow names, and record that; raise InputError for the rest, which ends the run."""
+    """Record findings that data.allow names; raise InputError for the others, which ends the run."""
     findings = list(findings)
-    refused = [each for each in findings if each.name not in job.spec.data.allow]
+    refused = [finding for finding in findings if finding.name not in job.spec.data.allow]
     if refused:
         first = refused[0]
-        more = f" Also found: {', '.join(each.name for each in refused[1:])}." if refused[1:] else ""
+        more = f" Also found: {', '.join(finding.name for finding in refused[1:])}." if refused[1:] else ""
         raise InputError(
             f"Stopped before the first step: {first.what}",
             f"{first.why}{more}",
-            f'{first.how} To go on all the same, add "{first.name}" to data.allow.',
+            f'{first.how} To train anyway, add "{first.name}" to data.allow.',
         )
-    for each in findings:
-        job.warn(f"Allowed by data.allow: {each.name}: {each.what}. {each.why}", each.how)
+    for finding in findings:
+        job.warn(f"Allowed by data.allow: {finding.name}: {finding.what}. {finding.why}", finding.how)
     if findings:
         _record(job, findings)
 
 
 def _record(job: Job, findings: Sequence[Finding]) -> None:
-    """Add to the run's report what it went on in spite of."""
+    """Add the allowed findings to the run's report."""
     path = job.folder.report
     try:
         before = guarded.read_text(path) if path.exists() else ""
-        heading = "## Went on in spite of\n"
-        lines = [f"- `{each.name}`: {each.what}. {each.why}\n" for each in findings]
+        heading = "## Allowed findings\n"
+        lines = [f"- `{finding.name}`: {finding.what}. {finding.why}\n" for finding in findings]
         new = "".join(line for line in lines if line not in before)
         if new:
             write_atomic(path, f"{before}{'' if heading in before else heading + chr(10)}{new}")
-    except (OSError, Unreadable) as error:  # the events have it, too
+    except (OSError, Unreadable) as error:  # the events have it as well
         _log.error("the report cannot be written: %s", error)
 
 
 def choose_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
-    """Give the tokenizer the template that data.template names; a finding where that changes or invents one."""
+    """Set the tokenizer's template to the one in data.template; a finding if that replaces or adds one."""
     own = tokenizer.chat_template
     if spec.template is not None:
         tokenizer.chat_template = template_text(spec.template)
@@ -87,9 +90,9 @@ def choose_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> list[
             return [
                 Finding(
                     "template_changed",
-                    "the chat template is not the base's own",
-                    "The base was taught with another one; it has to learn this one first, as other tools must.",
-                    "Leave data.template out to take the base's own.",
+                    "the chat template is not the base's",
+                    "The base was trained with another one and has to learn this one; other tools must use it too.",
+                    "Remove data.template to use the base's own.",
                 )
             ]
     elif not own and "template_missing" in spec.allow:
@@ -98,7 +101,7 @@ def choose_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> list[
 
 
 def chosen_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The template that a run took in place of the base's own; None where it took that."""
+    """The template that a run uses instead of the base's own; None if it uses the base's."""
     template = tokenizer.chat_template
     is_invented = "template_missing" in spec.allow and template == CHATML
     return template if isinstance(template, str) and (spec.template is not None or is_invented) else None
@@ -106,61 +109,76 @@ def chosen_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> str |
 
 def _has_turns(reading: Reading) -> bool:
     return any(
-        isinstance(found.row, dict) and bool(_conversations(found.row))
-        for found in islice(plain_rows(reading).rows, 1)
+        isinstance(first.row, dict) and bool(_conversations(first.row))
+        for first in islice(plain_rows(reading).rows, 1)
     )
 
 
 def missing_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase, has_turns: bool) -> list[Finding]:
-    """A finding where a template had to be invented because the model has none."""
+    """A finding if the model has no template, so that ChatML is used."""
     if not has_turns or spec.template is not None or chosen_template(spec, tokenizer) is None:
         return []
     return [
         Finding(
             "template_missing",
             "the model has no chat template",
-            "ChatML was taken; its marks are new to the base.",
-            "Take an instruct model, or set data.template.",
+            "ChatML is used; its special tokens are new to the base.",
+            "Use an instruct model, or set data.template.",
         )
     ]
 
 
 def dropped_turns(
-    reading: Reading, tokenizer: PreTrainedTokenizerBase, most: int = LOOKED_AT_ROWS
+    reading: Reading, tokenizer: PreTrainedTokenizerBase, loss_on: str = "answers", most: int = LOOKED_AT_ROWS
 ) -> list[Finding]:
-    """A finding where what the template writes lacks a turn of the rows' own."""
+    """A finding where what the template writes lacks a part of what the rows say."""
+    seen: dict[str, str] = {}
     for found in islice(plain_rows(reading).rows, most):
         if isinstance(found.row, InputError):
             continue
-        for turns in _conversations(found.row):
-            text = render(turns, tokenizer, f"{found.file}:{found.number}", tools=found.row.get("tools", ()))
-            for place, turn in enumerate(turns):
-                said = turn["content"].rpartition("</think>")[2].strip()
-                if said and said not in text and said.replace("\n", "\\n") not in text:
-                    return [
-                        Finding(
-                            "template_drops_turns",
-                            f"the chat template leaves out what the {turn['role']} says",
-                            f"{found.file}:{found.number}: turn {place + 1} is nowhere in what the model is fed.",
-                            "Take those turns out, or another template with data.template.",
-                        )
-                    ]
-    return []
+        where = f"{found.file}:{found.number}"
+
+        def write(turns: Sequence[dict[str, Any]], tools: Sequence[Any], where: str = where) -> str:
+            return render([*turns], tokenizer, where, tools=tools)
+
+        for turns, context in _conversations(found.row):
+            for part in dropped_parts(
+                turns,
+                found.row.get("tools") or (),
+                write,
+                first_answer=context,
+                one_by_one="messages" in found.row and loss_on == "answers",
+            ):
+                turn = "" if part.place is None else f" in turn {part.place + 1}"
+                seen.setdefault(part.what, f"{where}: nowhere in what the model is fed{turn}.")
+    if not seen:
+        return []
+    return [
+        Finding(
+            "template_drops_turns",
+            f"the chat template leaves out {listed(list(seen), 'and')}",
+            " ".join(f"{what.capitalize()}: {place}" for what, place in seen.items())
+            if len(seen) > 1
+            else next(iter(seen.values())),
+            "Take that out of the rows, or take a model or a data.template with a place for it.",
+        )
+    ]
 
 
-def _conversations(row: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """The whole conversations of a row: one, or one a side."""
+def _conversations(row: dict[str, Any]) -> list[tuple[list[dict[str, Any]], int]]:
+    """The whole conversations of a row, one or one a side, each with how many of its turns are no answer's."""
     if "messages" in row:
-        return [row["messages"]]
+        return [(row["messages"], 0)]
     prompt = row.get("prompt")
     sides = [row[side] for side in ("completion", "chosen", "rejected") if isinstance(row.get(side), list)]
     asked = prompt if isinstance(prompt, list) else []
-    return [side if side[: len(asked)] == asked else [*asked, *side] for side in sides]
+    whole = [side if side[: len(asked)] == asked else [*asked, *side] for side in sides]
+    return [(turns, len(asked)) for turns in whole]
 
 
 @dataclass(frozen=True)
 class Ends:
-    """The tokens at which a model stops, and the one that begins a text."""
+    """The EOS tokens of a model, and its BOS token."""
 
     ends: frozenset[int]
     begin: int | None
@@ -169,12 +187,12 @@ class Ends:
 
 
 def ends_of(tokenizer: PreTrainedTokenizerBase, config: Any, generation_ends: Sequence[int] = ()) -> Ends:
-    """What the model's configuration and tokenizer say."""
+    """The special tokens by the model's configuration and tokenizer."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     end = getattr(text, "eos_token_id", None)
     ends = {tokenizer.eos_token_id, *(end if isinstance(end, list) else [end]), *generation_ends}
     return Ends(
-        frozenset(each for each in ends if isinstance(each, int)),
+        frozenset(token for token in ends if isinstance(token, int)),
         tokenizer.bos_token_id,
         getattr(text, "vocab_size", None),
         getattr(text, "max_position_embeddings", None),
@@ -182,31 +200,42 @@ def ends_of(tokenizer: PreTrainedTokenizerBase, config: Any, generation_ends: Se
 
 
 def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]:
-    """Findings in the tokens that the trainer will be fed."""
-    found = []
+    """Findings in the tokens of the training rows."""
+    findings = []
     sequences = [sequence for row in data.rows for sequence in row.sequences()]
     if data.dropped:
         lines = ", ".join(str(row.line) for row in data.dropped[:5])
-        found.append(
+        findings.append(
             Finding(
                 "nothing_trained",
-                f"{len(data.dropped)} rows have no trained token",
-                f"Rows {lines}{', ...' if len(data.dropped) > 5 else ''} teach nothing within {max_length} tokens; "
-                "they are left out.",
-                "Raise training.max_length, or take them out.",
+                f"{len(data.dropped)} rows have no token with loss",
+                f"Rows {lines}{', ...' if len(data.dropped) > 5 else ''} have no loss within {max_length} tokens; "
+                "they are dropped.",
+                "Raise training.max_length, or remove these rows.",
             )
         )
-    if ends.ends and not any(token in ends.ends for sequence in sequences for token in sequence.trained):
-        cut = sum(row.is_cut for row in data.rows)
-        found.append(
+    if ends.ends and not any(label in ends.ends for sequence in sequences for label in sequence.labels):
+        truncated_rows = sum(row.is_cut for row in data.rows)
+        findings.append(
             Finding(
                 "end_never_trained",
-                "the end token is never trained",
+                "no EOS token has loss",
                 "The model would not learn to stop"
-                + (f": {cut} of {len(data.rows)} rows are cut before their end." if cut else "."),
+                + (f": {truncated_rows} of {len(data.rows)} rows are truncated." if truncated_rows else "."),
                 "Raise training.max_length."
-                if cut
-                else "Take a template that ends answers with the end token.",
+                if truncated_rows
+                else "Use a template that ends answers with the EOS token.",
+            )
+        )
+    elif between := _without_end(sequences, ends):
+        unended, answers = between
+        findings.append(
+            Finding(
+                "end_never_trained",
+                "answers that another turn follows do not end in an EOS token",
+                f"{unended} of {answers} such answers lack it: the template writes it at a conversation's end only, so "
+                "the model would learn not to stop.",
+                "Take a template that ends every answer with the EOS token, or rows with one answer each.",
             )
         )
     doubled = [ends.begin] * 2
@@ -214,38 +243,54 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
         line = next(
             row.line for row in data.rows for sequence in row.sequences() if sequence.ids[:2] == doubled
         )
-        found.append(
+        findings.append(
             Finding(
                 "doubled_start",
-                "rows begin with two start tokens",
-                f"Row {line}: the text has one, and the tokenizer adds another; the model never saw that.",
-                "Take the start token out of the texts.",
+                "rows begin with two BOS tokens",
+                f"Row {line}: the text has one, and the tokenizer adds another; the model has never seen that.",
+                "Remove the BOS token from the texts.",
             )
         )
     highest = max((max(sequence.ids) for sequence in sequences if sequence.ids), default=0)
     if ends.vocabulary is not None and highest >= ends.vocabulary:
-        found.append(
+        findings.append(
             Finding(
                 "tokens_unknown",
-                "the rows have tokens that the model lacks",
-                f"Token {highest} stands outside its vocabulary of {ends.vocabulary}; the first step would fail.",
-                "Take the model's own tokenizer.",
+                "the rows have token IDs that the model does not have",
+                f"Token {highest} is outside its vocabulary of {ends.vocabulary}; the first step would fail.",
+                "Use the model's own tokenizer.",
             )
         )
     if ends.context is not None and data.longest > ends.context:
-        found.append(
+        findings.append(
             Finding(
                 "beyond_context",
-                "rows are longer than the model can see",
+                "rows are longer than the model's context",
                 f"The longest has {data.longest} tokens, and its context is {ends.context}.",
                 f"Set training.max_length to at most {ends.context}.",
             )
         )
-    return found
+    return findings
+
+
+def _without_end(sequences: Sequence[TokenSequence], ends: Ends) -> tuple[int, int] | None:
+    """(answers without an EOS token, answers) of those that another one follows; None where most have one.
+
+    The last answer of a sequence may lack it because it is truncated.
+    """
+    answers = [answer for sequence in sequences for answer in answers_in(sequence)[:-1]]
+    unended = sum(not any(token in ends.ends for token in answer) for answer in answers)
+    return (unended, len(answers)) if answers and 2 * unended > len(answers) else None
+
+
+def answers_in(sequence: TokenSequence) -> list[list[int]]:
+    """Each run of tokens with loss, other tokens between them."""
+    runs = groupby(sequence.labels, key=lambda label: label != IGNORED)
+    return [list(labels) for is_answer, labels in runs if is_answer]
 
 
 def doubled_ends(data: TokenisedData[Any], ends: Ends) -> int:
-    """How many rows end in two end tokens, both trained; the model would learn to stop twice."""
+    """How many rows end with two EOS tokens that both have loss; the model would learn to emit both."""
     last_two = (
         [sequence.trained[-2:] for sequence in row.sequences() if len(sequence.trained) >= 2]
         for row in data.rows
@@ -254,22 +299,22 @@ def doubled_ends(data: TokenisedData[Any], ends: Ends) -> int:
 
 
 def look_at_first_batch(job: Job, trainer: Any) -> list[Finding]:
-    """Findings in the first rows as they are collated, and in the base's loss on them; trains and draws nothing."""
+    """Findings in the first collated rows and in the base's loss on them; changes no weights and no random state."""
     columns = set(trainer.train_dataset.column_names)
     if not {"input_ids", "labels"} <= columns:
-        return []  # pairs are collated side by side, and their first loss says little
+        return []  # pairs are collated side by side, and their first loss is not informative
     rows = [dict(trainer.train_dataset[n]) for n in range(min(8, len(trainer.train_dataset)))]
-    found = _masked_ends(
+    findings = _masked_ends(
         rows, trainer.data_collator([dict(row) for row in rows]), trainer.processing_class.eos_token_id
     )
     if job.resume_from is None:
         shortest = min(rows, key=lambda row: len(row["input_ids"]))
-        found += _odd_loss(trainer.model, trainer.data_collator([shortest]))
-    return found
+        findings += _odd_loss(trainer.model, trainer.data_collator([shortest]))
+    return findings
 
 
 def _masked_ends(rows: list[dict[str, Any]], batch: dict[str, Any], end: int | None) -> list[Finding]:
-    """A finding where collating takes the loss off end tokens, as happens where they double as padding."""
+    """A finding if collating removes the loss of EOS tokens, as happens when EOS is also the pad token."""
     wanted = sum(label == end for row in rows for label in row["labels"])
     left = int((batch["labels"] == end).sum())
     if end is None or left >= wanted:
@@ -277,15 +322,15 @@ def _masked_ends(rows: list[dict[str, Any]], batch: dict[str, Any], end: int | N
     return [
         Finding(
             "end_masked",
-            "the end token carries no loss because it is also the padding",
-            f"{wanted - left} of the first {wanted} end tokens are masked, so the model would not learn to stop.",
-            "Take a tokenizer whose padding is another token.",
+            "the EOS token has no loss because it is also the pad token",
+            f"{wanted - left} of the first {wanted} EOS tokens are masked, so the model would not learn to stop.",
+            "Use a tokenizer with a different pad token.",
         )
     ]
 
 
 def _odd_loss(model: Any, batch: dict[str, Any]) -> list[Finding]:
-    """A finding where the base's loss is not finite, next to nothing, or worse than guessing."""
+    """A finding if the base's loss is not finite, almost zero, or worse than a uniform guess."""
     was_training = model.training
     model.eval()
     try:
@@ -304,17 +349,17 @@ def _odd_loss(model: Any, batch: dict[str, Any]) -> list[Finding]:
     most = math.log(logits.shape[-1]) + UNIFORM_MARGIN
     if math.isfinite(loss) and LEAST_LOSS <= loss <= most:
         return []
-    told = (
-        "is not a number"
+    problem = (
+        "is not finite"
         if not math.isfinite(loss)
-        else f"is {loss:.3g}: {'worse than guessing' if loss > most else 'nothing is left to learn'}"
+        else f"is {loss:.3g}: {'worse than a uniform guess' if loss > most else 'there is nothing left to learn'}"
     )
     return [
         Finding(
             "odd_first_loss",
-            "the base's loss on the first rows is not what it should be",
-            f"It {told}; a base gives between {LEAST_LOSS:g} and {most:.1f} on text that is like its own.",
-            "Check that model, tokenizer and template belong together, and the precision.",
+            "the base's loss on the first rows is implausible",
+            f"It {problem}; bases have between {LEAST_LOSS:g} and {most:.1f} on ordinary text.",
+            "Check that model, tokenizer and template match, and the precision.",
         )
     ]
 
@@ -327,7 +372,7 @@ def before_loading(
     location: str,
     revision: str | None,
 ) -> None:
-    """Look at the rows before the model is loaded. Raises InputError, which ends the run before its first step."""
+    """Check the rows before the model is loaded. Raises InputError, which ends the run before its first step."""
     from transformers import AutoConfig, GenerationConfig
 
     from tuner_tui.worker.model.loading import may_run_code
@@ -336,7 +381,7 @@ def before_loading(
     is_code_trusted = may_run_code(spec.model, location, revision)
     try:
         config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=is_code_trusted)
-    except Exception as error:  # what is wrong with the model is said when it is loaded
+    except Exception as error:  # loading the model reports what is wrong with it
         _log.warning("the model's configuration cannot be read: %s", error)
         config = None
     try:
@@ -344,22 +389,22 @@ def before_loading(
     except (OSError, ValueError):  # most bases have none
         generation = None
     listed = generation if isinstance(generation, list) else [generation]
-    ends = ends_of(tokenizer, config, [each for each in listed if isinstance(each, int)])
+    ends = ends_of(tokenizer, config, [token for token in listed if isinstance(token, int)])
     findings = look(data, ends, spec.training.max_length)
     if tokenizer.chat_template:
         findings += missing_template(spec.data, tokenizer, _has_turns(reading)) + dropped_turns(
-            reading, tokenizer
+            reading, tokenizer, getattr(spec.method, "loss_on", "answers")
         )
-    if twice := doubled_ends(data, ends):
+    if doubled_rows := doubled_ends(data, ends):
         job.warn(
-            f"{twice} rows end in two end tokens, and both are trained.",
-            "Take the end token out of the texts, or its doubling out of the template.",
+            f"{doubled_rows} rows end with two EOS tokens that both have loss.",
+            "Remove the EOS token from the texts or from the template.",
         )
     settle(job, findings)
 
 
 def before_first_step(job: Job, trainer: Any) -> None:
-    """Look at the first batch once the trainer stands. Raises InputError, which ends the run before its first step."""
+    """Check the first batch once the trainer exists. Raises InputError, which ends the run before its first step."""
     try:
         findings = look_at_first_batch(job, trainer)
     except TunerError:
@@ -369,6 +414,6 @@ def before_first_step(job: Job, trainer: Any) -> None:
 
         if is_out_of_memory(error):
             raise
-        _log.exception("the first batch cannot be looked at")
+        _log.exception("the first batch cannot be checked")
         return
     settle(job, findings)

@@ -1,4 +1,4 @@
-"""What the trainer tells the outside: each step, evaluation and sample as an event, and what it is asked to do."""
+"""Reports the training's steps, evaluations and samples as events, and applies the user's requests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.errors import TunerError
+from tuner_tui.planning.warm_up import short_run
 from tuner_tui.runs.events import (
     Evaluated,
     OverheadMeasured,
@@ -39,7 +40,7 @@ class NotFinite(TunerError):
 
 
 class ReportingCallback(TrainerCallback):
-    """Turns the trainer's hooks into events and the person's requests into the trainer's control."""
+    """Turns the trainer's hooks into events, and requests into the trainer's control flags."""
 
     def __init__(self, job: Job, sampler: Sampler) -> None:
         self._job = job
@@ -67,6 +68,9 @@ class ReportingCallback(TrainerCallback):
                 checkpoint=resumed_from.name if resumed_from else None,
             )
         )
+        warning = short_run(self._job.spec, state.max_steps)
+        if warning is not None and resumed_from is None:
+            self._job.warn(warning.message, warning.hint)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -93,7 +97,7 @@ class ReportingCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """A stop at an epoch's end saves after that end's evaluation; within an epoch it was saved already."""
+        """A stop at the end of an epoch saves after its evaluation; within an epoch it has already been saved."""
         if self._job.stop.is_set() and state.global_step < state.max_steps:
             control.should_training_stop = True
             control.should_evaluate &= _ends_epoch(state)
@@ -109,7 +113,7 @@ class ReportingCallback(TrainerCallback):
     ) -> None:
         if not logs or "loss" not in logs:
             return
-        # Reading the loss waited for the device, so the step is over only now.
+        # Reading the loss has synchronised with the device, so only now is the step over.
         self._last_seconds = time.perf_counter() - self._step_began
         self._job.times.steps += self._last_seconds
         self._steps_here += 1
@@ -117,12 +121,12 @@ class ReportingCallback(TrainerCallback):
             self._report_step(args, state, logs)
         unusable = [name for name in ("loss", "grad_norm") if not math.isfinite(logs.get(name, 0.0))]
         if args.fp16 and unusable == ["grad_norm"]:
-            unusable = []  # the gradient scaler leaves such a step out and goes on with a smaller scale
+            unusable = []  # the gradient scaler skips such a step and continues with a smaller scale
         if unusable and state.global_step not in self._job.skipped:
             raise NotFinite(
                 f"The {'loss' if 'loss' in unusable else 'gradient'} is not a finite number",
                 f"At step {state.global_step} it became {logs[unusable[0]]}.",
-                "Lower training.learning_rate, or look at the rows of that step for broken text.",
+                "Lower training.learning_rate, or check the rows of that step for bad text.",
             )
         self._sample_if_due(state)
 
@@ -154,7 +158,7 @@ class ReportingCallback(TrainerCallback):
             self._job.emit(PhaseEntered(phase="training"))
 
     def report_overhead(self) -> None:
-        """Say where the time went."""
+        """Report where the time went."""
         times = self._job.times
         self._job.emit(
             OverheadMeasured(
@@ -189,9 +193,9 @@ class ReportingCallback(TrainerCallback):
         self._tokens_before = tokens
         if self._falls.has_fallen(logs):
             self._job.warn(
-                "Chosen answers become less likely together with the rejected ones: the model unlearns both.",
-                "A lower training.learning_rate or a higher method.beta holds on more, as does method.sft_weight "
-                "where the method has it.",
+                "Chosen answers become less likely together with the rejected ones.",
+                "A lower training.learning_rate or a higher method.beta limits this, as does method.sft_weight "
+                "if the method has it.",
             )
 
     def _sample_if_due(self, state: TrainerState) -> None:
@@ -213,7 +217,7 @@ class ReportingCallback(TrainerCallback):
 
     @contextlib.contextmanager
     def _own_time(self) -> Iterator[None]:
-        """Count what the block takes as time of our callbacks."""
+        """Count the block's time as time of our callbacks."""
         started = time.perf_counter()
         try:
             yield
@@ -226,12 +230,12 @@ def _ends_epoch(state: TrainerState) -> bool:
 
 
 def _other(logs: dict[str, Any], prefix: str) -> dict[str, float]:
-    """The method's own finite figures, without the trainer's prefix."""
-    found = {}
+    """The method's own finite metrics, without the trainer's prefix."""
+    metrics = {}
     for name, value in logs.items():
         key = name.removeprefix(prefix)
         if name.startswith(prefix) and key not in OWN_KEYS and isinstance(value, (int, float)):
             if key.endswith(("runtime", "_per_second")) or not math.isfinite(value):
                 continue
-            found[key] = float(value)
-    return found
+            metrics[key] = float(value)
+    return metrics

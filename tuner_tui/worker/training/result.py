@@ -1,4 +1,4 @@
-"""How an attempt ends: the best weights, the adapter renamed into place, the report."""
+"""Ends an attempt: restores the best weights and saves the result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stopped(job: Job, step: int) -> RunStopped:
 
 
 def finished(job: Job, trainer: Any) -> RunFinished:
-    """The ending of a run that did all it was asked."""
+    """The ending of a run that has made all its steps."""
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     is_early = trainer.state.global_step < trainer.state.max_steps
     return RunFinished(
@@ -46,7 +46,7 @@ def finished(job: Job, trainer: Any) -> RunFinished:
 
 
 def restore_best(job: Job, trainer: Any) -> None:
-    """With early stopping the result is the best evaluation's weights, not the last ones."""
+    """With early stopping, load the weights of the best evaluation."""
     best = trainer.state.best_global_step
     if not job.spec.evaluation.early_stopping or not best or best == trainer.state.global_step:
         return
@@ -58,9 +58,9 @@ def restore_best(job: Job, trainer: Any) -> None:
 
 
 def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write the result beside and rename it into place.
+    """Write the result to a staging folder and rename it into place.
 
-    Raises TunerError when it cannot be written; memory that runs out is left to those who climb the ladder.
+    Raises TunerError when it cannot be written, and out-of-memory errors as they are, for the OOM fallback steps.
     """
     target = job.folder.adapter
     making = target.with_name(f"{STAGING}adapter-{os.getpid()}")
@@ -68,18 +68,18 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         if not tuning_traits(job.spec.tuning.kind).is_adapter:
             model.save_pretrained(making)
             tokenizer.save_pretrained(making)
-        else:  # not the frozen copy that a method may have compared with
+        else:  # without the frozen copy that may serve as the reference
             model.save_pretrained(making, selected_adapters=["default"])
             template = chosen_template(job.spec.data, tokenizer)
             if template is not None:
                 (making / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-        job.folder.owned.discard(making / "README.md")  # PEFT's empty card
+        job.folder.owned.discard(making / "README.md")  # PEFT's empty model card
         settle_modes(making)
         replace_folder(making, target, job.folder.owned)
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        # Libraries raise four kinds of exception for a full disk; the checkpoints are still there.
+        # Libraries raise four kinds of exception for a full disk; the checkpoints still exist.
         raise TunerError(
             "The result could not be saved",
             f"{job.folder.place / target.name}: {error}",

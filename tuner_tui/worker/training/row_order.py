@@ -1,4 +1,4 @@
-"""The order in which rows are trained, fixed by seed and epoch alone, and what each counts in an uneven step."""
+"""The order in which rows are trained, fixed by seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_group
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_Trainer: Any = object  # transformers' own comes with the class that these are mixed into
+_Trainer: Any = object  # the real base comes from the class that these are mixed into
 
 
 class GroupedByLength(LengthGroupedSampler):
-    """Rows of like length stand together. Transformers' own sampler draws from the global generator instead."""
+    """Rows grouped by length. transformers' own sampler would use the global random state."""
 
     def __init__(self, batch_size: int, lengths: Sequence[int], seed: int) -> None:
         super().__init__(batch_size, lengths=list(lengths))
@@ -35,10 +35,10 @@ class GroupedByLength(LengthGroupedSampler):
 
 
 class OrderedRows(_Trainer):  # type: ignore[misc]
-    """A mixin for transformers' Trainer: an order of rows that can be resumed, also when grouped by length."""
+    """A mixin for transformers' Trainer: a resumable row order, also when grouped by length."""
 
     length_columns: tuple[str, ...] = ("input_ids",)
-    """The columns whose longest counts as a row's length."""
+    """The columns whose maximum is a row's length."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
@@ -49,32 +49,5 @@ class OrderedRows(_Trainer):  # type: ignore[misc]
         return GroupedByLength(batch, lengths, self.args.seed)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        """In order: transformers would group these too, by a column that pairs lack and with the global generator."""
+        """In order. transformers would group these, by a column that pairs lack, with the global random state."""
         return SequentialSampler(eval_dataset)
-
-
-class EvenRows(_Trainer):  # type: ignore[misc]
-    """A mixin for transformers' Trainer: each row counts the same, also where a step's micro-batches are uneven.
-
-    A trainer that takes the mean over each micro-batch, and then over those of a step, gives the rows of a smaller last
-    one more than their share; each micro-batch's loss is weighted by rows x micro-batches / all rows of the step.
-    """
-
-    _sequences: tuple[int, ...] = ()
-    """Of each micro-batch of the step under way."""
-
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        batches, items = super().get_batch_samples(*args, **kwargs)
-        self._sequences = tuple(map(_sequences_in, batches))
-        return batches, items
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        count = _sequences_in(inputs)
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        if not model.training or len(set(self._sequences)) <= 1:
-            return loss
-        return loss * (count * len(self._sequences) / sum(self._sequences))
-
-
-def _sequences_in(batch: dict[str, Any]) -> int:
-    return next(len(value) for value in batch.values() if isinstance(value, torch.Tensor))

@@ -1,10 +1,10 @@
-"""What the trainers of all methods have of ours: checkpoints that are whole, and steps that stand trouble."""
+"""The mixins that the trainers of all methods share: atomic checkpoints and guarded steps."""
 
 from __future__ import annotations
 
-from tuner_tui.worker.training.checkpoints import WholeCheckpoints
+from tuner_tui.worker.training.checkpoints import CompleteCheckpoints
 from tuner_tui.worker.training.guarded_steps import GuardedSteps
 
 
-class RunTrainer(GuardedSteps, WholeCheckpoints):
+class RunTrainer(GuardedSteps, CompleteCheckpoints):
     """To be mixed in before the trainer's own class."""

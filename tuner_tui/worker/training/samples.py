@@ -1,4 +1,4 @@
-"""Fixed prompts answered while a model trains: by the model as it is now and, once, by the base."""
+"""Samples during training: fixed prompts answered by the current model and, once, by the base."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.job import Job
 
 SMALLEST_SLICE_SECONDS = 0.3
-"""Less time than this is not worth starting to answer."""
+"""With less time than this left, no answer is started."""
 
 
 def generate(
@@ -30,12 +30,12 @@ def generate(
     max_new_tokens: int,
     max_seconds: float | None = None,
 ) -> list[tuple[str, bool]]:
-    """Greedy answers to single-turn prompts, in one batch: (answer, whether it ended by itself)."""
+    """Greedy answers to single-turn prompts, in one batch: (answer, whether it ended with EOS)."""
     encoded = _encode(tokenizer, prompts).to(model.device)
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():  # inference mode would leave tensors behind that training cannot use
+        with torch.no_grad():  # inference mode would leave tensors that training cannot use
             output = model.generate(
                 **encoded,
                 max_new_tokens=max_new_tokens,
@@ -58,7 +58,7 @@ def generate(
 
 
 class Sampler:
-    """Answers the spec's prompts within its share of the run's time."""
+    """Answers the spec's prompts within the sample time budget."""
 
     def __init__(
         self, job: Job, model: Any, tokenizer: PreTrainedTokenizerBase, *, can_answer: bool = True
@@ -67,7 +67,7 @@ class Sampler:
         self.is_wanted = can_answer and bool(job.spec.samples.prompts)
         if job.spec.samples.prompts and not can_answer:
             job.warn(
-                "Samples are not taken: this model gives scores, not text.", "Leave samples.prompts out."
+                "No samples are generated: this model outputs scores, not text.", "Remove samples.prompts."
             )
         self._has_base = job.resume_from is not None and _has_base_answers(job.folder.events)
         self._has_warned = False
@@ -75,7 +75,7 @@ class Sampler:
         self._has_adapter = hasattr(model, "disable_adapter")
 
     def needs_base_first(self) -> bool:
-        """Whether the base must answer before the first step: a full tuning changes it."""
+        """Whether the base must answer before the first step: full tuning changes it."""
         return self.is_wanted and not self._has_adapter and self._job.resume_from is None
 
     def answer_as_base(self, allowed_seconds: float | None) -> None:
@@ -90,9 +90,9 @@ class Sampler:
     def answer(
         self, step: int, projected_seconds: float, *, is_asked: bool = False, is_last: bool = False
     ) -> None:
-        """Answer now if the budget allows; asked for by the person, it is always done.
+        """Answer now if the budget allows; a request by the user is always answered.
 
-        Every occasion but the last leaves the budget room for one more, since the last answers matter most.
+        Every time but the last leaves enough budget for one more, since the last answers matter most.
         """
         needs_base = self._has_adapter and not self._has_base
         left = self._job.spec.samples.budget_percent / 100 * projected_seconds - self._job.times.samples
@@ -138,13 +138,13 @@ class Sampler:
 
 
 def _has_base_answers(events: Path) -> bool:
-    found = decode_lines(events.read_bytes())
-    return any(isinstance(event, Sampled) and event.source == "base" for event in found)
+    recorded = decode_lines(events.read_bytes())
+    return any(isinstance(event, Sampled) and event.source == "base" for event in recorded)
 
 
 @contextlib.contextmanager
 def _keeping_random_state() -> Iterator[None]:
-    """Answering must not change what training draws next."""
+    """Restore the random state, so that sampling does not affect training."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()), enabled=True):
         yield
 
@@ -154,7 +154,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> Any:
     try:
         if tokenizer.chat_template:
             turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-            texts = [render(tokenizer, each, "samples.prompts", asks_for_answer=True) for each in turns]
+            texts = [
+                render(tokenizer, conversation, "samples.prompts", asks_for_answer=True)
+                for conversation in turns
+            ]
             return tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
         return tokenizer(list(prompts), padding=True, return_tensors="pt", return_token_type_ids=False)
     finally:

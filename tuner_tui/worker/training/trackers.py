@@ -1,4 +1,4 @@
-"""TensorBoard, trackio and W&B beside our own events, through transformers' callbacks; none of them can end a run."""
+"""TensorBoard, trackio and W&B through transformers' callbacks; their failures never end a run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EVENTS = tuple(name for name in dir(TrainerCallback) if name.startswith("on_"))
 
 
 def add_trackers(trainer: Any, job: Job) -> None:
-    """Report to the trackers that the settings name; one that is not installed, or cannot begin, is a warning."""
+    """Report to the trackers that the settings name; one that is not installed or cannot start is a warning."""
     try:
         settings = read_settings()
     except TunerError as error:
-        job.warn(f"No tracker is told of this run: {error.title}.", error.hint)
+        job.warn(f"No tracker is used for this run: {error.title}.", error.hint)
         return
     project = settings.text("trackers.project") or "tuner-tui"
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(job.folder.path / "tensorboard"))
@@ -37,10 +37,10 @@ def add_trackers(trainer: Any, job: Job) -> None:
         try:
             [make] = find_callbacks([name])
             tracker = make()
-        except Exception as error:  # a library's own trouble must not end the run
-            _log.warning("%s does not begin", name, exc_info=True)
+        except Exception as error:  # a tracker's failure must not end the run
+            _log.warning("%s does not start", name, exc_info=True)
             job.warn(
-                f"{name} is not told of this run: {_first_line(error)}",
+                f"{name} is not used for this run: {_first_line(error)}",
                 f"Install it with: pip install 'tuner-tui[{name}]'",
             )
             continue
@@ -48,7 +48,7 @@ def add_trackers(trainer: Any, job: Job) -> None:
 
 
 class SoftTracker(TrainerCallback):
-    """Hands a trainer's events on to a tracker until it fails; then it is left out and the run goes on."""
+    """Forwards a trainer's events to a tracker until that fails; then the run continues without it."""
 
     def __init__(
         self, name: str, tracker: Any, run_name: str, project: str, warn: Callable[[str, str], None]
@@ -60,19 +60,19 @@ class SoftTracker(TrainerCallback):
         self._warn = warn
 
     def hand_on(self, event: str, args: Any, *rest: Any, **named: Any) -> None:
-        """One event; what the tracker wants of the training's course is not heeded."""
+        """Forward one event; changes that the tracker makes to the training's control are ignored."""
         if self._tracker is None:
             return
-        told = copy.copy(args)
-        told.run_name, told.project = self._run_name, self._project
+        renamed_args = copy.copy(args)
+        renamed_args.run_name, renamed_args.project = self._run_name, self._project
         try:
-            getattr(self._tracker, event)(told, *rest, **named)
-        except Exception as error:  # down, full, not logged in: whatever it is, it is not the run's
+            getattr(self._tracker, event)(renamed_args, *rest, **named)
+        except Exception as error:  # offline, full, not logged in: never a reason to end the run
             self._tracker = None
             _log.warning("%s failed", self._name, exc_info=True)
             self._warn(
-                f"{self._name} failed and is left out: {_first_line(error)}",
-                "The run goes on; its own events have every figure.",
+                f"{self._name} failed and is no longer used: {_first_line(error)}",
+                "The run continues; its own events have all metrics.",
             )
 
 

@@ -1,1 +1,1 @@
-"""What is trained, a file for each tuning: its PEFT configuration, and how an adapter is continued and merged."""
+"""One file per tuning: its PEFT configuration, and how an adapter is continued and merged."""

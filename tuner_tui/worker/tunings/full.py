@@ -1,3 +1,3 @@
-"""Full tuning: the base itself is trained, with no adapter beside it."""
+"""Full tuning: all weights of the base are trained, without an adapter."""
 
 from __future__ import annotations

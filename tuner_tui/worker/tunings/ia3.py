@@ -8,7 +8,7 @@ from peft import IA3Config
 
 from tuner_tui.errors import InputError
 from tuner_tui.worker.export.updates import AdapterUpdates, Scaling
-from tuner_tui.worker.model.targets import last_names, require_targets
+from tuner_tui.worker.model.targets import last_names, require_targets, where_text_is
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 KEYS_AND_VALUES = ("k_proj", "v_proj", "key", "value", "query_key_value", "qkv_proj", "c_attn", "Wqkv")
 MLP_OUTPUTS = ("down_proj", "fc2", "dense_4h_to_h", "w2")
-"""Of these the inputs are scaled."""
+"""Modules whose inputs are scaled."""
 FACTORS = ".ia3_l"
 
 
 def peft_config(tuning: Ia3Tuning, model: Any, shared: dict[str, Any]) -> IA3Config:
-    """PEFT's configuration; `shared` is what all tunings have alike. Raises InputError for unknown targets."""
+    """PEFT's configuration; `shared` are the arguments of all tunings. Raises InputError for unknown targets."""
     targets = _targets(tuning, model)
     inputs = [name for name in targets if name.rpartition(".")[2] in MLP_OUTPUTS]
     return IA3Config(**shared, target_modules=targets, feedforward_modules=inputs)
@@ -32,20 +32,20 @@ def peft_config(tuning: Ia3Tuning, model: Any, shared: dict[str, Any]) -> IA3Con
 
 def _targets(tuning: Ia3Tuning, model: Any) -> list[str]:
     if tuning.targets != "auto":
-        return require_targets(tuning.targets, model)
+        return list(where_text_is(require_targets(tuning.targets, model), model))
     present = last_names(model)
     names = [name for name in (*KEYS_AND_VALUES, *MLP_OUTPUTS) if name in present]
     if not any(name in KEYS_AND_VALUES for name in names):
         raise InputError(
-            "The attention layers are not known by name",
+            "The attention layers of this model are unknown",
             f"{model.config.model_type} has none of {', '.join(KEYS_AND_VALUES)}.",
             "Set tuning.targets to a list of module names.",
         )
-    return names
+    return list(where_text_is(names, model))
 
 
 def continue_with(tuning: Ia3Tuning, config: IA3Config) -> None:
-    """An earlier adapter takes nothing from the new run's options."""
+    """Nothing to do: an earlier adapter takes no option of the new run."""
 
 
 def wake_dropout(tuning: Ia3Tuning, model: Any) -> None:
@@ -53,7 +53,7 @@ def wake_dropout(tuning: Ia3Tuning, model: Any) -> None:
 
 
 def read_updates(config: IA3Config, tensors: dict[str, Tensor], adapter: Path) -> AdapterUpdates:
-    """How the adapter scales its base, by the modules' names in there."""
+    """The adapter's scalings of the base, by module name."""
     scaled: dict[str, Scaling] = {}
     replaced: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

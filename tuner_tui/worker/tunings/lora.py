@@ -11,7 +11,7 @@ from peft.utils.other import get_pattern_key
 
 from tuner_tui.errors import InputError
 from tuner_tui.worker.export.updates import AdapterUpdates, LowRankUpdate
-from tuner_tui.worker.model.targets import attention_targets, require_targets
+from tuner_tui.worker.model.targets import ALL_LINEAR, attention_targets, require_targets, where_text_is
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ _PART = re.compile(
 
 
 def peft_config(tuning: LoraTuning, model: Any, shared: dict[str, Any]) -> LoraConfig:
-    """PEFT's configuration; `shared` is what all tunings have alike. Raises InputError for unknown targets."""
+    """PEFT's configuration; `shared` are the arguments of all tunings. Raises InputError for unknown targets."""
     return LoraConfig(
         **shared,
         r=tuning.rank,
@@ -40,20 +40,21 @@ def peft_config(tuning: LoraTuning, model: Any, shared: dict[str, Any]) -> LoraC
 
 
 def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
-    if tuning.targets == "all-linear":
-        return "all-linear"
-    if tuning.targets == "attention":
-        return attention_targets(model)
-    return require_targets(tuning.targets, model)
+    if tuning.targets == ALL_LINEAR:
+        return where_text_is(ALL_LINEAR, model)
+    named = (
+        attention_targets(model) if tuning.targets == "attention" else require_targets(tuning.targets, model)
+    )
+    return where_text_is(named, model)
 
 
 def continue_with(tuning: LoraTuning, config: LoraConfig) -> None:
-    """Set what an earlier adapter takes from the new run's options."""
+    """Set the options that an earlier adapter takes from the new run."""
     config.lora_dropout = tuning.dropout
 
 
 def wake_dropout(tuning: LoraTuning, model: Any) -> None:
-    """Give the adapter its dropout where a trainer has turned it off."""
+    """Re-enable the adapter's dropout where a trainer has disabled it."""
     if not tuning.dropout:
         return
     for module in model.modules():
@@ -63,7 +64,7 @@ def wake_dropout(tuning: LoraTuning, model: Any) -> None:
 
 
 def read_updates(config: LoraConfig, tensors: dict[str, Tensor], adapter: Path) -> AdapterUpdates:
-    """What the adapter adds to its base, by its tensors' names in there. Raises InputError for other parts of LoRA."""
+    """The adapter's updates of the base, by tensor name. Raises InputError for unsupported parts of LoRA."""
     parts: dict[str, dict[str, Tensor]] = {}
     replaced: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -77,8 +78,20 @@ def read_updates(config: LoraConfig, tensors: dict[str, Tensor], adapter: Path) 
             )
         else:
             replaced[name.replace(".modules_to_save", "")] = tensor
-    updates = {module: _update(module, part, config) for module, part in parts.items()}
-    return AdapterUpdates(config, updates, replaced=replaced)
+    nested = {
+        module: (part["lora_A"], part["lora_B"])
+        for module, part in parts.items()
+        if _is_of_experts(module, config)
+    }
+    updates = {
+        module: _update(module, part, config) for module, part in parts.items() if module not in nested
+    }
+    return AdapterUpdates(config, updates, nested, replaced=replaced)
+
+
+def _is_of_experts(module: str, config: LoraConfig) -> bool:
+    """Whether the adapter is beside a tensor of all experts, which has no module of its own."""
+    return bool(config.target_parameters) and module.removesuffix(".base_layer").endswith("experts")
 
 
 def _update(module: str, part: dict[str, Tensor], config: LoraConfig) -> LowRankUpdate:

@@ -1,1 +1,1 @@
-"""Of each method: the arguments of its configuration, and the lines that make `dataset`."""
+"""For each method: its configuration arguments, and the code that creates `dataset`."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def arguments(method: DpoMethod, facts: RunFacts) -> dict[str, Any]:
-    """What DPOConfig is given beside what all share."""
+    """What DPOConfig is given besides the common arguments."""
     losses = [method.loss, *(["sft"] if method.sft_weight > 0 else [])]
     return {
         "max_length": None,
@@ -23,7 +23,7 @@ def arguments(method: DpoMethod, facts: RunFacts) -> dict[str, Any]:
 
 
 def dataset(method: DpoMethod, facts: RunFacts) -> str:
-    """The lines that make `dataset` of `lines`."""
+    """The code that creates `dataset` from `lines`."""
     return _DATASET
 
 

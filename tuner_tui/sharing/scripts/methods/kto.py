@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def arguments(method: KtoMethod, facts: RunFacts) -> dict[str, Any]:
-    """What KTOConfig is given beside what all share."""
+    """What KTOConfig is given besides the common arguments."""
     return {
         "max_length": None,
         "beta": method.beta,

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def arguments(method: RewardMethod, facts: RunFacts) -> dict[str, Any]:
-    """What RewardConfig is given beside what all share."""
+    """What RewardConfig is given besides the common arguments."""
     return {"max_length": None, "center_rewards_coefficient": method.center_rewards or None}
 
 
 def dataset(method: RewardMethod, facts: RunFacts) -> str:
-    """The lines that make `dataset` of `lines`."""
+    """The code that creates `dataset` from `lines`."""
     return _DATASET
 
 

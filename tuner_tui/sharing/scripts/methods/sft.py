@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def arguments(method: SftMethod, facts: RunFacts) -> dict[str, Any]:
-    """What SFTConfig is given beside what all share."""
+    """What SFTConfig is given besides the common arguments."""
     return {
         "max_length": facts.spec.training.max_length,
         "dataset_kwargs": {"skip_prepare_dataset": True},
@@ -18,7 +18,7 @@ def arguments(method: SftMethod, facts: RunFacts) -> dict[str, Any]:
 
 
 def dataset(method: SftMethod, facts: RunFacts) -> str:
-    """The lines that make `dataset` of `lines`."""
+    """The code that creates `dataset` from `lines`."""
     return _DATASET
 
 

@@ -1,1 +1,1 @@
-"""Of each adapter: the lines that make `adapter`."""
+"""For each adapter: the code that creates `adapter`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import InputError
 from tuner_tui.models.adapter import CONFIG_FILE
 from tuner_tui.models.model_folder import read_json
+from tuner_tui.planning.plan import ADAPTED_PART
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +20,10 @@ CONFIG = "LoraConfig"
 
 
 def adapter(tuning: LoraTuning, facts: RunFacts) -> str:
-    """The lines that make `adapter`."""
+    """The code that creates `adapter`."""
     targets: str | list[str] = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
-    if targets == "attention":
+    is_of_a_part = any(choice.name == ADAPTED_PART for choice in facts.story.choices)
+    if targets == "attention" or is_of_a_part:
         targets = _trained_layers(facts.folder.adapter / CONFIG_FILE)
     return _ADAPTER.format(
         rank=tuning.rank,

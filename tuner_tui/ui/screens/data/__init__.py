@@ -1,1 +1,1 @@
-"""Data: one data set looked at closely."""
+"""Data: inspecting one data set."""

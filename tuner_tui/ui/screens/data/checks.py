@@ -1,4 +1,4 @@
-"""What is wrong with the rows: each finding with its rows, what to do, and a key that mends it."""
+"""Problems of the rows: each finding with its rows, what to do, and a key that fixes it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ChecksPane(Vertical):
 
     BINDINGS = [  # noqa: RUF012
         Binding("f", "toggle_fix", "Fix", tooltip="Apply the fix for this while reading, or remove it"),
-        Binding("x", "stop", "Stop", tooltip="Stop checking, with what was found so far"),
+        Binding("x", "stop", "Stop", tooltip="Stop checking, keep the findings so far"),
     ]  # fmt: skip
 
     class Checked(Message):
@@ -46,21 +46,21 @@ class ChecksPane(Vertical):
             self.report = report
 
     class Progressed(Message):
-        """So many rows were read."""
+        """The number of rows read so far."""
 
         def __init__(self, rows: int) -> None:
             super().__init__()
             self.rows = rows
 
     class Refused(Message):
-        """Nothing can be said of the data."""
+        """The data could not be checked."""
 
         def __init__(self, error: TunerError) -> None:
             super().__init__()
             self.error = error
 
     class FixToggled(Message):
-        """A step is to be taken, or no longer."""
+        """A fix is to be applied, or removed."""
 
         order = tuple(FIXES)
 
@@ -69,7 +69,7 @@ class ChecksPane(Vertical):
             self.step = step
 
     class RowsAsked(Message):
-        """A finding's rows are to be shown, from a place on."""
+        """A finding's rows are to be shown, from a position on."""
 
         def __init__(self, place: int) -> None:
             super().__init__()
@@ -85,7 +85,7 @@ class ChecksPane(Vertical):
     def compose(self) -> ComposeResult:
         yield Static("Reading ...", id="checks-words", markup=False)
         yield PickList(
-            id="findings", help_text="What is wrong, the worst first. Enter shows its rows; f fixes it."
+            id="findings", help_text="Problems, the most serious first. Enter shows the rows, f fixes it."
         )
         yield Static("", id="finding-words", markup=False)
 
@@ -97,7 +97,7 @@ class ChecksPane(Vertical):
         self._children.end()
 
     def open(self, spec: RunSpec, reading: Reading) -> None:
-        """Check a data set anew."""
+        """Check a data set again."""
         self._is_stopped.set()
         self._children.end()
         self._is_stopped, self._children = threading.Event(), Children()
@@ -120,7 +120,7 @@ class ChecksPane(Vertical):
                     is_cancelled=is_stopped.is_set,
                 )
             )
-        except ChildEnded:  # the screen was closed, or the rows are checked anew
+        except ChildEnded:  # the screen was closed, or a new check runs
             return
         except TunerError as error:
             self.post_message(self.Refused(error))
@@ -153,7 +153,7 @@ class ChecksPane(Vertical):
         self.screen.refresh_bindings()
 
     def show_fixes(self, fixes: tuple[str, ...]) -> None:
-        """Mark the steps that are taken."""
+        """Mark the applied fixes."""
         self._fixes = fixes
         self._show()
 
@@ -169,21 +169,21 @@ class ChecksPane(Vertical):
         if unused := unused_words(report):
             lines.append(literal(unused, "$warning"))
         if report.is_partial:
-            lines.append(literal("stopped before the end: there may be more", "$warning"))
+            lines.append(literal("stopped before the end: there may be more problems", "$warning"))
         if not report.problems:
-            lines.append(literal("Nothing is wrong that these checks know of.", "$success"))
+            lines.append(literal("No problems found.", "$success"))
         if self._fixes:
-            lines.append(literal(f"steps while reading: {', '.join(self._fixes)}", "$success"))
+            lines.append(literal(f"fixes while reading: {', '.join(self._fixes)}", "$success"))
         self._say(Content("\n").join(lines))
         self.query_one(PickList).show(tuple(self._row(problem) for problem in report.problems))
         self._explain()
 
     def _row(self, problem: DataProblem) -> PickRow:
         rows = "1 row" if problem.count == 1 else f"{problem.count:,} rows"
-        mend = "" if problem.fix is None else f"f: {problem.fix}"
+        fix = "" if problem.fix is None else f"f: {problem.fix}"
         if problem.fix in self._fixes:
-            mend = f"✓ {problem.fix}"
-        return PickRow(problem.kind, f"{SIGNS[problem.level]:<10}{problem.kind}", (rows, mend))
+            fix = f"✓ {problem.fix}"
+        return PickRow(problem.kind, f"{SIGNS[problem.level]:<10}{problem.kind}", (rows, fix))
 
     @on(OptionList.OptionHighlighted, "#findings")
     def _explain(self) -> None:
@@ -213,7 +213,7 @@ class ChecksPane(Vertical):
     def _picked(self) -> DataProblem | None:
         key = self.query_one(PickList).picked_key
         problems = self._report.problems if self._report else ()
-        return next((each for each in problems if each.kind == key), None)
+        return next((problem for problem in problems if problem.kind == key), None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "toggle_fix":

@@ -1,4 +1,4 @@
-"""How columns are read: the guess with its reason, and template lines to say it otherwise, with what comes of them."""
+"""How columns are mapped: the detected mapping with its reason, and editable template lines with a preview."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ TYPING_SECONDS = 0.3
 
 
 class ColumnsPane(Vertical):
-    """The lines are taken with ctrl+s; the guess comes back with ctrl+g."""
+    """ctrl+s applies the lines; ctrl+g restores the detected mapping."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("ctrl+s", "take", "Take", priority=True, tooltip="Read the data by these lines"),
-        Binding("ctrl+g", "guess", "Guess", priority=True, tooltip="Back to what was recognised"),
+        Binding("ctrl+s", "take", "Apply", priority=True, tooltip="Apply these lines"),
+        Binding("ctrl+g", "guess", "Detected", priority=True, tooltip="Restore the detected mapping"),
     ]
     help_text = (
-        "One line a part: prompt = {question}\\n{context}. Parts: messages; user and assistant; prompt and completion; "
-        "text; chosen and rejected; label; system; tools. ctrl+s takes them."
+        "One line per part: prompt = {question}\\n{context}. Parts: messages; user and assistant; prompt and "
+        "completion; text; chosen and rejected; label; system; tools. ctrl+s applies them."
     )
 
     class Mapped(Message):
-        """The data is to be read by these lines; none for the guess."""
+        """The mapping is changed to these lines; none for the detected mapping."""
 
         def __init__(self, lines: tuple[str, ...]) -> None:
             super().__init__()
@@ -66,7 +66,7 @@ class ColumnsPane(Vertical):
         self.screen.set_focus(self.query_one(TextArea))
 
     def leave_lines(self) -> None:
-        """Out of the lines, where digits are keys again."""
+        """Leave the lines, where digits are text."""
         self.screen.set_focus(self.query_one("#mapped-row", VerticalScroll))
 
     def open(self, spec: RunSpec, reading: Reading) -> None:
@@ -85,9 +85,7 @@ class ColumnsPane(Vertical):
         if not self.query(TextArea):  # the screen is gone
             return
         self._guess = mapping_lines(layout.mapping) if layout else ()
-        why = (
-            f"guess: {layout.shape}, because {layout.reason}" if layout else "no dataset type was recognised"
-        )
+        why = f"detected: {layout.shape}, because {layout.reason}" if layout else "no dataset type detected"
         self._say(
             Content("\n").join([literal(f"columns: {', '.join(names)}", "bold"), literal(why, "$secondary")])
         )
@@ -111,7 +109,7 @@ class ColumnsPane(Vertical):
             words.update(row_words(row))
 
     def _lines(self) -> tuple[str, ...]:
-        """What is typed; nothing where that is the guess."""
+        """The typed lines; None where they are the detected mapping."""
         lines = tuple(line.strip() for line in self.query_one(TextArea).text.split("\n") if line.strip())
         return () if lines == self._guess else lines
 
@@ -130,9 +128,9 @@ class ColumnsPane(Vertical):
 def _recognised(reading: Reading) -> tuple[list[str], Layout | None]:
     """(the columns' names, the layout where one was recognised). Raises InputError for no rows."""
     names: dict[str, None] = {}
-    for found in islice(raw_rows(reading), 50):
-        if not isinstance(found.row, InputError):
-            names.update(dict.fromkeys(map(str, found.row)))
+    for first_row in islice(raw_rows(reading), 50):
+        if not isinstance(first_row.row, InputError):
+            names.update(dict.fromkeys(map(str, first_row.row)))
     try:
         return list(names), plain_rows(reading).layout
     except InputError:
@@ -140,7 +138,7 @@ def _recognised(reading: Reading) -> tuple[list[str], Layout | None]:
 
 
 def _first_row(reading: Reading) -> RowFound:
-    """The first row by a mapping. Raises InputError that says what is wrong with it."""
+    """The first row by a mapping. Raises InputError for an unusable mapping."""
     plain = next(plain_rows(reading, mended=False).rows)
     raw = next(raw_rows(reading))
     return row_found(1, raw, plain)

@@ -1,4 +1,4 @@
-"""How long the rows are in the model's tokens, against the limit, and which limit would do."""
+"""Row lengths in the model's tokens, with the limit, and a suggested limit."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 
 class LengthsPane(VerticalScroll):
-    """Measured of the rows that the checks drew evenly from all."""
+    """Measured on the sample of rows that the checks took."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("l", "take_limit", "Take the limit", tooltip="Set training.max_length to the suggested one")
+        Binding("l", "take_limit", "Use limit", tooltip="Set training.max_length to the suggested one")
     ]
-    help_text = "Sequences by their tokens, with the limit drawn in. l takes the suggested limit."
+    help_text = "Histogram of sequence lengths in tokens, with the limit. l uses the suggested limit."
 
     class LimitTaken(Message):
-        """The suggested limit is to be the run's."""
+        """The suggested limit is to be used."""
 
         def __init__(self, limit: int) -> None:
             super().__init__()
             self.limit = limit
 
     class TokenizerLacks(Message):
-        """The model's tokenizer has to be written out first."""
+        """The model's tokenizer has to be extracted first."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -63,33 +63,33 @@ class LengthsPane(VerticalScroll):
 
     @work(exclusive=True, group="lengths")
     async def measure(self, report: DataReport) -> None:
-        """Measure what the checks drew."""
+        """Measure the sample."""
         spec = self._spec
         self._report = report
         if spec is None:
             return
         words = self.query_one("#lengths-words", Static)
         if spec.model.source == UNSET:
-            words.update("Pick a model first: tokens are counted by its own tokenizer.")
+            words.update("Choose a model first: tokens are counted with its tokenizer.")
             return
         try:
             self._lengths = await in_background(_measured, spec, report)
         except TunerError as error:
             if isinstance(error, NoTokenizer) and not self._has_asked:
                 self._has_asked = True
-                words.update("Writing the model's tokenizer out, once; this takes some seconds ...")
+                words.update("Extracting the model's tokenizer, once; this takes some seconds ...")
                 self.post_message(self.TokenizerLacks())
                 return
             words.update(literal_lines(f"{error.title}: {error.message}\n{error.hint}"))
             return
         room = max(20, min(100, (self.size.width or 78) - 22))
-        found = self._lengths
-        lines = [length_title(found), *length_words(found), "", *length_bars(found, room)]
+        lengths = self._lengths
+        lines = [length_title(lengths), *length_words(lengths), "", *length_bars(lengths, room)]
         words.update(literal_lines("\n".join(lines)))
         self.screen.refresh_bindings()
 
     def measure_if_due(self) -> None:
-        """Measure where that failed for want of a tokenizer."""
+        """Measure again after the tokenizer was extracted."""
         if self._report is not None and self._lengths is None:
             self.measure(self._report)
 
@@ -111,5 +111,5 @@ def _measured(spec: RunSpec, report: DataReport) -> LengthReport:
 
     folder = tokenizer_folder(spec.model.source, spec.model.revision)
     with load_model_text(folder, spec.data.template) as text:
-        found = measure(report.sample, text)
-    return length_report(found, spec.training.max_length, is_sample=len(report.sample) < report.rows)
+        measured = measure(report.sample, text)
+    return length_report(measured, spec.training.max_length, is_sample=len(report.sample) < report.rows)

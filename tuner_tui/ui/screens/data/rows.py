@@ -1,4 +1,4 @@
-"""The rows themselves, a page at a time, searched by words; one is shown whole below the list."""
+"""The rows, a page at a time, with search; the selected one is shown in full below the list."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 PAGE_ROWS = 100
 LONGEST_SHOWN = 20_000
-"""Characters of one text; the rest is counted."""
+"""Characters shown of one text; the rest is counted."""
 
 
 class RowsPane(Vertical):
-    """Reads as far as it must, in a thread."""
+    """Reads as far as needed, in a thread."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("slash", "search", "Search", priority=True, tooltip="Rows that contain some words"),
-        Binding("right_square_bracket", "page(1)", "More", key_display="]", tooltip="The next hundred rows"),
-        Binding("left_square_bracket", "page(-1)", "Before", key_display="[", tooltip="The hundred before"),
+        Binding("slash", "search", "Search", priority=True, tooltip="Show only rows that contain some text"),
+        Binding("right_square_bracket", "page(1)", "More", key_display="]", tooltip="Next 100 rows"),
+        Binding("left_square_bracket", "page(-1)", "Before", key_display="[", tooltip="Previous 100 rows"),
     ]
 
     class Picked(Message):
@@ -63,8 +63,8 @@ class RowsPane(Vertical):
         self._cancelled, self._children = threading.Event(), Children()
 
     def compose(self) -> ComposeResult:
-        yield SearchInput(placeholder="words to search for", compact=True)
-        yield PickList(id="row-list", help_text="Rows in the order of the file. Enter shows a row's tokens.")
+        yield SearchInput(placeholder="text to search for", compact=True)
+        yield PickList(id="row-list", help_text="Rows in file order. Enter shows a row's tokens.")
         with VerticalScroll(id="row-whole", can_focus=True):
             yield Static("", id="row-words", markup=False)
 
@@ -173,18 +173,18 @@ class RowsPane(Vertical):
 
 
 def row_words(row: RowFound) -> Content:
-    """One row, as it is read and as it is kept; what could do harm in a terminal stands there as an escape."""
+    """One row, as parsed and as stored; control characters are shown as escapes."""
     lines: list[Content] = []
     if row.problem is not None:
         lines.append(literal(f"✗ {row.problem.title}: {row.problem.message} {row.problem.hint}", "$error"))
     if row.suspicions:
         lines.append(literal(f"! contains {', '.join(row.suspicions)}", "$warning"))
     lines += [_part(name, text) for name, text in row.read_as]
-    lines.append(literal(f"as kept in line or place {row.number:,}", "$faint"))
+    lines.append(literal(f"as stored, row {row.number:,}", "$faint"))
     lines += [_part(name, text) for name, text in row.kept]
     return Content("\n").join(lines)
 
 
 def _part(name: str, text: str) -> Content:
-    more = f" ... and {len(text) - LONGEST_SHOWN:,} characters more" if len(text) > LONGEST_SHOWN else ""
+    more = f" ... and {len(text) - LONGEST_SHOWN:,} more characters" if len(text) > LONGEST_SHOWN else ""
     return Content.assemble(literal(name, "bold $secondary"), "  ", literal_lines(text[:LONGEST_SHOWN]), more)

@@ -1,4 +1,4 @@
-"""Data: one data set looked at closely, for the model, method and length that a new run would take."""
+"""Data: inspecting one data set, for the model, method and length of a new run."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class DataChanged(Message):
 
 
 class DataScreen(TunerScreen):
-    """Five parts over one reading. What is changed here is handed to `on_close` when the screen is left."""
+    """Five parts of one data set. Changes are passed to `on_close` when the screen is closed."""
 
     CSS_PATH = "screen.tcss"
     TITLE_WORDS = "Data"
     HELP_TEXT = (
-        "1 to 5 show a part: what is wrong with the rows, how long they are, the rows themselves, the tokens that the "
-        "trainer is fed of one, and how columns are read. Changes are steps of the run's spec; the file stays as it is."
+        "1 to 5 show a part: problems, row lengths, the rows, the tokens of one row as the trainer gets them, and the "
+        "column mapping. Changes are stored in the run's spec; the file is not changed."
     )
     BINDINGS = [  # noqa: RUF012
-        Binding("escape", "leave", "Back", key_display="esc", tooltip="Back to the new run, with what was changed"),
+        Binding("escape", "leave", "Back", key_display="esc", tooltip="Back to the new run, with the changes"),
         *(
             Binding(str(number), f"show_part('{part}')", part.capitalize(), show=False)
             for number, part in enumerate(PARTS, 1)
@@ -98,14 +98,14 @@ class DataScreen(TunerScreen):
             self._reading = await in_background(reading_of, self.spec)
         except (TunerError, OSError) as error:
             self._reading = None
-            told = (
+            problem = (
                 error if isinstance(error, TunerError) else TunerError("The data cannot be read", str(error))
             )
-            self.show_error(told)
+            self.show_error(problem)
             return
-        if not self.query(ChecksPane):  # it was left meanwhile
+        if not self.query(ChecksPane):  # it was closed meanwhile
             return
-        reading = self.unmended
+        reading = self.unfixed
         self.query_one(ChecksPane).open(self.spec, reading)
         self.query_one(LengthsPane).open(self.spec)
         self.query_one(RowsPane).open(reading)
@@ -114,8 +114,8 @@ class DataScreen(TunerScreen):
         self.watch_part()
 
     @property
-    def unmended(self) -> Reading:
-        """The rows before any fix, so that numbers stay those of the file."""
+    def unfixed(self) -> Reading:
+        """The rows before any fix, so that row numbers are those of the file."""
         assert self._reading is not None
         return replace(self._reading, fixes=(), leak=None, part="all", share=0.0)
 
@@ -142,7 +142,7 @@ class DataScreen(TunerScreen):
         is_typing = isinstance(self.focused, Input | TextArea)
         return not (action == "show_part" and is_typing)
 
-    # What the parts say ------------------------------------------------------------------------------------
+    # Messages of the parts ------------------------------------------------------------------------------------
 
     @on(ChecksPane.Checked)
     def tell_checked(self, message: ChecksPane.Checked) -> None:
@@ -153,7 +153,7 @@ class DataScreen(TunerScreen):
 
     @on(TokensPane.Looked)
     def measure_again(self) -> None:
-        """The first look writes a GGUF model's tokenizer out, which lengths need."""
+        """The first token view extracts a GGUF model's tokenizer, which lengths need."""
         self.query_one(LengthsPane).measure_if_due()
 
     @on(LengthsPane.TokenizerLacks)

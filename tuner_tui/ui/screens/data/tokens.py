@@ -1,4 +1,4 @@
-"""The token microscope: what the trainer is fed of one row, made by the code that feeds it, in a worker kept warm."""
+"""The token microscope: one row as the trainer gets it, made by the same code in a persistent worker."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ LOSS, TEMPLATE, CUT, END = "underline $success", "$faint", "strike $error", "rev
 
 
 class TokensPane(VerticalScroll):
-    """Follows a row; left and right go to the next one."""
+    """Shows one row; left and right change it."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("left,p", "step(-1)", "Row before", key_display="←", tooltip="The row before this one"),
-        Binding("right,n", "step(1)", "Next row", key_display="→", tooltip="The row after this one"),
-        Binding("i", "toggle_ids", "Ids", tooltip="One token a line, with its place and id; or running text"),
+        Binding("left,p", "step(-1)", "Previous row", key_display="←", tooltip="Show the previous row"),
+        Binding("right,n", "step(1)", "Next row", key_display="→", tooltip="Show the next row"),
+        Binding("i", "toggle_ids", "Ids", tooltip="One token per line, with index and id; or running text"),
     ]
     help_text = (
-        "Exactly what the trainer is fed: underlined tokens have loss, faint ones are the template's, struck ones are "
-        "truncated at the length limit, and reversed ones are EOS tokens."
+        "Exactly the tokens that the trainer gets: underlined ones have loss, faint ones are from the template, "
+        "struck-out ones are truncated at the length limit, and reversed ones are EOS."
     )
 
     class Looked(Message):
-        """A row was looked at."""
+        """A row's tokens are ready."""
 
     row: reactive[int] = reactive(1)
     has_ids: reactive[bool] = reactive(False)
@@ -71,7 +71,7 @@ class TokensPane(VerticalScroll):
         self._microscope.close()
 
     def open(self, spec: RunSpec, reading: Reading) -> None:
-        """Follow another spec; the row is looked at when the pane is in view."""
+        """Follow another spec; the row is loaded when the pane is visible."""
         self._spec, self._reading = spec, reading
         self._reply = None
         if self._is_wanted:
@@ -92,16 +92,16 @@ class TokensPane(VerticalScroll):
 
     @work(exclusive=True, group="look")
     async def look(self) -> None:
-        """Look at the row; the first look takes the seconds that a worker needs to start."""
+        """Load the row's tokens; the first time waits for a worker to start."""
         self._is_wanted = True
         spec, reading, row = self._spec, self._reading, self.row
         if spec is None or reading is None:
             return
         if spec.model.source == UNSET:
-            self._say(literal("Pick a model first: the tokens are those of its tokenizer.", "$faint"))
+            self._say(literal("Choose a model first: its tokenizer makes the tokens.", "$faint"))
             return
         if self._reply is None:
-            self._say(literal(f"Looking at row {row:,}; the first look takes some seconds ...", "$faint"))
+            self._say(literal(f"Loading row {row:,}; the first time takes some seconds ...", "$faint"))
         try:
             self._reply = await in_background(look_at, self._microscope, spec, reading, row)
         except (TunerError, OSError) as error:
@@ -131,7 +131,7 @@ class TokensPane(VerticalScroll):
 
 
 def look_at(microscope: Microscope, spec: RunSpec, reading: Reading, row: int) -> LookReply:
-    """Ask the worker what a run of this spec would feed its trainer of a row. Raises TunerError."""
+    """Ask the worker for a row's tokens as a run of this spec would train on them. Raises TunerError."""
     changes = tuple(step for step in spec.data.fixes if not step.startswith("drop_"))
     method = spec.method
     request = request_for(
@@ -149,21 +149,21 @@ def look_at(microscope: Microscope, spec: RunSpec, reading: Reading, row: int) -
 
 
 def legend() -> Content:
-    """What the styles mean."""
+    """The legend of the styles."""
     return Content.assemble(
         ("with loss", LOSS), "  ", ("template", TEMPLATE), "  ", ("truncated", CUT), "  ", ("EOS token", END),
-        ("  i: one a line", "$faint"),
+        ("  i: one per line", "$faint"),
     )  # fmt: skip
 
 
 def title(sequence: Sequence) -> Content:
-    """A sequence's name, and how much of it is learnt."""
-    dropped = ": left out, the trainer never sees it" if sequence.is_dropped else ""
+    """A sequence's name, and how many of its tokens have loss."""
+    dropped = ": dropped before training" if sequence.is_dropped else ""
     cut = len(sequence.tokens) - len(sequence.fed)
-    told = f"{sequence.trained:,} of {len(sequence.fed):,} tokens with loss" + (
+    text = f"{sequence.trained:,} of {len(sequence.fed):,} tokens with loss" + (
         f", {cut:,} truncated" if cut else ""
     )
-    return Content.assemble(literal(f"{sequence.title}{dropped}", "bold"), (f"  {told}", "$secondary"))
+    return Content.assemble(literal(f"{sequence.title}{dropped}", "bold"), (f"  {text}", "$secondary"))
 
 
 def running_text(sequence: Sequence) -> Content:
@@ -177,7 +177,7 @@ def running_text(sequence: Sequence) -> Content:
 
 
 def token_table(sequence: Sequence) -> Content:
-    """One token a line: place, id, whether it is learnt, and what it says."""
+    """One token per line: index, id, whether it has loss, and its text."""
     lines = []
     for place, token in enumerate(sequence.tokens):
         text = Content.styled(plain(token.text), style_of(token) or "")
@@ -186,7 +186,7 @@ def token_table(sequence: Sequence) -> Content:
 
 
 def style_of(token: Token) -> str:
-    """Loss, template, cut and end, told apart also without colours."""
+    """Styles of tokens, distinguishable without colours."""
     if token.cut:
         return CUT
     styles = [END] if token.end else []

@@ -1,1 +1,1 @@
-"""New run: from a recipe through five steps to a running run."""
+"""New run: from a preset through five steps to a started run."""

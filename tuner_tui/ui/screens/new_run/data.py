@@ -1,4 +1,4 @@
-"""Step 2: which rows it learns from, with a look into them, and which are held out."""
+"""Step 2: training rows with a preview, and held-out rows."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ FORM_KEYS = ("data.evaluation_share", "data.evaluation")
 
 
 class RowPreview(Static):
-    """Shape, row count and first rows of a data file, or what is wrong with it."""
+    """Dataset type, row count and first rows of a data file, or its problem."""
 
     def show(self, name: str, look: DataLook | None) -> None:
-        """A look at a file; None while it is being read."""
+        """A preview of a file; None while it is being read."""
         self.set_class(bool(look and look.problem), "-problem")
         if look is None:
             self.update(literal(f"Reading {name} ..." if name else "", "$faint"))
@@ -51,6 +51,7 @@ class RowPreview(Static):
         else:
             more = "more than " if look.is_partial else ""
             lines.append(literal(f"{more}{look.rows:,} rows, dataset type {look.shape}", "bold"))
+        lines += [literal(line, "$warning") for line in look.left_out]
         width = max(20, self.size.width or 76)
         for example in look.first_rows:
             lines += [literal(fit(line, width).rstrip()) for line in _row_lines(example)]
@@ -58,22 +59,24 @@ class RowPreview(Static):
 
 
 class DataPane(Vertical):
-    """Data files of the current folder; the highlighted one is looked into at once."""
+    """Data files of the current folder, with a preview of the highlighted one."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("slash", "search", "Type a path", priority=True, tooltip="Name a data file anywhere"),
-        Binding("i", "inspect", "Inspect", tooltip="Checks, lengths, rows, tokens and columns of these rows"),
+        Binding("slash", "search", "Type a path", priority=True, tooltip="Type the path of a data file"),
+        Binding(
+            "i", "inspect", "Inspect", tooltip="Problems, lengths, rows, tokens and columns of this data"
+        ),
     ]
 
     class Picked(Message):
-        """A data file was picked."""
+        """A data file was chosen."""
 
         def __init__(self, name: str) -> None:
             super().__init__()
             self.name = name
 
     class Inspected(Message):
-        """A data file is to be looked at closely."""
+        """A data file is to be inspected."""
 
         def __init__(self, name: str) -> None:
             super().__init__()
@@ -89,7 +92,7 @@ class DataPane(Vertical):
     def compose(self) -> ComposeResult:
         yield SearchInput(placeholder="a file, a folder of files, or hub:owner/name", compact=True)
         yield PickList(
-            help_text="Data files of this folder and one below it, and your feedback. Enter takes one."
+            help_text="Data files in this folder and its subfolders, and your feedback. Enter chooses one."
         )
         yield RowPreview(classes="pane-detail")
         yield OptionForm(self._draft, _is_wanted, has_headings=False)
@@ -103,7 +106,7 @@ class DataPane(Vertical):
     async def show(self, state: NewRunState) -> None:
         """Follow the draft."""
         if state.draft.spec.method.kind != self._draft.spec.method.kind:
-            self._looks.clear()  # another method reads rows in another way
+            self._looks.clear()  # another method reads rows differently
         self._draft = state.draft
         data = state.draft.spec.data
         if state.data is not None:
@@ -115,14 +118,14 @@ class DataPane(Vertical):
         await self.query_one(OptionForm).show(state.draft)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A letter typed into a line is a letter."""
+        """Letters typed into an input are text."""
         is_typing = isinstance(self.screen.focused, Input)
         if action == "inspect":
             return not is_typing and self._inspected() is not None
         return action != "search" or not is_typing
 
     def _inspected(self) -> str | None:
-        """The file under the cursor, or the chosen one, where it can be read at all."""
+        """The selected or chosen file, if it can be read."""
         name = self.query_one(PickList).picked_key if self.query(PickList) else None
         name = name or (None if self._current == UNSET else self._current)
         return name if name in self._looks else None
@@ -170,7 +173,7 @@ class DataPane(Vertical):
         if look is None or look.problem is None or look.is_for_other_method:
             self.post_message(self.Picked(name))
         else:
-            self.app.bell()  # what is wrong with it stands below the list
+            self.app.bell()  # its problem is shown below the list
 
     @work(exclusive=True, group="data-look")
     async def _look(self) -> None:
@@ -186,14 +189,14 @@ class DataPane(Vertical):
         if not self.query(PickList):  # the screen is being taken down
             return
         typed = self.query_one(SearchInput).value.strip()
-        listed = [each for each in self._listed if typed.lower() in each.name.lower()]
+        listed = [listing for listing in self._listed if typed.lower() in listing.name.lower()]
         if (
             typed
-            and typed not in [each.name for each in listed]
+            and typed not in [listing.name for listing in listed]
             and ("/" in typed or "." in typed or not listed)
         ):
             listed.insert(0, DataListing(typed, None, "as typed"))
-        if not typed and self._current != UNSET and self._current not in [each.name for each in listed]:
+        if not typed and self._current != UNSET and self._current not in [listing.name for listing in listed]:
             listed.insert(min(1, len(listed)), DataListing(self._current, None, "chosen"))
         self.query_one(PickList).show(tuple(map(_row, listed)), key)
 
@@ -209,7 +212,7 @@ def _row(listing: DataListing) -> PickRow:
 
 
 def _row_lines(example: AnyExample) -> list[str]:
-    """A row in a few words: who says what, or its text."""
+    """A row as one line: roles with their texts, or its text."""
     if isinstance(example, PairExample):
         sides = {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
         return [f"  {name}: {_said(side)}" for name, side in sides.items()]

@@ -1,4 +1,4 @@
-"""The memory beside New run: what is free, how long the rows are, and what the draft would take, after each change."""
+"""The memory of New run: free memory, row lengths, and the draft's estimate, updated after each change."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from tuner_tui.models.listing import ModelLook
 
 COALESCE_SECONDS = 0.02
-"""Changes that come closer together are shown as one."""
+"""Changes within this time are shown as one."""
 COUNTING_SECONDS = 0.3
 """Rows are counted after a pause in typing."""
 
 
 class NewRunMemory(TunerScreen):
-    """Owns the memory panel; the screen says when the draft changed."""
+    """Owns the memory panel; the screen reports changes of the draft."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("m", "show_terms", "Memory", tooltip="Every term of the memory, and why it is planned so")
+        Binding("m", "show_terms", "Memory", tooltip="All terms of the memory, and the plan's reasons")
     ]
 
     state: reactive[NewRunState | None] = reactive[NewRunState | None](None, init=False)
@@ -74,7 +74,7 @@ class NewRunMemory(TunerScreen):
 
     @work(exclusive=True, group="row-count")
     async def _count_rows(self, spec: RunSpec) -> None:
-        """How long the rows are, which decides how much memory the longest batch takes."""
+        """Row lengths, which decide the memory of the longest batch."""
         self._rows = UNCOUNTED
         if UNSET in (spec.model.source, spec.data.train):
             return
@@ -94,7 +94,9 @@ class NewRunMemory(TunerScreen):
         look, beside = self.state.model, [view.outlook.words] if view.outlook.words else []
         if look.source is not None and look.facts is not None:
             beside += storage_of(self._started(self.state), look.source, look.facts, row.estimate).lines
-        beside += [f"{name} uses {held / 1e9:.1f} GB of {view.place.name}" for name, held in view.holders]
+        beside += [
+            f"{name} uses {used_bytes / 1e9:.1f} GB of {view.place.name}" for name, used_bytes in view.holders
+        ]
         beside += [view.note] if view.note else []
         self.app.push_screen(MemoryTermsModal(view.model, row, view.place, self._plan(), tuple(beside)))
 
@@ -104,7 +106,7 @@ class NewRunMemory(TunerScreen):
         return self._panel.is_attached
 
     def _show_memory(self) -> None:
-        """Soon, once for all changes until then: a burst of keys is one table."""
+        """Update soon, once for a burst of changes."""
         if not self._is_memory_due:
             self._is_memory_due = True
             self.set_timer(COALESCE_SECONDS, self._show_memory_now)
@@ -135,13 +137,13 @@ class NewRunMemory(TunerScreen):
         self.refresh_bindings()
 
     def _parameters(self, spec: RunSpec, look: ModelLook | None) -> int | None:
-        """How many the model has, as its headers or else the Hub say; None where they are quantised already."""
+        """The model's parameter count, by its headers or the Hub; None for quantised weights."""
         if look is None or look.facts is None:
             return self._hub_parameters.get(spec.model.source)
         return None if look.facts.quantisation else look.facts.parameters
 
     def _outlook(self, spec: RunSpec, table: MemoryTable | None, place: Place | None) -> Outlook:
-        """How long the run would take, where earlier ones tell."""
+        """The expected time of the run, from earlier runs."""
         row = table.chosen_row if table else None
         look = self.state.model if self.state else None
         if row is None or place is None or look is None or look.source is None:
@@ -149,24 +151,24 @@ class NewRunMemory(TunerScreen):
         return outlook_of(spec, row.load, self._rows, place.measured, look.source.name)
 
     def _started(self, state: NewRunState) -> RunSpec:
-        """The draft's spec, with the rank and targets of the adapter that it starts from."""
+        """The draft's spec, with rank and targets of the adapter that it starts from."""
         spec, source = state.draft.spec, state.model.source if state.model else None
         if spec.model.adapter is None or source is None:
             return spec
         try:
             return as_started(spec, source)
-        except TunerError:  # said beside the model
+        except TunerError:  # shown on the Model step
             return spec
 
     def _plan(self) -> MemoryPlan | None:
-        """What memory decides of the run, for the model that is picked."""
+        """The plan by memory, for the chosen model."""
         place = self._panel.view.place
         if self.state is None or self.state.model is None or place is None:
             return None
         return plan_memory(self._started(self.state), self.state.model.facts, place, self._rows)
 
     def _show_plan(self) -> None:
-        """In Review, beside everything else that was chosen."""
+        """Show the plan in Review."""
         if self.step == "review":
             self.query_one(ReviewPane).show_plan(self._plan(), self._panel.view.outlook)
 
@@ -175,5 +177,5 @@ def _rows_of(spec: RunSpec) -> Rows:
     """The rows of files and of collections alike."""
     try:
         return rows_of(with_collections(spec))
-    except TunerError:  # said beside the data
+    except TunerError:  # shown on the Data step
         return UNCOUNTED

@@ -1,4 +1,4 @@
-"""Step 3: what is optimised, and what is trained."""
+"""Step 3: method and tuning."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from tuner_tui.ui.screens.new_run.state import NewRunState
 
 QUESTIONS = {
-    "method": "Method: what is optimised",
-    "tuning": "Tuning: what is trained",
+    "method": "Method: the training objective",
+    "tuning": "Tuning: the trained parameters",
 }
 
 
 class MethodPane(Vertical):
-    """A list each for method and tuning, made from the kinds that the spec knows."""
+    """One list for method and one for tuning, with all kinds of the spec."""
 
     class Picked(Message):
-        """A kind was picked; `is_last` when nothing else is asked on this step."""
+        """A kind was chosen; `is_last` for the last list of this step."""
 
         def __init__(self, section: str, kind: str, is_last: bool) -> None:
             super().__init__()
@@ -38,7 +38,7 @@ class MethodPane(Vertical):
     def compose(self) -> ComposeResult:
         for section, question in QUESTIONS.items():
             yield Static(f"  {question}", classes="pane-head", id=f"{section}-head")
-            yield PickList(id=f"{section}-kinds", help_text=f"{question}. Enter takes one and continues.")
+            yield PickList(id=f"{section}-kinds", help_text=f"{question}. Enter chooses one and continues.")
 
     def focus_first(self) -> None:
         self.screen.set_focus(self.query(PickList).first())
@@ -47,7 +47,7 @@ class MethodPane(Vertical):
         self.screen.set_focus(self.query_one(f"#{key.partition('.')[0]}-kinds"))
 
     def show(self, state: NewRunState) -> None:
-        """Follow the draft: the cursors stand on its kinds."""
+        """Follow the draft: select its kinds."""
         for section in QUESTIONS:
             chosen = getattr(state.draft.spec, section).kind
             rows = [
@@ -57,7 +57,7 @@ class MethodPane(Vertical):
             self.query_one(f"#{section}-kinds", PickList).show(tuple(rows), chosen)
 
     def on_descendant_focus(self) -> None:
-        """Mark which of the lists has the cursor."""
+        """Mark the list that has the cursor."""
         for section, question in QUESTIONS.items():
             is_here = self.query_one(f"#{section}-kinds").has_focus
             self.query_one(f"#{section}-head", Static).update(f"{'▸' if is_here else ' '} {question}")

@@ -1,4 +1,4 @@
-"""Step 1: which model. The demo's first, then this machine's; typing searches the Hub or names a path."""
+"""Step 1: the model: the demo's, then local ones; typing searches the Hub or names a path."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PLACES = {
 
 
 class ModelPane(Vertical):
-    """A list that narrows as one types, with what the Hub finds below what is here."""
+    """A list filtered by typing, local models first, then results of the Hub."""
 
     BINDINGS = [  # noqa: RUF012
         Binding("slash", "search", "Search", priority=True, tooltip="Search the Hub, or type a path")
     ]
 
     class Picked(Message):
-        """A model was picked."""
+        """A model was chosen."""
 
         def __init__(self, listing: ModelListing) -> None:
             super().__init__()
@@ -63,7 +63,7 @@ class ModelPane(Vertical):
         yield SearchInput(
             placeholder="type to search the Hub, or the path of a folder or GGUF file", compact=True
         )
-        yield PickList(help_text="Models of this machine first, then those the Hub finds. Enter takes one.")
+        yield PickList(help_text="Local models first, then results of the Hub. Enter chooses one.")
         yield Static(classes="pane-detail")
 
     def on_mount(self) -> None:
@@ -73,7 +73,7 @@ class ModelPane(Vertical):
         self.screen.set_focus(self.query_one(PickList))
 
     def show(self, state: NewRunState) -> None:
-        """Follow the draft: the cursor goes to its model, its problem stands below the list."""
+        """Follow the draft: select its model, and show its problem below the list."""
         problem = state.model.problem if state.model else None
         self._problem = f"{problem.title}: {problem.message} {problem.hint}" if problem else ""
         source = state.draft.spec.model.source
@@ -83,11 +83,11 @@ class ModelPane(Vertical):
         self._explain()
 
     def listing(self, key: str | None) -> ModelListing | None:
-        """What a row stands for."""
-        return next((each for each in self._listings() if each.source == key), None)
+        """The listing of a row."""
+        return next((listing for listing in self._listings() if listing.source == key), None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A slash typed into a line is a slash."""
+        """A slash typed into an input is text."""
         return action != "search" or not isinstance(self.screen.focused, Input)
 
     def action_search(self) -> None:
@@ -122,7 +122,7 @@ class ModelPane(Vertical):
         except TunerError as error:
             self._say(f"{error.title}: {error.message} {error.hint}")
         else:
-            self._say("" if self._found else "The Hub has no text model of this name.")
+            self._say("" if self._found else "No text model of this name on the Hub.")
         self._show_rows(None)
 
     @on(Input.Submitted)
@@ -157,17 +157,21 @@ class ModelPane(Vertical):
         self._explain()
 
     def _listings(self) -> list[ModelListing]:
-        """What the list shows now, in its order."""
+        """The visible listings, in order."""
         typed = self.query_one(SearchInput).value.strip().lower()
-        local = [each for each in self._local if typed in f"{each.name} {each.source}".lower()]
+        local = [listing for listing in self._local if typed in f"{listing.name} {listing.source}".lower()]
         listings = [self._typed, *local] if self._typed and not self._is_known(self._typed, local) else local
-        listings += [each for each in self._found if not self._is_known(each, listings)]
-        if not typed and self._current != UNSET and self._current not in [each.source for each in listings]:
+        listings += [listing for listing in self._found if not self._is_known(listing, listings)]
+        if (
+            not typed
+            and self._current != UNSET
+            and self._current not in [listing.source for listing in listings]
+        ):
             listings.insert(1, ModelListing(self._current, self._current, "typed", remark="as given"))
         return listings
 
     def _is_known(self, listing: ModelListing, listings: list[ModelListing]) -> bool:
-        return listing.source in [each.source for each in listings]
+        return listing.source in [other.source for other in listings]
 
     def _show_rows(self, key: str | None) -> None:
         if not self.query(PickList):  # the screen is being taken down
@@ -177,13 +181,13 @@ class ModelPane(Vertical):
 
 
 class SearchInput(Input):
-    """An input from which Down goes into the list below it."""
+    """An input from which Down moves to the list."""
 
     BINDINGS = [  # noqa: RUF012
         Binding("down", "app.focus_next", "To the list", show=False),
-        Binding("enter", "submit", "Take the first", show=True),
+        Binding("enter", "submit", "Choose the first", show=True),
     ]
-    help_text = "A name searches the Hub; a path names a folder or a GGUF file on this machine."
+    help_text = "A name searches the Hub; a path is a folder or a GGUF file on this machine."
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "escape" and self.value:
@@ -206,7 +210,7 @@ def _row(listing: ModelListing) -> PickRow:
 
 
 def _short_count(parameters: int) -> str:
-    """Parameters as model names tell them: 135M, 1.7B."""
+    """Parameters as in model names: 135M, 1.7B."""
     for unit, scale in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
         if parameters >= scale:
             value = parameters / scale

@@ -1,4 +1,4 @@
-"""Step 5: the run as a whole: what is still wrong, what was chosen for this machine, its run.toml, and Start."""
+"""Step 5: the run: remaining problems, the plan for this machine, its run.toml, and Start."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class StartButton(Button):
 
 
 class ProblemList(PickList):
-    """What keeps the run from starting."""
+    """Problems that prevent the start."""
 
-    BINDINGS = [Binding("enter", "select", "Go there", tooltip="To the field that it is about")]  # noqa: RUF012
+    BINDINGS = [Binding("enter", "select", "Go there", tooltip="Go to the field of this problem")]  # noqa: RUF012
 
 
 class ReviewPane(Vertical):
@@ -49,24 +49,24 @@ class ReviewPane(Vertical):
     BINDINGS = [  # noqa: RUF012
         Binding("s", "ask('start')", "Start"),
         Binding(
-            "t", "ask('probe')", "Probe", tooltip="Three steps on your longest rows: what they take here"
+            "t", "ask('probe')", "Probe", tooltip="Run three steps on your longest rows and measure them"
         ),
-        Binding("t", "ask('end probe')", "End probe", tooltip="Ends the probe; nothing is kept of it"),
-        Binding("e", "ask('edit')", "Edit run.toml", tooltip="Open the text in $VISUAL or $EDITOR"),
+        Binding("t", "ask('end probe')", "End probe", tooltip="Cancel the probe and discard its results"),
+        Binding("e", "ask('edit')", "Edit run.toml", tooltip="Open run.toml in $VISUAL or $EDITOR"),
         Binding("w", "ask('write')", "Write", tooltip="Write run.toml to a file"),
-        Binding("p", "ask('preset')", "Save preset", tooltip="Keep these settings under a name"),
-        Binding("x", "ask('drop')", "Drop the text", tooltip="Forget the edited text that cannot be read"),
+        Binding("p", "ask('preset')", "Save preset", tooltip="Save these settings as your own preset"),
+        Binding("x", "ask('drop')", "Discard text", tooltip="Discard the edited text that cannot be read"),
     ]
 
     class Asked(Message):
-        """Something is to be done with the run: start, probe, end probe, edit, write, preset, drop."""
+        """An action on the run: start, probe, end probe, edit, write, preset, drop."""
 
         def __init__(self, what: str) -> None:
             super().__init__()
             self.what = what
 
     class ProblemPicked(Message):
-        """A problem was picked, to go where it can be mended."""
+        """A problem was chosen, to go to the field that fixes it."""
 
         def __init__(self, key: str) -> None:
             super().__init__()
@@ -86,7 +86,7 @@ class ReviewPane(Vertical):
             yield Static(id="start-words")
         yield Static(id="start-error", classes="-problem")
         yield ProblemList(
-            id="problems", help_text="What keeps the run from starting. Enter goes to its field."
+            id="problems", help_text="Problems that prevent the start. Enter goes to the field."
         )
         yield Static(id="problem-words")
         yield self.probe
@@ -130,7 +130,7 @@ class ReviewPane(Vertical):
             self.focus_first()
 
     def show_plan(self, memory: MemoryPlan | None, outlook: Outlook) -> None:
-        """Follow what memory decides."""
+        """Show the plan."""
         self._memory, self._outlook = memory, outlook
         self._show_choices()
 
@@ -139,7 +139,7 @@ class ReviewPane(Vertical):
             show(self.query_one("#choices", Static), _choices(self._state, self._memory, self._outlook))
 
     def show_error(self, error: TunerError | None) -> None:
-        """Say why the run could not be started; None clears it."""
+        """Show why the start failed; None clears it."""
         line = self.query_one("#start-error", Static)
         line.display = error is not None
         if error is not None:
@@ -147,7 +147,7 @@ class ReviewPane(Vertical):
             line.update(literal_lines(words))
 
     def say(self, words: str) -> None:
-        """What is going on, beside the button."""
+        """Show the state beside the button."""
         self.query_one("#start-words", Static).update(literal(words))
 
     def action_ask(self, what: str) -> None:
@@ -160,7 +160,7 @@ class ReviewPane(Vertical):
 
     @on(OptionList.OptionHighlighted, "#problems")
     def explain(self, event: OptionList.OptionHighlighted) -> None:
-        """A row may be cut; the one under the cursor is told in full."""
+        """Rows may be truncated; the selected one is shown in full."""
         event.stop()
         problem = self._problems[int(event.option_id or 0)]
         self.query_one("#problem-words", Static).update(literal(problem_words(problem)))
@@ -176,12 +176,12 @@ class ReviewPane(Vertical):
 
     def _words(self, state: NewRunState) -> str:
         if state.draft.broken is not None:
-            return "The edited text cannot be used: e edits it again, x drops it."
+            return "The edited text cannot be used: e edits it again, x discards it."
         if self._problems:
-            return "Not yet: Enter on a problem goes to its field."
+            return "Not ready: Enter on a problem goes to its field."
         if why_it_ends():
-            return "It continues without the app, but ends at your logout: d on Home."
-        return "It continues without the app, and without this terminal."
+            return "It continues without the app, but ends when you log out: see d on Home."
+        return "It continues without the app and this terminal."
 
 
 def _row(index: int, problem: Problem) -> PickRow:
@@ -190,7 +190,7 @@ def _row(index: int, problem: Problem) -> PickRow:
 
 
 def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) -> Content:
-    """What the plan chooses for this machine, with its reasons, and the ways out where nothing fits."""
+    """The plan for this machine with reasons, and suggestions where nothing fits."""
     if state.model is None or state.model.source is None or state.draft.broken is not None:
         return Content()
     lines = [Content.styled("Chosen for this machine", "bold")]
@@ -198,9 +198,11 @@ def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) ->
         lines.append(literal(f"  {choice.name}: {choice.value} ({choice.reason})"))
     if len(lines) == 1:
         lines.append(Content.styled("  nothing: everything is set", "$faint"))
+    if state.data is not None:
+        lines += [literal(f"  {line}", "$warning") for line in state.data.left_out]
     if outlook.words:
         lines.append(literal(f"  takes {outlook.words}, by the speed of earlier runs here"))
-    if memory is not None and memory.ways_out:
+    if memory is not None and memory.suggestions:
         lines.append(Content.styled("It does not fit. Suggestions, the cheapest first", "bold $error"))
-        lines += [literal(f"  {way.words}") for way in memory.ways_out]
+        lines += [literal(f"  {suggestion.words}") for suggestion in memory.suggestions]
     return Content("\n").join([*lines, Content(""), Content.styled("run.toml", "bold")])

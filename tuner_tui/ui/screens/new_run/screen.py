@@ -1,4 +1,4 @@
-"""The New run screen: from a recipe through five steps to a running run."""
+"""The New run screen: from a preset through five steps to a started run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
 from tuner_tui.ui.editor import edit_text
-from tuner_tui.ui.hub_words import Telling, Told
+from tuner_tui.ui.hub_words import ProgressReporter, WorkProgress
 from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
 
 MEMORY_SECONDS = 3.0
-"""How often free memory is asked for."""
+"""How often free memory is read."""
 TYPING_SECONDS = 0.15
-"""What is typed is looked at after a pause, not at each letter."""
+"""Typed text is processed after a pause, not at each key."""
 
 
 class RunLaunched(Message):
-    """The run was made and handed to the keeper."""
+    """The run was created and queued."""
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
@@ -71,18 +71,18 @@ class LaunchRefused(Message):
 
 
 class NewRunScreen(NewRunMemory):
-    """One draft; panes show it and report what was picked or typed; every change is a new draft."""
+    """One immutable draft; panes show it and report changes, each of which gives a new draft."""
 
     CSS_PATH = "screen.tcss"
     TITLE_WORDS = "New run"
     HELP_TEXT = (
-        "Five steps. Enter picks a line and continues; ctrl+n continues without a change, ctrl+o goes back, and 1 to 5 "
-        "go to a step. The table says what the run takes in each precision, and moves with every change; m shows "
+        "Five steps. Enter chooses a line and continues; ctrl+n continues without a change, ctrl+o goes back, and 1 to "
+        "5 go to a step. The table shows the run's memory in each precision and is updated with every change; m shows "
         "its terms."
     )
     BINDINGS = [  # noqa: RUF012
         Binding("ctrl+n", "move(1)", "Next step", tooltip="Continue without a change"),
-        Binding("ctrl+o", "move(-1)", "Back", tooltip="To the step before"),
+        Binding("ctrl+o", "move(-1)", "Back", tooltip="Previous step"),
         *(
             Binding(
                 str(number),
@@ -94,7 +94,7 @@ class NewRunScreen(NewRunMemory):
             for number, step in enumerate(STEPS, 1)
         ),
         Binding("escape", "leave", "Leave", tooltip="Back to where you came from"),
-        Binding("q", "leave_app", "Quit", show=False, tooltip="Leave the app"),
+        Binding("q", "leave_app", "Quit", show=False, tooltip="Close the app"),
     ]
 
     def __init__(self, spec: RunSpec | None = None, text: str | None = None) -> None:
@@ -202,7 +202,7 @@ class NewRunScreen(NewRunMemory):
         self.step = "method"
 
     def _take_file(self, name: str) -> None:
-        """Other data; what was said of the columns of the old ones goes."""
+        """Use other data, without the previous column mapping."""
         if self.state is not None:
             data = of_file(self.state.draft.spec, name).data
             for key in ("split", "encoding", "mapping", "fixes", "shape", "also"):
@@ -220,7 +220,7 @@ class NewRunScreen(NewRunMemory):
         self.app.push_screen(DataScreen(spec, lambda changes: self._take_changes(message.name, changes)))
 
     def _take_changes(self, name: str, changes: dict[str, str]) -> None:
-        """What was changed while the data was looked at; it is then the data of this run."""
+        """Apply changes made while inspecting data, which becomes the data of this run."""
         if not changes or self.state is None:
             return
         if self.state.draft.spec.data.train != name:
@@ -243,7 +243,7 @@ class NewRunScreen(NewRunMemory):
         self._change(message.key, message.text)
 
     @on(ReviewPane.ProblemPicked)
-    async def mend(self, message: ReviewPane.ProblemPicked) -> None:
+    async def go_to_problem(self, message: ReviewPane.ProblemPicked) -> None:
         self.step = step_of(message.key)
         self.call_after_refresh(self._focus_option, message.key)
 
@@ -257,7 +257,7 @@ class NewRunScreen(NewRunMemory):
             self.state = replace(self.state, draft=self.state.draft.with_option(key, text))
 
     async def watch_state(self, old: NewRunState | None, state: NewRunState | None) -> None:
-        """Look again at what a change touches, and show the rest at once."""
+        """Reload what a change affects, and show the rest at once."""
         if state is None or not self._is_whole:
             return
         before, now = old.draft.spec if old else None, state.draft.spec
@@ -280,7 +280,7 @@ class NewRunScreen(NewRunMemory):
             await self._show_pane(self.step)
 
     async def _show_pane(self, step: Step) -> None:
-        """The pane in view follows the state; the others do when they come into view."""
+        """Update the visible pane; others are updated when they become visible."""
         if self.state is None:
             return
         pane = self.query_one(f"#{step}")
@@ -361,24 +361,26 @@ class NewRunScreen(NewRunMemory):
 
     @work(thread=True, group="launch")
     def _launch(self, spec: RunSpec) -> None:
-        """Check everything and hand the run over; in a thread, since it reads all rows and may ask the Hub."""
+        """Check everything and queue the run; in a thread, since it reads all rows and may use the Hub."""
         from tuner_tui.sharing.start_run import start_run
 
         try:
-            folder = start_run(spec, Telling(self.post_message))
+            folder = start_run(spec, ProgressReporter(self.post_message))
         except TunerError as error:
             self.post_message(LaunchRefused(error))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             refusal = TunerError(
-                "The system refuses", f"{where}{error.strerror or error}.", "See: tuner-tui doctor"
+                "The operating system reports an error",
+                f"{where}{error.strerror or error}.",
+                "See: tuner-tui doctor",
             )
             self.post_message(LaunchRefused(refusal))
         else:
             self.post_message(RunLaunched(folder))
 
-    def on_told(self, message: Told) -> None:
-        """How far a download is that the run needs."""
+    def on_work_progress(self, message: WorkProgress) -> None:
+        """Progress of a download that the run needs."""
         transfer = f" {message.transfer.words}" if message.transfer else ""
         self.query_one(ReviewPane).say(f"{message.steps[-1]}{transfer}")
 
@@ -387,7 +389,7 @@ class NewRunScreen(NewRunMemory):
         self._is_starting = False
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
-        pane.say("It did not start.")
+        pane.say("The run did not start.")
         if isinstance(message.error, UntrustedCode):
             self.ask_to_trust(message.error, self._start)
 
@@ -406,7 +408,11 @@ class NewRunScreen(NewRunMemory):
                 edited = edit_text(text, "run.toml")
         except SuspendNotSupported:
             self.show_error(
-                TunerError("No editor here", "This terminal cannot be lent to an editor.", "w writes it.")
+                TunerError(
+                    "The editor cannot be opened",
+                    "This terminal cannot be suspended for an editor.",
+                    "w writes run.toml to a file.",
+                )
             )
         except TunerError as error:
             self.show_error(error)
@@ -450,7 +456,7 @@ class NewRunScreen(NewRunMemory):
     async def _leave(self, *, quits: bool) -> None:
         if self.state is not None and self.state.draft.is_changed:
             question = ConfirmModal(
-                "Leave this new run?", "What was picked and typed here is lost.", "Leave", "Stay"
+                "Leave this new run?", "Your choices and input are discarded.", "Leave", "Stay"
             )
             if not await self.app.push_screen_wait(question):
                 return
@@ -468,4 +474,4 @@ def _written(spec: RunSpec, path: Path, text: str | None) -> str:
 
 def _kept(text: str, path: Path) -> str:
     path.write_text(text, encoding="utf-8")
-    return f"Wrote {path} as it is; it still has problems."
+    return f"Wrote {path}; it still has problems."

@@ -1,4 +1,4 @@
-"""Step 4: every other option that applies, each with its help; the usual values are there already."""
+"""Step 4: all other options that apply, with help and defaults."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from tuner_tui.config.options import Option
     from tuner_tui.ui.screens.new_run.state import NewRunState
 
-INVITATION = "These are sound values for most runs. Down goes to the fields; / or ctrl+f finds one by name."
+INVITATION = "The defaults suit most runs. Down goes to the fields; / or ctrl+f finds one by name."
 
 
 class SettingsPane(Vertical):
-    """The form, and below it what the option under the cursor does and trades."""
+    """The form, and below it the help of the focused option."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("ctrl+f", "find", "Find", tooltip="Jump to an option by typing a part of its name"),
+        Binding("ctrl+f", "find", "Find", tooltip="Find an option by part of its name"),
         Binding("slash", "find", "Find", show=False),
         Binding("down", "first_field", "To the fields", show=False),
     ]
 
     class WentOn(Message):
-        """The settings are as they should be."""
+        """The user continues to Review."""
 
     def __init__(self, draft: Draft, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -51,13 +51,13 @@ class SettingsPane(Vertical):
         self.query_one(".pane-detail", Static).update(INVITATION)
 
     async def show(self, state: NewRunState) -> None:
-        """Follow the draft; the form is made when it is first seen."""
+        """Follow the draft; the form is created when first shown."""
         self._draft = state.draft
         for form in self.query(OptionForm):
             await form.show(state.draft)
 
     async def build(self) -> None:
-        """Make the form, once: it is by far the largest part of the screen."""
+        """Create the form, once: it is by far the largest part of the screen."""
         if not self.query(OptionForm):
             form = OptionForm(self._draft, is_setting)
             await self.mount(form, after="#go-on")
@@ -94,12 +94,12 @@ class SettingsPane(Vertical):
 
 
 class GoOn(Button):
-    """The way past the settings for those who are content with them."""
+    """The button that continues with the defaults."""
 
     BINDINGS = [Binding("enter", "press", "Continue", show=True)]  # noqa: RUF012
     help_text = INVITATION
 
 
 def is_setting(option: Option) -> bool:
-    """Whether an option is asked for on this step."""
+    """Whether an option belongs to this step."""
     return step_of(option.key) == "settings"

@@ -1,4 +1,4 @@
-"""Where a new run begins: the recipes to choose from, and beginning with nothing."""
+"""The start of a new run: presets to choose from, or no preset."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 BLANK = ""
-"""Key of the row that begins with nothing; no preset has an empty name."""
+"""Key of the row without a preset; no preset has an empty name."""
 
 
 class StartPane(Vertical):
-    """The presets with what each needs; Enter takes one."""
+    """The presets with their needs; Enter chooses one."""
 
     class Picked(Message):
-        """A recipe was picked; None begins with nothing."""
+        """A preset was chosen, or None."""
 
         def __init__(self, preset: Preset | None) -> None:
             super().__init__()
             self.preset = preset
 
     def compose(self) -> ComposeResult:
-        yield Static("Start from a recipe; everything can be changed afterwards.", classes="pane-head")
+        yield Static("Start from a preset; everything can be changed afterwards.", classes="pane-head")
         yield PickList(
-            help_text="Recipes: complete runs for a kind of machine. Your own are listed after ours."
+            help_text="Presets: complete settings for a kind of machine. Your own are listed last."
         )
         yield Static(classes="pane-detail")
 
@@ -48,7 +48,7 @@ class StartPane(Vertical):
             )
             for preset in self._presets.values()
         ]
-        blank = PickRow(BLANK, "blank", ("Begin with nothing picked and the usual settings",))
+        blank = PickRow(BLANK, "blank", ("No preset: start with the default settings",))
         self.query_one(PickList).show((*rows, blank))
 
     def focus_first(self) -> None:
@@ -58,7 +58,7 @@ class StartPane(Vertical):
     def explain(self, event: OptionList.OptionHighlighted) -> None:
         preset = self._presets.get(event.option_id or BLANK)
         if preset is None:
-            words = Content("Pick model and data yourself; all settings begin at their defaults.")
+            words = Content("Choose model and data yourself; all settings have their defaults.")
         else:
             needs = (
                 Content.assemble("\n", ("Needs: ", "bold"), literal(preset.needs))

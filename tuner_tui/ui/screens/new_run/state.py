@@ -1,4 +1,4 @@
-"""What the New run screen shows: a draft with what was found out about its model, data and memory."""
+"""The state of the New run screen: a draft with facts about its model, data and memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA_KEYS = ("data.train", "data.evaluation", "data.evaluation_share")
 
 
 def step_of(key: str) -> Step:
-    """The step on which an option is asked for."""
+    """The step of an option."""
     if key == "model.source":
         return "model"
     if key in DATA_KEYS:
@@ -31,7 +31,7 @@ def step_of(key: str) -> Step:
 
 @dataclass(frozen=True)
 class StepState:
-    """How one step stands."""
+    """The status of one step."""
 
     status: Status
     words: str
@@ -40,44 +40,46 @@ class StepState:
 
 @dataclass(frozen=True)
 class NewRunState:
-    """One moment of the screen."""
+    """An immutable state of the screen."""
 
     draft: Draft
     model: ModelLook | None = None
-    """None while it is being looked at."""
+    """None while it is being read."""
     data: DataLook | None = None
     evaluation: DataLook | None = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything that keeps the run from starting, each with the key it is about."""
+        """All problems that prevent the start, each with its key."""
         draft = self.draft
-        found = list(draft.problems)
+        all_problems = list(draft.problems)
         if draft.broken is not None:
-            return tuple(found)
-        known = {problem.key for problem in found}
+            return tuple(all_problems)
+        known = {problem.key for problem in all_problems}
         if self.model and self.model.problem and "model.source" not in known:
-            found.insert(0, _as_problem("model.source", self.model.problem))
+            all_problems.insert(0, _as_problem("model.source", self.model.problem))
         for key, look in (("data.train", self.data), ("data.evaluation", self.evaluation)):
             if look and look.problem and key not in known:
-                found.append(_as_problem("method.kind" if look.is_for_other_method else key, look.problem))
-        return tuple(found)
+                all_problems.append(
+                    _as_problem("method.kind" if look.is_for_other_method else key, look.problem)
+                )
+        return tuple(all_problems)
 
     def step(self, step: Step) -> StepState:
-        """How a step stands, in words."""
+        """The status of a step, in words."""
         problems = self.problems
         if step == "review":
             if problems:
                 count = len(problems)
                 return StepState("needs", f"{count} problem{'s' if count > 1 else ''}", "")
-            is_waiting = any(self.step(each).status == "waiting" for each in STEPS[:-1])
+            is_waiting = any(self.step(other).status == "waiting" for other in STEPS[:-1])
             return (
                 StepState("waiting", "checking") if is_waiting else StepState("done", "ready", "s starts it")
             )
         is_bad = self.draft.broken is None and any(step_of(problem.key) == step for problem in problems)
         detail = self._detail(step)
         if is_bad:
-            return StepState("needs", "needs you", detail)
+            return StepState("needs", "to do", detail)
         if (step == "model" and self.model is None) or (step == "data" and self.data is None):
             return StepState("waiting", "checking", detail)
         return StepState("done", "done", detail)
@@ -99,7 +101,7 @@ class NewRunState:
 
 
 def model_name(state: NewRunState) -> str:
-    """The picked model's name for people."""
+    """The chosen model's display name."""
     source = state.draft.spec.model.source
     if source == UNSET:
         return ""

@@ -1,4 +1,4 @@
-"""The five steps of a new run, each with how it stands."""
+"""The five steps of a new run, each with its status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLES = {"done": "$success", "needs": "bold $error", "waiting": "$secondary"}
 
 
 class StepPicked(Message):
-    """Somebody clicked a step."""
+    """A step was clicked."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class StepPicked(Message):
 
 
 class StepMark(Widget):
-    """One step: its number and name, and below it how it stands."""
+    """One step: number and name, with its status below."""
 
     DEFAULT_CSS = """
     StepMark { width: 1fr; height: 2; padding: 0 1; }
@@ -63,7 +63,7 @@ class StepMark(Widget):
 
 
 class StepList(Container):
-    """All five; beside each other, or below each other where a column is free for them."""
+    """All five, in a row, or in a column on wide screens."""
 
     DEFAULT_CSS = "StepList { layout: horizontal; height: 2; }"
 
@@ -74,7 +74,7 @@ class StepList(Container):
             yield StepMark(step)
 
     def show(self, state: NewRunState | None) -> None:
-        """How each step stands; nothing before a recipe is picked."""
+        """The status of each step; empty before a preset is chosen."""
         for mark in self.query(StepMark):
             mark.state = state.step(mark.step) if state else StepState("waiting", "")
 
