@@ -67,7 +67,7 @@ async def test_findings_are_mended_by_a_key_and_kept_in_the_spec(home: Path, mod
         text = await wait_for(walk.pilot, "empty answers", "exact duplicates", "hidden characters")
         assert "240 rows, instruction" in text and "Rows 4." in text
         await walk.press("f")
-        await wait_for(walk.pilot, "✓ drop_empty", "steps while reading: drop_empty")
+        await wait_for(walk.pilot, "✓ drop_empty", "fixes while reading: drop_empty")
         await walk.press("enter")
         await wait_for(walk.pilot, "[3 Rows]", "What is 3?")
         await walk.press("escape")
@@ -82,7 +82,7 @@ async def test_fields_that_are_not_used_are_listed(home: Path, model: Path) -> N
     (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     async with new_run(spec_of(model)) as walk:
         await inspect(walk)
-        await wait_for(walk.pilot, "Fields not used: [b]source.", "Nothing is wrong")
+        await wait_for(walk.pilot, "Fields not used: [b]source.", "No problems found")
 
 
 async def test_rows_are_searched_and_shown_harmlessly(home: Path, model: Path) -> None:

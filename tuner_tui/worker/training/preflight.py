@@ -138,8 +138,15 @@ def dropped_turns(
             continue
         where = f"{found.file}:{found.number}"
 
-        def write(turns: Sequence[dict[str, Any]], tools: Sequence[Any], where: str = where) -> str:
-            return render([*turns], tokenizer, where, tools=tools)
+        kwargs: dict[str, Any] | None = found.row.get("chat_template_kwargs")
+
+        def write(
+            turns: Sequence[dict[str, Any]],
+            tools: Sequence[Any],
+            where: str = where,
+            kwargs: dict[str, Any] | None = kwargs,
+        ) -> str:
+            return render([*turns], tokenizer, where, tools=tools, template_kwargs=kwargs)
 
         for turns, context in _conversations(found.row):
             for part in dropped_parts(
