@@ -168,7 +168,7 @@ def adapted(run: Run) -> dict[str, torch.Tensor]:
         (gemma4, {"targets": "all-linear"}, 14),
         (gemma4, {"targets": ["q_proj"]}, 2),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_every_adapter_learns(
     train: Callable[..., Run], make_model: Any, build: Any, tuning: dict[str, Any], modules: int
