@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import struct
 import threading
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def complaint(path: Path, **how: Any) -> TunerError:
         ("latin.csv", "question,answer\nà,é\n".encode("cp1252"), "no UTF-8"),
         (
             "cut.csv.gz",
-            gzip.compress(b"question,answer\n" + os.urandom(9999).hex().encode())[:-99],
+            gzip.compress(b"question,answer\n" + random.Random(0).randbytes(9999).hex().encode())[:-99],
             "cut.csv.gz",
         ),
         ("fake.parquet", b"not parquet at all", "does not begin like a Parquet file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,12 @@ from transformers import (
     Qwen3_5ForConditionalGeneration,
 )
 
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import ADAPTED_PART
+from tuner_tui.planning.this_machine import facts_of
+from tuner_tui.planning.tunings import memory_of, tuning_fields
+from tuner_tui.planning.workload import Workload
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded, RunFailed, RunFinished
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.merge import MergedWeights, write_merged
@@ -168,7 +174,7 @@ def adapted(run: Run) -> dict[str, torch.Tensor]:
         (gemma4, {"targets": "all-linear"}, 14),
         (gemma4, {"targets": ["q_proj"]}, 2),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_every_adapter_learns(
     train: Callable[..., Run], make_model: Any, build: Any, tuning: dict[str, Any], modules: int
@@ -186,6 +192,13 @@ def test_every_adapter_learns(
     learnt = [tensor for name, tensor in tensors.items() if "lora_A" not in name]
     assert all((tensor != begun).any() for tensor in learnt)
     assert run.last(ModelLoaded).trainable_parameters == sum(tensor.numel() for tensor in tensors.values())
+    spec = read_spec(run.folder.spec)
+    facts = facts_of(find_source(spec.model.source))
+    assert facts is not None and facts.weights is not None
+    shape = SimpleNamespace(weights=facts.weights)
+    load = Workload(tuning=spec.tuning.kind, **tuning_fields(spec.tuning))
+    counted = memory_of(spec.tuning.kind).parameters(shape, load)  # type: ignore[arg-type]
+    assert counted == run.last(ModelLoaded).trainable_parameters
     choices = {choice.name: choice for event in run.all(ChoicesMade) for choice in event.choices}
     assert "vision_tower" in choices[ADAPTED_PART].reason
 
