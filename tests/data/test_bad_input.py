@@ -55,7 +55,9 @@ def complaint(path: Path, **how: Any) -> TunerError:
         ("latin.csv", "question,answer\nà,é\n".encode("cp1252"), "no UTF-8"),
         (
             "cut.csv.gz",
-            gzip.compress(b"question,answer\n" + random.Random(0).randbytes(9999).hex().encode())[:-99],
+            gzip.compress(b"question,answer\n" + random.Random(0).randbytes(9999).hex().encode(), mtime=0)[
+                :-99
+            ],
             "cut.csv.gz",
         ),
         ("fake.parquet", b"not parquet at all", "does not begin like a Parquet file"),
