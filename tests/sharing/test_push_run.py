@@ -312,7 +312,7 @@ def test_rows_that_cannot_be_read_leave_the_card_without_samples(push: Any, made
 def test_a_failure_names_the_command_to_repeat(push: Any, hub: Any) -> None:
     hub.fail(401, "whoami", times=100)
     result = push("--yes")
-    assert result.returncode == 2 and "refuses your token" in result.stderr
+    assert result.returncode == 2 and "rejects your token" in result.stderr
     again = next(
         line for line in result.stderr.splitlines() if line.strip().startswith("Again: tuner-tui push")
     )

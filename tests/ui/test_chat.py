@@ -68,9 +68,9 @@ async def test_a_talk_with_two_sides(home: Path, tiny_model: Path) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen.focused, ChatColumn))
         await pilot.press("g")
-        await wait_for(pilot, "Good; saved to evening (1 in all)")
+        await wait_for(pilot, "Good; saved to evening (1 in total)")
         await pilot.press("2")
-        await wait_for(pilot, "2 is better; saved to evening (2 in all)")
+        await wait_for(pilot, "2 is better; saved to evening (2 in total)")
     with open_collection("evening") as store:
         thumb, choice = (entry.annotation for entry in store.entries())
         assert thumb is not None

@@ -81,7 +81,7 @@ async def test_editing_writing_and_notes() -> None:
     async with app("evening").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0")
         await press(pilot, "e", "Which answer?")
-        await press(pilot, "1", "A better answer 1")
+        await press(pilot, "1", "Edit answer 1")
         area = pilot.app.screen.query_one(TextArea)
         assert "\x1b" not in area.text
         area.text = "An edited answer."
@@ -246,9 +246,9 @@ async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> N
         pilot.app.screen.query_one("#file", Input).value = str(home / "rows.jsonl")
         await press(pilot, "enter", "saved 0, 1 ready")
         await press(pilot, "1", "Everything is annotated")
-        await press(pilot, "escape", "1 judged")
+        await press(pilot, "escape", "1 annotated")
         await press(pilot, "enter", "Everything is annotated")
-        await press(pilot, "escape", "1 judged")
+        await press(pilot, "escape", "1 annotated")
         await press(pilot, "D", "Delete this collection?")
         await press(pilot, "y", "No collections yet")
 

@@ -206,8 +206,8 @@ def test_files_that_training_reads(tmp_path: Path, suffix: str) -> None:
         assert found == [row.columns for row in rows]
         card = card_path(path).read_text()
         assert "by a person: " in card
-        assert ("judge model, not seen by a person: 1" in card) is (kind == "pairs")
-        assert "was cut off" in card
+        assert ("judge model, not reviewed by a person: 1" in card) is (kind == "pairs")
+        assert "was truncated at its maximum length" in card
     if suffix == ".jsonl":
         assert len(read_pairs(tmp_path / "pairs.jsonl")) == 5
         assert len(read_rated(tmp_path / "rated.jsonl")) == 11

@@ -207,7 +207,7 @@ try:
     for _ in range(100):
         session.choose(session.next(), 0, note="x" * 5000)
 except TunerError as error:
-    print(error.title, store.kept())
+    print(error.title, store.annotation_count())
 """
 
 

@@ -88,7 +88,8 @@ def test_clear_by_the_beginning_of_a_fingerprint() -> None:
 def test_clear_all_spares_what_is_being_made() -> None:
     partial = entry_folder(FIRST).with_name(f"{PARTIAL_PREFIX}{FIRST}-x")
     partial.mkdir()
-    assert "being made" in run("list").output
+    (partial / "config.json").write_text("{}")
+    assert "in progress" in run("list").output
     assert run("clear", "--all", "--yes").exit_code == 0
     assert [folder.name for folder in partial.parent.iterdir() if folder.is_dir()] == [partial.name]
     assert "Nothing to clear" in run("clear", "--all", "--yes").output

@@ -126,7 +126,7 @@ def test_a_revision_is_for_the_hub(here: Path) -> None:
     make_folder(here / "octopus")
     with pytest.raises(InputError, match="revision"):
         find_source("octopus", "main")
-    with pytest.raises(InputError, match="Invalid revision"):
+    with pytest.raises(InputError, match="Not a revision"):
         find_source("owner/name", "../../x")
 
 

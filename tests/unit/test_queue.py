@@ -313,11 +313,11 @@ def test_the_commands(home: Path) -> None:
     assert "The queue is empty" in run_command("list")
     fill(home, "a", "b", "c")
     assert "1. a" in run_command("list")
-    assert "Now in line: c, a, b" in run_command("move", "c", "first")
-    assert "Now in line: a, c, b" in run_command("move", "c", "down")
-    assert "Now in line: a, b, c" in run_command("move", "b", "up")
-    assert "Now in line: a, c, b" in run_command("move", "b", "3")
-    assert "Now in line: b, a, c" in run_command("start", "b")
+    assert "Queue: c, a, b" in run_command("move", "c", "first")
+    assert "Queue: a, c, b" in run_command("move", "c", "down")
+    assert "Queue: a, b, c" in run_command("move", "b", "up")
+    assert "Queue: a, c, b" in run_command("move", "b", "3")
+    assert "Queue: b, a, c" in run_command("start", "b")
     with pytest.raises(InputError, match="Invalid position"):
         run_command("move", "b", "0")
     with pytest.raises(RunProblem):
@@ -327,7 +327,7 @@ def test_the_commands(home: Path) -> None:
         run_command("remove", "b")
     run_command("hold")
     assert "on hold" in run_command("list")
-    assert "runs again" in run_command("go")
+    assert "released" in run_command("go")
     listed = json.loads(run_command("list", "--json"))
     assert [each["run"] for each in listed] == ["a", "c"]
     assert [each["place"] for each in listed] == [1, 2]
@@ -396,7 +396,7 @@ def test_what_is_asked_while_a_run_starts_is_heeded_and_older_requests_are_not(
     start.submit(run)
     assert list(run.control.iterdir()) == []
     refused = CliRunner().invoke(runs_command, ["pause", "run"])
-    assert "waits for its turn" in str(refused.exception)
+    assert "is queued" in str(refused.exception)
     asked = leave_request(run, "stop")
     held = lock.acquire(run.lock)
     assert held is not None

@@ -232,7 +232,7 @@ def test_arguments_are_text_or_object_as_the_template_needs(
     [only] = sequences(written(tmp_path, {"messages": turns}), tokenizer)
     answer = learnt(only, tokenizer)
     assert "'city'" not in answer and '\\"' not in answer
-    assert '"city": "Porto"' in answer or "<arg_key>city</arg_key>" in answer
+    assert ("<arg_key>city</arg_key>" if name == "glm4moe" else '"city": "Porto"') in answer
 
 
 def test_swift_tools_are_trained(tokenizer: Any) -> None:

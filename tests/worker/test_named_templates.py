@@ -71,12 +71,11 @@ def test_every_form_has_the_default_one(
     fields = gguf.GGUFReader(tmp_path / "gguf" / "model.gguf").fields
     assert fields["tokenizer.chat_template"].contents() == CHAT_TEMPLATE
     assert fields["tokenizer.chat_template.tool_use"].contents() == TOOL_USE
-    if full:
-        return
-    events = export(run, "ollama", tmp_path / "ollama")
-    [written] = [event for event in events if isinstance(event, Written)]
-    assert written.template is not None and written.template.answer_start == "<|im_start|>assistant\n"
-    for form in ("adapter", "merged"):
+    if not full:
+        events = export(run, "ollama", tmp_path / "ollama")
+        [written] = [event for event in events if isinstance(event, Written)]
+        assert written.template is not None and written.template.answer_start == "<|im_start|>assistant\n"
+    for form in () if full else ("adapter", "merged"):
         export(run, form, tmp_path / form)
         assert AutoTokenizer.from_pretrained(tmp_path / form).chat_template == NAMED
         assert all(path.parent == tmp_path / form for path in chosen_files(tmp_path / form, form))

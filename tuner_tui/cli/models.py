@@ -176,7 +176,7 @@ def cached_line(repo: CachedRepo) -> str:
 
 def entry_line(entry: DequantisedModel) -> str:
     """A dequantised model in one line, with what is wrong with it."""
-    state = "being made" if entry.is_being_made else "" if entry.is_complete else "unfinished"
+    state = "in progress" if entry.is_being_made else "" if entry.is_complete else "unfinished"
     name = " ".join(part for part in (entry.name, f"({state})" if state else "") if part)
     key = f"{_short(entry.fingerprint, 16):<16}"
     return (

@@ -61,7 +61,7 @@ def check_source(source: ModelSource) -> None:
         raise InputError("Cannot read the model", message, "Check who may read the file.") from error
     except FileNotFoundError as error:
         raise NotFoundError(
-            "The model is gone", f"{error.filename or source.name} does not exist any more."
+            "The model is missing", f"{error.filename or source.name} does not exist any more."
         ) from error
     except OSError as error:
         raise InputError(

@@ -117,7 +117,7 @@ def has_stored_token() -> bool:
 def _explain_status(status: int, repo_id: str, page: str) -> TunerError:
     match status:
         case 401 if has_token():
-            return InputError("The Hub refuses your token", "It is wrong or has expired.", LOGIN_HINT)
+            return InputError("The Hub rejects your token", "It is wrong or has expired.", LOGIN_HINT)
         case 401:
             return InputError("The Hub requires a login", f"{repo_id} is not open to everyone.", LOGIN_HINT)
         case 403:

@@ -192,7 +192,7 @@ class Home(TunerScreen):
         banner.display = bool(machine.troubles)
         if machine.troubles:
             more = f" (and {len(machine.troubles) - 1} more)" if len(machine.troubles) > 1 else ""
-            banner.update(literal(f"! {machine.troubles[0].rstrip('.')}{more}. d says what to do."))
+            banner.update(literal(f"! {machine.troubles[0].rstrip('.')}{more}. d shows how to fix it."))
 
     def _show_list_or_ways(self) -> None:
         """Show the filtered runs, or, without any run, the ways to start."""
