@@ -293,4 +293,4 @@ async def test_survives_a_deleted_folder_and_tiny_terminals(runs: dict[str, RunF
             pilot, lambda: screen_text(app) == before, lambda: f"{before}\nis not\n{screen_text(app)}"
         )
         shutil.rmtree(runs["finished"].path)
-        await wait_for(pilot, "The run cannot be read: its folder is gone")
+        await wait_for(pilot, "The run cannot be read: its folder is missing")
