@@ -113,6 +113,6 @@ async def test_the_banner_ends_its_sentence_once(home: Path) -> None:
     settings_file().parent.mkdir(parents=True)
     settings_file().write_text("[folders]\ndata = [\n")
     app = TunerApp()
-    async with app.run_test(size=(120, 30)) as pilot:
+    async with app.run_test(size=(220, 30)) as pilot:
         await until(pilot, lambda: "shows how to fix it" in " ".join(screen_text(app).split()))
         assert ".. d shows" not in " ".join(screen_text(app).split())
