@@ -38,7 +38,7 @@ async def test_the_queue_is_ordered_by_keys(home: Path, runs: dict[str, RunFolde
         await pilot.press("w")
         await wait_for(pilot, "4 wait", "$ tuner-tui queue list", "Waiting for its turn")
         await pilot.press("end")
-        await wait_for(pilot, "which is stopped; resume that, or take this")
+        await wait_for(pilot, "which is stopped; resume that run, or remove")
         await pilot.press("home")
         assert waiting() == ["77aa", "bbbb", "cccc", "dddd"]
         await pilot.press("down", "K")

@@ -75,7 +75,7 @@ async def test_six_runs_are_the_most(runs: dict[str, RunFolder]) -> None:
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         screen = await open_runs(pilot)
         await mark(pilot, *range(7))
-        await wait_for(pilot, "6 marked", "6 runs are the most")
+        await wait_for(pilot, "6 marked", "A chart shows at most 6 runs")
         assert [letter for letter, _ in screen.marks.values()] == list("ABCDEF")
 
 
@@ -128,7 +128,7 @@ async def test_a_branch_begins_at_a_checkpoint(runs: dict[str, RunFolder]) -> No
         screen = await open_runs(pilot)
         screen.query_one(RunsTable).cursor = 2
         await pilot.press("3")
-        await wait_for(pilot, "from its adapter", "step-000036", "step-000020", "2 checkpoints kept")
+        await wait_for(pilot, "from its adapter", "step-000036", "step-000020", "2 checkpoints below")
         await pilot.press("enter", "down", "down", "down", "enter")  # into the family's list, to step 20
         await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
         await until(pilot, lambda: app.screen.state is not None)  # type: ignore[attr-defined]
@@ -203,7 +203,7 @@ async def test_cleaning_up_says_first_what_it_frees(runs: dict[str, RunFolder]) 
     async with app.run_test(size=(80, 24)) as pilot:
         await open_runs(pilot)
         await pilot.press("5")
-        await wait_for(pilot, "Could go: 123.4 kB", "first-try-94b2")
+        await wait_for(pilot, "Removable: 123.4 kB", "first-try-94b2")
         await pilot.press("enter")
         await wait_for(pilot, "Move it to the trash?", "Frees 123.4 kB", "The adapter stays")
         await pilot.press("n")
@@ -216,7 +216,7 @@ async def test_cleaning_up_says_first_what_it_frees(runs: dict[str, RunFolder]) 
         await wait_for(pilot, "In the trash: 123.4 kB")
         await pilot.press("u")
         await until(pilot, lambda: checkpoint.is_dir())
-        await wait_for(pilot, "Could go: 123.4 kB")
+        await wait_for(pilot, "Removable: 123.4 kB")
         await pilot.press("enter")
         await wait_for(pilot, "Move it to the trash?")
         await pilot.press("y")

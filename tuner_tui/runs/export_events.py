@@ -17,12 +17,12 @@ BaseAs = Literal["trained", "original"]
 
 FORMS: dict[Form, str] = {
     "adapter": "the PEFT adapter, a few megabytes (safetensors)",
-    "merged": "a full model with the adapter merged in (safetensors)",
+    "merged": "a whole model with the adapter merged in (safetensors)",
     "gguf-adapter": "the adapter as GGUF, for llama.cpp beside its base",
-    "gguf": "a full merged model as one GGUF file, for llama.cpp and similar programs",
+    "gguf": "a merged model as one GGUF file, for llama.cpp and similar",
     "ollama": "a merged GGUF with a Modelfile: template, stop tokens, parameters",
     "script": "train.py, which repeats the run with TRL and without tuner-tui",
-    "archive": "the whole run as one .tar.gz, to move to another machine",
+    "archive": "the whole run as one .tar.gz, to take to another machine",
 }
 WORKER_FORMS: tuple[Form, ...] = ("adapter", "merged", "gguf-adapter", "gguf", "ollama")
 

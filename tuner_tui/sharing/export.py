@@ -158,7 +158,7 @@ def check_options(facts: RunFacts, options: ExportOptions) -> None:
     """Raise InputError for forms that are impossible for this run."""
     if facts.gives_scores and (facts.is_full or options.form not in ("adapter", "archive", "script")):
         raise InputError(
-            "A reward model gives scores, not text",
+            "A reward model outputs scores, not text",
             f"{facts.folder.name} is not a language model, so it has no {options.form} form.",
             f"Its result loads into plain transformers as it is: {facts.folder.adapter}"
             if facts.is_full

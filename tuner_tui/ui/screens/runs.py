@@ -308,7 +308,7 @@ class RunsScreen(TunerScreen):
                 f"{size(disk.checkpoints)}, adapter {size(disk.adapter)}"
             )
         could = sum(item.size_bytes for item in looked.items)
-        lines.append(f"Could go: {size(could)}" if looked.items else "Nothing else could go.")
+        lines.append(f"Removable: {size(could)}" if looked.items else "Nothing else is removable.")
         if trash.deletions:
             lines.append(
                 f"In the trash: {size(trash.size_bytes)}, freed when the app closes; E empties it now."
