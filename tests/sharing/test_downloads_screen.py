@@ -41,7 +41,7 @@ async def test_fetched_cancelled_gone_on_with_and_removed(hub: Any, cache: Path)
         await wait_for(pilot, "Cancelled", "unfinished")
         hub.faults.clear()
         await pilot.press("enter")
-        await wait_for(pilot, "owner/base is here: 3 files, 5.1 MB")
+        await wait_for(pilot, "Downloaded owner/base: 3 files, 5.1 MB")
         await until(pilot, lambda: not any(repo.is_unfinished for repo in screen.repos))
         assert [note["range"] for note in hub.requests if note["operation"] == "download"][-1]
 
@@ -58,7 +58,7 @@ async def test_a_gated_one_and_no_name_are_explained(hub: Any, cache: Path) -> N
         await until(pilot, lambda: isinstance(app.screen, Home))
         app.action_downloads()
         await until(pilot, lambda: isinstance(app.screen, DownloadsScreen))
-        for name, words in (("owner/gated", "Accept the terms at"), ("no name!", "cannot be a repository")):
+        for name, words in (("owner/gated", "Accept the terms at"), ("no name!", "is not a valid repository name")):
             await pilot.press("n", *name.replace(" ", "_"), "enter")
             await until(pilot, lambda: isinstance(app.screen, MessageModal))
             assert words in " ".join(screen_text(app).split()), screen_text(app)

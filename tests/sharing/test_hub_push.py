@@ -156,7 +156,7 @@ def test_a_short_pause_counts_down(hub: Any, request_of: Callable[..., PushReque
 
 def test_somebody_elses_repository(hub: Any, request_of: Callable[..., PushRequest]) -> None:
     hub.add_repo("other/inkwell")
-    with pytest.raises(TunerError, match="somebody else's"):
+    with pytest.raises(TunerError, match="belongs to another account"):
         hub_process.push(request_of(repo_id="other/inkwell"), lambda event: None)
     assert commits(hub, "other/inkwell") == 0
 

@@ -99,6 +99,6 @@ async def test_what_samples_the_card_shows_is_chosen(runs: dict[str, RunFolder])
     async with share(runs["finished"]) as (screen, pilot):
         screen.query_one("#repo").focus()
         await pilot.press("escape", "s")
-        await wait_for(pilot, "Samples in the card: those that repeat no training row")
+        await wait_for(pilot, "Samples in the card: only those that do not repeat a training row")
         screen.query_one("#repo").focus()
         await until(pilot, lambda: "--samples unseen" in screen.headless_command)

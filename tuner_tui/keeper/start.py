@@ -57,6 +57,7 @@ def submit(
     _wait_until_left(folder)
     device, needs_bytes = memory_needed(folder)
     with _turn_at_the_queue():
+        _wait_until_left(folder, patience_seconds=2.0)  # a keeper may write the terminal event just now
         _require_idle(folder)
         clear_requests(folder)  # they belong to an earlier attempt
         queue.enqueue(
