@@ -224,8 +224,8 @@ class Soak:
         """Wait until nothing works on the run; a queue that nobody keeps is gone on with, as by opening the app."""
 
         def is_settled() -> bool:
-            if self._is_over(run):
-                return True
+            if self._is_over(run):  # a keeper that was starting may be about to write the terminal event
+                return not self._keepers()
             start.adopt_if_needed(run.folder)
             start.ensure_keeper()
             return False

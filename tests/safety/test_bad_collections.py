@@ -164,7 +164,11 @@ async def test_the_screen_shows_bad_collections_beside_good_ones() -> None:
     collection_path("torn").write_text("hello" * 1000)
     async with TunerApp(Collections()).run_test(size=(100, 24)) as pilot:
         await wait_for(
-            pilot, "good", "4 judged", "its name is not valid for a collection", "The collection is damaged"
+            pilot,
+            "good",
+            "4 annotated",
+            "its name is not valid for a collection",
+            "The collection is damaged",
         )
 
 

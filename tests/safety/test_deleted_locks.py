@@ -43,7 +43,7 @@ def test_no_second_worker_starts_on_a_run_whose_lock_file_was_deleted(
     wait_for(lambda: lock.is_held(run.folder.lock), "the lock to be held again")
     wait_for(lambda: run.all(Warned), "the run to say so")
     kill(home.keeper().pid)
-    with pytest.raises(RunProblem, match="running already"):
+    with pytest.raises(RunProblem, match="already running"):
         start.submit(run.folder, resume=True)
     start.submit(after.folder)  # whose keeper must adopt the run first
     home.keeper()

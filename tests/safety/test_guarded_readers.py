@@ -56,6 +56,7 @@ EXCEPTIONS = {
     ("worker/device/memory.py", "MemoryMeter.measured"): OWN_EVENTS,
     ("worker/device/memory.py", "_status"): SYSTEM,
     ("worker/training/samples.py", "_has_base_answers"): OWN_EVENTS,
+    ("worker/text/template_time.py", "run_began"): OWN_EVENTS,
     ("worker/text/token_cache.py", "cache_key"): CHECKED_DATA,
     ("worker/training/guarded_steps.py", "GuardedSteps._remember"): OWN_EVENTS,
     ("worker/training/guarded_steps.py", "OverdueEvaluation._was_prevented"): OWN_EVENTS,

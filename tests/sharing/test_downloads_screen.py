@@ -58,7 +58,10 @@ async def test_a_gated_one_and_no_name_are_explained(hub: Any, cache: Path) -> N
         await until(pilot, lambda: isinstance(app.screen, Home))
         app.action_downloads()
         await until(pilot, lambda: isinstance(app.screen, DownloadsScreen))
-        for name, words in (("owner/gated", "Accept the terms at"), ("no name!", "is not a valid repository name")):
+        for name, words in (
+            ("owner/gated", "Accept the terms at"),
+            ("no name!", "is not a valid repository name"),
+        ):
             await pilot.press("n", *name.replace(" ", "_"), "enter")
             await until(pilot, lambda: isinstance(app.screen, MessageModal))
             assert words in " ".join(screen_text(app).split()), screen_text(app)

@@ -166,7 +166,9 @@ def test_an_unknown_target(train: Callable[..., Run]) -> None:
 
 
 def test_rows_that_cannot_be_read(train: Callable[..., Run]) -> None:
-    failure = only_failure(train([{"question": "a", "answer": "b"}, {"question": "a", "answer": {"no": "text"}}]))
+    failure = only_failure(
+        train([{"question": "a", "answer": "b"}, {"question": "a", "answer": {"no": "text"}}])
+    )
     assert "rows.jsonl:2" in failure.message
 
 
