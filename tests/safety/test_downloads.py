@@ -123,7 +123,7 @@ def test_an_id_or_size_that_is_none_is_refused(repo: Any, tmp_path: Path, field:
 
     lie(repo, change)
     before = files_below(tmp_path)
-    with pytest.raises(TunerError, match=r"cannot be used|too little|makes no sense"):
+    with pytest.raises(TunerError, match=r"is invalid|too little|differs from what it announced"):
         fetch_here()
     assert files_below(tmp_path) == before
 
@@ -243,7 +243,9 @@ def test_an_answer_without_end_is_not_read_to_it(repo: Any) -> None:
     answers = ask_everything()
     assert len(answers) == 4
     assert all(
-        "was rejected" in answer or "other than it announced" in answer or "cannot be searched" in answer
+        "was rejected" in answer
+        or "differs from what it announced" in answer
+        or "cannot be searched" in answer
         for answer in answers
     ), answers
 

@@ -45,7 +45,7 @@ def test_an_entry_that_names_another_folder_is_never_run(home: Home, tmp_path: P
     assert isinstance(second.wait_for_event(RunFailed), RunFailed)
     home.wait_until_idle()
     assert sorted((path.name, path.stat().st_mtime_ns) for path in foreign.iterdir()) == before
-    assert "is no run in" in queue.problems()[first.folder.name]
+    assert "is not a run in" in queue.problems()[first.folder.name]
     assert first.status() == "queued"
     assert not (paths.data_dir() / "events.jsonl").exists()
     assert queue.withdraw(first.folder.name)

@@ -42,7 +42,6 @@ EXCEPTIONS = {
     ("hardware/system.py", "_text"): SYSTEM,
     ("hardware/system.py", "process_tree"): SYSTEM,
     ("owned.py", "Owned._is_marked"): "reads a few bytes of our mark, follows no link and waits for no pipe",
-    ("owned.py", "_is_own_log"): "reads a few bytes of a log that is known to be a regular file",
     ("owned.py", "Owned._itself"): FOLDER,
     ("owned.py", "Owned._parent_of"): FOLDER,
     ("owned.py", "_opened"): FOLDER,

@@ -42,7 +42,7 @@ def test_an_entry_with_an_impossible_path_stops_nobody(home: Home, field: str, t
     start.release_queue()
     assert isinstance(second.wait_for_event(RunFailed), RunFailed)
     home.wait_until_idle()
-    assert "is no run in" in queue.problems()[first.folder.name]
+    assert "is not a run in" in queue.problems()[first.folder.name]
     done = CliRunner().invoke(tuner_tui, ["queue", "list"])
     assert done.exit_code == 0 and first.folder.name in done.stdout
     assert ("\\x00" in done.stdout) is (len(text) != 5000)
