@@ -123,7 +123,7 @@ def test_an_id_or_size_that_is_none_is_refused(repo: Any, tmp_path: Path, field:
 
     lie(repo, change)
     before = files_below(tmp_path)
-    with pytest.raises(TunerError, match=r"is invalid|too little|differs from what it announced"):
+    with pytest.raises(TunerError, match=r"is invalid|is incomplete|differs from what it announced"):
         fetch_here()
     assert files_below(tmp_path) == before
 
