@@ -246,7 +246,7 @@ def test_an_archive_of_links_is_refused_by_name(run: RunFolder, tmp_path: Path, 
 
 def test_an_archive_of_a_pipe_or_an_unreadable_folder_is_refused(run: RunFolder, tmp_path: Path) -> None:
     os.mkfifo(run.path / "pipe")
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="special file"):
         write_archive(run, tmp_path / "run.tar.gz", lambda done, total: None)
     (run.path / "pipe").unlink()
     write_archive(run, tmp_path / "run.tar.gz", lambda done, total: None)
