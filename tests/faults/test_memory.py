@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.home import Home
+from tests.faults.home import Home, wait_for
 from tuner_tui.runs.events import (
     FallbackTaken,
     MemoryShort,
@@ -84,6 +84,8 @@ def test_an_oom_in_a_step_takes_fallback_steps(home: Home, do_in_worker: Path, t
     )
     run = home.make_run("short", STEPS, save_every=100, **small_dropout())
     run.submit()
+    wait_for(lambda: len(run.all(TrainingStarted)) == 1, "the first worker")
+    wait_for(lambda: len(run.all(TrainingStarted)) == 2, "the second worker")
     assert isinstance(run.wait_for_end(), RunFinished)
     first, second = run.all(MemoryShort)
     assert first.step == 11
