@@ -101,7 +101,9 @@ def dated_run(home: Home, name: str) -> WatchedRun:
     return home.make_run(name, save_every=3, **tables)
 
 
-@pytest.mark.parametrize("how", ["pause", "kill", "memory"])
+@pytest.mark.parametrize(
+    "how", ["kill", *(pytest.param(how, marks=pytest.mark.slow) for how in ("pause", "memory"))]
+)
 def test_a_run_goes_on_after_midnight(dated_home: Home, clock: Path, do_in_worker: Path, how: str) -> None:
     run = dated_run(dated_home, "over-midnight")
     if how == "memory":

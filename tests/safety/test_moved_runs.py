@@ -108,6 +108,7 @@ def test_a_run_renamed_while_it_waits_starts_under_its_new_name(home: Home) -> N
     assert list(first.folder.path.iterdir()) == []  # who took the old name was given nothing
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_another_one_under_its_new_name(home: Home) -> None:
     first, second = home.make_run("first"), home.make_hopeless_run("second")
     first.submit()
@@ -129,6 +130,7 @@ def test_a_run_waits_for_another_one_under_its_new_name(home: Home) -> None:
     assert list(first.folder.path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_begins_from_the_adapter_of_a_renamed_one(home: Home) -> None:
     first = home.make_run("first", 6)
     model = {"source": str(home.model), "precision": "fp32", "adapter": first.folder.name}
