@@ -1,4 +1,4 @@
-"""What is wrong with a data set is found with its rows, and mended by recorded steps without touching the file."""
+"""What is wrong with a data set is found with its rows, and fixed by recorded steps without touching the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Data screen: findings mended by a key, rows searched, tokens as the trainer is fed them, columns said by hand."""
+"""The Data screen: problems fixed by a key, rows searched, tokens as the trainer is fed them, columns said by hand."""
 
 from __future__ import annotations
 

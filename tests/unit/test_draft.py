@@ -104,10 +104,10 @@ def test_broken_text_hides_the_rest_until_it_is_mended(draft: Draft) -> None:
     assert broken.toml() == "[model\nsource = 1"
     assert broken.problems[0].line == 1
     assert broken.without_broken() == draft
-    mended = broken.with_text(draft.toml().replace("rank = 16", "rank = 2"))
-    assert mended.broken is None
-    assert isinstance(mended.spec.tuning, LoraTuning)
-    assert mended.spec.tuning.rank == 2
+    fixed = broken.with_text(draft.toml().replace("rank = 16", "rank = 2"))
+    assert fixed.broken is None
+    assert isinstance(fixed.spec.tuning, LoraTuning)
+    assert fixed.spec.tuning.rank == 2
 
 
 def test_the_command_starts_the_same_run(draft: Draft) -> None:

@@ -173,8 +173,8 @@ def test_rows_are_rendered_as_trl_renders_them(
                 by_us(kind, row, tokenizer, tmp_path)
             continue
         rows = by_us(kind, row, tokenizer, tmp_path)
-        is_per_answer = (name, title) in PER_ANSWER and kind == "messages"
-        assert len(rows) == (len(rows) if is_per_answer else 1), title
+        if (name, title) not in PER_ANSWER or kind != "messages":
+            assert len(rows) == 1, title
         sequences = rows[-1]
         assert len(sequences) == len(texts)
         for sequence, text in zip(sequences, texts, strict=True):

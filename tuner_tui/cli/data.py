@@ -131,7 +131,7 @@ def show(
         raise InputError("No such row", f"{file} has fewer than {row} rows.")
     if isinstance(raw.row, InputError):
         raise raw.row
-    unfixed = plain_rows(reading, mended=False)
+    unfixed = plain_rows(reading, with_fixes=False)
     parsed = next(itertools.islice(unfixed.rows, row - 1, row))
     problem = parsed.row if isinstance(parsed.row, InputError) else None
     unused = unfixed.unused.names

@@ -42,7 +42,7 @@ class Fixer:
     """Rows that each step dropped or changed."""
     _seen: set[int] = field(default_factory=set)
 
-    def mend(self, rows: Iterator[Found]) -> Iterator[Found]:
+    def apply(self, rows: Iterator[Found]) -> Iterator[Found]:
         """The rows after all steps; broken ones stay unless they are to be dropped."""
         if not self.steps:
             yield from rows

@@ -118,7 +118,7 @@ def raw_rows(reading: Reading) -> Iterator[Found]:
     return rows if reading.mapping else conversations_of_messages(rows)
 
 
-def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
+def plain_rows(reading: Reading, *, with_fixes: bool = True) -> PlainRows:
     """Recognise or map, convert, mix and fix. Raises InputError that names file and line, also for no rows."""
     unused = UnusedFields()
     layout, converted = _converted_rows(reading, unused)
@@ -141,9 +141,9 @@ def plain_rows(reading: Reading, *, mended: bool = True) -> PlainRows:
             if isinstance(found.row, InputError)
             or is_held(prompt_text(found.row), reading.share) == (reading.part == "held")
         )
-    leaked = _leaked(reading) if reading.leak is not None and mended else frozenset()
-    fixer = Fixer(reading.fixes if mended else (), leaked)
-    return PlainRows(layout, fixer.mend(rows), fixer, unused)
+    leaked = _leaked(reading) if reading.leak is not None and with_fixes else frozenset()
+    fixer = Fixer(reading.fixes if with_fixes else (), leaked)
+    return PlainRows(layout, fixer.apply(rows), fixer, unused)
 
 
 def form_of(shape: str) -> str:

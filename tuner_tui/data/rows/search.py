@@ -79,7 +79,7 @@ def row_found(place: int, raw: Found, plain: Found) -> RowFound:
 
 def _both(reading: Reading) -> Iterator[tuple[Found, Found]]:
     """Each row as stored and as read; of a mixture, what is mixed in is only known as read."""
-    plain = plain_rows(reading, mended=False).rows
+    plain = plain_rows(reading, with_fixes=False).rows
     if reading.also or reading.part != "all":
         yield from ((found, found) for found in plain)
         return

@@ -1,4 +1,4 @@
-"""What rows say that no reader takes, counted by name while they are read, so that nothing vanishes without a word."""
+"""Fields of rows that no reader uses, counted by name while rows are read, so that they can be listed."""
 
 from __future__ import annotations
 

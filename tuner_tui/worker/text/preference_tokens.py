@@ -74,7 +74,7 @@ class TokenisedPair:
 
 @dataclass(frozen=True)
 class TokenisedAnswer:
-    """One prompt, an answer, with its end token unless it was cut off, and whether it was found good."""
+    """One prompt, an answer, with its EOS token unless it is truncated, and its label."""
 
     line: int
     prompt: list[int]

@@ -139,6 +139,6 @@ def _recognised(reading: Reading) -> tuple[list[str], Layout | None]:
 
 def _first_row(reading: Reading) -> RowFound:
     """The first row by a mapping. Raises InputError for an unusable mapping."""
-    plain = next(plain_rows(reading, mended=False).rows)
+    plain = next(plain_rows(reading, with_fixes=False).rows)
     raw = next(raw_rows(reading))
     return row_found(1, raw, plain)
