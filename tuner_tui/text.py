@@ -112,3 +112,8 @@ def count(value: int) -> str:
         if value >= scale:
             return f"{value / scale:.1f} {unit}"
     return f"{value:,}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun, such as "1 row" or "1,204 rows"; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -104,7 +104,7 @@ def test_marked_encodings_and_mixed_line_ends_are_read(tmp_path: Path, encoding:
 def test_one_column_missing_far_down_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(ROW * 70_000 + b'{"question": "q"}\n' + ROW)
-    assert "rows.jsonl:70001: `answer` must be text, but it is missing" in complaint(path).message
+    assert "rows.jsonl:70001: The row has no field `answer`" in complaint(path).message
 
 
 def test_a_row_of_fifty_megabytes_is_refused_without_holding_it_twice(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_parquet_file_of_odd_columns(tmp_path: Path) -> None:
     )
     pq.write_table(table, path)
     error = complaint(path)
-    assert "rows.parquet:2: `question` must be text, but it is NoneType" in error.message
+    assert "rows.parquet:2: `question` must be text, but it is empty (null)" in error.message
 
 
 def test_a_hub_data_set_is_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,11 @@ from tuner_tui.feedback.collections import (
     restore,
     trash_dir,
 )
+from tuner_tui.feedback.good_copy import replace_copy
 from tuner_tui.feedback.integrity import annotations_in, copy_path
 from tuner_tui.feedback.session import Session
-from tuner_tui.feedback.store import DamagedStore, MovedStore, Store, UnlikeCopy
+from tuner_tui.feedback.store import Store
+from tuner_tui.feedback.store_errors import DamagedStore, MovedStore, UnlikeCopy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,7 +184,7 @@ def test_what_is_not_in_the_collections_file_is_not_acknowledged(tmp_path: Path,
     with pytest.raises(MovedStore):
         session.progress()
     with pytest.raises(TunerError):
-        store.copy_to(copy_path(path))
+        replace_copy(store, copy_path(path))
     assert path.exists() == (change in ("replaced", "log deleted"))  # no empty one is made in its place
     assert not copy_path(path).exists()
 
@@ -235,7 +237,7 @@ def test_a_damaged_collection_never_replaces_its_good_copy(kind: str) -> None:
     good = copy_path(path).read_bytes()
     damage(path, kind)
     with pytest.raises(TunerError), open_collection("evening") as store:
-        store.copy_to(copy_path(path))
+        replace_copy(store, copy_path(path))
     assert copy_path(path).read_bytes() == good
     with pytest.raises(DamagedStore) as caught:
         open_collection("evening")
@@ -258,10 +260,10 @@ def test_damage_while_it_is_open_never_replaces_the_good_copy(kind: str) -> None
     path = judged()
     good = copy_path(path).read_bytes()
     store = Store.open(path)
-    store._all("SELECT count(*) FROM item")
+    store.rows("SELECT count(*) FROM item")
     damage(path, kind)
     with contextlib.suppress(TunerError):
-        store.copy_to(copy_path(path))
+        replace_copy(store, copy_path(path))
     assert annotations_in(copy_path(path)) == 30
     if annotations_in(path) != 30:
         assert copy_path(path).read_bytes() == good

@@ -55,7 +55,7 @@ class Reads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows = 0
         self.threads: set[int] = set()
-        read = Store._all
+        read = Store.rows
 
         def counted(store: Store, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
             rows = read(store, query, values)
@@ -63,7 +63,7 @@ class Reads:
             self.threads.add(threading.get_ident())
             return rows
 
-        monkeypatch.setattr(Store, "_all", counted)
+        monkeypatch.setattr(Store, "rows", counted)
 
     def begin(self) -> None:
         self.rows = 0

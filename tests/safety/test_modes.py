@@ -14,6 +14,7 @@ from tuner_tui.config import paths
 from tuner_tui.config.settings import set_setting
 from tuner_tui.data.tokens import token_cache
 from tuner_tui.feedback.collections import open_or_create
+from tuner_tui.feedback.good_copy import replace_copy
 from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.files import write_atomic
@@ -62,7 +63,7 @@ def use_everything(make_run: Callable[..., RunFolder]) -> RunFolder:
     hold_queue()
     leave_request(run, "save")
     with open_or_create("evening", CollectionSettings()) as store:
-        store.copy_to(copy_path(store.path))
+        replace_copy(store, copy_path(store.path))
     write_atomic(token_cache.owned().claim() / "x", "")
     trash = Trash()
     trash.move_run(other)

@@ -10,7 +10,7 @@ from textual.widgets import Input, TextArea
 
 from tests.ui.feedback_host import HARD_TEXTS, LONG, collection
 from tests.ui.looking import screen_lines, screen_text, until, wait_for
-from tuner_tui.feedback import store as store_module
+from tuner_tui.feedback import store_errors
 from tuner_tui.feedback.collections import collection_path, open_collection
 from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import Annotation, CollectionSettings, Entry
@@ -169,7 +169,7 @@ async def test_a_prompt_of_100000_characters() -> None:
 
 
 async def test_a_locked_store_is_told_and_the_item_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(store_errors, "PATIENCE_SECONDS", 0.2)
     collection("evening", [("one", "two")] * 2)
     async with app("evening").run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "saved 0, 2 ready")

@@ -104,8 +104,8 @@ def test_an_asked_shape_wins_over_the_first_row(rows: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "bad", "complaint"),
     [
-        ("instruction", {"question": "q", "answer": True}, "`answer` must be text, but it is bool"),
-        ("instruction", {"question": "q"}, "`answer` must be text, but it is missing"),
+        ("instruction", {"question": "q", "answer": True}, "`answer` must be text, but it is of type bool"),
+        ("instruction", {"question": "q"}, "The row has no field `answer`"),
         ("messages", {"messages": []}, "must be a list of turns"),
         ("messages", {"messages": 5}, "must be a list of turns"),
         ("messages", {"messages": [{"content": "hello"}]}, "messages[0]: None"),
@@ -122,11 +122,11 @@ def test_an_asked_shape_wins_over_the_first_row(rows: Path) -> None:
             "holds 'image'",
         ),
         ("messages", {"messages": TURNS[:1]}, "no turn has the role assistant"),
-        ("text", {"text": 3}, "`text` must be text, but it is int"),
+        ("text", {"text": 3}, "`text` must be text, but it is of type int"),
         (
             "prompt_completion",
             {"prompt": "p", "completion": None},
-            "`completion` must be text, but it is NoneType",
+            "`completion` must be text, but it is empty (null)",
         ),
     ],
 )

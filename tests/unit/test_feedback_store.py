@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.feedback_rows import answer, make_store
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.feedback import store as store_module
+from tuner_tui.feedback import store_errors
 from tuner_tui.feedback.collections import (
     GoodCopies,
     collection_path,
@@ -26,7 +26,8 @@ from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import Annotation, CollectionSettings
 from tuner_tui.feedback.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from tuner_tui.feedback.session import FIRST_REPEAT, Session
-from tuner_tui.feedback.store import DamagedStore, Store
+from tuner_tui.feedback.store import Store
+from tuner_tui.feedback.store_errors import DamagedStore
 from tuner_tui.generation.messages import Turn
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def test_a_foreign_file(tmp_path: Path) -> None:
 
 
 def test_a_locked_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(store_errors, "PATIENCE_SECONDS", 0.1)
     store = make_store(tmp_path / "a.sqlite3", 2)
     session = Session(store, "me")
     shown = session.next()

@@ -14,6 +14,7 @@ import click
 from tuner_tui.cli.output import fail, fill, plain, tell_left_out
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, TRAITS
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,7 @@ def show(
     reading = _reading(file, how)
     raw = next(itertools.islice(raw_rows(reading), row - 1, row), None)
     if raw is None:
-        raise InputError("No such row", f"{file} has fewer than {row} rows.")
+        raise InputError("No such row", f"{file} has fewer than {counted(row, 'row')}.")
     if isinstance(raw.row, InputError):
         raise raw.row
     unfixed = plain_rows(reading, with_fixes=False)
@@ -171,7 +172,7 @@ def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) ->
     if target.exists() and not force:
         raise InputError("The file exists", str(target), "Name another file, or add --force to overwrite it.")
     written = convert_file(_reading(file, how), target, to)
-    click.echo(f"{written:,} rows written to {plain(str(target))}")
+    click.echo(f"{counted(written, 'row')} written to {plain(str(target))}")
 
 
 @data.group()
@@ -234,7 +235,7 @@ def _reading(file: str, how: dict[str, Any]) -> Reading:
 def _progress() -> Callable[[int], None] | None:
     if not sys.stderr.isatty():
         return None
-    return lambda rows: click.echo(f"\r{rows:,} rows", nl=False, err=True)
+    return lambda rows: click.echo(f"\r{counted(rows, 'row')}", nl=False, err=True)
 
 
 def _lengths(reading: Reading, report: DataReport, model: str, limit: int) -> LengthReport:
@@ -302,7 +303,7 @@ def report_lines(file: str, report: DataReport, lengths: LengthReport | None = N
 
     layout = report.layout
     lines = [
-        f"{plain(file)}: {report.rows:,} rows, dataset type {layout.shape} ({layout.variant})",
+        f"{plain(file)}: {counted(report.rows, 'row')}, dataset type {layout.shape} ({layout.variant})",
         fill(f"because {layout.reason} (confidence {layout.confidence:.0%})", "  "),
     ]
     lines += [f"  {part} = {plain(template)}" for part, template in layout.mapping.items()]

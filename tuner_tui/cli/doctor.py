@@ -11,6 +11,7 @@ from tuner_tui.config import paths
 from tuner_tui.hardware.doctor import Check, Status, is_ready, run_checks
 from tuner_tui.hardware.gpu import read_gpus
 from tuner_tui.hardware.torch_report import TorchReport, read_torch_report
+from tuner_tui.text import counted
 
 WIDTH = 80
 STATUS_WIDTH = 9
@@ -85,15 +86,11 @@ def verdict(checks: list[Check]) -> str:
     """One line for all."""
     problems = sum(check.status == "problem" for check in checks)
     warnings = sum(check.status == "warning" for check in checks)
-    counts = [_count(problems, "problem")] if problems else []
-    counts += [_count(warnings, "warning")] if warnings else []
+    counts = [counted(problems, "problem")] if problems else []
+    counts += [counted(warnings, "warning")] if warnings else []
     if problems:
         return f"Not ready to train: {', '.join(counts)}."
     return f"Ready to train{', with ' + counts[0] if counts else ''}."
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -10,6 +10,7 @@ import click
 
 from tuner_tui.cli.output import WIDTH, fill, plain
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -212,8 +213,10 @@ def report(
 
 def _counted_words(rows: Rows) -> str:
     if rows.first is not None:
-        longest = "" if rows.longest is None else f", of which the longest has {rows.longest} tokens"
-        return f"the length limit; only the first {rows.first:,} rows were read{longest}"
+        longest = (
+            "" if rows.longest is None else f", of which the longest has {counted(rows.longest, 'token')}"
+        )
+        return f"the length limit; only the first {counted(rows.first, 'row was', 'rows were')} read{longest}"
     return "the longest row" if rows.longest else "the length limit; rows were not counted"
 
 

@@ -15,7 +15,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.runs.export_events import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
 from tuner_tui.runs.folder import find_run_or_folder
 from tuner_tui.sharing.pace import Pace
-from tuner_tui.text import size
+from tuner_tui.text import counted, size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.export import Exported
@@ -114,7 +114,8 @@ def agreement_line(what: str, agreement: Agreement) -> str:
     """A comparison in one line."""
     ties = f" ({agreement.near_ties} near ties)" if agreement.near_ties else ""
     return fill(
-        f"{what}: {agreement.equal_answers} of {agreement.prompts} greedy answers equal{ties}; largest difference: "
+        f"{what}: {agreement.equal_answers} of {counted(agreement.prompts, 'greedy answer')} equal{ties}; "
+        "largest difference: "
         f"logit {agreement.largest_logit_difference:.2g}, probability {agreement.largest_probability_difference:.2g}; "
         f"mean KL {max(0.0, agreement.mean_kl):.2g}",
         hanging="  ",
@@ -129,7 +130,7 @@ def variant_lines(checked: Checked) -> list[str]:
     for variant in checked.variants:
         agreement = variant.agreement
         words = (
-            f"{agreement.equal_answers} of {agreement.prompts} answers equal, probability "
+            f"{agreement.equal_answers} of {counted(agreement.prompts, 'answer')} equal, probability "
             f"{agreement.largest_probability_difference:.2g}, mean KL {max(0.0, agreement.mean_kl):.2g}"
             if agreement
             else f"not tested: {variant.problem.lower()}"

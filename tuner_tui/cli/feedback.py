@@ -11,7 +11,7 @@ import click
 from tuner_tui.cli.output import fill
 from tuner_tui.config.methods.traits import Feedback, trained_with
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.text import plain, shell_command
+from tuner_tui.text import counted, plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,8 +120,8 @@ def import_command(name: str, file: str, mode: Mode | None) -> None:
     with open_or_create(name, settings) as store:
         report = keep_rows(store, rows, annotator=f"file:{path.name}")
     click.echo(
-        f"{report.items} items: {report.judged} annotated, {report.unjudged} to annotate, {report.prompts} prompts "
-        f"without answers; {report.already_there} existed already"
+        f"{counted(report.items, 'item')}: {report.judged} annotated, {report.unjudged} to annotate, "
+        f"{counted(report.prompts, 'prompt')} without answers; {report.already_there} existed already"
     )
 
 
@@ -175,12 +175,16 @@ def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: 
         if held_out:
             write_rows(held_out, held_out_path, data_card(store, wanted, held_out, filters))
         problems = store.contents().problems
-    click.echo(f"{len(train)} rows ({wanted}): {plain(str(out))}")
+    click.echo(f"{counted(len(train), 'row')} ({wanted}): {plain(str(out))}")
     if held_out:
-        click.echo(f"{len(held_out)} rows held out by prompt: {plain(str(held_out_path))}")
+        click.echo(f"{counted(len(held_out), 'row')} held out by prompt: {plain(str(held_out_path))}")
     unfinished = sum(row.is_unfinished for row in rows)
     if unfinished:
-        click.echo(fill(f"{unfinished} rows have a truncated answer; --finished leaves them out."))
+        click.echo(
+            fill(
+                f"{counted(unfinished, 'row has', 'rows have')} a truncated answer; --finished leaves such rows out."
+            )
+        )
     click.echo(f"card: {plain(str(card_path(out)))}")
     _tell_unreadable(name, problems)
 

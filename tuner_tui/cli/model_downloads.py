@@ -10,7 +10,7 @@ import click
 from tuner_tui.cli.output import plain
 from tuner_tui.cli.push import HubTeller
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.text import shell_line, size
+from tuner_tui.text import counted, shell_line, size
 
 
 @click.command()
@@ -41,7 +41,7 @@ def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None
         click.echo(json.dumps(msgspec.to_builtins(done), indent=2))
         return
     click.echo(
-        f"{done.files} files, {size(done.size_bytes)}, each verified by its hash: {plain(done.folder)}"
+        f"{counted(done.files, 'file')}, {size(done.size_bytes)}, each verified by its hash: {plain(done.folder)}"
     )
 
 

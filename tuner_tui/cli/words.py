@@ -27,7 +27,7 @@ from tuner_tui.runs.events import (
     Warned,
 )
 from tuner_tui.runs.report import fallback_words
-from tuner_tui.text import PHASES, count, duration, number, plain, quoted, shell_line, size
+from tuner_tui.text import PHASES, count, counted, duration, number, plain, quoted, shell_line, size
 
 __all__ = ["PHASES", "count", "duration", "ending", "number", "program", "size", "tell"]
 
@@ -71,8 +71,9 @@ def tell(event: Event) -> str | None:
             held_out = f", {event.evaluation_rows} held out" if event.evaluation_rows else ""
             cut = f", {event.cut_rows} truncated" if event.cut_rows else ""
             return (
-                f"data: {event.rows} rows ({event.shape}){held_out}{cut}; loss on {event.trained_tokens:,} of "
-                f"{event.tokens:,} tokens; longest row {event.longest_row}"
+                f"data: {counted(event.rows, 'row')} ({event.shape}){held_out}{cut}; loss on "
+                f"{event.trained_tokens:,} of "
+                f"{counted(event.tokens, 'token')}; longest row {event.longest_row}"
             )
         case TrainingStarted():
             where = f" from step {event.from_step}" if event.from_step else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import trained_with
 from tuner_tui.feedback.statistics import annotator_statistics
-from tuner_tui.text import plain
+from tuner_tui.text import counted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filt
         "---",
         f"# {store.path.stem}",
         "",
-        f"{len(rows)} rows of {ROWS[kind]}, for {trained_with(kind)}, "
+        f"{counted(len(rows), 'row')} of {ROWS[kind]}, for {trained_with(kind)}, "
         f"exported {time.strftime('%Y-%m-%d')} by tuner-tui.",
         "",
         "## Annotators",
@@ -62,7 +62,8 @@ def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filt
         "",
         "## Notes",
         "",
-        f"- {unfinished} rows have an answer that was truncated at its maximum length (`..._finished` is false). It "
+        f"- {counted(unfinished, 'row has', 'rows have')} an answer that was truncated at its maximum length "
+        "(`..._finished` is false). It "
         "has no EOS token. A trainer that appends EOS to every answer teaches a model to stop there; leave these rows "
         "out for such a trainer (`--finished`).",
         *_unreadable_words(contents),
@@ -89,7 +90,11 @@ def _unreadable_words(contents: Contents) -> list[str]:
     named = [f"  - {plain(str(problem))}" for problem in contents.problems[:MOST_NAMED]]
     if len(contents.problems) > MOST_NAMED:
         named.append(f"  - and {len(contents.problems) - MOST_NAMED} more")
-    return [f"- {len(contents.problems)} rows of the collection cannot be read and are not included:", *named]
+    return [
+        f"- {counted(len(contents.problems), 'row')} of the collection cannot be read and "
+        f"{'is' if len(contents.problems) == 1 else 'are'} not included:",
+        *named,
+    ]
 
 
 def _filter_words(filters: Filters) -> list[str]:

@@ -10,7 +10,7 @@ from tuner_tui.errors import NotFoundError, TunerError
 from tuner_tui.feedback.collections import collection_path, open_collection
 from tuner_tui.feedback.integrity import annotations_in, copy_path
 from tuner_tui.feedback.records import RowProblem
-from tuner_tui.text import plain, shell_command
+from tuner_tui.text import counted, plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,10 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
         ]
         lines += [self.hint] if self.hint else []
         if self.rows:
-            lines.append(f"{len(self.rows)} rows cannot be read; they stay as they are:")
+            lines.append(
+                f"{counted(len(self.rows), 'row')} cannot be read and "
+                f"{'stays as it is' if len(self.rows) == 1 else 'stay as they are'}:"
+            )
             lines += [f"  {row}" for row in self.rows]
         elif not self.problem:
             lines.append("every row can be read")
@@ -82,7 +85,8 @@ def left_out_lines(name: str, problems: Sequence[RowProblem]) -> list[str]:
     if not problems:
         return []
     return [
-        f"{len(problems)} rows of {name} cannot be read and are left out:",
+        f"{counted(len(problems), 'row')} of {name} cannot be read and {'is' if len(problems) == 1 else 'are'} "
+        "left out:",
         *(f"  {plain(str(problem))}" for problem in problems[:MOST_NAMED]),
         f"Nothing of them is changed. See all: {shell_command('feedback check', name)}",
     ]

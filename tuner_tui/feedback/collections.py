@@ -20,6 +20,7 @@ import msgspec
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.feedback import use_lock
+from tuner_tui.feedback.good_copy import UNLIKE_SUFFIX, replace_copy
 from tuner_tui.feedback.integrity import (
     ANNOTATION_COUNT,
     COPY_SUFFIX,
@@ -31,11 +32,12 @@ from tuner_tui.feedback.integrity import (
 )
 from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.feedback.schema import APPLICATION_ID
-from tuner_tui.feedback.store import UNLIKE_SUFFIX, DamagedStore, Store
+from tuner_tui.feedback.store import Store
+from tuner_tui.feedback.store_errors import DamagedStore
 from tuner_tui.files import make_folder, new_mode, sync_folder
 from tuner_tui.guarded import Unreadable, open_regular
 from tuner_tui.owned import NotOurs, Owned
-from tuner_tui.text import plain, shell_command
+from tuner_tui.text import counted, plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -260,7 +262,7 @@ def _summary(store: Store, name: str) -> CollectionSummary:
         waiting=sum(count < needed for count in counts),
         changed=_changed(store.path),
         unreadable=unreadable,
-        problem=f"{unreadable} row{'s' * (unreadable != 1)} cannot be read" if unreadable else "",
+        problem=f"{counted(unreadable, 'row')} cannot be read" if unreadable else "",
         detail=_row_words(contents.problems, name),
     )
 
@@ -483,7 +485,7 @@ class GoodCopies:
             is_last = self._leaving.is_set()
             self._wanted.clear()
             try:
-                self._store.copy_to(copy_path(self._store.path))
+                replace_copy(self._store, copy_path(self._store.path))
             except TunerError as error:  # the collection itself is intact: annotating continues
                 if isinstance(error, DamagedStore):
                     error = DamagedStore(error.title, error.message, damage_hint(self._store.path))

@@ -23,7 +23,7 @@ from tuner_tui.feedback.records import (
     Strength,
     Verdict,
 )
-from tuner_tui.feedback.store import UnreadableItem
+from tuner_tui.feedback.store_errors import UnreadableItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -16,7 +16,7 @@ from tuner_tui.runs.ending_words import stopped_as_it_is
 from tuner_tui.runs.events import FallbackTaken, MemoryShort, RolledBack, RunFailed, RunStopped
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import read_run
-from tuner_tui.text import size
+from tuner_tui.text import counted, size
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -71,7 +71,10 @@ def _roll_back(folder: RunFolder, spec: RunSpec, plan: Plan, back: RolledBack) -
         return RunFailed(
             kind="not_finite",
             title="The loss stays bad",
-            message=f"{len(plan.skipped_steps)} steps were skipped, and step {back.step} is bad as well: {back.reason}",
+            message=(
+                f"{counted(len(plan.skipped_steps), 'step was', 'steps were')} skipped, and step "
+                f"{back.step} is bad as well: {back.reason}"
+            ),
             hint="Lower training.learning_rate, or raise guards.most_skips.",
         )
     changed = msgspec.structs.replace(plan, skipped_steps=(*plan.skipped_steps, back.step))
@@ -108,7 +111,8 @@ def _cannot_fit(spec: RunSpec, plan: Plan, state: RunState, short: MemoryShort) 
         figures.append(f"base and adapter take {size(state.model.memory_bytes)}")
     if short.shape is not None:
         figures.append(
-            f"the rest is for rows of up to {spec.training.max_length} tokens, {short.shape.micro_batch} at once"
+            f"the rest is for rows of up to {counted(spec.training.max_length, 'token')}, "
+            f"{short.shape.micro_batch} at once"
         )
     allowed = spec.guards.memory_rungs
     return RunFailed(

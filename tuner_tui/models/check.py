@@ -27,6 +27,7 @@ from tuner_tui.models.model_folder import (
 )
 from tuner_tui.models.safetensors_header import read_safetensors, refuse_lfs_pointer
 from tuner_tui.models.source import ModelSource, nearest_folder
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -201,7 +202,7 @@ def _refuse_other_gguf(path: Path, header: GgufHeader) -> None:
     if parts > 1:
         raise InputError(
             "Only a part of a model",
-            f"{path} is one of {parts} parts of a model.",
+            f"{path} is one of {counted(parts, 'part')} of a model.",
             "Join them first: llama-gguf-split --merge FIRST-PART OUTPUT.gguf",
         )
 

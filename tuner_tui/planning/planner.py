@@ -31,6 +31,7 @@ from tuner_tui.planning.precision import KEPT_FP32
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.suggestions import Suggestion, suggest
 from tuner_tui.planning.workload import LoadedAs, Workload
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -260,7 +261,7 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
     if not load.varied:
         return
     if rows.first is not None:
-        reason = f"the limit: only the first {rows.first:,} rows were read"
+        reason = f"the limit: only the first {counted(rows.first, 'row was', 'rows were')} read"
         yield PlannedChoice("length", str(longest), reason)
     elif longest < training.max_length:
         yield PlannedChoice("length", str(longest), f"the longest row; the limit is {training.max_length}")
@@ -307,6 +308,7 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     if setting == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
         least = FEWEST_BATCHES * spec.training.batch_size
         more += (
-            f"; with fewer than {least:,} rows, grouping would make the order nearly the same in each epoch"
+            f"; with fewer than {counted(least, 'row')}, grouping would make the order nearly the same in "
+            "each epoch"
         )
     return PlannedChoice("rows", "in random order", more)

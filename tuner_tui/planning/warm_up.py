@@ -39,6 +39,6 @@ def short_run(spec: RunSpec, steps: int | None) -> ShortRun | None:
     if steps == 1:
         message = "The run has one step, and its learning rate is 0: nothing is learnt."
     else:
-        message = f"All {steps} steps of the run are warm-up: the learning rate never gets to its peak."
+        message = f"All {steps} steps of the run are warm-up: the learning rate never reaches its peak."
     hint = f"Set training.warmup = 0 (it is {warmup:g}), or give the run more steps: more rows, a larger "
     return ShortRun(message, hint + "training.epochs, or a smaller training.batch_size.")

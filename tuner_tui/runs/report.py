@@ -11,7 +11,7 @@ from tuner_tui.hardware.telemetry import last_sample
 from tuner_tui.runs.ending_words import ending_words
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.status import RunFollower, read_run
-from tuner_tui.text import count, duration, markdown, number, plain, size
+from tuner_tui.text import count, counted, duration, markdown, number, plain, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,10 +84,11 @@ def _what_it_was(state: RunState) -> list[tuple[str, str]]:
         rows.append(
             (
                 "data",
-                f"{data.rows} rows of {data.shape}, {data.evaluation_rows} held out, {data.tokens:,} tokens",
+                f"{counted(data.rows, 'row')} of {data.shape}, {data.evaluation_rows} held out, "
+                f"{counted(data.tokens, 'token')}",
             )
         )
-        rows.append(("dropped, truncated", f"{data.dropped_rows}, {data.cut_rows} rows"))
+        rows.append(("dropped, truncated", f"{data.dropped_rows}, {counted(data.cut_rows, 'row')}"))
     if state.training is not None:
         training = state.training
         rows.append(("batch", f"{training.micro_batch} x {training.accumulation} rows a step"))

@@ -10,6 +10,7 @@ from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import PROTOCOL, RunFailed, RunFinished, RunStopped, decode_all
 from tuner_tui.runs.folder import find_moved
 from tuner_tui.runs.state import RunState
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from tuner_tui.runs.folder import RunFolder
@@ -60,7 +61,7 @@ class RunFollower:
         if self.state.protocol > PROTOCOL:
             return "made by a newer tuner-tui"
         if bad_lines := self._unreadable_lines + self._lines.skipped_lines:
-            return f"{self.folder.events.name}: {bad_lines} line{'s' * (bad_lines != 1)} cannot be read"
+            return f"{self.folder.events.name}: {counted(bad_lines, 'line')} cannot be read"
         if self._impossible_times:
             return f"{self.folder.events.name}: impossible times ({self._impossible_times})"
         return ""

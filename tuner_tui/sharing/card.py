@@ -17,7 +17,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.sharing.card_usage import usage
 from tuner_tui.sharing.licences import alternatives, base_licence, what_it_asks
 from tuner_tui.sharing.scan import normalised, quotes, row_mark
-from tuner_tui.text import count, duration, markdown, number, plain
+from tuner_tui.text import count, counted, duration, markdown, number, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ def make_card(
     samples, left_out = _samples(facts, checked, rows, options.samples)
     remarks = []
     if left_out:
-        what = "1 sample is" if left_out == 1 else f"{left_out} samples are"
+        what = counted(left_out, "sample is", "samples are")
         remarks.append(f"{what} left out of the card: they repeat a training row.")
     if licence is None:
         remarks.append("The base's licence is unknown; the card says so. Set it with --licence.")
@@ -191,7 +191,12 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
     if revision := _revision(facts):
         rows.append(("base's revision", revision))
     if story.data:
-        rows.append(("data", f"{story.data.rows} rows, {story.data.tokens:,} tokens" + _named(options)))
+        rows.append(
+            (
+                "data",
+                f"{counted(story.data.rows, 'row')}, {counted(story.data.tokens, 'token')}" + _named(options),
+            )
+        )
     rows += [
         ("epochs, steps", f"{story.epoch:.3g}, {story.step}"),
         (
@@ -201,7 +206,7 @@ def _training(facts: RunFacts, options: CardOptions) -> str:
         ),
         ("optimizer", f"{spec.training.optimizer}, weight decay {spec.training.weight_decay:g}"),
         ("batch size", str(spec.training.batch_size)),
-        ("longest row", f"{spec.training.max_length} tokens"),
+        ("longest row", f"{counted(spec.training.max_length, 'token')}"),
         ("base loaded in", f"{facts.precision}, compute in {facts.compute}"),
         ("seed", str(spec.training.seed)),
     ]
@@ -305,7 +310,7 @@ def _evaluation(facts: RunFacts, checked: Checked | None) -> str:
         agreement = checked.agreement
         lines.append(
             f"Read back by {checked.reader} and compared with {checked.against}: {agreement.equal_answers} of "
-            f"{agreement.prompts} greedy answers equal, largest difference of a best token's probability "
+            f"{counted(agreement.prompts, 'greedy answer')} equal, largest difference of a best token's probability "
             f"{agreement.largest_probability_difference:.2g}."
         )
     return "## Evaluation\n\n" + " ".join(lines) + "\n" + _elsewhere(checked)

@@ -27,7 +27,7 @@ from tuner_tui.sharing.announced import RemoteFile, commit_id, remote_file
 from tuner_tui.sharing.hub_exceptions import WrongContent
 from tuner_tui.sharing.hub_protocol import Downloaded, Moved, Stepped
 from tuner_tui.sharing.hub_session import HubSession
-from tuner_tui.text import shell_command
+from tuner_tui.text import counted, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class Download:
         files = self._chosen([remote_file(request.repo_id, sibling) for sibling in info.siblings or ()])
         self._total = sum(file.size for file in files)
         self._require_room(files)
-        tell(Stepped(what=f"downloading {len(files)} files"))
+        tell(Stepped(what=f"downloading {counted(len(files), 'file')}"))
         for file in files:
             self._fetch(file, commit)
             self._link(file, commit)

@@ -22,6 +22,7 @@ from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of
 from tuner_tui.data.rows.near_duplicates import near_duplicates
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from tuner_tui.data.tokens.lengths import LengthReport
@@ -224,7 +225,11 @@ class Checker:
             tally = self._tallies["near-duplicates"]
             tally.count = len(near)
             tally.rows = [f"{self.sample[one][0]}~{self.sample[two][0]}" for one, two in near[:SHOWN_ROWS]]
-            drawn = f"a sample of {len(self.sample):,} rows" if len(self.sample) < self.rows else "all rows"
+            drawn = (
+                f"a sample of {counted(len(self.sample), 'row')}"
+                if len(self.sample) < self.rows
+                else "all rows"
+            )
             tally.detail = f"pairs of rows in {drawn} share most of their words"
         if self._layout.shape == "rated" and len(self._labels) == 1 and self.rows > 1:
             tally = self._tallies["one label"]
@@ -344,7 +349,7 @@ def truncated_answers(lengths: LengthReport) -> DataProblem | None:
     drawn = f"of a sample of {lengths.rows:,}" if lengths.is_sample else f"of {lengths.rows:,}"
     lost = f", and nothing is left of {lengths.answers_lost:,}" if lengths.answers_lost else ""
     message = (
-        f"{drawn} do not fit in {lengths.limit} tokens and lose their EOS token; "
+        f"{drawn} do not fit in {counted(lengths.limit, 'token')} and lose their EOS token; "
         f"{lengths.answer_share_cut:.1%} of the answers' tokens are truncated{lost}"
     )
     known = KINDS["truncated answers"]
@@ -358,7 +363,7 @@ def unused_words(report: DataReport, most: int = 12) -> str:
     if not report.unused:
         return ""
     told = [
-        name if count >= report.rows else f"{name} ({count:,} row{'s' if count > 1 else ''})"
+        name if count >= report.rows else f"{name} ({counted(count, 'row')})"
         for name, count in report.unused[:most]
     ]
     left = len(report.unused) - len(told)

@@ -14,6 +14,7 @@ from tuner_tui.data.files.opened import HEAD_BYTES, LARGEST_ROW_BYTES, not_utf8,
 from tuner_tui.data.files.table_child import TOO_LARGE, ReadTable
 from tuner_tui.errors import InputError
 from tuner_tui.limited.process import Crashed, ItemFault, LimitedProcess
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def _record(names: list[str], cells: list[str], path: Path, number: int) -> Row 
     if len(cells) > len(names):
         return InputError(
             "A record has too many fields",
-            f"{path}:{number}: {len(cells)} fields, and the header has {len(names)}.",
+            f"{path}:{number}: {counted(len(cells), 'field')}, and the header has {len(names)}.",
             "A field that holds the separator or a line end must stand in quotes.",
         )
     missing = [None] * (len(names) - len(cells))

@@ -30,8 +30,10 @@ def text_of(row: Row, name: str) -> str:
                 f'Name the column `messages`, or map it: data.mapping = ["messages = {{{name}}}"].',
             )
         return value
-    what = "it is missing" if name not in row else f"it is {type(value).__name__}"
-    raise RowFault("A field is not text", f"`{name}` must be text, but {what}.")
+    if name not in row:
+        raise RowFault("A field is missing", f"The row has no field `{name}`.")
+    kind = "empty (null)" if value is None else f"of type {type(value).__name__}"
+    raise RowFault("A field is not text", f"`{name}` must be text, but it is {kind}.")
 
 
 def said_of(row: Row, name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tuner_tui.text import counted
+
 if TYPE_CHECKING:
     from tuner_tui.data.tokens.lengths import LengthReport
 
@@ -20,7 +22,7 @@ def length_lines(lengths: LengthReport, width: int = 40) -> list[str]:
 def length_title(lengths: LengthReport) -> str:
     """What was measured."""
     drawn = "a sample of " if lengths.is_sample else ""
-    return f"Tokens of {drawn}{lengths.rows:,} sequences (median {lengths.median}, longest {lengths.longest})"
+    return f"Tokens of {drawn}{counted(lengths.rows, 'sequence')} (median {lengths.median}, longest {lengths.longest})"
 
 
 def length_bars(lengths: LengthReport, width: int = 40) -> list[str]:
@@ -39,11 +41,11 @@ def length_bars(lengths: LengthReport, width: int = 40) -> list[str]:
 
 def length_words(lengths: LengthReport) -> list[str]:
     """What the limit cuts, what padding wastes, and which limit would do."""
-    lost = f", and {lengths.answers_lost:,} complete answers" if lengths.answers_lost else ""
+    lost = f", and {counted(lengths.answers_lost, 'complete answer')}" if lengths.answers_lost else ""
     cut = f"truncated: {lengths.answer_share_cut:.1%} of the answers' tokens{lost}"
     grouped = f"grouped by length: {lengths.padding_waste_grouped:.0%}; packed: none"
     return [
-        f"over {lengths.limit} tokens: {lengths.over:,}; {cut}",
+        f"over {counted(lengths.limit, 'token')}: {lengths.over:,}; {cut}",
         f"padding in batches of 8: {lengths.padding_waste:.0%}; {grouped}",
         f"suggested limit: {lengths.suggested_limit}",
     ]

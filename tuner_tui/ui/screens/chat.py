@@ -18,7 +18,7 @@ from tuner_tui.generation.client import Generators, MachineBusy, new_id, new_see
 from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text
 from tuner_tui.generation.conversation import Reply as Answer
 from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
-from tuner_tui.text import plain, shell_command
+from tuner_tui.text import counted, plain, shell_command
 from tuner_tui.ui.answer_words import answer_content
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
@@ -173,7 +173,7 @@ class ChatScreen(TunerScreen):
         for column in self.query(ChatColumn):
             column.show_talk(self.talk)
         count = len(self.talk.questions)
-        self.query_one(TitleBar).state = f"{count} question{'s' * (count != 1)}"
+        self.query_one(TitleBar).state = counted(count, "question")
 
     def on_state_heard(self, message: StateHeard) -> None:
         show(self.query_one("#state", Static), literal(message.words))
@@ -400,4 +400,4 @@ def _keep_better(name: str, talk: Conversation, place: int) -> str:
 def _keep_prompts(name: str, talk: Conversation) -> str:
     from tuner_tui.feedback.from_chat import keep_prompts
 
-    return f"{keep_prompts(name, talk)} new prompts in {name}"
+    return f"{counted(keep_prompts(name, talk), 'new prompt')} in {name}"

@@ -11,7 +11,7 @@ from textual.widgets import OptionList, Static
 
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.collections import CollectionSummary, delete_collection, list_collections
-from tuner_tui.text import shell_command
+from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
@@ -66,7 +66,7 @@ class Collections(TunerScreen):
         rows.show(tuple(PickRow(summary.name, summary.name, _cells(summary)) for summary in summaries))
         if summaries:
             rows.focus()
-        self.query_one(TitleBar).state = f"{len(summaries)} collection{'s' * (len(summaries) != 1)}"
+        self.query_one(TitleBar).state = counted(len(summaries), "collection")
 
     @on(OptionList.OptionSelected)
     def open(self, event: OptionList.OptionSelected) -> None:

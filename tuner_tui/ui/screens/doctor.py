@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Static
 
-from tuner_tui.text import plain
+from tuner_tui.text import counted, plain
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
@@ -157,5 +157,5 @@ def verdict(checks: list[Check]) -> str:
     """A summary of all checks."""
     problems = sum(check.status == "problem" for check in checks)
     if problems:
-        return f"not ready: {problems} problem{'s' * (problems != 1)}"
+        return f"not ready: {counted(problems, 'problem')}"
     return "ready to train"

@@ -14,7 +14,7 @@ from textual.reactive import var
 from textual.widgets import Input, Label, OptionList, Static
 
 from tuner_tui.errors import TunerError
-from tuner_tui.text import shell_command, size
+from tuner_tui.text import counted, shell_command, size
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.hub_words import ProgressReporter, WorkProgress
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
@@ -290,7 +290,7 @@ def fetch(
             error=TunerError("The operating system reports an error", f"{error.strerror or error}.")
         )
     return DownloadEnded(
-        f"Downloaded {name}: {done.files} files, {size(done.size_bytes)}, each verified by its hash."
+        f"Downloaded {name}: {counted(done.files, 'file')}, {size(done.size_bytes)}, each verified by its hash."
     )
 
 

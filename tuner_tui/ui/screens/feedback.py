@@ -17,9 +17,9 @@ from tuner_tui.feedback import collections
 from tuner_tui.feedback.answering import Prefetcher
 from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.session import Progress, Session, Shown, Stopwatch
-from tuner_tui.feedback.store import DamagedStore
+from tuner_tui.feedback.store_errors import DamagedStore
 from tuner_tui.generation.client import Generators, MachineBusy
-from tuner_tui.text import shell_command
+from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.screens.base import ActionFailed, TunerScreen
 from tuner_tui.ui.screens.feedback_answers import AnswerPane, AnswersFailed, AnswersMade, waiting_words
@@ -555,7 +555,8 @@ class FeedbackScreen(TunerScreen):
             if contents.problems:
                 lines += [
                     "",
-                    f"{len(contents.problems)} rows cannot be read and are not included in these figures:",
+                    f"{counted(len(contents.problems), 'row')} cannot be read and "
+                    f"{'is' if len(contents.problems) == 1 else 'are'} not included in these figures:",
                 ]
                 lines.append(shell_command("feedback check", self.name_of_collection))
             return lines

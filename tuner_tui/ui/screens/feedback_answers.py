@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from tuner_tui.errors import TunerError
-from tuner_tui.text import shell_command
+from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.answer_words import answer_content
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def waiting_words(collection: str, progress: Progress, model_state: str, *, has_
         return f"Generating answers{f' ({model_state})' if model_state else ''} ..."
     if progress.waiting:
         return (
-            f"{progress.waiting} prompts have no answers, and no model is set to generate them.\n\nSet a model:\n"
+            f"{counted(progress.waiting, 'prompt has', 'prompts have')} no answers, and no model is set to "
+            "generate them.\n\nSet a model:\n"
             + shell_command("feedback collect", collection, options=["--side", "demo"])
         )
     if progress.saved:

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from tuner_tui.config import paths
 from tuner_tui.runs.folder import list_runs
-from tuner_tui.text import shell_command
+from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.runs_feed import RunEnded, RunsFeed, RunsListed, SummariesRead
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
@@ -212,7 +212,7 @@ class Home(TunerScreen):
     def _tell(self) -> None:
         """Update title, command and keys."""
         shown, live = len(self._table.folders), sum(known.is_live for known in self.summaries.values())
-        count = f"{shown} of {len(self.folders)} runs" if self.sought else f"{shown} run{'s' * (shown != 1)}"
+        count = f"{shown} of {len(self.folders)} runs" if self.sought else f"{counted(shown, 'run')}"
         self.query_one(TitleBar).state = f"{count}, {live} live" if live else count
         self.refresh_command()
         summary = self._table.chosen_summary

@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList, Static
 
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, fits
-from tuner_tui.text import shell_command, size
+from tuner_tui.text import counted, shell_command, size
 from tuner_tui.ui.compare_feed import PARTS, CompareFeed, Looked, LookedAt, Wanted
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.runs_feed import RunsFeed, RunsListed, SummariesRead
@@ -251,7 +251,7 @@ class RunsScreen(TunerScreen):
         )
         shown, total = len(self._table.folders), len(self.folders)
         marked = f", {len(self.marks)} marked" if self.marks else ""
-        count = f"{shown} of {total} runs" if self.sought else f"{total} run{'s' * (total != 1)}"
+        count = f"{shown} of {total} runs" if self.sought else f"{counted(total, 'run')}"
         self.query_one(TitleBar).state = count + marked
         self._want()
 
@@ -283,7 +283,7 @@ class RunsScreen(TunerScreen):
             for path in reversed(looked.checkpoints)
         ]
         count = len(looked.checkpoints)
-        words = f"{count} checkpoint{'s' * (count != 1)} below" if count else "No checkpoints."
+        words = f"{counted(count, 'checkpoint')} below" if count else "No checkpoints."
         alone = (
             "It started from the base model, and no run started from it. " if len(looked.family) < 2 else ""
         )
@@ -304,7 +304,7 @@ class RunsScreen(TunerScreen):
         lines = []
         if disk is not None:
             lines.append(
-                f"This run: {size(disk.total)}, including {disk.checkpoint_count} checkpoints "
+                f"This run: {size(disk.total)}, including {counted(disk.checkpoint_count, 'checkpoint')} "
                 f"{size(disk.checkpoints)}, adapter {size(disk.adapter)}"
             )
         could = sum(item.size_bytes for item in looked.items)

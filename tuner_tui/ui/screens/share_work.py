@@ -10,7 +10,7 @@ from textual.message import Message
 
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.export_events import Agreement, Form
-from tuner_tui.text import plain, size
+from tuner_tui.text import counted, plain, size
 from tuner_tui.ui.hub_words import ProgressReporter
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ def pushed_line(pushed: Pushed) -> str:
 def agreement_words(agreement: Agreement) -> str:
     """A comparison in a few words."""
     return (
-        f"{agreement.equal_answers} of {agreement.prompts} greedy answers equal, largest difference of a probability "
+        f"{agreement.equal_answers} of {counted(agreement.prompts, 'greedy answer')} equal, largest difference "
+        "of a probability "
         f"{agreement.largest_probability_difference:.2g}"
     )

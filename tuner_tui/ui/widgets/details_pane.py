@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import incident_rows
-from tuner_tui.text import count, duration, number, size
+from tuner_tui.text import count, counted, duration, number, size
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
 
@@ -109,13 +109,15 @@ def _data(view: RunView) -> Iterator[Content]:
     data, training = view.run.data, view.run.training
     assert data is not None
     held_out = f", {data.evaluation_rows} held out" if data.evaluation_rows else ""
-    yield _line("data", f"{data.rows} rows of {data.shape}{held_out}")
+    yield _line("data", f"{counted(data.rows, 'row')} of {data.shape}{held_out}")
     yield _line(
         "",
         f"{data.trained_tokens:,} of {data.tokens:,} tokens with loss; longest row {data.longest_row}",
     )
     if data.cut_rows or data.dropped_rows:
-        yield _line("", f"{data.cut_rows} rows truncated at the length limit, {data.dropped_rows} left out")
+        yield _line(
+            "", f"{counted(data.cut_rows, 'row')} truncated at the length limit, {data.dropped_rows} left out"
+        )
     if training is not None:
         batch = (
             f"{training.micro_batch} x {training.accumulation} rows per step, {training.total_steps} steps"

@@ -10,7 +10,7 @@ from textual.reactive import var
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tuner_tui.text import plain, size
+from tuner_tui.text import counted, plain, size
 from tuner_tui.ui.run_watch import LOG_LINES, RunView
 
 
@@ -90,7 +90,7 @@ def _note(view: RunView) -> str:
     if not view.log:
         return f"The log is empty so far: {plain(str(view.folder.log))}"
     which = (
-        f"the last {len(view.log):,} lines"
+        f"the last {counted(len(view.log), 'line')}"
         if len(view.log) >= LOG_LINES or view.log_bytes > 5e5
         else "the log"
     )

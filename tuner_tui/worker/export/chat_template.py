@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError
 from tuner_tui.runs.export_events import ChatTemplate
+from tuner_tui.text import counted
 from tuner_tui.worker.export.gguf_tokenizer import begins_with_bos
 from tuner_tui.worker.text.named_templates import default_template
 from tuner_tui.worker.text.rendering import TemplateRefused, render
@@ -41,7 +42,7 @@ def take_apart(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
         raise _refused(f"it cannot be split into pieces ({reason})") from None
     for turns in _tried(template):
         if put_together(template, turns) != _rendered(tokenizer, turns, strip_bos=True):
-            raise _refused(f"its pieces do not reproduce its text for {len(turns)} turns")
+            raise _refused(f"its pieces do not reproduce its text for {counted(len(turns), 'turn')}")
     return template
 
 

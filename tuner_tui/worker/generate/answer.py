@@ -19,6 +19,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from tuner_tui.errors import InputError
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ def prompt_tokens(model: LoadedModel, request: Generate) -> list[int]:
     if limit is not None and len(tokens) + min(sampling.max_new_tokens, 16) > limit:
         raise InputError(
             "The prompt is too long for the model",
-            f"It has {len(tokens):,} tokens, and {model.name} has a context of {limit:,}, answer included.",
+            f"It has {counted(len(tokens), 'token')}, and {model.name} has a context of {limit:,}, answer included.",
             "Shorten it, or use a model with a longer context.",
         )
     return tokens

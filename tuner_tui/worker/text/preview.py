@@ -22,6 +22,7 @@ from tuner_tui.data.tokens.template import template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
+from tuner_tui.text import counted
 from tuner_tui.worker.text.preference_tokens import tokenise_answer, tokenise_pair, trains_cut_rows
 from tuner_tui.worker.text.token_cache import tokenise_file
 from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
@@ -137,7 +138,9 @@ def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
     plain = plain_rows(reading)
     found = next(islice(plain.rows, request.row - 1, request.row), None)
     if found is None:
-        raise InputError("There is no such row", f"{request.path} has fewer than {request.row} rows.")
+        raise InputError(
+            "There is no such row", f"{request.path} has fewer than {counted(request.row, 'row')}."
+        )
     if isinstance(found.row, InputError):
         raise found.row
     if request.packing and traits.rows == "examples":

@@ -9,6 +9,7 @@ import torch
 from tuner_tui.data.recognition.reading import evaluation_reading, training_reading
 from tuner_tui.errors import InputError
 from tuner_tui.runs.events import DataPrepared
+from tuner_tui.text import counted
 from tuner_tui.worker.text.tokens import AnyRow, TokenisedData
 from tuner_tui.worker.training import preflight
 from tuner_tui.worker.training.checkpoints import read_manifest
@@ -53,7 +54,8 @@ def prepare(
         if dropped:
             lines = ", ".join(str(row.line) for row in dropped[:5])
             job.warn(
-                f"{len(dropped)} {kind}rows have no trained token within {spec.training.max_length} tokens "
+                f"{counted(len(dropped), f'{kind}row has', f'{kind}rows have')} no trained token within "
+                f"{counted(spec.training.max_length, 'token')} "
                 f"and are left out (lines {lines}{', ...' if len(dropped) > 5 else ''}).",
                 "Raise training.max_length.",
             )

@@ -15,6 +15,7 @@ from transformers import IntervalStrategy, TrainerCallback
 
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.events import Evaluated, MemoryShort, PhaseEntered, StepLogged, StepSkipped, decode_lines
+from tuner_tui.text import counted
 from tuner_tui.worker.model.loading import is_out_of_memory
 from tuner_tui.worker.training.checkpoints import folder_name, step_of
 
@@ -142,7 +143,7 @@ class GuardedSteps(_Trainer):  # type: ignore[misc]
         raise LossSpiked(
             "The loss is bad",
             f"At step {step} {reason}"
-            + (f", after {len(self.job.skipped)} skipped steps." if self.job.skipped else "."),
+            + (f", after {counted(len(self.job.skipped), 'skipped step')}." if self.job.skipped else "."),
             "Lower training.learning_rate, look at that step's rows, or see guards.on_bad_loss.",
         )
 

@@ -16,7 +16,7 @@ from tuner_tui.data.tokens.template import CHATML, template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import write_atomic
 from tuner_tui.guarded import Unreadable
-from tuner_tui.text import listed
+from tuner_tui.text import counted, listed
 from tuner_tui.worker.text.tokens import IGNORED, render
 from tuner_tui.worker.training.dropped_parts import dropped_parts
 
@@ -215,8 +215,9 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
         findings.append(
             Finding(
                 "nothing_trained",
-                f"{len(data.dropped)} rows have no token with loss",
-                f"Rows {lines}{', ...' if len(data.dropped) > 5 else ''} have no loss within {max_length} tokens; "
+                f"{counted(len(data.dropped), 'row has', 'rows have')} no token with loss",
+                f"Rows {lines}{', ...' if len(data.dropped) > 5 else ''} have no loss within "
+                f"{counted(max_length, 'token')}; "
                 "they are dropped.",
                 "Raise training.max_length, or remove these rows.",
             )
@@ -228,7 +229,12 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
                 "end_never_trained",
                 "no EOS token has loss",
                 "The model would not learn to stop"
-                + (f": {truncated_rows} of {len(data.rows)} rows are truncated." if truncated_rows else "."),
+                + (
+                    f": {truncated_rows} of {counted(len(data.rows), 'row')} "
+                    f"{'is' if truncated_rows == 1 else 'are'} truncated."
+                    if truncated_rows
+                    else "."
+                ),
                 "Raise training.max_length."
                 if truncated_rows
                 else "Use a template that ends answers with the EOS token.",
@@ -240,7 +246,8 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
             Finding(
                 "end_never_trained",
                 "answers that another turn follows do not end in an EOS token",
-                f"{unended} of {answers} such answers lack it: the template writes it at a conversation's end only, so "
+                f"{unended} of {counted(answers, 'such answer')} {'lacks' if unended == 1 else 'lack'} it: the "
+                "template writes it at a conversation's end only, so "
                 "the model would learn not to stop.",
                 "Take a template that ends every answer with the EOS token, or rows with one answer each.",
             )
@@ -273,7 +280,7 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
             Finding(
                 "beyond_context",
                 "rows are longer than the model's context",
-                f"The longest has {data.longest} tokens, and its context is {ends.context}.",
+                f"The longest has {counted(data.longest, 'token')}, and its context is {ends.context}.",
                 f"Set training.max_length to at most {ends.context}.",
             )
         )
@@ -404,7 +411,7 @@ def before_loading(
         )
     if doubled_rows := doubled_ends(data, ends):
         job.warn(
-            f"{doubled_rows} rows end with two EOS tokens that both have loss.",
+            f"{counted(doubled_rows, 'row ends', 'rows end')} with two EOS tokens that both have loss.",
             "Remove the EOS token from the texts or from the template.",
         )
     settle(job, findings)

@@ -18,6 +18,7 @@ from tuner_tui.data.recognition.fixes import FIXES
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.errors import TunerError
 from tuner_tui.limited.process import ChildEnded, Children
+from tuner_tui.text import counted
 from tuner_tui.ui.data_looks import evaluation_of
 from tuner_tui.ui.widgets.literal import literal
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
@@ -138,7 +139,7 @@ class ChecksPane(Vertical):
 
     def on_checks_pane_progressed(self, message: Progressed) -> None:
         message.stop()
-        self._say(literal(f"Checking ... {message.rows:,} rows so far; x stops", "$faint"))
+        self._say(literal(f"Checking ... {counted(message.rows, 'row')} so far; x stops", "$faint"))
 
     def on_checks_pane_refused(self, message: Refused) -> None:
         message.stop()
@@ -163,7 +164,7 @@ class ChecksPane(Vertical):
             return
         layout = report.layout
         lines = [
-            literal(f"{report.rows:,} rows, dataset type {layout.shape}: {layout.variant}", "bold"),
+            literal(f"{counted(report.rows, 'row')}, dataset type {layout.shape}: {layout.variant}", "bold"),
             literal(f"because {layout.reason} (confidence {layout.confidence:.0%})", "$secondary"),
         ]
         if unused := unused_words(report):
@@ -179,7 +180,7 @@ class ChecksPane(Vertical):
         self._explain()
 
     def _row(self, problem: DataProblem) -> PickRow:
-        rows = "1 row" if problem.count == 1 else f"{problem.count:,} rows"
+        rows = counted(problem.count, "row")
         fix = "" if problem.fix is None else f"f: {problem.fix}"
         if problem.fix in self._fixes:
             fix = f"✓ {problem.fix}"

@@ -13,7 +13,7 @@ from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui.config.draft import UNSET
 from tuner_tui.errors import TunerError
-from tuner_tui.text import shell_command
+from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import reading_of
 from tuner_tui.ui.screens.base import TunerScreen
@@ -148,7 +148,7 @@ class DataScreen(TunerScreen):
     def tell_checked(self, message: ChecksPane.Checked) -> None:
         report = message.report
         more = "more than " if report.is_partial else ""
-        self.query_one(TitleBar).state = f"{more}{report.rows:,} rows, {report.layout.shape}"
+        self.query_one(TitleBar).state = f"{more}{counted(report.rows, 'row')}, {report.layout.shape}"
         self.query_one(LengthsPane).measure(report)
 
     @on(TokensPane.Looked)

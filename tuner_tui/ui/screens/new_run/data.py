@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from tuner_tui.config.draft import UNSET
 from tuner_tui.data.files.listing import DataListing, DataLook
 from tuner_tui.data.rows.preference import PairExample, RatedExample
-from tuner_tui.text import size
+from tuner_tui.text import counted, size
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import list_all, look_at_training, of_file
 from tuner_tui.ui.screens.new_run.model import SearchInput
@@ -50,7 +50,7 @@ class RowPreview(Static):
             lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
         else:
             more = "more than " if look.is_partial else ""
-            lines.append(literal(f"{more}{look.rows:,} rows, dataset type {look.shape}", "bold"))
+            lines.append(literal(f"{more}{counted(look.rows, 'row')}, dataset type {look.shape}", "bold"))
         lines += [literal(line, "$warning") for line in look.left_out]
         width = max(20, self.size.width or 76)
         for example in look.first_rows:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.rules import Problem
-from tuner_tui.text import plain
+from tuner_tui.text import counted, plain
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.listing import DataLook
@@ -71,7 +71,7 @@ class NewRunState:
         if step == "review":
             if problems:
                 count = len(problems)
-                return StepState("needs", f"{count} problem{'s' if count > 1 else ''}", "")
+                return StepState("needs", counted(count, "problem"), "")
             is_waiting = any(self.step(other).status == "waiting" for other in STEPS[:-1])
             return (
                 StepState("waiting", "checking") if is_waiting else StepState("done", "ready", "s starts it")
@@ -92,7 +92,7 @@ class NewRunState:
             case "data":
                 if spec.data.train == UNSET:
                     return ""
-                rows = f", {self.data.rows:,} rows" if self.data and self.data.rows else ""
+                rows = f", {counted(self.data.rows, 'row')}" if self.data and self.data.rows else ""
                 return plain(f"{spec.data.train}{rows}")
             case "method":
                 return f"{spec.method.kind}, {spec.tuning.kind}"
