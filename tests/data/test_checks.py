@@ -288,7 +288,7 @@ def test_check_takes_a_mapping_and_fixes(path: Path) -> None:
         "drop_duplicates",
     )
     assert code == 0
-    assert "1 rows, dataset type prompt_completion (mapped manually)" in output
+    assert "1 row, dataset type prompt_completion (mapped manually)" in output
     assert "No problems found" in output
 
 

@@ -42,7 +42,7 @@ def tuner(tmp_path: Path) -> Command:
 def test_from_import_to_export(tuner: Command, tmp_path: Path) -> None:
     assert json.loads(tuner("feedback", "list", "--json").stdout) == []
     done = tuner("feedback", "import", "evening", "rows.jsonl")
-    assert done.stdout.startswith("3 items: 1 annotated, 1 to annotate, 1 prompts without answers"), (
+    assert done.stdout.startswith("3 items: 1 annotated, 1 to annotate, 1 prompt without answers"), (
         done.stderr
     )
     added = tuner(
