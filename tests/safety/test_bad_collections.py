@@ -34,6 +34,7 @@ from tuner_tui.feedback.exporting import Filters, export_rows
 from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.feedback.session import Session
 from tuner_tui.feedback.statistics import annotator_statistics
+from tuner_tui.text import counted
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.data_looks import list_all, look_at_training
 from tuner_tui.ui.screens.collections import Collections
@@ -290,7 +291,7 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_work(kind: str, tmp_p
     out = tmp_path / "out.jsonl"
     arguments = ["export", "evening", "--out", str(out), "--as", "pairs"]
     done = CliRunner().invoke(feedback, arguments, catch_exceptions=False)
-    assert f"{len(report.rows)} rows of evening cannot be read and are left out" in done.output
+    assert f"{counted(len(report.rows), 'row')} of evening cannot be read and" in done.output
     assert words in done.output
     assert words in out.with_name("out.card.md").read_text()
     assert len(list(read_rows(out))) == 3
@@ -350,7 +351,7 @@ def test_train_names_what_of_a_collection_it_leaves_out(tmp_path: Path) -> None:
     )
     for arguments in (["--check"], []):
         done = CliRunner().invoke(train, [str(spec), *arguments])
-        assert "1 rows of evening cannot be read and are left out" in done.output
+        assert "1 row of evening cannot be read and is left out" in done.output
         assert words in done.output
 
 

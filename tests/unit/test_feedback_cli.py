@@ -64,7 +64,7 @@ def test_from_import_to_export(tuner: Command, tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "--force" in again.stderr
     only = tuner("feedback", "export", "evening", "--out", "out.jsonl", "--force", "--person-only")
-    assert "1 rows (pairs)" in only.stdout
+    assert "1 row (pairs)" in only.stdout
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def spoiled_weights(model: Path, _: pytest.MonkeyPatch) -> Broken:
 
 
 SILENT = [
-    ("nothing_trained", one_row_without_answer, "1 rows have no token with loss"),
+    ("nothing_trained", one_row_without_answer, "1 row has no token with loss"),
     ("end_never_trained", no_end_fits, "no EOS token has loss"),
     ("end_never_trained", template_without_end, "no EOS token has loss"),
     ("doubled_start", start_in_the_text, "rows begin with two BOS tokens"),
