@@ -8,6 +8,8 @@ Where we differ, and why:
   model sees it when it gives that answer; TRL's one row has the last of them.
 - `TEXT_ARGUMENTS`: a template that needs a call's arguments as text gets them so; TRL needs them so in the data.
 - `ALIKE`: a pair of which a template writes both sides alike, since it has no place for calls or thoughts, is refused.
+- The role `developer` is rendered as `system`, which it stands for; TRL writes a header `developer` with most
+  templates, which their models were not trained with, and Qwen3's leaves such a turn out.
 - Of `messages` only the assistant's tokens have loss, and of a prompt nothing has; TRL has that as an option.
 """
 

@@ -128,17 +128,18 @@ def splits_of(path: Path, encoding: str | None = None) -> list[str]:
 def read_json(path: Path, encoding: str | None = None, split: str | None = None) -> Iterator[Numbered]:
     """Each object of a JSON array, or of one split's array, under its place in the array.
 
-    Raises InputError that names file and line for other content, or a truncated file.
+    Objects that are rows may also follow each other, as `jq` writes them. Raises InputError that names file and line
+    for other content, also after the rows, or a truncated file.
     """
     with open_utf8(path, encoding) as file:
         scanner = _Scanner(file, path)
         if scanner.peek() == "[":
             yield from _array(scanner)
+            scanner.require_end()
             return
     if split is None and _is_row(path, encoding):
         with open_utf8(path, encoding) as file:
-            row = _Scanner(file, path).value(1)
-            yield 1, row if isinstance(row, dict) else not_an_object(row, path, 1)
+            yield from _objects(_Scanner(file, path))
             return
     with open_utf8(path, encoding) as file:
         scanner = _Scanner(file, path)
@@ -148,6 +149,7 @@ def read_json(path: Path, encoding: str | None = None, split: str | None = None)
                 yield number, row
             else:
                 names.append(name)
+        scanner.require_end()
         if split is not None and split not in names:
             raise no_such_split(path, split, names)
 
@@ -212,6 +214,17 @@ def _array(scanner: _Scanner) -> Iterator[Numbered]:
             scanner.take("]")
             return
         scanner.take(",")
+
+
+def _objects(scanner: _Scanner) -> Iterator[Numbered]:
+    """Objects one after the other, each a row."""
+    number = 0
+    while scanner.peek():
+        number += 1
+        if scanner.peek() != "{":
+            scanner.require_end()
+        row = scanner.value(number)
+        yield number, row if isinstance(row, dict) else not_an_object(row, scanner.path, number)
 
 
 def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, Row | InputError]]:
@@ -284,6 +297,15 @@ class _Scanner:
                 "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {told}.", hint
             )
         self._move(self._at + 1)
+
+    def require_end(self) -> None:
+        """Raises InputError where more follows than spaces."""
+        if found := self.peek():
+            raise InputError(
+                "The JSON goes on after its rows",
+                f"{self.path}:{self.line}: found {found!r} where the file should end.",
+                "Write one array of objects, or one object per line (JSONL).",
+            )
 
     def rest_of_array(self) -> None:
         """Pass over the rest of an array that was opened. Raises InputError."""

@@ -195,11 +195,7 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     answer = columns.find(ANSWERS, "text", "texts", "object", "number")
     if asked is None or answer is None or answer == asked:
         return
-    more = next(
-        (name for name in CONTEXTS if (found := columns.find((name,), "text", "empty")) and found != asked),
-        None,
-    )
-    more = columns.find((more,)) if more else None
+    more = _context(columns, asked)
     beside, history = (
         SideColumns.of(columns, thoughts=True),
         columns.find(("history",), "other", "empty", "turns", "texts"),
@@ -209,11 +205,8 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     mapping = {"user": question, "assistant": f"{{{answer}}}"} | beside.mapping
 
     def convert(row: Row) -> Row:
-        said = said_of(row, asked)
-        if extra := optional_text(row, more):
-            said = f"{said}\n\n{extra}"
         turns = [
-            {"role": "user", "content": said},
+            {"role": "user", "content": _with_context(said_of(row, asked), row, more)},
             {"role": "assistant", "content": answer_of(row, answer), **beside.thought(row)},
         ]
         return {"messages": beside.begin(row, [*_earlier(row, history), *turns])} | beside.beside(row)
@@ -230,6 +223,23 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     yield Layout(
         "instruction", variant, confidence, f"{', '.join(names)} are an exchange", mapping, convert, used
     )
+
+
+def _context(columns: Columns, asked: str) -> str | None:
+    """The column of what a question is about, which goes below it."""
+    return next(
+        (
+            found
+            for name in CONTEXTS
+            if (found := columns.find((name,), "text", "empty")) is not None and found != asked
+        ),
+        None,
+    )
+
+
+def _with_context(said: str, row: Row, more: str | None) -> str:
+    extra = optional_text(row, more)
+    return f"{said}\n\n{extra}" if extra else said
 
 
 def _earlier(row: Row, history: str | None) -> list[dict[str, Any]]:
@@ -275,9 +285,13 @@ def _rated(columns: Columns) -> Iterator[Layout]:
         return
 
     beside = SideColumns.of(columns)
+    more = _context(columns, prompt) if prompt and columns.kinds[prompt] == "text" else None
+    more = None if more == answer else more
 
     def convert(row: Row) -> Row:
         asked, end = side_of(row, prompt) if prompt else None, side_of(row, answer)
+        if isinstance(asked, str):
+            asked = _with_context(asked, row, more)
         label = {"label": read_label(row.get(chosen))}
         if not isinstance(asked, list) and isinstance(end, str) and not beside.has_system(row):
             return (
@@ -290,14 +304,14 @@ def _rated(columns: Columns) -> Iterator[Layout]:
         plain = {"completion": as_turns(end, "assistant")} | label | beside.beside(row)
         return ({"prompt": begin} if begin else {}) | plain
 
-    mapping = {"prompt": f"{{{prompt}}}"} if prompt else {}
+    mapping = {"prompt": f"{{{prompt}}}\n\n{{{more}}}" if more else f"{{{prompt}}}"} if prompt else {}
     mapping |= {"completion": f"{{{answer}}}", "label": f"{{{chosen}}}{read_label.rule}"} | beside.mapping
     is_named = answer.lower() in ("completion", "response", "generation")
     confidence = (0.98 if label else 0.96) if is_named else 0.6 if label else 0.5
     if prompt is None and columns.kinds[answer] != "turns":
         confidence = 0.4
     reason = f"`{answer}` is one answer, rated by `{chosen}`{read_label.rule}"
-    used = tuple(name for name in (prompt, answer, chosen, *beside.names) if name)
+    used = tuple(name for name in (prompt, more, answer, chosen, *beside.names) if name)
     yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used)
 
 

@@ -59,15 +59,27 @@ class Reading:
 
 
 @dataclass
+class _InUse:
+    """The layout by which rows are read: one that a column which comes up later may add to."""
+
+    layout: Layout
+
+
+@dataclass
 class PlainRows:
     """The rows of a data set in their shape's plain form; iterate once."""
 
-    layout: Layout
+    in_use: _InUse
     rows: Iterator[Found]
     """A row in plain form, or what is wrong with it."""
     fixer: Fixer = field(default_factory=lambda: Fixer(()))
     unused: UnusedFields = field(default_factory=UnusedFields)
     """What the rows that were read say and nobody takes."""
+
+    @property
+    def layout(self) -> Layout:
+        """What the rows were recognised as; with the columns of all rows once they were read."""
+        return self.in_use.layout
 
     def strict(self) -> Iterator[tuple[Path, int, Row]]:
         """The rows; raises InputError on the first that is broken."""
@@ -121,14 +133,15 @@ def raw_rows(reading: Reading) -> Iterator[Found]:
 def plain_rows(reading: Reading, *, with_fixes: bool = True) -> PlainRows:
     """Recognise or map, convert, mix and fix. Raises InputError that names file and line, also for no rows."""
     unused = UnusedFields()
-    layout, converted = _converted_rows(reading, unused)
+    in_use, converted = _converted_rows(reading, unused)
+    layout = in_use.layout
     rows: Iterator[Found] = converted
     for source in reading.also:
         other, more = _converted_rows(replace(reading, path=source.path, limit=None, split=None, also=()))
-        if form_of(other.shape) != form_of(layout.shape):
+        if form_of(other.layout.shape) != form_of(layout.shape):
             raise InputError(
                 "The sources of a mixture differ",
-                f"{source.path} has shape {other.shape}, and {reading.path} has {layout.shape}.",
+                f"{source.path} has shape {other.layout.shape}, and {reading.path} has {layout.shape}.",
                 "Map columns so that both are alike, or convert one: tuner-tui data convert",
             )
         more.close()
@@ -143,7 +156,7 @@ def plain_rows(reading: Reading, *, with_fixes: bool = True) -> PlainRows:
         )
     leaked = _leaked(reading) if reading.leak is not None and with_fixes else frozenset()
     fixer = Fixer(reading.fixes if with_fixes else (), leaked)
-    return PlainRows(layout, fixer.apply(rows), fixer, unused)
+    return PlainRows(in_use, fixer.apply(rows), fixer, unused)
 
 
 def form_of(shape: str) -> str:
@@ -159,7 +172,7 @@ def is_held(prompt: str, share: float) -> bool:
 
 def _converted_rows(
     reading: Reading, unused: UnusedFields | None = None
-) -> tuple[Layout, Generator[Found, None, None]]:
+) -> tuple[_InUse, Generator[Found, None, None]]:
     rows = raw_rows(reading)
     head: list[Found] = []
     broken: InputError | None = None
@@ -169,10 +182,36 @@ def _converted_rows(
         if not head:
             raise
         broken = error
-    layout = layout_of(head, reading)
-    unused = unused or UnusedFields()
-    used = {*layout.used, *FINISHED}
-    return layout, (_converted(found, layout, unused, used) for found in _rejoined(head, rows, broken))
+    in_use = _InUse(layout_of(head, reading))
+    return in_use, _all_converted(
+        head, _rejoined(head, rows, broken), in_use, reading, unused or UnusedFields()
+    )
+
+
+def _all_converted(
+    head: list[Found], rows: Iterator[Found], in_use: _InUse, reading: Reading, unused: UnusedFields
+) -> Generator[Found, None, None]:
+    """The rows in plain form. A column that the first rows lack is used from the first row that has it."""
+    known = set().union(*(found.row for found in head if isinstance(found.row, dict)))
+    used = {*in_use.layout.used, *FINISHED}
+    for found in rows:
+        if isinstance(found.row, dict) and not known.issuperset(found.row):
+            known.update(found.row)
+            head = [*head, found]
+            in_use.layout = _with_further_columns(in_use.layout, head, reading)
+            used |= {*in_use.layout.used}
+        yield _converted(found, in_use.layout, unused, used)
+
+
+def _with_further_columns(layout: Layout, head: list[Found], reading: Reading) -> Layout:
+    """The layout of rows among which a column came up later; the one before where that makes them no other rows."""
+    if reading.mapping:
+        return layout
+    try:
+        grown = layout_of(head, replace(reading, asked=layout.shape))
+    except InputError:
+        return layout
+    return grown if {*layout.used} <= {*grown.used} and grown.variant.startswith(layout.variant) else layout
 
 
 def _rejoined(head: list[Found], rows: Iterator[Found], broken: InputError | None) -> Iterator[Found]:

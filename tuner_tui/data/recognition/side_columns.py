@@ -25,6 +25,13 @@ RESERVED = {
 """Names that steer rendering itself, which a row cannot change."""
 
 
+SWITCHES = frozenset(
+    {"", "on", "off", "true", "false", "yes", "no", "none", "auto", "enabled", "disabled", "low", "medium", "high",
+     "minimal", "think", "no_think", "/think", "/no_think"}
+)  # fmt: skip
+"""What a column says that steers whether a model thinks, and is no thought."""
+
+
 @dataclass(frozen=True)
 class SideColumns:
     """Which columns stand beside a conversation; None for those that there are not."""
@@ -41,7 +48,7 @@ class SideColumns:
             columns.find(SYSTEMS, "text", "turn", "turns", "object", "objects", "texts", "empty"),
             _tools_column(columns),
             columns.find(TEMPLATE_KWARGS, "text", "object", "turn", "empty"),
-            columns.find(THOUGHT_COLUMNS, "text", "empty") if thoughts else None,
+            _thoughts_column(columns) if thoughts else None,
         )
 
     @property
@@ -94,6 +101,15 @@ class SideColumns:
         """The thoughts that go with a row's answer."""
         text = optional_text(row, self.thoughts)
         return {"reasoning_content": text} if text else {}
+
+
+def _thoughts_column(columns: Columns) -> str | None:
+    """The column of thoughts; one that says whether or how much to think, such as "on" or "low", is none."""
+    name = columns.find(THOUGHT_COLUMNS, "text", "empty")
+    values = (
+        [value.strip().lower() for value in columns.values(name) if isinstance(value, str)] if name else []
+    )
+    return None if values and {*values} <= SWITCHES else name
 
 
 def _tools_column(columns: Columns) -> str | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.columns import ANSWERS, QUESTIONS, TURNS, Columns
@@ -24,6 +23,10 @@ CONVERSATIONS = (
     "conversation_id", "conv_id", "dialogue_id", "dialog_id", "session_id", "thread_id", "chat_id", "conversation_hash",
 )  # fmt: skip
 TEXTS = ("content", "text", "value", "message")
+
+
+_Id = tuple[str, str]
+"""A conversation (empty where ids hold for the whole file) and a message's id."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def _messages_in(head: list[Found]) -> _Messages | None:
     if speaker and text and _are_roles(columns.values(speaker)):
         conversation = columns.find(CONVERSATIONS, "text", "number")
         if is_tree:
-            return _Messages(own, parent, None, speaker, text)
+            return _Messages(own, parent, conversation, speaker, text)
         if conversation:
             return _Messages(None, None, conversation, speaker, text)
         raise InputError(
@@ -108,7 +111,7 @@ def _messages_in(head: list[Found]) -> _Messages | None:
         )
     asked, answer = columns.find(QUESTIONS, "text"), columns.find(ANSWERS, "text")
     if is_tree and asked and answer and asked != answer:
-        return _Messages(own, parent, None, None, asked, answer)
+        return _Messages(own, parent, columns.find(CONVERSATIONS, "text", "number"), None, asked, answer)
     return None
 
 
@@ -124,48 +127,92 @@ def _are_roles(values: list[Any]) -> bool:
 
 
 def _paths(messages: list[Found], how: _Messages) -> Iterator[Found]:
-    by_id = {str(found.row[how.own]): found for found in messages if _has(found, how.own)}  # type: ignore[index]
-    answered: defaultdict[str, int] = defaultdict(int)
+    """Each path from a root to a message that nobody answers, and the errors of messages that are on none."""
+    how = how if _ids_repeat(messages, how) else replace(how, conversation=None)
+    by_id: dict[_Id, Found] = {}
     for found in messages:
-        if _has(found, how.parent):
-            answered[str(found.row[how.parent])] += 1  # type: ignore[index]
-    trained: set[str] = set()
+        own = _id(found, how, how.own)
+        if own is None:
+            continue
+        first = by_id.setdefault(own, found)
+        if first.row != found.row:
+            yield _wrong(
+                found,
+                "Two messages have the same id",
+                f"`{how.own}` is {own[1]!r}, as in line {first.number}.",
+                "Give each message an id of its own; where ids hold within a conversation, name it in a column "
+                "`conversation_id`.",
+            )
+    answered = {parent for found in messages if (parent := _id(found, how, how.parent)) is not None}
+    placed: set[_Id] = set()
+    trained: set[_Id] = set()
     for found in messages:
-        row: Any = found.row
-        if _has(found, how.own) and answered[str(row[how.own])]:
-            continue  # somebody answers it
-        path: list[Row] = []
-        seen: set[str] = set()
+        own = _id(found, how, how.own)
+        if own is not None and (own in answered or by_id[own] is not found):
+            continue  # somebody answers it, or its id was met before
+        path: list[Found] = []
+        ids: dict[_Id, None] = {}
+        fault: Found | None = None
         place: Found | None = found
-        while place is not None:
-            at: Any = place.row
-            number = str(at.get(how.own))
-            if number in seen:
-                yield found._replace(
-                    row=InputError("Messages answer each other in a circle", f"{found.file}:{found.number}.")
+        while place is not None and fault is None:
+            path.append(place)
+            if (at := _id(place, how, how.own)) is not None:
+                ids[at] = None
+            above = _id(place, how, how.parent)
+            place = by_id.get(above) if above is not None else None
+            if above in ids:
+                fault = _circle(found, how, above[1])
+            elif place is None and above is not None:
+                fault = _wrong(
+                    found,
+                    "A message answers one that is missing",
+                    f"`{how.parent}` is {above[1]!r}, and no row has that `{how.own}`.",
                 )
-                path = []
-                break
-            seen.add(number)
-            turns = how.turns(at)
-            if number in trained:
-                turns = [{**turn, "weight": 0} if _is_answer(turn) else turn for turn in turns]
-            path[:0] = turns
-            above = at.get(how.parent)
-            place = by_id.get(str(above)) if above not in (None, "") else None
-            if place is None and above not in (None, ""):
-                yield found._replace(
-                    row=InputError(
-                        "A message answers one that is missing",
-                        f"{found.file}:{found.number}: `{how.parent}` is {above!r}, and no row has that "
-                        f"`{how.own}`.",
-                    )
-                )
-                path = []
-                break
-        if path:
-            trained |= seen
-            yield found._replace(row={"messages": path})
+        placed.update(ids)
+        if fault is not None:
+            yield fault
+            continue
+        turns: list[Row] = []
+        for each in reversed(path):
+            said = how.turns(each.row)  # type: ignore[arg-type]
+            if _id(each, how, how.own) in trained:
+                said = [{**turn, "weight": 0} if _is_answer(turn) else turn for turn in said]
+            turns += said
+        trained.update(ids)
+        yield found._replace(row={"messages": turns})
+    for own, found in by_id.items():
+        if own not in placed:  # it is answered, and no last message leads to it
+            yield _circle(found, how, own[1])
+
+
+def _ids_repeat(messages: list[Found], how: _Messages) -> bool:
+    """Whether ids hold within a conversation only: some are those of several."""
+    whose: dict[str, str] = {}
+    for found in messages:
+        own = _id(found, how, how.own)
+        if own is not None and whose.setdefault(own[1], own[0]) != own[0]:
+            return True
+    return False
+
+
+def _circle(found: Found, how: _Messages, number: str) -> Found:
+    return _wrong(
+        found,
+        "Messages answer each other in a circle",
+        f"following `{how.parent}` from {number!r} leads back to it.",
+    )
+
+
+def _wrong(found: Found, title: str, message: str, hint: str = "") -> Found:
+    return found._replace(row=InputError(title, f"{found.file}:{found.number}: {message}", hint))
+
+
+def _id(found: Found, how: _Messages, column: str | None) -> _Id | None:
+    """The id in a column, with the conversation that it is of; None where there is none."""
+    row: Any = found.row
+    if not column or row.get(column) in (None, ""):
+        return None
+    return (str(row.get(how.conversation)) if how.conversation else "", str(row[column]))
 
 
 def _groups(messages: list[Found], how: _Messages) -> Iterator[Found]:
@@ -176,11 +223,6 @@ def _groups(messages: list[Found], how: _Messages) -> Iterator[Found]:
     for group in groups.values():
         turns = [turn for found in group for turn in how.turns(found.row)]  # type: ignore[arg-type]
         yield group[-1]._replace(row={"messages": turns})
-
-
-def _has(found: Found, name: str | None) -> bool:
-    row: Any = found.row
-    return bool(name) and row.get(name) not in (None, "")
 
 
 def _is_answer(turn: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +31,11 @@ BAD = {
 
 @dataclass(frozen=True)
 class LabelReader:
-    """Tells good from bad: by its words, or by a limit that a score must be above."""
+    """Tells good from bad: by its words, or by a limit that a score on a scale must be above."""
 
     name: str
     limit: float | None = None
+    scale: tuple[float, float] = (-1.0, 1.0)
 
     @property
     def rule(self) -> str:
@@ -53,6 +55,14 @@ class LabelReader:
             except ValueError:
                 value = None
         if isinstance(value, int | float):
+            least, most = self.scale
+            if not least <= value <= most or (self.limit is None and value not in (-1, 0, 1)):
+                raise RowFault(
+                    "A score is not on the scale of the first rows",
+                    f"`{self.name}` is {value:g}, and the first rows have "
+                    + ("0 and 1 only." if self.limit is None else f"{least:g} to {most:g}."),
+                    f'Say which scores are good: data.mapping = [..., "label = {{{self.name}}} > 3"].',
+                )
             return bool(value > (0 if self.limit is None else self.limit))
         raise RowFault(
             "Unknown label", f"`{self.name}` is {value!r}.", "Labels are true or false, or scores."
@@ -85,16 +95,21 @@ def label_reader(values: list[Any], name: str) -> LabelReader | None:
         return None
     if not numbers or set(numbers) <= {0.0, 1.0} or set(numbers) <= {-1.0, 1.0}:
         return LabelReader(name)
-    return LabelReader(name, _middle(min(numbers), max(numbers)))
+    return LabelReader(name, *_scale(min(numbers), max(numbers)))
 
 
-def _middle(least: float, most: float) -> float:
+def _scale(least: float, most: float) -> tuple[float, tuple[float, float]]:
+    """The middle and the ends of the usual scale that holds both."""
     if least < 0:
-        return 0.0
+        return 0.0, (-math.inf, math.inf)
     if most <= 1:
-        return 0.5
+        return 0.5, (0.0, 1.0)
     if most <= 4 and least < 1:
-        return 2.0
+        return 2.0, (0.0, 4.0)
     if most <= 5:
-        return 3.0
-    return 5.0 if most <= 10 else 50.0 if most <= 100 else (least + most) / 2
+        return 3.0, (0.0, 5.0)
+    if most <= 10:
+        return 5.0, (0.0, 10.0)
+    if most <= 100:
+        return 50.0, (0.0, 100.0)
+    return (least + most) / 2, (-math.inf, math.inf)

@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.flags import MASK_FLAGS, TRAIN_FLAGS, marked
 from tuner_tui.data.rows.tool_calls import call_of
 from tuner_tui.data.rows.unused import pass_over
 
 _TEXTS = ("text", "input_text", "output_text", "refusal")
+_TEXT_KEYS = ("text", "content", "value", "refusal")
+_THOUGHT_KEYS = ("thinking", "reasoning", "reasoningText", "text", "content", "summary", "value")
+_RESULT_KEYS = ("content", "output", "result", "response")
+_RESULT_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id", "toolUseId", "id")
 _THOUGHTS = ("thinking", "reasoning", "reasoning.text", "thought", "summary_text")
 CALL_TYPES = ("tool_use", "tool_call", "tool-call", "function_call", "toolUse", "functionCall")
 RESULT_TYPES = (
@@ -23,6 +28,8 @@ RESULT_TYPES = (
 )
 _WRAPPED = ("toolUse", "functionCall", "toolResult", "functionResponse", "reasoningContent")
 """Bedrock's and Gemini's parts: an object whose one key says what it is."""
+_NOT_SAID = ("type", "signature", "cache_control")
+"""Keys of a part that say nothing about the conversation."""
 _PASSED_OVER = ("redacted_thinking", "cachePoint", "cache_point")
 
 
@@ -35,10 +42,22 @@ class Content:
     calls: list[dict[str, Any]] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
     """Turns of the role tool."""
+    marks: list[bool | None] = field(default_factory=list)
+    """Whether each text, thought and call is marked as trained; None where it is not marked."""
 
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+    def is_untrained(self, where: str) -> bool:
+        """Whether the whole turn is marked as not to be trained. Raises RowFault where only a part of it is."""
+        if False in self.marks and set(self.marks) != {False}:
+            raise RowFault(
+                "A part of a turn is not to be trained",
+                f"{where}: some parts of `content` are marked so, and others are not.",
+                "A turn is trained as a whole or not at all: split it, or take the marks out.",
+            )
+        return False in self.marks
 
 
 def content_of(content: Any, role: str, where: str) -> Content:
@@ -95,6 +114,10 @@ def _given(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take(part: dict[str, Any], found: Content, where: str) -> None:
+    is_trained, unread = marked(part)
+    for key in unread:
+        _pass_over(where, key)
+    part = {key: value for key, value in part.items() if key not in (*TRAIN_FLAGS, *MASK_FLAGS)}
     kind = part.get("type")
     wrapped = next((key for key in _WRAPPED if isinstance(part.get(key), dict)), None)
     if kind is None and wrapped:
@@ -104,23 +127,26 @@ def _take(part: dict[str, Any], found: Content, where: str) -> None:
             (part[key] for key in ("tool_call", "value", "content") if part.get(key) is not None), part
         )
         found.calls.append(call_of(inner if isinstance(inner, str | dict) else part, where))
+        found.marks.append(is_trained)
     elif kind in RESULT_TYPES:
         found.results.append(_result(part, where))
     elif kind in _THOUGHTS or kind == "reasoningContent" or part.get("thought") is True:
         found.thoughts.append(thought_of(part, where))
+        found.marks.append(is_trained)
+        used = (*_THOUGHT_KEYS, "thought")
+        _pass_over_others(part, used, where)
     elif kind in _PASSED_OVER or next(iter(part), None) in _PASSED_OVER:
-        pass_over(f"{where.partition('[')[0]}[].content[].{kind or next(iter(part))}")
+        _pass_over(where, str(kind or next(iter(part))))
     elif kind is None or kind in _TEXTS:
-        text = next(
-            (part[key] for key in ("text", "content", "value", "refusal") if isinstance(part.get(key), str)),
-            None,
-        )
-        if text is None:
+        named = next((key for key in _TEXT_KEYS if isinstance(part.get(key), str)), None)
+        if named is None:
             raise RowFault(
                 "A turn's content is not text",
                 f"{where}: a part has {', '.join(map(repr, part)) or 'nothing'}, and only text is trained.",
             )
-        found.texts.append(text)
+        found.texts.append(part[named])
+        found.marks.append(is_trained)
+        _pass_over_others(part, (named,), where)
     else:
         raise RowFault(
             "A turn's content is not text", f"{where}: `content` holds {kind!r}, and only text is trained."
@@ -134,7 +160,7 @@ def thought_of(value: Any, where: str) -> str:
     if isinstance(value, list):
         return "".join(thought_of(each, where) for each in value)
     if isinstance(value, dict):
-        for key in ("thinking", "reasoning", "reasoningText", "text", "content", "summary", "value"):
+        for key in _THOUGHT_KEYS:
             if value.get(key) is not None:
                 return thought_of(value[key], where)
     raise RowFault("Thoughts are not text", f"{where}: they are {_kind(value)}.")
@@ -142,21 +168,28 @@ def thought_of(value: Any, where: str) -> str:
 
 def _result(part: dict[str, Any], where: str) -> dict[str, Any]:
     """A tool's result as a turn of its own."""
-    content = next(
-        (part[key] for key in ("content", "output", "result", "response") if part.get(key) is not None), ""
-    )
+    content = next((part[key] for key in _RESULT_KEYS if part.get(key) is not None), "")
     if isinstance(content, list) and all(isinstance(each, dict) and "json" in each for each in content):
         content = content[0]["json"] if len(content) == 1 else [each["json"] for each in content]
     turn = {"role": "tool", "content": content_of(content, "tool", where).text}
-    number = next(
-        (part[key] for key in ("tool_use_id", "tool_call_id", "call_id", "toolUseId", "id") if part.get(key)),
-        None,
-    )
+    number = next((part[key] for key in _RESULT_ID_KEYS if part.get(key)), None)
     if number is not None:
         turn["tool_call_id"] = str(number)
     if isinstance(part.get("name"), str):
         turn["name"] = part["name"]
+    _pass_over_others(part, (*_RESULT_KEYS, *_RESULT_ID_KEYS, "name"), where)
     return turn
+
+
+def _pass_over_others(part: dict[str, Any], used: tuple[str, ...], where: str) -> None:
+    """Say which keys of a part are not used; one that says nothing, or that all is well, is not worth a word."""
+    for key, value in part.items():
+        if key not in (*used, *_NOT_SAID) and value not in (None, "", [], {}, False):
+            _pass_over(where, key)
+
+
+def _pass_over(where: str, key: str) -> None:
+    pass_over(f"{where.partition('[')[0]}[].content[].{key}")
 
 
 def _kind(value: Any) -> str:

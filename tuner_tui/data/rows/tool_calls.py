@@ -44,7 +44,11 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     name = next((inner[key] for key in ("name", "tool_name") if inner.get(key)), None)
     if not isinstance(name, str):
         raise RowFault("A tool call has no name", f"{where}: `name` says which tool is called.")
-    given: Any = next((inner[key] for key in ARGUMENT_KEYS if inner.get(key) is not None), {})
+    taken = [key for key in ARGUMENT_KEYS if inner.get(key) is not None]
+    given: Any = inner[taken[0]] if taken else {}
+    for key in taken[1:]:
+        if inner[key] not in (given, "", [], {}):
+            pass_over(f"tool_calls[].{key}")
     decoded = as_json(given) if isinstance(given, str) else given
     for key in {*call, *inner}:
         if key not in _CALL_KEYS and (call.get(key) or inner.get(key)):
@@ -67,6 +71,12 @@ def tools_of(value: Any) -> list[Any]:
     tools = as_object(value) if isinstance(value, str) else value
     if isinstance(tools, dict) and isinstance(tools.get("tools"), list):  # Bedrock's toolConfig
         tools = tools["tools"]
+    if (
+        isinstance(tools, dict)
+        and not _is_tool(tools)
+        and all(isinstance(each, dict) for each in tools.values())
+    ):
+        tools = [{"name": name, **tool} for name, tool in tools.items()]  # keyed by name
     if isinstance(tools, dict):
         tools = [tools]
     if not isinstance(tools, list):
@@ -90,9 +100,37 @@ def _tools(tool: Any) -> list[dict[str, Any]]:
     if isinstance(tool.get("toolSpec"), dict):
         tool = tool["toolSpec"]
     if "function" in tool:
-        return [tool]
+        decoded = as_object(tool["function"]) if isinstance(tool["function"], str) else tool["function"]
+        if not isinstance(decoded, dict):
+            raise RowFault(
+                "A tool cannot be read",
+                f"`tools[].function` is {type(tool['function']).__name__}, not an object.",
+            )
+        return [{**tool, "function": decoded}]
     inner = {key: value for key, value in tool.items() if key != "type" or not isinstance(value, str)}
+    if not isinstance(inner.get("name"), str):
+        raise RowFault(
+            "A tool has no name",
+            f"`tools` has one with {', '.join(map(repr, tool)) or 'nothing'}.",
+            "Each tool is an object with its name and parameters (a JSON schema).",
+        )
     schema = next((inner.pop(key) for key in SCHEMA_KEYS if inner.get(key) is not None), None)
     if isinstance(schema, dict) and isinstance(schema.get("json"), dict):
         schema = schema["json"]
     return [{"type": "function", "function": inner | ({} if schema is None else {"parameters": schema})}]
+
+
+def _is_tool(value: dict[str, Any]) -> bool:
+    """Whether an object is one tool, not tools by name."""
+    return any(
+        key in value
+        for key in (
+            "name",
+            "function",
+            "toolSpec",
+            "functionDeclarations",
+            "function_declarations",
+            "type",
+            *SCHEMA_KEYS,
+        )
+    )

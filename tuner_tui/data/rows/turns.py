@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault as RowFault
+from tuner_tui.data.rows.flags import MASK_FLAGS, TRAIN_FLAGS, marked
 from tuner_tui.data.rows.parts import CALL_TYPES, RESULT_TYPES, content_of, thought_of
 from tuner_tui.data.rows.roles import CALL_ROLES, ROLES
 from tuner_tui.data.rows.tool_calls import calls_of
@@ -22,10 +23,6 @@ THOUGHTS = (
     "reasoning_content", "thinking", "reasoning", "thought", "thoughts", "reasoning_text", "reasoning_details",
 )  # fmt: skip
 """Names of a turn's thoughts, the usual one first."""
-TRAIN_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "loss_weight", "supervise")
-"""Names under which data sets say whether a turn is trained."""
-MASK_FLAGS = ("masked", "is_masked", "ignore_loss")
-"""The same, the other way round."""
 EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
 _KEPT = ("name", "tool_call_id")
 _TREES = ("replies", "children")
@@ -139,11 +136,17 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
         raise RowFault("Unknown role", f"{where}: {speaker!r}; known: {', '.join((*ROLES, *CALL_ROLES))}.")
     given = turn.get("tool_calls") or ([turn["function_call"]] if turn.get("function_call") else None)
     calls = calls_of(given, where) if given else []
+    if turn.get("tool_calls") and turn.get("function_call"):
+        (other,) = calls_of([turn["function_call"]], where)
+        if other["function"] not in [call["function"] for call in calls]:
+            pass_over(f"{name}[].function_call")
     thoughts = _thoughts(turn, where, name)
     content = turn.get(key)
     if (content is None or content == []) and (calls or thoughts is not None):
         content = ""
     taken = content_of(content, role, where)
+    if role == "assistant" and taken.is_untrained(where):
+        weight = {"weight": 0}
     found += taken.results
     if taken.results and not (taken.texts or taken.calls or taken.thoughts):
         return
@@ -199,26 +202,14 @@ def _thoughts(turn: dict[str, Any], where: str, name: str) -> str | None:
 
 def _weight(turn: dict[str, Any], role: str, name: str) -> dict[str, Any]:
     """`weight` 0 where a turn is marked as not to be trained."""
-    is_trained: bool | None = None
-    for key in (*TRAIN_FLAGS, *MASK_FLAGS):
-        if (value := turn.get(key)) is None:
-            continue
-        flag = _as_flag(value)
-        if flag is None:
-            pass_over(f"{name}[].{key}")
-            continue
-        is_trained = (flag != (key in MASK_FLAGS)) and is_trained is not False
-        if is_trained and role != "assistant":
-            pass_over(f"{name}[].{key} (of {role} turns)")
+    is_trained, unread = marked(turn)
+    for key in unread:
+        pass_over(f"{name}[].{key}")
+    if is_trained and role != "assistant":
+        for key in (*TRAIN_FLAGS, *MASK_FLAGS):
+            if turn.get(key) is not None:
+                pass_over(f"{name}[].{key} (of {role} turns)")
     return {"weight": 0} if is_trained is False and role == "assistant" else {}
-
-
-def _as_flag(value: Any) -> bool | None:
-    if isinstance(value, str):
-        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
-            value.strip().lower()
-        )
-    return bool(value) if value in (0, 1) else None
 
 
 def is_hh(text: Any) -> bool:

@@ -77,8 +77,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def written_turns(text: str) -> list[dict[str, Any]] | None:
-    """The turns that a text is JSON or Python of; None for any other text."""
+    """The turns, or the one, that a text is JSON or Python of; None for any other text."""
     start = text.lstrip()[:6]
+    if start.startswith("{"):
+        one = as_object(text) if any(key in text for key in ROLE_KEYS) else None
+        return [one] if isinstance(one, dict) and is_known_turn(one) else None
     if not start.startswith(("[", "array(")):
         return None
     decoded = as_object(text)

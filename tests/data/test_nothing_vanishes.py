@@ -1,0 +1,226 @@
+"""Rows of which a part was once dropped without a word: read, refused in words, or named as not used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.test_cases import plain, reading, said, talk, user
+from tuner_tui.data.checking.checks import check
+from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.data.rows.preference import read_rated
+from tuner_tui.errors import InputError
+
+ROW = {"question": "q", "answer": "a"}
+OTHER = {"question": "r", "answer": "b"}
+
+
+def written(tmp_path: Path, text: str, name: str = "rows.json") -> Reading:
+    path = tmp_path / name
+    path.write_text(text)
+    return Reading(path)
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_pretty_objects_one_after_the_other_are_rows(tmp_path: Path, name: str) -> None:
+    text = "\n".join(json.dumps(row, indent=2) for row in (ROW, OTHER))
+    assert [talk(row) for row in plain(written(tmp_path, text, name))] == [
+        ["user: q", "assistant: a"],
+        ["user: r", "assistant: b"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (json.dumps([ROW], indent=1) + "\n" + json.dumps([OTHER]), "rows.json:7: found '['"),
+        (json.dumps([ROW], indent=1) + "\nGARBAGE", "found 'G'"),
+        (json.dumps([ROW], indent=1) + '\n{"train": [', "found '{'"),
+        (json.dumps(ROW, indent=1) + ",\n" + json.dumps(OTHER, indent=1), "found ','"),
+        (json.dumps({"train": [ROW]}, indent=1) + "\n" + json.dumps({"train": [OTHER]}), "found '{'"),
+    ],
+    ids=["two arrays", "garbage", "cut splits", "commas", "two objects of splits"],
+)
+def test_what_stands_after_the_rows_is_refused(tmp_path: Path, text: str, where: str) -> None:
+    with pytest.raises(InputError, match="goes on after its rows") as told:
+        plain(written(tmp_path, text))
+    assert where in told.value.message
+
+
+# Messages that are rows of their own ---------------------------------------------------------------------------------
+
+
+def message(number: Any, parent: Any, text: str, **more: Any) -> dict[str, Any]:
+    role = "user" if text.startswith("q") else "assistant"
+    return {"id": number, "parent_id": parent, "role": role, "text": text, **more}
+
+
+def test_ids_that_hold_within_a_conversation(tmp_path: Path) -> None:
+    rows = [
+        message(
+            number, number - 1 or None, f"{'aq'[number % 2]}{talk_name}{number}", conversation_id=talk_name
+        )
+        for talk_name in "AB"
+        for number in range(1, 5)
+    ]
+    assert [talk(row) for row in plain(reading(tmp_path, *rows))] == [
+        ["user: qA1", "assistant: aA2", "user: qA3", "assistant: aA4"],
+        ["user: qB1", "assistant: aB2", "user: qB3", "assistant: aB4"],
+    ]
+
+
+def test_an_id_that_two_messages_have_is_refused(tmp_path: Path) -> None:
+    rows = [message(1, None, "q"), message(2, 1, "a"), message(2, 1, "b")]
+    found = list(plain_rows(reading(tmp_path, *rows)).rows)
+    problems = [str(each.row) for each in found if isinstance(each.row, InputError)]
+    assert len(problems) == 1 and "rows.jsonl:3: `id` is '2', as in line 2" in problems[0]
+    assert [talk(each.row) for each in found if isinstance(each.row, dict)] == [["user: q", "assistant: a"]]
+
+
+@pytest.mark.parametrize(
+    "circle",
+    [
+        [message(8, 8, "q own parent")],
+        [message(8, 9, "q"), message(9, 8, "a")],
+        [message(8, 9, "q"), message(9, 8, "a"), message(10, 9, "q after a circle")],
+    ],
+    ids=["its own parent", "two", "a message after two"],
+)
+def test_a_circle_beside_good_rows_is_named(tmp_path: Path, circle: list[dict[str, Any]]) -> None:
+    good = [message(1, None, "q"), message(2, 1, "a")]
+    found = list(plain_rows(reading(tmp_path, *good, *circle)).rows)
+    assert [talk(each.row) for each in found if isinstance(each.row, dict)] == [["user: q", "assistant: a"]]
+    problems = [str(each.row) for each in found if isinstance(each.row, InputError)]
+    assert problems and all("circle" in problem for problem in problems)
+
+
+def test_rows_that_are_all_their_own_parents_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leads back to it"):
+        check(reading(tmp_path, message(1, 1, "q"), message(2, 2, "a")))
+
+
+# Columns -------------------------------------------------------------------------------------------------------------
+
+
+def test_columns_that_come_up_late_are_used(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    rows: list[dict[str, Any]] = [{"messages": [user(), said()]}] * 60
+    late = {"messages": [user(), said()], "system": "Be brief.", "tools": [tool]}
+    where = reading(tmp_path, *rows, late)
+    found = plain(where)
+    assert talk(found[-1]) == ["system: Be brief.", "user: q", "assistant: a"]
+    assert found[-1]["tools"] == [tool]
+    report = check(where)
+    assert report.unused_fields == ()
+    assert report.layout.mapping["system"] == "{system}"
+
+
+def test_a_context_that_comes_up_late_is_used(tmp_path: Path) -> None:
+    rows = [{"instruction": f"q{number}", "output": "a"} for number in range(60)]
+    where = reading(tmp_path, *rows, {"instruction": "q", "input": "the text", "output": "a"})
+    assert talk(plain(where)[-1]) == ["user: q\n\nthe text", "assistant: a"]
+
+
+def test_the_context_of_rated_answers_is_used(tmp_path: Path) -> None:
+    row = {"instruction": "q", "input": "the text", "output": "a", "kto_tag": True}
+    where = reading(tmp_path, row, {**row, "kto_tag": False}, asked="rated")
+    [rated, _] = read_rated(where)
+    assert rated.prompt == "q\n\nthe text"
+    assert check(where).unused_fields == ()
+
+
+@pytest.mark.parametrize("switch", ["on", "off", "high"])
+def test_a_switch_for_thinking_is_no_thought(tmp_path: Path, switch: str) -> None:
+    row = {"input": [user("2+2?")], "output": "4", "reasoning": switch}
+    where = reading(tmp_path, row, row)
+    assert talk(plain(where)[0]) == ["user: 2+2?", "assistant: 4"]
+    assert "reasoning" in check(where).unused_fields
+
+
+def test_scores_beyond_those_of_the_first_rows_are_refused(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "response": f"a{number}", "score": number % 2} for number in range(60)]
+    later = [{"prompt": "q", "response": "b", "score": score} for score in (1, 0, 6)]
+    found = list(plain_rows(reading(tmp_path, *rows, *later)).rows)
+    problems = [str(each.row) for each in found if isinstance(each.row, InputError)]
+    assert len(problems) == 1 and "`score` is 6" in problems[0] and "rows.jsonl:63" in problems[0]
+
+
+def test_one_turn_written_as_text_is_a_turn(tmp_path: Path) -> None:
+    turn = json.dumps(said("Lima."))
+    assert talk(plain(reading(tmp_path, {"question": "q", "answer": turn}))[0]) == [
+        "user: q",
+        "assistant: Lima.",
+    ]
+    pair = {"prompt": "q", "chosen": turn, "rejected": json.dumps(said("Quito."))}
+    assert plain(reading(tmp_path, pair))[0]["chosen"] == [said("Lima.")]
+    answer = {"prompt": "q", "completion": turn}
+    assert plain(reading(tmp_path, answer))[0]["completion"] == [said("Lima.")]
+
+
+# Parts of turns ------------------------------------------------------------------------------------------------------
+
+
+def text(said: str, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": said, **more}
+
+
+def test_an_answer_marked_in_part_is_refused(tmp_path: Path) -> None:
+    turns = [user(), said([text("a guess. ", train=False), text("right.")])]  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="A part of a turn is not to be trained"):
+        plain(reading(tmp_path, {"messages": turns}))
+
+
+def test_an_answer_all_parts_of_which_are_marked_is_not_trained(tmp_path: Path) -> None:
+    turns = [user(), said([text("a ", weight=0), text("b", weight=0)]), user("r"), said("c")]  # type: ignore[arg-type]
+    assert talk(plain(reading(tmp_path, {"messages": turns}))[0]) == [
+        "user: q", "assistant: a b [not trained]", "user: r", "assistant: c",
+    ]  # fmt: skip
+
+
+def test_keys_of_parts_are_named(tmp_path: Path) -> None:
+    result = {"type": "tool_result", "tool_use_id": "1", "content": "12", "is_error": True}
+    turns = [
+        user([text("q", highlighted=True, cache_control={"type": "ephemeral"})]),  # type: ignore[arg-type]
+        said([{"type": "tool_use", "id": "1", "name": "weather", "input": {}}]),  # type: ignore[arg-type]
+        user([result]),  # type: ignore[arg-type]
+        said([text("a", citations=["b"], thought="hm")]),  # type: ignore[arg-type]
+    ]
+    assert set(check(reading(tmp_path, {"messages": turns})).unused_fields) == {
+        f"messages[].content[].{key}" for key in ("highlighted", "is_error", "citations", "thought")
+    }
+
+
+def test_a_second_way_to_say_a_call_is_named(tmp_path: Path) -> None:
+    first = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+    turns = [user(), said("", tool_calls=[first], function_call={"name": "time", "arguments": "{}"})]
+    assert check(reading(tmp_path, {"messages": turns})).unused_fields == ("messages[].function_call",)
+    both = {"name": "weather", "arguments": {"city": "Oslo"}, "parameters": {"city": "Rome"}}
+    turns = [user(), said("", tool_calls=[both])]
+    assert check(reading(tmp_path, {"messages": turns})).unused_fields == ("tool_calls[].parameters",)
+    same = {"name": "weather", "arguments": '{"city": "Oslo"}'}
+    turns = [user(), said("", tool_calls=[first], function_call=same)]
+    assert check(reading(tmp_path, {"messages": turns})).unused_fields == ()
+
+
+def test_tools_by_name(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    row = {
+        "messages": [user(), said()],
+        "tools": {"weather": {"description": "d", "parameters": schema}, "time": {"description": "e"}},
+    }
+    assert plain(reading(tmp_path, row))[0]["tools"] == [
+        {"type": "function", "function": {"name": "weather", "description": "d", "parameters": schema}},
+        {"type": "function", "function": {"name": "time", "description": "e"}},
+    ]
+    inner = {"name": "weather", "parameters": schema}
+    row["tools"] = [{"type": "function", "function": json.dumps(inner)}]
+    assert plain(reading(tmp_path, row))[0]["tools"] == [{"type": "function", "function": inner}]
+    row["tools"] = [{"description": "d"}]
+    with pytest.raises(InputError, match="A tool has no name"):
+        plain(reading(tmp_path, row))
