@@ -25,8 +25,13 @@ PHASES = {
 """Display texts of a run's phases."""
 
 
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
+    if match[0] in _SHORT:
+        return _SHORT[match[0]]
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 

@@ -50,9 +50,9 @@ def complaint(path: Path, **how: Any) -> TunerError:
         ("empty.csv", b"", "holds no rows"),
         ("empty.gz", b"", "empty.gz"),
         ("nul.jsonl", b"\0" * 4096, "NUL bytes"),
-        ("nul.txt", b"text\n\xff\xfe", "no UTF-8"),
+        ("nul.txt", b"text\n\xff\xfe", "not valid UTF-8"),
         ("latin.jsonl", ROW + '{"question": "é", "answer": "a"}\n'.encode("cp1252"), "latin.jsonl:2"),
-        ("latin.csv", "question,answer\nà,é\n".encode("cp1252"), "no UTF-8"),
+        ("latin.csv", "question,answer\nà,é\n".encode("cp1252"), "not valid UTF-8"),
         (
             "cut.csv.gz",
             gzip.compress(b"question,answer\n" + random.Random(0).randbytes(9999).hex().encode(), mtime=0)[
@@ -290,3 +290,21 @@ def test_a_parquet_header_that_lies_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1" + b"\x15" * 100 + struct.pack("<I", 4_000_000_000) + b"PAR1")
     complaint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "line"),
+    [
+        ("prompt;completion\nfünf;größe\n", "cp1252", 2),
+        ("prompt,completion\n" + "plain,text\n" * 3000 + "café,crème\n", "cp1252", 3002),
+        ("prompt,completion\n" + "日本語の文章です,これは答えです\n" * 20, "cp932", 2),
+    ],
+    ids=["short", "far down", "Japanese"],
+)
+def test_an_encoding_and_its_line_are_named(tmp_path: Path, content: str, encoding: str, line: int) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content.encode(encoding))
+    error = complaint(path)
+    assert f"rows.csv:{line}: not valid UTF-8" in error.message
+    guess = error.hint.split()[3].rstrip(":,")
+    assert path.read_bytes().decode(guess) == content

@@ -22,13 +22,16 @@ from tuner_tui.cli.feedback import feedback
 from tuner_tui.cli.train import train
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.data.files.rows import read_rows
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.feedback.checking import check_collection
 from tuner_tui.feedback.collections import (
     collection_path,
+    delete_collection,
     feedback_dir,
     list_collections,
     open_collection,
+    restore,
+    restore_as,
 )
 from tuner_tui.feedback.exporting import Filters, export_rows
 from tuner_tui.feedback.records import CollectionSettings
@@ -371,3 +374,21 @@ def test_new_run_names_what_of_a_collection_it_leaves_out() -> None:
     look = look_at_training(spec)
     assert look.problem is None
     assert words in "\n".join(look.left_out)
+
+
+def test_a_deleted_collection_is_restored_beside_one_that_took_its_name() -> None:
+    make_judged("evening", 3)
+    delete_collection("evening")
+    make_judged("evening", 1)
+    with pytest.raises(InputError, match="Collection evening exists") as told:
+        restore("evening")
+    assert "evening-" in told.value.message and "--as" in told.value.hint
+    restore_as("evening", "evening-again")
+    with open_collection("evening-again") as store:
+        assert store.annotation_count() == 3
+    with open_collection("evening") as store:
+        assert store.annotation_count() == 1
+    with pytest.raises(NotFoundError, match="Nothing to restore"):
+        restore_as("evening", "third")
+    with pytest.raises(NotFoundError, match="No such collection"):
+        restore("never-made")

@@ -114,7 +114,7 @@ def test_a_failure_is_told_with_its_words_made_literal(run: RunFolder) -> None:
     variables = outcome.variables()
     assert variables["TUNER_STATUS"] == "failed"
     assert variables["TUNER_TITLE"] == "It [red]broke\\x1b[31m"
-    assert variables["TUNER_MESSAGE"] == "line one\\x0aline two\\x00"
+    assert variables["TUNER_MESSAGE"] == "line one\\nline two\\x00"
     assert "It [red]broke" in outcome.details
 
 

@@ -227,7 +227,7 @@ def test_check_lists_all_problems() -> None:
 
 def test_text_is_printed_literally() -> None:
     assert plain("a\x1b[31m\x00\n\t\x7f\x9b\u202e\u2066\u2028\udcff") == (
-        "a\\x1b[31m\\x00\\x0a\\x09\\x7f\\x9b\\u202e\\u2066\\u2028\\udcff"
+        "a\\x1b[31m\\x00\\n\\t\\x7f\\x9b\\u202e\\u2066\\u2028\\udcff"
     )
     assert plain("ünï ✓ 🐙 [b]") == "ünï ✓ 🐙 [b]"
     assert plain_lines("a\r\n\tb\x1b\n") == "a\n    b\\x1b\n"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
+from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill, plain
-from tuner_tui.errors import InputError
 from tuner_tui.runs.export_events import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
 from tuner_tui.runs.folder import find_run_or_folder
 from tuner_tui.sharing.pace import Pace
@@ -64,8 +63,8 @@ def export(
     options = ExportOptions(form, out, quant, into)
     check_options(facts, options)
     teller = Teller(is_quiet=as_json)
-    if into == "original":
-        show_difference(facts, teller, yes=yes, as_json=as_json)
+    if into == "original" and not show_difference(facts, teller, yes=yes, as_json=as_json):
+        return
     exported = make(facts, options, teller)
     if ollama_name and form == "ollama":
         create_in_ollama(exported.folder, ollama_name)
@@ -99,15 +98,15 @@ class Teller:
                     click.echo(f"  {words}")
 
 
-def show_difference(facts: RunFacts, teller: Teller, *, yes: bool, as_json: bool) -> None:
-    """Show how the adapter behaves on the original weights before merging into them, and ask."""
+def show_difference(facts: RunFacts, teller: Teller, *, yes: bool, as_json: bool) -> bool:
+    """Show how the adapter behaves on the original weights before merging into them, and ask whether to."""
     from tuner_tui.sharing.export import compare_bases
 
     agreement = compare_bases(facts, teller)
     click.echo(
         agreement_line("on the original weights, compared with the training base", agreement), err=as_json
     )
-    _confirm(yes)
+    return confirm("Merge into the original weights?", "Nothing was exported.", yes=yes, err=as_json)
 
 
 def agreement_line(what: str, agreement: Agreement) -> str:
@@ -137,15 +136,6 @@ def variant_lines(checked: Checked) -> list[str]:
         )
         lines.append(f"  {variant.name}\n    {words}")
     return lines
-
-
-def _confirm(yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InputError("Confirmation needed", "Without a terminal this needs --yes.", "Add --yes.")
-    if not click.confirm("Merge into the original weights?"):
-        raise click.Abort
 
 
 def _report(exported: Exported) -> dict[str, object]:

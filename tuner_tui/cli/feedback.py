@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill
 from tuner_tui.config.methods.traits import Feedback, trained_with
 from tuner_tui.errors import InputError, TunerError
@@ -248,12 +249,18 @@ def add(
 
 @feedback.command()
 @click.argument("name")
-def restore(name: str) -> None:
+@click.option("--as", "new_name", help="Restore a deleted collection under this name.")
+def restore(name: str, new_name: str | None) -> None:
     """Replace a damaged collection by its last good copy, or restore a deleted one from the trash."""
-    from tuner_tui.feedback.collections import open_collection
+    from tuner_tui.feedback.collections import open_collection, restore_as
     from tuner_tui.feedback.collections import restore as put_back
 
-    aside = put_back(name)
+    aside = None
+    if new_name is None:
+        aside = put_back(name)
+    else:
+        restore_as(name, new_name)
+        name = new_name
     damaged = f"; the damaged file is kept: {plain(str(aside))}" if aside is not None else ""
     with open_collection(name) as store:
         click.echo(f"{name} has {store.annotation_count()} annotations again{damaged}")
@@ -267,7 +274,9 @@ def delete(name: str, yes: bool) -> None:
     from tuner_tui.feedback.collections import collection_path, delete_collection, summarise
 
     if collection_path(name).exists() and not yes:
-        click.confirm(f"Delete {name} with {summarise(name).judged} annotations?", abort=True)
+        question = f"Delete {name} with {counted(summarise(name).judged, 'annotation')}?"
+        if not confirm(question, "Nothing was deleted.", yes=yes):
+            return
     trash = delete_collection(name)
     click.echo(
         f"{name} is deleted. It is in {plain(str(trash))}. Restore it: {shell_command('feedback restore', name)}"

@@ -7,9 +7,10 @@ import sys
 
 import click
 
+from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import plain
 from tuner_tui.cli.push import HubTeller
-from tuner_tui.errors import InputError, TunerError
+from tuner_tui.errors import TunerError
 from tuner_tui.text import counted, shell_line, size
 
 
@@ -53,10 +54,6 @@ def remove(repo: str, data: bool, yes: bool) -> None:
     """Remove REPO from the Hub's cache; it can be downloaded again."""
     from tuner_tui.sharing.cache import remove_unused
 
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError("Confirmation needed", "Without a terminal, removing needs --yes.", "Add --yes.")
-        if not click.confirm(f"Remove {repo} from the cache?"):
-            click.echo("Nothing was removed.")
-            return
+    if not confirm(f"Remove {plain(repo)} from the cache?", "Nothing was removed.", yes=yes):
+        return
     click.echo(f"Freed {size(remove_unused(repo, 'dataset' if data else 'model'))}.")

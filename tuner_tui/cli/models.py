@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
 
 import click
 
+from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.model_downloads import download, remove
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, NotFoundError, TunerError
@@ -139,12 +139,8 @@ def clear(fingerprint: str | None, everything: bool, yes: bool) -> None:
     for line in map(entry_line, chosen):
         click.echo(line)
     click.echo(f"Clearing frees {size_text(sum(entry.size_bytes for entry in chosen))}.")
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError("Confirmation needed", "Without a terminal, clearing needs --yes.", "Add --yes.")
-        if not click.confirm("Clear?"):
-            click.echo("Nothing was cleared.")
-            return
+    if not confirm("Clear?", "Nothing was cleared.", yes=yes):
+        return
     freed = dequantised.remove_entry(None if everything else chosen[0].fingerprint)
     click.echo(f"Freed {size_text(freed)}.")
 

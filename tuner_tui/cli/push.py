@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
+from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller, show_difference
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, TunerError
@@ -103,8 +104,8 @@ def push(
     teller = Teller(is_quiet=as_json)
     require_target(options)
     check_options(facts, ExportOptions(form, Path(), quant, into))
-    if into == "original":
-        show_difference(facts, teller, yes=yes or dry_run, as_json=as_json)
+    if into == "original" and not show_difference(facts, teller, yes=yes or dry_run, as_json=as_json):
+        return
     click.get_current_context().with_resource(only_push_of(facts.folder))  # until the command ends
     prepared = prepare(facts, options, teller)
     if not as_json or not yes:
@@ -116,8 +117,7 @@ def push(
         else:
             click.echo("Nothing was sent.")
         return
-    if not yes and not click.confirm("Push?", err=as_json):
-        click.echo("Nothing was sent.", err=as_json)
+    if not confirm("Push?", "Nothing was sent.", yes=yes, err=as_json):
         return
     pushed = _send(prepared, visibility, branch, pr, is_quiet=as_json)
     if as_json:

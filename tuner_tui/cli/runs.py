@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner_tui.cli import words
+from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.cli.runs_compare import branch, compare, note, tree
 from tuner_tui.cli.runs_disk import clean, disk
-from tuner_tui.errors import InputError, RunProblem, TunerError
+from tuner_tui.errors import RunProblem, TunerError
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs import folder as folders
@@ -206,8 +207,9 @@ def delete(run: str, yes: bool) -> None:
 
     folder = folders.find_run(run)
     require_idle(folder)
-    if not yes:
-        click.confirm(f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?", abort=True)
+    question = f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?"
+    if not confirm(question, "Nothing was deleted.", yes=yes):
+        return
     deleted = delete_run(folder)
     wake()  # the queue may have been on hold for it
     click.echo(f"Deleted {plain(folder.name)}; it stays in the trash for {KEPT_DAYS} days.")
@@ -251,12 +253,8 @@ def empty_trash(yes: bool) -> None:
 
     for record in trash.deleted_runs():
         click.echo(f"{size(record.size_bytes):>10}  {plain(record.name)}")
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError(
-                "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
-            )
-        click.confirm("Delete them for good?", abort=True)
+    if not confirm("Delete them permanently?", "Nothing was deleted.", yes=yes):
+        return
     freed, stayed = trash.empty_trash()
     click.echo(f"Freed {size(freed)}.")
     if stayed:

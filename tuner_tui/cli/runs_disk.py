@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill, plain
-from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.errors import NotFoundError, TunerError
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
@@ -80,12 +80,8 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
     _list(items)
     if not items:
         return
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError(
-                "Confirmation needed", "Without a terminal nothing is deleted unasked.", "Add --yes."
-            )
-        click.confirm("Delete them for good?", abort=True)
+    if not confirm("Delete them permanently?", "Nothing was deleted.", yes=yes):
+        return
     stayed: list[str] = []
     freed = 0
     for item in items:

@@ -33,7 +33,7 @@ from tuner_tui.feedback.integrity import (
 from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.feedback.schema import APPLICATION_ID
 from tuner_tui.feedback.store import Store
-from tuner_tui.feedback.store_errors import DamagedStore
+from tuner_tui.feedback.store_errors import DamagedStore, exists_already
 from tuner_tui.files import make_folder, new_mode, sync_folder
 from tuner_tui.guarded import Unreadable, open_regular
 from tuner_tui.owned import NotOurs, Owned
@@ -345,6 +345,21 @@ def annotator_name() -> str:
 # -- the last good copy ---------------------------------------------------------------------------------------------
 
 
+def restore_as(name: str, new_name: str) -> None:
+    """Take the last deleted collection of a name out of the trash, under a name that is free.
+
+    Raises NotFoundError when none of that name is there, and InputError for a new name that is taken.
+    """
+    path, target = collection_path(name), collection_path(new_name)
+    if not _in_trash(path):
+        raise NotFoundError("Nothing to restore", f"No collection {name} is in the trash.")
+    _require_owned(target)
+    with use_lock.take_alone(target):
+        if os.path.lexists(target) or os.path.lexists(copy_path(target)):
+            raise exists_already(target)
+        _take_out_of_trash(path, target)
+
+
 def restore(name: str) -> Path | None:
     """Replace a damaged collection by its last good copy, or take a deleted one out of the trash.
 
@@ -355,14 +370,14 @@ def restore(name: str) -> Path | None:
     path = collection_path(name)
     copy = copy_path(path)
     if not path.parent.is_dir():
-        raise _nothing_to_restore(copy)
+        raise _nothing_to_restore(path)
     _require_owned(path)
     with use_lock.take_alone(path):
         if not os.path.lexists(path) and not os.path.lexists(copy):
-            _take_out_of_trash(path)
+            _take_out_of_trash(path, path)
             return None
         if not copy.is_file():
-            raise _nothing_to_restore(copy)
+            raise _nothing_to_restore(path)
         annotations = annotations_in(copy)
         if annotations is None:
             raise DamagedStore("The good copy is damaged too", f"{copy}.", damage_hint(path))
@@ -387,10 +402,24 @@ def restore(name: str) -> Path | None:
     return aside if os.path.lexists(aside) else None
 
 
-def _nothing_to_restore(copy: Path) -> NotFoundError:
+def _nothing_to_restore(path: Path) -> TunerError:
+    """Why nothing can be restored: the collection is there, or was never there."""
+    name = path.stem
+    if not os.path.lexists(path):
+        return NotFoundError(
+            "No such collection",
+            f"{name}: there is no good copy of it, and nothing of that name is in the trash.",
+            "List the collections: tuner-tui feedback list",
+        )
+    if in_trash := _in_trash(path):
+        return InputError(
+            f"Collection {name} exists",
+            f"The deleted one of that name is in {in_trash[0]}.",
+            f"Restore it under another name: {shell_command('feedback restore', name, options=('--as', 'NAME'))}",
+        )
     return NotFoundError(
         "There is no good copy",
-        f"{copy} does not exist, and nothing of that name is in the trash.",
+        f"{copy_path(path)} does not exist.",
         "If the collection itself is damaged and sqlite3 is installed, its .recover command may recover rows.",
     )
 
@@ -424,16 +453,22 @@ def _refuse_if_fine(path: Path, copy: Path, annotations: int) -> None:
         )
 
 
-def _take_out_of_trash(path: Path) -> None:
-    """Restore the last deleted collection of this name. Raises NotFoundError."""
+def _in_trash(path: Path) -> list[Path]:
+    """The trash's folders with deleted collections of this name, the last deleted one first."""
     folders = [file.parent for file in trash_dir().glob(f"{path.stem}-*/{path.name}")]
+    return sorted(folders, key=lambda folder: (folder.stat().st_mtime, folder.name), reverse=True)
+
+
+def _take_out_of_trash(path: Path, target: Path) -> None:
+    """Restore the last deleted collection of a name. Raises NotFoundError."""
+    folders = _in_trash(path)
     if not folders:
-        raise _nothing_to_restore(copy_path(path))
-    folder = max(folders, key=lambda folder: (folder.stat().st_mtime, folder.name))
+        raise _nothing_to_restore(path)
+    folder = folders[0]
     parts = sorted(folder.iterdir(), key=lambda part: part.name == path.name)  # the collection itself last
     try:
         for part in parts:
-            owned().move(part, path.with_name(part.name))
+            owned().move(part, target.with_name(part.name.replace(path.name, target.name, 1)))
         owned().remove(folder)
     except OSError as error:
         raise TunerError(

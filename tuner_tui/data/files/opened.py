@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import zlib
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -196,16 +197,35 @@ class _Recoded(io.RawIOBase):
         super().close()
 
 
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
+_WITHIN_WORDS = re.compile(rb"[A-Za-z][\x80-\xff]{1,2}(?![\x80-\xff])")
+_MULTIBYTE = (
+    "big5",
+    "gb",
+    "hz",
+    "shift_j",
+    "euc_",
+    "johab",
+    "cp932",
+    "cp949",
+    "cp950",
+    "iso2022",
+    "utf_16",
+    "utf_32",
+)
+"""How the names of encodings begin in which most letters take several bytes."""
+
+
 def not_utf8(path: Path, number: int | None, sample: bytes) -> InputError:
-    """What to say of bytes that are no UTF-8, with the encoding that they look like."""
+    """The error for bytes that are not valid UTF-8, with the encoding that they look like."""
     where = str(path) if number is None else f"{path}:{number}"
     guess = guess_encoding(sample)
     hint = (
-        f'If it is {guess}, set data.encoding = "{guess}".'
+        f'If it is {guess}: --encoding {guess}, or data.encoding = "{guess}" in run.toml.'
         if guess
-        else "Set data.encoding to the file's own."
+        else "Name the file's encoding: --encoding, or data.encoding in run.toml."
     )
-    return InputError("The text is not UTF-8", f"{where}: these bytes are no UTF-8.", hint)
+    return InputError("The text is not UTF-8", f"{where}: not valid UTF-8.", hint)
 
 
 def guess_encoding(sample: bytes) -> str | None:
@@ -214,7 +234,17 @@ def guess_encoding(sample: bytes) -> str | None:
 
     best: Any = charset_normalizer.from_bytes(sample[:HEAD_BYTES]).best()
     name = best.encoding if best else None
-    return None if name in (None, "utf_8", "ascii") else str(name)
+    if name in (None, "utf_8", "ascii"):
+        return None
+    if str(name).startswith(_MULTIBYTE) and _are_within_words(sample):
+        return "cp1252"  # a few bytes are told from words, of which a short sample has too few
+    return str(name)
+
+
+def _are_within_words(sample: bytes) -> bool:
+    """Whether bytes beyond ASCII stand one or two at a time after ASCII letters, as in western languages."""
+    runs = _BEYOND_ASCII.findall(sample)
+    return bool(runs) and len(_WITHIN_WORDS.findall(sample)) >= 0.8 * len(runs)
 
 
 def _first_line(error: BaseException) -> str:

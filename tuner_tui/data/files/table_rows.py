@@ -47,7 +47,8 @@ def read_csv(path: Path, encoding: str | None = None, *, delimiter: str | None =
                 )
                 continue
             except UnicodeDecodeError as error:
-                raise not_utf8(path, reader.line_num + 1, error.object) from error
+                line = reader.line_num + 1 + error.object.count(b"\n", 0, error.start)
+                raise not_utf8(path, line, error.object) from error
             if cells is None:
                 return
             if not cells:
@@ -92,7 +93,7 @@ def _record(names: list[str], cells: list[str], path: Path, number: int) -> Row 
         return InputError(
             "A record has too many fields",
             f"{path}:{number}: {counted(len(cells), 'field')}, and the header has {len(names)}.",
-            "A field that holds the separator or a line end must stand in quotes.",
+            "Quote fields that contain the separator or a line break.",
         )
     missing = [None] * (len(names) - len(cells))
     return dict(zip(names, [*cells, *missing], strict=True))

@@ -170,7 +170,7 @@ def running_text(sequence: Sequence) -> Content:
     """The tokens one after the other, each in its style; line breaks stay visible."""
     parts: list[Content] = []
     for token in sequence.tokens:
-        text = plain(token.text).replace("\\x0a", "⏎\n")
+        text = "⏎\n".join(map(plain, token.text.split("\n")))
         style = style_of(token)
         parts.append(Content.styled(text, style) if style else Content(text))
     return Content("").join(parts)
