@@ -63,7 +63,7 @@ def test_a_layout_reaches_the_methods_that_take_its_shape(expected: dict[str, An
         case "rated":
             assert {rated.label for rated in read_rated(reading)} == {True, False}
         case "prompts":
-            with pytest.raises(InputError, match="read by other methods"):
+            with pytest.raises(InputError, match="does not train on"):
                 read_examples(reading)
         case shape:
             assert read_examples(reading)[0] == shape

@@ -403,7 +403,7 @@ async def test_pairs_are_picked_first_and_their_method_afterwards(home: Path) ->
         await walk.settled()
         await walk.go_to("data")
         await walk.press("end")
-        await walk.until(lambda: "Take method dpo" in walk.text(), "what is wrong with pairs for sft")
+        await walk.until(lambda: "Use method dpo" in walk.text(), "what is wrong with pairs for sft")
         await walk.press("enter")
         await walk.settled()
         (problem,) = walk.state.problems

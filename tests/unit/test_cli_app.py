@@ -36,7 +36,12 @@ def test_runs_delete_asks_and_leaves_live_runs_alone(tmp_path: Path) -> None:
     runs = every_status(tmp_path)
     with held(tmp_path, runs["running"]):
         assert tuner(tmp_path, "runs", "delete", runs["running"].name, "--yes").returncode == 4
-        assert tuner(tmp_path, "runs", "delete", runs["failed"].name, typed="n\n").returncode == 130
+        declined = tuner(tmp_path, "runs", "delete", runs["failed"].name, typed="n\n")
+        assert declined.returncode == 0 and "Nothing was deleted." in declined.stdout
+        nobody = tuner(tmp_path, "runs", "delete", runs["failed"].name, typed="")
+        assert nobody.returncode == 2 and "There is no terminal to ask in. Next: Add --yes." in " ".join(
+            nobody.stderr.split()
+        )
         assert runs["failed"].path.is_dir()
         assert tuner(tmp_path, "runs", "delete", runs["failed"].name, typed="y\n").returncode == 0
         assert not runs["failed"].path.exists()

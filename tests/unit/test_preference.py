@@ -120,7 +120,7 @@ def test_rows_of_another_method_name_it(
 ) -> None:
     with pytest.raises(OtherMethod) as caught:
         read_for(method, reading(tmp_path, *rows))
-    assert f"Take method {fitting}" in caught.value.hint
+    assert f"Use method {fitting}" in caught.value.hint
     look = look_at_data(str(tmp_path / "rows.jsonl"), method=method)
     assert look.is_for_other_method
     assert look.shape == caught.value.shape

@@ -171,8 +171,9 @@ def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) ->
 
     if target.exists() and not force:
         raise InputError("The file exists", str(target), "Name another file, or add --force to overwrite it.")
-    written = convert_file(_reading(file, how), target, to)
-    click.echo(f"{counted(written, 'row')} written to {plain(str(target))}")
+    written, left_out = convert_file(_reading(file, how), target, to)
+    without = f"; {counted(left_out, 'row')} rated as bad left out" if left_out else ""
+    click.echo(f"{counted(written, 'row')} written to {plain(str(target))}{without}")
 
 
 @data.group()

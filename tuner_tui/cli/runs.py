@@ -19,6 +19,7 @@ from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
+from tuner_tui.runs.events import RunFailed
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import incident_rows
@@ -387,8 +388,14 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))
         lines.append(fill(sample.answer, "    "))
     if run.can_resume:
-        lines.append(f"Resume with: {shell_command('runs resume', folder.name)}")
+        after = "After fixing that, resume with" if _is_refused(state.ending) else "Resume with"
+        lines.append(f"{after}: {shell_command('runs resume', folder.name)}")
     return lines
+
+
+def _is_refused(ending: object) -> bool:
+    """Whether the run ended with an explained error, which a new attempt would meet again."""
+    return isinstance(ending, RunFailed) and ending.kind == "error"
 
 
 def _overhead(run: RunFollower) -> str:

@@ -90,7 +90,9 @@ def require_file(path: Path) -> os.stat_result:
         state = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(
-            "No such data file", str(path), "Check data.train; relative paths count from run.toml."
+            "No such data file",
+            str(path),
+            "Check the path; in a run.toml a relative path counts from that file.",
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

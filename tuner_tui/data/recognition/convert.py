@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from tuner_tui.data.recognition.reading import Reading
 
 
-def convert_file(reading: Reading, target: Path, to: str | None = None) -> int:
-    """Write the rows as JSONL in a shape's plain form; gives how many. Nothing is left behind when it fails.
+def convert_file(reading: Reading, target: Path, to: str | None = None) -> tuple[int, int]:
+    """Write the rows as JSONL in a shape's plain form; gives how many, and how many bad answers were left out.
+
+    Nothing is left behind when it fails.
 
     Raises InputError, naming file and line, for rows that cannot be read or that do not make that shape.
     """
@@ -28,13 +30,15 @@ def convert_file(reading: Reading, target: Path, to: str | None = None) -> int:
     wanted = to or plain.layout.shape
     _require(plain.layout.shape, wanted, reading.path)
     encode = msgspec.json.encode
-    count = 0
+    count = left_out = 0
     with replacing(target, is_private=False) as temporary, temporary.open("wb") as file:
         for _, _, row in plain.strict():
-            for made in converted(row, wanted):
-                file.write(encode(made) + b"\n")
-                count += 1
-    return count
+            made = list(converted(row, wanted))
+            left_out += not made
+            for each in made:
+                file.write(encode(each) + b"\n")
+            count += len(made)
+    return count, left_out
 
 
 CONVERSIONS: dict[str, tuple[str, ...]] = {
@@ -52,7 +56,7 @@ CONVERSIONS: dict[str, tuple[str, ...]] = {
 def _require(have: str, wanted: str, path: Path) -> None:
     if wanted not in CONVERSIONS[have]:
         raise InputError(
-            "The rows do not make that shape",
+            "The rows cannot be converted to that dataset type",
             f"{path}: {have} cannot become {wanted}.",
             f"It can become {', '.join(CONVERSIONS[have])}; or map columns manually.",
         )

@@ -73,9 +73,9 @@ def shape_of_mapping(mapping: dict[str, str]) -> Shape:
             return shape
     combinations = "; ".join(" and ".join(sorted(needed)) for needed, _, _ in SHAPES_OF_PARTS)
     raise InputError(
-        "A mapping makes no shape",
+        "The mapping is incomplete",
         f"data.mapping has {', '.join(mapping) or 'no parts'}.",
-        f"Parts that go together: {combinations}.",
+        f"Parts that belong together: {combinations}.",
     )
 
 

@@ -245,7 +245,7 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
         layout = mapped_layout(parse_mapping(reading.mapping), columns)
         if reading.asked not in ("auto", layout.shape):
             raise InputError(
-                "Mapping and shape do not agree",
+                "The mapping and data.shape differ",
                 f"data.mapping makes {layout.shape}, and data.shape is {reading.asked}.",
                 'Set data.shape = "auto", or map other parts.',
             )

@@ -31,8 +31,8 @@ class OtherMethod(InputError):
 
     def __init__(self, method: MethodKind, shape: Shape, reading: Reading) -> None:
         fitting = [kind for kind, traits in TRAITS.items() if shape in traits.dataset_types]
-        remedy = f"Take method {listed(fitting, 'or')}, or other data." if fitting else "Take other data."
-        found = f"{reading.path}: the shape is {shape}{', no answers' if shape == 'prompts' else ''}."
+        remedy = f"Use method {listed(fitting, 'or')}, or other data." if fitting else "Use other data."
+        found = f"{reading.path}: dataset type {shape}{', no answers' if shape == 'prompts' else ''}."
         super().__init__(f"The rows are not of a type that {method} trains on", found, remedy)
         self.shape = shape
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault as RowFault
@@ -133,7 +134,7 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
         return
     role = "assistant" if role_name in CALL_ROLES else ROLES.get(role_name)
     if role is None:
-        raise RowFault("Unknown role", f"{where}: {speaker!r}; known: {', '.join((*ROLES, *CALL_ROLES))}.")
+        raise _unknown_role(speaker, where)
     given = turn.get("tool_calls") or ([turn["function_call"]] if turn.get("function_call") else None)
     calls = calls_of(given, where) if given else []
     if turn.get("tool_calls") and turn.get("function_call"):
@@ -172,6 +173,13 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
             text for text in (before, plain.get("reasoning_content", "")) if text
         )
     found.append(plain)
+
+
+def _unknown_role(speaker: Any, where: str) -> RowFault:
+    known = (*ROLES, *CALL_ROLES)
+    near = get_close_matches(str(speaker).strip().lower(), known, 1)
+    hint = f"Did you mean {near[0]}?" if near else f"Known roles: {', '.join(known)}."
+    return RowFault("Unknown role", f"{where}: {speaker!r}.", hint)
 
 
 def _as_turn(item: dict[str, Any]) -> dict[str, Any]:

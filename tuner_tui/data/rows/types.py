@@ -98,9 +98,9 @@ def iterate_examples(reading: Reading) -> tuple[Shape, Iterator[Example]]:
     plain = plain_rows(reading)
     if plain.layout.shape in ("preference", "rated", "prompts"):
         raise InputError(
-            "The shape does not fit",
-            f"{reading.path}: rows of shape {plain.layout.shape} are read by other methods ({plain.layout.reason}).",
-            "Take a method for them, or map what is to be trained on with data.mapping.",
+            "The dataset type does not fit",
+            f"{reading.path}: {plain.layout.shape} ({plain.layout.reason}), which this method does not train on.",
+            "Use a method for this type, or map the columns to train on with data.mapping.",
         )
     return plain.layout.shape, (example_of(row, file, number) for file, number, row in plain.strict())
 

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.utils.quantization_config import Mxfp4Config
 
-from tuner_tui.errors import InputError, TunerError
+from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
 from tuner_tui.models.adapter import refuse_adapter_beside
@@ -235,6 +235,13 @@ def explain_loading(error: Exception, location: str, spec: ModelSpec) -> Excepti
             "A weights file is damaged",
             f"{location}: {text}",
             "Download it again; this copy is truncated or corrupt.",
+        )
+    if "is not a local folder and is not a valid model identifier" in text:
+        return NotFoundError(
+            "No such model",
+            location,
+            "Give a model's folder, a GGUF file, or OWNER/NAME on the Hub. What is on this machine: "
+            "tuner-tui models list",
         )
     if isinstance(error, (OSError, ValueError)):
         first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)

@@ -69,7 +69,7 @@ def prepare(
 def _require_same(job: Job, checkpoint: Path, training: str, held_out: str) -> None:
     """Raises InputError when rows are not those of a checkpoint; older checkpoints do not tell of held-out rows."""
     manifest = read_manifest(checkpoint)
-    hint = "Put the old rows back to go on, or branch a new run from that checkpoint."
+    hint = "Put the old rows back and resume, or branch a new run from that checkpoint."
     if manifest.data != job.data_fingerprint:
         raise InputError(
             "The training rows have changed",
