@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from tuner_tui.errors import InputError
 from tuner_tui.models.model_folder import read_json
-from tuner_tui.worker.export.tokenizer_files import write_json
+from tuner_tui.worker.export.json_files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError
 from tuner_tui.models.model_folder import WEIGHTS_INDEX, read_json
+from tuner_tui.worker.export.json_files import write_json
+from tuner_tui.worker.export.older_readers import config_for_older
 from tuner_tui.worker.export.safetensors_stream import write_safetensors
-from tuner_tui.worker.export.tokenizer_files import LOCAL_KEYS, write_json
+from tuner_tui.worker.export.tokenizer_files import LOCAL_KEYS
 from tuner_tui.worker.export.updates import AdapterUpdates, ExpertUpdate, expert_updates, require_fit
 
 if TYPE_CHECKING:
@@ -100,9 +102,12 @@ def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int]
 
 
 def _copy_settings(source: Path, target: Path) -> None:
-    """Copy a settings file without the path it was loaded from."""
+    """Copy a settings file without the path it was loaded from, and in a form that older readers take as well."""
     settings = read_json(source)
-    if settings.keys() & set(LOCAL_KEYS):
-        write_json(target, {key: value for key, value in settings.items() if key not in LOCAL_KEYS})
-    else:
+    kept = {key: value for key, value in settings.items() if key not in LOCAL_KEYS}
+    if source.name == "config.json":
+        kept = config_for_older(kept)
+    if kept == settings:
         shutil.copyfile(source, target)
+    else:
+        write_json(target, kept)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner_tui import guarded
 from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.models.model_folder import read_json
+from tuner_tui.worker.export.json_files import write_json
+from tuner_tui.worker.export.older_readers import tokenizer_config_for_older
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,8 @@ def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None
     if settings.is_file():
         dropped = LOCAL_KEYS if template is None else (*LOCAL_KEYS, "chat_template")
         kept = {key: value for key, value in read_json(settings).items() if key not in dropped}
-        write_json(settings, kept | ({"chat_template": named} if named else {}))
+        kept |= {"chat_template": named} if named else {}
+        write_json(settings, tokenizer_config_for_older(kept))
     if template is not None:
         (out / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 
@@ -54,10 +56,3 @@ def _named_templates(folder: Path) -> list[dict[str, str]]:
     return [
         {"name": name, "template": guarded.read_text(path)} for name, path in files.items() if path.is_file()
     ]
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON settings file as transformers does."""
-    path.write_text(
-        json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
-    )

@@ -11,6 +11,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import folder_size, settle_modes
 from tuner_tui.runs.events import AdapterSaved, RunFinished, RunStopped, finite
 from tuner_tui.text import shell_command
+from tuner_tui.worker.export.older_readers import settle_for_older
 from tuner_tui.worker.model.loading import is_out_of_memory
 from tuner_tui.worker.training.checkpoints import STAGING, replace_folder
 from tuner_tui.worker.training.preflight import chosen_template
@@ -68,6 +69,7 @@ def save(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         if not tuning_traits(job.spec.tuning.kind).is_adapter:
             model.save_pretrained(making)
             tokenizer.save_pretrained(making)
+            settle_for_older(making)
         else:  # without the frozen copy that may serve as the reference
             model.save_pretrained(making, selected_adapters=["default"])
             template = chosen_template(job.spec.data, tokenizer)
