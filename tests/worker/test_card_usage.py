@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from tests.tiny_model import make_tiny_model
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import TunerError
+from tuner_tui.models.card_metadata import CardLicence, licence_in
 from tuner_tui.planning.plan import decode_plan
 from tuner_tui.runs.events import ChoicesMade, ChosenMachine, ModelLoaded
 from tuner_tui.runs.state import RunState
 from tuner_tui.sharing.card import CardForm, CardOptions, make_card
 from tuner_tui.sharing.card_usage import has_template, usage
-from tuner_tui.sharing.licences import named_licence, what_it_asks
+from tuner_tui.sharing.licences import require_name, what_it_asks
 from tuner_tui.sharing.run_facts import RunFacts
 
 if TYPE_CHECKING:
@@ -120,12 +123,57 @@ def test_a_reward_model_is_told_as_one(facts_of: Any) -> None:
     ],
 )
 def test_a_licence_may_be_a_list(metadata: str, licence: str) -> None:
-    assert named_licence(metadata) == licence
+    assert licence_in(f"---\n{metadata}\n---\n# A model").identifier == licence
     assert "\n" not in what_it_asks(licence)
 
 
 def test_another_key_is_no_licence() -> None:
-    assert named_licence("licence: mit") is None
+    assert licence_in("---\nlicence: mit\n---\n") == CardLicence()
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "\ufeff---\nlicense: mit\n---\n", "--- \nlicense: mit \n--- \ntext", "\n\n---\r\nlicense: mit\r\n---\r\n",
+        "---\ntags: [a]\nlicense: 'mit' # as the base\n---\n",
+    ],
+    ids=["BOM", "spaces", "CR", "comment"],
+)  # fmt: skip
+def test_front_matter_is_read_as_people_write_it(card: str) -> None:
+    assert licence_in(card).identifier == "mit"
+    assert licence_in(card.replace("license: ", "license: [").replace("mit", "mit, [")) == CardLicence()
+
+
+def test_what_other_stands_for_goes_into_the_card(facts_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    licence = CardLicence("other", "qwen-research", "https://example.org/LICENSE")
+    monkeypatch.setattr("tuner_tui.sharing.licences.base_licence", lambda facts: licence)
+    for chosen in (None, "other"):
+        text = make_card(facts_of(), CardForm("adapter"), "ada/x", None, (), CardOptions(licence=chosen)).text
+        front = yaml.safe_load(text.split("---")[1])
+        assert (front["license"], front["license_name"]) == ("other", "qwen-research")
+        assert front["license_link"] == "https://example.org/LICENSE"
+        assert "qwen-research" in text.split("---", 2)[2]
+    text = make_card(facts_of(), CardForm("adapter"), "ada/x", None, (), CardOptions(licence="mit")).text
+    assert "license_name" not in text
+
+
+@pytest.mark.parametrize(
+    ("licence", "base", "is_asked"),
+    [
+        (CardLicence("llama3.1"), "org/m", True), (CardLicence("llama4"), "org/m", True),
+        (CardLicence("llama2"), "org/m", False), (CardLicence("mit"), "meta-llama/Llama-3.2-1B", False),
+        (CardLicence("other", "llama-4-community"), "org/m", True), (CardLicence("other", "qwen"), "org/m", False),
+        (CardLicence(), "meta-llama/Meta-Llama-3-8B", True), (CardLicence("other"), "meta-llama/Llama-4-Scout", True),
+        (CardLicence(), "Qwen/Qwen3-8B", False), (CardLicence("mit or llama3"), "org/m", False),
+    ],
+)  # fmt: skip
+def test_llama_s_naming_rule(licence: CardLicence, base: str, is_asked: bool) -> None:
+    require_name(licence, base, "ada/llama-mine")
+    if is_asked:
+        with pytest.raises(TunerError, match="must begin with Llama"):
+            require_name(licence, base, "ada/mine")
+    else:
+        require_name(licence, base, "ada/mine")
 
 
 def test_settings_of_a_method_are_told(facts_of: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from transformers import AutoTokenizer
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer
 from tuner_tui.errors import InputError
 from tuner_tui.sharing.modelfile import go_template, modelfile
 from tuner_tui.worker.export.chat_template import put_together, stop_texts, take_apart
+from tuner_tui.worker.export.write import sampling_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +88,10 @@ def test_a_family_is_written_as_jinja_writes_it(family: str, tiny_model: Path) -
         assert put_together(template, turns) == wanted
         assert as_ollama_writes(go_template(template), turns) == wanted
     assert ("system" in template.before) is (family != "instruct")
-    text = modelfile(template, stop_texts(tokenizer, template), 512, "model.gguf")
+    sampling = {"temperature": 0.6, "top_k": 20.0, "repetition_penalty": 1.05}
+    text = modelfile(template, stop_texts(tokenizer, template), 512, sampling, "model.gguf")
+    assert "PARAMETER temperature 0.6\nPARAMETER top_k 20\nPARAMETER repeat_penalty 1.05\n" in text
+    assert "temperature" not in modelfile(template, (), 512, {}, "model.gguf")
     assert text.startswith('FROM ./model.gguf\nTEMPLATE """') and 'PARAMETER stop "<|im_end|>"' in text
 
 
@@ -108,3 +113,19 @@ def test_a_model_without_a_template_is_refused(tiny_model: Path) -> None:
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="No chat template"):
         take_apart(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"do_sample": True, "temperature": 0.6, "top_p": 0.95, "eos": 2}, {"temperature": 0.6, "top_p": 0.95}),
+        ({"do_sample": False, "temperature": 0.7}, {"temperature": 0.0}),
+        ({"eos_token_id": 2}, {}), (None, {}),
+    ],
+)  # fmt: skip
+def test_the_base_s_sampling_settings(
+    tmp_path: Path, settings: dict[str, Any] | None, expected: dict[str, float]
+) -> None:
+    if settings is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+    assert sampling_of(tmp_path) == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 from tuner_tui import guarded
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.card_metadata import read_licence
 from tuner_tui.models.gguf_header import GgufArray, GgufHeader, GgufTensor, read_gguf
 from tuner_tui.models.model_folder import read_json, weight_files
 from tuner_tui.models.packed import unpacked_shapes
@@ -328,11 +328,6 @@ def _has_chat_template(folder: Path) -> bool | None:
 def _licence(readme: Path) -> str | None:
     """The `license` of a model card's front matter."""
     try:
-        text = guarded.read_text(readme, errors="replace")
+        return read_licence(readme).identifier
     except Unreadable:
         return None
-    front = re.match(r"\ufeff?\s*---\s*\n(.*?)^---\s*$", text, re.DOTALL | re.MULTILINE)
-    match = front and re.search(
-        r"^license:[ \t]*(?:\n?[ \t]*-[ \t]*)?([^\s#\[][^\n#]*)", front[1], re.MULTILINE
-    )
-    return match[1].strip().strip("'\"") or None if match else None

@@ -84,6 +84,8 @@ class Written(ExportEvent, frozen=True, kw_only=True, tag="written"):
     template: ChatTemplate | None = None
     stop: tuple[str, ...] = ()
     context_length: int | None = None
+    sampling: dict[str, float] = {}
+    """The base's own sampling settings by transformers' names, such as {"temperature": 0.6}."""
     notes: tuple[str, ...] = ()
 
 

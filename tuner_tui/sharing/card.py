@@ -15,13 +15,14 @@ from tuner_tui.models.model_folder import read_json
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.sharing.card_usage import usage
-from tuner_tui.sharing.licences import alternatives, base_licence, what_it_asks
+from tuner_tui.sharing.licences import alternatives, licence_of, told, what_it_asks
 from tuner_tui.sharing.scan import normalised, quotes, row_mark
 from tuner_tui.text import count, counted, duration, markdown, number, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tuner_tui.models.card_metadata import CardLicence
     from tuner_tui.runs.events import Sampled
     from tuner_tui.runs.export_events import BaseAs, Checked, Form
     from tuner_tui.sharing.run_facts import RunFacts
@@ -98,7 +99,8 @@ def make_card(
     repeats a training row and `options.samples` is "all".
     """
     require_base_name(facts)
-    licence = options.licence or base_licence(facts)
+    known = licence_of(facts, options.licence)
+    licence = told(known)
     samples, left_out = _samples(facts, checked, rows, options.samples)
     remarks = []
     if left_out:
@@ -107,7 +109,7 @@ def make_card(
     if licence is None:
         remarks.append("The base's licence is unknown; the card says so. Set it with --licence.")
     parts = [
-        _front_matter(facts, made, licence, options),
+        _front_matter(facts, made, known, options),
         f"# {repo_id.partition('/')[2]}\n",
         _opening(facts, made),
         str(usage(facts, made.form, repo_id, is_chat=made.is_chat)),
@@ -134,16 +136,18 @@ def require_unrepeated(facts: RunFacts, rows: Sequence[Row], choice: SampleChoic
     _samples(facts, None, rows, choice)
 
 
-def _front_matter(facts: RunFacts, made: CardForm, licence: str | None, options: CardOptions) -> str:
+def _front_matter(facts: RunFacts, made: CardForm, licence: CardLicence, options: CardOptions) -> str:
     from huggingface_hub import ModelCardData
 
-    licences = alternatives(licence)
+    licences = alternatives(licence.identifier)
     data = ModelCardData(
         base_model=facts.base_name,
         base_model_relation=made.relation,
         library_name=LIBRARY[made.form],
         pipeline_tag="text-classification" if facts.gives_scores else "text-generation",
         license=licences[0] if len(licences) == 1 else licences or None,  # type: ignore[arg-type]
+        license_name=licence.name if licences == ["other"] else None,
+        license_link=licence.link if licences == ["other"] else None,
         language=list(options.languages) or None,
         datasets=list(options.datasets) or None,
         tags=["tuner-tui", facts.spec.method.kind, facts.spec.tuning.kind],

@@ -254,7 +254,7 @@ def _by_worker(
     written = run_job("export", request, facts.plan.threads, tell, is_cancelled)
     result = next(event for event in written if isinstance(event, Written))
     if options.form == "ollama" and result.template is not None:
-        text = modelfile(result.template, result.stop, result.context_length, "model.gguf")
+        text = modelfile(result.template, result.stop, result.context_length, result.sampling, "model.gguf")
         (staging / "Modelfile").write_text(text, encoding="utf-8")
     results = run_job("check", request, facts.plan.threads, tell, is_cancelled)
     return next(event for event in results if isinstance(event, Checked))

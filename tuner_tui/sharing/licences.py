@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner_tui import guarded
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.card_metadata import OR, CardLicence, read_licence
 from tuner_tui.models.gguf_header import read_gguf
 
 if TYPE_CHECKING:
@@ -26,38 +26,38 @@ ASKS = {
     "cc-by-nc-sa-4.0": "name the authors, share under the same licence; no commercial use",
     "other": "follow its own terms, see the base's page",
 }
-OR = " or "
+_NAMING = re.compile(r"(?:meta-)?llama-?([3-9]|guard-[3-9])", re.IGNORECASE)
+"""Licences and models whose derivatives must have a name that begins with Llama."""
 LLAMA = 'pass on the Llama licence, show "Built with Llama", and begin the model\'s name with "Llama"'
 
 
-def base_licence(facts: RunFacts) -> str | None:
-    """The base's licence as a Hub identifier, if local files name it. Raises Unreadable."""
+def base_licence(facts: RunFacts) -> CardLicence:
+    """The base's licence, if local files name it. Raises Unreadable."""
     from tuner_tui.models.hub_cache import cached_snapshot
 
     location = Path(facts.plan.model_location)
     if location.is_file():
         try:
-            return read_gguf(location).text("general.license")
+            header = read_gguf(location)
         except (InputError, OSError):
-            return None
+            return CardLicence()
+        return CardLicence(*(header.text(f"general.license{part}") for part in ("", ".name", ".link")))
     folder = (
         location if location.is_dir() else cached_snapshot(facts.plan.model_location, facts.plan.revision)
     )
     card = folder / "README.md" if folder else None
-    if card is None or not card.is_file():
-        return None
-    front_matter = re.match(r"\s*---\n(.*?)\n---", guarded.read_text(card, errors="replace"), re.S)
-    return named_licence(front_matter[1]) if front_matter else None
+    return read_licence(card) if card is not None and card.is_file() else CardLicence()
 
 
-def named_licence(metadata: str) -> str | None:
-    """The licence in a card's YAML; a list is joined by "or"."""
-    match = re.search(
-        r"^license:[ \t]*(?:\[([^\]]*)\]|['\"]?([\w.+-]+)|((?:\n[ \t]*-[ \t]+\S+)+))", metadata, re.M
-    )
-    if match is None:
-        return None
-    return OR.join(re.findall(r"[\w.+]+(?:-[\w.+]+)*", next(filter(None, match.groups()), ""))) or None
+def licence_of(facts: RunFacts, chosen: str | None) -> CardLicence:
+    """The licence that was chosen, else the base's, which knows more of itself. Raises Unreadable."""
+    base = base_licence(facts)
+    return base if chosen in (None, "", base.identifier) else CardLicence(chosen)
+
+
+def told(licence: CardLicence) -> str | None:
+    """A licence's name for people: the Hub's identifier, or what "other" stands for."""
+    return licence.name if licence.identifier in (None, "other") and licence.name else licence.identifier
 
 
 def alternatives(licence: str | None) -> list[str]:
@@ -71,18 +71,23 @@ def what_it_asks(licence: str | None) -> str:
         return "unknown; see the base's page and set it with --licence"
     if OR in licence:
         return "; or ".join(map(what_it_asks, alternatives(licence)))
-    if licence.startswith("llama"):
+    if licence.lower().startswith("llama"):
         return LLAMA
     return ASKS.get(licence, "follow its own terms, see the base's page")
 
 
-def require_name(licence: str | None, repo_id: str) -> None:
-    """Raise TunerError when a base's licence requires another repository name."""
-    names = alternatives(licence)
-    is_asked = bool(names) and all(name.startswith("llama3") for name in names)
+def require_name(licence: CardLicence, base: str, repo_id: str) -> None:
+    """Raise TunerError when a base's licence requires another repository name.
+
+    Llama's licences from version 3 on do (llama.com, "If you use the Llama Materials ... you shall also include Llama
+    at the beginning of any such AI model name"); the base's own name tells where its card says "other" or nothing.
+    """
+    names = alternatives(licence.identifier)
+    told = [name for name in names if name != "other"] or [licence.name or base.rpartition("/")[2]]
+    is_asked = all(_NAMING.match(name) for name in told)
     if is_asked and not repo_id.partition("/")[2].lower().startswith("llama"):
         raise TunerError(
             "The licence requires another name",
-            f"{licence}: the names of derivatives must begin with Llama, and {repo_id} does not.",
+            f"{', '.join(told)}: the names of derivatives must begin with Llama, and {repo_id} does not.",
             "Choose a name that begins with Llama.",
         )

@@ -8,18 +8,30 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tuner_tui.runs.export_events import ChatTemplate
 
+PARAMETERS = {
+    "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p",
+    "repetition_penalty": "repeat_penalty",
+}  # fmt: skip
+"""Ollama's names of transformers' sampling settings."""
 LARGEST_CONTEXT = 8192
 """Ollama reserves memory for the whole context; longer ones are for the user to set."""
 
 
 def modelfile(
-    template: ChatTemplate, stop: Sequence[str], context_length: int | None, model_file: str
+    template: ChatTemplate,
+    stop: Sequence[str],
+    context_length: int | None,
+    sampling: Mapping[str, float],
+    model_file: str,
 ) -> str:
-    """The text of a Modelfile. Raises InputError when the template cannot be written in one."""
+    """The text of a Modelfile. Raises InputError when the template cannot be written in one.
+
+    Sampling settings are the base's own, by transformers' names; without them Ollama's defaults hold.
+    """
     written = go_template(template)
     if '"""' in written:
         raise InputError(
@@ -31,7 +43,9 @@ def modelfile(
     lines += [f"PARAMETER stop {json.dumps(text, ensure_ascii=False)}" for text in stop]
     if context_length:
         lines.append(f"PARAMETER num_ctx {min(context_length, LARGEST_CONTEXT)}")
-    lines.append("PARAMETER temperature 0")
+    lines += [
+        f"PARAMETER {PARAMETERS[name]} {value:g}" for name, value in sampling.items() if name in PARAMETERS
+    ]
     return "\n".join(lines) + "\n"
 
 

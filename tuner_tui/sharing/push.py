@@ -32,7 +32,7 @@ from tuner_tui.sharing.card_usage import has_template
 from tuner_tui.sharing.checksums import matches_sums, sha256
 from tuner_tui.sharing.export import ExportOptions, export
 from tuner_tui.sharing.hub_protocol import PushFile
-from tuner_tui.sharing.licences import base_licence, require_name, what_it_asks
+from tuner_tui.sharing.licences import licence_of, require_name, what_it_asks
 from tuner_tui.sharing.scan import is_clean, own_secrets, require_clean
 from tuner_tui.sharing.training_rows import training_rows
 
@@ -96,7 +96,7 @@ def prepare(
     own = options.card_file or _left_in_result(facts)
     text = _read_card(own) if own else None
     require_base_name(facts)
-    require_name(options.card.licence or base_licence(facts), options.repo_id)
+    require_name(licence_of(facts, options.card.licence), facts.base_name or "", options.repo_id)
     rows, unread = _rows(facts)
     wanted = replace(options.card, samples="none") if own or rows is None else options.card
     require_unrepeated(facts, rows or (), wanted.samples)

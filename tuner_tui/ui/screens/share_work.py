@@ -61,7 +61,7 @@ def read_run(folder: RunFolder, post: Callable[[Message], object]) -> None:
 
     try:
         facts = read_facts(folder)
-        post(FactsRead(facts.base_name, base_licence(facts)))
+        post(FactsRead(facts.base_name, base_licence(facts).identifier))
     except TunerError as error:
         post(FactsRead(error=error))
     except OSError as error:

@@ -8,8 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.models.model_folder import read_json
 from tuner_tui.runs.export_events import BytesWritten, StepEntered, Written
 from tuner_tui.worker.export.adapter import write_adapter
 from tuner_tui.worker.export.chat_template import stop_texts, take_apart
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.export.source import ExportSource
 
 QUANTISER = "llama-quantize"
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 ADAPTER_FILE, MODEL_FILE = "adapter.gguf", "model.gguf"
 
 
@@ -65,15 +69,25 @@ def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
                 template=template,
                 stop=stop_texts(source.tokenizer, template),
                 context_length=source.merged().base.config.max_position_embeddings,
+                sampling=sampling_of(source.merged().base.folder),
             )
         case _:
             raise InputError("Unknown export form", request.form)
     names = tuple(sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()))
-    emit(
-        Written(
-            files=names, template=written.template, stop=written.stop, context_length=written.context_length
-        )
-    )
+    emit(msgspec.structs.replace(written, files=names))
+
+
+def sampling_of(folder: Path) -> dict[str, float]:
+    """The sampling settings of a model's generation_config.json; temperature 0 where it says not to sample."""
+    path = folder / "generation_config.json"
+    settings = read_json(path) if path.is_file() else {}
+    if settings.get("do_sample") is False:
+        return {"temperature": 0.0}
+    return {
+        name: float(value)
+        for name in SAMPLING
+        if isinstance(value := settings.get(name), int | float) and not isinstance(value, bool)
+    }
 
 
 def _adapter(source: ExportSource, request: ExportRequest) -> Path:
