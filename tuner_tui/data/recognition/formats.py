@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner_tui.data.files.json_rows import Row
 from tuner_tui.data.recognition import preferences
@@ -31,6 +31,10 @@ from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.labels import label_reader
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.written import as_object
+
+if TYPE_CHECKING:
+    from tuner_tui.data.recognition.findings import Finding
+    from tuner_tui.data.rows.comparison import Comparison
 
 Shape = Literal["messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts"]
 Convert = Callable[[Row], Row]
@@ -55,6 +59,10 @@ class Layout:
     """A row in the shape's plain form. Raises RowFault."""
     used: tuple[str, ...] = ()
     """The columns that it is made of; the others are not used."""
+    compare: Callable[[Row], Comparison] | None = field(default=None, repr=False, compare=False)
+    """A row with every verdict that it holds, ties included, where that is more than the plain form. Raises RowFault."""
+    problem: RowFault | None = None
+    """Why no row can be read, such as a scale whose direction is stated nowhere."""
 
 
 def layouts_of(columns: Columns) -> list[Layout]:
@@ -350,8 +358,22 @@ def _prompts(columns: Columns) -> Iterator[Layout]:
 
 
 def _pairs(columns: Columns) -> Iterator[Layout]:
-    for variant, confidence, reason, mapping, convert, used in preferences.find(columns):
-        yield Layout("preference", variant, confidence, reason, mapping, convert, used)
+    yield from map(layout_of_pairs, preferences.find(columns))
+
+
+def layout_of_pairs(found: Finding) -> Layout:
+    """A way to make pairs as a layout."""
+    return Layout(
+        "preference",
+        found.variant,
+        found.confidence,
+        found.reason,
+        found.mapping,
+        found.convert,
+        found.used,
+        found.compare,
+        found.problem,
+    )
 
 
 _FINDERS: tuple[Callable[[Columns], Iterator[Layout]], ...] = (

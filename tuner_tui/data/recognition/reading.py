@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping
 from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
-from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
 from tuner_tui.data.rows.mixture import Source, mixed, parse_source
 from tuner_tui.data.rows.unused import UnusedFields
 from tuner_tui.errors import InputError
@@ -68,10 +69,15 @@ class PlainRows:
     fixer: Fixer = field(default_factory=lambda: Fixer(()))
     unused: UnusedFields = field(default_factory=UnusedFields)
     """What the rows that were read say and nobody takes."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Rows in which no answer is preferred, by reason, of those that `strict` has passed."""
 
     def strict(self) -> Iterator[tuple[Path, int, Row]]:
-        """The rows; raises InputError on the first that is broken."""
+        """The rows; raises InputError on the first that is broken. Those that prefer no answer are left out."""
         for file, number, row in self.rows:
+            if isinstance(row, LeftOut):
+                self.left_out[row.reason] += 1
+                continue
             if isinstance(row, InputError):
                 raise row
             yield file, number, row
@@ -250,6 +256,8 @@ def _converted(found: Found, layout: Layout, unused: UnusedFields, used: set[str
         if "messages" not in plain:
             _require_sides(plain)
         return Found(file, number, plain)
+    except NothingPreferred as fault:
+        return Found(file, number, LeftOut(fault, f"{file}:{number}"))
     except RowFault as fault:
         error = InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):

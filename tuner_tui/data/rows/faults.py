@@ -1,6 +1,13 @@
-"""What is wrong with a row, before its reader adds file and line."""
+"""What is wrong with a row, before its reader adds file and line; and rows that are right, and of no use for a pair."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+from tuner_tui.errors import InputError
+
+Reason = Literal["tie", "both bad", "not annotated", "an answer is missing"]
+"""Why a row prefers no answer."""
 
 
 class RowFault(ValueError):
@@ -9,3 +16,19 @@ class RowFault(ValueError):
     def __init__(self, title: str, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.title, self.message, self.hint = title, message, hint
+
+
+class NothingPreferred(RowFault):
+    """A row that is understood, and in which no answer is preferred to another."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__("Nothing is preferred", message, "Pairs are made of the other rows.")
+        self.reason: Reason = reason
+
+
+class LeftOut(InputError):
+    """The same with file and line, in the row's place: it is counted and left out, and stops nothing."""
+
+    def __init__(self, fault: NothingPreferred, where: str) -> None:
+        super().__init__(fault.title, f"{where}: {fault.message}", fault.hint)
+        self.reason: Reason = fault.reason
