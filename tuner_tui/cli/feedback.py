@@ -102,27 +102,36 @@ def check(name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("file")
 @click.option("--mode", type=click.Choice(MODE_NAMES), help="What is annotated, for a new collection.")
-def import_command(name: str, file: str, mode: Mode | None) -> None:
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="PART=TEMPLATE",
+    help="How columns are read, such as 'verdict={preference} < 0': below 0 the first answer is preferred, above it the "
+    "second.",
+)
+def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, ...]) -> None:
     """Import the rows of FILE into a collection, which is created if missing: all rows or none.
 
     Rows are pairs (prompt, chosen, rejected), unpaired (prompt, completion, label or score), ranked (prompt, answers,
-    ranks), not annotated (prompt, answers) or prompts alone.
+    ranks), not annotated (prompt, answers), prompts with a written answer, or prompts alone; or exports of arenas,
+    Argilla, Label Studio and Open WebUI, and public preference data sets. Ties are imported as ties. Fields that may
+    hold a verdict and are not understood are refused by name.
     """
     from tuner_tui.data.files.rows import locate
     from tuner_tui.feedback.collections import collection_path, open_or_create
-    from tuner_tui.feedback.importing import keep_rows, read_import
+    from tuner_tui.feedback.importing import read_import
     from tuner_tui.feedback.records import CollectionSettings
+    from tuner_tui.feedback.saved_rows import keep_rows
 
     collection_path(name)
     path = locate(file)
-    rows = read_import(path)  # before an empty collection is created
+    imported = read_import(path, mapping)  # before an empty collection is created
     settings = CollectionSettings(mode=mode) if mode and not collection_path(name).exists() else None
     with open_or_create(name, settings) as store:
-        report = keep_rows(store, rows, annotator=f"file:{path.name}")
-    click.echo(
-        f"{report.items} items: {report.judged} annotated, {report.unjudged} to annotate, {report.prompts} prompts "
-        f"without answers; {report.already_there} existed already"
-    )
+        report = keep_rows(store, imported.rows, annotator=f"file:{path.name}")
+    for line in [*report.lines(), *imported.lines()]:
+        click.echo(fill(plain(line)))
 
 
 @feedback.command()
@@ -303,19 +312,25 @@ def collect(
     """Open the feedback screen on a collection, which is created if missing."""
     import sys
 
+    from tuner_tui.cli.output import tell_left_out
+    from tuner_tui.data.files.rows import locate
     from tuner_tui.feedback.collections import open_or_create
-    from tuner_tui.feedback.importing import import_file
+    from tuner_tui.feedback.importing import read_import
+    from tuner_tui.feedback.saved_rows import keep_rows
     from tuner_tui.generation.messages import Turn
 
     candidates = tuple(read_side(side) for side in sides)
     if len(candidates) > 4:
         raise InputError("Too many models", f"{len(candidates)} were given; the maximum is four.")
+    paths = [locate(file) for file in files]
+    read_files = [(path, read_import(path, prompts_only=True)) for path in paths]  # before a collection is created
     with open_or_create(name) as store:
         settings = _changed(store.settings(), candidates, changes)
         if settings != store.settings():
             store.change_settings(settings)
-        for file in files:
-            import_file(store, file)
+        for path, imported in read_files:
+            keep_rows(store, imported.rows, annotator=f"file:{path.name}")
+            tell_left_out(imported.lines())
         known_prompts = store.prompts()
         store.add_items(
             [

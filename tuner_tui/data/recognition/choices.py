@@ -51,7 +51,7 @@ def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Finding:
             return {**dict(zip(names, dialogues, strict=True))} | asked.beside.beside(row)
         for name in names:
             if row.get(name) is None:
-                raise NothingPreferred("an answer is missing", f"`{name}` is null.")
+                raise NothingPreferred("without an answer", f"`{name}` is null.")
         sides = {name: _until(side_of(row, name), row.get(str(turn))) for name in names}
         return asked.row(row, sides)
 
@@ -79,7 +79,7 @@ def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Finding:
     has_dialogues = is_lists or columns.kinds[names[0]] in ("turns", "texts")
     return Finding(
         "two answers and a choice" if len(names) == 2 else "several answers and a choice",
-        0.9 if asked.name or has_dialogues else 0.4,
+        verdict.confidence if asked.name or has_dialogues else 0.4,
         f"`{verdict.column}` says which of {listed} is better{verdict.direction}",
         asked.mapping | {"chosen": f"{told} by {verdict.column}", "rejected": "the other" if len(names) == 2 else "the worst"},
         convert,
@@ -130,7 +130,7 @@ def _list_dialogues(
         raise RowFault("The turns do not match", f"{told} differ in length.", "Leave the row out.")
     for name, each in zip(columns, lists, strict=True):
         if any(text is None for text in each):
-            raise NothingPreferred("an answer is missing", f"`{name}` holds null.")
+            raise NothingPreferred("without an answer", f"`{name}` holds null.")
     return [_alternating(lists[0], each) for each in lists[1:]]
 
 

@@ -15,13 +15,18 @@ from tuner_tui.errors import InputError
 from tuner_tui.files import replacing
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.recognition.reading import Reading
 
 
-def convert_file(reading: Reading, target: Path, to: str | None = None) -> int:
+def convert_file(
+    reading: Reading, target: Path, to: str | None = None, left_out: Counter[str] | None = None
+) -> int:
     """Write the rows as JSONL in a shape's plain form; gives how many. Nothing is left behind when it fails.
 
+    `left_out` counts the rows in which no answer is preferred, by reason.
     Raises InputError, naming file and line, for rows that cannot be read or that do not make that shape.
     """
     plain = plain_rows(reading)
@@ -34,6 +39,8 @@ def convert_file(reading: Reading, target: Path, to: str | None = None) -> int:
             for made in converted(row, wanted):
                 file.write(encode(made) + b"\n")
                 count += 1
+    if left_out is not None:
+        left_out.update(plain.left_out)
     return count
 
 

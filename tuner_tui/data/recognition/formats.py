@@ -27,18 +27,21 @@ from tuner_tui.data.recognition.columns import (
 )
 from tuner_tui.data.recognition.fields import answer_of, as_turns, optional_text, said_of, side_of, text_of
 from tuner_tui.data.recognition.side_columns import SideColumns
+from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import RowFault
-from tuner_tui.data.rows.labels import label_reader
+from tuner_tui.data.rows.labels import LabelReader, label_reader
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.written import as_object
 
 if TYPE_CHECKING:
     from tuner_tui.data.recognition.findings import Finding
-    from tuner_tui.data.rows.comparison import Comparison
 
 Shape = Literal["messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts"]
 Convert = Callable[[Row], Row]
 
+HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+HELPSTEER_SCALE = (0.0, 4.0)
+"""https://huggingface.co/datasets/nvidia/HelpSteer2: each attribute is 0 to 4, whatever the first rows have."""
 SURE_ENOUGH = 0.5
 """A detection with less confidence is used only when it is set explicitly."""
 
@@ -278,7 +281,8 @@ def _rated(columns: Columns) -> Iterator[Layout]:
     chosen = label or score
     if answer is None or chosen is None or prompt == answer:
         return
-    read_label = label_reader(columns.values(chosen), chosen)
+    is_helpsteer = all(columns.find((name,), "number", "text") for name in HELPSTEER)
+    read_label = label_reader(columns.values(chosen), chosen, HELPSTEER_SCALE if is_helpsteer else None)
     if read_label is None:
         return
 
@@ -306,7 +310,26 @@ def _rated(columns: Columns) -> Iterator[Layout]:
         confidence = 0.4
     reason = f"`{answer}` is one answer, rated by `{chosen}`{read_label.rule}"
     used = tuple(name for name in (prompt, answer, chosen, *beside.names) if name)
-    yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used)
+    compare = _scored(convert, read_label, chosen, columns.values(chosen))
+    yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used, compare)
+
+
+def _scored(
+    convert: Convert, read_label: LabelReader, name: str, values: list[Any]
+) -> Callable[[Row], Comparison] | None:
+    """Rows whose scores are whole, and 1 to 5 or 0 to 4, with the score itself; None for other labels."""
+    ends = (read_label.least, read_label.most)
+    if ends not in ((1, 5), (0, 4)) or not all(float(value).is_integer() for value in values):
+        return None
+
+    def compare(row: Row) -> Comparison:
+        plain = convert(row)
+        score = float(row[name]) + (ends == (0, 4))
+        if not score.is_integer():
+            raise RowFault("A score is no whole number", f"`{name}` is {row[name]!r}.")
+        return Comparison(plain.get("prompt"), (plain["completion"],), scores=(int(score),))
+
+    return compare
 
 
 def _texts(columns: Columns) -> Iterator[Layout]:

@@ -46,7 +46,7 @@ def find(columns: Columns) -> Iterator[Finding]:
     is_turns = columns.kinds[chosen] in ("turns", "turn")
     variant = "pairs of turns" if is_turns else "pairs of texts"
     told = f" to `{prompt}`" if prompt else ""
-    confidence = 0.98 if (chosen, rejected) == ("chosen", "rejected") else 0.85
+    confidence = 0.99 if (chosen, rejected) == ("chosen", "rejected") else 0.85
     if prompt is None:
         variant += " without a prompt"
         confidence = 0.97 if is_turns else 0.55

@@ -54,7 +54,7 @@ def _texts(columns: Columns, name: str) -> Iterator[Finding]:
     if scores and not ranks:
         reason = f"`{name}` are answers, and the higher of `{measure}` is the better"
     used = (name, *([measure] if measure else []))
-    yield _finding(columns, name, "ranked answers", 0.9 if measure else 0.7, reason, read, used)
+    yield _finding(columns, name, "ranked answers", 0.983 if measure else 0.7, reason, read, used)
 
 
 def _objects(columns: Columns, name: str) -> Iterator[Finding]:
@@ -85,7 +85,7 @@ def _objects(columns: Columns, name: str) -> Iterator[Finding]:
         else f"`{choice}` says which of `{name}` is best, counted from 0"
     )
     used = (name, *([choice] if choice and key is None else []))
-    yield _finding(columns, name, "scored answers", 0.92, reason, read, used)
+    yield _finding(columns, name, "scored answers", 0.984, reason, read, used)
 
 
 def _finding(

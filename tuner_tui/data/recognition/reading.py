@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tuner_tui.data.files.rows import Found, each_row, locate
-from tuner_tui.data.recognition.columns import Columns
+from tuner_tui.data.recognition.answer_columns import answer_columns
+from tuner_tui.data.recognition.columns import RANKED, Columns
+from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
-from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping
+from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping, states_verdict
 from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
 from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import DataShape, DataSpec
     from tuner_tui.data.files.json_rows import Row
 
+T = TypeVar("T")
 SAMPLE_ROWS = 50
 """Rows from which the dataset type is detected."""
 SHAPES_HELP = (
@@ -118,10 +121,15 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
 def raw_rows(reading: Reading) -> Iterator[Found]:
     """The rows as they are kept; of messages that are rows of their own, the conversations that they make.
 
+    Those of annotation tools have a column for everything that they hold. Columns that are mapped are those of the file,
+    unless the mapping only says what a verdict means.
+
     Raises InputError where reading cannot go on.
     """
     rows = each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
-    return rows if reading.mapping else conversations_of_messages(rows)
+    if reading.mapping and not states_verdict(reading.mapping):
+        return rows
+    return plain_columns(conversations_of_messages(rows))
 
 
 def plain_rows(reading: Reading, *, with_fixes: bool = True) -> PlainRows:
@@ -176,9 +184,10 @@ def _converted_rows(
             raise
         broken = error
     layout = layout_of(head, reading)
-    unused = unused or UnusedFields()
-    used = {*layout.used, *FINISHED}
-    return layout, (_converted(found, layout, unused, used) for found in _rejoined(head, rows, broken))
+    convert = _converter(layout, unused or UnusedFields())
+    return layout, (
+        found._replace(row=read_row(found, layout.variant, convert)) for found in _rejoined(head, rows, broken)
+    )
 
 
 def _rejoined(head: list[Found], rows: Iterator[Found], broken: InputError | None) -> Iterator[Found]:
@@ -224,7 +233,29 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
         fitting = [each for each in candidates if each.confidence >= SURE_ENOUGH]
     if not fitting:
         raise wrong_columns(good[0], columns, reading.asked)
-    return fitting[0]
+    layout = fitting[0]
+    if layout.problem is not None:
+        raise InputError(layout.problem.title, f"{reading.path}: {layout.problem.message}", layout.problem.hint)
+    if reading.asked == "auto" and layout.shape in ("prompts", "messages"):
+        _require_no_answers(columns, layout, reading.path)
+    return layout
+
+
+def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
+    """Raise InputError where several answers would be dropped because nothing is known to say which is better."""
+    answers = answer_columns(columns)
+    names = answers.names if answers is not None else tuple(filter(None, (columns.find(RANKED, "texts", "objects"),)))
+    dropped = [name for name in names if name not in layout.used]
+    if not dropped:
+        return
+    others = [name for name in columns.names if name not in {*names, *layout.used}]
+    raise InputError(
+        "The verdict on the answers is not understood",
+        f"{path}: {', '.join(f'`{name}`' for name in dropped)} hold answers, and no other field says in a known way "
+        f"which is better: {', '.join(others[:12]) or 'there is none'}.",
+        "Name the field that does: --map 'verdict = {FIELD}' (in run.toml: data.mapping). To use the rest alone: "
+        f"--shape {layout.shape}.",
+    )
 
 
 def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputError:
@@ -245,26 +276,34 @@ def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputE
     )
 
 
-def _converted(found: Found, layout: Layout, unused: UnusedFields, used: set[str]) -> Found:
-    file, number, row = found
-    if isinstance(row, InputError):
-        return found
-    try:
-        plain = unused.reading(row, used, layout.convert)
+def _converter(layout: Layout, unused: UnusedFields) -> Callable[[Row], Row]:
+    """What makes a layout's rows plain; fields that are not used are counted."""
+    used = {*layout.used, *FINISHED}
+
+    def convert(row: Row) -> Row:
+        plain: Row = unused.reading(row, used, layout.convert)
         if any(name in row for name in FINISHED):
             plain |= unfinished_sides(row)
         if "messages" not in plain:
             _require_sides(plain)
-        return Found(file, number, plain)
+        return plain
+
+    return convert
+
+
+def read_row(found: Found, variant: str, read: Callable[[Row], T]) -> T | InputError:
+    """What `read` makes of a row, or what is wrong with it, with file and line."""
+    file, number, row = found
+    if isinstance(row, InputError):
+        return row
+    try:
+        return read(row)
     except NothingPreferred as fault:
-        return Found(file, number, LeftOut(fault, f"{file}:{number}"))
+        return LeftOut(fault, f"{file}:{number}")
     except RowFault as fault:
-        error = InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
+        return InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
-        error = InputError(
-            "A row is not like the others", f"{file}:{number}: it does not fit {layout.variant}."
-        )
-    return Found(file, number, error)
+        return InputError("A row is not like the others", f"{file}:{number}: it does not fit {variant}.")
 
 
 def _require_sides(row: Row) -> None:

@@ -56,8 +56,8 @@ class ValueReader:
         if isinstance(value, str):
             return self._of_text(value, row)
         if isinstance(value, bool):
-            if self.numbers == "flag":
-                return self._of_number(value)
+            if self.numbers == "flag" or isinstance(self.numbers, Scale):
+                return self._of_number(float(value))
             raise not_stated(self.column, self.answers, value)
         if isinstance(value, int | float):
             return self._of_number(float(value))
@@ -141,13 +141,14 @@ class ValueReader:
 def not_stated(column: str, answers: Answers, value: Any) -> RowFault:
     """The fault of a number of which nothing says what answer it is for."""
     first, second = answers.names[:2]
-    line = f"verdict = {{{column}}} < 0"
+    middle = "0.5" if isinstance(value, bool) else "0"
+    line = f"verdict = {{{column}}} < {middle}"
     return RowFault(
         NOT_STATED,
         f"`{column}` is {value!r}, and nothing says whether that is for `{first}` or for `{second}`.",
-        f"State it with --map '{line}' (in run.toml: data.mapping = [\"{line}\"]): below 0 `{first}` is preferred, "
-        f"above it `{second}`, and 0 is a tie. Put the scale's middle in place of 0, and > in place of < where it runs "
-        "the other way.",
+        f"State it with --map '{line}' (in run.toml: data.mapping = [\"{line}\"]): below {middle} `{first}` is preferred, "
+        f"above it `{second}`, and {middle} itself is a tie. Put the scale's middle in place of {middle}, and > in place "
+        "of < where it runs the other way.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.answer_columns import beside, tokens_of
@@ -61,6 +61,7 @@ class Verdict:
     direction: str = ""
     """What a number means, in words."""
     suggestions: Votes = lambda _: ()
+    confidence: float = 0.985
     problem: RowFault | None = None
     """Why no row can be read: the direction is stated nowhere."""
 
@@ -185,8 +186,10 @@ def _named(columns: Columns, answers: Answers) -> Iterator[Verdict]:
             if name is None or name in answers.names:
                 continue
             verdict = _of_column(columns, answers, name, _numbers_of(columns, answers, name))
-            if names is VERDICTS or verdict.problem is not None or _has_votes(columns, verdict):
+            if names is VERDICTS:
                 yield verdict
+            elif verdict.problem is not None or _has_votes(columns, verdict):
+                yield replace(verdict, confidence=0.9)
 
 
 def _has_votes(columns: Columns, verdict: Verdict) -> bool:

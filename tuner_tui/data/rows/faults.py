@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from tuner_tui.errors import InputError
 
-Reason = Literal["tie", "both bad", "not annotated", "an answer is missing"]
+Reason = Literal["tie", "both bad", "not annotated", "without an answer"]
 """Why a row prefers no answer."""
+
+
+_PLURALS: dict[str, str] = {"tie": "ties"}
+
+
+def left_out_words(counts: Mapping[str, int]) -> str:
+    """Rows by reason, such as "2 ties, 1 both bad"."""
+    return ", ".join(f"{count:,} {_PLURALS.get(reason, reason) if count > 1 else reason}" for reason, count in counts.items())
 
 
 class RowFault(ValueError):

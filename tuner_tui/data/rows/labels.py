@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,17 @@ GOOD = {
     "accept",
     "accepted",
     "chosen",
-    "1",
     "👍",
     "like",
 }
 BAD = {
-    "false", "bad", "no", "undesirable", "thumbs_down", "down", "negative", "reject", "rejected", "0", "-1", "👎",
+    "false", "bad", "no", "undesirable", "thumbs_down", "down", "negative", "reject", "rejected", "👎",
     "dislike",
 }  # fmt: skip
+
+
+SCALES = ((0.0, 1.0), (0.0, 4.0), (1.0, 5.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
+"""The usual scales; the first one that holds the first rows' scores is taken."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class LabelReader:
 
     name: str
     limit: float | None = None
+    least: float = -math.inf
+    most: float = math.inf
+    """The ends of the scale whose middle is the limit."""
 
     @property
     def rule(self) -> str:
@@ -41,7 +48,7 @@ class LabelReader:
         return "" if self.limit is None else f" > {self.limit:g}"
 
     def __call__(self, value: Any) -> bool:
-        """Whether a value is good. Raises RowFault for one that is neither."""
+        """Whether a value is good. Raises RowFault for one that is neither, or that another scale has."""
         if isinstance(value, bool):
             return value
         if isinstance(value, str):
@@ -53,17 +60,28 @@ class LabelReader:
             except ValueError:
                 value = None
         if isinstance(value, int | float):
+            if not self.least <= value <= self.most:
+                raise self._other_scale(value)
             return bool(value > (0 if self.limit is None else self.limit))
         raise RowFault(
             "Unknown label", f"`{self.name}` is {value!r}.", "Labels are true or false, or scores."
         )
 
+    def _other_scale(self, value: float) -> RowFault:
+        return RowFault(
+            "A score is beyond the scale of the rows before it",
+            f"`{self.name}` is {value:g}, and the first rows have {self.least:g} to {self.most:g}, so what is good is "
+            "not certain.",
+            f"State it: --map 'label={{{self.name}}} > LIMIT', with --map lines for prompt and completion beside it (in "
+            "run.toml: data.mapping).",
+        )
 
-def label_reader(values: list[Any], name: str) -> LabelReader | None:
+
+def label_reader(values: list[Any], name: str, scale: tuple[float, float] | None = None) -> LabelReader | None:
     """How a column of labels is read; None when it holds neither labels nor scores.
 
-    Scores are good above the middle of the usual scale that holds them all: 0 to 1, -1 to 1, 0 to 4, 1 to 5, 0 to 10
-    or 0 to 100.
+    Scores are good above the middle of `scale`, else of the usual scale that holds them all: 0 to 1, -1 to 1, 0 to 4,
+    1 to 5, 0 to 5, 0 to 10 or 0 to 100.
     """
     numbers: list[float] = []
     for value in values:
@@ -83,18 +101,13 @@ def label_reader(values: list[Any], name: str) -> LabelReader | None:
             return None
     if not values:
         return None
-    if not numbers or set(numbers) <= {0.0, 1.0} or set(numbers) <= {-1.0, 1.0}:
+    if scale is not None:
+        return LabelReader(name, sum(scale) / 2, *scale)
+    if not numbers:
         return LabelReader(name)
-    return LabelReader(name, _middle(min(numbers), max(numbers)))
-
-
-def _middle(least: float, most: float) -> float:
-    if least < 0:
-        return 0.0
-    if most <= 1:
-        return 0.5
-    if most <= 4 and least < 1:
-        return 2.0
-    if most <= 5:
-        return 3.0
-    return 5.0 if most <= 10 else 50.0 if most <= 100 else (least + most) / 2
+    if set(numbers) <= {0.0, 1.0} or set(numbers) <= {-1.0, 1.0}:
+        return LabelReader(name, None, -1.0, 1.0)
+    if min(numbers) < 0:
+        return LabelReader(name, 0.0)
+    usual = next((each for each in SCALES if each[0] <= min(numbers) and max(numbers) <= each[1]), None)
+    return LabelReader(name, (min(numbers) + max(numbers)) / 2) if usual is None else LabelReader(name, sum(usual) / 2, *usual)
