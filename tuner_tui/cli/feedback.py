@@ -372,6 +372,11 @@ def collect(
     "OpenAI's server or the one in OPENAI_BASE_URL.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of items.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1, 1_000_000),
+    help="Maximum length of a reply in tokens, thoughts included; 2048 on a server and 200 without one by default.",
+)
 @click.option("--share", is_flag=True, help="Load the model even while a run is training.")
 def judge(
     name: str,
@@ -380,12 +385,14 @@ def judge(
     principles_file: Path | None,
     key_env: str | None,
     limit: int | None,
+    max_tokens: int | None,
     share: bool,
 ) -> None:
     """Have a judge model propose which answer is better; it is asked in both orders.
 
     Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the orders
-    disagree, the item is left to you; collect --unsure-first begins there.
+    disagree, the item is left to you; collect --unsure-first begins there. A reply without a verdict is none: the item
+    stays open for the next judge.
     """
     import os
 
@@ -401,9 +408,9 @@ def judge(
         principles = read_text(principles_file).strip()
     generators = Generators(may_share=share)
     ask = (
-        server_judge(server, model, key_for(server, key_env, os.environ))
+        server_judge(server, model, key_for(server, key_env, os.environ), max_tokens=max_tokens)
         if server
-        else local_judge(generators, read_side(model))
+        else local_judge(generators, read_side(model), max_tokens)
     )
     try:
         with open_collection(name) as store:
@@ -413,16 +420,18 @@ def judge(
                 f"{server} {model}" if server else model,
                 principles,
                 limit,
-                lambda so_far: click.echo(
-                    f"{so_far.proposed} proposed, {so_far.undecided} left to you", err=True
-                ),
+                lambda so_far: click.echo(so_far.words, err=True),
             )
     finally:
         generators.close()
-    failed = f", {report.failed} without a reply" if report.failed else ""
-    click.echo(f"{report.proposed} proposed, {report.undecided} left to you (the orders disagree){failed}")
+    click.echo(fill(report.words))
+    if report.is_unanswered and report.unreadable:
+        raise TunerError("The judge gave no verdict", plain(report.last_unreadable), report.hint)
     if report.is_unanswered:
         raise TunerError("The judge did not reply", plain(report.last_failure), "Run the command again.")
+    if report.unreadable:
+        hint = f" {report.hint}." if report.hint else ""
+        click.echo(fill(f"The last reply that was not read: {plain(report.last_unreadable)}.{hint}"), err=True)
     if report.failed:
         click.echo(f"The last time there was no reply: {plain(report.last_failure)}", err=True)
 

@@ -30,7 +30,7 @@ SHAPES_HELP = (
     "Rows need `prompt` with `chosen` and `rejected`; with `completion` and `label` (true or false) or `score` (1 to "
     "5); with `answers` (two to four), and `ranks` or `scores` if they are annotated; or `prompt` alone."
 )
-Unfit = Literal["dialogues that differ before the last answer", "with thoughts or tool calls"]
+Unfit = Literal["dialogues that differ before the last answer", "with tool calls"]
 """Rows for which a collection has no place, which it would lose a part of."""
 
 
@@ -91,7 +91,6 @@ class ImportedRow(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[NewAnswer, ...] = ()
     verdicts: tuple[Verdicts, ...] = ()
     suggested: tuple[Suggested, ...] = ()
-
     @property
     def without_answers(self) -> ImportedRow:
         """Its prompt alone, where its one answer was written and not compared."""
@@ -188,7 +187,7 @@ def row_of_comparison(compared: Comparison, path: Path, number: int) -> Imported
 
 
 def _verdicts_of(vote: Vote) -> Verdicts:
-    is_ranking = len(vote.ranks) > 2 and len(set(vote.ranks)) > 2
+    is_ranking = len(vote.ranks) > 2 and sorted(vote.ranks)[1:] != [2] * (len(vote.ranks) - 1)
     verdict: Verdict = "both_bad" if vote.is_bad else "tie" if vote.is_tie else "ranking" if is_ranking else "choice"
     return Verdicts(verdict=verdict, ranks=vote.ranks, strength=vote.strength, annotator=vote.annotator)
 
@@ -215,8 +214,8 @@ def _parted(compared: Comparison, path: Path, number: int) -> tuple[tuple[Turn, 
         raise InputError("The prompt is missing", f"{path}:{number}: no turn of a user stands before the answers.")
     if any(len(side) != 1 or side[0]["role"] != "assistant" for side in sides):
         raise NotForCollections("dialogues that differ before the last answer")
-    if any({"tool_calls", "reasoning_content"} & turn.keys() for turn in [*prompt, *(side[0] for side in sides)]):
-        raise NotForCollections("with thoughts or tool calls")
+    if any("tool_calls" in turn for turn in [*prompt, *(side[0] for side in sides)]):
+        raise NotForCollections("with tool calls")
     return _turns(side_of(prompt, "prompt", path, number)), [side[0]["content"] for side in sides]
 
 
@@ -318,9 +317,18 @@ def _answer(side: Side, row: Row, name: str) -> NewAnswer:
 
 
 def _require_text(message: Message) -> None:
-    """Raise NotForCollections for what a collection has no place for, and would lose."""
-    if {"tool_calls", "reasoning_content"} & {*(message.extra or {})}:
-        raise NotForCollections("with thoughts or tool calls")
+    """Raise NotForCollections for an answer that is a call; thoughts are dropped, and counted by `has_thoughts`."""
+    if "tool_calls" in (message.extra or {}):
+        raise NotForCollections("with tool calls")
+
+
+def has_thoughts(value: Any) -> bool:
+    """Whether a row, in plain form or compared, has thoughts beside a text."""
+    if isinstance(value, Comparison):
+        return any(map(has_thoughts, (value.prompt, *value.answers)))
+    if isinstance(value, dict):
+        return bool(value.get("reasoning_content")) or any(map(has_thoughts, value.values()))
+    return isinstance(value, list) and any(map(has_thoughts, value))
 
 
 def _score(value: Any, where: str) -> int:

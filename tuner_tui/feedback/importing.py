@@ -19,6 +19,7 @@ from tuner_tui.feedback.import_rows import (
     NotForCollections,
     Unfit,
     fields_beyond,
+    has_thoughts,
     is_own_form,
     row_of,
     row_of_comparison,
@@ -48,18 +49,20 @@ class ImportedFile:
     """Fields that nobody takes."""
     dropped_answers: int = 0
     """Rows of which only the prompt was wanted, and which had an answer."""
+    dropped_thoughts: int = 0
+    """Rows with thoughts beside their texts, which a collection does not keep."""
 
     def lines(self) -> list[str]:
         """What to tell of it, besides the counts."""
         told = [f"Read as: {self.reason}."] if self.reason else []
         for reason, numbers in self.left_out.items():
             more = ", ..." if len(numbers) > MOST_NAMED else ""
-            told.append(
-                f"{len(numbers)} row{'s' * (len(numbers) > 1)} left out, {reason}: "
-                f"{', '.join(map(str, numbers[:MOST_NAMED]))}{more}."
-            )
+            rows = f"{len(numbers)} rows are" if len(numbers) > 1 else "1 row is"
+            told.append(f"{rows} left out, {reason}: row {', '.join(map(str, numbers[:MOST_NAMED]))}{more}.")
         if any(reason in UNFIT for reason in self.left_out):
             told.append("A collection has one prompt and a text per answer; train on such rows from the file: data.train.")
+        if self.dropped_thoughts:
+            told.append(f"Thoughts in {self.dropped_thoughts} rows are not kept; a collection holds what is answered.")
         if self.dropped_answers:
             told.append(f"The answers of {self.dropped_answers} rows are not taken, only their prompts.")
         if self.unused:
@@ -67,7 +70,7 @@ class ImportedFile:
         return told
 
 
-UNFIT: tuple[Unfit, ...] = ("dialogues that differ before the last answer", "with thoughts or tool calls")
+UNFIT: tuple[Unfit, ...] = ("dialogues that differ before the last answer", "with tool calls")
 
 
 def import_file(store: Store, name: str, mapping: tuple[str, ...] = ()) -> ImportReport:
@@ -120,6 +123,7 @@ def _own_rows(path: Path) -> ImportedFile | None:
                 raise _not_understood(f"{path}:{number}", beyond)
         try:
             imported.rows.append(row_of(row, path, number))
+            imported.dropped_thoughts += has_thoughts(row)
         except NotForCollections as error:
             imported.left_out.setdefault(error.reason, []).append(number)
         except InputError:
@@ -159,6 +163,7 @@ def _recognised(path: Path, mapping: tuple[str, ...]) -> ImportedFile:
             raise row
         try:
             imported.rows.append(read(row, file, number))
+            imported.dropped_thoughts += has_thoughts(row)
         except NotForCollections as error:
             imported.left_out.setdefault(error.reason, []).append(number)
         if layout.shape not in ("preference", "rated") and not mapping:
@@ -182,6 +187,6 @@ def _not_understood(where: str, fields: list[str]) -> InputError:
     return InputError(
         "Fields are not understood",
         f"{where}: {', '.join(f'`{name}`' for name in fields[:8])} may hold answers or verdicts, which would be lost.",
-        "Name the verdict with --map 'verdict = {FIELD}', or take the prompts alone with --map 'prompt = {FIELD}'. "
-        + SHAPES_HELP,
+        "Say what they are: feedback import NAME FILE --map 'verdict = {FIELD}'; or take the prompts alone: --map "
+        "'prompt = {FIELD}'. " + SHAPES_HELP,
     )

@@ -57,7 +57,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if kept:
             told.append(f"Saved as what they are, without a winner: {listed(kept, 'and')}.")
-        if self.annotators > 1:
+        if self.annotators > 1 and (self.judged or self.more):
             told.append(f"Annotations are by {self.annotators} annotators, each counted.")
         if self.more:
             told.append(f"{self.more} more annotations of items that existed already.")

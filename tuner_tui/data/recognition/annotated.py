@@ -30,6 +30,8 @@ NOTES = {
     "annotator", "worker", "participant", "kind", "proposed", "finished", "format", "length", "tokens",
 }  # fmt: skip
 """The last word of a field's name that only describes a row."""
+KEPT = (*FINISHED, "completion_model", "chosen_model", "rejected_model")
+"""What is said of an answer besides, and taken with a row in plain form."""
 OWN_NOTES = ("rater", "strength")
 """Fields of our own exports."""
 ID_ENDS = ("at", "id", "ids", "count", "hash", "date", "time", "url")
@@ -51,12 +53,15 @@ def annotated_rows(reading: Reading, unused: UnusedFields) -> tuple[Layout, Iter
     rows = raw_rows(reading)
     head = list(itertools.islice(rows, SAMPLE_ROWS))
     layout = _layout(head, reading)
-    used = {*layout.used, *FINISHED}
-    read = layout.compare or layout.convert
-    found_rows = itertools.chain(head, rows)
+    used = {*layout.used, *KEPT}
+
+    def read(row: Row) -> Row | Comparison:
+        made: Row | Comparison = unused.reading(row, used, layout.compare or layout.convert)
+        return made | {name: row[name] for name in KEPT if name in row} if isinstance(made, dict) else made
+
     return layout, (
-        Annotated(found.file, found.number, read_row(found, layout.variant, lambda row: unused.reading(row, used, read)))
-        for found in found_rows
+        Annotated(found.file, found.number, read_row(found, layout.variant, read))
+        for found in itertools.chain(head, rows)
     )
 
 

@@ -158,7 +158,7 @@ def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:
         raise InputError(
             "A mapping makes no shape",
             f"data.mapping: no two columns are known to hold answers; there are {', '.join(columns.names)}.",
-            "Map them: first = {COLUMN} and second = {COLUMN}.",
+            "Map them: first = {COLUMN} and second = {COLUMN}; of a list in a column: {COLUMN.0} and {COLUMN.1}.",
         )
     scale = Scale(rule[2] == "<", float(rule[3])) if rule else None
     found = chosen_by(sample, answers, stated_verdict(sample, answers, column, scale))

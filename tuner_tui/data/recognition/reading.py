@@ -16,7 +16,7 @@ from tuner_tui.data.recognition.columns import RANKED, Columns
 from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
-from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping, states_verdict
+from tuner_tui.data.recognition.mapping import mapped_layout, mapping_lines, parse_mapping, states_verdict
 from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
 from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
@@ -254,7 +254,7 @@ def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
         f"{path}: {', '.join(f'`{name}`' for name in dropped)} hold answers, and no other field says in a known way "
         f"which is better: {', '.join(others[:12]) or 'there is none'}.",
         "Name the field that does: --map 'verdict = {FIELD}' (in run.toml: data.mapping). To use the rest alone: "
-        f"--shape {layout.shape}.",
+        + " ".join(f"--map '{line}'" for line in mapping_lines(layout.mapping)),
     )
 
 

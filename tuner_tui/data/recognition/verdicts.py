@@ -80,7 +80,11 @@ def find_verdict(columns: Columns, answers: Answers) -> Verdict | None:
 
 def stated_verdict(columns: Columns, answers: Answers, column: str, scale: Scale | None) -> Verdict:
     """The verdict in a column that the person named, with its scale where it has one."""
-    return _of_column(columns, answers, column, scale or _numbers_of(columns, answers, column), scale is not None)
+    numbers = scale or _numbers_of(columns, answers, column)
+    verdict = _of_column(columns, answers, column, numbers, scale is not None)
+    if not column.endswith(".responses"):
+        return verdict
+    return replace(verdict, votes=_submitted(ValueReader(column, answers, numbers), column))
 
 
 def _flags(columns: Columns, answers: Answers) -> Iterator[Verdict]:
