@@ -182,7 +182,7 @@ def test_servers_that_refuse_are_slow_or_down(server: Server, tmp_path: Path) ->
         ("Answer B is better because it is shorter than Answer A.", 1, 0.5),
         ("Both are fine, yet one is shorter.\n\nFinal verdict: B", 1, 0.5),
         ("Both answers are equally good.", None, 0.5),
-        ("<think>{\"better\": \"A\"}? No.</think>\n{\"better\": \"B\", \"certainty\": 70}", 1, 0.7),
+        ('<think>{"better": "A"}? No.</think>\n{"better": "B", "certainty": 70}', 1, 0.7),
         ("So A is it... no.</think>Answer B", 1, 0.5),
         ("<|channel|>analysis<|message|>A?<|end|><|start|>assistant<|channel|>final<|message|>B", 1, 0.5),
     ],
@@ -198,8 +198,14 @@ def test_verdicts(text: str, better: int | None, certainty: float) -> None:
     [
         (JudgeReply(""), "empty"),
         (JudgeReply("", thoughts="Hm, A is"), "thoughts and no answer"),
-        (JudgeReply("", thoughts="Hm, A is", is_truncated=True), "empty: truncated while thinking; raise the limit"),
-        (JudgeReply("<think>Hm, Answer A", is_truncated=True), "empty: truncated while thinking; raise the limit"),
+        (
+            JudgeReply("", thoughts="Hm, A is", is_truncated=True),
+            "empty: truncated while thinking; raise the limit",
+        ),
+        (
+            JudgeReply("<think>Hm, Answer A", is_truncated=True),
+            "empty: truncated while thinking; raise the limit",
+        ),
         (JudgeReply('{"reason": "Answer A is', is_truncated=True), "truncated before the verdict"),
         (JudgeReply('{"better": "C"}'), "neither JSON"),
         (JudgeReply("{" * 5000), "neither JSON"),
@@ -250,7 +256,10 @@ def test_what_servers_put_beside_the_text(
 def test_a_verdict_that_a_server_takes_for_a_thought(server: Server, tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.sqlite3", 1)
     server.reply = lambda asked: reply_with(
-        {"content": None, "reasoning_content": json.loads(prefers_longer(asked))["choices"][0]["message"]["content"]}
+        {
+            "content": None,
+            "reasoning_content": json.loads(prefers_longer(asked))["choices"][0]["message"]["content"],
+        }
     )
     assert judge_collection(store, server_judge(server.url, "m"), "m", "x").proposed == 1
 
@@ -297,7 +306,9 @@ def test_a_judge_that_is_never_readable_ends(server: Server, tmp_path: Path) -> 
 
 def test_ties_are_told_from_orders_that_disagree(server: Server, tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.sqlite3", 2)
-    server.reply = lambda asked: completion('{"better": "tie"}' if "Question 0?" in asked else '{"better": "A"}')
+    server.reply = lambda asked: completion(
+        '{"better": "tie"}' if "Question 0?" in asked else '{"better": "A"}'
+    )
     report = judge_collection(store, server_judge(server.url, "m"), "m", "x")
     assert (report.ties, report.undecided, report.unreadable) == (1, 1, 0)
 
@@ -310,7 +321,10 @@ def picky(body: dict[str, Any]) -> tuple[int, bytes]:
             "Use 'max_completion_tokens' instead."
         )
     elif "temperature" in body:
-        said = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
+        said = (
+            "Unsupported value: 'temperature' does not support 0 with this model. "
+            "Only the default (1) value is supported."
+        )
     else:
         return 200, completion('{"better": "A", "certainty": 90}')
     return 400, json.dumps({"error": {"message": said}}).encode()

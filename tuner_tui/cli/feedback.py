@@ -107,8 +107,8 @@ def check(name: str, as_json: bool) -> None:
     "mapping",
     multiple=True,
     metavar="PART=TEMPLATE",
-    help="How columns are read, such as 'verdict={preference} < 0': below 0 the first answer is preferred, above it the "
-    "second.",
+    help="How columns are read, such as 'verdict={preference} < 0': below 0 the first answer is preferred, above it "
+    "the second.",
 )
 def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, ...]) -> None:
     """Import the rows of FILE into a collection, which is created if missing: all rows or none.
@@ -323,7 +323,9 @@ def collect(
     if len(candidates) > 4:
         raise InputError("Too many models", f"{len(candidates)} were given; the maximum is four.")
     paths = [locate(file) for file in files]
-    read_files = [(path, read_import(path, prompts_only=True)) for path in paths]  # before a collection is created
+    read_files = [
+        (path, read_import(path, prompts_only=True)) for path in paths
+    ]  # before a collection is created
     with open_or_create(name) as store:
         settings = _changed(store.settings(), candidates, changes)
         if settings != store.settings():
@@ -431,7 +433,9 @@ def judge(
         raise TunerError("The judge did not reply", plain(report.last_failure), "Run the command again.")
     if report.unreadable:
         hint = f" {report.hint}." if report.hint else ""
-        click.echo(fill(f"The last reply that was not read: {plain(report.last_unreadable)}.{hint}"), err=True)
+        click.echo(
+            fill(f"The last reply that was not read: {plain(report.last_unreadable)}.{hint}"), err=True
+        )
     if report.failed:
         click.echo(f"The last time there was no reply: {plain(report.last_failure)}", err=True)
 

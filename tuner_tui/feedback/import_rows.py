@@ -91,6 +91,7 @@ class ImportedRow(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[NewAnswer, ...] = ()
     verdicts: tuple[Verdicts, ...] = ()
     suggested: tuple[Suggested, ...] = ()
+
     @property
     def without_answers(self) -> ImportedRow:
         """Its prompt alone, where its one answer was written and not compared."""
@@ -109,7 +110,11 @@ def is_own_form(row: Row) -> bool:
 
 def fields_beyond(row: Row, used: Sequence[str]) -> list[str]:
     """Fields that are not used and do more than describe the row."""
-    return [name for name, value in row.items() if name not in used and value not in (None, "", [], {}) and not is_note(name)]
+    return [
+        name
+        for name, value in row.items()
+        if name not in used and value not in (None, "", [], {}) and not is_note(name)
+    ]
 
 
 def row_of(row: Row, path: Path, number: int) -> ImportedRow:
@@ -158,7 +163,9 @@ def row_of_turns(turns: list[dict[str, Any]], path: Path, number: int) -> Import
     if messages[-1].role != "assistant":
         return ImportedRow(prompt=_turns(messages), origin=origin)
     if not any(message.role == "user" for message in messages[:-1]):
-        raise InputError("The prompt is missing", f"{path}:{number}: no turn of a user stands before the answer.")
+        raise InputError(
+            "The prompt is missing", f"{path}:{number}: no turn of a user stands before the answer."
+        )
     return _demonstration(_turns(messages[:-1]), origin, _answer(messages[-1:], {}, "completion"))
 
 
@@ -188,15 +195,22 @@ def row_of_comparison(compared: Comparison, path: Path, number: int) -> Imported
 
 def _verdicts_of(vote: Vote) -> Verdicts:
     is_ranking = len(vote.ranks) > 2 and sorted(vote.ranks)[1:] != [2] * (len(vote.ranks) - 1)
-    verdict: Verdict = "both_bad" if vote.is_bad else "tie" if vote.is_tie else "ranking" if is_ranking else "choice"
+    verdict: Verdict = (
+        "both_bad" if vote.is_bad else "tie" if vote.is_tie else "ranking" if is_ranking else "choice"
+    )
     return Verdicts(verdict=verdict, ranks=vote.ranks, strength=vote.strength, annotator=vote.annotator)
 
 
 def _parted(compared: Comparison, path: Path, number: int) -> tuple[tuple[Turn, ...], list[str]]:
     """(the prompt's turns, the text of each answer to them)."""
     if compared.prompt is not None and all(isinstance(answer, str) for answer in compared.answers):
-        return _turns(side_of(compared.prompt, "prompt", path, number)), [str(answer) for answer in compared.answers]
-    sides = [answer if isinstance(answer, list) else [{"role": "assistant", "content": answer}] for answer in compared.answers]
+        return _turns(side_of(compared.prompt, "prompt", path, number)), [
+            str(answer) for answer in compared.answers
+        ]
+    sides = [
+        answer if isinstance(answer, list) else [{"role": "assistant", "content": answer}]
+        for answer in compared.answers
+    ]
     if isinstance(compared.prompt, list):
         prompt = compared.prompt
         sides = [_without(prompt, side) for side in sides]
@@ -211,7 +225,9 @@ def _parted(compared: Comparison, path: Path, number: int) -> tuple[tuple[Turn, 
             shared += 1
         prompt, sides = sides[0][:shared], [side[shared:] for side in sides]
     if not any(turn["role"] == "user" for turn in prompt):
-        raise InputError("The prompt is missing", f"{path}:{number}: no turn of a user stands before the answers.")
+        raise InputError(
+            "The prompt is missing", f"{path}:{number}: no turn of a user stands before the answers."
+        )
     if any(len(side) != 1 or side[0]["role"] != "assistant" for side in sides):
         raise NotForCollections("dialogues that differ before the last answer")
     if any("tool_calls" in turn for turn in [*prompt, *(side[0] for side in sides)]):
@@ -273,7 +289,9 @@ def _listed_answer(value: Any, where: str) -> NewAnswer:
         )
     if beyond := fields_beyond(row, ("text", "content", "role")):
         raise InputError(
-            "A field is not understood", f"{where}: the answer has {', '.join(f'`{name}`' for name in beyond)}.", SHAPES_HELP
+            "A field is not understood",
+            f"{where}: the answer has {', '.join(f'`{name}`' for name in beyond)}.",
+            SHAPES_HELP,
         )
     finished = row.get("finished", row.get("is_finished"))
     model = row.get("model")

@@ -1,4 +1,4 @@
-"""Imports rows of files: annotated ones (pairs, unpaired, ranked, exports of tools), answers to annotate, and prompts."""
+"""Imports rows of files: annotated ones (pairs, unpaired, ranked, exports of tools), answers to annotate, prompts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.data.files.rows import locate, read_rows
 from tuner_tui.data.recognition.annotated import annotated_rows, is_note
+from tuner_tui.data.recognition.choices import WITHOUT_VERDICT
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import LeftOut
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 5
 
+
 @dataclass
 class ImportedFile:
     """The rows of a file, how they were read, and what was left out of it."""
@@ -60,9 +62,13 @@ class ImportedFile:
             rows = f"{len(numbers)} rows are" if len(numbers) > 1 else "1 row is"
             told.append(f"{rows} left out, {reason}: row {', '.join(map(str, numbers[:MOST_NAMED]))}{more}.")
         if any(reason in UNFIT for reason in self.left_out):
-            told.append("A collection has one prompt and a text per answer; train on such rows from the file: data.train.")
+            told.append(
+                "A collection has one prompt and a text per answer; train on such rows from the file: data.train."
+            )
         if self.dropped_thoughts:
-            told.append(f"Thoughts in {self.dropped_thoughts} rows are not kept; a collection holds what is answered.")
+            told.append(
+                f"Thoughts in {self.dropped_thoughts} rows are not kept; a collection holds what is answered."
+            )
         if self.dropped_answers:
             told.append(f"The answers of {self.dropped_answers} rows are not taken, only their prompts.")
         if self.unused:
@@ -105,7 +111,9 @@ def _nothing(path: Path, imported: ImportedFile) -> InputError:
         return InputError("The data file is empty", f"{path} has no rows.", SHAPES_HELP)
     return InputError(
         "Nothing can be imported",
-        f"{path}: " + "; ".join(f"{len(numbers)} rows {reason}" for reason, numbers in imported.left_out.items()) + ".",
+        f"{path}: "
+        + "; ".join(f"{len(numbers)} rows {reason}" for reason, numbers in imported.left_out.items())
+        + ".",
         "Train on the file itself: data.train names it.",
     )
 
@@ -155,6 +163,7 @@ def _recognised(path: Path, mapping: tuple[str, ...]) -> ImportedFile:
         raise InputError("Rows hold no prompt", f"{path}: {layout.reason}.", SHAPES_HELP)
     imported = ImportedFile([], "" if layout.shape == "prompts" else layout.reason)
     read = _reader(layout)
+    is_judged = layout.shape in ("preference", "rated") and layout.variant != WITHOUT_VERDICT
     for file, number, row in found_rows:
         if isinstance(row, LeftOut):
             imported.left_out.setdefault(row.reason, []).append(number)
@@ -166,9 +175,9 @@ def _recognised(path: Path, mapping: tuple[str, ...]) -> ImportedFile:
             imported.dropped_thoughts += has_thoughts(row)
         except NotForCollections as error:
             imported.left_out.setdefault(error.reason, []).append(number)
-        if layout.shape not in ("preference", "rated") and not mapping:
-            if beyond := [name for name in unused.names if "[" not in name and not is_note(name)]:
-                raise _not_understood(f"{file}:{number}", beyond)
+        beyond = [name for name in unused.names if "[" not in name and not is_note(name)]
+        if beyond and not is_judged and not mapping:
+            raise _not_understood(f"{file}:{number}", beyond)
     imported.unused = unused.names
     return imported
 

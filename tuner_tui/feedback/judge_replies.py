@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIDES = Answers(("Answer A", "Answer B"), ("a", "b"), "letters")
-VERDICT_KEYS = ("better", "better_answer", "winner", "verdict", "preferred", "preference", "choice", "best", "answer")
+VERDICT_KEYS = (
+    "better",
+    "better_answer",
+    "winner",
+    "verdict",
+    "preferred",
+    "preference",
+    "choice",
+    "best",
+    "answer",
+)
 REASON_KEYS = ("reason", "explanation", "reasoning", "rationale", "justification")
 CERTAINTY_KEYS = ("certainty", "confidence")
 LIMIT_HINT = "Raise the limit: --max-tokens"
@@ -30,21 +40,26 @@ _THOUGHTS = re.compile(
     r"<(think|thinking|thought|thoughts|reasoning|reflection)>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷",
     re.DOTALL | re.IGNORECASE,
 )
-_END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|thoughts|reasoning)>|\[/THINK\]|◁/think▷", re.IGNORECASE)
-_OPEN_THOUGHTS = re.compile(r"<(?:think|thinking|thought|thoughts|reasoning)>|\[THINK\]|◁think▷", re.IGNORECASE)
+_END_OF_THOUGHTS = re.compile(
+    r"</(?:think|thinking|thought|thoughts|reasoning)>|\[/THINK\]|◁/think▷", re.IGNORECASE
+)
+_OPEN_THOUGHTS = re.compile(
+    r"<(?:think|thinking|thought|thoughts|reasoning)>|\[THINK\]|◁think▷", re.IGNORECASE
+)
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*<\|message\|>")
 _SPECIAL = re.compile(r"<\|[a-z_]+\|>|</?s>")
 _FIELD = re.compile(
-    rf"[\"']?\b(?:{'|'.join(VERDICT_KEYS)})\b[\"']?\s*[:=]\s*[\"'*`\[]*\s*((?:answer|response)?\s*[ab]\b|tie\b)", re.IGNORECASE
+    rf"[\"']?\b(?:{'|'.join(VERDICT_KEYS)})\b[\"']?\s*[:=]\s*[\"'*`\[]*\s*((?:answer|response)?\s*[ab]\b|tie\b)",
+    re.IGNORECASE,
 )
 """A field of an object that is not quite JSON, or truncated."""
 _LABEL = re.compile(
     r"^(?:(?:so|thus|therefore|overall|hence),?\s+)?(?:(?:the|my|final|overall)\s+)*"
     r"(?:verdict|decision|judge?ment|choice|winner|conclusion|better answer|better one|better|preference|result|answer)"
-    r"\s*(?:is\b|would be\b|[:=\-–])\s*:?\s*",
+    r"\s*(?:is\b|would be\b|[:=\-\u2013])\s*:?\s*",
     re.IGNORECASE,
 )
-_BECAUSE = re.compile(r"\b(?:because|since|as|due to|for)\b|[,;(]|\s[-–—]\s", re.IGNORECASE)
+_BECAUSE = re.compile(r"\b(?:because|since|as|due to|for)\b|[,;(]|\s[-\u2013\u2014]\s", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -100,10 +115,16 @@ def _unreadable(reply: JudgeReply, text: str, has_thoughts: bool) -> UnreadableR
             return UnreadableReply(f"truncated before the verdict: {said!r}", LIMIT_HINT)
         return UnreadableReply(f"neither JSON with `better` nor a verdict in words: {said!r}")
     if reply.is_truncated:
-        what = "empty: truncated while thinking; raise the limit" if has_thoughts else "empty: truncated; raise the limit"
+        what = (
+            "empty: truncated while thinking; raise the limit"
+            if has_thoughts
+            else "empty: truncated; raise the limit"
+        )
         return UnreadableReply(what, LIMIT_HINT)
     if has_thoughts:
-        return UnreadableReply("empty: it has thoughts and no answer", "Turn thinking off on the server, or raise --max-tokens")
+        return UnreadableReply(
+            "empty: it has thoughts and no answer", "Turn thinking off on the server, or raise --max-tokens"
+        )
     return UnreadableReply("empty")
 
 
@@ -172,11 +193,16 @@ def _in_lines(text: str) -> Verdict | None:
     A heading is no verdict, and a line before others only where these do not speak of the other answer.
     """
     lines = [line.strip().strip("> -") for line in text.splitlines() if line.strip()]
-    called = [side for line in lines if _LABEL.match(line.strip("*_` ")) and (side := _side(line)) is not None]
+    called = [
+        side for line in lines if _LABEL.match(line.strip("*_` ")) and (side := _side(line)) is not None
+    ]
     if called:
         return Verdict(called[-1][0], _certainty(None), "")
     is_heading = [line.startswith("#") or line.endswith((":", ":**")) for line in lines]
-    spoken = [None if heading else _side(line, is_whole=True) for line, heading in zip(lines, is_heading, strict=True)]
+    spoken = [
+        None if heading else _side(line, is_whole=True)
+        for line, heading in zip(lines, is_heading, strict=True)
+    ]
     sides = {side for side in spoken if side is not None}
     last = [part for part in _SENTENCES.split(text.strip()) if part.strip("*_` ")][-1:]
     side = _side(last[0]) if last and not (is_heading and is_heading[-1]) else None

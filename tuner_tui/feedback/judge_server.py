@@ -221,7 +221,9 @@ async def _post(address: str, origin: Origin, body: dict[str, Any], key: str | N
     headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
     async with asyncio.timeout(seconds):
         client = httpx2.AsyncClient(
-            follow_redirects=False, trust_env=not is_this_machine(origin.host), timeout=httpx2.Timeout(seconds)
+            follow_redirects=False,
+            trust_env=not is_this_machine(origin.host),
+            timeout=httpx2.Timeout(seconds),
         )
         async with client, client.stream("POST", address, json=body, headers=headers) as reply:
             if reply.is_redirect or 300 <= reply.status_code < 400:
@@ -295,12 +297,18 @@ def reply_of(reply: bytes, address: str) -> JudgeReply:
             "Is it an OpenAI-compatible server, and does the address end in /v1?",
         ) from error
     text, thoughts = _parts(content)
-    beside = [_all_text(message.get(name)) for name in ("reasoning_content", "reasoning", "thinking", "reasoning_details")]
+    beside = [
+        _all_text(message.get(name))
+        for name in ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+    ]
     refusal = message.get("refusal")
     if not isinstance(refusal, str):
         refusal = "the server filtered the reply" if reason == "content_filter" else ""
     return JudgeReply(
-        text, thoughts or next(filter(None, beside), ""), reason in ("length", "max_tokens", "MAX_TOKENS"), refusal
+        text,
+        thoughts or next(filter(None, beside), ""),
+        reason in ("length", "max_tokens", "MAX_TOKENS"),
+        refusal,
     )
 
 
@@ -311,7 +319,12 @@ def _parts(content: Any) -> tuple[str, str]:
     texts: list[str] = []
     thoughts: list[str] = []
     for part in content if isinstance(content, list) else [content]:
-        is_thought = isinstance(part, dict) and str(part.get("type")) in ("thinking", "reasoning", "thought", "summary_text")
+        is_thought = isinstance(part, dict) and str(part.get("type")) in (
+            "thinking",
+            "reasoning",
+            "thought",
+            "summary_text",
+        )
         (thoughts if is_thought else texts).append(_all_text(part))
     return "".join(texts), "\n".join(thoughts)
 

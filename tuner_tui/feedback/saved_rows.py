@@ -155,7 +155,9 @@ class _Item:
         for suggestion in row.suggested:
             said = _said(suggestion.proposal(range(len(row.answers))), _texts(row.answers))
             if self._is_news(suggestion.model, said, existing):
-                self.entries.append(NewEntry(suggestion.model, "ai", _Maker(suggestion, tuple(places)), is_proposal=True))
+                self.entries.append(
+                    NewEntry(suggestion.model, "ai", _Maker(suggestion, tuple(places)), is_proposal=True)
+                )
                 added.append("proposal")
         return added
 
@@ -223,5 +225,10 @@ def _said(what: Annotation | Proposal | None, texts: dict[int, str]) -> Said:
     if isinstance(what, Proposal):
         return ("proposal", *(texts.get(answer, "") for answer in what.preferred if answer is not None))
     blank = (0,) * len(what.shown)
-    told = zip((texts.get(answer, "") for answer in what.shown), what.ranks or blank, what.scores or blank, strict=True)
+    told = zip(
+        (texts.get(answer, "") for answer in what.shown),
+        what.ranks or blank,
+        what.scores or blank,
+        strict=True,
+    )
     return (what.verdict, what.strength, *sorted(told))

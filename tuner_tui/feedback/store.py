@@ -62,7 +62,15 @@ from tuner_tui.feedback.store_rows import (
     statements,
     with_written,
 )
-from tuner_tui.files import make_empty, make_folder, new_mode, sync_folder
+from tuner_tui.files import (
+    barred,
+    make_empty,
+    make_folder,
+    new_mode,
+    path_problem,
+    share_with_group,
+    sync_folder,
+)
 from tuner_tui.text import plain, shell_command
 
 if TYPE_CHECKING:
@@ -140,6 +148,7 @@ class Store:
                 with contextlib.closing(store), store._explaining("made"):
                     store._migrate()
                     store.change_settings(settings)
+                share_with_group(making, path.parent)
                 making.chmod(new_mode(path.parent))
                 with _alone_to_create(path):
                     _set_logs_aside(path)
@@ -150,7 +159,7 @@ class Store:
         except OSError as error:
             raise TunerError(
                 "The collection cannot be created",
-                f"{path}: {error.strerror or error}.",
+                f"{path_problem(error, path)}.",
                 "Check the permissions of the folder, and that it is on a local disk.",
             ) from error
         return cls.open(path)
@@ -301,7 +310,7 @@ class Store:
         return ids
 
     def add_imported(self, items: Iterable[NewItem]) -> list[int]:
-        """Add items with what was said of them, and more about items that exist: all or none; returns the items' ids."""
+        """Add items with what was said of them, and more about items that exist: all or none; gives the items' ids."""
         with self._writing() as connection:
             return [insert_imported(connection, item) for item in items]
 
@@ -444,6 +453,7 @@ class Store:
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
                 making = Path(scratch) / target.name
                 lost = self._copy_compared(making, target)
+                share_with_group(making, target.parent)
                 making.chmod(new_mode(target.parent))
                 if lost:
                     making.replace(target.with_name(f"{self.path.name}{UNLIKE_SUFFIX}"))
@@ -451,7 +461,7 @@ class Store:
                 making.replace(target)
                 sync_folder(target.parent)
         except OSError as error:
-            raise TunerError("The copy cannot be written", f"{target}: {error.strerror}.") from error
+            raise TunerError("The copy cannot be written", f"{path_problem(error, target)}.") from error
 
     def _copy_compared(self, making: Path, older: Path) -> int:
         """Make a copy; returns how many rows of an older, complete one it lacks. Raises DamagedStore, MovedStore."""
@@ -621,7 +631,9 @@ def _require_file(path: Path) -> None:
         raise NotFoundError("No such collection", path.stem, "See: tuner-tui feedback list") from None
     except OSError as error:
         raise TunerError(
-            "The collection cannot be opened", f"{path}: {error.strerror}.", "Check the permissions."
+            "The collection cannot be opened",
+            f"{path_problem(error, path)}.",
+            "Check the permissions.",
         ) from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
@@ -630,8 +642,9 @@ def _require_file(path: Path) -> None:
     if not os.access(path, os.R_OK | os.W_OK):
         raise TunerError(
             "The collection cannot be opened",
-            f"{path}: there is no permission to read and write it.",
-            f"Allow it with: chmod u+rw {shlex.quote(str(path))}",
+            f"{barred(path) or f'{path}: there is no permission to read and write it'}.",
+            f"Its owner can allow it: chmod {'u' if path.stat().st_uid == os.getuid() else 'g'}+rw "
+            f"{shlex.quote(str(path))}",
         )
 
 

@@ -126,7 +126,7 @@ def insert_imported(connection: sqlite3.Connection, item: NewItem) -> int:
     for entry in item.entries:
         made = entry.make(ids)
         what = {"proposal": made} if isinstance(made, Proposal) else {"annotation": made}
-        insert_entry(connection, number, entry.annotator, entry.annotator_kind, **what)  # type: ignore[arg-type]
+        insert_entry(connection, number, entry.annotator, entry.annotator_kind, **what)
     return number
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 NOTES = {
     "id", "uid", "uuid", "guid", "idx", "index", "hash", "source", "origin", "dataset", "split", "subset", "category",
     "categories", "topic", "topics", "tag", "tags", "language", "lang", "locale", "country", "domain", "task", "type",
-    "level", "difficulty", "url", "link", "date", "time", "timestamp", "tstamp", "created", "updated", "inserted", "year",
+    "level", "difficulty", "url", "link", "date", "time", "timestamp", "tstamp", "created", "updated", "inserted",
+    "year",
     "license", "licence", "author", "metadata", "meta", "version", "seed", "turn", "status", "file", "filename", "path",
     "page", "number", "row", "line", "model", "models", "generator", "config", "name", "title", "anony", "item", "user",
     "annotator", "worker", "participant", "kind", "proposed", "finished", "format", "length", "tokens",
@@ -71,7 +72,11 @@ def _layout(head: list[Found], reading: Reading) -> Layout:
     except InputError:
         columns = Columns(tuple(found.row for found in head if isinstance(found.row, dict)))
         alone = None if reading.mapping else answers_alone(columns)
-        if alone is None or any(not is_note(name) for name in columns.names if name not in alone.used):
+        if alone is None or any(
+            not is_note(name) and columns.kinds[name] != "empty"
+            for name in columns.names
+            if name not in alone.used
+        ):
             raise
         return layout_of_pairs(alone)
 
@@ -79,4 +84,9 @@ def _layout(head: list[Found], reading: Reading) -> Layout:
 def is_note(name: str) -> bool:
     """Whether a field only describes its row, by its name, such as source or created_at."""
     words = name.lower().replace("-", "_").replace(".", "_").replace(" ", "_").strip("_").split("_")
-    return name in OWN_NOTES or words[-1] in NOTES or words[0] in ("metadata", "meta") or (len(words) > 1 and words[-1] in ID_ENDS)
+    return (
+        name in OWN_NOTES
+        or words[-1] in NOTES
+        or words[0] in ("metadata", "meta")
+        or (len(words) > 1 and words[-1] in ID_ENDS)
+    )

@@ -24,13 +24,15 @@ ANSWER_WORDS = (
 )  # fmt: skip
 """Words of which one is in the name of an answer, the likeliest first."""
 OTHER_WORDS = {
-    "model", "models", "id", "ids", "name", "score", "scores", "rating", "ratings", "rank", "tokens", "length", "reason",
+    "model", "models", "id", "ids", "name", "score", "scores", "rating", "ratings", "rank", "tokens", "length",
+    "reason",
     "reasoning", "feedback", "critique", "comment", "comments", "explanation", "rationale", "prompt", "question", "url",
     "source", "label", "labels", "category", "type", "winner", "wins", "safe", "system", "time", "date", "language",
     "quotes", "metadata", "annotator", "annotation", "suggestion", "users", "status", "agent", "thinking",
 }  # fmt: skip
 """Words in the names of what stands beside an answer."""
 MOST_ANSWERS = 10
+LONGEST_NAME = 80
 _TOKENS = re.compile(r"[a-z]+|\d+")
 _KINDS: tuple[Kind, ...] = ("text", "turns", "turn", "texts")
 
@@ -52,6 +54,8 @@ class Answers:
     def place_of_name(self, name: str) -> int | None:
         """Which of them a column's name, in any writing, is."""
         wanted = tokens_of(name)
+        if not wanted:
+            return None
         return next((place for place, each in enumerate(self.names) if tokens_of(each) == wanted), None)
 
     def place_of_mark(self, mark: str) -> int | None:
@@ -65,8 +69,8 @@ class Answers:
 
 
 def tokens_of(name: str) -> tuple[str, ...]:
-    """The words and numbers of a column's name."""
-    return tuple(_TOKENS.findall(name.lower()))
+    """The words and numbers of a column's name; none of one that is too long for a name."""
+    return tuple(_TOKENS.findall(name.lower())) if len(name) <= LONGEST_NAME else ()
 
 
 def answer_columns(columns: Columns) -> Answers | None:
@@ -93,7 +97,9 @@ def answer_columns(columns: Columns) -> Answers | None:
 
 def beside(columns: Columns, answers: Answers, words: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
     """Columns of which each belongs to one answer, such as model_a and model_b; None where one is missing."""
-    by_tokens = {frozenset(tokens_of(name)): name for name in reversed(columns.names) if name not in answers.names}
+    by_tokens = {
+        frozenset(tokens_of(name)): name for name in reversed(columns.names) if name not in answers.names
+    }
     for said in words:
         for own in ([(mark,) for mark in answers.marks], [tokens_of(name) for name in answers.names]):
             names = [by_tokens.get(frozenset((*said, *each))) for each in own]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.answer_columns import Answers, answer_columns, beside
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from tuner_tui.data.recognition.columns import Columns
     from tuner_tui.data.rows.comparison import Side
 
-Read = Callable[["Row"], "tuple[Side | None, list[Side]]"]
-"""A row's prompt and its answers, both None and dialogues where the answers hold the prompt. Raises RowFault."""
+WITHOUT_VERDICT = "answers without a verdict"
 
 
 def find(columns: Columns) -> Iterator[Finding]:
@@ -34,7 +34,11 @@ def find(columns: Columns) -> Iterator[Finding]:
 def answers_alone(columns: Columns) -> Finding | None:
     """The same where nothing says which answer is better: to be annotated. Not for training."""
     answers = answer_columns(columns)
-    return None if answers is None else chosen_by(columns, answers, Verdict("", (), lambda _: ()))
+    if answers is None:
+        return None
+    found = chosen_by(columns, answers, Verdict("", (), lambda _: ()))
+    names = " and ".join(f"`{name}`" for name in answers.names)
+    return replace(found, variant=WITHOUT_VERDICT, reason=f"{names} are answers to annotate")
 
 
 def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Finding:
@@ -75,13 +79,19 @@ def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Finding:
 
     told = " or ".join(f"{{{name}}}" for name in names)
     listed = f"{', '.join(f'`{name}`' for name in names[:-1])} and `{names[-1]}`"
-    used = tuple(dict.fromkeys((*names, *verdict.used, *asked.names, *([turn] if turn else []), *(models or ()))))
+    used = tuple(
+        dict.fromkeys((*names, *verdict.used, *asked.names, *([turn] if turn else []), *(models or ())))
+    )
     has_dialogues = is_lists or columns.kinds[names[0]] in ("turns", "texts")
     return Finding(
         "two answers and a choice" if len(names) == 2 else "several answers and a choice",
         verdict.confidence if asked.name or has_dialogues else 0.4,
         f"`{verdict.column}` says which of {listed} is better{verdict.direction}",
-        asked.mapping | {"chosen": f"{told} by {verdict.column}", "rejected": "the other" if len(names) == 2 else "the worst"},
+        asked.mapping
+        | {
+            "chosen": f"{told} by {verdict.column}",
+            "rejected": "the other" if len(names) == 2 else "the worst",
+        },
         convert,
         used,
         compare,
@@ -123,7 +133,9 @@ def _list_dialogues(
         return None
     for name in columns:
         if not _is_text_list(row.get(name)):
-            raise RowFault("A list cannot be read", f"`{name}` is not a list of texts, as the other rows have.")
+            raise RowFault(
+                "A list cannot be read", f"`{name}` is not a list of texts, as the other rows have."
+            )
     lists = [as_json(row[name]) for name in columns]
     if len({len(each) for each in lists}) != 1:
         told = ", ".join(f"`{name}`" for name in columns)

@@ -45,7 +45,11 @@ def _export_of(rows: list[Row]) -> Flatten | None:
     """What makes plain columns of rows that all are of one export; None for any other rows."""
     if not rows:
         return None
-    for is_one, flatten in ((_is_label_studio, _label_studio), (_is_argilla, _argilla), (is_feedback, rated_of_feedback)):
+    for is_one, flatten in (
+        (_is_label_studio, _label_studio),
+        (_is_argilla, _argilla),
+        (is_feedback, rated_of_feedback),
+    ):
         if all(map(is_one, rows)):
             return flatten
     questions = _hub_questions(rows)
@@ -62,7 +66,9 @@ def _flat(found: Found, flatten: Flatten) -> Found:
     except RowFault as fault:
         error = InputError(fault.title, f"{found.file}:{found.number}: {fault.message}", fault.hint)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
-        error = InputError("A row is not like the others", f"{found.file}:{found.number}: its objects are others.")
+        error = InputError(
+            "A row is not like the others", f"{found.file}:{found.number}: its objects are others."
+        )
     return found._replace(row=error)
 
 
@@ -70,7 +76,9 @@ def _flat(found: Found, flatten: Flatten) -> Found:
 
 
 def _is_label_studio(row: Row) -> bool:
-    return isinstance(row.get("data"), dict) and isinstance(row.get("annotations", row.get("completions")), list)
+    return isinstance(row.get("data"), dict) and isinstance(
+        row.get("annotations", row.get("completions")), list
+    )
 
 
 _TASK = ("data", "annotations", "completions", "predictions", "drafts")
@@ -100,7 +108,7 @@ def _label_studio(row: Row) -> Row:
 
 
 def _side_named(result: Row, data: Row) -> Any:
-    """A result's value; a side becomes the name of the field that it is, where the result says which two it compares."""
+    """A result's value; a side becomes the name of its field, where the result says which two it compares."""
     value = result.get("value")
     compared = result.get("to_name")
     names = compared.split(",") if isinstance(compared, str) else compared
@@ -179,9 +187,17 @@ def _entries(value: Any) -> list[tuple[Any, Any, Any]] | None:
     """Responses as (value, user, status); None for anything else. A sequence of objects may be an object of lists."""
     value = as_object(value)
     wanted = {"value", "user_id", "status"}
-    if isinstance(value, dict) and wanted <= value.keys() and all(isinstance(value[key], list) for key in wanted):
+    if (
+        isinstance(value, dict)
+        and wanted <= value.keys()
+        and all(isinstance(value[key], list) for key in wanted)
+    ):
         return list(zip(value["value"], value["user_id"], value["status"], strict=False))
-    if isinstance(value, list) and value and all(isinstance(each, dict) and {"value", "status"} <= each.keys() for each in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(each, dict) and {"value", "status"} <= each.keys() for each in value)
+    ):
         return [(each["value"], each.get("user_id"), each["status"]) for each in value]
     return None
 

@@ -7,6 +7,7 @@ The plain forms: `messages`; `prompt` and `completion`; `text`; `prompt`, `chose
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,7 +64,7 @@ class Layout:
     used: tuple[str, ...] = ()
     """The columns that it is made of; the others are not used."""
     compare: Callable[[Row], Comparison] | None = field(default=None, repr=False, compare=False)
-    """A row with every verdict that it holds, ties included, where that is more than the plain form. Raises RowFault."""
+    """A row with every verdict that it holds, where that is more than the plain form. Raises RowFault."""
     problem: RowFault | None = None
     """Why no row can be read, such as a scale whose direction is stated nowhere."""
 
@@ -318,7 +319,7 @@ def _scored(
     convert: Convert, read_label: LabelReader, name: str, values: list[Any]
 ) -> Callable[[Row], Comparison] | None:
     """Rows whose scores are whole, and 1 to 5 or 0 to 4, with the score itself; None for other labels."""
-    ends = (read_label.least, read_label.most)
+    ends = (int(read_label.least), int(read_label.most)) if math.isfinite(read_label.least) else ()
     if ends not in ((1, 5), (0, 4)) or not all(float(value).is_integer() for value in values):
         return None
 

@@ -11,7 +11,9 @@ from tuner_tui.data.rows.turns import turns_of
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
 
-_THOUGHTS = re.compile(r'\s*<details\s+type="(reasoning|code_interpreter)"[^>]*>(.*?)</details>\s*', re.DOTALL)
+_THOUGHTS = re.compile(
+    r'\s*<details\s+type="(reasoning|code_interpreter)"[^>]*>(.*?)</details>\s*', re.DOTALL
+)
 _SUMMARY = re.compile(r"<summary>.*?</summary>", re.DOTALL)
 
 
@@ -27,7 +29,9 @@ def rated_of_feedback(row: Row) -> Row:
     messages = _messages(row)
     answer = messages.get(str(meta["message_id"]))
     if answer is None:
-        raise RowFault("The answer is missing", "`snapshot.chat` does not hold the message that `meta.message_id` names.")
+        raise RowFault(
+            "The answer is missing", "`snapshot.chat` does not hold the message that `meta.message_id` names."
+        )
     rating = _rating(data.get("rating"))
     path = _path(messages, answer)
     plain: Row = {
@@ -91,5 +95,7 @@ def _turn(message: Row) -> Row:
         turn["content"] = _THOUGHTS.sub("", content)
         lines = "\n\n".join(thoughts).strip().splitlines()
         if lines:
-            turn["reasoning_content"] = "\n".join(line.removeprefix("> ").removeprefix(">") for line in lines).strip()
+            turn["reasoning_content"] = "\n".join(
+                line.removeprefix("> ").removeprefix(">") for line in lines
+            ).strip()
     return turn

@@ -20,12 +20,23 @@ if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.rows.comparison import Side
 
-LAST_RESORTS = ("text", "article", "document", "source_text", "user_query", "input_text", "message", "original_prompt")
+LAST_RESORTS = (
+    "text",
+    "article",
+    "document",
+    "source_text",
+    "user_query",
+    "input_text",
+    "message",
+    "original_prompt",
+)
 """Columns of prompts where answers have columns of their own."""
 _NEMO_TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
-def prompt_column(columns: Columns, without: tuple[str | None, ...] = (), *, more: tuple[str, ...] = ()) -> str | None:
+def prompt_column(
+    columns: Columns, without: tuple[str | None, ...] = (), *, more: tuple[str, ...] = ()
+) -> str | None:
     """The likeliest column of a prompt."""
     for name in (*PROMPTS, "history", *TURNS, "info", *more):
         found = columns.find((name,), "text", "turns", "turn", "object", "texts")
@@ -63,7 +74,9 @@ class Prompt:
         asked, offered = self._asked(row)
         return self.made(row, asked, answers, offered)
 
-    def made(self, row: Row, asked: Side | None, answers: Mapping[str, Side], offered: Row | None = None) -> Row:
+    def made(
+        self, row: Row, asked: Side | None, answers: Mapping[str, Side], offered: Row | None = None
+    ) -> Row:
         """The same with a prompt that is read already."""
         has_system = self.beside.has_system(row)
         if not has_system and not any(isinstance(part, list) for part in (asked, *answers.values())):
@@ -87,7 +100,12 @@ class Prompt:
             raise RowFault("A field is missing", f"the row has no `{name}`.")
         if isinstance(value, dict) and isinstance(value.get("messages"), list):
             for key in value:
-                if key not in ("messages", "tools", "chat_template_kwargs") and value[key] not in (None, [], {}, ""):
+                if key not in ("messages", "tools", "chat_template_kwargs") and value[key] not in (
+                    None,
+                    [],
+                    {},
+                    "",
+                ):
                     pass_over(f"{name}.{key}")
             within = SideColumns(None, "tools", "chat_template_kwargs").beside(value)
             return turns_of(value["messages"], name), within
@@ -108,11 +126,15 @@ class Prompt:
 def _spoken(text: str, name: str) -> Side:
     """A prompt's text, or the turns that it is written of."""
     if is_hh(text):
-        turns = hh_turns(text, name)
-        return turns[:-1] if turns[-1]["role"] == "assistant" and not turns[-1]["content"] else turns
+        return _open(hh_turns(text, name))
     if "<extra_id_1>" not in text:
         return text
     parts = _NEMO_TURN.split(text)  # HelpSteer2: turns after the first are marked as NeMo marks them
-    turns: list[dict[str, Any]] = [{"role": "user", "content": parts[0].strip()}] if parts[0].strip() else []
-    turns += [{"role": who.lower(), "content": said.strip()} for who, said in zip(parts[1::2], parts[2::2], strict=True)]
+    turns = [{"role": "user", "content": parts[0].strip()}] if parts[0].strip() else []
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    return _open([*turns, *({"role": who.lower(), "content": said.strip()} for who, said in pairs)])
+
+
+def _open(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turns without the assistant's last one where it is still to be said."""
     return turns[:-1] if turns and turns[-1]["role"] == "assistant" and not turns[-1]["content"] else turns

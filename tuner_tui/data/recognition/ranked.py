@@ -48,9 +48,7 @@ def _texts(columns: Columns, name: str) -> Iterator[Finding]:
             raise RowFault("The ranks do not match", f"`{measure}` holds what is no number.")
         return answers, [-n if measure is None or measure == ranks else n for n in numbers], ()
 
-    reason = (
-        f"`{name}` are answers in the order of `{measure}`" if measure else f"`{name}` stands best first"
-    )
+    reason = f"`{name}` are answers in the order of `{measure}`" if measure else f"`{name}` stands best first"
     if scores and not ranks:
         reason = f"`{name}` are answers, and the higher of `{measure}` is the better"
     used = (name, *([measure] if measure else []))
@@ -60,7 +58,9 @@ def _texts(columns: Columns, name: str) -> Iterator[Finding]:
 def _objects(columns: Columns, name: str) -> Iterator[Finding]:
     values = columns.values(name)
     key, text_key = _score_key(values), _text_key(values)
-    choice = columns.find(("choice",), "number") if name.lower() == "summaries" else None  # OpenAI's comparisons
+    choice = (
+        columns.find(("choice",), "number") if name.lower() == "summaries" else None
+    )  # OpenAI's comparisons
     if text_key is None or (key is None and choice is None):
         return
 
@@ -79,8 +79,9 @@ def _objects(columns: Columns, name: str) -> Iterator[Finding]:
         models = tuple(each["model"] if isinstance(each.get("model"), str) else "" for each in scored)
         return [each.get(text_key) for each in scored], worth, models
 
+    order = "1 the best" if key in RANKS else "the higher the better"
     reason = (
-        f"`{name}` are answers (`{text_key}`), each with its `{key}`, {'1 the best' if key in RANKS else 'the higher the better'}"
+        f"`{name}` are answers (`{text_key}`), each with its `{key}`, {order}"
         if key
         else f"`{choice}` says which of `{name}` is best, counted from 0"
     )
@@ -110,7 +111,9 @@ def _finding(
         votes, _ = _votes(worth, name)
         sides = {str(place): side_of({name: answer}, name) for place, answer in enumerate(answers)}
         plain = asked.row(row, sides)
-        return Comparison(plain.get("prompt"), tuple(plain[place] for place in sides), tuple(votes), models=models)
+        return Comparison(
+            plain.get("prompt"), tuple(plain[place] for place in sides), tuple(votes), models=models
+        )
 
     mapping = asked.mapping | {"chosen": f"the best of {{{name}}}", "rejected": f"the worst of {{{name}}}"}
     return Finding(variant, confidence, reason, mapping, convert, (*used, *asked.names), compare)
@@ -136,7 +139,9 @@ def _score_key(values: list[Any]) -> str | None:
         "votes",
     )
     objects = _objects_in(values)
-    return next((key for key in wanted if any(number_of(each.get(key)) is not None for each in objects)), None)
+    return next(
+        (key for key in wanted if any(number_of(each.get(key)) is not None for each in objects)), None
+    )
 
 
 def _text_key(values: list[Any]) -> str | None:

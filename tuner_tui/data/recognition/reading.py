@@ -121,8 +121,8 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
 def raw_rows(reading: Reading) -> Iterator[Found]:
     """The rows as they are kept; of messages that are rows of their own, the conversations that they make.
 
-    Those of annotation tools have a column for everything that they hold. Columns that are mapped are those of the file,
-    unless the mapping only says what a verdict means.
+    Those of annotation tools have a column for everything that they hold. A mapping names the columns of the file,
+    unless it says what a verdict means.
 
     Raises InputError where reading cannot go on.
     """
@@ -186,7 +186,8 @@ def _converted_rows(
     layout = layout_of(head, reading)
     convert = _converter(layout, unused or UnusedFields())
     return layout, (
-        found._replace(row=read_row(found, layout.variant, convert)) for found in _rejoined(head, rows, broken)
+        found._replace(row=read_row(found, layout.variant, convert))
+        for found in _rejoined(head, rows, broken)
     )
 
 
@@ -235,7 +236,9 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
         raise wrong_columns(good[0], columns, reading.asked)
     layout = fitting[0]
     if layout.problem is not None:
-        raise InputError(layout.problem.title, f"{reading.path}: {layout.problem.message}", layout.problem.hint)
+        raise InputError(
+            layout.problem.title, f"{reading.path}: {layout.problem.message}", layout.problem.hint
+        )
     if reading.asked == "auto" and layout.shape in ("prompts", "messages"):
         _require_no_answers(columns, layout, reading.path)
     return layout
@@ -244,7 +247,11 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
 def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
     """Raise InputError where several answers would be dropped because nothing is known to say which is better."""
     answers = answer_columns(columns)
-    names = answers.names if answers is not None else tuple(filter(None, (columns.find(RANKED, "texts", "objects"),)))
+    names = (
+        answers.names
+        if answers is not None
+        else tuple(filter(None, (columns.find(RANKED, "texts", "objects"),)))
+    )
     dropped = [name for name in names if name not in layout.used]
     if not dropped:
         return

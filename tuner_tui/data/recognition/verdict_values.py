@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.recognition.answer_columns import Answers
 
-WRAPPERS = ("value", "selected", "choices", "choice", "rating", "number", "text", "label", "labels", "ranker", "taxonomy")
+WRAPPERS = (
+    "value",
+    "selected",
+    "choices",
+    "choice",
+    "rating",
+    "number",
+    "text",
+    "label",
+    "labels",
+    "ranker",
+    "taxonomy",
+)
 """Keys under which exports have a verdict within an object."""
 NOT_STATED = "The direction is not stated"
 
@@ -32,8 +44,8 @@ class Scale(NamedTuple):
 
 
 Numbers = Scale | Literal["marks", "alpaca", "flag", "unknown"]
-"""How a number names an answer: by a scale, by the mark in the answer's name, 1 or 2 with what lies between (AlpacaEval),
-1 for the first and 0 for the second, or in no known way."""
+"""How a number names an answer: by a scale, by the mark in the answer's name, 1 or 2 with what lies between
+(AlpacaEval), 1 for the first and 0 for the second, or in no known way."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +127,17 @@ class ValueReader:
 
     def _ranking(self, value: list[Any]) -> Vote | None:
         """A list of all answers, the best first, or of each with its rank; None for any other list."""
-        pairs = [(each.get("value"), each.get("rank")) if isinstance(each, dict) else (each, None) for each in value]
-        if len(pairs) < 2 or not all(isinstance(name, str) for name, _ in pairs):
+        pairs = [
+            (each.get("value"), each.get("rank")) if isinstance(each, dict) else (each, None)
+            for each in value
+        ]
+        names = [name for name, _ in pairs if isinstance(name, str)]
+        if len(names) < 2 or len(names) < len(pairs):
             return None
-        words = [word_of(name, self.answers) for name, _ in pairs]
-        if {word.place for word in words} != {*range(len(self.answers.names))} or len(words) != len(self.answers.names):
+        words = [word_of(name, self.answers) for name in names]
+        if {word.place for word in words} != {*range(len(self.answers.names))} or len(words) != len(
+            self.answers.names
+        ):
             return None
         ranks = [place if rank is None else rank for place, (_, rank) in enumerate(pairs, 1)]
         if not all(isinstance(rank, int | float) for rank in ranks):
@@ -146,9 +164,9 @@ def not_stated(column: str, answers: Answers, value: Any) -> RowFault:
     return RowFault(
         NOT_STATED,
         f"`{column}` is {value!r}, and nothing says whether that is for `{first}` or for `{second}`.",
-        f"State it with --map '{line}' (in run.toml: data.mapping = [\"{line}\"]): below {middle} `{first}` is preferred, "
-        f"above it `{second}`, and {middle} itself is a tie. Put the scale's middle in place of {middle}, and > in place "
-        "of < where it runs the other way.",
+        f"State it with --map '{line}' (in run.toml: data.mapping = [\"{line}\"]): below {middle} `{first}` is "
+        f"preferred, above it `{second}`, and {middle} itself is a tie. Put the scale's middle in place of {middle}, "
+        "and > in place of < where it runs the other way.",
     )
 
 
@@ -162,14 +180,21 @@ def stated(votes: list[Vote], annotators: list[Any]) -> tuple[Vote, ...]:
 def unwrapped(value: Any) -> Any:
     """What stands within an export's objects and lists of one, also where these are written as text."""
     for _ in range(6):
-        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") and not value.lstrip().startswith("[["):
+        if (
+            isinstance(value, str)
+            and value.lstrip()[:1] in ("[", "{")
+            and not value.lstrip().startswith("[[")
+        ):
             decoded = as_object(value)
             if decoded is None:
                 return value
             value = decoded
         elif isinstance(value, dict):
             if _is_ranking(value):
-                return [{"value": name, "rank": rank} for name, rank in zip(value["value"], value["rank"], strict=True)]
+                return [
+                    {"value": name, "rank": rank}
+                    for name, rank in zip(value["value"], value["rank"], strict=True)
+                ]
             key = next((key for key in WRAPPERS if value.get(key) is not None), None)
             if key is None:
                 return value

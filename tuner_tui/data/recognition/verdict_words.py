@@ -24,19 +24,25 @@ NONE_WORDS = (
     "", "nan", "null", "<na>", "n a", "na", "skip", "skipped", "unsure", "not sure", "unknown", "cannot decide", "pass",
 )  # fmt: skip
 """No verdict was given."""
-_TIE = {"tie", "ties", "tied", "draw", "equal", "equally", "same", "neutral", "both", "neither", "none", "either", "similar", "bothgood"}  # fmt: skip
+_TIE = {
+    "tie", "ties", "tied", "draw", "equal", "equally", "same", "neutral", "both", "neither", "none", "either",
+    "similar", "bothgood",
+}  # fmt: skip
 _NO_PREFERENCE = ({"no", "preference"}, {"no", "difference"}, {"no", "winner"}, {"about", "equal"})
 _BAD = {"bad", "poor", "unacceptable", "wrong", "unusable"}
 _GOOD = {"good", "acceptable", "ok", "okay", "fine"}
 _OF_ALL = {"both", "neither", "none", "all", "equally"}
 _TIE_FILLER = {
-    "the", "are", "is", "of", "them", "answers", "answer", "responses", "response", "models", "model", "about", "a", "or",
+    "the", "are", "is", "of", "them", "answers", "answer", "responses", "response", "models", "model", "about", "a",
+    "or",
     "and", "in", "quality", "both", "it", "s", "these", "two", "approximately", "roughly", "nearly", "almost",
 }  # fmt: skip
 _FILLER = {
-    "model", "response", "answer", "assistant", "output", "completion", "generation", "candidate", "conversation", "text",
+    "model", "response", "answer", "assistant", "output", "completion", "generation", "candidate", "conversation",
+    "text",
     "summary", "reply", "messages", "message", "option", "human", "ref", "solution", "translation", "the", "is", "was",
-    "i", "much", "far", "clearly", "strongly", "significantly", "very", "better", "best", "wins", "win", "won", "winner",
+    "i", "much", "far", "clearly", "strongly", "significantly", "very", "better", "best", "wins", "win", "won",
+    "winner",
     "preferred", "prefer", "prefers", "preference", "chosen", "choose", "selected", "side",
 }  # fmt: skip
 _SLIGHT = {"slightly", "marginally", "somewhat", "barely", "weakly", "little", "bit"}

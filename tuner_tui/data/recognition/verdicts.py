@@ -28,22 +28,40 @@ if TYPE_CHECKING:
 
 Votes = Callable[["Row"], tuple[Vote, ...]]
 VERDICTS = (
-    "better_response_id", "winner", "preferred", "preference", "choice", "verdict", "chosen", "better", "better_response",
+    "better_response_id", "winner", "preferred", "preference", "choice", "verdict", "chosen", "better",
+    "better_response",
     "preferred_response", "preferred_answer", "preferred_output", "comparison", "pairwise", "human_preference",
     "user_preference", "human_choice", "orig_preference", "ranking", "safer_response_id", "overall_preference",
     "preference_strength",
 )  # fmt: skip
 """Columns whose name says that they hold a verdict."""
-LIKELY = ("label", "labels", "best", "best_response", "selected", "selection", "vote", "judgment", "judgement", "result",
-          "outcome", "annotation")  # fmt: skip
+LIKELY = ("label", "labels", "best", "best_response", "selected", "selection", "vote", "judgment", "judgement",
+          "result",           "outcome", "annotation")  # fmt: skip
 """Columns that do where their values read like one."""
 ANNOTATORS = (
     "annotator", "annotator_id", "judge", "judge_id", "judge_hash", "worker", "worker_id", "participant_id",
     "participant", "prolific_pid", "prolific_id", "rater", "rater_id", "labeler", "labeler_id", "assessor", "user_id",
 )  # fmt: skip
-WINNER_FLAGS = (("winner",), ("winner", "model"), ("wins",), ("is", "winner"), ("preferred",), ("is", "preferred"), ("chosen",))
+WINNER_FLAGS = (
+    ("winner",),
+    ("winner", "model"),
+    ("wins",),
+    ("is", "winner"),
+    ("preferred",),
+    ("is", "preferred"),
+    ("chosen",),
+)
 TIE_FLAGS = ("winner_tie", "tie", "is_tie", "winner_draw")
-SCORES = (("score",), ("rating",), ("reward",), ("votes",), ("stars",), ("quality",), ("scores",), ("ratings",))
+SCORES = (
+    ("score",),
+    ("rating",),
+    ("reward",),
+    ("votes",),
+    ("stars",),
+    ("quality",),
+    ("scores",),
+    ("ratings",),
+)
 HELPSTEER = ("preference_strength", "overall_preference")
 HELPSTEER_SCALE = Scale(lower_is_first=True, middle=0, least=-3, most=3, slight=1)
 """https://huggingface.co/datasets/nvidia/HelpSteer2 and HelpSteer3: -3 is for response 1, 3 for response 2."""
@@ -103,9 +121,13 @@ def _flags(columns: Columns, answers: Answers) -> Iterator[Verdict]:
             return ()
         is_tie = bool(tie_name and _flag(row.get(tie_name), tie_name))
         if sum(map(bool, flags)) + is_tie > 1:
-            raise RowFault("A verdict contradicts itself", f"{' and '.join(map(repr, all_names))} are not of one answer.")
+            raise RowFault(
+                "A verdict contradicts itself", f"{' and '.join(map(repr, all_names))} are not of one answer."
+            )
         if any(flags):
-            return stated([choice(count, next(n for n, flag in enumerate(flags) if flag))], [row.get(str(annotator))])
+            return stated(
+                [choice(count, next(n for n, flag in enumerate(flags) if flag))], [row.get(str(annotator))]
+            )
         return stated([tie(count)], [row.get(str(annotator))]) if is_tie or tie_name is None else ()
 
     used = (*all_names, *([annotator] if annotator else []))
@@ -122,7 +144,16 @@ def _is_flag(value: Any) -> bool:
 
 def _flag(value: Any, name: str) -> bool | None:
     word = str(value).strip().lower().removesuffix(".0") if value is not None else ""
-    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": None, "nan": None}
+    known = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "": None,
+        "nan": None,
+    }
     if word not in known:
         raise RowFault("Unknown choice", f"`{name}` is {value!r}; expected 1 or 0.")
     return known[word]
@@ -131,7 +162,9 @@ def _flag(value: Any, name: str) -> bool | None:
 def _questions(columns: Columns, answers: Answers) -> Iterator[Verdict]:
     """Argilla's columns: QUESTION.responses with those who gave them, and QUESTION.suggestion."""
     ends = (".responses", ".suggestion")
-    questions = dict.fromkeys(name.removesuffix(end) for name in columns.names for end in ends if name.endswith(end))
+    questions = dict.fromkeys(
+        name.removesuffix(end) for name in columns.names for end in ends if name.endswith(end)
+    )
 
     def likeliness(question: str) -> int:
         name = question.lower().replace("-", "_")
@@ -139,7 +172,9 @@ def _questions(columns: Columns, answers: Answers) -> Iterator[Verdict]:
 
     for question in sorted(questions, key=likeliness):
         responses, suggestion = f"{question}.responses", f"{question}.suggestion"
-        reader = ValueReader(responses, answers, _numbers_of(columns, answers, question), _models(columns, answers))
+        reader = ValueReader(
+            responses, answers, _numbers_of(columns, answers, question), _models(columns, answers)
+        )
         is_named = likeliness(question) < len(VERDICTS)
         values = [(each, row) for row in columns.rows for each in _listed(row.get(responses))]
         values += [(row.get(suggestion), row) for row in columns.rows if row.get(suggestion) is not None]
@@ -271,7 +306,8 @@ def _by_value(columns: Columns, answers: Answers) -> Iterator[Verdict]:
         values = [(row[name], row) for row in columns.rows if row.get(name) not in (None, "", [])]
         spoken = [str(unwrapped(value)).strip().lower() for value, _ in values]
         is_named = all(
-            answers.place_of_name(each) is not None or (is_label_studio and each in ("left", "right")) for each in spoken
+            answers.place_of_name(each) is not None or (is_label_studio and each in ("left", "right"))
+            for each in spoken
         )
         if values and is_named and all(reader.is_readable(value, row) for value, row in values):
             yield _of_column(columns, answers, name, "unknown")

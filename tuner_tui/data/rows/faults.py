@@ -16,7 +16,10 @@ _PLURALS: dict[str, str] = {"tie": "ties"}
 
 def left_out_words(counts: Mapping[str, int]) -> str:
     """Rows by reason, such as "2 ties, 1 both bad"."""
-    return ", ".join(f"{count:,} {_PLURALS.get(reason, reason) if count > 1 else reason}" for reason, count in counts.items())
+    return ", ".join(
+        f"{count:,} {_PLURALS.get(reason, reason) if count > 1 else reason}"
+        for reason, count in counts.items()
+    )
 
 
 class RowFault(ValueError):

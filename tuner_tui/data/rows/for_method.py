@@ -10,8 +10,8 @@ from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.data.recognition.reading import PlainRows, Reading, plain_rows
 from tuner_tui.data.rows.preference import (
     PAIRS_HELP,
-    PairExample,
     RATED_HELP,
+    PairExample,
     RatedExample,
     check_labels,
     no_rows,

@@ -72,12 +72,14 @@ class LabelReader:
             "A score is beyond the scale of the rows before it",
             f"`{self.name}` is {value:g}, and the first rows have {self.least:g} to {self.most:g}, so what is good is "
             "not certain.",
-            f"State it: --map 'label={{{self.name}}} > LIMIT', with --map lines for prompt and completion beside it (in "
-            "run.toml: data.mapping).",
+            f"State it: --map 'label={{{self.name}}} > LIMIT', with --map lines for prompt and completion "
+            "beside it (in run.toml: data.mapping).",
         )
 
 
-def label_reader(values: list[Any], name: str, scale: tuple[float, float] | None = None) -> LabelReader | None:
+def label_reader(
+    values: list[Any], name: str, scale: tuple[float, float] | None = None
+) -> LabelReader | None:
     """How a column of labels is read; None when it holds neither labels nor scores.
 
     Scores are good above the middle of `scale`, else of the usual scale that holds them all: 0 to 1, -1 to 1, 0 to 4,
@@ -110,4 +112,8 @@ def label_reader(values: list[Any], name: str, scale: tuple[float, float] | None
     if min(numbers) < 0:
         return LabelReader(name, 0.0)
     usual = next((each for each in SCALES if each[0] <= min(numbers) and max(numbers) <= each[1]), None)
-    return LabelReader(name, (min(numbers) + max(numbers)) / 2) if usual is None else LabelReader(name, sum(usual) / 2, *usual)
+    return (
+        LabelReader(name, (min(numbers) + max(numbers)) / 2)
+        if usual is None
+        else LabelReader(name, sum(usual) / 2, *usual)
+    )

@@ -61,7 +61,9 @@ def prepare(
             )
     for kind, left_out in (("", train.left_out), ("evaluation ", evaluation.left_out if evaluation else {})):
         if left_out:
-            job.warn(f"{kind}rows without a preference are left out: {left_out_words(left_out)}.".capitalize())
+            job.warn(
+                f"{kind}rows without a preference are left out: {left_out_words(left_out)}.".capitalize()
+            )
     job.data_fingerprint = train.fingerprint
     job.held_out_fingerprint = evaluation.fingerprint if evaluation else ""
     if job.resume_from:
