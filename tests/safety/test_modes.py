@@ -16,7 +16,7 @@ from tuner_tui.data.tokens import token_cache
 from tuner_tui.feedback.collections import open_or_create
 from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import CollectionSettings
-from tuner_tui.files import write_atomic
+from tuner_tui.files import is_group_shared, write_atomic
 from tuner_tui.keeper.start import hold_queue
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
@@ -92,6 +92,36 @@ def test_a_folder_that_a_group_shares_is_open_to_it(home: Path, make_run: Callab
     os.umask(0o002)
     use_everything(make_run)
     assert set(modes(home)) == {0o2775 | 1 << 16, 0o664}, modes(home)
+
+
+@pytest.fixture
+def other_group() -> int:
+    """A group that is not the user's own."""
+    groups = [group for group in os.getgroups() if group != os.getgid()]
+    if os.getuid() != 0 and not groups:
+        pytest.skip("this user is in one group only")
+    return groups[0] if groups else 3000
+
+
+def test_a_folder_that_a_group_may_write_to_is_shared_all_the_way_down(
+    home: Path, make_run: Callable[..., RunFolder], other_group: int
+) -> None:
+    home.mkdir()
+    os.chown(home, -1, other_group)
+    home.chmod(0o775)  # as a umask of 0002 leaves it
+    os.umask(0o002)
+    use_everything(make_run)
+    assert set(modes(home)) == {0o775 | 1 << 16, 0o664}, modes(home)
+    assert {path.stat().st_gid for path in (home, *home.rglob("*"))} == {other_group}
+
+
+def test_the_group_of_one_user_shares_nothing(home: Path) -> None:
+    home.mkdir()
+    home.chmod(0o775)
+    os.umask(0o002)
+    if not is_group_shared(home):  # elsewhere the user's first group has other members
+        write_note("2026-11-20-first-try-94b2", Note(text="mine"))
+        assert {stat.S_IMODE(path.stat().st_mode) for path in home.rglob("*")} == {0o700, 0o600}
 
 
 def test_a_folder_that_was_there_keeps_its_mode(home: Path) -> None:

@@ -72,6 +72,7 @@ def tuner_tui(context: click.Context) -> None:
 
     Without a command, the app starts.
     """
+    _give_libraries_a_home()
     if context.invoked_subcommand is None:
         _go_on_with_bad_settings()
     if context.invoked_subcommand != "config":
@@ -84,6 +85,16 @@ def tuner_tui(context: click.Context) -> None:
     from tuner_tui.ui.app import main_app
 
     main_app()
+
+
+def _give_libraries_a_home() -> None:
+    """A user of whom no home folder is known, but TUNER_TUI_HOME, has that one: the Hub's library looks for one."""
+    import os
+    from pathlib import Path
+
+    home = os.environ.get("TUNER_TUI_HOME")
+    if home and not os.environ.get("HOME") and Path("~") == Path(os.path.expanduser("~")):  # noqa: PTH111
+        os.environ["HOME"] = str(Path(home).absolute())
 
 
 def _go_on_with_bad_settings() -> None:

@@ -28,6 +28,7 @@ from tuner_tui.data.recognition.columns import (
 )
 from tuner_tui.data.recognition.fields import answer_of, as_turns, optional_text, said_of, side_of, text_of
 from tuner_tui.data.recognition.side_columns import SideColumns
+from tuner_tui.data.recognition.verdicts import number_of
 from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.labels import LabelReader, label_reader
@@ -278,7 +279,7 @@ def _rated(columns: Columns) -> Iterator[Layout]:
     prompt = columns.find(QUESTIONS, "text", "turns", "turn")
     answer = columns.find(("completion", "response", *ANSWERS), "text", "turns", "turn")
     label = columns.find(LABELS, "bool", "number", "text")
-    score = columns.find(SCORES, "number", "bool")
+    score = columns.find(SCORES, "number", "bool") or _written_numbers(columns, SCORES)
     chosen = label or score
     if answer is None or chosen is None or prompt == answer:
         return
@@ -313,6 +314,12 @@ def _rated(columns: Columns) -> Iterator[Layout]:
     used = tuple(name for name in (prompt, answer, chosen, *beside.names) if name)
     compare = _scored(convert, read_label, chosen, columns.values(chosen))
     yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used, compare)
+
+
+def _written_numbers(columns: Columns, names: tuple[str, ...]) -> str | None:
+    """The column of one of some names whose texts are numbers, as a CSV file has them."""
+    name = columns.find(names, "text")
+    return name if name and all(number_of(value) is not None for value in columns.values(name)) else None
 
 
 def _scored(

@@ -28,7 +28,8 @@ BAD = {
 }  # fmt: skip
 
 
-SCALES = ((0.0, 1.0), (0.0, 4.0), (1.0, 5.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
+SCALES_FROM_0 = ((0.0, 1.0), (0.0, 4.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
+SCALES_FROM_1 = ((1.0, 5.0), (0.0, 10.0), (0.0, 100.0))
 """The usual scales; the first one that holds the first rows' scores is taken."""
 
 
@@ -111,9 +112,8 @@ def label_reader(
         return LabelReader(name, None, -1.0, 1.0)
     if min(numbers) < 0:
         return LabelReader(name, 0.0)
-    usual = next((each for each in SCALES if each[0] <= min(numbers) and max(numbers) <= each[1]), None)
-    return (
-        LabelReader(name, (min(numbers) + max(numbers)) / 2)
-        if usual is None
-        else LabelReader(name, sum(usual) / 2, *usual)
-    )
+    scales = SCALES_FROM_0 if min(numbers) < 1 else SCALES_FROM_1
+    usual = next((each for each in scales if max(numbers) <= each[1]), None)
+    if usual is None:
+        return LabelReader(name, (min(numbers) + max(numbers)) / 2)
+    return LabelReader(name, sum(usual) / 2, *usual)
