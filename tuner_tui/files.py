@@ -1,8 +1,8 @@
 """Files shared between processes: atomic writes, following a growing file, and permissions.
 
 New files and folders are private (folders 0700, files 0600). In a folder that a group shares (setgid, or an existing
-one that its group may write to) they have the modes that the umask gives, and belong to that group. The group of one
-member that many systems make for each user shares nothing.
+one that its group may write to) they have the modes that the umask gives, and belong to that group; further down, the
+group of one member that many systems make for each user shares nothing.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def make_folder(folder: Path) -> None:
         place = place.parent
     if not place.is_dir():
         raise NotADirectoryError(20, os.strerror(20), str(place))
-    is_shared = is_group_shared(place)
+    is_shared = is_group_shared(place) and (place == folder.parent or not _is_private_group(place))
     for folder in reversed(missing):
         folder.mkdir(0o777 if is_shared else 0o700, exist_ok=True)
         if is_shared:
@@ -148,18 +148,18 @@ def make_folder(folder: Path) -> None:
 def is_group_shared(folder: Path) -> bool:
     """Whether a folder is shared by a group; never true for /tmp, which everyone shares."""
     try:
-        status = folder.stat()
+        mode = folder.stat().st_mode
     except OSError:
         return False
-    mode = status.st_mode
-    if mode & stat.S_ISGID:
-        return True
-    return bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX and not _is_private_group(status.st_gid)
+    return bool(mode & stat.S_ISGID) or (bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX)
 
 
-def _is_private_group(group: int) -> bool:
-    """Whether a group is the one that the system made for this user alone."""
-    user = os.getuid()
+def _is_private_group(folder: Path) -> bool:
+    """Whether a folder's group is one that the system made for this user alone."""
+    status, user = folder.stat(), os.getuid()
+    group = status.st_gid
+    if status.st_mode & stat.S_ISGID or user == 0:
+        return False
     try:
         import grp
         import pwd

@@ -16,7 +16,7 @@ from tuner_tui.data.tokens import token_cache
 from tuner_tui.feedback.collections import open_or_create
 from tuner_tui.feedback.integrity import copy_path
 from tuner_tui.feedback.records import CollectionSettings
-from tuner_tui.files import is_group_shared, write_atomic
+from tuner_tui.files import write_atomic
 from tuner_tui.keeper.start import hold_queue
 from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
@@ -115,13 +115,19 @@ def test_a_folder_that_a_group_may_write_to_is_shared_all_the_way_down(
     assert {path.stat().st_gid for path in (home, *home.rglob("*"))} == {other_group}
 
 
-def test_the_group_of_one_user_shares_nothing(home: Path) -> None:
+def test_the_group_of_one_user_shares_nothing_further_down(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.mkdir()
     home.chmod(0o775)
     os.umask(0o002)
-    if not is_group_shared(home):  # elsewhere the user's first group has other members
-        write_note("2026-11-20-first-try-94b2", Note(text="mine"))
-        assert {stat.S_IMODE(path.stat().st_mode) for path in home.rglob("*")} == {0o700, 0o600}
+    user = 12345  # of whom the system knows nothing, in the group of the same number
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    status = home.stat()
+    own = os.stat_result((*status[:4], user, user, *status[6:]))
+    monkeypatch.setattr(Path, "stat", lambda path, **how: own if path == home else os.stat(path, **how))  # noqa: PTH116
+    write_note("2026-11-20-first-try-94b2", Note(text="mine"))
+    assert {stat.S_IMODE(path.lstat().st_mode) for path in home.rglob("*")} == {0o700, 0o600}
 
 
 def test_a_folder_that_was_there_keeps_its_mode(home: Path) -> None:
