@@ -40,7 +40,7 @@ def last(side: Any) -> str:
 
 def outcomes(path: Path, *mapping: str) -> list[str]:
     """What is chosen in each row, or why nothing is."""
-    found = []
+    found: list[str] = []
     for _, _, row in plain_rows(Reading(path, mapping=mapping)).rows:
         if isinstance(row, LeftOut):
             found.append(row.reason)
@@ -140,7 +140,7 @@ def turns(*texts: str) -> list[Row]:
 
 
 def test_arena_conversations(tmp_path: Path) -> None:
-    rows = [
+    rows: list[Row] = [
         {"conversation_a": turns("q", "one"), "conversation_b": turns("q", "two"), "winner": winner, "turn": 1,
          "model_a": "m", "model_b": "n", "toxic_chat_tag": {"roberta-large": {"flagged": False}}}
         for winner in ("model_b", "tie", "tie (bothbad)", "both_bad", "model_a")
@@ -182,7 +182,7 @@ def test_argilla_columns(tmp_path: Path) -> None:
 
 
 def test_argilla_rankings(tmp_path: Path) -> None:
-    third = {"response_3": "three"}
+    third: Row = {"response_3": "three"}
     ranked = [
         argilla(["response_3", "response_2", "response_1"], **third),
         argilla([{"value": f"response_{n}", "rank": rank} for n, rank in ((1, 2), (2, 1), (3, 3))], **third),
@@ -223,7 +223,7 @@ def test_argilla_records(tmp_path: Path) -> None:
         },
     ]
     assert outcomes(write(tmp_path, older)) == ["two", "not annotated"]
-    hub = [
+    hub: list[Row] = [
         {
             **fields,
             "preference": [{**second, "user_id": "u", "status": "submitted"}],
@@ -411,8 +411,7 @@ def test_answers_with_a_verdict_that_is_not_understood_are_no_prompts(tmp_path: 
     with pytest.raises(InputError, match="not understood") as caught:
         plain_rows(Reading(path))
     assert ("assessment" in row or "best" in row) and caught.value.message.rstrip(".").endswith([*row][-1])
-    shape = "prompts"
-    assert plain_rows(Reading(path, asked=shape)).layout.shape == shape  # where the person says so
+    assert plain_rows(Reading(path, asked="prompts")).layout.shape == "prompts"  # where the person says so
 
 
 def test_a_word_that_is_not_understood_is_named(tmp_path: Path) -> None:
@@ -443,7 +442,7 @@ def test_nothing_but_ties_is_no_data(tmp_path: Path) -> None:
     assert [each.level for each in check(Reading(path)).problems] == ["error"]
     for method in ("dpo", "kto"):
         with pytest.raises(InputError, match="1 tie, 1 both bad"):
-            read_for(method, Reading(path))  # type: ignore[arg-type]
+            read_for(method, Reading(path))
 
 
 def test_scores_in_csv_are_numbers(tmp_path: Path) -> None:
@@ -485,7 +484,7 @@ def test_open_webui_feedback(tmp_path: Path) -> None:
     path = tmp_path / "feedback.json"
     path.write_text(json.dumps(rows))
     rated = read_rated(path)
-    assert [(each.prompt[0].content, last_of(each), each.label) for each in rated] == [
+    assert [(first_of(each), last_of(each), each.label) for each in rated] == [
         ("q", "wise", True), ("q", "bad", False), ("q", "good", True),
     ]  # fmt: skip
     assert rated[0].completion[0].extra == {"reasoning_content": "hm"}  # type: ignore[union-attr]
@@ -493,6 +492,10 @@ def test_open_webui_feedback(tmp_path: Path) -> None:
     path.write_text(json.dumps(rows))
     with pytest.raises(InputError, match=r"feedback\.json:2: `snapshot.chat` is absent"):
         read_rated(path)
+
+
+def first_of(rated: Any) -> str:
+    return str(rated.prompt[0].content)
 
 
 def last_of(rated: Any) -> str:

@@ -56,24 +56,24 @@ class ImportedFile:
 
     def lines(self) -> list[str]:
         """What to tell of it, besides the counts."""
-        told = [f"Read as: {self.reason}."] if self.reason else []
+        lines = [f"Read as: {self.reason}."] if self.reason else []
         for reason, numbers in self.left_out.items():
             more = ", ..." if len(numbers) > MOST_NAMED else ""
             rows = f"{len(numbers)} rows are" if len(numbers) > 1 else "1 row is"
-            told.append(f"{rows} left out, {reason}: row {', '.join(map(str, numbers[:MOST_NAMED]))}{more}.")
+            lines.append(f"{rows} left out, {reason}: row {', '.join(map(str, numbers[:MOST_NAMED]))}{more}.")
         if any(reason in UNFIT for reason in self.left_out):
-            told.append(
+            lines.append(
                 "A collection has one prompt and a text per answer; train on such rows from the file: data.train."
             )
         if self.dropped_thoughts:
-            told.append(
+            lines.append(
                 f"Thoughts in {self.dropped_thoughts} rows are not kept; a collection holds what is answered."
             )
         if self.dropped_answers:
-            told.append(f"The answers of {self.dropped_answers} rows are not taken, only their prompts.")
+            lines.append(f"The answers of {self.dropped_answers} rows are not taken, only their prompts.")
         if self.unused:
-            told.append(f"Fields not used: {', '.join(self.unused)}.")
-        return told
+            lines.append(f"Fields not used: {', '.join(self.unused)}.")
+        return lines
 
 
 UNFIT: tuple[Unfit, ...] = ("dialogues that differ before the last answer", "with tool calls")

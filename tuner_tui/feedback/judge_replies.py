@@ -109,11 +109,11 @@ def _unreadable(reply: JudgeReply, text: str, has_thoughts: bool) -> UnreadableR
     if reply.refusal and not text.strip():
         return UnreadableReply(f"refused: {plain(reply.refusal)[:200]}")
     if text.strip():
-        said = plain(" ".join(text.split()))
-        said = said if len(said) <= 120 else f"{said[:119]}…"
+        shown = plain(" ".join(text.split()))
+        shown = shown if len(shown) <= 120 else f"{shown[:119]}…"
         if reply.is_truncated:
-            return UnreadableReply(f"truncated before the verdict: {said!r}", LIMIT_HINT)
-        return UnreadableReply(f"neither JSON with `better` nor a verdict in words: {said!r}")
+            return UnreadableReply(f"truncated before the verdict: {shown!r}", LIMIT_HINT)
+        return UnreadableReply(f"neither JSON with `better` nor a verdict in words: {shown!r}")
     if reply.is_truncated:
         what = (
             "empty: truncated while thinking; raise the limit"
@@ -137,14 +137,14 @@ def _parted(text: str) -> tuple[str, str]:
     text = _THOUGHTS.sub("", text)
     *before, after = _END_OF_THOUGHTS.split(text)  # the template opened the tag
     thoughts += before
-    said, *unclosed = _OPEN_THOUGHTS.split(after, maxsplit=1)
-    return _SPECIAL.sub("", said), "\n".join([*thoughts, *unclosed])
+    answer, *unclosed = _OPEN_THOUGHTS.split(after, maxsplit=1)
+    return _SPECIAL.sub("", answer), "\n".join([*thoughts, *unclosed])
 
 
 def _in_objects(text: str) -> Verdict | None:
     verdict = None
-    for found in _objects(text):
-        verdict = _of_object(found) or verdict
+    for reply in _objects(text):
+        verdict = _of_object(reply) or verdict
     return verdict
 
 
@@ -157,17 +157,17 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             return
         end = place + 1
         try:
-            found, end = decoder.raw_decode(text, place)
+            value, end = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             closing = text.find("}", place)
-            found = as_object(text[place : closing + 1]) if 0 < closing < place + 4000 else None
-        if isinstance(found, dict):
-            yield found
+            value = as_object(text[place : closing + 1]) if 0 < closing < place + 4000 else None
+        if isinstance(value, dict):
+            yield value
         place = text.find("{", end)
 
 
-def _of_object(found: dict[str, Any]) -> Verdict | None:
-    lower = {str(key).strip().lower(): value for key, value in found.items()}
+def _of_object(reply: dict[str, Any]) -> Verdict | None:
+    lower = {str(key).strip().lower(): value for key, value in reply.items()}
     for key in VERDICT_KEYS:
         value = lower.get(key)
         if isinstance(value, dict):

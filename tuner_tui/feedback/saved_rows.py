@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Key = tuple[tuple["Turn", ...], tuple[str, ...]]
 """What makes two rows one item: the prompt and the texts of the answers, in any order."""
-Said = tuple[object, ...]
+Statement = tuple[object, ...]
 """What an entry says of an item's answers, whatever their order."""
 
 
@@ -46,24 +46,26 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """The counts in words."""
-        told = [
+        lines = [
             f"{self.items} items: {self.judged} annotated, {self.unjudged} to annotate, {self.prompts} prompts without "
             f"answers; {self.already_there} existed already"
         ]
-        kept = [
+        without_winner = [
             f"{count} {name if count > 1 else one}"
             for count, one, name in ((self.ties, "tie", "ties"), (self.both_bad, "both bad", "both bad"))
             if count
         ]
-        if kept:
-            told.append(f"Saved as what they are, without a winner: {listed(kept, 'and')}.")
+        if without_winner:
+            lines.append(f"Saved as what they are, without a winner: {listed(without_winner, 'and')}.")
         if self.annotators > 1 and (self.judged or self.more):
-            told.append(f"Annotations are by {self.annotators} annotators, each counted.")
+            lines.append(f"Annotations are by {self.annotators} annotators, each counted.")
         if self.more:
-            told.append(f"{self.more} more annotations of items that existed already.")
+            lines.append(f"{self.more} more annotations of items that existed already.")
         if self.proposals:
-            told.append(f"{self.proposals} suggestions of models are saved as proposals; accept them with y.")
-        return told
+            lines.append(
+                f"{self.proposals} suggestions of models are saved as proposals; accept them with y."
+            )
+        return lines
 
 
 def keep_rows(store: Store, rows: Sequence[ImportedRow], annotator: str) -> ImportReport:
@@ -112,12 +114,12 @@ class _Existing:
         for item in contents.items:
             self.items.setdefault(_key(item.prompt, item.model_answers), item)
             texts[item.id] = {answer.id: answer.text for answer in item.answers}
-        self.last: dict[tuple[int, str], Said] = {}
+        self.last: dict[tuple[int, str], Statement] = {}
         """By item and annotator: the last annotation, or a model's proposal."""
         for entry in contents.active_entries:
-            said = _said(entry.annotation or entry.proposal, texts.get(entry.item, {}))
-            if said:
-                self.last[entry.item, entry.annotator] = said
+            statement = _statement(entry.annotation or entry.proposal, texts.get(entry.item, {}))
+            if statement:
+                self.last[entry.item, entry.annotator] = statement
 
 
 @dataclass
@@ -127,7 +129,7 @@ class _Item:
     first: ImportedRow
     existing: Item | None
     entries: list[NewEntry] = field(default_factory=list)
-    said: dict[str, Said] = field(default_factory=dict)
+    statements: dict[str, Statement] = field(default_factory=dict)
     """By annotator: what this import says."""
 
     @property
@@ -147,37 +149,41 @@ class _Item:
         places = _places(row.answers, self.answers)
         added: list[str] = []
         for verdict in row.verdicts:
-            said = _said(verdict.annotation(range(len(row.answers))), _texts(row.answers))
-            name = f"{annotator}:{verdict.annotator}" if verdict.annotator else self._unnamed(annotator, said)
-            if name and self._is_news(name, said, existing):
+            statement = _statement(verdict.annotation(range(len(row.answers))), _texts(row.answers))
+            name = (
+                f"{annotator}:{verdict.annotator}"
+                if verdict.annotator
+                else self._unnamed(annotator, statement)
+            )
+            if name and self._is_news(name, statement, existing):
                 self.entries.append(NewEntry(name, "import", _Maker(verdict, tuple(places))))
                 added.append(verdict.verdict)
         for suggestion in row.suggested:
-            said = _said(suggestion.proposal(range(len(row.answers))), _texts(row.answers))
-            if self._is_news(suggestion.model, said, existing):
+            statement = _statement(suggestion.proposal(range(len(row.answers))), _texts(row.answers))
+            if self._is_news(suggestion.model, statement, existing):
                 self.entries.append(
                     NewEntry(suggestion.model, "ai", _Maker(suggestion, tuple(places)), is_proposal=True)
                 )
                 added.append("proposal")
         return added
 
-    def _unnamed(self, annotator: str, said: Said) -> str:
+    def _unnamed(self, annotator: str, statement: Statement) -> str:
         """The name for a verdict of which nobody is named; empty where the same stands in the file already."""
         number = 1
         while True:
             name = annotator if number == 1 else f"{annotator} ({number})"
-            if name not in self.said:
+            if name not in self.statements:
                 return name
-            if self.said[name] == said:
+            if self.statements[name] == statement:
                 return ""
             number += 1
 
-    def _is_news(self, name: str, said: Said, existing: _Existing) -> bool:
-        before = self.said.get(name)
+    def _is_news(self, name: str, statement: Statement, existing: _Existing) -> bool:
+        before = self.statements.get(name)
         if before is None and self.existing is not None:
             before = existing.last.get((self.existing.id, name))
-        self.said[name] = said
-        return before != said
+        self.statements[name] = statement
+        return before != statement
 
     def as_new(self) -> NewItem:
         """As the store takes it."""
@@ -191,13 +197,14 @@ class _Item:
 class _Maker:
     """An entry once the ids of an item's answers are known."""
 
-    said: Verdicts | Suggested
+    statement: Verdicts | Suggested
     places: tuple[int, ...]
     """Of the row's answers among the item's."""
 
     def __call__(self, ids: Sequence[int]) -> Annotation | Proposal:
         own = [ids[place] for place in self.places]
-        return self.said.annotation(own) if isinstance(self.said, Verdicts) else self.said.proposal(own)
+        verdict = self.statement
+        return verdict.annotation(own) if isinstance(verdict, Verdicts) else verdict.proposal(own)
 
 
 def _key(prompt: Sequence[Turn], answers: Sequence[NewAnswer]) -> Key:
@@ -219,16 +226,16 @@ def _texts(answers: Sequence[NewAnswer]) -> dict[int, str]:
     return {place: answer.text for place, answer in enumerate(answers)}
 
 
-def _said(what: Annotation | Proposal | None, texts: dict[int, str]) -> Said:
+def _statement(what: Annotation | Proposal | None, texts: dict[int, str]) -> Statement:
     if what is None:
         return ()
     if isinstance(what, Proposal):
         return ("proposal", *(texts.get(answer, "") for answer in what.preferred if answer is not None))
     blank = (0,) * len(what.shown)
-    told = zip(
+    lines = zip(
         (texts.get(answer, "") for answer in what.shown),
         what.ranks or blank,
         what.scores or blank,
         strict=True,
     )
-    return (what.verdict, what.strength, *sorted(told))
+    return (what.verdict, what.strength, *sorted(lines))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tuner_tui.data.recognition.choices import answers_alone
 from tuner_tui.data.recognition.columns import Columns
-from tuner_tui.data.recognition.formats import Layout, layout_of_pairs
+from tuner_tui.data.recognition.layout import Layout
 from tuner_tui.data.recognition.reading import SAMPLE_ROWS, layout_of, raw_rows, read_row
 from tuner_tui.data.rows.content import FINISHED
 from tuner_tui.data.rows.unused import UnusedFields
@@ -78,7 +78,7 @@ def _layout(head: list[Found], reading: Reading) -> Layout:
             if name not in alone.used
         ):
             raise
-        return layout_of_pairs(alone)
+        return alone
 
 
 def is_note(name: str) -> bool:

@@ -87,12 +87,12 @@ def answer_columns(columns: Columns) -> Answers | None:
             for family, marks in MARKS.items():
                 if token in marks:
                     groups[family, rest, at].setdefault(marks.index(token), name)
-    found = [
+    families = [
         Answers(tuple(names), tuple(MARKS[family][place] for place in places), family)
         for (family, _, _), group in groups.items()
         if (places := _run(group, family)) and (names := [group[place] for place in places])
     ]
-    return min(found, key=_likeliness, default=None)
+    return min(families, key=_likeliness, default=None)
 
 
 def beside(columns: Columns, answers: Answers, words: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
@@ -100,9 +100,9 @@ def beside(columns: Columns, answers: Answers, words: tuple[tuple[str, ...], ...
     by_tokens = {
         frozenset(tokens_of(name)): name for name in reversed(columns.names) if name not in answers.names
     }
-    for said in words:
+    for wanted in words:
         for own in ([(mark,) for mark in answers.marks], [tokens_of(name) for name in answers.names]):
-            names = [by_tokens.get(frozenset((*said, *each))) for each in own]
+            names = [by_tokens.get(frozenset((*wanted, *own_tokens))) for own_tokens in own]
             if all(names):
                 return tuple(map(str, names))
     return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.answer_columns import Answers, answer_columns, beside
 from tuner_tui.data.recognition.fields import side_of
-from tuner_tui.data.recognition.findings import Finding
+from tuner_tui.data.recognition.layout import Layout
 from tuner_tui.data.recognition.prompts import LAST_RESORTS, Prompt
 from tuner_tui.data.recognition.verdicts import Verdict, find_verdict
 from tuner_tui.data.rows.comparison import Comparison, best_and_worst
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WITHOUT_VERDICT = "answers without a verdict"
 
 
-def find(columns: Columns) -> Iterator[Finding]:
+def find(columns: Columns) -> Iterator[Layout]:
     """The choice that a sample of rows has, if any."""
     answers = answer_columns(columns)
     verdict = find_verdict(columns, answers) if answers is not None else None
@@ -31,17 +31,17 @@ def find(columns: Columns) -> Iterator[Finding]:
         yield chosen_by(columns, answers, verdict)
 
 
-def answers_alone(columns: Columns) -> Finding | None:
+def answers_alone(columns: Columns) -> Layout | None:
     """The same where nothing says which answer is better: to be annotated. Not for training."""
     answers = answer_columns(columns)
     if answers is None:
         return None
-    found = chosen_by(columns, answers, Verdict("", (), lambda _: ()))
+    layout = chosen_by(columns, answers, Verdict("", (), lambda _: ()))
     names = " and ".join(f"`{name}`" for name in answers.names)
-    return replace(found, variant=WITHOUT_VERDICT, reason=f"{names} are answers to annotate")
+    return replace(layout, variant=WITHOUT_VERDICT, reason=f"{names} are answers to annotate")
 
 
-def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Finding:
+def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Layout:
     """Pairs of answers by a verdict."""
     names = answers.names
     asked = Prompt.of(columns, *names, *verdict.used, also=LAST_RESORTS)
@@ -77,19 +77,20 @@ def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Finding:
             models=tuple(_text(row.get(name)) for name in models or ()),
         )
 
-    told = " or ".join(f"{{{name}}}" for name in names)
+    either = " or ".join(f"{{{name}}}" for name in names)
     listed = f"{', '.join(f'`{name}`' for name in names[:-1])} and `{names[-1]}`"
     used = tuple(
         dict.fromkeys((*names, *verdict.used, *asked.names, *([turn] if turn else []), *(models or ())))
     )
     has_dialogues = is_lists or columns.kinds[names[0]] in ("turns", "texts")
-    return Finding(
+    return Layout(
+        "preference",
         "two answers and a choice" if len(names) == 2 else "several answers and a choice",
         verdict.confidence if asked.name or has_dialogues else 0.4,
         f"`{verdict.column}` says which of {listed} is better{verdict.direction}",
         asked.mapping
         | {
-            "chosen": f"{told} by {verdict.column}",
+            "chosen": f"{either} by {verdict.column}",
             "rejected": "the other" if len(names) == 2 else "the worst",
         },
         convert,
@@ -138,18 +139,18 @@ def _list_dialogues(
             )
     lists = [as_json(row[name]) for name in columns]
     if len({len(each) for each in lists}) != 1:
-        told = ", ".join(f"`{name}`" for name in columns)
-        raise RowFault("The turns do not match", f"{told} differ in length.", "Leave the row out.")
+        named = ", ".join(f"`{name}`" for name in columns)
+        raise RowFault("The turns do not match", f"{named} differ in length.", "Leave the row out.")
     for name, each in zip(columns, lists, strict=True):
         if any(text is None for text in each):
             raise NothingPreferred("without an answer", f"`{name}` holds null.")
     return [_alternating(lists[0], each) for each in lists[1:]]
 
 
-def _alternating(asked: list[str], answers: list[str]) -> list[dict[str, Any]]:
+def _alternating(questions: list[str], answers: list[str]) -> list[dict[str, Any]]:
     return [
         turn
-        for question, answer in zip(asked, answers, strict=True)
+        for question, answer in zip(questions, answers, strict=True)
         for turn in ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
     ]
 

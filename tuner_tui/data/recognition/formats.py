@@ -7,13 +7,10 @@ The plain forms: `messages`; `prompt` and `completion`; `text`; `prompt`, `chose
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from tuner_tui.data.files.json_rows import Row
-from tuner_tui.data.recognition import preferences
+from tuner_tui.data.recognition import preferences, rated
 from tuner_tui.data.recognition.columns import (
     ANSWERS,
     CHOICE_LISTS,
@@ -27,47 +24,19 @@ from tuner_tui.data.recognition.columns import (
     Columns,
 )
 from tuner_tui.data.recognition.fields import answer_of, as_turns, optional_text, said_of, side_of, text_of
+from tuner_tui.data.recognition.layout import Layout as Layout
+from tuner_tui.data.recognition.layout import Shape as Shape
 from tuner_tui.data.recognition.side_columns import SideColumns
-from tuner_tui.data.recognition.verdicts import number_of
-from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import RowFault
-from tuner_tui.data.rows.labels import LabelReader, label_reader
+from tuner_tui.data.rows.labels import label_reader
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.written import as_object
 
 if TYPE_CHECKING:
-    from tuner_tui.data.recognition.findings import Finding
+    from tuner_tui.data.files.json_rows import Row
 
-Shape = Literal["messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts"]
-Convert = Callable[[Row], Row]
-
-HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-HELPSTEER_SCALE = (0.0, 4.0)
-"""https://huggingface.co/datasets/nvidia/HelpSteer2: each attribute is 0 to 4, whatever the first rows have."""
 SURE_ENOUGH = 0.5
 """A detection with less confidence is used only when it is set explicitly."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What rows were recognised as."""
-
-    shape: Shape
-    variant: str
-    """A short name, such as "ShareGPT conversations"."""
-    confidence: float
-    """From 0 to 1: how much speaks for it."""
-    reason: str
-    mapping: dict[str, str]
-    """What is made of which columns: template lines by part, such as {"completion": "{answer}"}."""
-    convert: Convert = field(repr=False, compare=False)
-    """A row in the shape's plain form. Raises RowFault."""
-    used: tuple[str, ...] = ()
-    """The columns that it is made of; the others are not used."""
-    compare: Callable[[Row], Comparison] | None = field(default=None, repr=False, compare=False)
-    """A row with every verdict that it holds, where that is more than the plain form. Raises RowFault."""
-    problem: RowFault | None = None
-    """Why no row can be read, such as a scale whose direction is stated nowhere."""
 
 
 def layouts_of(columns: Columns) -> list[Layout]:
@@ -275,71 +244,6 @@ def _completions(columns: Columns) -> Iterator[Layout]:
     yield Layout("prompt_completion", "prompt and completion", 0.97, reason, mapping, convert, used)
 
 
-def _rated(columns: Columns) -> Iterator[Layout]:
-    prompt = columns.find(QUESTIONS, "text", "turns", "turn")
-    answer = columns.find(("completion", "response", *ANSWERS), "text", "turns", "turn")
-    label = columns.find(LABELS, "bool", "number", "text")
-    score = columns.find(SCORES, "number", "bool") or _written_numbers(columns, SCORES)
-    chosen = label or score
-    if answer is None or chosen is None or prompt == answer:
-        return
-    is_helpsteer = all(columns.find((name,), "number", "text") for name in HELPSTEER)
-    read_label = label_reader(columns.values(chosen), chosen, HELPSTEER_SCALE if is_helpsteer else None)
-    if read_label is None:
-        return
-
-    beside = SideColumns.of(columns)
-
-    def convert(row: Row) -> Row:
-        asked, end = side_of(row, prompt) if prompt else None, side_of(row, answer)
-        label = {"label": read_label(row.get(chosen))}
-        if not isinstance(asked, list) and isinstance(end, str) and not beside.has_system(row):
-            return (
-                ({} if asked is None else {"prompt": asked})
-                | {"completion": end}
-                | label
-                | beside.beside_text(row)
-            )
-        begin = beside.begin(row, as_turns(asked, "user") if asked is not None else [])
-        plain = {"completion": as_turns(end, "assistant")} | label | beside.beside(row)
-        return ({"prompt": begin} if begin else {}) | plain
-
-    mapping = {"prompt": f"{{{prompt}}}"} if prompt else {}
-    mapping |= {"completion": f"{{{answer}}}", "label": f"{{{chosen}}}{read_label.rule}"} | beside.mapping
-    is_named = answer.lower() in ("completion", "response", "generation")
-    confidence = (0.98 if label else 0.96) if is_named else 0.6 if label else 0.5
-    if prompt is None and columns.kinds[answer] != "turns":
-        confidence = 0.4
-    reason = f"`{answer}` is one answer, rated by `{chosen}`{read_label.rule}"
-    used = tuple(name for name in (prompt, answer, chosen, *beside.names) if name)
-    compare = _scored(convert, read_label, chosen, columns.values(chosen))
-    yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used, compare)
-
-
-def _written_numbers(columns: Columns, names: tuple[str, ...]) -> str | None:
-    """The column of one of some names whose texts are numbers, as a CSV file has them."""
-    name = columns.find(names, "text")
-    return name if name and all(number_of(value) is not None for value in columns.values(name)) else None
-
-
-def _scored(
-    convert: Convert, read_label: LabelReader, name: str, values: list[Any]
-) -> Callable[[Row], Comparison] | None:
-    """Rows whose scores are whole, and 1 to 5 or 0 to 4, with the score itself; None for other labels."""
-    ends = (int(read_label.least), int(read_label.most)) if math.isfinite(read_label.least) else ()
-    if ends not in ((1, 5), (0, 4)) or not all(float(value).is_integer() for value in values):
-        return None
-
-    def compare(row: Row) -> Comparison:
-        plain = convert(row)
-        score = float(row[name]) + (ends == (0, 4))
-        if not score.is_integer():
-            raise RowFault("A score is no whole number", f"`{name}` is {row[name]!r}.")
-        return Comparison(plain.get("prompt"), (plain["completion"],), scores=(int(score),))
-
-    return compare
-
-
 def _texts(columns: Columns) -> Iterator[Layout]:
     name = columns.find(TEXTS, "text", "empty")
     confidence = 0.9 if name == "text" else 0.7
@@ -388,28 +292,9 @@ def _prompts(columns: Columns) -> Iterator[Layout]:
     )
 
 
-def _pairs(columns: Columns) -> Iterator[Layout]:
-    yield from map(layout_of_pairs, preferences.find(columns))
-
-
-def layout_of_pairs(found: Finding) -> Layout:
-    """A way to make pairs as a layout."""
-    return Layout(
-        "preference",
-        found.variant,
-        found.confidence,
-        found.reason,
-        found.mapping,
-        found.convert,
-        found.used,
-        found.compare,
-        found.problem,
-    )
-
-
 _FINDERS: tuple[Callable[[Columns], Iterator[Layout]], ...] = (
-    _pairs,
-    _rated,
+    preferences.find,
+    rated.find,
     _conversations,
     _turns_and_answer,
     _completions,

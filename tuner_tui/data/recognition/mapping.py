@@ -10,7 +10,7 @@ from tuner_tui.data.recognition.answer_columns import Answers, answer_columns
 from tuner_tui.data.recognition.choices import chosen_by
 from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.fields import as_turns, side_of, text_of
-from tuner_tui.data.recognition.formats import Layout, Shape, layout_of_pairs
+from tuner_tui.data.recognition.layout import Layout, Shape
 from tuner_tui.data.recognition.side_columns import SideColumns
 from tuner_tui.data.recognition.verdict_values import Scale
 from tuner_tui.data.recognition.verdicts import stated_verdict
@@ -167,7 +167,7 @@ def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:
     compare = found.compare
     used = {name for text in mapping.values() for name in _names(text)}
     return replace(
-        layout_of_pairs(found),
+        found,
         mapping=mapping,
         convert=lambda row: found.convert(derived(row)),
         compare=None if compare is None else lambda row: compare(derived(row)),

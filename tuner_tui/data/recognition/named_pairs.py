@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.data.recognition.columns import PAIRS, THOUGHT_COLUMNS, Columns, Kind
 from tuner_tui.data.recognition.fields import as_turns, optional_text, side_of, text_of
-from tuner_tui.data.recognition.findings import Finding
+from tuner_tui.data.recognition.layout import Layout
 from tuner_tui.data.recognition.prompts import Prompt, prompt_column
 from tuner_tui.data.rows.turns import hh_turns, is_hh
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tuner_tui.data.rows.comparison import Side
 
 
-def find(columns: Columns) -> Iterator[Finding]:
+def find(columns: Columns) -> Iterator[Layout]:
     """The pair that a sample of rows has, if any."""
     pair = _pair(columns)
     if pair is None:
@@ -36,7 +36,7 @@ def find(columns: Columns) -> Iterator[Finding]:
             return asked.row(row, {"chosen": sides[0], "rejected": sides[1]})
 
         reason = f"`{chosen}` and `{rejected}` are dialogues of Human: and Assistant:"
-        yield Finding("HH dialogues", 0.97, reason, mapping, convert_dialogues, used)
+        yield Layout("preference", "HH dialogues", 0.97, reason, mapping, convert_dialogues, used)
         return
 
     def convert(row: Row) -> Row:
@@ -51,7 +51,7 @@ def find(columns: Columns) -> Iterator[Finding]:
         variant += " without a prompt"
         confidence = 0.97 if is_turns else 0.55
     reason = f"`{chosen}` is preferred over `{rejected}` as an answer{told}"
-    yield Finding(variant, confidence, reason, mapping, convert, used)
+    yield Layout("preference", variant, confidence, reason, mapping, convert, used)
 
 
 def _pair(columns: Columns) -> tuple[str, str] | None:

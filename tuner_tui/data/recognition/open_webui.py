@@ -40,8 +40,8 @@ def rated_of_feedback(row: Row) -> Row:
         "label": rating > 0,
     }
     model = data.get("model_id") or meta.get("model_id") or answer.get("model")
-    told = {f"data.{name}": value for name, value in data.items() if name not in ("rating", "model_id")}
-    return plain | ({"completion_model": model} if isinstance(model, str) else {}) | told
+    details = {f"data.{name}": value for name, value in data.items() if name not in ("rating", "model_id")}
+    return plain | ({"completion_model": model} if isinstance(model, str) else {}) | details
 
 
 def _rating(value: Any) -> float:
@@ -90,8 +90,8 @@ def _turn(message: Row) -> Row:
     """A message as a turn, its thoughts apart from its text."""
     content = message.get("content")
     turn: Row = {"role": message.get("role"), "content": content}
-    if isinstance(content, str) and (found := _THOUGHTS.findall(content)):
-        thoughts = [_SUMMARY.sub("", text) for kind, text in found if kind == "reasoning"]
+    if isinstance(content, str) and (blocks := _THOUGHTS.findall(content)):
+        thoughts = [_SUMMARY.sub("", text) for kind, text in blocks if kind == "reasoning"]
         turn["content"] = _THOUGHTS.sub("", content)
         lines = "\n\n".join(thoughts).strip().splitlines()
         if lines:

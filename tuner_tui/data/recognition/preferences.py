@@ -9,10 +9,10 @@ from tuner_tui.data.recognition import choices, named_pairs, ranked
 
 if TYPE_CHECKING:
     from tuner_tui.data.recognition.columns import Columns
-    from tuner_tui.data.recognition.findings import Finding
+    from tuner_tui.data.recognition.layout import Layout
 
 
-def find(columns: Columns) -> Iterator[Finding]:
+def find(columns: Columns) -> Iterator[Layout]:
     """Every way in which a sample of rows may hold pairs."""
     yield from named_pairs.find(columns)
     yield from choices.find(columns)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.columns import LIST_SCORES, RANKED, RANKS
 from tuner_tui.data.recognition.fields import side_of
-from tuner_tui.data.recognition.findings import Finding
+from tuner_tui.data.recognition.layout import Layout
 from tuner_tui.data.recognition.prompts import Prompt
 from tuner_tui.data.recognition.verdicts import number_of
 from tuner_tui.data.rows.comparison import Comparison, best_and_worst, by_worth
@@ -22,7 +22,7 @@ Listed = tuple[list[Any], list[float], tuple[str, ...]]
 """Answers, what each is worth, and the models that wrote them where these are named."""
 
 
-def find(columns: Columns) -> Iterator[Finding]:
+def find(columns: Columns) -> Iterator[Layout]:
     """The ranked answers that a sample of rows has, if any."""
     name = columns.find(RANKED, "texts", "objects", "turns", "other")
     if name is None:
@@ -33,7 +33,7 @@ def find(columns: Columns) -> Iterator[Finding]:
         yield from _objects(columns, name)
 
 
-def _texts(columns: Columns, name: str) -> Iterator[Finding]:
+def _texts(columns: Columns, name: str) -> Iterator[Layout]:
     ranks, scores = columns.find(RANKS, "numbers"), columns.find(LIST_SCORES, "numbers")
     measure = ranks or scores
     if measure is None and not name.lower().startswith("ranked"):
@@ -55,7 +55,7 @@ def _texts(columns: Columns, name: str) -> Iterator[Finding]:
     yield _finding(columns, name, "ranked answers", 0.983 if measure else 0.7, reason, read, used)
 
 
-def _objects(columns: Columns, name: str) -> Iterator[Finding]:
+def _objects(columns: Columns, name: str) -> Iterator[Layout]:
     values = columns.values(name)
     key, text_key = _score_key(values), _text_key(values)
     choice = (
@@ -97,7 +97,7 @@ def _finding(
     reason: str,
     read: Callable[[Row], Listed],
     used: tuple[str, ...],
-) -> Finding:
+) -> Layout:
     asked = Prompt.of(columns, name)
 
     def convert(row: Row) -> Row:
@@ -116,7 +116,7 @@ def _finding(
         )
 
     mapping = asked.mapping | {"chosen": f"the best of {{{name}}}", "rejected": f"the worst of {{{name}}}"}
-    return Finding(variant, confidence, reason, mapping, convert, (*used, *asked.names), compare)
+    return Layout("preference", variant, confidence, reason, mapping, convert, (*used, *asked.names), compare)
 
 
 def _votes(worth: list[float], name: str) -> tuple[list[Any], str]:

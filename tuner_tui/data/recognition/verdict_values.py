@@ -147,11 +147,11 @@ class ValueReader:
         return Vote(tuple(by_place[place] for place in range(len(words))))
 
     def _unknown(self, value: Any) -> RowFault:
-        told = repr(value)
+        shown = repr(value)
         names = ", ".join(self.answers.names)
         return RowFault(
             "Unknown choice",
-            f"`{self.column}` is {told if len(told) < 80 else f'{told[:79]}…'}; expected one of {names}, or a tie.",
+            f"`{self.column}` is {shown if len(shown) < 80 else f'{shown[:79]}…'}; expected one of {names}, or a tie.",
             "Change the value, or leave the row out.",
         )
 

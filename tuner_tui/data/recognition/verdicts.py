@@ -328,8 +328,8 @@ def _scores(columns: Columns, answers: Answers) -> Iterator[Verdict]:
 
     if not any(number_of(row.get(name)) is not None for row in columns.rows for name in names):
         return
-    told = " and ".join(names)
-    yield Verdict(told, (*names, *([annotator] if annotator else [])), votes, ": the higher the better")
+    both = " and ".join(names)
+    yield Verdict(both, (*names, *([annotator] if annotator else [])), votes, ": the higher the better")
 
 
 def _models(columns: Columns, answers: Answers) -> tuple[str, ...] | None:

@@ -64,16 +64,16 @@ def by_worth(worth: Sequence[float]) -> Vote:
     return Vote(tuple(order.index(each) + 1 for each in worth))
 
 
-def best_and_worst(votes: Sequence[Vote], told: str) -> tuple[int, int]:
+def best_and_worst(votes: Sequence[Vote], field: str) -> tuple[int, int]:
     """The places of the best and the worst answer by the mean rank of all votes, which for two answers is the majority.
 
-    Raises NothingPreferred for a tie and for no votes; `told` is the field that says so.
+    Raises NothingPreferred for a tie and for no votes; `field` says so.
     """
     if not votes:
-        raise NothingPreferred("not annotated", f"`{told}` holds no verdict.")
+        raise NothingPreferred("not annotated", f"`{field}` holds no verdict.")
     sums = [sum(ranks) for ranks in zip(*(vote.ranks for vote in votes), strict=True)]
     if max(sums) == min(sums):
         is_bad = all(vote.is_bad for vote in votes)
         words = "that both are bad" if is_bad else "that it is a tie"
-        raise NothingPreferred("both bad" if is_bad else "tie", f"`{told}` says {words}.")
+        raise NothingPreferred("both bad" if is_bad else "tie", f"`{field}` says {words}.")
     return sums.index(min(sums)), sums.index(max(sums))
