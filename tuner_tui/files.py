@@ -1,7 +1,8 @@
 """Files shared between processes: atomic writes, following a growing file, and permissions.
 
 New files and folders are private (folders 0700, files 0600). In a folder that a group shares (setgid, or an existing
-one that its group may write to) they have the modes that the umask gives.
+one that its group may write to) they have the modes that the umask gives, and belong to that group; further down, the
+group of one member that many systems make for each user shares nothing.
 """
 
 from __future__ import annotations
@@ -41,6 +42,55 @@ def can_be_path(text: str) -> bool:
     return True
 
 
+def expanded(path: Path) -> Path:
+    """A path with the home folder in place of ~; as it is where that is not known."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # "~name" of an unknown user, or nobody's home
+        return path
+
+
+def barred(path: Path) -> str:
+    """What keeps this user from a path: the first file or folder on the way without permission; empty where none does.
+
+    Such as "/data/team/runs may not be entered (drwx------, of ada)".
+    """
+    for place in (*reversed(path.absolute().parents), path.absolute()):
+        try:
+            status = place.lstat()
+        except OSError:
+            return ""
+        if stat.S_ISDIR(status.st_mode):
+            wanted, verb = (os.R_OK | os.X_OK, "read") if place == path.absolute() else (os.X_OK, "entered")
+        else:
+            wanted, verb = os.R_OK, "read"
+        if not os.access(place, wanted):
+            return (
+                f"{place} may not be {verb} ({stat.filemode(status.st_mode)}, of {_user_name(status.st_uid)})"
+            )
+        is_last = place == path.absolute()
+        if is_last and not os.access(place, os.W_OK):
+            return f"{place} may not be written ({stat.filemode(status.st_mode)}, of {_user_name(status.st_uid)})"
+    return ""
+
+
+def path_problem(error: OSError, path: Path) -> str:
+    """An error with its path, without a full stop; of a permission, what on the way to it lacks one."""
+    place = Path(error.filename) if isinstance(error.filename, str) else path
+    if isinstance(error, PermissionError) and (culprit := barred(place) or barred(place.parent)):
+        return culprit
+    return f"{place}: {error.strerror or error}"
+
+
+def _user_name(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
 def is_folder(path: Path) -> bool:
     """Whether a folder can be seen there, also for what cannot be a path or must not be looked at."""
     try:
@@ -71,6 +121,7 @@ def replacing(path: Path, *, is_private: bool = True) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        share_with_group(temporary, path.parent)
         temporary.chmod(_mode_of(path) or (new_mode(path.parent) if is_private else 0o666 & ~_umask()))
         temporary.replace(path)
     except BaseException:
@@ -87,9 +138,11 @@ def make_folder(folder: Path) -> None:
         place = place.parent
     if not place.is_dir():
         raise NotADirectoryError(20, os.strerror(20), str(place))
-    is_shared = _is_setgid(place) or (place == folder.parent and is_group_shared(place))
+    is_shared = is_group_shared(place) and (place == folder.parent or not _is_private_group(place))
     for folder in reversed(missing):
         folder.mkdir(0o777 if is_shared else 0o700, exist_ok=True)
+        if is_shared:
+            share_with_group(folder, folder.parent)
 
 
 def is_group_shared(folder: Path) -> bool:
@@ -101,6 +154,32 @@ def is_group_shared(folder: Path) -> bool:
     return bool(mode & stat.S_ISGID) or (bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX)
 
 
+def _is_private_group(folder: Path) -> bool:
+    """Whether a folder's group is one that the system made for this user alone."""
+    status, user = folder.stat(), os.getuid()
+    group = status.st_gid
+    if status.st_mode & stat.S_ISGID or user == 0:
+        return False
+    try:
+        import grp
+        import pwd
+
+        entry = grp.getgrgid(group)
+        return entry.gr_name == pwd.getpwuid(user).pw_name and not entry.gr_mem
+    except (KeyError, ImportError):
+        return group == user
+
+
+def share_with_group(path: Path, folder: Path) -> None:
+    """Give what was made in a folder that a group shares to that group, where the folder does not do so itself."""
+    if not is_group_shared(folder):
+        return
+    group = folder.stat().st_gid
+    if path.stat().st_gid != group:
+        with contextlib.suppress(OSError):  # not a member of the group: it can write as others can
+            os.chown(path, -1, group)
+
+
 def new_mode(folder: Path) -> int:
     """The mode of a new file in a folder."""
     return 0o666 & ~_umask() if is_group_shared(folder) else 0o600
@@ -108,7 +187,12 @@ def new_mode(folder: Path) -> int:
 
 def open_descriptor(path: Path, flags: int) -> int:
     """Open a file; a new one gets the mode of our files. Raises OSError."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o666 if is_group_shared(path.parent) else 0o600)
+    is_shared = is_group_shared(path.parent)
+    is_new = is_shared and bool(flags & os.O_CREAT) and not os.path.lexists(path)
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666 if is_shared else 0o600)
+    if is_new:
+        share_with_group(path, path.parent)
+    return descriptor
 
 
 def open_log(path: Path, *, may_make: bool = True) -> io.FileIO:
@@ -133,11 +217,9 @@ def settle_modes(folder: Path, *, is_private: bool = True, place: Path | None = 
         if path.is_symlink():
             continue
         setgid = path.stat().st_mode & stat.S_ISGID if path.is_dir() else 0
+        if is_private:
+            share_with_group(path, place or folder.parent)
         path.chmod(folders | setgid if path.is_dir() else files)
-
-
-def _is_setgid(folder: Path) -> bool:
-    return bool(folder.stat().st_mode & stat.S_ISGID)
 
 
 def _mode_of(path: Path) -> int | None:

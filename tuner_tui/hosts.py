@@ -21,6 +21,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether a request for a host reaches this machine, so that no proxy can pass it on."""
+    name = host.lower().rstrip(".")
+    if is_loopback(name) or name.endswith(".localhost") or name == "localhost.localdomain":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or mapped.is_unspecified
+
+
 def keeps_secrets(scheme: str, host: str) -> bool:
     """Whether traffic to the address cannot be read in transit."""
     return scheme == "https" or is_loopback(host)

@@ -27,6 +27,7 @@ def make_collection(judgements: int, left: int) -> None:
     """A collection with so many judged items and some that are left, made in few transactions."""
     from tuner_tui.feedback.collections import annotator_name, open_or_create
     from tuner_tui.feedback.records import Annotation, Maker, NewAnswer
+    from tuner_tui.feedback.store_rows import NewEntry, NewItem
     from tuner_tui.generation.messages import Turn
 
     def row(number: int):  # type: ignore[no-untyped-def]
@@ -39,16 +40,15 @@ def make_collection(judgements: int, left: int) -> None:
         ]
 
         def judged(ids):  # type: ignore[no-untyped-def]
-            if number >= judgements:
-                return None
             return Annotation(
                 verdict="choice", shown=tuple(ids), ranks=(1, 2), seconds=3.0, is_repeat=number % 6 == 5
             )
 
-        return [Turn("user", f"Question {number}?")], "benchmark", answers, judged
+        entries = [NewEntry(annotator_name(), "person", judged)] if number < judgements else []
+        return NewItem([Turn("user", f"Question {number}?")], "benchmark", answers, entries)
 
     with open_or_create("evening") as store:
-        store.add_annotated([row(number) for number in range(judgements + left)], annotator_name(), "person")
+        store.add_imported(row(number) for number in range(judgements + left))
 
 
 def store_times(keys: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -187,7 +188,8 @@ class Home:
         """Kill whatever is left."""
         while left := self.processes():
             for process in left:
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
+                    process.kill()
             psutil.wait_procs(left, timeout=10)
 
 

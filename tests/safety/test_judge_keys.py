@@ -236,7 +236,7 @@ def test_a_judge_on_the_local_network_needs_no_key(serve: Callable[..., Server])
     if address is None:
         pytest.skip("this machine has only its loopback")
     server = serve(agree, address)
-    assert "better" in server_judge(server.url, "m")(QUESTION)
+    assert "better" in server_judge(server.url, "m")(QUESTION).text
     assert "authorization" not in server.requests[0][1]
 
 

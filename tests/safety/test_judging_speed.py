@@ -13,6 +13,7 @@ from tuner_tui.feedback.collections import annotator_name, open_or_create
 from tuner_tui.feedback.records import Annotation
 from tuner_tui.feedback.session import Session
 from tuner_tui.feedback.store import Store
+from tuner_tui.feedback.store_rows import NewEntry, NewItem
 from tuner_tui.generation.messages import Turn
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.feedback import FeedbackScreen
@@ -28,24 +29,24 @@ JUDGED, LEFT = 600, 30
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path))
     with open_or_create("evening") as store:
-        store.add_annotated(
-            [
-                (
-                    [Turn("user", f"Question {number}?")],
-                    "test",
-                    [answer("one"), answer("two", "tuned")],
-                    lambda ids, number=number: (  # type: ignore[misc]
-                        Annotation(
+        store.add_imported(
+            NewItem(
+                [Turn("user", f"Question {number}?")],
+                "test",
+                [answer("one"), answer("two", "tuned")],
+                [
+                    NewEntry(
+                        annotator_name(),
+                        "person",
+                        lambda ids, number=number: Annotation(  # type: ignore[misc]
                             verdict="choice", shown=tuple(ids), ranks=(1, 2), is_repeat=number % 3 == 2
-                        )
-                        if number < JUDGED
-                        else None
-                    ),
-                )
-                for number in range(JUDGED + LEFT)
-            ],
-            annotator_name(),
-            "person",
+                        ),
+                    )
+                ]
+                if number < JUDGED
+                else [],
+            )
+            for number in range(JUDGED + LEFT)
         )
 
 

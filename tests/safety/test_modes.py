@@ -95,6 +95,42 @@ def test_a_folder_that_a_group_shares_is_open_to_it(home: Path, make_run: Callab
     assert set(modes(home)) == {0o2775 | 1 << 16, 0o664}, modes(home)
 
 
+@pytest.fixture
+def other_group() -> int:
+    """A group that is not the user's own."""
+    groups = [group for group in os.getgroups() if group != os.getgid()]
+    if os.getuid() != 0 and not groups:
+        pytest.skip("this user is in one group only")
+    return groups[0] if groups else 3000
+
+
+def test_a_folder_that_a_group_may_write_to_is_shared_all_the_way_down(
+    home: Path, make_run: Callable[..., RunFolder], other_group: int
+) -> None:
+    home.mkdir()
+    os.chown(home, -1, other_group)
+    home.chmod(0o775)  # as a umask of 0002 leaves it
+    os.umask(0o002)
+    use_everything(make_run)
+    assert set(modes(home)) == {0o775 | 1 << 16, 0o664}, modes(home)
+    assert {path.stat().st_gid for path in (home, *home.rglob("*"))} == {other_group}
+
+
+def test_the_group_of_one_user_shares_nothing_further_down(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    home.chmod(0o775)
+    os.umask(0o002)
+    user = 12345  # of whom the system knows nothing, in the group of the same number
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    status = home.stat()
+    own = os.stat_result((*status[:4], user, user, *status[6:]))
+    monkeypatch.setattr(Path, "stat", lambda path, **how: own if path == home else os.stat(path, **how))  # noqa: PTH116
+    write_note("2026-11-20-first-try-94b2", Note(text="mine"))
+    assert {stat.S_IMODE(path.lstat().st_mode) for path in home.rglob("*")} == {0o700, 0o600}
+
+
 def test_a_folder_that_was_there_keeps_its_mode(home: Path) -> None:
     (home / "data").mkdir(parents=True)
     (home / "data").chmod(0o755)

@@ -14,10 +14,13 @@ import pytest
 from tests.unit.feedback_rows import make_store
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.exporting import Filters, export_rows
-from tuner_tui.feedback.judge import judge_collection, read_verdict
+from tuner_tui.feedback.judge import MOST_UNREADABLE, judge_collection
+from tuner_tui.feedback.judge_replies import JudgeReply, UnreadableReply, read_verdict
 from tuner_tui.feedback.judge_server import server_judge
+from tuner_tui.feedback.records import Proposal
 from tuner_tui.feedback.session import Session
 from tuner_tui.feedback.statistics import annotator_statistics
+from tuner_tui.generation.messages import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,10 +44,11 @@ class Server:
                 outer.asked.append(body)
                 outer.keys.append(self.headers.get("Authorization"))
                 time.sleep(outer.seconds)
+                reply = outer.reply(body["messages"][0]["content"])  # which may change the status
                 self.send_response(outer.status)
                 self.end_headers()
                 with contextlib.suppress(BrokenPipeError):  # the asker has run out of patience
-                    self.wfile.write(outer.reply(body["messages"][0]["content"]))
+                    self.wfile.write(reply)
 
             def log_message(self, *_: object) -> None:
                 return
@@ -161,13 +165,195 @@ def test_servers_that_refuse_are_slow_or_down(server: Server, tmp_path: Path) ->
         ('{"better": "tie", "certainty": 10}', None, 0.1),
         ('{"better": "A", "certainty": 1e999}', 0, 0.5),
         ('{"better": "A", "certainty": 900}', 0, 1.0),
-        ('{"better": "C"}', None, 0.0),
-        ("A", None, 0.0),
-        ("{" * 5000, None, 0.0),
-        ("", None, 0.0),
+        ('{"better": "A", "certainty": "80%"}', 0, 0.8),
+        ('{"reason": "It uses {braces} and }.", "better": "B", "certainty": 60}', 1, 0.6),
+        ('{"reason": "A says {\\"better\\": \\"A\\"}.", "better": "B", "certainty": 60}', 1, 0.6),
+        ('{"better": "A"} On a second look: {"better": "B", "certainty": 55}', 1, 0.55),
+        ('{"reason": "Two\nlines", "better": "Answer A", "certainty": 60}', 0, 0.6),
+        ("{'reason': 'it is so', 'better': 'B', 'certainty': 90}", 1, 0.9),
+        ('{"reason": "clear", "better": "A", "certa', 0, 0.5),
+        ('{"verdict": {"winner": "B", "confidence": 40}}', 1, 0.4),
+        ("A", 0, 0.5),
+        ("Answer A", 0, 0.5),
+        ("**B**", 1, 0.5),
+        ("[[B]]", 1, 0.5),
+        ("Verdict: **Answer B**", 1, 0.5),
+        ("The better answer is A.", 0, 0.5),
+        ("Answer B is better because it is shorter than Answer A.", 1, 0.5),
+        ("Both are fine, yet one is shorter.\n\nFinal verdict: B", 1, 0.5),
+        ("Both answers are equally good.", None, 0.5),
+        ('<think>{"better": "A"}? No.</think>\n{"better": "B", "certainty": 70}', 1, 0.7),
+        ("So A is it... no.</think>Answer B", 1, 0.5),
+        ("<|channel|>analysis<|message|>A?<|end|><|start|>assistant<|channel|>final<|message|>B", 1, 0.5),
     ],
 )
 def test_verdicts(text: str, better: int | None, certainty: float) -> None:
-    verdict = read_verdict(text)
+    verdict = read_verdict(JudgeReply(text))
     assert verdict.better == better
     assert verdict.certainty == pytest.approx(certainty)
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (JudgeReply(""), "empty"),
+        (JudgeReply("", thoughts="Hm, A is"), "thoughts and no answer"),
+        (
+            JudgeReply("", thoughts="Hm, A is", is_truncated=True),
+            "empty: truncated while thinking; raise the limit",
+        ),
+        (
+            JudgeReply("<think>Hm, Answer A", is_truncated=True),
+            "empty: truncated while thinking; raise the limit",
+        ),
+        (JudgeReply('{"reason": "Answer A is', is_truncated=True), "truncated before the verdict"),
+        (JudgeReply('{"better": "C"}'), "neither JSON"),
+        (JudgeReply("{" * 5000), "neither JSON"),
+        (JudgeReply("Answer A is good. Answer B is good too, in its way."), "neither JSON"),
+        (JudgeReply("**Answer A**\nIt is short.\nThe text of B is better by far."), "neither JSON"),
+        (JudgeReply("## Answer A\nIt is short."), "neither JSON"),
+        (JudgeReply("Answer A is not better."), "neither JSON"),
+        (JudgeReply("", refusal="I cannot help with that."), "refused: I cannot"),
+    ],
+)
+def test_replies_without_a_verdict_say_why(reply: JudgeReply, words: str) -> None:
+    with pytest.raises(UnreadableReply) as caught:
+        read_verdict(reply)
+    assert words in caught.value.message
+    assert ("--max-tokens" in caught.value.hint) == (reply.is_truncated or bool(reply.thoughts))
+
+
+def reply_with(message: dict[str, Any], finish: str = "stop") -> bytes:
+    return json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode()
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "A? No."}]},
+    {"type": "text", "text": '{"better": '},
+    {"type": "text", "text": '"B", "certainty": 70}'},
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "expected"),
+    [
+        ({"content": "Answer B", "reasoning_content": "A? No."}, "stop", JudgeReply("Answer B", "A? No.")),
+        ({"content": None, "reasoning": "A?"}, "length", JudgeReply("", "A?", is_truncated=True)),
+        ({"content": "", "thinking": "A?"}, "stop", JudgeReply("", "A?")),
+        ({"content": PARTS}, "stop", JudgeReply('{"better": "B", "certainty": 70}', "A? No.")),
+        ({"content": None, "refusal": "No."}, "stop", JudgeReply("", refusal="No.")),
+        ({"content": None}, "content_filter", JudgeReply("", refusal="the server filtered the reply")),
+        ({"role": "assistant"}, "stop", JudgeReply("")),
+    ],
+)
+def test_what_servers_put_beside_the_text(
+    server: Server, message: dict[str, Any], finish: str, expected: JudgeReply
+) -> None:
+    server.reply = lambda _: reply_with(message, finish)
+    assert server_judge(server.url, "m")((Turn("user", "Which?"),)) == expected
+
+
+def test_a_verdict_that_a_server_takes_for_a_thought(server: Server, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.sqlite3", 1)
+    server.reply = lambda asked: reply_with(
+        {
+            "content": None,
+            "reasoning_content": json.loads(prefers_longer(asked))["choices"][0]["message"]["content"],
+        }
+    )
+    assert judge_collection(store, server_judge(server.url, "m"), "m", "x").proposed == 1
+
+
+def test_an_unreadable_reply_leaves_its_item_to_the_next_judge(server: Server, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.sqlite3", 3)
+    server.reply = lambda asked: (
+        reply_with({"content": None, "reasoning_content": "Hm."}, "length")
+        if "Question 1?" in asked
+        else prefers_longer(asked)
+    )
+    report = judge_collection(store, server_judge(server.url, "m"), "m", "x")
+    assert (report.proposed, report.undecided, report.unreadable) == (2, 0, 1)
+    assert "truncated while thinking" in report.last_unreadable
+    assert "1 not read and left open" in report.words
+    assert {entry.item for entry in store.entries()} == {1, 3}
+    server.reply = prefers_longer
+    again = judge_collection(store, server_judge(server.url, "m"), "another", "x")
+    assert (again.proposed, again.unreadable) == (1, 0)
+
+
+def test_what_earlier_versions_could_not_read_is_judged_again(server: Server, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.sqlite3", 1)
+    ids = tuple(answer.id for answer in store.item(1).answers)
+    reasons = ("the reply could not be read", "the reply could not be read")
+    store.propose(
+        1,
+        Proposal(
+            judge="m", principles="x", answers=(ids[0], ids[1]), preferred=(None, None), reasons=reasons
+        ),
+    )
+    server.reply = prefers_longer
+    assert judge_collection(store, server_judge(server.url, "m"), "m", "x").proposed == 1
+
+
+def test_a_judge_that_is_never_readable_ends(server: Server, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.sqlite3", 20)
+    server.reply = lambda _: completion("I would rather not say.")
+    with pytest.raises(UnreadableReply, match="rather not say"):
+        judge_collection(store, server_judge(server.url, "m"), "m", "x")
+    assert len(server.asked) == MOST_UNREADABLE
+    assert store.entries() == []
+
+
+def test_ties_are_told_from_orders_that_disagree(server: Server, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a.sqlite3", 2)
+    server.reply = lambda asked: completion(
+        '{"better": "tie"}' if "Question 0?" in asked else '{"better": "A"}'
+    )
+    report = judge_collection(store, server_judge(server.url, "m"), "m", "x")
+    assert (report.ties, report.undecided, report.unreadable) == (1, 1, 0)
+
+
+def picky(body: dict[str, Any]) -> tuple[int, bytes]:
+    """A server of newer models."""
+    if "max_tokens" in body:
+        said = (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. "
+            "Use 'max_completion_tokens' instead."
+        )
+    elif "temperature" in body:
+        said = (
+            "Unsupported value: 'temperature' does not support 0 with this model. "
+            "Only the default (1) value is supported."
+        )
+    else:
+        return 200, completion('{"better": "A", "certainty": 90}')
+    return 400, json.dumps({"error": {"message": said}}).encode()
+
+
+def test_settings_that_a_newer_model_does_not_take_are_changed_once(server: Server) -> None:
+    def reply(_: str) -> bytes:
+        server.status, body = picky(server.asked[-1])
+        return body
+
+    server.reply = reply
+    ask = server_judge(server.url, "m", max_tokens=777)
+    assert "better" in ask((Turn("user", "Which?"),)).text
+    assert "better" in ask((Turn("user", "Which?"),)).text
+    kept = [{*body} - {"model", "messages"} for body in server.asked]
+    assert kept == [
+        {"max_tokens", "temperature"}, {"max_completion_tokens", "temperature"}, {"max_completion_tokens"},
+        {"max_completion_tokens"},
+    ]  # fmt: skip
+    assert server.asked[-1]["max_completion_tokens"] == 777
+
+
+def test_a_server_with_little_room_gets_a_lower_limit(server: Server) -> None:
+    def reply(_: str) -> bytes:
+        has_room = server.asked[-1]["max_tokens"] <= 300
+        server.status = 200 if has_room else 400
+        return completion("A") if has_room else b"This model's maximum context length is 1024 tokens."
+
+    server.reply = reply
+    assert server_judge(server.url, "m")((Turn("user", "Which?"),)).text == "A"
+    with pytest.raises(TunerError, match="maximum context length"):  # what was asked for is not changed
+        server_judge(server.url, "m", max_tokens=900)((Turn("user", "Which?"),))

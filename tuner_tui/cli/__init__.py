@@ -72,6 +72,7 @@ def tuner_tui(context: click.Context) -> None:
 
     Without a command, the app starts.
     """
+    _give_libraries_a_home()
     if context.invoked_subcommand is None:
         _go_on_with_bad_settings()
     if context.invoked_subcommand != "config":
@@ -84,6 +85,16 @@ def tuner_tui(context: click.Context) -> None:
     from tuner_tui.ui.app import main_app
 
     main_app()
+
+
+def _give_libraries_a_home() -> None:
+    """A user of whom no home folder is known, but TUNER_TUI_HOME, has that one: the Hub's library looks for one."""
+    import os
+    from pathlib import Path
+
+    home = os.environ.get("TUNER_TUI_HOME")
+    if home and not os.environ.get("HOME") and Path("~") == Path(os.path.expanduser("~")):  # noqa: PTH111
+        os.environ["HOME"] = str(Path(home).absolute())
 
 
 def _go_on_with_bad_settings() -> None:
@@ -124,14 +135,7 @@ def main() -> None:
     except OSError as error:
         from tuner_tui.cli.output import fail
 
-        where = f"{error.filename}: " if error.filename else ""
-        fail(
-            TunerError(
-                "The operating system reports an error",
-                f"{where}{error.strerror or error}.",
-                "See: tuner-tui doctor",
-            )
-        )
+        fail(_system_error(error))
         sys.exit(1)
     except Exception as error:  # an internal error: shown in words, with its traceback in a file
         from tuner_tui.cli.output import fail
@@ -146,6 +150,25 @@ def main() -> None:
         sys.exit(1)
 
 
+def _system_error(error: OSError) -> TunerError:
+    """An error of the operating system in words; of a permission, with what on the way lacks it."""
+    from pathlib import Path
+
+    from tuner_tui.files import path_problem
+
+    title = "The operating system reports an error"
+    if not isinstance(error.filename, str):
+        return TunerError(title, f"{error.strerror or error}.", "See: tuner-tui doctor")
+    told = path_problem(error, Path(error.filename))
+    if isinstance(error, PermissionError):
+        return TunerError(
+            "Permission denied",
+            f"{told}.",
+            "Its owner can open it to you, such as with chmod g+rwX; or use another folder: TUNER_TUI_HOME.",
+        )
+    return TunerError(title, f"{told}.", "See: tuner-tui doctor")
+
+
 def _keep_traceback() -> str:
     """Where the details of the error in hand were written; the details themselves where nothing can be."""
     import time
@@ -156,11 +179,11 @@ def _keep_traceback() -> str:
     from tuner_tui.owned import open_own_log
 
     details = traceback.format_exc()
-    path = paths.data_dir() / "fault.log"
     try:
+        path = paths.data_dir() / "fault.log"
         make_folder(path.parent)
         with open_own_log(path) as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{details}".encode())
-    except OSError:
+    except (OSError, TunerError):  # no folder, or none that is known
         return details
     return str(path)

@@ -167,13 +167,18 @@ def show(
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def convert(file: str, target: Path, to: str | None, force: bool, **how: Any) -> None:
     """Convert FILE's rows to a dataset type and write them as JSONL to TARGET; FILE is not changed."""
+    from collections import Counter
+
     from tuner_tui.data.recognition.convert import convert_file
+    from tuner_tui.data.rows.faults import left_out_words
 
     if target.exists() and not force:
         raise InputError("The file exists", str(target), "Name another file, or add --force to overwrite it.")
-    written, left_out = convert_file(_reading(file, how), target, to)
-    without = f"; {counted(left_out, 'row')} rated as bad left out" if left_out else ""
-    click.echo(f"{counted(written, 'row')} written to {plain(str(target))}{without}")
+    left_out: Counter[str] = Counter()
+    written = convert_file(_reading(file, how), target, to, left_out)
+    click.echo(f"{counted(written, 'row')} written to {plain(str(target))}")
+    if left_out:
+        click.echo(f"Left out: {left_out_words(left_out)}.")
 
 
 @data.group()

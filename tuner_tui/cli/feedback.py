@@ -103,27 +103,36 @@ def check(name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("file")
 @click.option("--mode", type=click.Choice(MODE_NAMES), help="What is annotated, for a new collection.")
-def import_command(name: str, file: str, mode: Mode | None) -> None:
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="PART=TEMPLATE",
+    help="How columns are read, such as 'verdict={preference} < 0': below 0 the first answer is preferred, above it "
+    "the second.",
+)
+def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, ...]) -> None:
     """Import the rows of FILE into a collection, which is created if missing: all rows or none.
 
     Rows are pairs (prompt, chosen, rejected), unpaired (prompt, completion, label or score), ranked (prompt, answers,
-    ranks), not annotated (prompt, answers) or prompts alone.
+    ranks), not annotated (prompt, answers), prompts with a written answer, or prompts alone; or exports of arenas,
+    Argilla, Label Studio and Open WebUI, and public preference data sets. Ties are imported as ties. Fields that may
+    hold a verdict and are not understood are refused by name.
     """
     from tuner_tui.data.files.rows import locate
     from tuner_tui.feedback.collections import collection_path, open_or_create
-    from tuner_tui.feedback.importing import keep_rows, read_import
+    from tuner_tui.feedback.importing import read_import
     from tuner_tui.feedback.records import CollectionSettings
+    from tuner_tui.feedback.saved_rows import keep_rows
 
     collection_path(name)
     path = locate(file)
-    rows = read_import(path)  # before an empty collection is created
+    imported = read_import(path, mapping)  # before an empty collection is created
     settings = CollectionSettings(mode=mode) if mode and not collection_path(name).exists() else None
     with open_or_create(name, settings) as store:
-        report = keep_rows(store, rows, annotator=f"file:{path.name}")
-    click.echo(
-        f"{counted(report.items, 'item')}: {report.judged} annotated, {report.unjudged} to annotate, "
-        f"{counted(report.prompts, 'prompt')} without answers; {report.already_there} existed already"
-    )
+        report = keep_rows(store, imported.rows, annotator=f"file:{path.name}")
+    for line in [*report.lines(), *imported.lines()]:
+        click.echo(fill(plain(line)))
 
 
 @feedback.command()
@@ -316,19 +325,27 @@ def collect(
     """Open the feedback screen on a collection, which is created if missing."""
     import sys
 
+    from tuner_tui.cli.output import tell_left_out
+    from tuner_tui.data.files.rows import locate
     from tuner_tui.feedback.collections import open_or_create
-    from tuner_tui.feedback.importing import import_file
+    from tuner_tui.feedback.importing import read_import
+    from tuner_tui.feedback.saved_rows import keep_rows
     from tuner_tui.generation.messages import Turn
 
     candidates = tuple(read_side(side) for side in sides)
     if len(candidates) > 4:
         raise InputError("Too many models", f"{len(candidates)} were given; the maximum is four.")
+    paths = [locate(file) for file in files]
+    read_files = [
+        (path, read_import(path, prompts_only=True)) for path in paths
+    ]  # before a collection is created
     with open_or_create(name) as store:
         settings = _changed(store.settings(), candidates, changes)
         if settings != store.settings():
             store.change_settings(settings)
-        for file in files:
-            import_file(store, file)
+        for path, imported in read_files:
+            keep_rows(store, imported.rows, annotator=f"file:{path.name}")
+            tell_left_out(imported.lines())
         known_prompts = store.prompts()
         store.add_items(
             [
@@ -370,6 +387,11 @@ def collect(
     "OpenAI's server or the one in OPENAI_BASE_URL.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of items.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1, 1_000_000),
+    help="Maximum length of a reply in tokens, thoughts included; 2048 on a server and 200 without one by default.",
+)
 @click.option("--share", is_flag=True, help="Load the model even while a run is training.")
 def judge(
     name: str,
@@ -378,12 +400,14 @@ def judge(
     principles_file: Path | None,
     key_env: str | None,
     limit: int | None,
+    max_tokens: int | None,
     share: bool,
 ) -> None:
     """Have a judge model propose which answer is better; it is asked in both orders.
 
     Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the orders
-    disagree, the item is left to you; collect --unsure-first begins there.
+    disagree, the item is left to you; collect --unsure-first begins there. A reply without a verdict is none: the item
+    stays open for the next judge.
     """
     import os
 
@@ -399,9 +423,9 @@ def judge(
         principles = read_text(principles_file).strip()
     generators = Generators(may_share=share)
     ask = (
-        server_judge(server, model, key_for(server, key_env, os.environ))
+        server_judge(server, model, key_for(server, key_env, os.environ), max_tokens=max_tokens)
         if server
-        else local_judge(generators, read_side(model))
+        else local_judge(generators, read_side(model), max_tokens)
     )
     try:
         with open_collection(name) as store:
@@ -411,16 +435,20 @@ def judge(
                 f"{server} {model}" if server else model,
                 principles,
                 limit,
-                lambda so_far: click.echo(
-                    f"{so_far.proposed} proposed, {so_far.undecided} left to you", err=True
-                ),
+                lambda so_far: click.echo(so_far.words, err=True),
             )
     finally:
         generators.close()
-    failed = f", {report.failed} without a reply" if report.failed else ""
-    click.echo(f"{report.proposed} proposed, {report.undecided} left to you (the orders disagree){failed}")
+    click.echo(fill(report.words))
+    if report.is_unanswered and report.unreadable:
+        raise TunerError("The judge gave no verdict", plain(report.last_unreadable), report.hint)
     if report.is_unanswered:
         raise TunerError("The judge did not reply", plain(report.last_failure), "Run the command again.")
+    if report.unreadable:
+        hint = f" {report.hint}." if report.hint else ""
+        click.echo(
+            fill(f"The last reply that was not read: {plain(report.last_unreadable)}.{hint}"), err=True
+        )
     if report.failed:
         click.echo(f"The last time there was no reply: {plain(report.last_failure)}", err=True)
 

@@ -74,6 +74,8 @@ def list_(as_json: bool, limit: int, find: str) -> None:
             matching.append((folder, summary))
         if len(matching) == limit:
             break
+    if not matching and (problem := folders.unlisted_runs()) is not None:
+        raise problem
     if as_json:
         _print_json([_summary(folder, summary) for folder, summary in matching])
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tuner_tui.errors import NotFoundError
+from tuner_tui.files import expanded
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -75,7 +76,7 @@ def _read(spec: str) -> RunSpec:
     from tuner_tui.keeper.start import refuse_live
     from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 
-    path = Path(spec).expanduser()
+    path = expanded(Path(spec))
     if path.is_dir() and (path / SPEC_FILE).is_file():
         path = path / SPEC_FILE
     run = RunFolder(path.absolute().parent)

@@ -90,7 +90,8 @@ class DataSpec(Section):
         "Mapping",
         "How columns map to parts when the detection is wrong, one per line, such as "
         '"prompt = {question}\\n{context}". Parts: messages, system, user, assistant, prompt, completion, text, '
-        "chosen, rejected, label, tools, reasoning, chat_template_kwargs.",
+        "chosen, rejected, label, first, second, verdict, tools, reasoning, chat_template_kwargs. "
+        '"verdict = {preference} < 4" prefers the first of two answers below 4, the second above.',
     )
     fixes: tuple[Fix, ...] = option(
         (),

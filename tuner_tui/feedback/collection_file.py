@@ -43,7 +43,15 @@ from tuner_tui.feedback.store_errors import (
 from tuner_tui.feedback.store_rows import (
     statements,
 )
-from tuner_tui.files import make_empty, make_folder, new_mode, sync_folder
+from tuner_tui.files import (
+    barred,
+    make_empty,
+    make_folder,
+    new_mode,
+    path_problem,
+    share_with_group,
+    sync_folder,
+)
 from tuner_tui.text import plain, shell_command
 
 if TYPE_CHECKING:
@@ -87,6 +95,7 @@ class CollectionFile:
                 with contextlib.closing(store), store.explaining("made"):
                     store._migrate()
                     store.change_settings(settings)
+                share_with_group(making, path.parent)
                 making.chmod(new_mode(path.parent))
                 with _alone_to_create(path):
                     _set_logs_aside(path)
@@ -97,7 +106,7 @@ class CollectionFile:
         except OSError as error:
             raise TunerError(
                 "The collection cannot be created",
-                f"{path}: {error.strerror or error}.",
+                f"{path_problem(error, path)}.",
                 "Check the permissions of the folder, and that it is on a local disk.",
             ) from error
         return cls.open(path)
@@ -332,7 +341,9 @@ def _require_file(path: Path) -> None:
         raise NotFoundError("No such collection", path.stem, "See: tuner-tui feedback list") from None
     except OSError as error:
         raise TunerError(
-            "The collection cannot be opened", f"{path}: {error.strerror}.", "Check the permissions."
+            "The collection cannot be opened",
+            f"{path_problem(error, path)}.",
+            "Check the permissions.",
         ) from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
@@ -341,8 +352,9 @@ def _require_file(path: Path) -> None:
     if not os.access(path, os.R_OK | os.W_OK):
         raise TunerError(
             "The collection cannot be opened",
-            f"{path}: there is no permission to read and write it.",
-            f"Allow it with: chmod u+rw {shlex.quote(str(path))}",
+            f"{barred(path) or f'{path}: there is no permission to read and write it'}.",
+            f"Its owner can allow it: chmod {'u' if path.stat().st_uid == os.getuid() else 'g'}+rw "
+            f"{shlex.quote(str(path))}",
         )
 
 

@@ -34,7 +34,14 @@ from tuner_tui.feedback.records import CollectionSettings
 from tuner_tui.feedback.schema import APPLICATION_ID
 from tuner_tui.feedback.store import Store
 from tuner_tui.feedback.store_errors import DamagedStore, exists_already
-from tuner_tui.files import make_folder, new_mode, sync_folder
+from tuner_tui.files import (
+    is_group_shared,
+    make_folder,
+    new_mode,
+    path_problem,
+    share_with_group,
+    sync_folder,
+)
 from tuner_tui.guarded import Unreadable, open_regular
 from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.text import counted, plain, shell_command
@@ -178,7 +185,7 @@ def open_or_create(name: str, settings: CollectionSettings | None = None) -> Sto
         except OSError as error:
             raise TunerError(
                 "The collection cannot be made",
-                f"{error.filename or feedback_dir()}: {error.strerror or error}.",
+                f"{path_problem(error, feedback_dir())}.",
                 "Free space or rights there.",
             ) from error
         try:
@@ -202,7 +209,7 @@ def collection_files() -> list[Path]:
     except OSError as error:
         raise TunerError(
             "The collections cannot be listed",
-            f"{folder}: {error.strerror}.",
+            f"{path_problem(error, folder)}.",
             "Check the permissions of that folder.",
         ) from error
     names = {name.removesuffix(COPY_SUFFIX) for name in names if not name.startswith(".")}
@@ -297,7 +304,7 @@ def delete_collection(name: str) -> Path:
         except OSError as error:
             raise TunerError(
                 "The collection cannot be deleted",
-                f"{error.filename or path}: {error.strerror or error}.",
+                f"{path_problem(error, path)}.",
                 "Check the permissions of the folder.",
             ) from error
         sync_folder(trash)
@@ -316,7 +323,8 @@ def _new_folder(parent: Path, name: str) -> Path:
     for number in itertools.count():
         folder = parent / (f"{name}-{stamp}" + (f"-{number}" if number else ""))
         with contextlib.suppress(FileExistsError):
-            folder.mkdir(0o700)
+            folder.mkdir(0o777 if is_group_shared(parent) else 0o700)
+            share_with_group(folder, parent)
             return folder
     raise AssertionError("unreachable")
 
@@ -395,7 +403,7 @@ def restore(name: str) -> Path | None:
         except OSError as error:
             raise TunerError(
                 "The good copy cannot be restored",
-                f"{error.filename or path}: {error.strerror}.",
+                f"{path_problem(error, path)}.",
                 "Check that there is free disk space.",
             ) from error
         sync_folder(path.parent)
@@ -473,7 +481,7 @@ def _take_out_of_trash(path: Path, target: Path) -> None:
     except OSError as error:
         raise TunerError(
             "The collection cannot be restored",
-            f"{error.filename or path}: {error.strerror or error}.",
+            f"{path_problem(error, path)}.",
             f"It lies in {folder}.",
         ) from error
     sync_folder(path.parent)

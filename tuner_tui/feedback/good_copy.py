@@ -17,7 +17,7 @@ from tuner_tui.feedback.integrity import (
     rows_lost,
 )
 from tuner_tui.feedback.store_errors import UnlikeCopy
-from tuner_tui.files import new_mode, sync_folder
+from tuner_tui.files import new_mode, path_problem, share_with_group, sync_folder
 from tuner_tui.text import counted, shell_command
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def replace_copy(store: CollectionFile, target: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
             making = Path(scratch) / target.name
             lost = _copy_compared(store, making, target)
+            share_with_group(making, target.parent)
             making.chmod(new_mode(target.parent))
             if lost:
                 making.replace(target.with_name(f"{store.path.name}{UNLIKE_SUFFIX}"))
@@ -44,7 +45,7 @@ def replace_copy(store: CollectionFile, target: Path) -> None:
             making.replace(target)
             sync_folder(target.parent)
     except OSError as error:
-        raise TunerError("The copy cannot be written", f"{target}: {error.strerror}.") from error
+        raise TunerError("The copy cannot be written", f"{path_problem(error, target)}.") from error
 
 
 def _copy_compared(store: CollectionFile, making: Path, older: Path) -> int:

@@ -1,296 +1,201 @@
-"""Imports rows of files: annotated ones (pairs, unpaired, ranked), answers to annotate, and prompts."""
+"""Imports rows of files: annotated ones (pairs, unpaired, ranked, exports of tools), answers to annotate, prompts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tuner_tui.data.files.rows import locate, read_rows
-from tuner_tui.data.recognition.reading import Reading, plain_rows
-from tuner_tui.data.rows.preference import as_turns, is_pair, is_rated, pair_of, rated_of, side_of
+from tuner_tui.data.recognition.annotated import annotated_rows, is_note
+from tuner_tui.data.recognition.choices import WITHOUT_VERDICT
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.rows.comparison import Comparison
+from tuner_tui.data.rows.faults import LeftOut
+from tuner_tui.data.rows.unused import UnusedFields
 from tuner_tui.errors import InputError
-from tuner_tui.feedback.records import Annotation, Maker, NewAnswer, Strength, Verdict
-from tuner_tui.generation.messages import Role, Turn
+from tuner_tui.feedback.import_rows import (
+    PROMPT_FIELDS,
+    SHAPES_HELP,
+    ImportedRow,
+    NotForCollections,
+    Unfit,
+    fields_beyond,
+    has_thoughts,
+    is_own_form,
+    row_of,
+    row_of_comparison,
+    row_of_turns,
+)
+from tuner_tui.feedback.saved_rows import ImportReport, keep_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tuner_tui.data.rows.preference import Side
-    from tuner_tui.data.rows.types import Message
+    from tuner_tui.data.recognition.formats import Layout
     from tuner_tui.feedback.store import Store
 
-Row = dict[str, Any]
-ANSWER_LISTS = ("answers", "responses", "completions")
-PROMPT_FIELDS = ("prompt", "instruction", "question", "query")
-MOST_ANSWERS = 4
-SHAPES_HELP = (
-    "Rows need `prompt` with `chosen` and `rejected`; with `completion` and `label` (true or false) or `score` (1 to "
-    "5); with `answers` (two to four), and `ranks` or `scores` if they are annotated; or `prompt` alone."
-)
+MOST_NAMED = 5
 
 
-class ImportedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row to import; ranks and scores are in the order of the answers."""
+@dataclass
+class ImportedFile:
+    """The rows of a file, how they were read, and what was left out of it."""
 
-    prompt: tuple[Turn, ...]
-    origin: str
-    answers: tuple[NewAnswer, ...] = ()
-    verdict: Verdict | None = None
-    ranks: tuple[int, ...] = ()
-    scores: tuple[int, ...] = ()
-    strength: Strength = "clear"
+    rows: list[ImportedRow]
+    reason: str = ""
+    """Why they were recognised, in words; empty for our own forms."""
+    left_out: dict[str, list[int]] = field(default_factory=dict)
+    """The lines of rows that are not imported, by reason."""
+    unused: tuple[str, ...] = ()
+    """Fields that nobody takes."""
+    dropped_answers: int = 0
+    """Rows of which only the prompt was wanted, and which had an answer."""
+    dropped_thoughts: int = 0
+    """Rows with thoughts beside their texts, which a collection does not keep."""
 
-    def annotation(self, answers: Sequence[int]) -> Annotation | None:
-        """The row's annotation, given the ids of its answers."""
-        if self.verdict is None:
-            return None
-        return Annotation(
-            verdict=self.verdict,
-            shown=tuple(answers),
-            ranks=self.ranks,
-            scores=self.scores,
-            strength=self.strength,
-        )
+    def lines(self) -> list[str]:
+        """What to tell of it, besides the counts."""
+        lines = [f"Read as: {self.reason}."] if self.reason else []
+        for reason, numbers in self.left_out.items():
+            more = ", ..." if len(numbers) > MOST_NAMED else ""
+            rows = f"{len(numbers)} rows are" if len(numbers) > 1 else "1 row is"
+            lines.append(f"{rows} left out, {reason}: row {', '.join(map(str, numbers[:MOST_NAMED]))}{more}.")
+        if any(reason in UNFIT for reason in self.left_out):
+            lines.append(
+                "A collection has one prompt and a text per answer; train on such rows from the file: data.train."
+            )
+        if self.dropped_thoughts:
+            lines.append(
+                f"Thoughts in {self.dropped_thoughts} rows are not kept; a collection holds what is answered."
+            )
+        if self.dropped_answers:
+            lines.append(f"The answers of {self.dropped_answers} rows are not taken, only their prompts.")
+        if self.unused:
+            lines.append(f"Fields not used: {', '.join(self.unused)}.")
+        return lines
 
 
-class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of an import."""
-
-    items: int
-    judged: int
-    unjudged: int
-    """Items with answers to annotate."""
-    prompts: int
-    """Items without answers."""
-    already_there: int
+UNFIT: tuple[Unfit, ...] = ("dialogues that differ before the last answer", "with tool calls")
 
 
-def import_file(store: Store, name: str) -> ImportReport:
+def import_file(store: Store, name: str, mapping: tuple[str, ...] = ()) -> ImportReport:
     """Import all rows of a file, all or none. Raises InputError that names file, line and field.
 
-    Rows whose prompt and answers exist already are skipped.
+    Rows that are there already are skipped.
     """
     path = locate(name)
-    rows = read_import(path)
-    return keep_rows(store, rows, annotator=f"file:{path.name}")
+    return keep_rows(store, read_import(path, mapping).rows, annotator=f"file:{path.name}")
 
 
-def read_import(path: Path) -> list[ImportedRow]:
-    """All rows of a file. Raises InputError, also for an empty file.
+def read_import(path: Path, mapping: tuple[str, ...] = (), *, prompts_only: bool = False) -> ImportedFile:
+    """All rows of a file. Raises InputError, also for an empty file, and for fields that are not understood.
 
-    Rows with other field names are read as pairs or unpaired preferences, where they are recognised as such.
+    Rows are read by our own forms where the first one has such, else as they are recognised. With `prompts_only` an
+    answer that is neither compared nor rated is left out.
     """
-    rows: list[ImportedRow] = []
+    imported = None if mapping or path.is_dir() else _own_rows(path)
+    if imported is None:
+        imported = _recognised(path, mapping)
+    if not imported.rows:
+        raise _nothing(path, imported)
+    if prompts_only:
+        rows = [row.without_answers for row in imported.rows]
+        imported.dropped_answers = sum(row != other for row, other in zip(rows, imported.rows, strict=True))
+        imported.rows = rows
+    return imported
+
+
+def _nothing(path: Path, imported: ImportedFile) -> InputError:
+    if not imported.left_out:
+        return InputError("The data file is empty", f"{path} has no rows.", SHAPES_HELP)
+    return InputError(
+        "Nothing can be imported",
+        f"{path}: "
+        + "; ".join(f"{len(numbers)} rows {reason}" for reason, numbers in imported.left_out.items())
+        + ".",
+        "Train on the file itself: data.train names it.",
+    )
+
+
+def _own_rows(path: Path) -> ImportedFile | None:
+    """The rows where they are of our own forms, which may be mixed; None where the first is not."""
+    imported = ImportedFile([])
     for number, row in read_rows(path):
+        is_first = not imported.rows and not imported.left_out
+        if not is_own_form(row):
+            if is_first:
+                return None
+            beyond = fields_beyond(row, PROMPT_FIELDS)
+            if any(row.get(name) is not None for name in PROMPT_FIELDS) and beyond:
+                raise _not_understood(f"{path}:{number}", beyond)
         try:
-            rows.append(row_of(row, path, number))
+            imported.rows.append(row_of(row, path, number))
+            imported.dropped_thoughts += has_thoughts(row)
+        except NotForCollections as error:
+            imported.left_out.setdefault(error.reason, []).append(number)
         except InputError:
-            recognised = [] if rows else _recognised(path)
-            if not recognised:
-                raise
-            return recognised
-        if len(rows) == 1 and not rows[0].answers and (recognised := _recognised(path)):
-            return recognised  # a prompt, with answers in fields of other names
-    if not rows:
-        raise InputError("The data file is empty", f"{path} has no rows.", SHAPES_HELP)
-    return rows
+            if is_first and _is_recognised(path):
+                return None
+            raise
+    return imported
 
 
-def _recognised(path: Path) -> list[ImportedRow]:
-    """A file's rows where they are recognised as pairs or unpaired preferences; otherwise none."""
+def _is_recognised(path: Path) -> bool:
+    """Whether a file's rows are recognised as annotated, and the first one can be read so."""
     try:
-        plain = plain_rows(Reading(path))
+        layout, rows = annotated_rows(Reading(path), UnusedFields())
     except InputError:
-        return []
-    if plain.layout.shape not in ("preference", "rated") or isinstance(next(plain.rows).row, InputError):
-        return []
-    return [row_of(row, file, number) for file, number, row in plain_rows(Reading(path)).strict()]
+        return False
+    first = next(rows, None)
+    return layout.shape in ("preference", "rated") and first is not None and not _is_broken(first.row)
 
 
-def keep_rows(store: Store, rows: Sequence[ImportedRow], annotator: str) -> ImportReport:
-    """Import rows in one transaction."""
-    known_items = {_identity(item.prompt, item.answers) for item in store.items()}
-    new: list[ImportedRow] = []
-    for row in rows:
-        identity = _identity(row.prompt, row.answers)
-        if identity not in known_items:
-            known_items.add(identity)
-            new.append(row)
-    store.add_annotated(
-        [(row.prompt, row.origin, row.answers, row.annotation) for row in new],
-        annotator=annotator,
-        annotator_kind="import",
+def _is_broken(row: object) -> bool:
+    return isinstance(row, InputError) and not isinstance(row, LeftOut)
+
+
+def _recognised(path: Path, mapping: tuple[str, ...]) -> ImportedFile:
+    """A file's rows as they are recognised. Raises InputError."""
+    unused = UnusedFields()
+    layout, found_rows = annotated_rows(Reading(path, mapping=mapping), unused)
+    if layout.shape == "text":
+        raise InputError("Rows hold no prompt", f"{path}: {layout.reason}.", SHAPES_HELP)
+    imported = ImportedFile([], "" if layout.shape == "prompts" else layout.reason)
+    read = _reader(layout)
+    is_judged = layout.shape in ("preference", "rated") and layout.variant != WITHOUT_VERDICT
+    for file, number, row in found_rows:
+        if isinstance(row, LeftOut):
+            imported.left_out.setdefault(row.reason, []).append(number)
+            continue
+        if isinstance(row, InputError):
+            raise row
+        try:
+            imported.rows.append(read(row, file, number))
+            imported.dropped_thoughts += has_thoughts(row)
+        except NotForCollections as error:
+            imported.left_out.setdefault(error.reason, []).append(number)
+        beyond = [name for name in unused.names if "[" not in name and not is_note(name)]
+        if beyond and not is_judged and not mapping:
+            raise _not_understood(f"{file}:{number}", beyond)
+    imported.unused = unused.names
+    return imported
+
+
+def _reader(layout: Layout) -> Callable[[object, Path, int], ImportedRow]:
+    def read(row: object, file: Path, number: int) -> ImportedRow:
+        if isinstance(row, Comparison):
+            return row_of_comparison(row, file, number)
+        assert isinstance(row, dict)
+        return row_of_turns(row["messages"], file, number) if "messages" in row else row_of(row, file, number)
+
+    return read
+
+
+def _not_understood(where: str, fields: list[str]) -> InputError:
+    return InputError(
+        "Fields are not understood",
+        f"{where}: {', '.join(f'`{name}`' for name in fields[:8])} may hold answers or verdicts, which would be lost.",
+        "Say what they are: feedback import NAME FILE --map 'verdict = {FIELD}'; or take the prompts alone: --map "
+        "'prompt = {FIELD}'. " + SHAPES_HELP,
     )
-    judged = sum(row.verdict is not None for row in new)
-    bare = sum(not row.answers for row in new)
-    return ImportReport(
-        items=len(new),
-        judged=judged,
-        unjudged=len(new) - judged - bare,
-        prompts=bare,
-        already_there=len(rows) - len(new),
-    )
-
-
-def row_of(row: Row, path: Path, number: int) -> ImportedRow:
-    """One row. Raises InputError that names file, line and field."""
-    origin = f"{path.name}:{number}"
-    if is_pair(row):
-        pair = pair_of(row, path, number)
-        answers = (_answer(pair.chosen, row, "chosen"), _answer(pair.rejected, row, "rejected"))
-        strength: Strength = "slight" if row.get("strength") == "slight" else "clear"
-        return ImportedRow(
-            prompt=_turns(pair.prompt),
-            origin=origin,
-            answers=answers,
-            verdict="choice",
-            ranks=(1, 2),
-            strength=strength,
-        )
-    if is_rated(row):
-        rated = rated_of(row, path, number)
-        return ImportedRow(
-            prompt=_turns(rated.prompt),
-            origin=origin,
-            answers=(_answer(rated.completion, row, "completion"),),
-            verdict="thumbs",
-            scores=(int(rated.label),),
-        )
-    prompt = _prompt(row, path, number)
-    if "completion" in row and "score" in row:
-        return ImportedRow(
-            prompt=prompt,
-            origin=origin,
-            answers=(_answer(side_of(row["completion"], "completion", path, number), row, "completion"),),
-            verdict="scores",
-            scores=(_score(row["score"], f"{path}:{number}: `score`"),),
-        )
-    field = next((name for name in ANSWER_LISTS if name in row), None)
-    if field is None:
-        return ImportedRow(prompt=prompt, origin=origin)
-    return _listed(row, field, prompt, path, number)
-
-
-def _listed(row: Row, field: str, prompt: tuple[Turn, ...], path: Path, number: int) -> ImportedRow:
-    where = f"{path}:{number}"
-    listed = row[field]
-    if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_ANSWERS:
-        actual = f"{len(listed)}" if isinstance(listed, list) else type(listed).__name__
-        raise InputError(
-            "The answers are not a list of one to four", f"{where}: `{field}` is {actual}.", SHAPES_HELP
-        )
-    answers = tuple(
-        _listed_answer(answer, f"{where}: {field}[{place}]") for place, answer in enumerate(listed)
-    )
-    plain = ImportedRow(prompt=prompt, origin=f"{path.name}:{number}", answers=answers)
-    if row.get("ranks") is not None:
-        ranks = _numbers(row["ranks"], len(answers), f"{where}: `ranks`")
-        if len(answers) < 2:
-            raise InputError(
-                "One answer has no rank", f"{where}: `ranks` needs two answers or more.", SHAPES_HELP
-            )
-        verdict: Verdict = "tie" if len(set(ranks)) == 1 else "ranking" if len(ranks) > 2 else "choice"
-        return msgspec.structs.replace(plain, verdict=verdict, ranks=ranks)
-    if row.get("scores") is not None:
-        scores = row["scores"]
-        if not isinstance(scores, list) or len(scores) != len(answers):
-            raise InputError(
-                "The scores do not match the answers",
-                f"{where}: `scores` must have {len(answers)} numbers.",
-                SHAPES_HELP,
-            )
-        values = tuple(_score(score, f"{where}: `scores`") for score in scores)
-        return msgspec.structs.replace(plain, verdict="scores", scores=values)
-    return plain
-
-
-def _listed_answer(value: Any, where: str) -> NewAnswer:
-    row = value if isinstance(value, dict) else {"text": value}
-    text = row.get("text", row.get("content"))
-    if not isinstance(text, str):
-        raise InputError(
-            "An answer is not text", f"{where}: expected text, or an object with `text`.", SHAPES_HELP
-        )
-    finished = row.get("finished", row.get("is_finished"))
-    model = row.get("model")
-    return NewAnswer(
-        text=text,
-        maker=Maker(kind="import", model=model if isinstance(model, str) else ""),
-        is_finished=finished if isinstance(finished, bool) else None,
-    )
-
-
-def _prompt(row: Row, path: Path, number: int) -> tuple[Turn, ...]:
-    field = next((name for name in PROMPT_FIELDS if row.get(name) is not None), None)
-    if field is not None:
-        return _turns(side_of(row[field], field, path, number))
-    turns = row.get("messages", row.get("conversations"))
-    if turns is not None:
-        prompt = _turns(side_of(turns, "messages", path, number))
-        while (
-            prompt and prompt[-1].role == "assistant"
-        ):  # the assistant's last answer is not part of the prompt
-            prompt = prompt[:-1]
-        if prompt:
-            return prompt
-    names = ", ".join(list(row)[:8]) or "none"
-    raise InputError("Unknown columns", f"{path}:{number}: the row's fields are: {names}.", SHAPES_HELP)
-
-
-def _turns(side: Side) -> tuple[Turn, ...]:
-    converted = []
-    for message in as_turns(side):
-        _require_text(message)
-        role: Role = "user" if message.role == "tool" else message.role
-        converted.append(Turn(role, message.content))
-    return tuple(converted)
-
-
-def _answer(side: Side, row: Row, name: str) -> NewAnswer:
-    for message in () if isinstance(side, str) else side:
-        _require_text(message)
-    text = side if isinstance(side, str) else side[-1].content
-    model = row.get(f"{name}_model")
-    finished = row.get(f"{name}_finished")
-    return NewAnswer(
-        text=text,
-        maker=Maker(kind="import", model=model if isinstance(model, str) else ""),
-        is_finished=finished if isinstance(finished, bool) else None,
-    )
-
-
-def _require_text(message: Message) -> None:
-    """Raise InputError for what a collection has no place for, and would lose."""
-    more = sorted({"tool_calls", "reasoning_content"} & {*(message.extra or {})})
-    if more:
-        raise InputError(
-            "A collection holds text alone",
-            f"A turn of the {message.role} has {' and '.join(f'`{name}`' for name in more)}.",
-            "Train on the file itself: data.train names it.",
-        )
-
-
-def _score(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value not in (1, 2, 3, 4, 5):
-        raise InputError(
-            "Invalid score", f"{where} is {value!r}; expected a whole number from 1 to 5.", SHAPES_HELP
-        )
-    return int(value)
-
-
-def _numbers(value: Any, count: int, where: str) -> tuple[int, ...]:
-    fits = isinstance(value, list) and len(value) == count
-    if not fits or any(isinstance(rank, bool) or not isinstance(rank, int) for rank in value):
-        raise InputError(
-            "The ranks do not match the answers",
-            f"{where} must have {count} whole numbers, 1 for the best.",
-            SHAPES_HELP,
-        )
-    order = sorted(set(value))
-    return tuple(order.index(rank) + 1 for rank in value)
-
-
-def _identity(prompt: Sequence[Turn], answers: Sequence[NewAnswer]) -> tuple[object, ...]:
-    return tuple(prompt), tuple(answer.text for answer in answers)

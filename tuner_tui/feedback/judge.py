@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.feedback.judge_replies import JudgeReply, UnreadableReply, Verdict, read_verdict
 from tuner_tui.feedback.records import Proposal
 from tuner_tui.generation.client import new_id
 from tuner_tui.generation.messages import Candidate, Generate, Sampling, Turn
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from tuner_tui.feedback.store import Store
     from tuner_tui.generation.client import Generators
 
-Ask = Callable[[tuple[Turn, ...]], str]
+Ask = Callable[["tuple[Turn, ...]"], JudgeReply]
 """Sends turns to a judge and returns its reply. Raises TunerError."""
 DEFAULT_PRINCIPLES = (
     "Prefer the answer that helps more, is true, is clear, and says no more than is needed. "
@@ -45,17 +43,14 @@ Which answer is better by the principles? Reply with one JSON object and nothing
 MOST_CHARACTERS = 6000
 """Longer prompts and answers are truncated for the judge, with a note in the text."""
 LOCAL_PATIENCE_SECONDS = 360.0
+LOCAL_TOKENS = 200
+"""The limit of a reply in this machine's generation worker, unless another is asked for."""
 MOST_FAILURES = 3
 """Consecutive failures after which judging stops."""
-_OBJECT = re.compile(r"\{[^{}]*\}", re.DOTALL)
-
-
-class Verdict(NamedTuple):
-    """One reply of a judge; `better` is 0, 1, or None for a tie or an unreadable reply."""
-
-    better: int | None
-    certainty: float
-    reason: str
+MOST_UNREADABLE = 5
+"""Consecutive items with a reply that cannot be read after which judging stops."""
+UNREADABLE = "the reply could not be read"
+"""The reason that earlier versions saved with a proposal of such a reply, which is none."""
 
 
 class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,20 +58,40 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
 
     proposed: int = 0
     undecided: int = 0
-    """Left to the person: the two orders disagree, or a reply could not be read."""
+    """Left to the person: the two orders disagree."""
+    ties: int = 0
+    """Left to the person: a tie in both orders."""
     failed: int = 0
     """Items on which the judge gave no reply."""
     last_failure: str = ""
     """Why it gave none the last time."""
+    unreadable: int = 0
+    """Items with a reply without a verdict; nothing is saved of them, so that they stay open."""
+    last_unreadable: str = ""
+    """Why the last one had none."""
+    hint: str = ""
+    """What to do about these."""
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether the judge was asked, and never replied."""
-        return bool(self.failed) and not (self.proposed or self.undecided)
+        """Whether the judge was asked, and never replied with a verdict."""
+        return bool(self.failed or self.unreadable) and not (self.proposed or self.undecided or self.ties)
+
+    @property
+    def words(self) -> str:
+        """The counts in words."""
+        told = [f"{self.proposed} proposed", f"{self.undecided} left to you (the orders disagree)"]
+        if self.ties:
+            told.append(f"{self.ties} left to you (a tie in both orders)")
+        if self.unreadable:
+            told.append(f"{self.unreadable} not read and left open")
+        if self.failed:
+            told.append(f"{self.failed} without a reply")
+        return ", ".join(told)
 
 
 def propose(item: Item, first: Answer, second: Answer, ask: Ask, judge: str, principles: str) -> Proposal:
-    """Ask in both orders. Raises TunerError when the judge cannot be asked."""
+    """Ask in both orders. Raises UnreadableReply for a reply without a verdict, TunerError when it cannot be asked."""
     one = read_verdict(ask(_turns(item, first, second, principles)))
     two = read_verdict(ask(_turns(item, second, first, principles)))
     order = (first.id, second.id)
@@ -102,15 +117,15 @@ def judge_collection(
 ) -> JudgeReport:
     """Propose for all items of two answers or more that have neither an annotation nor a proposal.
 
-    Each proposal is saved at once. Raises TunerError when the judge fails several times in a row.
+    Each proposal is saved at once. Raises TunerError when the judge fails, or cannot be read, several times in a row.
     """
     report = JudgeReport()
-    in_a_row = 0
+    in_a_row = unreadable_in_a_row = 0
     contents = store.contents()
     handled = {
         entry.item
         for entry in contents.active_entries
-        if entry.annotation is not None or entry.proposal is not None or entry.problem
+        if entry.annotation is not None or _is_verdict(entry.proposal) or entry.problem
     }
     waiting = [
         (item, answers)
@@ -122,6 +137,16 @@ def judge_collection(
             proposal = propose(item, answers[0], answers[1], ask, judge, principles)
         except InputError:  # a retry cannot succeed
             raise
+        except UnreadableReply as error:
+            in_a_row = 0
+            unreadable_in_a_row += 1
+            report = msgspec.structs.replace(
+                report, unreadable=report.unreadable + 1, last_unreadable=error.message, hint=error.hint
+            )
+            tell(report)
+            if unreadable_in_a_row >= MOST_UNREADABLE:
+                raise
+            continue
         except TunerError as error:
             why = ": ".join(filter(None, (error.title, error.message)))
             report = msgspec.structs.replace(report, failed=report.failed + 1, last_failure=why)
@@ -130,9 +155,11 @@ def judge_collection(
                 raise
             tell(report)
             continue
-        in_a_row = 0
+        in_a_row = unreadable_in_a_row = 0
         store.propose(item.id, proposal)
-        if proposal.choice is None:
+        if proposal.preferred == (None, None):
+            report = msgspec.structs.replace(report, ties=report.ties + 1)
+        elif proposal.choice is None:
             report = msgspec.structs.replace(report, undecided=report.undecided + 1)
         else:
             report = msgspec.structs.replace(report, proposed=report.proposed + 1)
@@ -140,36 +167,23 @@ def judge_collection(
     return report
 
 
-def read_verdict(text: str) -> Verdict:
-    """The verdict in a reply: the last JSON object that has one; any other reply is a tie."""
-    for candidate in reversed(_OBJECT.findall(text)):
-        try:
-            reply = json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-        better = reply.get("better")
-        if isinstance(better, str) and better.strip().upper() in ("A", "B", "TIE"):
-            reason = reply.get("reason")
-            return Verdict(
-                {"A": 0, "B": 1}.get(better.strip().upper()),
-                _certainty(reply.get("certainty")),
-                reason[:1000] if isinstance(reason, str) else "",
-            )
-    return Verdict(None, 0.0, "the reply could not be read")
+def _is_verdict(proposal: Proposal | None) -> bool:
+    return proposal is not None and UNREADABLE not in proposal.reasons
 
 
-def local_judge(generators: Generators, candidate: Candidate) -> Ask:
+def local_judge(generators: Generators, candidate: Candidate, max_tokens: int | None = None) -> Ask:
     """A judge in the generation worker."""
 
-    def ask(turns: tuple[Turn, ...]) -> str:
+    def ask(turns: tuple[Turn, ...]) -> JudgeReply:
         request = Generate(
             id=new_id(),
             turns=candidate.turns(turns),
-            sampling=Sampling(max_new_tokens=200, temperature=0),
+            sampling=Sampling(max_new_tokens=max_tokens or LOCAL_TOKENS, temperature=0),
             seed=0,
             adapter=candidate.adapter,
         )
-        return generators.of(candidate.base).ask(request, LOCAL_PATIENCE_SECONDS).text
+        answered = generators.of(candidate.base).ask(request, LOCAL_PATIENCE_SECONDS)
+        return JudgeReply(answered.text, is_truncated=not answered.is_finished)
 
     return ask
 
@@ -194,9 +208,3 @@ def _truncated(text: str) -> str:
 
 def _named(verdict: Verdict, order: tuple[int, int]) -> int | None:
     return None if verdict.better is None else order[verdict.better]
-
-
-def _certainty(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return 0.5
-    return min(1.0, max(0.0, value / 100))

@@ -8,7 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.hosts import is_loopback, keeps_secrets
+from tuner_tui.feedback.judge_replies import JudgeReply
+from tuner_tui.hosts import is_loopback, is_this_machine, keeps_secrets
 from tuner_tui.text import plain, size
 
 if TYPE_CHECKING:
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "OPENAI_API_KEY"
 BASE_VARIABLE = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com"
+MAX_TOKENS = 2048
+"""The limit of a reply, thoughts included; a model that does not think stops long before."""
+LEAST_TOKENS = 300
+"""The limit where a server has no room for more; enough for a model that does not think."""
 PATIENCE_SECONDS = 120.0
 """For one reply, from the DNS lookup to the last byte."""
 MOST_REPLY_BYTES = 1 << 20
 MOST_DETAIL = 300
+MOST_REFUSAL = 1 << 14
 _HOST = re.compile(r"[\w.:-]+")
 
 
@@ -110,24 +116,58 @@ def key_for(url: str, variable: str | None, environment: Mapping[str, str]) -> s
 
 
 def server_judge(
-    url: str, model: str, key: str | None = None, patience_seconds: float = PATIENCE_SECONDS
-) -> Callable[[tuple[Turn, ...]], str]:
-    """A judge at `url`, which usually ends in /v1; `key` is sent only to that server. Raises InputError."""
+    url: str,
+    model: str,
+    key: str | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+    max_tokens: int | None = None,
+) -> Callable[[tuple[Turn, ...]], JudgeReply]:
+    """A judge at `url`, which usually ends in /v1; `key` is sent only to that server. Raises InputError.
+
+    A setting that the model does not take (newer ones want `max_completion_tokens`, and no temperature) is changed once
+    the server says so.
+    """
     origin = origin_of(url)
     if key:
         _refuse_unencrypted(origin)
     address = url.strip().rstrip("/") + "/chat/completions"
+    settings: dict[str, Any] = {"temperature": 0, "max_tokens": max_tokens or MAX_TOKENS}
 
-    def ask(turns: tuple[Turn, ...]) -> str:
-        body = {
-            "model": model,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
-            "temperature": 0,
-            "max_tokens": 300,
-        }
-        return _content(_posted(address, origin, body, key, patience_seconds), address)
+    def ask(turns: tuple[Turn, ...]) -> JudgeReply:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        while True:
+            body = {"model": model, "messages": messages, **settings}
+            try:
+                return reply_of(_posted(address, origin, body, key, patience_seconds), address)
+            except RefusedSetting as error:
+                if not _adapted(settings, error.reply, is_limit_asked=max_tokens is not None):
+                    raise
 
     return ask
+
+
+def _adapted(settings: dict[str, Any], reply: str, *, is_limit_asked: bool) -> bool:
+    """Whether a refusal names a setting that could be changed, and was; each can be once."""
+    if "max_tokens" in settings and "max_completion_tokens" in reply:
+        settings["max_completion_tokens"] = settings.pop("max_tokens")
+        return True
+    if "temperature" in settings and "temperature" in reply:
+        del settings["temperature"]
+        return True
+    limit = next(name for name in ("max_tokens", "max_completion_tokens") if name in settings)
+    if settings[limit] > LEAST_TOKENS and not is_limit_asked and ("context" in reply or limit in reply):
+        settings[limit] = LEAST_TOKENS
+        return True
+    return False
+
+
+class RefusedSetting(TunerError):
+    """The server refuses a request for what stands in it."""
+
+    def __init__(self, title: str, message: str, hint: str, reply: str) -> None:
+        super().__init__(title, message, hint)
+        self.reply = reply
+        """What it says, in full."""
 
 
 def _refuse_unencrypted(origin: Origin) -> None:
@@ -181,7 +221,9 @@ async def _post(address: str, origin: Origin, body: dict[str, Any], key: str | N
     headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
     async with asyncio.timeout(seconds):
         client = httpx2.AsyncClient(
-            follow_redirects=False, trust_env=not origin.is_loopback, timeout=httpx2.Timeout(seconds)
+            follow_redirects=False,
+            trust_env=not is_this_machine(origin.host),
+            timeout=httpx2.Timeout(seconds),
         )
         async with client, client.stream("POST", address, json=body, headers=headers) as reply:
             if reply.is_redirect or 300 <= reply.status_code < 400:
@@ -232,22 +274,68 @@ def _refused(status: int, address: str, content: bytes, key: str | None) -> Tune
         hint = "Does the address end in /v1, and does the server have that model?"
     elif status == 429 or status >= 500:
         hint = "The server is busy or failing; try again later."
-    return TunerError(
-        "The judge's server refuses the request", f"{address}: {status}. {detail}".strip(), hint
-    )
+    title, message = "The judge's server refuses the request", f"{address}: {status}. {detail}".strip()
+    if status in (400, 422):
+        return RefusedSetting(title, message, hint, content[:MOST_REFUSAL].decode("utf-8", "replace"))
+    return TunerError(title, message, hint)
 
 
 def _without(key: str | None, text: str) -> str:
     return text.replace(key, "(the key)") if key else text
 
 
-def _content(reply: bytes, address: str) -> str:
+def reply_of(reply: bytes, address: str) -> JudgeReply:
+    """A chat completion as a reply: text, thoughts beside it, and whether it was truncated. Raises TunerError."""
     try:
-        content: Any = json.loads(reply)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        choice: Any = json.loads(reply)["choices"][0]
+        message = choice["message"]
+        content, reason = message.get("content"), choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TunerError(
             "The judge's reply cannot be read",
             f"{address}: expected a chat completion, got {plain(repr(reply[:200]))}.",
             "Is it an OpenAI-compatible server, and does the address end in /v1?",
         ) from error
-    return content if isinstance(content, str) else ""
+    text, thoughts = _parts(content)
+    beside = [
+        _all_text(message.get(name))
+        for name in ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+    ]
+    refusal = message.get("refusal")
+    if not isinstance(refusal, str):
+        refusal = "the server filtered the reply" if reason == "content_filter" else ""
+    return JudgeReply(
+        text,
+        thoughts or next(filter(None, beside), ""),
+        reason in ("length", "max_tokens", "MAX_TOKENS"),
+        refusal,
+    )
+
+
+def _parts(content: Any) -> tuple[str, str]:
+    """(text, thoughts) of a message's content, which is text or a list of parts."""
+    if isinstance(content, str):
+        return content, ""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content if isinstance(content, list) else [content]:
+        is_thought = isinstance(part, dict) and str(part.get("type")) in (
+            "thinking",
+            "reasoning",
+            "thought",
+            "summary_text",
+        )
+        (thoughts if is_thought else texts).append(_all_text(part))
+    return "".join(texts), "\n".join(thoughts)
+
+
+def _all_text(value: Any, depth: int = 0) -> str:
+    """Every text in a part, however it is wrapped."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and depth < 8:
+        return "".join(_all_text(each, depth + 1) for each in value)
+    if isinstance(value, dict) and depth < 8:
+        named = (value.get(key) for key in ("text", "thinking", "reasoning", "summary", "content", "refusal"))
+        return next((text for each in named if (text := _all_text(each, depth + 1))), "")
+    return ""

@@ -25,12 +25,14 @@ from tuner_tui.feedback.store_errors import UnreadableItem
 from tuner_tui.feedback.store_rows import (
     ANSWERS,
     ENTRIES,
+    NewItem,
     UnreadableRow,
     answer_of,
     checked,
     entry_of,
     insert_answers,
     insert_entry,
+    insert_imported,
     insert_item,
     item_of,
     with_written,
@@ -75,23 +77,10 @@ class Store(CollectionFile):
                 insert_answers(connection, ids[-1], answers)
         return ids
 
-    def add_annotated(
-        self,
-        rows: Iterable[
-            tuple[Sequence[Turn], str, Sequence[NewAnswer], Callable[[Sequence[int]], Annotation | None]]
-        ],
-        annotator: str,
-        annotator_kind: AnnotatorKind,
-    ) -> list[int]:
-        """Add prompts with answers and, where a function of the answers' ids gives one, an annotation: all or none."""
-        ids = []
+    def add_imported(self, items: Iterable[NewItem]) -> list[int]:
+        """Add items with what was said of them, and more about items that exist: all or none; gives the items' ids."""
         with self.writing() as connection:
-            for prompt, origin, answers, annotate in rows:
-                ids.append(insert_item(connection, prompt, origin))
-                annotation = annotate(insert_answers(connection, ids[-1], answers))
-                if annotation is not None:
-                    insert_entry(connection, ids[-1], annotator, annotator_kind, annotation=annotation)
-        return ids
+            return [insert_imported(connection, item) for item in items]
 
     def add_answers(
         self, item: int, answers: Sequence[NewAnswer], only_if_fewer_than: int | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -28,6 +28,28 @@ T = TypeVar("T")
 
 ANSWERS = "SELECT id, item, text, is_finished, maker FROM answer"
 ENTRIES = "SELECT id, item, at, rater, rater_kind, judgement, proposal, note, undoes FROM entry"
+
+
+class NewEntry(NamedTuple):
+    """An annotation, or a judge model's proposal, that is not stored yet."""
+
+    annotator: str
+    annotator_kind: AnnotatorKind
+    make: Callable[[Sequence[int]], Annotation | Proposal]
+    """Given the ids of the item's answers."""
+    is_proposal: bool = False
+
+
+class NewItem(NamedTuple):
+    """A prompt with answers and entries; or entries about an item that exists."""
+
+    prompt: Sequence[Turn]
+    origin: str
+    answers: Sequence[NewAnswer]
+    entries: Sequence[NewEntry]
+    number: int | None = None
+    """The item that exists, with the ids of its answers."""
+    ids: tuple[int, ...] = ()
 
 
 def statements(script: str) -> Iterator[str]:
@@ -95,6 +117,17 @@ def insert_entry(
         ),
     )
     return int(done.lastrowid or 0)
+
+
+def insert_imported(connection: sqlite3.Connection, item: NewItem) -> int:
+    """Add an item with its entries, or entries to one that exists; returns the item's id."""
+    number = insert_item(connection, item.prompt, item.origin) if item.number is None else item.number
+    ids = insert_answers(connection, number, item.answers) if item.number is None else item.ids
+    for entry in item.entries:
+        made = entry.make(ids)
+        what = {"proposal": made} if isinstance(made, Proposal) else {"annotation": made}
+        insert_entry(connection, number, entry.annotator, entry.annotator_kind, **what)
+    return number
 
 
 def with_written(annotation: Annotation, number: int) -> Annotation:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import TunerError
-from tuner_tui.files import open_descriptor
+from tuner_tui.files import open_descriptor, path_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ def _take(collection: Path, *, is_alone: bool) -> UseLock | None:
     except OSError as error:
         raise TunerError(
             "The collection cannot be locked",
-            f"{path}: {error.strerror}.",
+            f"{path_problem(error, path)}.",
             "Check the permissions of the folder and of that file.",
         ) from error
     kind = fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.files import expanded
 from tuner_tui.generation.messages import Base, Candidate
 from tuner_tui.models.adapter import is_adapter, require_safetensors
 from tuner_tui.models.source import find_source
@@ -31,7 +32,7 @@ def candidate_of(text: str, system: str = "") -> Candidate:
 
 def find_adapter(text: str) -> Path:
     """The adapter's folder, by its path or by its run's name. Raises NotFoundError or InputError."""
-    path = Path(text).expanduser()
+    path = expanded(Path(text))
     if path.is_dir():
         for folder in (path, path / "adapter"):
             if is_adapter(folder):

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from tuner_tui.files import barred, is_folder
 from tuner_tui.hardware.gpu import TOO_OLD, GpuReport, GpuSnapshot
 from tuner_tui.hardware.survival import Survival, logout_survival
 from tuner_tui.hardware.system import SystemSnapshot, disk_free_bytes, read_system
@@ -22,6 +23,8 @@ from tuner_tui.versions import installed_version
 Status = Literal["ok", "note", "warning", "problem"]
 
 PACKAGE = "tuner-tui"
+DATA_PARTS = ("runs", "queue", "notes", "feedback")
+"""Folders in the data folder that each command may need."""
 GIGABYTE = 1_000_000_000
 DISK_WARNING_BYTES = 10 * GIGABYTE
 DISK_PROBLEM_BYTES = 2 * GIGABYTE
@@ -61,7 +64,7 @@ def run_checks(
         *check_gpus(gpu),
         *(check_torch(torch, gpu) if torch is not None else []),
         *check_system(read_system()),
-        check_folder("Data folder", data_folder),
+        check_folder("Data folder", data_folder, DATA_PARTS),
         check_folder("Cache folder", cache_folder),
         check_folder("Model downloads", hub.cache_folder),
         check_hub(hub),
@@ -76,7 +79,7 @@ def first_look(gpu: GpuReport, data_folder: Path) -> list[Check]:
         *check_gpus(gpu),
         *check_torch_version(gpu),
         *check_system(read_system()),
-        check_folder("Data folder", data_folder),
+        check_folder("Data folder", data_folder, DATA_PARTS),
         check_survival(logout_survival()),
     ]
 
@@ -311,12 +314,16 @@ def check_system(system: SystemSnapshot) -> list[Check]:
     ]
 
 
-def check_folder(name: str, folder: Path) -> Check:
-    """Check that a folder is writable and has free space."""
+def check_folder(name: str, folder: Path, parts: Sequence[str] = ()) -> Check:
+    """Check that a folder and its parts, where there are any, are writable, and that it has free space."""
     reason = why_not_writable(folder)
+    place = folder
+    for path in (folder / each for each in parts):
+        if reason is None and is_folder(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            place, reason = path, f"{path.name} is closed to you"
     if reason is not None:
         remedy = "Change its owner, or choose another folder: TUNER_TUI_HOME for the app's own, HF_HOME for models."
-        return Check(name, "problem", f"cannot be written: {reason}", str(folder), remedy)
+        return Check(name, "problem", f"cannot be written: {reason}", barred(place) or str(place), remedy)
     return check_space(name, folder, disk_free_bytes(folder))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import RunProblem, TunerError
-from tuner_tui.files import make_folder
+from tuner_tui.files import make_folder, path_problem
 from tuner_tui.keeper import process
 from tuner_tui.keeper.heartbeat import last_answered, read_beat
 from tuner_tui.keeper.obstacle import lock_problem
@@ -115,7 +115,7 @@ def _turn_at_the_queue() -> Iterator[None]:
     except OSError as error:
         raise TunerError(
             "The queue cannot be changed",
-            f"{paths.queue_dir()}: {error.strerror or error}.",
+            f"{path_problem(error, paths.queue_dir())}.",
             "Free space there, or change its permissions.",
         ) from error
 

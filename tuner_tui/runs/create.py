@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.errors import TunerError
-from tuner_tui.files import make_empty, make_folder, sync_folder, write_atomic
+from tuner_tui.files import make_empty, make_folder, path_problem, sync_folder, write_atomic
 from tuner_tui.planning.plan import encode_plan
 from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 from tuner_tui.runs.lineage import keep_start
@@ -44,7 +44,7 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
         RunFolder(making).owned.discard_all()
         raise TunerError(
             "The run's folder cannot be created",
-            f"{parent}: {error.strerror or error}.",
+            f"{path_problem(error, parent)}.",
             "Free space there, change its permissions, or set another folder with TUNER_TUI_HOME.",
         ) from error
     return RunFolder(parent / name)

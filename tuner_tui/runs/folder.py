@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
-from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.files import path_problem
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.lock import identity
@@ -125,6 +126,21 @@ def list_runs() -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(folders, key=_made_at, reverse=True)]
 
 
+def unlisted_runs() -> TunerError | None:
+    """Why the runs cannot be listed, where there may be some: their folder is closed to this user, or not readable."""
+    try:
+        next(paths.runs_dir().iterdir(), None)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return TunerError(
+            "The runs cannot be listed",
+            f"{path_problem(error, paths.runs_dir())}.",
+            "Its owner can open it to you, such as with chmod g+rwX; or use another folder: TUNER_TUI_HOME.",
+        )
+    return None
+
+
 def find_moved(lock_identity: str) -> RunFolder | None:
     """The run that has this lock (lock.identity), whatever its folder is named now; None if there is none."""
     if not lock_identity:
@@ -141,8 +157,10 @@ def find_known(name: str, lock_identity: str) -> RunFolder:
 
 
 def find_run(text: str) -> RunFolder:
-    """The run with this name, or start or end of a name, or `last`. Raises InputError, NotFoundError."""
+    """The run with this name, or start or end of a name, or `last`. Raises InputError, NotFoundError, TunerError."""
     runs = list_runs()
+    if not runs and (problem := unlisted_runs()) is not None:
+        raise problem
     if text == "last" and runs:
         return runs[0]
     return RunFolder(paths.runs_dir() / pick_name(text, [run.name for run in runs]))

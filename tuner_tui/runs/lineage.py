@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
-from tuner_tui.files import make_folder, settle_modes
+from tuner_tui.files import expanded, make_folder, settle_modes
 from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import (
     CONFIG_FILE,
@@ -121,7 +121,7 @@ def _start_of(folder: RunFolder) -> StartAdapter | None:
 
 def _locate(name: str) -> tuple[RunFolder | None, Path]:
     """The run, if the name is a run's, and the adapter's folder."""
-    path = Path(name).expanduser()
+    path = expanded(Path(name))
     if is_adapter(path):
         return _run_around(path.resolve()), path.resolve()
     try:

@@ -15,7 +15,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import write_atomic
+from tuner_tui.files import path_problem, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Layout, Owned
 
@@ -90,7 +90,7 @@ def write_note(run_name: str, note: Note) -> None:
         owned().claim()
         write_atomic(path, msgspec.json.encode(note))
     except OSError as error:
-        raise TunerError("The note cannot be saved", f"{path}: {error.strerror or error}.") from error
+        raise TunerError("The note cannot be saved", f"{path_problem(error, path)}.") from error
 
 
 def parse_tags(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import NotFoundError, RunProblem, TunerError
-from tuner_tui.files import folder_size, make_folder, write_atomic
+from tuner_tui.files import folder_size, make_folder, path_problem, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Layout, Owned
 from tuner_tui.runs import lock, notes, queue
@@ -256,7 +256,7 @@ def _explained(place: Path, title: str = "It cannot be deleted") -> Iterator[Non
     try:
         yield
     except OSError as error:
-        raise TunerError(title, f"{error.filename or place}: {error.strerror or error}.") from error
+        raise TunerError(title, f"{path_problem(error, place)}.") from error
 
 
 def _new_folder(root: Path) -> tuple[Path, lock.FileLock]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import folder_size, settle_modes
+from tuner_tui.files import expanded, folder_size, settle_modes
 from tuner_tui.hardware.system import disk_free_bytes
 from tuner_tui.models.dequantised import entry_folder, fingerprint
 from tuner_tui.models.hub_cache import cached_snapshot
@@ -81,7 +81,7 @@ def export(
     Raises InputError when the form or folder cannot be used, TunerError when it fails or does not behave like the
     trained model, and Cancelled; nothing is left behind then.
     """
-    out = options.out.expanduser().absolute()
+    out = expanded(options.out).absolute()
     require_new(out)
     check_options(facts, options)
     require_room(facts, options, out)

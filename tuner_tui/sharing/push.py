@@ -13,7 +13,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import settle_modes, write_atomic
+from tuner_tui.files import expanded, settle_modes, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.models.model_code import git_blob_id
 from tuner_tui.models.model_folder import read_json
@@ -233,7 +233,7 @@ def _read_card(path: Path) -> str:
     from huggingface_hub import ModelCard
 
     try:
-        text = guarded.read_text(path.expanduser())
+        text = guarded.read_text(expanded(path))
     except Unreadable as error:
         raise InputError("The card cannot be read", f"{path}: {error.problem}.", error.hint) from None
     try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError
+from tuner_tui.files import expanded
 from tuner_tui.models.gguf_header import read_gguf
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def own_secrets(
 ) -> Secrets:
     """Private values when pushing to an owner's account; `public_names` are published anyway."""
     places = {
-        str(Path.home()),
+        str(expanded(Path("~"))),
         str(paths.data_dir()),
         str(paths.cache_dir()),
         str(paths.config_dir()),

@@ -6,7 +6,7 @@ import gc
 import random
 import time
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of
+from tuner_tui.data.rows.faults import LeftOut, left_out_words
 from tuner_tui.data.rows.near_duplicates import near_duplicates
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
@@ -91,6 +92,7 @@ class _Kind:
     fix: str | None = None
 
 
+NO_PREFERENCE = "rows without a preference"
 KINDS: dict[str, _Kind] = {
     "rows that cannot be read": _Kind("error", "", "Fix the file, or leave them out", "drop_broken"),
     "empty answers": _Kind(
@@ -111,6 +113,7 @@ KINDS: dict[str, _Kind] = {
         "user and assistant do not alternate, or no user turn is answered",
         "Many chat templates refuse such rows; fix them",
     ),
+    NO_PREFERENCE: _Kind("note", "", "They are left out of training; the others are trained on"),
     "identical sides": _Kind(
         "error", "chosen and rejected are the same", "Nothing is preferred; leave them out", "drop_same_sides"
     ),
@@ -156,11 +159,16 @@ class Checker:
         self._texts: list[str] = []
         self._text_rows: list[tuple[Found, list[str]]] = []
         self._labels: set[bool] = set()
+        self._left_out: Counter[str] = Counter()
         self._random = random.Random(seed).random
 
     def take(self, found: Found) -> None:
         """Look at one row."""
         row = found.row
+        if isinstance(row, LeftOut):
+            self._left_out[row.reason] += 1
+            self._note(NO_PREFERENCE, found)
+            return
         if isinstance(row, InputError):
             self._note("rows that cannot be read", found, f"{row.title}: {_tail(row.message)}")
             return
@@ -234,6 +242,8 @@ class Checker:
         if self._layout.shape == "rated" and len(self._labels) == 1 and self.rows > 1:
             tally = self._tallies["one label"]
             tally.count, tally.detail = self.rows, f"every label is {str(next(iter(self._labels))).lower()}"
+        if self._left_out:
+            self._tallies[NO_PREFERENCE].detail = left_out_words(self._left_out)
         found = [self._problem(kind, tally) for kind, tally in self._tallies.items() if tally.count]
         return tuple(sorted(found, key=lambda problem: LEVELS.index(problem.level)))
 
@@ -245,6 +255,10 @@ class Checker:
     def _problem(self, kind: str, tally: _Tally) -> DataProblem:
         known = KINDS[kind]
         message = tally.detail or known.message
+        if kind == NO_PREFERENCE and not self.rows:
+            return DataProblem(
+                "error", kind, tally.count, tuple(tally.rows), message, "Nothing would be trained: add rows."
+            )
         return DataProblem(
             known.level, kind, tally.count, tuple(tally.rows), message, f"{known.advice}.", known.fix
         )

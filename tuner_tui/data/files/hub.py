@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tuner_tui.errors import InputError, NotFoundError
+from tuner_tui.files import expanded
 from tuner_tui.text import shell_command
 
 
@@ -61,7 +62,7 @@ def _snapshot(repository: str) -> Path | None:
 
 def _prepared(repository: str, configuration: str) -> Path | None:
     """The newest Arrow folder that `datasets` made of a repository: owner___name/configuration/version/hash."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    home = Path(os.environ.get("HF_HOME") or expanded(Path("~/.cache/huggingface")))
     cache = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
     root = cache / repository.replace("/", "___").lower()
     roots = [root / configuration] if configuration else [root]

@@ -127,6 +127,11 @@ class Columns:
                 return name
         return None
 
+    def context_of(self, asked: str) -> str | None:
+        """The column of what a question is about, which goes below the question."""
+        found = (self.find((name,), "text", "empty") for name in CONTEXTS)
+        return next((name for name in found if name is not None and name != asked), None)
+
     def values(self, name: str) -> list[Any]:
         """What stands in a column, without what is absent."""
         return [row[name] for row in self.rows if row.get(name) is not None]

@@ -15,30 +15,36 @@ from tuner_tui.errors import InputError
 from tuner_tui.files import replacing
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.recognition.reading import Reading
 
 
-def convert_file(reading: Reading, target: Path, to: str | None = None) -> tuple[int, int]:
-    """Write the rows as JSONL in a shape's plain form; gives how many, and how many bad answers were left out.
+def convert_file(
+    reading: Reading, target: Path, to: str | None = None, left_out: Counter[str] | None = None
+) -> int:
+    """Write the rows as JSONL in a shape's plain form; gives how many. Nothing is left behind when it fails.
 
-    Nothing is left behind when it fails.
-
+    `left_out` counts the rows in which no answer is preferred, by reason.
     Raises InputError, naming file and line, for rows that cannot be read or that do not make that shape.
     """
     plain = plain_rows(reading)
     wanted = to or plain.layout.shape
     _require(plain.layout.shape, wanted, reading.path)
     encode = msgspec.json.encode
-    count = left_out = 0
+    count = 0
     with replacing(target, is_private=False) as temporary, temporary.open("wb") as file:
         for _, _, row in plain.strict():
             made = list(converted(row, wanted))
-            left_out += not made
+            if not made and left_out is not None:
+                left_out["rated as bad"] += 1
             for each in made:
                 file.write(encode(each) + b"\n")
             count += len(made)
-    return count, left_out
+    if left_out is not None:
+        left_out.update(plain.left_out)
+    return count
 
 
 CONVERSIONS: dict[str, tuple[str, ...]] = {

@@ -53,6 +53,12 @@ def optional_text(row: Row, name: str | None) -> str:
     return "" if not text.strip() or text.strip().lower() in MISSING_WORDS else text
 
 
+def with_context(said: str, row: Row, context: str | None) -> str:
+    """A question with what it is about below it, where the row has that. Raises RowFault."""
+    extra = optional_text(row, context)
+    return f"{said}\n\n{extra}" if extra else said
+
+
 def answer_of(row: Row, name: str) -> str:
     """An answer's text; also the first of several, and SQuAD's `answers`. Raises RowFault."""
     value = row.get(name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.checking.scan import UNWANTED, has_secret
 from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of
+from tuner_tui.data.rows.faults import LeftOut
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Fixer:
             return
         for found in rows:
             if isinstance(found.row, InputError):
-                if "drop_broken" in self.steps:
+                if "drop_broken" in self.steps and not isinstance(found.row, LeftOut):
                     self.counts["drop_broken"] += 1
                 else:
                     yield found

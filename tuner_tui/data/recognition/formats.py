@@ -8,15 +8,12 @@ The plain forms: `messages`; `prompt` and `completion`; `text`; `prompt`, `chose
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from tuner_tui.data.files.json_rows import Row
-from tuner_tui.data.recognition import preferences
+from tuner_tui.data.recognition import preferences, rated
 from tuner_tui.data.recognition.columns import (
     ANSWERS,
     CHOICE_LISTS,
-    CONTEXTS,
     LABELS,
     PROMPTS,
     QUESTIONS,
@@ -25,36 +22,20 @@ from tuner_tui.data.recognition.columns import (
     TURNS,
     Columns,
 )
-from tuner_tui.data.recognition.fields import answer_of, as_turns, optional_text, said_of, side_of, text_of
+from tuner_tui.data.recognition.fields import answer_of, as_turns, said_of, side_of, text_of, with_context
+from tuner_tui.data.recognition.layout import Layout as Layout
+from tuner_tui.data.recognition.layout import Shape as Shape
 from tuner_tui.data.recognition.side_columns import SideColumns
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.labels import label_reader
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.written import as_object
 
-Shape = Literal["messages", "instruction", "prompt_completion", "text", "preference", "rated", "prompts"]
-Convert = Callable[[Row], Row]
+if TYPE_CHECKING:
+    from tuner_tui.data.files.json_rows import Row
 
 SURE_ENOUGH = 0.5
 """A detection with less confidence is used only when it is set explicitly."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What rows were recognised as."""
-
-    shape: Shape
-    variant: str
-    """A short name, such as "ShareGPT conversations"."""
-    confidence: float
-    """From 0 to 1: how much speaks for it."""
-    reason: str
-    mapping: dict[str, str]
-    """What is made of which columns: template lines by part, such as {"completion": "{answer}"}."""
-    convert: Convert = field(repr=False, compare=False)
-    """A row in the shape's plain form. Raises RowFault."""
-    used: tuple[str, ...] = ()
-    """The columns that it is made of; the others are not used."""
 
 
 def layouts_of(columns: Columns) -> list[Layout]:
@@ -195,7 +176,7 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     answer = columns.find(ANSWERS, "text", "texts", "object", "number")
     if asked is None or answer is None or answer == asked:
         return
-    more = _context(columns, asked)
+    more = columns.context_of(asked)
     beside, history = (
         SideColumns.of(columns, thoughts=True),
         columns.find(("history",), "other", "empty", "turns", "texts"),
@@ -206,7 +187,7 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
 
     def convert(row: Row) -> Row:
         turns = [
-            {"role": "user", "content": _with_context(said_of(row, asked), row, more)},
+            {"role": "user", "content": with_context(said_of(row, asked), row, more)},
             {"role": "assistant", "content": answer_of(row, answer), **beside.thought(row)},
         ]
         return {"messages": beside.begin(row, [*_earlier(row, history), *turns])} | beside.beside(row)
@@ -223,23 +204,6 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     yield Layout(
         "instruction", variant, confidence, f"{', '.join(names)} are an exchange", mapping, convert, used
     )
-
-
-def _context(columns: Columns, asked: str) -> str | None:
-    """The column of what a question is about, which goes below it."""
-    return next(
-        (
-            found
-            for name in CONTEXTS
-            if (found := columns.find((name,), "text", "empty")) is not None and found != asked
-        ),
-        None,
-    )
-
-
-def _with_context(said: str, row: Row, more: str | None) -> str:
-    extra = optional_text(row, more)
-    return f"{said}\n\n{extra}" if extra else said
 
 
 def _earlier(row: Row, history: str | None) -> list[dict[str, Any]]:
@@ -270,49 +234,6 @@ def _completions(columns: Columns) -> Iterator[Layout]:
     reason = f"`{prompt}` is continued by `{completion}`"
     used = (prompt, completion, *beside.names)
     yield Layout("prompt_completion", "prompt and completion", 0.97, reason, mapping, convert, used)
-
-
-def _rated(columns: Columns) -> Iterator[Layout]:
-    prompt = columns.find(QUESTIONS, "text", "turns", "turn")
-    answer = columns.find(("completion", "response", *ANSWERS), "text", "turns", "turn")
-    label = columns.find(LABELS, "bool", "number", "text")
-    score = columns.find(SCORES, "number", "bool")
-    chosen = label or score
-    if answer is None or chosen is None or prompt == answer:
-        return
-    read_label = label_reader(columns.values(chosen), chosen)
-    if read_label is None:
-        return
-
-    beside = SideColumns.of(columns)
-    more = _context(columns, prompt) if prompt and columns.kinds[prompt] == "text" else None
-    more = None if more == answer else more
-
-    def convert(row: Row) -> Row:
-        asked, end = side_of(row, prompt) if prompt else None, side_of(row, answer)
-        if isinstance(asked, str):
-            asked = _with_context(asked, row, more)
-        label = {"label": read_label(row.get(chosen))}
-        if not isinstance(asked, list) and isinstance(end, str) and not beside.has_system(row):
-            return (
-                ({} if asked is None else {"prompt": asked})
-                | {"completion": end}
-                | label
-                | beside.beside_text(row)
-            )
-        begin = beside.begin(row, as_turns(asked, "user") if asked is not None else [])
-        plain = {"completion": as_turns(end, "assistant")} | label | beside.beside(row)
-        return ({"prompt": begin} if begin else {}) | plain
-
-    mapping = {"prompt": f"{{{prompt}}}\n\n{{{more}}}" if more else f"{{{prompt}}}"} if prompt else {}
-    mapping |= {"completion": f"{{{answer}}}", "label": f"{{{chosen}}}{read_label.rule}"} | beside.mapping
-    is_named = answer.lower() in ("completion", "response", "generation")
-    confidence = (0.98 if label else 0.96) if is_named else 0.6 if label else 0.5
-    if prompt is None and columns.kinds[answer] != "turns":
-        confidence = 0.4
-    reason = f"`{answer}` is one answer, rated by `{chosen}`{read_label.rule}"
-    used = tuple(name for name in (prompt, more, answer, chosen, *beside.names) if name)
-    yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used)
 
 
 def _texts(columns: Columns) -> Iterator[Layout]:
@@ -363,14 +284,9 @@ def _prompts(columns: Columns) -> Iterator[Layout]:
     )
 
 
-def _pairs(columns: Columns) -> Iterator[Layout]:
-    for variant, confidence, reason, mapping, convert, used in preferences.find(columns):
-        yield Layout("preference", variant, confidence, reason, mapping, convert, used)
-
-
 _FINDERS: tuple[Callable[[Columns], Iterator[Layout]], ...] = (
-    _pairs,
-    _rated,
+    preferences.find,
+    rated.find,
     _conversations,
     _turns_and_answer,
     _completions,

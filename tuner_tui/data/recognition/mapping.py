@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.data.recognition.answer_columns import Answers, answer_columns
+from tuner_tui.data.recognition.choices import chosen_by
+from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.fields import as_turns, side_of, text_of
-from tuner_tui.data.recognition.formats import Layout, Shape
+from tuner_tui.data.recognition.layout import Layout, Shape
 from tuner_tui.data.recognition.side_columns import SideColumns
+from tuner_tui.data.recognition.verdict_values import Scale
+from tuner_tui.data.recognition.verdicts import stated_verdict
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.labels import label_reader
 from tuner_tui.data.rows.turns import turns_of
@@ -15,11 +21,10 @@ from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
-    from tuner_tui.data.recognition.columns import Columns
 
 PARTS = (
     "messages", "tools", "system", "user", "assistant", "prompt", "completion", "text", "chosen", "rejected", "label",
-    "reasoning", "chat_template_kwargs",
+    "first", "second", "verdict", "reasoning", "chat_template_kwargs",
 )  # fmt: skip
 _BESIDE = frozenset({"system", "tools", "chat_template_kwargs"})
 SHAPES_OF_PARTS: tuple[tuple[frozenset[str], frozenset[str], Shape], ...] = (
@@ -29,12 +34,15 @@ SHAPES_OF_PARTS: tuple[tuple[frozenset[str], frozenset[str], Shape], ...] = (
     (frozenset({"prompt", "completion", "label"}), _BESIDE, "rated"),
     (frozenset({"prompt", "completion"}), _BESIDE, "prompt_completion"),
     (frozenset({"chosen", "rejected"}), _BESIDE | {"prompt"}, "preference"),
+    (frozenset({"verdict"}), _BESIDE | {"prompt", "first", "second"}, "preference"),
     (frozenset({"text"}), frozenset(), "text"),
     (frozenset({"prompt"}), _BESIDE, "prompts"),
 )
 """Which parts a shape needs, and which it may have."""
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _RULE = re.compile(r"^(\{[^{}]+\})\s*>\s*(-?[\d.]+)$")
+_SCALE = re.compile(r"^\{([^{}]+)\}\s*([<>])\s*(-?\d+(?:\.\d+)?)$")
+"""Numbers below (above) the limit are for the first answer; the limit itself is a tie."""
 
 
 def parse_mapping(lines: tuple[str, ...]) -> dict[str, str]:
@@ -65,6 +73,11 @@ def mapping_lines(mapping: dict[str, str]) -> tuple[str, ...]:
     return tuple(f"{part} = {template.replace(chr(10), chr(92) + 'n')}" for part, template in mapping.items())
 
 
+def states_verdict(lines: tuple[str, ...]) -> bool:
+    """Whether lines say what a verdict means."""
+    return any(line.partition("=")[0].strip() == "verdict" for line in lines)
+
+
 def shape_of_mapping(mapping: dict[str, str]) -> Shape:
     """The shape that a mapping makes. Raises InputError when its parts make none."""
     parts = set(mapping)
@@ -90,6 +103,8 @@ def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
                     f"data.mapping: {part}: no column {name!r}; there are {', '.join(columns.names)}.",
                     "Column names are case-sensitive.",
                 )
+    if "verdict" in mapping:
+        return _by_verdict(mapping, columns)
     label = _label(mapping, columns)
     limit = _RULE.match(mapping.get("label", ""))
 
@@ -107,6 +122,57 @@ def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
     used = {name for template in mapping.values() for name in _names(template)}
     columns_used = tuple(used | {name.split(".")[0] for name in used if name not in columns.names})
     return Layout(shape, "mapped manually", 1.0, "data.mapping says so", mapping, convert, columns_used)
+
+
+def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:
+    """Pairs by a verdict that the person names, with the direction of its scale. Raises InputError."""
+    template = mapping["verdict"]
+    rule = _SCALE.match(template)
+    if rule is None and _FIELD.fullmatch(template) is None:
+        raise InputError(
+            "A mapping cannot be read",
+            f"data.mapping: verdict = {template}: expected a column, or a column and the middle of its scale.",
+            "Such as: verdict = {winner}, or verdict = {preference} < 0, which prefers the first answer below 0.",
+        )
+    sides = [part for part in ("first", "second") if part in mapping]
+    if len(sides) == 1 or not all(_FIELD.fullmatch(mapping[part]) for part in sides):
+        raise InputError(
+            "A mapping makes no shape",
+            f"data.mapping has {', '.join(f'{part} = {mapping[part]}' for part in sides)}.",
+            "Map both first and second, each to one column, or none of them.",
+        )
+    column = rule[1] if rule else _names(template)[0]
+    whole = {part: mapping[part] for part in ("prompt", *_BESIDE) if part in mapping}
+    named = {part: _names(mapping[part])[0] for part in sides}
+
+    def derived(row: Row) -> Row:
+        made = {part: _filled(text, row, is_optional=part in _BESIDE) for part, text in whole.items()}
+        made |= {name: _value(row, name) for name in (*named.values(), column)}
+        return {**row, **made}
+
+    sample = Columns(tuple(map(derived, columns.rows)))
+    answers = answer_columns(sample)
+    if sides and (answers is None or answers.names != tuple(named.values())):
+        answers = Answers(tuple(named.values()), ("first", "second"), "ordinals")
+    if answers is None:
+        raise InputError(
+            "A mapping makes no shape",
+            f"data.mapping: no two columns are known to hold answers; there are {', '.join(columns.names)}.",
+            "Map them: first = {COLUMN} and second = {COLUMN}; of a list in a column: {COLUMN.0} and {COLUMN.1}.",
+        )
+    scale = Scale(rule[2] == "<", float(rule[3])) if rule else None
+    found = chosen_by(sample, answers, stated_verdict(sample, answers, column, scale))
+    if found.problem is not None:
+        raise InputError(found.problem.title, f"data.mapping: {found.problem.message}", found.problem.hint)
+    compare = found.compare
+    used = {name for text in mapping.values() for name in _names(text)}
+    return replace(
+        found,
+        mapping=mapping,
+        convert=lambda row: found.convert(derived(row)),
+        compare=None if compare is None else lambda row: compare(derived(row)),
+        used=tuple(dict.fromkeys((*used, *(name.split(".")[0] for name in used), *found.used))),
+    )
 
 
 def _label(mapping: dict[str, str], columns: Columns) -> Any:

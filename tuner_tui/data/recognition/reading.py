@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tuner_tui.data.files.rows import Found, each_row, locate
-from tuner_tui.data.recognition.columns import Columns
+from tuner_tui.data.recognition.answer_columns import answer_columns
+from tuner_tui.data.recognition.columns import RANKED, Columns
+from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
-from tuner_tui.data.recognition.mapping import mapped_layout, parse_mapping
+from tuner_tui.data.recognition.mapping import mapped_layout, mapping_lines, parse_mapping, states_verdict
 from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
-from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
 from tuner_tui.data.rows.mixture import Source, mixed, parse_source
 from tuner_tui.data.rows.unused import UnusedFields
 from tuner_tui.errors import InputError
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import DataShape, DataSpec
     from tuner_tui.data.files.json_rows import Row
 
+T = TypeVar("T")
 SAMPLE_ROWS = 50
 """Rows from which the dataset type is detected."""
 SHAPES_HELP = (
@@ -75,6 +79,8 @@ class PlainRows:
     fixer: Fixer = field(default_factory=lambda: Fixer(()))
     unused: UnusedFields = field(default_factory=UnusedFields)
     """What the rows that were read say and nobody takes."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Rows in which no answer is preferred, by reason, of those that `strict` has passed."""
 
     @property
     def layout(self) -> Layout:
@@ -82,8 +88,11 @@ class PlainRows:
         return self.in_use.layout
 
     def strict(self) -> Iterator[tuple[Path, int, Row]]:
-        """The rows; raises InputError on the first that is broken."""
+        """The rows; raises InputError on the first that is broken. Those that prefer no answer are left out."""
         for file, number, row in self.rows:
+            if isinstance(row, LeftOut):
+                self.left_out[row.reason] += 1
+                continue
             if isinstance(row, InputError):
                 raise row
             yield file, number, row
@@ -124,10 +133,15 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
 def raw_rows(reading: Reading) -> Iterator[Found]:
     """The rows as they are kept; of messages that are rows of their own, the conversations that they make.
 
+    Those of annotation tools have a column for everything that they hold. A mapping names the columns of the file,
+    unless it says what a verdict means.
+
     Raises InputError where reading cannot go on.
     """
     rows = each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
-    return rows if reading.mapping else conversations_of_messages(rows)
+    if reading.mapping and not states_verdict(reading.mapping):
+        return rows
+    return plain_columns(conversations_of_messages(rows))
 
 
 def plain_rows(reading: Reading, *, with_fixes: bool = True) -> PlainRows:
@@ -193,14 +207,14 @@ def _all_converted(
 ) -> Generator[Found, None, None]:
     """The rows in plain form. A column that the first rows lack is used from the first row that has it."""
     known = set().union(*(found.row for found in head if isinstance(found.row, dict)))
-    used = {*in_use.layout.used, *FINISHED}
+    convert = _converter(in_use.layout, unused)
     for found in rows:
         if isinstance(found.row, dict) and not known.issuperset(found.row):
             known.update(found.row)
             head = [*head, found]
             in_use.layout = _with_further_columns(in_use.layout, head, reading)
-            used |= {*in_use.layout.used}
-        yield _converted(found, in_use.layout, unused, used)
+            convert = _converter(in_use.layout, unused)
+        yield found._replace(row=read_row(found, in_use.layout.variant, convert))
 
 
 def _with_further_columns(layout: Layout, head: list[Found], reading: Reading) -> Layout:
@@ -257,7 +271,35 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
         fitting = [each for each in candidates if each.confidence >= SURE_ENOUGH]
     if not fitting:
         raise wrong_columns(good[0], columns, reading.asked)
-    return fitting[0]
+    layout = fitting[0]
+    if layout.problem is not None:
+        raise InputError(
+            layout.problem.title, f"{reading.path}: {layout.problem.message}", layout.problem.hint
+        )
+    if reading.asked == "auto" and layout.shape in ("prompts", "messages"):
+        _require_no_answers(columns, layout, reading.path)
+    return layout
+
+
+def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
+    """Raise InputError where several answers would be dropped because nothing is known to say which is better."""
+    answers = answer_columns(columns)
+    names = (
+        answers.names
+        if answers is not None
+        else tuple(filter(None, (columns.find(RANKED, "texts", "objects"),)))
+    )
+    dropped = [name for name in names if name not in layout.used]
+    if not dropped:
+        return
+    others = [name for name in columns.names if name not in {*names, *layout.used}]
+    raise InputError(
+        "The verdict on the answers is not understood",
+        f"{path}: {', '.join(f'`{name}`' for name in dropped)} hold answers, and no other field says in a known way "
+        f"which is better: {', '.join(others[:12]) or 'there is none'}.",
+        "Name the field that does: --map 'verdict = {FIELD}' (in run.toml: data.mapping). To use the rest alone: "
+        + " ".join(f"--map '{line}'" for line in mapping_lines(layout.mapping)),
+    )
 
 
 def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputError:
@@ -278,24 +320,34 @@ def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputE
     )
 
 
-def _converted(found: Found, layout: Layout, unused: UnusedFields, used: set[str]) -> Found:
-    file, number, row = found
-    if isinstance(row, InputError):
-        return found
-    try:
-        plain = unused.reading(row, used, layout.convert)
+def _converter(layout: Layout, unused: UnusedFields) -> Callable[[Row], Row]:
+    """What makes a layout's rows plain; fields that are not used are counted."""
+    used = {*layout.used, *FINISHED}
+
+    def convert(row: Row) -> Row:
+        plain: Row = unused.reading(row, used, layout.convert)
         if any(name in row for name in FINISHED):
             plain |= unfinished_sides(row)
         if "messages" not in plain:
             _require_sides(plain)
-        return Found(file, number, plain)
+        return plain
+
+    return convert
+
+
+def read_row(found: Found, variant: str, read: Callable[[Row], T]) -> T | InputError:
+    """What `read` makes of a row, or what is wrong with it, with file and line."""
+    file, number, row = found
+    if isinstance(row, InputError):
+        return row
+    try:
+        return read(row)
+    except NothingPreferred as fault:
+        return LeftOut(fault, f"{file}:{number}")
     except RowFault as fault:
-        error = InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
+        return InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
-        error = InputError(
-            "A row is not like the others", f"{file}:{number}: it does not fit {layout.variant}."
-        )
-    return Found(file, number, error)
+        return InputError("A row is not like the others", f"{file}:{number}: it does not fit {variant}.")
 
 
 def _require_sides(row: Row) -> None:

@@ -10,9 +10,11 @@ from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.data.recognition.reading import PlainRows, Reading, plain_rows
 from tuner_tui.data.rows.preference import (
     PAIRS_HELP,
+    RATED_HELP,
     PairExample,
     RatedExample,
     check_labels,
+    no_rows,
     pair_of,
     rated_of,
 )
@@ -21,6 +23,8 @@ from tuner_tui.errors import InputError
 from tuner_tui.text import listed
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from tuner_tui.config.methods.traits import MethodKind
 
 AnyExample = Example | PairExample | RatedExample
@@ -53,17 +57,26 @@ def read_for(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExamp
             return "preference", [*read_pairs_for(method, reading)]
 
 
-def read_pairs_for(method: MethodKind, reading: Reading) -> list[PairExample]:
-    """The pairs of a data set. Raises InputError that names file and line, also where the rows are something else."""
+def read_pairs_for(
+    method: MethodKind, reading: Reading, left_out: Counter[str] | None = None
+) -> list[PairExample]:
+    """The pairs of a data set; `left_out` counts the rows in which no answer is preferred, by reason.
+
+    Raises InputError that names file and line, also where the rows are something else.
+    """
     assert method_traits(method).rows == "pairs"
     plain = _plain(method, reading, "preference")
     pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
     if not pairs:
-        raise InputError("The data file is empty", f"{reading.path} holds no rows.", PAIRS_HELP)
+        raise no_rows(reading.path, plain.left_out, PAIRS_HELP)
+    if left_out is not None:
+        left_out.update(plain.left_out)
     return pairs
 
 
-def read_rated_or_pairs(method: MethodKind, reading: Reading) -> tuple[Shape, list[RatedExample]]:
+def read_rated_or_pairs(
+    method: MethodKind, reading: Reading, left_out: Counter[str] | None = None
+) -> tuple[Shape, list[RatedExample]]:
     """(shape, rated answers); the sides of a pair are a good and a bad answer. Raises InputError as `read_for` does."""
     plain = _plain(method, reading, "rated")
     rated: list[RatedExample] = []
@@ -81,7 +94,11 @@ def read_rated_or_pairs(method: MethodKind, reading: Reading) -> tuple[Shape, li
                     number, pair.prompt, answer, label, is_finished, pair.tools, pair.template_kwargs
                 )
             )
+    if not rated:
+        raise no_rows(reading.path, plain.left_out, RATED_HELP)
     check_labels(rated, reading.path)
+    if left_out is not None:
+        left_out.update(plain.left_out)
     return plain.layout.shape, rated
 
 

@@ -19,14 +19,18 @@ GOOD = {
     "accept",
     "accepted",
     "chosen",
-    "1",
     "👍",
     "like",
 }
 BAD = {
-    "false", "bad", "no", "undesirable", "thumbs_down", "down", "negative", "reject", "rejected", "0", "-1", "👎",
+    "false", "bad", "no", "undesirable", "thumbs_down", "down", "negative", "reject", "rejected", "👎",
     "dislike",
 }  # fmt: skip
+
+
+SCALES_FROM_0 = ((0.0, 1.0), (0.0, 4.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
+SCALES_FROM_1 = ((1.0, 5.0), (0.0, 10.0), (0.0, 100.0))
+"""The usual scales; the first one that holds the first rows' scores is taken."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class LabelReader:
 
     name: str
     limit: float | None = None
-    scale: tuple[float, float] = (-1.0, 1.0)
+    least: float = -math.inf
+    most: float = math.inf
+    """The ends of the scale whose middle is the limit."""
 
     @property
     def rule(self) -> str:
@@ -43,7 +49,7 @@ class LabelReader:
         return "" if self.limit is None else f" > {self.limit:g}"
 
     def __call__(self, value: Any) -> bool:
-        """Whether a value is good. Raises RowFault for one that is neither."""
+        """Whether a value is good. Raises RowFault for one that is neither, or that another scale has."""
         if isinstance(value, bool):
             return value
         if isinstance(value, str):
@@ -55,25 +61,30 @@ class LabelReader:
             except ValueError:
                 value = None
         if isinstance(value, int | float):
-            least, most = self.scale
-            if not least <= value <= most or (self.limit is None and value not in (-1, 0, 1)):
-                raise RowFault(
-                    "A score is not on the scale of the first rows",
-                    f"`{self.name}` is {value:g}, and the first rows have "
-                    + ("0 and 1 only." if self.limit is None else f"{least:g} to {most:g}."),
-                    f'Say which scores are good: data.mapping = [..., "label = {{{self.name}}} > 3"].',
-                )
+            if not self.least <= value <= self.most:
+                raise self._other_scale(value)
             return bool(value > (0 if self.limit is None else self.limit))
         raise RowFault(
             "Unknown label", f"`{self.name}` is {value!r}.", "Labels are true or false, or scores."
         )
 
+    def _other_scale(self, value: float) -> RowFault:
+        return RowFault(
+            "A score is beyond the scale of the rows before it",
+            f"`{self.name}` is {value:g}, and the first rows have {self.least:g} to {self.most:g}, so what is good is "
+            "not certain.",
+            f"State it: --map 'label={{{self.name}}} > LIMIT', with --map lines for prompt and completion "
+            "beside it (in run.toml: data.mapping).",
+        )
 
-def label_reader(values: list[Any], name: str) -> LabelReader | None:
+
+def label_reader(
+    values: list[Any], name: str, scale: tuple[float, float] | None = None
+) -> LabelReader | None:
     """How a column of labels is read; None when it holds neither labels nor scores.
 
-    Scores are good above the middle of the usual scale that holds them all: 0 to 1, -1 to 1, 0 to 4, 1 to 5, 0 to 10
-    or 0 to 100.
+    Scores are good above the middle of `scale`, else of the usual scale that holds them all: 0 to 1, -1 to 1, 0 to 4,
+    1 to 5, 0 to 5, 0 to 10 or 0 to 100.
     """
     numbers: list[float] = []
     for value in values:
@@ -93,23 +104,16 @@ def label_reader(values: list[Any], name: str) -> LabelReader | None:
             return None
     if not values:
         return None
-    if not numbers or set(numbers) <= {0.0, 1.0} or set(numbers) <= {-1.0, 1.0}:
+    if scale is not None:
+        return LabelReader(name, sum(scale) / 2, *scale)
+    if not numbers:
         return LabelReader(name)
-    return LabelReader(name, *_scale(min(numbers), max(numbers)))
-
-
-def _scale(least: float, most: float) -> tuple[float, tuple[float, float]]:
-    """The middle and the ends of the usual scale that holds both."""
-    if least < 0:
-        return 0.0, (-math.inf, math.inf)
-    if most <= 1:
-        return 0.5, (0.0, 1.0)
-    if most <= 4 and least < 1:
-        return 2.0, (0.0, 4.0)
-    if most <= 5:
-        return 3.0, (0.0, 5.0)
-    if most <= 10:
-        return 5.0, (0.0, 10.0)
-    if most <= 100:
-        return 50.0, (0.0, 100.0)
-    return (least + most) / 2, (-math.inf, math.inf)
+    if set(numbers) <= {0.0, 1.0} or set(numbers) <= {-1.0, 1.0}:
+        return LabelReader(name, None, -1.0, 1.0)
+    if min(numbers) < 0:
+        return LabelReader(name, 0.0)
+    scales = SCALES_FROM_0 if min(numbers) < 1 else SCALES_FROM_1
+    usual = next((each for each in scales if max(numbers) <= each[1]), None)
+    if usual is None:
+        return LabelReader(name, (min(numbers) + max(numbers)) / 2)
+    return LabelReader(name, sum(usual) / 2, *usual)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.reading import Reading, plain_rows
-from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.faults import RowFault, left_out_words
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.types import Message, kwargs_in, message_of, tools_in
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tuner_tui.data.files.json_rows import Row
@@ -78,10 +79,19 @@ def is_rated(row: Row) -> bool:
 def read_pairs(data: Path | Reading, limit: int | None = None) -> list[PairExample]:
     """All pairs of a data set, in whatever layout. Raises InputError that names file and line, also for none."""
     reading = data if isinstance(data, Reading) else Reading(data, "preference", limit)
-    pairs = [pair_of(row, file, number) for file, number, row in plain_rows(reading).strict()]
+    plain = plain_rows(reading)
+    pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
     if not pairs:
-        raise InputError("The data file is empty", f"{reading.path} holds no rows.", PAIRS_HELP)
+        raise no_rows(reading.path, plain.left_out, PAIRS_HELP)
     return pairs
+
+
+def no_rows(path: Path, left_out: Mapping[str, int], hint: str) -> InputError:
+    """The error for a data set of which nothing is left."""
+    if left_out:
+        told = f"{path}: no answer is preferred in any row ({left_out_words(left_out)})."
+        return InputError("Nothing is preferred", told, "Add rows with a preference.")
+    return InputError("The data file is empty", f"{path} holds no rows.", hint)
 
 
 def read_rated(data: Path | Reading, limit: int | None = None) -> list[RatedExample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from typing import Any
 
@@ -32,7 +33,25 @@ def as_json(value: Any) -> Any:
     try:
         return msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _with_halves(text) if "\\ud" in text.lower() else None
+
+
+def _with_halves(text: str) -> Any:
+    """JSON in which some program truncated an emoji: the half that is left becomes a replacement character."""
+    try:
+        return _without_halves(json.loads(text))
+    except (ValueError, RecursionError):
         return None
+
+
+def _without_halves(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_halves(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_halves(name): _without_halves(each) for name, each in value.items()}
+    return value
 
 
 def as_object(value: Any) -> Any:

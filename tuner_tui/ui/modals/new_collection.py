@@ -12,8 +12,9 @@ from textual.widgets import Input, Static
 
 from tuner_tui.errors import TunerError
 from tuner_tui.feedback.collections import collection_path, open_or_create
-from tuner_tui.feedback.importing import keep_rows, read_import
+from tuner_tui.feedback.importing import read_import
 from tuner_tui.feedback.records import MODES, CollectionSettings
+from tuner_tui.feedback.saved_rows import keep_rows
 from tuner_tui.generation.candidates import candidate_of
 from tuner_tui.ui.widgets.literal import literal
 
@@ -66,12 +67,14 @@ class NewCollection(ModalScreen[str | None]):
             raise TunerError("Unknown mode", value["mode"])
         mode: Mode = next(each for each in MODES if each == value["mode"])
         sides = tuple(candidate_of(each.strip()) for each in value["sides"].split(",") if each.strip())
-        rows = []
+        imported = None
         if value["file"]:
             from tuner_tui.data.files.rows import locate
 
-            rows = read_import(locate(value["file"]))
+            imported = read_import(locate(value["file"]), prompts_only=bool(sides))
         settings = msgspec.structs.replace(CollectionSettings(), mode=mode, candidates=sides)
         with open_or_create(name, settings) as store:
-            keep_rows(store, rows, annotator=f"file:{value['file'].rpartition('/')[2]}")
+            if imported is not None:
+                report = keep_rows(store, imported.rows, annotator=f"file:{value['file'].rpartition('/')[2]}")
+                self.app.notify("\n".join([*report.lines(), *imported.lines()]), markup=False)
         return name

@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tuner_tui.files import expanded
 from tuner_tui.ui.widgets.literal import literal
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class PickPath(ModalScreen[Path | None]):
         if not event.value.strip():
             hint.update("Name a file.")
             return
-        path = Path(event.value.strip()).expanduser()
+        path = expanded(Path(event.value.strip()))
         if path.is_dir():
             path = path / "run.toml"
         if path.exists() and path != self._asked:

@@ -13,7 +13,7 @@ from textual.reactive import var
 from textual.widgets import Static
 
 from tuner_tui.config import paths
-from tuner_tui.runs.folder import list_runs
+from tuner_tui.runs.folder import list_runs, unlisted_runs
 from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.runs_feed import RunEnded, RunsFeed, RunsListed, SummariesRead
@@ -119,6 +119,8 @@ class Home(TunerScreen):
 
     def on_mount(self) -> None:
         self._show_list_or_ways()
+        if not self.folders and (problem := unlisted_runs()) is not None:
+            self.notify(str(problem), severity="error", timeout=30, markup=False)
         self.call_after_refresh(self._begin_reading)
 
     def _begin_reading(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,9 @@ def tokenise_pairs(
 
     Raises InputError for rows that cannot be used and when none would be left.
     """
-    rows = []
-    for pair in _pairs(read_pairs_for(method, reading), tokenizer, max_length, str(reading)):
+    rows: list[TokenisedPair] = []
+    left_out: Counter[str] = Counter()
+    for pair in _pairs(read_pairs_for(method, reading, left_out), tokenizer, max_length, str(reading)):
         if pair.is_cut and not trains_cut_rows(method):
             pair = TokenisedPair(pair.line, pair.prompt, [], [], True)
         rows.append(pair)
@@ -121,7 +123,7 @@ def tokenise_pairs(
             "thoughts, has no place in it.",
             "Take another template with data.template, or other pairs.",
         )
-    return kept_and_dropped("preference", rows, reading, HINT)
+    return replace(kept_and_dropped("preference", rows, reading, HINT), left_out=left_out)
 
 
 def tokenise_answers(
@@ -131,10 +133,11 @@ def tokenise_answers(
 
     Raises InputError for rows that cannot be used, and when all that are left are good or all are bad.
     """
-    shape, examples = read_rated_or_pairs(method, reading)
+    left_out: Counter[str] = Counter()
+    shape, examples = read_rated_or_pairs(method, reading, left_out)
     rows = list(_answers(examples, tokenizer, max_length, str(reading)))
     random.Random(seed).shuffle(rows)
-    data = kept_and_dropped(shape, rows, reading, HINT)
+    data = replace(kept_and_dropped(shape, rows, reading, HINT), left_out=left_out)
     if len({row.label for row in data.rows}) == 1:
         raise InputError(
             "All labels are the same",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from tuner_tui.worker.text.tokenised import TokenisedRow as TokenisedRow
 from tuner_tui.worker.text.tokenised import TokenSequence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
@@ -78,6 +78,8 @@ class TokenisedData(Generic[AnyRow]):
     shape: str
     rows: list[AnyRow]
     dropped: list[AnyRow]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Rows in which no answer is preferred, by reason."""
 
     @property
     def fingerprint(self) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from tuner_tui.data.recognition.reading import evaluation_reading, training_reading
+from tuner_tui.data.rows.faults import left_out_words
 from tuner_tui.errors import InputError
 from tuner_tui.runs.events import DataPrepared
 from tuner_tui.text import counted
@@ -59,6 +61,11 @@ def prepare(
                 f"and are left out (lines {lines}{', ...' if len(dropped) > 5 else ''}).",
                 "Raise training.max_length.",
             )
+    for kind, left_out in (("", train.left_out), ("evaluation ", evaluation.left_out if evaluation else {})):
+        if left_out:
+            job.warn(
+                f"{kind}rows without a preference are left out: {left_out_words(left_out)}.".capitalize()
+            )
     job.data_fingerprint = train.fingerprint
     job.held_out_fingerprint = evaluation.fingerprint if evaluation else ""
     if job.resume_from:
@@ -102,4 +109,4 @@ def split(
     chosen = set(order[:held])
     kept = [row for index, row in enumerate(data.rows) if index not in chosen]
     out = [row for index, row in enumerate(data.rows) if index in chosen]
-    return TokenisedData(data.shape, kept, data.dropped), TokenisedData(data.shape, out, [])
+    return replace(data, rows=kept), TokenisedData(data.shape, out, [])

@@ -108,10 +108,8 @@ def chosen_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> str |
 
 
 def _has_turns(reading: Reading) -> bool:
-    return any(
-        isinstance(first.row, dict) and bool(_conversations(first.row))
-        for first in islice(plain_rows(reading).rows, 1)
-    )
+    readable = (found.row for found in plain_rows(reading).rows if not isinstance(found.row, InputError))
+    return any(bool(_conversations(row)) for row in islice(readable, 1))
 
 
 def missing_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase, has_turns: bool) -> list[Finding]:

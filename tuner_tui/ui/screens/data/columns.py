@@ -41,7 +41,8 @@ class ColumnsPane(Vertical):
     ]
     help_text = (
         "One line per part: prompt = {question}\\n{context}. Parts: messages; user and assistant; prompt and "
-        "completion; text; chosen and rejected; label; system; tools. ctrl+s applies them."
+        "completion; text; chosen and rejected; first, second and verdict = {column} < middle; label; system; tools. "
+        "ctrl+s applies them."
     )
 
     class Mapped(Message):
