@@ -12,7 +12,7 @@ import msgspec
 from tuner_tui.feedback.import_rows import ImportedRow, Suggested, Verdicts
 from tuner_tui.feedback.records import Annotation, Contents, Item, NewAnswer, Proposal
 from tuner_tui.feedback.store_rows import NewEntry, NewItem
-from tuner_tui.text import listed
+from tuner_tui.text import counted, listed
 
 if TYPE_CHECKING:
     from tuner_tui.feedback.store import Store
@@ -47,7 +47,8 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     def lines(self) -> list[str]:
         """The counts in words."""
         lines = [
-            f"{self.items} items: {self.judged} annotated, {self.unjudged} to annotate, {self.prompts} prompts without "
+            f"{counted(self.items, 'item')}: {self.judged} annotated, {self.unjudged} to annotate, "
+            f"{counted(self.prompts, 'prompt')} without "
             f"answers; {self.already_there} existed already"
         ]
         without_winner = [
