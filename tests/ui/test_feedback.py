@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -251,6 +252,25 @@ async def test_a_collection_is_made_and_opened_from_the_palette(home: Path) -> N
         await press(pilot, "escape", "1 annotated")
         await press(pilot, "D", "Delete this collection?")
         await press(pilot, "y", "No collections yet")
+
+
+async def test_what_an_import_keeps_and_leaves_out_is_told(home: Path) -> None:
+    rows = [
+        {"prompt": "Why?", "response_a": "one", "response_b": "two", "winner": winner}
+        for winner in ("tie", "a", "nobody knows")
+    ]
+    (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    starting = TunerApp()
+    async with starting.run_test(size=(120, 40), notifications=True) as pilot:
+        starting.action_feedback()
+        await wait_for(pilot, "No collections yet")
+        await press(pilot, "n", "New collection")
+        await pilot.press(*"evening", "enter", "enter")
+        pilot.app.screen.query_one("#file", Input).value = str(home / "rows.jsonl")
+        await pilot.press("enter")
+        await press(pilot, "enter", "`winner` is 'nobody knows'")
+        (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+        await press(pilot, "enter", "without a winner: 1 tie")
 
 
 async def test_a_chat_is_begun_from_the_palette() -> None:

@@ -76,5 +76,6 @@ class NewCollection(ModalScreen[str | None]):
         with open_or_create(name, settings) as store:
             if imported is not None:
                 report = keep_rows(store, imported.rows, annotator=f"file:{value['file'].rpartition('/')[2]}")
-                self.app.notify("\n".join([*report.lines(), *imported.lines()]), markup=False)
+                if remarks := [*imported.lines(), *report.lines()[1:]]:
+                    self.app.notify("\n".join(remarks), title=report.lines()[0], timeout=20, markup=False)
         return name
