@@ -11,14 +11,14 @@ import pytest
 import trl
 from transformers import AutoTokenizer
 
-from tuner_tui.errors import InputError
-from tuner_tui.runs.events import RunFailed, RunFinished
 from tuner_tui.data.tokens.dropped_parts import Conversed, Dropped, dropped_parts
 from tuner_tui.data.tokens.text_child import Conversation
+from tuner_tui.errors import InputError
+from tuner_tui.runs.events import RunFailed, RunFinished
 from tuner_tui.worker.text import rendering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tests.worker.runs import Run
 
@@ -144,7 +144,9 @@ EARLIER_THOUGHTS = [
 ]
 
 
-@pytest.mark.parametrize(("how", "count"), [({}, 0), ({"is_trained_whole": True}, 1), ({"answer_from": 3}, 0)])
+@pytest.mark.parametrize(
+    ("how", "count"), [({}, 0), ({"is_trained_whole": True}, 1), ({"answer_from": 3}, 0)]
+)
 def test_thoughts_of_earlier_turns_are_looked_for_where_they_are_trained(
     how: dict[str, Any], count: int
 ) -> None:

@@ -89,9 +89,7 @@ def dropped_parts(
         for name, value in conversed.template_kwargs.items()
         if not says_nothing(value) and not _is_read(name, names_read)
     ]
-    handed = {
-        name: value for name, value in conversed.template_kwargs.items() if _is_read(name, names_read)
-    }
+    handed = {name: value for name, value in conversed.template_kwargs.items() if _is_read(name, names_read)}
     made = marked(conversed.turns, conversed.tools, handed)
     missing = _missing(made, conversed, handed, render, end_token)
     tools_gone = {part.group for part in missing if part.kind == TOOLS and part.is_named}
@@ -145,7 +143,9 @@ def _is_answer(conversed: Conversed, place: int) -> bool:
 
 
 def _carries_loss(conversed: Conversed, part: Part) -> bool:
-    return part.place is None or (_is_answer(conversed, part.place) and is_trained(conversed.turns[part.place]))
+    return part.place is None or (
+        _is_answer(conversed, part.place) and is_trained(conversed.turns[part.place])
+    )
 
 
 def _missing(

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 from tuner_tui.data.tokens.chat_template import REASONING_FIELDS
 
 Turn = dict[str, Any]
-CONTENT, THOUGHTS, CALLS, NAMES, TOOLS, KWARGS = "content", "thoughts", "tool calls", "name", "tools", "kwargs"
+CONTENT, THOUGHTS, CALLS, NAMES, TOOLS, KWARGS = (
+    "content",
+    "thoughts",
+    "tool calls",
+    "name",
+    "tools",
+    "kwargs",
+)
 PREFIX = "zq"
 """How a mark begins; the rest is digits, which stand for a number."""
 MOST_MARKS = 40
@@ -126,9 +133,7 @@ def _name_of(call: Any) -> Any:
     return function.get("name") if isinstance(function, dict) else None
 
 
-def _marked_turn(
-    turn: Turn, place: int, marks: Iterator[str], parts: list[Part], called: set[Any]
-) -> Turn:
+def _marked_turn(turn: Turn, place: int, marks: Iterator[str], parts: list[Part], called: set[Any]) -> Turn:
     found = dict(turn)
     if isinstance(turn.get("content"), str):
         found["content"] = _marked_text(turn["content"], place, turn["role"], marks, parts)
@@ -139,10 +144,11 @@ def _marked_turn(
             break  # under several names it is the same
     if turn.get("tool_calls"):
         found["tool_calls"] = [_marked_call(call, place, marks, parts) for call in turn["tool_calls"]]
-    name = turn.get("name")
-    if isinstance(name, str) and name.strip() and not (turn["role"] == "tool" and name in called):
-        found["name"] = next(marks)  # a result's name repeats that of the call
-        parts.append(Part(place, NAMES, (found["name"],), name, is_minor=True))
+    speaker = turn.get("name")
+    is_repeated = turn["role"] == "tool" and speaker in called  # a result's name is that of the call
+    if isinstance(speaker, str) and speaker.strip() and not is_repeated:
+        found["name"] = next(marks)
+        parts.append(Part(place, NAMES, (found["name"],), speaker, is_minor=True))
     return found
 
 
@@ -213,7 +219,11 @@ def _marked_tool(tool: Any, number: int, marks: Iterator[str], parts: list[Part]
             found[key] = add(value, "", False)
         elif key == "description" and isinstance(value, str) and value:
             found[key] = f"{add(value, '', False)} {value}"
-        elif key == "parameters" and isinstance(value, dict) and not {"properties", "type", *_REFERS} & {*value}:
+        elif (
+            key == "parameters"
+            and isinstance(value, dict)
+            and not {"properties", "type", *_REFERS} & {*value}
+        ):
             found[key] = _marked_names(value, add)  # names alone, without a schema around them
         else:
             found[key] = _marked_schema(value, key, add)
@@ -231,7 +241,9 @@ _Add = Callable[[str, str, bool], str]
 def _marked_names(properties: dict[str, Any], add: _Add) -> dict[str, Any]:
     """Parameters by name, the names replaced by marks."""
     return {
-        add(name, "parameters", False): _marked_schema(schema, name, add) if isinstance(schema, dict) else schema
+        add(name, "parameters", False): _marked_schema(schema, name, add)
+        if isinstance(schema, dict)
+        else schema
         for name, schema in properties.items()
     }
 
@@ -259,7 +271,9 @@ def _marked_schema(value: Any, key: str, add: _Add) -> Any:
         else:
             found[name] = _marked_schema(each, name, add)
     if isinstance(found.get("required"), list):
-        found["required"] = [renamed.get(name, name) if isinstance(name, str) else name for name in found["required"]]
+        found["required"] = [
+            renamed.get(name, name) if isinstance(name, str) else name for name in found["required"]
+        ]
     return found
 
 

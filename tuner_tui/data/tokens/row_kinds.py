@@ -1,4 +1,4 @@
-"""Which rows of a data set have parts of a kind that no row before them had, such as thoughts, calls or a second system.
+"""Which rows of a data set have parts of a kind that no row before them had, such as thoughts, calls or tools.
 
 What a chat template leaves out depends on these kinds, so that not every row has to be rendered to find it.
 """

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 MODULE = "tuner_tui.data.tokens.text_child"
+MERGE_HINT = (
+    'Merge the system prompt into the first user turn: data.fixes = ["merge_system"] (--fix merge_system).'
+)
 ASKED_AT_ONCE = 512
 ASKED_BYTES = 8 << 20
 
@@ -204,13 +207,18 @@ def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
     if is_side:
         return InputError(
             "The chat template rewrites the prompt",
-            _said_of(where, "what the template writes for the prompt changes when an answer follows, so the answer's ")
+            _said_of(
+                where,
+                "what the template writes for the prompt changes when an answer follows, so the answer's ",
+            )
             + "tokens cannot be told from the rest.",
             "Take another model.",
         )
     return InputError(
         "The chat template rewrites earlier turns",
-        _said_of(where, f"what the template writes before turn {position + 1} changes with that turn, so the ")
+        _said_of(
+            where, f"what the template writes before turn {position + 1} changes with that turn, so the "
+        )
         + "answer's tokens cannot be told from the rest.",
         'Set method.loss_on = "all", or take another model.',
     )
@@ -229,7 +237,7 @@ def refusal_hint(reason: str, turns: Sequence[dict[str, Any]]) -> str:
     """What to do about a template that refuses turns; empty where nothing is known."""
     speakers = [turn.get("role") for turn in turns]
     if "system" in speakers and ("system" in reason.lower() or "alternate" in reason.lower()):
-        return 'Merge the system prompt into the first user turn: data.fixes = ["merge_system"] (--fix merge_system).'
+        return MERGE_HINT
     return ""
 
 

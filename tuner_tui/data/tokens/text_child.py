@@ -233,7 +233,9 @@ class _Child:
         template = template_for(self.templates, tools)
         if template is None:
             raise ItemRefused(
-                "The model has no default chat template" if self.templates else "The model has no chat template",
+                "The model has no default chat template"
+                if self.templates
+                else "The model has no chat template",
                 f"{self.source} has only {', '.join(self.templates)}."
                 if self.templates
                 else f"{self.source} cannot render turns.",

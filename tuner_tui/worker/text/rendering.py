@@ -122,7 +122,10 @@ def answers(
 
 
 def look_for_parts(
-    tokenizer: PreTrainedTokenizerBase, conversations: Iterable[Conversation], *, is_trained_whole: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Iterable[Conversation],
+    *,
+    is_trained_whole: bool = False,
 ) -> Iterator[PartsLook]:
     """What the template leaves out of each conversation, whose text is trained as a whole or in its answers only."""
     if is_plain(tokenizer):
@@ -134,7 +137,9 @@ def look_for_parts(
         try:
             dropped = dropped_parts(
                 conversed,
-                lambda turns, asks, tools, kwargs: _by_its_own_code(tokenizer, turns, "", asks, tools, {**kwargs}),
+                lambda turns, asks, tools, kwargs: _by_its_own_code(
+                    tokenizer, turns, "", asks, tools, {**kwargs}
+                ),
                 end_token=_end_token(tokenizer),
             )
         except (InputError, RewritesTurns):  # said when it is tokenised

@@ -168,9 +168,7 @@ def _texts(
             if example.messages:
                 parts = next(rendered)
                 is_doubtful = lacks_text([message.turn for message in example.messages], parts)
-                texts += [
-                    (example, SequenceText(each.text, each.spans, True, is_doubtful)) for each in parts
-                ]
+                texts += [(example, SequenceText(each.text, each.spans, True, is_doubtful)) for each in parts]
             else:
                 texts.append((example, _text(example, tokenizer, file)))
         yield texts

@@ -22,12 +22,12 @@ from tuner_tui.worker.device.system_memory_fallback import SystemMemoryFallbackG
 from tuner_tui.worker.model import loading, tuning
 from tuner_tui.worker.model.reached import parts_without_text
 from tuner_tui.worker.training import preflight, result
-from tuner_tui.worker.training.findings import settle
-from tuner_tui.worker.training.template_findings import choose_template
 from tuner_tui.worker.training.arguments import training_arguments
 from tuner_tui.worker.training.checkpoints import is_at_end
+from tuner_tui.worker.training.findings import settle
 from tuner_tui.worker.training.reporter import ReportingCallback
 from tuner_tui.worker.training.samples import Sampler
+from tuner_tui.worker.training.template_findings import choose_template
 from tuner_tui.worker.training.trackers import add_trackers
 
 if TYPE_CHECKING:

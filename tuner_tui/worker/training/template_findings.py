@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from tuner_tui.data.recognition.reading import plain_rows
-from tuner_tui.data.rows.for_method import plain_for, reader_of
-from tuner_tui.data.tokens.conversations import conversations_of
+from tuner_tui.data.rows.for_method import plain_for
+from tuner_tui.data.tokens.conversations import conversations_in
 from tuner_tui.data.tokens.left_out import FIELDS_HINT, PARTS_HINT, left_out_words, no_place_words
 from tuner_tui.data.tokens.row_kinds import RowKinds
 from tuner_tui.data.tokens.template import CHATML, template_text
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from tuner_tui.config.data_section import DataSpec
     from tuner_tui.config.methods.traits import MethodKind
-    from tuner_tui.data.files.rows import Found
     from tuner_tui.data.recognition.reading import PlainRows, Reading
     from tuner_tui.data.tokens.text_child import Conversation
 
@@ -74,7 +73,7 @@ def missing_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase, has_tur
 def has_turns(reading: Reading, method: MethodKind | None = None) -> bool:
     """Whether the first row is rendered by the chat template."""
     plain = _plain(reading, method)
-    return any(_conversations(plain, found) for found in islice(plain.rows, 1))
+    return any(conversations_in(found, plain.layout.shape) for found in islice(plain.rows, 1))
 
 
 def dropped_turns(
@@ -102,7 +101,7 @@ def dropped_turns(
                 continue
             is_new = kinds.is_new(found.row)
             if is_new or index < FIRST_ROWS or index % EVERY == 0 or found.number in doubtful:
-                for conversation in _conversations(plain, found):
+                for conversation in conversations_in(found, plain.layout.shape):
                     places.append(f"{found.file}:{found.number}")
                     yield conversation
 
@@ -119,24 +118,15 @@ def dropped_turns(
         findings.append(Finding("template_drops_turns", left_out_words(parts), _where(parts), PARTS_HINT))
     if details:
         findings.append(
-            Finding("template_drops_fields", no_place_words(details), _where(details), FIELDS_HINT, stops=False)
+            Finding(
+                "template_drops_fields", no_place_words(details), _where(details), FIELDS_HINT, stops=False
+            )
         )
     return findings
 
 
 def _plain(reading: Reading, method: MethodKind | None) -> PlainRows:
     return plain_rows(reading) if method is None else plain_for(method, reading)
-
-
-def _conversations(plain: PlainRows, found: Found) -> list[Conversation]:
-    """What the template is given for a row; nothing for one that cannot be read, which is refused elsewhere."""
-    read = reader_of(plain.layout.shape)
-    if read is None or isinstance(found.row, InputError):
-        return []
-    try:
-        return conversations_of(read(found.row, found.file, found.number))
-    except InputError:
-        return []
 
 
 def _where(seen: dict[str, str]) -> str:
