@@ -23,7 +23,7 @@ from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of
-from tuner_tui.data.rows.for_method import OtherMethod, plain_for, reader_of
+from tuner_tui.data.rows.for_method import OtherMethod, plain_for, require_trainable
 from tuner_tui.data.rows.near_duplicates import near_duplicates
 from tuner_tui.data.tokens.row_kinds import RowKinds
 from tuner_tui.errors import InputError, TunerError
@@ -31,6 +31,7 @@ from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from tuner_tui.config.methods.traits import MethodKind
+    from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.recognition.reading import PlainRows
 
 SAMPLE_ROWS = 2000
@@ -99,7 +100,8 @@ class Checker:
         self.rows = 0
         self.sample: list[Found] = []
         self._unlike: list[Found] = []
-        self._kinds, self._refusals, self._read = RowKinds(), Refusals(), reader_of(layout.shape)
+        self._kinds, self._refusals = RowKinds(), Refusals()
+        self._require = require_trainable(layout.shape)
         self._is_folder, self._layout = root.is_dir(), layout
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._keys = array("q")
@@ -131,7 +133,7 @@ class Checker:
             if not (turns[-1]["role"] == "assistant" and all(map(_has_words, texts))) and is_empty(row):
                 self._note("empty answers", found)
             else:
-                self._convert(found)
+                self._require_trainable(found, row)
         else:
             self._keys.append(content_key(row))
             texts = texts_of(row)
@@ -139,7 +141,7 @@ class Checker:
             if is_empty(row):
                 self._note("empty answers", found)
             elif not is_same:
-                self._convert(found)
+                self._require_trainable(found, row)
             if is_same:
                 self._note("identical sides", found)
             elif "label" in row:
@@ -155,12 +157,10 @@ class Checker:
         elif (place := int(self._random() * self.rows)) < SAMPLE_ROWS:  # Vitter's algorithm R: an even sample
             self.sample[place] = found
 
-    def _convert(self, found: Found) -> None:
-        """Make of a row what methods train on; the error for one that is refused is noted."""
-        if self._read is None or isinstance(found.row, InputError):
-            return
+    def _require_trainable(self, found: Found, row: Row) -> None:
+        """Note the error that training would raise for a row."""
         try:
-            self._read(found.row, found.file, found.number)
+            self._require(row, found.file, found.number)
         except InputError as error:
             self._refusals.add(self._where(found), f"{found.file}:{found.number}", error)
 

@@ -16,7 +16,7 @@ from tuner_tui.data.rows.preference import (
     pair_of,
     rated_of,
 )
-from tuner_tui.data.rows.types import Example, Shape, example_of, read_examples
+from tuner_tui.data.rows.types import Example, Shape, example_of, read_examples, turns_with_answer
 from tuner_tui.errors import InputError
 from tuner_tui.text import listed
 
@@ -108,6 +108,11 @@ def reader_of(shape: Shape) -> Callable[[Row, Path, int], AnyExample] | None:
     It takes the row, its file and its number, and raises InputError, which names them.
     """
     return _READERS.get(shape, example_of)
+
+
+def require_trainable(shape: Shape) -> Callable[[Row, Path, int], object]:
+    """What raises the InputError that `reader_of` would, without making more of a row than that takes."""
+    return turns_with_answer if reader_of(shape) is example_of else reader_of(shape) or (lambda *_: None)
 
 
 _READERS: dict[Shape, Callable[[Row, Path, int], AnyExample] | None] = {

@@ -24,14 +24,16 @@ class RowKinds:
 
     def __init__(self) -> None:
         self._rows: set[Any] = set()
-        self._plain: set[tuple[str, ...]] = set()
+        self._plain: set[str] = set()
         self._single: set[Any] = set()
         self._tools: set[int] = set()
 
     def is_new(self, row: Row) -> bool:
         """Whether a row in plain form has parts that no row before it had, or together with others than before."""
-        if len(row) == 1 and "messages" in row and (roles := _plain_roles(row["messages"])) is not None:
-            return _add(self._plain, roles)
+        if len(row) == 1 and "messages" in row and (roles := _plain_roles(row["messages"])):
+            if roles in self._plain:
+                return False
+            self._plain.add(roles)
         kinds = [(name, _kind(name, value)) for name, value in row.items()]
         is_new = _add(self._rows, tuple(kinds))
         for single in self._singles(row):
@@ -63,13 +65,15 @@ def _add(known: set[Any], kind: Any) -> bool:
     return True
 
 
-def _plain_roles(turns: list[dict[str, Any]]) -> tuple[str, ...] | None:
-    """The roles of turns that say nothing but a text without tags; None for others."""
+def _plain_roles(turns: list[dict[str, Any]]) -> str:
+    """How the roles begin of turns that say nothing but a text without tags; empty for others."""
+    roles = ""
     for turn in turns:
         text = turn["content"]
         if len(turn) > 2 or not text or text.isspace() or "<" in text or "[" in text:
-            return None
-    return _ends(tuple(turn["role"] for turn in turns))
+            return ""
+        roles += turn["role"][0]
+    return roles
 
 
 def _ends(kinds: tuple[Any, ...]) -> tuple[Any, ...]:
