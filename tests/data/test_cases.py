@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tuner_tui.data.checking.checks import check, unused_words
+from tuner_tui.data.checking.checks import check
+from tuner_tui.data.checking.report import unused_words
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.preference import read_pairs, read_rated
 from tuner_tui.data.rows.types import read_examples

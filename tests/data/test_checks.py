@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from tests.tiny_model import make_tiny_model
 from tuner_tui.cli.data import data
 from tuner_tui.config.spec import DataSpec
-from tuner_tui.data.checking.checks import DataProblem, DataReport, check, duplicate_places, is_in_order
+from tuner_tui.data.checking.checks import check, duplicate_places, is_in_order
+from tuner_tui.data.checking.problems import DataProblem
+from tuner_tui.data.checking.report import DataReport
 from tuner_tui.data.checking.scan import suspicions
 from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
 from tuner_tui.data.rows.types import read_examples

@@ -11,12 +11,14 @@ import pytest
 import trl
 from transformers import AutoTokenizer
 
+from tuner_tui.data.tokens.dropped_parts import Conversed, Dropped, dropped_parts
+from tuner_tui.data.tokens.text_child import Conversation
+from tuner_tui.errors import InputError
 from tuner_tui.runs.events import RunFailed, RunFinished
 from tuner_tui.worker.text import rendering
-from tuner_tui.worker.training.dropped_parts import dropped_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tests.worker.runs import Run
 
@@ -109,16 +111,16 @@ def test_what_is_left_out_is_what_transformers_does_not_write(tokenizer: Any, fa
     has = json.dumps([turns, tools])
     wanted = {part for part, word in PARTS.items() if word in has and word not in written}
 
-    def render(turns: Sequence[Any], tools: Sequence[Any]) -> str:
-        return rendering.render(tokenizer, turns, "row", tools=tools)
-
-    assert {part.what for part in dropped_parts(turns, tools, render)} == wanted
+    [look] = rendering.look_for_parts(tokenizer, [Conversation(turns, tools=tools)])
+    assert {part.what for part in look.dropped if part.what in PARTS} == wanted
 
 
 def write(template: str) -> Any:
     from tuner_tui.data.tokens import chat_template
 
-    return lambda turns, tools: chat_template.render(template, turns, False, list(tools) or None, {})
+    return lambda turns, asks, tools, kwargs: chat_template.render(
+        template, turns, asks, list(tools) or None, {}, kwargs
+    )
 
 
 def test_words_that_stand_elsewhere_do_not_hide_a_call() -> None:
@@ -129,8 +131,8 @@ def test_words_that_stand_elsewhere_do_not_hide_a_call() -> None:
         {"role": "assistant", "content": "", "tool_calls": [CALL]},
         {"role": "assistant", "content": "weather_of Porto"},
     ]
-    assert [part.what for part in dropped_parts(turns, [TOOL], write(template))] == [
-        "the assistant's tool calls"
+    assert dropped_parts(Conversed(turns, [TOOL]), write(template)) == [
+        Dropped(1, "the assistant's tool calls")
     ]
 
 
@@ -143,21 +145,21 @@ EARLIER_THOUGHTS = [
 
 
 @pytest.mark.parametrize(
-    ("how", "count"), [({}, 0), ({"one_by_one": False}, 1), ({"one_by_one": False, "first_answer": 3}, 0)]
+    ("how", "count"), [({}, 0), ({"is_trained_whole": True}, 1), ({"answer_from": 3}, 0)]
 )
 def test_thoughts_of_earlier_turns_are_looked_for_where_they_are_trained(
     how: dict[str, Any], count: int
 ) -> None:
     """Qwen3 writes those of the last turn: each answer is trained as the last one, unless loss is on all."""
     template = (TEMPLATES / "qwen3.jinja").read_text()
-    assert len(dropped_parts(EARLIER_THOUGHTS, [], write(template), **how)) == count
+    assert len(dropped_parts(Conversed(EARLIER_THOUGHTS, **how), write(template))) == count
 
 
 def test_thoughts_of_turns_that_are_not_trained_are_context() -> None:
     template = (CASES / "templates" / "strip.jinja").read_text()
     turns = [dict(turn, weight=0) if turn["role"] == "assistant" else turn for turn in EARLIER_THOUGHTS]
-    assert len(dropped_parts(EARLIER_THOUGHTS, [], write(template))) == 2
-    assert dropped_parts(turns, [], write(template)) == []
+    assert len(dropped_parts(Conversed(EARLIER_THOUGHTS), write(template))) == 2
+    assert dropped_parts(Conversed(turns), write(template)) == []
 
 
 def test_a_template_that_looks_into_the_words_is_asked_with_them() -> None:
@@ -167,15 +169,13 @@ def test_a_template_that_looks_into_the_words_is_asked_with_them() -> None:
     )
     turns = [{"role": "user", "content": 'say "a"'}, {"role": "assistant", "content": "b"}]
 
-    def render(turns: Sequence[Any], tools: Sequence[Any]) -> str:
-        from tuner_tui.errors import InputError
-
+    def render(*asked: Any) -> str:
         try:
-            return str(write(template)(turns, tools))
+            return str(write(template)(*asked))
         except Exception as error:
             raise InputError("refused", str(error)) from error
 
-    assert [part.what for part in dropped_parts(turns, [], render)] == ["what the assistant says"]
+    assert [part.what for part in dropped_parts(Conversed(turns), render)] == ["what the assistant says"]
 
 
 def run_case(

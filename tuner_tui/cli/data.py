@@ -7,7 +7,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuner_tui.config.methods.traits import MethodKind
-    from tuner_tui.data.checking.checks import DataReport
+    from tuner_tui.data.checking.report import DataReport
+    from tuner_tui.data.checking.with_model import ModelLook
     from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.data.tokens.lengths import LengthReport
     from tuner_tui.data.tokens.microscope import LookReply
@@ -52,6 +53,11 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+template_option = click.option(
+    "--template", help='A file with a chat template to use in place of the model\'s, or "chatml".'
+)
+
+
 @click.group()
 def data() -> None:
     """Check, show and convert data sets."""
@@ -61,11 +67,26 @@ def data() -> None:
 @click.argument("file")
 @reading_options
 @click.option("--evaluation", metavar="FILE", help="Held-out rows, which must not be in FILE.")
-@click.option("--model", help="Count tokens with this model's tokenizer.")
+@click.option(
+    "--method",
+    type=click.Choice(tuple(TRAITS)),
+    help="Check the rows for this training method; by default for those that take their dataset type.",
+)
+@click.option("--model", help="Render the rows with this model's chat template, and count their tokens.")
+@template_option
+@click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
 @click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(
-    file: str, evaluation: str | None, model: str | None, length: int, as_json: bool, **how: Any
+    file: str,
+    evaluation: str | None,
+    method: MethodKind | None,
+    model: str | None,
+    template: str | None,
+    loss_on: Literal["answers", "all"],
+    length: int,
+    as_json: bool,
+    **how: Any,
 ) -> None:
     """Check FILE and list its problems.
 
@@ -73,15 +94,15 @@ def check(
     something in it cannot be trained on as it is.
     """
     from tuner_tui.data.checking.checks import check as check_data
-    from tuner_tui.data.checking.checks import truncated_answers
 
+    lengths = None
     try:
         reading = _reading(file, how)
         held_out = _reading(evaluation, how) if evaluation else None
-        report = check_data(reading, held_out, on_progress=_progress())
-        lengths = _lengths(reading, report, model, length) if model else None
-        if lengths is not None and (truncated := truncated_answers(lengths)) is not None:
-            report = dataclasses.replace(report, problems=(*report.problems, truncated))
+        report = check_data(reading, held_out, method=method, on_progress=_progress())
+        if model:
+            look = _look_with_model(reading, report, model, template, loss_on, length)
+            report, lengths = look.added_to(report), look.lengths
     except TunerError as error:
         if not as_json:
             raise
@@ -106,6 +127,7 @@ def check(
     show_default=True,
     help="The training method.",
 )
+@template_option
 @click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
 @click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -113,6 +135,7 @@ def show(
     file: str,
     row: int,
     model: str | None,
+    template: str | None,
     method: MethodKind,
     loss_on: str,
     length: int,
@@ -140,7 +163,7 @@ def show(
     if model and problem is None:
         from tuner_tui.keeper.microscope import look_once
 
-        microscope = look_once(reading, row, model, method, loss_on, length)
+        microscope = look_once(reading, row, model, method, loss_on, length, template)
     if as_json:
         shown = {
             "file": str(raw.file),
@@ -151,6 +174,7 @@ def show(
             "problem": problem and str(problem),
             "unused_fields": list(unused),
             "tokens": microscope and _tokens_as_json(microscope),
+            "left_out": [*microscope.left_out] if microscope else [],
         }
         click.echo(json.dumps(shown, indent=2, default=str))
         return
@@ -244,9 +268,15 @@ def _progress() -> Callable[[int], None] | None:
     return lambda rows: click.echo(f"\r{counted(rows, 'row')}", nl=False, err=True)
 
 
-def _lengths(reading: Reading, report: DataReport, model: str, limit: int) -> LengthReport:
-    from tuner_tui.data.tokens.lengths import measure
-    from tuner_tui.data.tokens.lengths import report as length_report
+def _look_with_model(
+    reading: Reading,
+    report: DataReport,
+    model: str,
+    template: str | None,
+    loss_on: Literal["answers", "all"],
+    limit: int,
+) -> ModelLook:
+    from tuner_tui.data.checking.with_model import look_with_model
     from tuner_tui.data.tokens.template import load_model_text
     from tuner_tui.models.tokenizer_folder import NoTokenizer, tokenizer_folder
 
@@ -258,9 +288,8 @@ def _lengths(reading: Reading, report: DataReport, model: str, limit: int) -> Le
         with contextlib.suppress(InputError):  # for any row: reading one extracts a GGUF file's tokenizer
             look_once(reading, 1, model, DEFAULT_METHOD, "all", limit)
         folder = tokenizer_folder(model)
-    with load_model_text(folder) as text:
-        measured = measure(report.sample, text)
-    return length_report(measured, limit, is_sample=len(report.sample) < report.rows)
+    with load_model_text(folder, template) as text:
+        return look_with_model(report, text, limit, loss_on=loss_on)
 
 
 def _tokens_as_json(reply: LookReply) -> list[dict[str, Any]]:
@@ -305,7 +334,7 @@ def _as_json(file: str, report: DataReport, lengths: LengthReport | None) -> dic
 
 def report_lines(file: str, report: DataReport, lengths: LengthReport | None = None) -> list[str]:
     """A report for people."""
-    from tuner_tui.data.checking.checks import unused_words
+    from tuner_tui.data.checking.report import unused_words
 
     layout = report.layout
     lines = [
@@ -370,4 +399,6 @@ def token_lines(reply: LookReply) -> list[str]:
             lines.append(f"{place:>6} {token.id:>8} {token.mark:<5}{token.kind:<9}{plain(token.text)}")
         lines.append(f"  {sequence.trained} of {len(sequence.fed)} tokens with loss")
         lines += [fill(f"note: {note}", "  ") for note in sequence.notes]
+    if reply.left_out:
+        lines += ["", *(fill(f"warning: {plain(words)}", "  ") for words in reply.left_out)]
     return lines

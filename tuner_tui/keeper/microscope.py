@@ -110,10 +110,18 @@ def request_for(
 
 
 def look_once(
-    reading: Reading, row: int, model: str, method: MethodKind, loss_on: str, max_length: int
+    reading: Reading,
+    row: int,
+    model: str,
+    method: MethodKind,
+    loss_on: str,
+    max_length: int,
+    template: str | None = None,
 ) -> LookReply:
     """One request, for a command. Raises InputError if the tokens cannot be shown."""
-    request = request_for(reading, row, model, method, loss_on=loss_on, max_length=max_length)
+    request = request_for(
+        reading, row, model, method, loss_on=loss_on, max_length=max_length, template=template
+    )
     with Microscope() as microscope:
         reply = microscope.look(request)
     if reply.problem:

@@ -9,79 +9,38 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tuner_tui.data.checking import scan
+from tuner_tui.data.checking.problems import LEVELS, SHOWN_ROWS, DataProblem, Level, Tally, row_name
+from tuner_tui.data.checking.refusals import Refusals, of_other_type
+from tuner_tui.data.checking.report import DataReport
 from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of
 from tuner_tui.data.rows.faults import LeftOut, left_out_words
+from tuner_tui.data.rows.for_method import OtherMethod, plain_for, require_trainable
 from tuner_tui.data.rows.near_duplicates import near_duplicates
+from tuner_tui.data.tokens.row_kinds import RowKinds
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
 
 if TYPE_CHECKING:
-    from tuner_tui.data.tokens.lengths import LengthReport
+    from tuner_tui.config.methods.traits import MethodKind
+    from tuner_tui.data.files.json_rows import Row
+    from tuner_tui.data.recognition.reading import PlainRows
 
-Level = Literal["error", "warning", "note"]
-SHOWN_ROWS = 10
-"""Row numbers that a problem names; it counts all."""
 SAMPLE_ROWS = 2000
 """Rows that near-duplicates and lengths are looked for in."""
+MOST_UNLIKE = 10_000
+"""Rows with parts of a new kind that are kept to be rendered."""
 BLOCK_TEXTS = 400
 PROGRESS_ROWS = 5000
-NOTED_SHARE = 0.01
-"""Share of the answers' tokens up to which cutting them off is only a note."""
-
-
-@dataclass(frozen=True)
-class DataProblem:
-    """One thing that is wrong with a data set."""
-
-    level: Level
-    kind: str
-    """A short name, such as "empty answers"."""
-    count: int
-    """Rows that have it."""
-    rows: tuple[str, ...]
-    """The first few: row numbers, with the file's name in a folder of files."""
-    message: str
-    advice: str
-    fix: str | None = None
-    """The step of data.fixes that fixes it."""
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """What a data set is, and what is wrong with it."""
-
-    layout: Layout
-    rows: int
-    is_partial: bool
-    """Whether the check was cancelled before the end."""
-    problems: tuple[DataProblem, ...]
-    seconds: float
-    sample: tuple[dict[str, Any], ...] = field(default=(), repr=False)
-    """Rows in plain form, drawn evenly from all."""
-    unused: tuple[tuple[str, int], ...] = ()
-    """Fields that nobody takes, such as a column of sources, and in how many rows each says something."""
-
-    @property
-    def unused_fields(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.unused)
-
-    @property
-    def worst(self) -> Level | None:
-        levels = {problem.level for problem in self.problems}
-        return next((level for level in LEVELS if level in levels), None)
-
-
-LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
@@ -133,16 +92,8 @@ KINDS: dict[str, _Kind] = {
     "e-mail addresses": _Kind(
         "warning", "e-mail addresses", "The model may repeat them; leave the rows out", "drop_secrets"
     ),
-    "truncated answers": _Kind("warning", "", "Raise training.max_length, or split the rows"),
     "reading stopped": _Kind("error", "", "Fix the file at this place"),
 }  # fmt: skip
-
-
-@dataclass
-class _Tally:
-    count: int = 0
-    rows: list[str] = field(default_factory=list)
-    detail: str = ""
 
 
 class Checker:
@@ -150,9 +101,12 @@ class Checker:
 
     def __init__(self, root: Path, layout: Layout, seed: int = 0) -> None:
         self.rows = 0
-        self.sample: list[tuple[str, dict[str, Any]]] = []
+        self.sample: list[Found] = []
+        self._unlike: list[Found] = []
+        self._kinds, self._refusals = RowKinds(), Refusals()
+        self._require = require_trainable(layout.shape)
         self._is_folder, self._layout = root.is_dir(), layout
-        self._tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._keys = array("q")
         self._numbers = array("I")
         self._files: list[tuple[int, Path]] = []
@@ -170,7 +124,7 @@ class Checker:
             self._note(NO_PREFERENCE, found)
             return
         if isinstance(row, InputError):
-            self._note("rows that cannot be read", found, f"{row.title}: {_tail(row.message)}")
+            self._note("rows that cannot be read", found, f"{row.title}: {_named(row.message, found)}")
             return
         self.rows += 1
         if not self._files or self._files[-1][1] is not found.file:
@@ -186,12 +140,17 @@ class Checker:
                 texts = texts_of(row)
             if not (turns[-1]["role"] == "assistant" and all(map(_has_words, texts))) and is_empty(row):
                 self._note("empty answers", found)
+            else:
+                self._require_trainable(found, row)
         else:
             self._keys.append(content_key(row))
             texts = texts_of(row)
+            is_same = "chosen" in row and says_same(row)
             if is_empty(row):
                 self._note("empty answers", found)
-            if "chosen" in row and says_same(row):
+            elif not is_same:
+                self._require_trainable(found, row)
+            if is_same:
                 self._note("identical sides", found)
             elif "label" in row:
                 self._labels.add(row["label"])
@@ -199,10 +158,19 @@ class Checker:
         self._texts += texts
         if len(self._texts) >= BLOCK_TEXTS:
             self._scan()
+        if self._kinds.is_new(row) and len(self._unlike) < MOST_UNLIKE:
+            self._unlike.append(found)
         if len(self.sample) < SAMPLE_ROWS:
-            self.sample.append((self._where(found.file, found.number), row))
+            self.sample.append(found)
         elif (place := int(self._random() * self.rows)) < SAMPLE_ROWS:  # Vitter's algorithm R: an even sample
-            self.sample[place] = (self._where(found.file, found.number), row)
+            self.sample[place] = found
+
+    def _require_trainable(self, found: Found, row: Row) -> None:
+        """Note the error that training would raise for a row."""
+        try:
+            self._require(row, found.file, found.number)
+        except InputError as error:
+            self._refusals.add(self._where(found), f"{found.file}:{found.number}", error)
 
     def _scan(self) -> None:
         """Look through a block of texts at once, and through single ones only where that finds something."""
@@ -228,11 +196,14 @@ class Checker:
             self._add_all(
                 "rows that are also in the evaluation data", np.flatnonzero(np.isin(keys, evaluation))
             )
-        near = near_duplicates([" ".join(texts_of(row)) for _, row in self.sample])
+        near = near_duplicates([" ".join(texts_of(row)) for row in self.sample_rows])
         if near:
             tally = self._tallies["near-duplicates"]
             tally.count = len(near)
-            tally.rows = [f"{self.sample[one][0]}~{self.sample[two][0]}" for one, two in near[:SHOWN_ROWS]]
+            tally.rows = [
+                f"{self._where(self.sample[one])}~{self._where(self.sample[two])}"
+                for one, two in near[:SHOWN_ROWS]
+            ]
             drawn = (
                 f"a sample of {counted(len(self.sample), 'row')}"
                 if len(self.sample) < self.rows
@@ -245,14 +216,24 @@ class Checker:
         if self._left_out:
             self._tallies[NO_PREFERENCE].detail = left_out_words(self._left_out)
         found = [self._problem(kind, tally) for kind, tally in self._tallies.items() if tally.count]
+        found += self._refusals.problems
         return tuple(sorted(found, key=lambda problem: LEVELS.index(problem.level)))
+
+    @property
+    def sample_rows(self) -> list[dict[str, Any]]:
+        return [found.row for found in self.sample if not isinstance(found.row, InputError)]
+
+    @property
+    def to_render(self) -> tuple[Found, ...]:
+        """The sample, and the rows that have parts of a kind which no row before them had."""
+        return tuple({id(found.row): found for found in (*self._unlike, *self.sample)}.values())
 
     @property
     def keys(self) -> np.ndarray[Any, Any]:
         """A 64-bit hash of each row, comparable within this process."""
         return np.array(self._keys, np.int64)
 
-    def _problem(self, kind: str, tally: _Tally) -> DataProblem:
+    def _problem(self, kind: str, tally: Tally) -> DataProblem:
         known = KINDS[kind]
         message = tally.detail or known.message
         if kind == NO_PREFERENCE and not self.rows:
@@ -264,11 +245,7 @@ class Checker:
         )
 
     def _note(self, kind: str, found: Found, detail: str = "") -> None:
-        tally = self._tallies[kind]
-        tally.count += 1
-        if len(tally.rows) < SHOWN_ROWS:
-            tally.rows.append(self._where(found.file, found.number))
-            tally.detail = tally.detail or detail
+        self._tallies[kind].add(self._where(found), detail)
 
     def _add_all(self, kind: str, places: np.ndarray[Any, Any]) -> None:
         if len(places):
@@ -278,10 +255,13 @@ class Checker:
 
     def _where_is(self, place: int) -> str:
         file = next(file for begin, file in reversed(self._files) if begin <= place)
-        return self._where(file, self._numbers[place])
+        return self._named(file, self._numbers[place])
 
-    def _where(self, file: Path, number: int) -> str:
-        return f"{file.name}:{number}" if self._is_folder else str(number)
+    def _where(self, found: Found) -> str:
+        return self._named(found.file, found.number)
+
+    def _named(self, file: Path, number: int) -> str:
+        return row_name(file, number, is_folder=self._is_folder)
 
 
 def is_in_order(turns: list[dict[str, Any]]) -> bool:
@@ -323,17 +303,19 @@ def check(
     reading: Reading,
     evaluation: Reading | None = None,
     *,
+    method: MethodKind | None = None,
     on_progress: Callable[[int], None] | None = None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> DataReport:
-    """Read a data set once and say what is wrong with it.
+    """Read a data set once and say what is wrong with it, for a method or for any that takes its dataset type.
 
-    `on_progress` gets the number of rows read. A row that cannot be read is a problem, and so is a truncated
+    Rows are converted as training converts them, so that what it refuses is a problem. `on_progress` gets the number of
+    rows read. A row that cannot be read is a problem, and so is a truncated
     file. Raises InputError only where nothing can be said: no file, no rows, columns of no known shape.
     """
     started = time.perf_counter()
     held_out = _keys_of(evaluation) if evaluation is not None else None
-    plain = plain_rows(reading)
+    plain, other = _plain(reading, method)
     checker = Checker(reading.path, plain.layout)
     is_partial = False
     with _collecting_seldom():
@@ -345,43 +327,28 @@ def check(
                 if is_cancelled():
                     is_partial = True
                     break
+    problems = checker.problems(held_out)
+    if other is not None:
+        problems = (of_other_type(other, checker.rows), *problems)
     return DataReport(
         plain.layout,
         checker.rows,
         is_partial,
-        checker.problems(held_out),
+        problems,
         time.perf_counter() - started,
-        tuple(row for _, row in checker.sample),
+        tuple(checker.sample_rows),
+        checker.to_render,
         tuple(plain.unused.counts.most_common()),
+        reading.path.is_dir(),
     )
 
 
-def truncated_answers(lengths: LengthReport) -> DataProblem | None:
-    """What a length limit does to the answers, as a problem; None where all of them fit."""
-    if not lengths.answers_truncated:
-        return None
-    drawn = f"of a sample of {lengths.rows:,}" if lengths.is_sample else f"of {lengths.rows:,}"
-    lost = f", and nothing is left of {lengths.answers_lost:,}" if lengths.answers_lost else ""
-    message = (
-        f"{drawn} do not fit in {counted(lengths.limit, 'token')} and lose their EOS token; "
-        f"{lengths.answer_share_cut:.1%} of the answers' tokens are truncated{lost}"
-    )
-    known = KINDS["truncated answers"]
-    level: Level = known.level if lengths.answer_share_cut >= NOTED_SHARE or lengths.answers_lost else "note"
-    advice = f"Raise training.max_length ({lengths.suggested_limit} leaves 99 %), or split the rows."
-    return DataProblem(level, "truncated answers", lengths.answers_truncated, (), message, advice)
-
-
-def unused_words(report: DataReport, most: int = 12) -> str:
-    """The fields that are not used in one line; empty where every field is."""
-    if not report.unused:
-        return ""
-    told = [
-        name if count >= report.rows else f"{name} ({counted(count, 'row')})"
-        for name, count in report.unused[:most]
-    ]
-    left = len(report.unused) - len(told)
-    return f"Fields not used: {', '.join(told)}{f' and {left} more' if left else ''}."
+def _plain(reading: Reading, method: MethodKind | None) -> tuple[PlainRows, OtherMethod | None]:
+    """The rows as a method reads them; with the error where it trains on other types."""
+    try:
+        return plain_rows(reading) if method is None else plain_for(method, reading), None
+    except OtherMethod as error:
+        return plain_rows(reading), error
 
 
 def _keys_of(reading: Reading) -> np.ndarray[Any, Any]:
@@ -410,9 +377,9 @@ def _collecting_seldom() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _tail(message: str) -> str:
-    """A message without the path that it begins with."""
-    return message.rpartition("/")[2]
+def _named(message: str, found: Found) -> str:
+    """A message that names its file without the folder."""
+    return message.replace(f"{found.file.parent}/", "")
 
 
 def _has_words(text: str) -> bool:

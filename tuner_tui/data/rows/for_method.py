@@ -18,14 +18,17 @@ from tuner_tui.data.rows.preference import (
     pair_of,
     rated_of,
 )
-from tuner_tui.data.rows.types import Example, Shape, read_examples
+from tuner_tui.data.rows.types import Example, Shape, example_of, read_examples, turns_with_answer
 from tuner_tui.errors import InputError
 from tuner_tui.text import listed
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
+    from pathlib import Path
 
     from tuner_tui.config.methods.traits import MethodKind
+    from tuner_tui.data.files.json_rows import Row
 
 AnyExample = Example | PairExample | RatedExample
 
@@ -45,9 +48,7 @@ def read_for(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExamp
     """(shape, rows) of a data set for a method. Raises InputError that names file and line."""
     match method_traits(method).rows:
         case "examples":
-            shape = plain_rows(reading).layout.shape
-            if shape not in method_traits(method).dataset_types:
-                raise OtherMethod(method, shape, reading)
+            plain_for(method, reading)
             shape, examples = read_examples(reading)
             return shape, [*examples]
         case "answers":
@@ -65,7 +66,7 @@ def read_pairs_for(
     Raises InputError that names file and line, also where the rows are something else.
     """
     assert method_traits(method).rows == "pairs"
-    plain = _plain(method, reading, "preference")
+    plain = plain_for(method, reading)
     pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
     if not pairs:
         raise no_rows(reading.path, plain.left_out, PAIRS_HELP)
@@ -78,7 +79,7 @@ def read_rated_or_pairs(
     method: MethodKind, reading: Reading, left_out: Counter[str] | None = None
 ) -> tuple[Shape, list[RatedExample]]:
     """(shape, rated answers); the sides of a pair are a good and a bad answer. Raises InputError as `read_for` does."""
-    plain = _plain(method, reading, "rated")
+    plain = plain_for(method, reading)
     rated: list[RatedExample] = []
     for file, number, row in plain.strict():
         if plain.layout.shape == "rated":
@@ -102,12 +103,36 @@ def read_rated_or_pairs(
     return plain.layout.shape, rated
 
 
-def _plain(method: MethodKind, reading: Reading, wanted: Shape) -> PlainRows:
-    """The rows in a shape that fits the method: the likeliest, else the wanted one where the columns allow it."""
+def plain_for(method: MethodKind, reading: Reading) -> PlainRows:
+    """The rows in a shape that fits the method: the likeliest, else the method's own where the columns allow it.
+
+    Raises OtherMethod where no shape fits, and InputError as `plain_rows` does.
+    """
+    traits = method_traits(method)
     plain = plain_rows(reading)
-    if plain.layout.shape in method_traits(method).dataset_types:
+    if plain.layout.shape in traits.dataset_types:
         return plain
-    if reading.asked == "auto" and not reading.mapping:
+    if traits.rows != "examples" and reading.asked == "auto" and not reading.mapping:
         with suppress(InputError):
-            return plain_rows(replace(reading, asked=wanted))
+            return plain_rows(replace(reading, asked=traits.dataset_types[0]))
     raise OtherMethod(method, plain.layout.shape, reading)
+
+
+def reader_of(shape: Shape) -> Callable[[Row, Path, int], AnyExample] | None:
+    """What makes of a row in plain form what methods train on; None for prompts, which are answered.
+
+    It takes the row, its file and its number, and raises InputError, which names them.
+    """
+    return _READERS.get(shape, example_of)
+
+
+def require_trainable(shape: Shape) -> Callable[[Row, Path, int], object]:
+    """What raises the InputError that `reader_of` would, without making more of a row than that takes."""
+    return turns_with_answer if reader_of(shape) is example_of else reader_of(shape) or (lambda *_: None)
+
+
+_READERS: dict[Shape, Callable[[Row, Path, int], AnyExample] | None] = {
+    "preference": pair_of,
+    "rated": rated_of,
+    "prompts": None,
+}

@@ -31,7 +31,7 @@ def near_duplicates(texts: list[str], seed: int = 0) -> list[tuple[int, int]]:
             continue
         hashes = np.fromiter(found, np.int64, len(found)) % _PRIME
         least = ((factors * hashes + offsets) % _PRIME).min(axis=1)
-        for band, part in enumerate(np.split(least, BANDS)):
+        for band, part in enumerate(least.reshape(BANDS, -1)):
             buckets[band, part.tobytes()].append(place)
     met = {pair for places in buckets.values() if len(places) < 50 for pair in combinations(places, 2)}
     return sorted(
@@ -40,11 +40,8 @@ def near_duplicates(texts: list[str], seed: int = 0) -> list[tuple[int, int]]:
 
 
 def _shingles(text: str) -> frozenset[int]:
-    words = text.lower().split()[:LARGEST_WORDS]
-    return frozenset(
-        zlib.crc32(" ".join(words[begin : begin + 3]).encode("utf-8", "replace"))
-        for begin in range(max(0, len(words) - 2))
-    )
+    words = [word.encode("utf-8", "replace") for word in text.lower().split()[:LARGEST_WORDS]]
+    return frozenset(map(zlib.crc32, map(b" ".join, zip(words, words[1:], words[2:], strict=False))))
 
 
 def _alike(one: frozenset[int], two: frozenset[int]) -> bool:

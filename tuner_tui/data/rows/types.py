@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +55,7 @@ class Message(msgspec.Struct, frozen=True):
         return turn_texts(self.turn)
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(msgspec.Struct, frozen=True):
     """One row as a method sees it: turns for the chat template, or text as it stands."""
 
     line: int
@@ -106,20 +104,31 @@ def iterate_examples(reading: Reading) -> tuple[Shape, Iterator[Example]]:
 
 
 def example_of(row: Row, file: Path, number: int) -> Example:
-    """A row in plain form as an example. Raises InputError for turns without an answer."""
+    """A row in plain form as an example. Raises InputError as `turns_with_answer` does."""
     if "text" in row:
         return Example(number, text=row["text"])
-    if "messages" in row:
-        turns = row["messages"]
-    elif isinstance(row["prompt"], str):
+    if (turns := turns_with_answer(row, file, number)) is None:
         return Example(number, prompt=row["prompt"], text=row["completion"])
-    else:  # of a prompt nothing is trained, not even what the assistant said in it
-        turns = [*map(untrained, row["prompt"]), *row["completion"]]
-    if not any(turn["role"] == "assistant" for turn in turns):
-        raise InputError("A row has no answer", f"{file}:{number}: no turn has the role assistant.")
     return Example(
         number, messages=tuple(map(message_of, turns)), tools=tools_in(row), template_kwargs=kwargs_in(row)
     )
+
+
+def turns_with_answer(row: Row, file: Path, number: int) -> list[dict[str, Any]] | None:
+    """The turns that an example is made of; None for a row of text. Raises InputError for turns without an answer.
+
+    This is all that training refuses in a row of these types.
+    """
+    if "messages" in row:
+        turns: list[dict[str, Any]] = row["messages"]
+    elif "text" in row or isinstance(row["prompt"], str):
+        return None
+    else:  # of a prompt nothing is trained, not even what the assistant said in it
+        turns = [*map(untrained, row["prompt"]), *row["completion"]]
+    is_answered = bool(turns) and turns[-1]["role"] == "assistant"
+    if not is_answered and not any(turn["role"] == "assistant" for turn in turns):
+        raise InputError("A row has no answer", f"{file}:{number}: no turn has the role assistant.")
+    return turns
 
 
 def untrained(turn: dict[str, Any]) -> dict[str, Any]:
@@ -139,5 +148,7 @@ def kwargs_in(row: Row) -> dict[str, Any] | None:
 
 def message_of(turn: dict[str, Any]) -> Message:
     """A turn in plain form as a message."""
+    if len(turn) == 2:
+        return Message(turn["role"], turn["content"])
     extra = {key: value for key, value in turn.items() if key not in ("role", "content")}
     return Message(turn["role"], turn["content"], extra or None)

@@ -10,6 +10,8 @@ from typing import Any
 
 REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 """Names that a turn's reasoning has in data and templates; the first is the usual one."""
+OWN_NAMES = frozenset({"messages", "tools", "add_generation_prompt"})
+"""Variables of a template that a row's further names never replace."""
 Compiled = Any
 
 
@@ -38,7 +40,7 @@ def render(
     }  # fmt: skip
     arguments = [each for turn in plain for each in _arguments(turn) if isinstance(each, dict) and each]
     try:
-        rendered: str = compiled(template).render(messages=plain, **names)
+        rendered: str = compiled(template).render({**names, "messages": plain})
         if not any(str(each) in rendered for each in arguments):
             return rendered
     except MemoryError:
@@ -48,10 +50,10 @@ def render(
             raise
     try:
         as_text: str = compiled(template).render(
-            messages=[_with_text_arguments(turn) for turn in plain], **names
+            {**names, "messages": [_with_text_arguments(turn) for turn in plain]}
         )
     except Exception:  # what it says of objects is to be said
-        return str(compiled(template).render(messages=plain, **names))
+        return str(compiled(template).render({**names, "messages": plain}))
     return as_text
 
 
@@ -93,6 +95,22 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache
 def compiled(template: str) -> Compiled:
     """The template in a sandbox like that of transformers. Raises jinja2's TemplateError."""
+    return _environment().from_string(template)
+
+
+@lru_cache
+def names_read(template: str) -> frozenset[str]:
+    """The variables that a template asks for, by its source, which is parsed and not run. Raises TemplateError.
+
+    A name that the template also sets may be among them, where it is set in some cases only.
+    """
+    from jinja2 import meta
+
+    return frozenset(meta.find_undeclared_variables(_environment().parse(template)))
+
+
+@lru_cache
+def _environment() -> Any:
     import jinja2
     from jinja2 import nodes
     from jinja2.ext import Extension, loopcontrols
@@ -164,4 +182,4 @@ def compiled(template: str) -> Compiled:
         "dict": PlainDict(),
         "namespace": PlainNamespace,
     }
-    return environment.from_string(template)
+    return environment

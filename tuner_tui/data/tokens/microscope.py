@@ -89,6 +89,8 @@ class LookReply(msgspec.Struct, frozen=True):
     sequences: tuple[Sequence, ...] = ()
     line: int = 0
     shape: str = ""
+    left_out: tuple[str, ...] = ()
+    """What the chat template leaves out of the row, in sentences."""
     problem: str = ""
     hint: str = ""
 

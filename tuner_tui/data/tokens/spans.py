@@ -29,6 +29,11 @@ class Rendered:
     spans: tuple[tuple[int, int], ...]
 
 
+def is_trained(turn: Turn) -> bool:
+    """Whether a turn in plain form is an answer that is not marked as not to be trained."""
+    return turn["role"] == "assistant" and turn.get("weight") != 0
+
+
 def render_answers(
     turns: Sequence[Turn],
     render: Render,
@@ -50,9 +55,7 @@ def render_answers(
         if not is_finished:
             end = _unfinished_end(whole, begin, end, turns[-1]["content"].strip(), end_token)
         return [Rendered(whole[:end], ((begin, end),))]
-    answers = [
-        place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("weight") != 0
-    ]
+    answers = [place for place, turn in enumerate(turns) if is_trained(turn)]
     parts = [_answer(turns, place, render, end_token) for place in answers]
     spans = [_within(whole, after, span, end_token) for after, span in parts]
     if None not in spans:

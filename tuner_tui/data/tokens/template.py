@@ -5,13 +5,15 @@ Templates are programs and tokenizers come with the model, so neither is run in 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from tuner_tui.data.tokens.dropped_parts import Dropped
 from tuner_tui.data.tokens.lengths import RowLength
 from tuner_tui.data.tokens.spans import Rendered, RewritesTurns
 from tuner_tui.data.tokens.template_files import CHATML as CHATML
+from tuner_tui.data.tokens.template_files import DEFAULT
 from tuner_tui.data.tokens.template_files import TEMPLATE_FILE as TEMPLATE_FILE
 from tuner_tui.data.tokens.template_files import template_beside as template_beside
 from tuner_tui.data.tokens.template_files import template_text as template_text
@@ -20,22 +22,26 @@ from tuner_tui.data.tokens.text_child import (
     Conversation,
     Load,
     Loaded,
+    LookedFor,
     Render,
     RenderedText,
-    Request,
     Take,
 )
 from tuner_tui.errors import InputError
 from tuner_tui.limited.process import ItemFault, LimitedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from tuner_tui.limited.limits import Limits
 
+Item = TypeVar("Item")
 MODULE = "tuner_tui.data.tokens.text_child"
+MERGE_HINT = (
+    'Merge the system prompt into the first user turn: data.fixes = ["merge_system"] (--fix merge_system).'
+)
 ASKED_AT_ONCE = 512
 ASKED_BYTES = 8 << 20
 
@@ -48,6 +54,13 @@ class RefusedItem(InputError):
         self.place = fault.place
 
 
+class PartsLook(NamedTuple):
+    """What a template leaves out of a conversation, or the error that training on it would raise."""
+
+    dropped: tuple[Dropped, ...] = ()
+    refused: InputError | None = None
+
+
 class TextChild(LimitedProcess):
     """A limited child that renders conversations and counts tokens."""
 
@@ -55,13 +68,16 @@ class TextChild(LimitedProcess):
         super().__init__(MODULE, about, limits)
 
     def take(
-        self, template: str, source: str, special_tokens: dict[str, Any], moment: datetime | None = None
+        self,
+        templates: Mapping[str, str],
+        source: str,
+        special_tokens: dict[str, Any],
+        moment: datetime | None = None,
     ) -> None:
-        """Render with this template from now on, as transformers would, at that local time or at the present."""
+        """Render with these templates from now on, as transformers would, at that local time or at the present."""
         self.about = f"The chat template {source}"
-        for _ in self.ask(
-            _encoded(Take(template, source, special_tokens, moment=moment.isoformat() if moment else ""))
-        ):
+        wanted = Take({**templates}, source, special_tokens, moment=moment.isoformat() if moment else "")
+        for _ in self.ask(_encoded(wanted)):
             pass
 
     def load(self, folder: Path, template: str | None, source: str) -> Loaded:
@@ -88,11 +104,21 @@ class TextChild(LimitedProcess):
                 for part in decode(reply)
             ]
 
+    def look(
+        self, conversations: Iterable[Conversation], *, is_trained_whole: bool = False
+    ) -> Iterator[PartsLook]:
+        """What the template leaves out of each conversation. Raises InputError where it cannot be rendered at all."""
+        decode = msgspec.msgpack.Decoder(LookedFor).decode
+        for some in _portions(conversations):
+            request = _joined("Look", "conversations", some, is_trained_whole=is_trained_whole)
+            for (wanted, _), reply in zip(some, self.ask(request), strict=True):
+                yield _parts_look(decode(reply), wanted)
+
     def measure(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[RowLength]]:
         """Each row's sequences in tokens. Raises ItemFault where the template refuses one."""
         decode = msgspec.msgpack.Decoder(list[tuple[int, tuple[tuple[int, int], ...]]]).decode
         for some in _portions(rows):
-            for reply in self.ask(_joined(some)):
+            for reply in self.ask(_joined("Measure", "rows", some)):
                 yield [RowLength(tokens, answers) for tokens, answers in decode(reply)]
 
 
@@ -107,7 +133,7 @@ class ModelText:
         except BaseException:
             self._child.close()
             raise
-        self.template, self.special_tokens = loaded.template, loaded.special_tokens
+        self.template, self.special_tokens = loaded.templates.get(DEFAULT), loaded.special_tokens
         self._child.about = f"The chat template {loaded.source}"
 
     def __enter__(self) -> ModelText:
@@ -155,21 +181,63 @@ class ModelText:
         except ItemFault as error:
             raise self._explained(error) from error
 
+    def look(
+        self, conversations: Iterable[Conversation], *, is_trained_whole: bool = False
+    ) -> Iterator[PartsLook]:
+        """What the template leaves out of each conversation. Raises InputError where there is no template."""
+        yield from self._child.look(conversations, is_trained_whole=is_trained_whole)
+
     def _explained(self, error: ItemFault, turns: Sequence[dict[str, Any]] = ()) -> InputError:
         if error.title:
             return error
+        return refused(self.name, error.message, turns)
+
+
+def _said_of(where: str, problem: str) -> str:
+    return f"{where}: {problem}" if where else problem
+
+
+def refused(where: str, reason: str, turns: Sequence[dict[str, Any]] = ()) -> InputError:
+    """The error for a conversation that a template refuses; `where` is the row or the model, if anything."""
+    return InputError("The chat template refuses a row", _said_of(where, reason), refusal_hint(reason, turns))
+
+
+def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
+    """The error for a row of which the template writes earlier turns anew."""
+    if is_side:
         return InputError(
-            "The chat template refuses a row",
-            f"{self.name}: {error.message}",
-            refusal_hint(error.message, turns),
+            "The chat template rewrites the prompt",
+            _said_of(
+                where,
+                "what the template writes for the prompt changes when an answer follows, so the answer's ",
+            )
+            + "tokens cannot be told from the rest.",
+            "Take another model.",
         )
+    return InputError(
+        "The chat template rewrites earlier turns",
+        _said_of(
+            where, f"what the template writes before turn {position + 1} changes with that turn, so the "
+        )
+        + "answer's tokens cannot be told from the rest.",
+        'Set method.loss_on = "all", or take another model.',
+    )
+
+
+def _parts_look(looked_for: LookedFor, wanted: Conversation) -> PartsLook:
+    if looked_for.rewritten is not None:
+        is_side = wanted.answer_from is not None
+        return PartsLook(refused=rewrites("", looked_for.rewritten, is_side=is_side))
+    if looked_for.refusal:
+        return PartsLook(refused=refused("", looked_for.refusal, wanted.turns))
+    return PartsLook(tuple(Dropped(*part) for part in looked_for.dropped))
 
 
 def refusal_hint(reason: str, turns: Sequence[dict[str, Any]]) -> str:
     """What to do about a template that refuses turns; empty where nothing is known."""
     speakers = [turn.get("role") for turn in turns]
     if "system" in speakers and ("system" in reason.lower() or "alternate" in reason.lower()):
-        return 'Merge the system prompt into the first user turn: data.fixes = ["merge_system"] (--fix merge_system).'
+        return MERGE_HINT
     return ""
 
 
@@ -188,20 +256,20 @@ def load_model_text(folder: Path, template: str | None = None) -> ModelText:
     return ModelText(folder, template_text(template) if template else None, template or "")
 
 
-def _encoded(request: Request) -> bytes:
+def _encoded(request: Any) -> bytes:
     try:
         return msgspec.msgpack.encode(request, enc_hook=str)
     except (ValueError, OverflowError, RecursionError, TypeError) as error:
         raise InputError("A row cannot be rendered", f"{error}.") from error
 
 
-def _portions(rows: Iterable[dict[str, Any]]) -> Iterator[list[bytes]]:
-    """Rows encoded, as many at once as are quickly sent."""
-    portion: list[bytes] = []
+def _portions(items: Iterable[Item]) -> Iterator[list[tuple[Item, bytes]]]:
+    """Items and how they are sent, as many at once as are quickly sent."""
+    portion: list[tuple[Item, bytes]] = []
     size = 0
-    for row in rows:
-        portion.append(_encoded_row(row))
-        size += len(portion[-1])
+    for item in items:
+        portion.append((item, _encoded(item)))
+        size += len(portion[-1][1])
         if len(portion) == ASKED_AT_ONCE or size > ASKED_BYTES:
             yield portion
             portion, size = [], 0
@@ -209,12 +277,7 @@ def _portions(rows: Iterable[dict[str, Any]]) -> Iterator[list[bytes]]:
         yield portion
 
 
-def _encoded_row(row: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.msgpack.encode(row, enc_hook=str)
-    except (ValueError, OverflowError, RecursionError, TypeError) as error:
-        raise InputError("A row cannot be rendered", f"{error}.") from error
-
-
-def _joined(rows: list[bytes]) -> bytes:
-    return msgspec.msgpack.encode({"type": "Measure", "rows": [msgspec.Raw(row) for row in rows]})
+def _joined(kind: str, name: str, portion: list[tuple[Item, bytes]], **more: Any) -> bytes:
+    """The request of a kind for items that are encoded already."""
+    raw = [msgspec.Raw(sent) for _, sent in portion]
+    return msgspec.msgpack.encode({"type": kind, name: raw, **more})

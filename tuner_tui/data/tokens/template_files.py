@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tuner_tui import guarded
 from tuner_tui.errors import InputError
+from tuner_tui.files import entries
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -16,7 +18,12 @@ CHATML = (
 """What "chatml" stands for as data.template."""
 TEMPLATE_FILE = "chat_template.jinja"
 """Where transformers keeps a template beside a tokenizer; beside an adapter, the one its run took instead."""
+NAMED_TEMPLATES_FOLDER = "additional_chat_templates"
+"""Where transformers keeps further templates, each in NAME.jinja."""
 SETTINGS_FILE = "tokenizer_config.json"
+DEFAULT, TOOL_USE = "default", "tool_use"
+"""Names of templates that are chosen; others are there for those who ask for them."""
+MOST_TEMPLATES = 100
 
 
 def template_text(name: str) -> str:
@@ -39,8 +46,12 @@ def template_beside(folder: Path) -> str | None:
 
     Raises InputError for one that cannot be read, such as a pipe: the model has a template then, and not this one.
     """
+    return _template_in(folder / TEMPLATE_FILE)
+
+
+def _template_in(path: Path) -> str | None:
     try:
-        return guarded.read_text(folder / TEMPLATE_FILE)
+        return guarded.read_text(path)
     except guarded.Unreadable as error:
         if error.is_missing:
             return None
@@ -51,15 +62,34 @@ def template_beside(folder: Path) -> str | None:
         ) from None
 
 
-def own_template(folder: Path) -> tuple[str | None, Path]:
-    """(a tokenizer's own chat template, the file that it stands in). Raises InputError as `template_beside` does."""
+def own_templates(folder: Path) -> tuple[dict[str, str], Path]:
+    """(a tokenizer's own chat templates by name, the file that they stand in); a single one is the default.
+
+    As transformers has it, files of their own count alone. Raises InputError as `template_beside` does.
+    """
+    found: dict[str, str] = {}
     if (beside := template_beside(folder)) is not None:
-        return beside, folder / TEMPLATE_FILE
-    template = _settings(folder / SETTINGS_FILE).get("chat_template")
-    if isinstance(template, list):  # several, by name
-        named = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None, folder / SETTINGS_FILE
+        found[DEFAULT] = beside
+    for path in sorted(entries(folder / NAMED_TEMPLATES_FOLDER, MOST_TEMPLATES)):
+        if path.suffix == ".jinja" and (text := _template_in(path)) is not None:
+            found[path.stem] = text
+    if found:
+        return found, folder / TEMPLATE_FILE
+    return named(_settings(folder / SETTINGS_FILE).get("chat_template")), folder / SETTINGS_FILE
+
+
+def named(own: Any) -> dict[str, str]:
+    """Chat templates by name, from a single text, from an object, or from a list of names and templates."""
+    if isinstance(own, list | tuple):
+        own = {each.get("name"): each.get("template") for each in own if isinstance(each, dict)}
+    if not isinstance(own, dict):
+        own = {DEFAULT: own}
+    return {str(name): text for name, text in own.items() if isinstance(text, str) and text}
+
+
+def template_for(templates: Mapping[str, str], tools: Sequence[Any] | None) -> str | None:
+    """The template that a conversation is written with: as transformers chooses, by whether it has tools."""
+    return templates[TOOL_USE] if tools and TOOL_USE in templates else templates.get(DEFAULT)
 
 
 def special_tokens_of(folder: Path) -> dict[str, str]:

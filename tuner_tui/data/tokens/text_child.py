@@ -12,8 +12,9 @@ import msgspec
 
 from tuner_tui import guarded
 from tuner_tui.data.tokens import chat_template
+from tuner_tui.data.tokens.dropped_parts import Conversed, dropped_parts
 from tuner_tui.data.tokens.spans import RewritesTurns, render_answers
-from tuner_tui.data.tokens.template_files import own_template, special_tokens_of
+from tuner_tui.data.tokens.template_files import DEFAULT, own_templates, special_tokens_of, template_for
 from tuner_tui.errors import InputError
 from tuner_tui.limited.serving import ItemRefused, Watch, serve
 
@@ -42,15 +43,15 @@ class Load(msgspec.Struct, tag=True):
 class Loaded(msgspec.Struct):
     """What was read."""
 
-    template: str | None
+    templates: dict[str, str]
     source: str
     special_tokens: dict[str, str]
 
 
 class Take(msgspec.Struct, tag=True):
-    """Render with this template from now on."""
+    """Render with these templates from now on, by name; which one, `template_for` says for each conversation."""
 
-    template: str
+    templates: dict[str, str]
     source: str
     special_tokens: dict[str, Any]
     takes_no_empty: bool = True
@@ -89,19 +90,37 @@ class RenderedText(msgspec.Struct, array_like=True):
     spans: list[tuple[int, int]] = []
 
 
+class Look(msgspec.Struct, tag=True):
+    """Look for each part of conversations in what the template writes, each to a LookedFor."""
+
+    conversations: list[Conversation]
+    is_trained_whole: bool = False
+    """Whether all text is trained, not the answers alone."""
+
+
+class LookedFor(msgspec.Struct, array_like=True):
+    """What a template leaves out of a conversation, or why it refuses it."""
+
+    dropped: list[tuple[int | None, str, bool]] = []
+    """As `Dropped` has it."""
+    refusal: str = ""
+    rewritten: int | None = None
+    """The turn of which the answer cannot be located, since the template rewrites earlier turns."""
+
+
 class Measure(msgspec.Struct, tag=True):
     """Count rows' tokens, each to a list of (tokens, answers)."""
 
     rows: list[dict[str, Any]]
 
 
-Request = Load | Take | Render | Measure
+Request = Load | Take | Render | Look | Measure
 
 
 class _Child:
     def __init__(self) -> None:
         self.tokenizer: Tokenizer | None = None
-        self.template: str | None = None
+        self.templates: dict[str, str] = {}
         self.source = ""
         self.special_tokens: dict[str, Any] = {}
         self.takes_no_empty = False
@@ -114,13 +133,15 @@ class _Child:
         match asked:
             case Load(folder, template, source):
                 return self._load(Path(folder), template, source, watch)
-            case Take(template, source, special_tokens, takes_no_empty, moment):
-                self.template, self.source, self.special_tokens = template, source, special_tokens
+            case Take(templates, source, special_tokens, takes_no_empty, moment):
+                self.templates, self.source, self.special_tokens = templates, source, special_tokens
                 self.takes_no_empty = takes_no_empty
                 self.moment = datetime.fromisoformat(moment) if moment else None
                 return ()
             case Render(conversations):
                 return self._render_all(conversations, watch)
+            case Look(conversations, is_trained_whole):
+                return self._look_at_all(conversations, is_trained_whole, watch)
             case Measure(rows):
                 return self._measure(rows, watch)
 
@@ -140,10 +161,13 @@ class _Child:
             self.tokenizer = _read_tokenizer(path)
         with watch.step(str(folder / "tokenizer_config.json")):
             self.special_tokens = special_tokens_of(folder)
-            own, own_source = own_template(folder)
-        self.template, self.source = (template, source) if template is not None else (own, str(own_source))
+            own, own_source = own_templates(folder)
+        if template is not None:
+            self.templates, self.source = {DEFAULT: template}, source
+        else:
+            self.templates, self.source = own, str(own_source)
         self.takes_no_empty = False
-        yield self._encode(Loaded(self.template, self.source, self.special_tokens))
+        yield self._encode(Loaded(self.templates, self.source, self.special_tokens))
 
     def _render_all(self, conversations: list[Conversation], watch: Watch) -> Iterator[bytes]:
         for place, wanted in enumerate(conversations):
@@ -174,6 +198,52 @@ class _Child:
             raise ItemRefused(f"{REWRITES}{error.position}", place=place) from error
         return [RenderedText(_bytes(part.text), list(part.spans)) for part in parts]
 
+    def _look_at_all(
+        self, conversations: list[Conversation], is_trained_whole: bool, watch: Watch
+    ) -> Iterator[bytes]:
+        for place, wanted in enumerate(conversations):
+            with watch.step(f"The chat template {self.source}", place):
+                looked_for = self._looked_for(wanted, is_trained_whole, place)
+            yield self._encode(looked_for)
+
+    def _looked_for(self, wanted: Conversation, is_trained_whole: bool, place: int) -> LookedFor:
+        def write(
+            turns: list[dict[str, Any]], asks: bool, tools: Sequence[Any], kwargs: Mapping[str, Any]
+        ) -> str:
+            return self.render(turns, asks, tools, kwargs, place)
+
+        try:
+            dropped = dropped_parts(
+                Conversed(
+                    wanted.turns, wanted.tools, wanted.template_kwargs, wanted.answer_from, is_trained_whole
+                ),
+                write,
+                names_read=chat_template.names_read(self._template_for(wanted.tools, place)),
+                end_token=self._end_token,
+            )
+        except RewritesTurns as error:
+            return LookedFor(rewritten=error.position)
+        except ItemRefused as error:
+            if error.title:  # no fault of this conversation
+                raise
+            return LookedFor(refusal=error.message)
+        return LookedFor([(*part,) for part in dropped])
+
+    def _template_for(self, tools: Sequence[Any], place: int) -> str:
+        template = template_for(self.templates, tools)
+        if template is None:
+            raise ItemRefused(
+                "The model has no default chat template"
+                if self.templates
+                else "The model has no chat template",
+                f"{self.source} has only {', '.join(self.templates)}."
+                if self.templates
+                else f"{self.source} cannot render turns.",
+                'Take an instruct model, or set data.template = "chatml".',
+                place=place,
+            )
+        return template
+
     def render(
         self,
         turns: list[dict[str, Any]],
@@ -183,18 +253,12 @@ class _Child:
         place: int = 0,
     ) -> str:
         """Raises ItemRefused where the template refuses the turns or writes far too much."""
-        if self.template is None:
-            raise ItemRefused(
-                "The model has no chat template",
-                f"{self.source} cannot render turns.",
-                'Take an instruct model, or set data.template = "chatml".',
-                place=place,
-            )
+        template = self._template_for(tools, place)
         if not turns and self.takes_no_empty:
             raise ItemRefused("", "Cannot apply chat template to an empty conversation.", place=place)
         try:
             text = chat_template.render(
-                self.template, turns, asks, tools, self.special_tokens, template_kwargs, self.moment
+                template, turns, asks, tools, self.special_tokens, template_kwargs, self.moment
             )
         except MemoryError:
             raise

@@ -19,7 +19,7 @@ from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.merge import MergedWeights
 from tuner_tui.worker.export.updates import read_updates
 from tuner_tui.worker.model.loading import find_weights, load_tokenizer
-from tuner_tui.worker.training.preflight import choose_template, chosen_template
+from tuner_tui.worker.training.template_findings import choose_template, chosen_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tuner_tui.data.tokens.template_files import DEFAULT as DEFAULT
+from tuner_tui.data.tokens.template_files import named
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-DEFAULT = "default"
 
 
 def default_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -17,7 +18,4 @@ def default_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 def named_templates(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     """All templates by name; a single one is the default."""
-    own = tokenizer.chat_template
-    if isinstance(own, dict):
-        return {str(name): template for name, template in own.items() if template}
-    return {DEFAULT: own} if own else {}
+    return named(tokenizer.chat_template)

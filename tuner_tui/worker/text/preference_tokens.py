@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.rows.for_method import read_pairs_for, read_rated_or_pairs
 from tuner_tui.data.rows.preference import as_turns
+from tuner_tui.data.tokens.dropped_parts import lacks_text
 from tuner_tui.errors import InputError
 from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.tokenised import TokenSequence, answered
@@ -48,6 +49,7 @@ class TokenisedPair:
     chosen: list[int]
     rejected: list[int]
     is_cut: bool
+    is_doubtful: bool = False
 
     @property
     def tokens(self) -> int:
@@ -82,6 +84,7 @@ class TokenisedAnswer:
     completion: list[int]
     label: bool
     is_cut: bool
+    is_doubtful: bool = False
 
     @property
     def tokens(self) -> int:
@@ -174,7 +177,7 @@ def _pairs(
     )
     encoded = _encode_answers(sides, tokenizer, file)
     for example in examples:
-        (chosen, first), (rejected, second) = next(encoded), next(encoded)
+        (chosen, first, is_doubtful), (rejected, second, is_too) = next(encoded), next(encoded)
         begin = 0  # where a token spans the boundary, the prompt ends before it
         while begin < min(first, second) and chosen[begin] == rejected[begin]:
             begin += 1
@@ -184,6 +187,7 @@ def _pairs(
             chosen[begin:max_length],
             rejected[begin:max_length],
             max(len(chosen), len(rejected)) > max_length,
+            is_doubtful or is_too,
         )
 
 
@@ -191,9 +195,11 @@ def _answers(
     examples: Sequence[RatedExample], tokenizer: PreTrainedTokenizerBase, max_length: int, file: str
 ) -> Iterator[TokenisedAnswer]:
     sides = ((example, example.completion, example.finished) for example in examples)
-    for example, (ids, begin) in zip(examples, _encode_answers(sides, tokenizer, file), strict=True):
+    encoded = _encode_answers(sides, tokenizer, file)
+    for example, (ids, begin, is_doubtful) in zip(examples, encoded, strict=True):
+        is_cut = len(ids) > max_length
         yield TokenisedAnswer(
-            example.line, ids[:begin], ids[begin:max_length], example.label, len(ids) > max_length
+            example.line, ids[:begin], ids[begin:max_length], example.label, is_cut, is_doubtful
         )
 
 
@@ -201,23 +207,25 @@ def _encode_answers(
     answers: Iterator[tuple[PairExample | RatedExample, Side, bool]],
     tokenizer: PreTrainedTokenizerBase,
     file: str,
-) -> Iterator[tuple[list[int], int]]:
-    """(ids of prompt and answer, how many of them are the prompt's) of each; a finished answer has its EOS token."""
+) -> Iterator[tuple[list[int], int, bool]]:
+    """(ids of prompt and answer, how many of them are the prompt's, whether the text lacks words of the row) of each.
+
+    A finished answer has its EOS token.
+    """
     while some := list(islice(answers, TOKENISED_AT_ONCE)):
-        rendered = rendering.answers(
-            tokenizer,
-            (_conversed(*each, tokenizer, file) for each in some if _is_turns(each)),
-            TOKENISED_AT_ONCE,
-        )
+        wanted = [_conversed(*each, tokenizer, file) for each in some if _is_turns(each)]
+        rendered = zip(wanted, rendering.answers(tokenizer, wanted, TOKENISED_AT_ONCE), strict=True)
         for each in some:
             example, answer, is_finished = each
             if not _is_turns(each):
-                yield _encode_text(str(example.prompt), str(answer), tokenizer, is_finished=is_finished)
+                text = _encode_text(str(example.prompt), str(answer), tokenizer, is_finished=is_finished)
+                yield *text, False
                 continue
-            [whole] = next(rendered)
+            conversed, [whole] = next(rendered)
             [(start, _)] = whole.spans
             ids, places = encode(whole.text, tokenizer, add_special_tokens=False)
-            yield ids, next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))
+            count = next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))
+            yield ids, count, lacks_text(conversed.turns, [whole], conversed.answer_from)
 
 
 def _is_turns(each: tuple[PairExample | RatedExample, Side, bool]) -> bool:

@@ -15,14 +15,18 @@ from transformers import AutoTokenizer
 
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.data.rows.for_method import OtherMethod, plain_for
 from tuner_tui.data.rows.preference import pair_of, rated_of
 from tuner_tui.data.rows.types import example_of, kwargs_in, message_of, tools_in
+from tuner_tui.data.tokens.conversations import conversations_in
+from tuner_tui.data.tokens.left_out import words_of
 from tuner_tui.data.tokens.microscope import LookReply, LookRequest, Sequence, Token
 from tuner_tui.data.tokens.template import template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
 from tuner_tui.text import counted
+from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.preference_tokens import tokenise_answer, tokenise_pair, trains_cut_rows
 from tuner_tui.worker.text.token_cache import tokenise_file
 from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
@@ -38,8 +42,10 @@ from tuner_tui.worker.text.tokens import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tuner_tui.config.methods.traits import MethodKind
     from tuner_tui.config.spec import DataShape
     from tuner_tui.data.files.rows import Found
+    from tuner_tui.data.rows.types import Shape
     from tuner_tui.worker.text.tokenised import TokenSequence
     from tuner_tui.worker.text.tokens import Tokenised
 
@@ -133,9 +139,10 @@ def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
         request.fixes,
     )
     traits = method_traits(request.method)
-    if reading.asked == "auto" and not reading.mapping and traits.rows == "pairs":
-        reading = Reading(**{**vars(reading), "asked": "preference"})
-    plain = plain_rows(reading)
+    try:
+        plain = plain_for(cast("MethodKind", request.method), reading)
+    except OtherMethod:
+        plain = plain_rows(reading)
     found = next(islice(plain.rows, request.row - 1, request.row), None)
     if found is None:
         raise InputError(
@@ -147,7 +154,19 @@ def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
         shown = _packed(request, reading, found, tokenizer)
     else:
         shown = _sequences(request, plain.layout.shape, found, tokenizer)
-    return LookReply(tuple(shown), found.number, plain.layout.shape)
+    left_out = _left_out(request, found, plain.layout.shape, tokenizer)
+    return LookReply(tuple(shown), found.number, plain.layout.shape, tuple(left_out))
+
+
+def _left_out(
+    request: LookRequest, found: Found, shape: Shape, tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """What the template leaves out of a row, each once."""
+    conversations = conversations_in(found, shape)
+    if not conversations or not tokenizer.chat_template:
+        return []
+    looks = rendering.look_for_parts(tokenizer, conversations, is_trained_whole=request.loss_on == "all")
+    return [*dict.fromkeys(words for look in looks for words in words_of(look.dropped))]
 
 
 def _sequences(

@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from tuner_tui.data.tokens.dropped_parts import Conversed as Parts
+from tuner_tui.data.tokens.dropped_parts import dropped_parts
 from tuner_tui.data.tokens.spans import Rendered, RewritesTurns, render_answers
-from tuner_tui.data.tokens.template import TextChild, refusal_hint, rewritten_turn
+from tuner_tui.data.tokens.template import (
+    PartsLook,
+    TextChild,
+    refusal_hint,
+    rewrites,
+    rewritten_turn,
+)
+from tuner_tui.data.tokens.template_files import DEFAULT
 from tuner_tui.data.tokens.text_child import Conversation
 from tuner_tui.errors import InputError
 from tuner_tui.limited.process import ItemFault
 from tuner_tui.worker.text import template_time
+from tuner_tui.worker.text.named_templates import named_templates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,8 +35,8 @@ if TYPE_CHECKING:
 Turns = Sequence[dict[str, Any]]
 _lock = threading.RLock()
 _child: TextChild | None = None
-_taken: tuple[str, dict[str, Any], Any] | None = None
-"""Template, special tokens and time that the child renders with now."""
+_taken: tuple[dict[str, str], dict[str, Any], Any] | None = None
+"""Templates, special tokens and time that the child renders with now."""
 _ahead: dict[bytes, str] = {}
 """What was rendered before it is asked for, by request."""
 
@@ -80,7 +90,7 @@ def render(
         return text
     with _lock:
         try:
-            return next(iter([*_ready(tokenizer, tools, template).render([wanted])]))
+            return next(iter([*_ready(tokenizer, template).render([wanted])]))
         except ItemFault as error:
             raise TemplateRefused(where, error.message, turns) from error
 
@@ -97,8 +107,6 @@ def answers(
         for each in rest:
             yield _answers_by_its_own_code(tokenizer, each)
         return
-    if isinstance(tokenizer.chat_template, dict):  # which one is taken depends on the tools
-        at_once = 1
     some = _send(tokenizer, rest, at_once)
     while some:
         assert _child is not None
@@ -113,21 +121,31 @@ def answers(
         yield from rendered
 
 
-def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
-    """The error for a row of which the template writes earlier turns anew."""
-    if is_side:
-        return InputError(
-            "The chat template rewrites the prompt",
-            f"{where}: what the template writes for the prompt changes when an answer follows, so the answer's tokens "
-            "cannot be told from the rest.",
-            "Take another model.",
-        )
-    return InputError(
-        "The chat template rewrites earlier turns",
-        f"{where}: what the template writes before turn {position + 1} changes with that turn, so the "
-        "answer's tokens cannot be told from the rest.",
-        'Set method.loss_on = "all", or take another model.',
-    )
+def look_for_parts(
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Iterable[Conversation],
+    *,
+    is_trained_whole: bool = False,
+) -> Iterator[PartsLook]:
+    """What the template leaves out of each conversation, whose text is trained as a whole or in its answers only."""
+    if is_plain(tokenizer):
+        with _lock:
+            yield from _ready(tokenizer).look(conversations, is_trained_whole=is_trained_whole)
+        return
+    for each in conversations:
+        conversed = Parts(each.turns, each.tools, each.template_kwargs, each.answer_from, is_trained_whole)
+        try:
+            dropped = dropped_parts(
+                conversed,
+                lambda turns, asks, tools, kwargs: _by_its_own_code(
+                    tokenizer, turns, "", asks, tools, {**kwargs}
+                ),
+                end_token=_end_token(tokenizer),
+            )
+        except (InputError, RewritesTurns):  # said when it is tokenised
+            yield PartsLook()
+        else:
+            yield PartsLook(tuple(dropped))
 
 
 @contextmanager
@@ -143,7 +161,7 @@ def rendered_ahead(
     if unique:
         with _lock:
             try:
-                texts = list(_ready(tokenizer, ()).render(list(unique.values())))
+                texts = list(_ready(tokenizer).render(list(unique.values())))
                 _ahead.update(zip(unique, texts, strict=True))
             except ItemFault:  # said with its row when that one is asked for
                 pass
@@ -168,12 +186,10 @@ def close() -> None:
     _child = _taken = None
 
 
-def _ready(
-    tokenizer: PreTrainedTokenizerBase, tools: Sequence[Any], template: str | None = None
-) -> TextChild:
-    """The child, told of the tokenizer's template."""
+def _ready(tokenizer: PreTrainedTokenizerBase, template: str | None = None) -> TextChild:
+    """The child, told of the tokenizer's templates, or of one to use instead."""
     global _child, _taken
-    chosen = template or tokenizer.get_chat_template(tools=list(tools) or None)
+    chosen = {DEFAULT: template} if template else named_templates(tokenizer)
     tokens = dict(tokenizer.special_tokens_map)
     if _child is None or not _child.is_usable:
         close()
@@ -190,7 +206,7 @@ def _send(tokenizer: PreTrainedTokenizerBase, rest: Iterator[Conversed], at_once
     """Have the next conversations rendered; gives which."""
     some = list(islice(rest, at_once))
     if some:
-        _ready(tokenizer, some[0].tools).send_answers([each.request for each in some])
+        _ready(tokenizer).send_answers([each.request for each in some])
     return some
 
 
@@ -225,12 +241,16 @@ def _answers_by_its_own_code(tokenizer: PreTrainedTokenizerBase, each: Conversed
             lambda part, asks: _by_its_own_code(
                 tokenizer, part, each.where, asks, each.tools, each.template_kwargs
             ),
-            str(tokenizer.eos_token) if tokenizer.eos_token else None,
+            _end_token(tokenizer),
             each.answer_from,
             is_finished=each.is_finished,
         )
     except RewritesTurns as error:
         raise rewrites(each.where, error.position, is_side=each.answer_from is not None) from error
+
+
+def _end_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    return str(tokenizer.eos_token) if tokenizer.eos_token else None
 
 
 def _key(wanted: Conversation) -> bytes:

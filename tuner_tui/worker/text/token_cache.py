@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from tuner_tui.data.recognition.reading import Reading
 
-VERSION = 2
+VERSION = 3
 """Raised when the same rows would become other tokens."""
 SMALLEST_BYTES = 1 << 20
 """Data smaller than this are tokenised quicker than they are looked up."""
 ROWS_AT_ONCE = 4096
+COLUMNS = ("line", "input_ids", "labels", "full_length", "is_doubtful")
 _log = logging.getLogger(__name__)
 
 
@@ -111,6 +112,7 @@ def write(path: Path, rows: Iterable[TokenisedRow], source: str) -> None:
             ("input_ids", pa.list_(pa.int32())),
             ("labels", pa.list_(pa.int32())),
             ("full_length", pa.int32()),
+            ("is_doubtful", pa.bool_()),
         ]
     )
     kept.owned().claim()
@@ -120,10 +122,7 @@ def write(path: Path, rows: Iterable[TokenisedRow], source: str) -> None:
         pa.ipc.new_file(file, schema) as writer,
     ):
         for chunk in _chunks(rows):
-            columns = {
-                name: [getattr(row, name) for row in chunk]
-                for name in ("line", "input_ids", "labels", "full_length")
-            }
+            columns = {name: [getattr(row, name) for row in chunk] for name in COLUMNS}
             writer.write_batch(pa.RecordBatch.from_pydict(columns, schema))
     kept.describe(path, source)
 
@@ -146,8 +145,6 @@ def read(path: Path) -> list[TokenisedRow]:
         for index in range(reader.num_record_batches):
             batch = reader.get_batch(index)
             batch.validate(full=True)
-            columns = [
-                batch.column(name).to_pylist() for name in ("line", "input_ids", "labels", "full_length")
-            ]
+            columns = [batch.column(name).to_pylist() for name in COLUMNS]
             found += [TokenisedRow(*values) for values in zip(*columns, strict=True)]
     return found

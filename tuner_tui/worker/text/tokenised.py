@@ -39,6 +39,8 @@ class TokenisedRow:
     labels: list[int]
     full_length: int
     """Tokens before the row was cut."""
+    is_doubtful: bool = False
+    """Whether what is written lacks a text of the row, word for word, so that its parts are looked for."""
 
     @property
     def trained_tokens(self) -> int:

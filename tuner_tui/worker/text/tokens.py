@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
+from tuner_tui.data.tokens.dropped_parts import lacks_text
+from tuner_tui.data.tokens.spans import Rendered
 from tuner_tui.errors import InputError
 from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.rendering import Conversed
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tuner_tui.data.rows.types import Example, Message
-    from tuner_tui.data.tokens.spans import Rendered
 
 TOKENISED_AT_ONCE = 512
 """Rows; enough for all cores, few enough to hold."""
@@ -37,6 +38,8 @@ class SequenceText(NamedTuple):
     """What carries loss, in characters; with loss on all tokens, what does not."""
     is_rendered: bool
     """Whether the template wrote it, special tokens and all."""
+    is_doubtful: bool = False
+    """Whether it lacks a text of its row, word for word."""
 
 
 class Tokenised(Protocol):
@@ -59,6 +62,10 @@ class Tokenised(Protocol):
 
     @property
     def is_cut(self) -> bool: ...
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether what is written lacks a text of the row, word for word."""
 
     @property
     def key(self) -> Any:
@@ -131,7 +138,9 @@ def tokenise_many(
                     IGNORED if is_marked and label != IGNORED else token
                     for token, label in zip(ids, labels, strict=True)
                 ]
-            yield TokenisedRow(example.line, ids[:max_length], labels[:max_length], len(ids))
+            yield TokenisedRow(
+                example.line, ids[:max_length], labels[:max_length], len(ids), text.is_doubtful
+            )
 
 
 def _texts(
@@ -159,7 +168,9 @@ def _texts(
         texts: list[tuple[Example, SequenceText]] = []
         for example in some:
             if example.messages:
-                texts += [(example, SequenceText(each.text, each.spans, True)) for each in next(rendered)]
+                parts = next(rendered)
+                is_doubtful = lacks_text([message.turn for message in example.messages], parts)
+                texts += [(example, SequenceText(each.text, each.spans, True, is_doubtful)) for each in parts]
             else:
                 texts.append((example, _text(example, tokenizer, file)))
         yield texts
@@ -171,7 +182,8 @@ def _text(example: Example, tokenizer: PreTrainedTokenizerBase, file: str) -> Se
         turns = turns_for(example.messages, tokenizer)
         where = f"{file}:{example.line}"
         text = render(turns, tokenizer, where, tools=example.tools, template_kwargs=example.template_kwargs)
-        return SequenceText(text, _untrained_spans(example, turns, tokenizer, where, text), True)
+        spans = _untrained_spans(example, turns, tokenizer, where, text)
+        return SequenceText(text, spans, True, lacks_text(turns, [Rendered(text, ())], is_trained_whole=True))
     begin, end = len(example.prompt), len(example.prompt) + len(example.text)
     return SequenceText(example.prompt + example.text, ((begin, end),), False)
 

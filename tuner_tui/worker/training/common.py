@@ -24,8 +24,10 @@ from tuner_tui.worker.model.reached import parts_without_text
 from tuner_tui.worker.training import preflight, result
 from tuner_tui.worker.training.arguments import training_arguments
 from tuner_tui.worker.training.checkpoints import is_at_end
+from tuner_tui.worker.training.findings import settle
 from tuner_tui.worker.training.reporter import ReportingCallback
 from tuner_tui.worker.training.samples import Sampler
+from tuner_tui.worker.training.template_findings import choose_template
 from tuner_tui.worker.training.trackers import add_trackers
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def find_base(job: Job) -> ResolvedBase:
     location, revision = loading.find_weights(job.plan)
     job.enter("preparing", "tokenising rows")
     tokenizer = loading.load_tokenizer(location, revision, job.spec.model)
-    preflight.settle(job, preflight.choose_template(job.spec.data, tokenizer))
+    settle(job, choose_template(job.spec.data, tokenizer))
     return ResolvedBase(machine, location, revision, tokenizer)
 
 

@@ -5,180 +5,30 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tuner_tui import guarded
-from tuner_tui.data.recognition.reading import plain_rows
-from tuner_tui.data.tokens.template import CHATML, template_text
-from tuner_tui.errors import InputError, TunerError
-from tuner_tui.files import write_atomic
-from tuner_tui.guarded import Unreadable
-from tuner_tui.text import counted, listed
-from tuner_tui.worker.text.tokens import IGNORED, render
-from tuner_tui.worker.training.dropped_parts import dropped_parts
+from tuner_tui.errors import TunerError
+from tuner_tui.text import counted
+from tuner_tui.worker.text.tokens import IGNORED
+from tuner_tui.worker.training.findings import Finding, settle
+from tuner_tui.worker.training.template_findings import dropped_turns, has_turns, missing_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
-    from tuner_tui.config.data_section import Allowed, DataSpec
     from tuner_tui.data.recognition.reading import Reading
     from tuner_tui.worker.job import Job
     from tuner_tui.worker.text.tokenised import TokenSequence
     from tuner_tui.worker.text.tokens import TokenisedData
 
-LOOKED_AT_ROWS = 200
-"""Rows of which all parts are looked for in what the template writes."""
 LEAST_LOSS, UNIFORM_MARGIN = 1e-3, 1.0
 """A base's loss on text is above the first, and below a uniform guess over all tokens (ln V) plus the second."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One problem that is likely to waste the run."""
-
-    name: Allowed
-    what: str
-    why: str
-    how: str
-    """What to do about it."""
-
-
-def settle(job: Job, findings: Iterable[Finding]) -> None:
-    """Record findings that data.allow names; raise InputError for the others, which ends the run."""
-    findings = list(findings)
-    refused = [finding for finding in findings if finding.name not in job.spec.data.allow]
-    if refused:
-        first = refused[0]
-        more = f" Also found: {', '.join(finding.name for finding in refused[1:])}." if refused[1:] else ""
-        raise InputError(
-            f"Stopped before the first step: {first.what}",
-            f"{first.why}{more}",
-            f'{first.how} To train anyway, add "{first.name}" to data.allow.',
-        )
-    for finding in findings:
-        job.warn(f"Allowed by data.allow: {finding.name}: {finding.what}. {finding.why}", finding.how)
-    if findings:
-        _record(job, findings)
-
-
-def _record(job: Job, findings: Sequence[Finding]) -> None:
-    """Add the allowed findings to the run's report."""
-    path = job.folder.report
-    try:
-        before = guarded.read_text(path) if path.exists() else ""
-        heading = "## Allowed findings\n"
-        lines = [f"- `{finding.name}`: {finding.what}. {finding.why}\n" for finding in findings]
-        new = "".join(line for line in lines if line not in before)
-        if new:
-            write_atomic(path, f"{before}{'' if heading in before else heading + chr(10)}{new}")
-    except (OSError, Unreadable) as error:  # the events have it as well
-        _log.error("the report cannot be written: %s", error)
-
-
-def choose_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
-    """Set the tokenizer's template to the one in data.template; a finding if that replaces or adds one."""
-    own = tokenizer.chat_template
-    if spec.template is not None:
-        tokenizer.chat_template = template_text(spec.template)
-        if own and own != tokenizer.chat_template:
-            return [
-                Finding(
-                    "template_changed",
-                    "the chat template is not the base's",
-                    "The base was trained with another one and has to learn this one; other tools must use it too.",
-                    "Remove data.template to use the base's own.",
-                )
-            ]
-    elif not own and "template_missing" in spec.allow:
-        tokenizer.chat_template = CHATML
-    return []
-
-
-def chosen_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The template that a run uses instead of the base's own; None if it uses the base's."""
-    template = tokenizer.chat_template
-    is_invented = "template_missing" in spec.allow and template == CHATML
-    return template if isinstance(template, str) and (spec.template is not None or is_invented) else None
-
-
-def _has_turns(reading: Reading) -> bool:
-    readable = (found.row for found in plain_rows(reading).rows if not isinstance(found.row, InputError))
-    return any(bool(_conversations(row)) for row in islice(readable, 1))
-
-
-def missing_template(spec: DataSpec, tokenizer: PreTrainedTokenizerBase, has_turns: bool) -> list[Finding]:
-    """A finding if the model has no template, so that ChatML is used."""
-    if not has_turns or spec.template is not None or chosen_template(spec, tokenizer) is None:
-        return []
-    return [
-        Finding(
-            "template_missing",
-            "the model has no chat template",
-            "ChatML is used; its special tokens are new to the base.",
-            "Use an instruct model, or set data.template.",
-        )
-    ]
-
-
-def dropped_turns(
-    reading: Reading, tokenizer: PreTrainedTokenizerBase, loss_on: str = "answers", most: int = LOOKED_AT_ROWS
-) -> list[Finding]:
-    """A finding where what the template writes lacks a part of what the rows say."""
-    seen: dict[str, str] = {}
-    for found in islice(plain_rows(reading).rows, most):
-        if isinstance(found.row, InputError):
-            continue
-        where = f"{found.file}:{found.number}"
-
-        kwargs: dict[str, Any] | None = found.row.get("chat_template_kwargs")
-
-        def write(
-            turns: Sequence[dict[str, Any]],
-            tools: Sequence[Any],
-            where: str = where,
-            kwargs: dict[str, Any] | None = kwargs,
-        ) -> str:
-            return render([*turns], tokenizer, where, tools=tools, template_kwargs=kwargs)
-
-        for turns, context in _conversations(found.row):
-            for part in dropped_parts(
-                turns,
-                found.row.get("tools") or (),
-                write,
-                first_answer=context,
-                one_by_one="messages" in found.row and loss_on == "answers",
-            ):
-                turn = "" if part.place is None else f" in turn {part.place + 1}"
-                seen.setdefault(part.what, f"{where}: nowhere in what the model is fed{turn}.")
-    if not seen:
-        return []
-    return [
-        Finding(
-            "template_drops_turns",
-            f"the chat template leaves out {listed(list(seen), 'and')}",
-            " ".join(f"{what.capitalize()}: {place}" for what, place in seen.items())
-            if len(seen) > 1
-            else next(iter(seen.values())),
-            "Take that out of the rows, or take a model or a data.template with a place for it.",
-        )
-    ]
-
-
-def _conversations(row: dict[str, Any]) -> list[tuple[list[dict[str, Any]], int]]:
-    """The whole conversations of a row, one or one a side, each with how many of its turns are no answer's."""
-    if "messages" in row:
-        return [(row["messages"], 0)]
-    prompt = row.get("prompt")
-    sides = [row[side] for side in ("completion", "chosen", "rejected") if isinstance(row.get(side), list)]
-    asked = prompt if isinstance(prompt, list) else []
-    whole = [side if side[: len(asked)] == asked else [*asked, *side] for side in sides]
-    return [(turns, len(asked)) for turns in whole]
 
 
 @dataclass(frozen=True)
@@ -404,8 +254,13 @@ def before_loading(
     ends = ends_of(tokenizer, config, [token for token in listed if isinstance(token, int)])
     findings = look(data, ends, spec.training.max_length)
     if tokenizer.chat_template:
-        findings += missing_template(spec.data, tokenizer, _has_turns(reading)) + dropped_turns(
-            reading, tokenizer, getattr(spec.method, "loss_on", "answers")
+        findings += missing_template(spec.data, tokenizer, has_turns(reading, spec.method.kind))
+        findings += dropped_turns(
+            reading,
+            tokenizer,
+            getattr(spec.method, "loss_on", "answers"),
+            method=spec.method.kind,
+            doubtful={row.line for row in (*data.rows, *data.dropped) if row.is_doubtful},
         )
     if doubled_rows := doubled_ends(data, ends):
         job.warn(

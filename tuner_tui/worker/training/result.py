@@ -14,7 +14,7 @@ from tuner_tui.text import shell_command
 from tuner_tui.worker.export.older_readers import settle_for_older
 from tuner_tui.worker.model.loading import is_out_of_memory
 from tuner_tui.worker.training.checkpoints import STAGING, replace_folder
-from tuner_tui.worker.training.preflight import chosen_template
+from tuner_tui.worker.training.template_findings import chosen_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

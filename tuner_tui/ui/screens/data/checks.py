@@ -13,7 +13,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList, Static
 
-from tuner_tui.data.checking.checks import DataProblem, DataReport, check, unused_words
+from tuner_tui.config.draft import UNSET
+from tuner_tui.data.checking.checks import check
+from tuner_tui.data.checking.problems import DataProblem
+from tuner_tui.data.checking.report import DataReport, unused_words
 from tuner_tui.data.recognition.fixes import FIXES
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.errors import TunerError
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.data.checking.with_model import ModelLook
 
 SIGNS = {"error": "✗ error", "warning": "! warning", "note": "· note"}
 
@@ -79,6 +83,8 @@ class ChecksPane(Vertical):
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self._report: DataReport | None = None
+        self._look: ModelLook | TunerError | None = None
+        self._has_model = False
         self._fixes: tuple[str, ...] = ()
         self._is_stopped, self._children = threading.Event(), Children()
         self._is_checking = False
@@ -103,6 +109,7 @@ class ChecksPane(Vertical):
         self._children.end()
         self._is_stopped, self._children = threading.Event(), Children()
         self._fixes = spec.data.fixes
+        self._has_model, self._look = spec.model.source != UNSET, None
         self._is_checking = True
         self._say(literal("Checking ...", "$faint"))
         self._check(spec, reading, self._is_stopped, self._children)
@@ -117,6 +124,7 @@ class ChecksPane(Vertical):
                 lambda: check(
                     reading,
                     held_out if held_out is None else replace(held_out, fixes=()),
+                    method=spec.method.kind,
                     on_progress=lambda rows: self._tell_progress(rows, is_stopped),
                     is_cancelled=is_stopped.is_set,
                 )
@@ -153,6 +161,14 @@ class ChecksPane(Vertical):
         self._show()
         self.screen.refresh_bindings()
 
+    def show_look(self, look: ModelLook | TunerError) -> None:
+        """Add what the model makes of the rows, or why that cannot be told."""
+        self._look = look
+        if self._report is not None and not isinstance(look, TunerError):
+            self._report = look.added_to(self._report)
+        self._show()
+        self.screen.refresh_bindings()
+
     def show_fixes(self, fixes: tuple[str, ...]) -> None:
         """Mark the applied fixes."""
         self._fixes = fixes
@@ -171,7 +187,12 @@ class ChecksPane(Vertical):
             lines.append(literal(unused, "$warning"))
         if report.is_partial:
             lines.append(literal("stopped before the end: there may be more problems", "$warning"))
-        if not report.problems:
+        if self._has_model and self._look is None:
+            lines.append(literal("Rendering rows with the model's chat template ...", "$faint"))
+        elif isinstance(self._look, TunerError):
+            words = f"not checked with the model: {self._look.title}: {self._look.message}"
+            lines.append(literal(words, "$warning"))
+        elif not report.problems:
             lines.append(literal("No problems found.", "$success"))
         if self._fixes:
             lines.append(literal(f"fixes while reading: {', '.join(self._fixes)}", "$success"))

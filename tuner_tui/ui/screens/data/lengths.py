@@ -12,7 +12,6 @@ from textual.widgets import Static
 
 from tuner_tui.config.draft import UNSET
 from tuner_tui.data.tokens.length_picture import length_bars, length_title, length_words
-from tuner_tui.data.tokens.lengths import LengthReport
 from tuner_tui.errors import TunerError
 from tuner_tui.models.tokenizer_folder import NoTokenizer
 from tuner_tui.ui.background import in_background
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.config.spec import RunSpec
-    from tuner_tui.data.checking.checks import DataReport
+    from tuner_tui.data.checking.report import DataReport
+    from tuner_tui.data.checking.with_model import ModelLook
+    from tuner_tui.data.tokens.lengths import LengthReport
 
 
 class LengthsPane(VerticalScroll):
@@ -42,6 +43,13 @@ class LengthsPane(VerticalScroll):
 
     class TokenizerLacks(Message):
         """The model's tokenizer has to be extracted first."""
+
+    class Rendered(Message):
+        """What the model makes of the rows, or why that cannot be told."""
+
+        def __init__(self, look: ModelLook | TunerError) -> None:
+            super().__init__()
+            self.look = look
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -73,7 +81,7 @@ class LengthsPane(VerticalScroll):
             words.update("Choose a model first: tokens are counted with its tokenizer.")
             return
         try:
-            self._lengths = await in_background(_measured, spec, report)
+            look = await in_background(_look, spec, report)
         except TunerError as error:
             if isinstance(error, NoTokenizer) and not self._has_asked:
                 self._has_asked = True
@@ -81,6 +89,12 @@ class LengthsPane(VerticalScroll):
                 self.post_message(self.TokenizerLacks())
                 return
             words.update(literal_lines(f"{error.title}: {error.message}\n{error.hint}"))
+            self.post_message(self.Rendered(error))
+            return
+        self.post_message(self.Rendered(look))
+        self._lengths = look.lengths
+        if self._lengths is None:
+            words.update("The model's chat template refuses these rows; 1 shows why.")
             return
         room = max(20, min(100, (self.size.width or 78) - 22))
         lengths = self._lengths
@@ -103,13 +117,17 @@ class LengthsPane(VerticalScroll):
             self.post_message(self.LimitTaken(self._lengths.suggested_limit))
 
 
-def _measured(spec: RunSpec, report: DataReport) -> LengthReport:
-    from tuner_tui.data.tokens.lengths import measure
-    from tuner_tui.data.tokens.lengths import report as length_report
+def _look(spec: RunSpec, report: DataReport) -> ModelLook:
+    from tuner_tui.data.checking.with_model import look_with_model
     from tuner_tui.data.tokens.template import load_model_text
     from tuner_tui.models.tokenizer_folder import tokenizer_folder
 
     folder = tokenizer_folder(spec.model.source, spec.model.revision)
     with load_model_text(folder, spec.data.template) as text:
-        measured = measure(report.sample, text)
-    return length_report(measured, spec.training.max_length, is_sample=len(report.sample) < report.rows)
+        return look_with_model(
+            report,
+            text,
+            spec.training.max_length,
+            loss_on=getattr(spec.method, "loss_on", "answers"),
+            allowed=spec.data.allow,
+        )

@@ -73,11 +73,20 @@ class DataScreen(TunerScreen):
         words: list[str] = []
         if self.spec.model.source != UNSET:
             words += ["--model", self.spec.model.source]
+        words += self._words_of_training()
         for line in self.spec.data.mapping:
             words += ["--map", line]
         for step in self.spec.data.fixes:
             words += ["--fix", step]
         return shell_command("data check", self.spec.data.train, options=words)
+
+    def _words_of_training(self) -> list[str]:
+        """Options of the command for how the rows are trained."""
+        spec, loss_on = self.spec, getattr(self.spec.method, "loss_on", "answers")
+        words = ["--method", spec.method.kind, "--length", str(spec.training.max_length)]
+        if spec.data.template is not None:
+            words += ["--template", spec.data.template]
+        return words if loss_on == "answers" else [*words, "--loss-on", loss_on]
 
     def compose_body(self) -> ComposeResult:
         yield TabLine(tuple(part.capitalize() for part in PARTS))
@@ -155,6 +164,10 @@ class DataScreen(TunerScreen):
     def measure_again(self) -> None:
         """The first token view extracts a GGUF model's tokenizer, which lengths need."""
         self.query_one(LengthsPane).measure_if_due()
+
+    @on(LengthsPane.Rendered)
+    def show_look(self, message: LengthsPane.Rendered) -> None:
+        self.query_one(ChecksPane).show_look(message.look)
 
     @on(LengthsPane.TokenizerLacks)
     def write_tokenizer(self) -> None:

@@ -118,6 +118,7 @@ class TokensPane(VerticalScroll):
             lines.append(literal(f"✗ {reply.problem} {reply.hint}", "$error"))
         else:
             lines.append(legend())
+        lines += [literal(f"! {words}", "$warning") for words in reply.left_out]
         for sequence in reply.sequences:
             lines += [Content(""), title(sequence)]
             lines.append(token_table(sequence) if self.has_ids else running_text(sequence))
