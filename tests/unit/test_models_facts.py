@@ -115,7 +115,7 @@ def test_chat_templates(folder: Path) -> None:
     [
         ("---\nlicense: apache-2.0\n---\n# Model", "apache-2.0"),
         ("---\r\nlanguage: en\r\nlicense: 'mit' # as ever\r\n---\r\n", "mit"),
-        ("---\nlicense:\n- mit\n- other\n---\n", "mit"),
+        ("---\nlicense:\n- mit\n- other\n---\n", "mit or other"),
         ("---\nlicense_name: mine\n---\nlicense: mit\n", None),
         ("---\nlicense:\nlanguage: en\n---\n", None),
         ("# Model\nlicense: mit\n", None),
