@@ -33,7 +33,8 @@ AMBIGUOUS = frozenset(("reward", "full"))
 """Kinds that are everyday words, too: of these only comparisons, branches, tables and defaults are looked at."""
 OTHER_MEANINGS = {
     ("data/recognition/columns.py", "reward"),  # names of columns in other people's data
-    ("data/recognition/preferences.py", "reward"),
+    ("data/recognition/ranked.py", "reward"),
+    ("data/recognition/verdicts.py", "reward"),
     ("worker/export/gguf_write.py", "lora"),  # what llama.cpp's file format calls its only type of adapter
 }
 OPTION_CLASSES = frozenset(

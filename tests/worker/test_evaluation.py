@@ -80,7 +80,7 @@ def test_evaluation_rows_that_say_nothing_are_counted(train: Callable[..., Run],
     rows = [{"prompt": "a" * 40, "completion": "b"}, {"prompt": "a", "completion": "b"}]
     held_out = write_rows(tmp_path / "held-out.jsonl", rows)
     run = train([{"text": "abc"}] * 4, data={"evaluation": str(held_out)}, training={"max_length": 20})
-    assert "1 evaluation rows" in run.last(Warned).message
+    assert "1 evaluation row has" in run.last(Warned).message
 
 
 @pytest.mark.parametrize("every", [None, 1])

@@ -57,8 +57,8 @@ def prepare(
             lines = ", ".join(str(row.line) for row in dropped[:5])
             job.warn(
                 f"{counted(len(dropped), f'{kind}row has', f'{kind}rows have')} no trained token within "
-                f"{counted(spec.training.max_length, 'token')} "
-                f"and are left out (lines {lines}{', ...' if len(dropped) > 5 else ''}).",
+                f"{counted(spec.training.max_length, 'token')} and {'is' if len(dropped) == 1 else 'are'} left out "
+                f"({'line' if len(dropped) == 1 else 'lines'} {lines}{', ...' if len(dropped) > 5 else ''}).",
                 "Raise training.max_length.",
             )
     for kind, left_out in (("", train.left_out), ("evaluation ", evaluation.left_out if evaluation else {})):
