@@ -192,7 +192,7 @@ def test_only_prompts_where_these_are_wanted(tmp_path: Path) -> None:
     assert [(len(row.answers), row.verdicts) for row in imported.rows] == [(0, ())]
     assert imported.lines() == [
         "Read as: `instruction`, `output` are an exchange.",
-        "The answers of 1 rows are not taken, only their prompts.",
+        "The answers of 1 row are not taken, only their prompts.",
     ]
 
 

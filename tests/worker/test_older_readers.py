@@ -103,16 +103,23 @@ def test_rotary_settings_in_transformers_4_s_form(tmp_path: Path) -> None:
 
 
 def test_what_a_config_says_already_stays() -> None:
-    config = {
-        "rope_theta": 1.0,
-        "torch_dtype": "float16",
-        "dtype": "bfloat16",
-        "rope_parameters": {"rope_theta": 2.0},
-    }
+    config = made("llama").to_dict() | {"rope_theta": 1.0, "torch_dtype": "float16", "dtype": "bfloat16"}
     assert config_for_older(config) == config
-    inner = {"text_config": {"rope_parameters": {"rope_theta": 2.0}}, "dtype": "bfloat16"}
+    unknown = {"model_type": "made_up", "rope_parameters": {"rope_theta": 2.0}}
+    assert config_for_older(unknown) == unknown
+    inner = {
+        "model_type": "llava",
+        "text_config": {"model_type": "llama", **KINDS["llama"]},
+        "dtype": "bfloat16",
+    }
     older = config_for_older(inner)
-    assert older["text_config"]["rope_theta"] == 2.0 and older["torch_dtype"] == "bfloat16"
+    assert older["text_config"]["rope_theta"] == 100000.0 and older["torch_dtype"] == "bfloat16"
+
+
+def test_rotary_settings_that_have_one_form_stay_in_it() -> None:
+    config = AutoConfig.for_model("gemma4_text").to_dict()
+    assert "full_attention" in config["rope_parameters"]
+    assert config_for_older(config) == config
 
 
 def test_a_tokenizer_s_class_and_special_tokens() -> None:

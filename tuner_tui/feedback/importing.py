@@ -27,6 +27,7 @@ from tuner_tui.feedback.import_rows import (
     row_of_turns,
 )
 from tuner_tui.feedback.saved_rows import ImportReport, keep_rows
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,9 @@ class ImportedFile:
                 f"Thoughts in {self.dropped_thoughts} rows are not kept; a collection holds what is answered."
             )
         if self.dropped_answers:
-            lines.append(f"The answers of {self.dropped_answers} rows are not taken, only their prompts.")
+            lines.append(
+                f"The answers of {counted(self.dropped_answers, 'row')} are not taken, only their prompts."
+            )
         if self.unused:
             lines.append(f"Fields not used: {', '.join(self.unused)}.")
         return lines

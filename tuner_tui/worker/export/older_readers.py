@@ -8,6 +8,7 @@ transformers 5 reads it as before.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.models.model_folder import read_json
@@ -24,9 +25,36 @@ FAST_TOKENIZER = "PreTrainedTokenizerFast"
 
 
 def config_for_older(config: dict[str, Any]) -> dict[str, Any]:
-    """A model's config.json with rotary settings and dtype in both forms; those that are there stay as they are."""
+    """A model's config.json with rotary settings and dtype in both forms; those that are there stay as they are.
+
+    It stays as it is as a whole where transformers 5 would read it otherwise, or does not know the model's type.
+    """
+    older, rope = _in_both_forms(config), _rope(config)
+    return older if rope is not None and _rope(older) == rope else config
+
+
+def _rope(config: dict[str, Any]) -> Any:
+    """The rotary settings that transformers 5 reads; None where it cannot read the config."""
+    from transformers import CONFIG_MAPPING
+
+    try:
+        read = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(config))
+        texts = read.get_text_config()
+    except Exception:  # an unknown type, or settings that its class refuses
+        return None
+    return [_without_type(getattr(each, "rope_parameters", None)) for each in (read, texts)]
+
+
+def _without_type(rope: Any) -> Any:
+    """Rotary settings without `type`, an older name of `rope_type`."""
+    if not isinstance(rope, dict):
+        return rope
+    return {key: _without_type(value) for key, value in rope.items() if key != "type"}
+
+
+def _in_both_forms(config: dict[str, Any]) -> dict[str, Any]:
     found = {
-        key: config_for_older(value) if isinstance(value, dict) and key.endswith("_config") else value
+        key: _in_both_forms(value) if isinstance(value, dict) and key.endswith("_config") else value
         for key, value in config.items()
     }
     if isinstance(dtype := config.get("dtype"), str):
