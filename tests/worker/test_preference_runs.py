@@ -175,7 +175,7 @@ def test_over_long_pairs_are_counted_and_said(train: Callable[..., Run]) -> None
         assert (prepared.rows, prepared.dropped_rows) == (4 - dropped, dropped)
         assert prepared.cut_rows == (1 if method == "dpo" else 0)
         (warning,) = [each for each in run.all(Warned) if "no trained token within" in each.message]
-        assert "(lines 2, 3)" in warning.message if method == "reward" else "(lines 2)" in warning.message
+        assert "(lines 2, 3)" in warning.message if method == "reward" else "(line 2)" in warning.message
 
 
 def test_held_out_pairs_are_measured(train: Callable[..., Run]) -> None:
