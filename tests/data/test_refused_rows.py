@@ -133,7 +133,8 @@ def test_what_is_required_is_what_the_conversion_requires(tmp_path: Path, shape:
     rows: list[dict[str, Any]] = [
         {"messages": [user(), said()]}, {"messages": [user()]}, {"text": "t"}, {"prompt": "p", "completion": "c"},
         {"prompt": [user()], "completion": [said()]}, {"prompt": [said()], "completion": [user()]},
-        *REFUSED_PAIRS.values(), GOOD_PAIR, {**GOOD_PAIR, "completion": [said()], "label": True}, {"completion": [user()], "label": True},
+        *REFUSED_PAIRS.values(), GOOD_PAIR, {**GOOD_PAIR, "completion": [said()], "label": True},
+        {"completion": [user()], "label": True},
     ]  # fmt: skip
     compared = 0
     for row in rows:

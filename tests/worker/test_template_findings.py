@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 CALL = {"type": "function", "function": {"name": "weather_of", "arguments": {"city": "Porto"}}}
-FAR = 333
+FAR = 233
 """The place of a row that is neither among the first ones nor in the sample."""
 SWITCHES = {
     "enable_thinking": (False, True), "reasoning_effort": ("low", "high"), "date_string": ("1 May", "2 May"),

@@ -144,15 +144,13 @@ def _carries_loss(conversed: Conversed, part: Part) -> bool:
 
 def _missing(made: Marked, conversed: Conversed, render: Render, end_token: str | None) -> list[Part]:
     """The parts that are not where they must be in what the template writes."""
+    own = _written(conversed.turns, conversed.tools, conversed.template_kwargs, conversed, render, end_token)
     try:
         written = _written(made.turns, made.tools, made.template_kwargs, conversed, render, end_token)
     except LimitReached:
         raise
     except (InputError, RewritesTurns):  # it looks into what the turns say: their own words are looked for
-        written = _written(
-            conversed.turns, conversed.tools, conversed.template_kwargs, conversed, render, end_token
-        )
-        return [part for part in made.parts if not _is_written(part.text, written.of(part.place))]
+        return [part for part in made.parts if not _is_written(part.text, own.of(part.place))]
     return [part for part in made.parts if not part.is_in(written.of(part.place))]
 
 
