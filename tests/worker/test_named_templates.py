@@ -103,9 +103,11 @@ def test_rows_are_counted_shown_and_looked_through_with_the_one_that_training_ta
 ) -> None:
     """Of rows with tools that is tool_use, as transformers chooses."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    rows = [{"messages": TALK, "tools": [TOOL]}, {"messages": TALK}]
+    rows: list[dict[str, Any]] = [{"messages": TALK, "tools": [TOOL]}, {"messages": TALK}]
     path = write_rows(tmp_path / "rows.jsonl", rows)
-    wanted = [tokenizer.apply_chat_template(TALK, tools=row.get("tools"), tokenize=False) for row in rows]
+    wanted: Any = [
+        tokenizer.apply_chat_template(TALK, tools=row.get("tools"), tokenize=False) for row in rows
+    ]
     assert "weather" in wanted[0] and wanted[0].endswith(wanted[1])
     with load_model_text(model) as text:
         assert [text.render(TALK, False, row.get("tools", ())) for row in rows] == wanted
