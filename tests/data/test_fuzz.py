@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tuner_tui.cli.data import report_lines
+from tuner_tui.cli.data_words import report_lines
 from tuner_tui.data.checking.checks import check
 from tuner_tui.data.files.rows import locate
 from tuner_tui.data.recognition.reading import Reading

@@ -108,7 +108,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("new-start", "n", "Start from a preset"),
         stop("new-model", "enter", "the demo's model", "fits"),
         stop("new-data", "2", "rows, dataset type", "fits"),
-        stop("data-checks", "i", "rows, dataset type", "confidence"),
+        stop("data-checks", "i", "rows, dataset type", "not checked with the model"),
         stop("data-lengths", "2", "tokenizer"),
         stop("data-rows", "3", "as stored, row"),
         stop("data-tokens", "4", "EOS token", "tokens with loss"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.tiny_model import make_tiny_model
 from tests.ui.looking import footer_keys, wait_for
 from tests.ui.new_run_host import Walk, new_run
 from tests.unit.feedback_rows import answer
+from tuner_tui.config.methods.dpo import DpoMethod
 from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec, TrainingSpec
 from tuner_tui.ui.screens.data.screen import DataScreen
 from tuner_tui.ui.screens.data.tokens import TokensPane
@@ -83,6 +85,31 @@ async def test_fields_that_are_not_used_are_listed(home: Path, model: Path) -> N
     async with new_run(spec_of(model)) as walk:
         await inspect(walk)
         await wait_for(walk.pilot, "Fields not used: [b]source.", "No problems found")
+
+
+async def test_what_the_template_leaves_out_is_listed_and_shown_for_a_row(home: Path, model: Path) -> None:
+    cases = Path(__file__).parents[1] / "data" / "cases" / "rows"
+    shutil.copy(cases / "tools_sft.jsonl", home)
+    async with new_run(spec_of(model, "tools_sft.jsonl", max_length=200)) as walk:
+        screen = await inspect(walk)
+        text = await wait_for(walk.pilot, "✗ error   not rendered in full")
+        assert "No problems found" not in text and "the assistant's tool calls and the tools" in text
+        await walk.press("4")
+        await walk.until(lambda: "! The chat template leaves out" in walk.text(), "the row", 60)
+        assert screen.headless_command == (
+            f"tuner-tui data check tools_sft.jsonl --model {model} --method sft --length 200"
+        )
+
+
+async def test_rows_that_the_method_refuses_are_listed(home: Path, model: Path) -> None:
+    asked, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+    good = {"prompt": [asked], "chosen": [answer], "rejected": [{**answer, "content": "b"}]}
+    bad = {**good, "chosen": [answer, {**asked, "content": "[b]more"}]}
+    (home / "pairs.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(bad) + "\n")
+    spec = spec_of(model, "pairs.jsonl").model_copy(update={"method": DpoMethod()})
+    async with new_run(spec) as walk:
+        await inspect(walk)
+        await wait_for(walk.pilot, "✗ error   refused (a side is no answer)", "Rows 2.")
 
 
 async def test_rows_are_searched_and_shown_harmlessly(home: Path, model: Path) -> None:

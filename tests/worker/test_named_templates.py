@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import gguf
 import pytest
+from click.testing import CliRunner
 from transformers import AutoTokenizer
 
 from tests.tiny_model import CHAT_TEMPLATE
+from tests.worker.runs import write_rows
+from tuner_tui.cli.data import data
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.tokens.template import load_model_text
+from tuner_tui.data.tokens.template_files import template_for
+from tuner_tui.data.tokens.text_child import Conversation
+from tuner_tui.errors import InputError
 from tuner_tui.generation.messages import Base, Turn
 from tuner_tui.runs.events import RunFinished
 from tuner_tui.runs.export_events import Checked, Event, ExportRequest, Written
@@ -18,6 +26,8 @@ from tuner_tui.sharing.allowed import chosen_files, require_clean_result
 from tuner_tui.worker.export.check import check_form
 from tuner_tui.worker.export.write import write_form
 from tuner_tui.worker.generate.model import LoadedModel
+from tuner_tui.worker.text.named_templates import named_templates
+from tuner_tui.worker.text.token_cache import tokenise_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +89,68 @@ def test_every_form_has_the_default_one(
         export(run, form, tmp_path / form)
         assert AutoTokenizer.from_pretrained(tmp_path / form).chat_template == NAMED
         assert all(path.parent == tmp_path / form for path in chosen_files(tmp_path / form, form))
+
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
+}
+TALK = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+
+
+def test_rows_are_counted_shown_and_looked_through_with_the_one_that_training_takes(
+    model: Path, tmp_path: Path
+) -> None:
+    """Of rows with tools that is tool_use, as transformers chooses."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows: list[dict[str, Any]] = [{"messages": TALK, "tools": [TOOL]}, {"messages": TALK}]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    wanted: Any = [
+        tokenizer.apply_chat_template(TALK, tools=row.get("tools"), tokenize=False) for row in rows
+    ]
+    assert "weather" in wanted[0] and wanted[0].endswith(wanted[1])
+    with load_model_text(model) as text:
+        assert [text.render(TALK, False, row.get("tools", ())) for row in rows] == wanted
+        [[first], [second]] = text.measure(rows)
+        assert [look.dropped for look in text.look(Conversation(TALK, tools=[TOOL]) for _ in range(2))] == [
+            (),
+            (),
+        ]
+    trained = tokenise_file(Reading(path), tokenizer, 5000, "answers").rows
+    assert [first.tokens, second.tokens] == [row.tokens for row in trained]
+    assert [each.answer_tokens for each in (first, second)] == [row.trained_tokens for row in trained]
+    result = CliRunner().invoke(data, ["check", str(path), "--model", str(model), "--length", "64", "--json"])
+    assert json.loads(result.output)["lengths"]["longest"] == trained[0].tokens
+    assert json.loads(result.output)["lengths"]["answers_lost"] == 1
+
+
+@pytest.mark.parametrize(
+    "names", [("default",), ("default", "tool_use"), ("default", "rag"), ("tool_use", "rag"), ()]
+)
+@pytest.mark.parametrize("tools", [[], [TOOL]])
+def test_the_choice_is_that_of_transformers(
+    tiny_model: Path, names: tuple[str, ...], tools: list[Any]
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = {name: NAMED[name] for name in names}
+    try:
+        wanted = tokenizer.get_chat_template(tools=tools or None)
+    except ValueError:
+        wanted = None
+    assert template_for(named_templates(tokenizer), tools) == wanted
+
+
+def test_templates_without_a_default_are_explained(model: Path) -> None:
+    (model / "chat_template.jinja").unlink(missing_ok=True)
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    named = [{"name": "rag", "template": "rag"}, {"name": "tool_use", "template": TOOL_USE}]
+    (model / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": named}))
+    with load_model_text(model) as text:
+        assert text.render(TALK, False, [TOOL]).startswith("[{")
+        with pytest.raises(InputError) as raised:
+            text.render(TALK)
+    assert raised.value.title == "The model has no default chat template"
+    assert "rag, tool_use" in raised.value.message
 
 
 def test_chat_is_written_with_the_default_one(model: Path) -> None:

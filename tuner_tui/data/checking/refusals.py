@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tuner_tui.errors import InputError
 
 ADVICE = "Fix these rows, or leave them out."
+MERGE = "Merge the system prompt into the first user turn."
 
 
 class Refusals:
@@ -20,8 +21,10 @@ class Refusals:
         self._tallies: dict[tuple[str, str | None], tuple[Tally, str]] = {}
 
     def add(self, row: str, place: str, error: InputError, fix: str | None = None) -> None:
-        """Count a row; `place` is how the error names it, which its message begins with."""
-        tally, _ = self._tallies.setdefault((error.title, fix), (Tally(), error.hint or ADVICE))
+        """Count a row; `place` is how the error names it, which its message begins with; `fix` merges its system prompt."""
+        tally, _ = self._tallies.setdefault(
+            (error.title, fix), (Tally(), MERGE if fix else error.hint or ADVICE)
+        )
         tally.add(row, error.message.removeprefix(f"{place}: "))
 
     @property

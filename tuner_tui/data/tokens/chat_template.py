@@ -10,8 +10,6 @@ from typing import Any
 
 REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 """Names that a turn's reasoning has in data and templates; the first is the usual one."""
-OWN_NAMES = frozenset({"messages", "tools", "add_generation_prompt"})
-"""Variables of a template that a row's further names never replace."""
 Compiled = Any
 
 
@@ -40,7 +38,7 @@ def render(
     }  # fmt: skip
     arguments = [each for turn in plain for each in _arguments(turn) if isinstance(each, dict) and each]
     try:
-        rendered: str = compiled(template).render({**names, "messages": plain})
+        rendered: str = compiled(template).render(messages=plain, **names)
         if not any(str(each) in rendered for each in arguments):
             return rendered
     except MemoryError:
@@ -50,10 +48,10 @@ def render(
             raise
     try:
         as_text: str = compiled(template).render(
-            {**names, "messages": [_with_text_arguments(turn) for turn in plain]}
+            messages=[_with_text_arguments(turn) for turn in plain], **names
         )
     except Exception:  # what it says of objects is to be said
-        return str(compiled(template).render({**names, "messages": plain}))
+        return str(compiled(template).render(messages=plain, **names))
     return as_text
 
 

@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tuner_tui.data.tokens.chat_template import OWN_NAMES
 from tuner_tui.data.tokens.marked_parts import (
     CONTENT,
     KWARGS,
@@ -87,11 +86,10 @@ def dropped_parts(
     unread = [
         Dropped(None, _kwarg_words(name), is_minor=not has_words(value))
         for name, value in conversed.template_kwargs.items()
-        if not says_nothing(value) and not _is_read(name, names_read)
+        if not says_nothing(value) and names_read is not None and name not in names_read
     ]
-    handed = {name: value for name, value in conversed.template_kwargs.items() if _is_read(name, names_read)}
-    made = marked(conversed.turns, conversed.tools, handed)
-    missing = _missing(made, conversed, handed, render, end_token)
+    made = marked(conversed.turns, conversed.tools, conversed.template_kwargs)
+    missing = _missing(made, conversed, render, end_token)
     tools_gone = {part.group for part in missing if part.kind == TOOLS and part.is_named}
     dropped = [
         Dropped(part.place, _words(part, conversed.turns), part.is_minor)
@@ -131,10 +129,6 @@ def lacks_text(
     return False
 
 
-def _is_read(name: str, names_read: frozenset[str] | None) -> bool:
-    return name not in OWN_NAMES and (names_read is None or name in names_read)
-
-
 def _is_answer(conversed: Conversed, place: int) -> bool:
     turn = conversed.turns[place]
     if conversed.answer_from is not None:
@@ -148,17 +142,15 @@ def _carries_loss(conversed: Conversed, part: Part) -> bool:
     )
 
 
-def _missing(
-    made: Marked, conversed: Conversed, handed: Mapping[str, Any], render: Render, end_token: str | None
-) -> list[Part]:
+def _missing(made: Marked, conversed: Conversed, render: Render, end_token: str | None) -> list[Part]:
     """The parts that are not where they must be in what the template writes."""
+    own = _written(conversed.turns, conversed.tools, conversed.template_kwargs, conversed, render, end_token)
     try:
         written = _written(made.turns, made.tools, made.template_kwargs, conversed, render, end_token)
     except LimitReached:
         raise
     except (InputError, RewritesTurns):  # it looks into what the turns say: their own words are looked for
-        written = _written(conversed.turns, conversed.tools, handed, conversed, render, end_token)
-        return [part for part in made.parts if not _is_written(part.text, written.of(part.place))]
+        return [part for part in made.parts if not _is_written(part.text, own.of(part.place))]
     return [part for part in made.parts if not part.is_in(written.of(part.place))]
 
 

@@ -190,8 +190,8 @@ class ChecksPane(Vertical):
         if self._has_model and self._look is None:
             lines.append(literal("Rendering rows with the model's chat template ...", "$faint"))
         elif isinstance(self._look, TunerError):
-            words = f"not checked with the model: {self._look.title}: {self._look.message}"
-            lines.append(literal(words, "$warning"))
+            why = f"{self._look.title[0].lower()}{self._look.title[1:]}"
+            lines.append(literal(f"not checked with the model: {why}; see Lengths", "$warning"))
         elif not report.problems:
             lines.append(literal("No problems found.", "$success"))
         if self._fixes:
