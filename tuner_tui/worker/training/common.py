@@ -25,6 +25,7 @@ from tuner_tui.worker.training import preflight, result
 from tuner_tui.worker.training.arguments import training_arguments
 from tuner_tui.worker.training.checkpoints import is_at_end
 from tuner_tui.worker.training.findings import settle
+from tuner_tui.worker.training.packed_rows import require_rows_apart
 from tuner_tui.worker.training.reporter import ReportingCallback
 from tuner_tui.worker.training.samples import Sampler
 from tuner_tui.worker.training.template_findings import choose_template
@@ -158,6 +159,7 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
         )
     )
 
+    require_rows_apart(trainer)
     preflight.before_first_step(job, trainer)
     can_answer = method_traits(job.spec.method.kind).output == "text"
     sampler = Sampler(job, trainer.model, resolved.tokenizer, can_answer=can_answer)
