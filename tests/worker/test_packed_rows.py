@@ -1,4 +1,4 @@
-"""Packed rows: trained like rows alone where the model keeps them apart, and refused before the first step elsewhere."""
+"""Packed rows: trained like rows alone where the model keeps them apart, refused before the first step elsewhere."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ SIZES: dict[str, Any] = {
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": None,
     "eos_token_id": 2,
 }  # fmt: skip
-PLAIN = {name: SIZES[name] for name in ("vocab_size", "hidden_size", "pad_token_id", "bos_token_id", "eos_token_id")}
+PLAIN = {
+    name: SIZES[name]
+    for name in ("vocab_size", "hidden_size", "pad_token_id", "bos_token_id", "eos_token_id")
+}
 APART = {
     "gemma3": Gemma3TextConfig(
         **SIZES, sliding_window=8, layer_types=["sliding_attention", "full_attention"]
@@ -89,7 +92,9 @@ def model_of(tiny_model: Path, tmp_path: Path) -> Callable[[str, Any], Path]:
 
 
 def rows(count: int = 8) -> list[dict[str, str]]:
-    return [{"question": f"What is {n}?", "answer": "It is " + "one more and " * (n % 4)} for n in range(count)]
+    return [
+        {"question": f"What is {n}?", "answer": "It is " + "one more and " * (n % 4)} for n in range(count)
+    ]
 
 
 @pytest.mark.parametrize("attention", ["auto", "sdpa", "eager"])
@@ -105,7 +110,9 @@ def test_the_loss_of_packed_rows_is_that_of_rows_alone(train: Callable[..., Run]
     assert steps[1].grad_norm == pytest.approx(steps[0].grad_norm, rel=1e-3)
 
 
-def test_held_out_rows_are_packed_too_and_give_the_same_loss(train: Callable[..., Run], tmp_path: Path) -> None:
+def test_held_out_rows_are_packed_too_and_give_the_same_loss(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_text("".join(json.dumps(row) + "\n" for row in rows(6)))
     losses = []
@@ -125,7 +132,10 @@ def test_models_that_keep_rows_apart_are_trained(
 ) -> None:
     folder = model_of(name, APART[name])
     run = train(
-        rows(), method=PACKED, model={"source": str(folder), "precision": precision}, training={"max_steps": 1}
+        rows(),
+        method=PACKED,
+        model={"source": str(folder), "precision": precision},
+        training={"max_steps": 1},
     )
     assert run.last(RunFinished).step == 1, run.events[-1]
 

@@ -29,6 +29,15 @@ class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
     alpha: float = msgspec.field(name="lora_alpha", default=0.0)
     targets: Any = msgspec.field(name="target_modules", default=None)
     dora: bool = msgspec.field(name="use_dora", default=False)
+    rslora: bool = msgspec.field(name="use_rslora", default=False)
+    init: Any = msgspec.field(name="init_lora_weights", default=True)
+    """How it was initialised; some ways change the base's own weights."""
+    tokens: Any = msgspec.field(name="trainable_token_indices", default=None)
+    """The tokens whose embedding rows are trained too; a list, or one for each embedding."""
+    bias: str | None = None
+    """Which of the base's biases are trained too: none, all or lora_only."""
+    virtual_tokens: int | None = msgspec.field(name="num_virtual_tokens", default=None)
+    """Of prompt tuning and similar."""
 
 
 def is_adapter(folder: Path) -> bool:
@@ -73,14 +82,19 @@ def refuse_pickle(folder: Path) -> None:
         )
 
 
-def read_adapter(folder: Path) -> AdapterFacts:
-    """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
+def read_adapter_facts(folder: Path) -> AdapterFacts:
+    """The facts of an adapter of any kind. Raises InputError when its adapter_config.json cannot be read."""
     try:
-        facts = guarded.read_json(folder / CONFIG_FILE, AdapterFacts)
+        return guarded.read_json(folder / CONFIG_FILE, AdapterFacts)
     except guarded.Unreadable as error:
         raise InputError(
             "The adapter cannot be read", f"{folder / CONFIG_FILE}: {error.problem}.", error.hint
         ) from error
+
+
+def read_adapter(folder: Path) -> AdapterFacts:
+    """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
+    facts = read_adapter_facts(folder)
     continued = {traits.peft_type: traits.title for traits in TRAITS.values() if traits.can_continue}
     if facts.kind not in continued:
         titles = listed(list(continued.values()), "or")

@@ -28,8 +28,8 @@ class SftMethod(Section):
     packing: bool = option(
         False,
         "Packing",
-        "Join short rows into full sequences. Attention keeps them apart, which is checked on the model before the first "
-        "step.",
+        "Join short rows into full sequences. Attention keeps them apart, which is checked on the model before "
+        "the first step.",
         "Much faster on short rows; a step then holds more rows. Fastest with flash_attention_2.",
     )
 

@@ -1,8 +1,8 @@
 """A look before the first step: packed rows get the logits that they get alone, on the model that is trained.
 
-Transformers keeps packed rows apart where position IDs begin anew (masking_utils.find_packed_sequence_indices), in models
-whose attention asks it for a mask. Others attend to the rows before, or carry a state over: models with their own
-attention, and convolutions or recurrent layers without the kernels that know where rows begin.
+Transformers keeps packed rows apart where position IDs begin anew (masking_utils.find_packed_sequence_indices), in
+models whose attention asks it for a mask. Others attend to the rows before, or carry a state over: models with their
+own attention, and convolutions or recurrent layers without the kernels that know where rows begin.
 """
 
 from __future__ import annotations
@@ -110,4 +110,6 @@ def _other(rows: list[list[int]]) -> list[int]:
 
 def _has_experts(model: Any) -> bool:
     config = model.config.get_text_config()
-    return any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    return any(
+        getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")
+    )
