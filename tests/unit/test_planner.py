@@ -323,7 +323,7 @@ def test_packed_rows_are_as_long_as_the_limit() -> None:
 
 
 def test_packed_rows_without_flash_attention_are_few_at_once_since_all_pairs_are_computed() -> None:
-    def packed(attention: str, length: int) -> RunSpec:
+    def packed(attention: Any, length: int) -> RunSpec:
         return spec(
             model=ModelSpec(source="x", attention=attention), method={"kind": "sft", "packing": True},
             training=TrainingSpec(batch_size=16, max_length=length),

@@ -84,11 +84,6 @@ REFUSED: list[tuple[str, dict[str, dict[str, Any]], str]] = [
     ),
     ("nothing to scale", {"tuning": {"kind": "ia3", "targets": []}}, "tuning.targets"),
     ("a scaled head", {"tuning": {"kind": "ia3", "targets": ["k_proj", "lm_head"]}}, "tuning.targets"),
-    (
-        "a reference from factors",
-        {"model": {"adapter": "last"}, "tuning": {"kind": "ia3"}, "method": {"kind": "dpo"}},
-        "model.adapter",
-    ),
     ("full from an adapter", {"model": {"adapter": "last"}, "tuning": FULL}, "model.adapter"),
 ]
 
@@ -150,6 +145,7 @@ def test_packing_is_refused_for_tunings_with_virtual_tokens(monkeypatch: pytest.
         {"method": {"kind": "kto"}, "data": {"shape": "rated"}, "training": {"micro_batch": 2}},
         {"method": {"kind": "cpo", "label_smoothing": 0.1}, "model": {"adapter": "last"}},
         {"method": {"kind": "orpo"}, "training": {"group_by_length": True}},
+        {"model": {"adapter": "last"}, "tuning": {"kind": "ia3"}, "method": {"kind": "dpo"}},
         {"method": {"kind": "reward"}},
     ],
     ids=str,

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from tuner_tui import guarded
+from tuner_tui.config.methods.traits import TRAITS as METHODS
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
 from tuner_tui.text import listed
@@ -105,3 +107,16 @@ def read_adapter(folder: Path) -> AdapterFacts:
         )
     require_safetensors(folder)
     return facts
+
+
+def require_untied_tokens(method: str) -> None:
+    """Raise InputError for a method that cannot train an adapter's tokens on a base with tied embeddings."""
+    if method_traits(method).head != "fused":
+        return
+    methods = [kind for kind, traits in METHODS.items() if traits.head == "logits"]
+    raise InputError(
+        "The adapter has trained tokens, and the base ties its embeddings",
+        f"trainable_token_indices: the loss of method {method} reads the output layer's weights directly, without the "
+        "trained rows.",
+        f"Use an adapter without trained tokens, or method {listed(methods, 'or')}.",
+    )

@@ -9,7 +9,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.models.adapter import WEIGHTS_FILE, AdapterFacts, is_adapter
 
 CONVERSION = (
-    "Convert it where it was trained: save_pretrained(..., path_initial_model_for_weight_conversion=...) of PEFT writes "
+    "Convert it where it was trained: PEFT's save_pretrained(..., path_initial_model_for_weight_conversion=...) writes "
     "plain LoRA. Or put the adapter as it was before training beside it, in a folder such as pissa_init."
 )
 

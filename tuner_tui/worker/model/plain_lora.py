@@ -1,9 +1,9 @@
 """Makes plain LoRA of an adapter that belongs to a changed base (PiSSA, OLoRA and similar), so that no base is changed.
 
-Such an adapter starts as factors A0 B0 that are taken out of the base: it is trained beside W - s B0 A0. The plain adapter
-of the unchanged base W has twice the rank, [A; A0] and [B, -B0], as PEFT's own conversion writes it
-(peft.tuners.lora.LoraModel.subtract_mutated_init). Where the initial factors are not saved, PEFT computes them again from
-the base's weights.
+Such an adapter starts as factors A0 B0 that are taken out of the base: it is trained beside W - s B0 A0. The plain
+adapter of the unchanged base W has twice the rank, [A; A0] and [B, -B0], as PEFT's own conversion writes it
+(peft.tuners.lora.LoraModel.subtract_mutated_init). Where the initial factors are not saved, PEFT computes them again
+from the base's weights.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def convert(folder: Path, base: Any, out: Path) -> None:
     settings = read_json(folder / CONFIG_FILE)
     tensors = load_file(folder / WEIGHTS_FILE)
     earlier = initial_adapter(folder)
-    initial = load_file(earlier / WEIGHTS_FILE) if earlier is not None else _recomputed(tensors, settings, base)
+    initial = (
+        load_file(earlier / WEIGHTS_FILE) if earlier is not None else _recomputed(tensors, settings, base)
+    )
     plain = {}
     for name, tensor in tensors.items():
         factor = _FACTOR.fullmatch(name)
@@ -70,7 +72,9 @@ def convert(folder: Path, base: Any, out: Path) -> None:
             raise _cannot(folder, f"the initial adapter has no {name} of the same shape")
         start = start.to(tensor.device, tensor.dtype)
         is_input = factor["side"] == "A"
-        plain[name] = torch.cat([tensor, start if is_input else -start], dim=0 if is_input else 1).contiguous()
+        plain[name] = torch.cat(
+            [tensor, start if is_input else -start], dim=0 if is_input else 1
+        ).contiguous()
     save_file(plain, out / WEIGHTS_FILE, metadata={"format": "pt"})
     (out / CONFIG_FILE).write_text(json.dumps(_plain_settings(settings), indent=2), encoding="utf-8")
 

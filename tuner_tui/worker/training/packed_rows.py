@@ -96,7 +96,7 @@ def _packed_logits(trainer: Any, rows: list[list[int]]) -> list[torch.Tensor]:
     lengths = [len(row) for row in rows]
     batch = trainer.data_collator([{"input_ids": tokens, "labels": tokens, "seq_lengths": lengths}])
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    return list(logits_of(trainer.model, inputs)[0].split(lengths))
+    return list(torch.split(logits_of(trainer.model, inputs)[0], lengths))
 
 
 def _other(rows: list[list[int]]) -> list[int]:
