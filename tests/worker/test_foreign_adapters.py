@@ -16,13 +16,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from trl import DPOTrainer
 
+from tests.tiny_model import make_tiny_model
 from tests.worker.foreign import by_peft, load, logits_of, lora, make_adapter, trained_logits
 from tests.worker.preferences import pairs, rows_for
 from tests.worker.runs import stop_and_resume
 from tests.worker.test_resume import adapter_bytes, curve
 from tuner_tui.errors import InputError
 from tuner_tui.planning.plan import read_plan
+from tuner_tui.runs import lineage
 from tuner_tui.runs.events import ChoicesMade, RunFailed, RunFinished, StepLogged
+from tuner_tui.worker.export.updates import read_updates
 from tuner_tui.worker.model import plain_lora
 from tuner_tui.worker.training import reference, start_logits
 from tuner_tui.worker.training.reference import adapter_state, copy_to_reference
@@ -143,8 +146,8 @@ def test_an_initial_adapter_beside_it_makes_any_of_them_plain_as_pefts_conversio
         ("corda", "fp32", "path_initial_model_for_weight_conversion"),
         ("lora_ga", "fp32", "path_initial_model_for_weight_conversion"),
         ("loftq", "fp32", "unquantised base"),
-        ("pissa", "nf4", 'model.precision to "bf16"'),
-        ("olora", "int8", 'model.precision to "bf16"'),
+        ("pissa", "nf4", 'model.precision = "bf16"'),
+        ("olora", "int8", 'model.precision = "bf16"'),
     ],
 )
 def test_what_cannot_be_made_plain_is_refused_before_anything_is_loaded(
@@ -298,6 +301,8 @@ def test_trained_tokens_are_continued_and_resume_exactly(
     )
     assert before.shape == after.shape == (len(TOKENS), 32)
     assert not torch.allclose(before, after, atol=1e-3)
+    with pytest.raises(InputError, match="cannot be merged"):
+        read_updates(whole.folder.adapter)
     resumed = stop_and_resume(make_run(**tables), 2)
     assert curve(resumed) == curve(whole)
     assert adapter_bytes(resumed) == adapter_bytes(whole)
@@ -328,15 +333,41 @@ def test_trained_biases_are_continued_but_give_no_reference(
         assert 'bias = "all"' in caught.value.message
 
 
+@pytest.mark.parametrize(("layers", "named"), [(1, "layers.1."), (3, "layers.2.")])
 def test_an_adapter_of_fewer_or_more_layers_is_refused(
-    train: Callable[..., Run], tiny_model: Path, tmp_path: Path
-) -> None:
-    from tests.tiny_model import make_tiny_model
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tiny_model: Path, tmp_path: Path, layers: int,
+    named: str,
+) -> None:  # fmt: skip
+    other = make_tiny_model(tmp_path / "other" / "base", layers=layers)
+    given = make_adapter(other, tmp_path / "given", lora(target_modules=["q_proj", "v_proj"]))
+    model = {"adapter": str(given), "adapter_base_confirmed": True}
+    if layers == 3:
+        with pytest.raises(InputError, match="does not fit the base"):
+            train(model=model)
+    monkeypatch.setattr(
+        lineage, "require_shapes", lambda *_: None
+    )  # as for a base that is still to be downloaded
+    failure = train(model=model, training=ONCE).last(RunFailed)
+    assert failure.title == "The adapter does not fit the base", failure
+    assert named in failure.message
 
-    for layers in (1, 3):
-        other = make_tiny_model(tmp_path / f"other-{layers}" / "base", layers=layers)
-        given = make_adapter(other, tmp_path / f"given-{layers}", lora())
-        run = train(model={"adapter": str(given), "adapter_base_confirmed": True}, training=ONCE)
-        failure = run.last(RunFailed)
-        assert failure.title == "The adapter does not fit the base", failure
-        assert f"layers.{1 if layers == 1 else 2}." in failure.message
+
+@pytest.mark.parametrize("named", [None, "C:\\models\\Qwen"])
+def test_a_continued_adapter_names_the_base_that_it_was_trained_on_here(
+    train: Callable[..., Run],
+    make_run: Callable[..., RunFolder],
+    tiny_model: Path,
+    tmp_path: Path,
+    named: str | None,
+) -> None:
+    given = make_adapter(tiny_model, tmp_path / "given", lora())
+    settings = given / "adapter_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"base_model_name_or_path": named}))
+    with pytest.raises(InputError, match="base is not known"):
+        make_run(model={"adapter": str(given)})
+    run = train(model={"adapter": str(given), "adapter_base_confirmed": True}, training=ONCE)
+    assert run.last(RunFinished).step == 1
+    result = json.loads((run.folder.adapter / "adapter_config.json").read_text())
+    assert result["base_model_name_or_path"] == str(tiny_model)
+    again = train(model={"adapter": run.folder.name}, training=ONCE)  # its run knows the base by its weights
+    assert again.last(RunFinished).step == 1

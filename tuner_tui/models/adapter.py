@@ -27,8 +27,8 @@ class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = msgspec.field(name="peft_type", default="")
     task: str | None = msgspec.field(name="task_type", default=None)
     base: str | None = msgspec.field(name="base_model_name_or_path", default=None)
-    rank: int = msgspec.field(name="r", default=0)
-    alpha: float = msgspec.field(name="lora_alpha", default=0.0)
+    rank: int | None = msgspec.field(name="r", default=0)
+    alpha: float | None = msgspec.field(name="lora_alpha", default=0.0)
     targets: Any = msgspec.field(name="target_modules", default=None)
     dora: bool = msgspec.field(name="use_dora", default=False)
     rslora: bool = msgspec.field(name="use_rslora", default=False)
@@ -36,10 +36,17 @@ class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How it was initialised; some ways change the base's own weights."""
     tokens: Any = msgspec.field(name="trainable_token_indices", default=None)
     """The tokens whose embedding rows are trained too; a list, or one for each embedding."""
+    modules: Any = msgspec.field(name="modules_to_save", default=None)
+    """Modules of the base that are trained as a whole."""
     bias: str | None = None
     """Which of the base's biases are trained too: none, all or lora_only."""
     virtual_tokens: int | None = msgspec.field(name="num_virtual_tokens", default=None)
     """Of prompt tuning and similar."""
+
+    @property
+    def takes_modules(self) -> bool:
+        """Whether it puts itself in the place of the base's own modules or biases, instead of beside their weights."""
+        return bool(self.modules or self.tokens) or self.bias not in (None, "none")
 
 
 def is_adapter(folder: Path) -> bool:

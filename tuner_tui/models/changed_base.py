@@ -35,7 +35,7 @@ def require_convertible(folder: Path, facts: AdapterFacts, *, is_quantised: bool
         return
     hint = CONVERSION
     if init in RECOMPUTED:
-        hint = f'Set model.precision to "bf16" or "fp32". {hint}'
+        hint = f'Load the base as bf16 or fp32 (model.precision = "bf16"). {hint}'
     if init.startswith(QUANTISES):
         hint = "Use a LoRA adapter of the unquantised base."
     raise InputError(

@@ -74,8 +74,8 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
         is_run=run is not None,
         path=str(folder),
         base=base.name or "",
-        rank=converted_rank(facts.rank, facts.init),
-        alpha=converted_alpha(facts.alpha, facts.init, is_rslora=facts.rslora),
+        rank=converted_rank(facts.rank or 0, facts.init),
+        alpha=converted_alpha(facts.alpha or 0.0, facts.init, is_rslora=facts.rslora),
     )
 
 

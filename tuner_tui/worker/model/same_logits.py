@@ -18,10 +18,11 @@ ROUNDING = {"exact": 1e-3, "16 bit": 0.03, "int8": 0.1}
 """Largest difference that rounding explains when the same row is computed twice with the same shapes."""
 
 
-def row_of(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    """A short row of token IDs, (1, tokens), that any text model has logits for."""
+def row_of(tokenizer: PreTrainedTokenizerBase, model: Any) -> torch.Tensor:
+    """A short row of token IDs, (1, tokens), that the model has an embedding of."""
+    size = model.get_input_embeddings().weight.shape[0]
     ids = list(tokenizer(SENTENCE, add_special_tokens=False)["input_ids"])[:LONGEST_ROW]
-    return torch.tensor([ids or [0, 1, 2]])
+    return torch.tensor([[token for token in ids if token < size] or [0]])
 
 
 @contextlib.contextmanager
@@ -65,6 +66,13 @@ def rounding(model: Any) -> str:
         return "int8"
     is_packed = getattr(base, "is_quantized", False)
     return "16 bit" if is_packed or base.dtype in (torch.bfloat16, torch.float16) else "exact"
+
+
+def rounding_in(trainer: Any) -> str:
+    """How the logits are rounded that a trainer computes, a key of ROUNDING: mixed precision rounds them, too."""
+    is_mixed = trainer.args.bf16 or trainer.args.fp16
+    kind = rounding(trainer.model)
+    return "16 bit" if is_mixed and kind == "exact" else kind
 
 
 def is_same(now: torch.Tensor, before: torch.Tensor, model: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tuner_tui.errors import InputError
-from tuner_tui.worker.model.same_logits import difference, logits_of, rounding
+from tuner_tui.worker.model.same_logits import difference, logits_of, rounding_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,8 @@ def _problem(trainer: Any, rows: list[list[int]]) -> str | None:
     from tuner_tui.worker.model.loading import is_out_of_memory
 
     model = trainer.model
-    alone = [logits_of(model, {"input_ids": torch.tensor([row])})[0] for row in rows]
+    with trainer.compute_loss_context_manager():
+        alone = [logits_of(model, {"input_ids": torch.tensor([row])})[0] for row in rows]
     try:
         together = _packed_logits(trainer, rows)
         changed = _packed_logits(trainer, [_other(rows), *rows[1:]])
@@ -80,7 +81,7 @@ def _problem(trainer: Any, rows: list[list[int]]) -> str | None:
             raise
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         return f"it cannot compute packed rows ({first})."
-    kind = rounding(model)
+    kind = rounding_in(trainer)
     leak = max(difference(now, before) for now, before in zip(changed[1:], together[1:], strict=True))
     if leak > (max(LEAK[kind], SHARED_LEAK) if _has_experts(model) else LEAK[kind]):
         return f"a row's logits change by {leak:.1%} with the tokens of the row before it, so rows see each other."
@@ -96,7 +97,8 @@ def _packed_logits(trainer: Any, rows: list[list[int]]) -> list[torch.Tensor]:
     lengths = [len(row) for row in rows]
     batch = trainer.data_collator([{"input_ids": tokens, "labels": tokens, "seq_lengths": lengths}])
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    return list(torch.split(logits_of(trainer.model, inputs)[0], lengths))
+    with trainer.compute_loss_context_manager():
+        return list(torch.split(logits_of(trainer.model, inputs)[0], lengths))
 
 
 def _other(rows: list[list[int]]) -> list[int]:

@@ -14,7 +14,7 @@ import torch
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
 from tuner_tui.errors import TunerError
-from tuner_tui.worker.model.same_logits import rounding
+from tuner_tui.worker.model.same_logits import rounding_in
 from tuner_tui.worker.training.checkpoints import REFERENCE
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def require_first_loss(trainer: Any) -> None:
     loss, metrics = _first_loss(trainer, batch)
     rewards = [metrics[name] for name in ("rewards/chosen", "rewards/rejected") if name in metrics]
     tokens = int(batch["completion_mask"].sum(-1).max())
-    limit = max(1e-5, trainer.beta * TOKEN_NOISE[rounding(trainer.model)] * math.sqrt(tokens))
+    limit = max(1e-5, trainer.beta * TOKEN_NOISE[rounding_in(trainer)] * math.sqrt(tokens))
     expected = _loss_of_equals(trainer, batch)
     is_off = any(not abs(reward) <= limit for reward in rewards)
     if not is_off and (expected is None or abs(loss - expected) <= max(limit, 1e-4)):

@@ -33,7 +33,7 @@ class StartLogits:
 
 def look_at_base(model: Any, tokenizer: PreTrainedTokenizerBase) -> StartLogits:
     """The logits of a base that has just been loaded."""
-    row = row_of(tokenizer)
+    row = row_of(tokenizer, model)
     return StartLogits(row, base=_look(model, row))
 
 
