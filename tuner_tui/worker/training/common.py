@@ -68,7 +68,7 @@ class Policy:
     exact: dict[str, torch.Tensor] = field(default_factory=dict)
     """Loaded weights, kept because a trainer may round them."""
     start_adapter: dict[str, torch.Tensor] = field(default_factory=dict)
-    """All tensors of the adapter that the run starts from, by their names in its file."""
+    """Where a frozen copy of it is the reference: all tensors of the adapter that the run starts from."""
     logits: StartLogits | None = None
     began: float = field(default_factory=time.perf_counter)
 
@@ -108,7 +108,8 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
         make_plain(job, base)
         tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
         logits = look_at_start(logits, tuned)
-        return Policy(tuned, None, tuning.trained_values(tuned), adapter_state(tuned), logits, began)
+        kept = adapter_state(tuned) if method_traits(spec.method.kind).has_reference else {}
+        return Policy(tuned, None, tuning.trained_values(tuned), kept, logits, began)
     if is_complete:
         return Policy(tuning.new_adapter(spec, base, has_head=has_head), logits=logits, began=began)
     return Policy(base, tuning.peft_config(spec, base, has_head=has_head), logits=logits, began=began)

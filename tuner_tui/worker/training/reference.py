@@ -28,9 +28,9 @@ PLAIN_DPO_LOSSES = {"sigmoid": math.log(2), "hinge": 1.0, "robust": math.log(2),
 
 
 def adapter_state(model: Any, name: str = "default") -> dict[str, torch.Tensor]:
-    """Copies of all tensors of an adapter, by their names in its file."""
+    """Copies of all tensors of an adapter in main memory, by their names in its file."""
     state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-    return {key: tensor.detach().clone() for key, tensor in state.items()}
+    return {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
 
 
 def copy_to_reference(model: Any, state: Mapping[str, torch.Tensor]) -> None:
@@ -40,7 +40,7 @@ def copy_to_reference(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     others = sorted(state.keys() ^ copied.keys()) or [
         key
         for key, tensor in state.items()
-        if not torch.equal(copied[key].float().cpu(), tensor.float().cpu())
+        if not torch.equal(copied[key].float(), tensor.float())
     ]
     if others:
         raise TunerError(
@@ -60,6 +60,7 @@ class WholeReference(_Trainer):  # type: ignore[misc]
         self._start_adapter = start_adapter
         super().__init__(*args, **named)
         self._complete_reference()
+        self._start_adapter = {}
 
     def _precompute_ref_logps(self, *args: Any, **named: Any) -> Any:
         """TRL's, which runs while the trainer is built."""
