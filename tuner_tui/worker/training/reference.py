@@ -38,9 +38,7 @@ def copy_to_reference(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     set_peft_model_state_dict(model, dict(state), adapter_name=REFERENCE)
     copied = adapter_state(model, REFERENCE)
     others = sorted(state.keys() ^ copied.keys()) or [
-        key
-        for key, tensor in state.items()
-        if not torch.equal(copied[key].float(), tensor.float())
+        key for key, tensor in state.items() if not torch.equal(copied[key].float(), tensor.float())
     ]
     if others:
         raise TunerError(
