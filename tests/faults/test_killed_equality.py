@@ -24,18 +24,11 @@ from tuner_tui.runs.events import RunFailed, RunFinished, StepLogged, WorkerStar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.faults.home import Home, WatchedRun
 
 STEPS = 9
 SEED = 1
-START_COLD = process.start_keeper
-ALLOW_PACKING = """
-from tuner_tui.config import rules
-rules.RULES = tuple(rule for rule in rules.RULES if rule.keys[0] != "method.packing")
-"""
-"""It is refused without flash attention, which no CPU has."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,17 +49,10 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.parametrize(("method", "order"), WAYS)
 def test_killed_and_gone_on_with_elsewhere_is_equal(
     home: Home,
-    do_in_worker: Path,
-    monkeypatch: pytest.MonkeyPatch,
     method: str,
     order: str,
     precision: str,
 ) -> None:
-    if order == PACKED:
-        do_in_worker.write_text(ALLOW_PACKING)
-        monkeypatch.setattr(process, "start_keeper", START_COLD)
-    else:
-        do_in_worker.touch()
     rows = rows_for(method, 12) if method != "sft" else questions(12)
     home.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
     whole = make_run(home, "whole", method, order, precision)

@@ -186,7 +186,9 @@ def test_a_branch_begins_from_any_kept_checkpoint(home: Path, tiny_model: Path) 
         checkpoint.mkdir()
         config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "/elsewhere/x"}
         (checkpoint / "adapter_config.json").write_text(json.dumps(config))
-        (checkpoint / "adapter_model.safetensors").write_bytes(b"")
+        (checkpoint / "adapter_model.safetensors").write_bytes(
+            (2).to_bytes(8, "little") + b"{}"
+        )  # no tensors
     assert find_checkpoint(run, "last").name == "step-000036"
     spec = branch_spec(run, find_checkpoint(run, "20"))
     assert spec.model.adapter == str(run.checkpoints / "step-000020")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,18 @@ from tuner_tui.config.single_option import set_option
 from tuner_tui.config.spec import DataSpec, FullTuning, LoraTuning, ModelSpec, RunSpec, TrainingSpec
 from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.source import ModelSource
-from tuner_tui.planning.place import Place, Rows, cpu_has_16_bit, default_micro_batch
+from tuner_tui.planning.layers import layer_bytes
+from tuner_tui.planning.place import (
+    Place,
+    Rows,
+    cpu_has_16_bit,
+    default_micro_batch,
+    with_rows,
+    workload_of,
+)
 from tuner_tui.planning.plan import decode_plan, encode_plan, make_plan, planned
 from tuner_tui.planning.planner import MemoryPlan, micro_batches, plan_memory
+from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.suggestions import MOST_SUGGESTIONS, Suggestion
 from tuner_tui.planning.table import memory_table
 
@@ -310,6 +320,33 @@ def test_packed_rows_are_as_long_as_the_limit() -> None:
     assert micro_batches(packed, card(80), rows) == [1, 2, 4]
     choices = {each.name: each for each in plan(packed, "1B", card(80), rows).choices}
     assert "length" not in choices and choices["rows"].value == "packed"
+
+
+def test_packed_rows_without_flash_attention_are_few_at_once_since_all_pairs_are_computed() -> None:
+    def packed(attention: Any, length: int) -> RunSpec:
+        return spec(
+            model=ModelSpec(source="x", attention=attention), method={"kind": "sft", "packing": True},
+            training=TrainingSpec(batch_size=16, max_length=length),
+        )  # fmt: skip
+
+    rows = Rows(longest=100, count=500, sample=(100,) * 8)
+    assert micro_batches(packed("auto", 2048), card(80), rows) == [1, 2]
+    assert micro_batches(packed("sdpa", 8192), card(80), rows) == [1]
+    assert micro_batches(packed("flash_attention_2", 2048), card(80), rows) == [1, 2, 4, 8, 16]
+    one, four = (
+        with_rows(workload_of(packed("eager", 1024), card(80), rows), packed("eager", 1024), size, "off")
+        for size in (1, 4)
+    )
+    shape = shape_of(MODELS["1B"])
+    assert shape is not None
+    scores = [
+        layer_bytes(shape, load).saved - layer_bytes(shape, replace(load, packed=False)).saved
+        for load in (one, four)
+    ]
+    assert scores == [
+        0,
+        (4 + 2 * 2) * shape.heads * 3 * 1024,
+    ]  # scores of four rows for each token, not of one
 
 
 def test_targets_that_name_nothing_are_told() -> None:

@@ -6,7 +6,7 @@ bitsandbytes 0.50.2:
 - fp16 on a CPU runs without a scaler, a paged optimizer falls back to an unpaged one;
 - LoRA on embed_tokens trains, saves the whole table, and merged into a tied model moves its logits by 3.0;
 - packing with sdpa or eager gave the loss of the rows taken apart, to 3e-7: there transformers sees from the
-  positions where rows begin. TRL supports it for flash attention only, so the rule stays careful.
+  positions where rows begin; which models do is looked at before the first step (tests/worker/test_packed_rows.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from tuner_tui.config.rules import RULES, check_rules
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.config.spec_file import SpecError, parse_spec, require_rules
 from tuner_tui.config.spec_writer import spec_text
+from tuner_tui.config.tunings import traits
+from tuner_tui.config.tunings.traits import tuning_traits
 
 FULL = {"kind": "full"}
 CPU = {"device": "cpu"}
@@ -45,12 +47,6 @@ REFUSED: list[tuple[str, dict[str, dict[str, Any]], str]] = [
     ("empty target", {"tuning": lora(targets=["q_proj", " "])}, "tuning.targets"),
     ("the head", {"tuning": lora(targets=["q_proj", "lm_head"])}, "tuning.targets"),
     ("embeddings", {"tuning": lora(targets=["model.embed_tokens"])}, "tuning.targets"),
-    ("packing", {"method": {"packing": True}}, "method.packing"),
-    (
-        "packing with sdpa",
-        {"model": {"attention": "sdpa"}, "method": {"packing": True}},
-        "method.packing",
-    ),
     ("flash on a CPU", {"model": {"attention": "flash_attention_2"}, "machine": CPU}, "model.attention"),
     ("flash in fp32", {"model": {"attention": "flash_attention_2", "precision": "fp32"}}, "model.attention"),
     ("fp16 on a CPU", {"model": {"precision": "fp16"}, "machine": CPU}, "model.precision"),
@@ -88,11 +84,6 @@ REFUSED: list[tuple[str, dict[str, dict[str, Any]], str]] = [
     ),
     ("nothing to scale", {"tuning": {"kind": "ia3", "targets": []}}, "tuning.targets"),
     ("a scaled head", {"tuning": {"kind": "ia3", "targets": ["k_proj", "lm_head"]}}, "tuning.targets"),
-    (
-        "a reference from factors",
-        {"model": {"adapter": "last"}, "tuning": {"kind": "ia3"}, "method": {"kind": "dpo"}},
-        "model.adapter",
-    ),
     ("full from an adapter", {"model": {"adapter": "last"}, "tuning": FULL}, "model.adapter"),
 ]
 
@@ -111,7 +102,19 @@ def test_a_combination_is_refused_once_with_a_reason_and_a_remedy(
 
 def test_every_rule_has_a_case() -> None:
     specs = [make(**sections) for _, sections, _ in REFUSED]
-    assert [rule for rule in RULES if not any(rule.applies(spec) for spec in specs)] == []
+    without = [rule for rule in RULES if not any(rule.applies(spec) for spec in specs)]
+    assert [rule.keys for rule in without] == [("method.packing", "tuning.kind")]  # the test below
+
+
+def test_packing_is_refused_for_tunings_with_virtual_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = make(method={"packing": True})
+    assert check_rules(packed) == ()
+    assert tuning_traits("prompt").has_virtual_tokens
+    monkeypatch.setitem(traits._ALL, "lora", tuning_traits("prompt"))  # as if a run could use it
+    (problem,) = check_rules(packed)
+    assert problem.key == "method.packing"
+    assert "virtual tokens" in problem.message and "packing = false" in problem.hint
+    assert check_rules(make()) == ()
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,8 @@ def test_every_rule_has_a_case() -> None:
         {"model": {"precision": "fp16"}},
         {"model": {"precision": "bf16"}, "tuning": FULL},
         {"model": {"attention": "flash_attention_2"}, "method": {"packing": True}},
+        {"model": {"attention": "sdpa"}, "method": {"packing": True}},
+        {"model": {"attention": "eager"}, "method": {"packing": True}},
         {"model": {"attention": "flash_attention_2", "precision": "fp32"}, "tuning": FULL},
         {"training": {"optimizer": "adamw_8bit"}, "machine": CPU},
         {"training": {"batch_size": 8, "micro_batch": 8}},
@@ -140,6 +145,7 @@ def test_every_rule_has_a_case() -> None:
         {"method": {"kind": "kto"}, "data": {"shape": "rated"}, "training": {"micro_batch": 2}},
         {"method": {"kind": "cpo", "label_smoothing": 0.1}, "model": {"adapter": "last"}},
         {"method": {"kind": "orpo"}, "training": {"group_by_length": True}},
+        {"model": {"adapter": "last"}, "tuning": {"kind": "ia3"}, "method": {"kind": "dpo"}},
         {"method": {"kind": "reward"}},
     ],
     ids=str,
@@ -180,5 +186,5 @@ def test_require_rules_names_what_was_checked() -> None:
     require_rules(make())
     with pytest.raises(SpecError, match="My form has 2 problems"):
         require_rules(
-            make(method={"packing": True}, samples={"prompts": ["a"], "budget_percent": 0}), "My form"
+            make(tuning=lora(targets=[]), samples={"prompts": ["a"], "budget_percent": 0}), "My form"
         )

@@ -12,7 +12,6 @@ from transformers import AutoTokenizer, Trainer
 
 from tests.worker.kinds import KINDS, TRL_TEMPLATES, Kind, make_model
 from tests.worker.microscope_cases import MICROSCOPE_CASES
-from tuner_tui.config import rules
 from tuner_tui.data.rows.types import Example, Message
 from tuner_tui.data.tokens.microscope import LookRequest, Sequence
 from tuner_tui.worker.text.preview import look
@@ -180,10 +179,6 @@ def test_packed_rows_are_shown_as_they_are_joined(
     tmp_path: Path,
     loss_on: str,
 ) -> None:
-    others = tuple(rule for rule in rules.RULES if rule.keys[0] != "method.packing")
-    monkeypatch.setattr(
-        rules, "RULES", others
-    )  # flash attention keeps rows apart; what is fed is the same without
     folder = models(KINDS[0])
     rows = ROWS["messages"] * 3
     packed: list[list[int]] = []

@@ -12,7 +12,6 @@ import pytest
 from tests.worker.preferences import rows_for
 from tests.worker.runs import QUESTIONS, Run, stop_and_resume
 from tests.worker.test_resume import adapter_bytes, curve
-from tuner_tui.config import rules
 from tuner_tui.runs.events import Evaluated, RunFinished, TrainingStarted
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ def combinations() -> list[Any]:
 def test_resumed_is_equal(
     train: Callable[..., Run],
     make_run: Callable[..., RunFolder],
-    monkeypatch: pytest.MonkeyPatch,
     method: str,
     order: str,
     precision: str,
@@ -56,9 +54,7 @@ def test_resumed_is_equal(
     tables = TABLES | {"method": {"kind": method}, "model": {"precision": precision}}
     if order == GROUPED:
         tables["training"] = TABLES["training"] | {"group_by_length": True}
-    if order == PACKED:  # refused without flash attention, which no CPU has
-        others = tuple(rule for rule in rules.RULES if rule.keys[0] != "method.packing")
-        monkeypatch.setattr(rules, "RULES", others)
+    if order == PACKED:
         tables |= {"method": {"kind": method, "packing": True}}
         tables["training"] = TABLES["training"] | {"max_length": 64}
     whole = train(rows, **tables)

@@ -61,6 +61,13 @@ class ModelSpec(Section):
         "Keeps the earlier training; a frozen copy beside it costs a few megabytes.",
         min_length=1,
     )
+    adapter_base_confirmed: bool = option(
+        False,
+        "Adapter's base confirmed",
+        "You know that the adapter was trained on this base, although its folder names another one, a path of another "
+        "machine, or none. The shapes of its weights are compared all the same.",
+        "An adapter of another base with the same shapes would silently be nonsense.",
+    )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
         "auto",
         "Attention",

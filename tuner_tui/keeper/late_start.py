@@ -77,6 +77,7 @@ def _take(folder: RunFolder, finished_name: str) -> None:
     from tuner_tui.models.source import find_source
     from tuner_tui.planning.plan import encode_plan, make_plan
     from tuner_tui.planning.this_machine import plan_here
+    from tuner_tui.runs.create import with_digest
     from tuner_tui.runs.lineage import as_started, find_start, keep_start
     from tuner_tui.runs.measurements import all_measured
 
@@ -88,7 +89,7 @@ def _take(folder: RunFolder, finished_name: str) -> None:
         folder.owned.discard(folder.started_from)  # left by a keeper that crashed in the middle
         keep_start(start, folder.path)
         memory = plan_here(as_started(spec, source), source, all_measured())
-        write_atomic(folder.plan, encode_plan(make_plan(spec, source, start, memory)))
+        write_atomic(folder.plan, encode_plan(with_digest(make_plan(spec, source, start, memory))))
 
 
 def main() -> int:

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from tuner_tui import guarded
+from tuner_tui.config.methods.traits import TRAITS as METHODS
+from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
 from tuner_tui.text import listed
@@ -25,10 +27,26 @@ class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = msgspec.field(name="peft_type", default="")
     task: str | None = msgspec.field(name="task_type", default=None)
     base: str | None = msgspec.field(name="base_model_name_or_path", default=None)
-    rank: int = msgspec.field(name="r", default=0)
-    alpha: float = msgspec.field(name="lora_alpha", default=0.0)
+    rank: int | None = msgspec.field(name="r", default=0)
+    alpha: float | None = msgspec.field(name="lora_alpha", default=0.0)
     targets: Any = msgspec.field(name="target_modules", default=None)
     dora: bool = msgspec.field(name="use_dora", default=False)
+    rslora: bool = msgspec.field(name="use_rslora", default=False)
+    init: Any = msgspec.field(name="init_lora_weights", default=True)
+    """How it was initialised; some ways change the base's own weights."""
+    tokens: Any = msgspec.field(name="trainable_token_indices", default=None)
+    """The tokens whose embedding rows are trained too; a list, or one for each embedding."""
+    modules: Any = msgspec.field(name="modules_to_save", default=None)
+    """Modules of the base that are trained as a whole."""
+    bias: str | None = None
+    """Which of the base's biases are trained too: none, all or lora_only."""
+    virtual_tokens: int | None = msgspec.field(name="num_virtual_tokens", default=None)
+    """Of prompt tuning and similar."""
+
+    @property
+    def takes_modules(self) -> bool:
+        """Whether it puts itself in the place of the base's own modules or biases, instead of beside their weights."""
+        return bool(self.modules or self.tokens) or self.bias not in (None, "none")
 
 
 def is_adapter(folder: Path) -> bool:
@@ -73,14 +91,19 @@ def refuse_pickle(folder: Path) -> None:
         )
 
 
-def read_adapter(folder: Path) -> AdapterFacts:
-    """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
+def read_adapter_facts(folder: Path) -> AdapterFacts:
+    """The facts of an adapter of any kind. Raises InputError when its adapter_config.json cannot be read."""
     try:
-        facts = guarded.read_json(folder / CONFIG_FILE, AdapterFacts)
+        return guarded.read_json(folder / CONFIG_FILE, AdapterFacts)
     except guarded.Unreadable as error:
         raise InputError(
             "The adapter cannot be read", f"{folder / CONFIG_FILE}: {error.problem}.", error.hint
         ) from error
+
+
+def read_adapter(folder: Path) -> AdapterFacts:
+    """An adapter's facts. Raises InputError for a folder without an adapter that can be trained on, as safetensors."""
+    facts = read_adapter_facts(folder)
     continued = {traits.peft_type: traits.title for traits in TRAITS.values() if traits.can_continue}
     if facts.kind not in continued:
         titles = listed(list(continued.values()), "or")
@@ -91,3 +114,16 @@ def read_adapter(folder: Path) -> AdapterFacts:
         )
     require_safetensors(folder)
     return facts
+
+
+def require_untied_tokens(method: str) -> None:
+    """Raise InputError for a method that cannot train an adapter's tokens on a base with tied embeddings."""
+    if method_traits(method).head != "fused":
+        return
+    methods = [kind for kind, traits in METHODS.items() if traits.head == "logits"]
+    raise InputError(
+        "The adapter has trained tokens, and the base ties its embeddings",
+        f"trainable_token_indices: the loss of method {method} reads the output layer's weights directly, without the "
+        "trained rows.",
+        f"Use an adapter without trained tokens, or method {listed(methods, 'or')}.",
+    )

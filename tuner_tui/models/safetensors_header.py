@@ -32,6 +32,8 @@ class SafetensorsTensor:
     elements: int
     size_bytes: int
     shape: tuple[int, ...] = ()
+    offset: int = 0
+    """Of its first byte, after the header."""
 
 
 def read_safetensors(path: Path) -> dict[str, SafetensorsTensor]:
@@ -116,4 +118,4 @@ def _span(path: str, name: str, entry: Any) -> tuple[int, int, SafetensorsTensor
         raise _invalid(path, f"{name!r} needs {elements * bits // 8:,} bytes but has {last - first:,}")
     if bits is None and elements > 8 * (last - first):
         raise _invalid(path, f"{name!r} has {elements:,} values in {last - first:,} bytes")
-    return first, last, SafetensorsTensor(str(dtype), elements, last - first, tuple(shape))
+    return first, last, SafetensorsTensor(str(dtype), elements, last - first, tuple(shape), first)

@@ -80,10 +80,10 @@ def _norms(shape: ModelShape, load: Workload) -> int:
 def _attention(shape: ModelShape, load: Workload) -> int:
     c = load.compute_bytes
     if load.attention == "eager" or shape.family.softcap:
-        scores = (4 + 2 * c) * shape.heads * load.sequence_length
+        scores = (4 + 2 * c) * shape.heads * load.attended_length
         return 2 * c * shape.q + 2 * c * shape.q + scores
     keys = shape.q if load.padded or load.stack.repeats_keys else shape.kv
-    mask = c * load.sequence_length if load.padded else 0
+    mask = c * load.attended_length if load.padded else 0
     return 2 * c * shape.q + 2 * c * keys + 4 * shape.heads + mask
 
 

@@ -189,7 +189,7 @@ def workload_of(
         keeps_fp32=loaded_as in ("int8", "nf4") and not is_short,
         checkpointing="on" if on else "off", optimizer=training.optimizer,
         attention="eager" if spec.model.attention == "eager" else "fused",
-        varied=not is_packed, labelled_share=rows.labelled_share,
+        packed=is_packed, varied=not is_packed, labelled_share=rows.labelled_share,
         precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
     )  # fmt: skip
     has_copy = spec.model.adapter is not None and load.method_traits.has_reference
@@ -206,9 +206,8 @@ def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Ch
         rows=micro_batch,
         checkpointing=checkpointing,
         accumulates=spec.training.batch_size > micro_batch,
-        padded=load.varied
-        and micro_batch * load.method_traits.sequences_per_row > 1
-        and spec.model.attention != "flash_attention_2",
+        padded=spec.model.attention != "flash_attention_2"
+        and (load.packed or (load.varied and micro_batch * load.method_traits.sequences_per_row > 1)),
     )
 
 

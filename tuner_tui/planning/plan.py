@@ -75,6 +75,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """None if the model's sizes are unknown."""
     skipped_steps: tuple[int, ...] = ()
     """Steps to skip, since their loss was bad."""
+    base_digest: str = ""
+    """Of the base's weights (`models.weights_digest`), which tells it from others; empty if it was not here."""
 
 
 def make_plan(

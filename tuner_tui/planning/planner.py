@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 32_768
 """Tokens per micro-batch from which a GPU is fully busy; more only take memory."""
+MOST_MASKED_TOKENS = 4096
+"""Tokens per micro-batch of packed rows without flash attention, which computes all pairs of them and masks most."""
 GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
 """Fixed cost of a micro-batch, in tokens: launching the operations."""
 CPU_BUSY_TOKENS = 256
@@ -185,6 +187,8 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
     is_packed = getattr(spec.method, "packing", False)
     length = training.max_length if is_packed else rows.longest_within(training.max_length)
     most = MOST_TOKENS // max(1, length * sequences) if place.is_gpu else LARGEST_CPU_MICRO_BATCH // sequences
+    if is_packed and spec.model.attention != "flash_attention_2":
+        most = min(most, MOST_MASKED_TOKENS // max(1, length))
     divisors = [size for size in range(1, training.batch_size + 1) if training.batch_size % size == 0]
     fitting = [size for size in divisors if least <= size <= max(least, most)]
     return fitting or [next((size for size in divisors if size >= least), training.batch_size)]

@@ -80,7 +80,9 @@ class Workload:
     """Whether gradients are accumulated over micro-batches."""
     attention: Attention = "fused"
     padded: bool = False
-    """Whether rows are padded, so that a mask prevents the fused kernel from sharing keys among heads."""
+    """Whether rows are padded or packed, so that a mask prevents the fused kernel from sharing keys among heads."""
+    packed: bool = False
+    """Whether the rows of a micro-batch are joined into one sequence (TRL's packing)."""
     varied: bool = False
     """Whether micro-batches differ in length from step to step."""
     loss: Loss = "trl_fused"
@@ -132,6 +134,11 @@ class Workload:
         """Tokens of one sequence, including a generated answer at full length."""
         written = self.answer_length if self.method_traits.generates else 0
         return self.length + self.virtual_tokens + written
+
+    @property
+    def attended_length(self) -> int:
+        """Tokens that attention computes with for each token, masked ones included."""
+        return self.tokens if self.packed else self.sequence_length
 
     @property
     def compute_bytes(self) -> int:

@@ -8,9 +8,12 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tuner_tui.config import paths
 from tuner_tui.errors import TunerError
 from tuner_tui.files import make_empty, make_folder, path_problem, sync_folder, write_atomic
+from tuner_tui.models.weights_digest import weights_digest
 from tuner_tui.planning.plan import encode_plan
 from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 from tuner_tui.runs.lineage import keep_start
@@ -24,6 +27,7 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     """Create a run's folder atomically. Raises TunerError when the data folder cannot be written."""
     from tuner_tui.config.spec_writer import spec_text
 
+    plan = with_digest(plan)
     contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
     parent = paths.runs_dir()
     name = _fresh_name(spec, parent)
@@ -48,6 +52,14 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
             "Free space there, change its permissions, or set another folder with TUNER_TUI_HOME.",
         ) from error
     return RunFolder(parent / name)
+
+
+def with_digest(plan: Plan) -> Plan:
+    """The plan with the digest of its base's weights, if they are on this machine."""
+    location = Path(plan.model_location)
+    return msgspec.structs.replace(
+        plan, base_digest=weights_digest(location) if location.is_absolute() else ""
+    )
 
 
 def _fresh_name(spec: RunSpec, parent: Path) -> str:

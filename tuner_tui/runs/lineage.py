@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.lora_start import converted_alpha, converted_rank
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.files import expanded, make_folder, settle_modes
@@ -18,7 +19,11 @@ from tuner_tui.models.adapter import (
     AdapterFacts,
     is_adapter,
     read_adapter,
+    require_untied_tokens,
 )
+from tuner_tui.models.adapter_base import NamedBase, is_same_base, require_shapes
+from tuner_tui.models.changed_base import initial_adapter, require_convertible
+from tuner_tui.models.facts import read_facts
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.planning.plan import StartAdapter, read_plan
 from tuner_tui.runs.folder import RunFolder, find_run_or_folder
@@ -32,7 +37,8 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
     """The adapter that model.adapter names; None for a new one.
 
     Raises NotFoundError for a name that is neither a run nor an adapter, RunProblem for a run without a result, and
-    InputError for an adapter that does not fit: of another base or kind, or of a reward model.
+    InputError for an adapter that does not fit: of another base or kind, of a reward model, or one that cannot be
+    trained on as it is.
     """
     name = spec.model.adapter
     if name is None:
@@ -45,13 +51,10 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
             "Use a finished LoRA run. The result of full tuning is a base: set model.source to its adapter folder.",
         )
     facts = read_adapter(folder)
+    require_shapes(folder, source)
     base = _base_of(run, facts)
-    if not _is_same_base(base, source):
-        raise InputError(
-            "The adapter has another base",
-            f"{name} was trained on {base}, and model.source is {source.name}.",
-            f'Set model.source to "{base}", or use an adapter of {source.name}.',
-        )
+    if not spec.model.adapter_base_confirmed:
+        _require_same_base(name, base, source)
     traits = tuning_traits(spec.tuning.kind)
     if facts.kind != traits.peft_type:
         raise InputError(
@@ -65,14 +68,57 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
             f"{name} scores answers; method {spec.method.kind} trains a model that generates them.",
             "Use an adapter of another method.",
         )
+    _require_trainable(spec, facts, source, folder)
     return StartAdapter(
         name=run.name if run else name,
         is_run=run is not None,
         path=str(folder),
-        base=base,
-        rank=facts.rank,
-        alpha=facts.alpha,
+        base=base.name or "",
+        rank=converted_rank(facts.rank or 0, facts.init),
+        alpha=converted_alpha(facts.alpha or 0.0, facts.init, is_rslora=facts.rslora),
     )
+
+
+def _require_same_base(name: str, base: NamedBase, source: ModelSource) -> None:
+    """Raise InputError for an adapter of another base, or of one that nothing here can tell from it."""
+    is_same = is_same_base(base, source)
+    if is_same:
+        return
+    usable, confirm = base.usable, "set model.adapter_base_confirmed = true"
+    if is_same is None:
+        called = f"names its base {base.name!r}" if base.name else "names no base"
+        raise InputError(
+            "The adapter's base is not known",
+            f"{name} {called}, so nothing here tells whether that is {source.name}.",
+            f"If it was trained on {source.name}, {confirm}."
+            + (f' Else set model.source to "{usable}".' if usable else ""),
+        )
+    if {base.name} & {source.repo_id, str(source.path)}:
+        raise InputError(
+            "The base has changed",
+            f"{name} was trained on {base.name}, whose weights were others then.",
+            f"Use the model.revision that it was trained on, or {confirm} to train on all the same.",
+        )
+    raise InputError(
+        "The adapter has another base",
+        f"{name} was trained on {base.name}, and model.source is {source.name}.",
+        (f'Set model.source to "{usable}", or ' if usable else "")
+        + f"use an adapter of {source.name}. If it fits all the same, {confirm}.",
+    )
+
+
+def _require_trainable(spec: RunSpec, facts: AdapterFacts, source: ModelSource, folder: Path) -> None:
+    """Raise InputError for what an adapter trains besides low rank that the run could not go on with."""
+    require_convertible(folder, facts, is_quantised=spec.model.precision in ("int8", "nf4"))
+    if facts.tokens and source.path is not None and read_facts(source).tied_embeddings:
+        require_untied_tokens(spec.method.kind)
+    if facts.bias not in (None, "none") and method_traits(spec.method.kind).has_reference:
+        raise InputError(
+            "The adapter trains biases of its base",
+            f'{folder}: bias = "{facts.bias}". The base with the adapter off would have the trained biases, and PEFT '
+            "holds only one such adapter, so there is no reference.",
+            'Use an adapter that was trained with bias = "none", or a method without a reference.',
+        )
 
 
 def as_started(spec: RunSpec, source: ModelSource) -> RunSpec:
@@ -96,9 +142,17 @@ def keep_start(start: StartAdapter, run: Path) -> None:
     """Copy the start adapter into the run's folder, so that the original may be deleted."""
     target = RunFolder(run).started_from
     make_folder(target)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        shutil.copyfile(Path(start.path) / name, target / name)
+    _copy_adapter(Path(start.path), target)
+    initial = initial_adapter(Path(start.path))
+    if initial is not None:
+        make_folder(target / initial.name)
+        _copy_adapter(initial, target / initial.name)
     settle_modes(target)
+
+
+def _copy_adapter(source: Path, target: Path) -> None:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        shutil.copyfile(source / name, target / name)
 
 
 def ancestors(folder: RunFolder) -> list[str]:
@@ -142,20 +196,14 @@ def _run_around(adapter: Path) -> RunFolder | None:
     return folder if is_its_own and folder.spec.is_file() else None
 
 
-def _base_of(run: RunFolder | None, facts: AdapterFacts) -> str:
-    """The base that an adapter was trained on, by the name in its run's spec."""
+def _base_of(run: RunFolder | None, facts: AdapterFacts) -> NamedBase:
+    """The base that an adapter was trained on, by its run's plan or as the adapter names it."""
     if run is not None:
         try:
             plan = read_plan(run.plan)
         except Unreadable:
             pass
         else:
-            return plan.model_location if plan.model_kind == "folder" else plan.model_name
-    return facts.base or "an unknown base"
-
-
-def _is_same_base(base: str, source: ModelSource) -> bool:
-    """By full name or its last part, since the same model may be on the Hub and in a folder."""
-    known = {source.name, source.repo_id or "", str(source.path or "")}
-    last = {Path(name).name.lower() for name in known if name}
-    return base in known or Path(base).name.lower() in last
+            name = plan.model_name if plan.model_kind == "hub" else plan.model_location
+            return NamedBase(name, plan.base_digest)
+    return NamedBase(facts.base or None)

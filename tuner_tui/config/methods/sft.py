@@ -6,6 +6,11 @@ from typing import Literal
 
 from tuner_tui.config.fields import Section, option
 from tuner_tui.config.rule import Rule, of_method
+from tuner_tui.config.tunings.traits import tuning_traits
+
+PACKING_STRATEGY = "bfd"
+"""How TRL packs rows: best fit decreasing, which keeps each row whole. Its `wrapped` would split rows and let them see
+each other."""
 
 
 class SftMethod(Section):
@@ -23,19 +28,21 @@ class SftMethod(Section):
     packing: bool = option(
         False,
         "Packing",
-        'Join short rows into full sequences. Needs attention = "flash_attention_2", which keeps rows apart.',
-        "Much faster on short rows; a step then holds more rows.",
+        "Join short rows into full sequences. Attention keeps them apart, which is checked on the model before "
+        "the first step.",
+        "Much faster on short rows; a step then holds more rows. Fastest with flash_attention_2.",
     )
 
 
 RULES = (
     Rule(
-        ("method.packing", "model.attention"),
+        ("method.packing", "tuning.kind"),
         of_method(
-            SftMethod, lambda method, spec: method.packing and spec.model.attention != "flash_attention_2"
+            SftMethod,
+            lambda method, spec: method.packing and tuning_traits(spec.tuning.kind).has_virtual_tokens,
         ),
-        "only flash attention is sure to keep packed rows from seeing each other",
-        'Set model.attention = "flash_attention_2", or packing = false.',
+        "virtual tokens come before each row, and packed rows would have them before the first one only",
+        "Set packing = false, or another tuning.",
     ),
     Rule(
         ("method.loss_on", "data.shape"),

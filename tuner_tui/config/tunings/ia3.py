@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from tuner_tui.config.fields import TuningOptions, option
-from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.rule import Rule, of_tuning
 
 
@@ -54,14 +53,5 @@ RULES = (
         "the embedding and the output layer (embed_tokens, lm_head) cannot be scaled: the loss reads their weights "
         "directly",
         "Remove them.",
-    ),
-    Rule(
-        ("model.adapter", "method.kind", "tuning.kind"),
-        of_tuning(
-            Ia3Tuning,
-            lambda _, spec: spec.model.adapter is not None and method_traits(spec.method.kind).has_reference,
-        ),
-        "TRL's frozen copy of an adapter leaves out the factors of IA3, so the reference would be the bare base",
-        'Set tuning kind = "lora", use a method without a reference, or remove model.adapter.',
     ),
 )

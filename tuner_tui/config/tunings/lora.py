@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from tuner_tui.config.fields import TuningOptions, option
 from tuner_tui.config.rule import Rule, of_tuning
+from tuner_tui.config.tunings.lora_start import converted_alpha, converted_rank
 
 
 class LoraTuning(TuningOptions):
@@ -67,9 +68,10 @@ class LoraTuning(TuningOptions):
             "target_parameters"
         ):  # experts of a mixture, which PEFT adapts with all linear layers
             is_list = False
+        init, is_rslora = settings.get("init_lora_weights"), settings.get("use_rslora") is True
         changes = {
-            "rank": settings.get("r") or self.rank,
-            "alpha": settings.get("lora_alpha") or self.alpha,
+            "rank": converted_rank(settings.get("r") or self.rank, init),
+            "alpha": converted_alpha(settings.get("lora_alpha") or self.alpha, init, is_rslora=is_rslora),
             "dora": settings.get("use_dora") is True,
             "targets": tuple(targets) if isinstance(targets, list) and is_list else "all-linear",
         }

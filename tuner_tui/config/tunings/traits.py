@@ -31,6 +31,8 @@ class TuningTraits:
     """Whether a run can start from an adapter of this kind."""
     is_mergeable: bool = False
     """Whether the adapter can be merged into the weights of its base."""
+    has_virtual_tokens: bool = False
+    """Whether trained virtual tokens come before each row, which packing would put before the first row only."""
     export_forms: tuple[ExportForm, ...] = ()
 
 
@@ -65,7 +67,9 @@ TRAITS: dict[TuningKind, TuningTraits] = {
 
 _ALL: dict[str, TuningTraits] = {
     **{str(kind): traits for kind, traits in TRAITS.items()},
-    "prompt": TuningTraits(title="prompt tuning", learning_rate=3e-1, precisions=("fp32", "bf16")),
+    "prompt": TuningTraits(
+        title="prompt tuning", learning_rate=3e-1, precisions=("fp32", "bf16"), has_virtual_tokens=True
+    ),
 }
 """With those whose memory can be estimated, but which cannot be run yet."""
 DEFAULT_TUNING: TuningKind = "lora"

@@ -52,7 +52,8 @@ def prompt_tokens(model: LoadedModel, request: Generate) -> list[int]:
     limit, sampling = model.context_length, request.sampling
     if not tokens:
         raise InputError("The prompt is empty", "It has no tokens.", "Enter a prompt.")
-    if limit is not None and len(tokens) + min(sampling.max_new_tokens, 16) > limit:
+    needed = model.virtual_tokens_of(request.adapter) + len(tokens) + min(sampling.max_new_tokens, 16)
+    if limit is not None and needed > limit:
         raise InputError(
             "The prompt is too long for the model",
             f"It has {counted(len(tokens), 'token')}, and {model.name} has a context of {limit:,}, answer included.",
@@ -72,14 +73,31 @@ def answer(
     """Generate the rows' answers.
 
     A single row gets the tokens of plain `generate` after `torch.manual_seed(seed)`. In a batch each row samples from
-    its own generator (by the Gumbel-max trick), so that its answer does not depend on the other rows.
+    its own generator (by the Gumbel-max trick), so that its answer does not depend on the other rows. Behind virtual
+    tokens only rows of the same length are computed together: padding between the two would change the answers.
     """
+    by_length: dict[int, list[Row]] = {}
+    for row in rows:
+        by_length.setdefault(len(row.prompt) if model.virtual_tokens else 0, []).append(row)
+    for together in by_length.values():
+        _answer_together(model, together, sampling, lambda _: tell(rows), is_alone=is_alone)
+
+
+def _answer_together(
+    model: LoadedModel,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    tell: Callable[[Sequence[Row]], None],
+    *,
+    is_alone: bool,
+) -> None:
+    """Generate the answers of rows as one batch, padded on the left."""
     longest = max(len(row.prompt) for row in rows)
     pad = model.tokenizer.pad_token_id or 0
     device = model.model.device
     padded = [[pad] * (longest - len(row.prompt)) + row.prompt for row in rows]
     mask = [[0] * (longest - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
-    room = model.context_length
+    room = model.context_length and model.context_length - model.virtual_tokens
     options: dict[str, Any] = {
         "input_ids": torch.tensor(padded, device=device),
         "attention_mask": torch.tensor(mask, device=device),

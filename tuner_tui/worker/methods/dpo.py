@@ -1,7 +1,7 @@
 """Direct preference optimisation: pairs, base, TRL's DPOTrainer with the loss set in method.loss.
 
 The reference is the base with the adapter disabled; for a run that starts from an adapter, a frozen copy of that one,
-which TRL loads as the adapter `ref`; for full tuning, a second model.
+the adapter `ref`; for full tuning, a second model.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tuner_tui.worker.text.preference_tokens import TokenisedPair, tokenise_pair
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
 from tuner_tui.worker.training.even_loss import EvenRows, Size
+from tuner_tui.worker.training.reference import WholeReference
 from tuner_tui.worker.training.row_order import OrderedRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.training.result import Ending
 
 
-class Trainer(RunTrainer, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
+class Trainer(RunTrainer, WholeReference, OrderedRows, EvenRows, DPOTrainer):  # type: ignore[misc]
     """TRL's trainer on tokenised rows."""
 
     length_columns = ("chosen_ids", "rejected_ids")
@@ -75,6 +76,7 @@ def run(job: Job, method: DpoMethod) -> Ending:
         eval_dataset=as_dataset(evaluation) if evaluation else None,
         processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
+        start_adapter=policy.start_adapter,
     )
     trainer.sft_weight = method.sft_weight
     return common.fit(job, trainer, resolved, policy)

@@ -19,6 +19,7 @@ from tuner_tui.worker.text.preference_tokens import TokenisedAnswer, tokenise_an
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
 from tuner_tui.worker.training.even_loss import EvenRows
+from tuner_tui.worker.training.reference import WholeReference
 from tuner_tui.worker.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.training.result import Ending
 
 
-class Trainer(RunTrainer, EvenRows, KTOTrainer):  # type: ignore[misc]
+class Trainer(RunTrainer, WholeReference, EvenRows, KTOTrainer):  # type: ignore[misc]
     """TRL's trainer on tokenised rows."""
 
     _held_out_kl: torch.Tensor | None = None
@@ -102,6 +103,7 @@ def run(job: Job, method: KtoMethod) -> Ending:
         eval_dataset=as_dataset(evaluation, group and len(evaluation.rows)) if evaluation else None,
         processing_class=resolved.tokenizer,
         peft_config=policy.peft_config,
+        start_adapter=policy.start_adapter,
     )
     return common.fit(job, trainer, resolved, policy)
 

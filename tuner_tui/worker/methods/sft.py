@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from tuner_tui.config.methods.sft import PACKING_STRATEGY
 from tuner_tui.worker.text.token_cache import tokenise_file
 from tuner_tui.worker.text.tokens import TokenisedData, TokenisedRow
 from tuner_tui.worker.text.training_rows import prepare
@@ -40,6 +41,7 @@ def run(job: Job, method: SftMethod) -> Ending:
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
         max_length=max_length,
         packing=method.packing,
+        packing_strategy=PACKING_STRATEGY,
         dataset_kwargs=None if method.packing else {"skip_prepare_dataset": True},
     )
     trainer = Trainer(

@@ -10,7 +10,7 @@ from transformers import set_seed
 
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError
-from tuner_tui.models.adapter import require_safetensors
+from tuner_tui.models.adapter import require_safetensors, require_untied_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def new_adapter(spec: RunSpec, model: Any, *, has_head: bool = False) -> Any:
 def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool = False) -> Any:
     """The model with an earlier adapter, ready to be trained on. Raises InputError when it does not fit the base.
 
-    An adapter of a language model gets a new head where one is needed.
+    An adapter of a language model gets a new head where one is needed. It names this base from now on.
     """
     from peft import PeftConfig, PeftModel, get_peft_model
     from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
@@ -65,16 +65,24 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
     require_safetensors(folder)
     config: Any = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = False
+    config.base_model_name_or_path = model.name_or_path
     _file_of(spec).continue_with(spec.tuning, config)
+    if (
+        getattr(config, "trainable_token_indices", None)
+        and model.config.get_text_config().tie_word_embeddings
+    ):
+        require_untied_tokens(spec.method.kind)
     try:
         if not has_head or config.task_type == "SEQ_CLS":
-            return PeftModel.from_pretrained(model, str(folder), config=config, is_trainable=True)
+            tuned = PeftModel.from_pretrained(model, str(folder), config=config, is_trainable=True)
+            require_all_loaded(tuned, folder)
+            return tuned
         config.task_type, config.modules_to_save = "SEQ_CLS", [HEAD]
         set_seed(spec.training.seed)
         tuned = get_peft_model(model, config)
         earlier = load_peft_weights(str(folder), device="cpu")
         set_peft_model_state_dict(tuned, get_peft_model_state_dict(tuned) | earlier)  # the head is new
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise InputError(
             "The adapter does not fit the base",
@@ -82,6 +90,24 @@ def continued_adapter(spec: RunSpec, model: Any, folder: Path, *, has_head: bool
             "Use an adapter that was trained on this base.",
         ) from error
     return tuned
+
+
+def require_all_loaded(model: Any, folder: Path, name: str = "default") -> None:
+    """Raise InputError when an adapter's file lacks weights that the model has a place for, or has others.
+
+    PEFT only warns of the former, and drops the latter: a base with more or fewer layers looks as if it fitted.
+    """
+    if model.peft_config[name].is_prompt_learning:
+        return  # its file has the virtual tokens alone
+    loaded = model.load_adapter(str(folder), name, is_trainable=not model.peft_config[name].inference_mode)
+    without, unused = loaded.missing_keys, loaded.unexpected_keys
+    if without or unused:
+        what = f"it has no {without[0]}" if without else f"the base has no place for {unused[0]}"
+        raise InputError(
+            "The adapter does not fit the base",
+            f"{folder}: {what}.",
+            "Use the base that the adapter was trained on.",
+        )
 
 
 def trained_values(model: Any) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from transformers import AutoTokenizer
 
+from tuner_tui.config.methods.sft import PACKING_STRATEGY
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.for_method import OtherMethod, plain_for
@@ -310,7 +311,6 @@ def _packed(
 ) -> list[Sequence]:
     """The packed sequences that hold tokens of a row: the trainer's own packing of the whole data set."""
     from datasets import Dataset
-    from trl import SFTConfig
     from trl.data_utils import pack_dataset
 
     data = tokenise_file(
@@ -323,8 +323,7 @@ def _packed(
             "line": [[row.line] * len(row.input_ids) for row in data.rows],
         }
     )
-    strategy = SFTConfig.__dataclass_fields__["packing_strategy"].default
-    packed = pack_dataset(whole, request.max_length, strategy)
+    packed = pack_dataset(whole, request.max_length, PACKING_STRATEGY)
     shown = []
     for number, sequence in enumerate(packed, 1):
         if found.number not in sequence["line"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.lora_start import changes_base
 from tuner_tui.config.tunings.traits import tuning_traits
+from tuner_tui.files import make_folder, settle_modes
+from tuner_tui.models.adapter import read_adapter_facts
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.oom_fallback import Shape, apply_fallbacks
@@ -20,13 +24,17 @@ from tuner_tui.worker.device import memory
 from tuner_tui.worker.device.machine import choose_machine
 from tuner_tui.worker.device.system_memory_fallback import SystemMemoryFallbackGuard
 from tuner_tui.worker.model import loading, tuning
+from tuner_tui.worker.model.plain_lora import convert
 from tuner_tui.worker.model.reached import parts_without_text
 from tuner_tui.worker.training import preflight, result
 from tuner_tui.worker.training.arguments import training_arguments
-from tuner_tui.worker.training.checkpoints import is_at_end
+from tuner_tui.worker.training.checkpoints import STAGING, is_at_end, replace_folder
 from tuner_tui.worker.training.findings import settle
+from tuner_tui.worker.training.packed_rows import require_rows_apart
+from tuner_tui.worker.training.reference import adapter_state, require_first_loss
 from tuner_tui.worker.training.reporter import ReportingCallback
 from tuner_tui.worker.training.samples import Sampler
+from tuner_tui.worker.training.start_logits import look_at_base, look_at_start, require_same
 from tuner_tui.worker.training.template_findings import choose_template
 from tuner_tui.worker.training.trackers import add_trackers
 
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
 
     from tuner_tui.worker.device.machine import Machine
     from tuner_tui.worker.job import Job
+    from tuner_tui.worker.training.start_logits import StartLogits
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,9 @@ class Policy:
     """A new adapter for the trainer to add; None when the model is complete."""
     exact: dict[str, torch.Tensor] = field(default_factory=dict)
     """Loaded weights, kept because a trainer may round them."""
+    start_adapter: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Where a frozen copy of it is the reference: all tensors of the adapter that the run starts from."""
+    logits: StartLogits | None = None
     began: float = field(default_factory=time.perf_counter)
 
 
@@ -91,12 +103,40 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
     if tuning_traits(spec.tuning.kind).is_adapter and (unreached := parts_without_text(base)):
         reason = f"text never reaches {listed(unreached)}"
         job.emit(ChoicesMade(choices=(Choice(name=ADAPTED_PART, value="language model", reason=reason),)))
+    logits = look_at_base(base, resolved.tokenizer)
     if job.plan.start is not None:
+        make_plain(job, base)
         tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
-        return Policy(tuned, None, tuning.trained_values(tuned), began)
+        logits = look_at_start(logits, tuned)
+        kept = adapter_state(tuned) if method_traits(spec.method.kind).has_reference else {}
+        return Policy(tuned, None, tuning.trained_values(tuned), kept, logits, began)
     if is_complete:
-        return Policy(tuning.new_adapter(spec, base, has_head=has_head), began=began)
-    return Policy(base, tuning.peft_config(spec, base, has_head=has_head), began=began)
+        return Policy(tuning.new_adapter(spec, base, has_head=has_head), logits=logits, began=began)
+    return Policy(base, tuning.peft_config(spec, base, has_head=has_head), logits=logits, began=began)
+
+
+def make_plain(job: Job, base: Any) -> None:
+    """Replace the run's copy of a start adapter of a changed base (PiSSA and similar) with plain LoRA of this base.
+
+    Raises InputError where that is impossible.
+    """
+    folder = job.folder.started_from
+    facts = read_adapter_facts(folder)
+    if not changes_base(facts.init):
+        return
+    making = folder.with_name(f"{STAGING}start-{os.getpid()}")
+    try:
+        make_folder(making)
+        convert(folder, base, making)
+        settle_modes(making)
+        replace_folder(making, folder, job.folder.owned)
+    finally:
+        job.folder.owned.discard(making)
+    rank = read_adapter_facts(folder).rank
+    reason = f"{facts.init} changes the base's weights; converted, the base stays as it is"
+    job.emit(
+        ChoicesMade(choices=(Choice(name="adapter", value=f"plain LoRA of rank {rank}", reason=reason),))
+    )
 
 
 def load_reference(job: Job, resolved: ResolvedBase, *, is_precomputed: bool) -> Any:
@@ -143,6 +183,9 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
     )  # events have the same figures, and printing fails on a full disk
     tuning.keep_adapter_in_fp32(trainer.model)
     tuning.put_back(trainer.model, policy.exact)
+    if policy.logits is not None:
+        require_same(policy.logits, trainer.model)
+    require_first_loss(trainer)
     tuning.wake_dropout(trainer.model, job.spec)
     tuning.write_no_model_card(trainer.model)
     parameters, trained = tuning.count_parameters(trainer.model)
@@ -158,6 +201,7 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
         )
     )
 
+    require_rows_apart(trainer)
     preflight.before_first_step(job, trainer)
     can_answer = method_traits(job.spec.method.kind).output == "text"
     sampler = Sampler(job, trainer.model, resolved.tokenizer, can_answer=can_answer)

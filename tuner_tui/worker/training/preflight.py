@@ -202,7 +202,7 @@ def _odd_loss(model: Any, batch: dict[str, Any]) -> list[Finding]:
                 for key, value in batch.items()
                 if key in ("input_ids", "attention_mask", "position_ids") and isinstance(value, torch.Tensor)
             }
-            logits = model(**inputs).logits[:, :-1]
+            logits = model(**inputs, use_cache=False).logits[:, :-1]
     finally:
         model.train(was_training)
     labels = batch["labels"][:, 1:].to(logits.device)

@@ -70,10 +70,10 @@ def read_updates(config: LoraConfig, tensors: dict[str, Tensor], adapter: Path) 
     for name, tensor in tensors.items():
         if part := _PART.fullmatch(name):
             parts.setdefault(part["module"], {})[part["part"].partition(".")[0]] = tensor
-        elif "lora_" in name:
+        elif "lora_" in name or ".token_adapter." in name:
             raise InputError(
                 "This adapter cannot be merged",
-                f"{name} in {adapter} is a part of LoRA that is not a low-rank update of a linear layer.",
+                f"{name} in {adapter} is not a low-rank update of a linear layer.",
                 "Export it with --as adapter.",
             )
         else:
