@@ -9,6 +9,7 @@ from tuner_tui.planning.widths import input_widths
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tuner_tui.models.weight_count import Matrix, WeightCount
     from tuner_tui.planning.shape import ModelShape
     from tuner_tui.planning.workload import Workload
 
@@ -22,7 +23,7 @@ def refusal(tuning: Any, model_type: str) -> tuple[str, str] | None:
     return None
 
 
-def is_target(name: str, place: str, load: Workload) -> bool:
+def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
     """There is no adapter."""
     return False
 
