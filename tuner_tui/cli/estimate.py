@@ -67,7 +67,7 @@ def estimate(
         raise InputError(
             "The memory cannot be estimated",
             f"{source.name}: {table.note}.",
-            "" if facts.quantisation else "See its config.json.",
+            table.hint or "See its config.json.",
         )
     if as_json:
         click.echo(json.dumps(_as_json(spec, source, facts, place, rows, table, plan), indent=2))

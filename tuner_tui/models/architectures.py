@@ -14,6 +14,18 @@ from typing import Any, Literal
 import msgspec
 
 TABLE = "architectures.json"
+TEXT_ALONE = frozenset(
+    (
+        "aria", "aya_vision", "cohere2_vision", "deepseek_vl", "exaone4_5", "glm4v", "glm46v", "glm_ocr", "glmasr",
+        "granite_docling", "hyperclovax_vision_v2", "idefics2", "idefics3", "internvl", "lfm2_vl", "lighton_ocr",
+        "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "paddleocr_vl", "paligemma",
+        "qianfan_ocr", "qwen2_5_vl", "qwen2_audio", "qwen2_vl", "qwen3_asr", "qwen3_vl", "qwen3_vl_moe", "smolvlm",
+        "step3p7", "video_llama_3", "video_llava", "vipllava", "voxtral",
+    )
+)  # fmt: skip
+"""Types that only AutoModelForMultimodalLM knows, and that were verified to train on text without an image or sound."""
+EXTRA_PACKAGES = {name: ("timm", "pillow") for name in ("gemma3n", "fast_vlm", "perception_lm")}
+"""Packages that loading some types needs beyond those of this program."""
 Loader = Literal["text", "causal", "multimodal", ""]
 
 

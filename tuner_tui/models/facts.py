@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tuner_tui import guarded
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.guarded import Unreadable
 from tuner_tui.models import config_keys as keys
+from tuner_tui.models.architectures import Architecture, architecture
 from tuner_tui.models.config_sizes import ConfigSizes, feed_forward_width
 from tuner_tui.models.gguf_header import GgufArray, GgufHeader, GgufTensor, read_gguf
 from tuner_tui.models.model_folder import read_json, weight_files
@@ -36,8 +37,13 @@ _TOWERS = ("vision_config", "audio_config")
 _GGUF_NAMES = {
     "attn_q": "q_proj", "attn_k": "k_proj", "attn_v": "v_proj", "attn_output": "o_proj", "attn_qkv": "qkv_proj",
     "ffn_gate": "gate_proj", "ffn_up": "up_proj", "ffn_down": "down_proj", "output": "lm_head",
-    "token_embd": "embed_tokens", "ffn_gate_inp": "router",
+    "token_embd": "embed_tokens", "ffn_gate_inp": "gate",
 }  # fmt: skip
+_GGUF_TYPES = {
+    "qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "gpt-oss": "gpt_oss", "minimax-m2": "minimax_m2",
+    "gemma3": "gemma3_text", "gemma4": "gemma4_text",
+}  # fmt: skip
+"""transformers' names of architectures that GGUF names otherwise."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,20 @@ class ModelFacts:
     """Values of the recurrent state of one layer's token (Mamba and similar); None for attention alone."""
     has_own_code: bool = False
     """Whether the repository has Python code of its own that gives a language model."""
+    is_gguf: bool = field(default=False, compare=False)
+    """Whether these are of a GGUF file, whose names of architectures are its own."""
+
+    @property
+    def known(self) -> Architecture | None:
+        """What the libraries know of the model's type; None for a type that they do not have."""
+        return architecture(_hf_type(self.model_type) if self.is_gguf else self.model_type)
+
+    @property
+    def loaded_type(self) -> str | None:
+        """The type of the model that a run loads: of some it loads only the language model inside."""
+        if self.is_gguf:
+            return _hf_type(self.model_type)
+        return self.text_type if self.known is not None and self.known.loader == "text" else self.model_type
 
     @property
     def embedding_rows(self) -> int | None:
@@ -192,21 +212,21 @@ def facts_from(
 
 def gguf_facts(header: GgufHeader) -> ModelFacts:
     """The facts from a GGUF file's header."""
-    architecture = header.text("general.architecture")
+    named = header.text("general.architecture")
 
     def number(key: str) -> int | None:
-        return header.number(f"{architecture}.{key}")
+        return header.number(f"{named}.{key}")
 
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     hidden, heads = number("embedding_length"), number("attention.head_count")
     names = {tensor.name for tensor in header.tensors}
     return ModelFacts(
-        model_type=architecture,
+        model_type=named,
         hidden_size=hidden,
         layers=number("block_count"),
         heads=heads,
         kv_heads=number("attention.head_count_kv")
-        or (heads if f"{architecture}.attention.head_count_kv" not in header.metadata else None),
+        or (heads if f"{named}.attention.head_count_kv" not in header.metadata else None),
         head_dim=number("attention.key_length") or _divided(hidden, heads),
         intermediate_size=number("feed_forward_length"),
         vocab_size=number("vocab_size") or (tokens.length if isinstance(tokens, GgufArray) else None),
@@ -222,8 +242,16 @@ def gguf_facts(header: GgufHeader) -> ModelFacts:
         expert_intermediate_size=number("expert_feed_forward_length"),
         shared_intermediate_size=number("expert_shared_feed_forward_length"),
         stored_layers=count_layers(names),
-        weights=count_tensors({_gguf_name(tensor.name): tensor.shape for tensor in header.tensors}),
+        weights=count_tensors(
+            {_gguf_name(tensor.name): tensor.shape for tensor in header.tensors}, architecture(_hf_type(named))
+        ),
+        is_gguf=True,
     )
+
+
+def _hf_type(named: str | None) -> str | None:
+    """transformers' model type for a GGUF file's architecture."""
+    return _GGUF_TYPES.get(named or "", named)
 
 
 def _gguf_name(name: str) -> str:

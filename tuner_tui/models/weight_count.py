@@ -78,7 +78,7 @@ class WeightCount:
     """Norms, biases, convolutions, routers of unknown types: never quantised, without adapters."""
     expert_mapping: str = ""
     """The mapping by which PEFT adapts the tensors of all experts; empty where it leaves them out."""
-    refused_targets: frozenset[str] = frozenset()
+    refused_targets: tuple[str, ...] = ()
     """Names of linear layers on which PEFT refuses a low-rank adapter."""
 
     @cached_property

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
-from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.calibration import estimate_here
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.estimate import Estimate
@@ -28,6 +27,7 @@ from tuner_tui.planning.place import (
     workload_of,
 )
 from tuner_tui.planning.precision import KEPT_FP32
+from tuner_tui.planning.refusals import refusal_of
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.suggestions import Suggestion, suggest
 from tuner_tui.planning.workload import LoadedAs, Workload
@@ -95,7 +95,7 @@ def plan_memory(
     spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
 ) -> MemoryPlan | None:
     """The settings of the fastest run that fits, with the spec's own settings unchanged; None if the model's sizes are
-    unknown, or if its weights are quantised in a way that the spec cannot train on.
+    unknown, or if it cannot be trained as the spec says.
 
     If only an unlucky batch may not fit, the settings with the least memory are chosen and called tight. If nothing
     fits, those with the least memory, with at most four suggestions.
@@ -103,7 +103,8 @@ def plan_memory(
     shape = shape_of(facts) if facts is not None else None
     if shape is None or facts is None:
         return None
-    if stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
+    refusal = refusal_of(spec, facts, rows)
+    if refusal is not None and not refusal.has_figures:
         return None
     if is_stored(facts) and not facts.weight_bytes:
         return None

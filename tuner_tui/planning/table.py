@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner_tui.models.stored import stored_refusal, stored_words
+from tuner_tui.models.stored import stored_words
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.place import (
     GB,
@@ -20,6 +20,7 @@ from tuner_tui.planning.place import (
     loaded_precision,
 )
 from tuner_tui.planning.planner import Trial, best_of, fastest, precisions
+from tuner_tui.planning.refusals import refusal_of
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.states import trains_nothing
 from tuner_tui.planning.workload import LoadedAs, Workload
@@ -58,6 +59,8 @@ class MemoryTable:
     chosen: LoadedAs
     note: str = ""
     """Why it is unknown or uncertain; empty if it is neither."""
+    hint: str = ""
+    """What to do where there are no figures; may be empty."""
 
     def row(self, loaded_as: LoadedAs) -> MemoryRow | None:
         """One precision's row."""
@@ -76,8 +79,9 @@ def memory_table(
     chosen = loaded_precision(spec, place)
     if facts is None:
         return MemoryTable((), chosen, "the model's headers are unknown")
-    if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
-        return MemoryTable((), chosen, refusal)
+    refusal = refusal_of(spec, facts, rows)
+    if refusal is not None and not refusal.has_figures:
+        return MemoryTable((), chosen, refusal.why, refusal.hint)
     shape = shape_of(facts)
     if shape is None:
         return MemoryTable((), chosen, missing_sizes(facts))
@@ -94,7 +98,8 @@ def memory_table(
     }
     chosen = best_of([trials[loaded_as] for loaded_as in precisions(spec, facts, place)]).load.loaded_as
     rows_by_precision = tuple(_row(loaded_as, trial, place) for loaded_as, trial in trials.items())
-    return MemoryTable(rows_by_precision, chosen, "; ".join(_notes(facts, shape, trials[chosen].load)))
+    notes = [*_notes(facts, shape, trials[chosen].load), *([refusal.why] if refusal else [])]
+    return MemoryTable(rows_by_precision, chosen, "; ".join(notes))
 
 
 def _row(loaded_as: LoadedAs, trial: Trial, place: Place) -> MemoryRow:

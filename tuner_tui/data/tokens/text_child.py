@@ -45,6 +45,8 @@ class Loaded(msgspec.Struct):
     template: str | None
     source: str
     special_tokens: dict[str, str]
+    special_ids: dict[str, int] = {}
+    """Their token IDs, as far as the tokenizer has them."""
 
 
 class Take(msgspec.Struct, tag=True):
@@ -143,7 +145,9 @@ class _Child:
             own, own_source = own_template(folder)
         self.template, self.source = (template, source) if template is not None else (own, str(own_source))
         self.takes_no_empty = False
-        yield self._encode(Loaded(self.template, self.source, self.special_tokens))
+        named = ((name, self.tokenizer.token_to_id(token)) for name, token in self.special_tokens.items())
+        special_ids = {name: number for name, number in named if number is not None}
+        yield self._encode(Loaded(self.template, self.source, self.special_tokens, special_ids))
 
     def _render_all(self, conversations: list[Conversation], watch: Watch) -> Iterator[bytes]:
         for place, wanted in enumerate(conversations):
@@ -222,7 +226,10 @@ class _Child:
                 rest = iter(lengths)
                 for some in waiting:
                     yield self._encode(
-                        [(each.tokens, each.answers) for _, each in zip(some, rest, strict=False)]
+                        [
+                            (each.tokens, each.answers, each.highest)
+                            for _, each in zip(some, rest, strict=False)
+                        ]
                     )
                 waiting, characters = [], 0
 

@@ -21,8 +21,11 @@ class TuningMemory(Protocol):
     def settings(self, tuning: Any) -> Mapping[str, Any]:
         """The fields of a workload that the tuning's options set."""
 
-    def refusal(self, tuning: Any, model_type: str) -> tuple[str, str] | None:
-        """Why a model of this type cannot be tuned with these options, and what to do; None where it can."""
+    def refusal(self, tuning: Any, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
+        """Why a model of this type cannot be tuned with these options, and what to do; None where it can.
+
+        `modules` are the last parts of its linear layers' names; empty where they are not known.
+        """
 
     def is_target(self, matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
         """Whether a matrix of these weights is adapted."""

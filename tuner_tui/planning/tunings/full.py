@@ -18,7 +18,7 @@ def settings(tuning: Any) -> Mapping[str, Any]:
     return {}
 
 
-def refusal(tuning: Any, model_type: str) -> tuple[str, str] | None:
+def refusal(tuning: Any, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
     """Every model can."""
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.planning.tunings.targets import missing_targets
 from tuner_tui.planning.widths import INPUTS
 
 if TYPE_CHECKING:
@@ -23,9 +24,18 @@ def settings(tuning: Ia3Tuning) -> Mapping[str, Any]:
     return {"targets": tuning.targets}
 
 
-def refusal(tuning: Ia3Tuning, model_type: str) -> tuple[str, str] | None:
-    """Every model can."""
-    return None
+def refusal(tuning: Ia3Tuning, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
+    """Targets that the model does not have."""
+    if not modules:
+        return None
+    if tuning.targets != "auto":
+        return missing_targets(tuning.targets, modules)
+    if KEYS_AND_VALUES & modules:
+        return None
+    return (
+        f"its attention layers are unknown: {model_type} has none of {', '.join(sorted(KEYS_AND_VALUES))}",
+        f"Set tuning.targets to some of its linear layers: {', '.join(sorted(modules))}.",
+    )
 
 
 def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner_tui.models.architectures import architecture, table
 from tuner_tui.models.weight_count import is_in_tower
+from tuner_tui.planning.tunings.targets import missing_targets
 from tuner_tui.planning.widths import INPUTS, input_widths, mlp_bytes
 
 if TYPE_CHECKING:
@@ -29,13 +30,24 @@ def settings(tuning: LoraTuning) -> Mapping[str, Any]:
     }
 
 
-def refusal(tuning: LoraTuning, model_type: str) -> tuple[str, str] | None:
-    """Why PEFT 0.21 refuses these options for a model type, and what to do."""
+def refusal(tuning: LoraTuning, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
+    """Targets that the model does not have, and what PEFT refuses for its type."""
+    parts = frozenset(table().expert_parts.get(table().expert_types.get(model_type, ""), ()))
+    if modules and not isinstance(tuning.targets, str):
+        missing = missing_targets(tuning.targets, modules | parts)
+        if missing is not None:
+            return missing
     known = architecture(model_type)
     refused = _named(tuning.targets).intersection(known.refused if known is not None else ())
     if refused:
         names = ", ".join(sorted(refused))
         return f"PEFT does not adapt {names} of {model_type}", f"Remove {names} from tuning.targets."
+    is_unknown = modules and tuning.targets == "attention"
+    if is_unknown and not (ATTENTION_TARGETS & modules).difference(known.refused if known is not None else ()):
+        return (
+            f"its attention layers are unknown: {model_type} has none of {', '.join(sorted(ATTENTION_TARGETS))}",
+            f'Set tuning.targets to "all-linear" or to some of its linear layers: {", ".join(sorted(modules))}.',
+        )
     names = adapted_experts(tuning.targets, model_type)
     if not names:
         return None
