@@ -6,6 +6,7 @@ What transformers' configuration and model classes and PEFT say of each model ty
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 from transformers.pytorch_utils import Conv1D
+from trl.trainer.utils import add_fused_lm_head
 
 import tuner_tui.models
 from tests.tiny_architectures import LANGUAGE_TYPES, tiny_config, whole_class
@@ -33,11 +35,16 @@ from tuner_tui.models.architectures import TABLE, Architecture, Table, encode
 from tuner_tui.models.config_keys import SIZE_KEYS
 from tuner_tui.models.weight_count import is_in_tower
 from tuner_tui.worker.model.reached import _beside_decoder
+from tuner_tui.worker.model.targets import gives_several
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 FILE = Path(tuner_tui.models.__path__[0]) / TABLE
+LARGEST_MADE = 20_000_000
+"""Parameters of the largest model that is made with weights."""
+CLOSE = 1e-3
+"""Losses that differ more are of another computation."""
 TEXT_KEYS = ("text_config", "llm_config", "language_config", "decoder_config", "thinker_config")
 
 
@@ -77,6 +84,8 @@ def describe(model_type: str) -> Architecture:
         facts["loader"], loader = "multimodal", AutoModelForMultimodalLM
     if loader is not None:
         facts |= _modules(model_type, loader)
+        if "linear" in facts:
+            facts["reads_text"] = _reads_text(model_type, loader)
     return Architecture(**facts)
 
 
@@ -115,7 +124,7 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
         return {}
     parts = getattr(whole.config, "sub_configs", {})
     beside = {name.rpartition(".")[2] for name in _beside_decoder(whole) if parts} - {"lm_head"}
-    linear, plain, transposed, names = set(), set(), set(), {}
+    linear, plain, transposed, refused, names = set(), set(), set(), set(), {}
     for name, module in model.named_modules():
         last = name.rpartition(".")[2]
         if module is head or module is embedding:
@@ -128,6 +137,8 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
             linear.add(last)
             if isinstance(module, Conv1D):
                 transposed.add(last)
+            if _is_refused(last, model) or gives_several(module):
+                refused.add(last)
         elif isinstance(weight, torch.nn.Parameter) and weight.dim() == 2:
             plain.add(last)
     is_text = model.config.model_type != model_type and model.config.model_type != config.model_type
@@ -136,15 +147,49 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
         "loader": "text" if is_text else "causal" if loader is AutoModelForCausalLM else "multimodal",
         "linear": tuple(sorted(linear)),
         "plain": tuple(sorted(plain - linear)),
-        "refused": tuple(sorted(name for name in linear if _is_refused(name, model))),
+        "refused": tuple(sorted(refused)),
         "transposed": tuple(sorted(transposed)),
         "head": names.get(id(head), ""),
         "embedding": names.get(id(embedding), ""),
         "beside": tuple(sorted(beside)),
-        "ignored": tuple(sorted(type(model)._keys_to_ignore_on_load_unexpected or ())),
+        "ignored": tuple(_ignored(model)),
         "attention": tuple(name for name, flag in known.items() if getattr(model, flag, False)),
         "can_checkpoint": model.supports_gradient_checkpointing,
     }
+
+
+def _reads_text(model_type: str, loader: Any) -> bool | None:
+    """Whether the loss of TRL's fused output layer is that of the model's own logits, on a few tokens.
+
+    None where the tiny model fails for a reason of its sizes, or is too large to make.
+    """
+    config = tiny_config(model_type)
+    with torch.device("meta"):
+        if loader.from_config(config).num_parameters() > LARGEST_MADE:
+            return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = loader.from_config(config).eval()
+        for parameter in model.parameters():  # fresh weights are too small to tell two losses apart
+            spread = torch.randn_like(parameter) * (0.05 if parameter.dim() > 1 else 0.0)
+            parameter.data = torch.nan_to_num(parameter.data, 0.0, 0.0, 0.0) + spread
+    ids = torch.arange(20, 28)[None]
+    wanted = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    try:
+        with torch.no_grad():
+            logits = model(**wanted, use_cache=False).logits[0, :-1].float()
+    except (TypeError, ValueError):  # it asks for an image
+        return False
+    except Exception:
+        return None
+    own = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
+    try:
+        add_fused_lm_head(model)
+        with torch.no_grad():
+            fused = -model(**wanted, labels=ids, fused_lm_head=True).log_probs.mean()
+    except Exception:
+        return False
+    return bool((own - fused).abs() < CLOSE)
 
 
 def _is_refused(name: str, model: Any) -> bool:
@@ -154,6 +199,16 @@ def _is_refused(name: str, model: Any) -> bool:
     except ValueError:
         return True
     return False
+
+
+def _ignored(model: Any) -> Iterator[str]:
+    """The class's patterns of unexpected tensors; some match the model's own, too, unless they begin with a name."""
+    own = model.state_dict().keys()
+    for pattern in sorted(model._keys_to_ignore_on_load_unexpected or ()):
+        for each in (pattern, rf"(?:^|\.){pattern}$"):
+            if not any(re.search(each, name) for name in own):
+                yield each
+                break
 
 
 def _expert_types() -> dict[str, str]:

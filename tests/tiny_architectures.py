@@ -107,6 +107,9 @@ def tiny_config(model_type: str, **own: Any) -> Any:
 
 def _of(kind: Any, small: dict[str, Any]) -> dict[str, Any]:
     known = {field.name for field in dataclasses.fields(kind)}
+    if "qk_rope_head_dim" in known:  # multi-head latent attention has keys for each head
+        known -= {"head_dim"}
+        small = small | {"num_key_value_heads": small["num_attention_heads"]}
     return {name: value for name, value in small.items() if name in known}
 
 

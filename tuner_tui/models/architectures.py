@@ -14,16 +14,6 @@ from typing import Any, Literal
 import msgspec
 
 TABLE = "architectures.json"
-TEXT_ALONE = frozenset(
-    (
-        "aria", "aya_vision", "cohere2_vision", "deepseek_vl", "exaone4_5", "glm4v", "glm46v", "glm_ocr", "glmasr",
-        "granite_docling", "hyperclovax_vision_v2", "idefics2", "idefics3", "internvl", "lfm2_vl", "lighton_ocr",
-        "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3", "paddleocr_vl", "paligemma",
-        "qianfan_ocr", "qwen2_5_vl", "qwen2_audio", "qwen2_vl", "qwen3_asr", "qwen3_vl", "qwen3_vl_moe", "smolvlm",
-        "step3p7", "video_llama_3", "video_llava", "vipllava", "voxtral",
-    )
-)  # fmt: skip
-"""Types that only AutoModelForMultimodalLM knows, and that were verified to train on text without an image or sound."""
 EXTRA_PACKAGES = {name: ("timm", "pillow") for name in ("gemma3n", "fast_vlm", "perception_lm")}
 """Packages that loading some types needs beyond those of this program."""
 Loader = Literal["text", "causal", "multimodal", ""]
@@ -46,7 +36,8 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     plain: tuple[str, ...] = ()
     """Modules with a matrix that are no linear layers, such as routers."""
     refused: tuple[str, ...] = ()
-    """Of `linear`, those on which PEFT refuses LoRA, since the model's kernels read their weights past it."""
+    """Of `linear`, those that LoRA cannot adapt: PEFT refuses some whose weights kernels read past the adapter, and
+    routers that are linear layers give more than one tensor."""
     transposed: tuple[str, ...] = ()
     """Of `linear`, those that store (inputs, outputs)."""
     head: str = ""
@@ -59,6 +50,8 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Attention kernels that it can be loaded with, besides eager."""
     can_checkpoint: bool = True
     """Whether transformers can recompute its activations."""
+    reads_text: bool | None = None
+    """Whether TRL's trainers give the model's own loss on text alone; None where no tiny model tells."""
     can_score: bool = False
     """Whether AutoModelForSequenceClassification knows it, which reward models need."""
 

@@ -164,7 +164,7 @@ def _kind(
         return "tower"
     if known is not None and known.is_known:
         if last in known.linear:
-            return "expert" if _EXPERT.search(name) else "layer"
+            return "expert" if _EXPERT.search(name) and not _ROUTER.search(name) else "layer"
         if last in known.plain or not is_module:  # a matrix of its own, not of a linear layer
             return "router" if last in known.plain and _ROUTER.search(name) else "other"
     if _ROUTER.search(name) or not is_numbered:

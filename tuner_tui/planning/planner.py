@@ -146,10 +146,13 @@ def fastest(
     sizes, checkpointing = micro_batches(spec, place, rows), spec.training.checkpointing
     if place.room_bytes is None:  # free memory is unknown: conservative defaults
         calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
-        return trial(calm[-1], "on" if checkpoints_activations(checkpointing, is_gpu=place.is_gpu) else "off")
+        is_on = shape.can_checkpoint and checkpoints_activations(checkpointing, is_gpu=place.is_gpu)
+        return trial(calm[-1], "on" if is_on else "off")
     switches: tuple[Literal["on", "off"], ...] = (
         ("off", "on") if checkpointing == "auto" else (checkpointing,)
     )
+    if not shape.can_checkpoint:
+        switches = ("off",)
     fitting: list[Trial] = []
     for switch in switches:
         # more rows never take less, so those that fit come first
@@ -216,7 +219,7 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
     load, training = best.load, spec.training
     room = place.room_bytes
     of_room = (
-        f"{best.estimate.likely / GB:.1f} of {room / GB:.1f} GB"
+        f"{best.estimate.words()} of {room / GB:.1f} GB"
         if room is not None
         else "free memory unknown"
     )
@@ -239,7 +242,9 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
             )
         accumulated = f", {steps} times for a batch of {training.batch_size}" if steps > 1 else ""
         yield PlannedChoice("micro-batch", f"{load.rows} x {load.length} tokens{accumulated}", reason)
-    if training.checkpointing == "auto":
+    if training.checkpointing == "auto" and not best.estimate.shape.can_checkpoint:
+        yield PlannedChoice("checkpointing", "off", "the model's class does not have it")
+    elif training.checkpointing == "auto":
         is_on = load.checkpointing == "on"
         reason = (
             "activations do not fit otherwise; about a quarter slower"
@@ -249,8 +254,10 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         if room is None:
             reason = "free memory unknown, so the setting with less memory" if is_on else "this is a CPU"
         yield PlannedChoice("checkpointing", "on" if is_on else "off", reason)
-    if spec.model.attention == "auto":
+    if spec.model.attention == "auto" and best.estimate.shape.has_fused_attention:
         yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on every GPU")
+    elif spec.model.attention == "auto":
+        yield PlannedChoice("attention", "eager", "the model's class does not have PyTorch's fused attention")
     if load.method_traits.head == "fused":
         yield PlannedChoice("loss", "fused", "logits in tiles, never materialised in full")
     states = best.estimate.parts.states

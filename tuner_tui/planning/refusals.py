@@ -13,7 +13,7 @@ from packaging.version import Version
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError
-from tuner_tui.models.architectures import EXTRA_PACKAGES, TEXT_ALONE, Architecture, table
+from tuner_tui.models.architectures import EXTRA_PACKAGES, Architecture, table
 from tuner_tui.models.stored import missing_package, stored_refusal
 from tuner_tui.planning.place import UNCOUNTED, Rows
 from tuner_tui.planning.tunings import memory_of
@@ -91,8 +91,12 @@ def _of_type(spec: RunSpec, facts: ModelFacts) -> Iterator[Refusal]:
             why = f"{transformers} has no language model of the type {model_type}"
             yield Refusal("model.source", title, why, OTHER_MODEL, has_figures=known is None)
         return
-    if known.loader == "multimodal" and model_type not in TEXT_ALONE:
+    is_verified = known.reads_text is True
+    if known.loader == "multimodal" and not is_verified:
         why = f"AutoModelForCausalLM does not know {model_type}, and its class is not known to train on text alone"
+        yield Refusal("model.source", title, why, OTHER_MODEL)
+    elif known.reads_text is False:
+        why = f"TRL's trainers do not give the loss of {model_type} on text"
         yield Refusal("model.source", title, why, OTHER_MODEL)
     if method_traits(spec.method.kind).output == "scores" and not known.can_score:
         why = f"AutoModelForSequenceClassification does not know {model_type}, so it cannot be a reward model"

@@ -41,13 +41,14 @@ class MemoryRow:
     load: Workload
     verdict: Verdict
     over_bytes: int = 0
-    """Bytes by which the expected memory exceeds the available."""
+    """Bytes by which the expected memory, or the least where only a range is known, exceeds the available."""
 
     @property
     def words(self) -> str:
         """The verdict as text: fits, tight (an unlucky batch may not fit), or too big by some GB."""
         if self.verdict == "too big":
-            return f"too big by {self.over_bytes / GB:.1f} GB"
+            more = "" if self.estimate.has_figure else " or more"
+            return f"too big by {self.over_bytes / GB:.1f} GB{more}"
         return "" if self.verdict == "unknown" else self.verdict
 
 
@@ -103,7 +104,9 @@ def memory_table(
 
 
 def _row(loaded_as: LoadedAs, trial: Trial, place: Place) -> MemoryRow:
-    over = trial.estimate.likely - (place.room_bytes or 0) if trial.verdict == "too big" else 0
+    estimate = trial.estimate
+    expected = estimate.likely if estimate.has_figure else estimate.low
+    over = expected - (place.room_bytes or 0) if trial.verdict == "too big" else 0
     return MemoryRow(loaded_as, trial.estimate, trial.load, trial.verdict, max(0, over))
 
 

@@ -38,6 +38,7 @@ def run(job: Job, method: SftMethod) -> Ending:
     policy = common.load_policy(job, resolved)
     arguments = SFTConfig(
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
+        **common.router_arguments(job, policy),
         max_length=max_length,
         packing=method.packing,
         dataset_kwargs=None if method.packing else {"skip_prepare_dataset": True},

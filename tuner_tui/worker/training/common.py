@@ -13,18 +13,20 @@ from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.oom_fallback import Shape, apply_fallbacks
-from tuner_tui.planning.plan import ADAPTED_PART, Choice
+from tuner_tui.planning.plan import ADAPTED_LAYERS, ADAPTED_PART, MODEL_CLASS, ROUTER_LOSS, Choice
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
 from tuner_tui.text import listed
 from tuner_tui.worker.device import memory
 from tuner_tui.worker.device.machine import choose_machine
 from tuner_tui.worker.device.system_memory_fallback import SystemMemoryFallbackGuard
 from tuner_tui.worker.model import loading, tuning
+from tuner_tui.worker.model.classes import is_plain_language_model
 from tuner_tui.worker.model.reached import parts_without_text
 from tuner_tui.worker.training import preflight, result
 from tuner_tui.worker.training.arguments import training_arguments
 from tuner_tui.worker.training.checkpoints import is_at_end
 from tuner_tui.worker.training.reporter import ReportingCallback
+from tuner_tui.worker.training.router_loss import router_loss_fits
 from tuner_tui.worker.training.samples import Sampler
 from tuner_tui.worker.training.trackers import add_trackers
 
@@ -86,15 +88,41 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
     base = loading.load_base(
         resolved.location, resolved.revision, spec.model, resolved.machine, has_head=has_head
     )
-    if tuning_traits(spec.tuning.kind).is_adapter and (unreached := parts_without_text(base)):
-        reason = f"text never reaches {listed(unreached)}"
-        job.emit(ChoicesMade(choices=(Choice(name=ADAPTED_PART, value="language model", reason=reason),)))
+    _report_model(job, base)
     if job.plan.start is not None:
         tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
         return Policy(tuned, None, tuning.trained_values(tuned), began)
     if is_complete:
         return Policy(tuning.new_adapter(spec, base, has_head=has_head), began=began)
     return Policy(base, tuning.peft_config(spec, base, has_head=has_head), began=began)
+
+
+def _report_model(job: Job, base: Any) -> None:
+    """Report how the base was loaded and what of it is adapted, where that is not the usual."""
+    spec, model_type = job.spec, base.config.model_type
+    choices = []
+    if method_traits(spec.method.kind).output == "text" and not is_plain_language_model(base.config):
+        reason = f"AutoModelForCausalLM does not know {model_type}; text alone is trained"
+        choices.append(Choice(name=MODEL_CLASS, value="AutoModelForMultimodalLM", reason=reason))
+    if tuning_traits(spec.tuning.kind).is_adapter and (unreached := parts_without_text(base)):
+        reason = f"text never reaches {listed(unreached)}"
+        choices.append(Choice(name=ADAPTED_PART, value="language model", reason=reason))
+    if refused := tuning.left_out(spec, base):
+        value = f"all linear layers but {listed(refused, 'and')}"
+        reason = f"those of {model_type} cannot be adapted"
+        choices.append(Choice(name=ADAPTED_LAYERS, value=value, reason=reason))
+    if choices:
+        job.emit(ChoicesMade(choices=tuple(choices)))
+
+
+def router_arguments(job: Job, policy: Policy) -> dict[str, Any]:
+    """The trainer argument that turns TRL's auxiliary router loss off where it does not fit the model; else none."""
+    model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
+    if router_loss_fits(model):
+        return {}
+    reason = f"TRL cannot compute the auxiliary loss of {model.config.model_type}'s router"
+    job.emit(ChoicesMade(choices=(Choice(name=ROUTER_LOSS, value="off", reason=reason),)))
+    return {"router_aux_loss_coef": 0.0}
 
 
 def load_reference(job: Job, resolved: ResolvedBase, *, is_precomputed: bool) -> Any:
