@@ -88,6 +88,7 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
     base = loading.load_base(
         resolved.location, resolved.revision, spec.model, resolved.machine, has_head=has_head
     )
+    preflight.require_pad_token(base, resolved.tokenizer)
     _report_model(job, base)
     if job.plan.start is not None:
         tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
