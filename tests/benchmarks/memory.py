@@ -47,7 +47,7 @@ def judge(row: dict[str, str], configs: dict[str, Any]) -> dict[str, Any]:
     """The row with `predicted_gib`, `error` and the ranges; `reason` where it cannot be judged."""
     result: dict[str, Any] = {
         **row, "predicted_gib": None, "error": None, "low_gib": None, "high_gib": None, "in_range": None,
-        "smi_low_gib": None, "smi_high_gib": None, "smi_in_range": None, "reason": None,
+        "smi_low_gib": None, "smi_high_gib": None, "smi_in_range": None, "is_known": None, "reason": None,
     }  # fmt: skip
     blind = {
         name: text
@@ -69,6 +69,7 @@ def judge(row: dict[str, str], configs: dict[str, Any]) -> dict[str, Any]:
         "predicted_gib": round(prediction.value, 4),
         "low_gib": round(prediction.low, 4), "high_gib": round(prediction.high, 4),
         "smi_low_gib": round(prediction.driver_low, 4), "smi_high_gib": round(prediction.driver_high, 4),
+        "is_known": prediction.is_known,
     }  # fmt: skip
     truth, driver = number(row.get("peak_gib")), number(row.get("smi_gib"))
     if truth:
@@ -98,7 +99,7 @@ def line(row: dict[str, Any]) -> str:
     words = f"{name:<44} predicted {row['predicted_gib']:8.3f}"
     if row["error"] is not None:
         words += f"  measured {float(row['peak_gib']):8.3f}  {100 * row['error']:+6.2f} %"
-    if row.get("metric") != "max_allocated":
+    if not _is_exact(row):
         words += f"  range {row['low_gib']:.1f} to {row['high_gib']:.1f}{_outside(row['in_range'])}"
     if row["smi_in_range"] is not None:
         words += (
@@ -110,13 +111,9 @@ def line(row: dict[str, Any]) -> str:
 
 def summary(rows: list[dict[str, Any]]) -> tuple[str, bool]:
     """The figures that the bounds are about, and whether they hold."""
-    complete = [row for row in rows if row.get("complete") == "y" and row.get("metric") == "max_allocated"]
+    complete = [row for row in rows if row.get("complete") == "y" and _is_exact(row)]
     errors = [abs(row["error"]) for row in complete if row["error"] is not None]
-    ranges = [
-        row["in_range"]
-        for row in rows
-        if row.get("metric") != "max_allocated" and row["in_range"] is not None
-    ]
+    ranges = [row["in_range"] for row in rows if not _is_exact(row) and row["in_range"] is not None]
     ranges += [row["smi_in_range"] for row in rows if row["smi_in_range"] is not None]
     unjudged = sum(row["predicted_gib"] is None for row in complete)
     others = sum(row["predicted_gib"] is None for row in rows) - unjudged
@@ -135,6 +132,11 @@ def summary(rows: list[dict[str, Any]]) -> tuple[str, bool]:
         and share >= RANGE_SHARE
     )
     return words, is_good
+
+
+def _is_exact(row: dict[str, Any]) -> bool:
+    """Whether the estimate gives a figure, and not only a range."""
+    return row.get("metric") == "max_allocated" and row["is_known"] is not False
 
 
 def _outside(is_inside: bool | None) -> str:

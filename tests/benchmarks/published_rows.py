@@ -50,13 +50,17 @@ class NotJudged(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """In GiB: the row's own metric, its range, and what the driver would show."""
+    """In GiB: the row's own metric, its range, and what the driver would show.
+
+    Of an architecture without a verified formula nothing is said but the range; its value is the range's middle.
+    """
 
     value: float
     low: float
     high: float
     driver_low: float
     driver_high: float
+    is_known: bool = True
 
 
 class Row:
@@ -98,12 +102,15 @@ def predict(row: Row, configs: dict[str, Any]) -> Prediction:
         low - CONTEXT_LOW / GIB,
         high - (CONTEXT_LOW if card else CONTEXT_HIGH) / GIB,
     )
-    value = estimate.allocated / GIB
-    if row["metric"] == "max_allocated":
+    value, is_known = estimate.allocated / GIB, shape.is_known
+    if row["metric"] == "max_allocated" and is_known:
         return Prediction(value, value, value, low, high)
-    if row["metric"] == "max_reserved":
-        return Prediction(_between(in_torch_low, in_torch_high), in_torch_low, in_torch_high, low, high)
-    return Prediction(_between(low, high), in_torch_low, high, low, high)  # which of the two is not said
+    if row["metric"] in ("max_allocated", "max_reserved"):
+        middle = _between(in_torch_low, in_torch_high)
+        return Prediction(middle, in_torch_low, in_torch_high, low, high, is_known)
+    return Prediction(
+        _between(low, high), in_torch_low, high, low, high, is_known
+    )  # which of the two is not said
 
 
 def _between(low: float, high: float) -> float:
@@ -129,7 +136,7 @@ def shape_for(row: Row, configs: dict[str, Any]) -> ModelShape:
     shape = ModelShape(
         hidden, int(config["num_hidden_layers"]), heads, int(config.get("num_key_value_heads") or heads),
         int(config.get("head_dim") or hidden // heads), wide, int(config["vocab_size"]), WeightCount((), 0, 0, 0),
-        family, bool(COMPARED.search(name)), experts, int(config.get("num_experts_per_tok") or 0),
+        family, _is_known(name, config), experts, int(config.get("num_experts_per_tok") or 0),
         int(config.get("moe_intermediate_size") or wide) if experts else 0,
     )  # fmt: skip
     if (
@@ -164,6 +171,11 @@ def _alike(name: str, configs: dict[str, Any]) -> dict[str, Any] | None:
         if isinstance(config, dict) and stem(known) == stem(name):
             return config
     return None
+
+
+def _is_known(name: str, config: dict[str, Any]) -> bool:
+    """Whether its formula is verified: Llama's and similar layers, whose MLP has a gate."""
+    return COMPARED.search(name) is not None and config.get("mlp_matrices") != 2
 
 
 def _family(name: str, config: dict[str, Any]) -> Family:

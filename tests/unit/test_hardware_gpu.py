@@ -29,6 +29,7 @@ from tuner_tui.hardware.telemetry import (
     first_visible_gpu,
     memory_of,
 )
+from tuner_tui.ui.hardware_words import hardware_line
 
 GIB = 1024**3
 OLLAMA = 2**22 + 1  # above Linux's highest process number, so that no real process answers to it
@@ -247,6 +248,42 @@ def test_unified_memory_is_the_systems(plain_linux: Path) -> None:
     assert "shared with the rest" in free.note
     unnamed = free_on(plain_linux, {**SPARK, "nvmlDeviceGetName": "NVIDIA Next"})
     assert unnamed.free_bytes is None
+
+
+N1X: dict[str, Any] = {
+    **SPARK,
+    "nvmlDeviceGetName": "NVIDIA N1X",
+    "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=8128 << 20, used=1 << 30, free=7104 << 20),
+    "nvmlDeviceGetCudaComputeCapability": (12, 1),
+}
+"""A laptop's chip, whose driver reports the part of the system's memory that it reserves."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nvmlDeviceGetCudaComputeCapability": pynvml.NVMLError_NotSupported()},
+        {"nvmlDeviceGetName": "NVIDIA Laptop GPU"},  # of a name that says nothing
+        {"nvmlDeviceGetName": "Orin (nvgpu)", "nvmlDeviceGetCudaComputeCapability": (8, 7)},
+    ],
+)
+def test_a_part_of_a_shared_pool_is_not_the_gpus_memory(plain_linux: Path, changes: dict[str, Any]) -> None:
+    report = read(plain_linux, {**N1X, **changes})
+    assert report.gpus[0].memory_total_bytes == 8128 << 20  # what the driver says
+    free = choose_free_memory(report, RAM)
+    assert (free.is_gpu, free.free_bytes, free.total_bytes) == (True, 100 * GIB, 120 * GIB)
+    assert "shared with the rest" in free.note
+    line = hardware_line(report, RAM)
+    assert "shares the RAM" in line and "8.5 GB" not in line
+    [checked] = [check for check in check_gpus(report) if check.name == "GPU 0"]
+    assert "shares the system's memory" in checked.value
+
+
+def test_an_8_gb_gpu_of_its_own_memory_stays_one(plain_linux: Path) -> None:
+    own = SimpleNamespace(total=8 * GIB, used=GIB, free=7 * GIB)
+    free = free_on(plain_linux, {**RTX_4070, "nvmlDeviceGetMemoryInfo": own})
+    assert (free.free_bytes, free.total_bytes) == (7 * GIB, 8 * GIB)
 
 
 def test_who_holds_memory_is_unknown_on_wsl2_and_said_so(plain_linux: Path) -> None:

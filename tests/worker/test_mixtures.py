@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from tuner_tui.cli.train import train as train_command
-from tuner_tui.planning.tunings.lora import EXPERT_MIXTURES, EXPERT_PARTS, FUSED_EXPERTS
+from tuner_tui.models.architectures import table
 from tuner_tui.runs.events import RunFinished
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.merge import MergedWeights, write_merged
@@ -116,10 +116,10 @@ def test_the_types_are_those_that_peft_knows() -> None:
         for kind, pattern in peft_conversion._MODEL_TO_CONVERSION_PATTERN.items()
         if pattern in peft_conversion._MOE_FUSED_TARGETS and kind.islower()
     }
-    assert known == EXPERT_MIXTURES
-    for pattern, parts in EXPERT_PARTS.items():
+    assert known == table().expert_types
+    for pattern, parts in table().expert_parts.items():
         assert set(parts) == set(peft_conversion._MOE_TARGET_MODULE_MAPPING[pattern])
-        assert list(FUSED_EXPERTS[pattern]) == peft_conversion._MOE_FUSED_TARGETS[pattern]["gate_up_proj"]
+        assert table().fused_parts[pattern] == peft_conversion._MOE_FUSED_TARGETS[pattern]
 
 
 @pytest.mark.parametrize(

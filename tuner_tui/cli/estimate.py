@@ -68,7 +68,7 @@ def estimate(
         raise InputError(
             "The memory cannot be estimated",
             f"{source.name}: {table.note}.",
-            "" if facts.quantisation else "See its config.json.",
+            table.hint or "See its config.json.",
         )
     if as_json:
         click.echo(json.dumps(_as_json(spec, source, facts, place, rows, table, plan), indent=2))
@@ -192,7 +192,8 @@ def report(
         lines.append(fill(f"Note: {table.note}."))
     chosen = table.chosen_row
     if show_terms and chosen is not None:
-        lines += ["", f"{NAMES[chosen.loaded_as]}, at its highest ({chosen.estimate.peak.name}):"]
+        guess = "" if chosen.estimate.has_figure else "; activations are a guess"
+        lines += ["", f"{NAMES[chosen.loaded_as]}, at its highest ({chosen.estimate.peak.name}{guess}):"]
         lines += [
             f"  {term.name:<24}{term.bytes / GB:>9.3f} GB  {term.words}"[:WIDTH]
             for term in chosen.estimate.terms
@@ -224,6 +225,8 @@ def _row_line(row: MemoryRow, *, is_chosen: bool) -> str:
     estimate = row.estimate
     numbers = (estimate.weights, estimate.states, estimate.activations, estimate.likely)
     weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
+    if not estimate.has_figure:
+        activations = total = "?"
     batch = f"{row.load.rows}{'' if row.load.checkpointing == 'off' else ' c'}"
     mark = ">" if is_chosen else " "
     spread = f"{estimate.low / GB:.1f} to {estimate.high / GB:.1f}"
@@ -261,7 +264,7 @@ def _as_json(
             "micro_batch": plan.micro_batch,
             "checkpointing": plan.is_checkpointing,
             "verdict": plan.verdict,
-            "allocated_bytes": plan.estimate.allocated,
+            "allocated_bytes": plan.estimate.allocated if plan.estimate.has_figure else None,
             "low_bytes": plan.estimate.low,
             "high_bytes": plan.estimate.high,
             "choices": [vars(choice) for choice in plan.choices],
@@ -284,7 +287,7 @@ def _row_json(row: MemoryRow) -> dict[str, Any]:
     return {
         "precision": row.loaded_as,
         "verdict": row.verdict,
-        "allocated_bytes": estimate.allocated,
+        "allocated_bytes": estimate.allocated if estimate.has_figure else None,
         "low_bytes": estimate.low,
         "high_bytes": estimate.high,
         "is_known": estimate.is_known,

@@ -36,7 +36,12 @@ LABELS = {
     "shared_intermediate_size": "shared expert",
     "has_tower": "vision or audio",
     "weights": "parameters",
+    "text_type": "language model",
+    "state_width": "recurrent state",
+    "has_own_code": "own code",
 }
+IF_ANY = ("text_type", "state_width", "has_own_code")
+"""Shown only where there is something to say."""
 MIXTURE = ("experts", "experts_per_token", "expert_intermediate_size", "shared_intermediate_size")
 
 
@@ -109,10 +114,26 @@ def show(source: str, revision: str | None, as_json: bool) -> None:
     facts = read_facts(model)
     if as_json:
         described = {**dataclasses.asdict(model), "path": str(model.path)}
-        click.echo(json.dumps({"source": described, "facts": dataclasses.asdict(facts)}, indent=2))
+        report = {
+            "source": described,
+            "facts": dataclasses.asdict(facts),
+            "training_problem": training_problem(source, facts),
+        }
+        click.echo(json.dumps(report, indent=2))
         return
     for line in fact_lines(model, facts):
         click.echo(line)
+    if problem := training_problem(source, facts):
+        click.echo(fill(plain(f"It cannot be trained as the default settings say: {problem}")))
+
+
+def training_problem(source: str, facts: ModelFacts) -> str | None:
+    """Why a run with the default settings cannot train the model; None if it can, as far as its files tell."""
+    from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
+    from tuner_tui.planning.refusals import refusal_of
+
+    refusal = refusal_of(RunSpec(model=ModelSpec(source=source), data=DataSpec(train="demo")), facts)
+    return None if refusal is None else f"{refusal.why}. {refusal.hint}"
 
 
 @models.command()
@@ -186,7 +207,8 @@ def fact_lines(source: ModelSource, facts: ModelFacts) -> list[str]:
     if source.revision:
         rows.append(("revision", source.revision))
     for name, value in dataclasses.asdict(facts).items():
-        if name in MIXTURE and facts.experts is None:
+        is_empty = (name in MIXTURE and facts.experts is None) or (name in IF_ANY and not value)
+        if is_empty or name == "is_gguf":
             continue
         rows.append(
             (LABELS.get(name, name), _weights_text(facts) if name == "weights" else _fact_text(name, value))

@@ -165,7 +165,9 @@ def _check_gpu(gpu: GpuSnapshot, report: GpuReport) -> Check:
     name = f"GPU {gpu.index}"
     if gpu.name is None and gpu.memory_total_bytes is None:
         return Check(name, "problem", "does not answer")
-    if gpu.memory_total_bytes is None or gpu.memory_free_bytes is None:
+    if gpu.shares_memory:
+        memory = "shares the system's memory"
+    elif gpu.memory_total_bytes is None or gpu.memory_free_bytes is None:
         memory = "memory unknown"
     else:
         memory = f"{gigabytes(gpu.memory_free_bytes)} of {gigabytes(gpu.memory_total_bytes)} free"

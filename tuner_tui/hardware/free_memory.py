@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tuner_tui.hardware.system import SystemSnapshot
 
 HOLDERS_UNKNOWN = "what uses the rest: unknown"
-SHARED_MEMORY_GPUS = ("GB10", "Orin", "Thor", "Xavier")
-"""Parts of the names of GPUs that share system memory, for which the driver reports no size."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def choose_free_memory(
         return replace(ram, note="CUDA_VISIBLE_DEVICES hides the GPUs")
     if gpu.slices is not None:
         return _of_slice(gpu, visible)
-    if gpu.memory_total_bytes is None and _shares_memory(gpu.name):
+    if gpu.shares_memory:
         note = "shared with the rest of the system"
         return FreeMemory(
             True, gpu.name or "GPU", system.ram_available_bytes, system.ram_total_bytes, note=note
@@ -131,10 +129,6 @@ def _of_slice(gpu: GpuSnapshot, visible: str | None) -> FreeMemory:
         return FreeMemory(True, name, None, None, note="split with MIG, but without a slice to run on")
     note = f"a MIG slice of {len(parts)}; {HOLDERS_UNKNOWN}"
     return FreeMemory(True, f"{name} (MIG)", part.memory_free_bytes, part.memory_total_bytes, note=note)
-
-
-def _shares_memory(name: str | None) -> bool:
-    return any(word in (name or "") for word in SHARED_MEMORY_GPUS)
 
 
 def read_free_memory(device: str = "auto", *, once_workers_end: bool = False) -> FreeMemory:

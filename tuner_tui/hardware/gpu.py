@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,11 @@ THROTTLE_WORDS = (
 )
 """Texts of NVML's clock event bits, the most important first; idle (0x1) is not throttling."""
 
+
+SHARING_NAMES = re.compile(r"\b(?:GB10|N1X?|Orin|Thor|Xavier|Tegra)\b")
+"""In the names of GPUs that share the system's memory."""
+SHARING_CAPABILITIES = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0), (12, 1)})
+"""Compute capabilities that only such GPUs have: Tegra, Xavier, Orin, Thor, GB10 and N1X."""
 
 TOO_OLD = "is too old"
 """Words in the problem of a driver that lacks calls."""
@@ -74,6 +80,14 @@ class GpuSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[GpuProcess, ...] | None = None
     slices: tuple[GpuSlice, ...] | None = None
     """MIG slices, of which a process sees one; `None` for a GPU without MIG."""
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether it uses the system's memory: a driver may report nothing then, or the part that it reserves."""
+        return (
+            SHARING_NAMES.search(self.name or "") is not None
+            or self.compute_capability in SHARING_CAPABILITIES
+        )
 
 
 class GpuReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.models.trusted_code import require_trusted
 from tuner_tui.planning.plan import make_plan, read_plan
-from tuner_tui.planning.this_machine import facts_of, plan_here, require_adaptable
+from tuner_tui.planning.refusals import require_trainable
+from tuner_tui.planning.this_machine import facts_of, plan_here, rows_of
 from tuner_tui.planning.warm_up import ShortRun, short_run, steps_of
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
@@ -81,9 +82,8 @@ def check_parts(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
     asked = spec
     if not (awaited or find_awaited(spec)).gives_adapter:
         asked = as_started(spec, source)
-    if source.path is not None:
-        require_adaptable(asked, facts_of(source), source.name)
     rows = check_data(spec)
+    require_trainable(asked, facts_of(source), source.name, rows_of(asked))
     check_room(spec, source)
     return Checked(source, short_run(spec, steps_of(spec, rows)))
 

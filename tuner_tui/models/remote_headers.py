@@ -25,6 +25,7 @@ from tuner_tui.models.facts import ModelFacts, facts_from, gguf_facts
 from tuner_tui.models.gguf_header import GgufHeader
 from tuner_tui.models.hub_errors import explain_hub_error
 from tuner_tui.models.model_folder import LARGEST_JSON_BYTES, WEIGHTS, WEIGHTS_INDEX, no_weights
+from tuner_tui.models.quantisation import MODELOPT_FILE
 from tuner_tui.models.remote_gguf import chosen_gguf, read_remote_gguf
 from tuner_tui.models.safetensors_header import SafetensorsTensor, header_length, parse_header
 from tuner_tui.owned import Layout, Owned
@@ -43,7 +44,7 @@ TOKENIZER = "tokenizer.json"
 BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 MOST_SHARDS = 400
 REFUSES_RANGES = 416
-SCHEMA = 1
+SCHEMA = 2
 
 
 def read_remote_facts(source: ModelSource) -> ModelFacts:
@@ -193,7 +194,14 @@ def _fetch(remote: _Remote, names: set[str]) -> dict[str, Any]:
     template = "chat_template.jinja" in names or "chat_template.json" in names
     if not template and "tokenizer_config.json" in names:
         template = bool(remote.read_json("tokenizer_config.json").get("chat_template"))
-    return {"schema": SCHEMA, "config": config, "tensors": tensors, "has_chat_template": template}
+    modelopt = remote.read_json(MODELOPT_FILE) if MODELOPT_FILE in names else None
+    return {
+        "schema": SCHEMA,
+        "config": config,
+        "tensors": tensors,
+        "has_chat_template": template,
+        "modelopt": modelopt,
+    }
 
 
 def _facts(content: Mapping[str, Any], licence: str | None) -> ModelFacts:
@@ -207,7 +215,11 @@ def _facts(content: Mapping[str, Any], licence: str | None) -> ModelFacts:
             elements *= width
         tensors[name] = SafetensorsTensor(dtype, elements, size, tuple(shape))
     return facts_from(
-        content["config"], tensors, has_chat_template=content["has_chat_template"], licence=licence
+        content["config"],
+        tensors,
+        has_chat_template=content["has_chat_template"],
+        licence=licence,
+        modelopt=content["modelopt"],
     )
 
 

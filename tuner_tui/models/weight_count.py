@@ -8,25 +8,51 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-Place = Literal["layer", "expert", "tower"]
+if TYPE_CHECKING:
+    from tuner_tui.models.architectures import Architecture
+
+Place = Literal["layer", "expert", "router", "tower"]
 
 _TOWER = re.compile(
     r"(?:^|\.)(?:vision_tower|vision_model|visual|vision_embed|image_encoder|multi_modal_projector|mm_projector"
-    r"|audio_tower|audio_model|embed_vision|embed_audio|connector|aligner)(?:\.|$)"
+    r"|audio_tower|audio_model|embed_vision|embed_audio|embed_tokens_extend|connector|aligner)(?:\.|$)"
 )
-_TABLES = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", "embedding", "token_embd")
-_HEADS = ("lm_head", "embed_out", "output")
-_ROUTER = re.compile(r"(?:^|\.)(?:gate|router|gate_inp|ffn_gate_inp|shared_expert_gate)$")
-_EXPERT = re.compile(r"\.experts\.|_exps$")
+_TABLES = frozenset(
+    (
+        "embed_tokens",
+        "wte",
+        "word_embeddings",
+        "embed_in",
+        "tok_embeddings",
+        "embedding",
+        "embeddings",
+        "token_embd",
+    )
+)
+_HEADS = frozenset(("lm_head", "embed_out", "output"))
+_ROUTER = re.compile(r"(?:^|\.)(?:gate|router|gate_inp|ffn_gate_inp|shared_expert_gate)(?:\.layer|\.wg)?$")
+_EXPERT = re.compile(r"\.experts\.|\.switch_mlp\.|_exps$")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk|blocks)\.(\d{1,6})\.")
 _NUMBER = re.compile(r"\d+")
+_QUANTISED = frozenset(("layer", "tower"))
 
 
-def is_in_tower(name: str) -> bool:
+def is_in_tower(name: str, known: Architecture | None = None) -> bool:
     """Whether a module or tensor is of a vision or audio tower, which text never reaches, by its name."""
-    return _TOWER.search(name) is not None
+    if _TOWER.search(name) is not None:
+        return True
+    return known is not None and not set(known.beside).isdisjoint(name.split("."))
+
+
+def is_loaded(name: str, known: Architecture | None) -> bool:
+    """Whether a run loads a tensor of the files, by its name and what is known of the model's type."""
+    if known is None:
+        return True
+    if known.loader == "text" and is_in_tower(name, known):
+        return False
+    return not any(re.search(pattern, name) for pattern in known.ignored)
 
 
 @dataclass(frozen=True)
@@ -39,7 +65,7 @@ class Matrix:
     outputs: int
     count: int
     place: Place = "layer"
-    """In the language model's layers, one expert of many, or in a vision or audio tower."""
+    """A linear layer of the language model, one expert of many, their router, or in a vision or audio tower."""
 
     @property
     def elements(self) -> int:
@@ -58,22 +84,32 @@ class WeightCount:
     head: int
     """The output layer; 0 if it is tied to the input embedding."""
     other: int
-    """Norms, biases, routers, convolutions: never quantised, without adapters."""
+    """Norms, biases, convolutions, routers of unknown types: never quantised, without adapters."""
+    expert_mapping: str = ""
+    """The mapping by which PEFT adapts the tensors of all experts; empty where it leaves them out."""
+    refused_targets: tuple[str, ...] = ()
+    """Names of linear layers on which PEFT refuses a low-rank adapter."""
 
     @cached_property
     def linear(self) -> int:
-        """Elements of matrices that bitsandbytes quantises: all but the experts."""
-        return sum(matrix.elements for matrix in self.matrices if matrix.place != "expert")
+        """Elements of matrices that bitsandbytes quantises: all but the experts and their routers."""
+        return sum(matrix.elements for matrix in self.matrices if matrix.place in _QUANTISED)
 
     @cached_property
     def linear_rows(self) -> int:
         """Rows (outputs) of those matrices."""
-        return sum(matrix.outputs * matrix.count for matrix in self.matrices if matrix.place != "expert")
+        return sum(matrix.outputs * matrix.count for matrix in self.matrices if matrix.place in _QUANTISED)
 
     @cached_property
     def experts(self) -> int:
         """Parameters in experts; transformers 5 has them in 3-D tensors, which bitsandbytes does not quantise."""
         return sum(matrix.elements for matrix in self.matrices if matrix.place == "expert")
+
+    @cached_property
+    def unquantised(self) -> int:
+        """Parameters that no precision but the base's own has, experts apart."""
+        routers = sum(matrix.elements for matrix in self.matrices if matrix.place == "router")
+        return self.embedding + self.head + self.other + routers
 
     @cached_property
     def tower(self) -> int:
@@ -86,8 +122,13 @@ class WeightCount:
         return sum(matrix.elements for matrix in self.matrices) + self.embedding + self.head + self.other
 
 
-def count_tensors(shapes: Mapping[str, tuple[int, ...]]) -> WeightCount | None:
-    """Classify tensors by their names and shapes, (outputs, inputs) for matrices; None when there are none."""
+def count_tensors(
+    shapes: Mapping[str, tuple[int, ...]], known: Architecture | None = None
+) -> WeightCount | None:
+    """Classify tensors by their names and shapes, (outputs, inputs) for matrices; None when there are none.
+
+    `known` is what the libraries know of the model's type; without it, kinds are told by the usual names alone.
+    """
     if not shapes:
         return None
     counts: Counter[tuple[str, int, int, Place]] = Counter()
@@ -96,25 +137,55 @@ def count_tensors(shapes: Mapping[str, tuple[int, ...]]) -> WeightCount | None:
         elements = math.prod(shape)
         name = full_name.removesuffix(".weight")
         last = name.rpartition(".")[2]
-        is_tower = is_in_tower(name)
-        if len(shape) == 2 and last in _TABLES and not is_tower and not _NUMBER.search(name):
-            embedding += elements
-        elif len(shape) == 2 and last in _HEADS and not _NUMBER.search(name):
-            head += elements
-        elif len(shape) == 3 and (_EXPERT.search(name) or ".experts" in name):
-            counts[last, shape[2], shape[1], "expert"] += shape[0]
-        elif len(shape) != 2 or _ROUTER.search(name) or not (is_tower or _NUMBER.search(name)):
-            other += elements
-        else:
-            place: Place = "tower" if is_tower else "expert" if _EXPERT.search(name) else "layer"
-            counts[last, shape[1], shape[0], place] += 1
+        match _kind(name, shape, known, is_module=name != full_name):
+            case "embedding":
+                embedding += elements
+            case "head":
+                head += elements
+            case "other":
+                other += elements
+            case "expert" if len(shape) == 3:
+                counts[last, shape[2], shape[1], "expert"] += shape[0]
+            case place:
+                is_turned = known is not None and last in known.transposed
+                outputs, inputs = reversed(shape) if is_turned else shape
+                counts[last, inputs, outputs, place] += 1
     matrices = tuple(Matrix(name, d_in, d_out, n, place) for (name, d_in, d_out, place), n in counts.items())
     return WeightCount(matrices, embedding, head, other)
 
 
-def count_layers(names: Iterable[str]) -> int | None:
+def _kind(
+    name: str, shape: tuple[int, ...], known: Architecture | None, *, is_module: bool
+) -> Place | Literal["embedding", "head", "other"]:
+    """What a tensor is; `name` is its module's, or its own if it is no module's `weight`."""
+    last = name.rpartition(".")[2]
+    is_tower, is_numbered = is_in_tower(name, known), _NUMBER.search(name) is not None
+    if len(shape) == 3 and (_EXPERT.search(name) or ".experts" in name):
+        return "expert"
+    if len(shape) != 2:
+        return "other"
+    if not is_numbered and not is_tower:
+        if last in _TABLES or (known is not None and last == known.embedding):
+            return "embedding"
+        if last in _HEADS or (known is not None and last == known.head):
+            return "head"
+    if is_tower:
+        return "tower"
+    if known is not None and known.is_known:
+        if last in known.linear:
+            return "expert" if _EXPERT.search(name) and not _ROUTER.search(name) else "layer"
+        if last in known.plain or not is_module:  # a matrix of its own, not of a linear layer
+            return "router" if last in known.plain and _ROUTER.search(name) else "other"
+    if _ROUTER.search(name) or not is_numbered:
+        return "other"
+    return "expert" if _EXPERT.search(name) else "layer"
+
+
+def count_layers(names: Iterable[str], known: Architecture | None = None) -> int | None:
     """Layers of the language model, by the highest number in the tensors' names; None if there are none."""
-    numbers = [int(match[1]) for name in names if not _TOWER.search(name) and (match := _LAYER.search(name))]
+    numbers = [
+        int(match[1]) for name in names if not is_in_tower(name, known) and (match := _LAYER.search(name))
+    ]
     return max(numbers) + 1 if numbers else None
 
 

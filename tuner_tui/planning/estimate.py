@@ -17,6 +17,8 @@ from tuner_tui.planning.states import is_paged
 from tuner_tui.planning.tunings import memory_of
 from tuner_tui.planning.workload import Workload
 
+GB = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class Term:
@@ -60,8 +62,19 @@ class Estimate:
 
     @property
     def likely(self) -> int:
-        """The middle of the range: the figure to show if only one is shown."""
+        """The middle of the range: the figure to show if only one is shown, and `has_figure`."""
         return (self.low + self.high) // 2
+
+    @property
+    def has_figure(self) -> bool:
+        """Whether the range has a meaningful middle: for an unverified architecture only once it was measured."""
+        return self.is_known or self.measured > 0
+
+    def words(self, dash: str = " to ") -> str:
+        """The expected memory in GB: a figure, or the range alone."""
+        if self.has_figure:
+            return f"{self.likely / GB:.1f}"
+        return f"{self.low / GB:.1f}{dash}{self.high / GB:.1f}"
 
     @property
     def peak(self) -> Peak:

@@ -79,7 +79,7 @@ def _norms(shape: ModelShape, load: Workload) -> int:
 
 def _attention(shape: ModelShape, load: Workload) -> int:
     c = load.compute_bytes
-    if load.attention == "eager" or shape.family.softcap:
+    if load.attention == "eager" or shape.family.softcap or not shape.has_fused_attention:
         scores = (4 + 2 * c) * shape.heads * load.attended_length
         return 2 * c * shape.q + 2 * c * shape.q + scores
     keys = shape.q if load.padded or load.stack.repeats_keys else shape.kv

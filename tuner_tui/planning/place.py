@@ -92,6 +92,8 @@ class Rows:
     """Tokens of an even sample of sequences."""
     labelled_share: float = 1.0
     """Share of tokens with loss, at most."""
+    token_ids: tuple[tuple[str, int], ...] = ()
+    """The token IDs that the model must have: what they are of, and the ID."""
 
     def longest_within(self, limit: int) -> int:
         """Tokens of the longest sequence within a limit; the limit itself if there may be longer ones."""

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from tuner_tui.planning.planner import MemoryPlan
 
 
-ADAPTED_PART = "adapted part"
-"""The name of the choice that says which part of a model has adapters, where text does not reach all of it."""
+ADAPTED_PART, ADAPTED_LAYERS = "adapted part", "adapted layers"
+"""The names of the choices that say which part of a model has adapters, where text does not reach all of it, and which
+linear layers, where not all of them can be adapted."""
+MODEL_CLASS, ROUTER_LOSS = "model class", "router loss"
+"""The names of two choices: transformers' auto class, where it is not the usual one, and a mixture's added loss."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

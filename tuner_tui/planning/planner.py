@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods.traits import method_traits
-from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.calibration import estimate_here
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.estimate import Estimate
@@ -28,6 +27,7 @@ from tuner_tui.planning.place import (
     workload_of,
 )
 from tuner_tui.planning.precision import KEPT_FP32
+from tuner_tui.planning.refusals import refusal_of
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.suggestions import Suggestion, suggest
 from tuner_tui.planning.workload import LoadedAs, Workload
@@ -98,7 +98,7 @@ def plan_memory(
     spec: RunSpec, facts: ModelFacts | None, place: Place, rows: Rows = UNCOUNTED
 ) -> MemoryPlan | None:
     """The settings of the fastest run that fits, with the spec's own settings unchanged; None if the model's sizes are
-    unknown, or if its weights are quantised in a way that the spec cannot train on.
+    unknown, or if it cannot be trained as the spec says.
 
     If only an unlucky batch may not fit, the settings with the least memory are chosen and called tight. If nothing
     fits, those with the least memory, with at most four suggestions.
@@ -106,7 +106,8 @@ def plan_memory(
     shape = shape_of(facts) if facts is not None else None
     if shape is None or facts is None:
         return None
-    if stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
+    refusal = refusal_of(spec, facts, rows)
+    if refusal is not None and not refusal.has_figures:
         return None
     if is_stored(facts) and not facts.weight_bytes:
         return None
@@ -148,10 +149,13 @@ def fastest(
     sizes, checkpointing = micro_batches(spec, place, rows), spec.training.checkpointing
     if place.room_bytes is None:  # free memory is unknown: conservative defaults
         calm = [size for size in sizes if size <= default_micro_batch(spec, place)] or sizes[:1]
-        return trial(calm[-1], "on" if checkpoints_activations(checkpointing, is_gpu=place.is_gpu) else "off")
+        is_on = shape.can_checkpoint and checkpoints_activations(checkpointing, is_gpu=place.is_gpu)
+        return trial(calm[-1], "on" if is_on else "off")
     switches: tuple[Literal["on", "off"], ...] = (
         ("off", "on") if checkpointing == "auto" else (checkpointing,)
     )
+    if not shape.can_checkpoint:
+        switches = ("off",)
     fitting: list[Trial] = []
     for switch in switches:
         # more rows never take less, so those that fit come first
@@ -219,11 +223,7 @@ def best_of(trials: list[Trial]) -> Trial:
 def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows) -> Iterator[PlannedChoice]:
     load, training = best.load, spec.training
     room = place.room_bytes
-    of_room = (
-        f"{best.estimate.likely / GB:.1f} of {room / GB:.1f} GB"
-        if room is not None
-        else "free memory unknown"
-    )
+    of_room = f"{best.estimate.words()} of {room / GB:.1f} GB" if room is not None else "free memory unknown"
     if load.loaded_as != first.load.loaded_as:
         reason = f"{first.load.loaded_as} does not fit; a little lower quality and speed"
         yield PlannedChoice("precision", load.loaded_as, reason)
@@ -243,7 +243,9 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
             )
         accumulated = f", {steps} times for a batch of {training.batch_size}" if steps > 1 else ""
         yield PlannedChoice("micro-batch", f"{load.rows} x {load.length} tokens{accumulated}", reason)
-    if training.checkpointing == "auto":
+    if training.checkpointing == "auto" and not best.estimate.shape.can_checkpoint:
+        yield PlannedChoice("checkpointing", "off", "the model's class does not have it")
+    elif training.checkpointing == "auto":
         is_on = load.checkpointing == "on"
         reason = (
             "activations do not fit otherwise; about a quarter slower"
@@ -253,8 +255,10 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         if room is None:
             reason = "free memory unknown, so the setting with less memory" if is_on else "this is a CPU"
         yield PlannedChoice("checkpointing", "on" if is_on else "off", reason)
-    if spec.model.attention == "auto":
+    if spec.model.attention == "auto" and best.estimate.shape.has_fused_attention:
         yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on every GPU")
+    elif spec.model.attention == "auto":
+        yield PlannedChoice("attention", "eager", "the model's class does not have PyTorch's fused attention")
     if load.method_traits.head == "fused":
         yield PlannedChoice("loss", "fused", "logits in tiles, never materialised in full")
     states = best.estimate.parts.states

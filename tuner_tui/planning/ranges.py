@@ -14,8 +14,10 @@ PROCESS_LOW, PROCESS_HIGH = round(0.4 * GIB), round(1.0 * GIB)
 """Memory of a worker on a CPU before the model: libraries, tokenizer and data."""
 VARIED_SHARE = 0.8
 """Largest share of temporary memory that varying lengths may leave in split blocks."""
-UNKNOWN_SHARE = 0.6
-"""Relative error allowed for the activations of an unverified architecture."""
+UNKNOWN_LESS, UNKNOWN_MORE = 0.8, 1.25
+"""Relative errors allowed for the activations of an unverified architecture, downwards and upwards."""
+STATE_COPIES = 8
+"""fp32 copies of a recurrent state (Mamba and similar) for each token that a layer keeps without fused kernels."""
 UNCOUNTED_SHARE = 0.3
 """The same for weights that neither headers nor a known architecture give."""
 
@@ -29,17 +31,20 @@ def driver_range(shape: ModelShape, load: Workload, parts: Parts, peaks: tuple[P
     """
     allocated = peaks[0].bytes
     moving = max(0, allocated - peaks[-1].bytes)
-    doubtful = 0 if shape.is_known else round(UNKNOWN_SHARE * moving)
+    less, more = (0, 0) if shape.is_known else (round(UNKNOWN_LESS * moving), round(UNKNOWN_MORE * moving))
     if not shape.has_counted_weights:
-        doubtful += round(UNCOUNTED_SHARE * parts.weights)
+        less += round(UNCOUNTED_SHARE * parts.weights)
+        more += round(UNCOUNTED_SHARE * parts.weights)
+    at_once = shape.layers if load.checkpointing == "off" else 1
+    more += STATE_COPIES * 4 * shape.state_width * load.tokens * at_once
     if not load.is_gpu:
-        return allocated - doubtful + PROCESS_LOW, round(1.3 * allocated) + doubtful + PROCESS_HIGH
+        return allocated - less + PROCESS_LOW, round(1.3 * allocated) + more + PROCESS_HIGH
     if load.loss in ("plain", "chunked"):
         reserve = max(GIB, round(0.1 * allocated)) + parts.head.backward
     else:
         reserve = max(GIB, round(0.05 * allocated)) + min(parts.head.backward, parts.in_layer)
     if load.varied:
         reserve += round(0.1 * allocated) if load.stack.expandable_segments else round(VARIED_SHARE * moving)
-    low, high = allocated - doubtful, allocated + reserve + doubtful
+    low, high = allocated - less, allocated + reserve + more
     paged = parts.states if is_paged(load.optimizer) else 0
     return low + CONTEXT_LOW, high + CONTEXT_HIGH + paged

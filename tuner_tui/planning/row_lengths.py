@@ -22,6 +22,8 @@ LOOKED_AT = 50_000
 """Rows whose texts are read."""
 LONGEST, SAMPLE = 32, 512
 """Rows that are tokenised: the longest by bytes, and an even sample of the first."""
+USED_TOKENS = {"pad_token": "the pad token", "eos_token": "the EOS token", "bos_token": "the BOS token"}
+"""Special tokens that runs use besides those in the rows."""
 
 
 def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
@@ -39,15 +41,27 @@ def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
         return UNCOUNTED
     is_cut = next(read, None) is not None
     count, first = (None, looked_at) if is_cut else (looked_at, None)
+    token_ids: dict[str, int] = {}
     try:
         with load_model_text(tokenizer_folder) as text:
-            most = max(lengths.tokens for lengths in measure(longest, text))
-            some = tuple(lengths.tokens for lengths in measure(sample, text))
+            token_ids = {
+                f"{words} {text.special_tokens[name]}": text.special_ids[name]
+                for name, words in USED_TOKENS.items()
+                if name in text.special_ids
+            }
+            measured = [measure(longest, text), measure(sample, text)]
     except LimitReached:
         raise
     except TunerError:
-        return Rows(count=count, first=first)
-    return Rows(longest=max(most, *some), count=count, first=first, sample=some)
+        return Rows(count=count, first=first, token_ids=tuple(token_ids.items()))
+    token_ids["a token of the rows"] = max(each.highest for some in measured for each in some)
+    return Rows(
+        longest=max(each.tokens for some in measured for each in some),
+        count=count,
+        first=first,
+        sample=tuple(each.tokens for each in measured[1]),
+        token_ids=tuple(token_ids.items()),
+    )
 
 
 def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tuner_tui.models.architectures import architecture, table
 from tuner_tui.models.facts import ModelFacts
 from tuner_tui.models.weight_count import Matrix, WeightCount
 
@@ -13,6 +14,8 @@ MOST_LAYERS, MOST_HEADS, MOST_EXPERTS, WIDEST = 10_000, 65_536, 16_384, 1 << 22
 """Larger sizes in a config are treated as errors."""
 CLOSE, FAR = 1.1, 2.0
 """Headers whose parameter counts differ more from the config's are rejected."""
+USUAL_HEAD_DIM, USUAL_GROWTH = 64, 4
+"""For an unverified architecture whose config names no heads (Mamba), or no feed-forward width (GPT-2 and similar)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class ModelShape:
     """False if neither headers nor the architecture give the parameter count."""
     doubt: str = ""
     """How the headers differ from config.json; empty if they do not."""
+    has_fused_attention: bool = True
+    """False where transformers has only attention that materialises its scores."""
+    can_checkpoint: bool = True
+    """Whether transformers can recompute the activations."""
+    state_width: int = 0
+    """Values of the recurrent state of one layer's token."""
 
     @property
     def q(self) -> int:
@@ -94,10 +103,20 @@ class ModelShape:
 
 
 def shape_of(facts: ModelFacts) -> ModelShape | None:
-    """A model's shape from its facts; None if a size is missing or implausible."""
-    hidden, layers, heads, vocab = facts.hidden_size, facts.layers, facts.heads, facts.vocab_size
-    kv_heads, head_dim = facts.kv_heads or heads, facts.head_dim
+    """A model's shape from its facts; None if a size is missing or implausible.
+
+    Of an architecture without a verified formula only the hidden size, the layers and the vocabulary are needed: its
+    weights are counted, and its activations get a wide range.
+    """
+    family = next(filter(None, (FAMILIES.get(each or "") for each in _types(facts))), None)
+    hidden, layers, vocab = facts.hidden_size, facts.layers, facts.vocab_size
+    heads, head_dim = facts.heads, facts.head_dim
     wide = facts.intermediate_size or facts.expert_intermediate_size
+    if family is None and hidden:
+        heads = heads or max(1, hidden // (head_dim or USUAL_HEAD_DIM))
+        head_dim = head_dim or max(1, hidden // heads)
+        wide = wide or USUAL_GROWTH * hidden
+    kv_heads = facts.kv_heads or heads
     if not (hidden and layers and heads and kv_heads and head_dim and vocab and wide):
         return None
     widths = (hidden, wide, vocab, heads * head_dim)
@@ -107,24 +126,49 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
     experts, chosen = facts.experts or 0, facts.experts_per_token or 0
     if kv_heads > heads or experts > MOST_EXPERTS or chosen > experts or (experts and not chosen):
         return None
-    family = FAMILIES.get(facts.model_type or "")
+    known = facts.known
     shape = ModelShape(
         hidden, layers, heads, kv_heads, head_dim, wide, vocab, WeightCount((), 0, 0, 0),
-        family or _RMS, family is not None and not facts.header_problem,
+        family or _guessed(facts.weights), family is not None and not facts.header_problem,
         experts, chosen,
         facts.expert_intermediate_size or (wide if experts else 0), facts.shared_intermediate_size or 0,
         family is not None or facts.weights is not None,
+        has_fused_attention=known is None or not known.is_known or "sdpa" in known.attention,
+        can_checkpoint=known is None or known.can_checkpoint,
+        state_width=facts.state_width or 0,
     )  # fmt: skip
-    weights = count_weights(shape, tied=bool(facts.tied_embeddings))
+    weights = _as_peft_sees(count_weights(shape, tied=bool(facts.tied_embeddings)), facts)
     if facts.weights is None:
         return replace(shape, weights=weights)
-    counted = facts.weights
+    counted = _as_peft_sees(facts.weights, facts)
     if facts.tied_embeddings and counted.head:  # some repositories store a tied embedding twice
         counted = replace(counted, head=0)
     doubt = _doubt(facts, counted, weights) if shape.is_known else ""
     if shape.is_known and not _are_close(counted, weights, FAR):
         return None
     return replace(shape, weights=counted, is_known=shape.is_known and not doubt, doubt=doubt)
+
+
+def _types(facts: ModelFacts) -> tuple[str | None, ...]:
+    """The model types that a model's layers may be of, its own first."""
+    return facts.model_type, facts.loaded_type, facts.text_type
+
+
+def _guessed(weights: WeightCount | None) -> Family:
+    """How the layers of an unverified architecture may compute, by the names of its matrices."""
+    if weights is None or any("gate" in matrix.name or matrix.name == "w3" for matrix in weights.matrices):
+        return _RMS
+    return Family("layer", mlp_matrices=2)
+
+
+def _as_peft_sees(weights: WeightCount, facts: ModelFacts) -> WeightCount:
+    """The weights with what PEFT's own tables say of the type that a run loads."""
+    known = architecture(facts.loaded_type)
+    return replace(
+        weights,
+        expert_mapping=table().expert_types.get(facts.loaded_type or "", ""),
+        refused_targets=known.refused if known is not None else (),
+    )
 
 
 def _doubt(facts: ModelFacts, counted: WeightCount, expected: WeightCount) -> str:
@@ -155,13 +199,14 @@ def count_weights(shape: ModelShape, *, tied: bool, biased: bool = False) -> Wei
         ]  # fmt: skip
     if shape.experts:
         m, count = shape.expert_intermediate, n * shape.experts
+        matrices.append(Matrix("gate", h, shape.experts, n, "router"))
         matrices += [Matrix(name, h, m, count, "expert") for name in ("gate_proj", "up_proj")]
         matrices.append(Matrix("down_proj", m, h, count, "expert"))
         if shape.shared_intermediate:
             matrices += _mlp(shape, shape.shared_intermediate)
     else:
         matrices += _mlp(shape, shape.intermediate)
-    other = (shape.family.norms * n + 1) * h + n * shape.experts * h
+    other = (shape.family.norms * n + 1) * h
     if shape.family.qk_norm:
         other += 2 * n * shape.head_dim
     if biased:

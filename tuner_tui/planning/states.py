@@ -41,7 +41,7 @@ def loaded_weights(shape: ModelShape, load: Workload, stored_bytes: int | None =
     if load.loaded_as == "stored" and stored_bytes is not None:
         return LoadedWeights(stored_bytes, 0, 0)
     packed, rows = counted.linear, counted.linear_rows
-    rest = counted.embedding + counted.head + counted.other
+    rest = counted.unquantised
     upcast = 2 * counted.other if stack.fp32_stream else 0
     head = shape.table if stack.own_tables and shape.tied else 0
     if stack.fused_experts:

@@ -68,7 +68,7 @@ def suggest(
 
     `load` is the step with the least memory that the spec allows.
     """
-    changes = list(_changes(spec, facts, load, rows))
+    changes = list(_changes(spec, facts, load, rows, can_checkpoint=shape.can_checkpoint))
 
     def after(*taken: _Change) -> Estimate:
         changed = _changed_load(spec, [change for change in changes if change in taken], load, place, rows)
@@ -153,10 +153,12 @@ def _with_setting(spec: RunSpec, key: str, value: Any) -> RunSpec:
     return spec.model_copy(update={section: getattr(spec, section).model_copy(update={name: value})})
 
 
-def _changes(spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows) -> Iterator[_Change]:
+def _changes(
+    spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows, *, can_checkpoint: bool
+) -> Iterator[_Change]:
     """Possible changes, cheapest first."""
     is_full, has_other_precisions = load.trains_base, not facts.quantisation
-    if load.checkpointing == "off":
+    if load.checkpointing == "off" and can_checkpoint:
         yield _one("training.checkpointing", "on", "recomputing activations", "about a quarter slower")
     least = method_traits(spec.method.kind).fewest_rows
     if load.rows > least:

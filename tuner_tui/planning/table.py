@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner_tui.models.stored import stored_refusal, stored_words
+from tuner_tui.models.stored import stored_words
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.place import (
     GB,
@@ -20,6 +20,7 @@ from tuner_tui.planning.place import (
     loaded_precision,
 )
 from tuner_tui.planning.planner import Trial, best_of, fastest, precisions
+from tuner_tui.planning.refusals import refusal_of
 from tuner_tui.planning.shape import ModelShape, shape_of
 from tuner_tui.planning.states import trains_nothing
 from tuner_tui.planning.workload import LoadedAs, Workload
@@ -40,13 +41,14 @@ class MemoryRow:
     load: Workload
     verdict: Verdict
     over_bytes: int = 0
-    """Bytes by which the expected memory exceeds the available."""
+    """Bytes by which the expected memory, or the least where only a range is known, exceeds the available."""
 
     @property
     def words(self) -> str:
         """The verdict as text: fits, tight (an unlucky batch may not fit), or too big by some GB."""
         if self.verdict == "too big":
-            return f"too big by {self.over_bytes / GB:.1f} GB"
+            more = "" if self.estimate.has_figure else " or more"
+            return f"too big by {self.over_bytes / GB:.1f} GB{more}"
         return "" if self.verdict == "unknown" else self.verdict
 
 
@@ -58,6 +60,8 @@ class MemoryTable:
     chosen: LoadedAs
     note: str = ""
     """Why it is unknown or uncertain; empty if it is neither."""
+    hint: str = ""
+    """What to do where there are no figures; may be empty."""
 
     def row(self, loaded_as: LoadedAs) -> MemoryRow | None:
         """One precision's row."""
@@ -76,8 +80,9 @@ def memory_table(
     chosen = loaded_precision(spec, place)
     if facts is None:
         return MemoryTable((), chosen, "the model's headers are unknown")
-    if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
-        return MemoryTable((), chosen, refusal)
+    refusal = refusal_of(spec, facts, rows)
+    if refusal is not None and not refusal.has_figures:
+        return MemoryTable((), chosen, refusal.why, refusal.hint)
     shape = shape_of(facts)
     if shape is None:
         return MemoryTable((), chosen, missing_sizes(facts))
@@ -94,11 +99,14 @@ def memory_table(
     }
     chosen = best_of([trials[loaded_as] for loaded_as in precisions(spec, facts, place)]).load.loaded_as
     rows_by_precision = tuple(_row(loaded_as, trial, place) for loaded_as, trial in trials.items())
-    return MemoryTable(rows_by_precision, chosen, "; ".join(_notes(facts, shape, trials[chosen].load)))
+    notes = [*_notes(facts, shape, trials[chosen].load), *([refusal.why] if refusal else [])]
+    return MemoryTable(rows_by_precision, chosen, "; ".join(notes))
 
 
 def _row(loaded_as: LoadedAs, trial: Trial, place: Place) -> MemoryRow:
-    over = trial.estimate.likely - (place.room_bytes or 0) if trial.verdict == "too big" else 0
+    estimate = trial.estimate
+    expected = estimate.likely if estimate.has_figure else estimate.low
+    over = expected - (place.room_bytes or 0) if trial.verdict == "too big" else 0
     return MemoryRow(loaded_as, trial.estimate, trial.load, trial.verdict, max(0, over))
 
 

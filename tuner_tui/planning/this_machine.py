@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.models.stored import stored_refusal
 from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
+from tuner_tui.planning.refusals import require_trainable
 from tuner_tui.planning.states import trains_nothing
-from tuner_tui.planning.tunings import memory_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,21 +23,19 @@ if TYPE_CHECKING:
 def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] = ()) -> MemoryPlan | None:
     """The memory plan of a spec here; None if the model's sizes cannot be read.
 
-    Raises InputError if its weights are quantised in a way that the spec cannot train on, or if the adapter's
-    targets match no module.
+    Raises InputError if it cannot be trained as the spec says, as far as that is known before the run.
     """
     from tuner_tui.hardware.free_memory import read_free_memory
 
     facts = facts_of(source)
     if facts is None:
         return None
-    if refusal := stored_refusal(facts.quantisation, spec.model.precision, spec.tuning.kind):
-        raise InputError("The model's weights are quantised already", f"{source.name}: {refusal}.")
-    require_adaptable(spec, facts, source.name)
+    rows = rows_of(spec)
+    require_trainable(spec, facts, source.name, rows)
     place = place_of(
         read_free_memory(spec.machine.device, once_workers_end=True), leave_free_bytes(), measured
     )
-    plan = plan_memory(spec, facts, place, rows_of(spec))
+    plan = plan_memory(spec, facts, place, rows)
     if plan is not None and trains_nothing(plan.estimate.shape, plan.load):
         raise InputError(
             "Nothing would be trained",
@@ -46,19 +43,6 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
             'Set it to "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
         )
     return plan
-
-
-def require_adaptable(spec: RunSpec, facts: ModelFacts | None, name: str) -> None:
-    """Raise InputError where the model cannot be tuned with the spec's options, as far as its type says."""
-    if facts is None or facts.model_type is None:
-        return
-    if refusal := memory_of(spec.tuning.kind).refusal(spec.tuning, facts.model_type):
-        why, remedy = refusal
-        raise InputError(
-            "This model cannot be tuned with these options",
-            f"{name} is a mixture of experts ({facts.model_type}): {why}.",
-            remedy,
-        )
 
 
 def facts_of(source: ModelSource) -> ModelFacts | None:

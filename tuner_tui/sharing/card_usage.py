@@ -43,10 +43,12 @@ def usage(facts: RunFacts, form: Form, repo_id: str, *, is_chat: bool) -> Usage:
     match form:
         case "adapter" if facts.gives_scores:
             return Usage("python", _reward(facts, repo_id, is_chat))
+        case "adapter" if facts.model_class != "AutoModelForCausalLM":
+            return Usage("python", _on_base(facts, repo_id, is_chat))
         case "adapter":
             return Usage("python", _python("peft", "AutoPeftModelForCausalLM", facts, repo_id, is_chat))
         case "merged":
-            return Usage("python", _python("transformers", "AutoModelForCausalLM", None, repo_id, is_chat))
+            return Usage("python", _python("transformers", facts.model_class, None, repo_id, is_chat))
         case "gguf-adapter":
             code = f"hf download {repo_id} --local-dir .\nllama-cli -m BASE.gguf --lora adapter.gguf"
             code += f" --jinja --chat-template-file {TEMPLATE}\n" if is_chat else "\n"
@@ -64,9 +66,20 @@ def _python(package: str, kind: str, facts: RunFacts | None, repo_id: str, is_ch
         f"from transformers import AutoTokenizer{imports}\n\n{config}"
         f'model = {kind}.from_pretrained("{repo_id}"{options})\n'
         f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
-        f"{_ASKED if is_chat else _BEGUN}"
-        'answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]\n'
-        "print(tokenizer.decode(answer, skip_special_tokens=True))\n"
+        f"{_ASKED if is_chat else _BEGUN}{_GENERATED}"
+    )
+
+
+def _on_base(facts: RunFacts, repo_id: str, is_chat: bool) -> str:
+    """An adapter on a base that PEFT's own auto class does not load."""
+    config, imports, options = _quantisation(facts)
+    return (
+        f"{'import torch' + chr(10) if config else ''}from peft import PeftModel\n"
+        f"from transformers import {facts.model_class}, AutoTokenizer{imports}\n\n{config}"
+        f'base = {facts.model_class}.from_pretrained("{facts.base_name}"{options})\n'
+        f'model = PeftModel.from_pretrained(base, "{repo_id}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{repo_id}")\n'
+        f"{_ASKED if is_chat else _BEGUN}{_GENERATED}"
     )
 
 
@@ -107,6 +120,9 @@ inputs = tokenizer.apply_chat_template(
 ).to(model.device)
 """
 _BEGUN = 'inputs = tokenizer("Once upon a time", return_tensors="pt").to(model.device)\n'
+_GENERATED = """answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
+print(tokenizer.decode(answer, skip_special_tokens=True))
+"""
 _SCORED = """messages = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day."}]
 inputs = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
 """

@@ -17,7 +17,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.optimizers import TRANSFORMERS_NAMES
-from tuner_tui.planning.plan import planned
+from tuner_tui.planning.plan import ROUTER_LOSS, planned
 from tuner_tui.sharing import scripts
 from tuner_tui.sharing.script_rows import own_template, script_rows
 
@@ -91,6 +91,8 @@ def script(facts: RunFacts) -> str:
     of_tuning = None if facts.is_full else import_module(f"{scripts.__name__}.tunings.{tuning.kind}")
     traits = method_traits(method.kind)
     values = _arguments(facts) | of_method.arguments(method, facts)
+    if facts.has_choice(ROUTER_LOSS):
+        values["router_aux_loss_coef"] = 0.0
     arguments = pprint.pformat(values, sort_dicts=False, width=100)
     head = _HEAD.format(
         name=ascii(facts.folder.name),
@@ -125,7 +127,7 @@ def script(facts: RunFacts) -> str:
 
 
 def _model_class(facts: RunFacts) -> str:
-    return "AutoModelForSequenceClassification" if facts.gives_scores else "AutoModelForCausalLM"
+    return "AutoModelForSequenceClassification" if facts.gives_scores else facts.model_class
 
 
 def _trainer(facts: RunFacts) -> str:

@@ -58,6 +58,8 @@ def hardware_line(report: GpuReport, system: SystemSnapshot) -> str:
 
 
 def _memory(gpu: GpuSnapshot) -> str:
+    if gpu.shares_memory:
+        return "shares the RAM"
     part = gpu.slices[0] if gpu.slices else gpu
     if part.memory_free_bytes is None or part.memory_total_bytes is None:
         return "memory unknown"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from tuner_tui import guarded
 from tuner_tui.files import write_atomic
 from tuner_tui.generation.compare import CompareRequest, CompareResult
 from tuner_tui.models.adapter import refuse_adapter_beside, require_safetensors
 from tuner_tui.worker.device.machine import set_threads
+from tuner_tui.worker.model.classes import language_model_class
 from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
 from tuner_tui.worker.training.samples import generate
 
@@ -42,7 +43,7 @@ def main(request_path: Path) -> int:
         tokenizer.pad_token = tokenizer.eos_token
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    loaded: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    loaded: Any = language_model_class(AutoConfig.from_pretrained(base)).from_pretrained(base, dtype=dtype)
     model: Any = PeftModel.from_pretrained(loaded.to(device), request.adapter).eval()
     tuned = _answers(model, tokenizer, request.prompts, request.max_new_tokens)
     tuned_perplexity = perplexity(model, tokenizer, request.text)

@@ -21,7 +21,7 @@ class Refusals:
         self._tallies: dict[tuple[str, str | None], tuple[Tally, str]] = {}
 
     def add(self, row: str, place: str, error: InputError, fix: str | None = None) -> None:
-        """Count a row; `place` is how the error names it, which its message begins with; `fix` merges its system prompt."""
+        """Count a row; `place` names it, and the error's message begins with it; `fix` merges its system prompt."""
         tally, _ = self._tallies.setdefault(
             (error.title, fix), (Tally(), MERGE if fix else error.hint or ADVICE)
         )

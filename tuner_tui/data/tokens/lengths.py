@@ -38,6 +38,8 @@ class RowLength:
     tokens: int
     answers: tuple[tuple[int, int], ...]
     """Token positions (begin, end) with loss."""
+    highest: int = 0
+    """The highest token ID."""
 
     @property
     def answer_tokens(self) -> int:
@@ -96,7 +98,7 @@ def located(sequences: Sequence[Sequenced], tokenizer: Tokenizer, end_token: str
                 (int(np.searchsorted(starts, begin)), int(np.searchsorted(starts, end)) + extra)
                 for begin, end in sequences[place][1]
             )
-            lengths[place] = RowLength(len(encoding.ids) + extra, within)
+            lengths[place] = RowLength(len(encoding.ids) + extra, within, max(encoding.ids, default=0))
     return [each for each in lengths if each is not None]
 
 

@@ -116,10 +116,10 @@ class TextChild(LimitedProcess):
 
     def measure(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[RowLength]]:
         """Each row's sequences in tokens. Raises ItemFault where the template refuses one."""
-        decode = msgspec.msgpack.Decoder(list[tuple[int, tuple[tuple[int, int], ...]]]).decode
+        decode = msgspec.msgpack.Decoder(list[tuple[int, tuple[tuple[int, int], ...], int]]).decode
         for some in _portions(rows):
             for reply in self.ask(_joined("Measure", "rows", some)):
-                yield [RowLength(tokens, answers) for tokens, answers in decode(reply)]
+                yield [RowLength(*measured) for measured in decode(reply)]
 
 
 class ModelText:
@@ -134,6 +134,7 @@ class ModelText:
             self._child.close()
             raise
         self.template, self.special_tokens = loaded.templates.get(DEFAULT), loaded.special_tokens
+        self.special_ids = loaded.special_ids
         self._child.about = f"The chat template {loaded.source}"
 
     def __enter__(self) -> ModelText:

@@ -46,6 +46,8 @@ class Loaded(msgspec.Struct):
     templates: dict[str, str]
     source: str
     special_tokens: dict[str, str]
+    special_ids: dict[str, int] = {}
+    """Their token IDs, as far as the tokenizer has them."""
 
 
 class Take(msgspec.Struct, tag=True):
@@ -167,7 +169,9 @@ class _Child:
         else:
             self.templates, self.source = own, str(own_source)
         self.takes_no_empty = False
-        yield self._encode(Loaded(self.templates, self.source, self.special_tokens))
+        named = ((name, self.tokenizer.token_to_id(token)) for name, token in self.special_tokens.items())
+        special_ids = {name: number for name, number in named if number is not None}
+        yield self._encode(Loaded(self.templates, self.source, self.special_tokens, special_ids))
 
     def _render_all(self, conversations: list[Conversation], watch: Watch) -> Iterator[bytes]:
         for place, wanted in enumerate(conversations):
@@ -286,7 +290,10 @@ class _Child:
                 rest = iter(lengths)
                 for some in waiting:
                     yield self._encode(
-                        [(each.tokens, each.answers) for _, each in zip(some, rest, strict=False)]
+                        [
+                            (each.tokens, each.answers, each.highest)
+                            for _, each in zip(some, rest, strict=False)
+                        ]
                     )
                 waiting, characters = [], 0
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tuner_tui.config.spec import Tuning
+    from tuner_tui.models.weight_count import Matrix, WeightCount
     from tuner_tui.planning.shape import ModelShape
     from tuner_tui.planning.workload import Workload
 
@@ -20,11 +21,14 @@ class TuningMemory(Protocol):
     def settings(self, tuning: Any) -> Mapping[str, Any]:
         """The fields of a workload that the tuning's options set."""
 
-    def refusal(self, tuning: Any, model_type: str) -> tuple[str, str] | None:
-        """Why a model of this type cannot be tuned with these options, and what to do; None where it can."""
+    def refusal(self, tuning: Any, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
+        """Why a model of this type cannot be tuned with these options, and what to do; None where it can.
 
-    def is_target(self, name: str, place: str, load: Workload) -> bool:
-        """Whether a matrix of the base is adapted, by the last part of its name and its place."""
+        `modules` are the last parts of its linear layers' names; empty where they are not known.
+        """
+
+    def is_target(self, matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
+        """Whether a matrix of these weights is adapted."""
 
     def parameters(self, shape: ModelShape, load: Workload) -> int:
         """Trained parameters, without full copies of the embedding and the output layer."""

@@ -9,6 +9,7 @@ from tuner_tui.planning.widths import input_widths
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tuner_tui.models.weight_count import Matrix, WeightCount
     from tuner_tui.planning.shape import ModelShape
     from tuner_tui.planning.workload import Workload
 
@@ -17,12 +18,12 @@ def settings(tuning: Any) -> Mapping[str, Any]:
     return {}
 
 
-def refusal(tuning: Any, model_type: str) -> tuple[str, str] | None:
+def refusal(tuning: Any, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
     """Every model can."""
     return None
 
 
-def is_target(name: str, place: str, load: Workload) -> bool:
+def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
     """There is no adapter."""
     return False
 

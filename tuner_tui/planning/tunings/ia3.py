@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.planning.tunings.targets import missing_targets
 from tuner_tui.planning.widths import INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tuner_tui.config.tunings.ia3 import Ia3Tuning
-    from tuner_tui.models.weight_count import Matrix
+    from tuner_tui.models.weight_count import Matrix, WeightCount
     from tuner_tui.planning.shape import ModelShape
     from tuner_tui.planning.workload import Workload
 
@@ -23,14 +24,24 @@ def settings(tuning: Ia3Tuning) -> Mapping[str, Any]:
     return {"targets": tuning.targets}
 
 
-def refusal(tuning: Ia3Tuning, model_type: str) -> tuple[str, str] | None:
-    """Every model can."""
-    return None
+def refusal(tuning: Ia3Tuning, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
+    """Targets that the model does not have."""
+    if not modules:
+        return None
+    if tuning.targets != "auto":
+        return missing_targets(tuning.targets, modules)
+    if KEYS_AND_VALUES & modules:
+        return None
+    return (
+        f"its attention layers are unknown: {model_type} has none of {', '.join(sorted(KEYS_AND_VALUES))}",
+        f"Set tuning.targets to some of its linear layers: {', '.join(sorted(modules))}.",
+    )
 
 
-def is_target(name: str, place: str, load: Workload) -> bool:
+def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
     """PEFT scales modules; experts in 3-D tensors are not modules."""
-    if place != "layer" and (place != "expert" or load.stack.fused_experts):
+    name = matrix.name
+    if matrix.place != "layer" and (matrix.place != "expert" or load.stack.fused_experts):
         return False
     if load.targets == "auto":
         return name in KEYS_AND_VALUES or _scales_inputs(name)
@@ -49,7 +60,7 @@ def parameters(shape: ModelShape, load: Workload) -> int:
     return sum(
         _factors(matrix) * matrix.count
         for matrix in shape.weights.matrices
-        if is_target(matrix.name, matrix.place, load)
+        if is_target(matrix, shape.weights, load)
     )
 
 
@@ -60,7 +71,7 @@ def largest(shape: ModelShape, load: Workload) -> int:
 def factored(shape: ModelShape, load: Workload) -> int:
     """PEFT stores the factors as matrices of one row or column, which Adafactor treats as matrices."""
     return parameters(shape, load) + sum(
-        matrix.count for matrix in shape.weights.matrices if is_target(matrix.name, matrix.place, load)
+        matrix.count for matrix in shape.weights.matrices if is_target(matrix, shape.weights, load)
     )
 
 
@@ -68,7 +79,7 @@ def saved_bytes(shape: ModelShape, load: Workload) -> int:
     """The multiplied tensors: outputs unchanged, inputs cast to the factors' dtype."""
     saved = 0.0
     for matrix in shape.weights.matrices:
-        if not is_target(matrix.name, matrix.place, load):
+        if not is_target(matrix, shape.weights, load):
             continue
         per_layer = matrix.count / shape.layers
         if matrix.place == "expert":
@@ -80,7 +91,7 @@ def saved_bytes(shape: ModelShape, load: Workload) -> int:
 
 def keeps_mlp_product(shape: ModelShape, load: Workload) -> bool:
     return any(
-        _scales_inputs(matrix.name) and is_target(matrix.name, matrix.place, load)
+        _scales_inputs(matrix.name) and is_target(matrix, shape.weights, load)
         for matrix in shape.weights.matrices
     )
 
@@ -97,7 +108,7 @@ def autocast_copies(shape: ModelShape, load: Workload, adapters: int) -> int:
 def moving(shape: ModelShape, load: Workload) -> int:
     """The product's gradient, its share of the inputs' and of the factors' gradient, in the factors' type."""
     widest = max(
-        (_factors(matrix) for matrix in shape.weights.matrices if is_target(matrix.name, matrix.place, load)),
+        (_factors(matrix) for matrix in shape.weights.matrices if is_target(matrix, shape.weights, load)),
         default=0,
     )
     return 3 * load.adapter_bytes * load.tokens * widest

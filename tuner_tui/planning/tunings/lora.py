@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.models.architectures import architecture, table
 from tuner_tui.models.weight_count import is_in_tower
+from tuner_tui.planning.tunings.targets import missing_targets
 from tuner_tui.planning.widths import INPUTS, input_widths, mlp_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tuner_tui.config.tunings.lora import LoraTuning
-    from tuner_tui.models.weight_count import Matrix
+    from tuner_tui.models.weight_count import Matrix, WeightCount
     from tuner_tui.planning.shape import ModelShape
     from tuner_tui.planning.workload import Workload
 
 ATTENTION_TARGETS = frozenset(
     ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "out_proj")
 )
-
-EXPERT_PARTS = {
-    "mixtral": ("gate", "w1", "w2", "w3"),
-    "qwen2_moe": ("gate", "gate_proj", "up_proj", "down_proj"),
-}
-FUSED_EXPERTS = {"mixtral": ("w1", "w3"), "qwen2_moe": ("gate_proj", "up_proj")}
-EXPERT_MIXTURES = {
-    **dict.fromkeys(("minimax", "minimax_m2", "mixtral"), "mixtral"),
-    **dict.fromkeys(
-        (
-            "afmoe", "beam", "cohere2_moe", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe",
-            "exaone_moe", "flex_olmo", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa", "hunyuan_v1_moe",
-            "longcat_flash", "mellum", "olmoe", "qwen3_moe", "qwen3_next", "qwen3_omni_moe", "qwen3_omni_moe_text",
-            "qwen3_omni_moe_thinker", "solar_open",
-        ),
-        "qwen2_moe",
-    ),
-}  # fmt: skip
-"""Model types whose experts PEFT adapts as tensors, by how their parts are named."""
 
 
 def settings(tuning: LoraTuning) -> Mapping[str, Any]:
@@ -48,52 +31,98 @@ def settings(tuning: LoraTuning) -> Mapping[str, Any]:
     }
 
 
-def refusal(tuning: LoraTuning, model_type: str) -> tuple[str, str] | None:
-    """PEFT 0.21 adapts the experts and the router of these mixtures as tensors, without dropout and without DoRA."""
+def refusal(tuning: LoraTuning, model_type: str, modules: frozenset[str]) -> tuple[str, str] | None:
+    """Targets that the model does not have, and what PEFT refuses for its type."""
+    parts = frozenset(table().expert_parts.get(table().expert_types.get(model_type, ""), ()))
+    if modules and not isinstance(tuning.targets, str):
+        problem = missing_targets(tuning.targets, modules | parts)
+        if problem is not None:
+            return problem
+    known = architecture(model_type)
+    refused = _named(tuning.targets).intersection(known.refused if known is not None else ())
+    if refused:
+        named = ", ".join(sorted(refused))
+        return f"PEFT does not adapt {named} of {model_type}", f"Remove {named} from tuning.targets."
+    is_unknown = modules and tuning.targets == "attention"
+    if is_unknown and not (ATTENTION_TARGETS & modules).difference(
+        known.refused if known is not None else ()
+    ):
+        return (
+            f"its attention layers are unknown: {model_type} has none of {', '.join(sorted(ATTENTION_TARGETS))}",
+            f'Set tuning.targets to "all-linear" or to some of its linear layers: {", ".join(sorted(modules))}.',
+        )
     names = adapted_experts(tuning.targets, model_type)
     if not names:
         return None
+    of_mixture = f"it is a mixture of experts ({model_type}), and"
     without = 'tuning.targets = "attention" leaves the experts out.'
     if tuning.dropout:
-        return "adapters on its experts cannot have dropout", f"Set tuning.dropout = 0, or {without}"
-    if tuning.dora:
-        return "adapters on its experts cannot be DoRA", f"Set tuning.dora = false, or {without}"
-    gate, up = FUSED_EXPERTS[EXPERT_MIXTURES[model_type]]
-    if (gate in names) != (up in names):
-        one, other = (gate, up) if gate in names else (up, gate)
         return (
-            f"{gate} and {up} of its experts are one tensor, and only {one} is named",
-            f'Name {other} in tuning.targets, too, or take "all-linear".',
+            f"{of_mixture} adapters on its experts cannot have dropout",
+            f"Set tuning.dropout = 0, or {without}",
         )
+    if tuning.dora:
+        return (
+            f"{of_mixture} adapters on its experts cannot be DoRA",
+            f"Set tuning.dora = false, or {without}",
+        )
+    for fused in table().fused_parts[table().expert_types[model_type]].values():
+        given = [part for part in fused if part in names]
+        missing = [part for part in fused if part not in names]
+        if given and missing:
+            return (
+                f"{of_mixture} {' and '.join(fused)} of its experts are one tensor, and only {given[0]} is named",
+                f'Name {missing[0]} in tuning.targets, too, or take "all-linear".',
+            )
     return None
+
+
+def _named(targets: str | tuple[str, ...]) -> frozenset[str]:
+    """The last parts of the modules that targets name."""
+    return frozenset() if isinstance(targets, str) else frozenset(each.rpartition(".")[2] for each in targets)
 
 
 def adapted_experts(targets: str | tuple[str, ...], model_type: str) -> frozenset[str]:
     """The parts of a mixture's experts that an adapter with these targets changes; none for other models."""
-    kind = EXPERT_MIXTURES.get(model_type)
-    if kind is None or targets == "attention":
+    mapping = table().expert_types.get(model_type)
+    if mapping is None or targets == "attention":
         return frozenset()
-    known = frozenset(EXPERT_PARTS[kind])
-    if isinstance(targets, str):
-        return known
-    return known & {target.rpartition(".")[2] for target in targets}
+    parts = frozenset(table().expert_parts[mapping])
+    return parts if isinstance(targets, str) else parts & _named(targets)
 
 
-def is_target(name: str, place: str, load: Workload) -> bool:
-    """PEFT adapts experts in 3-D tensors, too; vision and audio towers are left out, unless named in full."""
-    if place == "tower":
+def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
+    """Whether PEFT adapts a matrix; vision and audio towers are left out, unless named in full.
+
+    Experts in 3-D tensors, and their router, it adapts only in the model types of its own table. There it takes the
+    names of their parts for the experts alone, so that dense layers of these names get no adapter.
+    """
+    name = matrix.name
+    if matrix.place == "tower":
         return any(is_in_tower(target) and target.rpartition(".")[2] == name for target in load.named_targets)
-    if load.targets == "all-linear":
-        return True
-    if load.targets == "attention":
-        return name in ATTENTION_TARGETS
-    return name in {target.rpartition(".")[2] for target in load.targets}
+    is_named = load.targets == "all-linear" or name in (
+        ATTENTION_TARGETS if load.targets == "attention" else _named(load.targets)
+    )
+    if load.stack.fused_experts:
+        parts = table().expert_parts.get(weights.expert_mapping, {}) if load.targets != "attention" else {}
+        if matrix.place in ("expert", "router"):
+            return bool(parts) and (is_named or _is_fused_from(name, load.targets, weights.expert_mapping))
+        if name in parts:
+            return False
+    elif matrix.place == "router":
+        return False
+    return is_named and name not in weights.refused_targets
+
+
+def _is_fused_from(name: str, targets: str | tuple[str, ...], mapping: str) -> bool:
+    """Whether a tensor of all experts stands for parts that are named."""
+    return any(part in _named(targets) for part in table().fused_parts[mapping].get(name, ()))
 
 
 def parameters(shape: ModelShape, load: Workload) -> int:
     count = 0
     for matrix in shape.weights.matrices:
-        if is_target(matrix.name, matrix.place, load):
+        if is_target(matrix, shape.weights, load):
             count += load.rank * _sides(matrix, load) * matrix.count
             count += matrix.outputs * matrix.count if load.dora else 0
     if load.targets != "all-linear" and load.stack.quantised_head and "head" in load.targets:
@@ -115,7 +144,7 @@ def largest(shape: ModelShape, load: Workload) -> int:
     sides = [
         max(each.inputs, each.outputs)
         for each in shape.weights.matrices
-        if is_target(each.name, each.place, load)
+        if is_target(each, shape.weights, load)
     ]
     return load.rank * max(sides, default=0)
 
@@ -124,7 +153,7 @@ def factored(shape: ModelShape, load: Workload) -> int:
     return sum(
         (2 * load.rank + matrix.inputs + matrix.outputs) * matrix.count
         for matrix in shape.weights.matrices
-        if is_target(matrix.name, matrix.place, load)
+        if is_target(matrix, shape.weights, load)
     )
 
 
@@ -134,10 +163,10 @@ def saved_bytes(shape: ModelShape, load: Workload) -> int:
     saved, shared = 0, set()
     is_cast = load.adapter_bytes != load.weight_bytes or load.stream_bytes != load.compute_bytes
     for matrix in shape.weights.matrices:
-        if matrix.place == "tower" or not is_target(matrix.name, matrix.place, load):
+        if matrix.place == "tower" or not is_target(matrix, shape.weights, load):
             continue
         per_layer = matrix.count / shape.layers
-        if matrix.place == "expert" and load.stack.fused_experts:
+        if matrix.place in ("expert", "router") and load.stack.fused_experts:
             continue  # see expert_copies
         if matrix.place == "expert":
             per_layer = per_layer * shape.experts_per_token / max(shape.experts, 1)
@@ -165,7 +194,7 @@ def saved_bytes(shape: ModelShape, load: Workload) -> int:
 
 def keeps_mlp_product(shape: ModelShape, load: Workload) -> bool:
     return any(
-        INPUTS.get(matrix.name) == "mlp output" and is_target(matrix.name, matrix.place, load)
+        INPUTS.get(matrix.name) == "mlp output" and is_target(matrix, shape.weights, load)
         for matrix in shape.weights.matrices
     )
 
@@ -188,7 +217,7 @@ def expert_copies(shape: ModelShape, load: Workload) -> int:
     changed = sum(
         matrix.elements
         for matrix in shape.weights.matrices
-        if matrix.place == "expert" and is_target(matrix.name, matrix.place, load)
+        if matrix.place == "expert" and is_target(matrix, shape.weights, load)
     )
     return load.compute_bytes * changed // shape.layers
 
@@ -206,7 +235,7 @@ def moving(shape: ModelShape, load: Workload) -> int:
     x = a if is_cast else c
     most = 0
     for matrix in shape.weights.matrices:
-        if matrix.place == "expert" or not is_target(matrix.name, matrix.place, load):
+        if matrix.place == "expert" or not is_target(matrix, shape.weights, load):
             continue
         weight, square = matrix.inputs * matrix.outputs, matrix.inputs * matrix.inputs
         kept_square = c * square  # for the adapter's gradient

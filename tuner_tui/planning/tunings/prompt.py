@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tuner_tui.models.weight_count import Matrix, WeightCount
     from tuner_tui.planning.shape import ModelShape
     from tuner_tui.planning.workload import Workload
 
@@ -15,7 +16,7 @@ def settings(tuning: Any) -> Mapping[str, Any]:
     return {}
 
 
-def is_target(name: str, place: str, load: Workload) -> bool:
+def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
     """No matrix has an adapter."""
     return False
 

@@ -68,9 +68,10 @@ def bars(row: MemoryRow) -> Content:
     """One bar per term, scaled to the largest; the terms add up to the peak allocation."""
     estimate = row.estimate
     longest = max((term.bytes for term in estimate.terms), default=1) or 1
-    lines = [
-        Content.styled(f"Peak: {estimate.peak.name}, {estimate.allocated / GB:.2f} GB allocated", "bold")
-    ]
+    peak = f"Peak: {estimate.peak.name}, {estimate.allocated / GB:.2f} GB allocated"
+    if not estimate.has_figure:
+        peak = f"Peak: probably {estimate.peak.name}; activations are a guess, and only the range is known"
+    lines = [Content.styled(peak, "bold")]
     for term in estimate.terms:
         length = round(BAR_WIDTH * term.bytes / longest)
         bar = ("█" * length or ("▏" if term.bytes else "")).ljust(BAR_WIDTH)

@@ -78,7 +78,7 @@ class MemoryPanel(Widget):
         amounts = []
         for row in view.rows:
             mark = "▸" if self._is_chosen(row) else ""
-            amount = f"{row.estimate.likely / GB:.1f}{MARKS[row.verdict]}"
+            amount = f"{row.estimate.words('-')}{MARKS[row.verdict]}"
             amounts.append(f"{mark}{SHORT_NAMES[row.loaded_as]} {amount}")
         room = view.place.room_bytes if view.place else None
         ending = f" GB; {room / GB:.1f} free" if room is not None else " GB"
@@ -99,10 +99,15 @@ class MemoryPanel(Widget):
             estimate = row.estimate
             numbers = (estimate.weights, estimate.states, estimate.activations, estimate.likely)
             weights, states, activations, total = (f"{number / GB:.1f}" for number in numbers)
+            if not estimate.has_figure:
+                activations = total = "?"
             name = f"{'▸' if self._is_chosen(row) else ' '} {NAMES[row.loaded_as]}"
             text = f"{name:<12}{weights:>8}{states:>8}{activations:>13}{total:>8}   "
             style = "bold" if self._is_chosen(row) else ""
-            words = fit(self._verdict(row), max(0, width - len(text)))
+            verdict = self._verdict(row)
+            if not estimate.has_figure:
+                verdict = f"{estimate.words()} GB{f': {verdict}' if verdict else ''}"
+            words = fit(verdict, max(0, width - len(text)))
             lines.append(Content.assemble((text, style), (words, STYLES[row.verdict])))
         return Content("\n").join(lines)
 
@@ -111,9 +116,8 @@ class MemoryPanel(Widget):
         lines = [Content.styled(fit(TITLE, width), "bold"), Content(fit(f"  {self._free_words()}", width))]
         for row in view.rows:
             is_chosen = self._is_chosen(row)
-            amount = (
-                f"{'▸' if is_chosen else ' '} {NAMES[row.loaded_as]:<10}{row.estimate.likely / GB:>6.1f} GB"
-            )
+            figure = row.estimate.words("-")
+            amount = f"{'▸' if is_chosen else ' '} {NAMES[row.loaded_as]:<10}{figure:>6} GB"
             words = fit(row.words, max(0, width - len(amount) - 2))
             lines.append(
                 Content.assemble((amount, "bold" if is_chosen else ""), "  ", (words, STYLES[row.verdict]))
@@ -135,7 +139,9 @@ class MemoryPanel(Widget):
         estimate, load = row.estimate, row.load
         return [
             f"weights {estimate.weights / GB:.1f}, states {estimate.states / GB:.1f}",
-            f"activations {estimate.activations / GB:.1f}",
+            f"activations {estimate.activations / GB:.1f}"
+            if estimate.has_figure
+            else "activations not verified for this architecture",
             f"{estimate.low / GB:.1f} to {estimate.high / GB:.1f} GB, batch {load.rows} x {load.length}",
             f"checkpointing {load.checkpointing}; m: every term",
             origin_words(estimate),

@@ -6,15 +6,19 @@ or, where the driver can fall back and the GPU is nearly full, the time per toke
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 from transformers import TrainerCallback
 
+from tuner_tui.hardware.gpu import read_gpus
 from tuner_tui.hardware.system import platform_kind
+from tuner_tui.hardware.telemetry import first_visible_gpu
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
@@ -62,13 +66,19 @@ class SystemMemoryFallbackWatch:
         return f"steps take {slowdown:.1f} times as long as before, with {size(reserved_bytes)} reserved on the GPU"
 
 
+def _memory_bytes() -> int:
+    """The memory of the GPU; the system's, where both are one, of which a driver may report only a part."""
+    total = int(torch.cuda.mem_get_info()[1])
+    gpu = first_visible_gpu(read_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return max(total, psutil.virtual_memory().total) if gpu is not None and gpu.shares_memory else total
+
+
 class SystemMemoryFallbackGuard(TrainerCallback):
     """Treats the fallback as an out-of-memory error, so that the next OOM fallback step is taken. For runs on a GPU."""
 
     def __init__(self) -> None:
-        gpu_bytes = torch.cuda.mem_get_info()[1]
         self._watch = SystemMemoryFallbackWatch(
-            gpu_bytes, can_fall_back=platform_kind() in ("wsl2", "windows")
+            _memory_bytes(), can_fall_back=platform_kind() in ("wsl2", "windows")
         )
         self._began = 0.0
         self._tokens = 0.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
@@ -17,6 +17,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.model_folder import weight_files
 from tuner_tui.worker.export.live_names import live_tensors
+from tuner_tui.worker.model.classes import language_model_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +67,7 @@ class BaseWeights:
     def skeleton(self) -> Any:
         """The model on the meta device, without memory for its weights; tells the kind of each module."""
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(self.config)  # type: ignore[no-untyped-call]
+            return language_model_class(self.config).from_config(self.config)
 
     @cached_property
     def quantised(self) -> frozenset[str]:

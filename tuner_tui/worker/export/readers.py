@@ -20,6 +20,7 @@ from transformers import (
 from tuner_tui.errors import TunerError
 from tuner_tui.worker.export.base_weights import DTYPES, BaseWeights
 from tuner_tui.worker.export.gguf_shapes import TensorNames, find_shape, separate_rows
+from tuner_tui.worker.model.classes import language_model_class
 from tuner_tui.worker.model.loading import keep_trainable
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ def files_dtype(weights: BaseWeights) -> torch.dtype | None:
 
 def load_model(location: Path, dtype: torch.dtype = torch.float32) -> Any:
     """A model in a dtype, on the GPU if it fits there. Raises TunerError if it does not fit in memory."""
-    needed = _bytes(BaseWeights(location), dtype)
+    weights = BaseWeights(location)
+    needed = _bytes(weights, dtype)
     place = _place(needed)
     if place is None:
         raise _no_room(needed)
-    return AutoModelForCausalLM.from_pretrained(location, dtype=dtype, use_safetensors=True, device_map=place)
+    kind = language_model_class(weights.config)
+    return kind.from_pretrained(location, dtype=dtype, use_safetensors=True, device_map=place)
 
 
 def load_trained(
@@ -110,7 +113,7 @@ def load_base(base: Path, precision: str, compute: str, dtype: torch.dtype = tor
 
 
 def _load_nf4(base: Path, compute: str) -> Any:
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    model: Any = language_model_class(AutoConfig.from_pretrained(base)).from_pretrained(
         base,
         dtype=DTYPES[compute],
         use_safetensors=True,

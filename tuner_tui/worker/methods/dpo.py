@@ -61,6 +61,7 @@ def run(job: Job, method: DpoMethod) -> Ending:
     has_sft = method.sft_weight > 0
     arguments = DPOConfig(
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
+        **common.router_arguments(job, policy),
         max_length=None,  # the rows are already truncated
         beta=method.beta,
         loss_type=[method.loss, "sft"] if has_sft else [method.loss],

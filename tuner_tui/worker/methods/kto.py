@@ -87,6 +87,7 @@ def run(job: Job, method: KtoMethod) -> Ending:
     policy = common.load_policy(job, resolved)
     arguments = KTOConfig(
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
+        **common.router_arguments(job, policy),
         max_length=None,  # the rows are already truncated
         beta=method.beta,
         loss_type=method.loss,

@@ -39,6 +39,7 @@ def run(job: Job, method: SftMethod) -> Ending:
     policy = common.load_policy(job, resolved)
     arguments = SFTConfig(
         **common.arguments(job, resolved, has_evaluation=evaluation is not None),
+        **common.router_arguments(job, policy),
         max_length=max_length,
         packing=method.packing,
         packing_strategy=PACKING_STRATEGY,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -29,6 +28,7 @@ from tuner_tui.models import dequantised
 from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.stored import is_unpacked
 from tuner_tui.models.trusted_code import require_trusted
+from tuner_tui.worker.model.classes import language_model_class
 from tuner_tui.worker.model.gguf_loading import load_gguf_model
 from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
 
@@ -83,9 +83,6 @@ def load_base(
 
     With `has_head` it has a scalar head that scores sequences; the head is new unless the model has one.
     """
-    kind, extra = (
-        (AutoModelForSequenceClassification, {"num_labels": 1}) if has_head else (AutoModelForCausalLM, {})
-    )
     options: dict[str, Any] = {
         "dtype": machine.compute_dtype,
         "device_map": {"": 0} if machine.is_gpu else "cpu",
@@ -102,6 +99,8 @@ def load_base(
         unpacking = unpacking_config(config)
         if unpacking is not None:
             options["quantization_config"] = unpacking
+        kind = AutoModelForSequenceClassification if has_head else language_model_class(config)
+        extra = {"num_labels": 1} if has_head else {}
         model: PreTrainedModel = kind.from_pretrained(
             location,
             revision=revision,

@@ -68,13 +68,7 @@ def _find(model: Any) -> tuple[str, ...]:
 
 def _called_for_text(model: Any) -> set[str]:
     """Names of the modules that a few tokens of text run through."""
-    special = {
-        value
-        for name, value in vars(model.config).items()
-        if name.endswith(("token_id", "token_index")) and isinstance(value, int)
-    }
-    plain = [token for token in range(PROBED_TOKENS + len(special) + 1) if token not in special]
-    ids = torch.tensor([plain[:PROBED_TOKENS]], device=model.device)
+    ids = text_probe(model)
     called: set[str] = set()
     hooks = [
         module.register_forward_pre_hook(lambda *_, name=name: called.add(name))
@@ -90,6 +84,17 @@ def _called_for_text(model: Any) -> set[str]:
         for hook in hooks:
             hook.remove()
     return called
+
+
+def text_probe(model: Any) -> torch.Tensor:
+    """A few tokens of plain text, (1, tokens), without the marks of images and the like."""
+    special = {
+        value
+        for name, value in vars(model.config).items()
+        if name.endswith(("token_id", "token_index")) and isinstance(value, int)
+    }
+    plain = [token for token in range(PROBED_TOKENS + len(special) + 1) if token not in special]
+    return torch.tensor([plain[:PROBED_TOKENS]], device=model.device)
 
 
 def _outermost(model: Any, missed: set[str], weighted: set[str]) -> Iterator[str]:

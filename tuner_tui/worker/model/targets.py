@@ -8,6 +8,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from tuner_tui.errors import InputError
+from tuner_tui.models.architectures import architecture, table
 from tuner_tui.text import listed
 from tuner_tui.worker.model.reached import is_without_text, parts_without_text
 
@@ -37,8 +38,7 @@ def where_text_is(targets: str | Sequence[str], model: Any) -> str | list[str]:
     if not parts:
         return targets if isinstance(targets, str) else list(targets)
     if isinstance(targets, str):
-        wanted = [name for name, module in model.named_modules() if _is_linear(module, model)]
-        return [name for name in wanted if not is_without_text(name, parts)]
+        return [name for name in linear_names(model) if not is_without_text(name, parts)]
     names = [
         _adaptable(name, module)
         for name, module in model.named_modules()
@@ -52,6 +52,35 @@ def where_text_is(targets: str | Sequence[str], model: Any) -> str | list[str]:
             f'Take "{ALL_LINEAR}", or modules of the language model; a module named in full is adapted all the same.',
         )
     return names
+
+
+def refused_targets(model: Any) -> frozenset[str]:
+    """The last parts of the names of linear layers that LoRA cannot adapt, though PEFT's `all-linear` takes them.
+
+    PEFT refuses some of state-space models, and routers that are linear layers give more than one tensor.
+    """
+    known = architecture(getattr(model.config, "model_type", None))
+    own = {name.rpartition(".")[2] for name, module in model.named_modules() if gives_several(module)}
+    return frozenset((*(known.refused if known is not None else ()), *own))
+
+
+def gives_several(module: Any) -> bool:
+    """Whether a linear layer of a model's own class gives something else than a tensor."""
+    is_own = isinstance(module, torch.nn.Linear) and type(module).__module__.startswith(
+        "transformers.models."
+    )
+    if not is_own or type(module).forward is torch.nn.Linear.forward:
+        return False
+    try:
+        with torch.no_grad():
+            return not isinstance(module(module.weight.new_zeros(1, module.in_features)), torch.Tensor)
+    except (RuntimeError, TypeError, ValueError):  # it takes another form of input
+        return False
+
+
+def linear_names(model: Any) -> list[str]:
+    """The full names of the layers that `all-linear` takes."""
+    return [name for name, module in model.named_modules() if _is_linear(module, model)]
 
 
 def _is_linear(module: Any, model: Any) -> bool:
@@ -68,7 +97,9 @@ def _adaptable(name: str, module: Any) -> str:
 
 def require_targets(names: Sequence[str], model: Any) -> list[str]:
     """The names unchanged. Raises InputError for one that the model does not have."""
-    missing = [name for name in names if name.rpartition(".")[2] not in last_names(model)]
+    parts = table().expert_parts.get(table().expert_types.get(model.config.model_type, ""), {})
+    known = last_names(model) | parts.keys()
+    missing = [name for name in names if name.rpartition(".")[2] not in known]
     if missing:
         linear = sorted(
             {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}

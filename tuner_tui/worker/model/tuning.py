@@ -38,6 +38,15 @@ def peft_config(spec: RunSpec, model: Any, *, has_head: bool = False) -> PeftCon
     return config
 
 
+def left_out(spec: RunSpec, model: Any) -> list[str]:
+    """Layers that the spec's targets take in and that cannot be adapted, by the last parts of their names."""
+    return (
+        list(_file_of(spec).left_out(spec.tuning, model))
+        if tuning_traits(spec.tuning.kind).is_adapter
+        else []
+    )
+
+
 def _file_of(spec: RunSpec) -> Any:
     """The module of the spec's tuning."""
     return import_module(f"tuner_tui.worker.tunings.{spec.tuning.kind}")

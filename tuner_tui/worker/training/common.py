@@ -17,13 +17,14 @@ from tuner_tui.models.adapter import read_adapter_facts
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.oom_fallback import Shape, apply_fallbacks
-from tuner_tui.planning.plan import ADAPTED_PART, Choice
+from tuner_tui.planning.plan import ADAPTED_LAYERS, ADAPTED_PART, MODEL_CLASS, ROUTER_LOSS, Choice
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
 from tuner_tui.text import listed
 from tuner_tui.worker.device import memory
 from tuner_tui.worker.device.machine import choose_machine
 from tuner_tui.worker.device.system_memory_fallback import SystemMemoryFallbackGuard
 from tuner_tui.worker.model import loading, tuning
+from tuner_tui.worker.model.classes import is_plain_language_model
 from tuner_tui.worker.model.plain_lora import convert
 from tuner_tui.worker.model.reached import parts_without_text
 from tuner_tui.worker.training import preflight, result
@@ -33,6 +34,7 @@ from tuner_tui.worker.training.findings import settle
 from tuner_tui.worker.training.packed_rows import require_rows_apart
 from tuner_tui.worker.training.reference import adapter_state, require_first_loss
 from tuner_tui.worker.training.reporter import ReportingCallback
+from tuner_tui.worker.training.router_loss import router_loss_fits
 from tuner_tui.worker.training.samples import Sampler
 from tuner_tui.worker.training.start_logits import look_at_base, look_at_start, require_same
 from tuner_tui.worker.training.template_findings import choose_template
@@ -100,9 +102,8 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
     base = loading.load_base(
         resolved.location, resolved.revision, spec.model, resolved.machine, has_head=has_head
     )
-    if tuning_traits(spec.tuning.kind).is_adapter and (unreached := parts_without_text(base)):
-        reason = f"text never reaches {listed(unreached)}"
-        job.emit(ChoicesMade(choices=(Choice(name=ADAPTED_PART, value="language model", reason=reason),)))
+    preflight.require_pad_token(base, resolved.tokenizer)
+    _report_model(job, base)
     logits = look_at_base(base, resolved.tokenizer)
     if job.plan.start is not None:
         make_plain(job, base)
@@ -137,6 +138,34 @@ def make_plain(job: Job, base: Any) -> None:
     job.emit(
         ChoicesMade(choices=(Choice(name="adapter", value=f"plain LoRA of rank {rank}", reason=reason),))
     )
+
+
+def _report_model(job: Job, base: Any) -> None:
+    """Report how the base was loaded and what of it is adapted, where that is not the usual."""
+    spec, model_type = job.spec, base.config.model_type
+    choices = []
+    if method_traits(spec.method.kind).output == "text" and not is_plain_language_model(base.config):
+        reason = f"AutoModelForCausalLM does not know {model_type}; text alone is trained"
+        choices.append(Choice(name=MODEL_CLASS, value="AutoModelForMultimodalLM", reason=reason))
+    if tuning_traits(spec.tuning.kind).is_adapter and (unreached := parts_without_text(base)):
+        reason = f"text never reaches {listed(unreached)}"
+        choices.append(Choice(name=ADAPTED_PART, value="language model", reason=reason))
+    if refused := tuning.left_out(spec, base):
+        value = f"all linear layers but {listed(refused, 'and')}"
+        reason = f"those of {model_type} cannot be adapted"
+        choices.append(Choice(name=ADAPTED_LAYERS, value=value, reason=reason))
+    if choices:
+        job.emit(ChoicesMade(choices=tuple(choices)))
+
+
+def router_arguments(job: Job, policy: Policy) -> dict[str, Any]:
+    """The trainer argument that turns TRL's auxiliary router loss off where it does not fit the model; else none."""
+    model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
+    if router_loss_fits(model):
+        return {}
+    reason = f"TRL cannot compute the auxiliary loss of {model.config.model_type}'s router"
+    job.emit(ChoicesMade(choices=(Choice(name=ROUTER_LOSS, value="off", reason=reason),)))
+    return {"router_aux_loss_coef": 0.0}
 
 
 def load_reference(job: Job, resolved: ResolvedBase, *, is_precomputed: bool) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tuner_tui.errors import TunerError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
 from tuner_tui.worker.text.tokens import IGNORED
 from tuner_tui.worker.training.findings import Finding, settle
@@ -26,9 +26,23 @@ if TYPE_CHECKING:
     from tuner_tui.worker.text.tokenised import TokenSequence
     from tuner_tui.worker.text.tokens import TokenisedData
 
+OTHER_LOSS = 0.03
+"""Losses that differ more, absolutely and relatively, are not the same in another rounding."""
 LEAST_LOSS, UNIFORM_MARGIN = 1e-3, 1.0
 """A base's loss on text is above the first, and below a uniform guess over all tokens (ln V) plus the second."""
 _log = logging.getLogger(__name__)
+
+
+def require_pad_token(base: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise InputError for a pad token that the embedding does not have: padded rows would end in an IndexError."""
+    rows, pad = base.get_input_embeddings().weight.shape[0], tokenizer.pad_token_id
+    if pad is None or pad < rows:
+        return
+    raise InputError(
+        "The tokenizer has tokens that the model does not have",
+        f"The pad token {tokenizer.pad_token} has the ID {pad}, and the model's embedding has {rows:,} rows.",
+        "Use the tokenizer of the original model, or a model whose embedding was resized for these tokens.",
+    )
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,13 @@ def ends_of(tokenizer: PreTrainedTokenizerBase, config: Any, generation_ends: Se
         frozenset(token for token in ends if isinstance(token, int)),
         tokenizer.bos_token_id,
         getattr(text, "vocab_size", None),
-        getattr(text, "max_position_embeddings", None),
+        _above_zero(getattr(text, "max_position_embeddings", None)),
     )
+
+
+def _above_zero(length: Any) -> int | None:
+    """A context's length; None for what is none, such as -1 for no limit."""
+    return length if isinstance(length, int) and length > 0 else None
 
 
 def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]:
@@ -203,11 +222,14 @@ def _odd_loss(model: Any, batch: dict[str, Any]) -> list[Finding]:
                 if key in ("input_ids", "attention_mask", "position_ids") and isinstance(value, torch.Tensor)
             }
             logits = model(**inputs, use_cache=False).logits[:, :-1]
+            labels = batch["labels"].to(logits.device)
+            fused = model(**inputs, labels=labels, fused_lm_head=True, use_cache=False).log_probs
     finally:
         model.train(was_training)
-    labels = batch["labels"][:, 1:].to(logits.device)
+    labels = labels[:, 1:]
     counts = labels != IGNORED
     loss = float(torch.nn.functional.cross_entropy(logits[counts].float(), labels[counts]))
+    _require_own_loss(model, loss, float(-fused.float().sum() / counts.sum()))
     most = math.log(logits.shape[-1]) + UNIFORM_MARGIN
     if math.isfinite(loss) and LEAST_LOSS <= loss <= most:
         return []
@@ -224,6 +246,21 @@ def _odd_loss(model: Any, batch: dict[str, Any]) -> list[Finding]:
             "Check that model, tokenizer and template match, and the precision.",
         )
     ]
+
+
+def _require_own_loss(model: Any, own: float, trained: float) -> None:
+    """Raise InputError where the loss that the trainer computes is not that of the model's own logits.
+
+    TRL multiplies hidden states and output layer itself, which leaves out what some models compute between or after.
+    """
+    if not math.isfinite(own) or abs(own - trained) <= max(OTHER_LOSS, OTHER_LOSS * own):
+        return
+    raise InputError(
+        "The trainer's loss is not the model's",
+        f"On the first row TRL's fused output layer gives a loss of {trained:.3g}, and the logits of "
+        f"{model.config.model_type} give {own:.3g}.",
+        "Use another model: this one would be trained towards something else.",
+    )
 
 
 def before_loading(

@@ -44,6 +44,11 @@ def _targets(tuning: Ia3Tuning, model: Any) -> list[str]:
     return list(where_text_is(names, model))
 
 
+def left_out(tuning: Ia3Tuning, model: Any) -> list[str]:
+    """Nothing that is a target is left out."""
+    return []
+
+
 def continue_with(tuning: Ia3Tuning, config: IA3Config) -> None:
     """Nothing to do: an earlier adapter takes no option of the new run."""
 

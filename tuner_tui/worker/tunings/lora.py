@@ -11,7 +11,14 @@ from peft.utils.other import get_pattern_key
 
 from tuner_tui.errors import InputError
 from tuner_tui.worker.export.updates import AdapterUpdates, LowRankUpdate
-from tuner_tui.worker.model.targets import ALL_LINEAR, attention_targets, require_targets, where_text_is
+from tuner_tui.worker.model.targets import (
+    ALL_LINEAR,
+    attention_targets,
+    linear_names,
+    refused_targets,
+    require_targets,
+    where_text_is,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,12 +47,29 @@ def peft_config(tuning: LoraTuning, model: Any, shared: dict[str, Any]) -> LoraC
 
 
 def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
+    refused = refused_targets(model)
     if tuning.targets == ALL_LINEAR:
-        return where_text_is(ALL_LINEAR, model)
-    named = (
-        attention_targets(model) if tuning.targets == "attention" else require_targets(tuning.targets, model)
-    )
-    return where_text_is(named, model)
+        names = where_text_is(ALL_LINEAR, model)
+        if not refused:
+            return names
+        full = linear_names(model) if isinstance(names, str) else names
+        kept = [name for name in full if name.rpartition(".")[2] not in refused]
+        return sorted({name.rpartition(".")[2] for name in kept}) if isinstance(names, str) else kept
+    if tuning.targets == "attention":
+        return where_text_is([name for name in attention_targets(model) if name not in refused], model)
+    for name in require_targets(tuning.targets, model):
+        if name.rpartition(".")[2] in refused:
+            raise InputError(
+                "A target cannot be adapted",
+                f"tuning.targets: PEFT does not adapt {name} of {model.config.model_type}.",
+                f"Remove it, or take {ALL_LINEAR!r}.",
+            )
+    return where_text_is(list(tuning.targets), model)
+
+
+def left_out(tuning: LoraTuning, model: Any) -> list[str]:
+    """Linear layers that `all-linear` leaves out, since they cannot be adapted."""
+    return sorted(refused_targets(model)) if tuning.targets == ALL_LINEAR else []
 
 
 def continue_with(tuning: LoraTuning, config: LoraConfig) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import InputError
 from tuner_tui.models.adapter import CONFIG_FILE
 from tuner_tui.models.model_folder import read_json
-from tuner_tui.planning.plan import ADAPTED_PART
+from tuner_tui.planning.plan import ADAPTED_LAYERS, ADAPTED_PART
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ CONFIG = "LoraConfig"
 def adapter(tuning: LoraTuning, facts: RunFacts) -> str:
     """The code that creates `adapter`."""
     targets: str | list[str] = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
-    is_of_a_part = any(choice.name == ADAPTED_PART for choice in facts.story.choices)
+    is_of_a_part = facts.has_choice(ADAPTED_PART) or facts.has_choice(ADAPTED_LAYERS)
     if targets == "attention" or is_of_a_part:
         targets = _trained_layers(facts.folder.adapter / CONFIG_FILE)
     return _ADAPTER.format(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -75,12 +76,18 @@ class NewRunMemory(TunerScreen):
     @work(exclusive=True, group="row-count")
     async def _count_rows(self, spec: RunSpec) -> None:
         """Row lengths, which decide the memory of the longest batch."""
-        self._rows = UNCOUNTED
+        self._take_rows(UNCOUNTED)
         if UNSET in (spec.model.source, spec.data.train):
             return
         await asyncio.sleep(COUNTING_SECONDS)
-        self._rows = await in_background(_rows_of, spec)
+        self._take_rows(await in_background(_rows_of, spec))
         self._show_memory()
+
+    def _take_rows(self, rows: Rows) -> None:
+        """Use what was counted; Review reads the token IDs in it."""
+        self._rows = rows
+        if self.state is not None and self.state.rows != rows:
+            self.state = replace(self.state, rows=rows)
 
     @property
     def _place(self) -> Place | None:

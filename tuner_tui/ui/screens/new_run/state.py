@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.rules import Problem
+from tuner_tui.planning.place import UNCOUNTED, Rows
+from tuner_tui.planning.refusals import refusal_of
 from tuner_tui.text import counted, plain
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class NewRunState:
     """None while it is being read."""
     data: DataLook | None = None
     evaluation: DataLook | None = None
+    rows: Rows = UNCOUNTED
+    """What is known of the training rows' tokens."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -58,6 +62,12 @@ class NewRunState:
         known = {problem.key for problem in all_problems}
         if self.model and self.model.problem and "model.source" not in known:
             all_problems.insert(0, _as_problem("model.source", self.model.problem))
+        facts = self.model.facts if self.model and not self.model.problem else None
+        refusal = refusal_of(draft.spec, facts, self.rows)
+        if refusal is not None and refusal.key not in known:
+            all_problems.append(
+                Problem("", None, refusal.key, f"{refusal.title}: {refusal.why}", refusal.hint)
+            )
         for key, look in (("data.train", self.data), ("data.evaluation", self.evaluation)):
             if look and look.problem and key not in known:
                 all_problems.append(

@@ -1,0 +1,236 @@
+"""Makes the table of architectures from the installed libraries: `python -m tests.make_architectures`.
+
+What transformers' configuration and model classes and PEFT say of each model type, of tiny models without data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import peft
+import torch
+import transformers
+from peft import LoraConfig
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+from peft.utils import transformers_weight_conversion as conversion
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+from transformers.pytorch_utils import Conv1D
+from trl.trainer.utils import add_fused_lm_head
+
+import tuner_tui.models
+from tests.tiny_architectures import LANGUAGE_TYPES, tiny_config, whole_class
+from tuner_tui.models.architectures import TABLE, Architecture, Table, encode
+from tuner_tui.models.config_keys import SIZE_KEYS
+from tuner_tui.models.weight_count import is_in_tower
+from tuner_tui.worker.model.reached import _beside_decoder
+from tuner_tui.worker.model.targets import gives_several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+FILE = Path(tuner_tui.models.__path__[0]) / TABLE
+LARGEST_MADE = 20_000_000
+"""Parameters of the largest model that is made with weights."""
+CLOSE = 1e-3
+"""Losses that differ more are of another computation."""
+TEXT_KEYS = ("text_config", "llm_config", "language_config", "decoder_config", "thinker_config")
+
+
+def make_table(types: Iterable[str] = LANGUAGE_TYPES) -> Table:
+    """The table of these model types, and of the language models inside them."""
+    made: dict[str, Architecture] = {}
+    todo = list(types)
+    while todo:
+        model_type = todo.pop()
+        if model_type in made:
+            continue
+        made[model_type] = describe(model_type)
+        if made[model_type].text_type in CONFIG_MAPPING:
+            todo.append(made[model_type].text_type)
+    return Table(
+        versions={"transformers": transformers.__version__, "peft": peft.__version__},
+        expert_types=_expert_types(),
+        expert_parts=dict(conversion._MOE_TARGET_MODULE_MAPPING),
+        fused_parts={
+            name: {tensor: list(parts) for tensor, parts in fused.items()}
+            for name, fused in conversion._MOE_FUSED_TARGETS.items()
+        },
+        types=made,
+    )
+
+
+def describe(model_type: str) -> Architecture:
+    """One model type."""
+    kind = CONFIG_MAPPING[model_type]
+    facts: dict[str, Any] = {"defaults": _defaults(kind)}
+    facts |= _nested(kind)
+    facts["can_score"] = model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    loader: Any = None
+    if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        facts["loader"], loader = "causal", AutoModelForCausalLM
+    elif model_type in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES:
+        facts["loader"], loader = "multimodal", AutoModelForMultimodalLM
+    if loader is not None:
+        facts |= _modules(model_type, loader)
+        if "linear" in facts:
+            facts["reads_text"] = _reads_text(model_type, loader)
+    return Architecture(**facts)
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """Plain numbers and switches among a class's defaults, before it derives others from them."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.name in SIZE_KEYS and isinstance(field.default, int)
+    }
+
+
+def _nested(kind: Any) -> dict[str, str]:
+    """The settings of a language model inside."""
+    parts = getattr(kind, "sub_configs", {})
+    key = next((key for key in TEXT_KEYS if key in parts), None)
+    if key is None:
+        return {}
+    try:
+        inner = type(getattr(kind(), key))
+    except Exception:  # classes whose own defaults do not fit together
+        inner = parts[key]
+    return {"text_key": key, "text_type": getattr(inner, "model_type", "")}
+
+
+def _modules(model_type: str, loader: Any) -> dict[str, Any]:
+    """The structure of the model that a run loads; empty for a type of which no tiny model can be made."""
+    try:
+        config = tiny_config(model_type)
+        with torch.device("meta"):
+            model = loader.from_config(config)
+            whole = whole_class(model_type)(config)
+        head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    except Exception as error:
+        print(f"{model_type}: modules unknown: {str(error).splitlines()[0][:150]}", file=sys.stderr)
+        return {}
+    parts = getattr(whole.config, "sub_configs", {})
+    beside = {name.rpartition(".")[2] for name in _beside_decoder(whole) if parts} - {"lm_head"}
+    linear, plain, transposed, refused, names = set(), set(), set(), set(), {}
+    for name, module in model.named_modules():
+        last = name.rpartition(".")[2]
+        if module is head or module is embedding:
+            names[id(module)] = last
+            continue
+        if beside & set(name.split(".")) or is_in_tower(name):
+            continue
+        weight = getattr(module, "weight", None)
+        if isinstance(module, torch.nn.Linear | Conv1D):
+            linear.add(last)
+            if isinstance(module, Conv1D):
+                transposed.add(last)
+            if _is_refused(last, model) or gives_several(module):
+                refused.add(last)
+        elif isinstance(weight, torch.nn.Parameter) and weight.dim() == 2:
+            plain.add(last)
+    is_text = model.config.model_type != model_type and model.config.model_type != config.model_type
+    known = {"sdpa": "_supports_sdpa", "flash_attention_2": "_supports_flash_attn"}
+    return {
+        "loader": "text" if is_text else "causal" if loader is AutoModelForCausalLM else "multimodal",
+        "linear": tuple(sorted(linear)),
+        "plain": tuple(sorted(plain - linear)),
+        "refused": tuple(sorted(refused)),
+        "transposed": tuple(sorted(transposed)),
+        "head": names.get(id(head), ""),
+        "embedding": names.get(id(embedding), ""),
+        "beside": tuple(sorted(beside)),
+        "ignored": tuple(_ignored(model)),
+        "attention": tuple(name for name, flag in known.items() if getattr(model, flag, False)),
+        "can_checkpoint": model.supports_gradient_checkpointing,
+    }
+
+
+def _reads_text(model_type: str, loader: Any) -> bool | None:
+    """Whether the loss of TRL's fused output layer is that of the model's own logits, on a few tokens.
+
+    None where the tiny model fails for a reason of its sizes, or is too large to make.
+    """
+    config = tiny_config(model_type)
+    with torch.device("meta"):
+        if loader.from_config(config).num_parameters() > LARGEST_MADE:
+            return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = loader.from_config(config).eval()
+        for parameter in model.parameters():  # fresh weights are too small to tell two losses apart
+            spread = torch.randn_like(parameter) * (0.05 if parameter.dim() > 1 else 0.0)
+            parameter.data = torch.nan_to_num(parameter.data, 0.0, 0.0, 0.0) + spread
+    ids = torch.arange(20, 28)[None]
+    wanted = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    try:
+        with torch.no_grad():
+            logits = model(**wanted, use_cache=False).logits[0, :-1].float()
+    except (TypeError, ValueError):  # it asks for an image
+        return False
+    except Exception:
+        return None
+    own = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
+    try:
+        add_fused_lm_head(model)
+        with torch.no_grad():
+            fused = -model(**wanted, labels=ids, fused_lm_head=True).log_probs.mean()
+    except Exception:
+        return False
+    return bool((own - fused).abs() < CLOSE)
+
+
+def _is_refused(name: str, model: Any) -> bool:
+    """Whether PEFT refuses LoRA on a module of this name."""
+    try:
+        _check_lora_target_modules_mamba(LoraConfig(), model, name)
+    except ValueError:
+        return True
+    return False
+
+
+def _ignored(model: Any) -> Iterator[str]:
+    """The class's patterns of unexpected tensors; some match the model's own, too, unless they begin with a name."""
+    own = model.state_dict().keys()
+    for pattern in sorted(model._keys_to_ignore_on_load_unexpected or ()):
+        for each in (pattern, rf"(?:^|\.){pattern}$"):
+            if not any(re.search(each, name) for name in own):
+                yield each
+                break
+
+
+def _expert_types() -> dict[str, str]:
+    """The model types whose experts PEFT adapts, as its `_convert_peft_config_moe` finds them."""
+    return {
+        name: mapping
+        for name, mapping in sorted(conversion._MODEL_TO_CONVERSION_PATTERN.items())
+        if mapping in conversion._MOE_FUSED_TARGETS
+        and name in CONFIG_MAPPING.keys()  # noqa: SIM118 - its `in` loads classes
+        and conversion.get_checkpoint_conversion_mapping(name) is not None
+    }
+
+
+def main() -> None:
+    """Write the table."""
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    made = make_table()
+    FILE.write_text(encode(made), encoding="utf-8")
+    assert msgspec.json.decode(FILE.read_bytes(), type=Table) == made
+    print(f"{FILE}: {len(made.types)} model types", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
