@@ -136,6 +136,7 @@ class TunerScreen(Screen[None]):
             self.app.post_message(FeederFailed(event.worker.error))
 
     def on_action_done(self, message: ActionDone) -> None:
+        """Textual calls this after a subclass's own handler, unless that calls `message.prevent_default()`."""
         if message.words:
             self.notify(message.words, markup=False)
 

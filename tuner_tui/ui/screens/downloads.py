@@ -239,6 +239,7 @@ class DownloadsScreen(TunerScreen):
             self.perform(lambda: _remove(chosen))
 
     def on_action_done(self, message: ActionDone) -> None:
+        message.prevent_default()  # shown on the screen itself
         self.lines = message.words
         self._read()
 

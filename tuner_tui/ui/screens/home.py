@@ -331,7 +331,6 @@ class Home(TunerScreen):
             self.perform(lambda: delete_run(folder, self.tuner.trash))
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._feed.wake()
 
     async def action_filter(self) -> None:

@@ -192,7 +192,6 @@ class QueueScreen(TunerScreen):
         self.perform(act)
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._wake.set()
 
     @on(OptionList.OptionSelected)

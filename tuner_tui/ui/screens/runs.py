@@ -492,7 +492,6 @@ class RunsScreen(TunerScreen):
             self.perform(lambda: f"Freed {size(trash.empty())}.")
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._feed.wake()
         self._looking.look_again()
         self.refresh_bindings()

@@ -141,7 +141,6 @@ class SettingsScreen(TunerScreen):
         self.perform(keep)
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._show()
 
 
