@@ -224,37 +224,39 @@ def delete(run: str, yes: bool) -> None:
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Without RUN: print one JSON array.")
 def restore(run: str | None, as_json: bool) -> None:
-    """Restore a deleted RUN, with its note; without RUN, list deleted runs."""
+    """Restore a deleted RUN, with its note; without RUN, list what is in the trash.
+
+    Checkpoints and caches that were moved there on the app's Runs screen are restored by the names listed.
+    """
     from tuner_tui.cli.words import size
     from tuner_tui.keeper.start import wake
-    from tuner_tui.runs.trash import deleted_runs, restore_run
+    from tuner_tui.runs.trash import deletions
+    from tuner_tui.runs.trash import restore as restore_deletion
 
     if run is not None:
-        name = restore_run(run)
+        name = restore_deletion(run)
         wake()
         click.echo(f"{plain(name)} is restored.")
         return
-    deleted = deleted_runs()
+    deleted = deletions()
     if as_json:
         _print_json(deleted)
         return
     for record in deleted:
-        until = "until its app closes"
-        if record.kept_until is not None:
-            until = time.strftime("until %Y-%m-%d", time.localtime(record.kept_until))
+        until = time.strftime("until %Y-%m-%d", time.localtime(record.until))
         click.echo(f"{size(record.size_bytes):>10}  {_clipped(record.name, 44):<44}  {until}")
     if not deleted:
-        click.echo("There are no deleted runs.")
+        click.echo("The trash is empty.")
 
 
 @runs.command("empty-trash")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def empty_trash(yes: bool) -> None:
-    """Delete the trash permanently, except what an open app can still undo."""
+    """Delete everything in the trash permanently."""
     from tuner_tui.cli.words import size
     from tuner_tui.runs import trash
 
-    for record in trash.deleted_runs():
+    for record in trash.deletions():
         click.echo(f"{size(record.size_bytes):>10}  {plain(record.name)}")
     if not confirm("Delete them permanently?", "Nothing was deleted.", yes=yes):
         return

@@ -68,7 +68,7 @@ class Home(TunerScreen):
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or remove from the queue"),
         Binding("p", "pause", "Pause", tooltip="Save and free the GPU; resume it later"),
-        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete the run's folder"),
+        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move the run to the trash"),
         Binding(
             "slash",
             "filter",
@@ -328,7 +328,7 @@ class Home(TunerScreen):
 
         folder = self._table.chosen
         if folder is not None and await self.app.push_screen_wait(await asks_to_delete(folder)):
-            self.perform(lambda: delete_run(folder, self.tuner.trash))
+            self.perform(lambda: delete_run(folder))
 
     def on_action_done(self, message: ActionDone) -> None:
         self._feed.wake()
