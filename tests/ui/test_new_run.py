@@ -330,7 +330,7 @@ async def test_leaving_asks_only_when_something_would_be_lost() -> None:
         assert not any(isinstance(screen, NewRunScreen) for screen in walk.app.screen_stack)
 
 
-async def test_same_again_keeps_values_and_comments() -> None:
+async def test_same_again_keeps_values_and_true_comments() -> None:
     text = '# mine\n[model]\nsource = "demo" # small\n[data]\ntrain = "demo"\n[tuning]\nkind = "lora"\nrank = 4 # few\n'
     spec = RunSpec.model_validate(
         {"model": {"source": "demo"}, "data": {"train": "demo"}, "tuning": {"kind": "lora", "rank": 4}}
@@ -341,7 +341,7 @@ async def test_same_again_keeps_values_and_comments() -> None:
         await walk.find("rank")
         await walk.type("6")
         await walk.go_to("review")
-        assert walk.state.draft.toml() == text.replace("rank = 4", "rank = 6")
+        assert walk.state.draft.toml() == text.replace("rank = 4 # few", "rank = 6")
 
 
 async def test_steps_by_number_by_click_and_not_while_typing() -> None:

@@ -431,7 +431,7 @@ class NewRunScreen(NewRunMemory):
             return
         if draft.broken is None:
             spec = resolve_paths(draft.spec, Path.cwd())
-            self.perform(lambda: _written(spec, path, draft.text))
+            self.perform(lambda: _written(spec, path, draft))
         else:
             text = draft.broken.text
             self.perform(lambda: _kept(text, path))
@@ -467,8 +467,8 @@ class NewRunScreen(NewRunMemory):
                 self.dismiss(None)
 
 
-def _written(spec: RunSpec, path: Path, text: str | None) -> str:
-    write_spec(spec, path, base_text=text)
+def _written(spec: RunSpec, path: Path, draft: Draft) -> str:
+    write_spec(spec, path, base_text=draft.text, is_recipe=draft.is_recipe)
     return f"Wrote {path}. Next: {shell_command('train', str(path))}"
 
 
