@@ -1,4 +1,4 @@
-"""`tuner-tui queue`: the runs waiting for the GPU, in starting order."""
+"""`tuner-tui queue`: the waiting runs, in starting order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLACES = "a number from 1 on, first, last, up or down"
 
 @click.group()
 def queue() -> None:
-    """List, reorder and hold the runs waiting for the GPU.
+    """List, reorder and hold the waiting runs.
 
     One run trains at a time. The keeper starts the next one when enough memory is free, also with the app closed and
     after a failed run. The queue survives a reboot: opening the app, or any command that lists or starts runs,

@@ -145,7 +145,7 @@ def stop(run: str, now: bool) -> None:
 @runs.command()
 @click.argument("run")
 def pause(run: str) -> None:
-    """Ask a run to save and free the GPU; `runs resume` resumes it, also after a reboot."""
+    """Ask a run to save and free its memory, on the GPU too; `runs resume` resumes it, also after a reboot."""
     folder = folders.find_run(run)
     _ask(folder, "pause")
     click.echo(f"Resume later with: {shell_command('runs resume', folder.name)}")
@@ -298,7 +298,7 @@ def _ask(folder: RunFolder, request: Request) -> None:
             (recorded for recorded in reversed(follower.state.requests) if recorded.id == request_id), None
         )
         if answer is not None:
-            click.echo(f"{request}: accepted, takes effect {answer.takes_effect}.")
+            click.echo(answer.words)
             return
         if status not in LIVE:
             raise RunProblem("The run ended before the request", f"{folder.name} is {status}.")

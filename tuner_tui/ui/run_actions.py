@@ -36,7 +36,7 @@ def end_run_now(folder: RunFolder) -> str:
 
 
 def pause_run(folder: RunFolder) -> str:
-    """Ask a run to save and free the GPU."""
+    """Ask a run to save and free its memory."""
     from tuner_tui.runs.control import leave_request
 
     leave_request(folder, "pause")

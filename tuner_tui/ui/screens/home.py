@@ -67,7 +67,7 @@ class Home(TunerScreen):
         Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or remove from the queue"),
-        Binding("p", "pause", "Pause", tooltip="Save and free the GPU; resume it later"),
+        Binding("p", "pause", "Pause", tooltip="Save and free its memory; resume it later"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move the run to the trash"),
         Binding(
             "slash",

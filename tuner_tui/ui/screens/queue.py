@@ -1,4 +1,4 @@
-"""Queue: the runs waiting for the GPU, in starting order."""
+"""Queue: the waiting runs, in starting order."""
 
 from __future__ import annotations
 

@@ -45,8 +45,9 @@ def ending_lines(view: RunView) -> list[Content]:
             return [literal(words, "bold $success")]
         case RunStopped(is_pause=True) as ending:
             lost = f" {saved_words(ending).capitalize()}." if lost_steps(ending) else ""
+            freed = "the GPU" if view.run.machine and view.run.machine.device == "cuda" else "its memory"
             words = (
-                f"‖ Paused at step {ending.step}; the GPU is free.{lost} r resumes it, also after a reboot."
+                f"‖ Paused at step {ending.step}; {freed} is free.{lost} r resumes it, also after a reboot."
             )
             return [literal(words, "bold $warning")]
         case RunStopped() as ending:
