@@ -202,6 +202,7 @@ class TunerApp(App[None]):
         from tuner_tui.ui.run_actions import start_demo
 
         if isinstance(self.screen, TunerScreen):
+            self.notify("Starting the demo ...", timeout=3)
             self.screen.perform_and_open(start_demo)
 
     def action_help(self) -> None:

@@ -327,7 +327,7 @@ class Home(TunerScreen):
         from tuner_tui.ui.run_actions import delete_run
 
         folder = self._table.chosen
-        if folder is not None and await self.app.push_screen_wait(await asks_to_delete(folder)):
+        if folder is not None and await self.ask(await asks_to_delete(folder)):
             self.perform(lambda: delete_run(folder))
 
     def on_action_done(self, message: ActionDone) -> None:

@@ -458,7 +458,7 @@ class RunsScreen(TunerScreen):
         from tuner_tui.ui.run_actions import delete_run
 
         folder = self._chosen()
-        if folder is not None and await self.app.push_screen_wait(await asks_to_delete(folder)):
+        if folder is not None and await self.ask(await asks_to_delete(folder)):
             self.perform(lambda: delete_run(folder))
 
     @on(OptionList.OptionSelected, "#disk-list")
