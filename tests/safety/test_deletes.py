@@ -52,8 +52,8 @@ def run(home: Path) -> RunFolder:
     return make_run(home, NAME, recorded_events())
 
 
-def command(*arguments: str) -> str:
-    done = CliRunner().invoke(tuner_tui, arguments)
+def command(*arguments: str, input: str = "") -> str:  # noqa: A002 - as in click
+    done = CliRunner().invoke(tuner_tui, arguments, input=input)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.output
@@ -223,7 +223,7 @@ def test_the_hubs_cache_gives_up_only_its_repositories(tmp_path: Path) -> None:
 def test_a_deleted_run_comes_back_in_another_process(run: RunFolder) -> None:
     write_note(run.name, Note(text="dear to me"))
     before = {path.relative_to(run.path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    shown = command("runs", "delete", "first-try-94b2", "--yes")
+    shown = command("runs", "delete", NAME, "--yes")
     assert f"runs restore {NAME}" in shown and "30 days" in shown
     assert list_runs() == [] and read_note(run.name).is_empty
     empty_expired()  # as an app does that closes
@@ -237,6 +237,18 @@ def test_a_deleted_run_comes_back_in_another_process(run: RunFolder) -> None:
     assert deletions() == []
     with pytest.raises(NotFoundError):
         restore(NAME)
+
+
+@pytest.mark.parametrize("text", ["first-try", "first-try-94b2", "94b2", "last", "2026-11-20"])
+def test_an_unconfirmed_deletion_takes_the_full_name_only(run: RunFolder, text: str) -> None:
+    with pytest.raises(InputError) as raised:
+        command("runs", "delete", text, "--yes")
+    assert NAME in raised.value.message and f"runs delete {NAME} --yes" in raised.value.hint
+    assert run.path.is_dir()
+    assert f"Delete {NAME} (" in command("runs", "delete", text, input="n\n")
+    assert run.path.is_dir()
+    assert f"Delete {NAME} (" in command("runs", "delete", text, input="y\n")
+    assert not run.path.exists()
 
 
 def test_a_taken_place_is_told_and_both_stay(home: Path, run: RunFolder) -> None:

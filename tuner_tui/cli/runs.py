@@ -39,8 +39,8 @@ END_PATIENCE_SECONDS = 15.0
 def runs() -> None:
     """List, show, follow, compare, stop, resume, delete and restore runs.
 
-    RUN is a run's name, the start or end of one, or `last`. Commands that only read a run (show, follow, log, compare,
-    branch) also take the path of its folder, with a slash in it.
+    RUN is a run's name, the one it was given, the start or end of one, or `last`. Commands that only read a run (show,
+    follow, log, compare, branch) also take the path of its folder, with a slash in it.
     """
 
 
@@ -197,7 +197,7 @@ def log(run: str, lines: int) -> None:
 
 @runs.command()
 @click.argument("run")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; RUN must be the full name then.")
 def delete(run: str, yes: bool) -> None:
     """Move a run's folder to the trash: checkpoints, adapter, events and log. A live run is refused.
 
@@ -210,6 +210,12 @@ def delete(run: str, yes: bool) -> None:
 
     folder = folders.find_run(run)
     require_idle(folder)
+    if yes and run != folder.name:
+        raise InputError(
+            "Confirmation needed",
+            f"{run!r} is {folder.name}; with --yes only the full name is taken.",
+            f"Delete it: {shell_command('runs delete', folder.name, options=['--yes'])}",
+        )
     question = f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?"
     if not confirm(question, "Nothing was deleted.", yes=yes):
         return

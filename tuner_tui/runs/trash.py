@@ -92,7 +92,7 @@ def deletions() -> list[Deletion]:
 
 
 def restore(text: str) -> str:
-    """Restore the last deletion with this name, or start or end of a name; returns its name.
+    """Restore the last deletion that a text refers to (see `folder.pick_name`); returns its name.
 
     Raises NotFoundError, InputError, and TunerError when a path is taken or another process restores or empties it.
     """
@@ -101,12 +101,12 @@ def restore(text: str) -> str:
         raise NotFoundError("No deleted run", "The trash is empty.", "See: tuner-tui runs list")
     try:
         name = pick_name(text, sorted({record.name for record, _ in deleted}))
-    except NotFoundError:
+    except NotFoundError as error:
         names = ", ".join(record.name for record, _ in deleted[:5])
+        hint = error.hint if error.hint.startswith("Did you mean") else "See all: tuner-tui runs restore"
         raise NotFoundError(
-            "No such deleted run", f"{text!r} is not in the trash, which has {names}.",
-            "See all: tuner-tui runs restore",
-        ) from None  # fmt: skip
+            "No such deleted run", f"{text!r} is not in the trash, which has {names}.", hint
+        ) from None
     return _restore(*next(pair for pair in deleted if pair[0].name == name))
 
 
