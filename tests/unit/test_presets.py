@@ -252,6 +252,22 @@ def test_an_error_is_title_message_and_next(capsys: pytest.CaptureFixture[str]) 
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("See: tuner-tui runs list", "tuner-tui runs list"),
+        ("See all: tuner-tui runs restore", "tuner-tui runs restore"),
+        ("Such as: prompt = {question}", "for example prompt = {question}"),
+        ("Such as demo, or demo+my-run.", "for example demo, or demo+my-run."),
+        ("Available: a, b.", "use one of a, b."),
+        ("Take a smaller micro-batch.", "Take a smaller micro-batch."),
+    ],
+)
+def test_the_next_step_has_one_lead(capsys: pytest.CaptureFixture[str], hint: str, shown: str) -> None:
+    fail(TunerError("It broke", "", hint))
+    assert capsys.readouterr().err.splitlines()[-1] == f"  Next: {shown}"
+
+
 def test_an_error_without_more_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     fail(TunerError("Alone"))
     assert capsys.readouterr().err == "Error: Alone\n"

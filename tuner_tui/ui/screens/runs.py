@@ -63,7 +63,7 @@ class RunsScreen(TunerScreen):
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("a", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
         Binding("h", "measure", "Held out", show=False, tooltip="Training loss, or held-out loss"),
-        Binding("e", "note", "Note", tooltip="Edit the note and tags"),
+        Binding("e", "note", "Edit note", tooltip="Edit the note and tags"),
         Binding("b", "branch", "Branch", tooltip="New run from this run's last checkpoint"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move the run to the trash"),
         Binding("u", "undo", "Undo", show=False, tooltip="Restore what was deleted last"),
