@@ -12,7 +12,20 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\u200b\u2060-\u2064\ufeff\ud800-\udfff]"
 )
 
+_LEADS = {
+    "See: ": "",
+    "See all: ": "",
+    "Such as: ": "for example ",
+    "Such as ": "for example ",
+    "Available: ": "use one of ",
+    "There are: ": "use one of ",
+}
+"""How hints begin that name a command or an example, and how they do behind `Next:`."""
+
 _MARKDOWN = re.compile(r"[\\`|<\[\]]")
+
+SHORTENED = "…"
+"""Stands for what was left out of a text."""
 
 PHASES = {
     "loading": "loading",
@@ -75,6 +88,14 @@ def _as_bytes(match: re.Match[str]) -> str:
 def markdown(text: str) -> str:
     """One line of literal text for Markdown: escaped, so that it makes no links, images, HTML or table cells."""
     return _MARKDOWN.sub(r"\\\g<0>", plain(" ".join(text.split())))
+
+
+def next_step(hint: str) -> str:
+    """A hint as the next step: `Next: ` and what to do, without a second lead such as `See:`."""
+    for lead, words in _LEADS.items():
+        if hint.startswith(lead):
+            return f"Next: {words}{hint.removeprefix(lead)}"
+    return f"Next: {hint}"
 
 
 def duration(seconds: float | None) -> str:

@@ -18,16 +18,17 @@ from tuner_tui.cli import tuner_tui
 from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.owned import MARK, Layout, NotOurs, Owned, remove_hub_repository
+from tuner_tui.runs import lock
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.runs.trash import (
     RECORD_FILE,
-    Trash,
-    abandoned_bytes,
     delete_run,
-    deleted_runs,
-    empty_abandoned,
-    restore_run,
+    deletions,
+    empty_expired,
+    empty_trash,
+    expired_bytes,
+    restore,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def run(home: Path) -> RunFolder:
     return make_run(home, NAME, recorded_events())
 
 
-def command(*arguments: str) -> str:
-    done = CliRunner().invoke(tuner_tui, arguments)
+def command(*arguments: str, input: str = "") -> str:  # noqa: A002 - as in click
+    done = CliRunner().invoke(tuner_tui, arguments, input=input)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.output
@@ -101,7 +102,7 @@ def test_a_folder_among_the_runs_that_is_none_stays(home: Path) -> None:
     with pytest.raises(TunerError, match="not created by tuner-tui"):
         command("runs", "delete", "photos", "--yes")
     with pytest.raises(TunerError, match="not created by tuner-tui"):
-        Trash().move_run(RunFolder(mine))
+        delete_run(RunFolder(mine))
     assert (mine / "thesis.txt").is_file()
 
 
@@ -137,8 +138,8 @@ def test_folders_of_others_in_a_named_cache_stay(
     (home / "config" / "settings.toml").write_text(f'[folders]\ncache = "{big}"\n')
     before = sorted(big.rglob("*"))
     command(*arguments)
-    Trash().empty()
-    empty_abandoned()
+    empty_trash()
+    empty_expired()
     assert sorted(big.rglob("*")) == before
 
 
@@ -222,20 +223,32 @@ def test_the_hubs_cache_gives_up_only_its_repositories(tmp_path: Path) -> None:
 def test_a_deleted_run_comes_back_in_another_process(run: RunFolder) -> None:
     write_note(run.name, Note(text="dear to me"))
     before = {path.relative_to(run.path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    shown = command("runs", "delete", "first-try-94b2", "--yes")
+    shown = command("runs", "delete", NAME, "--yes")
     assert f"runs restore {NAME}" in shown and "30 days" in shown
     assert list_runs() == [] and read_note(run.name).is_empty
-    empty_abandoned()  # as an app does that closes
+    empty_expired()  # as an app does that closes
     assert NAME in command("runs", "restore")
-    restore = [sys.executable, "-m", "tuner_tui", "runs", "restore", NAME]
-    done = subprocess.run(restore, capture_output=True, text=True, check=False)
+    in_a_shell = [sys.executable, "-m", "tuner_tui", "runs", "restore", NAME]
+    done = subprocess.run(in_a_shell, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "is restored" in done.stdout
     after = {path.relative_to(run.path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     assert before.items() <= after.items()
     assert read_note(run.name).text == "dear to me"
-    assert deleted_runs() == []
+    assert deletions() == []
     with pytest.raises(NotFoundError):
-        restore_run(NAME)
+        restore(NAME)
+
+
+@pytest.mark.parametrize("text", ["first-try", "first-try-94b2", "94b2", "last", "2026-11-20"])
+def test_an_unconfirmed_deletion_takes_the_full_name_only(run: RunFolder, text: str) -> None:
+    with pytest.raises(InputError) as raised:
+        command("runs", "delete", text, "--yes")
+    assert NAME in raised.value.message and f"runs delete {NAME} --yes" in raised.value.hint
+    assert run.path.is_dir()
+    assert f"Delete {NAME} (" in command("runs", "delete", text, input="n\n")
+    assert run.path.is_dir()
+    assert f"Delete {NAME} (" in command("runs", "delete", text, input="y\n")
+    assert not run.path.exists()
 
 
 def test_a_taken_place_is_told_and_both_stay(home: Path, run: RunFolder) -> None:
@@ -245,9 +258,9 @@ def test_a_taken_place_is_told_and_both_stay(home: Path, run: RunFolder) -> None
     with pytest.raises(TunerError, match="exists again"):
         command("runs", "restore", NAME)
     assert (other.path / "new").is_file()
-    assert [deleted.name for deleted in deleted_runs()] == [NAME]
+    assert [deleted.name for deleted in deletions()] == [NAME]
     delete_run(other)
-    assert restore_run(NAME) == NAME
+    assert restore(NAME) == NAME
     assert (run.path / "new").is_file()  # the one that was deleted last
 
 
@@ -255,26 +268,29 @@ def test_the_trash_is_emptied_when_asked_and_when_its_time_is_over(
     home: Path, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delete_run(run)
-    assert abandoned_bytes() == 0
+    assert expired_bytes() == 0
     command("runs", "clean", "--yes")
-    assert deleted_runs()
+    assert deletions()
     assert "Freed" in command("runs", "empty-trash", "--yes")
-    assert deleted_runs() == []
+    assert deletions() == []
     delete_run(make_run(home, NAME, recorded_events()))
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 31 * 86400)
-    assert abandoned_bytes() > 0
-    empty_abandoned()
-    assert deleted_runs() == []
+    assert expired_bytes() > 0
+    empty_expired()
+    assert deletions() == []
 
 
-def test_what_an_open_app_holds_is_left_to_it(run: RunFolder) -> None:
-    app = Trash()
-    app.move_run(run)
-    with pytest.raises(TunerError, match="still open"):
-        restore_run(NAME)
+def test_what_is_being_restored_is_left_to_it(run: RunFolder) -> None:
+    delete_run(run)
+    (place,) = (paths.runs_dir() / ".trash").glob("*/lock")
+    elsewhere = lock.acquire(place)
+    assert elsewhere is not None
+    with pytest.raises(TunerError, match="elsewhere"):
+        restore(NAME)
     command("runs", "empty-trash", "--yes")
-    assert app.undo() is not None
+    elsewhere.release()
+    assert restore(NAME) == NAME
     assert run.path.is_dir()
 
 
@@ -283,9 +299,9 @@ def test_a_forged_record_brings_nothing_elsewhere(run: RunFolder, tmp_path: Path
     (record,) = (paths.runs_dir() / ".trash").glob(f"*/{RECORD_FILE}")
     record.write_text(f'{{"name": "../../{tmp_path.name}-x", "at": 1.0, "size_bytes": 1, "kept_until": 9e9}}')
     with pytest.raises(InputError):
-        restore_run(f"../../{tmp_path.name}-x")
+        restore(f"../../{tmp_path.name}-x")
     with pytest.raises(TunerError):
-        restore_run(f"{tmp_path.name}-x")
+        restore(f"{tmp_path.name}-x")
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir])

@@ -113,11 +113,11 @@ class Sequences:
     def _invoke(self, arguments: list[str]) -> None:
         self.commands += 1
         if arguments == ["app"]:
-            from tuner_tui.runs.trash import Trash, empty_abandoned
+            from tuner_tui.runs.trash import empty_expired, empty_trash
 
             try:
-                Trash().empty()
-                empty_abandoned()
+                empty_trash()
+                empty_expired()
             except TunerError:
                 pass
             return

@@ -23,7 +23,7 @@ from tuner_tui.runs import lock
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.notes import Note, write_note
 from tuner_tui.runs.queue import enqueue
-from tuner_tui.runs.trash import Trash
+from tuner_tui.runs.trash import delete_run, restore_last
 from tuner_tui.sharing.export import ExportOptions, export
 from tuner_tui.sharing.run_facts import read_facts
 
@@ -65,9 +65,8 @@ def use_everything(make_run: Callable[..., RunFolder]) -> RunFolder:
     with open_or_create("evening", CollectionSettings()) as store:
         replace_copy(store, copy_path(store.path))
     write_atomic(token_cache.owned().claim() / "x", "")
-    trash = Trash()
-    trash.move_run(other)
-    trash.undo()
+    delete_run(other)
+    assert restore_last() == other.name
     enqueue(other)
     return run
 

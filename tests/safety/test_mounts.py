@@ -15,7 +15,7 @@ from tuner_tui.cli import tuner_tui
 from tuner_tui.config import paths
 from tuner_tui.errors import TunerError
 from tuner_tui.owned import NotOurs, Owned, mounts_below
-from tuner_tui.runs.trash import deleted_runs, empty_trash
+from tuner_tui.runs.trash import deletions, empty_trash
 
 NAME = "2026-11-20-first-try-94b2"
 
@@ -43,11 +43,11 @@ def test_a_mount_in_a_deleted_run_keeps_it(home: Path, monkeypatch: pytest.Monke
         CliRunner().invoke(tuner_tui, ["runs", "empty-trash", "--yes"], catch_exceptions=False)
     assert NAME in raised.value.message and str(inside) in raised.value.message
     assert (inside / "photo.jpg").read_text() == "mine"
-    assert [record.name for record in deleted_runs()] == [NAME]  # nothing of it was deleted
+    assert [record.name for record in deletions()] == [NAME]  # nothing of it was deleted
     monkeypatch.undo()
     monkeypatch.setenv("TUNER_TUI_HOME", str(home))
     assert empty_trash()[1] == []
-    assert not run.path.exists() and deleted_runs() == []
+    assert not run.path.exists() and deletions() == []
 
 
 def test_a_run_with_a_mount_is_not_moved(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from tuner_tui.owned import MARK, NotOurs, Owned
 from tuner_tui.runs import notes
 from tuner_tui.runs.disk import owned_pushes
 from tuner_tui.runs.folder import RunFolder
-from tuner_tui.runs.trash import Trash, empty_abandoned, empty_trash
+from tuner_tui.runs.trash import RUN_FOLDER, delete_run, empty_expired, empty_trash
 
 NAME = "2026-11-20-first-try-94b2"
 HEX = "0123456789abcdef"
@@ -81,8 +81,7 @@ def everything_that_deletes(home: Path) -> None:
     for arguments in COMMANDS:
         done = CliRunner().invoke(tuner_tui, arguments)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    Trash().empty()
-    empty_abandoned()
+    empty_expired()
     empty_trash()
     dequantised.remove_entry(None)
     make_run(home, NAME, recorded_events())
@@ -174,11 +173,11 @@ def make_ours(cache: Path) -> list[Path]:
 
 def test_a_thing_put_into_a_throw_of_ours_keeps_it(home: Path) -> None:
     make_run(home, NAME, recorded_events())
-    app = Trash()
-    thrown = app.move_run(RunFolder(home / "data" / "runs" / NAME))
-    (thrown.folder / "photo.jpg").write_text("mine")
-    app.empty()
-    assert (thrown.folder / "photo.jpg").read_text() == "mine"
+    delete_run(RunFolder(home / "data" / "runs" / NAME))
+    (run,) = (home / "data" / "runs" / ".trash").glob(f"*/{RUN_FOLDER}")
+    (run.parent / "photo.jpg").write_text("mine")
+    empty_trash()
+    assert (run.parent / "photo.jpg").read_text() == "mine"
 
 
 def test_a_folder_that_only_has_the_names_of_a_run_is_none(home: Path) -> None:

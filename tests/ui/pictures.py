@@ -76,7 +76,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
     "monitor": (
         stop("running", "", "16/36", "left", "GPU memory", run="running"),
         stop("running-tenth", "a z z", "last tenth", "by tokens"),
-        stop("queued", "", "Waiting for the GPU", run="queued"),
+        stop("queued", "", "Queued: starts when", run="queued"),
         stop("failed", "", "The GPU ran out of memory", "Next:", run="failed"),
         stop("nan", "", "The loss is not finite", run="nan"),
         stop("interrupted", "", "Interrupted", run="interrupted"),

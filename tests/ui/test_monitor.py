@@ -6,19 +6,31 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from tests.ui.looking import footer_keys, screen_lines, screen_text, until, wait_for
 from tests.ui.recorded_runs import (
     STEPS_SHOWN,
     evil_events,
     gpu_telemetry,
+    held,
     make_run,
     recorded_events,
     until_step,
 )
+from tuner_tui.keeper.start import hold_queue
 from tuner_tui.runs.control import is_to_end_now, take_requests
-from tuner_tui.runs.events import RequestAccepted, RunStopped, StepLogged, Warned
+from tuner_tui.runs.events import (
+    CheckpointSaved,
+    ChoicesMade,
+    ChosenMachine,
+    RequestAccepted,
+    RunStopped,
+    StepLogged,
+    Warned,
+)
 from tuner_tui.runs.journal import append_event
+from tuner_tui.runs.queue import enqueue
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
@@ -58,7 +70,7 @@ async def test_a_live_run_is_there_at_once_and_moves(runs: dict[str, RunFolder])
     steps = [event for event in recorded_events() if isinstance(event, StepLogged)]
     async with monitor(runs["running"]) as (app, pilot):
         text = await wait_for(
-            pilot, "● running", "16/36", "44%", "left", "loss 2.31", "tokens/s", "rate 3.40e-04"
+            pilot, "● running", "16/36", "44%", "left", "loss 2.31", "tokens/s", "lr 3.40e-04"
         )
         assert f"$ tuner-tui runs follow {runs['running'].name}" in text
         drawn = chart(app)
@@ -128,7 +140,7 @@ async def test_a_failure_is_told_with_what_to_do_and_the_log(runs: dict[str, Run
 async def test_nan_is_said_and_drawn_around(runs: dict[str, RunFolder]) -> None:
     async with monitor(runs["nan"]) as (_, pilot):
         await wait_for(
-            pilot, "loss not finite", "gradient not finite", "! not finite in places", "✗ Failed at step 13"
+            pilot, "loss not finite", "grad norm not finite", "! not finite in places", "✗ Failed at step 13"
         )
 
 
@@ -137,7 +149,80 @@ async def test_interrupted_and_queued_say_so(runs: dict[str, RunFolder]) -> None
         await wait_for(pilot, "! interrupted", "r resumes from", "16/36")
         assert "Resume" in footer_keys(app).values()
     async with monitor(runs["queued"]) as (_, pilot):
-        await wait_for(pilot, "○ queued", "Waiting for the GPU", "no steps yet")
+        name = runs["running"].name  # and not the GPU, which this machine may not have
+        await wait_for(pilot, "○ queued", f"Queued: starts when {name} has ended.", "no steps yet")
+
+
+async def test_the_only_queued_run_waits_for_no_other(home: Path) -> None:
+    folder = make_run(home, "2026-11-21-only-0001", [])
+    enqueue(folder)
+    with held(home):
+        async with monitor(folder) as (_, pilot):
+            await wait_for(pilot, "○ queued", "Queued: starts when enough memory is free.")
+            hold_queue()
+            await wait_for(pilot, "Queued: the queue is on hold; release it: tuner-tui queue go.")
+
+
+@pytest.mark.parametrize(("device", "freed"), [("cpu", "its memory is free"), ("cuda", "the GPU is free")])
+async def test_a_pause_frees_what_the_run_had(home: Path, device: str, freed: str) -> None:
+    machine = ChosenMachine(device=device, precision="bf16", arithmetic="bf16")  # type: ignore[arg-type]
+    events = [*until_step(3), ChoicesMade(choices=(), machine=machine)]
+    paused = RunStopped(step=3, checkpoint="step-000003", seconds=9, is_pause=True)
+    async with monitor(make_run(home, "2026-11-21-paused-0001", [*events, paused])) as (_, pilot):
+        await wait_for(pilot, f"‖ Paused at step 3; {freed}.")
+
+
+async def test_the_line_of_a_request_goes_when_it_is_done(runs: dict[str, RunFolder]) -> None:
+    folder = runs["running"]
+    async with monitor(folder) as (app, pilot):
+        await until(pilot, lambda: "Save" in footer_keys(app).values())
+        await pilot.press("v")
+        await answered(pilot, folder, "after step 17")
+        await wait_for(pilot, "save: accepted, takes effect after step 17.")
+        append_event(
+            folder.events, CheckpointSaved(step=16, path="checkpoints/step-000016", size_bytes=1, seconds=1)
+        )
+        await wait_for(pilot, "save: accepted")  # that one was due anyway
+        append_event(
+            folder.events,
+            CheckpointSaved(
+                step=17, path="checkpoints/step-000017", size_bytes=1, seconds=1, reason="request"
+            ),
+        )
+        await until(pilot, lambda: "accepted" not in screen_text(app))
+        await pilot.press("g")
+        await answered(pilot, folder, "never: this run has no samples.prompts to answer")
+        await wait_for(pilot, "sample: not done, this run has no samples.prompts to answer.")
+
+
+async def test_a_pause_that_is_over_is_not_told_any_more(home: Path) -> None:
+    """Paused while it loads, resumed, and training in its second attempt."""
+    folder = make_run(home, "2026-11-21-again-0001", until_step(1)[:3])  # its worker has begun to load
+    with held(home, folder):
+        async with monitor(folder) as (app, pilot):
+            await until(pilot, lambda: "Pause" in footer_keys(app).values())
+            for key in "vgp":
+                await pilot.press(key)
+                await answered(pilot, folder, "when the model is loaded")
+            await wait_for(pilot, "pause: accepted, takes effect when the model is loaded.")
+            append_event(folder.events, RunStopped(step=0, checkpoint=None, seconds=1, is_pause=True))
+            text = await wait_for(
+                pilot, "‖ Paused at step 0", "ended before it saved the checkpoint that you"
+            )
+            assert "answered the sample prompts" in text and "accepted" not in text
+            for event in until_step(4):
+                append_event(folder.events, event)
+            text = await wait_for(pilot, "● running, attempt 2", "4/36")
+            assert "accepted" not in text and "ended before" not in text
+
+
+async def answered(pilot: Pilot[Any], folder: RunFolder, takes_effect: str) -> None:
+    """Be the worker: read a request and answer it."""
+    await until(pilot, lambda: bool(list(folder.control.glob("*.json"))))
+    (asked,) = take_requests(folder)
+    answer = RequestAccepted(id=asked.id, request=asked.request, takes_effect=takes_effect)
+    append_event(folder.events, answer)
+    await wait_for(pilot, answer.words[:60])
 
 
 async def test_missing_telemetry_is_called_unknown(runs: dict[str, RunFolder]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tuner_tui.runs import queue
 from tuner_tui.runs.folder import list_runs
 from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.modals.memory_terms import MemoryTermsModal
+from tuner_tui.ui.screens.data.screen import DataScreen
 from tuner_tui.ui.screens.new_run import model
 from tuner_tui.ui.screens.new_run.review import ReviewPane
 from tuner_tui.ui.screens.new_run.screen import NewRunScreen
@@ -98,9 +100,48 @@ async def test_a_broken_file_is_shown_with_its_line_and_is_not_taken() -> None:
         await walk.until(lambda: len(files.rows) == 3, "the list of files")
         await walk.press("down")
         await walk.until(lambda: "broken.jsonl:2" in walk.text(), "the broken line")
+        assert "Enter shows its problems and what fixes them." in walk.text()
         await walk.press("enter")
+        await walk.until(lambda: isinstance(walk.app.screen, DataScreen), "its problems")
+        await walk.until(lambda: "broken.jsonl:2" in walk.text(), "the broken line")
+        await walk.press("escape")
         assert walk.step == "data"
         assert walk.spec.data.train == "demo"
+
+
+async def test_a_bad_row_is_fixed_from_the_typed_name_with_enter(home: Path) -> None:
+    """The name of a file with one bad row is typed: Enter leads to the key that fixes it, and back with it."""
+    rows = [{"question": f"What is {n}?", "answer": f"It is {n}." if n != 4 else None} for n in range(12)]
+    (home / "bad.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    async with new_run() as walk:
+        await walk.press("enter")
+        await walk.go_to("data")
+        await walk.press("slash")
+        await walk.type("bad.jsonl")
+        await walk.until(lambda: "Enter shows its problems" in walk.text(), "the way out")
+        await walk.press("enter")
+        await walk.until(lambda: isinstance(walk.app.screen, DataScreen), "its problems")
+        await walk.until(lambda: "f: drop_broken" in walk.text(), "a key that fixes it")
+        assert ".." not in walk.text()
+        await walk.press("f", "escape")
+        await walk.settled()
+        assert (walk.spec.data.train, walk.spec.data.fixes) == ("bad.jsonl", ("drop_broken",))
+        await walk.until(lambda: walk.state.step("data").status == "done", "usable data")
+
+
+async def test_a_missing_file_is_told_in_words(home: Path) -> None:
+    async with new_run() as walk:
+        await walk.press("enter")
+        await walk.go_to("data")
+        await walk.press("slash")
+        await walk.type("none.jsonl")
+        await walk.until(lambda: "! No such" in walk.text(), "what is wrong")
+        assert "Enter shows" not in walk.text()
+        await walk.press("enter")
+        await walk.until(lambda: bool(walk.app._notifications), "words")
+        (told,) = walk.app._notifications
+        assert "none.jsonl" in told.message
+        assert walk.step == "data"
 
 
 async def test_a_missing_data_file_needs_you_and_leads_back_from_review() -> None:
@@ -330,7 +371,7 @@ async def test_leaving_asks_only_when_something_would_be_lost() -> None:
         assert not any(isinstance(screen, NewRunScreen) for screen in walk.app.screen_stack)
 
 
-async def test_same_again_keeps_values_and_comments() -> None:
+async def test_same_again_keeps_values_and_true_comments() -> None:
     text = '# mine\n[model]\nsource = "demo" # small\n[data]\ntrain = "demo"\n[tuning]\nkind = "lora"\nrank = 4 # few\n'
     spec = RunSpec.model_validate(
         {"model": {"source": "demo"}, "data": {"train": "demo"}, "tuning": {"kind": "lora", "rank": 4}}
@@ -341,7 +382,7 @@ async def test_same_again_keeps_values_and_comments() -> None:
         await walk.find("rank")
         await walk.type("6")
         await walk.go_to("review")
-        assert walk.state.draft.toml() == text.replace("rank = 4", "rank = 6")
+        assert walk.state.draft.toml() == text.replace("rank = 4 # few", "rank = 6")
 
 
 async def test_steps_by_number_by_click_and_not_while_typing() -> None:

@@ -15,6 +15,7 @@ from tuner_tui.config.spec import LoraTuning
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
+from tuner_tui.ui.screens.new_run.review import StartButton
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,27 @@ async def at_review(walk: Walk) -> None:
     await walk.go_to("review")
 
 
+async def test_the_page_scrolls_while_start_has_the_focus(here: Path) -> None:
+    async with new_run() as walk:
+        await at_review(walk)
+        page = walk.screen.query_one("#run-text")
+        assert page.max_scroll_y > 5
+        seen = [page.scroll_offset.y]
+        for key in ("down", "pagedown", "end", "up", "pageup", "home"):
+            await walk.press(key)
+            seen.append(page.scroll_offset.y)
+            assert isinstance(walk.screen.focused, StartButton)
+        assert seen[:3] == [0, 1, min(1 + page.size.height, page.max_scroll_y)]
+        assert seen[3:5] == [page.max_scroll_y, page.max_scroll_y - 1]
+        assert seen[6] == 0 <= seen[5] < seen[4]
+        await walk.press("end")
+        assert "max_length = 256" in walk.text() or "prompts" in walk.text()
+        await walk.go_to("settings")
+        await walk.go_to("review")
+        assert page.scroll_offset.y == 0
+        assert "Chosen for this machine" in walk.text()
+
+
 async def test_an_edit_comes_back_with_its_comments(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with new_run() as walk:
         await at_review(walk)
@@ -57,7 +79,7 @@ async def test_an_edit_comes_back_with_its_comments(here: Path, monkeypatch: pyt
         assert isinstance(walk.screen.focused, Input)
         assert walk.screen.focused.value == "5"
         await walk.type("7")
-        assert "rank = 7  # five" in walk.state.draft.toml()
+        assert "rank = 7\n" in walk.state.draft.toml()
 
 
 async def test_broken_text_is_kept_told_by_line_and_edited_again(

@@ -11,6 +11,7 @@ from tests.ui.recorded_runs import make_run
 from tuner_tui.config.settings import SETTINGS, read_settings, set_setting, settings_file
 from tuner_tui.runs import queue
 from tuner_tui.ui.app import TunerApp
+from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
 from tuner_tui.ui.screens.settings import SettingsScreen
@@ -131,6 +132,47 @@ async def test_settings_are_changed_and_written(home: Path) -> None:
         await pilot.press("d")
         await until(pilot, lambda: read_settings().number("energy.price") is None)
         assert "bell = false" in settings_file().read_text()
+
+
+async def test_another_data_folder_is_asked_about(
+    home: Path, runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    app = TunerApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "2 live")
+        await pilot.press("o")
+        await wait_for(pilot, "Data folder", "Offline")
+        await choose(pilot, "folders.data")
+        await pilot.press("enter")
+        await wait_for(pilot, "Enter saves it")
+        await pilot.press(*"relative/x", "enter")
+        hint = app.screen.query_one(".hint")
+        await until(pilot, lambda: f"would be {home}/relative/x" in str(hint.render()))
+        assert not (home / "relative").exists()
+        await pilot.press("home", "ctrl+k", *str(home / "big"), "enter")
+        await wait_for(pilot, "Change the data folder?", "10 runs stay in", "does not exist and is created")
+        assert asked(app).startswith(f"10 runs stay in {home}/data and are no longer listed;")
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+        assert not settings_file().exists() and not (home / "big").exists()
+        await pilot.press("enter")
+        await wait_for(pilot, "Enter saves it")
+        await pilot.press(*str(home / "big"), "enter")
+        await wait_for(pilot, "Change the data folder?")
+        await pilot.press("y")
+        await until(pilot, lambda: read_settings().text("folders.data") == str(home / "big"))
+        (home / "big" / "runs" / "2026-11-22-other-eeee").mkdir(parents=True)
+        await pilot.press("d")
+        await wait_for(pilot, "Change the data folder?")
+        assert asked(app).startswith(f"1 run stays in {home}/big and is no longer listed;")
+        await pilot.press("y")
+        await until(pilot, lambda: read_settings().text("folders.data") is None)
+
+
+def asked(app: TunerApp) -> str:
+    assert isinstance(app.screen, ConfirmModal)
+    return app.screen.detail
 
 
 async def test_a_broken_file_is_told_and_left_alone(home: Path) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from functools import partialmethod
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from textual.widgets import Input
 
 from tests.ui.looking import footer_keys, screen_lines, screen_text, until, wait_for
 from tests.ui.recorded_runs import EVIL
+from tuner_tui.cli import tuner_tui
 from tuner_tui.config import paths
 from tuner_tui.owned import MARK
 from tuner_tui.planning.plan import StartAdapter, decode_plan, encode_plan
 from tuner_tui.runs.notes import Note, read_note, write_note
-from tuner_tui.ui.app import TunerApp
+from tuner_tui.runs.trash import deletions
+from tuner_tui.ui.app import TunerApp, main_app
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
 from tuner_tui.ui.screens.new_run.screen import NewRunScreen
@@ -164,33 +169,60 @@ async def test_a_note_is_shown_literally(runs: dict[str, RunFolder]) -> None:
         assert "\x1b" not in text
 
 
-async def test_a_deleted_run_comes_back_until_the_app_closes(runs: dict[str, RunFolder]) -> None:
+async def delete(pilot: Pilot[None], run: RunFolder, line: int) -> None:
+    """Delete the run on a line, with the answers that a person gives."""
+    pilot.app.screen.query_one(RunsTable).cursor = line
+    await until(pilot, lambda: "Delete" in footer_keys(pilot.app).values())
+    await pilot.press("delete")
+    await wait_for(pilot, "Delete this run?", "30 days", "u on the Runs screen")
+    await pilot.press("y")
+    await until(pilot, lambda: not run.path.exists())
+
+
+async def test_a_deleted_run_comes_back_in_the_app(runs: dict[str, RunFolder]) -> None:
     run = runs["finished"]
     app = TunerApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_runs(pilot)
+        await open_runs(pilot)
         await until(pilot, lambda: "Delete" not in footer_keys(app).values())  # it is live
-        screen.query_one(RunsTable).cursor = 2
-        await until(pilot, lambda: "Delete" in footer_keys(app).values())
-        await pilot.press("delete")
-        await wait_for(pilot, "Delete this run?", "until the app closes")
-        await pilot.press("y")
+        await delete(pilot, run, 2)
         await wait_for(pilot, "9 runs")
-        assert not run.path.exists()
         await pilot.press("5")
-        await wait_for(pilot, "In the trash")
+        await wait_for(pilot, "In the trash", "1 deletion; u restores the last, E empties it.")
         await pilot.press("u")
         await wait_for(pilot, "10 runs")
         assert run.events.stat().st_size > 1000
-        await pilot.press("1")
-        screen.query_one(RunsTable).cursor = 2
-        await pilot.press("delete")
-        await wait_for(pilot, "Delete this run?")
-        await pilot.press("y")
-        await wait_for(pilot, "9 runs")
-    assert app.trash.deletions
-    app.empty_trash()
-    assert [path.name for path in (paths.runs_dir() / ".trash").iterdir()] == [MARK]
+
+
+async def test_closing_the_app_keeps_the_trash(
+    runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a person: Home, delete, quit; then a command restores it, or the next app does."""
+    run, other = runs["finished"], runs["stopped"]
+
+    async def deletes_and_quits(pilot: Pilot[None]) -> None:
+        await wait_for(pilot, "2 live")
+        await delete(pilot, run, 2)
+        await delete(pilot, other, 3)
+        await pilot.press("q")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            TunerApp, "run", partialmethod(TunerApp.run, headless=True, auto_pilot=deletes_and_quits)
+        )
+        await asyncio.to_thread(main_app)
+    command = CliRunner().invoke(tuner_tui, ["runs", "restore", "first-try-94b2"], catch_exceptions=False)
+    assert command.output.splitlines()[-1] == f"{run.name} is restored."
+    assert run.events.stat().st_size > 1000
+    app = TunerApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "9 runs, 2 live")
+        await pilot.press("m")
+        await wait_for(pilot, "[1 Curves]", "9 runs")
+        await until(pilot, lambda: app.screen.check_action("undo", ()) is True)
+        await pilot.press("u")
+        await wait_for(pilot, "10 runs")
+        assert other.spec.is_file()
 
 
 async def test_cleaning_up_says_first_what_it_frees(runs: dict[str, RunFolder]) -> None:
@@ -221,11 +253,11 @@ async def test_cleaning_up_says_first_what_it_frees(runs: dict[str, RunFolder]) 
         await wait_for(pilot, "Move it to the trash?")
         await pilot.press("y")
         await until(pilot, lambda: not checkpoint.exists())
-        await wait_for(pilot, "E empties it now")
+        await wait_for(pilot, "E empties it")
         await pilot.press("E")
-        await wait_for(pilot, "Empty the trash?", "123.4 kB")
+        await wait_for(pilot, "Empty the trash?", "permanently, 123.4 kB in 1 deletion", "94b2 checkpoints")
         await pilot.press("y")
-        await until(pilot, lambda: not app.trash.deletions)
+        await until(pilot, lambda: not deletions())
         assert [path.name for path in (paths.runs_dir() / ".trash").iterdir()] == [MARK]
         assert run.adapter.is_dir()
 

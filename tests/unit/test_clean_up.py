@@ -1,4 +1,4 @@
-"""Disk use, cleaning up and the trash: what is said is what goes, and until the app closes it comes back."""
+"""Disk use, cleaning up and the trash: what is said is what goes, and for 30 days it comes back."""
 
 from __future__ import annotations
 
@@ -20,11 +20,23 @@ from tuner_tui.errors import NotFoundError, RunProblem, TunerError
 from tuner_tui.files import folder_size
 from tuner_tui.models import dequantised
 from tuner_tui.models.dequantised import ORIGIN_FILE
+from tuner_tui.owned import Owned
 from tuner_tui.runs.disk import clean_up_items, complete_checkpoints, owned_pushes, run_disk
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.notes import Note, read_note, write_note
 from tuner_tui.runs.queue import queued_names, withdraw
-from tuner_tui.runs.trash import Trash, abandoned_bytes, empty_abandoned
+from tuner_tui.runs.trash import (
+    LOCK_FILE,
+    RECORD_FILE,
+    delete_items,
+    delete_run,
+    deletions,
+    empty_expired,
+    empty_trash,
+    expired_bytes,
+    restore,
+    restore_last,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,74 +152,140 @@ def test_a_run_comes_back_with_its_note(runs: dict[str, RunFolder]) -> None:
     write_note(run.name, Note(text="dear to me"))
     run.owned.require()  # marked at first use
     before = {path.relative_to(run.path): path.stat().st_size for path in run.path.rglob("*")}
-    trash = Trash()
-    deletion = trash.move_run(run)
-    assert deletion.size_bytes == trash.size_bytes > 2500
+    deletion = delete_run(run)
+    assert deletion.size_bytes > 2500
     assert run not in list_runs()
     assert read_note(run.name).is_empty
-    undone = trash.undo()
-    assert undone == deletion
+    assert restore_last() == run.name
     assert run in list_runs()
     assert {path.relative_to(run.path): path.stat().st_size for path in run.path.rglob("*")} == before
     assert read_note(run.name).text == "dear to me"
-    assert trash.undo() is None
-    trash.empty()
+    assert restore_last() is None
 
 
-def test_the_last_thrown_comes_back_first_and_a_taken_place_is_told(runs: dict[str, RunFolder]) -> None:
-    trash = Trash()
-    trash.move_run(runs["finished"])
-    trash.move_run(runs["stopped"])
-    assert trash.undo() is not None
-    assert runs["stopped"].path.is_dir()
+def test_the_last_deleted_comes_back_first_and_a_taken_place_is_told(runs: dict[str, RunFolder]) -> None:
+    delete_run(runs["finished"])
+    delete_run(runs["stopped"])
+    assert restore_last() == runs["stopped"].name
     runs["finished"].path.mkdir()
     with pytest.raises(TunerError, match="cannot be restored"):
-        trash.undo()
+        restore_last()
     runs["finished"].path.rmdir()
-    assert trash.undo() is not None
-    trash.empty()
+    assert restore_last() == runs["finished"].name
 
 
-def test_a_live_run_is_not_thrown_away(runs: dict[str, RunFolder]) -> None:
-    trash = Trash()
+def test_a_live_run_is_not_deleted(runs: dict[str, RunFolder]) -> None:
     with pytest.raises(RunProblem, match="live"):
-        trash.move_run(runs["queued"])
+        delete_run(runs["queued"])
     assert runs["queued"].path.is_dir()
 
 
-def test_all_or_none(runs: dict[str, RunFolder]) -> None:
-    trash, run = Trash(), runs["finished"]
+def test_all_or_none(runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs["finished"]
     with pytest.raises(TunerError, match="cannot be deleted"):
-        trash.move_items(run.owned, [run.checkpoints, run.path / "gone"], "both")
-    assert run.checkpoints.is_dir()
-    assert trash.deletions == []
-    trash.empty()
+        delete_items(run.owned, [run.checkpoints, run.path / "gone"], "both")
+    real = Owned.move
+
+    def fails_at_the_second(owned: Owned, path: Path, target: Path) -> None:
+        if path == run.adapter:
+            raise OSError(28, "No space left on device")
+        real(owned, path, target)
+
+    monkeypatch.setattr(Owned, "move", fails_at_the_second)
+    with pytest.raises(TunerError, match="No space left"):
+        delete_items(run.owned, [run.checkpoints, run.adapter], "both")
+    assert complete_checkpoints(run) and run.adapter.is_dir()
+    assert deletions() == []
 
 
-def test_emptying_frees_the_disk_and_only_ours(runs: dict[str, RunFolder]) -> None:
+def test_items_come_back_in_another_process(runs: dict[str, RunFolder]) -> None:
     fill_caches()
-    ours, other = Trash(), Trash()
-    ours.move_run(runs["finished"])
-    ours.move_items(token_cache.owned(), token_cache.owned().entries(), "tokens")
-    other.move_run(runs["stopped"])
-    assert (paths.runs_dir() / ".trash").is_dir()
-    held_bytes = ours.size_bytes
-    assert ours.empty() == held_bytes
-    assert abandoned_bytes() == 0  # the other app lives
-    assert other.undo() is not None
-    assert runs["stopped"].path.is_dir()
+    run, rows = runs["finished"], token_cache.owned().entries()
+    steps = complete_checkpoints(run)
+    delete_items(run.owned, steps, f"{run.name} checkpoints")
+    delete_items(token_cache.owned(), rows, "tokens cache")
+    assert not any(path.exists() for path in (*steps, *rows))
+    empty_expired()  # as an app does that closes
+    assert f"{run.name} checkpoints" in command("restore")
+    restore_command = [sys.executable, "-m", "tuner_tui", "runs", "restore", f"{run.name} checkpoints"]
+    assert subprocess.run(restore_command, capture_output=True, check=False).returncode == 0
+    assert complete_checkpoints(run) == steps
+    assert folder_size(run.checkpoints) == 2000
+    assert restore("tokens cache") == "tokens cache"
+    assert all(path.is_file() for path in rows)
+
+
+def test_checkpoints_of_a_run_that_is_deleted_too_wait_for_it(runs: dict[str, RunFolder]) -> None:
+    run = runs["finished"]
+    delete_items(run.owned, complete_checkpoints(run), f"{run.name} checkpoints")
+    delete_run(run)
+    with pytest.raises(TunerError, match="does not exist") as raised:
+        restore(f"{run.name} checkpoints")
+    assert f"runs restore {run.name}" in raised.value.hint
+    assert restore(run.name) == run.name
+    restore(f"{run.name} checkpoints")
+    assert len(complete_checkpoints(run)) == 2
+
+
+@pytest.mark.parametrize("place", ["/tmp/x", "../x", "a/../../x", ".trash/x", "", "linked/x"])
+def test_a_forged_record_puts_nothing_elsewhere(
+    runs: dict[str, RunFolder], tmp_path: Path, place: str
+) -> None:
+    run = runs["finished"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (paths.runs_dir() / "linked").symlink_to(elsewhere)
+    delete_items(run.owned, complete_checkpoints(run)[:1], "steps")
+    (record,) = (paths.runs_dir() / ".trash").glob(f"*/{RECORD_FILE}")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"items": [place]}))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(TunerError):
+        restore("steps")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_emptying_frees_the_disk(runs: dict[str, RunFolder]) -> None:
+    fill_caches()
+    delete_run(runs["finished"])
+    delete_items(token_cache.owned(), token_cache.owned().entries(), "tokens cache")
+    held = sum(deletion.size_bytes for deletion in deletions())
+    freed, stayed = empty_trash()
+    assert freed >= held > 2500
+    assert stayed == [] == deletions()
     assert not runs["finished"].path.exists()
-    other.empty()
 
 
-def test_what_a_dead_app_threw_away_is_emptied_by_the_next(runs: dict[str, RunFolder]) -> None:
+def test_what_is_kept_and_what_is_over(runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+    delete_run(runs["finished"])
+    delete_items(runs["stopped"].owned, complete_checkpoints(runs["stopped"]), "steps")
+    record, other = sorted(
+        (paths.runs_dir() / ".trash").glob(f"*/{RECORD_FILE}"), key=lambda path: path.stat().st_size
+    )
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"kept_until": None}))  # of an earlier app
+    other.write_text("{")  # damaged
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 29 * 86400)
+    empty_expired()
+    assert record.is_file() and other.is_file() and expired_bytes() == 0
+    monkeypatch.setattr(time, "time", lambda: real() + 31 * 86400)
+    assert expired_bytes() > 2500
+    assert "trash" in {item.name for item in clean_up_items(())}
+    empty_expired()
+    assert not record.exists() and not other.exists() and expired_bytes() == 0
+
+
+def test_a_crash_while_deleting_loses_nothing(runs: dict[str, RunFolder]) -> None:
     name = runs["finished"].name
     code = (
-        "import os\nfrom tuner_tui.runs.folder import find_run\nfrom tuner_tui.runs.trash import Trash\n"
-        f"trash = Trash()\ntrash.move_run(find_run({name!r}))\nos.kill(os.getpid(), 9)\n"
+        "import os\nfrom tuner_tui.runs import notes\nfrom tuner_tui.runs.folder import find_run\n"
+        "from tuner_tui.runs.trash import delete_run\n"
+        "notes.owned = lambda: os.kill(os.getpid(), 9)\n"  # between the run and its note
+        f"delete_run(find_run({name!r}))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    assert abandoned_bytes() > 2500
-    assert "trash" in {item.name for item in clean_up_items(())}
-    empty_abandoned()
-    assert abandoned_bytes() == 0
+    assert not runs["finished"].path.exists()
+    empty_expired()
+    (folder,) = (path.parent for path in (paths.runs_dir() / ".trash").glob(f"*/{LOCK_FILE}"))
+    assert folder.is_dir()
+    assert restore(name) == name
+    assert runs["finished"].spec.is_file()

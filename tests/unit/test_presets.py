@@ -76,17 +76,22 @@ def test_an_unknown_name_gets_the_nearest() -> None:
     assert "first-try" in caught.value.hint
 
 
-def test_a_spec_is_kept_with_its_comments() -> None:
+def test_a_spec_is_kept_with_the_comments_that_are_true() -> None:
     base = find_preset("qlora-8gb")
     spec = set_option(preset_spec(base), "tuning.rank", "8")
-    kept = save_preset("mine", spec, base.text)
+    kept = save_preset("mine", spec, base.text, is_recipe=True)
     assert kept == find_preset("mine")
     assert not kept.is_shipped
-    assert kept.title == base.title
-    assert "rank = 8 " in kept.text
-    assert "# memory: every 16 more cost" in kept.text
+    assert kept.title == "mine"
+    assert "Needs:" not in kept.text and base.title not in kept.text  # that was the one it came from
+    assert "rank = 8\n" in kept.text
+    assert "# rows per step, accumulated" in kept.text
     assert preset_spec(kept) == spec
     assert [preset.name for preset in list_presets()] == [*ORDERED, "mine"]
+    again = save_preset(
+        "mine", set_option(spec, "tuning.rank", "4"), f"# My title\n{kept.text}", overwrite=True
+    )
+    assert again.title == "My title"  # a person's own
 
 
 def test_a_fresh_preset_has_its_name_as_title() -> None:
@@ -171,13 +176,15 @@ def test_copy_writes_a_file_that_passes_the_check() -> None:
     assert run("check", "run.toml").exit_code == 0
 
 
-def test_copy_puts_model_and_data_in_and_keeps_comments() -> None:
+def test_copy_puts_model_and_data_in_and_keeps_what_is_true() -> None:
     result = run("copy", "qlora-8gb", "mine.toml", "--model", "owner/my model", "--data", "my rows.jsonl")
     assert result.exit_code == 0, result.exception
     text = Path("mine.toml").read_text()
-    assert 'source = "owner/my model" # Apache' in text
-    assert 'train = "my rows.jsonl"    # one row per line' in text
+    assert text.startswith('[model]\nsource = "owner/my model"\nprecision = "nf4"        # memory')
+    assert '[data]\ntrain = "my rows.jsonl"\n' in text
     assert "rank = 16                # memory" in text
+    run("copy", "qlora-8gb", "same.toml")
+    assert Path("same.toml").read_text() == find_preset("qlora-8gb").text
 
 
 def test_copy_into_another_folder_keeps_the_meaning_of_paths(tmp_path: Path) -> None:
@@ -243,6 +250,22 @@ def test_an_error_is_title_message_and_next(capsys: pytest.CaptureFixture[str]) 
     assert lines[3].startswith("        word")
     assert lines[-1] == "  Next: Do this."
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("See: tuner-tui runs list", "tuner-tui runs list"),
+        ("See all: tuner-tui runs restore", "tuner-tui runs restore"),
+        ("Such as: prompt = {question}", "for example prompt = {question}"),
+        ("Such as demo, or demo+my-run.", "for example demo, or demo+my-run."),
+        ("Available: a, b.", "use one of a, b."),
+        ("Take a smaller micro-batch.", "Take a smaller micro-batch."),
+    ],
+)
+def test_the_next_step_has_one_lead(capsys: pytest.CaptureFixture[str], hint: str, shown: str) -> None:
+    fail(TunerError("It broke", "", hint))
+    assert capsys.readouterr().err.splitlines()[-1] == f"  Next: {shown}"
 
 
 def test_an_error_without_more_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tuner_tui.cli.queue import queue as queue_command
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.config.spec_file import read_spec
-from tuner_tui.errors import InputError, RunProblem
+from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.hardware.free_memory import FreeMemory
 from tuner_tui.keeper import start
 from tuner_tui.keeper.memory_needed import base_bytes, memory_needed
@@ -307,6 +307,21 @@ def run_command(*arguments: str) -> str:
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.output
+
+
+def test_a_waiting_run_is_named_as_it_was_given(home: Path) -> None:
+    """Of two runs called tools, the one that waits is meant."""
+    make_run(home, "2026-11-29-tools-0b0b", "finished")
+    first, tools = fill(home, "2026-11-30-first-aaaa", "2026-11-30-tools-52a5")
+    assert f"Queue: {tools.name}, {first.name}" in " ".join(run_command("move", "tools", "first").split())
+    run_command("move", "tools-52a5", "last")
+    assert waiting() == [first.name, tools.name]
+    run_command("start", "tools")
+    assert waiting() == [tools.name, first.name]
+    assert tools.name in run_command("remove", "tools")
+    with pytest.raises(NotFoundError) as caught:
+        run_command("move", "tolls", "first")
+    assert "2026-11-30-tools-52a5" in caught.value.hint
 
 
 def test_the_commands(home: Path) -> None:

@@ -27,6 +27,7 @@ from tuner_tui.runs.events import (
 from tuner_tui.runs.folder import RunFolder, find_run, find_run_or_folder, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
+from tuner_tui.ui.widgets.literal import fit_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +138,49 @@ def test_a_run_is_found_by_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) 
     assert first.name in caught.value.message and second.name in caught.value.message
     with pytest.raises(NotFoundError):
         find_run("banana")
+
+
+@pytest.mark.parametrize("text", ["tools", "Tools", "tools!", "tools-52a5", "52a5", "2026-11-30-tools-5"])
+def test_a_run_is_found_by_the_name_that_it_was_given(text: str) -> None:
+    for name in ("2026-11-30-tools-52a5", "2026-11-30-my-tools-0b0b", "2026-11-30-tools-and-more-aaaa"):
+        (paths.runs_dir() / name).mkdir(parents=True)
+    assert find_run(text).name == "2026-11-30-tools-52a5"
+
+
+def test_a_run_is_found_by_its_name_as_lists_shorten_it() -> None:
+    name = "2026-11-19-mistral-7b-instruct-customer-support-tickets-c01d"
+    (paths.runs_dir() / name).mkdir(parents=True)
+    (paths.runs_dir() / "2026-11-19-mistral-7b-instruct-other-c02d").mkdir()
+    for width in (12, 16, 24, 40):
+        assert find_run(fit_name(name, width).strip()).name == name
+    with pytest.raises(InputError, match="ambiguous"):
+        find_run("mistral-7b…")
+
+
+def test_two_runs_of_one_name_are_told_apart() -> None:
+    for name in ("2026-11-29-tools-0b0b", "2026-11-30-tools-52a5"):
+        (paths.runs_dir() / name).mkdir(parents=True)
+    with pytest.raises(InputError, match="ambiguous") as caught:
+        find_run("tools")
+    assert all(name in caught.value.message for name in ("2026-11-29-tools-0b0b", "2026-11-30-tools-52a5"))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("tols", "Did you mean 2026-11-30-tools-52a5?"),
+        ("tools-52a6", "Did you mean 2026-11-30-tools-52a5?"),
+        ("2026-11-30-tool-52a5", "Did you mean 2026-11-30-tools-52a5?"),
+        ("octopuss", "Did you mean 2026-11-21-octopus-3f2a or 2026-11-21-octopus-b-aaaa?"),
+        ("zzz", "See: tuner-tui runs list"),
+    ],
+)
+def test_near_names_are_listed(text: str, hint: str) -> None:
+    for name in ("2026-11-30-tools-52a5", "2026-11-21-octopus-3f2a", "2026-11-21-octopus-b-aaaa"):
+        (paths.runs_dir() / name).mkdir(parents=True)
+    with pytest.raises(NotFoundError) as caught:
+        find_run(text)
+    assert caught.value.hint == hint
 
 
 def test_a_whole_name_wins_over_being_the_start_of_another() -> None:

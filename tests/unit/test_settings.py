@@ -170,6 +170,34 @@ def test_folders_move_and_a_keeper_keeps_its_own(home: Path, monkeypatch: pytest
     assert paths.dequantised_dir() == home / "cold" / "dequantised"
 
 
+@pytest.mark.parametrize("folder", ["relative/x", ".", "runs"])
+@pytest.mark.parametrize("key", ["folders.data", "folders.cache"])
+def test_a_relative_folder_is_refused_with_what_it_would_be(
+    home: Path, monkeypatch: pytest.MonkeyPatch, key: str, folder: str
+) -> None:
+    monkeypatch.chdir(home)
+    with pytest.raises(InputError) as raised:
+        set_setting(key, folder)
+    assert str(home / folder) in raised.value.message
+    assert list(home.iterdir()) == []
+
+
+def test_runs_that_a_change_takes_out_of_the_list_are_told(home: Path) -> None:
+    old = home / "home" / "data"
+    for name in ("a", "b", "c"):
+        (old / "runs" / name).mkdir(parents=True)
+    changed = tuner("config", "set", "folders.data", str(home / "big"))
+    note = " ".join(changed.stdout.split())
+    assert f"folders.data = {home}/big Note: 3 runs stay in {old} and are no longer listed" in note
+    assert "Note" not in tuner("config", "set", "folders.data", str(home / "big")).stdout  # the same again
+    assert "Note" not in tuner("config", "unset", "folders.data").stdout  # nothing is left there
+    assert "Note" not in tuner("config", "set", "folders.cache", str(home / "cold")).stdout
+    (old / "runs" / "d").mkdir()
+    tuner("config", "set", "folders.data", str(home / "big"))
+    (home / "big" / "runs" / "e").mkdir(parents=True)
+    assert f"1 run stays in {home}/big" in " ".join(tuner("config", "unset", "folders.data").stdout.split())
+
+
 def test_a_folder_that_cannot_be_made_is_refused(home: Path) -> None:
     (home / "file").touch()
     with pytest.raises(TunerError, match="cannot be created"):

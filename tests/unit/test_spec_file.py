@@ -424,7 +424,32 @@ targets = [
 
 def test_only_what_changed_is_changed() -> None:
     spec = set_option(parse_spec(OWN, "run.toml"), "tuning.rank", "32")
-    assert spec_text(spec, OWN) == OWN.replace("rank = 16 #", "rank = 32 #")
+    assert spec_text(spec, OWN) == OWN.replace("rank = 16 # r\n", "rank = 32\n")
+
+
+def test_what_a_comment_said_of_a_changed_value_goes(tmp_path: Path) -> None:
+    """The preset for a first try, with other rows and another learning rate: no comment is about the values before."""
+    recipe = next(path for path in SHIPPED if path.stem == "first-try").read_text()
+    spec = set_option(parse_spec(recipe, "run.toml"), "data.train", str(tmp_path / "six.jsonl"))
+    spec = set_option(spec, "training.learning_rate", "2e-4")
+    text = spec_text(spec, recipe, is_recipe=True)
+    assert text.startswith('name = "first-try"\n')  # and not what the preset is for
+    assert f'train = "{tmp_path}/six.jsonl"\n' in text
+    assert "learning_rate = 0.0002\n" in text
+    for word in ("96", "octopus", "five times", "in all", "4 steps"):
+        assert word not in text
+    kept = [
+        line for line in recipe.splitlines() if " # " in line and not line.startswith(("#", "train", "learn"))
+    ]
+    assert len(kept) > 6 and all(line in text for line in kept)
+    assert spec_text(parse_spec(recipe, "run.toml"), recipe, is_recipe=True) == recipe
+
+
+def test_an_options_title_stays_beside_a_changed_value() -> None:
+    spec = minimal().model_copy(update={"tuning": LoraTuning(rank=32)})
+    text = spec_text(spec)
+    changed = spec_text(set_option(spec, "tuning.rank", "64"), text)
+    assert changed == text.replace("rank = 32  # Rank", "rank = 64  # Rank")
 
 
 def test_new_keys_stand_with_their_section() -> None:
@@ -446,7 +471,9 @@ def test_new_keys_stand_with_their_section() -> None:
 def test_removed_keys_go_and_another_kind_takes_its_own_along() -> None:
     spec = set_option(parse_spec(OWN, "run.toml"), "model.precision", "")
     text = spec_text(spec.model_copy(update={"tuning": set_option(spec, "tuning.kind", "full").tuning}), OWN)
-    assert 'precision = "auto"      # small card' in text
+    assert 'precision = "auto"\n' in text
+    assert "small card" not in text
+    assert 'source = "owner/name"  # why this one' in text
     assert "rank" not in text
     assert "q_proj" not in text
     assert "# of it" in text

@@ -158,3 +158,14 @@ def test_samples_work_without_a_chat_template(
     [(alone, _)] = samples.generate(model, tokenizer, ["ab"], 4)
     together = samples.generate(model, tokenizer, ["ab", "abcdefgh"], 4)
     assert together[0][0] == alone
+
+
+def test_a_request_that_will_not_be_carried_out_is_refused(make_run: Callable[..., RunFolder]) -> None:
+    from tests.worker.runs import Run
+
+    folder = make_run(training={"max_steps": 40})  # without prompts
+    leave_request(folder, "sample")
+    assert run_job(folder.path) == 0
+    answer = Run(folder, 0).last(RequestAccepted)
+    assert answer.is_refused
+    assert answer.words == "sample: not done, this run has no samples.prompts to answer."

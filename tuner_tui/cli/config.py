@@ -14,6 +14,7 @@ from tuner_tui.config.settings import (
     Setting,
     Settings,
     find_setting,
+    parse_value,
     read_settings,
     set_setting,
     settings_file,
@@ -21,6 +22,7 @@ from tuner_tui.config.settings import (
     value_text,
 )
 from tuner_tui.errors import InputError
+from tuner_tui.runs.left_behind import left_behind
 
 
 @click.group()
@@ -59,22 +61,31 @@ def set_(key: str, value: str) -> None:
     """Set KEY to VALUE."""
     if find_setting(key).key == "app.theme":
         _require_theme(value.strip())
+    note = left_behind(key, parse_value(find_setting(key), value))
     text = value_text(set_setting(key, value))
     click.echo(f"{key} = {plain(text)}" if text else f"{key} is reset to its default.")
+    _tell(note)
 
 
 @config.command()
 @click.argument("key")
 def unset(key: str) -> None:
     """Reset KEY to its default."""
+    note = left_behind(key, None)
     unset_setting(key)
     click.echo(f"{key} = {plain(value_text(BY_KEY[key].default) or 'none')}")
+    _tell(note)
 
 
 @config.command()
 def path() -> None:
     """Print the path of the settings file."""
     click.echo(plain(str(settings_file())))
+
+
+def _tell(note: str) -> None:
+    if note:
+        click.echo(fill(plain(f"Note: {note}")))
 
 
 def _require_theme(name: str) -> None:

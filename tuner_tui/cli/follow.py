@@ -63,10 +63,10 @@ def follow(
                 time.sleep(POLL_SECONDS)
             except KeyboardInterrupt:
                 if not stops_on_ctrl_c or has_asked:
-                    click.echo(
-                        f"\nLeft; {folder.name} continues. Watch it: {shell_command('runs follow', folder.name)}",
-                        err=True,
-                    )
+                    if bar is not None:
+                        bar.clear()
+                    words_left = f"Left; {folder.name} continues. Watch it: "
+                    click.echo(f"\n{words_left}{shell_command('runs follow', folder.name)}", err=True)
                     return 130
                 has_asked = True
                 _ask_to_stop(watcher.follower.folder)
@@ -181,6 +181,11 @@ class _Bar:
         from rich.text import Text
 
         self._progress.console.print(Text(text), highlight=False)
+
+    def clear(self) -> None:
+        """Remove the bar, which would stand there as it was."""
+        self._progress.live.transient = True
+        self._progress.stop()
 
     def update(self, follower: RunFollower) -> None:
         state = follower.state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tuner_tui.errors import TunerError
-from tuner_tui.text import plain, plain_lines
+from tuner_tui.text import next_step, plain, plain_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ def fail(error: TunerError) -> None:
         lines.append(fill(line.strip(), f"  {indent}", "  "))
     if error.hint:
         first, *commands = error.hint.splitlines()
-        lines.append(fill(f"Next: {first}", "  ", "  "))
+        lines.append(fill(next_step(first), "  ", "  "))
         lines += [f"  {plain(command)}" for command in commands]  # whole, to be copied
     click.echo("\n".join(lines), err=True)
 

@@ -73,7 +73,8 @@ def copy(name: str, path: Path, model: str | None, data: str | None, force: bool
         raise InputError("The file exists", str(path), "Name another file, or add --force to overwrite it.")
     given = {"model": {"source": model} if model else {}, "data": {"train": data} if data else {}}
     spec = _with(preset_spec(preset), given)
-    text = spec_text(_as_seen_from(path.absolute().parent, spec, given), preset.text)
+    written = _as_seen_from(path.absolute().parent, spec, given)
+    text = spec_text(written, preset.text, is_recipe=preset.is_shipped)
     parse_spec(text, path.name)  # what was given on the command line is checked like a file
     try:
         write_atomic(path, text, is_private=False)

@@ -1,8 +1,9 @@
-"""`tuner-tui queue`: the runs waiting for the GPU, in starting order."""
+"""`tuner-tui queue`: the waiting runs, in starting order."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ import click
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
 from tuner_tui.runs import queue as waiting
-from tuner_tui.runs.folder import find_run, pick_name
+from tuner_tui.runs.folder import RunFolder, find_run, pick_name
 from tuner_tui.text import size
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ PLACES = "a number from 1 on, first, last, up or down"
 
 @click.group()
 def queue() -> None:
-    """List, reorder and hold the runs waiting for the GPU.
+    """List, reorder and hold the waiting runs.
 
     One run trains at a time. The keeper starts the next one when enough memory is free, also with the app closed and
     after a failed run. The queue survives a reboot: opening the app, or any command that lists or starts runs,
@@ -59,7 +60,7 @@ def move(run: str, place: str) -> None:
     """Move RUN to PLACE in the queue: a number from 1 on, first, last, up or down."""
     from tuner_tui.keeper.start import move as give_place
 
-    folder = find_run(run)
+    folder = _waiting_run(run)
     names = [entry.folder for _, entry in waiting.entries()]
     if str(folder.path) not in names:
         raise RunProblem("The run is not queued", folder.name, "See: tuner-tui queue list")
@@ -83,7 +84,7 @@ def start(run: str) -> None:
     """Start RUN next, without waiting for memory."""
     from tuner_tui.keeper.start import move as give_place
 
-    give_place(find_run(run), 0, regardless=True)
+    give_place(_waiting_run(run), 0, regardless=True)
     _say_line()
 
 
@@ -118,9 +119,16 @@ def _waiting_name(text: str) -> str:
     if text in names:
         return text
     try:
+        return pick_name(text, sorted(names))  # of several runs with a name, the one that waits
+    except (InputError, NotFoundError):
         return find_run(text).name
-    except NotFoundError:
-        return pick_name(text, sorted(names))
+
+
+def _waiting_run(text: str) -> RunFolder:
+    """The waiting run that a text refers to, or another one, if none that waits. Raises InputError, NotFoundError."""
+    name = _waiting_name(text)
+    entry = next((entry for _, entry in waiting.entries() if Path(entry.folder).name == name), None)
+    return RunFolder(Path(entry.folder)) if entry else find_run(name)
 
 
 def _place(text: str, now: int, count: int) -> int:

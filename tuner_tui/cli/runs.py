@@ -13,7 +13,7 @@ from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.cli.runs_compare import branch, compare, note, tree
 from tuner_tui.cli.runs_disk import clean, disk
-from tuner_tui.errors import RunProblem, TunerError
+from tuner_tui.errors import InputError, RunProblem, TunerError
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs import folder as folders
@@ -39,8 +39,8 @@ END_PATIENCE_SECONDS = 15.0
 def runs() -> None:
     """List, show, follow, compare, stop, resume, delete and restore runs.
 
-    RUN is a run's name, the start or end of one, or `last`. Commands that only read a run (show, follow, log, compare,
-    branch) also take the path of its folder, with a slash in it.
+    RUN is a run's name, the one it was given, the start or end of one, or `last`. Commands that only read a run (show,
+    follow, log, compare, branch) also take the path of its folder, with a slash in it.
     """
 
 
@@ -145,7 +145,7 @@ def stop(run: str, now: bool) -> None:
 @runs.command()
 @click.argument("run")
 def pause(run: str) -> None:
-    """Ask a run to save and free the GPU; `runs resume` resumes it, also after a reboot."""
+    """Ask a run to save and free its memory, on the GPU too; `runs resume` resumes it, also after a reboot."""
     folder = folders.find_run(run)
     _ask(folder, "pause")
     click.echo(f"Resume later with: {shell_command('runs resume', folder.name)}")
@@ -197,7 +197,7 @@ def log(run: str, lines: int) -> None:
 
 @runs.command()
 @click.argument("run")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; RUN must be the full name then.")
 def delete(run: str, yes: bool) -> None:
     """Move a run's folder to the trash: checkpoints, adapter, events and log. A live run is refused.
 
@@ -210,6 +210,12 @@ def delete(run: str, yes: bool) -> None:
 
     folder = folders.find_run(run)
     require_idle(folder)
+    if yes and run != folder.name:
+        raise InputError(
+            "Confirmation needed",
+            f"{run!r} is {folder.name}; with --yes only the full name is taken.",
+            f"Delete it: {shell_command('runs delete', folder.name, options=['--yes'])}",
+        )
     question = f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?"
     if not confirm(question, "Nothing was deleted.", yes=yes):
         return
@@ -224,37 +230,39 @@ def delete(run: str, yes: bool) -> None:
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Without RUN: print one JSON array.")
 def restore(run: str | None, as_json: bool) -> None:
-    """Restore a deleted RUN, with its note; without RUN, list deleted runs."""
+    """Restore a deleted RUN, with its note; without RUN, list what is in the trash.
+
+    Checkpoints and caches that were moved there on the app's Runs screen are restored by the names listed.
+    """
     from tuner_tui.cli.words import size
     from tuner_tui.keeper.start import wake
-    from tuner_tui.runs.trash import deleted_runs, restore_run
+    from tuner_tui.runs.trash import deletions
+    from tuner_tui.runs.trash import restore as restore_deletion
 
     if run is not None:
-        name = restore_run(run)
+        name = restore_deletion(run)
         wake()
         click.echo(f"{plain(name)} is restored.")
         return
-    deleted = deleted_runs()
+    deleted = deletions()
     if as_json:
         _print_json(deleted)
         return
     for record in deleted:
-        until = "until its app closes"
-        if record.kept_until is not None:
-            until = time.strftime("until %Y-%m-%d", time.localtime(record.kept_until))
+        until = time.strftime("until %Y-%m-%d", time.localtime(record.until))
         click.echo(f"{size(record.size_bytes):>10}  {_clipped(record.name, 44):<44}  {until}")
     if not deleted:
-        click.echo("There are no deleted runs.")
+        click.echo("The trash is empty.")
 
 
 @runs.command("empty-trash")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def empty_trash(yes: bool) -> None:
-    """Delete the trash permanently, except what an open app can still undo."""
+    """Delete everything in the trash permanently."""
     from tuner_tui.cli.words import size
     from tuner_tui.runs import trash
 
-    for record in trash.deleted_runs():
+    for record in trash.deletions():
         click.echo(f"{size(record.size_bytes):>10}  {plain(record.name)}")
     if not confirm("Delete them permanently?", "Nothing was deleted.", yes=yes):
         return
@@ -296,7 +304,7 @@ def _ask(folder: RunFolder, request: Request) -> None:
             (recorded for recorded in reversed(follower.state.requests) if recorded.id == request_id), None
         )
         if answer is not None:
-            click.echo(f"{request}: accepted, takes effect {answer.takes_effect}.")
+            click.echo(answer.words)
             return
         if status not in LIVE:
             raise RunProblem("The run ended before the request", f"{folder.name} is {status}.")

@@ -66,7 +66,7 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
     """Delete what is no longer needed, after showing what is deleted, freed and lost.
 
     Checkpoints of finished runs, dequantised models, other caches, and leftovers of interrupted work. Never deletes
-    what a live or resumable run needs, or deleted runs that can still be restored.
+    what a live or resumable run needs, or what in the trash can still be restored.
     """
     from tuner_tui.runs.disk import clean_up_items, delete_item
     from tuner_tui.runs.queue import queued_names

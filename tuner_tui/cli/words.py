@@ -91,7 +91,7 @@ def tell(event: Event) -> str | None:
         case CheckpointSaved():
             return f"checkpoint: {plain(event.path)} ({size(event.size_bytes)}, {event.seconds:.1f} s)"
         case RequestAccepted():
-            return f"{event.request}: accepted, takes effect {event.takes_effect}"
+            return event.words.rstrip(".")
         case MemoryShort():
             kept = f"; saved as {event.checkpoint}" if event.checkpoint else ""
             return f"memory ran out {where_short(event)}{kept}: {plain(event.message)}"

@@ -56,6 +56,8 @@ class Draft:
     """The TOML text whose comments and order are preserved."""
     preset: str = ""
     """Name of the preset that it started from."""
+    is_recipe: bool = False
+    """Whether `text` is a shipped preset, as `spec_text` needs to know."""
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
     """Invalid input by key."""
     broken: BrokenText | None = None
@@ -71,7 +73,8 @@ class Draft:
     def of_preset(cls, preset: Preset) -> Draft:
         """A draft from a preset. Raises TunerError when it cannot be read."""
         spec = preset_spec(preset)
-        return cls(spec, spec, text=preset.text or None, preset=preset.name)
+        text = preset.text or None
+        return cls(spec, spec, text=text, preset=preset.name, is_recipe=preset.is_shipped)
 
     @classmethod
     def of_spec(cls, spec: RunSpec, text: str | None = None) -> Draft:
@@ -125,7 +128,7 @@ class Draft:
             spec = parse_spec(text, "run.toml")
         except TunerError as error:
             return replace(self, broken=BrokenText(text, error))
-        return replace(self, spec=spec, text=text, rejected={}, broken=None)
+        return replace(self, spec=spec, text=text, is_recipe=False, rejected={}, broken=None)
 
     def without_broken(self) -> Draft:
         """The draft without the broken text."""
@@ -133,7 +136,7 @@ class Draft:
 
     def toml(self) -> str:
         """The run.toml of this draft."""
-        return self.broken.text if self.broken else spec_text(self.spec, self.text)
+        return self.broken.text if self.broken else spec_text(self.spec, self.text, is_recipe=self.is_recipe)
 
     def command(self) -> str:
         """The command that starts the same run."""

@@ -76,8 +76,15 @@ def preset_spec(preset: Preset) -> RunSpec:
     return parse_spec(preset.text or read_text(preset.path), preset.path.name)
 
 
-def save_preset(name: str, spec: RunSpec, base_text: str | None = None, *, overwrite: bool = False) -> Preset:
-    """Save a spec as a user's preset, with the comments of `base_text`, the text it came from."""
+def save_preset(
+    name: str,
+    spec: RunSpec,
+    base_text: str | None = None,
+    *,
+    is_recipe: bool = False,
+    overwrite: bool = False,
+) -> Preset:
+    """Save a spec as a user's preset, with the comments of `base_text`, the text it came from (see `spec_text`)."""
     from tuner_tui.config.spec_file import require_rules
     from tuner_tui.config.spec_writer import spec_text
     from tuner_tui.files import make_folder, write_atomic
@@ -90,7 +97,7 @@ def save_preset(name: str, spec: RunSpec, base_text: str | None = None, *, overw
     if path.exists() and not overwrite:
         raise InputError("A preset with this name exists", name, "Use another name, or overwrite it.")
     require_rules(spec, path.name)
-    text = spec_text(spec, base_text)
+    text = spec_text(spec, base_text, is_recipe=is_recipe)
     if not text.startswith("#"):
         text = f"# {name}\n\n{text}"
     make_folder(path.parent)

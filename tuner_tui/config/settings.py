@@ -98,7 +98,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "notify.desktop",
         "Desktop notification",
-        "Show one with notify-send where the machine that trains has a desktop; the app may be closed.",
+        "Show a desktop notification when a run ends, with notify-send, where the machine that trains has a desktop; "
+        "the app may be closed.",
         "switch",
         True,
     ),
@@ -386,7 +387,14 @@ def parse_value(setting: Setting, text: str) -> Value:
         case "words":
             given = [word.strip().strip("\"'") for word in typed.strip("[]").split(",") if word.strip()]
         case "folder":
-            given = str(Path(typed).expanduser().absolute()) if typed[0] != "~" else _expanded(typed)
+            if typed[0] not in "/~":
+                raise InputError(
+                    f"Invalid value for {setting.key}",
+                    f"It must be an absolute path (got {typed!r}; from the current folder that would be "
+                    f"{Path(typed).absolute()}).",
+                    setting.help,
+                )
+            given = _expanded(typed)
     problem, value = _checked(setting, given)
     if problem:
         raise InputError(f"Invalid value for {setting.key}", f"It {problem}.", setting.help)

@@ -1,4 +1,4 @@
-"""Writes a run spec as TOML, preserving the comments and order of its file."""
+"""Writes a run spec as TOML, preserving the order of its file, and the comments that are still true."""
 
 from __future__ import annotations
 
@@ -16,24 +16,40 @@ from tuner_tui.config.spec_paths import resolve_paths, resolved
 from tuner_tui.files import write_atomic
 
 
-def write_spec(spec: RunSpec, path: Path, *, base_text: str | None = None) -> None:
-    """Write a spec as TOML atomically; `base_text` is the user's file, whose comments and order are preserved."""
-    write_atomic(path, spec_text(spec, base_text, base_dir=path.absolute().parent), is_private=False)
+def write_spec(spec: RunSpec, path: Path, *, base_text: str | None = None, is_recipe: bool = False) -> None:
+    """Write a spec as TOML atomically, as `spec_text` gives it for the folder of `path`."""
+    text = spec_text(spec, base_text, base_dir=path.absolute().parent, is_recipe=is_recipe)
+    write_atomic(path, text, is_private=False)
 
 
-def spec_text(spec: RunSpec, base_text: str | None = None, *, base_dir: Path | None = None) -> str:
+def spec_text(
+    spec: RunSpec,
+    base_text: str | None = None,
+    *,
+    base_dir: Path | None = None,
+    is_recipe: bool = False,
+) -> str:
     """A spec as TOML: new, or its original text with only the changed values replaced.
 
-    With `base_dir`, a relative path in `base_text` that still refers to the same file stays as written.
+    The comment of a changed value goes with it, since it is about the value before. With `base_dir`, a relative path in
+    `base_text` that still refers to the same file stays as written. With `is_recipe`, `base_text` is a shipped preset,
+    whose leading comment describes it as a whole and goes with the first change.
     """
     if base_text is not None:
         try:
             text = _updated_text(spec, base_text, base_dir)
             if _same(spec, text, base_dir):
-                return text
+                return _without_header(text) if is_recipe and text != base_text else text
         except (TOMLKitError, ValueError, LookupError, TypeError, AttributeError):
             pass  # a text that tomlkit cannot edit is rewritten: values matter more than comments
     return _fresh_text(spec)
+
+
+def _without_header(text: str) -> str:
+    """Without the comment that a text begins with."""
+    lines = text.splitlines(keepends=True)
+    first = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return "".join(lines[first:]).lstrip("\n")
 
 
 def _same(spec: RunSpec, text: str, base_dir: Path | None) -> bool:
@@ -90,7 +106,7 @@ def _updated_text(spec: RunSpec, base_text: str, base_dir: Path | None) -> str:
             document.pop(key, None)
         elif given is not None:
             if given != value:
-                document[key] = _item(value)
+                _replace(document, key, value, RunSpec.model_fields[key].title)
         else:  # below the file's leading comment
             after = next((n for n, (_, item) in enumerate(document.body) if not isinstance(item, Comment)), 0)
             document._insert_at(after, key, _item(value))
@@ -107,7 +123,7 @@ def _update_table(
     for key, item in values.items():
         if key in given:
             if not _means_same(f"{section}.{key}", given[key], item, base_dir):
-                table[key] = _item(item)
+                _replace(table, key, item, type(wanted).model_fields[key].title)
         elif key not in _non_default(wanted):
             continue
         elif isinstance(table, Table) and not table.is_super_table() and last is not None:
@@ -115,6 +131,14 @@ def _update_table(
             last = key
         else:
             table[key] = _item(item)
+
+
+def _replace(table: Any, key: str, value: Any, title: str | None) -> None:
+    """Replace a value with its comment, unless that is only the option's title, as in a new text."""
+    item = _item(value)
+    table[key] = item  # it takes the comment of the value before
+    if item.trivia.comment.lstrip("# ") != title:
+        item.trivia.comment_ws = item.trivia.comment = ""
 
 
 def _means_same(key: str, given: Any, wanted: Any, base_dir: Path | None) -> bool:

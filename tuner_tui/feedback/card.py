@@ -80,7 +80,7 @@ def data_card(store: Store, kind: Kind, rows: Sequence[ExportRow], filters: Filt
 def _share(share: Share) -> str:
     if not share.total:
         return "not measured"
-    return f"{share.share:.0%} of {share.total} (95 % interval {share.low:.0%} to {share.high:.0%})"
+    return f"{share.share:.0%} of {share.total} (95% interval {share.low:.0%} to {share.high:.0%})"
 
 
 def _unreadable_words(contents: Contents) -> list[str]:

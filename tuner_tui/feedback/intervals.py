@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Share(NamedTuple):
-    """A share with its 95 % interval."""
+    """A share with its 95% interval."""
 
     share: float
     low: float

@@ -64,7 +64,7 @@ def share_words(share: Share) -> str:
     """A share with its interval and sample size."""
     if not share.total:
         return "not measured yet"
-    return f"{share.share:.0%} of {share.total} (95 %: {share.low:.0%} to {share.high:.0%})"
+    return f"{share.share:.0%} of {share.total} (95% interval {share.low:.0%} to {share.high:.0%})"
 
 
 def _bias(bias: Bias) -> str:

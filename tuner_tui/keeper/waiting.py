@@ -11,8 +11,8 @@ from tuner_tui.config import paths
 from tuner_tui.hardware.free_memory import FreeMemory, read_free_memory
 from tuner_tui.keeper.heartbeat import keeper_words
 from tuner_tui.keeper.obstacle import find_obstacle
-from tuner_tui.runs import queue
-from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs import lock, queue
+from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.summary import SummaryReader
 from tuner_tui.text import plain, size
 
@@ -65,7 +65,9 @@ class Line:
             return hold_words()
         for number, place in enumerate(self.places(), 1):
             if place.folder.name == folder.name:
-                return place.reason or (f"number {number} in the queue" if number > 1 else "")
+                if place.reason or number == 1:
+                    return place.reason or _turn_words(folder)
+                return f"number {number} in the queue"
         return queue.problems().get(folder.name, "")
 
     def next(self, passed_over: Collection[str] = ()) -> Place | None:
@@ -127,6 +129,13 @@ class Line:
                     f"waits for {after}, which is {before.status}; resume that run, or remove this one",
                 )
         return "behind", f"waits for {after} to finish"
+
+
+def _turn_words(first: RunFolder) -> str:
+    """What the first run in the queue waits for, if another one is running."""
+    others = (run for run in list_runs() if run.name != first.name)
+    running = next((run.name for run in others if lock.is_held(run.lock)), None)
+    return f"starts when {running} has ended" if running else ""
 
 
 def hold_words() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import make_empty, make_folder, path_problem, sync_folder, write_atomic
 from tuner_tui.models.weights_digest import weights_digest
 from tuner_tui.planning.plan import encode_plan
-from tuner_tui.runs.folder import SPEC_FILE, RunFolder
+from tuner_tui.runs.folder import SPEC_FILE, RunFolder, run_slug
 from tuner_tui.runs.lineage import keep_start
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def with_digest(plan: Plan) -> Plan:
 
 def _fresh_name(spec: RunSpec, parent: Path) -> str:
     words = spec.name or f"{Path(spec.model.source).stem}-{Path(spec.data.train).stem}"
-    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-") or "run"
+    slug = run_slug(words) or "run"
     while True:
         name = f"{datetime.date.today().isoformat()}-{slug}-{secrets.token_hex(2)}"
         if not (parent / name).exists():

@@ -18,7 +18,7 @@ from tuner_tui.runs.export_events import FORMS
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.status import LIVE
 from tuner_tui.runs.summary import SummaryReader
-from tuner_tui.runs.trash import abandoned_bytes, empty_abandoned
+from tuner_tui.runs.trash import empty_expired, expired_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -60,6 +60,11 @@ class CleanUpItem:
     loses: str
     """What is lost by deleting it, in one sentence."""
     owned: Owned | None = None
+
+    @property
+    def can_be_restored(self) -> bool:
+        """Whether it can go to the trash; what is removed with its whole folder is deleted at once."""
+        return self.owned is not None and self.paths != (self.owned.folder,)
 
 
 def run_disk(folder: RunFolder) -> RunDisk:
@@ -181,15 +186,15 @@ def _leftovers() -> list[CleanUpItem]:
         owned = RunFolder(path).owned
         if path.name.startswith((".making-", ".deleting-")) and _is_quiet(path) and owned.is_ours():
             items.append(CleanUpItem("leftovers", path.name, (path,), folder_size(path), loses, owned))
-    if size := abandoned_bytes():
-        items.append(CleanUpItem("leftovers", "trash", (), size, "Nothing: it can no longer be restored."))
+    if size := expired_bytes():
+        items.append(CleanUpItem("leftovers", "trash", (), size, "Nothing: its time in the trash is over."))
     return items
 
 
 def delete_item(item: CleanUpItem) -> None:
     """Delete something that could go. Raises OSError for the first thing that stays, after all others have gone."""
     if item.owned is None:
-        empty_abandoned()
+        empty_expired()
         return
     problem: OSError | None = None
     for thing in item.paths:

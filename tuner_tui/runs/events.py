@@ -21,6 +21,9 @@ PROTOCOL = 1
 LATEST_TIME = 32_503_680_000.0
 """The year 3000: times beyond it, or before 1970, are invalid."""
 
+NEVER = "never: "
+"""How `RequestAccepted.takes_effect` begins for a request that will not be carried out; the reason follows."""
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 """A count; lines with an impossible one are rejected."""
 
@@ -179,11 +182,23 @@ class CheckpointSaved(EventBase, frozen=True, kw_only=True, tag="checkpoint"):
 
 
 class RequestAccepted(EventBase, frozen=True, kw_only=True, tag="request"):
-    """A request in control/ was accepted; `takes_effect` says when it will be carried out."""
+    """A request in control/ was read; `takes_effect` says when it will be carried out, or never and why."""
 
     id: str
     request: Request
     takes_effect: str
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it will not be carried out."""
+        return self.takes_effect.startswith(NEVER)
+
+    @property
+    def words(self) -> str:
+        """The answer in a sentence."""
+        if self.is_refused:
+            return f"{self.request}: not done, {self.takes_effect.removeprefix(NEVER)}."
+        return f"{self.request}: accepted, takes effect {self.takes_effect}."
 
 
 class Warned(EventBase, frozen=True, kw_only=True, tag="warning"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +15,15 @@ from tuner_tui.files import path_problem
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.lock import identity
+from tuner_tui.text import SHORTENED, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPEC_FILE, LOCK_FILE = "run.toml", "lock"
 LONGEST_FIRST_EVENT = 64 << 10
+_MADE_NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-(?P<given>.+)-[0-9a-f]{4}")
+"""The name of a run as it is made: its date, what it was named, and a number that tells it from others."""
 RUN_LOCK_VARIABLE = "TUNER_TUI_RUN_LOCK"
 """Environment variable of a run's processes: the identity of its lock, which stays when the folder is renamed."""
 
@@ -157,7 +162,7 @@ def find_known(name: str, lock_identity: str) -> RunFolder:
 
 
 def find_run(text: str) -> RunFolder:
-    """The run with this name, or start or end of a name, or `last`. Raises InputError, NotFoundError, TunerError."""
+    """The run that a text refers to (see `pick_name`), or `last`. Raises InputError, NotFoundError, TunerError."""
     runs = list_runs()
     if not runs and (problem := unlisted_runs()) is not None:
         raise problem
@@ -181,20 +186,62 @@ def find_run_or_folder(text: str) -> RunFolder:
 
 
 def pick_name(text: str, names: Sequence[str]) -> str:
-    """The name that a full name, or start or end of one, refers to. Raises InputError, NotFoundError."""
+    """The name that a text refers to. Raises InputError, NotFoundError.
+
+    A full name; else the one that a run was given; else the start or end of a name, or a name as lists shorten it.
+    """
     if not text.strip() or text in (".", "..") or "/" in text or "\0" in text:
         hint = "See: tuner-tui runs list"
         raise InputError("Not a run's name", f"{text!r}: expected a name, or the start or end of one.", hint)
-    exact = [name for name in names if name == text]
-    matches = exact or [name for name in names if name.startswith(text) or name.endswith(text)]
+    matches = [name for name in names if name == text]
+    matches = matches or [name for name in names if given_name(name) == run_slug(text)]
+    matches = matches or [name for name in names if _is_part(text, name)]
     if len(matches) == 1:
         return matches[0]
     if matches:
         message = f"{text!r} matches {', '.join(matches[:5])}."
         raise InputError("The run's name is ambiguous", message, "Give more of the name.")
+    near = near_names(text, names)
     raise NotFoundError(
-        "No such run", f"There is no run called {text!r} in {paths.runs_dir()}.", "See: tuner-tui runs list"
+        "No such run",
+        f"There is no run called {text!r} in {paths.runs_dir()}.",
+        f"Did you mean {listed(near, 'or')}?" if near else "See: tuner-tui runs list",
     )
+
+
+def run_slug(words: str) -> str:
+    """Words as they stand in a run's name, such as my-tools for "My tools!"; empty if nothing of them can."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-")
+
+
+def given_name(name: str) -> str:
+    """The part of a run's name between its date and its number; empty for a folder that was renamed."""
+    made = _MADE_NAME.fullmatch(name)
+    return made["given"] if made else ""
+
+
+def near_names(text: str, names: Sequence[str], most: int = 3) -> list[str]:
+    """Names of which the whole, the given part, or the part behind the date is written much like a text."""
+    forms: dict[str, str] = {}
+    for name in names:
+        for form in (
+            name,
+            name[len("2026-01-01-") :] if _MADE_NAME.fullmatch(name) else "",
+            given_name(name),
+        ):
+            forms.setdefault(form, name)
+    forms.pop("", None)
+    written_alike = difflib.get_close_matches(text[:80].lower(), forms, n=3 * most, cutoff=0.75)
+    return list(dict.fromkeys(forms[form] for form in written_alike))[:most]
+
+
+def _is_part(text: str, name: str) -> bool:
+    """Whether a text is the start or end of a name, or the name shortened in its middle."""
+    start, gap, end = text.partition(SHORTENED)
+    if gap:
+        shown = name[len("2026-01-01-") :] if _MADE_NAME.fullmatch(name) else name
+        return any(whole.startswith(start) and whole.endswith(end) for whole in (name, shown))
+    return name.startswith(text) or name.endswith(text)
 
 
 def _made_at(path: Path) -> tuple[float, str]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tuner_tui.planning.plan import Choice
+    from tuner_tui.runs.events import Request
 
 KEPT_SAMPLES = 200
 KEPT_EVALUATIONS = 2000
@@ -77,6 +78,8 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[Sampled, ...]
     checkpoints: tuple[CheckpointSaved, ...]
     requests: tuple[RequestAccepted, ...]
+    pending: tuple[RequestAccepted, ...]
+    """Requests of this attempt that were accepted and not carried out (yet)."""
     warnings: tuple[Warned, ...]
     fallbacks: tuple[FallbackTaken, ...] = msgspec.field(name="rungs")
     skipped: tuple[StepSkipped, ...]
@@ -111,6 +114,7 @@ class RunState:
         self.base_samples: dict[int, Sampled] = {}
         self.checkpoints: dict[str, CheckpointSaved] = {}
         self.requests: deque[RequestAccepted] = deque(maxlen=KEPT_NOTES)
+        self.pending: deque[RequestAccepted] = deque(maxlen=KEPT_NOTES)
         self.warnings: deque[Warned] = deque(maxlen=KEPT_NOTES)
         self.fallbacks: deque[FallbackTaken] = deque(maxlen=KEPT_NOTES)
         self.skipped: deque[StepSkipped] = deque(maxlen=KEPT_NOTES)
@@ -145,6 +149,7 @@ class RunState:
             case WorkerStarted():
                 self.worker = event
                 self.recoverable = self.leaving = None
+                self.pending.clear()
             case PhaseEntered():
                 self.phase, self.phase_detail = event.phase, event.detail
             case ChoicesMade():
@@ -165,10 +170,15 @@ class RunState:
                     self.base_samples[event.prompt_index] = event
                 else:
                     self.samples.append(event)
+                    self._done("sample")
             case CheckpointSaved():
                 self.checkpoints[event.path] = event
+                if event.reason != "schedule":
+                    self._done("save")
             case RequestAccepted():
                 self.requests.append(event)
+                if not event.is_refused:
+                    self.pending.append(event)
                 if event.request in ("stop", "pause"):
                     self.leaving = event
             case Warned():
@@ -185,6 +195,7 @@ class RunState:
                 self.overhead = event
             case RunFinished() | RunStopped() | RunFailed():
                 self.ending = event
+                self._done("stop", "pause")
                 self.endings += 1
                 self.phase = None
 
@@ -239,6 +250,7 @@ class RunState:
             samples=(*self.base_samples.values(), *self.samples),
             checkpoints=tuple(self.checkpoints.values()),
             requests=tuple(self.requests),
+            pending=tuple(self.pending),
             warnings=tuple(self.warnings),
             fallbacks=tuple(self.fallbacks),
             skipped=tuple(self.skipped),
@@ -255,8 +267,14 @@ class RunState:
         self.worker = None
         self.ending = None
         self.phase = None
+        self.pending.clear()
         if self.started_at is None:
             self.started_at = event.at
+
+    def _done(self, *requests: Request) -> None:
+        """Requests of these kinds were carried out."""
+        left = [accepted for accepted in self.pending if accepted.request not in requests]
+        self.pending = deque(left, maxlen=KEPT_NOTES)
 
     def _rewind(self, event: TrainingStarted) -> None:
         """A run is resumed from a checkpoint: remove the steps after it."""

@@ -1,8 +1,7 @@
-"""The trash: deletions that can be undone. Items are renamed into a trash folder, and deleted permanently later.
+"""The trash: what was deleted in the app or by a command is kept for KEPT_DAYS, and can be restored by either.
 
-Items deleted in the app are kept until that app closes; a run deleted by a command is kept for KEPT_DAYS. Each deletion
-has its own folder in the trash, locked while an app may undo it; a run's folder has a record, so that any process can
-restore it. Disk space is freed only when the trash is emptied.
+Each deletion has its own folder in the trash, with a record of where its contents were, written before they are moved.
+Its lock is held while it is filled, restored or emptied. Disk space is freed only when the trash is emptied.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import contextlib
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +18,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import NotFoundError, RunProblem, TunerError
-from tuner_tui.files import folder_size, make_folder, path_problem, write_atomic
+from tuner_tui.files import can_be_path, folder_size, make_folder, path_problem, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Layout, Owned
 from tuner_tui.runs import lock, notes, queue
@@ -28,152 +27,106 @@ from tuner_tui.text import shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 LOCK_FILE, RECORD_FILE, RUN_FOLDER, NOTE_FILE = "lock", "deleted.json", "run", "note.json"
 KEPT_DAYS = 30
+KEPT_SECONDS = KEPT_DAYS * 86400.0
 
 
-class DeletedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a deleted run in the trash."""
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a deletion in the trash."""
 
     name: str
+    """The run's name; for other items, what they belong to and their kind."""
     at: float
-    """Unix time of its deletion."""
+    """Unix time of the deletion."""
     size_bytes: int
     kept_until: float | None = None
-    """Unix time from which it may be deleted permanently; None for a run deleted in an app: when that closes."""
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """Files and folders that were moved to the trash together."""
-
-    words: str
-    """A description, for the undo message."""
-    moved: tuple[tuple[Path, Path], ...]
-    """Pairs of original and new path."""
-    size_bytes: int
-    folder: Path
-    """Their folder in the trash."""
-
-
-class Trash:
-    """The deletions of one app, undone in reverse order."""
-
-    def __init__(self) -> None:
-        self.deletions: list[Deletion] = []
-        self._locks: dict[Path, lock.FileLock] = {}
+    """Unix time from which it may be deleted permanently; None in records of earlier versions."""
+    items: tuple[str, ...] = ()
+    """For other items than a run: their paths, relative to the folder that the trash is in."""
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes that emptying frees."""
-        return sum(deletion.size_bytes for deletion in self.deletions)
-
-    def move_items(self, owned: Owned, paths_to_move: Sequence[Path], words: str) -> Deletion:
-        """Move files and folders below an owned folder to the trash, all or none. Raises TunerError."""
-        with _explained(owned.folder):
-            folder, folder_lock = _new_folder(_root(owned.folder))
-        deletion = _moved(owned, paths_to_move, words, folder, folder_lock)
-        self._locks[folder] = folder_lock
-        self.deletions.append(deletion)
-        return deletion
-
-    def move_run(self, folder: RunFolder) -> Deletion:
-        """Move a run with its note to the trash. Raises RunProblem when it is live, TunerError when moving fails."""
-        deletion, folder_lock = _move_run(folder, kept_until=None)
-        self._locks[deletion.folder] = folder_lock
-        self.deletions.append(deletion)
-        return deletion
-
-    def undo(self) -> Deletion | None:
-        """Undo the last deletion; None if there is none. Raises TunerError when the original path is taken."""
-        if not self.deletions:
-            return None
-        last = self.deletions[-1]
-        _put_back(last.moved)
-        self._forget(last.folder)
-        return self.deletions.pop()
-
-    def empty(self) -> int:
-        """Delete everything permanently; returns the bytes freed."""
-        freed = self.size_bytes
-        self.deletions.clear()
-        for folder in list(self._locks):
-            self._forget(folder)
-        return freed
-
-    def _forget(self, folder: Path) -> None:
-        _trash(folder.parent).discard(folder)
-        self._locks.pop(folder).release()
+    def until(self) -> float:
+        """As `kept_until`, never None."""
+        return self.at + KEPT_SECONDS if self.kept_until is None else self.kept_until
 
 
-def delete_run(folder: RunFolder) -> DeletedRun:
-    """Move a run to the trash, from which `restore_run` restores it within KEPT_DAYS.
-
-    Raises RunProblem when it is live, TunerError when it cannot be moved.
-    """
-    deletion, folder_lock = _move_run(folder, kept_until=time.time() + KEPT_DAYS * 86400)
-    folder_lock.release()
-    empty_abandoned()
-    record = _record(deletion.folder)
-    assert record is not None
+def delete_run(folder: RunFolder) -> Deletion:
+    """Move a run with its note to the trash. Raises RunProblem when it is live, TunerError when it cannot be moved."""
+    require_idle(folder)
+    record = _record_of(folder.name, folder_size(folder.path))
+    with _explained(folder.path):
+        folder.owned.require()
+    with _filling(_root(folder.path), record) as place, _explained(folder.path):
+        folder.owned.move_all(place / RUN_FOLDER)
+        with contextlib.suppress(OSError):  # a note that stays is used again if the run is restored
+            notes.owned().move(notes.note_file(folder.name), place / NOTE_FILE)
+    empty_expired()
     return record
 
 
-def deleted_runs() -> list[DeletedRun]:
-    """The runs in the trash, the last deleted first."""
+def delete_items(owned: Owned, items: Sequence[Path], name: str) -> Deletion:
+    """Move files and folders below an owned folder to the trash under a name, all or none. Raises TunerError."""
+    root = _root(owned.folder)
+    with _explained(owned.folder):
+        size = sum(folder_size(path) if path.is_dir() else path.stat().st_size for path in items)
+    places = tuple(str(path.absolute().relative_to(root.parent.absolute())) for path in items)
+    moved: list[tuple[Path, Path]] = []
+    with _filling(root, _record_of(name, size, places)) as place:
+        try:
+            with _explained(owned.folder):
+                for number, path in enumerate(items):
+                    target = place / _item_name(number, path.name)
+                    owned.move(path, target)
+                    moved.append((path, target))
+        except TunerError:
+            _put_back(moved)
+            raise
+    return _record_of(name, size, places)
+
+
+def deletions() -> list[Deletion]:
+    """What is in the trash and can be restored, the last deleted first."""
     return [record for record, _ in _deleted()]
 
 
-def restore_run(text: str) -> str:
-    """Restore the last deleted run with this name, or start or end of a name; returns its name.
+def restore(text: str) -> str:
+    """Restore the last deletion that a text refers to (see `folder.pick_name`); returns its name.
 
-    Raises NotFoundError, InputError, and TunerError when its path is taken or an open app may undo the deletion.
+    Raises NotFoundError, InputError, and TunerError when a path is taken or another process restores or empties it.
     """
     deleted = _deleted()
     if not deleted:
         raise NotFoundError("No deleted run", "The trash is empty.", "See: tuner-tui runs list")
     try:
         name = pick_name(text, sorted({record.name for record, _ in deleted}))
-    except NotFoundError:
+    except NotFoundError as error:
         names = ", ".join(record.name for record, _ in deleted[:5])
+        hint = error.hint if error.hint.startswith("Did you mean") else "See all: tuner-tui runs restore"
         raise NotFoundError(
-            "No such deleted run", f"{text!r} is not in the trash, which has {names}.",
-            "See all: tuner-tui runs restore",
-        ) from None  # fmt: skip
-    folder = next(folder for record, folder in deleted if record.name == name)
-    with _explained(folder, "It cannot be restored"):
-        folder_lock = lock.acquire(folder / LOCK_FILE)
-    if folder_lock is None:
-        raise TunerError(
-            "It cannot be restored",
-            f"{name} was deleted in an app that is still open.",
-            "Press u on the Runs screen of that app.",
-        )
-    try:
-        moved = [(paths.runs_dir() / name, folder / RUN_FOLDER)]
-        note = notes.note_file(name)
-        if (folder / NOTE_FILE).is_file() and not note.exists():
-            moved.append((note, folder / NOTE_FILE))
-        _put_back(moved)
-        _trash(folder.parent).discard(folder)
-    finally:
-        folder_lock.release()
-    return name
+            "No such deleted run", f"{text!r} is not in the trash, which has {names}.", hint
+        ) from None
+    return _restore(*next(pair for pair in deleted if pair[0].name == name))
 
 
-def empty_abandoned() -> None:
-    """Permanently delete what crashed apps moved to the trash, and runs whose time in the trash is over."""
-    for folder in _abandoned():
+def restore_last() -> str | None:
+    """Restore what was deleted last; returns its name, None when the trash is empty. Raises TunerError."""
+    deleted = _deleted()
+    return _restore(*deleted[0]) if deleted else None
+
+
+def empty_expired() -> None:
+    """Permanently delete what has been in the trash for KEPT_DAYS, and remains of interrupted deletions."""
+    for folder in _expired():
         _trash(folder.parent).discard(folder)
 
 
 def empty_trash() -> tuple[int, list[str]]:
-    """Delete for good all that no open app holds; (how many bytes that freed, what stayed and why)."""
+    """Permanently delete everything in the trash; (how many bytes that freed, what stayed and why)."""
     freed, stayed = 0, []
-    for folder in dict.fromkeys([*_abandoned(), *(folder for _, folder in _deleted())]):
-        if not folder.is_dir() or lock.is_held(folder / LOCK_FILE):
+    for folder in list(_folders()):
+        if lock.is_held(folder / LOCK_FILE):
             continue
         size, record = folder_size(folder), _record(folder)
         try:
@@ -187,9 +140,9 @@ def empty_trash() -> tuple[int, list[str]]:
     return freed, stayed
 
 
-def abandoned_bytes() -> int:
-    """Bytes in the trash that can no longer be restored."""
-    return sum(map(folder_size, _abandoned()))
+def expired_bytes() -> int:
+    """Bytes in the trash that are no longer kept."""
+    return sum(map(folder_size, _expired()))
 
 
 def require_idle(folder: RunFolder) -> None:
@@ -200,53 +153,80 @@ def require_idle(folder: RunFolder) -> None:
         )
 
 
-def _move_run(folder: RunFolder, kept_until: float | None) -> tuple[Deletion, lock.FileLock]:
-    require_idle(folder)
-    size = folder_size(folder.path)
-    record = DeletedRun(name=folder.name, at=time.time(), size_bytes=size, kept_until=kept_until)
-    with _explained(folder.path):
-        folder.owned.require()
-        place, folder_lock = _new_folder(_root(folder.path))
-        try:
-            write_atomic(place / RECORD_FILE, msgspec.json.encode(record))
-            folder.owned.move_all(place / RUN_FOLDER)
-        except OSError:
-            _trash(place.parent).discard(place)
-            folder_lock.release()
-            raise
-    moved = [(folder.path, place / RUN_FOLDER)]
-    note = notes.note_file(folder.name)
-    with contextlib.suppress(OSError):  # a note that stays is used again if the run is restored
-        notes.owned().move(note, place / NOTE_FILE)
-        moved.append((note, place / NOTE_FILE))
-    return Deletion(folder.name, tuple(moved), size, place), folder_lock
+def _record_of(name: str, size_bytes: int, items: tuple[str, ...] = ()) -> Deletion:
+    now = time.time()
+    return Deletion(name=name, at=now, size_bytes=size_bytes, kept_until=now + KEPT_SECONDS, items=items)
 
 
-def _moved(
-    owned: Owned, paths_to_move: Sequence[Path], words: str, folder: Path, folder_lock: lock.FileLock
-) -> Deletion:
-    moved: list[tuple[Path, Path]] = []
-    size = 0
+@contextlib.contextmanager
+def _filling(root: Path, record: Deletion) -> Iterator[Path]:
+    """A new, locked folder in a trash with a record; removed again when filling it fails. Raises TunerError."""
+    with _explained(root):
+        place = _trash(root).claim() / secrets.token_hex(6)
+        make_folder(place)
+        folder_lock = lock.acquire(place / LOCK_FILE)
+    assert folder_lock is not None  # the name is new
     try:
-        with _explained(owned.folder):
-            for number, path in enumerate(paths_to_move):
-                size += folder_size(path) if path.is_dir() else path.stat().st_size
-                owned.move(path, folder / f"{number}-{path.name}")
-                moved.append((path, folder / f"{number}-{path.name}"))
-    except TunerError:
-        _put_back(moved)
-        _trash(folder.parent).discard(folder)
-        folder_lock.release()
+        with _explained(place):
+            write_atomic(place / RECORD_FILE, msgspec.json.encode(record))
+        yield place
+    except BaseException:
+        if not _contents(place):
+            _trash(root).discard(place)
         raise
-    return Deletion(words, tuple(moved), size, folder)
+    finally:
+        folder_lock.release()
+
+
+def _restore(record: Deletion, folder: Path) -> str:
+    with _explained(folder, "It cannot be restored"):
+        folder_lock = lock.acquire(folder / LOCK_FILE)
+    if folder_lock is None:
+        raise TunerError(
+            "It cannot be restored", f"{record.name} is being restored or deleted elsewhere.", "Try again."
+        )
+    try:
+        _put_back(_places(record, folder))
+        _trash(folder.parent).discard(folder)
+    finally:
+        folder_lock.release()
+    return record.name
+
+
+def _places(record: Deletion, folder: Path) -> list[tuple[Path, Path]]:
+    """Pairs of the original path and the one in the trash. Raises TunerError."""
+    places: list[tuple[Path, Path]]
+    if not record.items:
+        places = [(paths.runs_dir() / record.name, folder / RUN_FOLDER)]
+        note = notes.note_file(record.name)
+        if (folder / NOTE_FILE).is_file() and not note.exists():
+            places.append((note, folder / NOTE_FILE))
+        return places
+    home, places = folder.parent.parent, []
+    for number, item in enumerate(record.items):
+        original = home / item
+        for parent in original.parents:
+            if parent == home:
+                break
+            if parent.is_symlink():
+                raise TunerError(
+                    "It cannot be restored", f"{parent} is a symlink.", "Replace it by a folder."
+                )
+        if home == paths.runs_dir() and not original.parent.is_dir():
+            run = original.relative_to(home).parts[0]
+            hint = f"If that run was deleted too, restore it first: {shell_command('runs restore', run)}"
+            raise TunerError("It cannot be restored", f"{original.parent} does not exist.", hint)
+        places.append((original, folder / _item_name(number, original.name)))
+    return places
 
 
 def _put_back(moved: Sequence[tuple[Path, Path]]) -> None:
-    for source, _ in moved:
+    waiting = [(source, target) for source, target in moved if target.exists() or target.is_symlink()]
+    for source, _ in waiting:
         if source.exists() or source.is_symlink():
             raise TunerError("It cannot be restored", f"{source} exists again.", "Move it away first.")
-    with _explained(moved[0][0] if moved else paths.runs_dir(), "It cannot be restored"):
-        for source, target in moved:
+    with _explained(waiting[0][0] if waiting else paths.runs_dir(), "It cannot be restored"):
+        for source, target in waiting:
             make_folder(source.parent)
             _trash(target.parent.parent).move(target, source)
 
@@ -257,15 +237,6 @@ def _explained(place: Path, title: str = "It cannot be deleted") -> Iterator[Non
         yield
     except OSError as error:
         raise TunerError(title, f"{path_problem(error, place)}.") from error
-
-
-def _new_folder(root: Path) -> tuple[Path, lock.FileLock]:
-    """A new folder in a trash, and its lock. Raises OSError."""
-    folder = _trash(root).claim() / secrets.token_hex(6)
-    make_folder(folder)
-    folder_lock = lock.acquire(folder / LOCK_FILE)
-    assert folder_lock is not None  # the name is new
-    return folder, folder_lock
 
 
 def _trash(root: Path) -> Owned:
@@ -313,29 +284,62 @@ def _folders() -> Iterator[Path]:
         yield from (path for path in _trash(root).entries() if path.is_dir())
 
 
-def _abandoned() -> list[Path]:
-    return [folder for folder in _folders() if not _waits(folder) and not lock.is_held(folder / LOCK_FILE)]
+def _expired() -> list[Path]:
+    now = time.time()
+    return [
+        folder for folder in _folders() if _kept_until(folder) <= now and not lock.is_held(folder / LOCK_FILE)
+    ]
 
 
-def _waits(folder: Path) -> bool:
-    """Whether a folder has a run that a command deleted and that can still be restored."""
+def _kept_until(folder: Path) -> float:
+    """The time of its record; of a damaged one, KEPT_DAYS after the folder's last change; without one, 0."""
     record = _record(folder)
-    return record is not None and record.kept_until is not None and record.kept_until > time.time()
+    if record is not None:
+        return record.until if _contents(folder) else 0.0
+    if not (folder / RECORD_FILE).exists():
+        return 0.0
+    try:
+        return folder.stat().st_mtime + KEPT_SECONDS
+    except OSError:  # just emptied elsewhere
+        return 0.0
 
 
-def _deleted() -> list[tuple[DeletedRun, Path]]:
+def _contents(folder: Path) -> list[Path]:
+    """What was moved to a folder of the trash."""
+    try:
+        inside = list(folder.iterdir())
+    except OSError:  # just emptied elsewhere
+        return []
+    return [path for path in inside if path.name == RUN_FOLDER or _NUMBERED.fullmatch(path.name)]
+
+
+def _deleted() -> list[tuple[Deletion, Path]]:
     records = [
         (record, folder)
         for folder in _folders()
-        if (folder / RUN_FOLDER).is_dir() and (record := _record(folder)) is not None
+        if (record := _record(folder)) is not None and _contents(folder)
     ]
     return sorted(records, key=lambda pair: -pair[0].at)
 
 
-def _record(folder: Path) -> DeletedRun | None:
+def _record(folder: Path) -> Deletion | None:
+    """None for a record that is missing, or was not written by us: it names something else than a deleted item."""
     try:
-        record = guarded.read_json(folder / RECORD_FILE, DeletedRun)
+        record = guarded.read_json(folder / RECORD_FILE, Deletion)
     except Unreadable:
         return None
     is_plain = "/" not in record.name and "\0" not in record.name and record.name not in ("", ".", "..")
-    return record if is_plain else None
+    if not is_plain or not all(_is_below(item, folder.parent.name) for item in record.items):
+        return None
+    return msgspec.structs.replace(record, kept_until=record.until)
+
+
+def _is_below(item: str, trash_name: str) -> bool:
+    """Whether a recorded path is one below the folder that a trash is in, and not in the trash."""
+    parts = PurePosixPath(item).parts
+    is_relative = bool(parts) and not item.startswith("/") and ".." not in parts
+    return is_relative and parts[0] != trash_name and can_be_path(item)
+
+
+def _item_name(number: int, name: str) -> str:
+    return f"{number}-{name}"

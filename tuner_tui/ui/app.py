@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.keeper.outcome import Outcome
     from tuner_tui.runs.folder import RunFolder
-    from tuner_tui.runs.trash import Trash
 
 
 class TunerApp(App[None]):
@@ -69,7 +68,6 @@ class TunerApp(App[None]):
         go_on_with_bad_settings()
         self._settings_problem = ""
         self._first_screen = first
-        self._trash: Trash | None = None
         self._plain_filter = None if speaks_utf8(os.environ) else PlainFilter()
         for theme in (DARK, LIGHT, TERMINAL):
             self.register_theme(theme)
@@ -179,24 +177,6 @@ class TunerApp(App[None]):
 
         self.push_screen(StartChat())
 
-    @property
-    def trash(self) -> Trash:
-        """What was deleted in this app; emptied when it closes."""
-        if self._trash is None:
-            from tuner_tui.runs.trash import Trash
-
-            self._trash = Trash()
-        return self._trash
-
-    def empty_trash(self) -> None:
-        """Delete permanently what this app, and any that crashed before it, had moved to the trash."""
-        from tuner_tui.runs.trash import empty_abandoned
-
-        if self._trash is not None:
-            self._trash.empty()
-        with contextlib.suppress(TunerError):  # settings were broken meanwhile: the next app does it
-            empty_abandoned()
-
     def action_runs(self) -> None:
         from tuner_tui.ui.screens.runs import RunsScreen
 
@@ -222,6 +202,7 @@ class TunerApp(App[None]):
         from tuner_tui.ui.run_actions import start_demo
 
         if isinstance(self.screen, TunerScreen):
+            self.notify("Starting the demo ...", timeout=3)
             self.screen.perform_and_open(start_demo)
 
     def action_help(self) -> None:
@@ -317,4 +298,12 @@ def main_app(first: Screen[None] | None = None) -> None:
     try:
         app.run()
     finally:
-        app.empty_trash()
+        _empty_expired_trash()
+
+
+def _empty_expired_trash() -> None:
+    """Permanently delete what has been in the trash for longer than it is kept."""
+    from tuner_tui.runs.trash import empty_expired
+
+    with contextlib.suppress(TunerError):  # settings were broken meanwhile: the next app does it
+        empty_expired()

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.runs.folder import RunFolder
-    from tuner_tui.runs.trash import Trash
 
 
 class AppServices(Protocol):
-    """Other screens by name, the trash, and announcements on every screen."""
-
-    @property
-    def trash(self) -> Trash:
-        """What was deleted in this app and can still be brought back."""
+    """Other screens by name, and announcements on every screen."""
 
     def open_new_run(self, spec: RunSpec | None = None, text: str | None = None) -> None:
         """Show the New run screen, empty or filled with a spec and the file it came from."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.family import FamilyReader, Relative
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.notes import Note, NotesReader
+    from tuner_tui.runs.trash import Deletion
 
 Part = Literal["curves", "settings", "family", "note", "disk"]
 PARTS: tuple[Part, ...] = ("curves", "settings", "family", "note", "disk")
@@ -45,6 +46,8 @@ class Looked:
     disk: RunDisk | None = None
     items: tuple[CleanUpItem, ...] = ()
     notes: Mapping[str, Note] = field(default_factory=dict)
+    trash: tuple[Deletion, ...] = ()
+    """What can be restored, the last deleted first."""
 
 
 class LookedAt(Message):
@@ -89,9 +92,11 @@ class CompareFeed:
         from tuner_tui.runs.comparison import ComparisonReader
         from tuner_tui.runs.family import FamilyReader
         from tuner_tui.runs.notes import NotesReader
+        from tuner_tui.runs.trash import deletions
 
         readers = (ComparisonReader(), FamilyReader(), NotesReader())
         last_state: object = None
+        trash: tuple[Deletion, ...] = ()
         while not self._has_ended:
             self._wake.clear()
             if not self.is_paused:
@@ -99,7 +104,9 @@ class CompareFeed:
                 self._is_stale = False
                 # Folders are walked once, growing files are followed.
                 if is_stale or wanted.part in ("curves", "settings"):
-                    looked = _look(wanted, *readers)
+                    if is_stale:
+                        trash = tuple(deletions())
+                    looked = replace(_look(wanted, *readers), trash=trash)
                     now = (
                         wanted,
                         [

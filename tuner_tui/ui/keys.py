@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 TEXTUALS_OWN = ("scroll_", "page_left", "page_right", "screen.", "app.focus", "focus_", "command_palette")
 """Prefixes of Textual's own actions, which are not listed."""
+TEXTUALS_QUIT = "ctrl+q"
+"""Works everywhere, beside our own q."""
 
 
 class Key(NamedTuple):
@@ -27,18 +29,22 @@ class Key(NamedTuple):
 
 
 def keys_of(screen: Screen[object]) -> list[Key]:
-    """One per available action; those in the footer first."""
-    keys: dict[str, Key] = {}
+    """One per available action, with the keys in the footer, else all of its keys; those in the footer first."""
+    keys: dict[tuple[int, str], Key] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
         if not active.enabled or not binding.description or binding.system:
             continue
-        if binding.action.startswith(TEXTUALS_OWN):
+        if binding.action.startswith(TEXTUALS_OWN) or binding.key == TEXTUALS_QUIT:
             continue
         display = screen.app.get_key_display(binding)
-        if binding.action in keys:
-            display = f"{keys[binding.action].display} {display}"
-        keys[binding.action] = Key(
+        place = (id(active.node), binding.action)  # a widget's action may be named like its screen's
+        if (before := keys.get(place)) is not None:
+            if before.is_shown > binding.show or display in before.display.split():
+                continue
+            if before.is_shown == binding.show:
+                display = f"{before.display} {display}"
+        keys[place] = Key(
             display=display,
             name=binding.description,
             tooltip=active.tooltip,

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from tuner_tui.runs.disk import CleanUpItem
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.notes import Note
-    from tuner_tui.runs.trash import Trash
 
 
 def stop_run(folder: RunFolder) -> str:
@@ -37,7 +36,7 @@ def end_run_now(folder: RunFolder) -> str:
 
 
 def pause_run(folder: RunFolder) -> str:
-    """Ask a run to save and free the GPU."""
+    """Ask a run to save and free its memory."""
     from tuner_tui.runs.control import leave_request
 
     leave_request(folder, "pause")
@@ -52,13 +51,14 @@ def resume_run(folder: RunFolder) -> str:
     return "Resuming from the last checkpoint."
 
 
-def delete_run(folder: RunFolder, trash: Trash) -> str:
+def delete_run(folder: RunFolder) -> str:
     """Move a run to the trash. Raises RunProblem when it is live."""
     from tuner_tui.keeper.start import wake
+    from tuner_tui.runs.trash import KEPT_DAYS, delete_run
 
-    trash.move_run(folder)
+    delete_run(folder)
     wake()  # the queue may have been held for it
-    return f"Deleted {folder.name}; u on the Runs screen brings it back until the app closes."
+    return f"Deleted {folder.name}; it stays in the trash for {KEPT_DAYS} days. u on the Runs screen restores it."
 
 
 def keep_note(folder: RunFolder, note: Note) -> str:
@@ -69,21 +69,37 @@ def keep_note(folder: RunFolder, note: Note) -> str:
     return "Note saved."
 
 
-def throw_item(item: CleanUpItem, trash: Trash) -> str:
-    """Move something that is not needed to the trash."""
+def throw_item(item: CleanUpItem) -> str:
+    """Move something that is not needed to the trash, or delete what cannot be restored."""
     from tuner_tui.runs.disk import delete_item
+    from tuner_tui.runs.trash import delete_items
 
-    if item.owned is None or item.paths == (item.owned.folder,):
+    if item.owned is None or not item.can_be_restored:
         delete_item(item)
         return f"Freed {size(item.size_bytes)}."
-    trash.move_items(item.owned, item.paths, item.name)
-    return f"{item.name} is in the trash; u brings it back."
+    deleted = delete_items(item.owned, item.paths, f"{item.name} {item.kind}".replace("/", " "))
+    return f"{deleted.name}: in the trash; u restores it."
 
 
-def undo(trash: Trash) -> str:
+def undo() -> str:
     """Restore what was deleted last."""
-    undone = trash.undo()
-    return f"{undone.words} is restored." if undone else "There is nothing to restore."
+    from tuner_tui.keeper.start import wake
+    from tuner_tui.runs.trash import restore_last
+
+    name = restore_last()
+    wake()
+    return f"{name} is restored." if name else "The trash is empty."
+
+
+def empty_trash() -> str:
+    """Permanently delete everything in the trash. Raises TunerError for what stayed."""
+    from tuner_tui.errors import TunerError
+    from tuner_tui.runs import trash
+
+    freed, stayed = trash.empty_trash()
+    if stayed:
+        raise TunerError(f"Freed {size(freed)}; not all of the trash could be deleted", "\n".join(stayed))
+    return f"Freed {size(freed)}."
 
 
 def start_demo() -> RunFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from textual.message import Message
 from tuner_tui.files import last_lines
 from tuner_tui.hardware.telemetry import TelemetrySample
 from tuner_tui.keeper.start import adopt_if_needed
+from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs.status import LIVE, RunFollower
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.25
 ADOPT_EVERY_POLLS = 20
+WAITS_EVERY_SECONDS = 2.0
 TELEMETRY_SAMPLES = 240
 TELEMETRY_TAIL_BYTES = 128 * 1024
 LOG_LINES = 2000
@@ -44,6 +47,8 @@ class RunView:
     log_bytes: int
     problem: str = ""
     """Why the folder cannot be read, empty when it can."""
+    waits: str = ""
+    """What a queued run waits for, empty when that is not known."""
 
     @property
     def is_live(self) -> bool:
@@ -76,7 +81,10 @@ class RunWatch:
         self._telemetry: tuple[TelemetrySample, ...] = ()
         self._log: tuple[str, ...] = ()
         self._seen: dict[Path, int] = {}
-        self._shown: tuple[Status, str] | None = None
+        self._shown: tuple[Status, str, str] | None = None
+        self._line = Line()
+        self._waits = ""
+        self._line_read_at = -WAITS_EVERY_SECONDS
 
     def end(self) -> None:
         self._ended.set()
@@ -111,13 +119,23 @@ class RunWatch:
             problem = error.strerror or "it cannot be read"
         if not folder.path.is_dir():
             problem = "its folder is missing"
-        shown = (self._follower.status, problem)
+        shown = (self._follower.status, problem, self._look_at_queue())
         if not has_news and shown == self._shown:
             return None
         self._shown = shown
         run = self._run if self._run is not None else self._follower.state.snapshot()
         log_bytes = self._seen.get(folder.log, 0)
-        return RunView(folder, self._follower.status, run, self._telemetry, self._log, log_bytes, problem)
+        status = self._follower.status
+        return RunView(folder, status, run, self._telemetry, self._log, log_bytes, problem, self._waits)
+
+    def _look_at_queue(self) -> str:
+        """What a queued run waits for, read every few seconds."""
+        if self._follower.status != "queued":
+            self._waits = ""
+        elif time.monotonic() - self._line_read_at >= WAITS_EVERY_SECONDS:
+            self._line_read_at = time.monotonic()
+            self._waits = self._line.words(self._follower.folder)
+        return self._waits
 
     def _has_changed(self, path: Path) -> bool:
         try:

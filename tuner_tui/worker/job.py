@@ -16,7 +16,7 @@ import msgspec
 
 from tuner_tui.planning.plan import planned
 from tuner_tui.runs.control import ControlRequest, take_requests
-from tuner_tui.runs.events import Event, Phase, PhaseEntered, RequestAccepted, Warned
+from tuner_tui.runs.events import NEVER, Event, Phase, PhaseEntered, Request, RequestAccepted, Warned
 from tuner_tui.runs.folder import LOCK_FILE
 from tuner_tui.worker.run_folder import FolderHere, LockHere, current_place
 
@@ -71,6 +71,8 @@ class Job:
     """Set together with `stop` when the run only frees the GPU for a while."""
     save: threading.Event = field(default_factory=threading.Event)
     sample: threading.Event = field(default_factory=threading.Event)
+    can_sample: bool = True
+    """Whether this model answers prompts while it trains; known once it is loaded."""
     phase: Phase = "loading"
     step: int = 0
     """The last step made by this worker; 0 before."""
@@ -195,7 +197,9 @@ class RequestWatcher(threading.Thread):
         with contextlib.suppress(OSError):  # a full disk: the request is carried out all the same
             self._job.emit(
                 RequestAccepted(
-                    id=request.id, request=request.request, takes_effect=when_it_takes_effect(self._job)
+                    id=request.id,
+                    request=request.request,
+                    takes_effect=when_it_takes_effect(self._job, request.request),
                 )
             )
         if request.request == "pause":
@@ -212,15 +216,22 @@ def _lock_here(folder: RunFolder) -> LockHere | None:
         return None
 
 
-def when_it_takes_effect(job: Job) -> str:
-    """A description of when a request made now will be carried out."""
+def when_it_takes_effect(job: Job, request: Request) -> str:
+    """A description of when a request made now will be carried out; it begins with "never" if it will not be."""
+    if request == "sample" and not (job.can_sample and job.spec.samples.prompts):
+        return f"{NEVER}this run has no samples.prompts to answer"
+    if request in ("save", "sample"):
+        if job.stop.is_set():
+            return f"{NEVER}the run is already stopping"
+        if job.phase in ("loading", "preparing"):
+            return "after the first step"
     match job.phase:
         case "loading":
             return "when the model is loaded"
         case "preparing":
             return "when the data is prepared"
         case "saving":
-            return "never: the run is already saving its result"
+            return f"{NEVER}the run is already saving its result"
         case "evaluating" | "sampling":
             return f"when {job.phase} ends, after step {job.step}"
         case "training":

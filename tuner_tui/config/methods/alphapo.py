@@ -34,7 +34,7 @@ class AlphapoMethod(Section):
     margin: float = option(
         0.5,
         "Target margin",
-        "What beta times the difference of both rewards must be ahead by (gamma).",
+        "Target reward margin (gamma): subtracted from beta times the difference of both rewards.",
         "More separates further and forgets more.",
         ge=0,
         le=100,

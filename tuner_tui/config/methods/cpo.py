@@ -30,7 +30,7 @@ class CpoMethod(Section):
     margin: float = option(
         0.5,
         "Target margin",
-        "What the chosen answer must be ahead by (simpo's gamma), for simpo only.",
+        "Target reward margin (gamma), for simpo only.",
         "More separates further and forgets more.",
         ge=0,
         le=100,

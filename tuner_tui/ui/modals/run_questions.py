@@ -19,12 +19,14 @@ def asks_to_remove(folder: RunFolder) -> ConfirmModal:
 
 
 async def asks_to_delete(folder: RunFolder) -> ConfirmModal:
-    """Deleting shows how much is freed."""
+    """Deleting shows how much is freed, and until when it can be undone."""
     from tuner_tui.files import folder_size
+    from tuner_tui.runs.trash import KEPT_DAYS
 
     freed = size(await asyncio.to_thread(folder_size, folder.path))
     detail = (
-        f"{folder.path}\n\n{freed}: checkpoints, adapter, events and log. It can be restored on the Runs screen "
-        "until the app closes; its disk space is freed then."
+        f"{folder.path}\n\n{freed}: checkpoints, adapter, events and log. It stays in the trash for {KEPT_DAYS} "
+        "days, also when the app closes: u on the Runs screen restores it. Its disk space is freed after that, or with "
+        "E there."
     )
     return ConfirmModal("Delete this run?", detail, yes="Delete", no="Cancel")

@@ -50,7 +50,8 @@ class SavePreset(ModalScreen[Preset | None]):
             hint.update(literal(f"You have a preset {name}. Enter again overwrites it."))
             return
         try:
-            preset = save_preset(name, self._draft.spec, self._draft.text, overwrite=exists)
+            draft = self._draft
+            preset = save_preset(name, draft.spec, draft.text, is_recipe=draft.is_recipe, overwrite=exists)
         except TunerError as error:
             hint.update(literal(f"{error.title}: {error.message} {error.hint}"))
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import work
 from textual._styles_cache import StylesCache
@@ -18,12 +18,13 @@ from tuner_tui.ui.widgets.bars import CommandBar, KeysFooter, TitleBar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from textual.app import ComposeResult
+    from textual.app import App, ComposeResult
     from textual.worker import Worker
 
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.ui.app_services import AppServices
+    from tuner_tui.ui.modals.confirm import ConfirmModal
 
 
 class ActionDone(Message):
@@ -61,12 +62,32 @@ class SpecRead(Message):
         self.text = text
 
 
+def tell_result(app: App[Any], message: Message) -> None:
+    """Show a result's words wherever the person is now."""
+    match message:
+        case RunMade():
+            words = f"Started {message.folder.name}; Enter on Home shows it."
+            app.notify(words, markup=False, timeout=10)
+        case ActionDone() if message.words:
+            app.notify(message.words, markup=False)
+        case ActionFailed(error=error):
+            words = f"{error.title}: {error.message}" if error.message else error.title
+            app.notify(words, severity="error", markup=False, timeout=10)
+
+
 class TunerScreen(Screen[None]):
     """A title bar, the screen's own body (`compose_body`), its headless command and its keys."""
 
     TITLE_WORDS: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
     """What the screen is for, shown by `?`; a focused widget's own `help_text` is shown above it."""
+    _is_opening = False
+    """Whether a run is being made that is to be shown."""
+
+    @property
+    def is_in_front(self) -> bool:
+        """Whether keys come here. Nothing opens by itself over another screen, which would get keys meant for that."""
+        return self.app.screen is self
 
     @property
     def tuner(self) -> AppServices:
@@ -103,8 +124,10 @@ class TunerScreen(Screen[None]):
         self.report(lambda: ActionDone(action()))
 
     def perform_and_open(self, action: Callable[[], RunFolder]) -> None:
-        """Run a blocking action that returns a run to show."""
-        self.report(lambda: RunMade(action()))
+        """Run a blocking action that returns a run to show; one at a time."""
+        if not self._is_opening:
+            self._is_opening = True
+            self.report(lambda: RunMade(action()))
 
     def open_same_again(self, read: Callable[[], tuple[RunSpec, str]]) -> None:
         """Read a run's spec and show it as a new run."""
@@ -113,6 +136,7 @@ class TunerScreen(Screen[None]):
     @work(thread=True, group="actions", exit_on_error=False)
     def report(self, action: Callable[[], Message]) -> None:
         """In a thread: post an action's result or error."""
+        app = self.app  # a closed screen has none
         try:
             message = action()
         except TunerError as error:
@@ -122,25 +146,38 @@ class TunerScreen(Screen[None]):
             message = ActionFailed(
                 TunerError("The operating system reports an error", f"{where}{error.strerror or error}.")
             )
-        self.post_message(message)
+        self.post_or_tell(message, app)
+
+    def post_or_tell(self, message: Message, app: App[Any]) -> None:
+        """In a thread: post a message to this screen, or tell its words when the screen was closed meanwhile."""
+        if not self.post_message(message) and app.is_running:
+            app.call_from_thread(tell_result, app, message)
 
     def on_run_made(self, message: RunMade) -> None:
-        self.tuner.open_monitor(message.folder)
+        self._is_opening = False
+        if self.is_in_front:
+            self.tuner.open_monitor(message.folder)
+        else:
+            tell_result(self.app, message)
 
     def on_spec_read(self, message: SpecRead) -> None:
-        self.tuner.open_new_run(message.spec, message.text)
+        if self.is_in_front:
+            self.tuner.open_new_run(message.spec, message.text)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An internal error in a thread is shown, and the app stays up."""
+        if event.state is WorkerState.ERROR:
+            self._is_opening = False
         if event.state is WorkerState.ERROR and isinstance(event.worker.error, Exception):
             self.app.post_message(FeederFailed(event.worker.error))
 
     def on_action_done(self, message: ActionDone) -> None:
-        if message.words:
-            self.notify(message.words, markup=False)
+        """Textual calls this after a subclass's own handler, unless that calls `message.prevent_default()`."""
+        tell_result(self.app, message)
 
     def on_action_failed(self, message: ActionFailed) -> None:
-        if isinstance(message.error, UntrustedCode) and message.again is not None:
+        self._is_opening = False
+        if isinstance(message.error, UntrustedCode) and message.again is not None and self.is_in_front:
             self.ask_to_trust(message.error, message.again)
         else:
             self.show_error(message.error)
@@ -157,12 +194,19 @@ class TunerScreen(Screen[None]):
             "Allow",
             "Cancel",
         )
-        if await self.app.push_screen_wait(question):
+        if await self.ask(question):
             trust(refusal.location, refusal.revision)
             again()
 
     def show_error(self, error: TunerError) -> None:
-        """Show an error and its next step over this screen."""
+        """Show an error and its next step over this screen; on another one only its words."""
         from tuner_tui.ui.modals.message import MessageModal
 
-        self.app.push_screen(MessageModal.of(error))
+        if self.is_in_front:
+            self.app.push_screen(MessageModal.of(error))
+        else:
+            tell_result(self.app, ActionFailed(error))
+
+    async def ask(self, question: ConfirmModal) -> bool:
+        """The answer to a question that comes up after a while; no, when the person has gone to another screen."""
+        return self.is_in_front and await self.app.push_screen_wait(question)

@@ -223,7 +223,7 @@ class ChatScreen(TunerScreen):
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         question = ConfirmModal(error.title, f"{error.message}\n\nAnswer anyway?", yes="Share", no="Wait")
-        if await self.app.push_screen_wait(question):
+        if await self.ask(question):
             self._generators.agree_to_share()
             self._send_last()
         else:

@@ -29,7 +29,7 @@ class Collections(TunerScreen):
 
     TITLE_WORDS = "Feedback"
     HELP_TEXT = "Annotations are stored in collections. To train on one: data.train = feedback:NAME."
-    CSS = "Collections #hint { padding: 1 2; height: auto; }"
+    CSS = "Collections #hint { padding: 1 2; height: 1fr; }"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
         Binding("n", "new", "New", tooltip="Create a collection"),

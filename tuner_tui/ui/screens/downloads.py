@@ -68,6 +68,8 @@ class DownloadsScreen(TunerScreen):
     DownloadsScreen .field Input { width: 1fr; }
     DownloadsScreen #download-progress { height: 6; padding: 1 0 0 2; }
     DownloadsScreen.-short #download-progress { height: 3; padding: 0 0 0 2; }
+    DownloadsScreen.-empty PickList { height: 1; }
+    DownloadsScreen.-empty #download-progress { height: 1fr; }
     """
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Back", key_display="esc"),
@@ -142,7 +144,7 @@ class DownloadsScreen(TunerScreen):
             for repo in message.repos
         )
         self.query_one(PickList).show(rows)
-        self.query_one(PickList).styles.height = "1fr" if rows else 1
+        self.set_class(not rows, "-empty")
         self.query_one(TitleBar).state = message.place
         if not message.repos and self.lines == FIRST_WORDS:
             self.lines = f"The Hub's cache is empty.\n{FIRST_WORDS}"
@@ -239,6 +241,7 @@ class DownloadsScreen(TunerScreen):
             self.perform(lambda: _remove(chosen))
 
     def on_action_done(self, message: ActionDone) -> None:
+        message.prevent_default()  # shown on the screen itself
         self.lines = message.words
         self._read()
 

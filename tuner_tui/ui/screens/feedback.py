@@ -152,7 +152,7 @@ class FeedbackScreen(TunerScreen):
             copy = copy_path(collections.collection_path(self.name_of_collection))
             detail = f"{error.message}\n\n{error.hint}\n\nRestore its last good copy now?"
             question = ConfirmModal(error.title, detail, yes="Restore", no="Cancel")
-            if copy.is_file() and await self.app.push_screen_wait(question):
+            if copy.is_file() and await self.ask(question):
                 try:
                     collections.restore(self.name_of_collection)
                     self._store = collections.open_collection(self.name_of_collection)
@@ -270,7 +270,7 @@ class FeedbackScreen(TunerScreen):
         question = ConfirmModal(
             error.title, f"{error.message}\n\nGenerate answers anyway?", yes="Share", no="Wait"
         )
-        if await self.app.push_screen_wait(question):
+        if await self.ask(question):
             self._generators.agree_to_share()
             self._fill()
         else:
@@ -565,6 +565,8 @@ class FeedbackScreen(TunerScreen):
             lines = await in_background(current_lines)
         except TunerError as error:
             self.show_error(error)
+            return
+        if not self.is_in_front:
             return
         self.app.push_screen(MessageModal("Your annotator statistics", "\n".join(lines)))
 

@@ -67,8 +67,8 @@ class Home(TunerScreen):
         Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or remove from the queue"),
-        Binding("p", "pause", "Pause", tooltip="Save and free the GPU; resume it later"),
-        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Delete the run's folder"),
+        Binding("p", "pause", "Pause", tooltip="Save and free its memory; resume it later"),
+        Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move the run to the trash"),
         Binding(
             "slash",
             "filter",
@@ -327,11 +327,10 @@ class Home(TunerScreen):
         from tuner_tui.ui.run_actions import delete_run
 
         folder = self._table.chosen
-        if folder is not None and await self.app.push_screen_wait(await asks_to_delete(folder)):
-            self.perform(lambda: delete_run(folder, self.tuner.trash))
+        if folder is not None and await self.ask(await asks_to_delete(folder)):
+            self.perform(lambda: delete_run(folder))
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._feed.wake()
 
     async def action_filter(self) -> None:

@@ -40,6 +40,11 @@ ASKED = {
     "save": "Checkpoint requested",
     "sample": "Samples requested",
 }
+UNDONE: dict[Request, str] = {
+    "save": "it saved the checkpoint that you asked for",
+    "sample": "it answered the sample prompts",
+}
+"""What an ended run may not have got to; stop and pause are what ended it."""
 
 
 class RequestLeft(Message):
@@ -73,7 +78,7 @@ class Monitor(TunerScreen):
         Binding("4", "show(3)", "Details", show=False),
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("x", "stop", "Stop", tooltip="Save a checkpoint and stop, or stop at once"),
-        Binding("p", "ask('pause')", "Pause", tooltip="Save and free the GPU; resume it later"),
+        Binding("p", "ask('pause')", "Pause", tooltip="Save and free its memory; resume it later"),
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
@@ -91,6 +96,8 @@ class Monitor(TunerScreen):
         self.folder = folder
         self._watch = RunWatch(folder, self.post_message)
         self._unanswered: dict[str, Request] = {}
+        self._told = ""
+        """The id of the accepted request that the notice is about; empty when it is about something else."""
 
     @property
     def headless_command(self) -> str:
@@ -129,6 +136,8 @@ class Monitor(TunerScreen):
             self.folder = view.folder
             self.query_one(TitleBar).words = self.folder.name
         self.query_one(TitleBar).state = _state_words(view)
+        if before is not None and (before.run.attempt != view.run.attempt or before.is_live < view.is_live):
+            self._clear_notice()  # it was about the attempt before
         self._tell_answers(view)
         self._tell_warning(before, view)
         if before is None or before.status != view.status:
@@ -144,12 +153,20 @@ class Monitor(TunerScreen):
         self.refresh_bindings()
 
     def _tell_answers(self, view: RunView) -> None:
+        """Say when a request takes effect, until it has; and which ones an ended run did not get to."""
         for answer in view.run.requests:
             if self._unanswered.pop(answer.id, None) is not None:
-                self._notice(f"{answer.request}: accepted, takes effect {answer.takes_effect}.")
+                self._notice(answer.words)
+                self._told = "" if answer.is_refused else answer.id
+        pending = view.run.pending
+        if self._told and self._told not in [accepted.id for accepted in pending]:
+            self._clear_notice()  # it was carried out
+        undone = dict.fromkeys(UNDONE[left.request] for left in pending if left.request in UNDONE)
         if not view.is_live and self._unanswered:
             self._unanswered.clear()
             self._notice("The run ended before the request.")
+        elif not view.is_live and undone:
+            self._notice(f"The run ended before {' and '.join(undone)}; ask again when it trains.")
 
     def _tell_warning(self, before: RunView | None, view: RunView) -> None:
         known = len(before.run.warnings) if before is not None else 0
@@ -159,9 +176,14 @@ class Monitor(TunerScreen):
 
     def _notice(self, words: str) -> None:
         """Show the last event above the parts."""
+        self._told = ""
         line = self.query_one("#notice", Static)
         show(line, literal(words))
         line.add_class("-said")
+
+    def _clear_notice(self) -> None:
+        self._told = ""
+        self.query_one("#notice", Static).remove_class("-said")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys that are not available."""

@@ -1,4 +1,4 @@
-"""Queue: the runs waiting for the GPU, in starting order."""
+"""Queue: the waiting runs, in starting order."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class QueueScreen(TunerScreen):
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
         Binding("K,shift+up", "move(-1)", "Earlier", key_display="K", tooltip="Move up"),
         Binding("J,shift+down", "move(1)", "Later", key_display="J", tooltip="Move down"),
-        Binding("f", "first", "First", show=False, tooltip="Start it next"),
+        Binding("f", "first", "To front", show=False, tooltip="Move it to the front of the queue"),
         Binding("s", "start", "Start", tooltip="Start it next, without waiting for memory"),
         Binding("x", "remove", "Remove", tooltip="Its folder stays; resume queues it again"),
         Binding("h", "hold", "Hold", tooltip="Hold the queue, or release it"),
@@ -192,7 +192,6 @@ class QueueScreen(TunerScreen):
         self.perform(act)
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._wake.set()
 
     @on(OptionList.OptionSelected)

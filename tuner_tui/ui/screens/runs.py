@@ -32,10 +32,13 @@ if TYPE_CHECKING:
 
     from tuner_tui.runs.disk import CleanUpItem
     from tuner_tui.runs.summary import RunSummary
+    from tuner_tui.runs.trash import Deletion
 
 NAMES = ("Curves", "Settings", "Lineage", "Note", "Disk")
 COLOURS = ("primary", "accent", "success", "error", "warning", "secondary")
 """One for each marked run, beside its letter."""
+MOST_NAMES = 10
+"""How many names a question lists."""
 
 
 class RunsScreen(TunerScreen):
@@ -44,8 +47,8 @@ class RunsScreen(TunerScreen):
     TITLE_WORDS = "Runs"
     HELP_TEXT = (
         "Space marks runs, at most six; the parts below compare them, or show the selected run alone. In Lineage, "
-        "Enter on a checkpoint starts a new run from it. In Disk, Enter moves an entry to the trash: u restores it "
-        "until the app closes, which frees its disk space."
+        "Enter on a checkpoint starts a new run from it. In Disk, Enter moves an entry to the trash, which keeps it "
+        "for 30 days: u restores what was deleted last, E empties the trash."
     )
     CSS_PATH = "runs.tcss"
     BINDINGS = [  # noqa: RUF012
@@ -60,11 +63,13 @@ class RunsScreen(TunerScreen):
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("a", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
         Binding("h", "measure", "Held out", show=False, tooltip="Training loss, or held-out loss"),
-        Binding("e", "note", "Note", tooltip="Edit the note and tags"),
+        Binding("e", "note", "Edit note", tooltip="Edit the note and tags"),
         Binding("b", "branch", "Branch", tooltip="New run from this run's last checkpoint"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move the run to the trash"),
         Binding("u", "undo", "Undo", show=False, tooltip="Restore what was deleted last"),
-        Binding("E", "empty", "Empty trash", show=False, tooltip="Delete the trash permanently, now"),
+        Binding(
+            "E", "empty", "Empty trash", show=False, tooltip="Delete everything in the trash permanently, now"
+        ),
         Binding(
             "slash",
             "filter",
@@ -89,6 +94,7 @@ class RunsScreen(TunerScreen):
         self._looking = CompareFeed(self.post_message)
         self._notes: Mapping[str, Note] = {}
         self._looked: Looked | None = None
+        self._trash: tuple[Deletion, ...] = ()
 
     @property
     def headless_command(self) -> str:
@@ -160,6 +166,9 @@ class RunsScreen(TunerScreen):
         if looked.notes != self._notes:
             self._notes = looked.notes
             self._narrow()
+        if looked.trash != self._trash:
+            self._trash = looked.trash
+            self.refresh_bindings()
         if looked.wanted == self._wanted():
             self._looked = looked
             self._show_part(looked)
@@ -300,7 +309,7 @@ class RunsScreen(TunerScreen):
         show(self.query_one("#note-text", Static), content)
 
     def _show_disk(self, looked: Looked) -> None:
-        disk, trash = looked.disk, self.tuner.trash
+        disk = looked.disk
         lines = []
         if disk is not None:
             lines.append(
@@ -309,10 +318,8 @@ class RunsScreen(TunerScreen):
             )
         could = sum(item.size_bytes for item in looked.items)
         lines.append(f"Removable: {size(could)}" if looked.items else "Nothing else is removable.")
-        if trash.deletions:
-            lines.append(
-                f"In the trash: {size(trash.size_bytes)}, freed when the app closes; E empties it now."
-            )
+        if looked.trash:
+            lines.append(f"In the trash: {_trash_size(looked.trash)}; u restores the last, E empties it.")
         show(self.query_one("#disk-words", Static), literal_lines("\n".join(lines)))
         rows = tuple(
             PickRow(
@@ -341,7 +348,7 @@ class RunsScreen(TunerScreen):
                 known = self.summaries.get(chosen.name) if chosen else None
                 return known is not None and not known.is_live
             case "undo" | "empty":
-                return bool(self.tuner.trash.deletions)
+                return bool(self._trash)
         return True
 
     def action_back(self) -> None:
@@ -451,8 +458,8 @@ class RunsScreen(TunerScreen):
         from tuner_tui.ui.run_actions import delete_run
 
         folder = self._chosen()
-        if folder is not None and await self.app.push_screen_wait(await asks_to_delete(folder)):
-            self.perform(lambda: delete_run(folder, self.tuner.trash))
+        if folder is not None and await self.ask(await asks_to_delete(folder)):
+            self.perform(lambda: delete_run(folder))
 
     @on(OptionList.OptionSelected, "#disk-list")
     def take_item(self, event: OptionList.OptionSelected) -> None:
@@ -469,30 +476,33 @@ class RunsScreen(TunerScreen):
         from tuner_tui.ui.modals.confirm import ConfirmModal
         from tuner_tui.ui.run_actions import throw_item
 
-        detail = (
-            f"{item.name}\n\nFrees {size(item.size_bytes)} when the app closes; u restores it until then.\n"
-            f"{item.loses}"
-        )
-        if await self.app.push_screen_wait(ConfirmModal("Move it to the trash?", detail, "Move", "Cancel")):
-            self.perform(lambda: throw_item(item, self.tuner.trash))
+        if item.can_be_restored:
+            freed = f"Frees {size(item.size_bytes)} when the trash is emptied; u restores it until then."
+            question, yes = "Move it to the trash?", "Move"
+        else:
+            freed = f"Frees {size(item.size_bytes)} at once; it cannot be restored."
+            question, yes = "Delete it permanently?", "Delete"
+        detail = f"{item.name}\n\n{freed}\n{item.loses}"
+        if await self.app.push_screen_wait(ConfirmModal(question, detail, yes, "Cancel")):
+            self.perform(lambda: throw_item(item))
 
     def action_undo(self) -> None:
         from tuner_tui.ui.run_actions import undo
 
-        self.perform(lambda: undo(self.tuner.trash))
+        self.perform(undo)
 
     @work
     async def action_empty(self) -> None:
         from tuner_tui.ui.modals.confirm import ConfirmModal
+        from tuner_tui.ui.run_actions import empty_trash
 
-        trash = self.tuner.trash
-        names = ", ".join(deletion.words for deletion in trash.deletions)
-        detail = f"{size(trash.size_bytes)} go for good: {names}"
+        names = [deletion.name for deletion in self._trash]
+        more = f"\nand {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        detail = f"Deletes permanently, {_trash_size(self._trash)}:\n" + "\n".join(names[:MOST_NAMES]) + more
         if await self.app.push_screen_wait(ConfirmModal("Empty the trash?", detail, "Empty it", "Keep it")):
-            self.perform(lambda: f"Freed {size(trash.empty())}.")
+            self.perform(empty_trash)
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._feed.wake()
         self._looking.look_again()
         self.refresh_bindings()
@@ -509,3 +519,7 @@ class RunsScreen(TunerScreen):
 
     def on_input_submitted(self) -> None:
         self._table.focus()
+
+
+def _trash_size(trash: tuple[Deletion, ...]) -> str:
+    return f"{size(sum(deletion.size_bytes for deletion in trash))} in {counted(len(trash), 'deletion')}"

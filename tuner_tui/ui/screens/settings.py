@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -13,6 +14,7 @@ from tuner_tui.config.settings import (
     BY_KEY,
     SETTINGS,
     Setting,
+    parse_value,
     set_setting,
     settings_file,
     usable_settings,
@@ -122,13 +124,27 @@ class SettingsScreen(TunerScreen):
         from tuner_tui.ui.modals.edit_setting import EditSetting
 
         text = await self.app.push_screen_wait(EditSetting(setting, self._text(setting)))
-        if text is not None:
+        if text is not None and await self._is_sure(setting, text):
             self._keep(setting, text)
 
-    def action_default(self) -> None:
+    @work
+    async def action_default(self) -> None:
         setting = self._chosen()
-        if setting is not None:
+        if setting is not None and await self._is_sure(setting, ""):
             self._keep(setting, "")
+
+    async def _is_sure(self, setting: Setting, text: str) -> bool:
+        """Ask before a change that takes runs out of the list."""
+        from tuner_tui.runs.left_behind import left_behind
+        from tuner_tui.ui.modals.confirm import ConfirmModal
+
+        value = parse_value(setting, text)
+        note = left_behind(setting.key, value)
+        if not note:
+            return True
+        new = f"\n\n{value} does not exist and is created." if value and not Path(str(value)).exists() else ""
+        question = ConfirmModal("Change the data folder?", note + new, "Change", "Keep it")
+        return await self.app.push_screen_wait(question)
 
     def _text(self, setting: Setting) -> str:
         return value_text(usable_settings()[0][setting.key])
@@ -141,7 +157,6 @@ class SettingsScreen(TunerScreen):
         self.perform(keep)
 
     def on_action_done(self, message: ActionDone) -> None:
-        super().on_action_done(message)
         self._show()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -15,18 +17,20 @@ from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import incident_rows
 from tuner_tui.text import count, counted, duration, number, size
 from tuner_tui.ui.run_watch import RunView
-from tuner_tui.ui.widgets.literal import literal, literal_lines, show
+from tuner_tui.ui.widgets.literal import literal, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME_CELLS = 16
+NARROWEST = 20
+"""Cells of a text that has hardly any room."""
 
 
 class DetailsPane(VerticalScroll, can_focus=True):
     """Sections of named values."""
 
-    DEFAULT_CSS = "DetailsPane { height: 1fr; padding: 0 1; }"
+    DEFAULT_CSS = "DetailsPane { height: 1fr; padding: 0 1; scrollbar-gutter: stable; }"
     help_text = "The planner's choices with reasons, the model and data, and what the run has saved."
 
     view: var[RunView | None] = var(None)
@@ -36,13 +40,33 @@ class DetailsPane(VerticalScroll, can_focus=True):
 
     def watch_view(self, view: RunView | None) -> None:
         if view is not None and self.is_mounted and self.display:
-            show(self.query_one("#details", Static), Content("\n").join(details(view)))
+            text = self.query_one("#details", Static)
+            width = text.size.width or self.size.width
+            lines = [entry.wrapped(width) if isinstance(entry, Entry) else entry for entry in details(view)]
+            show(text, Content("\n").join(lines))
 
     def on_show(self) -> None:
         self.watch_view(self.view)
 
+    def on_resize(self) -> None:
+        self.watch_view(self.view)
 
-def details(view: RunView) -> Iterator[Content]:
+
+@dataclass(frozen=True)
+class Entry:
+    """A text behind a label; its further lines begin where its first one does."""
+
+    label: Content
+    text: Content
+
+    def wrapped(self, width: int) -> Content:
+        """Lines of at most `width` cells."""
+        indent = self.label.cell_length
+        first, *more = self.text.wrap(max(NARROWEST, width - indent)) or [Content("")]
+        return Content("\n").join([self.label + first, *(Content(" " * indent) + line for line in more)])
+
+
+def details(view: RunView) -> Iterator[Content | Entry]:
     """All lines."""
     run = view.run
     yield _line("folder", str(view.folder.path))
@@ -72,9 +96,9 @@ def details(view: RunView) -> Iterator[Content]:
     if run.warnings:
         yield _head("Warnings")
         for warning in run.warnings:
-            yield literal_lines(f"! {warning.message}", "$warning")
+            yield Entry(Content.styled("! ", "$warning"), literal(warning.message, "$warning"))
             if warning.hint:
-                yield literal_lines(f"  {warning.hint}")
+                yield Entry(Content("  "), literal(warning.hint))
     if run.checkpoints or run.adapter:
         yield _head("Saved")
     for checkpoint in run.checkpoints:
@@ -105,7 +129,7 @@ def details(view: RunView) -> Iterator[Content]:
         yield literal(", ".join(f"{name} {version}" for name, version in run.versions.items()), "$faint")
 
 
-def _data(view: RunView) -> Iterator[Content]:
+def _data(view: RunView) -> Iterator[Entry]:
     data, training = view.run.data, view.run.training
     assert data is not None
     held_out = f", {data.evaluation_rows} held out" if data.evaluation_rows else ""
@@ -129,12 +153,9 @@ def _head(words: str) -> Content:
     return Content.styled(f"\n{words}", "bold $primary")
 
 
-def _line(name: str, words: str, more: str = "") -> Content:
+def _line(name: str, words: str, more: str = "") -> Entry:
     """A name, what it is, and why."""
-    gap = "  " if more else ""
-    return Content.assemble(
-        (f"{literal(name).plain:<{NAME_CELLS}}", "$faint"),
-        literal(words),
-        gap,
-        literal(more, "$faint") if more else "",
-    )
+    shown = literal(name).plain
+    gap = " " * max(1, NAME_CELLS - cell_len(shown))
+    text = Content.assemble(literal(words), "  ", literal(more, "$faint")) if more else literal(words)
+    return Entry(Content.styled(shown + gap, "$faint"), text)

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from tuner_tui.runs.ending_words import lost_steps, saved_words
 from tuner_tui.runs.events import RunFailed, RunFinished, RunStopped
-from tuner_tui.text import number, size
+from tuner_tui.text import next_step, number, size
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
 
@@ -45,8 +45,9 @@ def ending_lines(view: RunView) -> list[Content]:
             return [literal(words, "bold $success")]
         case RunStopped(is_pause=True) as ending:
             lost = f" {saved_words(ending).capitalize()}." if lost_steps(ending) else ""
+            freed = "the GPU" if view.run.machine and view.run.machine.device == "cuda" else "its memory"
             words = (
-                f"‖ Paused at step {ending.step}; the GPU is free.{lost} r resumes it, also after a reboot."
+                f"‖ Paused at step {ending.step}; {freed} is free.{lost} r resumes it, also after a reboot."
             )
             return [literal(words, "bold $warning")]
         case RunStopped() as ending:
@@ -66,6 +67,6 @@ def _failure_lines(failure: RunFailed) -> list[Content]:
     if failure.message:
         lines.append(literal_lines(failure.message))
     if failure.hint:
-        lines.append(literal_lines(f"Next: {failure.hint}", "$accent"))
+        lines.append(literal_lines(next_step(failure.hint), "$accent"))
     lines += [literal(f"  {line}", "$faint") for line in failure.log_tail[-LOG_LINES:]]
     return lines

@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widgets import Static
 
-from tuner_tui.text import plain, plain_lines
+from tuner_tui.text import SHORTENED, plain, plain_lines
 
 _DATED = re.compile(r"\d{4}-\d\d-\d\d-.")
 
@@ -41,7 +41,7 @@ def fit_name(name: str, width: int) -> str:
     if _DATED.match(shown):  # the date is shown elsewhere, and takes the most space
         return fit_name(shown[11:], width)
     tail = shown[-5:]
-    return set_cell_size(shown, width - 1 - cell_len(tail)) + "…" + tail
+    return set_cell_size(shown, width - 1 - cell_len(tail)) + SHORTENED + tail
 
 
 def show(widget: Static, content: Content) -> None:

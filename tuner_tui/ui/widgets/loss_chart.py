@@ -128,6 +128,7 @@ class LossChart(Vertical):
             self.size.height,
             len(run.evaluations),
             view.status,
+            view.waits,
             run.phase,
         )
         xs = along(run.curves, self.axis)
@@ -157,7 +158,7 @@ class LossChart(Vertical):
 def _waiting_words(view: RunView) -> str:
     """Why there is no curve yet."""
     if view.status == "queued":
-        return "Waiting for the GPU: another run is using it."
+        return f"Queued: {view.waits.rstrip('.') or 'starts when enough memory is free'}."
     if not view.is_live:
         return "This run has no step with a loss."
     phase = view.run.phase

@@ -61,9 +61,9 @@ class FiguresLine(Widget):
         speed = "unknown" if run.tokens_per_second is None else f"{run.tokens_per_second:,.0f}"
         figures.append(("tokens/s", speed, "bold"))
         rate = "unknown" if step.learning_rate is None else f"{step.learning_rate:.2e}"
-        figures.append(("rate", rate, "bold"))
+        figures.append(("lr", rate, "bold"))
         figures.append(
-            ("gradient", number(step.grad_norm, 3), "$error" if step.grad_norm is None else "bold")
+            ("grad norm", number(step.grad_norm, 3), "$error" if step.grad_norm is None else "bold")
         )
         figures.append(("epoch", f"{run.epoch:.2f}", "bold"))
         figures.append(("tokens", count(run.tokens), "bold"))

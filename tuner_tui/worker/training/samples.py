@@ -64,7 +64,7 @@ class Sampler:
         self, job: Job, model: Any, tokenizer: PreTrainedTokenizerBase, *, can_answer: bool = True
     ) -> None:
         self._job, self._model, self._tokenizer = job, model, tokenizer
-        self.is_wanted = can_answer and bool(job.spec.samples.prompts)
+        self.is_wanted = job.can_sample = can_answer and bool(job.spec.samples.prompts)
         if job.spec.samples.prompts and not can_answer:
             job.warn(
                 "No samples are generated: this model outputs scores, not text.", "Remove samples.prompts."

@@ -216,7 +216,7 @@ class ChecksPane(Vertical):
             return
         parts = []
         if problem.message:
-            parts.append(f"{problem.message}.")
+            parts.append(f"{problem.message.rstrip('.')}.")
         if problem.rows:
             more = ", ..." if problem.count > len(problem.rows) else ""
             parts.append(f"Rows {', '.join(problem.rows)}{more}.")

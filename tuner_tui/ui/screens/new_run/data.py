@@ -15,6 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from tuner_tui.config.draft import UNSET
 from tuner_tui.data.files.listing import DataListing, DataLook
 from tuner_tui.data.rows.preference import PairExample, RatedExample
+from tuner_tui.errors import NotFoundError
 from tuner_tui.text import counted, size
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import list_all, look_at_training, of_file
@@ -47,6 +48,8 @@ class RowPreview(Static):
         lines: list[Content] = []
         if look.problem:
             problem = look.problem
+            if is_inspectable(look):
+                lines.append(literal("Enter shows its problems and what fixes them.", "bold $accent"))
             lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
         else:
             more = "more than " if look.is_partial else ""
@@ -172,8 +175,12 @@ class DataPane(Vertical):
         look = self._looks.get(name)
         if look is None or look.problem is None or look.is_for_other_method:
             self.post_message(self.Picked(name))
+        elif is_inspectable(look):
+            self.post_message(self.Inspected(name))
         else:
-            self.app.bell()  # its problem is shown below the list
+            self.app.bell()
+            problem = look.problem
+            self.notify(f"{problem.title}: {problem.message}", severity="warning", markup=False)
 
     @work(exclusive=True, group="data-look")
     async def _look(self) -> None:
@@ -199,6 +206,12 @@ class DataPane(Vertical):
         if not typed and self._current != UNSET and self._current not in [listing.name for listing in listed]:
             listed.insert(min(1, len(listed)), DataListing(self._current, None, "chosen"))
         self.query_one(PickList).show(tuple(map(_row, listed)), key)
+
+
+def is_inspectable(look: DataLook) -> bool:
+    """Whether there is something to inspect and fix in data that cannot be used: a missing file has nothing."""
+    has_problem = look.problem is not None and not look.is_for_other_method
+    return has_problem and not isinstance(look.problem, NotFoundError)
 
 
 def _is_wanted(option: Option) -> bool:

@@ -56,6 +56,17 @@ class ReviewPane(Vertical):
         Binding("w", "ask('write')", "Write", tooltip="Write run.toml to a file"),
         Binding("p", "ask('preset')", "Save preset", tooltip="Save these settings as your own preset"),
         Binding("x", "ask('drop')", "Discard text", tooltip="Discard the edited text that cannot be read"),
+        *(
+            Binding(key, f"scroll_text('{way}')", "Scroll", show=False)  # also while Start has the focus
+            for key, way in (
+                ("up", "up"),
+                ("down", "down"),
+                ("pageup", "page_up"),
+                ("pagedown", "page_down"),
+                ("home", "home"),
+                ("end", "end"),
+            )
+        ),
     ]
 
     class Asked(Message):
@@ -108,7 +119,12 @@ class ReviewPane(Vertical):
         return True
 
     def focus_first(self) -> None:
+        """As it is first seen: from its top."""
+        self.query_one("#run-text").scroll_home(animate=False)
         self.screen.set_focus(self.query_one("#problems" if self._problems else "#start"))
+
+    def action_scroll_text(self, way: str) -> None:
+        getattr(self.query_one("#run-text"), f"scroll_{way}")(animate=False)
 
     def show(self, state: NewRunState) -> None:
         """Follow the draft."""

@@ -12,7 +12,6 @@ from textual import on, work
 from textual.app import SuspendNotSupported
 from textual.binding import Binding
 from textual.containers import Container, Vertical
-from textual.message import Message
 from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui.config.draft import UNSET, Draft
@@ -29,6 +28,7 @@ from tuner_tui.ui.hub_words import ProgressReporter, WorkProgress
 from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
+from tuner_tui.ui.screens.base import ActionFailed, RunMade, tell_result
 from tuner_tui.ui.screens.new_run.data import DataPane
 from tuner_tui.ui.screens.new_run.memory import NewRunMemory
 from tuner_tui.ui.screens.new_run.method import MethodPane
@@ -54,20 +54,12 @@ TYPING_SECONDS = 0.15
 """Typed text is processed after a pause, not at each key."""
 
 
-class RunLaunched(Message):
+class RunLaunched(RunMade):
     """The run was created and queued."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__()
-        self.folder = folder
 
-
-class LaunchRefused(Message):
+class LaunchRefused(ActionFailed):
     """The run could not be started."""
-
-    def __init__(self, error: TunerError) -> None:
-        super().__init__()
-        self.error = error
 
 
 class NewRunScreen(NewRunMemory):
@@ -101,6 +93,8 @@ class NewRunScreen(NewRunMemory):
         super().__init__()
         self._given = Draft.of_spec(spec, text) if spec is not None else None
         self._is_starting = False
+        self._launched: RunFolder | None = None
+        """The run that was started here and is to be shown."""
         self._steps = StepList()
 
     @property
@@ -364,10 +358,11 @@ class NewRunScreen(NewRunMemory):
         """Check everything and queue the run; in a thread, since it reads all rows and may use the Hub."""
         from tuner_tui.sharing.start_run import start_run
 
+        app = self.app  # a closed screen has none
         try:
             folder = start_run(spec, ProgressReporter(self.post_message))
         except TunerError as error:
-            self.post_message(LaunchRefused(error))
+            self.post_or_tell(LaunchRefused(error), app)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             refusal = TunerError(
@@ -375,9 +370,9 @@ class NewRunScreen(NewRunMemory):
                 f"{where}{error.strerror or error}.",
                 "See: tuner-tui doctor",
             )
-            self.post_message(LaunchRefused(refusal))
+            self.post_or_tell(LaunchRefused(refusal), app)
         else:
-            self.post_message(RunLaunched(folder))
+            self.post_or_tell(RunLaunched(folder), app)
 
     def on_work_progress(self, message: WorkProgress) -> None:
         """Progress of a download that the run needs."""
@@ -390,14 +385,30 @@ class NewRunScreen(NewRunMemory):
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
         pane.say("The run did not start.")
-        if isinstance(message.error, UntrustedCode):
+        if not self.is_in_front:
+            self.show_error(message.error)
+        elif isinstance(message.error, UntrustedCode):
             self.ask_to_trust(message.error, self._start)
 
     @on(RunLaunched)
     def open_monitor(self, message: RunLaunched) -> None:
-        app = self.tuner
+        self._launched = message.folder
+        if self.is_in_front:
+            self._open_launched()
+        else:
+            tell_result(self.app, message)
+
+    def on_screen_resume(self) -> None:
+        """Back from a dialog during which the run was started."""
+        if self._launched is not None:
+            self._open_launched()
+
+    def _open_launched(self) -> None:
+        app, folder = self.tuner, self._launched
+        assert folder is not None
+        self._launched = None
         self.dismiss(None)
-        app.open_monitor(message.folder)
+        app.open_monitor(folder)
 
     def _edit(self) -> None:
         if self.state is None:
@@ -431,7 +442,7 @@ class NewRunScreen(NewRunMemory):
             return
         if draft.broken is None:
             spec = resolve_paths(draft.spec, Path.cwd())
-            self.perform(lambda: _written(spec, path, draft.text))
+            self.perform(lambda: _written(spec, path, draft))
         else:
             text = draft.broken.text
             self.perform(lambda: _kept(text, path))
@@ -467,8 +478,8 @@ class NewRunScreen(NewRunMemory):
                 self.dismiss(None)
 
 
-def _written(spec: RunSpec, path: Path, text: str | None) -> str:
-    write_spec(spec, path, base_text=text)
+def _written(spec: RunSpec, path: Path, draft: Draft) -> str:
+    write_spec(spec, path, base_text=draft.text, is_recipe=draft.is_recipe)
     return f"Wrote {path}. Next: {shell_command('train', str(path))}"
 
 
