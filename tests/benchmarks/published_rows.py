@@ -129,14 +129,15 @@ def shape_for(row: Row, configs: dict[str, Any]) -> ModelShape:
     missing = [key for key in needed if not _is_size(config.get(key))]
     if missing:
         raise NotJudged(f"{name}: {', '.join(missing)} not known")
+    known = name if name in configs else other or name
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     experts = int(config.get("num_experts") or 0)
     wide = int(config["intermediate_size"])
-    family = _family(name, config)
+    family = _family(known, config)
     shape = ModelShape(
         hidden, int(config["num_hidden_layers"]), heads, int(config.get("num_key_value_heads") or heads),
         int(config.get("head_dim") or hidden // heads), wide, int(config["vocab_size"]), WeightCount((), 0, 0, 0),
-        family, _is_known(name, config), experts, int(config.get("num_experts_per_tok") or 0),
+        family, _is_known(known, config), experts, int(config.get("num_experts_per_tok") or 0),
         int(config.get("moe_intermediate_size") or wide) if experts else 0,
     )  # fmt: skip
     if (

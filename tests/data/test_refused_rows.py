@@ -87,7 +87,8 @@ def test_pairs_that_dpo_refuses_are_errors_by_row(tmp_path: Path, name: str) -> 
         assert (problem.level, problem.count, problem.rows) == ("error", 1, ("2",))
         assert problem.kind == f"refused ({error.title[0].lower()}{error.title[1:]})"
         assert f"{path}:2: {problem.message}." == error.message
-        assert not error.hint or problem.advice == error.hint
+        if error.hint:
+            assert problem.advice == error.hint
 
 
 def test_each_reason_is_told_with_its_rows(tmp_path: Path) -> None:
@@ -146,8 +147,9 @@ def test_what_is_required_is_what_the_conversion_requires(tmp_path: Path, shape:
                     told.append("taken")
                 except InputError as error:
                     told.append(str(error))
-        compared += len(told) == 2
-        assert len(told) < 2 or told[0] == told[1], row
+        if len(told) == 2:
+            compared += 1
+            assert told[0] == told[1], row
     assert compared > 4
 
 
@@ -158,7 +160,7 @@ def test_the_command_checks_for_a_method(tmp_path: Path) -> None:
     result = CliRunner().invoke(data, ["check", path, "--method", "sft", "--json"])
     [problem] = json.loads(result.output)["problems"]
     assert (result.exit_code, problem["kind"], problem["count"]) == (2, "of another type", 2)
-    assert "Take method dpo" in problem["advice"]
+    assert "Use method dpo" in problem["advice"]
     write(tmp_path / "pairs.jsonl", [GOOD_PAIR, REFUSED_PAIRS["a side ends with the user"]])
     result = CliRunner().invoke(data, ["check", path])
     assert result.exit_code == 2

@@ -65,8 +65,9 @@ def test_a_keeper_whose_runs_lock_file_was_deleted_follows_the_run_to_another_na
     run.wait_for_step(2)
     run.folder.lock.unlink()
     wait_for(lambda: lock.is_held(run.folder.lock), "the lock to be held again")
-    lines = len(run.folder.telemetry.read_bytes())
-    wait_for(lambda: len(run.folder.telemetry.read_bytes()) > lines, "the keeper to look")
+    for _ in range(2):  # it samples, and then looks for the lock
+        lines = len(run.folder.telemetry.read_bytes())
+        wait_for(lambda size=lines: len(run.folder.telemetry.read_bytes()) > size, "the keeper to look")
     moved = WatchedRun(RunFolder(run.folder.path.with_name("a-name-of-my-own")))
     run.folder.path.rename(moved.folder.path)
     run.folder.path.mkdir()
@@ -74,3 +75,18 @@ def test_a_keeper_whose_runs_lock_file_was_deleted_follows_the_run_to_another_na
     assert isinstance(moved.wait_for_end(), RunFailed)
     home.wait_until_idle()
     assert list(run.folder.path.iterdir()) == []
+
+
+def test_a_run_is_followed_whose_lock_file_was_deleted_just_before_it_was_renamed(home: Home) -> None:
+    run = home.make_run("run")
+    run.submit()
+    run.wait_for_step(2)
+    run.folder.lock.unlink()
+    moved = WatchedRun(RunFolder(run.folder.path.with_name("a-name-of-my-own")))
+    run.folder.path.rename(moved.folder.path)
+    size = len(moved.folder.telemetry.read_bytes())
+    wait_for(lambda: len(moved.folder.telemetry.read_bytes()) > size, "the keeper to write there")
+    kill(moved.worker_pid())
+    assert isinstance(moved.wait_for_end(), RunFailed)
+    home.wait_until_idle()
+    assert not run.folder.path.exists()

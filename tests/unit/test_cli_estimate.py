@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.numpy import save_file
 
 from tests.unit.models_on_disk import CONFIG, make_folder, write_header
 from tuner_tui.cli.estimate import estimate, parse_gpu
@@ -168,11 +170,18 @@ def test_an_adapter_that_it_starts_from_gives_rank_and_targets(folder: Path, tmp
     adapter = tmp_path / "earlier"
     adapter.mkdir()
     config = {
-        "peft_type": "LORA", "base_model_name_or_path": folder.name, "r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM",
+        "peft_type": "LORA", "base_model_name_or_path": str(folder), "r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM",
         "target_modules": ["q_proj"],
     }  # fmt: skip
     (adapter / "adapter_config.json").write_text(json.dumps(config))
-    (adapter / "adapter_model.safetensors").touch()
+    hidden = SMALL["hidden_size"]
+    sides = {"A": np.zeros((4, hidden), np.float32), "B": np.zeros((hidden, 4), np.float32)}
+    tensors = {
+        f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{side}.weight": values
+        for layer in range(SMALL["num_hidden_layers"])
+        for side, values in sides.items()
+    }
+    save_file(tensors, adapter / "adapter_model.safetensors")
 
     def terms(*more: str) -> dict[str, int]:
         found = json.loads(run(str(folder), "--gpu", "8GB", "--json", *more).output)

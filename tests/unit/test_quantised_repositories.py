@@ -17,7 +17,7 @@ from tuner_tui.cli.estimate import estimate
 from tuner_tui.cli.train import train
 from tuner_tui.errors import InputError
 from tuner_tui.models.facts import facts_from
-from tuner_tui.models.quantisation import find_quantisation
+from tuner_tui.models.quantisation import UNNAMED, find_quantisation
 from tuner_tui.models.safetensors_header import DTYPE_BITS, SafetensorsTensor
 from tuner_tui.planning.table import memory_table
 
@@ -227,7 +227,8 @@ def test_what_cannot_be_trained_is_refused_by_name(kind: str) -> None:
         assert table.rows
     else:
         assert not table.rows and table.hint == "Use the unquantised model."
-        assert f"quantised with {named}," in table.note or "its files do not name" in table.note
+        how = "in a way that its files do not name" if named == UNNAMED else f"with {named},"
+        assert f"quantised {how}" in table.note
 
 
 def test_a_plain_model_is_none() -> None:

@@ -210,7 +210,8 @@ def test_a_name_that_changes_what_transformers_writes_is_read(tokenizer: Any, na
                 }
             except Exception:  # templates raise what they like
                 continue
-            assert kwarg in read or len(written) == 1, kwarg
+            if kwarg not in read:
+                assert len(written) == 1, kwarg
 
 
 def test_a_template_is_parsed_and_not_run_for_its_names() -> None:

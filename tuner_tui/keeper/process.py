@@ -151,6 +151,16 @@ def is_worker_alive(pid: int, folder: Path) -> bool:
         return False
 
 
+def current_folder(pid: int) -> Path | None:
+    """The folder that a process works in, under its present name; None if that cannot be told."""
+    import psutil
+
+    try:
+        return Path(psutil.Process(pid).cwd())
+    except (psutil.Error, OSError):
+        return None
+
+
 def system_oom_kills() -> int:
     """The kernel's count of out-of-memory kills since boot; 0 where unknown."""
     total = 0

@@ -119,10 +119,17 @@ class Watch:
             log_exception()
 
     def _follow_lock(self, pid: int) -> None:
-        """A worker recreates a deleted lock file; from then on the new one leads to the folder."""
-        if not self._run_lock.is_at(self.folder.lock) and process.is_worker_alive(pid, self.folder.path):
+        """A worker recreates a deleted lock file; from then on the new one leads to the folder.
+
+        Until then only the worker's current folder tells where the run is, if it was renamed or moved meanwhile.
+        """
+        if self._run_lock.is_at(self.folder.lock):
+            return
+        current = process.current_folder(pid)
+        folder = RunFolder(current) if current is not None and is_run(current) else self.folder
+        if process.is_worker_alive(pid, folder.path):
             with contextlib.suppress(FileNotFoundError):  # not yet
-                self._run_lock.reopen(self.folder.lock)
+                self._run_lock.reopen(folder.lock)
 
     def _locate(self) -> RunFolder:
         """Called right before each write, so that nothing is written to another folder with the old name."""

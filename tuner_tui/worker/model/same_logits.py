@@ -50,8 +50,11 @@ def logits_of(model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
 
 def difference(now: torch.Tensor, before: torch.Tensor) -> float:
     """How far logits have moved: over all tokens, the mean of the root mean square of the difference of a token's
-    logits, relative to their standard deviation. Infinite where either is not finite.
+    logits, relative to their standard deviation. Infinite where only one is not finite; zero where neither is, as of
+    a model whose weights hold NaN, which the first loss tells.
     """
+    if now.shape == before.shape and not (torch.isfinite(now).all() or torch.isfinite(before).all()):
+        return 0.0
     if not (torch.isfinite(now).all() and torch.isfinite(before).all()) or now.shape != before.shape:
         return float("inf")
     moved = (now - before).square().mean(-1).sqrt()
