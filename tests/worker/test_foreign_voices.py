@@ -161,7 +161,7 @@ def test_virtual_tokens_take_room_in_the_context(adapters: dict[str, Path], load
     assert len(plain) <= 8
     with pytest.raises(InputError, match="too long"):
         prompt_tokens(loaded, ask(text, adapters["prompt"], GREEDY))
-    shorter = ask("x" * (fitting - 10), adapters["prompt"], long)
+    shorter = ask("x" * (fitting - 20), adapters["prompt"], long)
     (answered,) = answers(loaded, [shorter])
     assert len(answered) <= limit - 5 - len(loaded.encode(shorter.turns, None))
 
