@@ -56,4 +56,4 @@ def test_skips_before_a_resume_count(make_run: Callable[..., RunFolder], spiking
     run_job(folder.path, stop=StopAfter(folder, 5))
     run = Run(folder, run_job(folder.path, is_resumed=True))
     assert [each.step for each in run.all(StepSkipped)] == [5]
-    assert "after 1 skipped step," in run.last(RunFailed).message
+    assert "after 1 skipped step." in run.last(RunFailed).message

@@ -207,7 +207,9 @@ def facts_from(
         stored_layers=layers,
         text_type=sizes.text_type if sizes.text_type != sizes.model_type else None,
         state_width=_times(sizes.number(keys.STATE), intermediate or _times(2, hidden)),
-        has_own_code="AutoModelForCausalLM" in _mapping(full_config.get("auto_map")),
+        has_own_code=bool(
+            {"AutoConfig", "AutoModelForCausalLM"} & _mapping(full_config.get("auto_map")).keys()
+        ),
         **sizes.mixture(),
     )
 
