@@ -31,6 +31,11 @@ def move_out(path: Path) -> None:
     path.rename(path.parents[1] / "lock")
 
 
+def wait_for_telemetry(folder: RunFolder) -> None:
+    size = len(folder.telemetry.read_bytes())
+    wait_for(lambda: len(folder.telemetry.read_bytes()) > size, f"telemetry in {folder.path}")
+
+
 @pytest.mark.parametrize("spoil", [take_away, replace, move_out])
 def test_no_second_worker_starts_on_a_run_whose_lock_file_was_deleted(
     home: Home, spoil: Callable[[Path], None]
@@ -66,8 +71,7 @@ def test_a_keeper_whose_runs_lock_file_was_deleted_follows_the_run_to_another_na
     run.folder.lock.unlink()
     wait_for(lambda: lock.is_held(run.folder.lock), "the lock to be held again")
     for _ in range(2):  # it samples, and then looks for the lock
-        lines = len(run.folder.telemetry.read_bytes())
-        wait_for(lambda size=lines: len(run.folder.telemetry.read_bytes()) > size, "the keeper to look")
+        wait_for_telemetry(run.folder)
     moved = WatchedRun(RunFolder(run.folder.path.with_name("a-name-of-my-own")))
     run.folder.path.rename(moved.folder.path)
     run.folder.path.mkdir()
@@ -84,8 +88,7 @@ def test_a_run_is_followed_whose_lock_file_was_deleted_just_before_it_was_rename
     run.folder.lock.unlink()
     moved = WatchedRun(RunFolder(run.folder.path.with_name("a-name-of-my-own")))
     run.folder.path.rename(moved.folder.path)
-    size = len(moved.folder.telemetry.read_bytes())
-    wait_for(lambda: len(moved.folder.telemetry.read_bytes()) > size, "the keeper to write there")
+    wait_for_telemetry(moved.folder)
     kill(moved.worker_pid())
     assert isinstance(moved.wait_for_end(), RunFailed)
     home.wait_until_idle()
