@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -31,6 +32,8 @@ ROOM = 6000
 """Bytes for the environment and for the command line that a forked process shows."""
 ROOM_VARIABLE = "TUNER_TEST_ROOM"
 NURSERY_VARIABLE = "TUNER_TEST_NURSERY"
+COLD_VARIABLE = "TUNER_TEST_COLD"
+"""Set, all processes of tests are started as the product does."""
 
 
 class Nursery:
@@ -167,6 +170,9 @@ def _become(
 
             moments.turn_clock()
         code = work() or 0
+        for thread in threading.enumerate():  # as the interpreter does when it ends
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
     except SystemExit as leaving:
         code = int(leaving.code or 0)
     except BaseException:

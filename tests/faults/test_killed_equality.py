@@ -7,41 +7,22 @@ started as the product does.
 from __future__ import annotations
 
 import json
-import os
 import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.faults.home import kill
-from tests.faults.nursery import start as start_nursery
 from tests.faults.scenes import Result
-from tests.faults.test_matrix import COLD_VARIABLE
 from tests.worker.preferences import rows_for
 from tests.worker.test_resume_equality import GROUPED, PACKED, TABLES, WAYS, questions
-from tuner_tui.keeper import process
 from tuner_tui.runs.events import RunFailed, RunFinished, StepLogged, WorkerStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.faults.home import Home, WatchedRun
 
 STEPS = 9
 SEED = 1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keepers, and so workers, come from one process with torch loaded."""
-    if os.environ.get(COLD_VARIABLE):
-        yield
-        return
-    nursery = start_nursery(tmp_path_factory.mktemp("nursery") / "door")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "start_keeper", nursery.start_keeper)
-        yield
-    nursery.close()
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ def test_a_run_outlives_three_keepers(home: Home, undisturbed_losses: dict[int, 
     home.wait_until_idle()
 
 
+@pytest.mark.cold
 def test_a_killed_worker_is_reported_and_the_run_resumes(
     home: Home, undisturbed_losses: dict[int, float | None]
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.faults import fault_kinds as faults
 from tests.faults import moments
 from tests.faults.home import Home
-from tests.faults.nursery import Nursery
+from tests.faults.nursery import COLD_VARIABLE, Nursery
 from tests.faults.nursery import start as start_nursery
 from tests.faults.scenes import REPOSITORY, Result, Scene
 from tests.tiny_model import make_tiny_model
@@ -52,8 +52,6 @@ RESULT_UNNAMED: At = ("before the result's rename", None)
 RESULT_NAMED: At = ("after the result's rename", None)
 OLD_HIDDEN: At = ("old result hidden", None)
 TINY_DISK = "size=3m"
-COLD_VARIABLE = "TUNER_TEST_COLD"
-"""Set, every process is started as the product does, which costs the imports of torch each time."""
 FOLLOW = ("runs", "follow", "RUN")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.faults.home import Home
 
 
+@pytest.mark.cold
 def test_requests_and_sigterm_are_heeded(home: Home) -> None:
     """One run that is asked for everything, resumed at once, then told to end by the system."""
     run = home.make_run(

@@ -119,3 +119,21 @@ def test_a_checkpoint_has_the_modes_of_its_run(home: Path, umask: int) -> None:
         assert stat.S_IMODE((inner / "weights").stat().st_mode) == 0o666 & ~umask
     finally:
         os.umask(before)
+
+
+def test_a_queue_folder_of_somebody_else_is_neither_read_nor_written(home: Path) -> None:
+    folder = paths.queue_dir()
+    folder.mkdir(parents=True)
+    mine = {
+        "1-mine.json": '{"text": "mine"}',
+        "order": "mine\n",
+        "regardless": "1-mine\n",
+        "letters.txt": "x",
+    }
+    for name, text in mine.items():
+        (folder / name).write_text(text)
+    assert queue.queued_names() == set() and queue.entries() == []
+    for arguments in (["start", "mine"], ["move", "mine", "first"], ["remove", "mine"]):
+        with pytest.raises(TunerError):
+            CliRunner().invoke(tuner_tui, ["queue", *arguments], catch_exceptions=False)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == mine

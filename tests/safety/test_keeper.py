@@ -213,9 +213,11 @@ def test_a_lock_that_another_program_holds_is_its_runs_trouble_alone(home: Home,
         keeper = home.keeper()
         assert isinstance(second.wait_for_event(RunFailed), RunFailed)
         assert first.status() == "queued"
-        wait_for(lambda: "held by another program" in queue_words(), "the reason")
+        words = wait_for(
+            lambda: (now := queue_words()) if "held by another program" in now else "", "the reason"
+        )
         if how == "fcntl.LOCK_EX":
-            assert str(stranger.pid) in queue_words()
+            assert str(stranger.pid) in words
         assert is_alive(keeper)
     assert isinstance(first.wait_for_event(RunFailed), RunFailed)
     home.wait_until_idle()

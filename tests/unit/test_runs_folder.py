@@ -147,6 +147,13 @@ def test_a_run_is_found_by_the_name_that_it_was_given(text: str) -> None:
     assert find_run(text).name == "2026-11-30-tools-52a5"
 
 
+@pytest.mark.parametrize("text", ["?", "*", "~", "!!", "\u202e", "наука"])
+def test_signs_alone_are_not_the_name_of_a_renamed_run(text: str) -> None:
+    (paths.runs_dir() / "mine").mkdir(parents=True)
+    with pytest.raises(NotFoundError):
+        find_run(text)
+
+
 def test_a_run_is_found_by_its_name_as_lists_shorten_it() -> None:
     name = "2026-11-19-mistral-7b-instruct-customer-support-tickets-c01d"
     (paths.runs_dir() / name).mkdir(parents=True)

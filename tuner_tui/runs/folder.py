@@ -193,8 +193,9 @@ def pick_name(text: str, names: Sequence[str]) -> str:
     if not text.strip() or text in (".", "..") or "/" in text or "\0" in text:
         hint = "See: tuner-tui runs list"
         raise InputError("Not a run's name", f"{text!r}: expected a name, or the start or end of one.", hint)
+    slug = run_slug(text)  # empty for signs alone, as is the given part of a renamed folder
     matches = [name for name in names if name == text]
-    matches = matches or [name for name in names if given_name(name) == run_slug(text)]
+    matches = matches or [name for name in names if slug and given_name(name) == slug]
     matches = matches or [name for name in names if _is_part(text, name)]
     if len(matches) == 1:
         return matches[0]

@@ -195,7 +195,7 @@ def follow_moved(path: Path, entry: QueueEntry) -> RunFolder | None:
     for file in (ORDER_FILE, REGARDLESS_FILE):
         if path.stem in (stems := _stems(file)):
             line = [target.stem if stem == path.stem else stem for stem in stems]
-            write_atomic(paths.queue_dir() / file, "\n".join(line) + "\n")
+            write_atomic(owned().claim() / file, "\n".join(line) + "\n")
     with contextlib.suppress(FileNotFoundError):
         remove(path)
     return moved
@@ -217,7 +217,7 @@ def withdraw(run_name: str) -> bool:
 def move(run_name: str, place: int) -> bool:
     """Move a run to another position, 0 for the first; False if it is not queued (any more).
 
-    Raises OSError when the data folder cannot be written. The caller must hold the queue's lock (keeper/start.py).
+    Raises OSError, NotOurs when the data folder cannot be written. The caller must hold the queue's lock (keeper/start.py).
     """
     line = [path.stem for path in _files() if path.suffix == WAITING]
     own_stem = next((stem for stem in line if _name_in(stem) == run_name), None)
@@ -225,20 +225,20 @@ def move(run_name: str, place: int) -> bool:
         return False
     line.remove(own_stem)
     line.insert(max(0, place), own_stem)
-    write_atomic(paths.queue_dir() / ORDER_FILE, "\n".join(line) + "\n")
+    write_atomic(owned().claim() / ORDER_FILE, "\n".join(line) + "\n")
     return True
 
 
 def start_regardless(run_name: str) -> bool:
     """Let a run start without waiting for memory; False if it is not queued (any more). Raises OSError.
 
-    Its entry is not rewritten: that could recreate one that was claimed or withdrawn.
+    Raises NotOurs. Its entry is not rewritten: that could recreate one that was claimed or withdrawn.
     """
     waiting = [path.stem for path in _files()]
     own_stems = [stem for stem in waiting if _name_in(stem) == run_name]
     others = [stem for stem in _stems(REGARDLESS_FILE) if stem in waiting and stem not in own_stems]
     if own_stems:
-        write_atomic(paths.queue_dir() / REGARDLESS_FILE, "\n".join((*others, *own_stems)) + "\n")
+        write_atomic(owned().claim() / REGARDLESS_FILE, "\n".join((*others, *own_stems)) + "\n")
     return bool(own_stems)
 
 
@@ -277,7 +277,12 @@ def held_for() -> str:
 
 
 def _files() -> list[Path]:
-    """All entries in order: those with a set position first, then the others by arrival."""
+    """All entries in order: those with a set position first, then the others by arrival.
+
+    None in a folder that is not ours, whose files no keeper may rename.
+    """
+    if not owned().is_ours():
+        return []
     try:
         files = [path for path in paths.queue_dir().iterdir() if _is_entry(path)]
     except OSError:
