@@ -214,7 +214,8 @@ def test_a_lock_that_another_program_holds_is_its_runs_trouble_alone(home: Home,
         assert isinstance(second.wait_for_event(RunFailed), RunFailed)
         assert first.status() == "queued"
         words = wait_for(
-            lambda: (now := queue_words()) if "held by another program" in now else "", "the reason"
+            lambda: next((words for words in [queue_words()] if "held by another program" in words), ""),
+            "the reason",
         )
         if how == "fcntl.LOCK_EX":
             assert str(stranger.pid) in words

@@ -217,7 +217,8 @@ def withdraw(run_name: str) -> bool:
 def move(run_name: str, place: int) -> bool:
     """Move a run to another position, 0 for the first; False if it is not queued (any more).
 
-    Raises OSError, NotOurs when the data folder cannot be written. The caller must hold the queue's lock (keeper/start.py).
+    Raises OSError, NotOurs when the data folder cannot be written. The caller must hold the queue's lock, which is in
+    keeper/start.py.
     """
     line = [path.stem for path in _files() if path.suffix == WAITING]
     own_stem = next((stem for stem in line if _name_in(stem) == run_name), None)
