@@ -54,7 +54,7 @@ def _sets(rules: Rules, source: Source, key: str, info: Source | None) -> list[D
         entry = info.values.get(name) if info is not None else None
         if info is not None and isinstance(entry, dict):
             rules.ledger.add(info, only=(name,))
-            if found := _one(rules, info, name, entry):
+            if found := _one(rules, info, name, entry, is_text=_is_text(rules, source)):
                 made.append(found)
             else:
                 missing.append(name)
@@ -87,7 +87,12 @@ def _unexplained(rules: Rules, source: Source, name: str) -> str | None:
     return found if found and found.startswith("hub:") else None
 
 
-def _one(rules: Rules, info: Source, name: str, entry: dict[str, Any]) -> DataSet | None:
+def _is_text(rules: Rules, source: Source) -> bool:
+    """Whether the stage trains on plain text, which is in the column of the prompt."""
+    return word(source.values.get("stage")) in rules.parts[0].table.more["text_stages"]
+
+
+def _one(rules: Rules, info: Source, name: str, entry: dict[str, Any], *, is_text: bool) -> DataSet | None:
     file, root, ledger = info.name, (name,), rules.ledger
     made = _named(info, name, entry)
     if made is None:
@@ -103,7 +108,10 @@ def _one(rules: Rules, info: Source, name: str, entry: dict[str, Any]) -> DataSe
     is_rated = "kto_tag" in columns
     made.shape_places = [(name, "formatting"), (name, "ranking")]
     made.shape = "preference" if is_pairs else "rated" if is_rated else "messages" if is_turns else "instruction"
-    _columns(rules, made, name, columns, made.shape, is_turns=is_turns)
+    if is_text:
+        _text(made, name, columns)
+    else:
+        _columns(rules, made, name, columns, made.shape, is_turns=is_turns)
     _tags(rules, info, name, entry)
     if isinstance(entry.get("split"), str):
         made.split, made.split_places = entry["split"], [(name, "split")]
@@ -178,6 +186,14 @@ def _columns(
         rules.ledger.close(made.file, [(*root, "history")], "not_taken", reason)
     made.mapping = tuple(f"{part} = {template}" for part, template in lines.items())
     made.mapping_places = [(*root, part) for part in named if part != "history"]
+
+
+def _text(made: DataSet, name: str, columns: dict[str, Any]) -> None:
+    column = columns.get("prompt")
+    made.shape, made.loss_on = "text", "all"
+    made.shape_reason = "plain text, with loss on all tokens"
+    made.mapping = (f"text = {{{column if isinstance(column, str) else 'instruction'}}}",)
+    made.mapping_places = [(name, "columns", "prompt")]
 
 
 def _tags(rules: Rules, info: Source, name: str, entry: dict[str, Any]) -> None:
