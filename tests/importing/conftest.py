@@ -30,7 +30,11 @@ def _turns(number: int, role: str, content: str, names: tuple[str, str]) -> list
 
 
 DATA: dict[str, Callable[[int], dict[str, Any]]] = {
-    "instruction": lambda n: {"instruction": f"Add one to {n}.", "input": "", "output": f"That gives {n + 1}."},
+    "instruction": lambda n: {
+        "instruction": f"Add one to {n}.",
+        "input": "",
+        "output": f"That gives {n + 1}.",
+    },
     "poems": lambda n: {"instruction": f"Write line {n}.", "output": f"The sea has {n} waves tonight."},
     "sharegpt": lambda n: {"conversations": _turns(n, "from", "value", ("human", "gpt"))},
     "sharegpt_held": lambda n: {"conversations": _turns(n + 500, "from", "value", ("human", "gpt"))},

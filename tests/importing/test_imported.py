@@ -26,7 +26,9 @@ def flattened(value: Any, name: str = "") -> list[str]:
     """Names of all values, by a walk that shares nothing with the product's."""
     if isinstance(value, dict) and value:
         return [
-            leaf for key, item in value.items() for leaf in flattened(item, f"{name}.{key}" if name else str(key))
+            leaf
+            for key, item in value.items()
+            for leaf in flattened(item, f"{name}.{key}" if name else str(key))
         ]
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
         return [leaf for number, item in enumerate(value) for leaf in flattened(item, f"{name}[{number}]")]
@@ -94,7 +96,11 @@ def test_axolotl_with_quantisation_and_columns(place: Path) -> None:
     assert spec.data.train == str(place / "data" / "sharegpt.jsonl")
     assert spec.data.evaluation == str(place / "data" / "sharegpt_held.jsonl")
     assert spec.training.schedule == "cosine_with_min_lr"
-    assert (spec.training.max_steps, spec.evaluation.every_steps, spec.checkpoints.every_steps) == (40, 10, 20)
+    assert (spec.training.max_steps, spec.evaluation.every_steps, spec.checkpoints.every_steps) == (
+        40,
+        10,
+        20,
+    )
     assert spec.evaluation.early_stopping == 3 and spec.training.max_grad_norm == 0.3
     assert spec.tuning.rslora  # type: ignore[union-attr]
     assert reasons["datasets[0].message_property_mappings.role"].startswith("not_needed")
@@ -145,7 +151,11 @@ def test_only_the_data_sets_that_are_used_are_accounted_for(place: Path) -> None
     result = imported(place, "llama-factory-simpo.yaml")
     info = [entry.key for entry in result.entries if entry.file == "dataset_info.json"]
     assert sorted(info) == sorted(
-        ["pairs.file_name", "pairs.ranking", *(f"pairs.columns.{part}" for part in ("prompt", "chosen", "rejected"))]
+        [
+            "pairs.file_name",
+            "pairs.ranking",
+            *(f"pairs.columns.{part}" for part in ("prompt", "chosen", "rejected")),
+        ]
     )
     assert result.spec.data.mapping == ("prompt = {ask}", "chosen = {better}", "rejected = {worse}")
 
@@ -195,6 +205,47 @@ def test_a_folder_of_settings(place: Path) -> None:
         keys = Counter(entry.key for entry in result.entries if entry.file == name)
         assert keys == Counter(flattened(values))
     assert "adam_beta2" in {entry.key for entry in result.entries if entry.account == "not_taken"}
+
+
+def test_which_tokens_have_loss_in_trl(place: Path) -> None:
+    """SFTTrainer: all tokens of conversations and texts, only the completion of prompt-completion rows."""
+    (place / "data" / "completions.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"One and {n}?", "completion": f"{n + 1}."}) + "\n" for n in range(8))
+    )
+    for data, loss_on in (("chat", "all"), ("completions", "answers"), ("stories_text", "all")):
+        (place / "run.yaml").write_text(
+            f"model_name_or_path: models/tiny\ndataset_name: data/{data}.jsonl\nper_device_train_batch_size: 1\n"
+        )
+        result = import_settings(place / "run.yaml")
+        assert result.spec.method.loss_on == loss_on  # type: ignore[union-attr]
+        assert result.spec.tuning.kind == "full"
+        assert result.spec.training.learning_rate == 2e-5
+
+
+def test_settings_that_a_tool_saved_in_its_folder(place: Path) -> None:
+    folder = place / "saved"
+    folder.mkdir()
+    shutil.copy(CONFIGS / "llama-factory-lora.yaml", folder / "training_args.yaml")
+    shutil.copy(CONFIGS / "trainer_state.json", folder)
+    result = import_settings(folder)
+    assert "LLaMA-Factory 0.9.5" in result.tool and result.spec.training.max_length == 300
+    assert result.spec.data.train == str(place / "data" / "instruction.jsonl")
+    alone = imported(place, "adapter_config.json", data="rows.jsonl")
+    assert alone.spec.tuning.rank == 24 and alone.tool == "PEFT 0.21.2"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["axolotl-lora.yml", "trl-sft.yaml", "llama-factory-lora.yaml"])
+def test_code_of_a_repository_is_not_trusted_by_an_import(place: Path, name: str) -> None:
+    shutil.copy(CONFIGS / name, place)
+    text = (place / name).read_text().replace("trust_remote_code: false\n", "")
+    (place / name).write_text(f"trust_remote_code: true\n{text}")
+    result = import_settings(place / name)
+    assert not result.spec.model.trust_remote_code
+    assert why(result)["trust_remote_code"].startswith("not_taken: it runs Python code")
+
+
+def test_what_no_key_says_is_noted(place: Path) -> None:
+    assert any("left out there" in note for note in imported(place, "axolotl-lora.yml").notes)
 
 
 def test_missing_model_and_data_are_listed(place: Path) -> None:

@@ -30,9 +30,13 @@ TITLES: dict[Account, str] = {
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default="run.toml", help="Where to write; run.toml by default.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="run.toml", help="Where to write; run.toml by default."
+)
 @click.option("--from", "tool", type=click.Choice(TOOLS), help="The tool, if its keys do not tell.")
-@click.option("--method", type=click.Choice(list(TRAITS)), help="The method, if the file does not name it (TRL).")
+@click.option(
+    "--method", type=click.Choice(list(TRAITS)), help="The method, if the file does not name it (TRL)."
+)
 @click.option("--model", help="The model to use instead of the file's.")
 @click.option("--data", help="The training data to use instead of the file's.")
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
@@ -64,7 +68,9 @@ def import_(
     if out.is_dir():
         out = out / "run.toml"
     if out.exists() and not force:
-        raise InputError("The file exists", str(out), "Name another file with --out, or add --force to overwrite it.")
+        raise InputError(
+            "The file exists", str(out), "Name another file with --out, or add --force to overwrite it."
+        )
     imported = import_settings(path, tool, method, model, data)
     text = toml_text(imported, out.absolute().parent)
     parse_spec(text, out.name)
@@ -120,8 +126,9 @@ def _value(value: Any) -> str:
 
 
 def _as_json(imported: Imported, out: Path) -> dict[str, object]:
-    accounts = {
-        account: [_entry(entry) for entry in imported.entries if entry.account == account] for account in TITLES
+    accounts: dict[str, object] = {
+        account: [_entry(entry) for entry in imported.entries if entry.account == account]
+        for account in TITLES
     }
     return {
         "out": str(out),

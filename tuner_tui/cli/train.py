@@ -40,7 +40,9 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
             click.option("--model", metavar="MODEL", help="Hub repository, folder, GGUF file or demo."),
-            click.option("--data", metavar="DATA", help="Training data: file, folder, hub:owner/name or demo."),
+            click.option(
+                "--data", metavar="DATA", help="Training data: file, folder, hub:owner/name or demo."
+            ),
             click.option("--eval-data", "evaluation", metavar="DATA", help="Held-out rows to evaluate on."),
             click.option("--method", type=click.Choice(list(METHODS)), help="What is optimised."),
             click.option("--tuning", type=click.Choice(list(TUNINGS)), help="Which parameters are trained."),
@@ -62,7 +64,11 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("spec", required=False)
 @_run_options
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change any option, e.g. tuning.dropout=0.1."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change any option, e.g. tuning.dropout=0.1.",
 )
 @click.option("--detach", is_flag=True, help="Start the run and return; it continues in the background.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object per line.")
@@ -71,6 +77,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.pass_context
 def train(
     context: click.Context,
+    /,
     spec: str | None,
     settings: tuple[str, ...],
     detach: bool,

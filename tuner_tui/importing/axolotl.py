@@ -28,7 +28,9 @@ def read_data(rules: Rules, source: Source) -> None:
     """`datasets`, `test_datasets` and the chat template."""
     sets = [_one(rules, source, "datasets", number) for number in _entries(source, "datasets")]
     data_sets.use(rules, [each for each in sets if each])
-    tests = [each for n in _entries(source, "test_datasets") if (each := _one(rules, source, "test_datasets", n))]
+    tests = [
+        each for n in _entries(source, "test_datasets") if (each := _one(rules, source, "test_datasets", n))
+    ]
     if tests:
         data_sets.evaluation(rules, tests[0], tests[1:])
     _template(rules, source)
@@ -52,7 +54,7 @@ def _one(rules: Rules, source: Source, key: str, number: int) -> DataSet | None:
         return None
     if isinstance(entry.get("split"), str):
         made.split, made.split_places = entry["split"], [(*root, "split")]
-    _type(rules, made, root, entry)
+    _type(rules, source, made, root, entry)
     _columns(rules, made, root, entry)
     _turns(rules, file, root, entry)
     is_own = entry.get("chat_template") in (None, "tokenizer_default")
@@ -64,7 +66,12 @@ def _one(rules: Rules, source: Source, key: str, number: int) -> DataSet | None:
     )
     ledger.close(file, [(*root, "ds_type")], "not_needed", "the type of a file is seen from the file")
     for name in ("shards", "shards_idx", "preprocess_shards", "trust_remote_code", "revision"):
-        ledger.close(file, [(*root, name)], "not_needed" if name[:3] in ("tru", "pre") else "not_taken", "all of the newest rows are read")
+        ledger.close(
+            file,
+            [(*root, name)],
+            "not_needed" if name[:3] in ("tru", "pre") else "not_taken",
+            "all of the newest rows are read",
+        )
     return made
 
 
@@ -79,7 +86,9 @@ def _named(rules: Rules, file: str, root: Place, entry: dict[str, Any]) -> DataS
     if path in BUILDERS and names:
         found = data_source(names[0], rules.folders)
         if found and len(names) > 1:
-            rules.ledger.close(file, [(*root, "data_files")], "not_taken", "only the first of several files is read")
+            rules.ledger.close(
+                file, [(*root, "data_files")], "not_taken", "only the first of several files is read"
+            )
         return DataSet(file, found, named_by, "the file itself") if found else None
     found = data_source(path, rules.folders)
     if found is None:
@@ -94,7 +103,7 @@ def _named(rules: Rules, file: str, root: Place, entry: dict[str, Any]) -> DataS
     return DataSet(file, found, named_by, "a data set of the Hub" if found.startswith("hub:") else "")
 
 
-def _type(rules: Rules, made: DataSet, root: Place, entry: dict[str, Any]) -> None:
+def _type(rules: Rules, source: Source, made: DataSet, root: Place, entry: dict[str, Any]) -> None:
     kind = entry.get("type")
     if isinstance(kind, dict):
         _own_type(rules, made, root, kind)
@@ -102,7 +111,7 @@ def _type(rules: Rules, made: DataSet, root: Place, entry: dict[str, Any]) -> No
     name = word(kind)
     if name is None:
         return
-    more = rules.parts[0].table.more
+    more = rules.more(source)
     begin = re.split(r"[.:]", name)[0]
     if rules.method in more["pair_methods"] and begin == "chat_template":
         begin = "chat_template_pairs"
@@ -139,8 +148,11 @@ def _own_type(rules: Rules, made: DataSet, root: Place, kind: dict[str, Any]) ->
             lines.append(f"{part} = {_one_line(text)}")
             used += [(*root, name), (*root, f"{part}_format")]
     else:
-        asked = kind.get("format") if isinstance(kind.get("format"), str) else "{instruction} {input} "
-        columns = {part: kind.get(f"field_{part}") or part for part in ("instruction", "input", "output", "system")}
+        given = kind.get("format")
+        asked = given if isinstance(given, str) else "{instruction} {input} "
+        columns = {
+            part: kind.get(f"field_{part}") or part for part in ("instruction", "input", "output", "system")
+        }
         if not all(isinstance(column, str) for column in columns.values()):
             rules.ledger.close(made.file, [root], "not_taken", "expected names of columns")
             return
@@ -178,13 +190,18 @@ def _turns(rules: Rules, file: str, root: Place, entry: dict[str, Any]) -> None:
     names = entry.get("message_property_mappings")
     properties = dict(names) if isinstance(names, dict) else {}
     for part, name in properties.items():
-        _known(rules, file, (*root, "message_property_mappings", part), data_sets.is_known_property(part, str(name)))
+        _known(
+            rules,
+            file,
+            (*root, "message_property_mappings", part),
+            data_sets.is_known_property(part, str(name)),
+        )
     for part in ("role", "content"):
         old = entry.get(f"message_field_{part}")
         if isinstance(old, str):
             _known(rules, file, (*root, f"message_field_{part}"), data_sets.is_known_property(part, old))
     roles = entry.get("roles")
-    for role, others in (roles.items() if isinstance(roles, dict) else ()):
+    for role, others in roles.items() if isinstance(roles, dict) else ():
         is_known = isinstance(others, list) and all(
             isinstance(name, str) and data_sets.is_known_role(role, name) for name in others
         )
@@ -195,7 +212,9 @@ def _turns(rules: Rules, file: str, root: Place, entry: dict[str, Any]) -> None:
         _known(rules, file, (*root, "roles_to_train"), is_known, "only the assistant's turns have loss here")
     for key in ("train_on_eos", "train_on_eot"):
         if key in entry:
-            _known(rules, file, (*root, key), entry[key] == "turn", "the end of each trained turn has loss here")
+            _known(
+                rules, file, (*root, key), entry[key] == "turn", "the end of each trained turn has loss here"
+            )
     for key in ("message_field_training", "field_tools", "field_thinking"):
         if isinstance(entry.get(key), str):
             is_known = entry[key] in ("train", "training", "weight", "tools", "reasoning_content", "thinking")
@@ -205,7 +224,9 @@ def _turns(rules: Rules, file: str, root: Place, entry: dict[str, Any]) -> None:
 def _known(rules: Rules, file: str, place: Place, is_known: bool, reason: str = "") -> None:
     told = "as here" if reason else "this name is recognised"
     refused = reason or "this name is not recognised; rename it in the rows"
-    rules.ledger.close(file, [place], "not_needed" if is_known else "not_taken", told if is_known else refused)
+    rules.ledger.close(
+        file, [place], "not_needed" if is_known else "not_taken", told if is_known else refused
+    )
 
 
 def _template(rules: Rules, source: Source) -> None:
@@ -213,14 +234,18 @@ def _template(rules: Rules, source: Source) -> None:
     file, ledger = source.name, rules.ledger
     name, text = source.values.get("chat_template"), source.values.get("chat_template_jinja")
     if isinstance(text, str) and text.strip():
-        found = on_this_machine(text.strip(), rules.folders) if len(text) < 1000 and "\n" not in text else None
+        found = (
+            on_this_machine(text.strip(), rules.folders) if len(text) < 1000 and "\n" not in text else None
+        )
         if found and Path(found).is_file():
-            ledger.take(file, [("chat_template_jinja",), ("chat_template",)], {"data.template": found}, "a file")
+            ledger.take(
+                file, [("chat_template_jinja",), ("chat_template",)], {"data.template": found}, "a file"
+            )
         else:
             reason = "save the template as a file, and name it in data.template"
             ledger.close(file, [("chat_template_jinja",), ("chat_template",)], "not_taken", reason)
         return
-    known = rules.parts[0].table.more["templates"]
+    known = rules.more(source)["templates"]
     if not isinstance(name, str):
         return
     if known.get(name):

@@ -1,18 +1,17 @@
-"""Settings that mean something together: batch, warm-up, precision, evaluation, checkpoints, LoRA's targets."""
+"""Settings that mean something together: batch, warm-up, precision, evaluation, checkpoints."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner_tui.importing.paths import on_this_machine
-from tuner_tui.importing.values import has_option, number, switch, whole, word, words
+from tuner_tui.importing.values import has_option, number, plain_number, switch, whole, word
 
 if TYPE_CHECKING:
     from tuner_tui.importing.rules import Given, Rules
 
-NEVER_ADAPTED = ("lm_head", "embed_tokens")
 DTYPES = {
     "auto": "auto", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "fp16": "fp16", "float32": "fp32",
     "fp32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16", "torch.float32": "fp32",
@@ -59,15 +58,15 @@ def batch(rules: Rules) -> None:
         )
     elif total:
         rules.refuse(total, "micro-batch and accumulation say it here")
-    reason = (
-        f"training.batch_size counts rows per optimizer step: micro-batch {rows} x accumulation {times}, on one GPU"
-    )
+    reason = f"training.batch_size is rows per optimizer step: micro-batch {rows} x accumulation {times}, on one GPU"
     if micro and whole(micro.value):
         rules.take(micro, {"training.micro_batch": rows, "training.batch_size": rows * times}, reason)
     if steps and whole(steps.value):
         rules.take(steps, {"training.batch_size": rows * times}, reason)
     if rules.role_default("micro_batch") is not None:
-        rules.set_default("training.batch_size", rows * times, f"{rules.default_reason()}: {rows} x {times}")
+        rules.set_default(
+            "training.batch_size", rows * times, f"{rules.default_reason('micro_batch')}: {rows} x {times}"
+        )
 
 
 def _counted(rules: Rules, given: Given | None, default: int) -> int:
@@ -95,14 +94,9 @@ def length_of_run(rules: Rules) -> None:
     if epochs and number(epochs.value) == 0 and count:
         rules.skip(epochs, "the number of steps counts")
     elif epochs:
-        rules.take(epochs, {"training.epochs": _plain_number(epochs.value)})
+        rules.take(epochs, {"training.epochs": plain_number(epochs.value)})
     elif count is None and rules.role_default("epochs") is not None:
-        rules.set_default("training.epochs", rules.role_default("epochs"))
-
-
-def _plain_number(value: Any) -> Any:
-    found = number(value)
-    return value if found is None else found
+        rules.set_default("training.epochs", rules.role_default("epochs"), rules.default_reason("epochs"))
 
 
 def warm_up(rules: Rules, rows: int | None) -> None:
@@ -124,7 +118,7 @@ def warm_up(rules: Rules, rows: int | None) -> None:
         if "training.warmup" in rules.ledger.spec:
             rules.refuse(ratio, "the number of steps counts where both are given")
         else:
-            rules.take(ratio, {"training.warmup": _plain_number(ratio.value)})
+            rules.take(ratio, {"training.warmup": plain_number(ratio.value)})
     if steps or ratio:
         return
     share = rules.role_default("warmup_ratio")
@@ -132,7 +126,7 @@ def warm_up(rules: Rules, rows: int | None) -> None:
     if default_steps and (total := total_steps(rules, rows)) and default_steps < total:
         share = _share(default_steps, total)
     if share is not None:
-        rules.set_default("training.warmup", share)
+        rules.set_default("training.warmup", share, rules.default_reason("warmup_ratio", "warmup_steps"))
 
 
 def _warm_up_steps(rules: Rules, given: Given, count: int, total: int | None) -> None:
@@ -180,10 +174,12 @@ def precision(rules: Rules) -> None:
             rules.refuse(given, "4 bits (nf4) and 8 bits (int8) are supported")
         else:
             is_quantised |= rules.take(
-                given, {"model.precision": wanted[found]}, f"{wanted[found]} is the {found}-bit precision here"
+                given,
+                {"model.precision": wanted[found]},
+                f"{wanted[found]} is the {found}-bit precision here",
             )
     if not (four or eight or bits) and rules.role_default("load_4bit") and _is_adapter(rules):
-        rules.set_default("model.precision", "nf4")
+        rules.set_default("model.precision", "nf4", rules.default_reason("load_4bit"))
         is_quantised = "model.precision" in rules.ledger.spec
     if given := rules.role("quant_type"):
         is_here = word(given.value) == "nf4" or not is_quantised
@@ -198,7 +194,13 @@ def precision(rules: Rules) -> None:
 
 
 def _dtype(rules: Rules, is_quantised: bool) -> None:
-    for role, name in (("dtype", ""), ("pure_bf16", "bf16"), ("bf16", "bf16"), ("fp16", "fp16"), ("fp32", "fp32")):
+    for role, name in (
+        ("dtype", ""),
+        ("pure_bf16", "bf16"),
+        ("bf16", "bf16"),
+        ("fp16", "fp16"),
+        ("fp32", "fp32"),
+    ):
         given = rules.role(role)
         if given is None:
             continue
@@ -209,14 +211,18 @@ def _dtype(rules: Rules, is_quantised: bool) -> None:
             rules.skip(given, "a quantised base computes in the 16-bit dtype that is fast on this machine")
         elif role == "bf16" and word(given.value) == "auto":
             rules.take(given, {"model.precision": "auto"})
-        elif not found or (role != "dtype" and switch(given.value) is None and word(given.value) != "full"):
+        elif not found or (
+            role != "dtype"
+            and switch(given.value) is None
+            and word(given.value) not in (rules.role_default("on_words") or ())
+        ):
             rules.refuse(given, "expected auto, bfloat16, float16, float32, or a switch")
         elif role in ("bf16", "fp16") and not _is_adapter(rules) and _full_weights(rules):
             weights = _full_weights(rules)
             if rules.ledger.spec.get("model.precision") not in (None, weights):
                 rules.skip(given, "the dtype of the weights is given")
             else:
-                reason = f"{rules.title} computes in 16 bit and keeps {weights} weights, as full tuning on {weights} does here"
+                reason = f"16-bit computation on {weights} weights, as full tuning on {weights} does here"
                 rules.take(given, {"model.precision": weights}, reason)
         elif role in ("bf16", "fp16") and "model.precision" in rules.ledger.spec:
             rules.skip(given, "the dtype of the weights is given")
@@ -234,67 +240,6 @@ def _full_weights(rules: Rules) -> str:
     return next((part.table.full_weights for part in rules.parts if part.table.full_weights), "")
 
 
-def adapter(rules: Rules) -> None:
-    """Rank, alpha and the modules that get adapters."""
-    rank, alpha = rules.role("rank"), rules.role("alpha")
-    for given, key in ((rank, "tuning.rank"), (alpha, "tuning.alpha")):
-        if given and has_option(key, rules.method, rules.tuning):
-            rules.take(given, {key: _plain_number(given.value)})
-        elif given:
-            rules.skip(given, f"{rules.tuning} has no {key.rpartition('.')[2]} here")
-    if rules.role_default("rank") is not None:
-        rules.set_default("tuning.rank", rules.role_default("rank"))
-    if (per_rank := rules.role_default("alpha_per_rank")) and alpha is None:
-        width = number(rules.ledger.spec.get("tuning.rank", 16)) or 16
-        rules.set_default("tuning.alpha", float(per_rank * width), f"{rules.default_reason()}: {per_rank} x rank")
-    _targets(rules)
-
-
-def _targets(rules: Rules) -> None:
-    every, given = rules.role("targets_all"), rules.role("targets")
-    has_targets = has_option("tuning.targets", rules.method, rules.tuning)
-    for setting in (every, given):
-        if setting and not has_targets:
-            rules.skip(setting, f"{rules.tuning} has no targets here")
-    if not has_targets:
-        return
-    if every and switch(every.value):
-        rules.take(every, {"tuning.targets": "all-linear"}, "all linear layers but the head")
-        if given:
-            rules.skip(given, "all linear layers have adapters")
-        return
-    if every:
-        rules.skip(every, "off or empty")
-    if given:
-        _take_targets(rules, given)
-        return
-    default = rules.role_default("targets")
-    if default == "peft":
-        reason = f"{rules.default_reason()}, from PEFT: queries and values, by the names that Llama, Qwen, Mistral and Gemma use"
-        rules.set_default("tuning.targets", ["q_proj", "v_proj"], reason)
-    elif default and default not in ("all", "all-linear"):
-        rules.set_default("tuning.targets", words(default))
-
-
-def _take_targets(rules: Rules, given: Given) -> None:
-    names = words(given.value)
-    if names is not None and [name.lower() for name in names] in (["all"], ["all-linear"], ["all_linear"]):
-        rules.take(
-            given,
-            {"tuning.targets": "all-linear"},
-            "" if names == ["all-linear"] else "all linear layers but the head",
-        )
-    elif not names or any(not name.replace("_", "").replace(".", "").isalnum() for name in names):
-        rules.refuse(given, "expected names of modules, such as q_proj; patterns are not supported")
-    else:
-        kept = [name for name in names if name.rpartition(".")[2] not in NEVER_ADAPTED]
-        if not kept:
-            rules.refuse(given, "the head and the embedding get no adapters here")
-            return
-        reason = "without the head and the embedding, which get no adapters here" if kept != names else ""
-        rules.take(given, {"tuning.targets": kept}, reason)
-
-
 def memory(rules: Rules) -> None:
     """Gradient checkpointing."""
     if given := rules.role("checkpointing"):
@@ -303,7 +248,9 @@ def memory(rules: Rules) -> None:
             on = bool(switch(given.value)) and text != "none"
             rules.take(given, {"training.checkpointing": "on" if on else "off"}, is_converted=False)
         elif text in ("unsloth", "offload", "offload_disk"):
-            rules.take(given, {"training.checkpointing": "on"}, "without offloading: activations are recomputed")
+            rules.take(
+                given, {"training.checkpointing": "on"}, "without offloading: activations are recomputed"
+            )
         else:
             rules.refuse(given, "expected true or false")
     if given := rules.role("no_checkpointing"):
@@ -335,7 +282,9 @@ def schedule(rules: Rules) -> None:
             rules.ledger.change("training.schedule", WITH_LOWEST, f"with {given.key}")
             rules.take(given, {"training.schedule": WITH_LOWEST}, "falls to a tenth of the learning rate")
         else:
-            rules.refuse(given, "cosine_with_min_lr falls to a tenth of the learning rate; other shares are not")
+            rules.refuse(
+                given, "cosine_with_min_lr falls to a tenth of the learning rate; other shares are not"
+            )
 
 
 def held_out(rules: Rules, rows: int | None) -> None:
@@ -350,7 +299,10 @@ def held_out(rules: Rules, rows: int | None) -> None:
             made = math.floor(share / rows * 1e6) / 1e6
             rules.take(given, {"data.evaluation_share": made}, f"a share: {share} of {rows} rows")
         else:
-            rules.refuse(given, "a share of the rows here, and a number of rows needs the data; set data.evaluation_share")
+            rules.refuse(
+                given,
+                "a share of the rows here, and a number of rows needs the data; set data.evaluation_share",
+            )
     _rhythm(rules, "eval", "evaluation.every_steps")
     _rhythm(rules, "save", "checkpoints.every_steps")
 
@@ -363,7 +315,9 @@ def _rhythm(rules: Rules, what: str, key: str) -> None:
         rules.role(f"{what}s_per_epoch"),
     )
     kind = word(strategy.value) if strategy else None
-    if strategy and (kind in ("epoch", "steps") or (what == "eval" and kind in ("no", "false") and not has_rows)):
+    if strategy and (
+        kind in ("epoch", "steps") or (what == "eval" and kind in ("no", "false") and not has_rows)
+    ):
         rules.skip(strategy, "as here: at each epoch's end, or at the steps that are given")
     elif strategy and kind in ("no", "false"):
         rules.refuse(
@@ -375,7 +329,9 @@ def _rhythm(rules: Rules, what: str, key: str) -> None:
     elif strategy:
         rules.refuse(strategy, "expected no, epoch or steps")
     if steps:
-        _steps(rules, steps, key, is_used=kind not in ("epoch", "no", "false") and (what != "eval" or has_rows))
+        _steps(
+            rules, steps, key, is_used=kind not in ("epoch", "no", "false") and (what != "eval" or has_rows)
+        )
     if per_epoch and whole(per_epoch.value) == 1:
         rules.skip(per_epoch, "as here: at each epoch's end")
     elif per_epoch and number(per_epoch.value) == 0:

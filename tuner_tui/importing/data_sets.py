@@ -64,9 +64,13 @@ def use(rules: Rules, sets: Sequence[DataSet]) -> None:
             "columns are named by a mapping here",
         )
     if first.rows and not others:
-        ledger.take(first.file, first.rows_places, {"data.limit": first.rows}, "rows from the start of the file")
+        ledger.take(
+            first.file, first.rows_places, {"data.limit": first.rows}, "rows from the start of the file"
+        )
     else:
-        ledger.close(first.file, first.rows_places, "not_taken", "a number of rows can be drawn of further sources")
+        ledger.close(
+            first.file, first.rows_places, "not_taken", "a number of rows can be drawn of further sources"
+        )
     if others and first.weight:
         reason = "what the further sources leave is the share of the first one"
         ledger.close(first.file, first.weight_places, "not_needed", reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tuner_tui.config.rules import RULES
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.config.spec_checks import validate
 from tuner_tui.errors import InputError, NotFoundError, TunerError
-from tuner_tui.importing import axolotl, combined, llama_factory, trl, unsloth
+from tuner_tui.importing import adapters, axolotl, combined, llama_factory, trl, unsloth
 from tuner_tui.importing.data_sets import PLACEHOLDER
 from tuner_tui.importing.ledger import Default, Entry, Ledger
 from tuner_tui.importing.paths import data_source, on_this_machine
@@ -36,9 +37,11 @@ FILES_OF_FOLDER = {
     "trainer_state.json": "state",
 }
 """What a folder of settings may have, each with its table."""
+TRAINER = "trainer"
 PICKLED = "training_args.bin"
 PICKLE_REASON = (
-    "is not read: it is a pickle, which can run any code when it is loaded; training_args.json beside it would be read"
+    "is not read: it is a pickle, which can run any code when it is loaded; "
+    "save the arguments with to_json_string() as training_args.json, which is read"
 )
 REQUIRED = ("model.source", "data.train", "method.kind", "tuning.kind")
 LARGEST_COUNTED_BYTES = 64 << 20
@@ -83,16 +86,21 @@ def import_settings(
     Raises InputError for a file that cannot be read, is of no known tool, or names no model; NotFoundError for none.
     """
     sources, notes = _sources(path, tool)
-    name = tool or (FOLDER if path.is_dir() else recognised(sources[0][0].values, path.name))
-    parts = [Part(source, table(kind or name)) for source, kind in sources]
+    parts = [
+        Part(source, table(kind or tool or recognised(source.values, path.name))) for source, kind in sources
+    ]
     folders = (parts[0].source.path.absolute().parent, Path.cwd())
     ledger = Ledger((part.source, part.table.whole) for part in parts)
     rules = Rules(ledger, parts, folders)
     if method is not None:
         ledger.spec["method.kind"] = method
-    elif commands := parts[0].table.more.get("commands"):
-        notes += _command(ledger, parts[0].source, commands)
-    _run(rules, name, model, data)
+    for part in parts:
+        if method is None and (commands := part.table.more.get("commands")):
+            notes += _command(ledger, part.source, commands)
+        more = part.table.more["tool"]
+        if "note" in more and more["unless"] not in part.source.values:
+            notes.append(more["note"])
+    _run(rules, model, data)
     spec = _accepted(ledger)
     ordered = _ordered(ledger.spec)
     return Imported(
@@ -111,22 +119,45 @@ def _sources(path: Path, tool: str | None) -> tuple[list[tuple[Source, str | Non
     """The files to read, each with the table of its settings if the tool does not say it."""
     if not path.is_dir():
         if path.name == PICKLED:
-            raise InputError("The file is not read", f"{plain(path.name)} {PICKLE_REASON}.", "Give its folder.")
+            raise InputError(
+                "The file is not read", f"{plain(path.name)} {PICKLE_REASON}.", "Give its folder."
+            )
         if tool == FOLDER:
-            raise InputError("Not a folder", f"{plain(str(path))} is a file.", "Leave --from out, or give a folder.")
-        kind = FILES_OF_FOLDER.get(path.name) if tool is None else None
-        return [(read_source(path), kind)], []
+            raise InputError(
+                "Not a folder", f"{plain(str(path))} is a file.", "Leave --from out, or give a folder."
+            )
+        if tool is None and path.name in FILES_OF_FOLDER:
+            return [_with_table(read_source(path, LARGEST_STATE_BYTES))], []
+        return [(read_source(path), None)], []
     if tool not in (None, FOLDER):
         raise InputError("A folder, not a file", plain(str(path)), "Give the file of settings inside it.")
-    found = [path / name for name in FILES_OF_FOLDER if (path / name).exists()]
-    notes = [f"{PICKLED} {PICKLE_REASON}."] if (path / PICKLED).exists() else []
+    names = _names_in(path)
+    found = [path / name for name in FILES_OF_FOLDER if name in names]
+    notes = [f"{PICKLED} {PICKLE_REASON}."] if PICKLED in names else []
     if not found:
         raise NotFoundError(
             "No settings in the folder",
-            f"{plain(str(path))}: expected {listed(list(FILES_OF_FOLDER), 'or')}." + "".join(f" {n}" for n in notes),
+            f"{plain(str(path))}: expected {listed(list(FILES_OF_FOLDER), 'or')}."
+            + "".join(f" {n}" for n in notes),
             "Give the file of settings itself, if it has another name.",
         )
-    return [(read_source(file, LARGEST_STATE_BYTES), FILES_OF_FOLDER[file.name]) for file in found], notes
+    return [_with_table(read_source(file, LARGEST_STATE_BYTES)) for file in found], notes
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise InputError("The folder cannot be read", f"{plain(str(folder))}: {error.strerror}.") from None
+
+
+def _with_table(source: Source) -> tuple[Source, str | None]:
+    """A file of a folder with its table: training_args may be of a tool that saves all its settings so."""
+    kind = FILES_OF_FOLDER[source.name]
+    if kind == TRAINER:
+        with contextlib.suppress(InputError):
+            return source, recognised(source.values, source.name)
+    return source, kind
 
 
 def _command(ledger: Ledger, source: Source, commands: dict[str, list[str]]) -> list[str]:
@@ -137,23 +168,26 @@ def _command(ledger: Ledger, source: Source, commands: dict[str, list[str]]) -> 
     return [f"The file does not name its command: read as `trl {DEFAULT_METHOD}`; --method says another one."]
 
 
-def _run(rules: Rules, tool: str, model: str | None, data: str | None) -> None:
+def _run(rules: Rules, model: str | None, data: str | None) -> None:
     ledger = rules.ledger
     rules.choose_kinds()
     combined.model(rules, _given_model(model))
     if data is not None:
         ledger.spec["data.train"] = data_source(data, (Path.cwd(),)) or data
-    if tool in READERS:
-        READERS[tool](rules, rules.parts[0].source)
+    for part in rules.parts:
+        if part.table.name in READERS:
+            READERS[part.table.name](rules, part.source)
     rules.apply()
-    rules.set_loss_default()
+    for part in rules.parts:
+        if "loss_on" in part.table.more:
+            trl.loss_default(rules, part.source, _shape(ledger.spec))
     combined.batch(rules)
     combined.length_of_run(rules)
     combined.packing(rules)
     rows = _rows(ledger.spec)
     combined.held_out(rules, rows)
     combined.precision(rules)
-    combined.adapter(rules)
+    adapters.adapter(rules)
     combined.memory(rules)
     combined.schedule(rules)
     combined.warm_up(rules, rows)
@@ -171,6 +205,21 @@ def _given_model(model: str | None) -> str | None:
     return None if model is None else on_this_machine(model, (Path.cwd(),), is_model=True) or model
 
 
+def _shape(spec: dict[str, Any]) -> str | None:
+    """The dataset type of the training rows, where they are in a file or folder on this machine."""
+    from tuner_tui.config.data_section import DataSpec
+    from tuner_tui.data.recognition.reading import plain_rows, training_reading
+
+    if spec.get("data.shape") or not Path(spec.get("data.train", "")).is_absolute():
+        return spec.get("data.shape")
+    try:
+        keys = ("train", "split", "mapping")
+        made = {key: spec[f"data.{key}"] for key in keys if f"data.{key}" in spec}
+        return plain_rows(training_reading(DataSpec.model_validate(made))).layout.shape
+    except (TunerError, OSError, ValueError):
+        return None
+
+
 def _rows(spec: dict[str, Any]) -> int | None:
     """The number of training rows, where they are in one small file or folder on this machine."""
     from tuner_tui.data.files.rows import data_files, each_row
@@ -181,7 +230,9 @@ def _rows(spec: dict[str, Any]) -> int | None:
     try:
         if sum(file.stat().st_size for file in data_files(Path(train))) > LARGEST_COUNTED_BYTES:
             return None
-        return sum(1 for _ in each_row(Path(train), split=spec.get("data.split"), limit=spec.get("data.limit")))
+        return sum(
+            1 for _ in each_row(Path(train), split=spec.get("data.split"), limit=spec.get("data.limit"))
+        )
     except (TunerError, OSError, ValueError, TypeError):
         return None
 

@@ -161,6 +161,4 @@ class Ledger:
     def entries(self) -> tuple[Entry, ...]:
         """All accounts in the order of the files."""
         order = {name: number for number, name in enumerate(self._sources)}
-        return tuple(
-            sorted(self._entries.values(), key=lambda entry: (order[entry.file], entry.line or 0))
-        )
+        return tuple(sorted(self._entries.values(), key=lambda entry: (order[entry.file], entry.line or 0)))

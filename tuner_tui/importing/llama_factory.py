@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 INFO = "dataset_info.json"
 LARGEST_INFO_BYTES = 4 << 20
-ROLE_TAGS = {"user_tag": "user", "assistant_tag": "assistant", "observation_tag": "tool", "system_tag": "system"}
+ROLE_TAGS = {
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "system_tag": "system",
+}
 
 
 def read_data(rules: Rules, source: Source) -> None:
@@ -29,7 +34,9 @@ def read_data(rules: Rules, source: Source) -> None:
     data_sets.use(rules, sets)
     if tests := _sets(rules, source, "eval_dataset", info):
         data_sets.evaluation(rules, tests[0], tests[1:])
-    rules.ledger.close(source.name, [("dataset_dir",)], "not_needed", f"the folder of {INFO}; paths are whole here")
+    rules.ledger.close(
+        source.name, [("dataset_dir",)], "not_needed", f"the folder of {INFO}; paths are whole here"
+    )
     _template(rules, source)
 
 
@@ -70,11 +77,19 @@ def _sets(rules: Rules, source: Source, key: str, info: Source | None) -> list[D
         rules.ledger.close(source.name, [(key,)], "not_taken", reason)
     elif made and key == "dataset":
         rules.ledger.take(
-            source.name, [(key,)], {"data.train": made[0].source}, f"a name that {INFO} explains", is_converted=True
+            source.name,
+            [(key,)],
+            {"data.train": made[0].source},
+            f"a name that {INFO} explains",
+            is_converted=True,
         )
     elif made:
         rules.ledger.take(
-            source.name, [(key,)], {"data.evaluation": made[0].source}, f"a name that {INFO} explains", is_converted=True
+            source.name,
+            [(key,)],
+            {"data.evaluation": made[0].source},
+            f"a name that {INFO} explains",
+            is_converted=True,
         )
     return made
 
@@ -89,7 +104,7 @@ def _unexplained(rules: Rules, source: Source, name: str) -> str | None:
 
 def _is_text(rules: Rules, source: Source) -> bool:
     """Whether the stage trains on plain text, which is in the column of the prompt."""
-    return word(source.values.get("stage")) in rules.parts[0].table.more["text_stages"]
+    return word(source.values.get("stage")) in rules.more(source)["text_stages"]
 
 
 def _one(rules: Rules, info: Source, name: str, entry: dict[str, Any], *, is_text: bool) -> DataSet | None:
@@ -103,11 +118,14 @@ def _one(rules: Rules, info: Source, name: str, entry: dict[str, Any], *, is_tex
         if (name, key) not in made.named_by:
             ledger.close(file, [(name, key)], "not_needed", "the same data from another place")
     is_pairs = entry.get("ranking") is True
-    columns = entry.get("columns") if isinstance(entry.get("columns"), dict) else {}
+    found = entry.get("columns")
+    columns: dict[str, Any] = found if isinstance(found, dict) else {}
     is_turns = word(entry.get("formatting")) in ("sharegpt", "openai")
     is_rated = "kto_tag" in columns
     made.shape_places = [(name, "formatting"), (name, "ranking")]
-    made.shape = "preference" if is_pairs else "rated" if is_rated else "messages" if is_turns else "instruction"
+    made.shape = (
+        "preference" if is_pairs else "rated" if is_rated else "messages" if is_turns else "instruction"
+    )
     if is_text:
         _text(made, name, columns)
     else:
@@ -179,7 +197,9 @@ def _columns(
     }[shape]
     lines |= {part: "{" + named[part] + "}" for part in ("system", "tools") if part in named}
     if shape == "rated" and is_turns:
-        rules.ledger.close(made.file, [root], "not_taken", "turns with a label cannot be mapped; they are detected")
+        rules.ledger.close(
+            made.file, [root], "not_taken", "turns with a label cannot be mapped; they are detected"
+        )
         return
     if "history" in named:
         reason = "a mapping has no place for it; with LLaMA-Factory's usual names it is recognised"
@@ -198,15 +218,19 @@ def _text(made: DataSet, name: str, columns: dict[str, Any]) -> None:
 
 def _tags(rules: Rules, info: Source, name: str, entry: dict[str, Any]) -> None:
     tags = entry.get("tags")
-    for tag, value in (tags.items() if isinstance(tags, dict) else ()):
+    for tag, value in tags.items() if isinstance(tags, dict) else ():
         if tag in ROLE_TAGS:
             is_known = isinstance(value, str) and data_sets.is_known_role(ROLE_TAGS[tag], value)
         elif tag in ("role_tag", "content_tag"):
             is_known = isinstance(value, str) and data_sets.is_known_property(tag.removesuffix("_tag"), value)
         else:
             is_known = value in ("function_call", "tool_call", "tool_calls")
-        reason = "this name is recognised" if is_known else "this name is not recognised; rename it in the rows"
-        rules.ledger.close(info.name, [(name, "tags", tag)], "not_needed" if is_known else "not_taken", reason)
+        reason = (
+            "this name is recognised" if is_known else "this name is not recognised; rename it in the rows"
+        )
+        rules.ledger.close(
+            info.name, [(name, "tags", tag)], "not_needed" if is_known else "not_taken", reason
+        )
 
 
 def _limit_and_mixture(rules: Rules, source: Source, sets: list[DataSet]) -> None:
@@ -217,19 +241,29 @@ def _limit_and_mixture(rules: Rules, source: Source, sets: list[DataSet]) -> Non
         elif sets:
             for each in sets[1:]:
                 each.rows = each.rows or limit
-            ledger.take(file, [("max_samples",)], {"data.limit": limit}, "of each source, by data.limit and rows=")
+            ledger.take(
+                file, [("max_samples",)], {"data.limit": limit}, "of each source, by data.limit and rows="
+            )
     given = source.values.get("interleave_probs")
     parts = words(given if not isinstance(given, list) else [str(item) for item in given])
     shares = [number(part) for part in parts] if parts else []
     if not shares:
         return
     total = sum(share for share in shares if share is not None)
-    if len(shares) != len(sets) or any(share is None or share <= 0 for share in shares) or abs(total - 1) > 0.01:
-        ledger.close(file, [("interleave_probs",)], "not_taken", "expected a share for each data set, 1 in all")
+    if (
+        len(shares) != len(sets)
+        or any(share is None or share <= 0 for share in shares)
+        or abs(total - 1) > 0.01
+    ):
+        ledger.close(
+            file, [("interleave_probs",)], "not_taken", "expected a share for each data set, 1 in all"
+        )
         return
     for each, share in zip(sets, shares, strict=True):
         each.weight = share
-    ledger.close(file, [("interleave_probs",)], "not_needed", "taken as weight= of the further sources in data.also")
+    ledger.close(
+        file, [("interleave_probs",)], "not_needed", "taken as weight= of the further sources in data.also"
+    )
     reason = "sources are mixed by their shares of one pass here"
     ledger.close(file, [("mix_strategy",)], "not_needed", reason)
 
@@ -239,7 +273,7 @@ def _template(rules: Rules, source: Source) -> None:
     given = rules.role("chat_template")
     if given is None:
         return
-    more = rules.parts[0].table.more
+    more = rules.more(source)
     name = word(given.value)
     if name is None:
         rules.refuse(given, "expected the name of a template")

@@ -59,10 +59,6 @@ class Rules:
     def tuning(self) -> str:
         return str(self.ledger.spec.get("tuning.kind", DEFAULT_TUNING))
 
-    @property
-    def title(self) -> str:
-        return self.parts[0].table.title
-
     def role(self, name: str) -> Given | None:
         """The first setting with a role that is not accounted for; further ones are not taken beside it."""
         found: Given | None = None
@@ -85,17 +81,23 @@ class Rules:
     def role_default(self, name: str) -> Any:
         """The tool's default for a role; None if it has none."""
         return next(
-            (
-                part.table.role_defaults[name]
-                for part in self.parts
-                if name in part.table.role_defaults
-            ),
+            (part.table.role_defaults[name] for part in self.parts if name in part.table.role_defaults),
             None,
         )
 
-    def default_reason(self, key: str = "") -> str:
-        table = next((part.table for part in self.parts if key in part.table.defaults), self.parts[0].table)
-        return f"default of {table.label}"
+    def default_reason(self, *names: str) -> str:
+        """Whose default it is: of the table that has a default for one of these options or roles."""
+        found = (
+            part.table
+            for part in self.parts
+            for name in names
+            if name in part.table.defaults or name in part.table.role_defaults
+        )
+        return f"default of {next(found, self.parts[0].table).label}"
+
+    def more(self, source: Source) -> Mapping[str, Any]:
+        """What the table of a source has for its tool's own module."""
+        return next(part.table.more for part in self.parts if part.source is source)
 
     def take(
         self,
@@ -106,9 +108,7 @@ class Rules:
         *,
         is_converted: bool | None = None,
     ) -> bool:
-        return self.ledger.take(
-            given.file, [given.place, *more], ours, reason, is_converted=is_converted
-        )
+        return self.ledger.take(given.file, [given.place, *more], ours, reason, is_converted=is_converted)
 
     def refuse(self, given: Given, reason: str) -> None:
         """Not taken, with the reason; the result may differ."""
@@ -125,7 +125,7 @@ class Rules:
                 if words.is_first:
                     self._words(part, words)
         if "tuning.kind" not in self.ledger.spec and (tuning := self.role_default("tuning")):
-            self.ledger.set_default("tuning.kind", tuning, self.default_reason())
+            self.ledger.set_default("tuning.kind", tuning, self.default_reason("tuning"))
 
     def apply(self) -> None:
         """Everything that depends on no other setting."""
@@ -146,12 +146,6 @@ class Rules:
         """A default of the tool, where the option exists and ours is another one."""
         if has_option(key, self.method, self.tuning) and default_of(key, self.method, self.tuning) != value:
             self.ledger.set_default(key, value, reason or self.default_reason(key))
-
-    def set_loss_default(self) -> None:
-        """Which tokens have loss by default, before other settings and data are looked at."""
-        for part in self.parts:
-            if "method.loss_on" in part.table.defaults:
-                self.set_default("method.loss_on", part.table.defaults["method.loss_on"])
 
     def _set_defaults(self, table: Table) -> None:
         of_kinds = {
@@ -211,7 +205,7 @@ class Rules:
         if any(standing[key] != usable[key] for key in standing) and any(
             key.endswith(".kind") for key in standing
         ):
-            self.take(given, standing, f"another key says more: {_values(standing)}")
+            self.take(given, standing, f"{_values(standing)} is set already")
             return
         self.take(given, usable, reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +103,7 @@ def _parse_json(text: str) -> Parsed:
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) < len(pairs):
-            seen: set[str] = set()
-            repeated.extend(key for key, _ in pairs if key in seen or seen.add(key))
+            repeated.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return made
 
     try:
@@ -114,7 +114,9 @@ def _parse_json(text: str) -> Parsed:
         raise BadText("it has a number with too many digits") from None
     if repeated:
         line = _last_line(text, repeated[0])
-        raise BadText("the key is given twice in one table", line, plain(repeated[0]), "Remove one of the two.")
+        raise BadText(
+            "the key is given twice in one table", line, plain(repeated[0]), "Remove one of the two."
+        )
     _require_limits(values)
     try:  # only for the lines: JSON with spaces for tabs is YAML, but for rare escapes
         lines = parse_yaml(text.replace("\t", " ")).lines

@@ -39,8 +39,17 @@ def read_data(rules: Rules, source: Source) -> None:
     data_sets.use(rules, sets)
     if source.values.get("eval_strategy") in (None, False, "no"):
         ledger.close(file, [("dataset_test_split",)], "not_needed", "no rows are evaluated")
-    reason = "evaluation data is a file or data set of its own here: data.evaluation, or data.evaluation_share"
+    reason = (
+        "evaluation data is a file or data set of its own here: data.evaluation, or data.evaluation_share"
+    )
     ledger.close(file, [("dataset_test_split",)], "not_taken", reason)
+
+
+def loss_default(rules: Rules, source: Source, shape: str | None) -> None:
+    """Which tokens have loss where the settings do not say it, by the dataset type if the rows are here."""
+    known = rules.more(source)["loss_on"]
+    reason = f"{rules.default_reason()} for conversations and plain text; of prompt-completion rows, completions alone"
+    rules.set_default("method.loss_on", known.get(shape, known["other"]), reason)
 
 
 def _named(source: Source, found: str, name: Place, part: Place) -> DataSet:
@@ -64,7 +73,11 @@ def _one(rules: Rules, source: Source, number: int, entry: Any) -> DataSet | Non
     names = [files] if isinstance(files, str) else files if isinstance(files, list) else []
     if isinstance(path, str) and path in ("json", "csv", "parquet", "text", "arrow") and len(names) == 1:
         found = data_source(names[0], rules.folders) if isinstance(names[0], str) else None
-        made = DataSet(file, found, [(*root, "path"), (*root, "data_files")], "the file itself") if found else None
+        made = (
+            DataSet(file, found, [(*root, "path"), (*root, "data_files")], "the file itself")
+            if found
+            else None
+        )
     elif isinstance(path, str) and not names and (found := data_source(path.strip(), rules.folders)):
         made = _named(source, found, (*root, "path"), (*root, "name"))
     else:

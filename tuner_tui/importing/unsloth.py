@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner_tui.importing import data_sets
 from tuner_tui.importing.data_sets import DataSet
@@ -34,16 +34,17 @@ def read_data(rules: Rules, source: Source) -> None:
         if sets:
             ledger.close(file, [("data", "dataset")], "not_taken", "the local files count")
         elif found := data_source(hub.strip(), rules.folders):
-            sets = [DataSet(file, found, [("data", "dataset")], "" if found == hub else "where the data set is")]
+            sets = [
+                DataSet(file, found, [("data", "dataset")], "" if found == hub else "where the data set is")
+            ]
     if sets:
-        _format(rules, sets, given.get("format_type"))
+        _format(rules.more(source)["rows"], sets, given.get("format_type"))
     data_sets.use(rules, sets)
 
 
-def _format(rules: Rules, sets: list[DataSet], given: object) -> None:
+def _format(known: dict[str, Any], sets: list[DataSet], given: object) -> None:
     name = word(given)
-    known = rules.parts[0].table.more["rows"]
-    if name not in known:
+    if name is None or name not in known:
         return
     for each in sets:
         each.shape = known[name].get("shape")

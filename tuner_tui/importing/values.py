@@ -25,6 +25,12 @@ def number(value: Any) -> int | float | None:
     return value
 
 
+def plain_number(value: Any) -> Any:
+    """A number, also of text; anything else as it is, for the spec's own check."""
+    found = number(value)
+    return value if found is None else found
+
+
 def whole(value: Any, least: int = 1) -> int | None:
     """A whole number of at least `least`; None for anything else."""
     found = number(value)
@@ -94,6 +100,10 @@ def _types(annotation: Any) -> set[type]:
         return {annotation}
     found: set[type] = set()
     for argument in get_args(annotation):
-        found |= {type(argument)} if not hasattr(argument, "__origin__") and not isinstance(argument, type) else set()
+        found |= (
+            {type(argument)}
+            if not hasattr(argument, "__origin__") and not isinstance(argument, type)
+            else set()
+        )
         found |= _types(argument)
     return found
