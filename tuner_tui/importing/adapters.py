@@ -19,7 +19,7 @@ def adapter(rules: Rules) -> None:
         if given and has_option(key, rules.method, rules.tuning):
             rules.take(given, {key: plain_number(given.value)})
         elif given:
-            rules.skip(given, f"{rules.tuning} has no {key.rpartition('.')[2]} here")
+            rules.skip(given, rules.no_option(key))
     if rules.role_default("rank") is not None:
         rules.set_default("tuning.rank", rules.role_default("rank"), rules.default_reason("rank"))
     if (per_rank := rules.role_default("alpha_per_rank")) and alpha is None:
@@ -37,7 +37,7 @@ def _targets(rules: Rules) -> None:
     has_targets = has_option("tuning.targets", rules.method, rules.tuning)
     for setting in (every, given):
         if setting and not has_targets:
-            rules.skip(setting, f"{rules.tuning} has no targets here")
+            rules.skip(setting, rules.no_option("tuning.targets"))
     if not has_targets:
         return
     if every and switch(every.value):

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner_tui.config.methods.traits import DEFAULT_METHOD
-from tuner_tui.config.tunings.traits import DEFAULT_TUNING
+from tuner_tui.config.methods.traits import DEFAULT_METHOD, method_traits
+from tuner_tui.config.methods.traits import TRAITS as METHODS
+from tuner_tui.config.tunings.traits import DEFAULT_TUNING, tuning_traits
+from tuner_tui.config.tunings.traits import TRAITS as TUNINGS
 from tuner_tui.importing.source import shown
 from tuner_tui.importing.values import as_option, default_of, has_option, word
 from tuner_tui.text import listed, plain
@@ -163,14 +165,18 @@ class Rules:
         if given.value is None:
             self.skip(given, "off or empty")
         elif not has_option(ours, self.method, self.tuning):
-            self.skip(given, self._no_option(ours))
+            self.skip(given, self.no_option(ours))
         else:
             self.take(given, {ours: as_option(ours, given.value, self.method, self.tuning)})
 
-    def _no_option(self, key: str) -> str:
+    def no_option(self, key: str) -> str:
+        """The reason for leaving out what sets an option that method or tuning does not have."""
         section, _, name = key.partition(".")
-        kind = {"method": self.method, "tuning": self.tuning}.get(section, "")
-        return f"{kind} has no {name} here" if kind else f"there is no {key}"
+        if section == "method" and self.method in METHODS:
+            return f"{method_traits(self.method).title} has no {name} here"
+        if section == "tuning" and self.tuning in TUNINGS:
+            return f"{tuning_traits(self.tuning).title} has no {name} here"
+        return f"there is no {key}"
 
     def _words(self, part: Part, words: Words) -> None:
         file, place = part.source.name, tuple(words.key.split("."))
@@ -199,7 +205,7 @@ class Rules:
         kinds = {section: ours.get(f"{section}.kind", kind) for section, kind in self._kinds().items()}
         usable = {key: value for key, value in ours.items() if has_option(key, **kinds)}
         if not usable:
-            self.skip(given, self._no_option(next(iter(ours))))
+            self.skip(given, self.no_option(next(iter(ours))))
             return
         standing = {key: self.ledger.spec[key] for key in usable if key in self.ledger.spec}
         if any(standing[key] != usable[key] for key in standing) and any(

@@ -35,7 +35,12 @@ def read_data(rules: Rules, source: Source) -> None:
             ledger.close(file, [("data", "dataset")], "not_taken", "the local files count")
         elif found := data_source(hub.strip(), rules.folders):
             sets = [
-                DataSet(file, found, [("data", "dataset")], "" if found == hub else "where the data set is")
+                DataSet(
+                    file,
+                    found,
+                    [("data", "dataset")],
+                    "a data set of the Hub" if found.startswith("hub:") else "",
+                )
             ]
     if sets:
         _format(rules.more(source)["rows"], sets, given.get("format_type"))

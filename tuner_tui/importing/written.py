@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.config.spec_paths import DEMO, NAMED_DATA
 from tuner_tui.config.spec_writer import encoded
 from tuner_tui.text import plain, shortened_line
 
@@ -33,6 +34,11 @@ def toml_text(imported: Imported, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _has_meaning(text: str) -> bool:
+    """Whether a relative path would be read as something else than a path."""
+    return text in (DEMO, "chatml") or text.startswith(("~", *NAMED_DATA)) or "://" in text
+
+
 def _relative(key: str, value: Any, folder: Path) -> Any:
     if key == "data.also":
         return tuple(_relative("data.train", line, folder) for line in value)
@@ -42,6 +48,6 @@ def _relative(key: str, value: Any, folder: Path) -> Any:
         return value
     path = Path(os.path.abspath(value))  # noqa: PTH100  (a symlink on the way stays)
     inside = path.relative_to(folder) if path.is_relative_to(folder) else None
-    if inside is None or str(inside) == ".":
+    if inside is None or str(inside) == "." or _has_meaning(str(inside)):
         return value
     return f"./{inside}" if key.startswith("model.") else str(inside)
