@@ -83,7 +83,9 @@ def test_an_axolotl_file(place: Path) -> None:
     assert spec.data.evaluation_share == 0.1
     # 24 rows less 3 held out are 3 steps an epoch: 6 in all, 3 of them warm-up
     assert math.ceil(spec.training.warmup * 6) == 3 and "3 of 6 steps" in reasons["warmup_steps"]
-    assert reasons["special_tokens.pad_token"].startswith("not_taken")
+    assert reasons["special_tokens.eos_token"].startswith("not_taken")
+    assert reasons["special_tokens.pad_token"].startswith("not_needed")
+    assert spec.evaluation.every_steps == 1 and "2 times in an epoch of 3 steps" in reasons["evals_per_epoch"]
     assert reasons["fp16"] == "not_needed: off or empty"
     assert reasons["datasets[0].type"].startswith("converted: rows are rendered by the model's chat template")
     assert spec.training.optimizer == "adamw_8bit"

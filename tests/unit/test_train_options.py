@@ -42,7 +42,11 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         class Nothing:
             warning = None
 
-        monkeypatch.setattr("tuner_tui.keeper.launch.check", lambda spec: (seen.append(spec), Nothing)[1])
+        def check(spec: RunSpec) -> type[Nothing]:
+            seen.append(spec)
+            return Nothing
+
+        monkeypatch.setattr("tuner_tui.keeper.launch.check", check)
         outcome = CliRunner().invoke(
             train, [*words, "--check"], catch_exceptions=False, standalone_mode=False
         )

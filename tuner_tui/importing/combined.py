@@ -149,14 +149,20 @@ def _share(count: int, total: int) -> float:
 
 def total_steps(rules: Rules, rows: int | None) -> int | None:
     """Optimizer steps of the run; None where the rows are not known."""
-    spec = rules.ledger.spec
-    if steps := spec.get("training.max_steps"):
+    if steps := rules.ledger.spec.get("training.max_steps"):
         return int(steps)
-    epochs, size = number(spec.get("training.epochs", 3.0)), whole(spec.get("training.batch_size", 8))
+    epochs, each = number(rules.ledger.spec.get("training.epochs", 3.0)), steps_per_epoch(rules, rows)
+    return max(1, math.ceil(epochs * each)) if epochs and each else None
+
+
+def steps_per_epoch(rules: Rules, rows: int | None) -> int | None:
+    """Optimizer steps of one pass over the rows that are trained on; None where the rows are not known."""
+    spec = rules.ledger.spec
+    size = whole(spec.get("training.batch_size", 8))
     share = number(spec.get("data.evaluation_share", 0)) or 0
-    if rows is None or not epochs or not size or spec.get("method.packing") or not 0 <= share < 1:
+    if rows is None or not size or spec.get("method.packing") or not 0 <= share < 1:
         return None
-    return max(1, math.ceil(epochs * math.ceil((rows - math.ceil(rows * share)) / size)))
+    return max(1, math.ceil((rows - math.ceil(rows * share)) / size))
 
 
 def precision(rules: Rules) -> None:
@@ -303,11 +309,12 @@ def held_out(rules: Rules, rows: int | None) -> None:
                 given,
                 "a share of the rows here, and a number of rows needs the data; set data.evaluation_share",
             )
-    _rhythm(rules, "eval", "evaluation.every_steps")
-    _rhythm(rules, "save", "checkpoints.every_steps")
+    per_epoch = steps_per_epoch(rules, rows)
+    _rhythm(rules, "eval", "evaluation.every_steps", per_epoch)
+    _rhythm(rules, "save", "checkpoints.every_steps", per_epoch)
 
 
-def _rhythm(rules: Rules, what: str, key: str) -> None:
+def _rhythm(rules: Rules, what: str, key: str, epoch_steps: int | None) -> None:
     has_rows = any(name in rules.ledger.spec for name in ("data.evaluation", "data.evaluation_share"))
     strategy, steps, per_epoch = (
         rules.role(f"{what}_strategy"),
@@ -336,6 +343,11 @@ def _rhythm(rules: Rules, what: str, key: str) -> None:
         rules.skip(per_epoch, "as here: at each epoch's end")
     elif per_epoch and number(per_epoch.value) == 0:
         rules.skip(per_epoch, "off or empty")
+    elif per_epoch and (times := whole(per_epoch.value)) and epoch_steps and (what == "save" or has_rows):
+        reason = f"{times} times in an epoch of {epoch_steps} steps"
+        rules.take(per_epoch, {key: max(1, epoch_steps // times)}, reason)
+    elif per_epoch and what == "eval" and not has_rows:
+        rules.skip(per_epoch, "no rows are held out")
     elif per_epoch:
         rules.refuse(per_epoch, f"counted in steps here; set {key}")
 

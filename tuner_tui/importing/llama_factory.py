@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INFO = "dataset_info.json"
 LARGEST_INFO_BYTES = 4 << 20
+MEDIA = ("images", "videos", "audios")
 ROLE_TAGS = {
     "user_tag": "user",
     "assistant_tag": "assistant",
@@ -162,11 +163,15 @@ def _columns(
     rules: Rules, made: DataSet, name: str, columns: dict[str, Any], shape: str, *, is_turns: bool
 ) -> None:
     """A mapping for columns that have names of their own; LLaMA-Factory's usual names are recognised."""
-    named = {part: column for part, column in columns.items() if isinstance(column, str) and column}
+    named = {
+        part: column
+        for part, column in columns.items()
+        if isinstance(column, str) and column and part not in MEDIA
+    }
     root: Place = (name, "columns")
     usual = {"prompt": "instruction", "query": "input", "response": "output", "messages": "conversations"}
     usual |= {part: part for part in ("system", "tools", "history", "chosen", "rejected", "kto_tag")}
-    for part in ("images", "videos", "audios"):
+    for part in MEDIA:
         if part in columns:
             rules.ledger.close(made.file, [(*root, part)], "not_taken", "text only here")
     is_usual = all(
