@@ -58,6 +58,12 @@ def plain_lines(text: str) -> str:
     return "\n".join(plain(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n"))
 
 
+def shortened_line(text: str, longest: int) -> str:
+    """One line of literal text of at most `longest` characters."""
+    line = plain(text)
+    return line if len(line) <= longest else line[: longest - 1] + SHORTENED
+
+
 def quoted(word: str) -> str:
     """A word quoted for bash and zsh, always on one line: control characters become escapes in $'...'."""
     if not _UNPRINTABLE.search(word):

@@ -13,6 +13,9 @@ import pytest
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "bitsandbytes", "accelerate")
 ROWS = '{"question": "Who?", "answer": "Me."}\n'
 SPEC = '[model]\nsource = "demo"\n[data]\ntrain = "rows.jsonl"\n'
+SETTINGS = (
+    "base_model: demo\nadapter: lora\ndatasets:\n  - {path: rows.jsonl, type: alpaca}\nlearning_rate: 1e-4\n"
+)
 
 
 def loaded_modules(code: str, home: Path) -> set[str]:
@@ -46,6 +49,8 @@ def loaded_modules(code: str, home: Path) -> set[str]:
         ["doctor", "--no-torch"],
         ["train", "run.toml", "--check"],
         ["train", "nothing.toml"],
+        ["train", "--model", "demo", "--data", "rows.jsonl", "--check"],
+        ["import", "settings.yml", "--out", "imported.toml"],
         ["demo", "--help"],
         ["feedback", "list"],
         ["feedback", "import", "evening", "rows.jsonl"],
@@ -55,6 +60,7 @@ def loaded_modules(code: str, home: Path) -> set[str]:
 def test_commands_start_without_torch(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(SPEC)
     (tmp_path / "rows.jsonl").write_text(ROWS)
+    (tmp_path / "settings.yml").write_text(SETTINGS)
     code = (
         "import sys\n"
         f"sys.argv = ['tuner-tui', *{arguments!r}]\n"

@@ -25,12 +25,16 @@ COMMANDS = {
     "demo": "Train a small model on this machine, in a few minutes.",
     "doctor": "Check this machine and show what to fix.",
     "presets": "Presets to start from.",
+    "import": "Write a run.toml from settings of Axolotl, LLaMA-Factory, Unsloth or TRL.",
     "config": "Settings: list, get, set and unset.",
     "data": "Check, show and convert data sets.",
     "models": "Models on this machine, and facts about them.",
     "export": "Export a run as adapter, merged model, GGUF, Ollama package, script or archive.",
     "push": "Push a run to the Hugging Face Hub.",
 }
+
+KEYWORDS = {"import": "import_"}
+"""Commands whose names are words of Python, with the names that their modules and functions have."""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -50,8 +54,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"tuner_tui.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = KEYWORDS.get(cmd_name, cmd_name)
+        module = importlib.import_module(f"tuner_tui.cli.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -8,17 +8,67 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tuner_tui.config.methods.traits import TRAITS as METHODS
+from tuner_tui.config.tunings.traits import TRAITS as TUNINGS
 from tuner_tui.errors import NotFoundError
 from tuner_tui.files import expanded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from tuner_tui.config.spec import RunSpec
+
+OPTIONS = {
+    "model": "model.source",
+    "data": "data.train",
+    "evaluation": "data.evaluation",
+    "method": "method.kind",
+    "tuning": "tuning.kind",
+    "precision": "model.precision",
+    "epochs": "training.epochs",
+    "max_steps": "training.max_steps",
+    "learning_rate": "training.learning_rate",
+    "batch_size": "training.batch_size",
+    "max_length": "training.max_length",
+    "rank": "tuning.rank",
+    "name": "name",
+}
+"""The command's options and the options of a run that they set; kinds come before what depends on them."""
+
+
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        (
+            click.option("--model", metavar="MODEL", help="Hub repository, folder, GGUF file or demo."),
+            click.option(
+                "--data", metavar="DATA", help="Training data: file, folder, hub:owner/name or demo."
+            ),
+            click.option("--eval-data", "evaluation", metavar="DATA", help="Held-out rows to evaluate on."),
+            click.option("--method", type=click.Choice(list(METHODS)), help="What is optimised."),
+            click.option("--tuning", type=click.Choice(list(TUNINGS)), help="Which parameters are trained."),
+            click.option("--precision", metavar="TYPE", help="auto, fp32, bf16, fp16, int8 or nf4."),
+            click.option("--epochs", metavar="COUNT", help="Passes over the data."),
+            click.option("--max-steps", metavar="COUNT", help="Stop after this many optimizer steps."),
+            click.option("--learning-rate", metavar="RATE", help="Peak step size, e.g. 2e-4."),
+            click.option("--batch-size", metavar="ROWS", help="Rows per optimizer step."),
+            click.option("--max-length", metavar="TOKENS", help="Longest row in tokens."),
+            click.option("--rank", metavar="R", help="Width of LoRA's matrices."),
+            click.option("--name", metavar="NAME", help="A name for the run."),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
-@click.argument("spec")
+@click.argument("spec", required=False)
+@_run_options
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an option, e.g. tuning.rank=32."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change any option, e.g. tuning.dropout=0.1.",
 )
 @click.option("--detach", is_flag=True, help="Start the run and return; it continues in the background.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's events, one JSON object per line.")
@@ -27,14 +77,23 @@ if TYPE_CHECKING:
 @click.pass_context
 def train(
     context: click.Context,
-    spec: str,
+    /,
+    spec: str | None,
     settings: tuple[str, ...],
     detach: bool,
     as_json: bool,
     after: str | None,
     only_check: bool,
+    **options: str | None,
 ) -> None:
-    """Train by SPEC: a run.toml file, or the name of a preset.
+    """Train by SPEC, a run.toml file or the name of a preset; or without one, by --model and --data.
+
+    \b
+      tuner-tui train run.toml
+      tuner-tui train qlora-8gb --model Qwen/Qwen3-4B --data rows.jsonl
+      tuner-tui train --model demo --data rows.jsonl --epochs 1
+
+    Options replace what SPEC says, and --set replaces both. What neither says has its default: sft with LoRA.
 
     A model or data set of the Hub that is not on this machine is downloaded first and verified by its hashes; after an
     interruption, the same command resumes.
@@ -51,7 +110,7 @@ def train(
     from tuner_tui.runs.folder import find_run
     from tuner_tui.sharing.start_run import start_run
 
-    wanted = _with_settings(_read(spec), settings)
+    wanted = _with_settings(_start(spec, options), settings)
     tell_left_out(left_out(wanted.data))
     if only_check:
         if warning := check(with_collections(wanted)).warning:
@@ -68,6 +127,27 @@ def train(
     if not as_json:
         click.echo(f"run: {folder.name}")
     context.exit(follow(folder, as_json=as_json))
+
+
+def _start(spec: str | None, options: Mapping[str, str | None]) -> RunSpec:
+    """The spec of a file, a preset, or model and data alone, with the command's options."""
+    from tuner_tui.config.single_option import set_option
+    from tuner_tui.config.spec import RunSpec
+
+    given = {option: text for option, text in options.items() if text is not None}
+    if spec is not None:
+        wanted = _read(spec)
+    elif empty := [f"--{option}" for option in ("model", "data") if not given.get(option, "").strip()]:
+        raise click.UsageError(
+            f"Give a run.toml or the name of a preset, or --model and --data (missing: {', '.join(empty)})."
+        )
+    else:
+        tables = {"model": {"source": given.pop("model")}, "data": {"train": given.pop("data")}}
+        wanted = RunSpec.model_validate(tables)
+    for option, key in OPTIONS.items():
+        if option in given:
+            wanted = set_option(wanted, key, given[option])
+    return wanted
 
 
 def _read(spec: str) -> RunSpec:

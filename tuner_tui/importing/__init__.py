@@ -1,0 +1,1 @@
+"""Settings of other tools read as a run spec, with an account of every key."""
