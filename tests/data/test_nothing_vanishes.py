@@ -48,7 +48,7 @@ def test_pretty_objects_one_after_the_other_are_rows(tmp_path: Path, name: str) 
     ids=["two arrays", "garbage", "cut splits", "commas", "two objects of splits"],
 )
 def test_what_stands_after_the_rows_is_refused(tmp_path: Path, text: str, where: str) -> None:
-    with pytest.raises(InputError, match="goes on after its rows") as told:
+    with pytest.raises(InputError, match="extra data after the rows") as told:
         plain(written(tmp_path, text))
     assert where in told.value.message
 

@@ -11,7 +11,7 @@ from tuner_tui.data.recognition.choices import WITHOUT_VERDICT
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import LeftOut
-from tuner_tui.data.rows.unused import UnusedFields
+from tuner_tui.data.rows.unused import UnusedFields, field_name
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.import_rows import (
     PROMPT_FIELDS,
@@ -75,7 +75,7 @@ class ImportedFile:
                 f"The answers of {counted(self.dropped_answers, 'row')} are not taken, only their prompts."
             )
         if self.unused:
-            lines.append(f"Fields not used: {', '.join(self.unused)}.")
+            lines.append(f"Fields not used: {', '.join(map(field_name, self.unused))}.")
         return lines
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.checking.problems import LEVELS, DataProblem, Level
+from tuner_tui.data.rows.unused import field_name
 from tuner_tui.text import counted
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def unused_words(report: DataReport, most: int = 12) -> str:
     if not report.unused:
         return ""
     told = [
-        name if count >= report.rows else f"{name} ({counted(count, 'row')})"
+        field_name(name) if count >= report.rows else f"{field_name(name)} ({counted(count, 'row')})"
         for name, count in report.unused[:most]
     ]
     left = len(report.unused) - len(told)

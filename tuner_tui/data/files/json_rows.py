@@ -302,7 +302,7 @@ class _Scanner:
         """Raises InputError where more follows than spaces."""
         if found := self.peek():
             raise InputError(
-                "The JSON goes on after its rows",
+                "There is extra data after the rows",
                 f"{self.path}:{self.line}: found {found!r} where the file should end.",
                 "Write one array of objects, or one object per line (JSONL).",
             )

@@ -17,11 +17,12 @@ from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.recognition.mapping import mapped_layout, mapping_lines, parse_mapping, states_verdict
+from tuner_tui.data.recognition.stepwise import stepwise_fault
 from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
 from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
 from tuner_tui.data.rows.mixture import Source, mixed, parse_source
-from tuner_tui.data.rows.unused import UnusedFields
+from tuner_tui.data.rows.unused import UnusedFields, field_name
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -264,6 +265,8 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
                 'Set data.shape = "auto", or map other parts.',
             )
         return layout
+    if (fault := stepwise_fault(columns)) is not None:
+        raise InputError(fault.title, f"{reading.path}: {fault.message}", fault.hint)
     candidates = layouts_of(columns)
     if reading.asked != "auto":
         fitting = [each for each in candidates if each.shape == reading.asked]
@@ -296,7 +299,7 @@ def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
     raise InputError(
         "The verdict on the answers is not understood",
         f"{path}: {', '.join(f'`{name}`' for name in dropped)} hold answers, and no other field says in a known way "
-        f"which is better: {', '.join(others[:12]) or 'there is none'}.",
+        f"which is better: {', '.join(map(field_name, others[:12])) or 'there is none'}.",
         "Name the field that does: --map 'verdict = {FIELD}' (in run.toml: data.mapping). To use the rest alone: "
         + " ".join(f"--map '{line}'" for line in mapping_lines(layout.mapping)),
     )
@@ -306,7 +309,7 @@ def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputE
     """The error for columns of no known dataset type, or not of the wanted one."""
     names = (
         ", ".join(
-            (name if len(name) <= 40 else f"{name[:39]}…")
+            field_name(name if len(name) <= 40 else f"{name[:39]}…")
             + (" (empty)" if columns.kinds[name] == "empty" else "")
             for name in columns.names[:8]
         )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from typing import Any
 
+_PLAIN_NAME = re.compile(r"[^\s,;:\"'`\x00-\x1f\x7f-\x9f]+")
+_OF_TURNS = re.compile(r" \(of \w+ turns\)$")
+"""What `turns_of` adds to a name."""
 _current: ContextVar[set[str] | None] = ContextVar("unused_fields", default=None)
 
 
@@ -32,6 +37,14 @@ class UnusedFields:
     def names(self) -> tuple[str, ...]:
         """The fields, the commonest first."""
         return tuple(name for name, _ in self.counts.most_common())
+
+
+def field_name(name: str) -> str:
+    """A field's name in a list of them: quoted where it is empty, or holds spaces, commas, quotes or controls."""
+    added = _OF_TURNS.search(name)
+    own = name[: added.start()] if added else name
+    shown = own if _PLAIN_NAME.fullmatch(own) else json.dumps(own, ensure_ascii=False)
+    return f"{shown}{added[0] if added else ''}"
 
 
 def pass_over(name: str) -> None:

@@ -213,7 +213,7 @@ def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
                 "what the template writes for the prompt changes when an answer follows, so the answer's ",
             )
             + "tokens cannot be told from the rest.",
-            "Take another model.",
+            "Use another model.",
         )
     return InputError(
         "The chat template rewrites earlier turns",
@@ -221,7 +221,7 @@ def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
             where, f"what the template writes before turn {position + 1} changes with that turn, so the "
         )
         + "answer's tokens cannot be told from the rest.",
-        'Set method.loss_on = "all", or take another model.',
+        'Set method.loss_on = "all", or use another model.',
     )
 
 

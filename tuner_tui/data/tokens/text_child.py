@@ -313,7 +313,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         raise
     except Exception as error:  # the library raises bare exceptions
         raise InputError(
-            "The tokenizer cannot be read", f"{path}: {error}", "Take a model with a tokenizer.json."
+            "The tokenizer cannot be read", f"{path}: {error}", "Use a model with a tokenizer.json."
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
