@@ -112,7 +112,10 @@ def check(
     if as_json:
         click.echo(json.dumps(_as_json(file, report, lengths), indent=2))
     else:
-        click.echo("\n".join(report_lines(file, report, lengths)))
+        lines = report_lines(file, report, lengths)
+        if model and lengths is None:
+            lines += ["", "No tokens are counted: no row can be trained on; see the errors above."]
+        click.echo("\n".join(lines))
     click.get_current_context().exit(2 if report.worst == "error" else 0)
 
 
@@ -327,6 +330,7 @@ def _as_json(file: str, report: DataReport, lengths: LengthReport | None) -> dic
         "rows": report.rows,
         "is_partial": report.is_partial,
         "unused_fields": list(report.unused_fields),
+        "not_read": report.not_read,
         "seconds": round(report.seconds, 3),
         "problems": [dataclasses.asdict(problem) for problem in report.problems],
         "lengths": dataclasses.asdict(lengths) if lengths else None,

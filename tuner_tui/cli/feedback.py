@@ -152,9 +152,7 @@ def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, 
 @click.option("--agreed", is_flag=True, help="Leave out items on which annotations disagree.")
 @click.option("--finished", is_flag=True, help="Leave out truncated answers.")
 @click.option("--text", "is_text", is_flag=True, help="Plain text in place of turns.")
-@click.option(
-    "--split", type=Finite(0, 0.5), default=0.0, help="Share of prompts for a second file."
-)
+@click.option("--split", type=Finite(0, 0.5), default=0.0, help="Share of prompts for a second file.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: bool, **flags: bool) -> None:
     """Write a collection in TRL's formats, with a data card beside it."""

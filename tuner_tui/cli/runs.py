@@ -51,7 +51,11 @@ for command in (compare, tree, branch, note, disk, clean):
 @runs.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of runs, the newest."
+    "--limit",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Maximum number of runs, the newest.",
 )
 @click.option(
     "--find",

@@ -339,6 +339,7 @@ def check(
         tuple(checker.sample_rows),
         checker.to_render,
         tuple(plain.unused.counts.most_common()),
+        plain.unused.not_read,
         reading.path.is_dir(),
     )
 

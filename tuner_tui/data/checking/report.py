@@ -30,6 +30,8 @@ class DataReport:
     """That sample, and every row that has parts of a kind which no row before it had."""
     unused: tuple[tuple[str, int], ...] = ()
     """Fields that nobody takes, such as a column of sources, and in how many rows each says something."""
+    not_read: dict[str, str] = field(default_factory=dict)
+    """What the file or folder holds besides these rows, such as other splits, by name, and how much."""
     is_folder: bool = False
     """Whether the rows are those of several files."""
 

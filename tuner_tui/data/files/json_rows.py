@@ -11,7 +11,7 @@ import msgspec
 
 from tuner_tui.data.files.opened import LARGEST_ROW_BYTES, not_utf8, open_utf8
 from tuner_tui.errors import InputError
-from tuner_tui.text import size
+from tuner_tui.text import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,13 +122,19 @@ def splits_of(path: Path, encoding: str | None = None) -> list[str]:
         scanner = _Scanner(file, path)
         if scanner.peek() != "{":
             return []
-        return [name for name, _, _ in _splits(scanner, wanted="")]
+        return [name for name, _, _ in _splits(scanner, "", {})]
 
 
-def read_json(path: Path, encoding: str | None = None, split: str | None = None) -> Iterator[Numbered]:
+def read_json(
+    path: Path,
+    encoding: str | None = None,
+    split: str | None = None,
+    not_read: dict[str, str] | None = None,
+) -> Iterator[Numbered]:
     """Each object of a JSON array, or of one split's array, under its place in the array.
 
-    Objects that are rows may also follow each other, as `jq` writes them. Raises InputError that names file and line
+    Objects that are rows may also follow each other, as `jq` writes them. `not_read` gets the other keys of an object
+    of splits, and how many rows each holds. Raises InputError that names file and line
     for other content, also after the rows, or a truncated file.
     """
     with open_utf8(path, encoding) as file:
@@ -144,7 +150,7 @@ def read_json(path: Path, encoding: str | None = None, split: str | None = None)
     with open_utf8(path, encoding) as file:
         scanner = _Scanner(file, path)
         names: list[str] = []
-        for name, number, row in _splits(scanner, wanted=split):
+        for name, number, row in _splits(scanner, split, {} if not_read is None else not_read):
             if number:
                 yield number, row
             else:
@@ -227,15 +233,21 @@ def _objects(scanner: _Scanner) -> Iterator[Numbered]:
         yield number, row if isinstance(row, dict) else not_an_object(row, scanner.path, number)
 
 
-def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, Row | InputError]]:
-    """Each split's name with number 0, then its rows when it is wanted; None wants the training rows."""
+def _splits(
+    scanner: _Scanner, wanted: str | None, others: dict[str, str]
+) -> Iterator[tuple[str, int, Row | InputError]]:
+    """Each split's name with number 0, then its rows when it is wanted; None wants the training rows.
+
+    `others` gets what is not wanted, and how many rows it holds.
+    """
     scanner.take("{")
     taken = False
     while scanner.peek() != "}":
         name = scanner.value(0)
         scanner.take(":")
         if isinstance(name, str) and scanner.peek() not in ("[", "") and taken:
-            scanner.value(0)  # what is said of the rows
+            if scanner.value(0) not in (None, "", {}):
+                others[name] = "not rows"
             if scanner.peek() == ",":
                 scanner.take(",")
             continue
@@ -248,9 +260,12 @@ def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, R
         yield name, 0, {}
         is_wanted = name == wanted or (wanted is None and not taken and name in DEFAULT_SPLITS)
         taken = taken or is_wanted
+        number = 0
         for number, row in _array(scanner):
             if is_wanted:
                 yield name, number, row
+        if not is_wanted and number:
+            others[name] = counted(number, "row")
         if scanner.peek() != ",":
             break
         scanner.take(",")

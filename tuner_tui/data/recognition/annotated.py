@@ -51,7 +51,7 @@ def annotated_rows(reading: Reading, unused: UnusedFields) -> tuple[Layout, Iter
 
     Answers without a verdict are a comparison without votes, where no other field could hold one.
     """
-    rows = raw_rows(reading)
+    rows = raw_rows(reading, unused.not_read)
     head = list(itertools.islice(rows, SAMPLE_ROWS))
     layout = _layout(head, reading)
     used = {*layout.used, *KEPT}

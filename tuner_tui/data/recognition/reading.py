@@ -131,15 +131,21 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
     )
 
 
-def raw_rows(reading: Reading) -> Iterator[Found]:
+def raw_rows(reading: Reading, not_read: dict[str, str] | None = None) -> Iterator[Found]:
     """The rows as they are kept; of messages that are rows of their own, the conversations that they make.
 
     Those of annotation tools have a column for everything that they hold. A mapping names the columns of the file,
-    unless it says what a verdict means.
+    unless it says what a verdict means. `not_read` gets the other splits of the file or folder, by name.
 
     Raises InputError where reading cannot go on.
     """
-    rows = each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
+    rows = each_row(
+        reading.path,
+        split=reading.split,
+        encoding=reading.encoding,
+        limit=reading.limit,
+        not_read=not_read,
+    )
     if reading.mapping and not states_verdict(reading.mapping):
         return rows
     return plain_columns(conversations_of_messages(rows))
@@ -188,7 +194,7 @@ def is_held(prompt: str, share: float) -> bool:
 def _converted_rows(
     reading: Reading, unused: UnusedFields | None = None
 ) -> tuple[_InUse, Generator[Found, None, None]]:
-    rows = raw_rows(reading)
+    rows = raw_rows(reading, None if unused is None else unused.not_read)
     head: list[Found] = []
     broken: InputError | None = None
     try:

@@ -28,8 +28,8 @@ def stepwise_fault(columns: Columns) -> RowFault | None:
     return RowFault(
         TITLE,
         f"`{steps}` are the steps of one answer, and `{labels}` says of each whether it is correct.",
-        f"The methods are {listed([*TRAITS], 'and')}. If `{steps}` are answers of their own, rename `{labels}` to "
-        '`scores` for pairs. To train on the prompts\' answers as a whole, map columns with data.mapping.',
+        f"The methods are {listed([*TRAITS], 'and')}; none of them takes a label for each step. If `{steps}` are "
+        f"separate answers to the prompt, rename `{labels}` to `scores`.",
     )
 
 

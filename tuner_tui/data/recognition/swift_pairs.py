@@ -49,7 +49,9 @@ def _of_messages(columns: Columns, talk: str, response: str | None, whole: str |
             rejected = turns_of(row[whole], whole)
             if response is not None and row.get(response):
                 raise RowFault(
-                    "There are two rejected answers", f"The row has both `{response}` and `{whole}`.", "Keep one."
+                    "There are two rejected answers",
+                    f"The row has both `{response}` and `{whole}`.",
+                    "Keep one.",
                 )
             sides = {"chosen": beside.begin(row, chosen), "rejected": beside.begin(row, rejected)}
             return sides | beside.beside(row)
@@ -80,7 +82,11 @@ def _of_query(columns: Columns, asked: str, answer: str, rejected: str) -> Layou
         }
         return {"prompt": beside.begin(row, turns)} | sides | beside.beside(row)
 
-    mapping = {"prompt": f"{{{asked}}}", "chosen": f"{{{answer}}}", "rejected": f"{{{rejected}}}"} | beside.mapping
+    mapping = {
+        "prompt": f"{{{asked}}}",
+        "chosen": f"{{{answer}}}",
+        "rejected": f"{{{rejected}}}",
+    } | beside.mapping
     reason = f"`{answer}` is preferred over `{rejected}` as an answer to `{asked}`"
     if history:
         reason += f" after `{history}`"

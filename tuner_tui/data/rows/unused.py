@@ -21,6 +21,8 @@ class UnusedFields:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.not_read: dict[str, str] = {}
+        """What a container holds besides the rows that are read, by name, and how much, such as "2 rows"."""
 
     def reading(self, row: Mapping[str, Any], used: AbstractSet[str], read: Callable[[Any], Any]) -> Any:
         """What `read` makes of a row; the names that it and its readers pass over count, each once."""
@@ -37,6 +39,16 @@ class UnusedFields:
     def names(self) -> tuple[str, ...]:
         """The fields, the commonest first."""
         return tuple(name for name, _ in self.counts.most_common())
+
+
+def not_read_words(not_read: Mapping[str, str], option: str = "", most: int = 8) -> str:
+    """What of a container is not read, in one line; empty where all of it is. `option` selects a split."""
+    if not not_read:
+        return ""
+    parts = [f"{field_name(name)} ({much})" for name, much in [*not_read.items()][:most]]
+    left = len(not_read) - len(parts)
+    hint = f" {option} selects a split." if option else ""
+    return f"Not read: {', '.join(parts)}{f' and {left} more' if left else ''}.{hint}"
 
 
 def field_name(name: str) -> str:

@@ -291,7 +291,7 @@ class _Child:
                 for some in waiting:
                     yield self._encode(
                         [
-                            (each.tokens, each.answers, each.highest)
+                            (each.tokens, each.answers, each.highest, each.merges, each.merged_id)
                             for _, each in zip(some, rest, strict=False)
                         ]
                     )
