@@ -24,6 +24,7 @@ Numbered = tuple[int, Row | InputError]
 CHUNK_CHARACTERS = 1 << 18
 DEFAULT_SPLITS = ("train", "training", "data", "rows", "examples", "items")
 _SPACE = re.compile(r"\s*")
+_NOT_JSON = re.compile(rb"[:\[,]\s*-?(?:NaN|Infinity)\b")
 
 
 def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Numbered]:
@@ -74,6 +75,8 @@ def _explained(error: Exception, text: bytes, path: Path, number: int) -> InputE
             'The file is binary, damaged, or UTF-16 without a byte order mark (data.encoding = "utf-16-le").',
         )
     hint = "Each line must be one JSON object (JSONL)."
+    if _NOT_JSON.search(text):
+        hint += " JSON has neither NaN nor Infinity: write null."
     if "truncated" in str(error).lower():
         hint += " This one ends too early: the file may be truncated."
     return InputError("A row is not JSON", f"{where}: {error}.", hint)

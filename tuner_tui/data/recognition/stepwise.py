@@ -1,4 +1,4 @@
-"""Steps of one answer with a label each, as process reward models take them: known by name, and trained by no method."""
+"""Steps of one answer with a label each, as process reward models take them: recognised, and not trained."""
 
 from __future__ import annotations
 
