@@ -62,7 +62,7 @@ def test_a_length_limit_that_training_would_refuse_is_refused(command: tuple[str
 
 def test_the_length_limit_is_that_of_training() -> None:
     bounds = {type(bound).__name__: bound for bound in TrainingSpec.model_fields["max_length"].metadata}
-    assert (bounds["Ge"].ge, bounds["Le"].le) == (LENGTH.min, LENGTH.max)  # type: ignore[attr-defined]
+    assert (bounds["Ge"].ge, bounds["Le"].le) == (LENGTH.min, LENGTH.max)
 
 
 def test_a_row_number_beyond_any_file_is_told(tmp_path: Path) -> None:

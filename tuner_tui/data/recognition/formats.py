@@ -65,6 +65,8 @@ def _conversations(columns: Columns) -> Iterator[Layout]:
         return
     if any(columns.find(pair[:1]) for pair in (("chosen",), ("rejected",))):
         return
+    if name.lower() == "history" and columns.find(QUESTIONS, "text") and columns.find(ANSWERS, "text"):
+        return  # the turns before a question
     kind = columns.kinds[name]
     beside = SideColumns.of(columns)
     values = columns.values(name)

@@ -50,10 +50,13 @@ class Scale(NamedTuple):
     def within_usual_ends(self, values: Sequence[float | None]) -> Scale:
         """The same with the ends of two numbers that its middle is between, so that a third, a code, is refused.
 
-        A middle of 0.5 is that of 0 and 1, and one of 1.5 that of 1 and 2, or of 0 to 3 where `values` go that far.
+        A middle of 0.5 is that of 0 and 1, and one of 1.5 that of 1 and 2, or of 0 to 3 where `values` go that far;
+        further values are of a scale that only the person knows.
         """
-        reaches_3 = any(value is not None and 2 < value <= 3 for value in values)
-        ends = {0.5: (0.0, 1.0), 1.5: (0.0, 3.0) if reaches_3 else (1.0, 2.0)}.get(self.middle)
+        numbers = [value for value in values if value is not None]
+        if not numbers or min(numbers) < 0 or max(numbers) > 3:
+            return self
+        ends = {0.5: (0.0, 1.0), 1.5: (0.0, 3.0) if max(numbers) > 2 else (1.0, 2.0)}.get(self.middle)
         return self if ends is None else self._replace(least=ends[0], most=ends[1])
 
 
