@@ -173,7 +173,7 @@ def test_class_labels_mean_their_names(
             "label": datasets.ClassLabel(names=names),
         }
     )
-    rows = {"prompt": ["q", "r"], "completion": ["a", "b"], "label": [0, 1]}
+    rows: dict[str, list[Any]] = {"prompt": ["q", "r"], "completion": ["a", "b"], "label": [0, 1]}
     path = written_by_datasets(tmp_path, rows, features, form)
     assert [each.label for each in read_rated(Reading(path))] == labels
 
@@ -190,7 +190,7 @@ def test_class_labels_are_text_wherever_they_nest(tmp_path: Path, form: str) -> 
             "meta": {"seen": kind, "n": datasets.Value("int64")},
         }
     )
-    rows = {
+    rows: dict[str, list[Any]] = {
         "question": ["q", "r"],
         "answer": [1, 0],
         "tags": [[0, 1], []],
@@ -211,7 +211,7 @@ def test_a_verdict_that_is_a_class_label(tmp_path: Path) -> None:
         {name: datasets.Value("string") for name in ("prompt", "response_a", "response_b")}
         | {"winner": datasets.ClassLabel(names=["tie", "model_b", "model_a"])}
     )
-    rows = {"prompt": ["q"] * 3, "response_a": ["x"] * 3, "response_b": ["y"] * 3, "winner": [0, 1, 2]}
+    rows: dict[str, list[Any]] = {"prompt": ["q"] * 3, "response_a": ["x"] * 3, "response_b": ["y"] * 3, "winner": [0, 1, 2]}
     pairs = read_pairs(Reading(written_by_datasets(tmp_path, rows, features, "parquet")))
     assert [pair.chosen for pair in pairs] == ["y", "x"]
 
@@ -222,7 +222,7 @@ def test_class_labels_that_say_nothing_of_good_or_bad_are_named(tmp_path: Path) 
         {name: datasets.Value("string") for name in ("prompt", "completion")}
         | {"label": datasets.ClassLabel(names=["World", "Sports"])}
     )
-    rows = {"prompt": ["q", "r"], "completion": ["a", "b"], "label": [0, 1]}
+    rows: dict[str, list[Any]] = {"prompt": ["q", "r"], "completion": ["a", "b"], "label": [0, 1]}
     report = check(Reading(written_by_datasets(tmp_path, rows, features, "parquet")))
     assert (report.layout.shape, report.unused_fields) == ("prompt_completion", ("label",))
 

@@ -606,7 +606,7 @@ def test_the_winner_as_a_model(tmp_path: Path, name: str, column: str) -> None:
     path = write(tmp_path, rows, name)
     assert outcomes(path) == ["one", "two", "tie"]
     assert imported(path) == [("choice", (1, 2)), ("choice", (2, 1)), ("tie", (1, 1))]
-    models = {"model_a": "gpt", "model_b": "llama"}
+    models: Any = {"model_a": "gpt", "model_b": "llama"}
     assert outcomes(write(tmp_path, [sided(v, column, **models) for v in ("gpt", "llama")], name)) == [
         "one",
         "two",

@@ -29,7 +29,7 @@ TEXTS = [
     ("Is it?", " yes"),
     ("Is it? ", "no"),
     ("Is it?\n", "yes"),
-    ("Is it? ye", "s"),
+    ("Is it? y", "es"),
     ("Is it?", "yes"),
     ("Is it?  ", "yes"),
     ("Is it? ", " yes"),
@@ -66,7 +66,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Reading:
 def is_told_by_trl(prompt: str, completion: str, tokenizer: Any) -> bool:
     """Whether TRL warns that the tokenised prompt is not how the tokenised row begins."""
     asked, whole = tokenizer(prompt)["input_ids"], tokenizer(prompt + completion)["input_ids"]
-    return common_prefix_length(asked, whole) < len(asked)
+    return bool(common_prefix_length(asked, whole) < len(asked))
 
 
 def test_rows_are_told_where_trl_tells_them(tmp_path: Path, tokenizer: Any) -> None:
