@@ -211,7 +211,12 @@ def test_a_verdict_that_is_a_class_label(tmp_path: Path) -> None:
         {name: datasets.Value("string") for name in ("prompt", "response_a", "response_b")}
         | {"winner": datasets.ClassLabel(names=["tie", "model_b", "model_a"])}
     )
-    rows: dict[str, list[Any]] = {"prompt": ["q"] * 3, "response_a": ["x"] * 3, "response_b": ["y"] * 3, "winner": [0, 1, 2]}
+    rows: dict[str, list[Any]] = {
+        "prompt": ["q"] * 3,
+        "response_a": ["x"] * 3,
+        "response_b": ["y"] * 3,
+        "winner": [0, 1, 2],
+    }
     pairs = read_pairs(Reading(written_by_datasets(tmp_path, rows, features, "parquet")))
     assert [pair.chosen for pair in pairs] == ["y", "x"]
 
