@@ -13,6 +13,7 @@ import pytest
 from tuner_tui.data.checking.checks import check
 from tuner_tui.data.files.rows import data_files, each_row
 from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.data.rows.preference import read_pairs, read_rated
 from tuner_tui.errors import InputError
 
 CASES = Path(__file__).parent / "cases" / "rows"
@@ -136,3 +137,105 @@ def test_splits_stay_splits(tmp_path: Path) -> None:
     assert [found.row for found in each_row(path, split="mine")] == rows
     with pytest.raises(InputError, match="none is called train"):
         list(each_row(path))
+
+
+# Class labels --------------------------------------------------------------------------------------------------------
+
+
+def written_by_datasets(folder: Path, rows: dict[str, list[Any]], features: Any, form: str) -> Path:
+    """Rows as the library itself writes them."""
+    datasets = pytest.importorskip("datasets")
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    if form == "folder":
+        dataset.save_to_disk(folder / "saved")
+        return folder / "saved"
+    dataset.to_parquet(folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+@pytest.mark.parametrize("form", ["parquet", "folder"])
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["bad", "good"], [False, True]),
+        (["good", "bad"], [True, False]),
+        (["accept", "reject"], [True, False]),
+    ],
+)
+def test_class_labels_mean_their_names(
+    tmp_path: Path, form: str, names: list[str], labels: list[bool]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "prompt": datasets.Value("string"),
+            "completion": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=names),
+        }
+    )
+    rows: dict[str, list[Any]] = {"prompt": ["q", "r"], "completion": ["a", "b"], "label": [0, 1]}
+    path = written_by_datasets(tmp_path, rows, features, form)
+    assert [each.label for each in read_rated(Reading(path))] == labels
+
+
+@pytest.mark.parametrize("form", ["parquet", "folder"])
+def test_class_labels_are_text_wherever_they_nest(tmp_path: Path, form: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    kind = datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features(
+        {
+            "question": datasets.Value("string"),
+            "answer": kind,
+            "tags": datasets.List(kind),
+            "meta": {"seen": kind, "n": datasets.Value("int64")},
+        }
+    )
+    rows: dict[str, list[Any]] = {
+        "question": ["q", "r"],
+        "answer": [1, 0],
+        "tags": [[0, 1], []],
+        "meta": [{"seen": 1, "n": 1}, {"seen": -1, "n": 0}],
+    }
+    path = written_by_datasets(tmp_path, rows, features, form)
+    found = [each.row for each in each_row(path)]
+    assert found == [
+        {"question": "q", "answer": "yes", "tags": ["no", "yes"], "meta": {"seen": "yes", "n": 1}},
+        {"question": "r", "answer": "no", "tags": [], "meta": {"n": 0}},
+    ]
+    assert [row["messages"][1]["content"] for row in plain(path)] == ["yes", "no"]
+
+
+def test_a_verdict_that_is_a_class_label(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in ("prompt", "response_a", "response_b")}
+        | {"winner": datasets.ClassLabel(names=["tie", "model_b", "model_a"])}
+    )
+    rows: dict[str, list[Any]] = {
+        "prompt": ["q"] * 3,
+        "response_a": ["x"] * 3,
+        "response_b": ["y"] * 3,
+        "winner": [0, 1, 2],
+    }
+    pairs = read_pairs(Reading(written_by_datasets(tmp_path, rows, features, "parquet")))
+    assert [pair.chosen for pair in pairs] == ["y", "x"]
+
+
+def test_class_labels_that_say_nothing_of_good_or_bad_are_named(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in ("prompt", "completion")}
+        | {"label": datasets.ClassLabel(names=["World", "Sports"])}
+    )
+    rows: dict[str, list[Any]] = {"prompt": ["q", "r"], "completion": ["a", "b"], "label": [0, 1]}
+    report = check(Reading(written_by_datasets(tmp_path, rows, features, "parquet")))
+    assert (report.layout.shape, report.unused_fields) == ("prompt_completion", ("label",))
+
+
+def test_a_class_label_without_a_name_is_refused(tmp_path: Path) -> None:
+    told = {"info": {"features": {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}}}}
+    table = pa.table({"prompt": ["q"], "completion": ["a"], "label": [2]})
+    path = tmp_path / "rows.parquet"
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(told)}), path)
+    with pytest.raises(InputError, match="`label` is 2, and the file names 2 labels: bad, good"):
+        plain(path)

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from tests.data.test_cases import plain, reading, said, talk, user
+from tests.data.test_cases import TOOL, plain, reading, said, talk, user
+from tuner_tui.cli.data import data
+from tuner_tui.config.methods.traits import TRAITS
 from tuner_tui.data.checking.checks import check
+from tuner_tui.data.checking.report import unused_words
 from tuner_tui.data.recognition.reading import Reading, plain_rows
-from tuner_tui.data.rows.preference import read_rated
+from tuner_tui.data.rows.for_method import read_for
+from tuner_tui.data.rows.preference import read_pairs, read_rated
+from tuner_tui.data.rows.unused import field_name
 from tuner_tui.errors import InputError
+from tuner_tui.feedback.importing import read_import
 
 ROW = {"question": "q", "answer": "a"}
 OTHER = {"question": "r", "answer": "b"}
@@ -48,7 +55,7 @@ def test_pretty_objects_one_after_the_other_are_rows(tmp_path: Path, name: str) 
     ids=["two arrays", "garbage", "cut splits", "commas", "two objects of splits"],
 )
 def test_what_stands_after_the_rows_is_refused(tmp_path: Path, text: str, where: str) -> None:
-    with pytest.raises(InputError, match="goes on after its rows") as told:
+    with pytest.raises(InputError, match="extra data after the rows") as told:
         plain(written(tmp_path, text))
     assert where in told.value.message
 
@@ -224,3 +231,193 @@ def test_tools_by_name(tmp_path: Path) -> None:
     row["tools"] = [{"description": "d"}]
     with pytest.raises(InputError, match="A tool has no name"):
         plain(reading(tmp_path, row))
+
+
+# Other people's formats ----------------------------------------------------------------------------------------------
+
+
+def pairs_of(where: Reading) -> list[tuple[list[str], list[str], list[str]]]:
+    """(prompt, chosen, rejected) as lines."""
+    found = []
+    for example in read_pairs(where):
+        sides = (example.prompt, example.chosen, example.rejected)
+        assert not any(isinstance(side, str) for side in sides)
+        found.append(tuple(talk({"messages": [turn.turn for turn in side]}) for side in sides))  # type: ignore[union-attr]
+    return found  # type: ignore[return-value]
+
+
+CHOSEN, REJECTED = said("good"), said("bad")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [user(), CHOSEN], "rejected_response": "bad"},
+        {"messages": [user(), CHOSEN], "rejected_response": REJECTED},
+        {"messages": [user(), CHOSEN], "rejected_messages": [user(), REJECTED]},
+        {"messages": json.dumps([user(), CHOSEN]), "rejected_messages": json.dumps([user(), REJECTED])},
+        {"query": "q", "response": "good", "rejected_response": "bad"},
+    ],
+    ids=["text", "turn", "turns", "written", "query"],
+)
+def test_swift_pairs(tmp_path: Path, row: dict[str, Any]) -> None:
+    where = reading(tmp_path, row, row)
+    assert pairs_of(where)[0] == (["user: q"], ["assistant: good"], ["assistant: bad"])
+    report = check(where)
+    assert (report.layout.shape, report.unused_fields) == ("preference", ())
+
+
+def test_swift_pairs_have_history_system_and_tools(tmp_path: Path) -> None:
+    row: dict[str, Any] = {
+        "query": "q",
+        "response": "good",
+        "rejected_response": "bad",
+        "history": [["p", "o"]],
+        "system": "s",
+    }
+    assert pairs_of(reading(tmp_path, row)) == [
+        (["system: s", "user: p", "assistant: o", "user: q"], ["assistant: good"], ["assistant: bad"])
+    ]
+    row = {"messages": [user("p"), said("o"), user(), CHOSEN], "rejected_response": "bad", "tools": [TOOL]}
+    where = reading(tmp_path, row)
+    assert pairs_of(where) == [
+        (["user: p", "assistant: o", "user: q"], ["assistant: good"], ["assistant: bad"])
+    ]
+    assert read_pairs(where)[0].tools == (TOOL,)
+
+
+def test_swift_pairs_without_a_preferred_answer_are_refused(tmp_path: Path) -> None:
+    row: dict[str, Any] = {"messages": [user()], "rejected_response": "bad"}
+    with pytest.raises(InputError, match="`messages` must end with the assistant's turn"):
+        read_pairs(reading(tmp_path, row))
+    row = {"messages": [user(), CHOSEN], "rejected_response": "bad", "rejected_messages": [user(), REJECTED]}
+    with pytest.raises(InputError, match="both `rejected_response` and `rejected_messages`"):
+        read_pairs(reading(tmp_path, row))
+
+
+@pytest.mark.parametrize("labels", [[True, False], [1, 0]])
+def test_stepwise_rows_are_refused_by_name(tmp_path: Path, labels: list[Any]) -> None:
+    row = {"prompt": "q", "completions": ["First, ...", "Second, ..."], "labels": labels}
+    with pytest.raises(InputError) as told:
+        check(reading(tmp_path, row))
+    assert told.value.title == "Stepwise supervision is not trained by any method"
+    assert "`completions` are the steps of one answer, and `labels`" in told.value.message
+    for method in TRAITS:
+        assert method in told.value.hint
+        with pytest.raises(InputError, match="Stepwise supervision"):
+            read_for(method, reading(tmp_path, row))
+
+
+def test_scored_answers_are_no_steps(tmp_path: Path) -> None:
+    row = {"prompt": "q", "completions": ["a", "b"], "labels": [1, 5]}
+    assert [pair.chosen for pair in read_pairs(reading(tmp_path, row))] == ["b"]
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_thoughts_and_answers_beside_an_open_conversation(tmp_path: Path, is_written: bool) -> None:
+    """As in Dolphin-R1."""
+    turns: Any = [{"role": "system", "content": "s"}, user()]
+    row = {
+        "messages": json.dumps(turns) if is_written else turns,
+        "reasoning": "hm",
+        "answer": "a",
+        "model": "r1",
+    }
+    where = reading(tmp_path, row, row | {"answer": '{"a": 1}'})
+    assert [talk(each) for each in plain(where)] == [
+        ["system: s", "user: q", "assistant: (hm) a"],
+        ["system: s", "user: q", 'assistant: (hm) {"a": 1}'],
+    ]
+    assert check(where).unused_fields == ("model",)
+
+
+def test_the_rationale_of_a_judge_is_no_thought(tmp_path: Path) -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    judged = row | {"chosen_rationale": "clear", "rejected_rationale": "vague"}
+    where = reading(tmp_path, judged)
+    assert {*check(where).unused_fields} == {"chosen_rationale", "rejected_rationale"}
+    assert plain(where) == [row]
+    thinking = reading(tmp_path, row | {"chosen_reasoning": "hm", "rejected_reasoning": "no"})
+    assert talk({"messages": plain(thinking)[0]["chosen"]}) == ["assistant: (hm) a"]
+    assert "`chosen_reasoning` and `rejected_reasoning`" in check(thinking).layout.reason
+
+
+@pytest.mark.parametrize(
+    "history",
+    [[["p", "o"]], '[["p", "o"]]', [user("p"), said("o")], "[['p', 'o']]"],
+    ids=["pairs", "written", "turns", "python"],
+)
+def test_a_history_is_trained_and_shown(tmp_path: Path, history: Any) -> None:
+    row = {"instruction": "q", "output": "a", "history": history}
+    where = reading(tmp_path, row, row | {"history": []}, row | {"history": None})
+    assert [talk(each) for each in plain(where)] == [
+        ["user: p", "assistant: o", "user: q", "assistant: a"],
+        ["user: q", "assistant: a"],
+        ["user: q", "assistant: a"],
+    ]
+    mapping = check(where).layout.mapping
+    assert mapping["history"] == "{history}"
+    again = reading(tmp_path, row, mapping=tuple(f"{part} = {each}" for part, each in mapping.items()))
+    assert talk(plain(again)[0]) == ["user: p", "assistant: o", "user: q", "assistant: a"]
+
+
+def test_a_history_that_is_prose_is_named(tmp_path: Path) -> None:
+    where = reading(tmp_path, {"instruction": "q", "output": "a", "history": "We spoke."})
+    assert check(where).unused_fields == ("history",)
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("source", "source"),
+        ("data.id", "data.id"),
+        ("", '""'),
+        ("Unnamed: 0", '"Unnamed: 0"'),
+        ("a,b", '"a,b"'),
+        ("tab\there", '"tab\\there"'),
+        ("größe", "größe"),
+        ("messages[].weight (of user turns)", "messages[].weight (of user turns)"),
+    ],
+)
+def test_names_that_would_not_be_told_apart_are_quoted(name: str, shown: str) -> None:
+    assert field_name(name) == shown
+
+
+def test_a_pandas_index_is_named(tmp_path: Path) -> None:
+    where = written(tmp_path, ",Unnamed: 0,question,answer\n0,1,q,a\n", "rows.csv")
+    assert unused_words(check(where)) == 'Fields not used: "", "Unnamed: 0".'
+
+
+# Containers ----------------------------------------------------------------------------------------------------------
+
+
+def test_other_splits_of_a_file_are_named(tmp_path: Path) -> None:
+    rows = {"validation": [OTHER], "train": [ROW], "test": [OTHER, OTHER], "version": "1.0", "none": []}
+    where = written(tmp_path, json.dumps(rows))
+    report = check(where)
+    assert report.rows == 1
+    assert report.not_read == {"validation": "1 row", "test": "2 rows", "version": "not rows"}
+    shown = CliRunner().invoke(data, ["check", str(where.path)]).output
+    told = " ".join(shown.split())
+    assert "Not read: validation (1 row), test (2 rows), version (not rows). --split selects a split." in told
+    other = check(Reading(where.path, split="test"))
+    assert (other.rows, other.not_read) == (
+        2,
+        {"validation": "1 row", "train": "1 row", "version": "not rows"},
+    )
+
+
+def test_other_splits_of_a_folder_are_named(tmp_path: Path) -> None:
+    for name, rows in (("train-0", [ROW]), ("train-1", [ROW]), ("test", [OTHER]), ("notes", [OTHER])):
+        written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), f"{name}.jsonl")
+    report = check(Reading(tmp_path))
+    assert (report.rows, report.not_read) == (2, {"files without a split's name": "1 file", "test": "1 file"})
+    assert check(Reading(tmp_path / "notes.jsonl")).not_read == {}
+
+
+def test_what_an_import_does_not_read_is_named(tmp_path: Path) -> None:
+    where = written(tmp_path, json.dumps({"train": [{"prompt": "q"}], "test": [{"prompt": "r"}]}))
+    assert "Not read: test (1 row)." in read_import(where.path).lines()

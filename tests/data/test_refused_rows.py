@@ -98,7 +98,7 @@ def test_each_reason_is_told_with_its_rows(tmp_path: Path) -> None:
     problems = {problem.kind: problem.rows for problem in check(Reading(path)).problems}
     assert problems == {
         "refused (the turns of a pair are unequal)": ("2", "4"),
-        "refused (a side is no answer)": ("3",),
+        "refused (a side is not an answer)": ("3",),
     }
 
 
@@ -164,7 +164,7 @@ def test_the_command_checks_for_a_method(tmp_path: Path) -> None:
     write(tmp_path / "pairs.jsonl", [GOOD_PAIR, REFUSED_PAIRS["a side ends with the user"]])
     result = CliRunner().invoke(data, ["check", path])
     assert result.exit_code == 2
-    assert "error   1 refused (a side is no answer): after the prompt" in result.output
+    assert "error   1 refused (a side is not an answer): after the prompt" in result.output
 
 
 def test_what_a_file_is_read_as_for_a_method_is_checked(tmp_path: Path) -> None:

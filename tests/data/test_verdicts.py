@@ -18,6 +18,7 @@ from tuner_tui.data.rows.faults import LeftOut
 from tuner_tui.data.rows.for_method import read_for
 from tuner_tui.data.rows.preference import read_pairs, read_rated
 from tuner_tui.errors import InputError
+from tuner_tui.feedback.importing import read_import
 
 Row = dict[str, Any]
 
@@ -500,3 +501,130 @@ def first_of(rated: Any) -> str:
 
 def last_of(rated: Any) -> str:
     return str(rated.completion[-1].content)
+
+
+# Codes, flags and lists of arenas ------------------------------------------------------------------------------------
+
+
+FILES = ["rows.csv", "rows.jsonl"]
+
+
+def imported(path: Path, *mapping: str) -> list[tuple[str, tuple[int, ...]]]:
+    """What a collection takes of each row: the verdict and the ranks of its answers."""
+    rows = read_import(path, mapping).rows
+    return [(verdict.verdict, verdict.ranks) for row in rows for verdict in row.verdicts]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_winners_in_words(tmp_path: Path, name: str) -> None:
+    words = ["model_a", "model_b", "tie", "tie (bothbad)", "A ", " b", '["model_b"]', "", "NaN", "nan"]
+    path = write(tmp_path, [sided(word) for word in words], name)
+    none = "not annotated"
+    assert outcomes(path) == ["one", "two", "tie", "both bad", "one", "two", "two", none, none, none]
+    a, b = ("choice", (1, 2)), ("choice", (2, 1))
+    assert imported(path) == [a, b, ("tie", (1, 1)), ("both_bad", (1, 1)), a, b, b]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("values", [(0, 1, 2), (1, 2, 0.5), (1, 2), (True, False), (1.0, 0.0, 0.5)])
+def test_codes_without_a_direction_are_refused_by_name(
+    tmp_path: Path, name: str, values: tuple[Any, ...]
+) -> None:
+    path = write(tmp_path, [sided(value) for value in values], name)
+    for read in (outcomes, imported):
+        with pytest.raises(InputError, match=r"`winner` is .*and nothing says whether") as told:
+            read(path)
+        assert "write words in their place" in told.value.hint
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("values", "rule", "chosen"),
+    [
+        ((0, 1, 0.5), "{winner} < 0.5", ["one", "two", "tie"]),
+        ((1, 2, 1.5), "{winner} < 1.5", ["one", "two", "tie"]),
+        ((0, 1, 2, 3), "{winner} < 1.5", ["one", "one", "two", "two"]),
+        ((True, False), "{winner} > 0.5", ["one", "two"]),
+    ],
+)
+def test_codes_with_a_stated_direction(
+    tmp_path: Path, name: str, values: tuple[Any, ...], rule: str, chosen: list[str]
+) -> None:
+    path = write(tmp_path, [sided(value) for value in values], name)
+    assert outcomes(path, f"verdict = {rule}") == chosen
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("values", "middle", "beyond"),
+    [((0, 1, 2), "0.5", "2"), ((0, 1, 2), "1.5", "0"), ((1, 2, 0.5), "1.5", "0.5")],
+)
+def test_a_code_that_is_no_side_of_the_stated_middle_is_refused(
+    tmp_path: Path, name: str, values: tuple[Any, ...], middle: str, beyond: str
+) -> None:
+    """0 or 2 is a tie in such files, and was taken for an answer."""
+    path = write(tmp_path, [sided(value) for value in values], name)
+    for read in (outcomes, imported):
+        with pytest.raises(InputError, match=f"`winner` is {beyond}; expected"):
+            read(path, f"verdict = {{winner}} < {middle}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flags_of_which_one_is_missing_are_no_tie(tmp_path: Path, name: str) -> None:
+    flags = [(1, 0), (0, ""), ("", 0), (0, 0), ("", 1), ("", "")]
+    rows = [
+        {"prompt": "q", "response_a": "one", "response_b": "two", "winner_model_a": a, "winner_model_b": b}
+        for a, b in flags
+    ]
+    none = "not annotated"
+    assert outcomes(write(tmp_path, rows, name)) == ["one", none, none, "tie", "two", none]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("writes", [json.dumps, str], ids=["json", "python"])
+def test_lists_of_texts_in_strings(tmp_path: Path, name: str, writes: Any) -> None:
+    """As pandas writes the lists of LMSYS's files."""
+    rows = [
+        {
+            "prompt": writes(["p", "q"]),
+            "response_a": writes(["x", "one"]),
+            "response_b": writes(["x", "two"]),
+            "winner": winner,
+        }
+        for winner in ("model_b", "model_a")
+    ]
+    path = write(tmp_path, rows, name)
+    assert outcomes(path) == ["two", "one"]
+    [first, _] = read_pairs(path)
+    assert [turn.content for turn in first.prompt] == ["p", "x", "q"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("column", ["winner_model", "winning_model", "preferred_model", "best_model"])
+def test_the_winner_as_a_model(tmp_path: Path, name: str, column: str) -> None:
+    rows = [sided(verdict, column) for verdict in ("model_a", "model_b", "tie")]
+    path = write(tmp_path, rows, name)
+    assert outcomes(path) == ["one", "two", "tie"]
+    assert imported(path) == [("choice", (1, 2)), ("choice", (2, 1)), ("tie", (1, 1))]
+    models: Any = {"model_a": "gpt", "model_b": "llama"}
+    assert outcomes(write(tmp_path, [sided(v, column, **models) for v in ("gpt", "llama")], name)) == [
+        "one",
+        "two",
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("column", ["winner_id", "winner_index", "better_model", "vote_type", "chosen_id"])
+def test_what_may_be_a_verdict_is_no_note(tmp_path: Path, name: str, column: str) -> None:
+    """An import took the answers without it, since it ends like a field that describes a row."""
+    path = write(tmp_path, [sided("first", column)], name)
+    for read in (outcomes, imported):
+        with pytest.raises(InputError, match=column):
+            read(path)
+
+
+def test_nan_in_jsonl_is_explained(tmp_path: Path) -> None:
+    path = write(tmp_path, [sided("model_a"), sided(float("nan"))])
+    with pytest.raises(InputError, match=r"rows\.jsonl:2") as told:
+        outcomes(path)
+    assert "NaN" in told.value.hint and "write null" in told.value.hint

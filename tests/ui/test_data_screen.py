@@ -109,7 +109,7 @@ async def test_rows_that_the_method_refuses_are_listed(home: Path, model: Path) 
     spec = spec_of(model, "pairs.jsonl").model_copy(update={"method": DpoMethod()})
     async with new_run(spec) as walk:
         await inspect(walk)
-        await wait_for(walk.pilot, "✗ error   refused (a side is no answer)", "Rows 2.")
+        await wait_for(walk.pilot, "✗ error   refused (a side is not an answer)", "Rows 2.")
 
 
 async def test_rows_are_searched_and_shown_harmlessly(home: Path, model: Path) -> None:

@@ -142,7 +142,7 @@ async def test_answers_of_every_kind_fit_a_small_terminal(kind: str) -> None:
         assert not set("".join(lines)) & {chr(code) for code in (*range(0x20), 0x7F, 0x9B)}
         for words in {
             "code": ["[bold]not", "\\x1b[31m"],
-            "nothing": ["white space", "\\x1b[2J"],
+            "nothing": ["whitespace", "\\x1b[2J"],
         }.get(kind, []):
             assert words in screen_text(pilot.app)
         await press(pilot, "1", "saved 1")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tuner_tui.cli.numbers import Finite
 from tuner_tui.errors import InputError
 from tuner_tui.text import plain_lines
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     "--prompt", "prompts", multiple=True, help="Ask this, print the answers and exit; repeat for more turns."
 )
 @click.option("--max-new-tokens", type=click.IntRange(1, 32768), default=256, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0, 10), default=0.7, show_default=True)
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True)
+@click.option("--temperature", type=Finite(0, 10), default=0.7, show_default=True)
+@click.option("--top-p", type=Finite(0, 1, min_open=True), default=0.95, show_default=True)
 @click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 disables it.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="The seed for sampling; random by default.")
 @click.option("--collection", default="chat", show_default=True, help="The collection for rated answers.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tuner_tui.cli.data_words import report_lines, row_lines, token_lines
+from tuner_tui.cli.numbers import LENGTH
 from tuner_tui.cli.output import plain, tell_left_out
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, TRAITS
 from tuner_tui.errors import InputError, TunerError
@@ -75,7 +76,7 @@ def data() -> None:
 @click.option("--model", help="Render the rows with this model's chat template, and count their tokens.")
 @template_option
 @click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
-@click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
+@click.option("--length", type=LENGTH, default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(
     file: str,
@@ -111,7 +112,10 @@ def check(
     if as_json:
         click.echo(json.dumps(_as_json(file, report, lengths), indent=2))
     else:
-        click.echo("\n".join(report_lines(file, report, lengths)))
+        lines = report_lines(file, report, lengths)
+        if model and lengths is None:
+            lines += ["", "No tokens are counted: no row can be trained on; see the errors above."]
+        click.echo("\n".join(lines))
     click.get_current_context().exit(2 if report.worst == "error" else 0)
 
 
@@ -129,7 +133,7 @@ def check(
 )
 @template_option
 @click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
-@click.option("--length", default=1024, show_default=True, help="The length limit in tokens.")
+@click.option("--length", type=LENGTH, default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(
     file: str,
@@ -147,7 +151,7 @@ def show(
 
     from tuner_tui.data.recognition.reading import plain_rows, raw_rows
 
-    if row < 1:
+    if not 1 <= row < sys.maxsize:
         raise InputError("No such row", f"{file}: row {row}; rows are numbered from 1.")
     reading = _reading(file, how)
     raw = next(itertools.islice(raw_rows(reading), row - 1, row), None)
@@ -326,6 +330,7 @@ def _as_json(file: str, report: DataReport, lengths: LengthReport | None) -> dic
         "rows": report.rows,
         "is_partial": report.is_partial,
         "unused_fields": list(report.unused_fields),
+        "not_read": report.not_read,
         "seconds": round(report.seconds, 3),
         "problems": [dataclasses.asdict(problem) for problem in report.problems],
         "lengths": dataclasses.asdict(lengths) if lengths else None,

@@ -20,6 +20,7 @@ SIGNS = {"error": "error  ", "warning": "warning", "note": "note   "}
 def report_lines(file: str, report: DataReport, lengths: LengthReport | None = None) -> list[str]:
     """A report for people."""
     from tuner_tui.data.checking.report import unused_words
+    from tuner_tui.data.rows.unused import not_read_words
 
     layout = report.layout
     lines = [
@@ -29,6 +30,8 @@ def report_lines(file: str, report: DataReport, lengths: LengthReport | None = N
     lines += [f"  {part} = {plain(template)}" for part, template in layout.mapping.items()]
     if unused := unused_words(report):
         lines.append(fill(plain(unused), "  "))
+    if not_read := not_read_words(report.not_read, "--split"):
+        lines.append(fill(plain(not_read), "  "))
     if not report.problems:
         lines.append("No problems found.")
     for problem in report.problems:

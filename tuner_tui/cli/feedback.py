@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from tuner_tui.cli.confirm import confirm
+from tuner_tui.cli.numbers import Finite
 from tuner_tui.cli.output import fill
 from tuner_tui.config.methods.traits import Feedback, trained_with
 from tuner_tui.errors import InputError, TunerError
@@ -151,9 +152,7 @@ def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, 
 @click.option("--agreed", is_flag=True, help="Leave out items on which annotations disagree.")
 @click.option("--finished", is_flag=True, help="Leave out truncated answers.")
 @click.option("--text", "is_text", is_flag=True, help="Plain text in place of turns.")
-@click.option(
-    "--split", type=click.FloatRange(0, 0.5), default=0.0, help="Share of prompts for a second file."
-)
+@click.option("--split", type=Finite(0, 0.5), default=0.0, help="Share of prompts for a second file.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: bool, **flags: bool) -> None:
     """Write a collection in TRL's formats, with a data card beside it."""
@@ -310,7 +309,7 @@ def delete(name: str, yes: bool) -> None:
 @click.option(
     "--max-new-tokens", type=click.IntRange(1, 32768), help="Maximum length of an answer in tokens."
 )
-@click.option("--temperature", type=click.FloatRange(0, 10), help="Sampling temperature; 0 is greedy.")
+@click.option("--temperature", type=Finite(0, 10), help="Sampling temperature; 0 is greedy.")
 @click.option(
     "--unsure-first", is_flag=True, help="Start with the items on which a judge model was least certain."
 )

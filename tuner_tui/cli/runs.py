@@ -50,7 +50,13 @@ for command in (compare, tree, branch, note, disk, clean):
 
 @runs.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
-@click.option("--limit", default=50, show_default=True, help="Maximum number of runs, the newest.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Maximum number of runs, the newest.",
+)
 @click.option(
     "--find",
     default="",
@@ -186,7 +192,9 @@ def resume(context: click.Context, run: str, detach: bool, as_json: bool) -> Non
 
 @runs.command()
 @click.argument("run")
-@click.option("--lines", default=40, show_default=True, help="Maximum number of last lines.")
+@click.option(
+    "--lines", type=click.IntRange(1), default=40, show_default=True, help="Maximum number of last lines."
+)
 def log(run: str, lines: int) -> None:
     """Print the end of a run's log: the output of libraries."""
     from tuner_tui.files import last_lines

@@ -11,7 +11,7 @@ from tuner_tui.data.recognition.choices import WITHOUT_VERDICT
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import LeftOut
-from tuner_tui.data.rows.unused import UnusedFields
+from tuner_tui.data.rows.unused import UnusedFields, field_name, not_read_words
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.import_rows import (
     PROMPT_FIELDS,
@@ -50,6 +50,8 @@ class ImportedFile:
     """The lines of rows that are not imported, by reason."""
     unused: tuple[str, ...] = ()
     """Fields that nobody takes."""
+    not_read: dict[str, str] = field(default_factory=dict)
+    """Other splits of the file or folder, by name, and how much they hold."""
     dropped_answers: int = 0
     """Rows of which only the prompt was wanted, and which had an answer."""
     dropped_thoughts: int = 0
@@ -75,7 +77,9 @@ class ImportedFile:
                 f"The answers of {counted(self.dropped_answers, 'row')} are not taken, only their prompts."
             )
         if self.unused:
-            lines.append(f"Fields not used: {', '.join(self.unused)}.")
+            lines.append(f"Fields not used: {', '.join(map(field_name, self.unused))}.")
+        if self.not_read:
+            lines.append(not_read_words(self.not_read))
         return lines
 
 
@@ -124,7 +128,7 @@ def _nothing(path: Path, imported: ImportedFile) -> InputError:
 def _own_rows(path: Path) -> ImportedFile | None:
     """The rows where they are of our own forms, which may be mixed; None where the first is not."""
     imported = ImportedFile([])
-    for number, row in read_rows(path):
+    for number, row in read_rows(path, not_read=imported.not_read):
         is_first = not imported.rows and not imported.left_out
         if not is_own_form(row):
             if is_first:
@@ -181,7 +185,7 @@ def _recognised(path: Path, mapping: tuple[str, ...]) -> ImportedFile:
         beyond = [name for name in unused.names if "[" not in name and not is_note(name)]
         if beyond and not is_judged and not mapping:
             raise _not_understood(f"{file}:{number}", beyond)
-    imported.unused = unused.names
+    imported.unused, imported.not_read = unused.names, unused.not_read
     return imported
 
 

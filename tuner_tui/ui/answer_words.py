@@ -17,7 +17,7 @@ _WORDS = re.compile(r"\s+|\S+")
 def answer_content(text: str, is_finished: bool | None, against: str | None = None) -> Content:
     """An answer; with `against`, the words that only this one has are highlighted."""
     if not text.strip():
-        text_shown = f"(nothing but white space: {len(text)} characters)" if text else "(an empty answer)"
+        text_shown = f"(only whitespace: {len(text)} characters)" if text else "(an empty answer)"
         body = Content.styled(text_shown, "$warning italic")
     elif against is not None:
         body = _marked(plain_lines(text), plain_lines(against))

@@ -56,15 +56,15 @@ KINDS: dict[str, _Kind] = {
     "rows that cannot be read": _Kind("error", "", "Fix the file, or leave them out", "drop_broken"),
     "empty answers": _Kind(
         "error",
-        "an answer is missing or only white space",
-        "They train the model to answer nothing; leave them out",
+        "an answer is missing or only whitespace",
+        "They train the model to give empty answers; remove them",
         "drop_empty",
     ),
     "exact duplicates": _Kind(
         "warning", "the same as an earlier row", "They get more weight than the rest; keep the first", "drop_duplicates"
     ),
     "rows that are also in the evaluation data": _Kind(
-        "error", "evaluation would measure memory", "Leave them out of training", "drop_leaked"
+        "error", "the evaluation would measure memorisation", "Remove them from the training data", "drop_leaked"
     ),
     "near-duplicates": _Kind("note", "", "Check them; several wordings of one row get more weight than the rest"),
     "roles out of order": _Kind(
@@ -76,10 +76,10 @@ KINDS: dict[str, _Kind] = {
     "identical sides": _Kind(
         "error", "chosen and rejected are the same", "Nothing is preferred; leave them out", "drop_same_sides"
     ),
-    "one label": _Kind("error", "", "Give answers of both kinds; for good answers alone, take method sft"),
-    "control characters": _Kind("warning", "invisible control characters", "Take them out", "clean"),
+    "one label": _Kind("error", "", "Add answers with the other label; to train on good answers alone, use method sft"),
+    "control characters": _Kind("warning", "invisible control characters", "Remove them", "clean"),
     "hidden characters": _Kind(
-        "warning", "zero-width or direction characters, which hide or reverse text", "Take them out", "clean"
+        "warning", "zero-width or direction characters, which hide or reverse text", "Remove them", "clean"
     ),
     "mojibake": _Kind(
         "warning",
@@ -339,6 +339,7 @@ def check(
         tuple(checker.sample_rows),
         checker.to_render,
         tuple(plain.unused.counts.most_common()),
+        plain.unused.not_read,
         reading.path.is_dir(),
     )
 

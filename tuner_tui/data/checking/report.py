@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.checking.problems import LEVELS, DataProblem, Level
+from tuner_tui.data.rows.unused import field_name
 from tuner_tui.text import counted
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class DataReport:
     """That sample, and every row that has parts of a kind which no row before it had."""
     unused: tuple[tuple[str, int], ...] = ()
     """Fields that nobody takes, such as a column of sources, and in how many rows each says something."""
+    not_read: dict[str, str] = field(default_factory=dict)
+    """What the file or folder holds besides these rows, such as other splits, by name, and how much."""
     is_folder: bool = False
     """Whether the rows are those of several files."""
 
@@ -47,7 +50,7 @@ def unused_words(report: DataReport, most: int = 12) -> str:
     if not report.unused:
         return ""
     told = [
-        name if count >= report.rows else f"{name} ({counted(count, 'row')})"
+        field_name(name) if count >= report.rows else f"{field_name(name)} ({counted(count, 'row')})"
         for name, count in report.unused[:most]
     ]
     left = len(report.unused) - len(told)

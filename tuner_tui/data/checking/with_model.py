@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner_tui.data.checking.problems import LEVELS, DataProblem, Level, Tally, row_name
 from tuner_tui.data.checking.refusals import Refusals
 from tuner_tui.data.tokens.conversations import conversations_in
 from tuner_tui.data.tokens.left_out import FIELDS_HINT, PARTS_HINT, left_out_words, no_place_words
-from tuner_tui.data.tokens.lengths import measure
 from tuner_tui.data.tokens.lengths import report as length_report
+from tuner_tui.data.tokens.merged import KIND, KINDS, WHAT, merge_hint
 from tuner_tui.data.tokens.template import MERGE_HINT
 from tuner_tui.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from tuner_tui.data.checking.report import DataReport
     from tuner_tui.data.files.rows import Found
-    from tuner_tui.data.tokens.lengths import LengthReport
+    from tuner_tui.data.tokens.lengths import LengthReport, RowLength
     from tuner_tui.data.tokens.template import ModelText
     from tuner_tui.data.tokens.text_child import Conversation
 
@@ -61,7 +61,11 @@ def look_with_model(
     rows = [row for row in report.sample if id(row) not in refused]
     if not rows:
         return ModelLook(tuple(problems), None)
-    lengths = length_report(measure(rows, text), limit, is_sample=len(report.sample) < report.rows)
+    measured = [*text.measure(rows)]
+    sequences = [each for some in measured for each in some]
+    lengths = length_report(sequences, limit, is_sample=len(report.sample) < report.rows)
+    if loss_on == "answers":
+        problems += _merged_tokens(report, rows, measured)
     if (truncated := truncated_answers(lengths)) is not None:
         problems.append(truncated)
     return ModelLook(tuple(problems), lengths)
@@ -121,6 +125,30 @@ def _template_problems(
             DataProblem("warning", NO_PLACE, with_details.count, tuple(with_details.rows), words, FIELDS_HINT)
         )
     return problems, refused
+
+
+def _merged_tokens(
+    report: DataReport, rows: Sequence[dict[str, Any]], measured: Sequence[Sequence[RowLength]]
+) -> list[DataProblem]:
+    """Rows of which an answer's first token begins within the prompt, by what of the prompt is in it.
+
+    Where the sides of a pair have different such tokens, these tell the sides apart, and have loss.
+    """
+    names = {
+        id(found.row): row_name(found.file, found.number, is_folder=report.is_folder)
+        for found in report.to_render
+    }
+    tallies = {kind: Tally() for kind in KINDS}
+    for row, sides in zip(rows, measured, strict=True):
+        is_told_apart = "chosen" in row and len({each.merged_id for each in sides}) > 1
+        if sides and sides[0].merges and not is_told_apart:
+            tallies[sides[0].merges].add(names[id(row)])
+    of = f", of {counted(len(rows), 'row')} looked at" if len(rows) < report.rows else ""
+    return [
+        DataProblem("warning", KIND, tally.count, tuple(tally.rows), f"{WHAT}{of}", merge_hint(kind))
+        for kind, tally in tallies.items()
+        if tally.count
+    ]
 
 
 def truncated_answers(lengths: LengthReport) -> DataProblem | None:

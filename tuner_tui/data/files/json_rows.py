@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tuner_tui.data.files.opened import LARGEST_ROW_BYTES, not_utf8, open_utf8
+from tuner_tui.data.files.json_scanner import Scanner
+from tuner_tui.data.files.opened import LARGEST_ROW_BYTES, not_utf8, open_utf8, too_large
 from tuner_tui.errors import InputError
-from tuner_tui.text import size
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +20,8 @@ Row = dict[str, Any]
 Numbered = tuple[int, Row | InputError]
 """A row, or what is wrong with it, under the number of its line or place, from 1."""
 
-CHUNK_CHARACTERS = 1 << 18
 DEFAULT_SPLITS = ("train", "training", "data", "rows", "examples", "items")
-_SPACE = re.compile(r"\s*")
+_NOT_JSON = re.compile(rb"[:\[,]\s*-?(?:NaN|Infinity)\b")
 
 
 def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[Numbered]:
@@ -74,6 +72,8 @@ def _explained(error: Exception, text: bytes, path: Path, number: int) -> InputE
             'The file is binary, damaged, or UTF-16 without a byte order mark (data.encoding = "utf-16-le").',
         )
     hint = "Each line must be one JSON object (JSONL)."
+    if _NOT_JSON.search(text):
+        hint += " JSON has neither NaN nor Infinity: write null."
     if "truncated" in str(error).lower():
         hint += " This one ends too early: the file may be truncated."
     return InputError("A row is not JSON", f"{where}: {error}.", hint)
@@ -107,44 +107,41 @@ def _kind(value: object) -> str:
     return "null" if value is None else names.get(type(value).__name__, type(value).__name__)
 
 
-def too_large(path: Path, number: int) -> InputError:
-    """The error for a row beyond what is read."""
-    return InputError(
-        "A row is too large",
-        f"{path}:{number}: it is larger than {size(LARGEST_ROW_BYTES)}.",
-        "Remove or split it; the file's line ends may also be missing.",
-    )
-
-
 def splits_of(path: Path, encoding: str | None = None) -> list[str]:
     """The names of the splits of a JSON file that is an object of arrays; empty for a plain array."""
     with open_utf8(path, encoding) as file:
-        scanner = _Scanner(file, path)
+        scanner = Scanner(file, path)
         if scanner.peek() != "{":
             return []
-        return [name for name, _, _ in _splits(scanner, wanted="")]
+        return [name for name, _, _ in _splits(scanner, "", {})]
 
 
-def read_json(path: Path, encoding: str | None = None, split: str | None = None) -> Iterator[Numbered]:
+def read_json(
+    path: Path,
+    encoding: str | None = None,
+    split: str | None = None,
+    not_read: dict[str, str] | None = None,
+) -> Iterator[Numbered]:
     """Each object of a JSON array, or of one split's array, under its place in the array.
 
-    Objects that are rows may also follow each other, as `jq` writes them. Raises InputError that names file and line
+    Objects that are rows may also follow each other, as `jq` writes them. `not_read` gets the other keys of an object
+    of splits, and how many rows each holds. Raises InputError that names file and line
     for other content, also after the rows, or a truncated file.
     """
     with open_utf8(path, encoding) as file:
-        scanner = _Scanner(file, path)
+        scanner = Scanner(file, path)
         if scanner.peek() == "[":
             yield from _array(scanner)
             scanner.require_end()
             return
     if split is None and _is_row(path, encoding):
         with open_utf8(path, encoding) as file:
-            yield from _objects(_Scanner(file, path))
+            yield from _objects(Scanner(file, path))
             return
     with open_utf8(path, encoding) as file:
-        scanner = _Scanner(file, path)
+        scanner = Scanner(file, path)
         names: list[str] = []
-        for name, number, row in _splits(scanner, wanted=split):
+        for name, number, row in _splits(scanner, split, {} if not_read is None else not_read):
             if number:
                 yield number, row
             else:
@@ -161,7 +158,7 @@ def _is_row(path: Path, encoding: str | None) -> bool:
     """
     has_rows = has_field = False
     with open_utf8(path, encoding) as file:
-        scanner = _Scanner(file, path)
+        scanner = Scanner(file, path)
         scanner.take("{")
         while scanner.peek() not in ("}", ""):
             name = scanner.value(0)
@@ -200,7 +197,7 @@ def no_such_split(path: Path, split: str, names: list[str]) -> InputError:
     )
 
 
-def _array(scanner: _Scanner) -> Iterator[Numbered]:
+def _array(scanner: Scanner) -> Iterator[Numbered]:
     scanner.take("[")
     number = 0
     if scanner.peek() == "]":
@@ -216,7 +213,7 @@ def _array(scanner: _Scanner) -> Iterator[Numbered]:
         scanner.take(",")
 
 
-def _objects(scanner: _Scanner) -> Iterator[Numbered]:
+def _objects(scanner: Scanner) -> Iterator[Numbered]:
     """Objects one after the other, each a row."""
     number = 0
     while scanner.peek():
@@ -227,15 +224,21 @@ def _objects(scanner: _Scanner) -> Iterator[Numbered]:
         yield number, row if isinstance(row, dict) else not_an_object(row, scanner.path, number)
 
 
-def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, Row | InputError]]:
-    """Each split's name with number 0, then its rows when it is wanted; None wants the training rows."""
+def _splits(
+    scanner: Scanner, wanted: str | None, others: dict[str, str]
+) -> Iterator[tuple[str, int, Row | InputError]]:
+    """Each split's name with number 0, then its rows when it is wanted; None wants the training rows.
+
+    `others` gets what is not wanted, and how many rows it holds.
+    """
     scanner.take("{")
     taken = False
     while scanner.peek() != "}":
         name = scanner.value(0)
         scanner.take(":")
         if isinstance(name, str) and scanner.peek() not in ("[", "") and taken:
-            scanner.value(0)  # what is said of the rows
+            if scanner.value(0) not in (None, "", {}):
+                others[name] = "not rows"
             if scanner.peek() == ",":
                 scanner.take(",")
             continue
@@ -248,9 +251,12 @@ def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, R
         yield name, 0, {}
         is_wanted = name == wanted or (wanted is None and not taken and name in DEFAULT_SPLITS)
         taken = taken or is_wanted
+        number = 0
         for number, row in _array(scanner):
             if is_wanted:
                 yield name, number, row
+        if not is_wanted and number:
+            others[name] = counted(number, "row")
         if scanner.peek() != ",":
             break
         scanner.take(",")
@@ -261,129 +267,3 @@ def _splits(scanner: _Scanner, wanted: str | None) -> Iterator[tuple[str, int, R
             f"{scanner.path} is an object of arrays, and none is called train.",
             "Set data.split to the one that is meant.",
         )
-
-
-class _Scanner:
-    """Reads JSON values off a stream, holding little more than the value it is at."""
-
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        self.path = path
-        self.line = 1
-        self._file = file
-        self._utf8 = codecs.getincrementaldecoder("utf-8")()
-        self._text = ""
-        self._at = 0
-        self._is_at_end = False
-        self._decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
-
-    def peek(self) -> str:
-        """The next character that is no space; empty at the end."""
-        while True:
-            match = _SPACE.match(self._text, self._at)
-            end = match.end() if match else self._at
-            self._move(end)
-            if end < len(self._text):
-                return self._text[end]
-            if not self._more():
-                return ""
-
-    def take(self, expected: str) -> None:
-        """Pass over one character. Raises InputError when another one, or none, stands there."""
-        found = self.peek()
-        if found != expected:
-            told = "the file ends" if not found else f"found {found!r}"
-            hint = "The file may be truncated." if not found else "Fix the file at this line."
-            raise InputError(
-                "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {told}.", hint
-            )
-        self._move(self._at + 1)
-
-    def require_end(self) -> None:
-        """Raises InputError where more follows than spaces."""
-        if found := self.peek():
-            raise InputError(
-                "The JSON goes on after its rows",
-                f"{self.path}:{self.line}: found {found!r} where the file should end.",
-                "Write one array of objects, or one object per line (JSONL).",
-            )
-
-    def rest_of_array(self) -> None:
-        """Pass over the rest of an array that was opened. Raises InputError."""
-        while self.peek() != "]":
-            self.value(0)
-            if self.peek() != "]":
-                self.take(",")
-        self.take("]")
-
-    def value(self, number: int) -> Any:
-        """The value that begins here. Raises InputError."""
-        self.peek()
-        while True:
-            try:
-                value, end = self._decode(self._text, self._at)
-            except RecursionError as error:
-                raise InputError(
-                    "A row is nested too deeply", f"{self.path}:{self.line} (row {number})."
-                ) from error
-            except ValueError as error:
-                if self._is_hopeless(error) or not self._more():
-                    raise self._broken(error, number) from error
-                continue
-            if end == len(self._text) and isinstance(value, int | float) and self._more():
-                continue  # more digits may follow
-            begin = self._at
-            if end - begin > LARGEST_ROW_BYTES:
-                raise too_large(self.path, self.line)
-            self._require_whole_characters(value, self._text[begin:end], number)
-            self._move(end)
-            return value
-
-    def _require_whole_characters(self, value: Any, text: str, number: int) -> None:
-        """Python's decoder lets a half of a surrogate pair pass, which no tokenizer takes."""
-        if "\\ud" not in text and "\\uD" not in text:
-            return
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                "A character is broken", f"{self.path}:{self.line} (row {number}): half of a surrogate pair."
-            ) from error
-
-    def _is_hopeless(self, error: ValueError) -> bool:
-        """Whether more text cannot help: the mistake lies well before the end of what was read."""
-        if not isinstance(error, json.JSONDecodeError):
-            return True
-        return error.pos < len(self._text) - 64 and not error.msg.startswith("Unterminated string")
-
-    def _broken(self, error: ValueError, number: int) -> InputError:
-        line, told = self.line, str(error)
-        if isinstance(error, json.JSONDecodeError):
-            line += self._text.count("\n", self._at, error.pos)
-            told = error.msg
-        row = f" (row {number})" if number else ""
-        hint = "The file is truncated." if self._is_at_end else "Fix the file at this line."
-        return InputError("The JSON is broken", f"{self.path}:{line}{row}: {told}.", hint)
-
-    def _more(self) -> bool:
-        """Read on, at least doubling what is held of an unfinished value; False at the file's end."""
-        if self._is_at_end:
-            return False
-        held = self._text[self._at :]
-        if len(held) > LARGEST_ROW_BYTES:
-            raise too_large(self.path, self.line)
-        data = self._file.read(max(CHUNK_CHARACTERS, len(held)))
-        self._is_at_end = not data
-        try:
-            self._text = held + self._utf8.decode(data, final=not data)
-        except UnicodeDecodeError as error:
-            raise not_utf8(self.path, self.line, data) from error
-        self._at = 0
-        return bool(data)
-
-    def _move(self, to: int) -> None:
-        self.line += self._text.count("\n", self._at, to)
-        self._at = to
-
-
-def _refuse_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")

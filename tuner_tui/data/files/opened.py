@@ -274,3 +274,12 @@ def require_unchanged(path: Path, before: os.stat_result, number: int) -> None:
             f"{path}:{number}: {size(before.st_size)} at the beginning, {size(now.st_size)} at the end.",
             "Wait until it is written whole, and read it again.",
         )
+
+
+def too_large(path: Path, number: int) -> InputError:
+    """The error for a row beyond what is read."""
+    return InputError(
+        "A row is too large",
+        f"{path}:{number}: it is larger than {size(LARGEST_ROW_BYTES)}.",
+        "Remove or split it; the file's line ends may also be missing.",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from tuner_tui.data.files.json_rows import Numbered, Row, read_json, read_jsonl
 from tuner_tui.data.files.opened import require_file, require_unchanged
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.files import entries
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +74,13 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
     Without a split, a folder whose names tell of splits gives its training files.
     Raises NotFoundError or InputError when there are none.
     """
+    return _data_files(path, split)[0]
+
+
+def _data_files(path: Path, split: str | None) -> tuple[list[Path], dict[str, str]]:
+    """(the files that are read, how many files each other split has). Raises as `data_files` does."""
     if not path.is_dir():
-        return [path]
+        return [path], {}
     found = sorted(_below(path))
     if not found:
         raise NotFoundError(
@@ -85,14 +92,21 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
     names = sorted({name for name in told.values() if name})
     wanted = SPLIT_WORDS.get(split.lower(), split.lower()) if split else "train"
     if wanted in names:
-        return [file for file in found if told[file] == wanted]
+        return [file for file in found if told[file] == wanted], _others(told, wanted)
     if split is not None:
         raise InputError(
             "There is no such split",
             f"{path} has no files for {split!r}; by their names there are {', '.join(names) or 'no split'}.",
             "Set data.split to one of them, or leave it out.",
         )
-    return [file for file in found if told[file] is None] or found
+    if unnamed := [file for file in found if told[file] is None]:
+        return unnamed, _others(told, None)
+    return found, {}
+
+
+def _others(told: dict[Path, str | None], wanted: str | None) -> dict[str, str]:
+    counts = Counter(name or "files without a split's name" for name in told.values() if name != wanted)
+    return {name: counted(count, "file") for name, count in counts.items()}
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -135,20 +149,29 @@ def _split_told(relative: Path) -> str | None:
 
 
 def each_row(
-    path: Path, *, split: str | None = None, encoding: str | None = None, limit: int | None = None
+    path: Path,
+    *,
+    split: str | None = None,
+    encoding: str | None = None,
+    limit: int | None = None,
+    not_read: dict[str, str] | None = None,
 ) -> Iterator[Found]:
     """Every row of a file or of a folder's files, and in the place of a broken one what is wrong with it.
 
-    Lazy: a file larger than memory works. Raises InputError, naming file and line, where reading cannot go on: a file
+    Lazy: a file larger than memory works. `not_read` gets the other splits of a folder or a JSON file as they come up.
+    Raises InputError, naming file and line, where reading cannot go on: a file
     that is truncated, no text, not what its name says, or changes while it is read.
     """
     count = 0
-    for file in data_files(path, split):
+    files, others = _data_files(path, split)
+    if not_read is not None:
+        not_read.update(others)
+    for file in files:
         before = require_file(file)
         number = 0
         is_alone = file == path
         try:
-            for number, row in _rows_of(file, encoding, split if is_alone else None):
+            for number, row in _rows_of(file, encoding, split if is_alone else None, not_read):
                 if isinstance(row, InputError):
                     require_unchanged(file, before, number)
                 yield Found(file, number, row)
@@ -165,7 +188,9 @@ def each_row(
         require_unchanged(file, before, number)
 
 
-def _rows_of(file: Path, encoding: str | None, split: str | None) -> Iterator[Numbered]:
+def _rows_of(
+    file: Path, encoding: str | None, split: str | None, not_read: dict[str, str] | None
+) -> Iterator[Numbered]:
     kind = format_of(file, encoding)
     if split is not None and kind != "json":
         raise InputError(
@@ -177,7 +202,7 @@ def _rows_of(file: Path, encoding: str | None, split: str | None) -> Iterator[Nu
         case "jsonl":
             return read_jsonl(file, encoding)
         case "json":
-            return read_json(file, encoding, split)
+            return read_json(file, encoding, split, not_read)
         case "csv":
             return table_rows.read_csv(file, encoding)
         case "tsv":
@@ -190,9 +215,11 @@ def _rows_of(file: Path, encoding: str | None, split: str | None) -> Iterator[Nu
             return table_rows.read_text(file, encoding)
 
 
-def read_rows(path: Path, limit: int | None = None) -> Iterator[tuple[int, Row]]:
+def read_rows(
+    path: Path, limit: int | None = None, not_read: dict[str, str] | None = None
+) -> Iterator[tuple[int, Row]]:
     """Each row with its number. Raises InputError, naming file and line, on the first that is broken."""
-    for _, number, row in each_row(path, limit=limit):
+    for _, number, row in each_row(path, limit=limit, not_read=not_read):
         if isinstance(row, InputError):
             raise row
         yield number, row

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tuner_tui.data.files.class_labels import features_of, with_names
 from tuner_tui.errors import InputError
 from tuner_tui.limited.serving import Watch, serve
 
@@ -40,15 +41,17 @@ class _Child:
 
     def _sent(self, batches: Iterator[pa.RecordBatch], path: Path, watch: Watch) -> Iterator[bytes]:
         number = 0
+        features: dict[str, Any] | None = None
         while True:
             with watch.step(f"{path}, after row {number},", number):
                 batch = next(batches, None)
                 if batch is None:
                     return
                 batch.validate(full=True)  # lying offsets would be followed out of the buffer
+                features = features_of(batch.schema) if features is None else features
             for begin in range(0, batch.num_rows, LARGEST_BATCH_ROWS):
                 with watch.step(f"{path}, after row {number},", number):
-                    some = _plain(batch.slice(begin, LARGEST_BATCH_ROWS))
+                    some = with_names(_plain(batch.slice(begin, LARGEST_BATCH_ROWS)), features)
                 for part in _small(some, number):
                     with watch.step(f"{path}, after row {number},", number):
                         data = _stream(part)

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tuner_tui.data.files.json_rows import Numbered, Row, too_large
-from tuner_tui.data.files.opened import HEAD_BYTES, LARGEST_ROW_BYTES, not_utf8, open_utf8, require_plausible
+from tuner_tui.data.files.json_rows import Numbered, Row
+from tuner_tui.data.files.opened import (
+    HEAD_BYTES,
+    LARGEST_ROW_BYTES,
+    not_utf8,
+    open_utf8,
+    require_plausible,
+    too_large,
+)
 from tuner_tui.data.files.table_child import TOO_LARGE, ReadTable
 from tuner_tui.errors import InputError
 from tuner_tui.limited.process import Crashed, ItemFault, LimitedProcess

@@ -33,6 +33,11 @@ NOTES = {
 """The last word of a field's name that only describes a row."""
 KEPT = (*FINISHED, "completion_model", "chosen_model", "rejected_model")
 """What is said of an answer besides, and taken with a row in plain form."""
+JUDGING = {
+    "winner", "winning", "wins", "preferred", "preference", "better", "best", "chosen", "rejected", "choice", "verdict",
+    "vote", "votes", "selected", "ranking", "judgment", "judgement", "loser", "worse", "worst",
+}  # fmt: skip
+"""Words of a field's name by which it may hold a verdict, whatever the last one is, as in winner_model."""
 OWN_NOTES = ("rater", "strength")
 """Fields of our own exports."""
 ID_ENDS = ("at", "id", "ids", "count", "hash", "date", "time", "url")
@@ -51,7 +56,7 @@ def annotated_rows(reading: Reading, unused: UnusedFields) -> tuple[Layout, Iter
 
     Answers without a verdict are a comparison without votes, where no other field could hold one.
     """
-    rows = raw_rows(reading)
+    rows = raw_rows(reading, unused.not_read)
     head = list(itertools.islice(rows, SAMPLE_ROWS))
     layout = _layout(head, reading)
     used = {*layout.used, *KEPT}
@@ -84,6 +89,8 @@ def _layout(head: list[Found], reading: Reading) -> Layout:
 def is_note(name: str) -> bool:
     """Whether a field only describes its row, by its name, such as source or created_at."""
     words = name.lower().replace("-", "_").replace(".", "_").replace(" ", "_").strip("_").split("_")
+    if {*words} & JUDGING:
+        return False
     return (
         name in OWN_NOTES
         or words[-1] in NOTES

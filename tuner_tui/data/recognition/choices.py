@@ -13,7 +13,7 @@ from tuner_tui.data.recognition.prompts import LAST_RESORTS, Prompt
 from tuner_tui.data.recognition.verdicts import Verdict, find_verdict
 from tuner_tui.data.rows.comparison import Comparison, best_and_worst
 from tuner_tui.data.rows.faults import NothingPreferred, RowFault
-from tuner_tui.data.rows.written import as_json
+from tuner_tui.data.rows.written import as_object
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
@@ -109,7 +109,7 @@ def _until(side: Side, turn: Any) -> Side:
 
 
 def _is_lists(columns: Columns, names: tuple[str | None, ...]) -> bool:
-    """Whether prompt and answers are lists of texts, written as JSON, as LMSYS's files have them."""
+    """Whether prompt and answers are lists of texts, written as JSON or Python, as LMSYS's files have them."""
     for name in names:
         values = columns.values(name) if name else []
         if not values or sum(_is_text_list(value) for value in values) <= len(values) / 2:
@@ -118,7 +118,7 @@ def _is_lists(columns: Columns, names: tuple[str | None, ...]) -> bool:
 
 
 def _is_text_list(value: Any) -> bool:
-    listed = as_json(value) if isinstance(value, str) else value
+    listed = as_object(value) if isinstance(value, str) else value
     return isinstance(listed, list) and bool(listed) and all(isinstance(each, str | None) for each in listed)
 
 
@@ -137,7 +137,7 @@ def _list_dialogues(
             raise RowFault(
                 "A list cannot be read", f"`{name}` is not a list of texts, as the other rows have."
             )
-    lists = [as_json(row[name]) for name in columns]
+    lists = [as_object(row[name]) for name in columns]
     if len({len(each) for each in lists}) != 1:
         named = ", ".join(f"`{name}`" for name in columns)
         raise RowFault("The turns do not match", f"{named} differ in length.", "Leave the row out.")

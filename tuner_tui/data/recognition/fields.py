@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.unused import pass_over
-from tuner_tui.data.rows.written import looks_like_turns, written_turns
+from tuner_tui.data.rows.written import as_object, looks_like_turns, written_turns
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
@@ -46,11 +46,14 @@ def said_of(row: Row, name: str) -> str:
 
 def optional_text(row: Row, name: str | None) -> str:
     """A field that may say nothing; empty where it does. Raises RowFault for what is no text."""
-    value = row.get(name) if name else None
-    if name is None or value in (None, [], {}) or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    text = said_of(row, name)
-    return "" if not text.strip() or text.strip().lower() in MISSING_WORDS else text
+    return "" if name is None or is_missing(row.get(name)) else said_of(row, name)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value of an optional column says nothing, also in the words of other programs."""
+    if isinstance(value, str):
+        return not value.strip() or value.strip().lower() in MISSING_WORDS
+    return value in (None, [], {}) or (isinstance(value, float) and math.isnan(value))
 
 
 def with_context(said: str, row: Row, context: str | None) -> str:
@@ -94,6 +97,22 @@ def side_of(row: Row, name: str) -> str | list[dict[str, Any]]:
                 f"`{name}` begins like a list of turns, and is neither JSON nor Python of one.",
             )
     return said_of(row, name)
+
+
+def earlier_turns(row: Row, history: str | None) -> list[dict[str, Any]]:
+    """The turns before a question, of a column of turns, or of pairs of texts as in Alpaca's `history`; also as JSON.
+
+    Raises RowFault.
+    """
+    earlier = row.get(history) if history else None
+    if history is None or is_missing(earlier):
+        return []
+    pairs = as_object(earlier) if isinstance(earlier, str) else earlier
+    if pairs == []:
+        return []
+    if isinstance(pairs, list) and all(isinstance(pair, list) for pair in pairs):
+        return [turn for pair in pairs for turn in turns_of(pair, history)]
+    return turns_of(earlier, history)
 
 
 def as_turns(side: str | list[dict[str, Any]], role: str) -> list[dict[str, Any]]:

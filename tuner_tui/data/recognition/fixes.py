@@ -25,7 +25,7 @@ FIXES = {
     "drop_same_sides": "leave out pairs whose sides are equal",
     "drop_leaked": "leave out rows that are also in the evaluation data",
     "drop_secrets": "leave out rows with likely secrets or e-mail addresses",
-    "trim": "strip white space around texts",
+    "trim": "strip whitespace around texts",
     "clean": "take control, direction and zero-width characters out",
     "merge_system": "put the system prompt at the beginning of the first user turn, for templates without that role",
 }

@@ -22,7 +22,16 @@ from tuner_tui.data.recognition.columns import (
     TURNS,
     Columns,
 )
-from tuner_tui.data.recognition.fields import answer_of, as_turns, said_of, side_of, text_of, with_context
+from tuner_tui.data.recognition.fields import (
+    answer_of,
+    as_turns,
+    earlier_turns,
+    is_missing,
+    said_of,
+    side_of,
+    text_of,
+    with_context,
+)
 from tuner_tui.data.recognition.layout import Layout as Layout
 from tuner_tui.data.recognition.layout import Shape as Shape
 from tuner_tui.data.recognition.side_columns import SideColumns
@@ -56,6 +65,8 @@ def _conversations(columns: Columns) -> Iterator[Layout]:
         return
     if any(columns.find(pair[:1]) for pair in (("chosen",), ("rejected",))):
         return
+    if name.lower() == "history" and columns.find(QUESTIONS, "text") and columns.find(ANSWERS, "text"):
+        return  # the turns before a question
     kind = columns.kinds[name]
     beside = SideColumns.of(columns)
     values = columns.values(name)
@@ -105,10 +116,11 @@ def _conversations(columns: Columns) -> Iterator[Layout]:
             plain = convert(row)
             return {"prompt": plain.pop("messages")} | plain
 
+        answer = columns.find(ANSWERS, "text", "turn", "turns")
         yield Layout(
             "prompts",
             "conversations that end with a prompt",
-            0.9,
+            0.9 if answer is None else 0.7,  # below `_turns_and_answer`
             f"{reason}, and none is the assistant's",
             {"prompt": f"{{{name}}}"} | beside.mapping,
             convert_prompts,
@@ -177,20 +189,19 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     if asked is None or answer is None or answer == asked:
         return
     more = columns.context_of(asked)
-    beside, history = (
-        SideColumns.of(columns, thoughts=True),
-        columns.find(("history",), "other", "empty", "turns", "texts"),
-    )
+    beside, history = SideColumns.of(columns, thoughts=True), _history_column(columns)
     names = [f"`{name}`" for name in (beside.system, asked, more, beside.thoughts, answer) if name]
     question = f"{{{asked}}}\n\n{{{more}}}" if more else f"{{{asked}}}"
     mapping = {"user": question, "assistant": f"{{{answer}}}"} | beside.mapping
+    if history:
+        mapping = {"history": f"{{{history}}}"} | mapping
 
     def convert(row: Row) -> Row:
         turns = [
             {"role": "user", "content": with_context(said_of(row, asked), row, more)},
             {"role": "assistant", "content": answer_of(row, answer), **beside.thought(row)},
         ]
-        return {"messages": beside.begin(row, [*_earlier(row, history), *turns])} | beside.beside(row)
+        return {"messages": beside.begin(row, [*earlier_turns(row, history), *turns])} | beside.beside(row)
 
     lower = (asked.lower(), answer.lower())
     is_plain = lower in (("prompt", "completion"), ("input", "output"))
@@ -206,14 +217,13 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     )
 
 
-def _earlier(row: Row, history: str | None) -> list[dict[str, Any]]:
-    """The turns before a question: pairs of texts, or turns."""
-    earlier = row.get(history) if history else None
-    if history is None or not earlier:
-        return []
-    if isinstance(earlier, list) and all(isinstance(pair, list) for pair in earlier):
-        return [turn for pair in earlier for turn in turns_of(pair, history)]
-    return turns_of(earlier, history)
+def _history_column(columns: Columns) -> str | None:
+    """The column of the turns before a question; of a text column, one that is lists written as text."""
+    name = columns.find(("history",), "other", "empty", "turns", "texts", "text")
+    if name is None or columns.kinds[name] != "text":
+        return name
+    values = [value for value in columns.values(name) if value != ""]
+    return name if all(isinstance(as_object(value), list) or is_missing(value) for value in values) else None
 
 
 def _completions(columns: Columns) -> Iterator[Layout]:

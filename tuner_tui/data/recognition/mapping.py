@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.data.recognition.answer_columns import Answers, answer_columns
 from tuner_tui.data.recognition.choices import chosen_by
 from tuner_tui.data.recognition.columns import Columns
-from tuner_tui.data.recognition.fields import as_turns, side_of, text_of
+from tuner_tui.data.recognition.fields import as_turns, earlier_turns, side_of, text_of
 from tuner_tui.data.recognition.layout import Layout, Shape
 from tuner_tui.data.recognition.side_columns import SideColumns
 from tuner_tui.data.recognition.verdict_values import Scale
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 PARTS = (
     "messages", "tools", "system", "user", "assistant", "prompt", "completion", "text", "chosen", "rejected", "label",
-    "first", "second", "verdict", "reasoning", "chat_template_kwargs",
+    "first", "second", "verdict", "reasoning", "chat_template_kwargs", "history",
 )  # fmt: skip
 _BESIDE = frozenset({"system", "tools", "chat_template_kwargs"})
 SHAPES_OF_PARTS: tuple[tuple[frozenset[str], frozenset[str], Shape], ...] = (
     (frozenset({"messages", "assistant"}), _BESIDE | {"reasoning"}, "messages"),
     (frozenset({"messages"}), _BESIDE, "messages"),
-    (frozenset({"user", "assistant"}), _BESIDE | {"reasoning"}, "instruction"),
+    (frozenset({"user", "assistant"}), _BESIDE | {"reasoning", "history"}, "instruction"),
     (frozenset({"prompt", "completion", "label"}), _BESIDE, "rated"),
     (frozenset({"prompt", "completion"}), _BESIDE, "prompt_completion"),
     (frozenset({"chosen", "rejected"}), _BESIDE | {"prompt"}, "preference"),
@@ -110,7 +110,7 @@ def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
 
     def convert(row: Row) -> Row:
         made: Row = {
-            part: _filled(template, row, is_optional=part in _BESIDE or part == "reasoning")
+            part: _filled(template, row, is_optional=part in (*_BESIDE, "reasoning", "history"))
             for part, template in mapping.items()
             if part != "label"
         }
@@ -207,6 +207,7 @@ def _plain_form(made: Row, shape: Shape) -> Row:
     )
     given = {part: made.pop(part, None) for part in ("system", "tools", "chat_template_kwargs")}
     thoughts = thought.thought({"reasoning": made.pop("reasoning", None)})
+    earlier = earlier_turns({"history": made.pop("history", None)}, "history")
     parts = {name: side_of(made, name) for name in made if name not in ("label", "text", "messages")}
     if "text" in made:
         return {"text": text_of(made, "text")}
@@ -216,7 +217,7 @@ def _plain_form(made: Row, shape: Shape) -> Row:
         )
         if "assistant" in parts:
             answer = as_turns(parts["assistant"], "assistant")
-            turns = [*turns, *answer[:-1], {**thoughts, **answer[-1]}]
+            turns = [*earlier, *turns, *answer[:-1], {**thoughts, **answer[-1]}]
         return {"messages": beside.begin(given, turns)} | beside.beside(given)
     label = {"label": made["label"]} if "label" in made else {}
     if not any(isinstance(side, list) for side in parts.values()) and not beside.has_system(given):

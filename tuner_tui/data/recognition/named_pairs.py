@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tuner_tui.data.rows.comparison import Side
 
 
+JUDGED = "rationale"
+"""Beside a side of a pair it says why a judge chose or rejected it, and is no thought of the model."""
+
+
 def find(columns: Columns) -> Iterator[Layout]:
     """The pair that a sample of rows has, if any."""
     pair = _pair(columns)
@@ -51,6 +55,8 @@ def find(columns: Columns) -> Iterator[Layout]:
         variant += " without a prompt"
         confidence = 0.97 if is_turns else 0.55
     reason = f"`{chosen}` is preferred over `{rejected}` as an answer{told}"
+    if any(thoughts.values()):
+        reason += f", with the thoughts in {' and '.join(f'`{name}`' for name in thoughts.values() if name)}"
     yield Layout("preference", variant, confidence, reason, mapping, convert, used)
 
 
@@ -68,8 +74,8 @@ def _pair(columns: Columns) -> tuple[str, str] | None:
 
 def _side_thoughts(columns: Columns, side: str) -> str | None:
     """The column with the thoughts of one side, such as chosen_reasoning."""
-    names = (f"{side.lower()}_{kind}" for kind in THOUGHT_COLUMNS)
-    others = (f"{kind}_{side.lower()}" for kind in THOUGHT_COLUMNS)
+    names = (f"{side.lower()}_{kind}" for kind in THOUGHT_COLUMNS if kind != JUDGED)
+    others = (f"{kind}_{side.lower()}" for kind in THOUGHT_COLUMNS if kind != JUDGED)
     return columns.find((*names, *others), "text", "empty")
 
 

@@ -45,7 +45,7 @@ def _texts(columns: Columns, name: str) -> Iterator[Layout]:
         if not isinstance(numbers, list) or len(numbers) != len(answers):
             raise RowFault("The ranks do not match", f"`{name}` and `{measure}` differ in length.")
         if not all(isinstance(number, int | float) for number in numbers):
-            raise RowFault("The ranks do not match", f"`{measure}` holds what is no number.")
+            raise RowFault("The ranks do not match", f"`{measure}` holds a value that is not a number.")
         return answers, [-n if measure is None or measure == ranks else n for n in numbers], ()
 
     reason = f"`{name}` are answers in the order of `{measure}`" if measure else f"`{name}` stands best first"

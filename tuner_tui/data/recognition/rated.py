@@ -87,7 +87,7 @@ def _scored(
         plain = convert(row)
         score = float(row[name]) + (ends == (0, 4))
         if not score.is_integer():
-            raise RowFault("A score is no whole number", f"`{name}` is {row[name]!r}.")
+            raise RowFault("A score is not a whole number", f"`{name}` is {row[name]!r}.")
         return Comparison(plain.get("prompt"), (plain["completion"],), scores=(int(score),))
 
     return compare

@@ -17,11 +17,12 @@ from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.recognition.mapping import mapped_layout, mapping_lines, parse_mapping, states_verdict
+from tuner_tui.data.recognition.stepwise import stepwise_fault
 from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
 from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
 from tuner_tui.data.rows.mixture import Source, mixed, parse_source
-from tuner_tui.data.rows.unused import UnusedFields
+from tuner_tui.data.rows.unused import UnusedFields, field_name
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,15 +131,21 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
     )
 
 
-def raw_rows(reading: Reading) -> Iterator[Found]:
+def raw_rows(reading: Reading, not_read: dict[str, str] | None = None) -> Iterator[Found]:
     """The rows as they are kept; of messages that are rows of their own, the conversations that they make.
 
     Those of annotation tools have a column for everything that they hold. A mapping names the columns of the file,
-    unless it says what a verdict means.
+    unless it says what a verdict means. `not_read` gets the other splits of the file or folder, by name.
 
     Raises InputError where reading cannot go on.
     """
-    rows = each_row(reading.path, split=reading.split, encoding=reading.encoding, limit=reading.limit)
+    rows = each_row(
+        reading.path,
+        split=reading.split,
+        encoding=reading.encoding,
+        limit=reading.limit,
+        not_read=not_read,
+    )
     if reading.mapping and not states_verdict(reading.mapping):
         return rows
     return plain_columns(conversations_of_messages(rows))
@@ -187,7 +194,7 @@ def is_held(prompt: str, share: float) -> bool:
 def _converted_rows(
     reading: Reading, unused: UnusedFields | None = None
 ) -> tuple[_InUse, Generator[Found, None, None]]:
-    rows = raw_rows(reading)
+    rows = raw_rows(reading, None if unused is None else unused.not_read)
     head: list[Found] = []
     broken: InputError | None = None
     try:
@@ -264,6 +271,8 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
                 'Set data.shape = "auto", or map other parts.',
             )
         return layout
+    if (fault := stepwise_fault(columns)) is not None:
+        raise InputError(fault.title, f"{reading.path}: {fault.message}", fault.hint)
     candidates = layouts_of(columns)
     if reading.asked != "auto":
         fitting = [each for each in candidates if each.shape == reading.asked]
@@ -296,7 +305,7 @@ def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
     raise InputError(
         "The verdict on the answers is not understood",
         f"{path}: {', '.join(f'`{name}`' for name in dropped)} hold answers, and no other field says in a known way "
-        f"which is better: {', '.join(others[:12]) or 'there is none'}.",
+        f"which is better: {', '.join(map(field_name, others[:12])) or 'there is none'}.",
         "Name the field that does: --map 'verdict = {FIELD}' (in run.toml: data.mapping). To use the rest alone: "
         + " ".join(f"--map '{line}'" for line in mapping_lines(layout.mapping)),
     )
@@ -306,7 +315,7 @@ def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputE
     """The error for columns of no known dataset type, or not of the wanted one."""
     names = (
         ", ".join(
-            (name if len(name) <= 40 else f"{name[:39]}…")
+            field_name(name if len(name) <= 40 else f"{name[:39]}…")
             + (" (empty)" if columns.kinds[name] == "empty" else "")
             for name in columns.names[:8]
         )

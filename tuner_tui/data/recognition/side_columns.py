@@ -156,6 +156,6 @@ def kwargs_of(value: Any, name: str) -> dict[str, Any]:
         raise RowFault(
             "A row cannot change how it is rendered",
             f"`{name}` holds {', '.join(reserved)}.",
-            "Take it out; data.template names another chat template.",
+            "Remove it; data.template sets another chat template.",
         )
     return dict(decoded)

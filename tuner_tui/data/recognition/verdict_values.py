@@ -12,6 +12,8 @@ from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.written import as_object
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.recognition.answer_columns import Answers
 
@@ -30,6 +32,9 @@ WRAPPERS = (
 )
 """Keys under which exports have a verdict within an object."""
 NOT_STATED = "The direction is not stated"
+CODES_HINT = "Where numbers are codes, such as 2 for a tie, write words in their place: A, B, tie, both bad."
+BOOLEANS = {"true": True, "false": False}
+"""As CSV files have them."""
 
 
 class Scale(NamedTuple):
@@ -41,6 +46,18 @@ class Scale(NamedTuple):
     most: float = math.inf
     slight: float = 0.0
     """Up to this far from the middle a preference is slight."""
+
+    def within_usual_ends(self, values: Sequence[float | None]) -> Scale:
+        """The same with the ends of two numbers that its middle is between, so that a third, a code, is refused.
+
+        A middle of 0.5 is that of 0 and 1, and one of 1.5 that of 1 and 2, or of 0 to 3 where `values` go that far;
+        further values are of a scale that only the person knows.
+        """
+        numbers = [value for value in values if value is not None]
+        if not numbers or min(numbers) < 0 or max(numbers) > 3:
+            return self
+        ends = {0.5: (0.0, 1.0), 1.5: (0.0, 3.0) if max(numbers) > 2 else (1.0, 2.0)}.get(self.middle)
+        return self if ends is None else self._replace(least=ends[0], most=ends[1])
 
 
 Numbers = Scale | Literal["marks", "alpaca", "flag", "unknown"]
@@ -61,6 +78,8 @@ class ValueReader:
     def vote(self, value: Any, row: Row) -> Vote | None:
         """A value as a vote; None where it holds none. Raises RowFault for one that cannot be understood."""
         value = unwrapped(value)
+        if isinstance(value, str):
+            value = BOOLEANS.get(value.strip().lower(), value)
         if value is None or value == [] or (isinstance(value, float) and math.isnan(value)):
             return None
         if isinstance(value, str) and (number := _number(value)) is not None:
@@ -110,6 +129,7 @@ class ValueReader:
                     raise RowFault(
                         "A verdict is beyond its scale",
                         f"`{self.column}` is {number:g}; expected {scale.least:g} to {scale.most:g}.",
+                        CODES_HINT,
                     )
                 if number == scale.middle:
                     return tie(count)
@@ -166,7 +186,7 @@ def not_stated(column: str, answers: Answers, value: Any) -> RowFault:
         f"`{column}` is {value!r}, and nothing says whether that is for `{first}` or for `{second}`.",
         f"State it with --map '{line}' (in run.toml: data.mapping = [\"{line}\"]): below {middle} `{first}` is "
         f"preferred, above it `{second}`, and {middle} itself is a tie. Put the scale's middle in place of {middle}, "
-        "and > in place of < where it runs the other way.",
+        f"and > in place of < where it runs the other way. {CODES_HINT}",
     )
 
 

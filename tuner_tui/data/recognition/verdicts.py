@@ -32,7 +32,7 @@ VERDICTS = (
     "better_response",
     "preferred_response", "preferred_answer", "preferred_output", "comparison", "pairwise", "human_preference",
     "user_preference", "human_choice", "orig_preference", "ranking", "safer_response_id", "overall_preference",
-    "preference_strength",
+    "preference_strength", "winner_model", "winning_model", "preferred_model", "best_model",
 )  # fmt: skip
 """Columns whose name says that they hold a verdict."""
 LIKELY = ("label", "labels", "best", "best_response", "selected", "selection", "vote", "judgment", "judgement",
@@ -98,6 +98,8 @@ def find_verdict(columns: Columns, answers: Answers) -> Verdict | None:
 
 def stated_verdict(columns: Columns, answers: Answers, column: str, scale: Scale | None) -> Verdict:
     """The verdict in a column that the person named, with its scale where it has one."""
+    if scale is not None:
+        scale = scale.within_usual_ends([number_of(value) for value in columns.values(column)])
     numbers = scale or _numbers_of(columns, answers, column)
     verdict = _of_column(columns, answers, column, numbers, scale is not None)
     if not column.endswith(".responses"):
@@ -128,7 +130,8 @@ def _flags(columns: Columns, answers: Answers) -> Iterator[Verdict]:
             return stated(
                 [choice(count, next(n for n, flag in enumerate(flags) if flag))], [row.get(str(annotator))]
             )
-        return stated([tie(count)], [row.get(str(annotator))]) if is_tie or tie_name is None else ()
+        is_stated = is_tie or (tie_name is None and None not in flags)
+        return stated([tie(count)], [row.get(str(annotator))]) if is_stated else ()
 
     used = (*all_names, *([annotator] if annotator else []))
     yield Verdict(names[0], used, votes)

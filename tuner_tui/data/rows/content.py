@@ -99,7 +99,7 @@ def _answer(turn: dict[str, Any]) -> str:
 
 
 def is_empty(row: Row) -> bool:
-    """Whether a row lacks an answer, or one of its answers is only white space."""
+    """Whether a row lacks an answer, or one of its answers is only whitespace."""
     answers = answers_of(row)
     if "prompt" in row and not any(part in row for part in ("completion", "chosen", "rejected")):
         return not any(text.strip() for text in texts_of(row))

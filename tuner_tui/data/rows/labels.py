@@ -16,6 +16,7 @@ GOOD = {
     "thumbs_up",
     "up",
     "positive",
+    "pos",
     "accept",
     "accepted",
     "chosen",
@@ -23,7 +24,7 @@ GOOD = {
     "like",
 }
 BAD = {
-    "false", "bad", "no", "undesirable", "thumbs_down", "down", "negative", "reject", "rejected", "👎",
+    "false", "bad", "no", "undesirable", "thumbs_down", "down", "negative", "neg", "reject", "rejected", "👎",
     "dislike",
 }  # fmt: skip
 

@@ -55,7 +55,7 @@ class Content:
             raise RowFault(
                 "A part of a turn is not to be trained",
                 f"{where}: some parts of `content` are marked so, and others are not.",
-                "A turn is trained as a whole or not at all: split it, or take the marks out.",
+                "A turn is trained as a whole or not at all: split it, or remove the marks.",
             )
         return False in self.marks
 

@@ -114,7 +114,7 @@ def check_labels(rated: list[RatedExample], path: Path) -> None:
         raise InputError(
             "All labels are the same",
             f"{path}: from line {rated[0].line} to line {rated[-1].line} every label is {only}.",
-            "Give answers of both kinds; for good answers alone, take method sft.",
+            "Add answers with the other label; to train on good answers alone, use method sft.",
         )
 
 
@@ -269,7 +269,7 @@ def _check_answer(turns: Turns, name: str, where: str) -> None:
     if not turns or turns[0].role not in ("assistant", "tool") or turns[-1].role != "assistant":
         found = _roles(turns) if turns else "nothing"
         raise InputError(
-            "A side is no answer",
+            "A side is not an answer",
             f"{where}: after the prompt `{name}` has {found}; an answer begins and ends with the assistant.",
             "Both sides must follow the same prompt and end with the assistant's turn.",
         )
@@ -282,7 +282,7 @@ def _check_answer(turns: Turns, name: str, where: str) -> None:
         raise InputError(
             "A part of a side cannot be left out",
             f"{where}: a turn of `{name}` is marked as not to be trained, and a side is compared as a whole.",
-            "Move the turn into `prompt`, or take the mark away.",
+            "Move the turn into `prompt`, or remove the mark.",
         )
 
 

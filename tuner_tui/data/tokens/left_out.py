@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from tuner_tui.data.tokens.dropped_parts import Dropped
 
-PARTS_HINT = "Take that out of the rows, or take a model or a data.template with a place for it."
+PARTS_HINT = "Remove it from the rows, or use a model or a data.template that renders it."
 FIELDS_HINT = (
-    "Training goes on without it. Where it matters, take a model or a data.template with a place for it, or write it "
+    "Training continues without it. Where it matters, use a model or a data.template that renders it, or write it "
     "into the turns."
 )
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuner_tui.data.rows.content import asked_and_answers
+from tuner_tui.data.tokens.merged import Merge, merge_of
 from tuner_tui.data.tokens.spans import RewritesTurns, render_answers
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
     from tuner_tui.data.files.json_rows import Row
     from tuner_tui.data.tokens.spans import Render
@@ -40,6 +41,10 @@ class RowLength:
     """Token positions (begin, end) with loss."""
     highest: int = 0
     """The highest token ID."""
+    merges: Merge = ""
+    """What of the prompt is in an answer's first token, which then has no loss."""
+    merged_id: int = -1
+    """The ID of that token."""
 
     @property
     def answer_tokens(self) -> int:
@@ -98,8 +103,20 @@ def located(sequences: Sequence[Sequenced], tokenizer: Tokenizer, end_token: str
                 (int(np.searchsorted(starts, begin)), int(np.searchsorted(starts, end)) + extra)
                 for begin, end in sequences[place][1]
             )
-            lengths[place] = RowLength(len(encoding.ids) + extra, within, max(encoding.ids, default=0))
+            merges, merged_id = _merged(sequences[place], encoding, [begin for begin, _ in within])
+            lengths[place] = RowLength(
+                len(encoding.ids) + extra, within, max(encoding.ids, default=0), merges, merged_id
+            )
     return [each for each in lengths if each is not None]
+
+
+def _merged(sequence: Sequenced, encoding: Encoding, firsts: Sequence[int]) -> tuple[Merge, int]:
+    """How the first tokens of answers merge with what stands before them, and the first such token's ID."""
+    text, spans, is_rendered = sequence
+    for (begin, _), first in zip(spans, firsts, strict=True):
+        if first and (kind := merge_of(text, encoding.offsets[first - 1], begin, is_rendered=is_rendered)):
+            return kind, encoding.ids[first - 1]
+    return "", -1
 
 
 def sequences_of(row: Row, render: RenderRow, end_token: str | None) -> list[Sequenced]:

@@ -11,6 +11,7 @@ import msgspec
 
 from tuner_tui.data.tokens.dropped_parts import Dropped
 from tuner_tui.data.tokens.lengths import RowLength
+from tuner_tui.data.tokens.merged import Merge
 from tuner_tui.data.tokens.spans import Rendered, RewritesTurns
 from tuner_tui.data.tokens.template_files import CHATML as CHATML
 from tuner_tui.data.tokens.template_files import DEFAULT
@@ -44,6 +45,8 @@ MERGE_HINT = (
 )
 ASKED_AT_ONCE = 512
 ASKED_BYTES = 8 << 20
+Measured = tuple[int, tuple[tuple[int, int], ...], int, Merge, int]
+"""The fields of a RowLength, as they are sent."""
 
 
 class RefusedItem(InputError):
@@ -116,7 +119,7 @@ class TextChild(LimitedProcess):
 
     def measure(self, rows: Iterable[dict[str, Any]]) -> Iterator[list[RowLength]]:
         """Each row's sequences in tokens. Raises ItemFault where the template refuses one."""
-        decode = msgspec.msgpack.Decoder(list[tuple[int, tuple[tuple[int, int], ...], int]]).decode
+        decode = msgspec.msgpack.Decoder(list[Measured]).decode
         for some in _portions(rows):
             for reply in self.ask(_joined("Measure", "rows", some)):
                 yield [RowLength(*measured) for measured in decode(reply)]
@@ -213,7 +216,7 @@ def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
                 "what the template writes for the prompt changes when an answer follows, so the answer's ",
             )
             + "tokens cannot be told from the rest.",
-            "Take another model.",
+            "Use another model.",
         )
     return InputError(
         "The chat template rewrites earlier turns",
@@ -221,7 +224,7 @@ def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
             where, f"what the template writes before turn {position + 1} changes with that turn, so the "
         )
         + "answer's tokens cannot be told from the rest.",
-        'Set method.loss_on = "all", or take another model.',
+        'Set method.loss_on = "all", or use another model.',
     )
 
 

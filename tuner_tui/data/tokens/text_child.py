@@ -291,7 +291,7 @@ class _Child:
                 for some in waiting:
                     yield self._encode(
                         [
-                            (each.tokens, each.answers, each.highest)
+                            (each.tokens, each.answers, each.highest, each.merges, each.merged_id)
                             for _, each in zip(some, rest, strict=False)
                         ]
                     )
@@ -313,7 +313,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         raise
     except Exception as error:  # the library raises bare exceptions
         raise InputError(
-            "The tokenizer cannot be read", f"{path}: {error}", "Take a model with a tokenizer.json."
+            "The tokenizer cannot be read", f"{path}: {error}", "Use a model with a tokenizer.json."
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

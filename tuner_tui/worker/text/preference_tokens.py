@@ -12,6 +12,7 @@ from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.data.rows.for_method import read_pairs_for, read_rated_or_pairs
 from tuner_tui.data.rows.preference import as_turns
 from tuner_tui.data.tokens.dropped_parts import lacks_text
+from tuner_tui.data.tokens.merged import Merge, merge_of
 from tuner_tui.errors import InputError
 from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.tokenised import TokenSequence, answered
@@ -50,6 +51,7 @@ class TokenisedPair:
     rejected: list[int]
     is_cut: bool
     is_doubtful: bool = False
+    merges: Merge = ""
 
     @property
     def tokens(self) -> int:
@@ -85,6 +87,7 @@ class TokenisedAnswer:
     label: bool
     is_cut: bool
     is_doubtful: bool = False
+    merges: Merge = ""
 
     @property
     def tokens(self) -> int:
@@ -177,7 +180,7 @@ def _pairs(
     )
     encoded = _encode_answers(sides, tokenizer, file)
     for example in examples:
-        (chosen, first, is_doubtful), (rejected, second, is_too) = next(encoded), next(encoded)
+        (chosen, first, is_doubtful, merges), (rejected, second, is_too, _) = next(encoded), next(encoded)
         begin = 0  # where a token spans the boundary, the prompt ends before it
         while begin < min(first, second) and chosen[begin] == rejected[begin]:
             begin += 1
@@ -188,6 +191,7 @@ def _pairs(
             rejected[begin:max_length],
             max(len(chosen), len(rejected)) > max_length,
             is_doubtful or is_too,
+            merges if begin == first else "",
         )
 
 
@@ -196,10 +200,10 @@ def _answers(
 ) -> Iterator[TokenisedAnswer]:
     sides = ((example, example.completion, example.finished) for example in examples)
     encoded = _encode_answers(sides, tokenizer, file)
-    for example, (ids, begin, is_doubtful) in zip(examples, encoded, strict=True):
+    for example, (ids, begin, is_doubtful, merges) in zip(examples, encoded, strict=True):
         is_cut = len(ids) > max_length
         yield TokenisedAnswer(
-            example.line, ids[:begin], ids[begin:max_length], example.label, is_cut, is_doubtful
+            example.line, ids[:begin], ids[begin:max_length], example.label, is_cut, is_doubtful, merges
         )
 
 
@@ -207,8 +211,9 @@ def _encode_answers(
     answers: Iterator[tuple[PairExample | RatedExample, Side, bool]],
     tokenizer: PreTrainedTokenizerBase,
     file: str,
-) -> Iterator[tuple[list[int], int, bool]]:
-    """(ids of prompt and answer, how many of them are the prompt's, whether the text lacks words of the row) of each.
+) -> Iterator[tuple[list[int], int, bool, Merge]]:
+    """Of each: (ids of prompt and answer, how many of them are the prompt's, whether the text lacks words of the row,
+    whether the answer's first token merges with the prompt).
 
     A finished answer has its EOS token.
     """
@@ -219,13 +224,14 @@ def _encode_answers(
             example, answer, is_finished = each
             if not _is_turns(each):
                 text = _encode_text(str(example.prompt), str(answer), tokenizer, is_finished=is_finished)
-                yield *text, False
+                yield text[0], text[1], False, text[2]
                 continue
             conversed, [whole] = next(rendered)
             [(start, _)] = whole.spans
             ids, places = encode(whole.text, tokenizer, add_special_tokens=False)
             count = next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))
-            yield ids, count, lacks_text(conversed.turns, [whole], conversed.answer_from)
+            merges = _merged(whole.text, places, count, start, is_rendered=True)
+            yield ids, count, lacks_text(conversed.turns, [whole], conversed.answer_from), merges
 
 
 def _is_turns(each: tuple[PairExample | RatedExample, Side, bool]) -> bool:
@@ -252,7 +258,7 @@ def _conversed(
 
 def _encode_text(
     prompt: str, answer: str, tokenizer: PreTrainedTokenizerBase, *, is_finished: bool
-) -> tuple[list[int], int]:
+) -> tuple[list[int], int, Merge]:
     text, begin = f"{prompt}{answer}", len(prompt)
     ids, places = encode(text, tokenizer, add_special_tokens=True)
     end = tokenizer.eos_token_id
@@ -260,4 +266,12 @@ def _encode_text(
         ids, places = [*ids, end], [*places, (len(text), len(text))]
     # Special tokens at the start stand at (0, 0), those at the end do too: only the first ones are the prompt's.
     count = next((n for n, (left, right) in enumerate(places) if left >= begin and right > left), None)
-    return ids, count if count is not None else len(ids)
+    count = count if count is not None else len(ids)
+    return ids, count, _merged(text, places, count, begin, is_rendered=False)
+
+
+def _merged(
+    text: str, places: Sequence[tuple[int, int]], count: int, begin: int, *, is_rendered: bool
+) -> Merge:
+    """How the last of the prompt's tokens merges with an answer."""
+    return merge_of(text, places[count - 1], begin, is_rendered=is_rendered) if count else ""

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from tuner_tui.data.recognition.reading import Reading
 
-VERSION = 3
+VERSION = 4
 """Raised when the same rows would become other tokens."""
 SMALLEST_BYTES = 1 << 20
 """Data smaller than this are tokenised quicker than they are looked up."""
 ROWS_AT_ONCE = 4096
-COLUMNS = ("line", "input_ids", "labels", "full_length", "is_doubtful")
+COLUMNS = ("line", "input_ids", "labels", "full_length", "is_doubtful", "merges")
 _log = logging.getLogger(__name__)
 
 
@@ -113,6 +113,7 @@ def write(path: Path, rows: Iterable[TokenisedRow], source: str) -> None:
             ("labels", pa.list_(pa.int32())),
             ("full_length", pa.int32()),
             ("is_doubtful", pa.bool_()),
+            ("merges", pa.string()),
         ]
     )
     kept.owned().claim()

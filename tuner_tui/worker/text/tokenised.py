@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from tuner_tui.data.tokens.merged import Merge
 
 IGNORED = -100
 """The label of a token that carries no loss, by PyTorch's convention."""
@@ -41,6 +44,9 @@ class TokenisedRow:
     """Tokens before the row was cut."""
     is_doubtful: bool = False
     """Whether what is written lacks a text of the row, word for word, so that its parts are looked for."""
+
+    merges: Merge = ""
+    """What of the prompt is in an answer's first token, which then has no loss."""
 
     @property
     def trained_tokens(self) -> int:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from tuner_tui.data.tokens.dropped_parts import lacks_text
+from tuner_tui.data.tokens.merged import Merge, merge_of
 from tuner_tui.data.tokens.spans import Rendered
 from tuner_tui.errors import InputError
 from tuner_tui.worker.text import rendering
@@ -66,6 +67,10 @@ class Tokenised(Protocol):
     @property
     def is_doubtful(self) -> bool:
         """Whether what is written lacks a text of the row, word for word."""
+
+    @property
+    def merges(self) -> Merge:
+        """What of the prompt is in an answer's first token, which then has no loss."""
 
     @property
     def key(self) -> Any:
@@ -131,7 +136,7 @@ def tokenise_many(
         for (example, text), encoding in zip(
             texts, _encodings([text for _, text in texts], tokenizer), strict=True
         ):
-            ids, labels = _labelled(text, encoding, tokenizer)
+            ids, labels, merges = _labelled(text, encoding, tokenizer)
             if loss_on == "all":  # the spans of a conversation are then what is not to be trained
                 is_marked = text.is_rendered and text.spans
                 labels = [
@@ -139,7 +144,12 @@ def tokenise_many(
                     for token, label in zip(ids, labels, strict=True)
                 ]
             yield TokenisedRow(
-                example.line, ids[:max_length], labels[:max_length], len(ids), text.is_doubtful
+                example.line,
+                ids[:max_length],
+                labels[:max_length],
+                len(ids),
+                text.is_doubtful,
+                "" if loss_on == "all" else merges,
             )
 
 
@@ -245,19 +255,26 @@ def all_cores() -> Iterator[None]:
 
 def _labelled(
     text: SequenceText, encoding: Encoding, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[int], list[int]]:
-    """(ids, labels): the tokens that begin within a span carry loss, and so does the end of a text."""
+) -> tuple[list[int], list[int], Merge]:
+    """(ids, labels, whether an answer's first token merges with what stands before it).
+
+    The tokens that begin within a span carry loss, and so does the end of a text.
+    """
     ids: list[int] = encoding.ids
     labels = [IGNORED] * len(ids)
+    merges: Merge = ""
     for begin, end in text.spans:
         first, last = _token_range(encoding, begin, end)
         labels[first:last] = ids[first:last]
+        if not merges and (token := encoding.char_to_token(begin)) is not None:
+            place = encoding.token_to_chars(token) or (begin, begin)
+            merges = merge_of(text.text, place, begin, is_rendered=text.is_rendered)
     if not text.is_rendered and tokenizer.eos_token_id is not None:
         if not ids or ids[-1] != tokenizer.eos_token_id:
             ids.append(tokenizer.eos_token_id)
             labels.append(IGNORED)
         labels[-1] = tokenizer.eos_token_id
-    return ids, labels
+    return ids, labels, merges
 
 
 def _token_range(encoding: Encoding, begin: int, end: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuner_tui.data.tokens.merged import KINDS, WHAT, merge_hint
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
 from tuner_tui.worker.text.tokens import IGNORED
@@ -179,6 +180,18 @@ def doubled_ends(data: TokenisedData[Any], ends: Ends) -> int:
     return sum(any(first == last and last in ends.ends for first, last in pairs) for pairs in last_two)
 
 
+def merged_tokens(data: TokenisedData[Any]) -> list[tuple[str, str]]:
+    """(warning, what to do) for rows of which an answer's first token begins within the prompt, by what is in it."""
+    found = []
+    for kind in KINDS:
+        lines = [*dict.fromkeys(str(row.line) for row in data.rows if row.merges == kind)]
+        if lines:
+            shown = f"{'row' if len(lines) == 1 else 'rows'} {', '.join(lines[:5])}"
+            more = f", ... {len(lines):,} in all" if len(lines) > 5 else ""
+            found.append((f"{WHAT[0].upper()}{WHAT[1:]} ({shown}{more}).", merge_hint(kind)))
+    return found
+
+
 def look_at_first_batch(job: Job, trainer: Any) -> list[Finding]:
     """Findings in the first collated rows and in the base's loss on them; changes no weights and no random state."""
     columns = set(trainer.train_dataset.column_names)
@@ -304,6 +317,8 @@ def before_loading(
             f"{counted(doubled_rows, 'row ends', 'rows end')} with two EOS tokens that both have loss.",
             "Remove the EOS token from the texts or from the template.",
         )
+    for warning in merged_tokens(data):
+        job.warn(*warning)
     settle(job, findings)
 
 

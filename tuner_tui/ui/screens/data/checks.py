@@ -19,6 +19,7 @@ from tuner_tui.data.checking.problems import DataProblem
 from tuner_tui.data.checking.report import DataReport, unused_words
 from tuner_tui.data.recognition.fixes import FIXES
 from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.rows.unused import not_read_words
 from tuner_tui.errors import TunerError
 from tuner_tui.limited.process import ChildEnded, Children
 from tuner_tui.text import counted
@@ -185,6 +186,8 @@ class ChecksPane(Vertical):
         ]
         if unused := unused_words(report):
             lines.append(literal(unused, "$warning"))
+        if not_read := not_read_words(report.not_read, "data.split"):
+            lines.append(literal(not_read, "$warning"))
         if report.is_partial:
             lines.append(literal("stopped before the end: there may be more problems", "$warning"))
         if self._has_model and self._look is None:

@@ -94,7 +94,8 @@ class LengthsPane(VerticalScroll):
         self.post_message(self.Rendered(look))
         self._lengths = look.lengths
         if self._lengths is None:
-            words.update("The model's chat template refuses these rows; 1 shows why.")
+            refuses = "The model's chat template refuses these rows" if report.rows else "No row can be read"
+            words.update(f"{refuses}; 1 shows why.")
             return
         room = max(20, min(100, (self.size.width or 78) - 22))
         lengths = self._lengths

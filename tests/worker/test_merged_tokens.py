@@ -1,0 +1,156 @@
+"""Tokens that reach from a prompt into its completion have no loss: they are told, where TRL finds them as well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from transformers import AutoTokenizer
+from trl.data_utils import common_prefix_length
+
+from tests.worker.runs import Run
+from tuner_tui.cli.data import data
+from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.tokens.merged import KIND
+from tuner_tui.runs.events import Warned
+from tuner_tui.worker.text.preference_tokens import tokenise_answers, tokenise_pairs
+from tuner_tui.worker.text.token_cache import tokenise_file
+from tuner_tui.worker.text.tokens import IGNORED
+
+SHORT = {"max_steps": 1, "max_length": 64}
+SPACE = "Move the trailing space to the start of the completion."
+TEXTS = [
+    ("Is it? ", "yes"),
+    ("Is it?", " yes"),
+    ("Is it? ", "no"),
+    ("Is it?\n", "yes"),
+    ("Is it? y", "es"),
+    ("Is it?", "yes"),
+    ("Is it?  ", "yes"),
+    ("Is it? ", " yes"),
+]
+
+
+def merging(folder: Path) -> Path:
+    """A model whose tokenizer has a token for " y" and one for " ye", in place of two that no text here has."""
+    path = folder / "tokenizer.json"
+    told = json.loads(path.read_text())
+    vocabulary = told["model"]["vocab"]
+    vocabulary["Ġy"] = vocabulary.pop("Ā")
+    vocabulary["Ġye"] = vocabulary.pop("ā")
+    told["model"]["merges"] = [["Ġ", "y"], ["Ġy", "e"]]
+    path.write_text(json.dumps(told))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, tiny_model: Path) -> Path:
+    return merging(shutil.copytree(tiny_model, tmp_path / "merging"))
+
+
+@pytest.fixture
+def tokenizer(model: Path) -> Any:
+    return AutoTokenizer.from_pretrained(model)
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Reading:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Reading(path)
+
+
+def is_told_by_trl(prompt: str, completion: str, tokenizer: Any) -> bool:
+    """Whether TRL warns that the tokenised prompt is not how the tokenised row begins."""
+    asked, whole = tokenizer(prompt)["input_ids"], tokenizer(prompt + completion)["input_ids"]
+    return bool(common_prefix_length(asked, whole) < len(asked))
+
+
+def test_rows_are_told_where_trl_tells_them(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": prompt, "completion": completion} for prompt, completion in TEXTS]
+    made = tokenise_file(written(tmp_path / "rows.jsonl", rows), tokenizer, 64, "answers").rows
+    assert [bool(row.merges) for row in made] == [is_told_by_trl(*text, tokenizer) for text in TEXTS]
+    assert [row.merges for row in made] == [
+        "whitespace", "", "", "", "text", "", "whitespace", "",
+    ]  # fmt: skip
+    first = made[0]
+    assert tokenizer.decode([label for label in first.labels if label != IGNORED]) == "s<|im_end|>"
+    whole = tokenise_file(Reading(tmp_path / "rows.jsonl"), tokenizer, 64, "all").rows
+    assert {row.merges for row in whole} == {""}
+
+
+def test_a_merged_token_that_tells_sides_apart_has_loss(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [
+        {"prompt": "Is it? ", "chosen": "yes", "rejected": "no"},
+        {"prompt": "Is it? ", "chosen": "yes", "rejected": "yea"},
+    ]
+    apart, same = tokenise_pairs(written(tmp_path / "rows.jsonl", rows), tokenizer, 64, "dpo").rows
+    assert (apart.merges, same.merges) == ("", "whitespace")
+    assert tokenizer.decode(apart.chosen) == " yes<|im_end|>"
+    assert tokenizer.decode(same.chosen) == "s<|im_end|>"
+    rated = [
+        {"prompt": "Is it? ", "completion": "yes", "label": True},
+        {"prompt": "Is it? ", "completion": "no", "label": False},
+    ]
+    answers = tokenise_answers(written(tmp_path / "rated.jsonl", rated), tokenizer, 64, "kto", 0).rows
+    assert {row.line: row.merges for row in answers} == {1: "whitespace", 2: ""}
+
+
+@pytest.mark.parametrize(
+    ("method", "row", "good"),
+    [
+        ("sft", {"prompt": "Is it? ", "completion": "yes"}, {"prompt": "Is it?", "completion": " yes"}),
+        (
+            "orpo",
+            {"prompt": "Is it? ", "chosen": "yes", "rejected": "yea"},
+            {"prompt": "Is it?", "chosen": " yes", "rejected": " yea"},
+        ),
+    ],
+)
+def test_a_run_and_a_check_warn_with_the_rows(
+    train: Callable[..., Run],
+    tmp_path: Path,
+    model: Path,
+    method: str,
+    row: dict[str, Any],
+    good: dict[str, Any],
+) -> None:
+    rows = [good, row, good, row]
+    run = train(
+        rows, model={"source": str(model), "precision": "fp32"}, training=SHORT, method={"kind": method}
+    )
+    assert run.exit_code == 0
+    [warned] = [each for each in run.all(Warned) if "merges" in each.message]
+    assert warned.message == (
+        "The completion's first token merges with the end of the prompt and has no loss (rows 2, 4)."
+    )
+    assert warned.hint == SPACE
+    path = written(tmp_path / "checked.jsonl", rows).path
+    result = CliRunner().invoke(data, ["check", str(path), "--model", str(model), "--json"])
+    [problem] = [each for each in json.loads(result.output)["problems"] if each["kind"] == KIND]
+    assert (result.exit_code, problem["level"], problem["rows"]) == (0, "warning", ["2", "4"])
+    assert (
+        problem["message"] == "the completion's first token merges with the end of the prompt and has no loss"
+    )
+    assert problem["advice"] == SPACE
+    more = ["--loss-on", "all"] if method == "sft" else []
+    written(path, [good])
+    result = CliRunner().invoke(data, ["check", str(path), "--model", str(model), "--json", *more])
+    assert KIND not in {each["kind"] for each in json.loads(result.output)["problems"]}
+
+
+def test_a_template_that_asks_with_a_space_is_told(tmp_path: Path, model: Path, tokenizer: Any) -> None:
+    template = "{% for m in messages %}{% if m.role == 'assistant' %}A: {{ m.content }}<|im_end|>{% else %}"
+    template += "{{ m.content }}\n{% endif %}{% endfor %}{% if add_generation_prompt %}A: {% endif %}"
+    tokenizer.chat_template = template
+    turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "yes"}]
+    [made] = tokenise_file(
+        written(tmp_path / "rows.jsonl", [{"messages": turns}]), tokenizer, 64, "answers"
+    ).rows
+    assert made.merges == "template"
+    tokenizer.chat_template = template.replace("%}A: {% endif", "%}A:{% endif")
+    [made] = tokenise_file(Reading(tmp_path / "rows.jsonl"), tokenizer, 64, "answers").rows
+    assert made.merges == ""

@@ -1,0 +1,34 @@
+"""Tokens that reach from the end of a prompt into its completion: the prompt's, and without loss."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Merge = Literal["", "whitespace", "text", "template"]
+"""What of the prompt is in the completion's first token: nothing, whitespace, other text, or what a template wrote."""
+KINDS: tuple[Merge, ...] = ("whitespace", "text", "template")
+KIND = "merged first tokens"
+WHAT = "the completion's first token merges with the end of the prompt and has no loss"
+_HINTS: dict[Merge, str] = {
+    "whitespace": "Move the trailing space to the start of the completion.",
+    "text": "End the prompt where a token ends, such as before the space of the next word.",
+    "template": "Use a chat template (data.template) of which the generation prompt does not end in a space.",
+}
+
+
+def merge_of(text: str, token: tuple[int, int], begin: int, *, is_rendered: bool) -> Merge:
+    """How a token at some characters (begin, end) of a text merges with an answer that begins at `begin`.
+
+    A token of which the tokenizer trims leading whitespace from the place begins with the answer, and has loss.
+    """
+    left, right = token
+    if not left < begin < right:
+        return ""
+    if is_rendered:
+        return "template"
+    return "whitespace" if text[left:begin].isspace() else "text"
+
+
+def merge_hint(kind: Merge) -> str:
+    """What to do about it."""
+    return _HINTS[kind]
