@@ -1,4 +1,4 @@
-"""Reads a base's weights one at a time from safetensors files, with the values that they had in training."""
+"""Reads a base's weights from safetensors files, a tensor or a conversion at a time, as they were in training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig
 from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
@@ -18,15 +19,19 @@ from tuner_tui.models.adapter import refuse_adapter_beside
 from tuner_tui.models.model_folder import weight_files
 from tuner_tui.worker.export.live_names import live_tensors
 from tuner_tui.worker.model.classes import language_model_class
+from tuner_tui.worker.model.loading import unpacking_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tuner_tui.worker.export.conversion import Conversion
     from tuner_tui.worker.export.live_names import LiveTensor
 
 BasePrecision = Literal["files", "nf4", "int8"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INT8_STEPS = 127
+UNPACKED_DTYPE = torch.bfloat16
+"""What MXFP4 and FP8 weights are unpacked to."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,18 @@ class BaseWeights:
     @cached_property
     def skeleton(self) -> Any:
         """The model on the meta device, without memory for its weights; tells the kind of each module."""
+        options = {"dtype": UNPACKED_DTYPE} if self.unpacker is not None else {}
         with torch.device("meta"):
-            return language_model_class(self.config).from_config(self.config)
+            return language_model_class(self.config).from_config(self.config, **options)
+
+    @cached_property
+    def unpacker(self) -> Any:
+        """transformers' quantizer that unpacks MXFP4 or FP8 files; None for files that are plain."""
+        unpacking = unpacking_config(self.config)
+        if unpacking is None:
+            return None
+        stored = AutoHfQuantizer.merge_quantization_configs(self.config.quantization_config, unpacking)
+        return AutoHfQuantizer.from_config(stored, pre_quantized=True)
 
     @cached_property
     def quantised(self) -> frozenset[str]:
@@ -84,33 +99,84 @@ class BaseWeights:
     @cached_property
     def live(self) -> dict[str, LiveTensor]:
         """Where each tensor stands in the loaded model."""
-        return live_tensors(self.entries, self.skeleton)
+        return live_tensors(self.entries, self.skeleton, self.unpacker)
+
+    @cached_property
+    def conversions(self) -> dict[str, Conversion]:
+        """What is not loaded value by value, nor as stacked experts, by the first tensor that it is loaded into."""
+        return {
+            live.conversion.first: live.conversion
+            for live in self.live.values()
+            if live.conversion is not None and live.expert is None
+        }
 
     @cached_property
     def by_live_name(self) -> dict[str, list[str]]:
         """The tensors of the files that are loaded into one of the model's."""
         found: dict[str, list[str]] = {}
         for name, live in self.live.items():
-            found.setdefault(live.name, []).append(name)
+            if live.is_loaded and live.name not in self.conversions:
+                found.setdefault(live.name, []).append(name)
+        for conversion in self.conversions.values():
+            for loaded in conversion.loaded_names(self.entries):
+                found[loaded] = conversion.names
+        return found
+
+    @cached_property
+    def outputs(self) -> dict[str, TensorEntry]:
+        """The tensors of a model of these weights, in the files' order: the same, but MXFP4 and FP8 unpacked."""
+        if self.unpacker is None:
+            return self.entries
+        outputs: dict[str, TensorEntry] = {}
+        for name, entry in self.entries.items():
+            conversion = self.live[name].conversion
+            if conversion is None:
+                outputs[name] = entry
+                continue
+            for saved, shape in conversion.saved_shapes(self.entries).items():
+                outputs.setdefault(saved, TensorEntry(entry.file, shape, UNPACKED_DTYPE))
+        return outputs
+
+    @cached_property
+    def live_outputs(self) -> dict[str, LiveTensor]:
+        """Where each tensor of `outputs` stands in the loaded model."""
+        found = {name: live for name, live in self.live.items() if name in self.outputs}
+        for conversion in self.conversions.values() if self.unpacker is not None else ():
+            for name in conversion.saved_shapes(self.entries):
+                found[name] = self.live[conversion.names[0]]
         return found
 
     def is_transposed(self, module: str) -> bool:
         """Whether a module stores its weight as (in, out), as GPT-2 does."""
         return isinstance(self.skeleton.get_submodule(module), Conv1D)
 
-    def read(self, name: str) -> Tensor:
-        """A tensor as it was in training: the file's own values, or quantised and dequantised.
+    def read_stored(self, name: str) -> Tensor:
+        """A tensor of the files.
 
         The file is mapped for this one tensor only, so that earlier tensors do not stay in memory.
         """
-        entry = self.entries[name]
-        with safe_open(entry.file, framework="pt") as weights:
+        with safe_open(self.entries[name].file, framework="pt") as weights:
             value: Tensor = weights.get_tensor(name).clone()
+        return value
+
+    def read(self, name: str) -> Tensor:
+        """A tensor as it was in training: the file's own values, or quantised and dequantised.
+
+        What is converted when it is loaded is as in the files: `read_converted` gives its values in training.
+        """
+        value, live = self.read_stored(name), self.live[name]
+        return value if live.conversion and live.expert is None else self._as_trained(live.name, value)
+
+    def read_converted(self, conversion: Conversion) -> dict[str, Tensor]:
+        """The loaded tensors of a conversion by name, as they were in training."""
+        loaded = conversion.load({name: self.read_stored(name) for name in conversion.names})
+        return {name: self._as_trained(name, value) for name, value in loaded.items()}
+
+    def _as_trained(self, live: str, value: Tensor) -> Tensor:
         if self.precision == "files" or not value.is_floating_point():
             return value
-        live = self.live[name].name
         if live not in self.quantised:  # embeddings and norms stand beside in the arithmetic's type
-            return value.to(self._compute).to(entry.dtype)
+            return value.to(self._compute).to(value.dtype)
         is_transposed = self.is_transposed(live.removesuffix(".weight"))
         value = value.T.contiguous() if is_transposed else value
         value = quantise_and_back(value.to(self._compute), self.precision)

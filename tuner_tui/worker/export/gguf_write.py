@@ -105,24 +105,25 @@ def write_gguf_model(
     shape = find_shape(config)
     names = TensorNames(config, shape)
     is_tied = bool(getattr(config, "tie_word_embeddings", False))
-    chosen = [name for name in merged.base.entries if not (is_tied and name == "lm_head.weight")]
+    loaded = {name: live.name for name, live in merged.base.live_outputs.items()}
+    chosen = [name for name in merged.base.outputs if not (is_tied and loaded[name] == "lm_head.weight")]
     writer = gguf.GGUFWriter(out, shape.name)
     try:
-        embedding = merged.base.entries["model.embed_tokens.weight"].shape
-        _add_settings(writer, config, shape, quant, embedding[0])
+        rows = merged.base.skeleton.get_input_embeddings().weight.shape[0]
+        _add_settings(writer, config, shape, quant, rows)
         if base_name:
             _add_base(writer, base_name)
-        add_tokenizer(writer, tokenizer_folder, tokenizer, embedding[0])
+        add_tokenizer(writer, tokenizer_folder, tokenizer, rows)
         factors = rope_factors(config)
         if factors is not None:
             writer.add_tensor_info("rope_freqs.weight", factors.shape, np.dtype(np.float32), factors.nbytes)
         for name in chosen:
-            size = merged.base.entries[name].shape
+            size = merged.base.outputs[name].shape
             kind = tensor_kind(size, quant)
             stored = gguf.quant_shape_to_byte_shape(size, kind) if kind == QUANTS["q8_0"] else size
             width = {QUANTS["f32"]: np.float32, QUANTS["f16"]: np.float16}.get(kind, np.uint8)
             nbytes = int(np.prod(stored)) * np.dtype(width).itemsize
-            writer.add_tensor_info(names.find(name), stored, np.dtype(width), nbytes, raw_dtype=kind)
+            writer.add_tensor_info(names.find(loaded[name]), stored, np.dtype(width), nbytes, raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
@@ -130,9 +131,9 @@ def write_gguf_model(
             writer.write_tensor_data(factors.numpy())
         done = 0
         for name in chosen:
-            rows = interleave_rows(merged.read_exact(name).float(), names.heads_of(name))
-            writer.write_tensor_data(_packed(rows, tensor_kind(tuple(rows.shape), quant), name))
-            done += merged.base.entries[name].size_bytes
+            values = interleave_rows(merged.read_exact(name).float(), names.heads_of(loaded[name]))
+            writer.write_tensor_data(_packed(values, tensor_kind(tuple(values.shape), quant), name))
+            done += merged.base.outputs[name].size_bytes
             progress(done, merged.total_bytes)
     finally:
         writer.close()

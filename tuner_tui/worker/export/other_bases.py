@@ -51,10 +51,14 @@ def _merged(source: ExportSource) -> Any:
     weights = source.merged()
     parameters = dict(model.named_parameters())
     for name, live in weights.base.live.items():
-        if live.name not in parameters or not live.is_same:
+        if live.name not in parameters or live.name in weights.base.conversions:
             continue
         place = parameters[live.name].data
         if live.expert is not None:
             place = place[live.expert].chunk(live.pieces)[live.piece]
         place.copy_(weights.read(name))
+    for conversion in weights.base.conversions.values():
+        for name, value in weights.read_converted(conversion).items():
+            if name in parameters:
+                parameters[name].data.copy_(value)
     return model

@@ -107,8 +107,12 @@ def load_base(base: Path, precision: str, compute: str, dtype: torch.dtype = tor
         weights = BaseWeights(base, "int8", compute)
         parameters = dict(model.named_parameters())
         for name, live in weights.live.items():
-            if live.name in parameters and live.expert is None and live.is_same:
+            if live.name in parameters and live.conversion is None:
                 parameters[live.name].data.copy_(weights.read(name))
+        for conversion in weights.conversions.values():
+            for name, value in weights.read_converted(conversion).items():
+                if name in parameters:
+                    parameters[name].data.copy_(value)
     return model
 
 
@@ -188,8 +192,8 @@ def load_gguf_adapter(
     model = load_model(base, dtype).eval()
     weights = BaseWeights(base, "files" if precision not in ("nf4", "int8") else precision, compute)  # type: ignore[arg-type]
     for name, parameter in model.named_parameters():
-        if weights.precision != "files" and name in weights.entries:
-            parameter.data.copy_(weights.read(name))
+        if weights.precision != "files" and name in weights.by_live_name:
+            parameter.data.copy_(weights.read(weights.by_live_name[name][0]))
         if not name.endswith("_proj.weight"):
             continue
         gguf_name = names.find(name)

@@ -55,7 +55,7 @@ class ExportSource:
         return (
             MergedWeights(weights)
             if self.adapter is None
-            else MergedWeights(weights, read_updates(self.adapter))
+            else MergedWeights(weights, read_updates(self.adapter, weights.skeleton))
         )
 
 

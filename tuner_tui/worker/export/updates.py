@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import PeftConfig
 from peft.utils.other import get_pattern_key
+from peft.utils.transformers_weight_conversion import (
+    convert_peft_adapter_state_dict_for_transformers,
+    convert_peft_config_for_transformers,
+)
 from safetensors.torch import load_file
 
 from tuner_tui.config.tunings.traits import TRAITS
@@ -77,6 +81,8 @@ class Scaling:
 class ExpertUpdate:
     """The same for all experts of a layer, whose weights are one tensor (experts, outputs, inputs).
 
+    With `is_transposed` it is (experts, inputs, outputs).
+
     PEFT keeps the factors of all of them as two matrices (peft.tuners.lora.layer.ParamWrapper): A's rows are grouped by
     expert, B's columns by rank.
     """
@@ -87,6 +93,16 @@ class ExpertUpdate:
     """B of every expert: (outputs, rank x experts)."""
     experts: int
     scale: float
+    is_transposed: bool = False
+
+    def apply(self, weights: Tensor) -> Tensor:
+        """The merged weights of all experts in fp32."""
+        merged = weights.float()
+        for expert in range(self.experts):
+            weight = merged[expert].T if self.is_transposed else merged[expert]
+            change = self.of(expert, 0, 1).apply(weight)
+            merged[expert] = change.T if self.is_transposed else change
+        return merged
 
     def of(self, expert: int, piece: int, pieces: int) -> LowRankUpdate:
         """One expert's update, of one of equal pieces of its rows."""
@@ -110,8 +126,12 @@ class AdapterUpdates:
     """Fully trained weights (`modules_to_save`), by the tensor's name in the base."""
 
 
-def read_updates(adapter: Path) -> AdapterUpdates:
-    """Read an adapter's folder. Raises InputError for kinds that cannot be merged into a base's weights."""
+def read_updates(adapter: Path, skeleton: Any = None) -> AdapterUpdates:
+    """Read an adapter's folder. Raises InputError for kinds that cannot be merged into a base's weights.
+
+    With `skeleton`, the base without its data, modules have the names that PEFT finds them by there: adapters of older
+    versions of transformers name some of them otherwise.
+    """
     require_safetensors(adapter)
     config = PeftConfig.from_pretrained(str(adapter))
     kind = next(
@@ -129,6 +149,9 @@ def read_updates(adapter: Path) -> AdapterUpdates:
             "Export it with --as adapter.",
         )
     tensors = load_file(adapter / "adapter_model.safetensors")
+    if skeleton is not None:
+        convert_peft_config_for_transformers(config, skeleton, None)
+        tensors = convert_peft_adapter_state_dict_for_transformers(skeleton, config, tensors)
     named = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     updates: AdapterUpdates = import_module(f"tuner_tui.worker.tunings.{kind}").read_updates(
         config, named, adapter
@@ -137,38 +160,47 @@ def read_updates(adapter: Path) -> AdapterUpdates:
 
 
 def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
-    """Raise InputError when the adapter changes something that the base's files do not hold."""
-    places = base.by_live_name
-    missing = [name for name in (*updates.low_rank, *updates.scaled) if f"{name}.weight" not in places]
-    missing += [name for name in updates.replaced if name not in places]
-    if missing:
-        is_tied = getattr(base.config, "tie_word_embeddings", False)
+    """Raise InputError when the adapter changes something that the base does not have, or its files do not hold."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in base.skeleton.state_dict().items()}
+    changed = [f"{name}.weight" for name in (*updates.low_rank, *updates.scaled)] + [*updates.replaced]
+    if unknown := [name for name in changed if name not in shapes]:
         raise InputError(
             "The adapter does not fit this base",
-            f"{base.folder} has no weight of its own for {missing[0]}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            f"{type(base.skeleton).__name__}, which {base.folder} is loaded as, has no {_and_more(unknown)}.",
+            "Merge it into the model that it was trained on.",
+        )
+    if missing := [name for name in changed if name not in base.by_live_name]:
+        is_tied = getattr(base.config.get_text_config(), "tie_word_embeddings", False)
+        raise InputError(
+            "This adapter cannot be merged",
+            f"{base.folder} has no weight of its own for {_and_more(missing)}"
             + (", because its embeddings are tied" if is_tied and "lm_head" in missing[0] else "")
             + ".",
-            "Export it with --as adapter, or merge it on the machine that has its base.",
+            "Export it with --as adapter.",
         )
     for name, update in updates.low_rank.items():
-        shape = base.entries[places[f"{name}.weight"][0]].shape
-        adapted = (update.up.shape[0], update.down.shape[1])
-        if tuple(shape) not in (adapted, adapted[::-1]):
-            raise InputError(
-                "The adapter does not fit this base",
-                f"{name}: the base's weight is {tuple(shape)}, the adapter's {adapted}.",
-                "Merge it into the model that it was trained on.",
-            )
+        shape, adapted = shapes[f"{name}.weight"], (update.up.shape[0], update.down.shape[1])
+        if shape not in (adapted, adapted[::-1]):
+            raise _misfit(f"{name}: the base's weight is {shape}, the adapter's {adapted}.")
     for name, scaling in updates.scaled.items():
-        shape = tuple(base.entries[places[f"{name}.weight"][0]].shape)
-        size = scaling.factor.numel()
+        shape, size = shapes[f"{name}.weight"], scaling.factor.numel()
         if size not in shape:
-            raise InputError(
-                "The adapter does not fit this base",
-                f"{name}: the base's weight is {shape}, and the adapter scales {size} rows or columns.",
-                "Merge it into the model that it was trained on.",
+            raise _misfit(
+                f"{name}: the base's weight is {shape}, and the adapter scales {size} rows or columns."
             )
+    for name, tensor in updates.replaced.items():
+        if shapes[name] != tuple(tensor.shape):
+            raise _misfit(f"{name}: the base's is {shapes[name]}, the adapter's {tuple(tensor.shape)}.")
+
+
+def _and_more(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _misfit(message: str) -> InputError:
+    return InputError(
+        "The adapter does not fit this base", message, "Merge it into the model that it was trained on."
+    )
 
 
 def expert_updates(updates: AdapterUpdates, base: BaseWeights) -> dict[str, ExpertUpdate]:
@@ -183,25 +215,20 @@ def expert_updates(updates: AdapterUpdates, base: BaseWeights) -> dict[str, Expe
         while container.endswith(".base_layer"):
             container = container.removesuffix(".base_layer")
         adapted = (up.shape[0], down.shape[1])
-        tensors = dict(base.skeleton.get_submodule(container).named_parameters(recurse=False))
-        name = next((name for name, tensor in tensors.items() if tuple(tensor.shape[1:]) == adapted), None)
+        module = base.skeleton.get_submodule(container)
+        is_transposed = getattr(module, "is_transposed", False)  # gpt-oss: (experts, inputs, outputs)
+        stored = adapted[::-1] if is_transposed else adapted
+        tensors = dict(module.named_parameters(recurse=False))
+        name = next((name for name, tensor in tensors.items() if tuple(tensor.shape[1:]) == stored), None)
         if name is None:
-            raise InputError(
-                "The adapter does not fit this base",
-                f"{container} has no tensor of {adapted[0]} outputs and {adapted[1]} inputs for each expert.",
-                "Merge it into the model that it was trained on.",
+            raise _misfit(
+                f"{container} has no tensor of {adapted[0]} outputs and {adapted[1]} inputs for each expert."
             )
         live = f"{container}.{name}"
-        if any(base.live[each].expert is None for each in base.by_live_name.get(live, [])):
-            raise InputError(
-                "This adapter cannot be merged",
-                f"{base.folder} keeps {live} in a form that is not known here.",
-                "Export it with --as adapter.",
-            )
         alphas = config.alpha_pattern
         alpha = alphas.get(get_pattern_key(alphas.keys(), live), config.lora_alpha)
         experts = tensors[name].shape[0]
         rank = down.shape[0] // experts
         scale = alpha / (rank**0.5 if config.use_rslora else rank)
-        found[live] = ExpertUpdate(down, up, experts, scale)
+        found[live] = ExpertUpdate(down, up, experts, scale, is_transposed)
     return found

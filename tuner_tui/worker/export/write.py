@@ -21,7 +21,6 @@ from tuner_tui.worker.export.merge import write_merged
 from tuner_tui.worker.export.readers import dtype_for
 from tuner_tui.worker.export.source import open_run
 from tuner_tui.worker.export.tokenizer_files import copy_tokenizer
-from tuner_tui.worker.export.updates import read_updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +52,12 @@ def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
             write_merged(source.merged(), out, _reporter(emit))
             copy_tokenizer(source.tokenizer_folder, out, source.template)
         case "gguf-adapter":
-            updates = read_updates(_adapter(source, request))
-            config = source.merged().base.config
+            _adapter(source, request)
+            merged = source.merged()
             quant = request.quant if request.quant in ("f32", "f16") else "f32"
-            write_gguf_adapter(updates, config, out / ADAPTER_FILE, quant, request.base_name)
+            write_gguf_adapter(
+                merged.updates, merged.base.config, out / ADAPTER_FILE, quant, request.base_name
+            )
             if source.template is not None:  # otherwise the base's GGUF has its own
                 (out / TEMPLATE_FILE).write_text(source.template, encoding="utf-8")
         case "gguf":
