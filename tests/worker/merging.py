@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from safetensors import safe_open
 from transformers import AutoConfig
 
+from tuner_tui.config.tunings.lora import LoraTuning
 from tuner_tui.models.model_folder import weight_files
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.merge import MergedWeights, write_merged
@@ -16,10 +17,9 @@ from tuner_tui.worker.export.updates import read_updates
 from tuner_tui.worker.model.classes import language_model_class
 from tuner_tui.worker.model.loading import unpacking_config
 from tuner_tui.worker.model.reached import text_probe
-from tuner_tui.worker.model.targets import linear_names, refused_targets, where_text_is
+from tuner_tui.worker.tunings.lora import peft_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -32,31 +32,20 @@ def load(folder: Path) -> Any:
     return model.float().eval()  # unpacked weights are bf16
 
 
-def all_linear(model: Any) -> list[str]:
-    """The full names of the layers that a run adapts by default."""
-    names, refused = where_text_is("all-linear", model), refused_targets(model)
-    full = linear_names(model) if isinstance(names, str) else names
-    return [name for name in full if name.rpartition(".")[2] not in refused]
-
-
-def add_adapter(base: Path, out: Path, change: Callable[[Any], None] | None = None, **options: Any) -> Path:
-    """Save a random LoRA adapter; its layers are those of a run unless `options` name others."""
+def add_adapter(base: Path, out: Path, **options: Any) -> Path:
+    """Save a random LoRA adapter on the layers that a run adapts, unless `options` of PEFT's name others."""
     model = load(base)
-    if not options.keys() & {"target_modules", "target_parameters"}:
-        names = all_linear(model)
-        options["target_modules"] = sorted({name.rpartition(".")[2] for name in names})
-        if any(name not in names and name.rpartition(".")[2] in options["target_modules"] for name in linear_names(model)):
-            options["target_modules"] = names
+    config = peft_config(LoraTuning(rank=2, alpha=6.0), model, {"task_type": "CAUSAL_LM"})
+    if "target_parameters" in options:
+        config.target_modules = None
+    for name, value in options.items():
+        setattr(config, name, value)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        tuned: Any = get_peft_model(
-            model, LoraConfig(**{"r": 2, "lora_alpha": 6, "task_type": "CAUSAL_LM", **options})
-        )
+        tuned: Any = get_peft_model(model, config)
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.3)
-    if change is not None:
-        change(tuned)
     tuned.save_pretrained(out)
     return out
 
@@ -90,7 +79,9 @@ def merges_as_peft(base: Path, adapter: Path, out: Path, tolerance: float = 1e-5
         torch.testing.assert_close(tensor, wanted[name], rtol=10 * tolerance, atol=tolerance)
     ids = text_probe(ours)
     with torch.no_grad():
-        logits = [model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for model in (ours, theirs)]
+        logits = [
+            model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for model in (ours, theirs)
+        ]
     torch.testing.assert_close(*logits, rtol=1e-3, atol=1e-3)
     before, after = tensors_of(base), tensors_of(out)
     if getattr(AutoConfig.from_pretrained(base), "quantization_config", None) is None:

@@ -6,13 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from click.testing import CliRunner
-from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoConfig
 
 from tests.tiny_architectures import save_tiny
+from tests.worker.merging import merges_as_peft
 from tuner_tui.cli.models import show
 from tuner_tui.cli.train import train as train_command
 from tuner_tui.config.spec_file import read_spec
@@ -24,10 +22,6 @@ from tuner_tui.planning.shape import FAMILIES, shape_of
 from tuner_tui.planning.states import trained_numbers
 from tuner_tui.planning.table import memory_table
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded, RunFailed, RunFinished
-from tuner_tui.worker.export.base_weights import BaseWeights
-from tuner_tui.worker.export.merge import MergedWeights, write_merged
-from tuner_tui.worker.export.updates import read_updates
-from tuner_tui.worker.model.classes import language_model_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,19 +98,7 @@ def agrees(kind: str, folder: Path, train: Callable[..., Run], tmp_path: Path) -
     tensors = load_file(run.folder.adapter / "adapter_model.safetensors")
     assert counted == sum(tensor.numel() for tensor in tensors.values())
 
-    (tmp_path / "merged").mkdir()
-    write_merged(
-        MergedWeights(BaseWeights(folder), read_updates(run.folder.adapter)),
-        tmp_path / "merged",
-        lambda *_: None,
-    )
-    build = language_model_class(AutoConfig.from_pretrained(folder))
-    theirs = PeftModel.from_pretrained(build.from_pretrained(folder, dtype=torch.float32), run.folder.adapter)
-    wanted = theirs.merge_and_unload().state_dict()
-    found = build.from_pretrained(tmp_path / "merged", dtype=torch.float32).state_dict()
-    assert found.keys() == wanted.keys()
-    for name, tensor in found.items():
-        torch.testing.assert_close(tensor, wanted[name], rtol=1e-4, atol=1e-5)
+    merges_as_peft(folder, run.folder.adapter, tmp_path / "merged")
 
 
 @pytest.mark.parametrize("kind", QUICK)

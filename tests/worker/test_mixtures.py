@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from click.testing import CliRunner
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from peft.utils import transformers_weight_conversion as peft_conversion
 from transformers import (
     AutoModelForCausalLM,
@@ -21,11 +21,12 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from tests.worker.merging import add_adapter, merges_as_peft
 from tuner_tui.cli.train import train as train_command
 from tuner_tui.models.architectures import table
 from tuner_tui.runs.events import RunFinished
 from tuner_tui.worker.export.base_weights import BaseWeights
-from tuner_tui.worker.export.merge import MergedWeights, write_merged
+from tuner_tui.worker.export.merge import MergedWeights
 from tuner_tui.worker.export.updates import read_updates
 
 if TYPE_CHECKING:
@@ -86,28 +87,7 @@ def make_model(folder: Path, kind: str, tokenizer: Path | None = None) -> Path:
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_the_merge_is_pefts(tmp_path: Path, kind: str, rslora: bool) -> None:
     base = make_model(tmp_path / "base", kind)
-    config = LoraConfig(
-        r=2, lora_alpha=6, use_rslora=rslora, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        tuned: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
-    tuned.save_pretrained(tmp_path / "adapter")
-    (tmp_path / "merged").mkdir()
-    write_merged(
-        MergedWeights(BaseWeights(base), read_updates(tmp_path / "adapter")),
-        tmp_path / "merged",
-        lambda *_: None,
-    )
-    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter")
-    wanted = theirs.merge_and_unload().state_dict()
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict()
-    assert found.keys() == wanted.keys()
-    for name, tensor in found.items():
-        torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+    merges_as_peft(base, add_adapter(base, tmp_path / "adapter", use_rslora=rslora), tmp_path / "merged")
 
 
 def test_the_types_are_those_that_peft_knows() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
@@ -32,16 +30,14 @@ from tuner_tui.planning.this_machine import facts_of
 from tuner_tui.planning.tunings import memory_of, tuning_fields
 from tuner_tui.planning.workload import Workload
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded, RunFailed, RunFinished
-from tuner_tui.worker.export.base_weights import BaseWeights
-from tuner_tui.worker.export.merge import MergedWeights, write_merged
-from tuner_tui.worker.export.updates import read_updates
 from tuner_tui.worker.model.reached import parts_without_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.worker.runs import Run
+    from tests.worker.merging import merges_as_peft
+from tests.worker.runs import Run
 
 from_config: Any = AutoModelForCausalLM.from_config  # it has no types
 TEXT: dict[str, Any] = {
@@ -235,12 +231,4 @@ def test_targets_that_only_the_tower_has_are_refused(train: Callable[..., Run], 
 def test_the_merge_is_pefts(train: Callable[..., Run], make_model: Any, build: Any, tmp_path: Path) -> None:
     folder = make_model(build)
     run = train(model={"source": str(folder), "precision": "fp32"}, training={"max_steps": 2})
-    (tmp_path / "merged").mkdir()
-    merged = MergedWeights(BaseWeights(folder), read_updates(run.folder.adapter))
-    write_merged(merged, tmp_path / "merged", lambda *_: None)
-    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), str(run.folder.adapter))
-    wanted = theirs.merge_and_unload().state_dict()
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict()
-    assert json.dumps(sorted(found)) == json.dumps(sorted(wanted))
-    for name, tensor in found.items():
-        torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+    merges_as_peft(folder, run.folder.adapter, tmp_path / "merged")

@@ -210,7 +210,7 @@ def _tolerance(request: ExportRequest, source: ExportSource, dtype: torch.dtype)
         return exact if request.quant == "f32" else rounded if request.quant == "f16" else QUANTISED
     if request.form == "gguf-adapter":
         return exact if request.quant == "f32" else rounded
-    is_wide = all(entry.dtype == torch.float32 for entry in BaseWeights(source.base).entries.values())
+    is_wide = all(entry.dtype == torch.float32 for entry in BaseWeights(source.base).outputs.values())
     return exact if request.form == "adapter" or is_wide else rounded
 
 

@@ -21,7 +21,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.worker.export.base_weights import DTYPES, BaseWeights
 from tuner_tui.worker.export.gguf_shapes import TensorNames, find_shape, separate_rows
 from tuner_tui.worker.model.classes import language_model_class
-from tuner_tui.worker.model.loading import keep_trainable
+from tuner_tui.worker.model.loading import keep_trainable, unpacking_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def dtype_for(request: ExportRequest, source: ExportSource) -> torch.dtype:
 
 def files_dtype(weights: BaseWeights) -> torch.dtype | None:
     """The 16-bit dtype of all a model's files; None for other or mixed dtypes."""
-    dtypes = {entry.dtype for entry in weights.entries.values() if entry.dtype.is_floating_point}
+    dtypes = {entry.dtype for entry in weights.outputs.values() if entry.dtype.is_floating_point}
     only = dtypes.pop() if len(dtypes) == 1 else None
     return only if only in (torch.bfloat16, torch.float16) else None
 
@@ -70,8 +70,10 @@ def load_model(location: Path, dtype: torch.dtype = torch.float32) -> Any:
     place = _place(needed)
     if place is None:
         raise _no_room(needed)
-    kind = language_model_class(weights.config)
-    return kind.from_pretrained(location, dtype=dtype, use_safetensors=True, device_map=place)
+    kind, unpacking = language_model_class(weights.config), unpacking_config(weights.config)
+    options = {} if unpacking is None else {"quantization_config": unpacking}
+    model = kind.from_pretrained(location, dtype=dtype, use_safetensors=True, device_map=place, **options)
+    return model if unpacking is None else model.to(dtype)  # it is unpacked to 16 bits, whatever dtype is set
 
 
 def load_trained(
@@ -216,7 +218,7 @@ def load_adapter_tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 def _bytes(weights: BaseWeights, dtype: torch.dtype) -> int:
     """Bytes needed to load and run a model in a dtype."""
-    parameters = sum(entry.size_bytes // entry.dtype.itemsize for entry in weights.entries.values())
+    parameters = sum(entry.size_bytes // entry.dtype.itemsize for entry in weights.outputs.values())
     return int(parameters * dtype.itemsize * ROOM)
 
 
