@@ -32,7 +32,7 @@ PLAIN = ("llama", "gpt2", "gpt_neox", "phi", "phi3", "falcon", "mamba")
 RENAMED = ("gemma3", "qwen3_5", "llava", "mistral3", "qwen2_5_vl")
 """Whose files have other names than transformers' modules."""
 MIXTURES = ("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3", "granitemoe", "jetmoe")
-CONVERTED = ("olmo_hybrid", "hrm_text", "kimi_linear", "ernie4_5_vl_moe")
+CONVERTED = ("olmo_hybrid", "hrm_text", "kimi_linear", "bailing_hybrid", "minimax_m3_vl", "step3p7")
 """With weights that transformers splits, joins or transposes when it loads them."""
 
 

@@ -22,6 +22,8 @@ from tuner_tui.worker.model.classes import language_model_class
 from tuner_tui.worker.model.loading import unpacking_config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from tuner_tui.worker.export.conversion import Conversion
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 BasePrecision = Literal["files", "nf4", "int8"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INT8_STEPS = 127
+PACKED_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2, torch.uint8, torch.int8)
 UNPACKED_DTYPE = torch.bfloat16
 """What MXFP4 and FP8 weights are unpacked to."""
 
@@ -74,6 +77,15 @@ class BaseWeights:
         options = {"dtype": UNPACKED_DTYPE} if self.unpacker is not None else {}
         with torch.device("meta"):
             return language_model_class(self.config).from_config(self.config, **options)
+
+    @property
+    def still_packed(self) -> list[str]:
+        """Packed tensors that the model does not load, so that they cannot be unpacked with it."""
+        return [
+            name
+            for name, live in self.live.items()
+            if not live.is_loaded and self.entries[name].dtype in PACKED_DTYPES
+        ]
 
     @cached_property
     def unpacker(self) -> Any:
@@ -133,8 +145,11 @@ class BaseWeights:
             if conversion is None:
                 outputs[name] = entry
                 continue
+            dtype = (
+                entry.dtype if len(conversion.parts) == 1 else UNPACKED_DTYPE
+            )  # FP8 files have plain weights, too
             for saved, shape in conversion.saved_shapes(self.entries).items():
-                outputs.setdefault(saved, TensorEntry(entry.file, shape, UNPACKED_DTYPE))
+                outputs.setdefault(saved, TensorEntry(entry.file, shape, dtype))
         return outputs
 
     @cached_property
@@ -169,8 +184,15 @@ class BaseWeights:
 
     def read_converted(self, conversion: Conversion) -> dict[str, Tensor]:
         """The loaded tensors of a conversion by name, as they were in training."""
-        loaded = conversion.load({name: self.read_stored(name) for name in conversion.names})
-        return {name: self._as_trained(name, value) for name, value in loaded.items()}
+        return self.convert(conversion, self.read_parts(conversion))
+
+    def read_parts(self, conversion: Conversion) -> dict[str, Tensor]:
+        """The tensors of the files that a conversion takes, by name."""
+        return {name: self.read_stored(name) for name in conversion.names}
+
+    def convert(self, conversion: Conversion, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is loaded from a conversion's tensors by name, as it was in training."""
+        return {name: self._as_trained(name, value) for name, value in conversion.load(stored).items()}
 
     def _as_trained(self, live: str, value: Tensor) -> Tensor:
         if self.precision == "files" or not value.is_floating_point():

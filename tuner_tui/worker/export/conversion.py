@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tuner_tui.worker.export.base_weights import TensorEntry
 
 LARGEST_INT32 = 2**31 - 1
+SCALES, BLOCKS = ("_scale_inv", "activation_scale", "_scales"), "_blocks"
+"""How the names of FP8's and MXFP4's scales, and of MXFP4's packed values, end."""
 
 
 class Part(NamedTuple):
@@ -34,10 +36,12 @@ class Part(NamedTuple):
 class Conversion:
     """Tensors of the files that transformers loads together by one of its weight converters."""
 
-    def __init__(self, first: str, converter: Any, skeleton: Any) -> None:
+    def __init__(
+        self, first: str, converter: Any, skeleton: Any, shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
         self.first = first
         """The loaded tensor that transformers files them under."""
-        self._converter, self._skeleton = converter, skeleton
+        self._converter, self._skeleton, self._shapes = converter, skeleton, shapes
         self.parts: list[Part] = []
 
     @property
@@ -58,7 +62,7 @@ class Conversion:
     @property
     def unpacks(self) -> bool:
         """Whether it dequantises; other conversions move values and change none."""
-        return any("Dequantize" in type(each).__name__ for each in self.operations)
+        return any(map(_unpacks, self.operations))
 
     def load(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loaded tensors by name, from those of the files."""
@@ -71,13 +75,15 @@ class Conversion:
         """The tensors of the files by name, from loaded ones that may have changed; `stored` are the files' own.
 
         Values go back to where they came from. `save_pretrained` does not always do that: it saves transposed experts
-        (Qwen3-VL) as they are loaded, and halves what was joined of unequal parts. Unpacked weights have no place in
-        the files; these are saved as `save_pretrained` saves them.
+        (Qwen3-VL) as they are loaded, and halves what was joined of unequal parts. Unpacked weights are saved under the
+        names that they have in plain files.
         """
-        return self._reversed(loaded) if self.unpacks else self._put_back(loaded, stored)
+        return self._plain(loaded) if self.unpacks else self._put_back(loaded, stored)
 
     def loaded_names(self, entries: Mapping[str, TensorEntry]) -> list[str]:
         """The tensors that it is loaded into; the first alone where transformers cannot load these shapes."""
+        if self.unpacks:
+            return [self.first]
         try:
             return list(self.load(self._empty(entries)))
         except Exception:  # whatever an operation raises on tensors that it is not made for; `check` tells it
@@ -87,20 +93,19 @@ class Conversion:
         """Shapes of what is saved again, by name in the files."""
         if not self.unpacks:
             return {name: entries[name].shape for name in self.names}
-        return {
-            name: tuple(each.shape) for name, each in self._reversed(self.load(self._empty(entries))).items()
-        }
+        whole = torch.empty(self._shapes[self.first], device="meta")
+        return {name: tuple(each.shape) for name, each in self._plain({self.first: whole}).items()}
 
     def check(self, entries: Mapping[str, TensorEntry]) -> None:
         """Raise InputError where transformers cannot load tensors of these shapes into the model."""
+        if self.unpacks:
+            return
         try:
             loaded = self.load(self._empty(entries))
-            self.saved_shapes(entries)
         except Exception as error:  # whatever an operation raises on tensors that it is not made for
             raise self._refusal(f"{type(error).__name__}: {error}") from error
-        known = self._skeleton.state_dict()
         for name, tensor in loaded.items():
-            if name not in known or known[name].shape != tensor.shape:
+            if self._shapes.get(name) != tuple(tensor.shape):
                 raise self._refusal(f"{name} would have the shape {tuple(tensor.shape)}")
 
     def _empty(self, entries: Mapping[str, TensorEntry]) -> dict[str, Tensor]:
@@ -129,14 +134,18 @@ class Conversion:
             for (name, tensor), part in zip(stored.items(), values.split(sizes), strict=True)
         }
 
-    def _reversed(self, loaded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By transformers' reverse of the conversion, which leaves out the unpacking."""
-        converter, key = self._converter.reverse_transform(), self.first
-        for name in sorted(loaded, key=dot_natural_key):
-            key, pattern = converter.rename_source_key(name)
-            if pattern is None:
-                raise ValueError(f"{name} is not matched by the reverse of {self._converter}")
-            converter.add_tensor(key, name, pattern, loaded[name])
+    def _plain(self, loaded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Unpacked weights by transformers' reverse of the conversion, without packing them again."""
+        operations = [each.reverse_op for each in self.operations[::-1] if not _unpacks(each)]
+        weights = [part for part in self.parts if not part.pattern.endswith(SCALES)]
+        if not operations:
+            return {weights[0].name.removesuffix(BLOCKS): loaded[self.first]}
+        sources = [each for each in self._converter._original_source_patterns if not each.endswith(SCALES)]
+        converter = self._converter.copy(
+            self._converter._original_target_patterns.copy(), sources, operations=operations
+        )
+        key, pattern = converter.rename_source_key(self.first)
+        converter.add_tensor(key, self.first, pattern, loaded[self.first])
         return {self._name_in_files(name): each for name, each in self._converted(converter, key).items()}
 
     def _converted(self, converter: Any, key: str) -> dict[str, Tensor]:
@@ -157,3 +166,7 @@ class Conversion:
             f"transformers does not load {self.first} from {self.parts[0].name} by {operations}: {reason}.",
             "Export it with --as adapter.",
         )
+
+
+def _unpacks(operation: Any) -> bool:
+    return "Dequantize" in type(operation).__name__

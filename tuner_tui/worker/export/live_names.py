@@ -55,6 +55,7 @@ def live_tensors(names: Collection[str], skeleton: Any, unpacker: Any = None) ->
     converters = [each for each in conversions if isinstance(each, WeightConverter)]
     by_pattern = {pattern: each for each in converters for pattern in each.source_patterns}
     prefix, loaded = skeleton.base_model_prefix, skeleton.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in loaded.items()}
     together: dict[str, Conversion] = {}
     found: dict[str, LiveTensor] = {}
     for name in sorted(names, key=dot_natural_key):  # in this order: some renamings depend on those before
@@ -64,7 +65,7 @@ def live_tensors(names: Collection[str], skeleton: Any, unpacker: Any = None) ->
         if pattern is None or live not in loaded:
             found[name] = LiveTensor(live, live in loaded)
             continue
-        conversion = together.setdefault(live, Conversion(live, by_pattern[pattern], skeleton))
+        conversion = together.setdefault(live, Conversion(live, by_pattern[pattern], skeleton, shapes))
         conversion.parts.append(Part(name, apply_renamings(name, renamings), pattern))
         found[name] = _converted(name, live, pattern, conversion)
     return found

@@ -43,6 +43,13 @@ class MergedWeights:
                 f"{self.base.folder} has packed weights, which an adapter cannot be merged into.",
                 "Use the base's 16-bit version, or export only the adapter: --as adapter.",
             )
+        if self.base.unpacker is not None and (packed := self.base.still_packed):
+            raise InputError(
+                "The base is stored quantised",
+                f"{packed[0]} is packed, and {type(self.base.skeleton).__name__} does not load it, so that it cannot "
+                "be unpacked with the rest.",
+                "Use the base's 16-bit version, or export only the adapter: --as adapter.",
+            )
         if self.updates.config is not None:
             require_fit(self.updates, self.base)
             assert len(self._experts) == len(self.updates.nested)  # raises now where one does not fit
@@ -69,8 +76,9 @@ class MergedWeights:
             if not self._is_whole(live.conversion):
                 return self.base.read(name)
             if name not in self._saved:
-                stored = {each: self.base.read_stored(each) for each in live.conversion.names}
-                self._saved.update(live.conversion.save(self.read_converted(live.conversion), stored))
+                stored = self.base.read_parts(live.conversion)
+                loaded = self._merged(self.base.convert(live.conversion, stored))
+                self._saved.update(live.conversion.save(loaded, stored))
             return self._saved.pop(name)
         if live.expert is not None:
             experts, weight = self._experts.get(live.name), self.base.read(name)
@@ -81,11 +89,14 @@ class MergedWeights:
 
     def read_converted(self, conversion: Conversion) -> dict[str, Tensor]:
         """The merged tensors of the loaded model that a conversion gives, by name."""
+        return self._merged(self.base.read_converted(conversion))
+
+    def _merged(self, loaded: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of the loaded model by name, with what the adapter changes or replaces."""
+        replaced = self.updates.replaced
         return {
-            name: self.updates.replaced[name]
-            if name in self.updates.replaced
-            else self._changed(name, weight)
-            for name, weight in self.base.read_converted(conversion).items()
+            name: replaced[name] if name in replaced else self._changed(name, weight)
+            for name, weight in loaded.items()
         }
 
     def _is_whole(self, conversion: Conversion) -> bool:
