@@ -11,9 +11,9 @@ import gguf
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from tests.tiny_architectures import save_tiny
+from tests.tiny_architectures import save_tiny, tiny_config
 from tests.worker.merging import add_adapter, load, merges_as_peft, tensors_of
 from tests.worker.test_unpacked import write_fp8, write_mxfp4
 from tuner_tui.errors import InputError
@@ -64,6 +64,13 @@ def test_tied_embeddings_stay_tied(make_base: Callable[..., Path], tmp_path: Pat
     base = make_base("llama", tie_word_embeddings=True)
     merges_as_peft(base, add_adapter(base, tmp_path / "adapter"), tmp_path / "merged")
     assert "lm_head.weight" not in tensors_of(tmp_path / "merged")
+
+
+def test_an_output_layer_of_its_own_is_merged(make_base: Callable[..., Path], tmp_path: Path) -> None:
+    base = make_base("llama", tie_word_embeddings=False)
+    adapter = add_adapter(base, tmp_path / "adapter", target_modules=["lm_head", "q_proj"])
+    assert "base_model.model.lm_head.base_layer.weight" in load_file(adapter / "adapter_model.safetensors")
+    assert "lm_head.weight" in merges_as_peft(base, adapter, tmp_path / "merged")
 
 
 def rename_files(base: Path, rename: Callable[[str], str]) -> None:
@@ -145,7 +152,8 @@ def test_experts_stored_by_inputs_are_merged(make_base: Callable[..., Path], tmp
 
 def test_transposed_experts_go_back_as_they_were(make_base: Callable[..., Path], tmp_path: Path) -> None:
     """Qwen3-VL's published experts are transposed on loading, and not by `save_pretrained`."""
-    base = make_base("qwen3_vl_moe")
+    text = tiny_config("qwen3_vl_moe").text_config.to_dict()
+    base = make_base("qwen3_vl_moe", text_config=text | {"moe_intermediate_size": 24})
     stored = {
         name: tensor.transpose(1, 2).contiguous() if ".experts." in name else tensor
         for name, tensor in load_file(base / "model.safetensors").items()
@@ -207,7 +215,7 @@ def test_a_refusal_tells_the_true_reason(make_base: Callable[..., Path], tmp_pat
     (wide / "model.safetensors").unlink()
     config = json.loads((base / "config.json").read_text())
     LlamaConfig(**config | {"hidden_size": 64, "num_attention_heads": 8}).save_pretrained(wide)
-    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(wide)).save_pretrained(wide)
+    LlamaForCausalLM(LlamaConfig.from_pretrained(wide)).save_pretrained(wide)
     other = add_adapter(base, tmp_path / "other")
     assert "does not fit this base" in refused(wide, other) and "q_proj" in refused(wide, other)
     assert "does not fit this base: GPT2LMHeadModel" in refused(make_base("gpt2"), other)

@@ -122,7 +122,7 @@ class Conversion:
         places = self.load(
             {
                 name: part.view(tensor.shape)
-                for (name, tensor), part in zip(stored.items(), positions.split(sizes), strict=True)
+                for (name, tensor), part in zip(stored.items(), torch.split(positions, sizes), strict=True)
             }
         )
         widest = max((tensor.dtype for tensor in loaded.values()), key=lambda dtype: dtype.itemsize)
@@ -131,7 +131,7 @@ class Conversion:
             values[places[name].reshape(-1)] = tensor.reshape(-1).to(widest)
         return {
             name: part.view(tensor.shape)
-            for (name, tensor), part in zip(stored.items(), values.split(sizes), strict=True)
+            for (name, tensor), part in zip(stored.items(), torch.split(values, sizes), strict=True)
         }
 
     def _plain(self, loaded: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -83,9 +83,8 @@ class MergedWeights:
         if live.expert is not None:
             experts, weight = self._experts.get(live.name), self.base.read(name)
             return experts.of(live.expert, live.piece, live.pieces).apply(weight) if experts else weight
-        if live.name in self.updates.replaced:
-            return self.updates.replaced[live.name]
-        return self._changed(live.name, self.base.read(name))
+        replaced = self.updates.replaced.get(live.name)
+        return self._changed(live.name, self.base.read(name) if replaced is None else replaced)
 
     def read_converted(self, conversion: Conversion) -> dict[str, Tensor]:
         """The merged tensors of the loaded model that a conversion gives, by name."""
@@ -94,10 +93,7 @@ class MergedWeights:
     def _merged(self, loaded: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensors of the loaded model by name, with what the adapter changes or replaces."""
         replaced = self.updates.replaced
-        return {
-            name: replaced[name] if name in replaced else self._changed(name, weight)
-            for name, weight in loaded.items()
-        }
+        return {name: self._changed(name, replaced.get(name, weight)) for name, weight in loaded.items()}
 
     def _is_whole(self, conversion: Conversion) -> bool:
         """Whether a conversion's tensors have to be loaded together, since not all stay as they are in the files."""

@@ -123,7 +123,8 @@ class AdapterUpdates:
     scaled: dict[str, Scaling] = field(default_factory=dict)
     """By the module's name in the base."""
     replaced: dict[str, Tensor] = field(default_factory=dict)
-    """Fully trained weights (`modules_to_save`), by the tensor's name in the base."""
+    """Fully trained weights (`modules_to_save`), and embeddings that PEFT saves beside their adapter, by the tensor's
+    name in the base."""
 
 
 def read_updates(adapter: Path, skeleton: Any = None) -> AdapterUpdates:

@@ -101,7 +101,7 @@ def read_updates(config: LoraConfig, tensors: dict[str, Tensor], adapter: Path) 
                 "Export it with --as adapter.",
             )
         else:
-            replaced[name.replace(".modules_to_save", "")] = tensor
+            replaced[name.replace(".modules_to_save", "").replace(".base_layer.", ".")] = tensor
     nested = {
         module: (part["lora_A"], part["lora_B"])
         for module, part in parts.items()
