@@ -16,8 +16,9 @@ import msgspec
 import peft
 import torch
 import transformers
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+from peft.utils import get_peft_model_state_dict
 from peft.utils import transformers_weight_conversion as conversion
 from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -143,7 +144,7 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
             plain.add(last)
     is_text = model.config.model_type != model_type and model.config.model_type != config.model_type
     known = {"sdpa": "_supports_sdpa", "flash_attention_2": "_supports_flash_attn"}
-    return {
+    facts = {
         "loader": "text" if is_text else "causal" if loader is AutoModelForCausalLM else "multimodal",
         "linear": tuple(sorted(linear)),
         "plain": tuple(sorted(plain - linear)),
@@ -156,6 +157,28 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
         "attention": tuple(name for name, flag in known.items() if getattr(model, flag, False)),
         "can_checkpoint": model.supports_gradient_checkpointing,
     }
+    return facts | {"lost": _lost(model, beside, refused)}
+
+
+def _lost(model: Any, beside: set[str], refused: set[str]) -> tuple[str, ...]:
+    """Adapted layers whose saved names PEFT makes others of when it reads them; changes the model."""
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module is not model.get_output_embeddings()
+        and not beside & set(name.split("."))
+        and not is_in_tower(name)
+        and name.rpartition(".")[2] not in refused
+    ]
+    config = LoraConfig(target_modules=names, task_type="CAUSAL_LM")
+    try:
+        saved = get_peft_model_state_dict(get_peft_model(model, config))
+    except Exception:  # a type that PEFT does not adapt
+        return ()
+    read = conversion.convert_peft_adapter_state_dict_for_transformers(model, config, saved)
+    modules = (name.partition(".lora_")[0] for name in saved if name not in read)
+    return tuple(sorted({".".join(name.split(".")[-2:]) for name in modules}))
 
 
 def _reads_text(model_type: str, loader: Any) -> bool | None:

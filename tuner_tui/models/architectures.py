@@ -38,6 +38,9 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     refused: tuple[str, ...] = ()
     """Of `linear`, those that LoRA cannot adapt: PEFT refuses some whose weights kernels read past the adapter, and
     routers that are linear layers give more than one tensor."""
+    lost: tuple[str, ...] = ()
+    """Linear layers whose adapters PEFT loses when it reads them back, by the last two parts of their names: it renames
+    what has its final name already."""
     transposed: tuple[str, ...] = ()
     """Of `linear`, those that store (inputs, outputs)."""
     head: str = ""

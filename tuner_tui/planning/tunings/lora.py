@@ -43,6 +43,13 @@ def refusal(tuning: LoraTuning, model_type: str, modules: frozenset[str]) -> tup
     if refused:
         named = ", ".join(sorted(refused))
         return f"PEFT does not adapt {named} of {model_type}", f"Remove {named} from tuning.targets."
+    lost = lost_targets(tuning.targets, model_type)
+    if lost:
+        return (
+            f"PEFT {table().versions['peft']} loses adapters of {lost[0]} of {model_type} when it reads them back",
+            'Set tuning.targets = "attention", or name targets without '
+            f"{', '.join(sorted({name.rpartition('.')[2] for name in lost}))}.",
+        )
     is_unknown = modules and tuning.targets == "attention"
     if is_unknown and not (ATTENTION_TARGETS & modules).difference(
         known.refused if known is not None else ()
@@ -75,6 +82,17 @@ def refusal(tuning: LoraTuning, model_type: str, modules: frozenset[str]) -> tup
                 f'Name {missing[0]} in tuning.targets, too, or take "all-linear".',
             )
     return None
+
+
+def lost_targets(targets: str | tuple[str, ...], model_type: str) -> tuple[str, ...]:
+    """The adapted layers that PEFT would lose, of `Architecture.lost`."""
+    known = architecture(model_type)
+    lost = known.lost if known is not None else ()
+    if targets == "attention":
+        return tuple(name for name in lost if name.rpartition(".")[2] in ATTENTION_TARGETS)
+    return tuple(
+        name for name in lost if targets == "all-linear" or name.rpartition(".")[2] in _named(targets)
+    )
 
 
 def _named(targets: str | tuple[str, ...]) -> frozenset[str]:

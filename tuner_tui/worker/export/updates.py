@@ -20,6 +20,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.models.adapter import require_safetensors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import Tensor
@@ -130,8 +131,9 @@ class AdapterUpdates:
 def read_updates(adapter: Path, skeleton: Any = None) -> AdapterUpdates:
     """Read an adapter's folder. Raises InputError for kinds that cannot be merged into a base's weights.
 
-    With `skeleton`, the base without its data, modules have the names that PEFT finds them by there: adapters of older
-    versions of transformers name some of them otherwise.
+    With `skeleton`, the base without its data, names that an older version of transformers gave are those that PEFT
+    makes of them for this one. Names that the base has stay: PEFT's renaming spoils some of them (Laguna's shared
+    experts).
     """
     require_safetensors(adapter)
     config = PeftConfig.from_pretrained(str(adapter))
@@ -150,7 +152,7 @@ def read_updates(adapter: Path, skeleton: Any = None) -> AdapterUpdates:
             "Export it with --as adapter.",
         )
     tensors = load_file(adapter / "adapter_model.safetensors")
-    if skeleton is not None:
+    if skeleton is not None and not _is_named_as(skeleton, tensors):
         convert_peft_config_for_transformers(config, skeleton, None)
         tensors = convert_peft_adapter_state_dict_for_transformers(skeleton, config, tensors)
     named = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
@@ -158,6 +160,16 @@ def read_updates(adapter: Path, skeleton: Any = None) -> AdapterUpdates:
         config, named, adapter
     )
     return updates
+
+
+def _is_named_as(skeleton: Any, tensors: Iterable[str]) -> bool:
+    """Whether all modules that an adapter's tensors name are the model's."""
+    modules = {name for name, _ in skeleton.named_modules()}
+    for name in tensors:
+        module = name.removeprefix(PREFIX).partition(".lora_")[0].replace(".base_layer", "")
+        if module not in modules and module.rpartition(".")[0] not in modules:
+            return False
+    return True
 
 
 def require_fit(updates: AdapterUpdates, base: BaseWeights) -> None:
