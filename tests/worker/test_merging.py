@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 import gguf
 import pytest
 import torch
+from click.testing import CliRunner
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from tests.tiny_architectures import save_tiny, tiny_config
+from tests.tiny_architectures import save_tiny, skeleton, tiny_config
 from tests.worker.merging import add_adapter, load, merges_as_peft, tensors_of
 from tests.worker.test_unpacked import write_fp8, write_mxfp4
+from tuner_tui.cli.train import train as train_command
 from tuner_tui.errors import InputError
+from tuner_tui.models.architectures import table
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.gguf_write import write_gguf_adapter, write_gguf_model
 from tuner_tui.worker.export.merge import MergedWeights, write_merged
@@ -28,12 +32,15 @@ if TYPE_CHECKING:
 
     from tests.worker.runs import Run
 
-PLAIN = ("llama", "gpt2", "gpt_neox", "phi", "phi3", "falcon", "mamba")
-RENAMED = ("gemma3", "qwen3_5", "llava", "mistral3", "qwen2_5_vl")
-"""Whose files have other names than transformers' modules."""
-MIXTURES = ("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v3", "granitemoe", "jetmoe")
-CONVERTED = ("olmo_hybrid", "hrm_text", "kimi_linear", "bailing_hybrid", "minimax_m3_vl", "step3p7")
-"""With weights that transformers splits, joins or transposes when it loads them."""
+QUICK = ("llama", "gpt2", "gpt_neox", "phi", "qwen3_5", "qwen2_5_vl", "olmo_hybrid", "hrm_text")
+"""As they are, transposed, with fused projections, under other names, split and joined when they are loaded."""
+OTHERS = tuple(
+    kind
+    for kind, known in table().types.items()
+    if known.loader and known.reads_text and known.linear and not known.lost and kind not in QUICK
+)
+LARGEST_MADE = 30_000_000
+"""Parameters of the largest model that is made with weights."""
 
 
 @pytest.fixture
@@ -41,12 +48,49 @@ def make_base(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
     return lambda kind, **own: save_tiny(kind, tmp_path / kind, tiny_model, **own)
 
 
-@pytest.mark.parametrize("kind", (*PLAIN, *RENAMED, *MIXTURES, *CONVERTED))
+@pytest.mark.parametrize("kind", QUICK)
 def test_the_merge_is_pefts(make_base: Callable[..., Path], tmp_path: Path, kind: str) -> None:
     base = make_base(kind)
     changed = merges_as_peft(base, add_adapter(base, tmp_path / "adapter"), tmp_path / "merged")
     assert changed
     assert not [name for name in changed if re.search(r"vision|visual|projector|resampler", name)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_merge_is_pefts_for_every_type(make_base: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+    if skeleton(kind).num_parameters() > LARGEST_MADE:
+        pytest.skip("no tiny model can be made of it")
+    base = make_base(kind)
+    adapter = add_adapter(base, tmp_path / "adapter")
+    assert merges_as_peft(base, adapter, tmp_path / "merged", with_logits=False)
+
+
+@pytest.mark.parametrize("kind", ["laguna"])
+def test_adapters_that_peft_loses_are_refused_before(
+    make_base: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    base = make_base(kind)
+    adapter = add_adapter(base, tmp_path / "adapter")
+    read: Any = PeftModel.from_pretrained(load(base), str(adapter))
+    lost = {
+        name
+        for name, tensor in load_file(adapter / "adapter_model.safetensors").items()
+        if not torch.equal(read.state_dict()[re.sub(r"(lora_[AB])", r"\1.default", name)], tensor)
+    }
+    assert {".".join(name.split(".lora_")[0].split(".")[-2:]) for name in lost} == set(
+        table().types[kind].lost
+    )
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"question": "a", "answer": "b"}) + "\n")
+    for targets, is_refused in (("all-linear", True), ("attention", False)):
+        (tmp_path / "run.toml").write_text(
+            f'[model]\nsource = "{base}"\n[data]\ntrain = "{rows}"\n[tuning]\nkind = "lora"\ntargets = "{targets}"\n'
+        )
+        outcome = CliRunner().invoke(train_command, [str(tmp_path / "run.toml"), "--check"])
+        message = f"{outcome.output} {outcome.exception and vars(outcome.exception)}"
+        assert ("when it reads them back" in message) is is_refused, message
+        assert bool(outcome.exit_code) is is_refused
 
 
 @pytest.mark.parametrize("kind", ["gemma3", "llava", "mistral3"])
