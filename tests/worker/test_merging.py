@@ -21,6 +21,7 @@ from tests.worker.test_unpacked import write_fp8, write_mxfp4
 from tuner_tui.cli.train import train as train_command
 from tuner_tui.errors import InputError
 from tuner_tui.models.architectures import table
+from tuner_tui.runs.events import RunFailed
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.gguf_write import write_gguf_adapter, write_gguf_model
 from tuner_tui.worker.export.merge import MergedWeights, write_merged
@@ -242,6 +243,29 @@ def test_a_full_tuning_is_read_back(
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in found)
     assert set(tensors_of(result)) <= set(tensors_of(tmp_path / kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (
+            "llama",
+            lambda base: rename_files(
+                base, lambda name: name.replace("layers.1.mlp.up_proj", "layers.1.old")
+            ),
+        ),
+        ("shieldgemma2", lambda base: None),  # transformers does not find its language model's weights again
+    ],
+    ids=["llama", "shieldgemma2"],
+)
+def test_weights_that_are_not_in_the_files_are_not_random(
+    train: Callable[..., Run], make_base: Callable[..., Path], kind: str, change: Callable[[Path], None]
+) -> None:
+    base = make_base(kind)
+    change(base)
+    run = train(model={"source": str(base), "precision": "fp32"}, training={"max_steps": 1, "batch_size": 2})
+    failed = run.last(RunFailed)
+    assert failed.title == "The model's files lack weights" and ".weight" in failed.message
 
 
 def refused(base: Path, adapter: Path) -> str:

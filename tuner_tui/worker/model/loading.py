@@ -33,6 +33,8 @@ from tuner_tui.worker.model.gguf_loading import load_gguf_model
 from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tuner_tui.config.spec import ModelSpec
     from tuner_tui.planning.plan import Plan
     from tuner_tui.worker.device.machine import Machine
@@ -101,20 +103,36 @@ def load_base(
             options["quantization_config"] = unpacking
         kind = AutoModelForSequenceClassification if has_head else language_model_class(config)
         extra = {"num_labels": 1} if has_head else {}
-        model: PreTrainedModel = kind.from_pretrained(
+        model: PreTrainedModel
+        model, loaded = kind.from_pretrained(
             location,
             revision=revision,
             trust_remote_code=is_code_trusted,
             use_safetensors=True,
+            output_loading_info=True,
             **options,
             **extra,
         )
+        if not has_head:  # a head may be new
+            _require_all_weights(model, loaded["missing_keys"], location)
         if unpacking is not None:  # FP8 is unpacked to bf16, whatever dtype is set
             model = model.to(machine.compute_dtype)  # type: ignore[arg-type]
     except Exception as error:
         raise explain_loading(error, location, spec) from error
     keep_trainable(model)
     return model
+
+
+def _require_all_weights(model: PreTrainedModel, missing: Collection[str], location: str) -> None:
+    """Raise InputError where weights are not in the files: transformers gives them random values and goes on."""
+    parameters = {name for name, _ in model.named_parameters()}
+    if absent := sorted(parameters.intersection(missing)):
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise InputError(
+            "The model's files lack weights",
+            f"{location}: {type(model).__name__} has {absent[0]}{more}, and transformers finds nothing to load there.",
+            "Use the complete model, or one whose weights the installed transformers can read.",
+        )
 
 
 def may_run_code(spec: ModelSpec, location: str, revision: str | None) -> bool:
