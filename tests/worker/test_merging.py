@@ -285,7 +285,7 @@ def test_a_refusal_tells_the_true_reason(make_base: Callable[..., Path], tmp_pat
     LlamaConfig(**config | {"hidden_size": 64, "num_attention_heads": 8}).save_pretrained(wide)
     LlamaForCausalLM(LlamaConfig.from_pretrained(wide)).save_pretrained(wide)
     other = add_adapter(base, tmp_path / "other")
-    assert "does not fit this base" in refused(wide, other) and "q_proj" in refused(wide, other)
+    assert "does not fit this base" in refused(wide, other) and "down_proj" in refused(wide, other)
     assert "does not fit this base: GPT2LMHeadModel" in refused(make_base("gpt2"), other)
 
 
