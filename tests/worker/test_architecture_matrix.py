@@ -39,8 +39,8 @@ OTHERS = (
     "nemotron_h", "olmo", "olmo2", "olmoe", "opt", "paligemma", "phi", "phi3", "phimoe", "qwen2", "qwen2_5_vl",
     "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_5_moe", "qwen3_moe", "qwen3_next", "qwen3_vl", "recurrent_gemma",
     "seed_oss", "smollm3", "smolvlm", "stablelm", "starcoder2",
-    "aria", "bailing_hybrid", "exaone_moe", "flex_olmo", "fuyu", "glm4v_moe", "glm_moe_dsa", "hrm_text", "kimi_linear",
-    "minimax_m3_vl", "olmo_hybrid", "qwen3_vl_moe", "step3p7",
+    "aria", "bailing_hybrid", "exaone_moe", "flex_olmo", "glm_moe_dsa", "kimi_linear",
+    "olmo_hybrid", "qwen3_vl_moe", "step3p7",
 )  # fmt: skip
 REFUSED = ("llama4", "mllama", "bert", "cohere2_vision", "idefics", "xlm-roberta")
 BUFFERS = 300

@@ -23,6 +23,7 @@ from transformers import (
     Qwen3_5ForConditionalGeneration,
 )
 
+from tests.worker.merging import merges_as_peft
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import ADAPTED_PART
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.worker.merging import merges_as_peft
-from tests.worker.runs import Run
+    from tests.worker.runs import Run
 
 from_config: Any = AutoModelForCausalLM.from_config  # it has no types
 TEXT: dict[str, Any] = {

@@ -125,8 +125,8 @@ def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
         parts = table().expert_parts.get(weights.expert_mapping, {}) if load.targets != "attention" else {}
         if matrix.place in ("expert", "router"):
             return bool(parts) and (is_named or _is_fused_from(name, load.targets, weights.expert_mapping))
-        if name in parts:
-            return False
+        if name in parts:  # a router that is a linear layer is found by its weight
+            return is_named and parts[name].endswith(".weight")
     elif matrix.place == "router":
         return False
     return is_named and name not in weights.refused_targets
