@@ -67,7 +67,7 @@ async def test_keys_save_annotations() -> None:
         assert last("evening").verdict == "tie"
         await press(pilot, "b", "saved 4")
         assert last("evening").verdict == "both_bad"
-        await press(pilot, "s", "skipped; saved 4")
+        await press(pilot, "right", "skipped; saved 4")
         await press(pilot, "f", "flagged; saved 4")
         await press(pilot, "u", "undone")
         await press(pilot, "1", "saved 5")

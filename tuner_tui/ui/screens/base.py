@@ -90,6 +90,14 @@ class TunerScreen(Screen[None]):
         return self.app.screen is self
 
     @property
+    def leaving(self) -> ConfirmModal | None:
+        """The question to ask before this screen is left; None where nothing is unsaved."""
+        return None
+
+    def prepare_to_leave(self) -> None:
+        """Called before the app closes with this screen open."""
+
+    @property
     def tuner(self) -> AppServices:
         """The app, as a protocol for screens."""
         return cast("AppServices", self.app)

@@ -63,7 +63,7 @@ class Home(TunerScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("n", "new_run", "New", tooltip="Choose a model, data and a method"),
         Binding("t", "demo", "Demo", tooltip="Train a small model to be the octopus librarian Inkwell"),
-        Binding("s", "same_again", "Again", tooltip="New run from this run's settings"),
+        Binding("N", "same_again", "Again", tooltip="New run from this run's settings"),
         Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or remove from the queue"),

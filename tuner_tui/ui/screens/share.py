@@ -80,7 +80,7 @@ class ShareScreen(TunerScreen):
         Binding("n", "quant", "Numbers", tooltip="Data type of a GGUF file"),
         Binding("k", "card", "Card", tooltip="Edit the model card"),
         Binding(
-            "s", "samples", "Samples", show=False, tooltip="Samples in the model card: all, unseen, none"
+            "g", "samples", "Samples", show=False, tooltip="Samples in the model card: all, unseen, none"
         ),
         Binding("v", "visibility", "Visibility", tooltip="Visibility on the Hub: private or public"),
         Binding("p", "push", "Push", tooltip="Push the files shown"),
