@@ -78,7 +78,7 @@ def look_at_training(spec: RunSpec) -> DataLook:
 
 
 def _refusal(spec: RunSpec, reading: Reading) -> TunerError | None:
-    """What the check calls an error in the rows that are read before a start, which reads them all. Raises TunerError."""
+    """What the check calls an error in the rows that are read here; the start reads all. Raises TunerError."""
     some = replace(reading, limit=min(reading.limit or CHECKED_ROWS, CHECKED_ROWS))
     try:
         evaluation = evaluation_of(spec)
