@@ -21,8 +21,11 @@ SHORTEST_MEAN = 50
 
 
 def active_parameters(shape: ModelShape) -> int:
-    """Parameters that compute one token: of a mixture's experts only those that a token is routed to."""
-    total = shape.weights.total
+    """Parameters that compute one token: of a mixture's experts only those that a token is routed to.
+
+    An embedding is looked up, which computes nothing; where it is tied it is the output layer, too.
+    """
+    total = shape.weights.total - (0 if shape.tied else shape.table)
     if shape.experts and shape.experts_per_token:
         experts = 3 * shape.hidden * shape.expert_intermediate * shape.layers
         total -= experts * (shape.experts - shape.experts_per_token)

@@ -266,10 +266,15 @@ class TunerApp(App[None]):
 
     def action_copy_command(self) -> None:
         """Copy the shell command for this screen."""
-        command = getattr(self.screen, "headless_command", None)
-        if command:
-            self.copy_to_clipboard(command)
-            self.notify(f"Copied: {command}", markup=False, timeout=3)
+        if not isinstance(self.screen, TunerScreen):
+            return
+        try:
+            command = self.screen.prepare_command()
+        except TunerError as error:
+            self.notify(f"{error.title}: {error.message} {error.hint}", severity="warning", markup=False)
+            return
+        self.copy_to_clipboard(command)
+        self.notify(f"Copied: {command}", markup=False, timeout=3)
 
     def on_feeder_failed(self, message: FeederFailed) -> None:
         """An internal error in a thread: shown with its location; the app stays up."""

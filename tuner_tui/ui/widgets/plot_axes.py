@@ -55,7 +55,7 @@ def scale_axes(
 
 
 def x_ticks(left: float, right: float, most: int, axis: Axis) -> tuple[list[float], list[str]]:
-    """At most so many places along the x axis with their labels: steps and tokens are whole, and no label comes twice."""
+    """At most so many places along the x axis, with labels: steps and tokens are whole, and no label comes twice."""
     ticks = list(nice_ticks(left, right, most))
     if axis != "time":
         ticks = [tick for tick in ticks if abs(tick - round(tick)) < 1e-9] or [float(round(right))]

@@ -17,10 +17,11 @@ from textual.widgets import ContentSwitcher, Input, TextArea
 from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.options import value_of
 from tuner_tui.config.spec_paths import resolve_paths
-from tuner_tui.config.spec_writer import write_spec
+from tuner_tui.config.spec_writer import spec_text, write_spec
 from tuner_tui.config.unfinished import forget_unfinished, keep_unfinished
 from tuner_tui.data.own_data import own_data_options
 from tuner_tui.errors import TunerError
+from tuner_tui.files import path_problem
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.models.trusted_code import UntrustedCode
 from tuner_tui.text import shell_command
@@ -39,7 +40,7 @@ from tuner_tui.ui.screens.new_run.model import ModelPane
 from tuner_tui.ui.screens.new_run.review import ReviewPane
 from tuner_tui.ui.screens.new_run.settings import SettingsPane
 from tuner_tui.ui.screens.new_run.start import StartPane
-from tuner_tui.ui.screens.new_run.state import STEPS, NewRunState, Step, step_of
+from tuner_tui.ui.screens.new_run.state import STEPS, NewRunState, Step, problem_words, step_of
 from tuner_tui.ui.screens.new_run.steps import StepList, StepPicked
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.option_field import OptionField
@@ -98,6 +99,8 @@ class NewRunScreen(NewRunMemory):
         super().__init__()
         self._given = Draft.of_spec(spec, text) if spec is not None else None
         self._is_starting = False
+        self._file = "run.toml"
+        """The file that the command names, where the run needs one."""
         self._is_newly_taken = False
         """Whether data were taken that get their held-out rows and sample prompts once they have been read."""
         self._launched: RunFolder | None = None
@@ -106,7 +109,29 @@ class NewRunScreen(NewRunMemory):
 
     @property
     def headless_command(self) -> str:
-        return self.state.draft.command() if self.state else "tuner-tui presets list"
+        return self.state.draft.command(self._file) if self.state else "tuner-tui presets list"
+
+    def prepare_command(self) -> str:
+        """The command, with the run.toml that it names written: into this folder, over no other file."""
+        if self.state is None or not self.state.draft.needs_file:
+            return self.headless_command
+        draft = self.state.draft
+        if draft.problems:
+            raise TunerError("There is no run to copy yet", problem_words(draft.problems[0]))
+        spec = resolve_paths(draft.spec, Path.cwd())
+        text = spec_text(spec, draft.text, is_recipe=draft.is_recipe)
+        numbered = ("run.toml", *(f"run-{number}.toml" for number in range(2, 1000)))
+        path = next(path for path in map(Path, numbered) if not path.exists() or _has_text(path, text))
+        if not path.exists():
+            try:
+                write_spec(spec, path, base_text=draft.text, is_recipe=draft.is_recipe)
+            except OSError as error:
+                raise TunerError(
+                    "run.toml cannot be written", path_problem(error, path.absolute())
+                ) from error
+        self._file = path.name
+        self.refresh_command()
+        return self.headless_command
 
     def compose_body(self) -> ComposeResult:
         draft = self._given or Draft.blank()
@@ -531,6 +556,13 @@ class NewRunScreen(NewRunMemory):
 def _written(spec: RunSpec, path: Path, draft: Draft) -> str:
     write_spec(spec, path, base_text=draft.text, is_recipe=draft.is_recipe)
     return f"Wrote {path}. Next: {shell_command('train', str(path))}"
+
+
+def _has_text(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _kept(text: str, path: Path) -> str:
