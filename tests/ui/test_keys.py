@@ -120,7 +120,7 @@ async def test_quitting_with_an_unsaved_new_run_asks_and_the_draft_comes_back(he
         await walk.type("9")
         await walk.go_to("review")
         await walk.press(keys)
-        await walk.until(lambda: 'them as "unfinished"' in " ".join(walk.text().split()), "the question")
+        await walk.until(lambda: '"unfinished"' in walk.text(), "the question")
         await walk.press("n")
         assert isinstance(walk.app.screen, NewRunScreen)
         await walk.press(keys)

@@ -19,6 +19,7 @@ from tuner_tui.errors import NotFoundError
 from tuner_tui.text import counted, size
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import list_all, look_at_training, of_file
+from tuner_tui.ui.path_suggester import PathSuggester
 from tuner_tui.ui.screens.new_run.model import SearchInput
 from tuner_tui.ui.widgets.literal import fit, literal
 from tuner_tui.ui.widgets.option_form import OptionForm
@@ -97,7 +98,11 @@ class DataPane(Vertical):
         self._looks: dict[str, DataLook] = {}
 
     def compose(self) -> ComposeResult:
-        yield SearchInput(placeholder="a file, a folder of files, or hub:owner/name", compact=True)
+        yield SearchInput(
+            placeholder="a file, a folder of files, or hub:owner/name",
+            suggester=PathSuggester(),
+            compact=True,
+        )
         yield PickList(
             help_text="Data files in this folder and its subfolders, and your feedback. Enter chooses one."
         )

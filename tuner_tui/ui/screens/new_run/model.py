@@ -17,6 +17,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.models.listing import SEARCH_SHORTEST, ModelListing, list_models, search_hub, typed_model
 from tuner_tui.text import count, size
 from tuner_tui.ui.background import in_background
+from tuner_tui.ui.path_suggester import PathSuggester
 from tuner_tui.ui.widgets.literal import literal
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
 
@@ -62,7 +63,9 @@ class ModelPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield SearchInput(
-            placeholder="type to search the Hub, or the path of a folder or GGUF file", compact=True
+            placeholder="type to search the Hub, or the path of a folder or GGUF file",
+            suggester=PathSuggester(),
+            compact=True,
         )
         yield PickList(help_text="Local models first, then results of the Hub. Enter chooses one.")
         yield Static(classes="pane-detail")
@@ -212,7 +215,10 @@ class SearchInput(Input):
         ),
         Binding("enter", "submit", "Choose", show=True, tooltip="Choose the selected line"),
     ]
-    help_text = "A name searches the Hub; a path is a folder or a GGUF file on this machine."
+    help_text = (
+        "A name searches the Hub; a path is a folder or a file on this machine, and the right arrow completes it. Up and "
+        "down move in the list meanwhile, Enter chooses, tab goes to the list."
+    )
 
     def action_move(self, action: str) -> None:
         """Move the cursor of the list below."""
