@@ -27,7 +27,7 @@ class FoldTitle(Widget, can_focus=True):
     FoldTitle { height: 1; padding: 0 1; }
     FoldTitle:focus { background: $cursor; text-style: bold; }
     """
-    BINDINGS = [Binding("enter,space", "toggle", "Open", key_display="enter", tooltip="Open or close")]  # noqa: RUF012
+    BINDINGS = [Binding("enter,space", "fold", "Open", key_display="enter", tooltip="Open or close")]  # noqa: RUF012
 
     def __init__(self, name: str, options: tuple[Option, ...]) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class FoldTitle(Widget, can_focus=True):
             literal(fit("" if self.is_open else self.titles, left).rstrip(), "$faint"),
         )
 
-    async def action_toggle(self) -> None:
+    async def action_fold(self) -> None:
         if isinstance(self.parent, OptionFold):
             await self.parent.toggle()
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
-        await self.action_toggle()
+        await self.action_fold()
 
 
 class OptionFold(Vertical):

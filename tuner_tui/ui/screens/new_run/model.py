@@ -216,8 +216,8 @@ class SearchInput(Input):
         Binding("enter", "submit", "Choose", show=True, tooltip="Choose the selected line"),
     ]
     help_text = (
-        "A name searches the Hub; a path is a folder or a file on this machine, and the right arrow completes it. Up and "
-        "down move in the list meanwhile, Enter chooses, tab goes to the list."
+        "A name searches the Hub; a path is a folder or a file on this machine, and the right arrow completes it. Up "
+        "and down move in the list meanwhile, Enter chooses, tab goes to the list."
     )
 
     def action_move(self, action: str) -> None:
