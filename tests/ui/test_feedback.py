@@ -278,7 +278,7 @@ async def test_a_chat_is_begun_from_the_palette() -> None:
     async with starting.run_test(size=(80, 24)) as pilot:
         starting.action_chat()
         await wait_for(pilot, "Models to chat with", "demo")
-        await press(pilot, "ctrl+s", "Ask a question")
+        await press(pilot, "enter", "Ask a question")
 
 
 async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:

@@ -167,7 +167,8 @@ class TunerApp(App[None]):
         Keys that are typed faster than a dialog opens would else open a second one over it, or one over another screen.
         """
         asker = get_current_worker()._node
-        if not isinstance(asker, App) and asker.screen is not self.screen:
+        is_gone = not isinstance(asker, App) and asker.screen is not self.screen
+        if is_gone or type(screen) is type(self.screen):
             return None
         answer: Result | None = await super().push_screen_wait(screen, mode=mode)
         return answer

@@ -101,6 +101,8 @@ class NewRunScreen(NewRunMemory):
         self._is_starting = False
         self._file = "run.toml"
         """The file that the command names, where the run needs one."""
+        self._has_kept = False
+        """Whether the unfinished run on disk is this one."""
         self._is_newly_taken = False
         """Whether data were taken that get their held-out rows and sample prompts once they have been read."""
         self._launched: RunFolder | None = None
@@ -207,6 +209,7 @@ class NewRunScreen(NewRunMemory):
     @on(StartPane.Picked)
     def begin(self, message: StartPane.Picked) -> None:
         if message.unfinished is not None:
+            self._has_kept = True
             self._begin(message.unfinished, "review" if message.unfinished.broken else "model")
             return
         try:
@@ -545,12 +548,14 @@ class NewRunScreen(NewRunMemory):
         """A draft that cannot be written is told when the run is started or written to a file."""
         with contextlib.suppress(OSError, TunerError):
             keep_unfinished(draft)
+            self._has_kept = True
 
     def _forget(self) -> None:
         """The run was started: nothing is unfinished."""
         self.workers.cancel_group(self, "keep")
         with contextlib.suppress(OSError, TunerError):
-            forget_unfinished()
+            if self._has_kept:
+                forget_unfinished()
 
 
 def _written(spec: RunSpec, path: Path, draft: Draft) -> str:
