@@ -231,7 +231,7 @@ async def test_the_footer_fits_whatever_run_is_chosen(runs: dict[str, RunFolder]
         for _ in runs:
             await pilot.pause(0.1)
             await wait_for(pilot, "enter Open", "q Quit")
-            assert screen_lines(app)[-1].rstrip().endswith("q Quit")
+            assert screen_lines(app)[-1].rstrip().endswith("? Help")
             await pilot.press("down")
 
 
