@@ -58,6 +58,8 @@ class PickSides(ModalScreen[tuple[Candidate, ...] | None]):
         self._marked = list(marked)
         self._sides = list(marked)
         self._run = run
+        self._is_read = self._is_due = False
+        """Whether the sides are known, and whether Enter came before they were."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -79,7 +81,10 @@ class PickSides(ModalScreen[tuple[Candidate, ...] | None]):
             dict.fromkeys((*self._marked, *(side for side in sides if _known(side) not in marked)))
         )
         self._marked = self._marked or list(chosen)
+        self._is_read = True
         self._show()
+        if self._is_due:
+            self.start()
 
     def _show(self) -> None:
         rows = [
@@ -103,7 +108,10 @@ class PickSides(ModalScreen[tuple[Candidate, ...] | None]):
         self._show()
 
     def start(self) -> None:
-        """Return the marked sides, in the order of the list."""
+        """Return the marked sides, in the order of the list; as soon as they are known, when Enter came before."""
+        self._is_due = not self._is_read
+        if self._is_due:
+            return
         chosen = [side for side in self._sides if side in self._marked]
         if not chosen:
             self._say("Mark at least one model with space.")
