@@ -260,7 +260,7 @@ async def test_home_names_its_doors_and_its_columns(runs: dict[str, RunFolder]) 
             pilot, "10 runs, 2 live", "a Chat", "f Feedback", "w Queue", "h Downloads", "^p All"
         )
         assert "o Settings" in text
-        assert all(word in line_with(app, "newest first") for word in ("status", "steps", "loss", "ended"))
+        assert all(word in line_with(app, "status") for word in ("run", "steps", "loss", "ended"))
         await until(pilot, lambda: screen_lines(app)[-1].rstrip().endswith("? Help"))
         await pilot.resize_terminal(50, 24)
         await until(pilot, lambda: screen_lines(app)[-1].rstrip().endswith("? Help"))

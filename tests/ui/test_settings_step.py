@@ -42,7 +42,7 @@ async def test_the_basic_options_come_first_and_the_rest_is_made_when_opened() -
         shown = {field.option.key for field in fold.query(OptionField)}
         assert shown == {option.key for option in fold.options}
         await walk.press("enter")
-        assert not fold.is_open
+        assert fold.has_class("-closed")
         assert not any(field.display and field.region for field in fold.query(OptionField))
 
 

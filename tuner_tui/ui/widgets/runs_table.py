@@ -80,7 +80,8 @@ class RunsHeading(Widget):
 
     def render(self) -> Content:
         at = Columns.at(self.size.width)
-        cells = [f"  {'status':<{STATUS}}", fit("run, newest first" if not self.order else "run", at.name)]
+        words = "run, newest first" if not self.order and at.name >= len("run, newest first") else "run"
+        cells = [f"  {'status':<{STATUS}}", fit(words, at.name)]
         for name, width in (
             ("steps", at.progress),
             ("", at.bar),
