@@ -176,8 +176,12 @@ def test_ranges_are_rough(low: float, high: float, words: str) -> None:
     assert duration_range(low, high) == words
 
 
-def test_measured_time_has_no_rough_words() -> None:
-    assert Outlook(seconds=5.0, rough=(1.0, 10.0), where="a GPU").rough_words == ""
+def test_measured_and_very_short_times_have_no_rough_words() -> None:
+    assert Outlook(seconds=5.0, rough=(100.0, 1000.0), where="a GPU").rough_words == ""
+    assert Outlook(rough=(1.0, 10.0), where="a GPU").rough_words == ""
+    assert (
+        Outlook(rough=(100.0, 1000.0), where="a GPU").rough_words == "100 s to 17 min on a GPU, by arithmetic"
+    )
 
 
 # Defaults for rows of one's own --------------------------------------------------------------------------------

@@ -39,8 +39,11 @@ class Outlook:
 
     @property
     def rough_words(self) -> str:
-        """For example `9 to 90 days on a CPU with 2 cores, by arithmetic`; empty if measured, or unknown."""
-        if self.seconds is not None or self.rough is None:
+        """For example `9 to 90 days on a CPU with 2 cores, by arithmetic`; empty if measured, or unknown.
+
+        Empty, too, where even the most is so little that starting and loading take longer than the arithmetic.
+        """
+        if self.seconds is not None or self.rough is None or self.rough[1] < SHORTEST_TOLD_SECONDS:
             return ""
         return f"{duration_range(*self.rough)} on {self.where}, by arithmetic"
 
@@ -61,6 +64,7 @@ class Outlook:
 
 UNKNOWN = Outlook()
 SLOW_SECONDS = 24 * 3600.0
+SHORTEST_TOLD_SECONDS = 120.0
 
 
 def outlook_of(
