@@ -123,7 +123,7 @@ def test_operations_of_full_tuning_are_six_per_parameter_and_token() -> None:
 
 
 def test_an_8b_model_on_two_cores_takes_days_and_says_so(tmp_path: Path) -> None:
-    """1,000 rows of 500 tokens, one epoch, LoRA without checkpointing: 1.5e16 operations at 8 to 80 GFLOP/s."""
+    """1,000 rows of 500 tokens, one epoch, LoRA without checkpointing: 1.5e16 operations at 8 to 160 GFLOP/s."""
     shape = shape_of(MODELS["8B"])
     assert shape is not None
     spec = spec_of(ANSWERED, tmp_path, training={"epochs": 1, "batch_size": 8, "max_length": 1024})
@@ -132,7 +132,7 @@ def test_an_8b_model_on_two_cores_takes_days_and_says_so(tmp_path: Path) -> None
     rough = rough_seconds(spec, load, shape, rows, None, cores=2)
     assert rough is not None
     operations = 4 * active_parameters(shape) * 500 * 1000
-    assert rough == pytest.approx((operations / 80e9, operations / 8e9))
+    assert rough == pytest.approx((operations / 160e9, operations / 8e9))
     layers = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14_336)
     assert active_parameters(shape) == pytest.approx(
         layers + 4096 * 128_256, rel=0.001
@@ -158,7 +158,7 @@ def test_rows_that_are_not_counted_in_tokens_widen_the_range(tmp_path: Path) -> 
     load = Workload(tuning="lora", checkpointing="off", is_gpu=False)
     rough = rough_seconds(spec, load, shape, Rows(), 1000, cores=2)
     assert rough is not None
-    assert rough[1] / rough[0] == pytest.approx(10 * 1000 / 50)
+    assert rough[1] / rough[0] == pytest.approx(20 * 1000 / 50)
     assert rough_seconds(spec, load, shape, Rows(), None, cores=2) is None
 
 
