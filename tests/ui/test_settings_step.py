@@ -85,3 +85,24 @@ async def test_the_command_names_a_file_that_is_there(here: Path) -> None:
         assert 'source = "demo"' in (here / "run-2.toml").read_text()
         await walk.press("c")
         assert not (here / "run-3.toml").exists()
+
+
+async def test_data_of_ones_own_get_held_out_rows_and_sample_prompts_that_stay_off_when_turned_off(
+    here: Path,
+) -> None:
+    rows = [f'{{"prompt": "What is {n}?", "completion": "It is {n}."}}\n' for n in range(200)]
+    (here / "own.jsonl").write_text("".join(rows))
+    async with new_run() as walk:
+        await walk.press("enter")
+        assert walk.spec.data.evaluation_share == 0
+        await walk.go_to("data")
+        await walk.type("own.jsonl")
+        await walk.press("enter")
+        await walk.until(lambda: walk.spec.data.evaluation_share == 0.1, "a share that is held out")
+        assert walk.spec.data.hold_out_by == "prompt"
+        assert len(walk.spec.samples.prompts) == 3
+        assert all(prompt.startswith("What is ") for prompt in walk.spec.samples.prompts)
+        assert "evaluation_share = 0.1" in walk.state.draft.toml()
+        walk.screen._change("data.evaluation_share", "0")
+        await walk.settled()
+        assert walk.spec.data.evaluation_share == 0
