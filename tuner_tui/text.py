@@ -116,6 +116,21 @@ def duration(seconds: float | None) -> str:
     return f"{rounded // 3600} h {rounded % 3600 // 60} min"
 
 
+def duration_range(low: float, high: float) -> str:
+    """Two durations as one rough range, such as 9 to 90 days, or 20 min to 3 h: two digits at most."""
+    units = (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+    parts = []
+    for seconds in (low, max(low, high)):
+        unit, length = next((each for each in units if seconds >= 2 * each[1]), units[-1])
+        value = seconds / length
+        places = min(0, 2 - len(str(int(value))))
+        parts.append((f"{max(1, round(value, places)):,.0f}", unit))
+    (first, unit), (second, other) = parts
+    if parts[0] == parts[1]:
+        return f"about {first} {unit}"
+    return f"{first} to {second} {unit}" if unit == other else f"{first} {unit} to {second} {other}"
+
+
 def size(count: int | None) -> str:
     """Bytes in decimal units, such as 19.6 MB."""
     if count is None:

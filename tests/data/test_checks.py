@@ -18,6 +18,7 @@ from tuner_tui.data.checking.report import DataReport
 from tuner_tui.data.checking.scan import suspicions
 from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
 from tuner_tui.data.rows.types import read_examples
+from tuner_tui.data.tokens.length_picture import length_bars, length_words
 from tuner_tui.data.tokens.lengths import RowLength, report, suggest_limit
 from tuner_tui.errors import InputError
 
@@ -179,6 +180,28 @@ def test_the_suggested_limit_is_the_smallest_that_leaves_the_answers() -> None:
     lengths = [RowLength(60, ((30, 60),))] * 999 + [RowLength(5000, ((4970, 5000),))]
     assert suggest_limit(lengths) == 64
     assert suggest_limit([RowLength(65, ((0, 65),))]) == 128
+
+
+def test_bins_fit_lengths_that_lie_close_together() -> None:
+    """60 rows of 57 to 72 tokens: every bin has its width of them, and none is empty before the first row."""
+    lengths = [RowLength(57 + number % 16, ((50, 57),)) for number in range(60)]
+    told = report(lengths, 1024, is_sample=False)
+    assert [bound for bound, _ in told.histogram] == list(range(57, 73))
+    assert all(count in (3, 4) for _, count in told.histogram)
+    assert any("█████" in line for line in length_bars(told, 40, "█"))
+
+
+def test_an_outlier_neither_stretches_the_bins_nor_decides_the_limit() -> None:
+    lengths = [RowLength(57 + number % 16, ((50, 57),)) for number in range(59)] + [
+        RowLength(9000, ((50, 9000),))
+    ]
+    told = report(lengths, 1024, is_sample=False)
+    assert told.usual_limit == 128
+    assert told.over_usual == 1
+    assert "suggested limit: 128; it truncates 1 of 60 sequences (1.7%)" in length_words(told)
+    assert report(lengths[:59], 1024, is_sample=False).usual_limit == 128
+    assert sum(count for _, count in told.histogram) == 60
+    assert told.histogram[-1][0] == 9000
 
 
 # Splits and mixtures ---------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_the_editor_comes_back_in_a_real_terminal(environment: dict[str, str], t
         terminal.wait_for("Start from a preset")
         terminal.press("Enter")
         terminal.wait_for("step 1 of 5: done")
-        terminal.press("5")
+        terminal.press("C-n", "C-n", "C-n", "C-n")
         terminal.wait_for("step 5 of 5: ready")
         terminal.press("e")
         terminal.wait_for("editing")

@@ -47,7 +47,7 @@ async def test_a_talk_with_two_sides(home: Path, tiny_model: Path) -> None:
     screen = ChatScreen(talk, "evening")
     async with TunerApp(screen).run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "1 tiny-llama", "Ask a question")
-        await pilot.press("escape", "p")
+        await pilot.press("tab", "p")
         await wait_for(pilot, "A system prompt")
         pilot.app.screen.query_one(TextArea).text = "Be short."
         await pilot.press("ctrl+s")
@@ -65,7 +65,7 @@ async def test_a_talk_with_two_sides(home: Path, tiny_model: Path) -> None:
         await pilot.press(*"More", "enter")
         await wait_until_answered(pilot, screen)
         assert [turn.role for turn in screen.talk.turns(1)] == ["system", "user", "assistant", "user"]
-        await pilot.press("escape")
+        await pilot.press("tab")
         await until(pilot, lambda: isinstance(pilot.app.screen.focused, ChatColumn))
         await pilot.press("g")
         await wait_for(pilot, "Good; saved to evening (1 in total)")

@@ -54,8 +54,8 @@ def spec_of(model: Path, data: str = "rows.jsonl", max_length: int = 64) -> RunS
 async def inspect(walk: Walk) -> DataScreen:
     await walk.go_to("data")
     await walk.settled()
-    await walk.until(lambda: "i" in footer_keys(walk.app), "the key")
-    await walk.press("i")
+    await walk.until(lambda: "f2" in footer_keys(walk.app), "the key")
+    await walk.press("f2")
     await walk.until(lambda: isinstance(walk.app.screen, DataScreen), "the data screen")
     screen = walk.app.screen
     assert isinstance(screen, DataScreen)

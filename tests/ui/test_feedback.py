@@ -67,7 +67,7 @@ async def test_keys_save_annotations() -> None:
         assert last("evening").verdict == "tie"
         await press(pilot, "b", "saved 4")
         assert last("evening").verdict == "both_bad"
-        await press(pilot, "s", "skipped; saved 4")
+        await press(pilot, "right", "skipped; saved 4")
         await press(pilot, "f", "flagged; saved 4")
         await press(pilot, "u", "undone")
         await press(pilot, "1", "saved 5")
@@ -278,7 +278,7 @@ async def test_a_chat_is_begun_from_the_palette() -> None:
     async with starting.run_test(size=(80, 24)) as pilot:
         starting.action_chat()
         await wait_for(pilot, "Models to chat with", "demo")
-        await press(pilot, "ctrl+s", "Ask a question")
+        await press(pilot, "enter", "Ask a question")
 
 
 async def test_home_has_a_key_for_feedback_and_one_for_chat() -> None:

@@ -231,7 +231,7 @@ async def test_the_footer_fits_whatever_run_is_chosen(runs: dict[str, RunFolder]
         for _ in runs:
             await pilot.pause(0.1)
             await wait_for(pilot, "enter Open", "q Quit")
-            assert screen_lines(app)[-1].rstrip().endswith("q Quit")
+            assert screen_lines(app)[-1].rstrip().endswith("? Help")
             await pilot.press("down")
 
 
@@ -251,3 +251,31 @@ async def test_an_end_is_told_on_any_screen_and_rings(
         [notice] = [text for text in written if "\x1b]9;" in text]
         assert notice.startswith("\a\x1b]9;tuner-tui: ")
         assert "The GPU ran out of memory" in notice
+
+
+async def test_home_names_its_doors_and_its_columns(runs: dict[str, RunFolder]) -> None:
+    app = TunerApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        text = await wait_for(
+            pilot, "10 runs, 2 live", "a Chat", "f Feedback", "w Queue", "h Downloads", "^p All"
+        )
+        assert "o Settings" in text
+        assert all(word in line_with(app, "status") for word in ("run", "steps", "loss", "ended"))
+        await until(pilot, lambda: screen_lines(app)[-1].rstrip().endswith("? Help"))
+        await pilot.resize_terminal(50, 24)
+        await until(pilot, lambda: screen_lines(app)[-1].rstrip().endswith("? Help"))
+
+
+async def test_runs_are_sorted_by_a_column_and_back(runs: dict[str, RunFolder]) -> None:
+    app = TunerApp()
+    async with app.run_test(size=(140, 45)) as pilot:
+        await wait_for(pilot, "10 runs, 2 live", "model")
+        newest_first = table(app).folders
+        await pilot.press("S")
+        await wait_for(pilot, "loss ▼")
+        known = [table(app).summaries[folder.name].loss for folder in table(app).folders]
+        losses = [loss for loss in known if loss is not None]
+        assert losses == sorted(losses)
+        assert known[: len(losses)] == losses
+        await pilot.press("S", "S", "S")
+        await until(pilot, lambda: table(app).folders == newest_first)

@@ -338,9 +338,9 @@ async def test_details_tell_choices_with_reasons(runs: dict[str, RunFolder]) -> 
 async def test_axis_and_zoom_turn(runs: dict[str, RunFolder]) -> None:
     async with monitor(runs["finished"]) as (_, pilot):
         await wait_for(pilot, "by steps, whole run")
-        await pilot.press("a")
+        await pilot.press("X")
         await wait_for(pilot, "by tokens, whole run")
-        await pilot.press("a", "z")
+        await pilot.press("X", "z")
         await wait_for(pilot, "by time, last half")
         await pilot.press("z")
         await wait_for(pilot, "by time, last tenth")

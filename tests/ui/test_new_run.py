@@ -86,7 +86,7 @@ async def test_a_local_model_and_file_are_picked_from_the_lists(tiny_model: Path
         await walk.press("down", "enter")
         files = walk.screen.query_one("#data PickList", PickList)
         await walk.until(lambda: len(files.rows) == 3, "the list of files")
-        await walk.press("end", "enter")
+        await walk.press("down", "down", "enter")
         await walk.settled()
         assert (walk.spec.model.source, walk.spec.data.train) == ("./tiny", "good.jsonl")
         assert walk.state.problems == ()
@@ -117,7 +117,6 @@ async def test_a_bad_row_is_fixed_from_the_typed_name_with_enter(home: Path) -> 
     async with new_run() as walk:
         await walk.press("enter")
         await walk.go_to("data")
-        await walk.press("slash")
         await walk.type("bad.jsonl")
         await walk.until(lambda: "Enter shows its problems" in walk.text(), "the way out")
         await walk.press("enter")
@@ -134,7 +133,6 @@ async def test_a_missing_file_is_told_in_words(home: Path) -> None:
     async with new_run() as walk:
         await walk.press("enter")
         await walk.go_to("data")
-        await walk.press("slash")
         await walk.type("none.jsonl")
         await walk.until(lambda: "! No such" in walk.text(), "what is wrong")
         assert "Enter shows" not in walk.text()
@@ -305,7 +303,6 @@ async def test_hub_search_offline_is_a_plain_message(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(model, "search_hub", dead)
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
-        await walk.press("slash")
         await walk.type("qwen")
         await walk.until(lambda: "The Hub cannot be searched now" in walk.text(), "the message")
 
@@ -327,7 +324,6 @@ async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.Monkey
     )
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
-        await walk.press("slash")
         await walk.type("qwen3")
         await walk.until(lambda: "Qwen/Qwen3-4B" in walk.text(), "the answer")
         assert asked == ["qwen3"]
@@ -389,12 +385,13 @@ async def test_same_again_keeps_values_and_true_comments() -> None:
 async def test_steps_by_number_by_click_and_not_while_typing() -> None:
     async with new_run() as walk:
         await pick_preset(walk, "first-try")
+        await walk.go_to("method")
         await walk.press("5")
         assert walk.step == "review"
         await walk.pilot.click(next(mark for mark in walk.screen.query(StepMark) if mark.step == "model"))
         await walk.pilot.pause()
         assert walk.step == "model"
-        await walk.press("slash", "3")
+        await walk.press("3")
         assert walk.step == "model"
         assert walk.screen.query_one("#model Input", Input).value == "3"
 
@@ -444,7 +441,7 @@ async def test_pairs_are_picked_first_and_their_method_afterwards(home: Path) ->
     async with new_run(preset_spec(find_preset("first-try"))) as walk:
         await walk.settled()
         await walk.go_to("data")
-        await walk.press("end")
+        await walk.press("down")
         await walk.until(lambda: "Use method dpo" in walk.text(), "what is wrong with pairs for sft")
         await walk.press("enter")
         await walk.settled()

@@ -67,7 +67,8 @@ async def test_a_demo_that_starts_late_leaves_the_person_typing(
             await wait_for(pilot, "Start from a preset")
             await pilot.press("enter")
             await until(pilot, lambda: app.screen.step == "model")  # type: ignore[attr-defined]
-            await pilot.press("2", "slash")
+            await pilot.press("ctrl+n")
+            await until(pilot, lambda: app.screen.step == "data")  # type: ignore[attr-defined]
             gate.set()
             await until(pilot, lambda: "Started 2026-11-21-first-try-0001" in told(app))
             await pilot.press(*"pg.jsonl")

@@ -63,7 +63,7 @@ async def test_marked_runs_are_drawn_together(runs: dict[str, RunFolder]) -> Non
         assert [(line.letter, line.points[0][-1]) for line in lines] == [("A", 16), ("B", 36)]
         assert any(line.lstrip().startswith("A● running") for line in screen_lines(app))
         assert screen.headless_command.startswith("tuner-tui runs compare ")
-        await pilot.press("a")
+        await pilot.press("X")
         await wait_for(pilot, "by tokens")
         await until(pilot, lambda: screen.query_one(CurvesPlot).lines[1].points[0][-1] == 16524)
         await pilot.press("h")

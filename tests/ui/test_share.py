@@ -98,7 +98,7 @@ async def test_the_monitor_leads_there(runs: dict[str, RunFolder]) -> None:
 async def test_what_samples_the_card_shows_is_chosen(runs: dict[str, RunFolder]) -> None:
     async with share(runs["finished"]) as (screen, pilot):
         screen.query_one("#repo").focus()
-        await pilot.press("escape", "s")
+        await pilot.press("escape", "g")
         await wait_for(pilot, "Samples in the card: only those that do not repeat a training row")
         screen.query_one("#repo").focus()
         await until(pilot, lambda: "--samples unseen" in screen.headless_command)

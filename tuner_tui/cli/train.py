@@ -113,8 +113,8 @@ def train(
     wanted = _with_settings(_start(spec, options), settings)
     tell_left_out(left_out(wanted.data))
     if only_check:
-        if warning := check(with_collections(wanted)).warning:
-            click.echo(f"warning: {warning.message} {warning.hint}", err=True)
+        for warning in check(with_collections(wanted)).warnings:
+            click.echo(f"warning: {warning}", err=True)
         click.echo("Spec, model and data can be used.")
         return
     if why := why_it_ends():

@@ -138,11 +138,16 @@ class Draft:
         """The run.toml of this draft."""
         return self.broken.text if self.broken else spec_text(self.spec, self.text, is_recipe=self.is_recipe)
 
-    def command(self) -> str:
-        """The command that starts the same run."""
+    @property
+    def needs_file(self) -> bool:
+        """Whether the command names a file, since options over a preset cannot express the run."""
+        return not self.preset or changed_settings(self.base, self.spec) is None
+
+    def command(self, file: str = "run.toml") -> str:
+        """The command that starts the same run; `file` is the run.toml that it names where it needs one."""
         settings = changed_settings(self.base, self.spec) if self.preset else None
         if settings is None:
-            return "tuner-tui train run.toml"
+            return shell_command("train", file)
         options = [word for setting in settings for word in ("--set", setting)]
         return shell_command("train", str(self.preset), options=options)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tuner_tui.config import paths
 from tuner_tui.config.spec_file import read_spec, require_rules
 from tuner_tui.config.tunings.traits import tuning_traits
+from tuner_tui.data.ready import refused_rows
 from tuner_tui.data.recognition.reading import evaluation_reading, training_reading
 from tuner_tui.data.rows.for_method import read_for
 from tuner_tui.errors import InputError, RunProblem, TunerError
@@ -16,10 +17,11 @@ from tuner_tui.keeper.start import submit
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.models.trusted_code import require_trusted
+from tuner_tui.planning.enough_rows import part_batch, too_few_rows
 from tuner_tui.planning.plan import make_plan, read_plan
 from tuner_tui.planning.refusals import require_trainable
-from tuner_tui.planning.this_machine import facts_of, plan_here, rows_of
-from tuner_tui.planning.warm_up import ShortRun, short_run, steps_of
+from tuner_tui.planning.this_machine import facts_of, plan_here, rows_of, slow_run
+from tuner_tui.planning.warm_up import short_run, steps_of
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.lineage import as_started, find_start
 from tuner_tui.runs.measurements import all_measured
@@ -60,7 +62,7 @@ class Checked(NamedTuple):
     """What is known of a spec that can be used."""
 
     source: ModelSource
-    warning: ShortRun | None
+    warnings: tuple[str, ...]
     """What does not keep the run from beginning, and is likely to waste it."""
 
 
@@ -83,9 +85,16 @@ def check_parts(spec: RunSpec, awaited: Awaited | None = None) -> Checked:
     if not (awaited or find_awaited(spec)).gives_adapter:
         asked = as_started(spec, source)
     rows = check_data(spec)
-    require_trainable(asked, facts_of(source), source.name, rows_of(asked))
+    facts = facts_of(source)
+    require_trainable(asked, facts, source.name, rows_of(asked))
     check_room(spec, source)
-    return Checked(source, short_run(spec, steps_of(spec, rows)))
+    short = short_run(spec, steps_of(spec, rows))
+    warnings = (
+        part_batch(spec, rows),
+        f"{short.message} {short.hint}" if short else "",
+        slow_run(asked, facts, source.name, rows),
+    )
+    return Checked(source, tuple(filter(None, warnings)))
 
 
 def resume(folder: RunFolder) -> None:
@@ -109,10 +118,18 @@ def _require_trusted(folder: RunFolder) -> None:
 
 
 def check_data(spec: RunSpec) -> int:
-    """Read all rows once; gives how many are for training. Raises InputError that names file and line."""
-    _, rows = read_for(spec.method.kind, training_reading(spec.data))
-    if (evaluation := evaluation_reading(spec.data)) is not None:
+    """Read all rows; gives how many are for training. Raises InputError that names file and line.
+
+    What `data check` calls an error is refused, and so are too few rows.
+    """
+    reading, evaluation = training_reading(spec.data), evaluation_reading(spec.data)
+    _, rows = read_for(spec.method.kind, reading)
+    if evaluation is not None:
         read_for(spec.method.kind, evaluation)
+    if (refusal := refused_rows(reading, evaluation, spec.method.kind)) is not None:
+        raise refusal
+    if (few := too_few_rows(spec, len(rows))) is not None:
+        raise InputError(few.title, few.message, few.hint)
     return len(rows)
 
 

@@ -6,8 +6,10 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.planning.calibration import alike_runs, run_seconds
-from tuner_tui.text import duration
+from tuner_tui.planning.speed import rough_seconds
+from tuner_tui.text import counted, duration, duration_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.planning.measurement import Measured
     from tuner_tui.planning.place import Rows
+    from tuner_tui.planning.shape import ModelShape
     from tuner_tui.planning.workload import Workload
 
 JOULES_PER_WH = 3600.0
@@ -29,6 +32,26 @@ class Outlook:
     """Energy of GPU and CPU, as far as they report it; not of the whole machine."""
     cost: str = ""
     """The cost, such as 0.09 EUR; empty without a price in the settings."""
+    rough: tuple[float, float] | None = None
+    """Seconds at least and at most by arithmetic, where nothing was measured."""
+    where: str = ""
+    """What the arithmetic assumes, such as `a CPU with 2 cores`."""
+
+    @property
+    def rough_words(self) -> str:
+        """For example `9 to 90 days on a CPU with 2 cores, by arithmetic`; empty if measured, or unknown.
+
+        Empty, too, where even the most is so little that starting and loading take longer than the arithmetic.
+        """
+        if self.seconds is not None or self.rough is None or self.rough[1] < SHORTEST_TOLD_SECONDS:
+            return ""
+        return f"{duration_range(*self.rough)} on {self.where}, by arithmetic"
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes more than a day even by the best guess."""
+        least = self.seconds if self.seconds is not None else self.rough[0] if self.rough else 0.0
+        return least > SLOW_SECONDS
 
     @property
     def words(self) -> str:
@@ -40,15 +63,31 @@ class Outlook:
 
 
 UNKNOWN = Outlook()
+SLOW_SECONDS = 24 * 3600.0
+SHORTEST_TOLD_SECONDS = 120.0
 
 
 def outlook_of(
-    spec: RunSpec, load: Workload, rows: Rows, measured: Sequence[Measured], model_name: str
+    spec: RunSpec,
+    load: Workload,
+    rows: Rows,
+    measured: Sequence[Measured],
+    model_name: str,
+    *,
+    shape: ModelShape | None = None,
+    count: int | None = None,
 ) -> Outlook:
-    """The prediction from runs and probes of the same model, method, tuning and precision on this machine."""
+    """The prediction from runs and probes of the same model, method, tuning and precision on this machine.
+
+    Where there are none, a range by arithmetic if the model's `shape` is given; `count` are the rows that are known
+    where their tokens are not.
+    """
     seconds = run_seconds(spec, load, rows, measured, model_name)
     if seconds is None:
-        return UNKNOWN
+        cores = usable_cpu_count()
+        rough = None if shape is None else rough_seconds(spec, load, shape, rows, count, cores)
+        where = "a GPU" if load.is_gpu else f"a CPU with {counted(cores, 'core')}"
+        return UNKNOWN if rough is None else Outlook(rough=rough, where=where)
     watts = [run.watts for run in alike_runs(load, measured, model_name) if run.watts]
     if not watts:
         return Outlook(seconds)

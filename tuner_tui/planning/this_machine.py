@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of
+from tuner_tui.planning.place import UNCOUNTED, Rows, leave_free_bytes, place_of, workload_of
 from tuner_tui.planning.planner import MemoryPlan, plan_memory
 from tuner_tui.planning.refusals import require_trainable
 from tuner_tui.planning.states import trains_nothing
@@ -43,6 +43,25 @@ def plan_here(spec: RunSpec, source: ModelSource, measured: Sequence[Measured] =
             'Set it to "all-linear", "attention" or module names such as ["q_proj", "v_proj"].',
         )
     return plan
+
+
+def slow_run(spec: RunSpec, facts: ModelFacts | None, name: str, count: int) -> str:
+    """A sentence where a run on so many rows takes more than a day here by the best guess; empty otherwise."""
+    from tuner_tui.hardware.free_memory import read_free_memory
+    from tuner_tui.planning.run_time import outlook_of
+    from tuner_tui.planning.shape import shape_of
+
+    shape = None if facts is None else shape_of(facts)
+    if shape is None:
+        return ""
+    place = place_of(read_free_memory(spec.machine.device))
+    outlook = outlook_of(spec, workload_of(spec, place), UNCOUNTED, (), name, shape=shape, count=count)
+    if not outlook.is_slow:
+        return ""
+    return (
+        f"{name} is slow here: it takes {outlook.rough_words}. A smaller model or fewer rows take less; "
+        "`tuner-tui probe` runs three steps and measures it."
+    )
 
 
 def facts_of(source: ModelSource) -> ModelFacts | None:

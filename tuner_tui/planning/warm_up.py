@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from tuner_tui.planning.enough_rows import held_out_of
+
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
 
@@ -23,8 +25,7 @@ def steps_of(spec: RunSpec, rows: int) -> int | None:
         return training.max_steps
     if getattr(spec.method, "packing", False):
         return None
-    if spec.data.evaluation_share:
-        rows -= min(max(1, round(rows * spec.data.evaluation_share)), rows - 1)
+    rows -= held_out_of(spec, rows)
     return math.ceil(math.ceil(rows / training.batch_size) * training.epochs)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.filter import NoColor
+from textual.worker import get_current_worker
 
 from tuner_tui.config.settings import go_on_with_bad_settings
 from tuner_tui.errors import TunerError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.keeper.outcome import Outcome
     from tuner_tui.runs.folder import RunFolder
+
+Result = TypeVar("Result")
 
 
 class TunerApp(App[None]):
@@ -155,8 +159,49 @@ class TunerApp(App[None]):
             return isinstance(self.screen, Home)
         return True
 
+    async def push_screen_wait(  # type: ignore[override]
+        self, screen: Screen[Result], *, mode: str | None = None
+    ) -> Result | None:
+        """The answer to a dialog; None where the screen that asks is not in front any more.
+
+        Keys that are typed faster than a dialog opens would else open a second one over it, or one over another screen.
+        """
+        asker = get_current_worker()._node
+        is_gone = not isinstance(asker, App) and asker.screen is not self.screen
+        if is_gone or type(screen) is type(self.screen):
+            return None
+        answer: Result | None = await super().push_screen_wait(screen, mode=mode)
+        return answer
+
+    async def action_quit(self) -> None:
+        """Close the app; ask first where something is not saved. A second ctrl+q closes it at once."""
+        from tuner_tui.ui.modals.confirm import ConfirmModal
+
+        unsaved = self._unsaved()
+        if not unsaved or isinstance(self.screen, ConfirmModal):
+            self._quit(unsaved)
+        else:
+            self._ask_and_quit(unsaved)
+
+    def _unsaved(self) -> list[TunerScreen]:
+        screens = [screen for screen in self.screen_stack if isinstance(screen, TunerScreen)]
+        return [screen for screen in reversed(screens) if screen.leaving is not None]
+
+    @work
+    async def _ask_and_quit(self, unsaved: list[TunerScreen]) -> None:
+        question = unsaved[0].leaving
+        if question is None or await self.push_screen_wait(question):
+            self._quit(unsaved)
+
+    def _quit(self, unsaved: list[TunerScreen]) -> None:
+        for screen in unsaved:
+            screen.prepare_to_leave()
+        self.exit()
+
     def action_home(self) -> None:
         """Leave all screens above Home."""
+        for screen in self._unsaved():
+            screen.prepare_to_leave()
         while len(self.screen_stack) > 1:
             self.pop_screen()
 
@@ -173,9 +218,19 @@ class TunerApp(App[None]):
 
     def action_chat(self) -> None:
         """Ask which models answer, and show the chat."""
-        from tuner_tui.ui.modals.start_chat import StartChat
+        self.open_chat()
 
-        self.push_screen(StartChat())
+    @work
+    async def open_chat(self, run: RunFolder | None = None) -> None:
+        """Ask which models answer, with a run and its base marked, and show the chat."""
+        from tuner_tui.ui.modals.pick_sides import PickSides
+
+        candidates = await self.push_screen_wait(PickSides(run=run))
+        if candidates:
+            from tuner_tui.generation.conversation import Conversation
+            from tuner_tui.ui.screens.chat import ChatScreen
+
+            self.push_screen(ChatScreen(Conversation(candidates=candidates)))
 
     def action_runs(self) -> None:
         from tuner_tui.ui.screens.runs import RunsScreen
@@ -212,10 +267,15 @@ class TunerApp(App[None]):
 
     def action_copy_command(self) -> None:
         """Copy the shell command for this screen."""
-        command = getattr(self.screen, "headless_command", None)
-        if command:
-            self.copy_to_clipboard(command)
-            self.notify(f"Copied: {command}", markup=False, timeout=3)
+        if not isinstance(self.screen, TunerScreen):
+            return
+        try:
+            command = self.screen.prepare_command()
+        except TunerError as error:
+            self.notify(f"{error.title}: {error.message} {error.hint}", severity="warning", markup=False)
+            return
+        self.copy_to_clipboard(command)
+        self.notify(f"Copied: {command}", markup=False, timeout=3)
 
     def on_feeder_failed(self, message: FeederFailed) -> None:
         """An internal error in a thread: shown with its location; the app stays up."""

@@ -21,6 +21,9 @@ class AppServices(Protocol):
     def open_share(self, folder: RunFolder) -> None:
         """Show the Share screen of a run."""
 
+    def open_chat(self, run: RunFolder | None = None) -> object:
+        """Ask which models answer, with a run and its base marked, and show the chat."""
+
     def tell_end(self, folder: RunFolder) -> None:
         """Announce that a run has ended, on any screen and in the terminal."""
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import TRAITS
-from tuner_tui.data.files.listing import DataListing, DataLook, list_data, look_at_reading
+from tuner_tui.data.files.listing import CHECKED_ROWS, DataListing, DataLook, list_data, look_at_reading
+from tuner_tui.data.ready import refused_rows
 from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
 from tuner_tui.data.rows.for_method import OtherMethod
 from tuner_tui.errors import InputError, TunerError
@@ -62,7 +63,10 @@ def reading_of(spec: RunSpec) -> Reading:
 def look_at_training(spec: RunSpec) -> DataLook:
     """A preview of a spec's training rows for its method, or their problem."""
     try:
-        look = look_at_reading(reading_of(spec), spec.method.kind)
+        reading = reading_of(spec)
+        look = look_at_reading(reading, spec.method.kind)
+        if look.problem is None:
+            look = replace(look, problem=_refusal(spec, reading))
         return replace(look, left_out=tuple(left_out(spec.data)))
     except TunerError as error:
         other = _for_other_method(spec) if is_collection(spec.data.train) else None
@@ -71,6 +75,16 @@ def look_at_training(spec: RunSpec) -> DataLook:
         return DataLook(
             problem=InputError("The data file cannot be read", f"{spec.data.train}: {error.strerror}.")
         )
+
+
+def _refusal(spec: RunSpec, reading: Reading) -> TunerError | None:
+    """What the check calls an error in the rows that are read here; the start reads all. Raises TunerError."""
+    some = replace(reading, limit=min(reading.limit or CHECKED_ROWS, CHECKED_ROWS))
+    try:
+        evaluation = evaluation_of(spec)
+    except TunerError:  # shown with the evaluation data
+        evaluation = None
+    return refused_rows(some, evaluation, spec.method.kind)
 
 
 def evaluation_of(spec: RunSpec) -> Reading | None:

@@ -25,8 +25,8 @@ def length_title(lengths: LengthReport) -> str:
     return f"Tokens of {drawn}{counted(lengths.rows, 'sequence')} (median {lengths.median}, longest {lengths.longest})"
 
 
-def length_bars(lengths: LengthReport, width: int = 40) -> list[str]:
-    """Sequences by their tokens, one bin a line under its upper bound, with the limit drawn in."""
+def length_bars(lengths: LengthReport, width: int = 40, mark: str = "#") -> list[str]:
+    """Sequences by their tokens, one bin a line under its upper bound, with the limit drawn in; bars are of `mark`."""
     most = max(count for _, count in lengths.histogram) or 1
     lines = []
     is_drawn = False
@@ -34,7 +34,7 @@ def length_bars(lengths: LengthReport, width: int = 40) -> list[str]:
         if not is_drawn and bound > lengths.limit:
             lines.append(f"{'limit':>8} {lengths.limit} {'-' * (width - 5)}")
             is_drawn = True
-        bar = "#" * round(width * count / most)
+        bar = mark * max(round(width * count / most), bool(count))
         lines.append(f"{bound:>8} {bar}{' ' if count else ''}{count or ''}".rstrip())
     return lines
 
@@ -47,5 +47,12 @@ def length_words(lengths: LengthReport) -> list[str]:
     return [
         f"over {counted(lengths.limit, 'token')}: {lengths.over:,}; {cut}",
         f"padding in batches of 8: {lengths.padding_waste:.0%}; {grouped}",
-        f"suggested limit: {lengths.suggested_limit}",
+        f"suggested limit: {lengths.usual_limit}; {_truncated(lengths.over_usual, lengths.rows)}",
     ]
+
+
+def _truncated(count: int, rows: int) -> str:
+    """How many sequences a limit truncates, and their share."""
+    if not count:
+        return "it truncates none"
+    return f"it truncates {count:,} of {counted(rows, 'sequence')} ({count / rows:.1%})"

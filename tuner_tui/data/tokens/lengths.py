@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     """(turns, asks for an answer, tools, what else the row hands to the template) -> text."""
 
 BINS = 24
+FEWEST_WITH_OUTLIER = 10
 SUGGESTED_SHARE = 0.99
 """The suggested limit keeps this share of the answers' tokens."""
 
@@ -79,6 +80,10 @@ class LengthReport:
     """The same when batches are grouped by length."""
     suggested_limit: int
     """The smallest multiple of 64 that leaves 99 % of the answers' tokens."""
+    usual_limit: int
+    """The smallest multiple of 64 that holds all sequences whole but the longest fiftieth."""
+    over_usual: int
+    """Sequences longer than that."""
     histogram: tuple[tuple[int, int], ...]
     """(upper bound in tokens, sequences) of each bin."""
 
@@ -180,6 +185,8 @@ def report(lengths: Sequence[RowLength], limit: int, *, is_sample: bool, seed: i
         padding_waste=_waste(np.random.default_rng(seed).permutation(fitted)),
         padding_waste_grouped=_waste(np.sort(fitted)),
         suggested_limit=suggest_limit(lengths),
+        usual_limit=(usual := usual_limit(lengths)),
+        over_usual=int((tokens > usual).sum()),
         histogram=_histogram(tokens),
     )
 
@@ -208,8 +215,29 @@ def _waste(tokens: np.ndarray[Any, Any], batch: int = 8) -> float:
 
 
 def _histogram(tokens: np.ndarray[Any, Any]) -> tuple[tuple[int, int], ...]:
-    """Sequences by length, in equal bins up to the longest but the rarest hundredth, which the last bin holds."""
-    top = max(BINS, int(np.quantile(tokens, 0.99)))
-    width = max(1, math.ceil(top / BINS))
-    counts = np.bincount(np.minimum((np.maximum(tokens, 1) - 1) // width, BINS - 1), minlength=BINS)
-    return tuple(((place + 1) * width, int(count)) for place, count in enumerate(counts))
+    """Sequences by length, in equal bins over all but the shortest and the longest fiftieth.
+
+    The first bin holds what is shorter, too; what is longer has a bin of its own, up to the longest.
+    """
+    ordered, beyond = np.sort(tokens), _outliers(len(tokens))
+    low, top = int(ordered[beyond]), int(ordered[len(tokens) - 1 - beyond])
+    width = max(1, math.ceil((top - low + 1) / BINS))
+    bins = min(BINS, (top - low) // width + 1)
+    counts = np.bincount(np.clip((tokens - low) // width, 0, bins), minlength=bins + 1)
+    bounds = [low + (place + 1) * width - 1 for place in range(bins)]
+    histogram = [(bound, int(count)) for bound, count in zip(bounds, counts[:bins], strict=True)]
+    return (*histogram, (int(tokens.max()), int(counts[bins]))) if counts[bins] else tuple(histogram)
+
+
+def usual_limit(lengths: Sequence[RowLength]) -> int:
+    """The smallest multiple of 64 that holds all sequences whole but the longest fiftieth.
+
+    One outlier decides nothing, also among few rows: from ten on, one may be longer.
+    """
+    tokens = sorted(each.tokens for each in lengths)
+    return 64 * max(1, math.ceil(tokens[len(tokens) - 1 - _outliers(len(tokens))] / 64))
+
+
+def _outliers(count: int) -> int:
+    """How many of so many lengths may lie outside at either end."""
+    return max(count // 50, int(count >= FEWEST_WITH_OUTLIER))

@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from tuner_tui.files import expanded
+from tuner_tui.ui.path_suggester import PathSuggester
 from tuner_tui.ui.widgets.literal import literal
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class PickPath(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(literal(self._title), classes="title")
-            yield Input(str(self._path), compact=True, select_on_focus=False)
-            yield Static("Enter writes it, esc cancels.", classes="hint")
+            yield Input(str(self._path), suggester=PathSuggester(), compact=True, select_on_focus=False)
+            yield Static("Enter writes it, → completes the path, esc cancels.", classes="hint")
 
     @on(Input.Changed)
     def forget_question(self) -> None:

@@ -90,6 +90,18 @@ class TunerScreen(Screen[None]):
         return self.app.screen is self
 
     @property
+    def leaving(self) -> ConfirmModal | None:
+        """The question to ask before this screen is left; None where nothing is unsaved."""
+        return None
+
+    def prepare_command(self) -> str:
+        """The command to copy, once what it names is there. Raises TunerError with what keeps it from working."""
+        return self.headless_command
+
+    def prepare_to_leave(self) -> None:
+        """Called before the app closes with this screen open."""
+
+    @property
     def tuner(self) -> AppServices:
         """The app, as a protocol for screens."""
         return cast("AppServices", self.app)

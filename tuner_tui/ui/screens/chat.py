@@ -18,20 +18,22 @@ from tuner_tui.generation.client import Generators, MachineBusy, new_id, new_see
 from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text
 from tuner_tui.generation.conversation import Reply as Answer
 from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
+from tuner_tui.generation.transcripts import keep_transcript, new_transcript
 from tuner_tui.text import counted, plain, shell_command
 from tuner_tui.ui.answer_words import answer_content
+from tuner_tui.ui.background import in_background
+from tuner_tui.ui.modals.pick_sides import MOST_CANDIDATES
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from textual.app import ComposeResult
 
     from tuner_tui.generation.messages import Reply
-
-MOST_CANDIDATES = 4
 
 
 class Replied(Message):
@@ -92,12 +94,14 @@ class ChatScreen(TunerScreen):
 
     TITLE_WORDS = "Chat"
     HELP_TEXT = (
-        "All models get the same question. Esc leaves the input for the answers, where g and b save one "
-        "as good or bad, 1 to 4 save which is best, and i goes back to the input."
+        "All models get the same question. Tab goes from the input to the answers, where g and b save one "
+        "as good or bad, 1 to 4 save which is best, and i goes back to the input. What is said is kept in the folder "
+        "chats of the data folder."
     )
     CSS_PATH = "chat.tcss"
     BINDINGS = [  # noqa: RUF012
-        Binding("escape", "leave", "Leave", key_display="esc"),
+        Binding("escape", "app.pop_screen", "Back", key_display="esc", tooltip="Leave the chat; it is kept"),
+        Binding("tab", "app.focus_next", "Answers", tooltip="From the input to the answers, and back"),
         Binding("i", "type", "Type", tooltip="Back to the input"),
         Binding("ctrl+r", "regenerate", "Again", tooltip="Regenerate the last answers with other seeds"),
         Binding("ctrl+e", "edit", "Edit", show=False, tooltip="Edit the last question and ask it again"),
@@ -108,7 +112,7 @@ class ChatScreen(TunerScreen):
             Binding(str(place), f"better({place})", "Better", key_display="1-4", show=place == 1)
             for place in range(1, 5)
         ),
-        Binding("a", "adapter", "Adapter", tooltip="Add or remove a model: MODEL or MODEL+ADAPTER"),
+        Binding("plus", "sides", "Models", key_display="+", tooltip="Choose the models that answer"),
         Binding(
             "p",
             "prompt_first",
@@ -136,6 +140,7 @@ class ChatScreen(TunerScreen):
         self._generators = generators or Generators()
         self._requests: dict[str, tuple[int, int]] = {}
         """By a request's id: the question's number and the seed."""
+        self._transcript: Path | None = None
 
     @property
     def headless_command(self) -> str:
@@ -262,14 +267,19 @@ class ChatScreen(TunerScreen):
             self.talk = self.talk.replying(number, place, answer)
         if answer.is_done:
             del self._requests[identity]
+            if self.talk.replies and not self.talk.is_waiting:
+                self._keep_transcript(self.talk)
+
+    @work(exclusive=True, group="transcript")
+    async def _keep_transcript(self, talk: Conversation) -> None:
+        """Write what was said so far, over what this chat had written."""
+        self._transcript = self._transcript or new_transcript()
+        try:
+            await in_background(keep_transcript, talk, self._transcript)
+        except (OSError, TunerError) as error:
+            self.post_message(StateHeard(f"This chat is not kept: {error}"))
 
     # -- keys -----------------------------------------------------------------------------------------------------
-
-    def action_leave(self) -> None:
-        if isinstance(self.focused, Input):
-            self.query(ChatColumn).first().focus()
-        else:
-            self.app.pop_screen()
 
     def action_type(self) -> None:
         self.query_one("#question").focus()
@@ -318,26 +328,17 @@ class ChatScreen(TunerScreen):
         return True
 
     @work
-    async def action_adapter(self) -> None:
-        from tuner_tui.generation.candidates import candidate_of
-        from tuner_tui.ui.modals.write_text import WriteText
+    async def action_sides(self) -> None:
+        from tuner_tui.ui.modals.pick_sides import PickSides
 
-        current = "\n".join(_side_text(candidate) for candidate in self.talk.candidates)
-        text = await self.app.push_screen_wait(
-            WriteText("Models, one MODEL or MODEL+ADAPTER per line", current)
-        )
-        if text is None:
-            return
-        try:
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            candidates = [self._known(line) or candidate_of(line) for line in lines[:MOST_CANDIDATES]]
-        except TunerError as error:
-            self.show_error(error)
-            return
-        await self._change_candidates(tuple(dict.fromkeys(candidates)))
-
-    def _known(self, line: str) -> Candidate | None:
-        return next((candidate for candidate in self.talk.candidates if _side_text(candidate) == line), None)
+        present = {
+            _side_text(candidate): candidate for candidate in self.talk.candidates if not candidate.system
+        }
+        chosen = await self.app.push_screen_wait(PickSides(tuple(present)))
+        if chosen:
+            known = [present.get(_side_text(candidate), candidate) for candidate in chosen]
+            prompted = [candidate for candidate in self.talk.candidates if candidate.system]
+            await self._change_candidates(tuple(dict.fromkeys((*known, *prompted)))[:MOST_CANDIDATES])
 
     @work
     async def action_prompt_first(self) -> None:

@@ -57,7 +57,7 @@ class DoctorScreen(TunerScreen):
     CSS_PATH = "doctor.tcss"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
-        Binding("a", "again", "Check again", tooltip="Run all checks again"),
+        Binding("ctrl+r", "again", "Check again", tooltip="Run all checks again"),
     ]
 
     made: var[ChecksMade | None] = var(None)

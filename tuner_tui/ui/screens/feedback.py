@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from tuner_tui.feedback.store import Store
 
 HOW: dict[Mode, str] = {
-    "pairs": "Which is better? 1-4 choose, 5-8 slightly, t tie, b both bad, s skip",
-    "ranking": "Best first: type the numbers in order; s skip, backspace starts again",
-    "thumbs": "Is it good? 1 yes, 2 no; s skip",
-    "scores": "1 poor to 5 excellent; s skip",
-    "demonstrations": "How would you answer? w write, s skip",
+    "pairs": "Which is better? 1-4 choose, 5-8 slightly, t tie, b both bad, → skip",
+    "ranking": "Best first: type the numbers in order; → skip, backspace starts again",
+    "thumbs": "Is it good? 1 yes, 2 no; → skip",
+    "scores": "1 poor to 5 excellent; → skip",
+    "demonstrations": "How would you answer? w write, → skip",
 }
 
 
@@ -66,7 +66,7 @@ class FeedbackScreen(TunerScreen):
         ),
         Binding("t,0", "tie", "Tie", key_display="t", tooltip="Neither is better"),
         Binding("b", "both_bad", "Bad", tooltip="None of them is good"),
-        Binding("s", "skip", "Skip", show=False, tooltip="Skip this item"),
+        Binding("right", "skip", "Skip", key_display="→", show=False, tooltip="Skip this item"),
         Binding("u", "undo", "Undo", tooltip="Undo the last annotation and show the item again"),
         Binding("e", "edit", "Edit", tooltip="Improve one answer; your version becomes preferred"),
         Binding("w", "write", "Write", show=False, tooltip="Write your own answer: a demonstration"),

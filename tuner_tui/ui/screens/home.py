@@ -21,10 +21,10 @@ from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.begin_panel import BeginPanel
 from tuner_tui.ui.widgets.literal import literal
-from tuner_tui.ui.widgets.runs_table import RunsTable
+from tuner_tui.ui.widgets.runs_table import RunsHeading, RunsTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from textual.app import ComposeResult
     from textual.widgets import Input
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from tuner_tui.ui.hardware_words import Machine
 
 MACHINE_EVERY_SECONDS = 3.0
+DOORS = "a Chat  f Feedback  m Runs  w Queue  h Downloads  o Settings  d Doctor  ^p All"
+"""Where to go from here; the footer has what can be done with a run."""
+SORTED_BY: dict[str, Callable[[RunSummary], float | str | None]] = {
+    "loss": lambda summary: summary.loss,
+    "model": lambda summary: summary.model,
+    "status": lambda summary: summary.status,
+}
+"""The columns by which runs can be sorted, and the value of each."""
 
 
 class MachineRead(Message):
@@ -63,7 +71,7 @@ class Home(TunerScreen):
     BINDINGS = [  # noqa: RUF012
         Binding("n", "new_run", "New", tooltip="Choose a model, data and a method"),
         Binding("t", "demo", "Demo", tooltip="Train a small model to be the octopus librarian Inkwell"),
-        Binding("s", "same_again", "Again", tooltip="New run from this run's settings"),
+        Binding("N", "same_again", "Again", tooltip="New run from this run's settings"),
         Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("x", "stop", "Stop", tooltip="Save and stop, or remove from the queue"),
@@ -75,10 +83,13 @@ class Home(TunerScreen):
             "Filter",
             key_display="/",
             priority=True,  # keys typed right after it belong to the input
-            tooltip="Show only runs whose name or status contains a text",
+            tooltip="Show only runs whose line contains a text",
         ),
         Binding("escape", "clear_filter", "All runs", key_display="esc"),
-        Binding("m", "runs", "Runs", tooltip="Compare runs, notes, branch, clean up"),
+        Binding(
+            "S", "sort", "Sort", show=False, tooltip="Sort by loss, model or status, or the newest first"
+        ),
+        Binding("m", "runs", "Runs", show=False, tooltip="Compare runs, notes, branch, clean up"),
         Binding("w", "queue", "Queue", show=False, tooltip="The waiting runs, in order"),
         Binding(
             "h",
@@ -95,6 +106,8 @@ class Home(TunerScreen):
     summaries: var[Mapping[str, RunSummary]] = var({}, always_update=True)
     machine: var[Machine | None] = var(None)
     sought: var[str] = var("")
+    order: var[str] = var("")
+    """The column by which runs are sorted; empty for the newest first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,8 +127,10 @@ class Home(TunerScreen):
         with Vertical(id="machine"):
             yield Static("Reading this machine's hardware ...", id="hardware", markup=False)
             yield Static("", id="banner", markup=False)
+        yield RunsHeading()
         yield table
         yield BeginPanel()
+        yield Static(DOORS, id="doors", markup=False)
 
     def on_mount(self) -> None:
         self._show_list_or_ways()
@@ -178,9 +193,19 @@ class Home(TunerScreen):
         if not self.is_mounted:
             return
         self._table.summaries = summaries
-        if self.sought:
+        if self.sought or self.order:
             self._show_list_or_ways()
         self._tell()
+
+    def watch_order(self) -> None:
+        if self.is_mounted:
+            self.query_one(RunsHeading).order = self.order
+            self._show_list_or_ways()
+
+    def action_sort(self) -> None:
+        """By the next column."""
+        orders = ("", *SORTED_BY)
+        self.order = orders[(orders.index(self.order) + 1) % len(orders)]
 
     def watch_sought(self) -> None:
         if self.is_mounted:
@@ -200,16 +225,31 @@ class Home(TunerScreen):
         """Show the filtered runs, or, without any run, the ways to start."""
         has_runs = bool(self.folders)
         table, ways = self._table, self.query_one(BeginPanel)
-        table.folders = tuple(filter(self._is_sought, self.folders))
+        table.folders = self._sorted(tuple(filter(self._is_sought, self.folders)))
         table.display, ways.display = has_runs, not has_runs
+        self.query_one(RunsHeading).display = has_runs
         if self.focused is None or not self.focused.display:
             self.set_focus(table if has_runs else ways)
         self._tell()
 
     def _is_sought(self, folder: RunFolder) -> bool:
+        """Whether a run's line has what is typed, in any of its columns."""
         word = self.sought.lower()
         known = self.summaries.get(folder.name)
-        return not word or word in folder.name.lower() or (known is not None and word in known.status)
+        shown = (known.status, known.model or "", known.failure, known.problem) if known else ()
+        return word in " ".join((folder.name, *shown)).lower()
+
+    def _sorted(self, folders: tuple[RunFolder, ...]) -> tuple[RunFolder, ...]:
+        """By the chosen column; runs without a value there come last, and the newest first among equals."""
+        if not self.order:
+            return folders
+
+        def rank(folder: RunFolder) -> tuple[bool, float | str]:
+            known = self.summaries.get(folder.name)
+            value = None if known is None else SORTED_BY[self.order](known)
+            return value is None, "" if value is None else value
+
+        return tuple(sorted(folders, key=rank))
 
     def _tell(self) -> None:
         """Update title, command and keys."""
@@ -249,7 +289,7 @@ class Home(TunerScreen):
                 return not self.folders
             case "filter":
                 return bool(self.folders) and not self.query("#filter:focus")
-            case "same_again":
+            case "same_again" | "sort":
                 return bool(self.folders)
             case "share":
                 return summary is not None and not summary.is_live
@@ -338,7 +378,9 @@ class Home(TunerScreen):
         from textual.widgets import Input
 
         if not self.query(Input):
-            line = Input(placeholder="part of a run's name, or a status", id="filter", compact=True)
+            line = Input(
+                placeholder="part of a run's name, model, status or problem", id="filter", compact=True
+            )
             await self.mount(line, before=self._table)
         self.set_focus(self.query_one(Input))  # at once, so that keys typed ahead go to it
 

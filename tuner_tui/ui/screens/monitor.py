@@ -82,9 +82,10 @@ class Monitor(TunerScreen):
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
-        Binding("s", "same_again", "Again", tooltip="New run from these settings"),
+        Binding("N", "same_again", "Again", tooltip="New run from these settings"),
+        Binding("a", "chat", "Chat", tooltip="Ask this run's model and its base, side by side"),
         Binding("e", "share", "Share", tooltip="Export the result, or push it to the Hub"),
-        Binding("a", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
+        Binding("X", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
         Binding("z", "zoom", "Zoom", tooltip="Zoom: whole run, last half or last tenth"),
     ]
 
@@ -195,7 +196,7 @@ class Monitor(TunerScreen):
                 return view is not None and view.can_resume
             case "same_again":
                 return view is not None and not view.is_live
-            case "share":
+            case "share" | "chat":
                 return view is not None and not view.is_live and view.run.adapter is not None
             case "axis" | "zoom":
                 return self.shown == 0
@@ -254,6 +255,9 @@ class Monitor(TunerScreen):
         from tuner_tui.ui.run_actions import spec_of
 
         self.open_same_again(lambda: spec_of(self.folder))
+
+    def action_chat(self) -> None:
+        self.tuner.open_chat(self.folder)
 
     def action_share(self) -> None:
         self.tuner.open_share(self.folder)

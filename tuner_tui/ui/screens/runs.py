@@ -61,7 +61,7 @@ class RunsScreen(TunerScreen):
             for number, name in enumerate(NAMES, 1)
         ),
         Binding("tab", "turn", "Next part", show=False, priority=True),
-        Binding("a", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
+        Binding("X", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
         Binding("h", "measure", "Held out", show=False, tooltip="Training loss, or held-out loss"),
         Binding("e", "note", "Edit note", tooltip="Edit the note and tags"),
         Binding("b", "branch", "Branch", tooltip="New run from this run's last checkpoint"),

@@ -21,6 +21,7 @@ from tuner_tui.config.settings import (
     value_text,
 )
 from tuner_tui.errors import TunerError
+from tuner_tui.text import shell_command
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal, show
@@ -54,7 +55,8 @@ class SettingsScreen(TunerScreen):
         setting = self._chosen() if self.is_mounted else None
         if setting is None:
             return "tuner-tui config list"
-        return f"tuner-tui config set {setting.key} VALUE"
+        value = value_text(usable_settings()[0].given.get(setting.key, setting.default))
+        return shell_command("config set", setting.key, value) if value else "tuner-tui config list"
 
     def compose_body(self) -> ComposeResult:
         yield PickList(id="settings-list", help_text="Enter changes a setting; switches change at once.")

@@ -80,7 +80,7 @@ class ShareScreen(TunerScreen):
         Binding("n", "quant", "Numbers", tooltip="Data type of a GGUF file"),
         Binding("k", "card", "Card", tooltip="Edit the model card"),
         Binding(
-            "s", "samples", "Samples", show=False, tooltip="Samples in the model card: all, unseen, none"
+            "g", "samples", "Samples", show=False, tooltip="Samples in the model card: all, unseen, none"
         ),
         Binding("v", "visibility", "Visibility", tooltip="Visibility on the Hub: private or public"),
         Binding("p", "push", "Push", tooltip="Push the files shown"),
@@ -104,11 +104,14 @@ class ShareScreen(TunerScreen):
     @property
     def headless_command(self) -> str:
         if not self.is_mounted:
-            return shell_command("export", self.folder.name, options=["--as", "adapter", "--out", "DIR"])
+            out = f"{self.folder.name}-adapter"
+            return shell_command("export", self.folder.name, options=["--as", "adapter", "--out", out])
         wish = self._wish
         is_for_hub = self.prepared is not None or getattr(self.focused, "id", None) == "repo"
+        is_for_hub = is_for_hub and bool(wish.repo_id)
+        out = wish.out or f"{self.folder.name}-{wish.form}"
         words = ["--as", wish.form]
-        words += ["--to", wish.repo_id or "OWNER/NAME"] if is_for_hub else ["--out", wish.out or "DIR"]
+        words += ["--to", str(wish.repo_id)] if is_for_hub else ["--out", str(out)]
         words += ["--quant", wish.quant] if wish.quant else []
         if is_for_hub:
             words += [f"--{wish.visibility}"]

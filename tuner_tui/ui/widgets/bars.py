@@ -9,10 +9,12 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
 from tuner_tui.ui.widgets.literal import fit, fit_name
 
 if TYPE_CHECKING:
+    from textual import events
     from textual.app import ComposeResult
 
 
@@ -58,14 +60,40 @@ class CommandBar(Widget):
         self.app.simulate_key("c")
 
 
+HELP_ACTIONS = ("help", "app.help")
+
+
 class KeysFooter(Footer):
-    """Textual's footer, without the keys it showed before.
+    """Textual's footer: as many keys as fit whole, help always at its right end, and none that it showed before.
 
     They are bound to its `compact`, and the list of those is cleared of removed ones only when that changes (Textual
     8.2.8): without this, each visit of another screen would leave all keys of the one below in memory.
     """
 
+    _composed_width = 0
+
     def compose(self) -> ComposeResult:
         bound = getattr(self, "__watchers", {}).get("compact", [])
         bound[:] = [(widget, callback) for widget, callback in bound if not widget._closing]
-        yield from super().compose()
+        keys = [key for key in super().compose() if isinstance(key, FooterKey)]
+        helps = [key for key in keys if key.action in HELP_ACTIONS]
+        self._composed_width = self.size.width
+        room = self.size.width - sum(_width(key) + 1 for key in helps)
+        for key in keys:
+            if key in helps:
+                key.add_class("-command-palette")  # Textual's name for what is docked to the right
+                continue
+            room -= _width(key)
+            if room >= 0:
+                yield key
+        yield from helps
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another width has room for other keys."""
+        if self._bindings_ready and event.size.width != self._composed_width:
+            self.call_after_refresh(self.recompose)
+
+
+def _width(key: FooterKey) -> int:
+    """Cells of a key in a compact footer: key, space, name and a margin."""
+    return cell_len(key.key_display) + (1 + cell_len(key.description) if key.description else 0) + 1

@@ -1,8 +1,9 @@
-"""A form made from a run's options: one field each, under the headings of run.toml."""
+"""A form made from a run's options: the basic ones, or all, and the rest folded under the headings of run.toml."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from textual import events, on
@@ -13,8 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tuner_tui.config.options import Option, as_text, options_of, value_of
-from tuner_tui.ui.widgets.literal import literal
 from tuner_tui.ui.widgets.option_field import OptionField
+from tuner_tui.ui.widgets.option_fold import FoldTitle, OptionFold
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class OptionForm(VerticalScroll):
-    """The fields of those options that `wanted` lets through; it follows the draft it is shown."""
+    """The fields of those options that `wanted` lets through; it follows the draft it is shown.
+
+    With `basic`, only these have a field at first, in this order; the others get theirs when their fold is opened,
+    since a field costs more than all else on a screen.
+    """
 
     DEFAULT_CSS = """
     OptionForm { height: 1fr; }
@@ -43,6 +48,13 @@ class OptionForm(VerticalScroll):
             self.option = option
             self.help_text = help_text
 
+    class FoldFocused(Message):
+        """The cursor is on the title of a fold."""
+
+        def __init__(self, words: str) -> None:
+            super().__init__()
+            self.words = words
+
     class Finished(Message):
         """Enter was pressed on the last field."""
 
@@ -51,22 +63,30 @@ class OptionForm(VerticalScroll):
         draft: Draft,
         wanted: Callable[[Option], bool],
         *,
-        has_headings: bool = True,
+        basic: tuple[str, ...] = (),
         id: str | None = None,  # noqa: A002
     ) -> None:
         super().__init__(id=id)
         self._draft = draft
         self._wanted = wanted
-        self._has_headings = has_headings
+        self._basic = basic
         self._options = self._choose(draft)
+        self._open: set[str] = set()
+        """Sections whose folds are open, also when other options apply."""
 
     def compose(self) -> ComposeResult:
-        section = None
-        for option in self._options:
-            if self._has_headings and option.section != section:
-                section = option.section
-                yield Static(literal(_heading(section)), classes="option-section")
+        if not self._basic:
+            for option in self._options:
+                yield OptionField(option, self._text(option))
+            return
+        by_key = {option.key: option for option in self._options}
+        basic = [by_key[key] for key in self._basic if key in by_key]
+        for option in basic:
             yield OptionField(option, self._text(option))
+        rest = [option for option in self._options if option not in basic]
+        yield Static("More options: Enter opens a group", classes="option-section")
+        for section, options in groupby(rest, key=lambda option: option.section):
+            yield OptionFold(section, tuple(options), self._text, is_open=section in self._open)
 
     async def show(self, draft: Draft) -> None:
         """Follow a draft: other fields when other options apply, else other values and problems."""
@@ -74,12 +94,16 @@ class OptionForm(VerticalScroll):
         options = self._choose(draft)
         if options != self._options:
             self._options = options
+            self._open = {fold.section for fold in self.query(OptionFold) if fold.is_open}
             await self.recompose()
         problems: dict[str, str] = {}
         for problem in draft.problems:
             problems.setdefault(problem.key, " - ".join(filter(None, (problem.message, problem.hint))))
         for field in self.query(OptionField):
             field.show(self._text(field.option), problems.get(field.option.key, ""))
+        for fold in self.query(OptionFold):
+            changed = [o for o in fold.options if value_of(draft.spec, o.key) != o.default]
+            fold.show(len(changed), sum(option.key in problems for option in fold.options))
 
     def focus_first(self) -> None:
         """Put the cursor on the first option."""
@@ -87,8 +111,11 @@ class OptionForm(VerticalScroll):
             self.screen.set_focus(field.control)
             return
 
-    def focus_option(self, key: str) -> bool:
-        """Put the cursor on an option; whether it is here."""
+    async def focus_option(self, key: str) -> bool:
+        """Put the cursor on an option, whose fold is opened; whether it is here."""
+        for fold in self.query(OptionFold):
+            if key in [option.key for option in fold.options]:
+                await fold.open()
         for field in self.query(OptionField):
             if field.option.key == key:
                 self.screen.set_focus(field.control)
@@ -99,11 +126,13 @@ class OptionForm(VerticalScroll):
         field = _field_of(event.widget)
         if field is not None:
             self.post_message(self.FieldFocused(field.option, field.help_text))
+        elif isinstance(event.widget, FoldTitle):
+            self.post_message(self.FoldFocused(event.widget.help_text))
 
     @on(Input.Submitted)
     def next_or_finish(self, event: Input.Submitted) -> None:
         event.stop()
-        self._move(1)
+        self._move(1, enters_folds=False)
 
     def action_previous_field(self) -> None:
         self._move(-1)
@@ -111,18 +140,30 @@ class OptionForm(VerticalScroll):
     def action_next_field(self) -> None:
         self._move(1)
 
-    def _move(self, by: int) -> None:
-        fields = list(self.query(OptionField))
-        here = _field_of(self.screen.focused) if self.screen.focused else None
-        if here not in fields:
+    def _move(self, by: int, *, enters_folds: bool = True) -> None:
+        """To the field or title before or after; Enter on the last field before a fold finishes the form."""
+        places = self._places()
+        focused = self.screen.focused
+        here = _place_of(focused) if focused else None
+        if here not in places:
             return
-        index = fields.index(here) + by
-        if 0 <= index < len(fields):
-            self.screen.set_focus(fields[index].control)
+        index = places.index(here) + by
+        if 0 <= index < len(places) and (enters_folds or isinstance(places[index], OptionField)):
+            place = places[index]
+            self.screen.set_focus(place.control if isinstance(place, OptionField) else place)
         elif by > 0:
             self.post_message(self.Finished())
         else:
             self.screen.focus_previous()
+
+    def _places(self) -> list[Widget]:
+        """The fields that are shown and the titles of folds, from top to bottom."""
+        return [
+            widget
+            for widget in self.query("OptionField, FoldTitle")
+            if not (isinstance(widget.parent, OptionFold) and isinstance(widget, OptionField))
+            or widget.parent.is_open
+        ]
 
     def _choose(self, draft: Draft) -> tuple[Option, ...]:
         return tuple(filter(self._wanted, options_of(draft.spec)))
@@ -132,8 +173,8 @@ class OptionForm(VerticalScroll):
         return as_text(option, value_of(self._draft.spec, option.key)) if typed is None else typed
 
 
-def _heading(section: str) -> str:
-    return section.capitalize() if section else "Run"
+def _place_of(widget: Widget) -> Widget | None:
+    return widget if isinstance(widget, FoldTitle) else _field_of(widget)
 
 
 def _field_of(widget: Widget) -> OptionField | None:

@@ -11,6 +11,8 @@ from tuner_tui.ui.chart_points import Axis, nice_ticks
 from tuner_tui.ui.run_words import rough
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textual.app import App
     from textual.geometry import Size
 
@@ -43,14 +45,27 @@ def scale_axes(
     margin = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
     plot.ylim(low - margin, high + margin)
     rows = nice_ticks(low - margin, high + margin, max(2, size.height // 3))
-    plot.yticks(rows, [f"{tick:>{TICK_COLUMNS - 1}.4g}" for tick in rows])
+    plot.yticks(*_apart(rows, [f"{tick:>{TICK_COLUMNS - 1}.4g}" for tick in rows]))
     left, right = x_range
     if right > left:
         plot.xlim(left, right)
-    columns = nice_ticks(left, right, max(2, size.width // 14))
-    plot.xticks(columns, [_label(tick, axis) for tick in columns])
+    plot.xticks(*x_ticks(left, right, max(2, size.width // 14), axis))
     plot.xaxes(True, False)
     plot.yaxes(True, False)
+
+
+def x_ticks(left: float, right: float, most: int, axis: Axis) -> tuple[list[float], list[str]]:
+    """At most so many places along the x axis, with labels: steps and tokens are whole, and no label comes twice."""
+    ticks = list(nice_ticks(left, right, most))
+    if axis != "time":
+        ticks = [tick for tick in ticks if abs(tick - round(tick)) < 1e-9] or [float(round(right))]
+    return _apart(ticks, [_label(tick, axis) for tick in ticks])
+
+
+def _apart(ticks: Sequence[float], labels: Sequence[str]) -> tuple[list[float], list[str]]:
+    """Without ticks whose label another one before has."""
+    places = [place for place, label in enumerate(labels) if label not in labels[:place]]
+    return [ticks[place] for place in places], [labels[place] for place in places]
 
 
 def _label(value: float, axis: Axis) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tuner_tui.ui import run_words
 from tuner_tui.ui.widgets.literal import fit, fit_name
@@ -54,10 +56,11 @@ class Columns:
             ("loss", LOSS, 66),
             ("when", WHEN, 56),
             ("spark", 8, 78),
-            ("bar", 12, 108),
             ("took", 15, 118),
-            ("model", 30, 150),
-            ("spark", 24, 170),
+            ("model", 22, 130),
+            ("model", 30, 160),
+            ("bar", 12, 170),
+            ("spark", 24, 190),
         )
         for column, cells, at_width in wishes:
             more = cells - shown[column] + (0 if shown[column] else GAP)
@@ -65,6 +68,34 @@ class Columns:
                 left -= more
                 shown[column] = cells
         return cls(name=max(4, left + 12), **shown)
+
+
+class RunsHeading(Widget):
+    """The names of the columns, above the table; `order` is marked."""
+
+    DEFAULT_CSS = "RunsHeading { height: 1; color: $faint; }"
+
+    order: reactive[str] = reactive("")
+    """The column by which the runs are sorted; empty for the newest first."""
+
+    def render(self) -> Content:
+        at = Columns.at(self.size.width)
+        words = "run, newest first" if not self.order and at.name >= len("run, newest first") else "run"
+        cells = [f"  {'status':<{STATUS}}", fit(words, at.name)]
+        for name, width in (
+            ("steps", at.progress),
+            ("", at.bar),
+            ("loss", at.loss),
+            ("course", at.spark),
+            ("left, ended", at.when),
+            ("took", at.took),
+            ("model", at.model),
+        ):
+            if width:
+                words = f"{name} ▼" if name and name == self.order else name
+                is_number = name in ("steps", "loss")
+                cells.append(" " * GAP + fit(words.rjust(width) if is_number else words, width))
+        return Content("".join(cells))
 
 
 class RunsTable(ScrollView, can_focus=True):

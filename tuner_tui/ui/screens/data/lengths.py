@@ -30,9 +30,12 @@ class LengthsPane(VerticalScroll):
     """Measured on the sample of rows that the checks took."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("l", "take_limit", "Use limit", tooltip="Set training.max_length to the suggested one")
+        Binding("l", "take_limit", "Use limit", tooltip="Set training.max_length to the suggested one"),
+        Binding("u", "undo_limit", "Undo", tooltip="Restore the limit from before"),
     ]
-    help_text = "Histogram of sequence lengths in tokens, with the limit. l uses the suggested limit."
+    help_text = (
+        "Histogram of sequence lengths in tokens, with the limit. l uses the suggested limit, u undoes it."
+    )
 
     class LimitTaken(Message):
         """The suggested limit is to be used."""
@@ -57,6 +60,8 @@ class LengthsPane(VerticalScroll):
         self._lengths: LengthReport | None = None
         self._report: DataReport | None = None
         self._has_asked = False
+        self._limit_before: int | None = None
+        """The limit that the suggested one replaced."""
 
     def compose(self) -> ComposeResult:
         yield Static("The rows are being read.", id="lengths-words", markup=False)
@@ -99,7 +104,7 @@ class LengthsPane(VerticalScroll):
             return
         room = max(20, min(100, (self.size.width or 78) - 22))
         lengths = self._lengths
-        lines = [length_title(lengths), *length_words(lengths), "", *length_bars(lengths, room)]
+        lines = [length_title(lengths), *length_words(lengths), "", *length_bars(lengths, room, "█")]
         words.update(literal_lines("\n".join(lines)))
         self.screen.refresh_bindings()
 
@@ -109,13 +114,21 @@ class LengthsPane(VerticalScroll):
             self.measure(self._report)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "undo_limit":
+            return self._limit_before is not None
         if action != "take_limit":
             return True
-        return self._lengths is not None and self._lengths.suggested_limit != self._lengths.limit
+        return self._lengths is not None and self._lengths.usual_limit != self._lengths.limit
 
     def action_take_limit(self) -> None:
         if self._lengths is not None:
-            self.post_message(self.LimitTaken(self._lengths.suggested_limit))
+            self._limit_before = self._lengths.limit
+            self.post_message(self.LimitTaken(self._lengths.usual_limit))
+
+    def action_undo_limit(self) -> None:
+        if self._limit_before is not None:
+            limit, self._limit_before = self._limit_before, None
+            self.post_message(self.LimitTaken(limit))
 
 
 def _look(spec: RunSpec, report: DataReport) -> ModelLook:

@@ -74,6 +74,11 @@ class DataScreen(TunerScreen):
         if self.spec.model.source != UNSET:
             words += ["--model", self.spec.model.source]
         words += self._words_of_training()
+        data = self.spec.data
+        words += ["--shape", data.shape] if data.shape != "auto" else []
+        words += ["--split", data.split] if data.split else []
+        words += ["--encoding", data.encoding] if data.encoding else []
+        words += ["--evaluation", data.evaluation] if data.evaluation else []
         for line in self.spec.data.mapping:
             words += ["--map", line]
         for step in self.spec.data.fixes:

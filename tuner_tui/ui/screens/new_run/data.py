@@ -19,6 +19,7 @@ from tuner_tui.errors import NotFoundError
 from tuner_tui.text import counted, size
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import list_all, look_at_training, of_file
+from tuner_tui.ui.path_suggester import PathSuggester
 from tuner_tui.ui.screens.new_run.model import SearchInput
 from tuner_tui.ui.widgets.literal import fit, literal
 from tuner_tui.ui.widgets.option_form import OptionForm
@@ -54,6 +55,7 @@ class RowPreview(Static):
         else:
             more = "more than " if look.is_partial else ""
             lines.append(literal(f"{more}{counted(look.rows, 'row')}, dataset type {look.shape}", "bold"))
+            lines.append(literal("f2 shows problems, lengths, tokens, and which columns are used.", "$faint"))
         lines += [literal(line, "$warning") for line in look.left_out]
         width = max(20, self.size.width or 76)
         for example in look.first_rows:
@@ -67,7 +69,10 @@ class DataPane(Vertical):
     BINDINGS = [  # noqa: RUF012
         Binding("slash", "search", "Type a path", priority=True, tooltip="Type the path of a data file"),
         Binding(
-            "i", "inspect", "Inspect", tooltip="Problems, lengths, rows, tokens and columns of this data"
+            "f2",
+            "inspect",
+            "Inspect",
+            tooltip="Problems, lengths, rows, tokens and columns of this data",
         ),
     ]
 
@@ -93,18 +98,23 @@ class DataPane(Vertical):
         self._looks: dict[str, DataLook] = {}
 
     def compose(self) -> ComposeResult:
-        yield SearchInput(placeholder="a file, a folder of files, or hub:owner/name", compact=True)
+        yield SearchInput(
+            placeholder="a file, a folder of files, or hub:owner/name",
+            suggester=PathSuggester(),
+            compact=True,
+        )
         yield PickList(
             help_text="Data files in this folder and its subfolders, and your feedback. Enter chooses one."
         )
         yield RowPreview(classes="pane-detail")
-        yield OptionForm(self._draft, _is_wanted, has_headings=False)
+        yield OptionForm(self._draft, _is_wanted)
 
     def on_mount(self) -> None:
         self._list_files()
 
     def focus_first(self) -> None:
-        self.screen.set_focus(self.query_one(PickList))
+        """In the input: what is typed here is a path, and never a key."""
+        self.screen.set_focus(self.query_one(SearchInput))
 
     async def show(self, state: NewRunState) -> None:
         """Follow the draft."""
@@ -121,11 +131,10 @@ class DataPane(Vertical):
         await self.query_one(OptionForm).show(state.draft)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Letters typed into an input are text."""
-        is_typing = isinstance(self.screen.focused, Input)
+        """A slash typed into an input is text."""
         if action == "inspect":
-            return not is_typing and self._inspected() is not None
-        return action != "search" or not is_typing
+            return self._inspected() is not None
+        return action != "search" or not isinstance(self.screen.focused, Input)
 
     def _inspected(self) -> str | None:
         """The selected or chosen file, if it can be read."""
@@ -141,8 +150,8 @@ class DataPane(Vertical):
     def action_search(self) -> None:
         self.screen.set_focus(self.query_one(SearchInput))
 
-    def focus_option(self, key: str) -> None:
-        if not self.query_one(OptionForm).focus_option(key):
+    async def focus_option(self, key: str) -> None:
+        if not await self.query_one(OptionForm).focus_option(key):
             self.focus_first()
 
     @work(exclusive=True, group="local-data")

@@ -98,7 +98,8 @@ class NewRunMemory(TunerScreen):
         row = view.table.chosen_row if view.table else None
         if row is None or view.place is None or self.state is None or self.state.model is None:
             return
-        look, beside = self.state.model, [view.outlook.words] if view.outlook.words else []
+        outlook = view.outlook.words or view.outlook.rough_words
+        look, beside = self.state.model, [outlook] if outlook else []
         if look.source is not None and look.facts is not None:
             beside += storage_of(self._started(self.state), look.source, look.facts, row.estimate).lines
         beside += [
@@ -150,12 +151,15 @@ class NewRunMemory(TunerScreen):
         return None if look.facts.quantisation else look.facts.parameters
 
     def _outlook(self, spec: RunSpec, table: MemoryTable | None, place: Place | None) -> Outlook:
-        """The expected time of the run, from earlier runs."""
+        """The expected time of the run, from earlier runs, or else by arithmetic."""
         row = table.chosen_row if table else None
         look = self.state.model if self.state else None
         if row is None or place is None or look is None or look.source is None:
             return UNKNOWN
-        return outlook_of(spec, row.load, self._rows, place.measured, look.source.name)
+        data = self.state.data if self.state else None
+        count = data.rows if data and not data.problem and not data.is_partial else None
+        name, shape = look.source.name, row.estimate.shape
+        return outlook_of(spec, row.load, self._rows, place.measured, name, shape=shape, count=count)
 
     def _started(self, state: NewRunState) -> RunSpec:
         """The draft's spec, with rank and targets of the adapter that it starts from."""

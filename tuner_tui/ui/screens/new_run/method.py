@@ -43,7 +43,7 @@ class MethodPane(Vertical):
     def focus_first(self) -> None:
         self.screen.set_focus(self.query(PickList).first())
 
-    def focus_option(self, key: str) -> None:
+    async def focus_option(self, key: str) -> None:
         self.screen.set_focus(self.query_one(f"#{key.partition('.')[0]}-kinds"))
 
     def show(self, state: NewRunState) -> None:

@@ -17,6 +17,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.models.listing import SEARCH_SHORTEST, ModelListing, list_models, search_hub, typed_model
 from tuner_tui.text import count, size
 from tuner_tui.ui.background import in_background
+from tuner_tui.ui.path_suggester import PathSuggester
 from tuner_tui.ui.widgets.literal import literal
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tuner_tui.ui.screens.new_run.state import NewRunState
 
 DEBOUNCE_SECONDS = 0.3
+PATH_BEGINNINGS = ("/", ".", "~")
 PLACES = {
     "demo": "the demo's model",
     "cache": "in the Hub's cache on this machine",
@@ -61,7 +63,9 @@ class ModelPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield SearchInput(
-            placeholder="type to search the Hub, or the path of a folder or GGUF file", compact=True
+            placeholder="type to search the Hub, or the path of a folder or GGUF file",
+            suggester=PathSuggester(),
+            compact=True,
         )
         yield PickList(help_text="Local models first, then results of the Hub. Enter chooses one.")
         yield Static(classes="pane-detail")
@@ -70,7 +74,8 @@ class ModelPane(Vertical):
         self._list_local()
 
     def focus_first(self) -> None:
-        self.screen.set_focus(self.query_one(PickList))
+        """In the input: what is typed here is a name, and never a key."""
+        self.screen.set_focus(self.query_one(SearchInput))
 
     def show(self, state: NewRunState) -> None:
         """Follow the draft: select its model, and show its problem below the list."""
@@ -106,14 +111,24 @@ class ModelPane(Vertical):
         self._search(event.value.strip())
 
     @work(exclusive=True, group="hub-search")
-    async def _search(self, text: str) -> None:
-        """Wait for the typing to pause, then ask; a newer text cancels this."""
-        await asyncio.sleep(DEBOUNCE_SECONDS)
+    async def _search(self, text: str, *, takes_it: bool = False) -> None:
+        """Wait for the typing to pause, then ask; a newer text cancels this.
+
+        `takes_it`: Enter came before the pause, so what was typed is looked up at once, and taken where it is a model.
+        """
+        if not takes_it:
+            await asyncio.sleep(DEBOUNCE_SECONDS)
         if not text:
             return
         self._typed = await in_background(typed_model, text)
         self._show_rows(None)
-        is_local = text.startswith(("/", ".", "~")) or (self._typed is not None and not self._typed.remark)
+        is_path = text.startswith(PATH_BEGINNINGS)
+        if takes_it and self._typed is not None and (is_path or "/" in text or not self._typed.remark):
+            self.post_message(self.Picked(self._typed))
+            return
+        if takes_it and is_path:
+            self._say(f"There is no model folder or GGUF file at {text}.")
+        is_local = is_path or (self._typed is not None and not self._typed.remark)
         if len(text) < SEARCH_SHORTEST or is_local:
             return
         self._say("Searching the Hub ...")
@@ -127,9 +142,14 @@ class ModelPane(Vertical):
 
     @on(Input.Submitted)
     def take_first(self, event: Input.Submitted) -> None:
+        """Take the selected line, or what was typed when that is a path or matches no line yet."""
         event.stop()
+        text = event.value.strip()
         listing = self.listing(self.query_one(PickList).picked_key)
-        if listing is not None:
+        is_other_path = text.startswith(PATH_BEGINNINGS) and (listing is None or listing.source != text)
+        if text and (listing is None or is_other_path):
+            self._search(text, takes_it=True)
+        elif listing is not None:
             self.post_message(self.Picked(listing))
 
     @on(OptionList.OptionSelected)
@@ -181,13 +201,29 @@ class ModelPane(Vertical):
 
 
 class SearchInput(Input):
-    """An input from which Down moves to the list."""
+    """An input above a list, whose cursor moves while the typing goes on."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("down", "app.focus_next", "To the list", show=False),
-        Binding("enter", "submit", "Choose the first", show=True),
+        *(
+            Binding(key, f"move('{action}')", words, show=False)
+            for key, action, words in (
+                ("up", "cursor_up", "Line above"),
+                ("down", "cursor_down", "Line below"),
+                ("pageup", "page_up", "Page up"),
+                ("pagedown", "page_down", "Page down"),
+            )
+        ),
+        Binding("enter", "submit", "Choose", show=True, tooltip="Choose the selected line"),
     ]
-    help_text = "A name searches the Hub; a path is a folder or a GGUF file on this machine."
+    help_text = (
+        "A name searches the Hub; a path is a folder or a file on this machine, and the right arrow completes it. Up "
+        "and down move in the list meanwhile, Enter chooses, tab goes to the list."
+    )
+
+    def action_move(self, action: str) -> None:
+        """Move the cursor of the list below."""
+        for pick_list in self.parent.query_children(PickList) if self.parent else ():
+            getattr(pick_list, f"action_{action}")()
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "escape" and self.value:

@@ -147,8 +147,11 @@ class ReviewPane(Vertical):
 
     def show_plan(self, memory: MemoryPlan | None, outlook: Outlook) -> None:
         """Show the plan."""
+        is_other = self._outlook != outlook
         self._memory, self._outlook = memory, outlook
         self._show_choices()
+        if is_other and self._state is not None:
+            self.say(self._words(self._state))
 
     def _show_choices(self) -> None:
         if self._state is not None:
@@ -195,6 +198,8 @@ class ReviewPane(Vertical):
             return "The edited text cannot be used: e edits it again, x discards it."
         if self._problems:
             return "Not ready: Enter on a problem goes to its field."
+        if self._outlook.is_slow:
+            return f"It is slow here: {self._outlook.words or self._outlook.rough_words}."
         if why_it_ends():
             return "It continues without the app, but ends when you log out: see d on Home."
         return "It continues without the app and this terminal."
@@ -216,8 +221,12 @@ def _choices(state: NewRunState, memory: MemoryPlan | None, outlook: Outlook) ->
         lines.append(Content.styled("  nothing: everything is set", "$faint"))
     if state.data is not None:
         lines += [literal(f"  {line}", "$warning") for line in state.data.left_out]
+    lines += [literal(f"  {line}", "$warning") for line in state.warnings]
     if outlook.words:
         lines.append(literal(f"  takes {outlook.words}, by the speed of earlier runs here"))
+    elif outlook.rough_words:
+        words = f"  takes {outlook.rough_words}: t runs three steps and measures it"
+        lines.append(literal(words, "$warning" if outlook.is_slow else ""))
     if memory is not None and memory.suggestions:
         lines.append(Content.styled("It does not fit. Suggestions, the cheapest first", "bold $error"))
         lines += [literal(f"  {suggestion.words}") for suggestion in memory.suggestions]

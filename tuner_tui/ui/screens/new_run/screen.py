@@ -15,9 +15,13 @@ from textual.containers import Container, Vertical
 from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui.config.draft import UNSET, Draft
+from tuner_tui.config.options import value_of
 from tuner_tui.config.spec_paths import resolve_paths
-from tuner_tui.config.spec_writer import write_spec
+from tuner_tui.config.spec_writer import spec_text, write_spec
+from tuner_tui.config.unfinished import forget_unfinished, keep_unfinished
+from tuner_tui.data.own_data import own_data_options
 from tuner_tui.errors import TunerError
+from tuner_tui.files import path_problem
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.models.trusted_code import UntrustedCode
 from tuner_tui.text import shell_command
@@ -36,7 +40,7 @@ from tuner_tui.ui.screens.new_run.model import ModelPane
 from tuner_tui.ui.screens.new_run.review import ReviewPane
 from tuner_tui.ui.screens.new_run.settings import SettingsPane
 from tuner_tui.ui.screens.new_run.start import StartPane
-from tuner_tui.ui.screens.new_run.state import STEPS, NewRunState, Step, step_of
+from tuner_tui.ui.screens.new_run.state import STEPS, NewRunState, Step, problem_words, step_of
 from tuner_tui.ui.screens.new_run.steps import StepList, StepPicked
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.option_field import OptionField
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.runs.folder import RunFolder
 
+KEEPING_SECONDS = 1.0
+"""A draft is written after a pause in changes."""
 MEMORY_SECONDS = 3.0
 """How often free memory is read."""
 TYPING_SECONDS = 0.15
@@ -86,20 +92,48 @@ class NewRunScreen(NewRunMemory):
             for number, step in enumerate(STEPS, 1)
         ),
         Binding("escape", "leave", "Leave", tooltip="Back to where you came from"),
-        Binding("q", "leave_app", "Quit", show=False, tooltip="Close the app"),
+        Binding("q", "app.quit", "Quit", show=False, tooltip="Close the app"),
     ]
 
     def __init__(self, spec: RunSpec | None = None, text: str | None = None) -> None:
         super().__init__()
         self._given = Draft.of_spec(spec, text) if spec is not None else None
         self._is_starting = False
+        self._file = "run.toml"
+        """The file that the command names, where the run needs one."""
+        self._has_kept = False
+        """Whether the unfinished run on disk is this one."""
+        self._is_newly_taken = False
+        """Whether data were taken that get their held-out rows and sample prompts once they have been read."""
         self._launched: RunFolder | None = None
         """The run that was started here and is to be shown."""
         self._steps = StepList()
 
     @property
     def headless_command(self) -> str:
-        return self.state.draft.command() if self.state else "tuner-tui presets list"
+        return self.state.draft.command(self._file) if self.state else "tuner-tui presets list"
+
+    def prepare_command(self) -> str:
+        """The command, with the run.toml that it names written: into this folder, over no other file."""
+        if self.state is None or not self.state.draft.needs_file:
+            return self.headless_command
+        draft = self.state.draft
+        if draft.problems:
+            raise TunerError("There is no run to copy yet", problem_words(draft.problems[0]))
+        spec = resolve_paths(draft.spec, Path.cwd())
+        text = spec_text(spec, draft.text, is_recipe=draft.is_recipe)
+        numbered = ("run.toml", *(f"run-{number}.toml" for number in range(2, 1000)))
+        path = next(path for path in map(Path, numbered) if not path.exists() or _has_text(path, text))
+        if not path.exists():
+            try:
+                write_spec(spec, path, base_text=draft.text, is_recipe=draft.is_recipe)
+            except OSError as error:
+                raise TunerError(
+                    "run.toml cannot be written", path_problem(error, path.absolute())
+                ) from error
+        self._file = path.name
+        self.refresh_command()
+        return self.headless_command
 
     def compose_body(self) -> ComposeResult:
         draft = self._given or Draft.blank()
@@ -138,8 +172,6 @@ class NewRunScreen(NewRunMemory):
                 return self.step is not None and not is_typing
             case "show_terms":
                 return self._panel.view.table is not None and not is_typing
-            case "leave_app":
-                return not is_typing
         return True
 
     def action_move(self, by: int) -> None:
@@ -176,6 +208,10 @@ class NewRunScreen(NewRunMemory):
 
     @on(StartPane.Picked)
     def begin(self, message: StartPane.Picked) -> None:
+        if message.unfinished is not None:
+            self._has_kept = True
+            self._begin(message.unfinished, "review" if message.unfinished.broken else "model")
+            return
         try:
             draft = Draft.of_preset(message.preset) if message.preset else Draft.blank()
         except TunerError as error:
@@ -203,6 +239,7 @@ class NewRunScreen(NewRunMemory):
                 if getattr(self.state.draft.spec.data, key) != getattr(data, key):
                     self._change(f"data.{key}", "")
             self._change("data.train", name)
+            self._is_newly_taken = True
 
     @on(DataPane.Inspected)
     def inspect(self, message: DataPane.Inspected) -> None:
@@ -241,10 +278,10 @@ class NewRunScreen(NewRunMemory):
         self.step = step_of(message.key)
         self.call_after_refresh(self._focus_option, message.key)
 
-    def _focus_option(self, key: str) -> None:
+    async def _focus_option(self, key: str) -> None:
         pane = self.query_one(f"#{step_of(key)}")
         if isinstance(pane, DataPane | MethodPane | SettingsPane):
-            pane.focus_option(key)
+            await pane.focus_option(key)
 
     def _change(self, key: str, text: str) -> None:
         if self.state is not None:
@@ -254,6 +291,8 @@ class NewRunScreen(NewRunMemory):
         """Reload what a change affects, and show the rest at once."""
         if state is None or not self._is_whole:
             return
+        if old is not None and old.draft != state.draft:
+            self._keep_soon(state.draft)
         before, now = old.draft.spec if old else None, state.draft.spec
         if before is None or (before.model.source, before.model.revision) != (
             now.model.source,
@@ -307,6 +346,25 @@ class NewRunScreen(NewRunMemory):
             train = await in_background(look_at_training, spec)
             evaluation = await in_background(look_at_evaluation, spec)
         self.state = replace(self.state, data=train, evaluation=evaluation)
+        if self._is_newly_taken and train is not None and train.problem is None:
+            self._is_newly_taken = False
+            self._begin_with(await in_background(own_data_options, spec))
+
+    def _begin_with(self, options: dict[str, str]) -> None:
+        """Hold rows out of newly taken data and sample their prompts, where the person has not said otherwise."""
+        if self.state is None:
+            return
+        draft = self.state.draft
+        for key, text in options.items():
+            if value_of(draft.spec, key) == value_of(draft.base, key):
+                draft = draft.with_option(key, text)
+        if draft != self.state.draft:
+            self.state = replace(self.state, draft=draft)
+            self.notify(
+                "A tenth of the prompts is held out to evaluate on, and some of them are answered during training; "
+                "change it in the steps Data and Settings.",
+                markup=False,
+            )
 
     def _show_title(self) -> None:
         bar = self.query_one(TitleBar)
@@ -393,6 +451,7 @@ class NewRunScreen(NewRunMemory):
     @on(RunLaunched)
     def open_monitor(self, message: RunLaunched) -> None:
         self._launched = message.folder
+        self._forget()
         if self.is_in_front:
             self._open_launched()
         else:
@@ -457,30 +516,58 @@ class NewRunScreen(NewRunMemory):
 
     # Leaving -----------------------------------------------------------------------------------------------
 
-    async def action_leave(self) -> None:
-        self._leave(quits=False)
+    @property
+    def leaving(self) -> ConfirmModal | None:
+        if self.state is None or not self.state.draft.is_changed or self._launched is not None:
+            return None
+        kept = 'Your choices and input are kept: the next new run offers them as "unfinished".'
+        return ConfirmModal("Leave this new run?", kept, "Leave", "Stay")
 
-    def action_leave_app(self) -> None:
-        self._leave(quits=True)
+    def prepare_to_leave(self) -> None:
+        """Write the draft now, without the pause after a change."""
+        if self.leaving is not None and self.state is not None:
+            self._kept(self.state.draft)
 
     @work
-    async def _leave(self, *, quits: bool) -> None:
-        if self.state is not None and self.state.draft.is_changed:
-            question = ConfirmModal(
-                "Leave this new run?", "Your choices and input are discarded.", "Leave", "Stay"
-            )
-            if not await self.app.push_screen_wait(question):
-                return
-        if quits:
-            self.app.exit()
-        else:
-            with contextlib.suppress(IndexError):
-                self.dismiss(None)
+    async def action_leave(self) -> None:
+        question = self.leaving
+        if question is not None and not await self.app.push_screen_wait(question):
+            return
+        self.prepare_to_leave()
+        with contextlib.suppress(IndexError):
+            self.dismiss(None)
+
+    @work(exclusive=True, group="keep")
+    async def _keep_soon(self, draft: Draft) -> None:
+        """Keep the draft after a pause in changes, for a terminal that is closed."""
+        await asyncio.sleep(KEEPING_SECONDS)
+        if draft.is_changed and not self._is_starting and self._launched is None:
+            self._kept(draft)
+
+    def _kept(self, draft: Draft) -> None:
+        """A draft that cannot be written is told when the run is started or written to a file."""
+        with contextlib.suppress(OSError, TunerError):
+            keep_unfinished(draft)
+            self._has_kept = True
+
+    def _forget(self) -> None:
+        """The run was started: nothing is unfinished."""
+        self.workers.cancel_group(self, "keep")
+        with contextlib.suppress(OSError, TunerError):
+            if self._has_kept:
+                forget_unfinished()
 
 
 def _written(spec: RunSpec, path: Path, draft: Draft) -> str:
     write_spec(spec, path, base_text=draft.text, is_recipe=draft.is_recipe)
     return f"Wrote {path}. Next: {shell_command('train', str(path))}"
+
+
+def _has_text(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _kept(text: str, path: Path) -> str:

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from tuner_tui.ui.screens.new_run.state import NewRunState
 
 INVITATION = "The defaults suit most runs. Down goes to the fields; / or ctrl+f finds one by name."
+BASIC = (
+    "training.epochs",
+    "training.learning_rate",
+    "training.batch_size",
+    "training.max_length",
+    "tuning.rank",
+)
+"""What most runs are tuned by; all else is folded."""
 
 
 class SettingsPane(Vertical):
@@ -57,16 +65,18 @@ class SettingsPane(Vertical):
             await form.show(state.draft)
 
     async def build(self) -> None:
-        """Create the form, once: it is by far the largest part of the screen."""
+        """Create the form, once, when it is first shown."""
         if not self.query(OptionForm):
-            form = OptionForm(self._draft, is_setting)
+            form = OptionForm(self._draft, is_setting, basic=BASIC)
             await self.mount(form, after="#go-on")
             await form.show(self._draft)
 
-    def focus_option(self, key: str) -> None:
+    async def focus_option(self, key: str) -> None:
         """Put the cursor on an option."""
-        if not any(form.focus_option(key) for form in self.query(OptionForm)):
-            self.focus_first()
+        for form in self.query(OptionForm):
+            if await form.focus_option(key):
+                return
+        self.focus_first()
 
     @on(OptionForm.FieldFocused)
     def explain(self, message: OptionForm.FieldFocused) -> None:
@@ -76,6 +86,10 @@ class SettingsPane(Vertical):
             (f"{option.title} ", "bold"), literal(f"({option.key}): {option.help}{trade}")
         )
         self.query_one(".pane-detail", Static).update(words)
+
+    @on(OptionForm.FoldFocused)
+    def explain_fold(self, message: OptionForm.FoldFocused) -> None:
+        self.query_one(".pane-detail", Static).update(literal(message.words))
 
     @on(Button.Pressed, "#go-on")
     @on(OptionForm.Finished)
@@ -90,7 +104,7 @@ class SettingsPane(Vertical):
     async def action_find(self) -> None:
         key = await self.app.push_screen_wait(PickOption(self._draft.spec, is_setting))
         if key is not None:
-            self.focus_option(key)
+            await self.focus_option(key)
 
 
 class GoOn(Button):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.rules import Problem
+from tuner_tui.planning.enough_rows import part_batch, too_few_rows
 from tuner_tui.planning.place import UNCOUNTED, Rows
 from tuner_tui.planning.refusals import refusal_of
+from tuner_tui.planning.warm_up import short_run, steps_of
 from tuner_tui.text import counted, plain
 
 if TYPE_CHECKING:
@@ -53,6 +55,15 @@ class NewRunState:
     """What is known of the training rows' tokens."""
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What does not keep the run from starting, and is likely to waste it."""
+        if self.data is None or self.data.problem or self.data.is_partial or not self.data.rows:
+            return ()
+        spec, rows = self.draft.spec, self.data.rows
+        short = short_run(spec, steps_of(spec, rows))
+        return tuple(filter(None, (part_batch(spec, rows), f"{short.message} {short.hint}" if short else "")))
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """All problems that prevent the start, each with its key."""
         draft = self.draft
@@ -68,6 +79,10 @@ class NewRunState:
             all_problems.append(
                 Problem("", None, refusal.key, f"{refusal.title}: {refusal.why}", refusal.hint)
             )
+        if self.data and not self.data.problem and not self.data.is_partial:
+            few = too_few_rows(draft.spec, self.data.rows)
+            if few is not None and few.key not in known:
+                all_problems.append(Problem("", None, few.key, f"{few.title}: {few.message}", few.hint))
         for key, look in (("data.train", self.data), ("data.evaluation", self.evaluation)):
             if look and look.problem and key not in known:
                 all_problems.append(
