@@ -441,7 +441,7 @@ async def test_pairs_are_picked_first_and_their_method_afterwards(home: Path) ->
     async with new_run(preset_spec(find_preset("first-try"))) as walk:
         await walk.settled()
         await walk.go_to("data")
-        await walk.press("down")
+        await walk.press("down", "down", "down")
         await walk.until(lambda: "Use method dpo" in walk.text(), "what is wrong with pairs for sft")
         await walk.press("enter")
         await walk.settled()

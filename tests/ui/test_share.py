@@ -6,6 +6,8 @@ import tarfile
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from textual.widgets import Input
+
 from tests.ui.looking import footer_keys, screen_text, until, wait_for
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.modals.message import MessageModal
@@ -100,5 +102,7 @@ async def test_what_samples_the_card_shows_is_chosen(runs: dict[str, RunFolder])
         screen.query_one("#repo").focus()
         await pilot.press("escape", "g")
         await wait_for(pilot, "Samples in the card: only those that do not repeat a training row")
-        screen.query_one("#repo").focus()
-        await until(pilot, lambda: "--samples unseen" in screen.headless_command)
+        screen.query_one("#repo", Input).focus()
+        await pilot.press(*"me/octopus")
+        await until(pilot, lambda: "--to me/octopus" in screen.headless_command)
+        assert "--samples unseen" in screen.headless_command

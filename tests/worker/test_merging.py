@@ -35,10 +35,16 @@ if TYPE_CHECKING:
 
 QUICK = ("llama", "gpt2", "gpt_neox", "phi", "qwen3_5", "qwen2_5_vl", "olmo_hybrid", "hrm_text")
 """As they are, transposed, with fused projections, under other names, split and joined when they are loaded."""
+WITHOUT_WEIGHTS = ("shieldgemma2",)
+"""transformers does not find the weights again that it saves of a tiny one, so it cannot be loaded."""
 OTHERS = tuple(
     kind
     for kind, known in table().types.items()
-    if known.loader and known.reads_text and known.linear and not known.lost and kind not in QUICK
+    if known.loader
+    and known.reads_text
+    and known.linear
+    and not known.lost
+    and kind not in (*QUICK, *WITHOUT_WEIGHTS)
 )
 LARGEST_MADE = 30_000_000
 """Parameters of the largest model that is made with weights."""
