@@ -82,7 +82,7 @@ def patch() -> None:
 
     from tuner_tui.runs.journal import EventWriter
     from tuner_tui.worker.model import loading
-    from tuner_tui.worker.text import tokens
+    from tuner_tui.worker.text import token_cache
     from tuner_tui.worker.training import checkpoints
 
     result = importlib.import_module("tuner_tui.worker.training.result")
@@ -113,7 +113,7 @@ def patch() -> None:
         after=_saving("result half written"),
     )
     _around(EventWriter, "write", before=_half_a_line)
-    tokenise = tokens.tokenise_many
+    tokenise = token_cache.tokenise_many
 
     def tokenise_many(*arguments: Any, **named: Any) -> Any:
         for number, row in enumerate(tokenise(*arguments, **named)):
@@ -121,7 +121,7 @@ def patch() -> None:
                 reach("tokenising")
             yield row
 
-    tokens.tokenise_many = tokenise_many
+    token_cache.tokenise_many = tokenise_many
 
 
 def turn_clock() -> None:
