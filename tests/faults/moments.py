@@ -113,7 +113,7 @@ def patch() -> None:
         after=_saving("result half written"),
     )
     _around(EventWriter, "write", before=_half_a_line)
-    tokenise = token_cache.tokenise_many
+    tokenise = token_cache.tokenise_many  # type: ignore[attr-defined]
 
     def tokenise_many(*arguments: Any, **named: Any) -> Any:
         for number, row in enumerate(tokenise(*arguments, **named)):
@@ -121,7 +121,7 @@ def patch() -> None:
                 reach("tokenising")
             yield row
 
-    token_cache.tokenise_many = tokenise_many
+    token_cache.tokenise_many = tokenise_many  # type: ignore[attr-defined]
 
 
 def turn_clock() -> None:
