@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import huggingface_hub.constants  # noqa: F401 - it reads HF_HUB_OFFLINE once, which some tests set for themselves
 import pytest
 
 from tests.tiny_model import make_tiny_model

@@ -74,7 +74,7 @@ PAIRS_REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "prompt",
     ),
     ("unequal turns", PAIR | {"rejected": [BAD, USER, BAD]}, "unequal"),
-    ("a side that ends with the user", PAIR | {"rejected": [BAD, USER]}, "no answer"),
+    ("a side that ends with the user", PAIR | {"rejected": [BAD, USER]}, "not an answer"),
     ("an empty answer", PAIR | {"rejected": [{"role": "assistant", "content": " "}]}, "empty"),
 ]
 

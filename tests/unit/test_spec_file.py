@@ -436,6 +436,7 @@ def test_what_a_comment_said_of_a_changed_value_goes(tmp_path: Path) -> None:
     assert text.startswith('name = "first-try"\n')  # and not what the preset is for
     assert f'train = "{tmp_path}/six.jsonl"\n' in text
     assert "learning_rate = 0.0002\n" in text
+    text = text.replace(str(tmp_path), "")
     for word in ("96", "octopus", "five times", "in all", "4 steps"):
         assert word not in text
     kept = [

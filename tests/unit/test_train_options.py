@@ -40,7 +40,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         seen: list[RunSpec] = []
 
         class Nothing:
-            warning = None
+            warnings = ()
 
         def check(spec: RunSpec) -> type[Nothing]:
             seen.append(spec)
