@@ -105,7 +105,7 @@ class OptionFold(Vertical):
             self._title.changed, self._title.problems = changed, problems
             self._title.refresh()
 
-    async def open(self) -> None:
+    async def unfold(self) -> None:
         """Show the fields."""
         if not self.is_open:
             await self.toggle()

@@ -115,7 +115,7 @@ class OptionForm(VerticalScroll):
         """Put the cursor on an option, whose fold is opened; whether it is here."""
         for fold in self.query(OptionFold):
             if key in [option.key for option in fold.options]:
-                await fold.open()
+                await fold.unfold()
         for field in self.query(OptionField):
             if field.option.key == key:
                 self.screen.set_focus(field.control)

@@ -14,6 +14,7 @@ from textual.binding import Binding
 from textual.containers import Container, Vertical
 from textual.widgets import ContentSwitcher, Input, TextArea
 
+from tuner_tui import guarded
 from tuner_tui.config.draft import UNSET, Draft
 from tuner_tui.config.options import value_of
 from tuner_tui.config.spec_paths import resolve_paths
@@ -21,6 +22,7 @@ from tuner_tui.config.spec_writer import spec_text, write_spec
 from tuner_tui.config.unfinished import forget_unfinished, keep_unfinished
 from tuner_tui.data.own_data import own_data_options
 from tuner_tui.errors import TunerError
+from tuner_tui.guarded import Unreadable
 from tuner_tui.files import path_problem
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.models.trusted_code import UntrustedCode
@@ -565,8 +567,8 @@ def _written(spec: RunSpec, path: Path, draft: Draft) -> str:
 
 def _has_text(path: Path, text: str) -> bool:
     try:
-        return path.read_text(encoding="utf-8") == text
-    except (OSError, UnicodeDecodeError):
+        return guarded.read_text(path) == text
+    except Unreadable:
         return False
 
 
