@@ -22,8 +22,8 @@ from tuner_tui.config.spec_writer import spec_text, write_spec
 from tuner_tui.config.unfinished import forget_unfinished, keep_unfinished
 from tuner_tui.data.own_data import own_data_options
 from tuner_tui.errors import TunerError
-from tuner_tui.guarded import Unreadable
 from tuner_tui.files import path_problem
+from tuner_tui.guarded import Unreadable
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.models.trusted_code import UntrustedCode
 from tuner_tui.text import shell_command
