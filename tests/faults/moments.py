@@ -80,6 +80,7 @@ def patch() -> None:
     from transformers import LlamaModel, Trainer
     from trl import SFTTrainer
 
+    from tuner_tui.owned import Owned
     from tuner_tui.runs.journal import EventWriter
     from tuner_tui.worker.model import loading
     from tuner_tui.worker.text import token_cache
@@ -105,7 +106,7 @@ def patch() -> None:
     )
     _around(result, "replace_folder", before=lambda *_: reach("before the result's rename"),
             after=lambda *_: reach("after the result's rename"))  # fmt: skip
-    _around(Path, "rename", after=_hidden)
+    _around(Owned, "move", after=_hidden)
     _around(
         PeftModel,
         "save_pretrained",
@@ -183,7 +184,7 @@ def _renaming(moment: str) -> Callable[..., None]:
     return lambda made, target, *_: reach(moment, int(target.name.removeprefix("step-")))
 
 
-def _hidden(path: Path, target: Any) -> None:
+def _hidden(owned: Any, path: Path, target: Any) -> None:
     name = Path(target).name
     if name.startswith(".old-adapter"):
         reach("old result hidden")

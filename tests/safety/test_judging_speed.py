@@ -76,7 +76,7 @@ async def test_a_key_reads_only_what_was_added(monkeypatch: pytest.MonkeyPatch) 
     async with TunerApp(FeedbackScreen("evening")).run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, f"{LEFT} ready")
         await pilot.pause()
-        for key in ("1", "t", "s", "6"):
+        for key in ("1", "t", "right", "6"):
             reads.begin()
             await pilot.press(key)
             await wait_for(pilot, "saved")

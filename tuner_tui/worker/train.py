@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -84,6 +85,8 @@ def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None
     watcher.start()
     ending = _attempt(job, is_resumed=is_resumed)
     watcher.close()
+    with contextlib.suppress(OSError):  # what could not be deleted because the folder was renamed meanwhile
+        remove_leftovers(job.folder.owned, job.folder.path, job.folder.checkpoints)
     if (
         not isinstance(ending, TERMINAL) and job.stop.is_set()
     ):  # the next worker would not know of the request
