@@ -135,8 +135,9 @@ def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
                 kinds |= {word.arg for word in node.keywords if word.arg in KINDS}
             case ast.Call(func=function) if _called(function) in PARTS:
                 kinds = _by_part(node)
-        line = next((child.lineno for child in ast.walk(node) if hasattr(child, "lineno")), 0)
-        named |= {(line, kind) for kind in kinds}
+        if kinds:
+            line = next((child.lineno for child in ast.walk(node) if hasattr(child, "lineno")), 0)
+            named |= {(line, kind) for kind in kinds}
     return named
 
 
