@@ -1,22 +1,27 @@
-"""The Hub's stand-in from beside the checkout, for tests that drive the real client over HTTP; absent, they skip."""
+"""The Hub's stand-in for tests that drive the real client over HTTP.
+
+It is `tests.hub_stand_in`, or the file that $TUNER_TUI_TEST_HUB names: one with the same class `HubDouble`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
+import os
 from typing import Any
 
-import pytest
+from tests import hub_stand_in
 
-PLACE = Path(__file__).resolve().parents[2] / "shared" / "hub_double.py"
 TOKEN = "hf_doubleDoubleToilAndTrouble0123456789"
+OTHER = "TUNER_TUI_TEST_HUB"
 
 
 def hub_double() -> Any:
-    """The module, or a skip with the reason."""
-    spec = importlib.util.spec_from_file_location("hub_double", PLACE)
-    if spec is None or spec.loader is None or not PLACE.is_file():
-        pytest.skip(f"the Hub's stand-in is not at {PLACE}")
+    """The module with the stand-in."""
+    other = os.environ.get(OTHER)
+    if other is None:
+        return hub_stand_in
+    spec = importlib.util.spec_from_file_location("hub_double", other)
+    assert spec is not None and spec.loader is not None, other
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -255,7 +255,7 @@ def test_sources_are_mixed_by_rows_or_weight(
     [
         (("{b} weight=2",), "expected FILE"),
         (("{b} weight=0.6", "{b} weight=0.6"), "add up to 1.2"),
-        (("{t}",), "has shape text"),
+        (("{t}",), "is of dataset type text"),
         (("nothing.jsonl",), "nothing.jsonl"),
     ],
 )

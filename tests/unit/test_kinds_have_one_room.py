@@ -21,16 +21,24 @@ from tuner_tui.config.sections import kinds_of
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.config.tunings.traits import TRAITS as TUNINGS
 from tuner_tui.config.tunings.traits import LoadedPrecision
+from tuner_tui.planning.place import is_applicable
 from tuner_tui.planning.tunings import TuningMemory, memory_of
 
 PRODUCT = Path(tuner_tui.__file__).parent
-KINDS = frozenset((*METHODS, *TUNINGS))
+KINDS: frozenset[str] = frozenset((*METHODS, *TUNINGS))
 ROOMS = re.compile(
     rf"(config/(methods|tunings)|worker/(methods|tunings)|planning/tunings|sharing/scripts/(methods|tunings))"
     rf"/({'|'.join((*KINDS, 'prompt', 'traits', 'options'))})\.py"
 )
 AMBIGUOUS = frozenset(("reward", "full"))
 """Kinds that are everyday words, too: of these only comparisons, branches, tables and defaults are looked at."""
+OTHER_NAMES: dict[str, str] = {
+    **{traits.title: kind for kind, traits in METHODS.items()},
+    **{traits.title: kind for kind, traits in TUNINGS.items()},
+    **{traits.peft_type: kind for kind, traits in TUNINGS.items() if traits.peft_type is not None},
+}
+"""Titles and PEFT types stand for a kind as much as its name does."""
+PEFT_TYPES = frozenset(traits.peft_type for traits in TUNINGS.values() if traits.peft_type is not None)
 OTHER_MEANINGS = {
     ("data/recognition/columns.py", "reward"),  # names of columns in other people's data
     ("data/recognition/ranked.py", "reward"),
@@ -42,17 +50,55 @@ OPTION_CLASSES = frozenset(
 )
 
 
+TAKERS = frozenset(("method_traits", "tuning_traits", "memory_of", "usual_learning_rate", "import_module"))
+"""Functions that take a kind."""
+TABLES = frozenset(("TRAITS", "METHODS", "TUNINGS", "_ALL"))
+COLLECTIONS = frozenset(("frozenset", "set", "tuple", "list", "dict"))
+PARTS = frozenset(
+    ("startswith", "endswith", "find", "index", "count", "removeprefix", "removesuffix", "partition", "match")
+)
+"""What tells a kind by a part of its name."""
+SHORTEST_PART = 2
+
+
 def kinds_in(node: ast.AST | None) -> set[str]:
-    """The kinds that stand as texts in an expression or pattern."""
+    """The kinds that stand as texts, by any of their names, in an expression or pattern."""
+    return set() if node is None else {kind for child in ast.walk(node) for kind in _named_by(child)}
+
+
+def _named_by(node: ast.AST) -> set[str]:
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return set()
+    word = node.value
+    return {word} & KINDS or ({OTHER_NAMES[word]} if word in OTHER_NAMES else set())
+
+
+def _classes_in(node: ast.AST) -> set[str]:
+    """The kinds' classes of options in an expression or pattern."""
+    names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
     return (
-        set()
-        if node is None
-        else {
-            child.value
-            for child in ast.walk(node)
-            if isinstance(child, ast.Constant) and isinstance(child.value, str) and child.value in KINDS
-        }
-    )
+        names | {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
+    ) & OPTION_CLASSES
+
+
+def _called(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _by_part(call: ast.Call) -> set[str]:
+    """The kinds that a call such as `kind.startswith("lor")` tells from others."""
+    receiver = ast.unparse(call.func).rpartition(".")[0]
+    if re.search(r"\b(kind|method|tuning|peft_type|title)\b", receiver) is None:
+        return set()
+    parts = {
+        part.value
+        for part in ast.walk(call)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    }
+    names: dict[str, str] = {**{kind: kind for kind in KINDS}, **OTHER_NAMES}
+    return {
+        kind for name, kind in names.items() for part in parts if len(part) >= SHORTEST_PART and part in name
+    }
 
 
 def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
@@ -62,11 +108,13 @@ def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
         kinds: set[str] = set()
         match node:
             case ast.Constant(value=str() as text):
-                kinds = {text} & (KINDS - AMBIGUOUS)
+                kinds = ({text} & (KINDS - AMBIGUOUS)) or (
+                    {OTHER_NAMES[text]} if text in PEFT_TYPES else set()
+                )
             case ast.Compare():
-                kinds = kinds_in(node)
+                kinds = kinds_in(node) | _classes_in(node)
             case ast.match_case():
-                kinds = kinds_in(node.pattern)
+                kinds = kinds_in(node.pattern) | _classes_in(node.pattern)
             case ast.Dict():
                 kinds = {kind for key in node.keys if isinstance(key, ast.Constant) for kind in kinds_in(key)}
             case ast.arguments():
@@ -76,10 +124,20 @@ def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
                 kinds = kinds_in(node.value) if is_plain else set()
             case ast.keyword(arg="default"):
                 kinds = kinds_in(node.value)
-            case ast.Call(func=ast.Name(id="isinstance")):
-                kinds = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)} & OPTION_CLASSES
-        line = next((child.lineno for child in ast.walk(node) if hasattr(child, "lineno")), 0)
-        named |= {(line, kind) for kind in kinds}
+            case ast.Subscript(value=value) if _called(value) in TABLES:
+                kinds = kinds_in(node.slice)
+            case ast.Call(func=function) if _called(function) in ("isinstance", "issubclass"):
+                kinds = _classes_in(node)
+            case ast.Call(func=function) if _called(function) in TAKERS:
+                kinds = {kind for value in node.args for kind in kinds_in(value)}
+            case ast.Call(func=ast.Name(id=name)) if name in COLLECTIONS:
+                kinds = {kind for value in node.args for kind in kinds_in(value)}
+                kinds |= {word.arg for word in node.keywords if word.arg in KINDS}
+            case ast.Call(func=function) if _called(function) in PARTS:
+                kinds = _by_part(node)
+        if kinds:
+            line = next((child.lineno for child in ast.walk(node) if hasattr(child, "lineno")), 0)
+            named |= {(line, kind) for kind in kinds}
     return named
 
 
@@ -98,10 +156,27 @@ def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
         ('click.option("--method", default="reward")', "reward"),
         ("if isinstance(spec.method, KtoMethod): pass", "KtoMethod"),
         ("if isinstance(tuning, (int, FullTuning)): pass", "FullTuning"),
+        ("if isinstance(tuning, spec.FullTuning): pass", "FullTuning"),
+        ("if type(tuning) is FullTuning: pass", "FullTuning"),
+        ("if tuning.__class__ == spec.FullTuning: pass", "FullTuning"),
+        ("match tuning:\n    case FullTuning(): pass", "FullTuning"),
+        ("match tuning:\n    case spec.FullTuning(): pass", "FullTuning"),
+        ('if spec.tuning.kind.startswith("lor"): pass', "lora"),
+        ('if kind.endswith("ull"): pass', "full"),
+        ('SCORED = frozenset(("reward",))', "reward"),
+        ('SCORED = set(["reward"])', "reward"),
+        ("RATES = dict(reward=1e-4)", "reward"),
+        ('if method_traits("reward").output: pass', "reward"),
+        ('if TRAITS["full"].is_adapter: pass', "full"),
+        ('if traits.title == "LoRA": pass', "lora"),
+        ('match traits.title:\n    case "full tuning": pass', "full"),
+        ('if "reward models" in titles: pass', "reward"),
+        ('adapter_type = "LORA"', "lora"),
+        ('write(peft_type="IA3")', "ia3"),
     ],
 )
 def test_the_walk_sees_every_way_to_name_a_kind(code: str, kind: str) -> None:
-    assert {found for _, found in named_kinds(ast.parse(code))} == {kind}
+    assert {named for _, named in named_kinds(ast.parse(code))} == {kind}
 
 
 def test_the_walk_lets_other_words_pass() -> None:
@@ -157,6 +232,100 @@ def _kind_in(preset: Any, section: str) -> str:
     return kind
 
 
+CALLERS = {
+    "worker/methods": ("worker/train.py",),
+    "worker/tunings": ("worker/model/tuning.py", "worker/export/updates.py"),
+    "sharing/scripts/methods": ("sharing/train_script.py",),
+    "sharing/scripts/tunings": ("sharing/train_script.py",),
+}
+"""By folder, the files that load a kind's file by its name."""
+IF_TRAIT = {"continue_with": "can_continue", "read_updates": "is_mergeable"}
+"""Functions of a tuning that are called only where a trait says so."""
+
+
+def calls_into(folder: str) -> dict[str, int | None]:
+    """What the flow uses of a kind's file in this folder: functions with their count of arguments, None for values."""
+    used: dict[str, int | None] = {}
+    for caller in CALLERS[folder]:
+        tree = ast.parse((PRODUCT / caller).read_text(encoding="utf-8"))
+        loaders = {"import_module"} | {
+            node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _loads(node, folder)
+        }
+        names = {
+            node.targets[0].id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and any(_is_load(child, folder) for child in ast.walk(node.value))
+        }
+        counts = {
+            id(node.func): len(node.args) + len(node.keywords)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute):
+                continue
+            is_named = isinstance(node.value, ast.Name) and node.value.id in names
+            is_loaded = isinstance(node.value, ast.Call) and _called(node.value.func) in loaders
+            if is_named or is_loaded:
+                used[node.attr] = counts.get(id(node))
+    return used
+
+
+def _loads(function: ast.FunctionDef, folder: str) -> bool:
+    last = function.body[-1]
+    return isinstance(last, ast.Return) and _is_load(last.value, folder)
+
+
+def _is_load(node: ast.AST | None, folder: str) -> bool:
+    """Whether an expression loads a kind's file in a folder."""
+    if not isinstance(node, ast.Call) or _called(node.func) != "import_module":
+        return False
+    return f"{folder.rpartition('/')[2]}.{{" in ast.unparse(node.args[0])
+
+
+def defined_in(path: Path) -> dict[str, int | None]:
+    """The names that a file defines: functions with their count of arguments, None for values."""
+    defined: dict[str, int | None] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            defined[node.name] = len((*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs))
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            defined[node.targets[0].id] = None
+    return defined
+
+
+def test_the_flow_calls_what_it_is_known_to_call() -> None:
+    assert calls_into("worker/methods") == {"run": 2}
+    assert calls_into("worker/tunings") == {
+        "peft_config": 3, "left_out": 2, "continue_with": 2, "wake_dropout": 2, "read_updates": 3,
+    }  # fmt: skip
+    assert calls_into("sharing/scripts/methods") == {"arguments": 2, "dataset": 2}
+    assert calls_into("sharing/scripts/tunings") == {"CONFIG": None, "adapter": 2, "wake_dropout": 1}
+
+
+@pytest.mark.parametrize("folder", CALLERS)
+def test_a_kinds_files_have_what_the_flow_calls(folder: str) -> None:
+    section = folder.rpartition("/")[2]
+    for kind in METHODS if section == "methods" else TUNINGS:
+        if f"{folder}/{kind}.py" not in parts_of(section, kind):
+            continue
+        defined, used = defined_in(PRODUCT / folder / f"{kind}.py"), calls_into(folder)
+        if folder == "worker/tunings":
+            traits = TUNINGS[kind]  # type: ignore[index]
+            for name, trait in IF_TRAIT.items():
+                assert (name in defined) == getattr(traits, trait), f"{kind}: {name}, {trait}"
+            used = {
+                name: count for name, count in used.items() if traits.is_adapter and name not in IF_TRAIT
+            } | {name: used[name] for name, trait in IF_TRAIT.items() if getattr(traits, trait)}
+        assert {name: defined.get(name, "missing") for name in used} == used, kind
+
+
+def test_peft_types_are_unique() -> None:
+    assert len(PEFT_TYPES) == sum(traits.is_adapter for traits in TUNINGS.values())
+
+
 def test_traits_and_options_name_the_same_kinds() -> None:
     assert list(kinds_of("method")) == list(METHODS)
     assert list(kinds_of("tuning")) == list(TUNINGS)
@@ -205,3 +374,22 @@ def test_learning_rates_are_those_of_before() -> None:
     for method, rate in rates.items():
         assert usual_learning_rate(method, "lora") == pytest.approx(rate)
         assert usual_learning_rate(method, "full") == pytest.approx(rate / 10)
+
+
+@pytest.mark.parametrize("kind", TUNINGS)
+def test_the_plan_allows_the_precisions_that_the_rules_allow(kind: Any) -> None:
+    options: list[dict[str, Any]] = (
+        [{}, {"dora": True}] if "dora" in kinds_of("tuning")[kind].model_fields else [{}]
+    )
+    for more in options:
+        for precision in get_args(LoadedPrecision):
+            spec = RunSpec.model_validate(
+                {
+                    "model": {"source": "m", "precision": precision},
+                    "data": {"train": "d"},
+                    "tuning": {"kind": kind, **more},
+                }
+            )
+            keys = {problem.key for problem in check_rules(spec)}
+            is_refused = not keys.isdisjoint(("model.precision", "tuning.dora"))
+            assert is_applicable(precision, spec) != is_refused, (precision, more)

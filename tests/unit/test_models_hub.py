@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.hub_double import hub_double
 from tests.unit.models_on_disk import CONFIG, make_folder
 
 ROOT = Path(__file__).parents[2]
-DOUBLE = ROOT.parent / "shared" / "hub_double.py"
 TOKEN = "hf_secretsecretsecret"
 DISABLED = "Access to this resource is disabled."
 
@@ -46,13 +45,7 @@ print(json.dumps([(model.repo_id, model.size_bytes, model.last_used) for model i
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Any]:
     """A stand-in Hub with one good model."""
-    if not DOUBLE.is_file():
-        pytest.skip("the stand-in Hub (shared/hub_double.py) is not beside this checkout")
-    spec = importlib.util.spec_from_file_location("hub_double", DOUBLE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.HubDouble(tmp_path / "hub", TOKEN) as double:
+    with hub_double().HubDouble(tmp_path / "hub", TOKEN) as double:
         add(double, "owner/good", model_files(tmp_path))
         yield double
 

@@ -32,8 +32,10 @@ from tuner_tui.runs.events import (
     encode,
     finite,
     machine_of,
+    setup_of,
 )
-from tuner_tui.runs.state import RunSnapshot
+from tuner_tui.runs.model_setup import ModelSetup
+from tuner_tui.runs.state import RunSnapshot, RunState
 
 CLASSES: tuple[type[EventBase], ...] = typing.get_args(Event)
 
@@ -58,6 +60,7 @@ def example(annotation: Any) -> Any:
         ChosenMachine: ChosenMachine(
             device="cuda", device_name="RTX 4070", precision="nf4", arithmetic="bf16", is_mixed=True
         ),
+        ModelSetup: ModelSetup(is_multimodal=True, is_partly_adapted=True, is_without_router_loss=True),
         FallbackStep: FallbackStep(kind="free", before="b", after="a", reason="r"),
         Shape: Shape(micro_batch=2, batch_size=4, is_checkpointing=True, at_least=2),
     }[annotation]
@@ -225,3 +228,33 @@ def test_fallback_steps_change_the_shape_by_their_values() -> None:
 def test_names_in_files_and_json_output_stay(kind: type[msgspec.Struct], name: str) -> None:
     """Renamed attributes keep the names under which earlier versions and scripts know them."""
     assert name in kind.__struct_encode_fields__
+
+
+OLD_SETUPS = (
+    ("model class", ModelSetup(is_multimodal=True)),
+    ("adapted part", ModelSetup(is_partly_adapted=True)),
+    ("adapted layers", ModelSetup(is_partly_adapted=True)),
+    ("router loss", ModelSetup(is_without_router_loss=True)),
+    ("micro-batch", ModelSetup()),
+)
+
+
+@pytest.mark.parametrize(("name", "setup"), OLD_SETUPS)
+def test_choices_of_earlier_versions_tell_the_models_setup(name: str, setup: ModelSetup) -> None:
+    line = f'{{"event":"choices","choices":[{{"name":"{name}","value":"x","reason":"y"}}]}}'.encode()
+    event = decode(line)
+    assert isinstance(event, ChoicesMade) and event.setup is None and setup_of(event) == setup
+    state = RunState()
+    state.apply(event)
+    assert state.snapshot().setup == setup
+
+
+def test_a_typed_setup_needs_no_titles_and_adds_up() -> None:
+    state = RunState()
+    for setup in (ModelSetup(is_multimodal=True), ModelSetup(is_without_router_loss=True)):
+        event = decode(encode(ChoicesMade(choices=(), setup=setup)))
+        assert isinstance(event, ChoicesMade) and event.setup == setup
+        state.apply(event)
+    assert state.snapshot().setup == ModelSetup(is_multimodal=True, is_without_router_loss=True)
+    titled = ChoicesMade(choices=(Choice(name="model class", value="x", reason=""),), setup=ModelSetup())
+    assert setup_of(titled) == ModelSetup()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-METHODS = ("dpo", "cpo", "kto", "orpo", "reward", "alphapo")
+from tuner_tui.config.methods.traits import TRAITS, method_traits
+
+METHODS = tuple(kind for kind, traits in TRAITS.items() if traits.rows != "examples")
 ASKED = (
     "Why?",
     "Who?",
@@ -40,4 +42,4 @@ def rated(count: int = 8) -> list[dict[str, Any]]:
 
 def rows_for(method: str, count: int = 8) -> list[dict[str, Any]]:
     """Rows that a method learns from."""
-    return rated(count) if method == "kto" else pairs(count)
+    return rated(count) if method_traits(method).rows == "answers" else pairs(count)

@@ -12,6 +12,9 @@ import pytest
 from tests.worker.preferences import rows_for
 from tests.worker.runs import QUESTIONS, Run, stop_and_resume
 from tests.worker.test_resume import adapter_bytes, curve
+from tuner_tui.config.methods.traits import TRAITS as METHODS
+from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.sections import kinds_of
 from tuner_tui.runs.events import Evaluated, RunFinished, TrainingStarted
 
 if TYPE_CHECKING:
@@ -27,19 +30,25 @@ TABLES: dict[str, Any] = {
     "checkpoints": {"every_steps": 3},
 }
 GROUPED, PACKED = "grouped by length", "packed"
-WAYS = (
-    ("sft", "shuffled"), ("sft", GROUPED), ("sft", PACKED), ("dpo", "shuffled"), ("dpo", GROUPED), ("kto", "in order"),
-    ("orpo", "shuffled"), ("orpo", GROUPED), ("reward", "shuffled"), ("reward", GROUPED),
-)  # fmt: skip
-"""KTO's rows keep their order: its trainer compares each with the one before it."""
+
+
+def orders_of(method: str) -> tuple[str, ...]:
+    """The orders that a method's rows can have."""
+    if method_traits(method).keeps_order:
+        return ("in order",)
+    is_packable = "packing" in kinds_of("method")[method].model_fields
+    return ("shuffled", GROUPED, PACKED) if is_packable else ("shuffled", GROUPED)
+
+
+WAYS = tuple((method, order) for method in METHODS for order in orders_of(method))
 QUICK = {("sft", PACKED, "fp32"), ("dpo", GROUPED, "fp32")}
 """What no other quick test has."""
 
 
 def combinations() -> list[Any]:
     """Each method and order in fp32 and NF4."""
-    found = [(method, order, precision) for method, order in WAYS for precision in ("fp32", "nf4")]
-    return [pytest.param(*each, marks=[] if each in QUICK else [pytest.mark.slow]) for each in found]
+    every = [(method, order, precision) for method, order in WAYS for precision in ("fp32", "nf4")]
+    return [pytest.param(*way, marks=[] if way in QUICK else [pytest.mark.slow]) for way in every]
 
 
 @pytest.mark.parametrize(("method", "order", "precision"), combinations())
@@ -50,7 +59,7 @@ def test_resumed_is_equal(
     order: str,
     precision: str,
 ) -> None:
-    rows = rows_for(method, 12) if method != "sft" else questions(12)
+    rows = questions(12) if method_traits(method).rows == "examples" else rows_for(method, 12)
     tables = TABLES | {"method": {"kind": method}, "model": {"precision": precision}}
     if order == GROUPED:
         tables["training"] = TABLES["training"] | {"group_by_length": True}

@@ -164,14 +164,14 @@ def _system_error(error: OSError) -> TunerError:
     title = "The operating system reports an error"
     if not isinstance(error.filename, str):
         return TunerError(title, f"{error.strerror or error}.", "See: tuner-tui doctor")
-    told = path_problem(error, Path(error.filename))
+    problem_text = path_problem(error, Path(error.filename))
     if isinstance(error, PermissionError):
         return TunerError(
             "Permission denied",
-            f"{told}.",
+            f"{problem_text}.",
             "Its owner can open it to you, such as with chmod g+rwX; or use another folder: TUNER_TUI_HOME.",
         )
-    return TunerError(title, f"{told}.", "See: tuner-tui doctor")
+    return TunerError(title, f"{problem_text}.", "See: tuner-tui doctor")
 
 
 def _keep_traceback() -> str:

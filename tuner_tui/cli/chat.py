@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @click.option("--top-p", type=Finite(0, 1, min_open=True), default=0.95, show_default=True)
 @click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 disables it.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="The seed for sampling; random by default.")
-@click.option("--collection", default="chat", show_default=True, help="The collection for rated answers.")
+@click.option(
+    "--collection", default="chat", show_default=True, help="The collection for annotations of the answers."
+)
 @click.option("--share", is_flag=True, help="Load the model even while a run is training.")
 @click.option("--json", "as_json", is_flag=True, help="Print answers as JSON, one object per line.")
 def chat(

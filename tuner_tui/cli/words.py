@@ -93,8 +93,8 @@ def tell(event: Event) -> str | None:
         case RequestAccepted():
             return event.words.rstrip(".")
         case MemoryShort():
-            kept = f"; saved as {event.checkpoint}" if event.checkpoint else ""
-            return f"memory ran out {where_short(event)}{kept}: {plain(event.message)}"
+            checkpoint_note = f"; saved as {event.checkpoint}" if event.checkpoint else ""
+            return f"memory ran out {where_short(event)}{checkpoint_note}: {plain(event.message)}"
         case FallbackTaken(fallback=fallback):
             return f"trying {fallback_words(fallback)} ({plain(fallback.reason)})"
         case StepSkipped():

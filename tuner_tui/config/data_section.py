@@ -80,7 +80,7 @@ class DataSpec(Section):
     )
     shape: DataShape = option(
         "auto",
-        "Shape",
+        "Dataset type",
         "messages (chat turns), instruction (question or instruction, input, answer), prompt_completion or "
         "text for sft; preference (pairs: prompt, chosen, rejected) and rated (prompt, completion, label) for the "
         "preference methods; prompts (prompt-only); auto detects it from the first rows.",

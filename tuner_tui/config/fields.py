@@ -22,6 +22,10 @@ class Section(BaseModel):
 class TuningOptions(Section):
     """The options of a tuning."""
 
+    def works_on(self, precision: str) -> bool:
+        """Whether these options allow a precision of the base that the tuning works on."""
+        return True
+
     def continued(self, settings: Mapping[str, Any]) -> Self:
         """The options with those of an earlier adapter's adapter_config.json."""
         return self

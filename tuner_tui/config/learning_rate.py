@@ -8,6 +8,4 @@ from tuner_tui.config.tunings.traits import tuning_traits
 
 def usual_learning_rate(method: str, tuning: str) -> float:
     """The usual learning rate for a method with a tuning."""
-    traits = method_traits(method)
-    own = traits.learning_rates.get(tuning)
-    return own if own is not None else tuning_traits(tuning).learning_rate * traits.learning_rate_factor
+    return tuning_traits(tuning).learning_rate * method_traits(method).learning_rate_factor

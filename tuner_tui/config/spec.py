@@ -56,8 +56,9 @@ class ModelSpec(Section):
     adapter: str | None = option(
         None,
         "Start from adapter",
-        "A run's name, or a folder with a LoRA adapter of this base: it is trained on, with its own rank, alpha and "
-        "targets, and dpo and kto take a frozen copy of it as their reference. If unset, a new adapter is created.",
+        "A run's name, or a folder with an adapter of this base and of the run's tuning: its training continues, with "
+        "its own targets and sizes; a method with a reference takes a frozen copy of it. If unset, a new adapter is "
+        "created.",
         "Keeps the earlier training; a frozen copy beside it costs a few megabytes.",
         min_length=1,
     )

@@ -80,14 +80,14 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """The counts in words."""
-        told = [f"{self.proposed} proposed", f"{self.undecided} left to you (the orders disagree)"]
+        outcome_counts = [f"{self.proposed} proposed", f"{self.undecided} left to you (the orders disagree)"]
         if self.ties:
-            told.append(f"{self.ties} left to you (a tie in both orders)")
+            outcome_counts.append(f"{self.ties} left to you (a tie in both orders)")
         if self.unreadable:
-            told.append(f"{self.unreadable} not read and left open")
+            outcome_counts.append(f"{self.unreadable} not read and left open")
         if self.failed:
-            told.append(f"{self.failed} without a reply")
-        return ", ".join(told)
+            outcome_counts.append(f"{self.failed} without a reply")
+        return ", ".join(outcome_counts)
 
 
 def propose(item: Item, first: Answer, second: Answer, ask: Ask, judge: str, principles: str) -> Proposal:

@@ -69,9 +69,13 @@ def _take_targets(rules: Rules, given: Given) -> None:
     elif not names or any(not name.replace("_", "").replace(".", "").isalnum() for name in names):
         rules.refuse(given, "expected names of modules, such as q_proj; patterns are not supported")
     else:
-        kept = [name for name in names if name.rpartition(".")[2] not in NEVER_ADAPTED]
-        if not kept:
+        adaptable_names = [name for name in names if name.rpartition(".")[2] not in NEVER_ADAPTED]
+        if not adaptable_names:
             rules.refuse(given, "the head and the embedding get no adapters here")
             return
-        reason = "without the head and the embedding, which get no adapters here" if kept != names else ""
-        rules.take(given, {"tuning.targets": kept}, reason)
+        reason = (
+            "without the head and the embedding, which get no adapters here"
+            if adaptable_names != names
+            else ""
+        )
+        rules.take(given, {"tuning.targets": adaptable_names}, reason)

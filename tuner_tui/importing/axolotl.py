@@ -222,10 +222,10 @@ def _turns(rules: Rules, file: str, root: Place, entry: dict[str, Any]) -> None:
 
 
 def _known(rules: Rules, file: str, place: Place, is_known: bool, reason: str = "") -> None:
-    told = "as here" if reason else "this name is recognised"
+    account_note = "as here" if reason else "this name is recognised"
     refused = reason or "this name is not recognised; rename it in the rows"
     rules.ledger.close(
-        file, [place], "not_needed" if is_known else "not_taken", told if is_known else refused
+        file, [place], "not_needed" if is_known else "not_taken", account_note if is_known else refused
     )
 
 

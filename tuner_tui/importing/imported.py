@@ -304,6 +304,6 @@ def _missing(spec: RunSpec, values: dict[str, Any]) -> list[str]:
             locate(name)
         except TunerError as error:
             hub = name.startswith("hub:")
-            told = "`train` downloads it from the Hub" if hub else error.message or error.title
-            found.append(f"the data {name}: {told}")
+            problem_text = "`train` downloads it from the Hub" if hub else error.message or error.title
+            found.append(f"the data {name}: {problem_text}")
     return found

@@ -95,7 +95,7 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
         loaded_weights(shape, load, stored_bytes), _copies(load), adapters * adapter_copies, gradients * trained,
         states * trained, layer, head_bytes(shape, load), _activations(shape, load, layer, experts), experts,
         tuning.autocast_copies(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
-        adapters if load.reference_adapter else 0, _holes(shape, load, layer),
+        adapters if load.reference == "frozen copy" else 0, _holes(shape, load, layer),
     )  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def _copies(load: Workload) -> int:
     traits = load.method_traits
     if traits.models > 1 and not (load.shared_base and not load.trains_base):
         return traits.models
-    if load.compares and not traits.generates and load.trains_base:
+    if load.compares and not traits.generates and load.reference == "second model":
         return 2
     return 1
 

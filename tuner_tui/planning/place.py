@@ -160,8 +160,7 @@ def is_applicable(loaded_as: LoadedAs, spec: RunSpec) -> bool:
     """Whether a precision can be used with the tuning: quantised weights cannot be trained themselves."""
     if loaded_as == "stored":
         return True
-    is_refused = loaded_as == "int8" and getattr(spec.tuning, "dora", False)
-    return loaded_as in tuning_traits(spec.tuning.kind).precisions and not is_refused
+    return loaded_as in tuning_traits(spec.tuning.kind).precisions and spec.tuning.works_on(loaded_as)
 
 
 def workload_of(
@@ -194,8 +193,7 @@ def workload_of(
         packed=is_packed, varied=not is_packed, labelled_share=rows.labelled_share,
         precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
     )  # fmt: skip
-    has_copy = spec.model.adapter is not None and load.method_traits.has_reference
-    load = replace(load, reference_adapter=has_copy and not is_full, **tuning_fields(tuning))
+    load = replace(load, is_continued=spec.model.adapter is not None, **tuning_fields(tuning))
     if not place.is_gpu:
         load = replace(load, stack=replace(Stack(), expandable_segments=False))
     return with_rows(load, spec, training.micro_batch or default_micro_batch(spec, place), load.checkpointing)

@@ -38,7 +38,7 @@ def short_run(spec: RunSpec, steps: int | None) -> ShortRun | None:
     if steps is None or schedule == "constant" or math.ceil(steps * warmup) < steps:
         return None
     if steps == 1:
-        message = "The run has one step, and its learning rate is 0: nothing is learnt."
+        message = "The run has one step, and its learning rate is 0: no weight changes."
     else:
         message = f"All {steps} steps of the run are warm-up: the learning rate never reaches its peak."
     hint = f"Set training.warmup = 0 (it is {warmup:g}), or give the run more steps: more rows, a larger "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, MethodTraits, method_traits
+from tuner_tui.config.reference import Reference, reference_of
 from tuner_tui.config.tunings.traits import DEFAULT_TUNING, tuning_traits
 
 LoadedAs = Literal["fp32", "bf16", "int8", "nf4", "stored"]
@@ -89,8 +90,8 @@ class Workload:
     labelled_share: float = 1.0
     """Share of the tokens with loss."""
     precomputed_reference: bool = False
-    reference_adapter: bool = False
-    """Whether there is a frozen copy of the adapter (a method with a reference that starts from an adapter)."""
+    is_continued: bool = False
+    """Whether the run starts from an adapter."""
     answers: int = 8
     """GRPO and RLOO: answers generated per prompt, in one batch, however small the micro-batch is."""
     answer_length: int = 256
@@ -115,9 +116,13 @@ class Workload:
         return () if isinstance(self.targets, str) else self.targets
 
     @property
+    def reference(self) -> Reference:
+        return reference_of(self.method, self.tuning, is_continued=self.is_continued)
+
+    @property
     def compares(self) -> bool:
         """Whether each step runs a reference, too."""
-        return self.method_traits.has_reference and not self.precomputed_reference
+        return self.reference != "none" and not self.precomputed_reference
 
     @property
     def sequences(self) -> int:

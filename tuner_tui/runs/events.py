@@ -16,6 +16,7 @@ import msgspec
 from tuner_tui.planning.oom_fallback import FallbackStep, Shape
 from tuner_tui.planning.plan import Choice
 from tuner_tui.planning.precision import Arithmetic, LoadedPrecision
+from tuner_tui.runs.model_setup import ModelSetup, setup_in_words
 
 PROTOCOL = 1
 LATEST_TIME = 32_503_680_000.0
@@ -89,6 +90,8 @@ class ChoicesMade(EventBase, frozen=True, kw_only=True, tag="choices"):
     """As shown to the user."""
     machine: ChosenMachine | None = None
     """None if the choices do not concern the machine."""
+    setup: ModelSetup | None = None
+    """None if the choices do not concern the model's class and layers."""
 
 
 class ModelLoaded(EventBase, frozen=True, kw_only=True, tag="model"):
@@ -427,6 +430,11 @@ def machine_of(event: ChoicesMade) -> ChosenMachine | None:
         return msgspec.convert(fields, ChosenMachine)
     except msgspec.ValidationError:
         return None
+
+
+def setup_of(event: ChoicesMade) -> ModelSetup:
+    """The model's setup in an event; for events of earlier versions it is read from the choices."""
+    return setup_in_words(event.choices) if event.setup is None else event.setup
 
 
 def finite(value: float | None) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.reference import compares
 from tuner_tui.config.tunings.lora_start import converted_alpha, converted_rank
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError, NotFoundError, RunProblem
@@ -48,7 +49,8 @@ def find_start(spec: RunSpec, source: ModelSource) -> StartAdapter | None:
         raise RunProblem(
             "The run has no adapter",
             f"{run.name} has no adapter to start from: it has not ended, or it used full tuning.",
-            "Use a finished LoRA run. The result of full tuning is a base: set model.source to its adapter folder.",
+            "Use a finished run that trained an adapter. The result of full tuning is a base: set model.source to its "
+            "adapter folder.",
         )
     facts = read_adapter(folder)
     require_shapes(folder, source)
@@ -112,7 +114,7 @@ def _require_trainable(spec: RunSpec, facts: AdapterFacts, source: ModelSource, 
     require_convertible(folder, facts, is_quantised=spec.model.precision in ("int8", "nf4"))
     if facts.tokens and source.path is not None and read_facts(source).tied_embeddings:
         require_untied_tokens(spec.method.kind)
-    if facts.bias not in (None, "none") and method_traits(spec.method.kind).has_reference:
+    if facts.bias not in (None, "none") and compares(spec.method.kind):
         raise InputError(
             "The adapter trains biases of its base",
             f'{folder}: bias = "{facts.bias}". The base with the adapter off would have the trained biases, and PEFT '

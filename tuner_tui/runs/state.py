@@ -35,8 +35,10 @@ from tuner_tui.runs.events import (
     Warned,
     WorkerStarted,
     machine_of,
+    setup_of,
 )
 from tuner_tui.runs.history import Curves, History
+from tuner_tui.runs.model_setup import ModelSetup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,6 +75,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     training: TrainingStarted | None
     choices: tuple[Choice, ...]
     machine: ChosenMachine | None
+    setup: ModelSetup
     evaluations: tuple[Evaluated, ...]
     best_evaluation: Evaluated | None
     samples: tuple[Sampled, ...]
@@ -108,6 +111,7 @@ class RunState:
         self.training: TrainingStarted | None = None
         self.choices: dict[str, Choice] = {}
         self.machine: ChosenMachine | None = None
+        self.setup = ModelSetup()
         self.evaluations: deque[Evaluated] = deque(maxlen=KEPT_EVALUATIONS)
         self.best_evaluation: Evaluated | None = None
         self.samples: deque[Sampled] = deque(maxlen=KEPT_SAMPLES)
@@ -155,6 +159,7 @@ class RunState:
             case ChoicesMade():
                 self.choices.update((choice.name, choice) for choice in event.choices)
                 self.machine = machine_of(event) or self.machine
+                self.setup = self.setup.with_also(setup_of(event))
             case ModelLoaded():
                 self.model = event
             case DataPrepared():
@@ -245,6 +250,7 @@ class RunState:
             training=self.training,
             choices=tuple(self.choices.values()),
             machine=self.machine,
+            setup=self.setup,
             evaluations=tuple(self.evaluations),
             best_evaluation=self.best_evaluation,
             samples=(*self.base_samples.values(), *self.samples),

@@ -83,11 +83,11 @@ def require_name(licence: CardLicence, base: str, repo_id: str) -> None:
     at the beginning of any such AI model name"); the base's own name tells where its card says "other" or nothing.
     """
     names = alternatives(licence.identifier)
-    told = [name for name in names if name != "other"] or [licence.name or base.rpartition("/")[2]]
-    is_asked = all(_NAMING.match(name) for name in told)
+    licence_names = [name for name in names if name != "other"] or [licence.name or base.rpartition("/")[2]]
+    is_asked = all(_NAMING.match(name) for name in licence_names)
     if is_asked and not repo_id.partition("/")[2].lower().startswith("llama"):
         raise TunerError(
             "The licence requires another name",
-            f"{', '.join(told)}: the names of derivatives must begin with Llama, and {repo_id} does not.",
+            f"{', '.join(licence_names)}: the names of derivatives must begin with Llama, and {repo_id} does not.",
             "Choose a name that begins with Llama.",
         )

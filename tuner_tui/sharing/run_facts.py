@@ -13,7 +13,7 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import is_adapter, refuse_pickle
 from tuner_tui.models.demo import DEMO_FILE, DEMO_REPO
 from tuner_tui.models.source import is_hub_id
-from tuner_tui.planning.plan import MODEL_CLASS, read_plan
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs.status import LIVE, read_run
 from tuner_tui.text import shell_command
 
@@ -73,14 +73,10 @@ class RunFacts:
         """Whether it is a reward model, with a head in place of words."""
         return method_traits(self.spec.method.kind).output == "scores"
 
-    def has_choice(self, name: str) -> bool:
-        """Whether the worker reported a choice of this name."""
-        return any(choice.name == name for choice in self.story.choices)
-
     @property
     def model_class(self) -> str:
         """transformers' auto class that loads the base as a language model."""
-        return "AutoModelForMultimodalLM" if self.has_choice(MODEL_CLASS) else "AutoModelForCausalLM"
+        return "AutoModelForMultimodalLM" if self.story.setup.is_multimodal else "AutoModelForCausalLM"
 
     @property
     def is_quantised(self) -> bool:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import InvalidVersion, Version
 
 from tuner_tui.config.methods.traits import TRAITS, method_traits
+from tuner_tui.config.reference import reference_of
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.data.tokens.template import TEMPLATE_FILE
 from tuner_tui.errors import InputError
 from tuner_tui.models.demo import DEMO_FILE
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.optimizers import TRANSFORMERS_NAMES
-from tuner_tui.planning.plan import ROUTER_LOSS, planned
+from tuner_tui.planning.plan import planned
 from tuner_tui.sharing import scripts
 from tuner_tui.sharing.script_rows import own_template, script_rows
 
@@ -91,7 +92,7 @@ def script(facts: RunFacts) -> str:
     of_tuning = None if facts.is_full else import_module(f"{scripts.__name__}.tunings.{tuning.kind}")
     traits = method_traits(method.kind)
     values = _arguments(facts) | of_method.arguments(method, facts)
-    if facts.has_choice(ROUTER_LOSS):
+    if facts.story.setup.is_without_router_loss:
         values["router_aux_loss_coef"] = 0.0
     arguments = pprint.pformat(values, sort_dicts=False, width=100)
     head = _HEAD.format(
@@ -138,9 +139,9 @@ def _trainer(facts: RunFacts) -> str:
 def _reference(facts: RunFacts) -> str:
     """The second model of a full tuning with a reference; with adapters the base is the reference."""
     method = facts.spec.method
-    is_compared = method_traits(method.kind).has_reference
     is_precomputed = getattr(method, "precompute_reference", False)
-    return "    ref_model=load(),\n" if is_compared and facts.is_full and not is_precomputed else ""
+    reference = reference_of(method.kind, facts.spec.tuning.kind, is_continued=facts.plan.start is not None)
+    return "    ref_model=load(),\n" if reference == "second model" and not is_precomputed else ""
 
 
 def _base(facts: RunFacts) -> str:

@@ -49,10 +49,10 @@ def of_file(spec: RunSpec, name: str) -> RunSpec:
     if spec.data.train == name:
         return spec
     fresh = type(spec.data)(train=name)
-    kept = {
+    unchanged_keys = {
         key: getattr(spec.data, key) for key in ("evaluation", "evaluation_share", "hold_out_by", "limit")
     }
-    return spec.model_copy(update={"data": fresh.model_copy(update=kept)})
+    return spec.model_copy(update={"data": fresh.model_copy(update=unchanged_keys)})
 
 
 def reading_of(spec: RunSpec) -> Reading:

@@ -14,7 +14,7 @@ from tuner_tui import guarded
 from tuner_tui.files import write_atomic
 from tuner_tui.generation.compare import CompareRequest, CompareResult
 from tuner_tui.models.adapter import refuse_adapter_beside, require_safetensors
-from tuner_tui.worker.device.machine import set_threads
+from tuner_tui.worker.device.machine import inference_dtype, set_threads
 from tuner_tui.worker.model.classes import language_model_class
 from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
 from tuner_tui.worker.training.samples import generate
@@ -42,7 +42,7 @@ def main(request_path: Path) -> int:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    dtype = inference_dtype(device)
     loaded: Any = language_model_class(AutoConfig.from_pretrained(base)).from_pretrained(base, dtype=dtype)
     model: Any = PeftModel.from_pretrained(loaded.to(device), request.adapter).eval()
     tuned = _answers(model, tokenizer, request.prompts, request.max_new_tokens)

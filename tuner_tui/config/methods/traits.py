@@ -5,8 +5,7 @@ Plain data, without torch and pydantic. No other file asks for a method by its n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.text import listed
@@ -23,44 +22,46 @@ Feedback = Literal["pairs", "rated", "demonstrations"]
 """Which annotations of a feedback collection can be trained on."""
 
 
+Compared = Literal["none", "before training"]
+"""What a method compares the trained model with: nothing, or the model before training."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MethodTraits:
-    """The traits of one method."""
+    """The traits of one method. None has a default: each method decides on each."""
 
     title: str
     """Its usual name."""
     rows: RowType
     dataset_types: tuple[DataShape, ...]
     """The dataset types that it trains on."""
-    sequences_per_row: int = 1
+    sequences_per_row: int
     """Token sequences per row."""
-    fewest_rows: int = 1
+    fewest_rows: int
     """Smallest micro-batch, for methods that compare its rows with each other."""
-    keeps_order: bool = False
+    keeps_order: bool
     """Whether the row order is the same in every epoch, so that rows cannot be grouped by length."""
-    has_reference: bool = False
-    """Whether it compares with a reference, the model before training."""
-    head: LossHead = "fused"
-    generates: bool = False
+    reference: Compared
+    """The reference; `reference.reference_of` says how a run with this tuning has it."""
+    head: LossHead
+    generates: bool
     """Whether it generates answers and trains on them."""
-    output: Literal["text", "scores"] = "text"
+    output: Literal["text", "scores"]
     """The trained model's output."""
-    loss_on_chosen_prompt: bool = False
+    loss_on_chosen_prompt: bool
     """Whether the SFT loss on the chosen answer includes its prompt."""
-    learning_rate_factor: float = 1.0
+    learning_rate_factor: float
     """Its usual learning rate, as a multiple of the tuning's own, which is for supervised fine-tuning."""
-    learning_rates: Mapping[str, float] = field(default_factory=dict)
-    """Exceptions to that, by tuning."""
-    feedback: Feedback | None = None
-    metrics: tuple[str, ...] = ()
+    feedback: Feedback | None
+    metrics: tuple[str, ...]
     """Metrics that its trainer logs; `metrics.METRICS` has their titles and healthy values."""
-    script_trainer: str | None = None
+    script_trainer: str | None
     """TRL's name of its trainer, if a train script can repeat a run: SFT for SFTTrainer and SFTConfig."""
-    trained_models: int = 1
+    trained_models: int
     """Trained adapters: two for PPO, policy and value."""
-    models: int = 1
+    models: int
     """Models in training, besides a reference: four for PPO, which may be adapters on one base."""
-    answers_in_groups: bool = False
+    answers_in_groups: bool
     """Whether several answers are generated per prompt and compared with each other."""
 
 
@@ -74,6 +75,7 @@ PREFERENCE_METRICS = (
     "logits/chosen",
     "logits/rejected",
 )
+_WITHOUT_ACCURACY = tuple(name for name in PREFERENCE_METRICS if name != "rewards/accuracies")
 TOKEN_METRICS = ("entropy", "mean_token_accuracy")
 
 TRAITS: dict[MethodKind, MethodTraits] = {
@@ -81,75 +83,141 @@ TRAITS: dict[MethodKind, MethodTraits] = {
         title="supervised fine-tuning",
         rows="examples",
         dataset_types=("messages", "instruction", "prompt_completion", "text"),
+        sequences_per_row=1,
+        fewest_rows=1,
+        keeps_order=False,
+        reference="none",
+        head="fused",
+        generates=False,
+        output="text",
+        loss_on_chosen_prompt=False,
+        learning_rate_factor=1.0,
         feedback="demonstrations",
         metrics=(*TOKEN_METRICS, "aux_loss"),
         script_trainer="SFT",
+        trained_models=1,
+        models=1,
+        answers_in_groups=False,
     ),
     "dpo": MethodTraits(
         title="DPO",
         rows="pairs",
         dataset_types=("preference",),
         sequences_per_row=2,
-        has_reference=True,
+        fewest_rows=1,
+        keeps_order=False,
+        reference="before training",
+        head="fused",
+        generates=False,
+        output="text",
+        loss_on_chosen_prompt=False,
         learning_rate_factor=0.25,
         feedback="pairs",
         metrics=(*PREFERENCE_METRICS, *TOKEN_METRICS, "aux_loss"),
         script_trainer="DPO",
+        trained_models=1,
+        models=1,
+        answers_in_groups=False,
     ),
     "cpo": MethodTraits(
         title="CPO",
         rows="pairs",
         dataset_types=("preference",),
         sequences_per_row=2,
+        fewest_rows=1,
+        keeps_order=False,
+        reference="none",
         head="logits",
+        generates=False,
+        output="text",
+        loss_on_chosen_prompt=False,
         learning_rate_factor=0.25,
         feedback="pairs",
-        metrics=(*PREFERENCE_METRICS, "nll_loss", "aux_loss"),
+        metrics=(*PREFERENCE_METRICS, "nll_loss"),
+        script_trainer=None,
+        trained_models=1,
+        models=1,
+        answers_in_groups=False,
     ),
     "kto": MethodTraits(
         title="KTO",
         rows="answers",
         dataset_types=("rated", "preference"),
+        sequences_per_row=1,
         fewest_rows=2,
         keeps_order=True,
-        has_reference=True,
+        reference="before training",
+        head="fused",
+        generates=False,
+        output="text",
+        loss_on_chosen_prompt=False,
         learning_rate_factor=0.25,
         feedback="rated",
-        metrics=(*PREFERENCE_METRICS, "kl", *TOKEN_METRICS, "aux_loss"),
+        metrics=(*_WITHOUT_ACCURACY, "kl", "entropy", "aux_loss"),
         script_trainer="KTO",
+        trained_models=1,
+        models=1,
+        answers_in_groups=False,
     ),
     "orpo": MethodTraits(
         title="ORPO",
         rows="pairs",
         dataset_types=("preference",),
         sequences_per_row=2,
+        fewest_rows=1,
+        keeps_order=False,
+        reference="none",
         head="logits",
+        generates=False,
+        output="text",
         loss_on_chosen_prompt=True,
         learning_rate_factor=0.5,
         feedback="pairs",
-        metrics=(*PREFERENCE_METRICS, "log_odds_chosen", "log_odds_ratio", "nll_loss", "aux_loss"),
+        metrics=(*PREFERENCE_METRICS, "log_odds_chosen", "log_odds_ratio", "nll_loss"),
+        script_trainer=None,
+        trained_models=1,
+        models=1,
+        answers_in_groups=False,
     ),
     "reward": MethodTraits(
         title="reward models",
         rows="pairs",
         dataset_types=("preference",),
         sequences_per_row=2,
+        fewest_rows=1,
+        keeps_order=False,
+        reference="none",
         head="score",
+        generates=False,
         output="scores",
+        loss_on_chosen_prompt=False,
         learning_rate_factor=0.5,
         feedback="pairs",
-        metrics=("accuracy", "margin", "mean_reward", "min_reward", "max_reward", "aux_loss"),
+        metrics=("accuracy", "margin", "mean_reward", "min_reward", "max_reward"),
         script_trainer="Reward",
+        trained_models=1,
+        models=1,
+        answers_in_groups=False,
     ),
     "alphapo": MethodTraits(
         title="AlphaPO",
         rows="pairs",
         dataset_types=("preference",),
         sequences_per_row=2,
+        fewest_rows=1,
+        keeps_order=False,
+        reference="none",
         head="logits",
+        generates=False,
+        output="text",
+        loss_on_chosen_prompt=False,
         learning_rate_factor=0.25,
         feedback="pairs",
-        metrics=(*PREFERENCE_METRICS, "nll_loss", "aux_loss"),
+        metrics=(*PREFERENCE_METRICS, "nll_loss"),
+        script_trainer=None,
+        trained_models=1,
+        models=1,
+        answers_in_groups=False,
     ),
 }
 """The methods that run.toml can name."""
@@ -159,11 +227,21 @@ _ESTIMATED: dict[str, MethodTraits] = {
         title=kind.upper(),
         rows="examples",
         dataset_types=("prompts",),
-        has_reference=True,
+        sequences_per_row=1,
+        fewest_rows=1,
+        keeps_order=False,
+        reference="before training",
+        head="fused",
         generates=True,
-        answers_in_groups=kind != "ppo",
+        output="text",
+        loss_on_chosen_prompt=False,
+        learning_rate_factor=1.0,
+        feedback=None,
+        metrics=(),
+        script_trainer=None,
         trained_models=2 if kind == "ppo" else 1,
         models=4 if kind == "ppo" else 1,
+        answers_in_groups=kind != "ppo",
     )
     for kind in ("grpo", "rloo", "ppo")
 }

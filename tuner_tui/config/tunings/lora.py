@@ -60,6 +60,10 @@ class LoraTuning(TuningOptions):
         "Often a little better at low rank; noticeably slower and heavier.",
     )
 
+    def works_on(self, precision: str) -> bool:
+        """All but DoRA on an int8 base."""
+        return not (self.dora and precision == "int8")
+
     def continued(self, settings: Mapping[str, Any]) -> Self:
         """The options with the rank, alpha and targets of an earlier adapter, by its adapter_config.json."""
         targets = settings.get("target_modules")
@@ -88,7 +92,7 @@ def _targets(tuning: LoraTuning) -> tuple[str, ...] | None:
 RULES = (
     Rule(
         ("tuning.dora", "model.precision"),
-        of_tuning(LoraTuning, lambda tuning, spec: tuning.dora and spec.model.precision == "int8"),
+        of_tuning(LoraTuning, lambda tuning, spec: not tuning.works_on(spec.model.precision)),
         "DoRA does not work on an int8 base",
         'Set precision = "nf4" or "bf16", or dora = false.',
     ),

@@ -49,9 +49,9 @@ def unused_words(report: DataReport, most: int = 12) -> str:
     """The fields that are not used in one line; empty where every field is."""
     if not report.unused:
         return ""
-    told = [
+    field_descriptions = [
         field_name(name) if count >= report.rows else f"{field_name(name)} ({counted(count, 'row')})"
         for name, count in report.unused[:most]
     ]
-    left = len(report.unused) - len(told)
-    return f"Fields not used: {', '.join(told)}{f' and {left} more' if left else ''}."
+    left = len(report.unused) - len(field_descriptions)
+    return f"Fields not used: {', '.join(field_descriptions)}{f' and {left} more' if left else ''}."

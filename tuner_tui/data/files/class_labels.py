@@ -22,8 +22,8 @@ MISSING = -1
 def features_of(schema: pa.Schema) -> dict[str, Any]:
     """Those features of a file's columns that have class labels in them; empty where the file tells of none."""
     try:
-        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        features = told["info"]["features"]
+        dataset_metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = dataset_metadata["info"]["features"]
         return {name: feature for name, feature in features.items() if _has_names(feature)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}

@@ -59,9 +59,9 @@ def format_of(path: Path, encoding: str | None = None) -> Format:
         return named
     with open_utf8(path, encoding) as file:
         head = file.read(HEAD_BYTES)
-    told = _json_kind(head)
-    if told is not None:
-        return told
+    json_format = _json_kind(head)
+    if json_format is not None:
+        return json_format
     if named is None:
         raise InputError(
             "Unknown format",

@@ -33,10 +33,12 @@ def cached_folder(name: str) -> Path:
         )
     chosen = folder / inner
     if inner and not chosen.exists():
-        kept = sorted(each.name for each in folder.iterdir() if each.is_dir() and each.name[0] != ".")
-        if not any(part.startswith(inner) for part in kept):
+        folder_names = sorted(each.name for each in folder.iterdir() if each.is_dir() and each.name[0] != ".")
+        if not any(part.startswith(inner) for part in folder_names):
             return folder
-        raise NotFoundError("The data set has no such part", f"{name}: it has {', '.join(kept) or 'none'}.")
+        raise NotFoundError(
+            "The data set has no such part", f"{name}: it has {', '.join(folder_names) or 'none'}."
+        )
     return chosen
 
 

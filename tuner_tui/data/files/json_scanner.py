@@ -45,10 +45,10 @@ class Scanner:
         """Pass over one character. Raises InputError when another one, or none, stands there."""
         found = self.peek()
         if found != expected:
-            told = "the file ends" if not found else f"found {found!r}"
+            problem_text = "the file ends" if not found else f"found {found!r}"
             hint = "The file may be truncated." if not found else "Fix the file at this line."
             raise InputError(
-                "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {told}.", hint
+                "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {problem_text}.", hint
             )
         self._move(self._at + 1)
 
@@ -110,13 +110,13 @@ class Scanner:
         return error.pos < len(self._text) - 64 and not error.msg.startswith("Unterminated string")
 
     def _broken(self, error: ValueError, number: int) -> InputError:
-        line, told = self.line, str(error)
+        line, problem_text = self.line, str(error)
         if isinstance(error, json.JSONDecodeError):
             line += self._text.count("\n", self._at, error.pos)
-            told = error.msg
+            problem_text = error.msg
         row = f" (row {number})" if number else ""
         hint = "The file is truncated." if self._is_at_end else "Fix the file at this line."
-        return InputError("The JSON is broken", f"{self.path}:{line}{row}: {told}.", hint)
+        return InputError("The JSON is broken", f"{self.path}:{line}{row}: {problem_text}.", hint)
 
     def _more(self) -> bool:
         """Read on, at least doubling what is held of an unfinished value; False at the file's end."""

@@ -88,24 +88,26 @@ def _data_files(path: Path, split: str | None) -> tuple[list[Path], dict[str, st
             f"{path} has no JSONL, JSON, CSV, TSV, Parquet, Arrow or text files.",
             "Name a data file, or a folder of them.",
         )
-    told = {file: _saved_split(file, path) or _split_told(file.relative_to(path)) for file in found}
-    names = sorted({name for name in told.values() if name})
+    split_names = {file: _saved_split(file, path) or _split_told(file.relative_to(path)) for file in found}
+    names = sorted({name for name in split_names.values() if name})
     wanted = SPLIT_WORDS.get(split.lower(), split.lower()) if split else "train"
     if wanted in names:
-        return [file for file in found if told[file] == wanted], _others(told, wanted)
+        return [file for file in found if split_names[file] == wanted], _others(split_names, wanted)
     if split is not None:
         raise InputError(
             "There is no such split",
             f"{path} has no files for {split!r}; by their names there are {', '.join(names) or 'no split'}.",
             "Set data.split to one of them, or leave it out.",
         )
-    if unnamed := [file for file in found if told[file] is None]:
-        return unnamed, _others(told, None)
+    if unnamed := [file for file in found if split_names[file] is None]:
+        return unnamed, _others(split_names, None)
     return found, {}
 
 
-def _others(told: dict[Path, str | None], wanted: str | None) -> dict[str, str]:
-    counts = Counter(name or "files without a split's name" for name in told.values() if name != wanted)
+def _others(split_names: dict[Path, str | None], wanted: str | None) -> dict[str, str]:
+    counts = Counter(
+        name or "files without a split's name" for name in split_names.values() if name != wanted
+    )
     return {name: counted(count, "file") for name, count in counts.items()}
 
 
@@ -183,8 +185,10 @@ def each_row(
                 "The data file cannot be read", f"{file}:{number + 1}: {error.strerror or error}."
             ) from error
         except OSError as error:
-            told = os.strerror(error.errno) if error.errno else str(error)
-            raise InputError("The data file cannot be read", f"{file}:{number + 1}: {told}.") from error
+            problem_text = os.strerror(error.errno) if error.errno else str(error)
+            raise InputError(
+                "The data file cannot be read", f"{file}:{number + 1}: {problem_text}."
+            ) from error
         require_unchanged(file, before, number)
 
 

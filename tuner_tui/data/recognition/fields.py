@@ -56,10 +56,10 @@ def is_missing(value: Any) -> bool:
     return value in (None, [], {}) or (isinstance(value, float) and math.isnan(value))
 
 
-def with_context(said: str, row: Row, context: str | None) -> str:
+def with_context(field_text: str, row: Row, context: str | None) -> str:
     """A question with what it is about below it, where the row has that. Raises RowFault."""
     extra = optional_text(row, context)
-    return f"{said}\n\n{extra}" if extra else said
+    return f"{field_text}\n\n{extra}" if extra else field_text
 
 
 def answer_of(row: Row, name: str) -> str:

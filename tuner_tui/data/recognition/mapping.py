@@ -137,7 +137,7 @@ def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:
     sides = [part for part in ("first", "second") if part in mapping]
     if len(sides) == 1 or not all(_FIELD.fullmatch(mapping[part]) for part in sides):
         raise InputError(
-            "A mapping makes no shape",
+            "A mapping is incomplete",
             f"data.mapping has {', '.join(f'{part} = {mapping[part]}' for part in sides)}.",
             "Map both first and second, each to one column, or none of them.",
         )
@@ -156,7 +156,7 @@ def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:
         answers = Answers(tuple(named.values()), ("first", "second"), "ordinals")
     if answers is None:
         raise InputError(
-            "A mapping makes no shape",
+            "A mapping gives no dataset type",
             f"data.mapping: no two columns are known to hold answers; there are {', '.join(columns.names)}.",
             "Map them: first = {COLUMN} and second = {COLUMN}; of a list in a column: {COLUMN.0} and {COLUMN.1}.",
         )

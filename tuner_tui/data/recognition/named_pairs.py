@@ -49,12 +49,12 @@ def find(columns: Columns) -> Iterator[Layout]:
 
     is_turns = columns.kinds[chosen] in ("turns", "turn")
     variant = "pairs of turns" if is_turns else "pairs of texts"
-    told = f" to `{prompt}`" if prompt else ""
+    prompt_note = f" to `{prompt}`" if prompt else ""
     confidence = 0.99 if (chosen, rejected) == ("chosen", "rejected") else 0.85
     if prompt is None:
         variant += " without a prompt"
         confidence = 0.97 if is_turns else 0.55
-    reason = f"`{chosen}` is preferred over `{rejected}` as an answer{told}"
+    reason = f"`{chosen}` is preferred over `{rejected}` as an answer{prompt_note}"
     if any(thoughts.values()):
         reason += f", with the thoughts in {' and '.join(f'`{name}`' for name in thoughts.values() if name)}"
     yield Layout("preference", variant, confidence, reason, mapping, convert, used)

@@ -132,7 +132,7 @@ def _spoken(text: str, name: str) -> Side:
     parts = _NEMO_TURN.split(text)  # HelpSteer2: turns after the first are marked as NeMo marks them
     turns = [{"role": "user", "content": parts[0].strip()}] if parts[0].strip() else []
     pairs = zip(parts[1::2], parts[2::2], strict=True)
-    return _open([*turns, *({"role": who.lower(), "content": said.strip()} for who, said in pairs)])
+    return _open([*turns, *({"role": who.lower(), "content": turn_text.strip()} for who, turn_text in pairs)])
 
 
 def _open(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:

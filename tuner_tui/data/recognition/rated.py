@@ -66,7 +66,7 @@ def find(columns: Columns) -> Iterator[Layout]:
     reason = f"`{answer}` is one answer, rated by `{chosen}`{read_label.rule}"
     used = tuple(name for name in (prompt, more, answer, chosen, *beside.names) if name)
     compare = _scored(convert, read_label, chosen, columns.values(chosen))
-    yield Layout("rated", "rated answers", confidence, reason, mapping, convert, used, compare)
+    yield Layout("rated", "unpaired preference", confidence, reason, mapping, convert, used, compare)
 
 
 def _written_numbers(columns: Columns, names: tuple[str, ...]) -> str | None:

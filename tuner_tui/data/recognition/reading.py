@@ -162,7 +162,7 @@ def plain_rows(reading: Reading, *, with_fixes: bool = True) -> PlainRows:
         if form_of(other.layout.shape) != form_of(layout.shape):
             raise InputError(
                 "The sources of a mixture differ",
-                f"{source.path} has shape {other.layout.shape}, and {reading.path} has {layout.shape}.",
+                f"{source.path} is of dataset type {other.layout.shape}, and {reading.path} of {layout.shape}.",
                 "Map columns so that both are alike, or convert one: tuner-tui data convert",
             )
         more.close()

@@ -174,10 +174,10 @@ def _paths(messages: list[Found], how: _Messages) -> Iterator[Found]:
             continue
         turns: list[Row] = []
         for each in reversed(path):
-            said = how.turns(each.row)  # type: ignore[arg-type]
+            path_turns = how.turns(each.row)  # type: ignore[arg-type]
             if _id(each, how, how.own) in trained:
-                said = [{**turn, "weight": 0} if _is_answer(turn) else turn for turn in said]
-            turns += said
+                path_turns = [{**turn, "weight": 0} if _is_answer(turn) else turn for turn in path_turns]
+            turns += path_turns
         trained.update(ids)
         yield found._replace(row={"messages": turns})
     for own, found in by_id.items():

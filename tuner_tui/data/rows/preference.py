@@ -89,8 +89,8 @@ def read_pairs(data: Path | Reading, limit: int | None = None) -> list[PairExamp
 def no_rows(path: Path, left_out: Mapping[str, int], hint: str) -> InputError:
     """The error for a data set of which nothing is left."""
     if left_out:
-        told = f"{path}: no answer is preferred in any row ({left_out_words(left_out)})."
-        return InputError("Nothing is preferred", told, "Add rows with a preference.")
+        problem_text = f"{path}: no answer is preferred in any row ({left_out_words(left_out)})."
+        return InputError("Nothing is preferred", problem_text, "Add rows with a preference.")
     return InputError("The data file is empty", f"{path} holds no rows.", hint)
 
 
@@ -298,8 +298,10 @@ def _common_turns(chosen: Turns, rejected: Turns) -> Turns:
 
 def _without(prompt: Turns, side: Turns) -> Turns:
     """A side without the prompt that some data sets repeat in it."""
-    asked, answered = [turn.said for turn in prompt], [turn.said for turn in side]
-    repeats = next((n for n in range(len(prompt), 0, -1) if answered[:n] == asked[len(asked) - n :]), 0)
+    prompt_texts, answered = [turn.said for turn in prompt], [turn.said for turn in side]
+    repeats = next(
+        (n for n in range(len(prompt), 0, -1) if answered[:n] == prompt_texts[len(prompt_texts) - n :]), 0
+    )
     return side[repeats:]
 
 

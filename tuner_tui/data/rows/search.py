@@ -68,13 +68,13 @@ def find_rows(
 
 def row_found(place: int, raw: Found, plain: Found) -> RowFound:
     """One row in words."""
-    kept = () if isinstance(raw.row, InputError) else tuple(_fields(raw.row))
+    stored_fields = () if isinstance(raw.row, InputError) else tuple(_fields(raw.row))
     if isinstance(plain.row, InputError):
-        return RowFound(place, raw.number, plain.row.title, kept, (), plain.row)
+        return RowFound(place, raw.number, plain.row.title, stored_fields, (), plain.row)
     read_as = tuple(_read_as(plain.row))
     kinds = {kind for text in texts_of(plain.row) for kind in suspicions(text)}
     summary = "  ".join(" ".join(text.split()) for _, text in read_as if text)
-    return RowFound(place, raw.number, summary, kept, read_as, None, tuple(sorted(kinds)))
+    return RowFound(place, raw.number, summary, stored_fields, read_as, None, tuple(sorted(kinds)))
 
 
 def _both(reading: Reading) -> Iterator[tuple[Found, Found]]:

@@ -110,8 +110,8 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
         raise RowFault("A turn is not an object", f"{where} must have `role` and `content`.")
     if "role" not in turn and turn.get("type") in (*CALL_TYPES, *RESULT_TYPES, "reasoning"):
         turn = _as_turn(turn)  # an item of OpenAI's Responses
-    said = next((key for key in ROLE_KEYS if turn.get(key) is not None), "role")
-    speaker = turn.get(said)
+    role_key = next((key for key in ROLE_KEYS if turn.get(key) is not None), "role")
+    speaker = turn.get(role_key)
     role_name = speaker.strip().lower().replace("-", "_") if isinstance(speaker, str) else ""
     if any(turn.get(key) for key in _TREES):
         raise RowFault(
@@ -122,7 +122,7 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     key = next((each for each in CONTENT_KEYS if turn.get(each) is not None), "content")
     weight = _weight(turn, ROLES.get(role_name, "assistant"), name)
     for other in turn:
-        if other not in (said, key) and other not in _KNOWN and turn[other] not in (None, "", [], {}):
+        if other not in (role_key, key) and other not in _KNOWN and turn[other] not in (None, "", [], {}):
             pass_over(f"{name}[].{other}")
     if role_name in CALL_ROLES and isinstance(call := as_object(turn.get(key)), dict | list):
         calls = calls_of(call, where)
@@ -231,4 +231,4 @@ def hh_turns(text: str, name: str) -> list[dict[str, Any]]:
     if len(parts) < 3 or parts[0].strip():
         raise RowFault("A dialogue cannot be read", f"`{name}` does not begin with Human: or Assistant:.")
     pairs = zip(parts[1::2], parts[2::2], strict=True)
-    return [{"role": _HH_ROLES[who], "content": said.strip()} for who, said in pairs]
+    return [{"role": _HH_ROLES[who], "content": turn_text.strip()} for who, turn_text in pairs]

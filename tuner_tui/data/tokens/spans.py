@@ -70,8 +70,12 @@ def _within(whole: str, after: str, span: tuple[int, int], end_token: str | None
     """
     if whole.startswith(after):
         return span
-    kept = after.removesuffix(end_token or "")
-    return (span[0], min(span[1], len(kept))) if kept != after and whole.startswith(kept) else None
+    answer_part = after.removesuffix(end_token or "")
+    return (
+        (span[0], min(span[1], len(answer_part)))
+        if answer_part != after and whole.startswith(answer_part)
+        else None
+    )
 
 
 def _answer(

@@ -93,6 +93,15 @@ def fast_16_bit(device: str) -> tuple[ShortType | None, str]:
     return None, "this CPU has no fast bf16, which would be about ten times slower than fp32"
 
 
+def inference_dtype(device: str) -> torch.dtype:
+    """The dtype in which a full-precision base answers: a GPU's fast 16-bit type; on a CPU fp32, the exact one."""
+    return (
+        _choose_dtype("fp32", None)
+        if device == "cpu"
+        else _choose_dtype(fast_16_bit(device)[0] or "fp32", None)
+    )
+
+
 def cpu_has_fast_bf16() -> bool:
     """Whether oneDNN computes bf16 natively on this CPU, as the library itself reports."""
     try:

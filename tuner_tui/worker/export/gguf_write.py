@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tuner_tui.worker.export.merge import MergedWeights
-    from tuner_tui.worker.export.updates import AdapterUpdates
+    from tuner_tui.worker.export.weight_updates import AdapterUpdates
 
 FILE_TYPES = {
     "f32": gguf.LlamaFileType.ALL_F32,

@@ -13,7 +13,8 @@ from tuner_tui.worker.export.json_files import write_json
 from tuner_tui.worker.export.older_readers import config_for_older
 from tuner_tui.worker.export.safetensors_stream import write_safetensors
 from tuner_tui.worker.export.tokenizer_files import LOCAL_KEYS
-from tuner_tui.worker.export.updates import AdapterUpdates, ExpertUpdate, expert_updates, require_fit
+from tuner_tui.worker.export.updates import expert_updates, require_fit
+from tuner_tui.worker.export.weight_updates import AdapterUpdates, ExpertUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,12 +156,12 @@ def write_merged(merged: MergedWeights, out: Path, progress: Callable[[int, int]
 def _copy_settings(source: Path, target: Path, *, is_unpacked: bool) -> None:
     """Copy a settings file without the path it was loaded from, and in a form that older readers take as well."""
     settings = read_json(source)
-    kept = {key: value for key, value in settings.items() if key not in LOCAL_KEYS}
+    merged_settings = {key: value for key, value in settings.items() if key not in LOCAL_KEYS}
     if source.name == "config.json":
         if is_unpacked:
-            kept.pop("quantization_config", None)
-        kept = config_for_older(kept)
-    if kept == settings:
+            merged_settings.pop("quantization_config", None)
+        merged_settings = config_for_older(merged_settings)
+    if merged_settings == settings:
         shutil.copyfile(source, target)
     else:
-        write_json(target, kept)
+        write_json(target, merged_settings)

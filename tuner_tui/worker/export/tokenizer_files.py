@@ -40,9 +40,9 @@ def copy_tokenizer(source: Path, out: Path, template: str | None = None) -> None
     settings = out / "tokenizer_config.json"
     if settings.is_file():
         dropped = LOCAL_KEYS if template is None else (*LOCAL_KEYS, "chat_template")
-        kept = {key: value for key, value in read_json(settings).items() if key not in dropped}
-        kept |= {"chat_template": named} if named else {}
-        write_json(settings, tokenizer_config_for_older(kept))
+        remaining_settings = {key: value for key, value in read_json(settings).items() if key not in dropped}
+        remaining_settings |= {"chat_template": named} if named else {}
+        write_json(settings, tokenizer_config_for_older(remaining_settings))
     if template is not None:
         (out / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 

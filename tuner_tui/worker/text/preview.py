@@ -26,7 +26,7 @@ from tuner_tui.data.tokens.template import template_text
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import settle_modes
 from tuner_tui.models import dequantised
-from tuner_tui.text import counted
+from tuner_tui.text import counted, listed
 from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.preference_tokens import tokenise_answer, tokenise_pair, trains_cut_rows
 from tuner_tui.worker.text.token_cache import tokenise_file
@@ -113,19 +113,23 @@ def _written_out(gguf: Path) -> Path:
     made = dequantised.entry_folder(fingerprint)
     if dequantised.is_complete(made):
         return made
-    kept = dequantised.tokenizer_entry(fingerprint)
-    if not (kept / "tokenizer.json").is_file():
+    tokenizer_folder = dequantised.tokenizer_entry(fingerprint)
+    if not (tokenizer_folder / "tokenizer.json").is_file():
         try:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:
             raise InputError("The tokenizer cannot be loaded", f"{gguf}: {error}") from error
         dequantised.owned_tokenizers().claim()
-        with tempfile.TemporaryDirectory(dir=kept.parent) as making:
+        with tempfile.TemporaryDirectory(dir=tokenizer_folder.parent) as making:
             tokenizer.save_pretrained(making)
             settle_modes(Path(making))
-            shutil.copytree(making, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tokenizer.json"))
-            shutil.copy(Path(making) / "tokenizer.json", kept)  # the last one: it says that all are there
-    return kept
+            shutil.copytree(
+                making, tokenizer_folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tokenizer.json")
+            )
+            shutil.copy(
+                Path(making) / "tokenizer.json", tokenizer_folder
+            )  # the last one: it says that all are there
+    return tokenizer_folder
 
 
 def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
@@ -178,7 +182,9 @@ def _sequences(
         return [_prompt(row, tokenizer, where)]
     if shape not in traits.dataset_types:
         raise InputError(
-            "The rows are not what the method learns from", f"{where}: shape {shape}, {request.method}."
+            "The method does not train on this dataset type",
+            f"{where}: dataset type {shape}; {request.method} trains on {listed(traits.dataset_types)}.",
+            "Use another method or other rows, or set data.mapping.",
         )
     limited, whole = (
         _tokenised(request, shape, found, tokenizer, limit) for limit in (request.max_length, NO_LIMIT)
@@ -219,12 +225,15 @@ def _texts(
     example = example_of(row, found.file, found.number)
     if not example.messages:
         return [(example.prompt + example.text, [example.prompt + example.text])]
-    said = [text for message in example.messages for text in message.texts]
+    message_texts = [text for message in example.messages for text in message.texts]
     tools, kwargs = example.tools, example.template_kwargs
     if loss_on == "all":
         turns = turns_for(example.messages, tokenizer)
-        return [(render(turns, tokenizer, "", tools=tools, template_kwargs=kwargs), said)]
-    return [(each.text, said) for each in render_conversation(example.messages, tokenizer, "", tools, kwargs)]
+        return [(render(turns, tokenizer, "", tools=tools, template_kwargs=kwargs), message_texts)]
+    return [
+        (each.text, message_texts)
+        for each in render_conversation(example.messages, tokenizer, "", tools, kwargs)
+    ]
 
 
 def _shown(
@@ -264,7 +273,7 @@ def _shown(
 
 def _own(ids: list[int], text: tuple[str, list[str]], tokenizer: PreTrainedTokenizerBase) -> list[bool]:
     """Which tokens are the row's own words; the rest is the template's."""
-    whole, said = text
+    whole, message_texts = text
     own = [False] * len(ids)
     for has_special in (False, True):
         again, places = encode(whole, tokenizer, add_special_tokens=has_special)
@@ -273,7 +282,7 @@ def _own(ids: list[int], text: tuple[str, list[str]], tokenizer: PreTrainedToken
     else:
         return own
     at = 0
-    for part in said:
+    for part in message_texts:
         begin = whole.find(part.strip(), at)
         if begin < 0 or not part.strip():
             continue

@@ -108,10 +108,10 @@ class TokenisedData(Generic[AnyRow]):
 
 def kept_and_dropped(shape: str, rows: Sequence[AnyRow], where: object, hint: str) -> TokenisedData[AnyRow]:
     """Part the rows that would be trained from the rest. Raises InputError when there are none."""
-    kept = [row for row in rows if row.trained_tokens]
-    if not kept:
+    rows_with_loss = [row for row in rows if row.trained_tokens]
+    if not rows_with_loss:
         raise InputError("Nothing would be trained", f"{where}: no row fits within the length limit.", hint)
-    return TokenisedData(shape, kept, [row for row in rows if not row.trained_tokens])
+    return TokenisedData(shape, rows_with_loss, [row for row in rows if not row.trained_tokens])
 
 
 def tokenise(

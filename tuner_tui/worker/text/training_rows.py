@@ -107,6 +107,6 @@ def split(
         )
     order = torch.randperm(len(data.rows), generator=torch.Generator().manual_seed(seed)).tolist()
     chosen = set(order[:held])
-    kept = [row for index, row in enumerate(data.rows) if index not in chosen]
+    remaining_rows = [row for index, row in enumerate(data.rows) if index not in chosen]
     out = [row for index, row in enumerate(data.rows) if index in chosen]
-    return replace(data, rows=kept), TokenisedData(data.shape, out, [])
+    return replace(data, rows=remaining_rows), TokenisedData(data.shape, out, [])

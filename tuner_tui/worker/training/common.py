@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState, set_seed
 
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.reference import Reference, reference_of
 from tuner_tui.config.tunings.lora_start import changes_base
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.files import make_folder, settle_modes
@@ -19,6 +20,7 @@ from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.oom_fallback import Shape, apply_fallbacks
 from tuner_tui.planning.plan import ADAPTED_LAYERS, ADAPTED_PART, MODEL_CLASS, ROUTER_LOSS, Choice
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
+from tuner_tui.runs.model_setup import ModelSetup
 from tuner_tui.text import listed
 from tuner_tui.worker.device import memory
 from tuner_tui.worker.device.machine import choose_machine
@@ -109,8 +111,8 @@ def load_policy(job: Job, resolved: ResolvedBase, *, is_complete: bool = False) 
         make_plain(job, base)
         tuned = tuning.continued_adapter(spec, base, job.folder.started_from, has_head=has_head)
         logits = look_at_start(logits, tuned)
-        kept = adapter_state(tuned) if method_traits(spec.method.kind).has_reference else {}
-        return Policy(tuned, None, tuning.trained_values(tuned), kept, logits, began)
+        copied = adapter_state(tuned) if _reference(job) == "frozen copy" else {}
+        return Policy(tuned, None, tuning.trained_values(tuned), copied, logits, began)
     if is_complete:
         return Policy(tuning.new_adapter(spec, base, has_head=has_head), logits=logits, began=began)
     return Policy(base, tuning.peft_config(spec, base, has_head=has_head), logits=logits, began=began)
@@ -143,19 +145,23 @@ def make_plain(job: Job, base: Any) -> None:
 def _report_model(job: Job, base: Any) -> None:
     """Report how the base was loaded and what of it is adapted, where that is not the usual."""
     spec, model_type = job.spec, base.config.model_type
-    choices = []
+    choices: list[Choice] = []
+    setup = ModelSetup()
     if method_traits(spec.method.kind).output == "text" and not is_plain_language_model(base.config):
         reason = f"AutoModelForCausalLM does not know {model_type}; text alone is trained"
         choices.append(Choice(name=MODEL_CLASS, value="AutoModelForMultimodalLM", reason=reason))
+        setup = setup.with_also(ModelSetup(is_multimodal=True))
     if tuning_traits(spec.tuning.kind).is_adapter and (unreached := parts_without_text(base)):
         reason = f"text never reaches {listed(unreached)}"
         choices.append(Choice(name=ADAPTED_PART, value="language model", reason=reason))
+        setup = setup.with_also(ModelSetup(is_partly_adapted=True))
     if refused := tuning.left_out(spec, base):
         value = f"all linear layers but {listed(refused, 'and')}"
         reason = f"those of {model_type} cannot be adapted"
         choices.append(Choice(name=ADAPTED_LAYERS, value=value, reason=reason))
+        setup = setup.with_also(ModelSetup(is_partly_adapted=True))
     if choices:
-        job.emit(ChoicesMade(choices=tuple(choices)))
+        job.emit(ChoicesMade(choices=tuple(choices), setup=setup))
 
 
 def router_arguments(job: Job, policy: Policy) -> dict[str, Any]:
@@ -164,7 +170,8 @@ def router_arguments(job: Job, policy: Policy) -> dict[str, Any]:
     if router_loss_fits(model):
         return {}
     reason = f"TRL cannot compute the auxiliary loss of {model.config.model_type}'s router"
-    job.emit(ChoicesMade(choices=(Choice(name=ROUTER_LOSS, value="off", reason=reason),)))
+    choice = Choice(name=ROUTER_LOSS, value="off", reason=reason)
+    job.emit(ChoicesMade(choices=(choice,), setup=ModelSetup(is_without_router_loss=True)))
     return {"router_aux_loss_coef": 0.0}
 
 
@@ -172,9 +179,14 @@ def load_reference(job: Job, resolved: ResolvedBase, *, is_precomputed: bool) ->
     """A second model for full tuning, which changes the first; None if the adapter is disabled instead."""
     if is_precomputed:
         job.enter("preparing", "computing the reference's log-probabilities of all rows")
-    if tuning_traits(job.spec.tuning.kind).is_adapter or is_precomputed:
+    if _reference(job) != "second model" or is_precomputed:
         return None
     return loading.load_base(resolved.location, resolved.revision, job.spec.model, resolved.machine)
+
+
+def _reference(job: Job) -> Reference:
+    """The run's reference."""
+    return reference_of(job.spec.method.kind, job.spec.tuning.kind, is_continued=job.plan.start is not None)
 
 
 def arguments(job: Job, resolved: ResolvedBase, *, has_evaluation: bool) -> dict[str, Any]:

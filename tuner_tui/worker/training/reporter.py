@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.reference import compares
 from tuner_tui.errors import TunerError
 from tuner_tui.planning.warm_up import short_run
 from tuner_tui.runs.events import (
@@ -50,8 +50,7 @@ class ReportingCallback(TrainerCallback):
         self._tokens_before = 0
         self._steps_here = 0
         method = job.spec.method
-        has_reference = method_traits(method.kind).has_reference
-        self._falls = FallWatch(getattr(method, "beta", None) if has_reference else None)
+        self._falls = FallWatch(getattr(method, "beta", None) if compares(method.kind) else None)
         self._saved_at = time.monotonic()
 
     def on_train_begin(

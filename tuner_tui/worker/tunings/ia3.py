@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from peft import IA3Config
 
 from tuner_tui.errors import InputError
-from tuner_tui.worker.export.updates import AdapterUpdates, Scaling
+from tuner_tui.worker.export.weight_updates import AdapterUpdates, Scaling
 from tuner_tui.worker.model.targets import last_names, require_targets, where_text_is
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 
 from tuner_tui.errors import InputError
-from tuner_tui.worker.export.updates import AdapterUpdates, LowRankUpdate
+from tuner_tui.worker.export.weight_updates import AdapterUpdates, LowRankUpdate
 from tuner_tui.worker.model.targets import (
     ALL_LINEAR,
     attention_targets,
@@ -53,8 +53,12 @@ def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
         if not refused:
             return names
         full = linear_names(model) if isinstance(names, str) else names
-        kept = [name for name in full if name.rpartition(".")[2] not in refused]
-        return sorted({name.rpartition(".")[2] for name in kept}) if isinstance(names, str) else kept
+        adaptable_names = [name for name in full if name.rpartition(".")[2] not in refused]
+        return (
+            sorted({name.rpartition(".")[2] for name in adaptable_names})
+            if isinstance(names, str)
+            else adaptable_names
+        )
     if tuning.targets == "attention":
         return where_text_is([name for name in attention_targets(model) if name not in refused], model)
     for name in require_targets(tuning.targets, model):

@@ -41,10 +41,10 @@ dataset = Dataset.from_dict(columns)
 """
 _KL = """
 GROUP = {group}  # rows of a micro-batch, within which the KL estimate takes each prompt with another row's answer
-said, others = columns["completion_ids"], []
-for index in range(len(said)):
+completions, others = columns["completion_ids"], []
+for index in range(len(completions)):
     start = index - index % GROUP
-    last = min(start + GROUP, len(said)) - 1
-    others.append(said[index - 1 if index > start or last == start else last])
+    last = min(start + GROUP, len(completions)) - 1
+    others.append(completions[index - 1 if index > start or last == start else last])
 dataset = Dataset.from_dict(columns | {{"KL_completion_ids": others}})
 """

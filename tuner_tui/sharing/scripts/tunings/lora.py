@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import InputError
 from tuner_tui.models.adapter import CONFIG_FILE
 from tuner_tui.models.model_folder import read_json
-from tuner_tui.planning.plan import ADAPTED_LAYERS, ADAPTED_PART
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +21,7 @@ CONFIG = "LoraConfig"
 def adapter(tuning: LoraTuning, facts: RunFacts) -> str:
     """The code that creates `adapter`."""
     targets: str | list[str] = tuning.targets if isinstance(tuning.targets, str) else list(tuning.targets)
-    is_of_a_part = facts.has_choice(ADAPTED_PART) or facts.has_choice(ADAPTED_LAYERS)
-    if targets == "attention" or is_of_a_part:
+    if targets == "attention" or facts.story.setup.is_partly_adapted:
         targets = _trained_layers(facts.folder.adapter / CONFIG_FILE)
     return _ADAPTER.format(
         rank=tuning.rank,
