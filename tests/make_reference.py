@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import sys
 import textwrap
@@ -24,7 +25,7 @@ from tuner_tui.planning import oom_fallback, plan
 from tuner_tui.runs import events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pydantic.fields import FieldInfo
 
@@ -58,8 +59,8 @@ def _run_toml() -> str:
     parts = [
         "# Keys of run.toml",
         NOTE,
-        "Each table with its keys, types, defaults and meaning. Keys without a default are required; all others may be left "
-        "out. Unknown keys are errors. The same keys work with `--set`, such as `--set tuning.rank=32`.",
+        "Each table with its keys, types, defaults and meaning. Keys without a default are required; all others may be "
+        "left out. Unknown keys are errors. The same keys work with `--set`, such as `--set tuning.rank=32`.",
     ]
     single = [(name, field) for name, field in RunSpec.model_fields.items() if not kinds_of(name)]
     parts += ["## At the top", _table_of_options(single)]
@@ -147,14 +148,18 @@ def _commands() -> str:
     parts = [
         "# Commands",
         NOTE,
-        "`tuner-tui` without a command opens the app; `-h` or `--help` after any command lists its options. Commands with "
-        "`--json` print JSON for scripts. [Exit codes](exit-codes.md) are the same for all.",
+        "`tuner-tui` without a command opens the app; `-h` or `--help` after any command lists its options. Commands "
+        "with `--json` print JSON for scripts. [Exit codes](exit-codes.md) are the same for all.",
     ]
     for name, command, context in commands():
         usage = " ".join([name, *command.collect_usage_pieces(context)])
         parts += [f"## {name}", f"`{usage}`", *_help(command)]
         rows = [
-            (f"`{', '.join([*option.opts, *option.secondary_opts])}`", _value(option, context), option.help or "")
+            (
+                f"`{', '.join([*option.opts, *option.secondary_opts])}`",
+                _value(option, context),
+                option.help or "",
+            )
             for option in command.params
             if isinstance(option, click.Option)
         ]
@@ -188,7 +193,9 @@ def _value(option: click.Option, context: click.Context) -> str:
     default = option.get_default(context, call=False)
     if option.show_default and isinstance(default, (str, int, float)) and default != "":
         value += f"; default `{default}`"
-    return value + ("; may be repeated" if option.multiple else "") + ("; required" if option.required else "")
+    return (
+        value + ("; may be repeated" if option.multiple else "") + ("; required" if option.required else "")
+    )
 
 
 # -- settings, events, exit codes ---------------------------------------------------------------------------
@@ -217,8 +224,8 @@ def _events() -> str:
     parts = [
         "# Events",
         NOTE,
-        f"Each line of a run's `events.jsonl` is one JSON object, with its kind in `event` and its time in `at` (seconds since "
-        f"1970). The protocol has version {events.PROTOCOL}. Readers skip kinds and fields that they do not know. "
+        "Each line of a run's `events.jsonl` is one JSON object, with its kind in `event` and its time in `at`, in "
+        f"seconds since 1970. The protocol has version {events.PROTOCOL}. Readers skip unknown kinds and fields. "
         "`tuner-tui train --json` and `tuner-tui runs follow --json` print the same lines.",
     ]
     for kind in get_args(events.Event):
@@ -239,7 +246,9 @@ def _table_of_fields(kind: type[msgspec.Struct]) -> str:
         is_needed = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
         may_be_null = type(None) in get_args(hints[name])
         type_name = _type_name(hints[name]) + (" or null" if may_be_null else "")
-        rows.append((f"`{field.encode_name}`", type_name, "yes" if is_needed else "no", meanings.get(name, "")))
+        rows.append(
+            (f"`{field.encode_name}`", type_name, "yes" if is_needed else "no", meanings.get(name, ""))
+        )
     return _table(("field", "type", "always there", "meaning"), rows)
 
 
@@ -249,7 +258,7 @@ def _field_docstrings(kind: type[Any]) -> dict[str, str]:
     body = typing.cast("ast.ClassDef", tree.body[0]).body
     return {
         before.target.id: " ".join(after.value.value.split())
-        for before, after in zip(body, body[1:], strict=False)
+        for before, after in itertools.pairwise(body)
         if isinstance(before, ast.AnnAssign)
         and isinstance(before.target, ast.Name)
         and isinstance(after, ast.Expr)
@@ -272,7 +281,7 @@ def _exit_codes() -> str:
 # -- Markdown -----------------------------------------------------------------------------------------------
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     if not rows:
         return ""
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
