@@ -25,11 +25,11 @@ from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.hardware.doctor import Check
 from tuner_tui.hardware.gpu import GpuReport
 from tuner_tui.hardware.system import SystemSnapshot
-from tuner_tui.hardware.torch_report import TorchReport
+from tuner_tui.hardware.torch_report import TorchDevice, TorchReport
 from tuner_tui.planning.plan import Plan
 from tuner_tui.runs import events
 from tuner_tui.sharing.bug_report import options
-from tuner_tui.sharing.bug_report.fields import DECISIONS, shown_record
+from tuner_tui.sharing.bug_report.fields import DECISIONS, shown_record, shown_version
 from tuner_tui.sharing.bug_report.known_texts import KnownTexts, own_texts
 from tuner_tui.sharing.bug_report.log import public_place, shown_log
 from tuner_tui.sharing.bug_report.second_net import Private, cleaned
@@ -101,6 +101,10 @@ def test_no_text_in_any_field_leaves(kind: type[msgspec.Struct]) -> None:
         [PLANT, f"{PLANT}, line 7: {PLANT}"],
         {PLANT: PLANT, "loss": PLANT, "torch": PLANT},
         [{"event": PLANT}],
+        f"1.0+{PLANT}",
+        {"torch": f"2.13.0.{PLANT}"},
+        f"NVIDIA {PLANT} RTX",
+        f"step-12/{PLANT}",
     ]
     for plant in plants:
         record = kind(**dict.fromkeys(kind.__struct_fields__, plant))
@@ -123,6 +127,40 @@ def test_numbers_and_fixed_words_leave() -> None:
     shown = shown_record(failed, own_texts())
     assert (shown["kind"], shown["title"]) == ("out_of_memory", "Out of memory")
     assert shown["message"].startswith("CUDA out of memory.")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2.13.0+cu130", "2.13.0+cu130"),
+        ("2.13.0+cpu", "2.13.0+cpu"),
+        ("5.24.0.dev0", "5.24.0.dev0"),
+        ("sm_90a", "sm_90a"),
+        ("580.95.05", "580.95.05"),
+        ("1.0+ours", "1.0[…]"),
+        ("ours", "[…]"),
+    ],
+)
+def test_versions(text: str, shown: str) -> None:
+    assert shown_version(text) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NVIDIA GeForce RTX 4070 Ti SUPER", "NVIDIA H200", "NVIDIA A100-SXM4-80GB", "NVIDIA RTX 6000 Ada Generation",
+     "AMD Radeon RX 7900 XTX", "Tesla T4", "NVIDIA GeForce RTX 3080 Laptop GPU", "NVIDIA H100 80GB HBM3"],
+)  # fmt: skip
+def test_names_of_gpus_leave(name: str) -> None:
+    assert shown_record(TorchDevice(name=name), own_texts())["name"] == name
+
+
+def test_what_doctor_found_is_told_without_names() -> None:
+    check = Check(
+        "GPU 0", "problem", "does not answer", "driver 580.95, ollama-of-ada (77) uses 0.9 GB", "/home/ada/x"
+    )
+    shown = shown_record(check, own_texts())
+    assert (shown["name"], shown["status"], shown["value"]) == ("GPU 0", "problem", "does not answer")
+    assert "ada" not in json.dumps(shown)
 
 
 def test_every_option_and_setting_that_takes_text_is_decided() -> None:

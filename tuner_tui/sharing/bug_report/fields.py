@@ -15,6 +15,7 @@ from tuner_tui.hardware import gpu, system, torch_report
 from tuner_tui.hardware.doctor import Check
 from tuner_tui.planning import oom_fallback, plan
 from tuner_tui.runs import events
+from tuner_tui.sharing.bug_report.known_texts import HIDDEN
 from tuner_tui.versions import LIBRARIES
 
 if TYPE_CHECKING:
@@ -237,13 +238,78 @@ DECISIONS: dict[type[msgspec.Struct], dict[str, Decision]] = {
     },
     torch_report.TorchDevice: {"name": "device", "capability": "number", "bf16": "number"},
     torch_report.PrecisionReport: {"works": "number", "note": "text"},
-    Check: {"name": "word", "status": "word", "value": "text", "detail": "stays", "remedy": "stays"},
+    Check: {"name": "text", "status": "word", "value": "text", "detail": "text", "remedy": "text"},
 }
 """Every record that the report holds, and each of its fields."""
 
-VERSION = re.compile(r"(?:sm_|compute_)?\d{1,4}(?:[.+a-z]{1,8}\d{0,8}){0,8}")
+VERSION = re.compile(
+    r"(?:sm_|compute_)?\d{1,4}(?:\.\d{1,6}){0,4}(?:[.-]?(?:a|b|rc|dev|post)\d{1,8})?"
+    r"(?:\+(?:cpu|xpu|cu\d{2,4}|rocm[\d.]{1,6})\b)?[af]?\b"
+)
 STEP = re.compile(r"step-\d{1,9}")
-DEVICE = re.compile(r"(?:NVIDIA|AMD|Intel|Tesla|GeForce|Quadro|Radeon|GTX|RTX)[A-Za-z0-9 /()._-]{0,80}")
+DEVICE_WORDS = frozenset(
+    [
+        "NVIDIA",
+        "AMD",
+        "Intel",
+        "GeForce",
+        "Quadro",
+        "Tesla",
+        "TITAN",
+        "Titan",
+        "Radeon",
+        "Instinct",
+        "Arc",
+        "Jetson",
+        "Orin",
+        "Nano",
+        "Xavier",
+        "Thor",
+        "Grace",
+        "Hopper",
+        "Blackwell",
+        "RTX",
+        "GTX",
+        "GT",
+        "RX",
+        "PRO",
+        "Pro",
+        "Ti",
+        "SUPER",
+        "XT",
+        "XTX",
+        "GRE",
+        "Max",
+        "Max-Q",
+        "Laptop",
+        "Mobile",
+        "Ada",
+        "Generation",
+        "Graphics",
+        "GPU",
+        "PCIe",
+        "NVL",
+        "SXM",
+        "SXM2",
+        "SXM4",
+        "SXM5",
+        "V",
+        "Xp",
+        "Black",
+        "Edition",
+        "Workstation",
+        "Server",
+        "MIG",
+        "HBM2",
+        "HBM2e",
+        "HBM3",
+        "HBM3e",
+        "Superchip",
+    ]
+)
+DEVICE_NUMBER = re.compile(
+    r"[A-Z]{0,3}\d{1,5}[A-Za-z]{0,3}|\d{1,4}[- ]?GB|\d{1,2}g\.\d{1,3}gb|[A-Z]\d{2,4}-\w{3,4}-\d{1,3}GB"
+)
 METRIC_NAMES = frozenset(metric.name for metric in METRICS)
 DEMO = "demo"
 OPEN_NAMES = frozenset({"number", "word", "version"})
@@ -278,9 +344,7 @@ def shown_value(decision: Decision, value: Any, texts: KnownTexts) -> Any:
             }
         case "versions" if isinstance(value, dict):
             names = {*LIBRARIES, "tuner-tui", "python"}
-            return {
-                name: text for name, text in value.items() if name in names and VERSION.fullmatch(str(text))
-            }
+            return {name: shown_version(str(text)) for name, text in value.items() if name in names}
     if not isinstance(value, str) or not value:
         return None
     return _shown_text(decision, value, texts)
@@ -298,18 +362,28 @@ def _shown_text(decision: Decision, value: str, texts: KnownTexts) -> str | None
         case "word" if texts.is_word(value) or (value.isdecimal() and len(value) <= 6):
             return value
         case "word":
-            return "[…]"
+            return HIDDEN
         case "text":
             return texts.shown(value)
         case "version":
-            return value if VERSION.fullmatch(value) else None
+            return shown_version(value)
         case "device":
-            return value if DEVICE.fullmatch(value) else "another name"
+            return " ".join(map(_device_word, value.split()[:12]))
         case "step":
             return value if STEP.fullmatch(value) else None
         case "model":
             return value if value == DEMO else None
     return None
+
+
+def shown_version(text: str) -> str:
+    """A version, without a label that somebody gave to a build of their own."""
+    match = VERSION.match(text)
+    return HIDDEN if match is None else match[0] if match[0] == text else f"{match[0]}{HIDDEN}"
+
+
+def _device_word(word: str) -> str:
+    return word if word in DEVICE_WORDS or DEVICE_NUMBER.fullmatch(word) else HIDDEN
 
 
 def _records(value: Any, texts: KnownTexts) -> Any:

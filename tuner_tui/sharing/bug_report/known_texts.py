@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HIDDEN = "[…]"
 PACKAGE = Path(__file__).resolve().parents[2]
-FEWEST_LETTERS, FEWEST_IN_LINE = 4, 10
+FEWEST_LETTERS, FEWEST_IN_LINE = 3, 10
 """Fewest fixed letters of a text that has filled-in parts, and of a line of a log; with less, anything would match."""
 LONGEST_TEXT = 2000
 """Characters of a text that are looked at."""

@@ -15,7 +15,7 @@ from tuner_tui.config import paths
 from tuner_tui.config.settings import usable_settings
 from tuner_tui.hardware.gpu import GpuReport
 from tuner_tui.hardware.system import read_system
-from tuner_tui.sharing.bug_report.fields import VERSION, shown_record
+from tuner_tui.sharing.bug_report.fields import shown_record, shown_version
 from tuner_tui.sharing.bug_report.known_texts import KnownTexts, own_texts
 from tuner_tui.sharing.bug_report.options import shown_folder, shown_settings
 from tuner_tui.sharing.bug_report.run_part import as_lines, run_sections
@@ -98,7 +98,7 @@ def _machine_sections(
     sections = [
         (
             "Versions",
-            as_lines({name: text for name, text in library_versions().items() if VERSION.fullmatch(text)}),
+            as_lines({name: shown_version(text) for name, text in library_versions().items()}),
         ),
         ("Platform", as_lines(_platform())),
         ("What doctor finds", found),
