@@ -99,6 +99,7 @@ class KnownTexts:
         for text in (*messages, *constants):
             if len(text) < LONGEST_TEXT and PLACEHOLDER.search(text):
                 templates.add(tuple(PLACEHOLDER.split(text)))
+        self._remembered: dict[str, str | None] = {}
         self._words = constants | {text.strip(PUNCTUATION) for text in (*constants, *messages)} - {""}
         self._templates = sorted(
             (Template(parts) for parts in templates if _letters(parts) >= FEWEST_LETTERS),
@@ -132,6 +133,12 @@ class KnownTexts:
         return " ".join(kept)
 
     def _known(self, text: str) -> str | None:
+        """The text with what was filled in hidden; None for an unknown one. Logs repeat themselves: remembered."""
+        if text not in self._remembered:
+            self._remembered[text] = self._matched(text)
+        return self._remembered[text]
+
+    def _matched(self, text: str) -> str | None:
         if text.strip(PUNCTUATION) in self._words:
             return text
         for template in self._templates:
