@@ -113,6 +113,25 @@ def write_atomic(path: Path, content: str | bytes, *, is_private: bool = True) -
     sync_folder(path.parent)
 
 
+def write_new(path: Path, content: str) -> None:
+    """Write a private file (0600) under a name that is not taken.
+
+    Raises FileExistsError when there is anything of that name, a broken link too, and OSError (disk full, no such
+    folder); nothing is left behind then.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content.encode("utf-8", "replace"))
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 @contextlib.contextmanager
 def replacing(path: Path, *, is_private: bool = True) -> Iterator[Path]:
     """A temporary file beside `path`, which replaces it when the block ends, or is deleted when the block fails."""

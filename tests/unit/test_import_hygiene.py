@@ -47,6 +47,7 @@ def loaded_modules(code: str, home: Path) -> set[str]:
         ["presets", "check", "run.toml"],
         ["models", "list"],
         ["doctor", "--no-torch"],
+        ["doctor", "--no-torch", "--bundle", "bug.md"],
         ["train", "run.toml", "--check"],
         ["train", "nothing.toml"],
         ["train", "--model", "demo", "--data", "rows.jsonl", "--check"],
