@@ -338,7 +338,7 @@ def test_a_method_has_words_metrics_and_a_microscope_case(kind: Any) -> None:
     assert traits.metrics and set(traits.metrics) <= known
     assert traits.dataset_types and traits.title
     assert kind in {method for method, _, _ in MICROSCOPE_CASES}
-    assert f"`{kind}`" in (PRODUCT.parent / "README.md").read_text(encoding="utf-8")
+    assert f"[`{kind}`]({kind}.md)" in (PRODUCT.parent / "docs/methods/README.md").read_text(encoding="utf-8")
 
 
 def test_every_metric_is_some_methods() -> None:
@@ -354,7 +354,7 @@ def test_a_tuning_answers_all_that_the_estimate_asks(kind: Any) -> None:
     traits = TUNINGS[kind]
     assert traits.precisions and traits.export_forms
     assert traits.is_adapter == (traits.peft_type is not None)
-    assert f"`{kind}`" in (PRODUCT.parent / "README.md").read_text(encoding="utf-8")
+    assert f"[`{kind}`]({kind}.md)" in (PRODUCT.parent / "docs/tunings/README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", TUNINGS)

@@ -100,8 +100,10 @@ def _write_bundle(bundle: Path, report: BugReport, as_json: bool) -> None:
     except FileExistsError:
         raise _taken(bundle) from None
     except (OSError, ValueError) as error:
-        told = path_problem(error, bundle) if isinstance(error, OSError) else "it is not a valid file name"
-        raise TunerError("The report was not written", f"{told}.", "Name a file in another folder.") from None
+        problem = path_problem(error, bundle) if isinstance(error, OSError) else "it is not a valid file name"
+        raise TunerError(
+            "The report was not written", f"{problem}.", "Name a file in another folder."
+        ) from None
     if as_json:
         removed = dict(report.removed)
         click.echo(json.dumps({"file": str(bundle), "holds": report.holds, "removed": removed}, indent=2))

@@ -15,6 +15,7 @@ from tuner_tui.hardware import gpu, system, torch_report
 from tuner_tui.hardware.doctor import Check
 from tuner_tui.planning import oom_fallback, plan
 from tuner_tui.runs import events
+from tuner_tui.runs.model_setup import ModelSetup
 from tuner_tui.sharing.bug_report.known_texts import HIDDEN
 from tuner_tui.versions import LIBRARIES
 
@@ -39,7 +40,7 @@ DECISIONS: dict[type[msgspec.Struct], dict[str, Decision]] = {
     events.RunStarted: {"protocol": "number", "versions": "versions", "is_resumed": "number"},
     events.WorkerStarted: {"pid": "stays", "local_time": "stays"},
     events.PhaseEntered: {"phase": "word", "detail": "text"},
-    events.ChoicesMade: {"choices": "records", "machine": "records"},
+    events.ChoicesMade: {"choices": "records", "machine": "records", "setup": "records"},
     events.ModelLoaded: {
         "source": "model",
         "precision": "word",
@@ -153,6 +154,11 @@ DECISIONS: dict[type[msgspec.Struct], dict[str, Decision]] = {
         "after": "text",
         "reason": "text",
         "micro_batch": "number",
+    },
+    ModelSetup: {
+        "is_multimodal": "number",
+        "is_partly_adapted": "number",
+        "is_without_router_loss": "number",
     },
     plan.Choice: {"name": "word", "value": "word", "reason": "text"},
     plan.StartAdapter: {

@@ -127,10 +127,10 @@ class KnownTexts:
         if known is not None:
             return known
         sentences = [self._known(part) or HIDDEN for part in SENTENCE.split(line.strip())]
-        kept = [
+        words = [
             text for at, text in enumerate(sentences) if text != HIDDEN or sentences[at - 1 : at] != [HIDDEN]
         ]
-        return " ".join(kept)
+        return " ".join(words)
 
     def _known(self, text: str) -> str | None:
         """The text with what was filled in hidden; None for an unknown one. Logs repeat themselves: remembered."""

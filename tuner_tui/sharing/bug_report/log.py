@@ -98,20 +98,20 @@ def shown_log(lines: Iterable[str], texts: KnownTexts) -> list[str]:
         frame = FRAME.fullmatch(line)
         if line.strip() in HEADS:
             sources = [texts]
-            told: str | None = line.strip()
+            public: str | None = line.strip()
         elif frame is not None:
-            told, source = _frame(frame)
+            public, source = _frame(frame)
             if source is not None:
                 sources.append(texts_of(source))
         else:
-            told = _other_line(line, sources)
-        if told is None:
+            public = _other_line(line, sources)
+        if public is None:
             left_out += 1
             continue
         if left_out:
             shown.append(_left_out(left_out))
             left_out = 0
-        shown.append(told)
+        shown.append(public)
     return [*shown, _left_out(left_out)] if left_out else shown
 
 

@@ -86,10 +86,10 @@ def _events(run: RunFolder, texts: KnownTexts, most_lines: int) -> str:
     except Unreadable:
         return "They cannot be read."
     begin = events[0].at if events else 0.0
-    kept = _thinned(events, most_lines)
-    shown = [_event_line(event, begin, texts) for event in kept]
-    if len(kept) < len(events):
-        shown.append(f"[{len(events) - len(kept)} of {len(events)} events not shown]")
+    selected = _thinned(events, most_lines)
+    shown = [_event_line(event, begin, texts) for event in selected]
+    if len(selected) < len(events):
+        shown.append(f"[{len(events) - len(selected)} of {len(events)} events not shown]")
     if unreadable or follower.skipped_lines:
         shown.append(f"[{unreadable + follower.skipped_lines} lines cannot be read]")
     return "\n".join(shown) or "There are none."
@@ -100,9 +100,9 @@ def _thinned(events: list[Event], most: int) -> list[Event]:
     frequent = [event for event in events if isinstance(event, (StepLogged, Sampled))]
     others = [event for event in events if not isinstance(event, (StepLogged, Sampled))]
     few = most // 4
-    kept = {id(event) for event in (*frequent[:3], *frequent[-few:])}
-    kept |= {id(event) for event in (*others[:few], *others[-2 * few :])}
-    return [event for event in events if id(event) in kept]
+    selected = {id(event) for event in (*frequent[:3], *frequent[-few:])}
+    selected |= {id(event) for event in (*others[:few], *others[-2 * few :])}
+    return [event for event in events if id(event) in selected]
 
 
 def _event_line(event: Event, begin: float, texts: KnownTexts) -> str:

@@ -61,11 +61,11 @@ def private_here() -> Private:
     if token := _hub_token():
         secrets.add(token)
     names = {*_user_names(), platform.node(), platform.node().partition(".")[0]}
-    kept = {name for name in names if len(name) >= SHORTEST_NAME and name.lower() not in ORDINARY_NAMES}
+    private = {name for name in names if len(name) >= SHORTEST_NAME and name.lower() not in ORDINARY_NAMES}
     home = str(Path("~").expanduser())
     return Private(
         tuple(sorted(secrets, key=len, reverse=True)),
-        tuple(sorted(kept, key=len, reverse=True)),
+        tuple(sorted(private, key=len, reverse=True)),
         home if len(home) > 1 else "",
         _own_folders(),
     )

@@ -522,8 +522,8 @@ class NewRunScreen(NewRunMemory):
     def leaving(self) -> ConfirmModal | None:
         if self.state is None or not self.state.draft.is_changed or self._launched is not None:
             return None
-        kept = 'Your choices and input are kept: the next new run offers them as "unfinished".'
-        return ConfirmModal("Leave this new run?", kept, "Leave", "Stay")
+        message = 'Your choices and input are kept: the next new run offers them as "unfinished".'
+        return ConfirmModal("Leave this new run?", message, "Leave", "Stay")
 
     def prepare_to_leave(self) -> None:
         """Write the draft now, without the pause after a change."""
