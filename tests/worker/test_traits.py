@@ -141,14 +141,14 @@ def sft_loss_includes_prompt(watched: Watched) -> bool:
     batch = trainer._prepare_inputs(trainer.data_collator([dict(trainer.train_dataset[0])]))
     with torch.no_grad():
         model = trainer.model.eval()
-        loss = trainer.concatenated_forward(model, batch)[4]
+        loss = trainer.concatenated_forward(model, batch)[4] / trainer.token_share(batch)
         ids, mask = batch["chosen_input_ids"], batch["chosen_attention_mask"]
         logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
     answer = batch["chosen_labels"][:, 1:] != -100
     of_answer, of_all = losses[answer].mean(), losses[mask[:, 1:] == 1].mean()
     assert not torch.isclose(of_answer, of_all, atol=1e-4)
-    assert torch.isclose(loss, of_answer, atol=1e-4) or torch.isclose(loss, of_all, atol=1e-4)
+    assert torch.isclose(torch.stack([of_answer, of_all]), loss, atol=1e-4).any()
     return bool(torch.isclose(loss, of_all, atol=1e-4))
 
 
