@@ -212,7 +212,7 @@ def _marked_begin(
 
 
 def _said_until(turns: Sequence[Turn], place: int, count: int, after: str, render: Render) -> int:
-    """Where a turn's content ends; the beginning of the text for a turn whose content is not written, such as a call."""
+    """Where a turn's content ends; 0 for a turn whose content is not written, such as a call."""
     try:
         return _content_span(turns, place, count, after, render)[1]
     except (InputError, RewritesTurns):
