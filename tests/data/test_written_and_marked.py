@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.data.test_cases import TOOL, plain, talk
+from tuner_tui.data.checking.checks import check
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.errors import InputError
 
@@ -131,3 +132,12 @@ def test_a_summary_beside_thoughts_is_named(tmp_path: Path) -> None:
 def test_an_answer_of_another_type_is_named_with_its_type(tmp_path: Path) -> None:
     error = fault(tmp_path, {"question": "q", "passage": "p", "answer": True})
     assert "`answer`, beside `question`, is of type bool" in error.message
+
+
+def test_a_rated_answer_that_is_not_to_be_trained_is_refused_as_that(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    marked = {"prompt": [SAID[0]], "completion": [SAID[1] | {"weight": 0}], "label": True}
+    path.write_text("".join(json.dumps(each) + "\n" for each in (marked, marked | {"label": False})))
+    told = [f"{each.kind} {each.message}" for each in check(Reading(path)).problems]
+    assert any("is marked as not to be trained" in each for each in told), told
+    assert not any("empty answers" in each for each in told)
