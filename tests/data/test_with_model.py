@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from tests.tiny_model import CHAT_TEMPLATE, make_tiny_model
 from tuner_tui.cli.data import data
+from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.data.tokens.row_kinds import RowKinds
 
 CASES = Path(__file__).parent / "cases"
@@ -200,3 +201,40 @@ def test_switches_count_and_texts_for_the_template_do_not() -> None:
         for text, is_on in (("Be a pirate", False), ("Be kind", False), ("Be kind", True), ("Be short", True))
     ]
     assert [kinds.is_new(row) for row in rows] == [True, False, True, False]
+
+
+NO_END = "answers without an EOS token"
+LAST_ONLY = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% if loop.last and m.role == 'assistant' %}<|im_end|>"
+    "{% endif %}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [LAST_ONLY, LAST_ONLY.replace("<|im_end|>", "")])
+def test_answers_that_do_not_end_are_found_as_before_the_first_step(
+    model: Path, tmp_path: Path, template: str
+) -> None:
+    from transformers import AutoTokenizer
+
+    from tuner_tui.worker.text.token_cache import tokenise_file
+    from tuner_tui.worker.training.preflight import Ends, look
+
+    (model / "chat_template.jinja").write_text(template)
+    turns = [*qa(1)["messages"], *qa(2)["messages"]]
+    path = write(tmp_path / "rows.jsonl", [{"messages": turns}] * 3)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    data = tokenise_file(Reading(Path(path)), tokenizer, 10_000, "answers")
+    ends = Ends(frozenset({tokenizer.eos_token_id}), None, None, None)
+    assert [finding.name for finding in look(data, ends, 10_000)] == ["end_never_trained"]
+    code, problems = checked(path, model)
+    assert (code, problems[NO_END]["level"]) == (2, "error")
+    (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    assert NO_END not in checked(path, model)[1]
+
+
+def test_each_eos_token_of_the_model_ends_an_answer(model: Path, tmp_path: Path) -> None:
+    (model / "chat_template.jinja").write_text(CHAT_TEMPLATE.replace("<|im_end|>", "<|endoftext|>"))
+    path = write(tmp_path / "rows.jsonl", [qa(1)])
+    assert NO_END in checked(path, model)[1]
+    (model / "generation_config.json").write_text('{"eos_token_id": [0, 1, 2]}')
+    assert NO_END not in checked(path, model)[1]

@@ -30,6 +30,7 @@ from tuner_tui.errors import InputError
 from tuner_tui.worker.text.preference_tokens import tokenise_answers, tokenise_pairs
 from tuner_tui.worker.text.rendering import TemplateRefused
 from tuner_tui.worker.text.token_cache import tokenise_file
+from tuner_tui.worker.text.tokenised import IGNORED
 
 if TYPE_CHECKING:
     from tuner_tui.worker.text.tokenised import TokenSequence
@@ -221,3 +222,44 @@ def test_a_row_cannot_change_how_it_is_rendered(tiny_model: Path, tmp_path: Path
     row = row_of("messages", CONTENTS["plain"]) | {"chat_template_kwargs": {name: True}}
     with pytest.raises(InputError, match=f"rows.jsonl:1: `chat_template_kwargs` holds {name}"):
         by_us("messages", row, tokenizer_for(tiny_model, "qwen3"), tmp_path)
+
+
+THINKING_CALL = call("Porto") | {"reasoning_content": "I must look it up."}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("name", ["gptoss", "qwen3", "qwen3_5_think", "nemotron_3_nano", "glm4moe"])
+def test_an_answer_after_a_call_with_thoughts_is_trained_alone(
+    tiny_model: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    tokenizer = tokenizer_for(tiny_model, name)
+    content: Content = (
+        [USER, THINKING_CALL, RESULT],
+        [said("It is 19 degrees.")],
+        [said("No idea.")],
+        {"tools": TOOLS},
+    )
+    for sequence in by_us(kind, row_of(kind, content), tokenizer, tmp_path)[-1]:
+        learnt = tokenizer.decode([label for label in sequence.labels if label != IGNORED])
+        assert '{"degrees"' not in learnt and "tool_response" not in learnt
+        if kind != "messages":
+            assert "functions" not in learnt and "Porto" not in learnt
+
+
+def test_gpt_oss_trains_no_tool_result(tiny_model: Path, tmp_path: Path) -> None:
+    """TRL's training template masks all but what the assistant writes."""
+    tokenizer = tokenizer_for(tiny_model, "gptoss")
+    row = {"messages": [USER, THINKING_CALL, RESULT, said("It is 19 degrees.")], "tools": TOOLS}
+    first, second = by_us("messages", row, tokenizer, tmp_path)
+    final = "<|channel|>final<|message|>It is 19 degrees.<|return|>"
+    assert tokenizer.decode(second[0].trained) == final
+    [whole] = by_trl(row, tokenizer)[1]
+    assert tokenizer.decode(second[0].ids) == whole
+    assert "I must look it up." in tokenizer.decode(first[0].trained)
+
+
+def test_the_second_of_two_answers_is_trained_alone(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizer_for(tiny_model, "qwen3")
+    row = {"messages": [USER, said("It is 102."), said("Or 17 by 6.")]}
+    sequences = by_us("messages", row, tokenizer, tmp_path)
+    assert tokenizer.decode(sequences[-1][0].trained) == "<think>\n\n</think>\n\nOr 17 by 6.<|im_end|>"

@@ -22,7 +22,7 @@ from tuner_tui.data.checking.report import DataReport
 from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
 from tuner_tui.data.recognition.reading import Reading, plain_rows
-from tuner_tui.data.rows.content import content_key, is_empty, says_same, texts_of
+from tuner_tui.data.rows.content import content_key, has_marked_side, is_empty, says_same, texts_of
 from tuner_tui.data.rows.faults import LeftOut, left_out_words
 from tuner_tui.data.rows.for_method import OtherMethod, plain_for, require_trainable
 from tuner_tui.data.rows.near_duplicates import near_duplicates
@@ -146,7 +146,7 @@ class Checker:
             self._keys.append(content_key(row))
             texts = texts_of(row)
             is_same = "chosen" in row and says_same(row)
-            if is_empty(row):
+            if is_empty(row) and not has_marked_side(row):
                 self._note("empty answers", found)
             elif not is_same:
                 self._require_trainable(found, row)

@@ -28,6 +28,8 @@ NOTED_SHARE = 0.01
 """Share of the answers' tokens up to which cutting them off is only a note."""
 LEFT_OUT = "not rendered in full"
 NO_PLACE = "with fields that are not rendered"
+NO_END = "answers without an EOS token"
+END_HINT = "Take a template that ends every answer with the EOS token"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def look_with_model(
     lengths = length_report(sequences, limit, is_sample=len(report.sample) < report.rows)
     if loss_on == "answers":
         problems += _merged_tokens(report, rows, measured)
+        problems += _missing_ends(sequences, allowed)
     if (truncated := truncated_answers(lengths)) is not None:
         problems.append(truncated)
     return ModelLook(tuple(problems), lengths)
@@ -149,6 +152,24 @@ def _merged_tokens(
         for kind, tally in tallies.items()
         if tally.count
     ]
+
+
+def _missing_ends(sequences: Sequence[RowLength], allowed: Collection[str]) -> list[DataProblem]:
+    """What stops a run since answers do not end: no EOS token at all, or none where another turn follows."""
+    level: Level = "warning" if "end_never_trained" in allowed else "error"
+    answers = [is_ended for each in sequences for is_ended in each.ended]
+    if answers and not any(answers):
+        message = "no answer has an EOS token, so the model would not learn to stop"
+        return [DataProblem(level, NO_END, len(answers), (), message, END_HINT)]
+    followed = [is_ended for each in sequences for is_ended in each.ended[:-1]]
+    unended = followed.count(False)
+    if 2 * unended <= len(followed):
+        return []
+    message = (
+        f"of {counted(len(followed), 'answer')} that another turn follows: the template writes the EOS token at a "
+        "conversation's end only, so the model would learn not to stop"
+    )
+    return [DataProblem(level, NO_END, unended, (), message, f"{END_HINT}, or rows with one answer each")]
 
 
 def truncated_answers(lengths: LengthReport) -> DataProblem | None:

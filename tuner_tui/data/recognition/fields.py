@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.unused import pass_over
-from tuner_tui.data.rows.written import as_object, looks_like_turns, written_turns
+from tuner_tui.data.rows.written import as_json, as_object, looks_like_turns, written_turns
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
@@ -65,6 +65,9 @@ def with_context(field_text: str, row: Row, context: str | None) -> str:
 def answer_of(row: Row, name: str) -> str:
     """An answer's text; also the first of several, and SQuAD's `answers`. Raises RowFault."""
     value = row.get(name)
+    if isinstance(value, str) and value.lstrip().startswith("{") and "answer_start" in value:
+        written = as_object(value)  # SQuAD's in a CSV file
+        value = written if isinstance(written, dict) and "text" in written else value
     if isinstance(value, dict):
         key = next((each for each in ("text", "value", *TEXT_KEYS) if value.get(each) is not None), "text")
         _pass_over_others(value, (key,), name)
@@ -74,6 +77,14 @@ def answer_of(row: Row, name: str) -> str:
             pass_over(f"{name}[1:]")
         return value[0]
     return said_of({name: value} if name in row else row, name)
+
+
+def is_python_list(value: Any) -> bool:
+    """Whether a value is a list of texts that pandas or `str()` wrote as Python text, and no JSON."""
+    if not isinstance(value, str) or as_json(value) is not None:
+        return False
+    written = as_object(value)
+    return isinstance(written, list) and bool(written) and all(isinstance(each, str) for each in written)
 
 
 def side_of(row: Row, name: str) -> str | list[dict[str, Any]]:

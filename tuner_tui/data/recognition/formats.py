@@ -27,6 +27,7 @@ from tuner_tui.data.recognition.fields import (
     as_turns,
     earlier_turns,
     is_missing,
+    is_python_list,
     said_of,
     side_of,
     text_of,
@@ -196,7 +197,17 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     if history:
         mapping = {"history": f"{{{history}}}"} | mapping
 
+    values = columns.values(answer)
+    is_written = bool(values) and all(map(is_python_list, values))
+
     def convert(row: Row) -> Row:
+        if is_written and is_python_list(row.get(answer)):
+            raise RowFault(
+                "An answer is a Python list, written as text",
+                f"`{answer}` is a list as Python's str() writes it.",
+                f"Write the answer itself, or a list; or, to train on it as it stands, --map 'user = {question}' --map "
+                f"'assistant = {{{answer}}}' (in run.toml: data.mapping).",
+            )
         turns = [
             {"role": "user", "content": with_context(said_of(row, asked), row, more)},
             {"role": "assistant", "content": answer_of(row, answer), **beside.thought(row)},

@@ -13,6 +13,7 @@ from tuner_tui.data.recognition.side_columns import SideColumns
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.turns import hh_turns, is_hh, turns_of
 from tuner_tui.data.rows.unused import pass_over
+from tuner_tui.data.rows.written import as_object
 
 if TYPE_CHECKING:
     from typing import Any
@@ -98,6 +99,9 @@ class Prompt:
         value = row.get(name)
         if value is None:
             raise RowFault("A field is missing", f"the row has no `{name}`.")
+        if isinstance(value, str) and value.lstrip().startswith("{") and "messages" in value:
+            written = as_object(value)
+            value = written if isinstance(written, dict) and "messages" in written else value
         if isinstance(value, dict) and isinstance(value.get("messages"), list):
             for key in value:
                 if key not in ("messages", "tools", "chat_template_kwargs") and value[key] not in (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tuner_tui.data.files.rows import Found, each_row, locate
 from tuner_tui.data.recognition.answer_columns import answer_columns
-from tuner_tui.data.recognition.columns import RANKED, Columns
+from tuner_tui.data.recognition.columns import ANSWERS, QUESTIONS, RANKED, Columns
 from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
@@ -36,6 +36,8 @@ SHAPES_HELP = (
     "Rows need `messages`; `instruction`/`question` with `output`/`answer`; `prompt` with `completion`; `text`; "
     "`chosen` and `rejected`; `completion` with `label`; or `prompt`. Map other columns with data.mapping."
 )
+
+ANSWER_HELP = 'Write it as text, such as "yes" for true, in the words that the model shall answer with.'
 
 
 @dataclass(frozen=True)
@@ -321,12 +323,24 @@ def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputE
         )
         or "none"
     )
+    if asked == "auto" and (fault := _answer_fault(columns)) is not None:
+        return InputError("An answer is not text", f"{found.file}:{found.number}: {fault}", ANSWER_HELP)
     wanted = "" if asked == "auto" else f", which are not those of {asked}"
     return InputError(
         "Unknown columns",
         f"{found.file}:{found.number}: the row's fields are: {names}{wanted}.",
         SHAPES_HELP,
     )
+
+
+def _answer_fault(columns: Columns) -> str | None:
+    """What is wrong with the values of an answer beside a question; None where there are no such columns."""
+    question = columns.find(QUESTIONS, "text", "number")
+    answer = columns.find(tuple(name for name in ANSWERS if question is None or name != question.lower()))
+    if question is None or answer is None or columns.kinds[answer] not in ("bool", "other"):
+        return None
+    kind = type(columns.values(answer)[0]).__name__
+    return f"`{answer}`, beside `{question}`, is of type {kind}, and an answer must be text or a number."
 
 
 def _converter(layout: Layout, unused: UnusedFields) -> Callable[[Row], Row]:

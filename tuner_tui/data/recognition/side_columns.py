@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.data.recognition.columns import SYSTEMS, TEMPLATE_KWARGS, THOUGHT_COLUMNS, TOOLS, Columns
-from tuner_tui.data.recognition.fields import MISSING_WORDS, optional_text
+from tuner_tui.data.recognition.fields import MISSING_WORDS, is_missing, optional_text
 from tuner_tui.data.rows.content import said
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.turns import tools_of, turns_of
 from tuner_tui.data.rows.unused import pass_over
-from tuner_tui.data.rows.written import as_json, as_object
+from tuner_tui.data.rows.written import as_object
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
@@ -127,7 +127,7 @@ def system_turns(value: Any, name: str) -> Turns:
     """A system prompt as no turn or one: text, parts, an object or turns, also as JSON in a text. Raises RowFault."""
     if isinstance(value, str):
         decoded = as_object(value)
-        is_written = isinstance(decoded, list) or (isinstance(decoded, dict) and "role" in decoded)
+        is_written = isinstance(decoded, list) or (isinstance(decoded, dict) and _is_prompt(decoded))
         if not is_written:
             text = "" if value.strip().lower() in MISSING_WORDS else value
             return [{"role": "system", "content": text}] if text.strip() else []
@@ -145,13 +145,26 @@ def system_turns(value: Any, name: str) -> Turns:
     return [{"role": "system", "content": content}] if content else []
 
 
+def _is_prompt(value: dict[str, Any]) -> bool:
+    """Whether an object that was written as text is a turn or a part of one, rather than JSON to be said."""
+    said_in = {"text", "content", "value", "parts"}
+    return "role" in value or bool(
+        said_in & {*value} and {*value} <= said_in | {"type", "from", "cache_control"}
+    )
+
+
 def kwargs_of(value: Any, name: str) -> dict[str, Any]:
-    """What a row hands to the template by name, as TRL reads it; also as JSON in a text. Raises RowFault."""
-    decoded = as_json(value) if isinstance(value, str) and value.strip() else value
-    if decoded in (None, "", {}):
+    """What a row hands to the template by name, as TRL reads it; also as JSON or Python in a text. Raises RowFault."""
+    if is_missing(value):
         return {}
+    decoded = as_object(value)
     if not isinstance(decoded, dict):
-        raise RowFault("Names for the template are not an object", f"`{name}` is {type(value).__name__}.")
+        found = "text that is no JSON" if isinstance(value, str) else type(value).__name__
+        raise RowFault(
+            "Names for the template are not an object",
+            f"`{name}` is {found}.",
+            'Write an object, such as {"enable_thinking": false}, or leave it out.',
+        )
     if reserved := sorted(RESERVED & {*decoded}):
         raise RowFault(
             "A row cannot change how it is rendered",

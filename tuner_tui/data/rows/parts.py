@@ -160,9 +160,13 @@ def thought_of(value: Any, where: str) -> str:
     if isinstance(value, list):
         return "".join(thought_of(each, where) for each in value)
     if isinstance(value, dict):
-        for key in _THOUGHT_KEYS:
-            if value.get(key) is not None:
-                return thought_of(value[key], where)
+        given = [key for key in _THOUGHT_KEYS if value.get(key) is not None]
+        filled = [key for key in given if value[key] not in ("", [], {})]
+        for key in filled[1:]:
+            if value[key] != value[filled[0]]:
+                pass_over(f"{where.partition('[')[0]}[].reasoning.{key}")
+        if given:
+            return thought_of(value[(filled or given)[0]], where)
     raise RowFault("Thoughts are not text", f"{where}: they are {_kind(value)}.")
 
 

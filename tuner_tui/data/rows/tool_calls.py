@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.flags import marked
 from tuner_tui.data.rows.unused import pass_over
 from tuner_tui.data.rows.written import as_json, as_object
 
@@ -44,6 +45,15 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     name = next((inner[key] for key in ("name", "tool_name") if inner.get(key)), None)
     if not isinstance(name, str):
         raise RowFault("A tool call has no name", f"{where}: `name` says which tool is called.")
+    marks = [marked(each) for each in (call, inner)]
+    if any(is_trained is False for is_trained, _ in marks):
+        raise RowFault(
+            "A part of a turn is not to be trained",
+            f"{where}: a tool call is marked so, and a turn is trained as a whole or not at all.",
+            "Mark the turn itself, or remove the mark.",
+        )
+    for key in {key for _, unread in marks for key in unread}:
+        pass_over(f"tool_calls[].{key}")
     taken = [key for key in ARGUMENT_KEYS if inner.get(key) is not None]
     given: Any = inner[taken[0]] if taken else {}
     for key in taken[1:]:

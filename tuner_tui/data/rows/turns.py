@@ -109,7 +109,7 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     if not isinstance(turn, dict):
         raise RowFault("A turn is not an object", f"{where} must have `role` and `content`.")
     if "role" not in turn and turn.get("type") in (*CALL_TYPES, *RESULT_TYPES, "reasoning"):
-        turn = _as_turn(turn)  # an item of OpenAI's Responses
+        turn = _as_turn(turn, where)  # an item of OpenAI's Responses
     role_key = next((key for key in ROLE_KEYS if turn.get(key) is not None), "role")
     speaker = turn.get(role_key)
     role_name = speaker.strip().lower().replace("-", "_") if isinstance(speaker, str) else ""
@@ -126,11 +126,15 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
             pass_over(f"{name}[].{other}")
     if role_name in CALL_ROLES and isinstance(call := as_object(turn.get(key)), dict | list):
         calls = calls_of(call, where)
+        thought = _thoughts(turn, where, name)
         last = found[-1] if found else None
         if last is not None and last["role"] == "assistant" and last.get("weight") == weight.get("weight"):
+            thought = _joined(last.get("reasoning_content"), thought)
             found[-1] = {**_without_channel(last), "tool_calls": [*last.get("tool_calls", ()), *calls]}
         else:
             found.append({"role": "assistant", "content": "", "tool_calls": calls, **weight})
+        if thought:
+            found[-1]["reasoning_content"] = thought
         return
     role = "assistant" if role_name in CALL_ROLES else ROLES.get(role_name)
     if role is None:
@@ -168,11 +172,18 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     elif turn.get("channel") not in (None, "", "final", "analysis"):
         pass_over(f"{name}[].channel")
     if last.get("channel") == "analysis" and role == "assistant":
-        before = found.pop()["reasoning_content"]
-        plain["reasoning_content"] = "\n\n".join(
-            text for text in (before, plain.get("reasoning_content", "")) if text
-        )
+        if last.get("weight") != plain.get("weight"):
+            raise RowFault(
+                "A part of a turn is not to be trained",
+                f"{where}: its thoughts (channel analysis) and its answer are marked differently.",
+                "Thoughts and answer are one turn, trained as a whole or not at all: mark both alike.",
+            )
+        plain["reasoning_content"] = _joined(found.pop()["reasoning_content"], plain.get("reasoning_content"))
     found.append(plain)
+
+
+def _joined(*thoughts: str | None) -> str:
+    return "\n\n".join(text for text in thoughts if text)
 
 
 def _unknown_role(speaker: Any, where: str) -> RowFault:
@@ -182,17 +193,14 @@ def _unknown_role(speaker: Any, where: str) -> RowFault:
     return RowFault("Unknown role", f"{where}: {speaker!r}.", hint)
 
 
-def _as_turn(item: dict[str, Any]) -> dict[str, Any]:
+def _as_turn(item: dict[str, Any], where: str) -> dict[str, Any]:
     """An item that is no message as a turn: a call, its result, or thoughts."""
+    marks = {key: item[key] for key in (*TRAIN_FLAGS, *MASK_FLAGS) if item.get(key) is not None}
     if item["type"] in RESULT_TYPES:
         return {"role": "user", "content": [item]}
     if item["type"] == "reasoning":
-        thoughts = item.get("content") or item.get("summary") or ""
-        return {
-            "role": "assistant",
-            "channel": "analysis",
-            "content": thought_of(thoughts, "a reasoning item"),
-        }
+        parts = {key: item.get(key) or "" for key in ("content", "summary")}
+        return {**marks, "role": "assistant", "channel": "analysis", "content": thought_of(parts, where)}
     return {"role": "function_call", "content": item}
 
 

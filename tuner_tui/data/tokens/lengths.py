@@ -15,6 +15,7 @@ from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from tokenizers import Encoding, Tokenizer
 
@@ -46,6 +47,8 @@ class RowLength:
     """What of the prompt is in an answer's first token, which then has no loss."""
     merged_id: int = -1
     """The ID of that token."""
+    ended: tuple[bool, ...] = ()
+    """Whether each answer has an EOS token, before a length limit cuts it."""
 
     @property
     def answer_tokens(self) -> int:
@@ -93,8 +96,13 @@ def measure(rows: Iterable[Row], model: ModelText) -> list[RowLength]:
     return [length for lengths in model.measure(rows) for length in lengths]
 
 
-def located(sequences: Sequence[Sequenced], tokenizer: Tokenizer, end_token: str | None) -> list[RowLength]:
-    """The length of each sequence, and where its answers stand among its tokens."""
+def located(
+    sequences: Sequence[Sequenced],
+    tokenizer: Tokenizer,
+    end_token: str | None,
+    end_ids: AbstractSet[int] = frozenset(),
+) -> list[RowLength]:
+    """The length of each sequence, where its answers stand among its tokens, and which have one of the EOS tokens."""
     lengths: list[RowLength | None] = [None] * len(sequences)
     for is_rendered in (True, False):
         places = [place for place, each in enumerate(sequences) if each[2] is is_rendered]
@@ -109,8 +117,11 @@ def located(sequences: Sequence[Sequenced], tokenizer: Tokenizer, end_token: str
                 for begin, end in sequences[place][1]
             )
             merges, merged_id = _merged(sequences[place], encoding, [begin for begin, _ in within])
+            ended = tuple(
+                bool(extra) or not end_ids.isdisjoint(encoding.ids[begin:end]) for begin, end in within
+            )
             lengths[place] = RowLength(
-                len(encoding.ids) + extra, within, max(encoding.ids, default=0), merges, merged_id
+                len(encoding.ids) + extra, within, max(encoding.ids, default=0), merges, merged_id, ended
             )
     return [each for each in lengths if each is not None]
 

@@ -113,13 +113,9 @@ def _span(
     try:
         asked = (render(turns[:place], False), render(turns[:place], True)) if place else None
     except InputError:  # the turns before it cannot stand alone
-        asked = None
-    if asked is None:
-        begin: int | None = _marked_begin(turns, place, count, after, render, end_token)
+        begin = _marked_begin(turns, place, count, after, render, end_token)
     else:
-        begin = answer_begin(*asked, after)
-    if begin is None:
-        raise RewritesTurns(place)
+        begin = _begin_after(asked, turns, place, count, after, render, end_token)
     if reaches_end or count == place + 1:
         return begin, _end(after, begin, len(after), end_token)
     said_until = _content_span(turns, place, count, after, render)[1]
@@ -142,8 +138,45 @@ def _unfinished_end(text: str, begin: int, end: int, content: str, end_token: st
     return end - len(end_token) if end_token and text.endswith(end_token, begin, end) else end
 
 
+def _begin_after(
+    asked: tuple[str, str] | None,
+    turns: Sequence[Turn],
+    place: int,
+    count: int,
+    after: str,
+    render: Render,
+    end_token: str | None,
+) -> int:
+    """Where an answer begins, given the turns before it as written without and with the words that ask for an answer.
+
+    Where the template writes an earlier turn anew once the answer follows, the answer's own content tells.
+    """
+    if asked is None:
+        return _marked_begin(turns, place, count, after, render, end_token)
+    begin = answer_begin(*asked, after)
+    if begin is None:
+        raise RewritesTurns(place)
+    if _is_behind(begin, *asked, end_token):
+        return begin
+    try:
+        return _marked_begin(turns, place, count, after, render, end_token)
+    except InputError as error:
+        raise RewritesTurns(place) from error
+
+
+def _is_behind(begin: int, asked: str, asks_for_answer: str, end_token: str | None) -> bool:
+    """Whether a place is behind all turns before an answer, rather than within one that is written anew.
+
+    Some templates end every conversation with the EOS token, which then is missing before what asks for an answer.
+    """
+    shared = _common(asked, asks_for_answer)
+    if begin == len(asks_for_answer) or shared == len(asked) <= begin:
+        return True
+    return begin > shared >= len(asked.removesuffix(end_token or ""))
+
+
 def answer_begin(asked: str, asks_for_answer: str, answered: str) -> int | None:
-    """Where an answer begins in what the template writes with it; None when what stands before it is rewritten.
+    """How far the turns before an answer stand unchanged in what the template writes with it; None when not at all.
 
     `asked` and `asks_for_answer` are the turns before it without and with the words that ask for an answer. Some
     templates ask with more (an opened thought) than they write before a given answer.
@@ -173,13 +206,21 @@ def _marked_begin(
     That is behind what the template writes to ask for an answer, where this stands before the content.
     """
     begin, _ = _content_span(turns, place, count, after, render)
-    low = _content_span(turns, place - 1, count, after, render)[1] if place else 0
+    low = _said_until(turns, place - 1, count, after, render) if place else 0
     header = _header(turns, render)
     for length in range(len(header), 0, -1):
         found = after.rfind(header[:length], low, begin)
         if found >= 0 and not (end_token and end_token in after[found + length : begin]):
             return found + length
     return begin
+
+
+def _said_until(turns: Sequence[Turn], place: int, count: int, after: str, render: Render) -> int:
+    """Where a turn's content ends; 0 for a turn whose content is not written, such as a call."""
+    try:
+        return _content_span(turns, place, count, after, render)[1]
+    except (InputError, RewritesTurns):
+        return 0
 
 
 def _content_span(

@@ -103,6 +103,19 @@ def special_tokens_of(folder: Path) -> dict[str, str]:
     return {key: value for key, value in named.items() if isinstance(value, str)}
 
 
+def end_ids_of(folder: Path) -> frozenset[int]:
+    """The IDs of a model's EOS tokens by its configuration, which may name more than its tokenizer does."""
+    config = _settings(folder / "config.json")
+    inner = config.get("text_config")
+    given = [
+        settings.get("eos_token_id")
+        for settings in (config, inner, _settings(folder / "generation_config.json"))
+        if isinstance(settings, dict)
+    ]
+    each = [number for ids in given for number in (ids if isinstance(ids, list) else [ids])]
+    return frozenset(number for number in each if isinstance(number, int))
+
+
 def _settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(guarded.read_bytes(path))

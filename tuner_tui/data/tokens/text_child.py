@@ -14,7 +14,13 @@ from tuner_tui import guarded
 from tuner_tui.data.tokens import chat_template
 from tuner_tui.data.tokens.dropped_parts import Conversed, dropped_parts
 from tuner_tui.data.tokens.spans import RewritesTurns, render_answers
-from tuner_tui.data.tokens.template_files import DEFAULT, own_templates, special_tokens_of, template_for
+from tuner_tui.data.tokens.template_files import (
+    DEFAULT,
+    end_ids_of,
+    own_templates,
+    special_tokens_of,
+    template_for,
+)
 from tuner_tui.errors import InputError
 from tuner_tui.limited.serving import ItemRefused, Watch, serve
 
@@ -124,6 +130,7 @@ class _Child:
         self.tokenizer: Tokenizer | None = None
         self.templates: dict[str, str] = {}
         self.source = ""
+        self.end_ids: frozenset[int] = frozenset()
         self.special_tokens: dict[str, Any] = {}
         self.takes_no_empty = False
         self.moment: datetime | None = None
@@ -171,6 +178,8 @@ class _Child:
         self.takes_no_empty = False
         named = ((name, self.tokenizer.token_to_id(token)) for name, token in self.special_tokens.items())
         special_ids = {name: number for name, number in named if number is not None}
+        end = special_ids.get("eos_token")
+        self.end_ids = end_ids_of(folder) | frozenset(() if end is None else (end,))
         yield self._encode(Loaded(self.templates, self.source, self.special_tokens, special_ids))
 
     def _render_all(self, conversations: list[Conversation], watch: Watch) -> Iterator[bytes]:
@@ -285,13 +294,16 @@ class _Child:
             if len(waiting) == ENCODED_AT_ONCE or characters > ENCODED_CHARACTERS or place == len(rows) - 1:
                 with watch.step(f"The tokenizer of {self.source}", place):
                     lengths = located(
-                        [one for some in waiting for one in some], self._tokenizer, self._end_token
+                        [one for some in waiting for one in some],
+                        self._tokenizer,
+                        self._end_token,
+                        self.end_ids,
                     )
                 rest = iter(lengths)
                 for some in waiting:
                     yield self._encode(
                         [
-                            (each.tokens, each.answers, each.highest, each.merges, each.merged_id)
+                            (each.tokens, each.answers, each.highest, each.merges, each.merged_id, each.ended)
                             for _, each in zip(some, rest, strict=False)
                         ]
                     )
