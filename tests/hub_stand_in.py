@@ -32,7 +32,7 @@ USER = "tester"
 LARGE_SUFFIXES = (".safetensors", ".gguf", ".bin", ".zip", ".parquet")
 LARGE_BYTES = 10_000_000
 MESSAGES = {401: "Invalid credentials in Authorization header", 404: "Not found", 403: "Forbidden"}
-CODES = {404: "RepoNotFound"}
+CODES = {403: "GatedRepo", 404: "RepoNotFound"}
 _REPO, _REV = r"(?P<kind>models|datasets)/(?P<repo>[^/]+/[^/]+)", r"(?P<rev>[^/]+)"
 _WEB = r"/(?:(?P<kind>datasets)/)?(?P<repo>[^/]+/[^/]+)"
 ROUTES = tuple(
@@ -411,10 +411,15 @@ class _Request:
         kind = f"{wanted.get('type') or 'model'}s"
         if f"{kind}/{name}" in self.hub.repos:
             raise Refusal(409, "You already created this repository")
-        self.hub.add_repo(name, kind=kind, private=bool(wanted.get("private")))
+        is_private = wanted.get("visibility", "public") == "private" or bool(wanted.get("private"))
+        self.hub.add_repo(name, kind=kind, private=is_private)
         return {"url": f"{self.hub.url}/{name}", "name": name, "id": name}
 
     def validate_yaml(self) -> Any:
+        base = (_metadata(self._json()["content"]) or {}).get("base_model", "")
+        if base and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(base)) is None:
+            answer = {"errors": [{"message": f'"base_model" {base!r} is no repository'}], "warnings": []}
+            return Answer(400, json.dumps(answer).encode(), {"Content-Type": "application/json"})
         return {"errors": [], "warnings": []}
 
     def repo_info(self) -> Any:
@@ -434,9 +439,7 @@ class _Request:
     def _card(self, files: dict[str, Any]) -> Any:
         if "README.md" not in files:
             return None
-        text = self.hub.blob(files["README.md"]["sha256"]).decode(errors="replace")
-        head = re.match(r"---\n(.*?\n)---\n", text, re.S)
-        return yaml.safe_load(head[1]) if head else None
+        return _metadata(self.hub.blob(files["README.md"]["sha256"]).decode(errors="replace"))
 
     def tree(self) -> Any:
         repo = self._repo()
@@ -557,6 +560,12 @@ class _Request:
             }  # fmt: skip
             return Answer(302, b"", headers)
         return Answer(200, b"" if is_head else self.hub.blob(file["sha256"]), headers, file["size"])
+
+
+def _metadata(card: str) -> Any:
+    """What stands between the lines --- at the head of a card."""
+    head = re.match(r"---\n(.*?\n)---\n", card, re.S)
+    return yaml.safe_load(head[1]) if head else None
 
 
 def _listed(file: dict[str, Any], git: str, sha256: str) -> dict[str, Any]:

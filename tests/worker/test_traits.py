@@ -141,7 +141,7 @@ def sft_loss_includes_prompt(watched: Watched) -> bool:
     batch = trainer._prepare_inputs(trainer.data_collator([dict(trainer.train_dataset[0])]))
     with torch.no_grad():
         model = trainer.model.eval()
-        loss = trainer.concatenated_forward(model, batch)[4]
+        loss = watched.library_class.concatenated_forward(trainer, model, batch)[4]
         ids, mask = batch["chosen_input_ids"], batch["chosen_attention_mask"]
         logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
