@@ -32,7 +32,7 @@ USER = "tester"
 LARGE_SUFFIXES = (".safetensors", ".gguf", ".bin", ".zip", ".parquet")
 LARGE_BYTES = 10_000_000
 MESSAGES = {401: "Invalid credentials in Authorization header", 404: "Not found", 403: "Forbidden"}
-CODES = {404: "RepoNotFound"}
+CODES = {403: "GatedRepo", 404: "RepoNotFound"}
 _REPO, _REV = r"(?P<kind>models|datasets)/(?P<repo>[^/]+/[^/]+)", r"(?P<rev>[^/]+)"
 _WEB = r"/(?:(?P<kind>datasets)/)?(?P<repo>[^/]+/[^/]+)"
 ROUTES = tuple(
@@ -90,6 +90,7 @@ class Fault:
     operation: str
     times: int
     options: dict[str, Any]
+    path: str = "*"
 
 
 class HubDouble:
@@ -142,9 +143,11 @@ class HubDouble:
         }
         self.commit(repo, "refs/heads/main", stored)
 
-    def fail(self, fault: Any, operation: str = "*", *, times: int = 1, **options: Any) -> None:
-        """Plan a fault of the next requests of an operation, which may be a shell pattern."""
-        self.faults.append(Fault(fault, operation, times, options))
+    def fail(
+        self, fault: Any, operation: str = "*", *, times: int = 1, path: str = "*", **options: Any
+    ) -> None:
+        """Plan a fault of the next requests of an operation at a path; both may be shell patterns."""
+        self.faults.append(Fault(fault, operation, times, options, path))
 
     def files(self) -> dict[str, dict[str, dict[str, Any]]]:
         """The files of every branch, by repository and reference, such as models/owner/name@refs/heads/main."""
@@ -180,10 +183,11 @@ class HubDouble:
         repo["commits"][commit], repo["refs"][ref] = files, commit
         return commit
 
-    def take_fault(self, operation: str) -> Fault | None:
+    def take_fault(self, operation: str, path: str) -> Fault | None:
         """The planned fault of a request, if any."""
         for fault in self.faults:
-            if fault.times > 0 and fnmatchcase(operation, fault.operation):
+            is_meant = fnmatchcase(operation, fault.operation) and fnmatchcase(path, fault.path)
+            if fault.times > 0 and is_meant:
                 fault.times -= 1
                 return fault
         return None
@@ -226,11 +230,12 @@ class _Handler(BaseHTTPRequestHandler):
         authorization = self.headers.get("Authorization")
         note = {
             "operation": operation, "server": self.server.name, "path": unquote(address.path),
-            "range": self.headers.get("Range"), "authorization": authorization,
+            "range": self.headers.get("Range"), "authorization": authorization, "bytes_out": 0,
         }  # fmt: skip
         with hub.lock:
             hub.requests.append(note)
-            fault = hub.take_fault(operation)
+            fault = hub.take_fault(operation, unquote(address.path))
+        self.note = note
         kind, options = (fault.kind, fault.options) if fault else (None, {})
         size = int(self.headers.get("Content-Length") or 0)
         if kind in ("drop", "reset") and size:
@@ -278,6 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self._send_head(answer)
             if self.command != "HEAD":
+                self.note["bytes_out"] = len(answer.body)
                 self.wfile.write(answer.body)
 
     def _send_a_part(self, answer: Answer, kind: str, options: dict[str, Any]) -> None:
@@ -411,10 +417,15 @@ class _Request:
         kind = f"{wanted.get('type') or 'model'}s"
         if f"{kind}/{name}" in self.hub.repos:
             raise Refusal(409, "You already created this repository")
-        self.hub.add_repo(name, kind=kind, private=bool(wanted.get("private")))
+        is_private = wanted.get("visibility", "public") == "private" or bool(wanted.get("private"))
+        self.hub.add_repo(name, kind=kind, private=is_private)
         return {"url": f"{self.hub.url}/{name}", "name": name, "id": name}
 
     def validate_yaml(self) -> Any:
+        base = (_metadata(self._json()["content"]) or {}).get("base_model", "")
+        if base and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(base)) is None:
+            answer = {"errors": [{"message": f'"base_model" {base!r} is no repository'}], "warnings": []}
+            return Answer(400, json.dumps(answer).encode(), {"Content-Type": "application/json"})
         return {"errors": [], "warnings": []}
 
     def repo_info(self) -> Any:
@@ -434,9 +445,7 @@ class _Request:
     def _card(self, files: dict[str, Any]) -> Any:
         if "README.md" not in files:
             return None
-        text = self.hub.blob(files["README.md"]["sha256"]).decode(errors="replace")
-        head = re.match(r"---\n(.*?\n)---\n", text, re.S)
-        return yaml.safe_load(head[1]) if head else None
+        return _metadata(self.hub.blob(files["README.md"]["sha256"]).decode(errors="replace"))
 
     def tree(self) -> Any:
         repo = self._repo()
@@ -557,6 +566,12 @@ class _Request:
             }  # fmt: skip
             return Answer(302, b"", headers)
         return Answer(200, b"" if is_head else self.hub.blob(file["sha256"]), headers, file["size"])
+
+
+def _metadata(card: str) -> Any:
+    """What stands between the lines --- at the head of a card."""
+    head = re.match(r"---\n(.*?\n)---\n", card, re.S)
+    return yaml.safe_load(head[1]) if head else None
 
 
 def _listed(file: dict[str, Any], git: str, sha256: str) -> dict[str, Any]:
