@@ -41,6 +41,7 @@ ROUTES = tuple(
         ("whoami", "GET", r"/api/whoami-v2"),
         ("create_repo", "POST", r"/api/repos/create"),
         ("validate_yaml", "POST", r"/api/validate-yaml"),
+        ("list_repos", "GET", r"/api/(?P<kind>models|datasets)"),
         ("repo_info", "GET", rf"/api/{_REPO}(?:/revision/{_REV})?"),
         ("tree", "GET", rf"/api/{_REPO}/tree/{_REV}(?:/.*)?"),
         ("create_branch", "POST", rf"/api/{_REPO}/branch/(?P<branch>[^/]+)"),
@@ -67,6 +68,13 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None
     """What Content-Length says where that is not the body's, as for HEAD."""
+
+
+@dataclass
+class Asked:
+    """A download; `out` are headers of its answer."""
+
+    out: dict[str, str] = field(default_factory=dict)
 
 
 class Refusal(Exception):
@@ -183,6 +191,30 @@ class HubDouble:
         repo["commits"][commit], repo["refs"][ref] = files, commit
         return commit
 
+    def info(self, key: str, revision: str = "main", blobs: bool = False) -> dict[str, Any]:
+        """What the Hub says of a repository, such as models/owner/name; a test may put another answer in its place."""
+        repo = self.repos[key]
+        commit = find_commit(repo, revision)
+        files = repo["commits"][commit]
+        return {
+            "_id": commit[:24], "id": repo["name"], "modelId": repo["name"], "sha": commit, "private": repo["private"],
+            "gated": repo["gated"], "disabled": False, "downloads": 0, "likes": 0, "tags": [],
+            "cardData": self.card(files), "createdAt": "2026-01-01T00:00:00.000Z",
+            "lastModified": "2026-01-01T00:00:00.000Z",
+            "siblings": [{"rfilename": path, **(_listed(file, "blobId", "sha256") if blobs else {})}
+                         for path, file in sorted(files.items())],
+        }  # fmt: skip
+
+    def card(self, files: dict[str, Any]) -> Any:
+        """The metadata of a commit's README.md."""
+        if "README.md" not in files:
+            return None
+        return _metadata(self.blob(files["README.md"]["sha256"]).decode(errors="replace"))
+
+    def download(self, asked: Asked, sha: str, path: str) -> bytes:
+        """A large file's content; a test may put another in its place."""
+        return self.blob(sha)
+
     def take_fault(self, operation: str, path: str) -> Fault | None:
         """The planned fault of a request, if any."""
         for fault in self.faults:
@@ -191,6 +223,16 @@ class HubDouble:
                 fault.times -= 1
                 return fault
         return None
+
+
+def find_commit(repo: dict[str, Any], revision: str) -> str:
+    """The ID of the commit that a branch, a reference or an ID names."""
+    for name in (revision, f"refs/heads/{revision}"):
+        if name in repo["refs"]:
+            return str(repo["refs"][name])
+    if revision in repo["commits"]:
+        return revision
+    raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
 
 def is_large(path: str, size: int) -> bool:
@@ -348,12 +390,13 @@ def _answer_to(
 def _of_storage(hub: HubDouble, operation: str, named: dict[str, Any], body: bytes, headers: Any) -> Answer:
     sha256 = named["sha"]
     if operation == "download":
-        data = hub.blob(sha256)
+        data = hub.download(asked := Asked(), sha256, "")
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("Range") or "")
         if wanted is None:
-            return Answer(200, data)
+            return Answer(200, data, asked.out)
         first, last = int(wanted[1]), int(wanted[2] or len(data) - 1)
-        return Answer(206, data[first : last + 1], {"Content-Range": f"bytes {first}-{last}/{len(data)}"})
+        part = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
+        return Answer(206, data[first : last + 1], asked.out | part)
     parts = hub.parts.setdefault(sha256, {})
     if operation == "upload":
         parts[int(named["part"])] = body
@@ -390,13 +433,7 @@ class _Request:
         return repo
 
     def _commit(self, repo: dict[str, Any]) -> str:
-        revision = unquote(self.named.get("rev") or "main")
-        for name in (revision, f"refs/heads/{revision}"):
-            if name in repo["refs"]:
-                return str(repo["refs"][name])
-        if revision in repo["commits"]:
-            return revision
-        raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return find_commit(repo, unquote(self.named.get("rev") or "main"))
 
     def whoami(self) -> Any:
         if self.user is None:
@@ -429,23 +466,19 @@ class _Request:
         return {"errors": [], "warnings": []}
 
     def repo_info(self) -> Any:
-        repo = self._repo()
-        commit = self._commit(repo)
-        files = repo["commits"][commit]
-        has_sizes = "blobs" in self.query
-        return {
-            "_id": commit[:24], "id": repo["name"], "modelId": repo["name"], "sha": commit, "private": repo["private"],
-            "gated": repo["gated"], "disabled": False, "downloads": 0, "likes": 0, "tags": [],
-            "cardData": self._card(files), "createdAt": "2026-01-01T00:00:00.000Z",
-            "lastModified": "2026-01-01T00:00:00.000Z",
-            "siblings": [{"rfilename": path, **(_listed(file, "blobId", "sha256") if has_sizes else {})}
-                         for path, file in sorted(files.items())],
-        }  # fmt: skip
+        self._commit(self._repo())
+        return self.hub.info(self._key(), unquote(self.named.get("rev") or "main"), "blobs" in self.query)
 
-    def _card(self, files: dict[str, Any]) -> Any:
-        if "README.md" not in files:
-            return None
-        return _metadata(self.hub.blob(files["README.md"]["sha256"]).decode(errors="replace"))
+    def list_repos(self) -> Any:
+        """Public repositories and one's own, whose names have each word of the search."""
+        kind, words = self.named["kind"], " ".join(self.query.get("search", [])).lower().split()
+        return [
+            {key: value for key, value in self.hub.info(name).items() if key != "cardData"}
+            for name, repo in self.hub.repos.items()
+            if name.startswith(f"{kind}/")
+            and all(word in repo["name"].lower() for word in words)
+            and (not repo["private"] or repo["name"].partition("/")[0] == self.user)
+        ]
 
     def tree(self) -> Any:
         repo = self._repo()
