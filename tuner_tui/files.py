@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST_LINE_BYTES = 16 << 20
 """Our lines have a few kilobytes; longer ones are skipped."""
+INCOMPLETE_BYTES = 64
 
 _asking_umask = threading.Lock()
 
@@ -309,6 +310,8 @@ class LineFollower:
         self.path = path
         self.skipped_lines = 0
         """Number of skipped lines, longer than LONGEST_LINE_BYTES."""
+        self.incomplete = b""
+        """How the incomplete last line begins, at most INCOMPLETE_BYTES of it."""
         self._chunk_bytes = chunk_bytes
         self._position = 0
         self._is_skipping = False
@@ -333,6 +336,7 @@ class LineFollower:
             raise guarded.unreadable(self.path, error) from None
 
     def _next_lines(self, file: BinaryIO) -> bytes:
+        self.incomplete = b""
         if self._is_skipping and not self._skip(file):
             return b""
         file.seek(self._position)
@@ -348,6 +352,7 @@ class LineFollower:
                 self._is_skipping = True
                 return self._next_lines(file)
         else:  # the end of the file, in the middle of a line
+            self.incomplete = b"".join(parts)[:INCOMPLETE_BYTES]
             return b""
         lines = b"".join(parts)
         end = lines.rfind(b"\n") + 1

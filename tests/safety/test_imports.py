@@ -206,6 +206,7 @@ def home(tmp_path: Path, tiny_model: Path) -> Iterator[Home]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_runs_import_nothing_from_run_and_data_folders(poison: Poison, home: Home, tmp_path: Path) -> None:
     """Training, resuming, chat, probe, export and doctor, each with real processes with torch."""
     made = home.make_run("inkwell", max_steps=4, save_every=2)

@@ -59,10 +59,8 @@ def expects_problem(file: str, way: str) -> bool:
     """Whether a person has to be told."""
     if file in IS_FOLDER:
         return way != "a folder"
-    if way in (*NO_FILE, *PERMISSIONS):
+    if way in (*NO_FILE, *PERMISSIONS, "a dangling symlink"):
         return True
-    if way == "a dangling symlink":
-        return file != "note"  # a note that is missing is no note
     if file in ANY_TEXT:
         return False
     return not (file in OF_ANOTHER_VERSION and way == "another JSON")

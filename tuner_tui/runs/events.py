@@ -374,6 +374,9 @@ def decode_all(lines: bytes) -> Decoded:
     return Decoded(_with_possible_times(events), unreadable, sum(not _is_possible(e.at) for e in events))
 
 
+_EVENT_START = b'{"event":'
+
+
 class _Kind(msgspec.Struct):
     event: str
 
@@ -389,9 +392,15 @@ def _is_to_be_expected(line: bytes) -> bool:
     except msgspec.ValidationError:
         return False
     except msgspec.DecodeError as error:
-        return line.startswith(b'{"event":') and "truncated" in str(error)
+        return line.startswith(_EVENT_START) and "truncated" in str(error)
     except (ValueError, RecursionError):
         return False
+
+
+def may_become_event(beginning: bytes) -> bool:
+    """Whether an incomplete line, of which this is the beginning, may be an event that is written or was cut off."""
+    start = _EVENT_START[: len(beginning)]
+    return beginning.startswith(start)
 
 
 def _is_possible(at: float) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tuner_tui.files import LineFollower
 from tuner_tui.guarded import Unreadable
 from tuner_tui.runs import lock, queue
-from tuner_tui.runs.events import PROTOCOL, RunFailed, RunFinished, RunStopped, decode_all
+from tuner_tui.runs.events import PROTOCOL, RunFailed, RunFinished, RunStopped, decode_all, may_become_event
 from tuner_tui.runs.folder import find_moved
 from tuner_tui.runs.state import RunState
 from tuner_tui.text import counted
@@ -60,7 +60,9 @@ class RunFollower:
             return self._unreadable
         if self.state.protocol > PROTOCOL:
             return "made by a newer tuner-tui"
-        if bad_lines := self._unreadable_lines + self._lines.skipped_lines:
+        bad_lines = self._unreadable_lines + self._lines.skipped_lines
+        bad_lines += not may_become_event(self._lines.incomplete)
+        if bad_lines:
             return f"{self.folder.events.name}: {counted(bad_lines, 'line')} cannot be read"
         if self._impossible_times:
             return f"{self.folder.events.name}: impossible times ({self._impossible_times})"
