@@ -18,7 +18,8 @@ from huggingface_hub.utils._http import default_client_factory
 
 from tuner_tui.cli.models import models
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.models.trusted_code import UntrustedCode, is_trusted, require_trusted
+from tuner_tui.models.trusted_code import is_trusted, require_trusted
+from tuner_tui.models.untrusted_code import UntrustedCode
 from tuner_tui.sharing import hub as hub_process
 from tuner_tui.sharing.hub_download import download
 from tuner_tui.sharing.hub_protocol import Downloaded, DownloadRequest, Limits

@@ -20,7 +20,8 @@ from tuner_tui.keeper import launch
 from tuner_tui.models.adapter import read_adapter
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
-from tuner_tui.models.trusted_code import UntrustedCode, is_trusted, trust
+from tuner_tui.models.trusted_code import is_trusted, trust
+from tuner_tui.models.untrusted_code import UntrustedCode
 from tuner_tui.planning.plan import make_plan
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.events import RunFailed

@@ -12,11 +12,10 @@ import msgspec
 
 from tuner_tui import guarded
 from tuner_tui.config import paths
-from tuner_tui.errors import InputError
 from tuner_tui.files import make_folder, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.models.model_code import code_files, is_same_code
-from tuner_tui.text import shell_command
+from tuner_tui.models.untrusted_code import UntrustedCode
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,19 +25,6 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: str | None = None
     code: dict[str, str] = {}
     """For a repository that is not on this machine yet: the IDs of its code files, by name."""
-
-
-class UntrustedCode(InputError):
-    """A run needs a model's own code, which was not allowed on this machine yet."""
-
-    def __init__(self, model: str, location: str, revision: str | None) -> None:
-        options = ["--revision", revision] if revision and not Path(location).exists() else []
-        super().__init__(
-            "This model needs to run its own code",
-            f"model.trust_remote_code is true: {model} would run its Python files with your permissions.",
-            f"If you trust its author: {shell_command('models trust', model, options=options)}",
-        )
-        self.model, self.location, self.revision = model, location, revision
 
 
 def trust(location: str, revision: str | None, code: dict[str, str] | None = None) -> None:

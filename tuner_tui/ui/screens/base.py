@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.worker import WorkerState
 
 from tuner_tui.errors import TunerError
-from tuner_tui.models.trusted_code import UntrustedCode, trust
+from tuner_tui.models.untrusted_code import UntrustedCode
 from tuner_tui.ui.feeders import FeederFailed
 from tuner_tui.ui.widgets.bars import CommandBar, KeysFooter, TitleBar
 
@@ -197,6 +197,7 @@ class TunerScreen(Screen[None]):
     @work
     async def ask_to_trust(self, refusal: UntrustedCode, again: Callable[[], object]) -> None:
         """Ask whether a named model may run its own code; if so, retry the refused action."""
+        from tuner_tui.models.trusted_code import trust
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         question = ConfirmModal(

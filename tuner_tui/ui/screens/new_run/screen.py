@@ -25,7 +25,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import path_problem
 from tuner_tui.guarded import Unreadable
 from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
-from tuner_tui.models.trusted_code import UntrustedCode
+from tuner_tui.models.untrusted_code import UntrustedCode
 from tuner_tui.text import shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
