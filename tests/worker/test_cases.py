@@ -134,6 +134,67 @@ def test_a_marked_turn_has_no_loss_where_all_else_has(tokenizer: Any) -> None:
     assert "Five" not in rest and "Two plus two?" in rest and "Four, sorry." in rest
 
 
+MARKS = ({"weight": 0}, {"train": False}, {"training": "no"}, {"loss": 0}, {"masked": True})
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=str)
+@pytest.mark.parametrize("role", ["system", "user", "tool"])
+@pytest.mark.parametrize("tokenizer", ["chatml", "qwen3", "llama3_1", "gemma3"], indirect=True)
+def test_a_marked_turn_of_any_role_has_no_loss(
+    tokenizer: Any, tmp_path: Path, role: str, mark: dict[str, Any]
+) -> None:
+    turns: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "I look."},
+        {"role": "user", "content": "Well?"},
+        {"role": "assistant", "content": "Rain."},
+    ]
+    if role == "tool":
+        if "start_of_turn" in tokenizer.chat_template:
+            pytest.skip("the template has no place for results")
+        turns[2:4] = [
+            {**turns[2], "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": "x"}}}]},
+            {"role": "tool", "name": "f", "content": "Sixteen millimetres."},
+        ]
+    place = next(n for n, turn in enumerate(turns) if turn["role"] == role)
+    said_there = turns[place]["content"]
+    every = sequences(written(tmp_path, {"messages": turns}), tokenizer, loss_on="all")
+    turns[place] = {**turns[place], **mark}
+    [sequence] = sequences(written(tmp_path, {"messages": turns}), tokenizer, loss_on="all")
+    assert sequence.ids == every[0].ids
+    assert said_there in text(sequence, tokenizer) and said_there not in learnt(sequence, tokenizer)
+    others = [turn["content"] for turn in turns if turn["content"] != said_there]
+    assert all(other in learnt(sequence, tokenizer) for other in others)
+    masked = [token for token, label in zip(sequence.ids, sequence.labels, strict=True) if label == IGNORED]
+    assert tokenizer.decode(masked) in (said_there, f"{said_there}{tokenizer.eos_token}")
+
+
+def test_a_prompts_answer_has_loss_where_all_tokens_have(tokenizer: Any, tmp_path: Path) -> None:
+    asked = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "earlier"},
+        {"role": "user", "content": "r"},
+    ]
+    row = {"prompt": asked, "completion": [{"role": "assistant", "content": "a"}]}
+    [only] = sequences(written(tmp_path, row), tokenizer, loss_on="all")
+    assert only.labels == only.ids
+    asked[1]["weight"] = 0
+    [only] = sequences(written(tmp_path, row), tokenizer, loss_on="all")
+    assert "earlier" not in learnt(only, tokenizer) and "q" in learnt(only, tokenizer)
+
+
+def test_a_marked_answer_that_is_written_anew_has_no_loss(tokenizer: Any, tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nFive.", "weight": 0},
+        {"role": "user", "content": "r"},
+        {"role": "assistant", "content": "Four."},
+    ]
+    [only] = sequences(written(tmp_path, {"messages": turns}), tokenizer, loss_on="all")
+    assert "Five." not in learnt(only, tokenizer) and "Four." in learnt(only, tokenizer)
+
+
 @pytest.mark.parametrize("name", ["bedrock", "anthropic_sys", "sys_dict"])
 @pytest.mark.parametrize("tokenizer", ["qwen2_5"], indirect=True)
 def test_the_rows_system_prompt_is_rendered(tokenizer: Any, name: str) -> None:

@@ -10,6 +10,7 @@ from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.flags import MASK_FLAGS, TRAIN_FLAGS, marked
 from tuner_tui.data.rows.tool_calls import call_of
 from tuner_tui.data.rows.unused import pass_over
+from tuner_tui.data.rows.written import as_object
 
 _TEXTS = ("text", "input_text", "output_text", "refusal")
 _TEXT_KEYS = ("text", "content", "value", "refusal")
@@ -25,8 +26,12 @@ RESULT_TYPES = (
     "tool-result",
     "toolResult",
     "functionResponse",
+    "function_response",
 )
-_WRAPPED = ("toolUse", "functionCall", "toolResult", "functionResponse", "reasoningContent")
+_WRAPPED = (
+    "toolUse", "functionCall", "function_call", "toolResult", "functionResponse", "function_response",
+    "reasoningContent",
+)  # fmt: skip
 """Bedrock's and Gemini's parts: an object whose one key says what it is."""
 _NOT_SAID = ("type", "signature", "cache_control")
 """Keys of a part that say nothing about the conversation."""
@@ -49,8 +54,14 @@ class Content:
     def text(self) -> str:
         return "".join(self.texts)
 
-    def is_untrained(self, where: str) -> bool:
-        """Whether the whole turn is marked as not to be trained. Raises RowFault where only a part of it is."""
+    def is_untrained(self, role: str, where: str) -> bool:
+        """Whether the whole turn is marked as not to be trained.
+
+        Raises RowFault where only a part of an answer is; of another turn such a mark is named as not used.
+        """
+        if role != "assistant" and {*self.marks} not in (set(), {None}, {False}):
+            _pass_over(where, f"weight (of {role} turns)")
+            return False
         if False in self.marks and set(self.marks) != {False}:
             raise RowFault(
                 "A part of a turn is not to be trained",
@@ -63,6 +74,8 @@ class Content:
 def content_of(content: Any, role: str, where: str) -> Content:
     """Content taken apart. Raises RowFault for what is no text, such as images."""
     found = Content()
+    if isinstance(content, str) and (written := _written_parts(content)) is not None:
+        content = written
     if isinstance(content, str):
         found.texts.append(content)
     elif isinstance(content, int | float) and not isinstance(content, bool):
@@ -79,6 +92,18 @@ def content_of(content: Any, role: str, where: str) -> Content:
     else:
         raise RowFault("A turn's content is not text", f"{where}: `content` is {_kind(content)}.")
     return found
+
+
+def _written_parts(content: str) -> list[dict[str, Any]] | None:
+    """The parts, each a text, that a content is JSON or Python of; None for any other text."""
+    if not content.startswith("[{") or "type" not in content:
+        return None
+    parts = as_object(content)
+    is_text = isinstance(parts, list) and all(
+        isinstance(part, dict) and part.get("type") in _TEXTS and {*_given(part)} <= {"type", "text"}
+        for part in parts
+    )
+    return parts if is_text else None
 
 
 def _is_parts(content: Any) -> bool:
@@ -129,7 +154,8 @@ def _take(part: dict[str, Any], found: Content, where: str) -> None:
         found.calls.append(call_of(inner if isinstance(inner, str | dict) else part, where))
         found.marks.append(is_trained)
     elif kind in RESULT_TYPES:
-        found.results.append(_result(part, where))
+        result = _result(part, where)
+        found.results.append({**result, "weight": 0} if is_trained is False else result)
     elif kind in _THOUGHTS or kind == "reasoningContent" or part.get("thought") is True:
         found.thoughts.append(thought_of(part, where))
         found.marks.append(is_trained)

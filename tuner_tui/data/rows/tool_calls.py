@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault
@@ -69,6 +70,25 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     }
     number = next((call[key] for key in CALL_ID_KEYS if isinstance(call.get(key), str | int)), None)
     return found if number is None else found | {"id": str(number)}
+
+
+def written_calls(value: Any, tools: Sequence[Any], where: str) -> list[dict[str, Any]]:
+    """The calls that an answer is JSON or Python of, as in xLAM's and APIGen's rows; none for any other text.
+
+    Each must be of one of the row's tools, and say nothing but its name and arguments.
+    """
+    if not tools or not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return []
+    decoded = as_object(value)
+    calls = decoded if isinstance(decoded, list) else [decoded]
+    names = {tool["function"].get("name") for tool in tools if isinstance(tool.get("function"), dict)}
+    is_calls = bool(calls) and all(
+        isinstance(call, dict)
+        and call.get("name") in names
+        and {*call} - {"name", "id", "type"} in ({"arguments"}, {"parameters"})
+        for call in calls
+    )
+    return calls_of(calls, where) if is_calls else []
 
 
 def tools_of(value: Any) -> list[Any]:

@@ -25,6 +25,8 @@ THOUGHTS = (
 )  # fmt: skip
 """Names of a turn's thoughts, the usual one first."""
 EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
+XTUNER_FLAG = "output_with_loss"
+"""Whether the answer of an exchange is trained, in XTuner's words."""
 _KEPT = ("name", "tool_call_id")
 _TREES = ("replies", "children")
 _KNOWN = {"channel", *THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS, *_KEPT, "tool_calls", "function_call", *_TREES}
@@ -77,7 +79,8 @@ def _without_channel(turn: dict[str, Any]) -> dict[str, Any]:
 def _plain_turn(turn: Any) -> dict[str, Any] | None:
     """A turn of the commonest dialect, which needs no more than a look."""
     if type(turn) is dict and len(turn) == 2 and type(turn.get("content")) is str:
-        return turn if turn.get("role") in _PLAIN_ROLES else None
+        is_said = not turn["content"].startswith("[{")  # parts may be written as text
+        return turn if is_said and turn.get("role") in _PLAIN_ROLES else None
     return None
 
 
@@ -97,10 +100,17 @@ def _both(exchange: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
     if exchange.get("system"):
         yield {"role": "system", "content": exchange["system"]}
     yield {"role": "user", "content": exchange[asked]}
-    thoughts = {key: exchange[key] for key in THOUGHTS if exchange.get(key) is not None}
-    yield {"role": "assistant", "content": exchange[answer], **thoughts}
+    of_answer = {
+        key: exchange[key]
+        for key in (*THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS)
+        if exchange.get(key) is not None
+    }
+    if exchange.get(XTUNER_FLAG) is False:
+        of_answer |= {"train": False}
+    yield {"role": "assistant", "content": exchange[answer], **of_answer}
+    known = (asked, answer, "system", XTUNER_FLAG, *THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS)
     for key in exchange:
-        if key not in (asked, answer, "system", *THOUGHTS) and exchange[key] not in (None, "", [], {}):
+        if key not in known and exchange[key] not in (None, "", [], {}):
             pass_over(f"{name}[].{key}")
 
 
@@ -119,10 +129,11 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
             f"{where}: a tree of messages is not one conversation.",
             "Write each path through the tree as a row of `messages`.",
         )
-    key = next((each for each in CONTENT_KEYS if turn.get(each) is not None), "content")
+    key = next((each for each in (*CONTENT_KEYS, "refusal") if turn.get(each) is not None), "content")
     weight = _weight(turn, ROLES.get(role_name, "assistant"), name)
     for other in turn:
-        if other not in (role_key, key) and other not in _KNOWN and turn[other] not in (None, "", [], {}):
+        is_known = other in (role_key, key) or other in _KNOWN or (other, turn[other]) == ("type", "message")
+        if not is_known and turn[other] not in (None, "", [], {}):
             pass_over(f"{name}[].{other}")
     if role_name in CALL_ROLES and isinstance(call := as_object(turn.get(key)), dict | list):
         calls = calls_of(call, where)
@@ -150,9 +161,9 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     if (content is None or content == []) and (calls or thoughts is not None):
         content = ""
     taken = content_of(content, role, where)
-    if role == "assistant" and taken.is_untrained(where):
+    if taken.is_untrained(role, where):
         weight = {"weight": 0}
-    found += taken.results
+    found += [{**result, **weight} for result in taken.results]
     if taken.results and not (taken.texts or taken.calls or taken.thoughts):
         return
     plain: dict[str, Any] = {"role": role, "content": taken.text}
@@ -217,7 +228,7 @@ def _thoughts(turn: dict[str, Any], where: str, name: str) -> str | None:
 
 
 def _weight(turn: dict[str, Any], role: str, name: str) -> dict[str, Any]:
-    """`weight` 0 where a turn is marked as not to be trained."""
+    """`weight` 0 where a turn, of any role, is marked as not to be trained."""
     is_trained, unread = marked(turn)
     for key in unread:
         pass_over(f"{name}[].{key}")
@@ -225,7 +236,7 @@ def _weight(turn: dict[str, Any], role: str, name: str) -> dict[str, Any]:
         for key in (*TRAIN_FLAGS, *MASK_FLAGS):
             if turn.get(key) is not None:
                 pass_over(f"{name}[].{key} (of {role} turns)")
-    return {"weight": 0} if is_trained is False and role == "assistant" else {}
+    return {"weight": 0} if is_trained is False else {}
 
 
 def is_hh(text: Any) -> bool:

@@ -1,0 +1,141 @@
+"""Rows as public data sets and services write them: what each says is read, refused in words, or named as not used."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.data.test_cases import TOOL, plain, reading, said, talk, user
+from tuner_tui.data.checking.checks import check
+from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CALL = {"name": "weather", "arguments": {"city": "Oslo"}}
+XLAM_TOOL = {"name": "weather", "description": "d", "parameters": {"city": {"type": "str"}}}
+
+
+@pytest.mark.parametrize("call", ["functionCall", "function_call"])
+@pytest.mark.parametrize("result", ["functionResponse", "function_response"])
+def test_parts_of_gemini_in_both_spellings(tmp_path: Path, call: str, result: str) -> None:
+    turns = [
+        {"role": "user", "parts": [{"text": "q"}]},
+        {"role": "model", "parts": [{call: {"name": "weather", "args": {"city": "Oslo"}}}]},
+        {"role": "user", "parts": [{result: {"name": "weather", "response": {"degrees": 3}}}]},
+        {"role": "model", "parts": [{"text": "a"}]},
+    ]
+    [row] = plain(reading(tmp_path, {"contents": turns}))
+    assert talk(row) == [
+        "user: q",
+        "assistant: weather{'city': 'Oslo'}",
+        'tool: {"degrees": 3}',
+        "assistant: a",
+    ]
+
+
+def test_a_refusal_beside_an_empty_content_is_the_answer(tmp_path: Path) -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "I cannot."}
+    where = reading(tmp_path, {"messages": [user(), refused]})
+    assert talk(plain(where)[0])[-1] == "assistant: I cannot."
+    assert check(where).unused_fields == ()
+    both = reading(tmp_path, {"messages": [user(), {**refused, "content": "a"}]})
+    assert check(both).unused_fields == ("messages[].refusal",)
+
+
+def test_items_of_responses_that_are_messages_have_nothing_unused(tmp_path: Path) -> None:
+    answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]}
+    where = reading(tmp_path, {"messages": [{"type": "message", **user()}, answer]})
+    assert talk(plain(where)[0]) == ["user: q", "assistant: a"]
+    assert check(where).unused_fields == ()
+
+
+@pytest.mark.parametrize("write", [json.dumps, str])
+def test_parts_written_as_text_are_parts(tmp_path: Path, write: Any) -> None:
+    parts = [{"type": "text", "text": "What"}, {"type": "text", "text": " now?"}]
+    [row] = plain(reading(tmp_path, {"messages": [user(write(parts)), said()]}))
+    assert talk(row) == ["user: What now?", "assistant: a"]
+    other = json.dumps([{"type": "text", "text": "x", "id": 3}])
+    [row] = plain(reading(tmp_path, {"messages": [user(other), said()]}))
+    assert talk(row)[0] == f"user: {other}"
+
+
+@pytest.mark.parametrize("write", [json.dumps, str])
+def test_the_calls_of_xlam_are_calls(tmp_path: Path, write: Any) -> None:
+    row = {"query": "q", "answers": write([CALL, CALL]), "tools": json.dumps([XLAM_TOOL])}
+    [found] = plain(reading(tmp_path, row))
+    assert talk(found) == ["user: q", "assistant: weather{'city': 'Oslo'}weather{'city': 'Oslo'}"]
+    assert found["tools"] == [{"type": "function", "function": XLAM_TOOL}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"answers": json.dumps([CALL])},
+        {"answers": json.dumps([{**CALL, "name": "news"}]), "tools": [TOOL]},
+        {"answers": json.dumps([{**CALL, "why": "x"}]), "tools": [TOOL]},
+        {"answers": json.dumps([{"name": "weather"}]), "tools": [TOOL]},
+    ],
+    ids=["no tools", "another tool", "more than a call", "no arguments"],
+)
+def test_json_that_is_no_call_of_the_rows_tools_is_text(tmp_path: Path, row: dict[str, Any]) -> None:
+    [found] = plain(reading(tmp_path, {"query": "q", **row}))
+    assert talk(found)[-1] == f"assistant: {row['answers']}"
+
+
+@pytest.mark.parametrize("missing", ["", "nan", "None"])
+def test_a_row_without_a_label_is_refused_and_the_others_are_rated(tmp_path: Path, missing: str) -> None:
+    for name, labels in (("label", ("True", "False")), ("score", ("5", "1"))):
+        path = tmp_path / "rows.csv"
+        rows = [f"p,{answer},{label}" for answer, label in zip("abc", (*labels, missing), strict=True)]
+        path.write_text(f"prompt,completion,{name}\n" + "\n".join(rows) + "\n")
+        rated = plain_rows(Reading(path))
+        found = [each.row for each in rated.rows]
+        assert rated.layout.shape == "rated"
+        assert [row["label"] for row in found[:2]] == [True, False]
+        assert isinstance(found[2], InputError) and f"`{name}` says neither good nor bad" in found[2].message
+
+
+def test_not_applicable_is_no_context(tmp_path: Path) -> None:
+    [row] = plain(reading(tmp_path, {"instruction": "q", "input": "N/A", "output": "a"}))
+    assert talk(row)[0] == "user: q"
+
+
+@pytest.mark.parametrize("flag", [{"output_with_loss": False}, {"train": False}, {"weight": 0}], ids=str)
+def test_an_exchange_that_is_not_to_be_trained(tmp_path: Path, flag: dict[str, Any]) -> None:
+    exchanges = [{"system": "S", "input": "q", "output": "a", **flag}, {"input": "r", "output": "b"}]
+    where = reading(tmp_path, {"conversation": exchanges})
+    assert talk(plain(where)[0]) == [
+        "system: S",
+        "user: q",
+        "assistant: a [not trained]",
+        "user: r",
+        "assistant: b",
+    ]
+    assert check(where).unused_fields == ()
+
+
+def test_marks_of_turns_and_parts_of_any_role_are_kept(tmp_path: Path) -> None:
+    result = {"type": "tool_result", "tool_use_id": "1", "content": "r"}
+    call = {"type": "tool_use", "id": "1", "name": "weather", "input": {}}
+    turns = [
+        {"role": "system", "content": "S", "train": False},
+        {"role": "user", "content": [{"type": "text", "text": "q", "weight": 0}]},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result], "weight": 0},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [{**result, "weight": 0}]},
+        said(),
+    ]
+    [row] = plain(reading(tmp_path, {"messages": turns}))
+    assert [turn.get("weight") for turn in row["messages"]] == [0, 0, None, 0, None, 0, None]
+
+
+def test_a_part_of_a_question_that_is_marked_is_named(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "q", "weight": 0}, {"type": "text", "text": "r"}]
+    where = reading(tmp_path, {"messages": [{"role": "user", "content": parts}, said()]})
+    assert talk(plain(where)[0]) == ["user: qr", "assistant: a"]
+    assert check(where).unused_fields == ("messages[].content[].weight (of user turns)",)
