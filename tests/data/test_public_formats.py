@@ -138,4 +138,19 @@ def test_a_part_of_a_question_that_is_marked_is_named(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "q", "weight": 0}, {"type": "text", "text": "r"}]
     where = reading(tmp_path, {"messages": [{"role": "user", "content": parts}, said()]})
     assert talk(plain(where)[0]) == ["user: qr", "assistant: a"]
+    assert check(where).unused_fields == check(where, loss_on="all").unused_fields
+    assert check(where).unused_fields == ("messages[].content[].weight",)
+
+
+@pytest.mark.parametrize("mark", [{"train": True}, {"weight": 1}, {"masked": False}], ids=str)
+def test_a_question_marked_as_trained_is_named_unless_all_tokens_have_loss(
+    tmp_path: Path, mark: dict[str, Any]
+) -> None:
+    name = next(iter(mark))
+    where = reading(tmp_path, {"messages": [{**user(), **mark}, said()]})
+    assert check(where).unused_fields == (f"messages[].{name} (of user turns)",)
+    assert check(where, loss_on="all").unused_fields == ()
+    parts = [{"type": "text", "text": "q", **mark}]
+    where = reading(tmp_path, {"messages": [{"role": "user", "content": parts}, said()]})
     assert check(where).unused_fields == ("messages[].content[].weight (of user turns)",)
+    assert check(where, loss_on="all").unused_fields == ()

@@ -27,6 +27,7 @@ from tuner_tui.data.rows.content import content_key, has_marked_side, is_empty, 
 from tuner_tui.data.rows.faults import LeftOut, left_out_words
 from tuner_tui.data.rows.for_method import OtherMethod, plain_for, require_trainable
 from tuner_tui.data.rows.near_duplicates import near_duplicates
+from tuner_tui.data.rows.unused import is_used_with
 from tuner_tui.data.tokens.row_kinds import RowKinds
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
@@ -313,6 +314,7 @@ def check(
     evaluation: Reading | None = None,
     *,
     method: MethodKind | None = None,
+    loss_on: str = "answers",
     on_progress: Callable[[int], None] | None = None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> DataReport:
@@ -347,7 +349,7 @@ def check(
         time.perf_counter() - started,
         tuple(checker.sample_rows),
         checker.to_render,
-        tuple(plain.unused.counts.most_common()),
+        tuple(each for each in plain.unused.counts.most_common() if not is_used_with(each[0], loss_on)),
         plain.unused.not_read,
         reading.path.is_dir(),
     )

@@ -60,7 +60,7 @@ class Content:
         Raises RowFault where only a part of an answer is; of another turn such a mark is named as not used.
         """
         if role != "assistant" and {*self.marks} not in (set(), {None}, {False}):
-            _pass_over(where, f"weight (of {role} turns)")
+            _pass_over(where, "weight" if False in self.marks else f"weight (of {role} turns)")
             return False
         if False in self.marks and set(self.marks) != {False}:
             raise RowFault(

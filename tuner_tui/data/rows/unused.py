@@ -59,6 +59,11 @@ def field_name(name: str) -> str:
     return f"{shown}{added[0] if added else ''}"
 
 
+def is_used_with(name: str, loss_on: str) -> bool:
+    """Whether a name is of a mark that says to train a turn which is no answer: it is, where all tokens have loss."""
+    return loss_on == "all" and _OF_TURNS.search(name) is not None
+
+
 def pass_over(name: str) -> None:
     """Say that a field of the row at hand is not used; a no-op where nobody gathers."""
     names = _current.get()
