@@ -154,7 +154,10 @@ def test_a_marked_turn_of_any_role_has_no_loss(
         if "start_of_turn" in tokenizer.chat_template:
             pytest.skip("the template has no place for results")
         turns[2:4] = [
-            {**turns[2], "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": "x"}}}]},
+            {
+                **turns[2],
+                "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": "x"}}}],
+            },
             {"role": "tool", "name": "f", "content": "Sixteen millimetres."},
         ]
     place = next(n for n, turn in enumerate(turns) if turn["role"] == role)

@@ -100,7 +100,10 @@ def test_sides_of_pairs_and_rated_answers_begin_where_those_of_trl_do(tmp_path: 
         sides = [tokenizer(row["prompt"] + row[side])["input_ids"] for side in ("chosen", "rejected")]
         begin = min(common_prefix_length(asked, side) for side in sides)
         end = [tokenizer.eos_token_id]
-        assert [pair.prompt, pair.chosen, pair.rejected] == [asked[:begin], *(side[begin:] + end for side in sides)]
+        assert [pair.prompt, pair.chosen, pair.rejected] == [
+            asked[:begin],
+            *(side[begin:] + end for side in sides),
+        ]
     rated = [
         {"prompt": "Is it? ", "completion": "yes", "label": True},
         {"prompt": "Is it? ", "completion": "no", "label": False},
@@ -146,7 +149,8 @@ def test_a_run_and_a_check_warn_with_the_rows(
     [problem] = [each for each in json.loads(result.output)["problems"] if each["kind"] == KIND]
     assert (result.exit_code, problem["level"], problem["rows"]) == (0, "warning", ["2", "4"])
     assert (
-        problem["message"] == "the completion's first token merges with the end of the prompt, so a prompt alone "
+        problem["message"]
+        == "the completion's first token merges with the end of the prompt, so a prompt alone "
         "ends in another token"
     )
     assert problem["advice"] == SPACE
@@ -165,13 +169,37 @@ def test_a_template_that_asks_with_a_space_is_told(tmp_path: Path, model: Path, 
         written(tmp_path / "rows.jsonl", [{"messages": turns}]), tokenizer, 64, "answers"
     ).rows
     assert made.merges == "template"
-    marked = template.replace("{{ m.content }}<|im_end|>", "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}")
+    marked = template.replace(
+        "{{ m.content }}<|im_end|>", "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}"
+    )
     masked = tokenizer.apply_chat_template(
         turns, chat_template=marked, return_dict=True, return_assistant_tokens_mask=True
     )
     assert made.ids == masked["input_ids"]
-    assert [label != IGNORED for label in made.labels] == [bool(is_answer) for is_answer in masked["assistant_masks"]]
+    assert [label != IGNORED for label in made.labels] == [
+        bool(is_answer) for is_answer in masked["assistant_masks"]
+    ]
     assert tokenizer.decode(trained(made.labels)) == " yes<|im_end|>"
     tokenizer.chat_template = template.replace("%}A: {% endif", "%}A:{% endif")
     [made] = tokenise_file(Reading(tmp_path / "rows.jsonl"), tokenizer, 64, "answers").rows
     assert made.merges == ""
+
+
+@pytest.mark.parametrize(
+    "answer", ["<b>yes</b>", "<tool_call>", "yes", " yes", "<think>\nHm.\n</think>\n\nyes"]
+)
+def test_what_an_answer_and_an_opened_thought_begin_with_alike_is_the_answers(
+    tmp_path: Path, tokenizer: Any, answer: str
+) -> None:
+    tokenizer.add_tokens(["<think>"], special_tokens=True)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    asked, said = [{"role": "user", "content": "Is it?"}], [{"role": "assistant", "content": answer}]
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+    whole = tokenizer.apply_chat_template(asked + said)["input_ids"]
+    rows = written(tmp_path / "rows.jsonl", [{"prompt": asked, "completion": said}])
+    [made] = tokenise_file(rows, tokenizer, 512, "answers").rows
+    assert (made.ids, trained(made.labels)) == (whole, whole[common_prefix_length(prompt, whole) :])
+    assert not made.merges

@@ -100,9 +100,7 @@ def check(
     try:
         reading = _reading(file, how)
         held_out = _reading(evaluation, how) if evaluation else None
-        report = check_data(
-            reading, held_out, method=method, loss_on=loss_on, on_progress=_progress()
-        )
+        report = check_data(reading, held_out, method=method, loss_on=loss_on, on_progress=_progress())
         if model:
             look = _look_with_model(reading, report, model, template, loss_on, length)
             report, lengths = look.added_to(report), look.lengths

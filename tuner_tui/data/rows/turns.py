@@ -101,9 +101,7 @@ def _both(exchange: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
         yield {"role": "system", "content": exchange["system"]}
     yield {"role": "user", "content": exchange[asked]}
     of_answer = {
-        key: exchange[key]
-        for key in (*THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS)
-        if exchange.get(key) is not None
+        key: exchange[key] for key in (*THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS) if exchange.get(key) is not None
     }
     if exchange.get(XTUNER_FLAG) is False:
         of_answer |= {"train": False}

@@ -13,7 +13,9 @@ Merge = Literal["", "whitespace", "text", "template"]
 """What of the prompt is in the completion's first token: nothing, whitespace, other text, or what a template wrote."""
 KINDS: tuple[Merge, ...] = ("whitespace", "text", "template")
 KIND = "merged first tokens"
-WHAT = "the completion's first token merges with the end of the prompt, so a prompt alone ends in another token"
+WHAT = (
+    "the completion's first token merges with the end of the prompt, so a prompt alone ends in another token"
+)
 _HINTS: dict[Merge, str] = {
     "whitespace": "Move the trailing space to the start of the completion.",
     "text": "End the prompt where a token ends, such as before the space of the next word.",

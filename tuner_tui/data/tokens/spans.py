@@ -221,14 +221,25 @@ def _is_behind(begin: int, asked: str, asks_for_answer: str, end_token: str | No
     return begin > shared >= len(asked.removesuffix(end_token or ""))
 
 
+_CLOSING = ">]}:"
+"""How what a template writes before an answer may end, besides whitespace."""
+
+
 def answer_begin(asked: str, asks_for_answer: str, answered: str) -> int | None:
     """How far the turns before an answer stand unchanged in what the template writes with it; None when not at all.
 
     `asked` and `asks_for_answer` are the turns before it without and with the words that ask for an answer. Some
-    templates ask with more (an opened thought) than they write before a given answer.
+    templates ask with more (an opened thought) than they write before a given answer; characters that this and the
+    answer begin with alike by chance, such as the < of <think> and of <tool_call>, are the answer's.
     """
-    begin = _common(asks_for_answer, answered)
-    return None if begin == 0 or begin < _common(asked, answered) else begin
+    begin, least = _common(asks_for_answer, answered), _common(asked, answered)
+    if begin == 0 or begin < least:
+        return None
+    if begin < len(asks_for_answer):
+        least = max(least, _common(asked, asks_for_answer))
+        while begin > least and not answered[begin - 1].isspace() and answered[begin - 1] not in _CLOSING:
+            begin -= 1
+    return begin
 
 
 def _common(one: str, two: str) -> int:

@@ -229,7 +229,9 @@ def _encode_answers(
             conversed, [whole] = next(rendered)
             [(start, _)] = whole.spans
             ids, places = encode(whole.text, tokenizer, add_special_tokens=False)
-            count = next((n for n, (left, right) in enumerate(places) if max(left, right - 1) >= start), len(ids))
+            count = next(
+                (n for n, (left, right) in enumerate(places) if max(left, right - 1) >= start), len(ids)
+            )
             merges = _merged(whole.text, places, count, start, is_rendered=True)
             yield ids, count, lacks_text(conversed.turns, [whole], conversed.answer_from), merges
 

@@ -245,9 +245,7 @@ def _answers_by_its_own_code(tokenizer: PreTrainedTokenizerBase, each: Conversed
     try:
         if each.finds_marked:
             return [render_marked(each.turns, write, end_token)]
-        return render_answers(
-            each.turns, write, end_token, each.answer_from, is_finished=each.is_finished
-        )
+        return render_answers(each.turns, write, end_token, each.answer_from, is_finished=each.is_finished)
     except RewritesTurns as error:
         raise _rewrites(each, error.position) from error
 
