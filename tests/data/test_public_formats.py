@@ -154,3 +154,115 @@ def test_a_question_marked_as_trained_is_named_unless_all_tokens_have_loss(
     where = reading(tmp_path, {"messages": [{"role": "user", "content": parts}, said()]})
     assert check(where).unused_fields == ("messages[].content[].weight (of user turns)",)
     assert check(where, loss_on="all").unused_fields == ()
+
+
+def test_messages_of_langchain(tmp_path: Path) -> None:
+    call = {"name": "weather", "args": {"city": "Oslo"}, "id": "1", "type": "tool_call"}
+    turns = [
+        {"type": "system", "content": "S"},
+        {"type": "human", "content": "q"},
+        {"type": "ai", "content": "", "tool_calls": [call]},
+        {"type": "tool", "content": "r", "tool_call_id": "1"},
+        {"type": "ai", "content": "a"},
+    ]
+    where = reading(tmp_path, {"messages": turns})
+    assert talk(plain(where)[0]) == [
+        "system: S",
+        "user: q",
+        "assistant: weather{'city': 'Oslo'}",
+        "tool: r",
+        "assistant: a",
+    ]
+    assert check(where).unused_fields == ()
+
+
+@pytest.mark.parametrize("key", ["sender", "author"])
+@pytest.mark.parametrize("name", ["messages", "chat_messages"])
+def test_other_names_for_who_speaks(tmp_path: Path, name: str, key: str) -> None:
+    turns = [{key: "human", "text": "q"}, {key: "assistant", "text": "a"}]
+    assert talk(plain(reading(tmp_path, {name: turns}))[0]) == ["user: q", "assistant: a"]
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [({"type": "json", "value": {"r": 1}}, '{"r": 1}'), ({"type": "text", "value": "r"}, "r"), ("r", "r")],
+)
+def test_parts_of_the_vercel_sdk(tmp_path: Path, output: Any, told: str) -> None:
+    call = {"type": "tool-call", "toolCallId": "1", "toolName": "weather", "input": {"city": "Oslo"}}
+    result = {"type": "tool-result", "toolCallId": "1", "toolName": "weather", "output": output}
+    turns = [
+        user(),
+        {"role": "assistant", "content": [call]},
+        {"role": "tool", "content": [result]},
+        {"role": "assistant", "parts": [{"type": "reasoning", "text": "Hm."}, {"type": "text", "text": "a"}]},
+    ]
+    [row] = plain(reading(tmp_path, {"messages": turns}))
+    assert talk(row) == [
+        "user: q",
+        "assistant: weather{'city': 'Oslo'}",
+        f"tool: {told}",
+        "assistant: (Hm.) a",
+    ]
+    assert row["messages"][2] == {"role": "tool", "content": told, "tool_call_id": "1", "name": "weather"}
+
+
+def test_a_call_of_harmony_is_a_call(tmp_path: Path) -> None:
+    turns = [
+        user(),
+        {"role": "assistant", "channel": "analysis", "content": "Hm."},
+        {
+            "role": "assistant",
+            "channel": "commentary",
+            "recipient": "functions.weather",
+            "content": '{"city": "Oslo"}',
+        },
+        {"role": "tool", "name": "functions.weather", "content": "r"},
+        {"role": "assistant", "channel": "final", "content": "a"},
+    ]
+    where = reading(tmp_path, {"messages": turns})
+    [row] = plain(where)
+    assert talk(row) == ["user: q", "assistant: (Hm.) weather{'city': 'Oslo'}", "tool: r", "assistant: a"]
+    assert row["messages"][2]["name"] == "weather"
+    assert check(where).unused_fields == ()
+    turns[2] = {"role": "assistant", "channel": "commentary", "recipient": "browser", "content": "x"}
+    assert set(check(reading(tmp_path, {"messages": turns})).unused_fields) == {
+        "messages[].channel",
+        "messages[].recipient",
+    }
+
+
+def test_the_tool_of_a_result_in_the_words_of_ollama(tmp_path: Path) -> None:
+    turns = [
+        user(),
+        said("", tool_calls=[{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}]),
+        {"role": "tool", "tool_name": "weather", "content": "r"},
+        said(),
+    ]
+    where = reading(tmp_path, {"messages": turns})
+    assert plain(where)[0]["messages"][2]["name"] == "weather"
+    assert check(where).unused_fields == ()
+
+
+def test_thoughts_that_are_not_shown_are_named(tmp_path: Path) -> None:
+    details = [{"type": "reasoning.encrypted", "data": "zzz"}]
+    where = reading(tmp_path, {"messages": [user(), said(reasoning_details=details)]})
+    assert talk(plain(where)[0])[-1] == "assistant: () a"
+    assert check(where).unused_fields == ("messages[].reasoning.encrypted",)
+
+
+def test_a_kind_beside_a_conversation_is_no_prompt(tmp_path: Path) -> None:
+    row = {"task": "Coding", "trajectory": [user()], "chosen": "a", "rejected": "b"}
+    where = reading(tmp_path, row)
+    assert plain(where)[0]["prompt"] == [user()]
+    assert check(where).unused_fields == ("task",)
+    assert plain(reading(tmp_path, {"task": "q", "chosen": "a", "rejected": "b"}))[0]["prompt"] == "q"
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [("is_preferred", True, False), ("is_chosen", "yes", "no"), ("feedback", "\U0001f44d", "\U0001f44e")],
+)
+def test_other_names_and_words_of_labels(tmp_path: Path, name: str, good: Any, bad: Any) -> None:
+    rows = [{"prompt": "q", "completion": "a", name: label} for label in (good, bad)]
+    found = plain(reading(tmp_path, *rows))
+    assert [row.get("label") for row in found] == [True, False]

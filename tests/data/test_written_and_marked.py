@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.data.test_cases import TOOL, plain, talk
+from tests.data.test_cases import TOOL
 from tuner_tui.data.checking.checks import check
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.errors import InputError

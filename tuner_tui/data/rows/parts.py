@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.flags import MASK_FLAGS, TRAIN_FLAGS, marked
-from tuner_tui.data.rows.tool_calls import call_of
+from tuner_tui.data.rows.tool_calls import NAME_KEYS, call_of
 from tuner_tui.data.rows.unused import pass_over
 from tuner_tui.data.rows.written import as_object
 
@@ -16,7 +16,7 @@ _TEXTS = ("text", "input_text", "output_text", "refusal")
 _TEXT_KEYS = ("text", "content", "value", "refusal")
 _THOUGHT_KEYS = ("thinking", "reasoning", "reasoningText", "text", "content", "summary", "value")
 _RESULT_KEYS = ("content", "output", "result", "response")
-_RESULT_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id", "toolUseId", "id")
+_RESULT_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id", "toolUseId", "toolCallId", "id")
 _THOUGHTS = ("thinking", "reasoning", "reasoning.text", "thought", "summary_text")
 CALL_TYPES = ("tool_use", "tool_call", "tool-call", "function_call", "toolUse", "functionCall")
 RESULT_TYPES = (
@@ -35,6 +35,10 @@ _WRAPPED = (
 """Bedrock's and Gemini's parts: an object whose one key says what it is."""
 _NOT_SAID = ("type", "signature", "cache_control")
 """Keys of a part that say nothing about the conversation."""
+_RESULT_VALUES = ("text", "json", "error-text", "error-json")
+"""What the Vercel AI SDK says that a result's `value` is."""
+_ENCRYPTED = ("reasoning.encrypted", "redacted_thinking")
+"""Thoughts that a service does not show."""
 _PASSED_OVER = ("redacted_thinking", "cachePoint", "cache_point")
 
 
@@ -185,6 +189,9 @@ def thought_of(value: Any, where: str) -> str:
         return value
     if isinstance(value, list):
         return "".join(thought_of(each, where) for each in value)
+    if isinstance(value, dict) and value.get("type") in _ENCRYPTED:
+        pass_over(f"{where.partition('[')[0]}[].{value['type']}")
+        return ""
     if isinstance(value, dict):
         given = [key for key in _THOUGHT_KEYS if value.get(key) is not None]
         filled = [key for key in given if value[key] not in ("", [], {})]
@@ -199,15 +206,17 @@ def thought_of(value: Any, where: str) -> str:
 def _result(part: dict[str, Any], where: str) -> dict[str, Any]:
     """A tool's result as a turn of its own."""
     content = next((part[key] for key in _RESULT_KEYS if part.get(key) is not None), "")
+    if isinstance(content, dict) and {*content} == {"type", "value"} and content["type"] in _RESULT_VALUES:
+        content = content["value"]
     if isinstance(content, list) and all(isinstance(each, dict) and "json" in each for each in content):
         content = content[0]["json"] if len(content) == 1 else [each["json"] for each in content]
     turn = {"role": "tool", "content": content_of(content, "tool", where).text}
     number = next((part[key] for key in _RESULT_ID_KEYS if part.get(key)), None)
     if number is not None:
         turn["tool_call_id"] = str(number)
-    if isinstance(part.get("name"), str):
-        turn["name"] = part["name"]
-    _pass_over_others(part, (*_RESULT_KEYS, *_RESULT_ID_KEYS, "name"), where)
+    if (name := next((part[key] for key in NAME_KEYS if isinstance(part.get(key), str)), None)) is not None:
+        turn["name"] = name
+    _pass_over_others(part, (*_RESULT_KEYS, *_RESULT_ID_KEYS, *NAME_KEYS), where)
     return turn
 
 
@@ -223,4 +232,4 @@ def _pass_over(where: str, key: str) -> None:
 
 
 def _kind(value: Any) -> str:
-    return "empty" if value in ([], {}) else type(value).__name__
+    return "empty" if value in ([], {}) else "null" if value is None else type(value).__name__

@@ -11,8 +11,9 @@ from tuner_tui.data.rows.unused import pass_over
 from tuner_tui.data.rows.written import as_json, as_object
 
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
-CALL_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "toolUseId")
-_CALL_KEYS = ("type", "index", "function", "name", "tool_name", *ARGUMENT_KEYS, *CALL_ID_KEYS)
+NAME_KEYS = ("name", "tool_name", "toolName")
+CALL_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "toolCallId")
+_CALL_KEYS = ("type", "index", "function", *NAME_KEYS, *ARGUMENT_KEYS, *CALL_ID_KEYS)
 SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "parameter_definitions")
 
 
@@ -43,7 +44,7 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     inner = call if inner is None else inner
     if not isinstance(call, dict) or not isinstance(inner, dict):
         raise RowFault("A tool call cannot be read", f"{where}: it is {type(call).__name__}, not an object.")
-    name = next((inner[key] for key in ("name", "tool_name") if inner.get(key)), None)
+    name = next((inner[key] for key in NAME_KEYS if inner.get(key)), None)
     if not isinstance(name, str):
         raise RowFault("A tool call has no name", f"{where}: `name` says which tool is called.")
     marks = [marked(each) for each in (call, inner)]

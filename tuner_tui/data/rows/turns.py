@@ -25,11 +25,26 @@ THOUGHTS = (
 )  # fmt: skip
 """Names of a turn's thoughts, the usual one first."""
 EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
+LANGCHAIN_TYPES = ("human", "ai", "system", "tool", "function")
+"""Kinds of messages by which LangChain says who speaks."""
+CALLED = "functions."
+"""How a recipient begins in gpt-oss' format (harmony): the name of the function that is called follows."""
 XTUNER_FLAG = "output_with_loss"
 """Whether the answer of an exchange is trained, in XTuner's words."""
 _KEPT = ("name", "tool_call_id")
 _TREES = ("replies", "children")
-_KNOWN = {"channel", *THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS, *_KEPT, "tool_calls", "function_call", *_TREES}
+_KNOWN = {
+    "channel",
+    "recipient",
+    "tool_name",
+    *THOUGHTS,
+    *TRAIN_FLAGS,
+    *MASK_FLAGS,
+    *_KEPT,
+    "tool_calls",
+    "function_call",
+    *_TREES,
+}
 _PLAIN_ROLES = ("system", "user", "assistant", "tool")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
@@ -119,6 +134,8 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     if "role" not in turn and turn.get("type") in (*CALL_TYPES, *RESULT_TYPES, "reasoning"):
         turn = _as_turn(turn, where)  # an item of OpenAI's Responses
     role_key = next((key for key in ROLE_KEYS if turn.get(key) is not None), "role")
+    if turn.get(role_key) is None and turn.get("type") in LANGCHAIN_TYPES:
+        role_key = "type"
     speaker = turn.get(role_key)
     role_name = speaker.strip().lower().replace("-", "_") if isinstance(speaker, str) else ""
     if any(turn.get(key) for key in _TREES):
@@ -156,6 +173,12 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
             pass_over(f"{name}[].function_call")
     thoughts = _thoughts(turn, where, name)
     content = turn.get(key)
+    recipient = turn.get("recipient")
+    if role == "assistant" and isinstance(recipient, str) and recipient.startswith(CALLED):
+        called = {"name": recipient.removeprefix(CALLED).partition(" ")[0], "arguments": content or {}}
+        calls, content = [*calls, *calls_of(called, where)], ""
+    elif recipient not in (None, "", "all", "assistant"):
+        pass_over(f"{name}[].recipient")
     if (content is None or content == []) and (calls or thoughts is not None):
         content = ""
     taken = content_of(content, role, where)
@@ -168,6 +191,12 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     if calls or taken.calls:
         plain["tool_calls"] = [*calls, *taken.calls]
     plain |= {each: turn[each] for each in _KEPT if turn.get(each) is not None}
+    if role == "tool":
+        tool_name = turn.get("name") or turn.get("tool_name")
+        if isinstance(tool_name, str):
+            plain["name"] = tool_name.removeprefix(CALLED)
+    elif turn.get("tool_name"):
+        pass_over(f"{name}[].tool_name")
     if thoughts is None and taken.thoughts:
         thoughts = "\n\n".join(taken.thoughts)
     elif taken.thoughts and thoughts != "\n\n".join(taken.thoughts):
@@ -178,7 +207,9 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     last = found[-1] if found else {}
     if turn.get("channel") == "analysis" and role == "assistant" and thoughts is None:  # gpt-oss: thoughts
         plain |= {"content": "", "reasoning_content": plain["content"], "channel": "analysis"}
-    elif turn.get("channel") not in (None, "", "final", "analysis"):
+    elif turn.get("channel") not in (None, "", "final", "analysis") and not (
+        turn["channel"] == "commentary" and calls
+    ):
         pass_over(f"{name}[].channel")
     if last.get("channel") == "analysis" and role == "assistant":
         if last.get("weight") != plain.get("weight"):
