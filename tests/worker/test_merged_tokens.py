@@ -18,6 +18,8 @@ from tuner_tui.cli.data import data
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.data.tokens.merged import KIND
 from tuner_tui.runs.events import Warned
+from tuner_tui.sharing import train_script
+from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.preference_tokens import tokenise_answers, tokenise_pairs
 from tuner_tui.worker.text.token_cache import tokenise_file
 from tuner_tui.worker.text.tokens import IGNORED
@@ -175,7 +177,7 @@ def test_a_template_that_asks_with_a_space_is_told(tmp_path: Path, model: Path, 
     masked = tokenizer.apply_chat_template(
         turns, chat_template=marked, return_dict=True, return_assistant_tokens_mask=True
     )
-    assert made.ids == masked["input_ids"]
+    assert made.input_ids == masked["input_ids"]
     assert [label != IGNORED for label in made.labels] == [
         bool(is_answer) for is_answer in masked["assistant_masks"]
     ]
@@ -201,5 +203,36 @@ def test_what_an_answer_and_an_opened_thought_begin_with_alike_is_the_answers(
     whole = tokenizer.apply_chat_template(asked + said)["input_ids"]
     rows = written(tmp_path / "rows.jsonl", [{"prompt": asked, "completion": said}])
     [made] = tokenise_file(rows, tokenizer, 512, "answers").rows
-    assert (made.ids, trained(made.labels)) == (whole, whole[common_prefix_length(prompt, whole) :])
+    assert (made.input_ids, trained(made.labels)) == (whole, whole[common_prefix_length(prompt, whole) :])
     assert not made.merges
+
+
+@pytest.mark.parametrize("loss_on", ["answers", "all"])
+def test_an_exported_script_gives_the_same_tokens_loss(tmp_path: Path, tokenizer: Any, loss_on: str) -> None:
+    script: dict[str, Any] = {"LOSS_ON": loss_on, "MAX_LENGTH": 512}
+    exec(train_script._ROWS, script)
+    rows: list[dict[str, Any]] = [
+        {"prompt": prompt, "completion": completion} for prompt, completion in TEXTS
+    ]
+    made = tokenise_file(written(tmp_path / "texts.jsonl", rows), tokenizer, 512, loss_on).rows
+    for row, (prompt, completion) in zip(made, TEXTS, strict=True):
+        text = prompt + completion
+        line = {"text": text, "answers": [[len(prompt), len(text)]], "rendered": False}
+        assert script["encode"](line, tokenizer) == {"input_ids": row.input_ids, "labels": row.labels}
+    turns = [
+        {"role": "user", "content": "Is it?", "weight": 0},
+        {"role": "assistant", "content": "yes", "weight": 0},
+        {"role": "user", "content": "Sure?"},
+        {"role": "assistant", "content": " yes"},
+    ]
+    [row] = tokenise_file(
+        written(tmp_path / "turns.jsonl", [{"messages": turns}]), tokenizer, 512, loss_on
+    ).rows
+    [conversation] = rendering.answers(
+        tokenizer, [rendering.Conversed("", turns, finds_marked=loss_on == "all")]
+    )
+    [whole] = conversation
+    spans = [list(span) for span in whole.spans]
+    line = {"text": whole.text, "rendered": True}
+    line |= {"answers": [], "untrained": spans} if loss_on == "all" else {"answers": spans}
+    assert script["encode"](line, tokenizer) == {"input_ids": row.input_ids, "labels": row.labels}

@@ -258,8 +258,10 @@ def encode(text, begin, is_finished, is_rendered, tokenizer):
     ids, places = list(encoded["input_ids"]), list(encoded["offset_mapping"])
     if not is_rendered and is_finished and tokenizer.eos_token_id not in (None, ids[-1] if ids else -1):
         ids, places = ids + [tokenizer.eos_token_id], places + [(len(text), len(text))]
-    found = (n for n, (left, right) in enumerate(places) if right > max(begin, left) or (is_rendered and left >= begin))
-    return ids, next(found, len(ids))
+    def is_answer(left, right):
+        return right > max(begin, left) or (is_rendered and left >= begin)
+
+    return ids, next((n for n, place in enumerate(places) if is_answer(*place)), len(ids))
 
 
 def encode_pair(row, tokenizer):
