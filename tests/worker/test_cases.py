@@ -304,3 +304,22 @@ def test_swift_tools_are_trained(tokenizer: Any) -> None:
     told = [learnt(each, tokenizer) for each in sequences(ROWS / "swift_tools.jsonl", tokenizer)]
     assert '{"name": "get_weather", "arguments": {"city": "Porto"}}' in "".join(told)
     assert '"temp"' not in "".join(told)
+
+
+@pytest.mark.parametrize("name", ["deepseekv3", "deepseek_r1_distill"])
+def test_the_first_token_of_a_call_has_loss_where_the_template_asks_with_an_opened_thought(
+    tiny_model: Path, tmp_path: Path, name: str
+) -> None:
+    """The prompt ends with <think> and the answer begins with another tag, of which the < is the same."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = (TRL / f"{name}.jinja").read_text()
+    tokenizer.add_tokens(["<think>", "<\uff5ctool\u2581calls\u2581begin\uff5c>"], special_tokens=True)
+    function = {"name": "f", "arguments": {"a": "x"}}
+    called = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+    tagged = {"role": "assistant", "content": "<b>x</b>"}
+    for answer in [tagged, *([called] if name == "deepseekv3" else [])]:
+        row = {"messages": [{"role": "user", "content": "q"}, answer]}
+        [only] = sequences(written(tmp_path, row), tokenizer)
+        first = next(label for label in only.labels if label != IGNORED)
+        begin = "<\uff5ctool\u2581calls\u2581begin\uff5c>" if answer is called else "<"
+        assert tokenizer.decode([first]) == begin
