@@ -184,10 +184,10 @@ def test_other_names_for_who_speaks(tmp_path: Path, name: str, key: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "content"),
     [({"type": "json", "value": {"r": 1}}, '{"r": 1}'), ({"type": "text", "value": "r"}, "r"), ("r", "r")],
 )
-def test_parts_of_the_vercel_sdk(tmp_path: Path, output: Any, told: str) -> None:
+def test_parts_of_the_vercel_sdk(tmp_path: Path, output: Any, content: str) -> None:
     call = {"type": "tool-call", "toolCallId": "1", "toolName": "weather", "input": {"city": "Oslo"}}
     result = {"type": "tool-result", "toolCallId": "1", "toolName": "weather", "output": output}
     turns = [
@@ -200,10 +200,10 @@ def test_parts_of_the_vercel_sdk(tmp_path: Path, output: Any, told: str) -> None
     assert talk(row) == [
         "user: q",
         "assistant: weather{'city': 'Oslo'}",
-        f"tool: {told}",
+        f"tool: {content}",
         "assistant: (Hm.) a",
     ]
-    assert row["messages"][2] == {"role": "tool", "content": told, "tool_call_id": "1", "name": "weather"}
+    assert row["messages"][2] == {"role": "tool", "content": content, "tool_call_id": "1", "name": "weather"}
 
 
 def test_a_call_of_harmony_is_a_call(tmp_path: Path) -> None:

@@ -198,10 +198,10 @@ def test_what_an_answer_and_an_opened_thought_begin_with_alike_is_the_answers(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
-    asked, said = [{"role": "user", "content": "Is it?"}], [{"role": "assistant", "content": answer}]
+    asked, answered = [{"role": "user", "content": "Is it?"}], [{"role": "assistant", "content": answer}]
     prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
-    whole = tokenizer.apply_chat_template(asked + said)["input_ids"]
-    rows = written(tmp_path / "rows.jsonl", [{"prompt": asked, "completion": said}])
+    whole = tokenizer.apply_chat_template(asked + answered)["input_ids"]
+    rows = written(tmp_path / "rows.jsonl", [{"prompt": asked, "completion": answered}])
     [made] = tokenise_file(rows, tokenizer, 512, "answers").rows
     assert (made.input_ids, trained(made.labels)) == (whole, whole[common_prefix_length(prompt, whole) :])
     assert not made.merges

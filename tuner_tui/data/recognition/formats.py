@@ -200,10 +200,10 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     def convert(row: Row) -> Row:
         extra = beside.beside(row)
         calls = written_calls(row.get(answer), extra.get("tools", ()), answer)
-        said = {"content": "", "tool_calls": calls} if calls else {"content": answer_of(row, answer)}
+        answered = {"content": "", "tool_calls": calls} if calls else {"content": answer_of(row, answer)}
         turns = [
             {"role": "user", "content": with_context(said_of(row, asked), row, more)},
-            {"role": "assistant", **said, **beside.thought(row)},
+            {"role": "assistant", **answered, **beside.thought(row)},
         ]
         return {"messages": beside.begin(row, [*earlier_turns(row, history), *turns])} | extra
 
