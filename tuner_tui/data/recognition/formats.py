@@ -200,8 +200,8 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     def convert(row: Row) -> Row:
         extra = beside.beside(row)
         calls = written_calls(row.get(answer), extra.get("tools", ()), answer)
-        answered = {"content": "", "tool_calls": calls} if calls else {"content": answer_of(row, answer)}
-        turns = [
+        answered: Row = {"content": "", "tool_calls": calls} if calls else {"content": answer_of(row, answer)}
+        turns: list[Row] = [
             {"role": "user", "content": with_context(said_of(row, asked), row, more)},
             {"role": "assistant", **answered, **beside.thought(row)},
         ]

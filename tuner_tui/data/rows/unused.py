@@ -33,7 +33,7 @@ class UnusedFields:
         finally:
             _current.reset(token)
             if names:
-                self.counts.update(names)
+                self.counts.update(sorted(names))
 
     @property
     def names(self) -> tuple[str, ...]:
