@@ -91,7 +91,7 @@ def test_a_row_without_a_label_is_refused_and_the_others_are_rated(tmp_path: Pat
     for name, labels in (("label", ("True", "False")), ("score", ("5", "1"))):
         path = tmp_path / "rows.csv"
         rows = [f"p,{answer},{label}" for answer, label in zip("abc", (*labels, missing), strict=True)]
-        path.write_text(f"prompt,completion,{name}\n" + "\n".join(rows) + "\n")
+        path.write_text(f"prompt,response,{name}\n" + "\n".join(rows) + "\n")
         rated = plain_rows(Reading(path))
         found = [each.row for each in rated.rows]
         assert rated.layout.shape == "rated"
@@ -263,6 +263,6 @@ def test_a_kind_beside_a_conversation_is_no_prompt(tmp_path: Path) -> None:
     [("is_preferred", True, False), ("is_chosen", "yes", "no"), ("feedback", "\U0001f44d", "\U0001f44e")],
 )
 def test_other_names_and_words_of_labels(tmp_path: Path, name: str, good: Any, bad: Any) -> None:
-    rows = [{"prompt": "q", "completion": "a", name: label} for label in (good, bad)]
+    rows = [{"prompt": "q", "response": "a", name: label} for label in (good, bad)]
     found = plain(reading(tmp_path, *rows))
     assert [row.get("label") for row in found] == [True, False]
