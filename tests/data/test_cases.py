@@ -319,7 +319,7 @@ def test_an_answer_in_two_branches_is_trained_once(tmp_path: Path) -> None:
     where = reading(tmp_path, *rows)
     assert [talk(row) for row in plain(where)] == [
         ["user: q", "assistant: a", "user: r", "assistant: s"],
-        ["user: q", "assistant: a [not trained]", "user: t", "assistant: u"],
+        ["user: q [not trained]", "assistant: a [not trained]", "user: t", "assistant: u"],
     ]
     assert check(where).unused_fields == ("messages[].lang",)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.data.test_cases import TOOL, plain, talk
+from tests.data.test_cases import TOOL
 from tuner_tui.data.checking.checks import check
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.errors import InputError
@@ -61,13 +61,56 @@ def test_answers_of_squad_are_read_alike_in_every_file(tmp_path: Path) -> None:
 def test_answers_that_are_python_text_are_refused_with_a_way_out(tmp_path: Path) -> None:
     row = {"question": "q", "answer": "['a', 'b']"}
     error = fault(tmp_path, row)
-    assert "`answer` is a list as Python" in error.message
+    assert "`answer` is text as Python's str() writes it" in error.message
     path = tmp_path / "rows.jsonl"
     mapped = Reading(path, mapping=("user = {question}", "assistant = {answer}"))
     [(_, _, found)] = plain_rows(mapped).strict()
     assert found["messages"][-1]["content"] == "['a', 'b']"
-    path.write_text("".join(json.dumps(each) + "\n" for each in (row, {"question": "q", "answer": "a"})))
-    assert talk(plain(Reading(path))[0])[-1] == "assistant: ['a', 'b']"
+
+
+PYTHON = ("['a', 'b']", "{'a': 'b'}", "array(['a', 'b'], dtype=object)", "[['a'], ['b']]")
+
+
+@pytest.mark.parametrize("written_as", PYTHON)
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"question": "q", "answer": "a"}, ("answer",)),
+        ({"prompt": "q", "completion": "a"}, ("completion",)),
+        ({"prompt": "q", "completion": "a"}, ("prompt",)),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, ("rejected",)),
+        ({"text": "a"}, ("text",)),
+        ({"messages": SAID}, ()),
+    ],
+    ids=lambda value: "+".join(value),
+)
+def test_a_column_of_python_text_is_refused_and_a_few_such_answers_are_named(
+    tmp_path: Path, good: dict[str, Any], bad: tuple[str, ...], written_as: str
+) -> None:
+    row = good | dict.fromkeys(bad, written_as)
+    if not bad:
+        row = {"messages": [SAID[0], SAID[1] | {"content": written_as}]}
+    path = tmp_path / "rows.jsonl"
+
+    def problems(rows: list[dict[str, Any]], **how: Any) -> list[tuple[str, str, tuple[str, ...]]]:
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+        found = check(Reading(path, **how)).problems
+        return [(each.level, each.kind, each.rows) for each in found if each.kind != "exact duplicates"]
+
+    others = [json.loads(json.dumps(good).replace('"a"', f'"a{number}"')) for number in range(3)]
+    assert problems([row, others[0]]) == [("error", "rows that cannot be read", ("1",))]
+    assert problems([row, *others]) == [("warning", "answers in Python's notation", ("1",))]
+    mapping = tuple(f"{name} = {{{name}}}" for name in good)
+    if "answer" in good:
+        mapping = ("user = {question}", "assistant = {answer}")
+    assert problems([row, others[0]], mapping=mapping) == []
+
+
+@pytest.mark.parametrize("answer", ['["a", "b"]', '{"a": 1}', "[1, 2]", "[not a list", "{x}", "('a',)"])
+def test_json_and_other_text_are_answers(tmp_path: Path, answer: str) -> None:
+    row = {"question": "q", "answer": answer}
+    assert one(tmp_path, row)[0]["messages"][-1]["content"] == answer
+    assert not check(Reading(tmp_path / "rows.jsonl")).problems
 
 
 @pytest.mark.parametrize("write", [json.dumps, str])

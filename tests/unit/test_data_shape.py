@@ -114,7 +114,7 @@ def test_an_asked_shape_wins_over_the_first_row(rows: Path) -> None:
         (
             "messages",
             {"messages": [TURNS[0], {"role": "assistant", "content": None}]},
-            "messages[1]: `content` is NoneType",
+            "messages[1]: `content` is null",
         ),
         (
             "messages",

@@ -69,6 +69,14 @@ def test_with_loss_on_all_the_users_mark_is_learnt_as_the_end(tiny_model: Path, 
     assert findings(tiny_model, tmp_path, "before the user", 2, "all") == []
 
 
+@pytest.mark.parametrize("rows", ["multi_turn", "think"])
+def test_a_template_that_ends_no_answer_with_the_eos_token_is_reported(tiny_model: Path, rows: str) -> None:
+    options = ["--model", str(tiny_model), "--template", str(CASES / "templates" / "next.jinja"), "--json"]
+    outcome = CliRunner().invoke(data, ["check", str(CASES / "rows" / f"{rows}.jsonl"), *options])
+    kinds = {problem["kind"]: problem["level"] for problem in json.loads(outcome.output)["problems"]}
+    assert (kinds.get("answers without an EOS token"), outcome.exit_code) == ("error", 2)
+
+
 @pytest.mark.parametrize(("length", "level"), [(64, "warning"), (2048, None)])
 def test_truncated_answers_are_reported(tiny_model: Path, length: int, level: str | None) -> None:
     options = ["--model", str(tiny_model), "--length", str(length)]

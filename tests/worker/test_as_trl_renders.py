@@ -8,6 +8,8 @@ Where we differ, and why:
   model sees it when it gives that answer; TRL's one row has the last of them.
 - `TEXT_ARGUMENTS`: a template that needs a call's arguments as text gets them so; TRL needs them so in the data.
 - `ALIKE`: a pair of which a template writes both sides alike, since it has no place for calls or thoughts, is refused.
+- `apply_chat_template` counts the `<` with which an opened `<think>` and a call begin alike as the prompt's; TRL's
+  trainers compare tokens, of which each tag is one, and there it is the answer's, as with us.
 - The role `developer` is rendered as `system`, which it stands for; TRL writes a header `developer` with most
   templates, which their models were not trained with, and Qwen3's leaves such a turn out.
 - Of `messages` only the assistant's tokens have loss, and of a prompt nothing has; TRL has that as an option.
@@ -16,6 +18,7 @@ Where we differ, and why:
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +48,7 @@ ENDS = {
     "deepseek_r1_distill": DEEPSEEK_END, "cohere": "<|END_OF_TURN_TOKEN|>", "phi3": "<|end|>",
     "phi3_5": "<|end|>", "lfm2": "<|im_end|>", "nemotron_3_nano": "<|im_end|>", "smolvlm": "<end_of_utterance>",
 }  # fmt: skip
+BEGUN_TAG = re.compile(r"<[^<>\n]*$")
 PER_ANSWER = {("qwen3", "tools")}
 LONG = ("qwen3_instruct_2507", "qwen3_5_nothink", "qwen3_vl", "llama3_2", "phi3_5", "qwen3_6", "gemma")
 """Near relatives of others, for the long tests."""
@@ -128,7 +132,8 @@ def by_trl(row: dict[str, Any], tokenizer: Any) -> tuple[str | None, list[str]]:
     if "text" in found:
         return None, [found["text"]]
     sides = [found[side] for side in ("completion", "chosen", "rejected") if side in found]
-    return prompt, [(prompt or "") + side for side in sides]
+    texts = [(prompt or "") + side for side in sides]
+    return prompt and BEGUN_TAG.sub("", prompt), texts
 
 
 def by_us(kind: str, row: dict[str, Any], tokenizer: Any, folder: Path) -> list[tuple[TokenSequence, ...]]:

@@ -134,6 +134,71 @@ def test_a_marked_turn_has_no_loss_where_all_else_has(tokenizer: Any) -> None:
     assert "Five" not in rest and "Two plus two?" in rest and "Four, sorry." in rest
 
 
+MARKS = ({"weight": 0}, {"train": False}, {"training": "no"}, {"loss": 0}, {"masked": True})
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=str)
+@pytest.mark.parametrize("role", ["system", "user", "tool"])
+@pytest.mark.parametrize("tokenizer", ["chatml", "qwen3", "llama3_1", "gemma3"], indirect=True)
+def test_a_marked_turn_of_any_role_has_no_loss(
+    tokenizer: Any, tmp_path: Path, role: str, mark: dict[str, Any]
+) -> None:
+    turns: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "I look."},
+        {"role": "user", "content": "Well?"},
+        {"role": "assistant", "content": "Rain."},
+    ]
+    if role == "tool":
+        if "start_of_turn" in tokenizer.chat_template:
+            pytest.skip("the template has no place for results")
+        turns[2:4] = [
+            {
+                **turns[2],
+                "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": "x"}}}],
+            },
+            {"role": "tool", "name": "f", "content": "Sixteen millimetres."},
+        ]
+    place = next(n for n, turn in enumerate(turns) if turn["role"] == role)
+    said_there = turns[place]["content"]
+    every = sequences(written(tmp_path, {"messages": turns}), tokenizer, loss_on="all")
+    turns[place] = {**turns[place], **mark}
+    [sequence] = sequences(written(tmp_path, {"messages": turns}), tokenizer, loss_on="all")
+    assert sequence.ids == every[0].ids
+    assert said_there in text(sequence, tokenizer) and said_there not in learnt(sequence, tokenizer)
+    others = [turn["content"] for turn in turns if turn["content"] != said_there]
+    assert all(other in learnt(sequence, tokenizer) for other in others)
+    masked = [token for token, label in zip(sequence.ids, sequence.labels, strict=True) if label == IGNORED]
+    stretch = tokenizer.decode(masked).removesuffix(tokenizer.eos_token)
+    assert stretch.removesuffix("\n</tool_response>").removesuffix('"') == said_there
+
+
+def test_a_prompts_answer_has_loss_where_all_tokens_have(tokenizer: Any, tmp_path: Path) -> None:
+    asked = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "earlier"},
+        {"role": "user", "content": "r"},
+    ]
+    row = {"prompt": asked, "completion": [{"role": "assistant", "content": "a"}]}
+    [only] = sequences(written(tmp_path, row), tokenizer, loss_on="all")
+    assert only.labels == only.ids
+    asked[1]["weight"] = 0
+    [only] = sequences(written(tmp_path, row), tokenizer, loss_on="all")
+    assert "earlier" not in learnt(only, tokenizer) and "q" in learnt(only, tokenizer)
+
+
+def test_a_marked_answer_that_is_written_anew_has_no_loss(tokenizer: Any, tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nFive.", "weight": 0},
+        {"role": "user", "content": "r"},
+        {"role": "assistant", "content": "Four."},
+    ]
+    [only] = sequences(written(tmp_path, {"messages": turns}), tokenizer, loss_on="all")
+    assert "Five." not in learnt(only, tokenizer) and "Four." in learnt(only, tokenizer)
+
+
 @pytest.mark.parametrize("name", ["bedrock", "anthropic_sys", "sys_dict"])
 @pytest.mark.parametrize("tokenizer", ["qwen2_5"], indirect=True)
 def test_the_rows_system_prompt_is_rendered(tokenizer: Any, name: str) -> None:
@@ -239,3 +304,22 @@ def test_swift_tools_are_trained(tokenizer: Any) -> None:
     told = [learnt(each, tokenizer) for each in sequences(ROWS / "swift_tools.jsonl", tokenizer)]
     assert '{"name": "get_weather", "arguments": {"city": "Porto"}}' in "".join(told)
     assert '"temp"' not in "".join(told)
+
+
+@pytest.mark.parametrize("name", ["deepseekv3", "deepseek_r1_distill"])
+def test_the_first_token_of_a_call_has_loss_where_the_template_asks_with_an_opened_thought(
+    tiny_model: Path, tmp_path: Path, name: str
+) -> None:
+    """The prompt ends with <think> and the answer begins with another tag, of which the < is the same."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = (TRL / f"{name}.jinja").read_text()
+    tokenizer.add_tokens(["<think>", "<\uff5ctool\u2581calls\u2581begin\uff5c>"], special_tokens=True)
+    function = {"name": "f", "arguments": {"a": "x"}}
+    called = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+    tagged = {"role": "assistant", "content": "<b>x</b>"}
+    for answer in [tagged, *([called] if name == "deepseekv3" else [])]:
+        row = {"messages": [{"role": "user", "content": "q"}, answer]}
+        [only] = sequences(written(tmp_path, row), tokenizer)
+        first = next(label for label in only.labels if label != IGNORED)
+        begin = "<\uff5ctool\u2581calls\u2581begin\uff5c>" if answer is called else "<"
+        assert tokenizer.decode([first]) == begin

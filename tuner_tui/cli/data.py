@@ -100,7 +100,7 @@ def check(
     try:
         reading = _reading(file, how)
         held_out = _reading(evaluation, how) if evaluation else None
-        report = check_data(reading, held_out, method=method, on_progress=_progress())
+        report = check_data(reading, held_out, method=method, loss_on=loss_on, on_progress=_progress())
         if model:
             look = _look_with_model(reading, report, model, template, loss_on, length)
             report, lengths = look.added_to(report), look.lengths
@@ -150,6 +150,7 @@ def show(
     import itertools
 
     from tuner_tui.data.recognition.reading import plain_rows, raw_rows
+    from tuner_tui.data.rows.unused import is_used_with
 
     if not 1 <= row < sys.maxsize:
         raise InputError("No such row", f"{file}: row {row}; rows are numbered from 1.")
@@ -162,7 +163,7 @@ def show(
     unfixed = plain_rows(reading, with_fixes=False)
     parsed = next(itertools.islice(unfixed.rows, row - 1, row))
     problem = parsed.row if isinstance(parsed.row, InputError) else None
-    unused = unfixed.unused.names
+    unused = [name for name in unfixed.unused.names if not is_used_with(name, loss_on)]
     microscope = None
     if model and problem is None:
         from tuner_tui.keeper.microscope import look_once
@@ -176,7 +177,7 @@ def show(
             "row": raw.row,
             "read_as": None if problem else parsed.row,
             "problem": problem and str(problem),
-            "unused_fields": list(unused),
+            "unused_fields": unused,
             "tokens": microscope and _tokens_as_json(microscope),
             "left_out": [*microscope.left_out] if microscope else [],
         }

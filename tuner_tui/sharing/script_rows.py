@@ -106,9 +106,10 @@ class _Writer:
         turns = [message.turn for message in example.messages]
         tools, kwargs = list(example.tools), example.template_kwargs or {}
         if self._loss_on == "all":
-            yield {
-                "text": self.model.render(turns, False, tools, kwargs), "answers": [], "rendered": True,
-            }  # fmt: skip
+            wanted = Conversation(turns, False, tools, True, kwargs, finds_marked=True)
+            [whole] = self._rendered(wanted, example.line)
+            spans = [list(span) for span in whole.spans]
+            yield {"text": whole.text, "answers": [], "untrained": spans, "rendered": True}
             return
         for part in self._rendered(Conversation(turns, False, tools, True, kwargs), example.line):
             yield {"text": part.text, "answers": [list(span) for span in part.spans], "rendered": True}

@@ -230,18 +230,23 @@ def encode(row, tokenizer):
     is_rendered = row["rendered"]
     encoded = tokenizer(row["text"], add_special_tokens=not is_rendered, return_offsets_mapping=True)
     ids = list(encoded["input_ids"])
-    starts = [start if end > start else -1 for start, end in encoded["offset_mapping"]]
-    labels = [
-        number if any(begin <= start < end for begin, end in row["answers"]) else -100
-        for number, start in zip(ids, starts)
-    ]
+    places = encoded["offset_mapping"]
+    labels = [number if is_within(place, row["answers"]) else -100 for number, place in zip(ids, places)]
     if not is_rendered and tokenizer.eos_token_id is not None:
         if not ids or ids[-1] != tokenizer.eos_token_id:
             ids, labels = ids + [tokenizer.eos_token_id], labels + [-100]
         labels[-1] = tokenizer.eos_token_id
     if LOSS_ON == "all":
-        labels = list(ids)
+        untrained = row.get("untrained", [])
+        labels = [-100 if is_within(place, untrained) else number for number, place in zip(ids, places)]
+        labels += ids[len(places):]
     return {"input_ids": ids[:MAX_LENGTH], "labels": labels[:MAX_LENGTH]}
+
+
+def is_within(place, spans):
+    """Whether a token at some characters reaches into one of the spans."""
+    left, right = place
+    return left < right and any(left < end and right > begin for begin, end in spans)
 
 
 '''
@@ -253,8 +258,10 @@ def encode(text, begin, is_finished, is_rendered, tokenizer):
     ids, places = list(encoded["input_ids"]), list(encoded["offset_mapping"])
     if not is_rendered and is_finished and tokenizer.eos_token_id not in (None, ids[-1] if ids else -1):
         ids, places = ids + [tokenizer.eos_token_id], places + [(len(text), len(text))]
-    found = (n for n, (left, right) in enumerate(places) if left >= begin and (is_rendered or right > left))
-    return ids, next(found, len(ids))
+    def is_answer(left, right):
+        return right > max(begin, left) or (is_rendered and left >= begin)
+
+    return ids, next((n for n, place in enumerate(places) if is_answer(*place)), len(ids))
 
 
 def encode_pair(row, tokenizer):

@@ -21,11 +21,13 @@ from tuner_tui.data.checking.refusals import Refusals, of_other_type
 from tuner_tui.data.checking.report import DataReport
 from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
+from tuner_tui.data.recognition.python_text import python_part
 from tuner_tui.data.recognition.reading import Reading, plain_rows
 from tuner_tui.data.rows.content import content_key, has_marked_side, is_empty, says_same, texts_of
 from tuner_tui.data.rows.faults import LeftOut, left_out_words
 from tuner_tui.data.rows.for_method import OtherMethod, plain_for, require_trainable
 from tuner_tui.data.rows.near_duplicates import near_duplicates
+from tuner_tui.data.rows.unused import is_used_with
 from tuner_tui.data.tokens.row_kinds import RowKinds
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
@@ -52,6 +54,7 @@ class _Kind:
 
 
 NO_PREFERENCE = "rows without a preference"
+PYTHON_TEXT = "answers in Python's notation"
 KINDS: dict[str, _Kind] = {
     "rows that cannot be read": _Kind("error", "", "Fix the file, or leave them out", "drop_broken"),
     "empty answers": _Kind(
@@ -77,6 +80,11 @@ KINDS: dict[str, _Kind] = {
         "error", "chosen and rejected are the same", "Nothing is preferred; leave them out", "drop_same_sides"
     ),
     "one label": _Kind("error", "", "Add answers with the other label; to train on good answers alone, use method sft"),
+    PYTHON_TEXT: _Kind(
+        "warning",
+        "an answer is a list or an object as Python's str() writes it, and no JSON",
+        "It is trained on as it stands; write the text itself where that is not meant",
+    ),
     "control characters": _Kind("warning", "invisible control characters", "Remove them", "clean"),
     "hidden characters": _Kind(
         "warning", "zero-width or direction characters, which hide or reverse text", "Remove them", "clean"
@@ -154,6 +162,8 @@ class Checker:
                 self._note("identical sides", found)
             elif "label" in row:
                 self._labels.add(row["label"])
+        if not self._layout.is_mapped and python_part(row) is not None:
+            self._note(PYTHON_TEXT, found)
         self._text_rows.append((found, texts))
         self._texts += texts
         if len(self._texts) >= BLOCK_TEXTS:
@@ -304,6 +314,7 @@ def check(
     evaluation: Reading | None = None,
     *,
     method: MethodKind | None = None,
+    loss_on: str = "answers",
     on_progress: Callable[[int], None] | None = None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> DataReport:
@@ -338,7 +349,7 @@ def check(
         time.perf_counter() - started,
         tuple(checker.sample_rows),
         checker.to_render,
-        tuple(plain.unused.counts.most_common()),
+        tuple(each for each in plain.unused.counts.most_common() if not is_used_with(each[0], loss_on)),
         plain.unused.not_read,
         reading.path.is_dir(),
     )

@@ -133,19 +133,15 @@ def _template_problems(
 def _merged_tokens(
     report: DataReport, rows: Sequence[dict[str, Any]], measured: Sequence[Sequence[RowLength]]
 ) -> list[DataProblem]:
-    """Rows of which an answer's first token begins within the prompt, by what of the prompt is in it.
-
-    Where the sides of a pair have different such tokens, these tell the sides apart, and have loss.
-    """
+    """Rows of which an answer's first token begins within the prompt, by what of the prompt is in it."""
     names = {
         id(found.row): row_name(found.file, found.number, is_folder=report.is_folder)
         for found in report.to_render
     }
     tallies = {kind: Tally() for kind in KINDS}
     for row, sides in zip(rows, measured, strict=True):
-        is_told_apart = "chosen" in row and len({each.merged_id for each in sides}) > 1
-        if sides and sides[0].merges and not is_told_apart:
-            tallies[sides[0].merges].add(names[id(row)])
+        if merges := next((each.merges for each in sides if each.merges), ""):
+            tallies[merges].add(names[id(row)])
     of = f", of {counted(len(rows), 'row')} looked at" if len(rows) < report.rows else ""
     return [
         DataProblem("warning", KIND, tally.count, tuple(tally.rows), f"{WHAT}{of}", merge_hint(kind))

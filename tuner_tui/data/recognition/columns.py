@@ -59,6 +59,9 @@ LABELS = (
     "thumbs_up",
     "is_good",
     "accepted",
+    "is_preferred",
+    "is_chosen",
+    "is_accepted",
 )
 SCORES = (
     "score",

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.unused import pass_over
-from tuner_tui.data.rows.written import as_json, as_object, looks_like_turns, written_turns
+from tuner_tui.data.rows.written import as_object, looks_like_turns, written_turns
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
 
-MISSING_WORDS = ("nan", "none", "null", "<na>", "<noinput>")
+MISSING_WORDS = ("nan", "none", "null", "<na>", "n/a", "<noinput>")
 """What other programs write into an optional column for nothing."""
 TEXT_KEYS = ("text", "content", "response", "value", "answer", "completion", "output")
 """Where an object that stands for an answer has its text."""
@@ -77,14 +77,6 @@ def answer_of(row: Row, name: str) -> str:
             pass_over(f"{name}[1:]")
         return value[0]
     return said_of({name: value} if name in row else row, name)
-
-
-def is_python_list(value: Any) -> bool:
-    """Whether a value is a list of texts that pandas or `str()` wrote as Python text, and no JSON."""
-    if not isinstance(value, str) or as_json(value) is not None:
-        return False
-    written = as_object(value)
-    return isinstance(written, list) and bool(written) and all(isinstance(each, str) for each in written)
 
 
 def side_of(row: Row, name: str) -> str | list[dict[str, Any]]:

@@ -27,7 +27,6 @@ from tuner_tui.data.recognition.fields import (
     as_turns,
     earlier_turns,
     is_missing,
-    is_python_list,
     said_of,
     side_of,
     text_of,
@@ -38,6 +37,7 @@ from tuner_tui.data.recognition.layout import Shape as Shape
 from tuner_tui.data.recognition.side_columns import SideColumns
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.labels import label_reader
+from tuner_tui.data.rows.tool_calls import written_calls
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.written import as_object
 
@@ -197,22 +197,15 @@ def _instructions(columns: Columns) -> Iterator[Layout]:
     if history:
         mapping = {"history": f"{{{history}}}"} | mapping
 
-    values = columns.values(answer)
-    is_written = bool(values) and all(map(is_python_list, values))
-
     def convert(row: Row) -> Row:
-        if is_written and is_python_list(row.get(answer)):
-            raise RowFault(
-                "An answer is a Python list, written as text",
-                f"`{answer}` is a list as Python's str() writes it.",
-                f"Write the answer itself, or a list; or, to train on it as it stands, --map 'user = {question}' --map "
-                f"'assistant = {{{answer}}}' (in run.toml: data.mapping).",
-            )
-        turns = [
+        extra = beside.beside(row)
+        calls = written_calls(row.get(answer), extra.get("tools", ()), answer)
+        answered: Row = {"content": "", "tool_calls": calls} if calls else {"content": answer_of(row, answer)}
+        turns: list[Row] = [
             {"role": "user", "content": with_context(said_of(row, asked), row, more)},
-            {"role": "assistant", "content": answer_of(row, answer), **beside.thought(row)},
+            {"role": "assistant", **answered, **beside.thought(row)},
         ]
-        return {"messages": beside.begin(row, [*earlier_turns(row, history), *turns])} | beside.beside(row)
+        return {"messages": beside.begin(row, [*earlier_turns(row, history), *turns])} | extra
 
     lower = (asked.lower(), answer.lower())
     is_plain = lower in (("prompt", "completion"), ("input", "output"))

@@ -32,5 +32,7 @@ class Layout:
     """The columns that it is made of; the others are not used."""
     compare: Callable[[dict[str, Any]], Comparison] | None = field(default=None, repr=False, compare=False)
     """A row with every verdict that it holds, where that is more than the plain form. Raises RowFault."""
+    is_mapped: bool = False
+    """Whether the person's own mapping says what is made of which columns."""
     problem: RowFault | None = None
     """Why no row can be read, such as a scale whose direction is stated nowhere."""

@@ -121,7 +121,9 @@ def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
 
     used = {name for template in mapping.values() for name in _names(template)}
     columns_used = tuple(used | {name.split(".")[0] for name in used if name not in columns.names})
-    return Layout(shape, "mapped manually", 1.0, "data.mapping says so", mapping, convert, columns_used)
+    return Layout(
+        shape, "mapped manually", 1.0, "data.mapping says so", mapping, convert, columns_used, is_mapped=True
+    )
 
 
 def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:

@@ -32,6 +32,8 @@ LAST_RESORTS = (
     "original_prompt",
 )
 """Columns of prompts where answers have columns of their own."""
+_OFTEN_CATEGORIES = ("task",)
+"""A prompt only where nothing else is one: UltraInteract's `task` is a kind, beside a `trajectory`."""
 _NEMO_TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
@@ -39,7 +41,8 @@ def prompt_column(
     columns: Columns, without: tuple[str | None, ...] = (), *, more: tuple[str, ...] = ()
 ) -> str | None:
     """The likeliest column of a prompt."""
-    for name in (*PROMPTS, "history", *TURNS, "info", *more):
+    names = (name for name in PROMPTS if name not in _OFTEN_CATEGORIES)
+    for name in (*names, "history", *TURNS, "trajectory", "info", *more, *_OFTEN_CATEGORIES):
         found = columns.find((name,), "text", "turns", "turn", "object", "texts")
         if found is not None and found not in without:
             return found

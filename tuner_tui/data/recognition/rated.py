@@ -13,7 +13,7 @@ from tuner_tui.data.recognition.side_columns import SideColumns
 from tuner_tui.data.recognition.verdicts import number_of
 from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import RowFault
-from tuner_tui.data.rows.labels import LabelReader, label_reader
+from tuner_tui.data.rows.labels import BAD, GOOD, LabelReader, is_absent, label_reader
 
 if TYPE_CHECKING:
     from tuner_tui.data.files.json_rows import Row
@@ -28,7 +28,7 @@ def find(columns: Columns) -> Iterator[Layout]:
     prompt = columns.find(QUESTIONS, "text", "turns", "turn")
     answer = columns.find(("completion", "response", *ANSWERS), "text", "turns", "turn")
     label = columns.find(LABELS, "bool", "number", "text")
-    score = columns.find(SCORES, "number", "bool") or _written_numbers(columns, SCORES)
+    score = columns.find(SCORES, "number", "bool") or _written_labels(columns, SCORES)
     chosen = label or score
     if answer is None or chosen is None or prompt == answer:
         return
@@ -69,10 +69,18 @@ def find(columns: Columns) -> Iterator[Layout]:
     yield Layout("rated", "unpaired preference", confidence, reason, mapping, convert, used, compare)
 
 
-def _written_numbers(columns: Columns, names: tuple[str, ...]) -> str | None:
-    """The column of one of some names whose texts are numbers, as a CSV file has them."""
+def _written_labels(columns: Columns, names: tuple[str, ...]) -> str | None:
+    """The column of one of some names whose texts are numbers, as a CSV file has them, or words such as good."""
     name = columns.find(names, "text")
-    return name if name and all(number_of(value) is not None for value in columns.values(name)) else None
+    values = [value for value in columns.values(name) if not is_absent(value)] if name else []
+    is_labels = bool(values) and (
+        all(number_of(value) is not None for value in values) or {*map(_word, values)} <= GOOD | BAD
+    )
+    return name if is_labels else None
+
+
+def _word(value: str) -> str:
+    return value.strip().lower()
 
 
 def _scored(
@@ -80,7 +88,8 @@ def _scored(
 ) -> Callable[[Row], Comparison] | None:
     """Rows whose scores are whole, and 1 to 5 or 0 to 4, with the score itself; None for other labels."""
     ends = (int(read_label.least), int(read_label.most)) if math.isfinite(read_label.least) else ()
-    if ends not in ((1, 5), (0, 4)) or not all(float(value).is_integer() for value in values):
+    scores = [value for value in values if not is_absent(value)]
+    if ends not in ((1, 5), (0, 4)) or not all(float(value).is_integer() for value in scores):
         return None
 
     def compare(row: Row) -> Comparison:

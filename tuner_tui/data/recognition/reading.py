@@ -17,6 +17,7 @@ from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Layout, layouts_of
 from tuner_tui.data.recognition.mapping import mapped_layout, mapping_lines, parse_mapping, states_verdict
+from tuner_tui.data.recognition.python_text import is_mostly_python, python_fault, python_part
 from tuner_tui.data.recognition.stepwise import stepwise_fault
 from tuner_tui.data.recognition.trees import conversations_of_messages
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
@@ -70,6 +71,8 @@ class _InUse:
     """The layout by which rows are read: one that a column which comes up later may add to."""
 
     layout: Layout
+    refuses_python: bool = False
+    """Whether answers that are Python text are refused, as in a column that pandas wrote."""
 
 
 @dataclass
@@ -206,6 +209,8 @@ def _converted_rows(
             raise
         broken = error
     in_use = _InUse(layout_of(head, reading))
+    if not reading.mapping:
+        in_use.refuses_python = is_mostly_python(_plain_head(head, in_use.layout))
     return in_use, _all_converted(
         head, _rejoined(head, rows, broken), in_use, reading, unused or UnusedFields()
     )
@@ -216,14 +221,22 @@ def _all_converted(
 ) -> Generator[Found, None, None]:
     """The rows in plain form. A column that the first rows lack is used from the first row that has it."""
     known = set().union(*(found.row for found in head if isinstance(found.row, dict)))
-    convert = _converter(in_use.layout, unused)
+    convert = _converter(in_use, unused)
     for found in rows:
         if isinstance(found.row, dict) and not known.issuperset(found.row):
             known.update(found.row)
             head = [*head, found]
             in_use.layout = _with_further_columns(in_use.layout, head, reading)
-            convert = _converter(in_use.layout, unused)
+            convert = _converter(in_use, unused)
         yield found._replace(row=read_row(found, in_use.layout.variant, convert))
+
+
+def _plain_head(head: list[Found], layout: Layout) -> Iterator[Row]:
+    """The first rows in plain form, as far as they can be read."""
+    for found in head:
+        row = read_row(found, layout.variant, layout.convert)
+        if not isinstance(row, InputError):
+            yield row
 
 
 def _with_further_columns(layout: Layout, head: list[Found], reading: Reading) -> Layout:
@@ -343,8 +356,9 @@ def _answer_fault(columns: Columns) -> str | None:
     return f"`{answer}`, beside `{question}`, is of type {kind}, and an answer must be text or a number."
 
 
-def _converter(layout: Layout, unused: UnusedFields) -> Callable[[Row], Row]:
+def _converter(in_use: _InUse, unused: UnusedFields) -> Callable[[Row], Row]:
     """What makes a layout's rows plain; fields that are not used are counted."""
+    layout = in_use.layout
     used = {*layout.used, *FINISHED}
 
     def convert(row: Row) -> Row:
@@ -353,6 +367,8 @@ def _converter(layout: Layout, unused: UnusedFields) -> Callable[[Row], Row]:
             plain |= unfinished_sides(row)
         if "messages" not in plain:
             _require_sides(plain)
+        if in_use.refuses_python and (part := python_part(plain)) is not None:
+            raise python_fault(layout, part)
         return plain
 
     return convert

@@ -176,7 +176,7 @@ def _paths(messages: list[Found], how: _Messages) -> Iterator[Found]:
         for each in reversed(path):
             path_turns = how.turns(each.row)  # type: ignore[arg-type]
             if _id(each, how, how.own) in trained:
-                path_turns = [{**turn, "weight": 0} if _is_answer(turn) else turn for turn in path_turns]
+                path_turns = [{**turn, "weight": 0} for turn in path_turns]
             turns += path_turns
         trained.update(ids)
         yield found._replace(row={"messages": turns})
@@ -223,7 +223,3 @@ def _groups(messages: list[Found], how: _Messages) -> Iterator[Found]:
     for group in groups.values():
         turns = [turn for found in group for turn in how.turns(found.row)]  # type: ignore[arg-type]
         yield group[-1]._replace(row={"messages": turns})
-
-
-def _is_answer(turn: Row) -> bool:
-    return ROLES.get(str(turn.get("role")).strip().lower()) == "assistant"

@@ -110,7 +110,12 @@ def has_marked_side(row: Row) -> bool:
     """Whether a rated answer or a side of a pair has a turn marked as not to be trained, which is refused by name."""
     names = ("completion",) if "label" in row else ("chosen", "rejected")
     sides = (row.get(side) for side in names)
-    return any(turn.get("weight") == 0 for side in sides if isinstance(side, list) for turn in side)
+    return any(
+        turn.get("weight") == 0 and turn["role"] == "assistant"
+        for side in sides
+        if isinstance(side, list)
+        for turn in side
+    )
 
 
 def says_same(row: Row) -> bool:

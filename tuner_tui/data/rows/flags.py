@@ -8,6 +8,10 @@ TRAIN_FLAGS = ("weight", "train", "training", "trainable", "loss", "loss_mask", 
 """Names under which data sets say whether a turn is trained."""
 MASK_FLAGS = ("masked", "is_masked", "ignore_loss")
 """The same, the other way round."""
+OF_PROMPT = "of_prompt"
+"""Names an answer of a row's prompt: not trained where only answers are, and no mark of the row."""
+NOT_RENDERED = ("weight", OF_PROMPT)
+"""Fields of a turn in plain form that say whether it is trained; no template sees them."""
 
 
 def marked(value: dict[str, Any]) -> tuple[bool | None, list[str]]:

@@ -53,6 +53,7 @@ class LabelReader:
         """Whether a value is good. Raises RowFault for one that is neither, or that another scale has."""
         if isinstance(value, bool):
             return value
+        given = value
         if isinstance(value, str):
             word = value.strip().lower()
             if word in GOOD or word in BAD:
@@ -61,12 +62,18 @@ class LabelReader:
                 value = float(word)
             except ValueError:
                 value = None
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and not math.isnan(value):
             if not self.least <= value <= self.most:
                 raise self._other_scale(value)
             return bool(value > (0 if self.limit is None else self.limit))
+        if is_absent(given):
+            raise RowFault(
+                "A label is missing",
+                f"`{self.name}` says neither good nor bad.",
+                "Label the row, or leave it out (data.fixes: drop_broken).",
+            )
         raise RowFault(
-            "Unknown label", f"`{self.name}` is {value!r}.", "Labels are true or false, or scores."
+            "Unknown label", f"`{self.name}` is {given!r}.", "Labels are true or false, or scores."
         )
 
     def _other_scale(self, value: float) -> RowFault:
@@ -79,6 +86,13 @@ class LabelReader:
         )
 
 
+def is_absent(value: Any) -> bool:
+    """Whether a row has no label: its reader then refuses the row, and the others are read."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("", "nan", "none", "null", "<na>")
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def label_reader(
     values: list[Any], name: str, scale: tuple[float, float] | None = None
 ) -> LabelReader | None:
@@ -88,6 +102,7 @@ def label_reader(
     1 to 5, 0 to 5, 0 to 10 or 0 to 100.
     """
     numbers: list[float] = []
+    values = [value for value in values if not is_absent(value)]
     for value in values:
         if isinstance(value, str):
             word = value.strip().lower()

@@ -8,14 +8,15 @@ from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault
 from tuner_tui.data.rows.flags import MASK_FLAGS, TRAIN_FLAGS, marked
-from tuner_tui.data.rows.tool_calls import call_of
+from tuner_tui.data.rows.tool_calls import NAME_KEYS, call_of
 from tuner_tui.data.rows.unused import pass_over
+from tuner_tui.data.rows.written import as_object
 
 _TEXTS = ("text", "input_text", "output_text", "refusal")
 _TEXT_KEYS = ("text", "content", "value", "refusal")
 _THOUGHT_KEYS = ("thinking", "reasoning", "reasoningText", "text", "content", "summary", "value")
 _RESULT_KEYS = ("content", "output", "result", "response")
-_RESULT_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id", "toolUseId", "id")
+_RESULT_ID_KEYS = ("tool_use_id", "tool_call_id", "call_id", "toolUseId", "toolCallId", "id")
 _THOUGHTS = ("thinking", "reasoning", "reasoning.text", "thought", "summary_text")
 CALL_TYPES = ("tool_use", "tool_call", "tool-call", "function_call", "toolUse", "functionCall")
 RESULT_TYPES = (
@@ -25,11 +26,19 @@ RESULT_TYPES = (
     "tool-result",
     "toolResult",
     "functionResponse",
+    "function_response",
 )
-_WRAPPED = ("toolUse", "functionCall", "toolResult", "functionResponse", "reasoningContent")
+_WRAPPED = (
+    "toolUse", "functionCall", "function_call", "toolResult", "functionResponse", "function_response",
+    "reasoningContent",
+)  # fmt: skip
 """Bedrock's and Gemini's parts: an object whose one key says what it is."""
 _NOT_SAID = ("type", "signature", "cache_control")
 """Keys of a part that say nothing about the conversation."""
+_RESULT_VALUES = ("text", "json", "error-text", "error-json")
+"""What the Vercel AI SDK says that a result's `value` is."""
+_ENCRYPTED = ("reasoning.encrypted", "redacted_thinking")
+"""Thoughts that a service does not show."""
 _PASSED_OVER = ("redacted_thinking", "cachePoint", "cache_point")
 
 
@@ -49,8 +58,14 @@ class Content:
     def text(self) -> str:
         return "".join(self.texts)
 
-    def is_untrained(self, where: str) -> bool:
-        """Whether the whole turn is marked as not to be trained. Raises RowFault where only a part of it is."""
+    def is_untrained(self, role: str, where: str) -> bool:
+        """Whether the whole turn is marked as not to be trained.
+
+        Raises RowFault where only a part of an answer is; of another turn such a mark is named as not used.
+        """
+        if role != "assistant" and {*self.marks} not in (set(), {None}, {False}):
+            _pass_over(where, "weight" if False in self.marks else f"weight (of {role} turns)")
+            return False
         if False in self.marks and set(self.marks) != {False}:
             raise RowFault(
                 "A part of a turn is not to be trained",
@@ -63,6 +78,8 @@ class Content:
 def content_of(content: Any, role: str, where: str) -> Content:
     """Content taken apart. Raises RowFault for what is no text, such as images."""
     found = Content()
+    if isinstance(content, str) and (written := _written_parts(content)) is not None:
+        content = written
     if isinstance(content, str):
         found.texts.append(content)
     elif isinstance(content, int | float) and not isinstance(content, bool):
@@ -79,6 +96,18 @@ def content_of(content: Any, role: str, where: str) -> Content:
     else:
         raise RowFault("A turn's content is not text", f"{where}: `content` is {_kind(content)}.")
     return found
+
+
+def _written_parts(content: str) -> list[dict[str, Any]] | None:
+    """The parts, each a text, that a content is JSON or Python of; None for any other text."""
+    if not content.startswith("[{") or "type" not in content:
+        return None
+    parts = as_object(content)
+    is_text = isinstance(parts, list) and all(
+        isinstance(part, dict) and part.get("type") in _TEXTS and {*_given(part)} <= {"type", "text"}
+        for part in parts
+    )
+    return parts if is_text else None
 
 
 def _is_parts(content: Any) -> bool:
@@ -129,7 +158,8 @@ def _take(part: dict[str, Any], found: Content, where: str) -> None:
         found.calls.append(call_of(inner if isinstance(inner, str | dict) else part, where))
         found.marks.append(is_trained)
     elif kind in RESULT_TYPES:
-        found.results.append(_result(part, where))
+        result = _result(part, where)
+        found.results.append({**result, "weight": 0} if is_trained is False else result)
     elif kind in _THOUGHTS or kind == "reasoningContent" or part.get("thought") is True:
         found.thoughts.append(thought_of(part, where))
         found.marks.append(is_trained)
@@ -159,6 +189,9 @@ def thought_of(value: Any, where: str) -> str:
         return value
     if isinstance(value, list):
         return "".join(thought_of(each, where) for each in value)
+    if isinstance(value, dict) and value.get("type") in _ENCRYPTED:
+        pass_over(f"{where.partition('[')[0]}[].{value['type']}")
+        return ""
     if isinstance(value, dict):
         given = [key for key in _THOUGHT_KEYS if value.get(key) is not None]
         filled = [key for key in given if value[key] not in ("", [], {})]
@@ -173,15 +206,17 @@ def thought_of(value: Any, where: str) -> str:
 def _result(part: dict[str, Any], where: str) -> dict[str, Any]:
     """A tool's result as a turn of its own."""
     content = next((part[key] for key in _RESULT_KEYS if part.get(key) is not None), "")
+    if isinstance(content, dict) and {*content} == {"type", "value"} and content["type"] in _RESULT_VALUES:
+        content = content["value"]
     if isinstance(content, list) and all(isinstance(each, dict) and "json" in each for each in content):
         content = content[0]["json"] if len(content) == 1 else [each["json"] for each in content]
     turn = {"role": "tool", "content": content_of(content, "tool", where).text}
     number = next((part[key] for key in _RESULT_ID_KEYS if part.get(key)), None)
     if number is not None:
         turn["tool_call_id"] = str(number)
-    if isinstance(part.get("name"), str):
-        turn["name"] = part["name"]
-    _pass_over_others(part, (*_RESULT_KEYS, *_RESULT_ID_KEYS, "name"), where)
+    if (name := next((part[key] for key in NAME_KEYS if isinstance(part.get(key), str)), None)) is not None:
+        turn["name"] = name
+    _pass_over_others(part, (*_RESULT_KEYS, *_RESULT_ID_KEYS, *NAME_KEYS), where)
     return turn
 
 
@@ -197,4 +232,4 @@ def _pass_over(where: str, key: str) -> None:
 
 
 def _kind(value: Any) -> str:
-    return "empty" if value in ([], {}) else type(value).__name__
+    return "empty" if value in ([], {}) else "null" if value is None else type(value).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tuner_tui.data.rows.faults import RowFault
@@ -10,8 +11,9 @@ from tuner_tui.data.rows.unused import pass_over
 from tuner_tui.data.rows.written import as_json, as_object
 
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
-CALL_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "toolUseId")
-_CALL_KEYS = ("type", "index", "function", "name", "tool_name", *ARGUMENT_KEYS, *CALL_ID_KEYS)
+NAME_KEYS = ("name", "tool_name", "toolName")
+CALL_ID_KEYS = ("id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "toolCallId")
+_CALL_KEYS = ("type", "index", "function", *NAME_KEYS, *ARGUMENT_KEYS, *CALL_ID_KEYS)
 SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "parameter_definitions")
 
 
@@ -42,7 +44,7 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     inner = call if inner is None else inner
     if not isinstance(call, dict) or not isinstance(inner, dict):
         raise RowFault("A tool call cannot be read", f"{where}: it is {type(call).__name__}, not an object.")
-    name = next((inner[key] for key in ("name", "tool_name") if inner.get(key)), None)
+    name = next((inner[key] for key in NAME_KEYS if inner.get(key)), None)
     if not isinstance(name, str):
         raise RowFault("A tool call has no name", f"{where}: `name` says which tool is called.")
     marks = [marked(each) for each in (call, inner)]
@@ -69,6 +71,25 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     }
     number = next((call[key] for key in CALL_ID_KEYS if isinstance(call.get(key), str | int)), None)
     return found if number is None else found | {"id": str(number)}
+
+
+def written_calls(value: Any, tools: Sequence[Any], where: str) -> list[dict[str, Any]]:
+    """The calls that an answer is JSON or Python of, as in xLAM's and APIGen's rows; none for any other text.
+
+    Each must be of one of the row's tools, and say nothing but its name and arguments.
+    """
+    if not tools or not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return []
+    decoded = as_object(value)
+    calls = decoded if isinstance(decoded, list) else [decoded]
+    names = {tool["function"].get("name") for tool in tools if isinstance(tool.get("function"), dict)}
+    is_calls = bool(calls) and all(
+        isinstance(call, dict)
+        and call.get("name") in names
+        and {*call} - {"name", "id", "type"} in ({"arguments"}, {"parameters"})
+        for call in calls
+    )
+    return calls_of(calls, where) if is_calls else []
 
 
 def tools_of(value: Any) -> list[Any]:

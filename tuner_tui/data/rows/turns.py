@@ -25,9 +25,26 @@ THOUGHTS = (
 )  # fmt: skip
 """Names of a turn's thoughts, the usual one first."""
 EXCHANGES = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
+LANGCHAIN_TYPES = ("human", "ai", "system", "tool", "function")
+"""Kinds of messages by which LangChain says who speaks."""
+CALLED = "functions."
+"""How a recipient begins in gpt-oss' format (harmony): the name of the function that is called follows."""
+XTUNER_FLAG = "output_with_loss"
+"""Whether the answer of an exchange is trained, in XTuner's words."""
 _KEPT = ("name", "tool_call_id")
 _TREES = ("replies", "children")
-_KNOWN = {"channel", *THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS, *_KEPT, "tool_calls", "function_call", *_TREES}
+_KNOWN = {
+    "channel",
+    "recipient",
+    "tool_name",
+    *THOUGHTS,
+    *TRAIN_FLAGS,
+    *MASK_FLAGS,
+    *_KEPT,
+    "tool_calls",
+    "function_call",
+    *_TREES,
+}
 _PLAIN_ROLES = ("system", "user", "assistant", "tool")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
@@ -77,7 +94,8 @@ def _without_channel(turn: dict[str, Any]) -> dict[str, Any]:
 def _plain_turn(turn: Any) -> dict[str, Any] | None:
     """A turn of the commonest dialect, which needs no more than a look."""
     if type(turn) is dict and len(turn) == 2 and type(turn.get("content")) is str:
-        return turn if turn.get("role") in _PLAIN_ROLES else None
+        is_said = not turn["content"].startswith("[{")  # parts may be written as text
+        return turn if is_said and turn.get("role") in _PLAIN_ROLES else None
     return None
 
 
@@ -97,10 +115,15 @@ def _both(exchange: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
     if exchange.get("system"):
         yield {"role": "system", "content": exchange["system"]}
     yield {"role": "user", "content": exchange[asked]}
-    thoughts = {key: exchange[key] for key in THOUGHTS if exchange.get(key) is not None}
-    yield {"role": "assistant", "content": exchange[answer], **thoughts}
+    of_answer = {
+        key: exchange[key] for key in (*THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS) if exchange.get(key) is not None
+    }
+    if exchange.get(XTUNER_FLAG) is False:
+        of_answer |= {"train": False}
+    yield {"role": "assistant", "content": exchange[answer], **of_answer}
+    known = (asked, answer, "system", XTUNER_FLAG, *THOUGHTS, *TRAIN_FLAGS, *MASK_FLAGS)
     for key in exchange:
-        if key not in (asked, answer, "system", *THOUGHTS) and exchange[key] not in (None, "", [], {}):
+        if key not in known and exchange[key] not in (None, "", [], {}):
             pass_over(f"{name}[].{key}")
 
 
@@ -111,6 +134,8 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     if "role" not in turn and turn.get("type") in (*CALL_TYPES, *RESULT_TYPES, "reasoning"):
         turn = _as_turn(turn, where)  # an item of OpenAI's Responses
     role_key = next((key for key in ROLE_KEYS if turn.get(key) is not None), "role")
+    if turn.get(role_key) is None and turn.get("type") in LANGCHAIN_TYPES:
+        role_key = "type"
     speaker = turn.get(role_key)
     role_name = speaker.strip().lower().replace("-", "_") if isinstance(speaker, str) else ""
     if any(turn.get(key) for key in _TREES):
@@ -119,10 +144,11 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
             f"{where}: a tree of messages is not one conversation.",
             "Write each path through the tree as a row of `messages`.",
         )
-    key = next((each for each in CONTENT_KEYS if turn.get(each) is not None), "content")
+    key = next((each for each in (*CONTENT_KEYS, "refusal") if turn.get(each) is not None), "content")
     weight = _weight(turn, ROLES.get(role_name, "assistant"), name)
     for other in turn:
-        if other not in (role_key, key) and other not in _KNOWN and turn[other] not in (None, "", [], {}):
+        is_known = other in (role_key, key) or other in _KNOWN or (other, turn[other]) == ("type", "message")
+        if not is_known and turn[other] not in (None, "", [], {}):
             pass_over(f"{name}[].{other}")
     if role_name in CALL_ROLES and isinstance(call := as_object(turn.get(key)), dict | list):
         calls = calls_of(call, where)
@@ -147,18 +173,30 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
             pass_over(f"{name}[].function_call")
     thoughts = _thoughts(turn, where, name)
     content = turn.get(key)
+    recipient = turn.get("recipient")
+    if role == "assistant" and isinstance(recipient, str) and recipient.startswith(CALLED):
+        called = {"name": recipient.removeprefix(CALLED).partition(" ")[0], "arguments": content or {}}
+        calls, content = [*calls, *calls_of(called, where)], ""
+    elif recipient not in (None, "", "all", "assistant"):
+        pass_over(f"{name}[].recipient")
     if (content is None or content == []) and (calls or thoughts is not None):
         content = ""
     taken = content_of(content, role, where)
-    if role == "assistant" and taken.is_untrained(where):
+    if taken.is_untrained(role, where):
         weight = {"weight": 0}
-    found += taken.results
+    found += [{**result, **weight} for result in taken.results]
     if taken.results and not (taken.texts or taken.calls or taken.thoughts):
         return
     plain: dict[str, Any] = {"role": role, "content": taken.text}
     if calls or taken.calls:
         plain["tool_calls"] = [*calls, *taken.calls]
     plain |= {each: turn[each] for each in _KEPT if turn.get(each) is not None}
+    if role == "tool":
+        tool_name = turn.get("name") or turn.get("tool_name")
+        if isinstance(tool_name, str):
+            plain["name"] = tool_name.removeprefix(CALLED)
+    elif turn.get("tool_name"):
+        pass_over(f"{name}[].tool_name")
     if thoughts is None and taken.thoughts:
         thoughts = "\n\n".join(taken.thoughts)
     elif taken.thoughts and thoughts != "\n\n".join(taken.thoughts):
@@ -169,7 +207,9 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     last = found[-1] if found else {}
     if turn.get("channel") == "analysis" and role == "assistant" and thoughts is None:  # gpt-oss: thoughts
         plain |= {"content": "", "reasoning_content": plain["content"], "channel": "analysis"}
-    elif turn.get("channel") not in (None, "", "final", "analysis"):
+    elif turn.get("channel") not in (None, "", "final", "analysis") and not (
+        turn["channel"] == "commentary" and calls
+    ):
         pass_over(f"{name}[].channel")
     if last.get("channel") == "analysis" and role == "assistant":
         if last.get("weight") != plain.get("weight"):
@@ -217,7 +257,7 @@ def _thoughts(turn: dict[str, Any], where: str, name: str) -> str | None:
 
 
 def _weight(turn: dict[str, Any], role: str, name: str) -> dict[str, Any]:
-    """`weight` 0 where a turn is marked as not to be trained."""
+    """`weight` 0 where a turn, of any role, is marked as not to be trained."""
     is_trained, unread = marked(turn)
     for key in unread:
         pass_over(f"{name}[].{key}")
@@ -225,7 +265,7 @@ def _weight(turn: dict[str, Any], role: str, name: str) -> dict[str, Any]:
         for key in (*TRAIN_FLAGS, *MASK_FLAGS):
             if turn.get(key) is not None:
                 pass_over(f"{name}[].{key} (of {role} turns)")
-    return {"weight": 0} if is_trained is False and role == "assistant" else {}
+    return {"weight": 0} if is_trained is False else {}
 
 
 def is_hh(text: Any) -> bool:

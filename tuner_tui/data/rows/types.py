@@ -11,6 +11,7 @@ from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Shape, layouts_of
 from tuner_tui.data.recognition.reading import SHAPES_HELP, Reading, plain_rows
 from tuner_tui.data.rows.content import said, turn_texts
+from tuner_tui.data.rows.flags import OF_PROMPT
 from tuner_tui.data.rows.roles import ROLES, Role
 from tuner_tui.errors import InputError
 
@@ -123,7 +124,7 @@ def turns_with_answer(row: Row, file: Path, number: int) -> list[dict[str, Any]]
         turns: list[dict[str, Any]] = row["messages"]
     elif "text" in row or isinstance(row["prompt"], str):
         return None
-    else:  # of a prompt nothing is trained, not even what the assistant said in it
+    else:  # of a prompt nothing is an answer, not even what the assistant said in it
         turns = [*map(untrained, row["prompt"]), *row["completion"]]
     is_answered = bool(turns) and turns[-1]["role"] == "assistant"
     if not is_answered and not any(turn["role"] == "assistant" for turn in turns):
@@ -132,8 +133,10 @@ def turns_with_answer(row: Row, file: Path, number: int) -> list[dict[str, Any]]
 
 
 def untrained(turn: dict[str, Any]) -> dict[str, Any]:
-    """A turn that is only context."""
-    return {**turn, "weight": 0} if turn["role"] == "assistant" else turn
+    """A turn that is only context where answers are trained; with loss on all tokens it has loss, as in TRL."""
+    if turn["role"] != "assistant" or turn.get("weight") == 0:
+        return turn
+    return {**turn, "weight": 0, OF_PROMPT: True}
 
 
 def tools_in(row: Row) -> tuple[Any, ...]:

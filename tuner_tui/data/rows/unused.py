@@ -33,7 +33,7 @@ class UnusedFields:
         finally:
             _current.reset(token)
             if names:
-                self.counts.update(names)
+                self.counts.update(sorted(names))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,6 +57,11 @@ def field_name(name: str) -> str:
     own = name[: added.start()] if added else name
     shown = own if _PLAIN_NAME.fullmatch(own) else json.dumps(own, ensure_ascii=False)
     return f"{shown}{added[0] if added else ''}"
+
+
+def is_used_with(name: str, loss_on: str) -> bool:
+    """Whether a name is of a mark that says to train a turn which is no answer: it is, where all tokens have loss."""
+    return loss_on == "all" and _OF_TURNS.search(name) is not None
 
 
 def pass_over(name: str) -> None:

@@ -13,7 +13,7 @@ from tuner_tui.data.rows.roles import CALL_ROLES, ROLES
 
 LONGEST_PYTHON = 1 << 20
 """Characters of Python text that are parsed; parsing takes some hundred times as much memory."""
-ROLE_KEYS = ("role", "from", "speaker")
+ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
 CONTENT_KEYS = ("content", "value", "text", "parts", "message")
 _TURNS = re.compile(
     r"\s*(?:array\(\s*)?\[\s*\{\s*[\"'](?:role|from|speaker|content|value)[\"']\s*:\s*(?:[\"'\[{]|None|null)"

@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from tuner_tui.data.rows.flags import NOT_RENDERED
+
 REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 """Names that a turn's reasoning has in data and templates; the first is the usual one."""
 Compiled = Any
@@ -83,7 +85,7 @@ def _with_text_arguments(turn: dict[str, Any]) -> dict[str, Any]:
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
     """A turn without fields that say nothing or are ours, its reasoning under the names that templates read."""
-    given = {name: value for name, value in turn.items() if value is not None and name != "weight"}
+    given = {name: value for name, value in turn.items() if value is not None and name not in NOT_RENDERED}
     reasoning = next((given[name] for name in REASONING_FIELDS if name in given), None)
     if reasoning is not None:
         given = {"thinking": reasoning, **given, "reasoning_content": reasoning}

@@ -44,9 +44,7 @@ class RowLength:
     highest: int = 0
     """The highest token ID."""
     merges: Merge = ""
-    """What of the prompt is in an answer's first token, which then has no loss."""
-    merged_id: int = -1
-    """The ID of that token."""
+    """What of the prompt is in an answer's first token."""
     ended: tuple[bool, ...] = ()
     """Whether each answer has an EOS token, before a length limit cuts it."""
 
@@ -112,27 +110,30 @@ def located(
         for place, encoding in zip(places, encoded, strict=True):
             starts = np.fromiter((begin for begin, _ in encoding.offsets), np.int64, len(encoding.ids))
             extra = 0 if is_rendered or not end_token else 1
-            within = tuple(
-                (int(np.searchsorted(starts, begin)), int(np.searchsorted(starts, end)) + extra)
-                for begin, end in sequences[place][1]
-            )
-            merges, merged_id = _merged(sequences[place], encoding, [begin for begin, _ in within])
+            within, merges = _tokens_within(sequences[place], encoding, starts, extra)
             ended = tuple(
                 bool(extra) or not end_ids.isdisjoint(encoding.ids[begin:end]) for begin, end in within
             )
             lengths[place] = RowLength(
-                len(encoding.ids) + extra, within, max(encoding.ids, default=0), merges, merged_id, ended
+                len(encoding.ids) + extra, within, max(encoding.ids, default=0), merges, ended
             )
     return [each for each in lengths if each is not None]
 
 
-def _merged(sequence: Sequenced, encoding: Encoding, firsts: Sequence[int]) -> tuple[Merge, int]:
-    """How the first tokens of answers merge with what stands before them, and the first such token's ID."""
+def _tokens_within(
+    sequence: Sequenced, encoding: Encoding, starts: np.ndarray[Any, Any], extra: int
+) -> tuple[tuple[tuple[int, int], ...], Merge]:
+    """The answers' places among the tokens, and how a first token of theirs merges with what stands before it."""
     text, spans, is_rendered = sequence
-    for (begin, _), first in zip(spans, firsts, strict=True):
+    within: list[tuple[int, int]] = []
+    merges: Merge = ""
+    for begin, end in spans:
+        first = int(np.searchsorted(starts, begin))
         if first and (kind := merge_of(text, encoding.offsets[first - 1], begin, is_rendered=is_rendered)):
-            return kind, encoding.ids[first - 1]
-    return "", -1
+            merges = merges or kind
+            first -= 1
+        within.append((first, int(np.searchsorted(starts, end)) + extra))
+    return tuple(within), merges
 
 
 def sequences_of(row: Row, render: RenderRow, end_token: str | None) -> list[Sequenced]:

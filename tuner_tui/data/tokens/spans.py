@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuner_tui.data.rows.flags import OF_PROMPT
 from tuner_tui.errors import InputError
 
 Turn = dict[str, Any]
@@ -32,6 +33,11 @@ class Rendered:
 def is_trained(turn: Turn) -> bool:
     """Whether a turn in plain form is an answer that is not marked as not to be trained."""
     return turn["role"] == "assistant" and turn.get("weight") != 0
+
+
+def is_marked(turn: Turn) -> bool:
+    """Whether the row says that a turn, of any role, is not to be trained; a prompt's answers are context only."""
+    return turn.get("weight") == 0 and not turn.get(OF_PROMPT)
 
 
 def render_answers(
@@ -61,6 +67,46 @@ def render_answers(
     if None not in spans:
         return [Rendered(whole, tuple(span for span in spans if span is not None))]
     return [Rendered(after, (span,)) for after, span in parts]
+
+
+def render_marked(turns: Sequence[Turn], render: Render, end_token: str | None) -> Rendered:
+    """The conversation, with the span of each turn of any role that is marked as not to be trained.
+
+    An answer's span is as `render_answers` has it; another turn's is what it says, with the EOS token that closes it.
+    A turn that the template does not write has none, and of an answer that it writes anew when others follow, what it
+    says. Raises RewritesTurns where such an answer has calls.
+    """
+    whole = render(turns, False)
+    spans = []
+    for place, turn in enumerate(turns):
+        if not is_marked(turn):
+            continue
+        if turn["role"] == "assistant":
+            after, span = _answer(turns, place, render, end_token)
+            if (within := _within(whole, after, span, end_token)) is not None:
+                spans.append(within)
+                continue
+            if turn.get("tool_calls"):
+                raise RewritesTurns(place)
+        try:
+            begin, end = _content_span(turns, place, len(turns), whole, render)
+        except RewritesTurns:  # it is not written
+            continue
+        if begin < end:
+            following = _following(turns, place, whole, render)
+            closing = whole.find(end_token, end, following) if end_token else -1
+            spans.append((begin, closing + len(end_token or "") if closing >= 0 else end))
+    return Rendered(whole, tuple(spans))
+
+
+def _following(turns: Sequence[Turn], place: int, whole: str, render: Render) -> int:
+    """Where the next turn that is written begins to say something; the text's end for the last one."""
+    for later in range(place + 1, len(turns)):
+        try:
+            return _content_span(turns, later, len(turns), whole, render)[0]
+        except RewritesTurns:
+            continue
+    return len(whole)
 
 
 def _within(whole: str, after: str, span: tuple[int, int], end_token: str | None) -> tuple[int, int] | None:
@@ -175,14 +221,25 @@ def _is_behind(begin: int, asked: str, asks_for_answer: str, end_token: str | No
     return begin > shared >= len(asked.removesuffix(end_token or ""))
 
 
+_CLOSING = ">]}:"
+"""How what a template writes before an answer may end, besides whitespace."""
+
+
 def answer_begin(asked: str, asks_for_answer: str, answered: str) -> int | None:
     """How far the turns before an answer stand unchanged in what the template writes with it; None when not at all.
 
     `asked` and `asks_for_answer` are the turns before it without and with the words that ask for an answer. Some
-    templates ask with more (an opened thought) than they write before a given answer.
+    templates ask with more (an opened thought) than they write before a given answer; characters that this and the
+    answer begin with alike by chance, such as the < of <think> and of <tool_call>, are the answer's.
     """
-    begin = _common(asks_for_answer, answered)
-    return None if begin == 0 or begin < _common(asked, answered) else begin
+    begin, least = _common(asks_for_answer, answered), _common(asked, answered)
+    if begin == 0 or begin < least:
+        return None
+    if begin < len(asks_for_answer):
+        least = max(least, _common(asked, asks_for_answer))
+        while begin > least and not answered[begin - 1].isspace() and answered[begin - 1] not in _CLOSING:
+            begin -= 1
+    return begin
 
 
 def _common(one: str, two: str) -> int:

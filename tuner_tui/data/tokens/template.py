@@ -45,7 +45,7 @@ MERGE_HINT = (
 )
 ASKED_AT_ONCE = 512
 ASKED_BYTES = 8 << 20
-Measured = tuple[int, tuple[tuple[int, int], ...], int, Merge, int, tuple[bool, ...]]
+Measured = tuple[int, tuple[tuple[int, int], ...], int, Merge, tuple[bool, ...]]
 """The fields of a RowLength, as they are sent."""
 
 

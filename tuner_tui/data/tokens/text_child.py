@@ -13,7 +13,7 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.data.tokens import chat_template
 from tuner_tui.data.tokens.dropped_parts import Conversed, dropped_parts
-from tuner_tui.data.tokens.spans import RewritesTurns, render_answers
+from tuner_tui.data.tokens.spans import RewritesTurns, render_answers, render_marked
 from tuner_tui.data.tokens.template_files import (
     DEFAULT,
     end_ids_of,
@@ -75,13 +75,15 @@ class Conversation(msgspec.Struct, array_like=True):
     asks_for_answer: bool = False
     tools: list[Any] = []
     with_answers: bool = False
-    """Whether to find each answer, and render as often as that takes."""
+    """Whether to find each answer, or each marked turn, and render as often as that takes."""
     template_kwargs: dict[str, Any] = {}
     """What else the row hands to the template."""
     answer_from: int | None = None
     """The turn from which on all turns are one answer, as of a pair's side."""
     is_finished: bool = True
     """False where that answer was truncated when it was generated."""
+    finds_marked: bool = False
+    """Whether the turns to find are those marked as not to be trained, of any role, in place of the answers."""
 
 
 class Render(msgspec.Struct, tag=True):
@@ -197,16 +199,17 @@ class _Child:
                     )
                 )
             )
+
+        def write(turns: Sequence[dict[str, Any]], asks: bool) -> str:
+            return self.render(list(turns), asks, wanted.tools, wanted.template_kwargs, place)
+
         try:
-            parts = render_answers(
-                wanted.turns,
-                lambda turns, asks: self.render(
-                    list(turns), asks, wanted.tools, wanted.template_kwargs, place
-                ),
-                self._end_token,
-                wanted.answer_from,
-                is_finished=wanted.is_finished,
-            )
+            if wanted.finds_marked:
+                parts = [render_marked(wanted.turns, write, self._end_token)]
+            else:
+                parts = render_answers(
+                    wanted.turns, write, self._end_token, wanted.answer_from, is_finished=wanted.is_finished
+                )
         except RewritesTurns as error:
             raise ItemRefused(f"{REWRITES}{error.position}", place=place) from error
         return [RenderedText(_bytes(part.text), list(part.spans)) for part in parts]
@@ -303,7 +306,7 @@ class _Child:
                 for some in waiting:
                     yield self._encode(
                         [
-                            (each.tokens, each.answers, each.highest, each.merges, each.merged_id, each.ended)
+                            (each.tokens, each.answers, each.highest, each.merges, each.ended)
                             for _, each in zip(some, rest, strict=False)
                         ]
                     )

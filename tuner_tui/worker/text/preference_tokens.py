@@ -180,7 +180,7 @@ def _pairs(
     )
     encoded = _encode_answers(sides, tokenizer, file)
     for example in examples:
-        (chosen, first, is_doubtful, merges), (rejected, second, is_too, _) = next(encoded), next(encoded)
+        (chosen, first, is_doubtful, merges), (rejected, second, is_too, also) = next(encoded), next(encoded)
         begin = 0  # where a token spans the boundary, the prompt ends before it
         while begin < min(first, second) and chosen[begin] == rejected[begin]:
             begin += 1
@@ -191,7 +191,7 @@ def _pairs(
             rejected[begin:max_length],
             max(len(chosen), len(rejected)) > max_length,
             is_doubtful or is_too,
-            merges if begin == first else "",
+            merges or also,
         )
 
 
@@ -229,7 +229,9 @@ def _encode_answers(
             conversed, [whole] = next(rendered)
             [(start, _)] = whole.spans
             ids, places = encode(whole.text, tokenizer, add_special_tokens=False)
-            count = next((n for n, (left, _) in enumerate(places) if left >= start), len(ids))
+            count = next(
+                (n for n, (left, right) in enumerate(places) if max(left, right - 1) >= start), len(ids)
+            )
             merges = _merged(whole.text, places, count, start, is_rendered=True)
             yield ids, count, lacks_text(conversed.turns, [whole], conversed.answer_from), merges
 
@@ -265,7 +267,7 @@ def _encode_text(
     if is_finished and end is not None and (not ids or ids[-1] != end):
         ids, places = [*ids, end], [*places, (len(text), len(text))]
     # Special tokens at the start stand at (0, 0), those at the end do too: only the first ones are the prompt's.
-    count = next((n for n, (left, right) in enumerate(places) if left >= begin and right > left), None)
+    count = next((n for n, (left, right) in enumerate(places) if right > begin and right > left), None)
     count = count if count is not None else len(ids)
     return ids, count, _merged(text, places, count, begin, is_rendered=False)
 
@@ -273,5 +275,5 @@ def _encode_text(
 def _merged(
     text: str, places: Sequence[tuple[int, int]], count: int, begin: int, *, is_rendered: bool
 ) -> Merge:
-    """How the last of the prompt's tokens merges with an answer."""
-    return merge_of(text, places[count - 1], begin, is_rendered=is_rendered) if count else ""
+    """How an answer's first token, after `count` of the prompt, merges with the prompt."""
+    return merge_of(text, places[count], begin, is_rendered=is_rendered) if count < len(places) else ""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from tuner_tui.data.rows.flags import NOT_RENDERED
 from tuner_tui.data.tokens.dropped_parts import Conversed as Parts
 from tuner_tui.data.tokens.dropped_parts import dropped_parts
-from tuner_tui.data.tokens.spans import Rendered, RewritesTurns, render_answers
+from tuner_tui.data.tokens.spans import Rendered, RewritesTurns, render_answers, render_marked
 from tuner_tui.data.tokens.template import (
     PartsLook,
     TextChild,
@@ -62,13 +63,15 @@ class Conversed(NamedTuple):
     answer_from: int | None = None
     """The turn from which on all turns are one answer, as of a pair's side."""
     is_finished: bool = True
+    finds_marked: bool = False
+    """Whether the turns to find are those marked as not to be trained, in place of the answers."""
 
     @property
     def request(self) -> Conversation:
         """What the child is asked for."""
         return Conversation(
             list(self.turns), False, list(self.tools), True, self.template_kwargs or {}, self.answer_from,
-            self.is_finished,
+            self.is_finished, self.finds_marked,
         )  # fmt: skip
 
 
@@ -115,7 +118,7 @@ def answers(
         except ItemFault as error:
             refused = some[error.place]
             if (position := rewritten_turn(error)) is not None:
-                raise rewrites(refused.where, position, is_side=refused.answer_from is not None) from error
+                raise _rewrites(refused, position) from error
             raise TemplateRefused(refused.where, error.message, refused.turns) from error
         some = _send(tokenizer, rest, at_once)
         yield from rendered
@@ -219,7 +222,7 @@ def _by_its_own_code(
     template_kwargs: dict[str, Any] | None = None,
 ) -> str:
     """What a tokenizer writes that renders in another way than by a template alone."""
-    plain = [{name: value for name, value in turn.items() if name != "weight"} for turn in turns]
+    plain = [{name: value for name, value in turn.items() if name not in NOT_RENDERED} for turn in turns]
     try:
         with template_time.in_transformers():
             text = tokenizer.apply_chat_template(
@@ -235,18 +238,26 @@ def _by_its_own_code(
 
 
 def _answers_by_its_own_code(tokenizer: PreTrainedTokenizerBase, each: Conversed) -> list[Rendered]:
+    def write(part: Turns, asks: bool) -> str:
+        return _by_its_own_code(tokenizer, part, each.where, asks, each.tools, each.template_kwargs)
+
+    end_token = _end_token(tokenizer)
     try:
-        return render_answers(
-            each.turns,
-            lambda part, asks: _by_its_own_code(
-                tokenizer, part, each.where, asks, each.tools, each.template_kwargs
-            ),
-            _end_token(tokenizer),
-            each.answer_from,
-            is_finished=each.is_finished,
-        )
+        if each.finds_marked:
+            return [render_marked(each.turns, write, end_token)]
+        return render_answers(each.turns, write, end_token, each.answer_from, is_finished=each.is_finished)
     except RewritesTurns as error:
-        raise rewrites(each.where, error.position, is_side=each.answer_from is not None) from error
+        raise _rewrites(each, error.position) from error
+
+
+def _rewrites(conversed: Conversed, position: int) -> InputError:
+    if conversed.finds_marked:
+        return InputError(
+            "A turn that is not to be trained cannot be located",
+            f"{conversed.where}: the template writes turn {position + 1} anew when others follow.",
+            'Set method.loss_on = "answers".',
+        )
+    return rewrites(conversed.where, position, is_side=conversed.answer_from is not None)
 
 
 def _end_token(tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tuner_tui.data.recognition.reading import Reading
 
-VERSION = 5
+VERSION = 6
 """Raised when the same rows would become other tokens."""
 SMALLEST_BYTES = 1 << 20
 """Data smaller than this are tokenised quicker than they are looked up."""

@@ -46,7 +46,7 @@ class TokenisedRow:
     """Whether what is written lacks a text of the row, word for word, so that its parts are looked for."""
 
     merges: Merge = ""
-    """What of the prompt is in an answer's first token, which then has no loss."""
+    """What of the prompt is in an answer's first token."""
 
     @property
     def trained_tokens(self) -> int:

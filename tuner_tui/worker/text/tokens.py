@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from tuner_tui.data.tokens.dropped_parts import lacks_text
 from tuner_tui.data.tokens.merged import Merge, merge_of
-from tuner_tui.data.tokens.spans import Rendered
+from tuner_tui.data.tokens.spans import Rendered, is_marked
 from tuner_tui.errors import InputError
 from tuner_tui.worker.text import rendering
 from tuner_tui.worker.text.rendering import Conversed
@@ -70,7 +70,7 @@ class Tokenised(Protocol):
 
     @property
     def merges(self) -> Merge:
-        """What of the prompt is in an answer's first token, which then has no loss."""
+        """What of the prompt is in an answer's first token."""
 
     @property
     def key(self) -> Any:
@@ -192,32 +192,21 @@ def _text(example: Example, tokenizer: PreTrainedTokenizerBase, file: str) -> Se
         turns = turns_for(example.messages, tokenizer)
         where = f"{file}:{example.line}"
         text = render(turns, tokenizer, where, tools=example.tools, template_kwargs=example.template_kwargs)
-        spans = _untrained_spans(example, turns, tokenizer, where, text)
+        spans = _marked_spans(example, turns, tokenizer, where)
         return SequenceText(text, spans, True, lacks_text(turns, [Rendered(text, ())], is_trained_whole=True))
     begin, end = len(example.prompt), len(example.prompt) + len(example.text)
     return SequenceText(example.prompt + example.text, ((begin, end),), False)
 
 
-def _untrained_spans(
-    example: Example, turns: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, where: str, text: str
+def _marked_spans(
+    example: Example, turns: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, where: str
 ) -> tuple[tuple[int, int], ...]:
     """Where the turns stand that are marked as not to be trained, when all else is. Raises InputError."""
-    if all(turn.get("weight") != 0 for turn in turns):
+    if not any(map(is_marked, turns)):
         return ()
-    marked = [
-        {**turn, "weight": int(turn.get("weight") == 0)} if turn["role"] == "assistant" else turn
-        for turn in turns
-    ]
-    [*parts] = next(
-        rendering.answers(tokenizer, [Conversed(where, marked, example.tools, example.template_kwargs)])
-    )
-    if any(part.text != text for part in parts):
-        raise InputError(
-            "A turn that is not to be trained cannot be located",
-            f"{where}: the template writes earlier turns anew.",
-            'Set method.loss_on = "answers".',
-        )
-    return tuple(span for part in parts for span in part.spans)
+    wanted = Conversed(where, turns, example.tools, example.template_kwargs, finds_marked=True)
+    [found] = next(rendering.answers(tokenizer, [wanted]))
+    return found.spans
 
 
 def _encodings(texts: Sequence[SequenceText], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
@@ -258,7 +247,7 @@ def _labelled(
 ) -> tuple[list[int], list[int], Merge]:
     """(ids, labels, whether an answer's first token merges with what stands before it).
 
-    The tokens that begin within a span carry loss, and so does the end of a text.
+    The tokens that reach into a span or begin there carry loss, and so does the end of a text.
     """
     ids: list[int] = encoding.ids
     labels = [IGNORED] * len(ids)
@@ -278,16 +267,13 @@ def _labelled(
 
 
 def _token_range(encoding: Encoding, begin: int, end: int) -> tuple[int, int]:
-    """The tokens (first, last) that begin within a span of characters; equal where there are none."""
+    """The tokens (first, last) that reach into a span of characters or begin there; equal where there are none."""
     first = next((t for c in range(begin, end) if (t := encoding.char_to_token(c)) is not None), None)
     last = next(
         (t for c in range(end - 1, begin - 1, -1) if (t := encoding.char_to_token(c)) is not None), None
     )
     if first is None or last is None:
         return 0, 0
-    place = encoding.token_to_chars(first)
-    if place is not None and place[0] < begin:
-        first += 1
     count = len(encoding)
     while last < count and (place := encoding.token_to_chars(last)) is not None and place[0] < end:
         last += 1

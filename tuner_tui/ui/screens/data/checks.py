@@ -126,6 +126,7 @@ class ChecksPane(Vertical):
                     reading,
                     held_out if held_out is None else replace(held_out, fixes=()),
                     method=spec.method.kind,
+                    loss_on=getattr(spec.method, "loss_on", "answers"),
                     on_progress=lambda rows: self._tell_progress(rows, is_stopped),
                     is_cancelled=is_stopped.is_set,
                 )
