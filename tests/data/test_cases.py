@@ -426,7 +426,7 @@ def test_turns_as_text_that_cannot_be_read_are_refused(tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize(
-    "text", ['{"role": "admin", "rights": ["read"]}', "[1, 2]", '[{"name": "x"}]', "{'a': 1}", "[see note]"]
+    "text", ['{"role": "admin", "rights": ["read"]}', "[1, 2]", '[{"name": "x"}]', "[see note]"]
 )
 def test_other_json_stays_text(tmp_path: Path, text: str) -> None:
     for row in ({"prompt": "q", "completion": text}, {"prompt": "q", "chosen": text, "rejected": "b"}):
