@@ -95,7 +95,7 @@ def test_a_row_without_a_label_is_refused_and_the_others_are_rated(tmp_path: Pat
         rated = plain_rows(Reading(path))
         found = [each.row for each in rated.rows]
         assert rated.layout.shape == "rated"
-        assert [row["label"] for row in found[:2]] == [True, False]
+        assert [row["label"] for row in found[:2] if not isinstance(row, InputError)] == [True, False]
         assert isinstance(found[2], InputError) and f"`{name}` says neither good nor bad" in found[2].message
 
 

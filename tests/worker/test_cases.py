@@ -177,7 +177,7 @@ def test_a_marked_turn_of_any_role_has_no_loss(
 
 
 def test_a_prompts_answer_has_loss_where_all_tokens_have(tokenizer: Any, tmp_path: Path) -> None:
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"role": "user", "content": "q"},
         {"role": "assistant", "content": "earlier"},
         {"role": "user", "content": "r"},

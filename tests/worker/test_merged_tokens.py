@@ -106,7 +106,7 @@ def test_sides_of_pairs_and_rated_answers_begin_where_those_of_trl_do(tmp_path: 
             asked[:begin],
             *(side[begin:] + end for side in sides),
         ]
-    rated = [
+    rated: list[dict[str, Any]] = [
         {"prompt": "Is it? ", "completion": "yes", "label": True},
         {"prompt": "Is it? ", "completion": "no", "label": False},
     ]
@@ -219,7 +219,7 @@ def test_an_exported_script_gives_the_same_tokens_loss(tmp_path: Path, tokenizer
         text = prompt + completion
         line = {"text": text, "answers": [[len(prompt), len(text)]], "rendered": False}
         assert script["encode"](line, tokenizer) == {"input_ids": row.input_ids, "labels": row.labels}
-    turns = [
+    turns: list[dict[str, Any]] = [
         {"role": "user", "content": "Is it?", "weight": 0},
         {"role": "assistant", "content": "yes", "weight": 0},
         {"role": "user", "content": "Sure?"},

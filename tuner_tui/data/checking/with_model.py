@@ -140,7 +140,7 @@ def _merged_tokens(
     }
     tallies = {kind: Tally() for kind in KINDS}
     for row, sides in zip(rows, measured, strict=True):
-        if merges := next((each.merges for each in sides if each.merges), ""):
+        if merges := next((length.merges for length in sides if length.merges), None):
             tallies[merges].add(names[id(row)])
     of = f", of {counted(len(rows), 'row')} looked at" if len(rows) < report.rows else ""
     return [

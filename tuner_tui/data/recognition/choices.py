@@ -96,7 +96,7 @@ def chosen_by(columns: Columns, answers: Answers, verdict: Verdict) -> Layout:
         convert,
         used,
         compare,
-        verdict.problem,
+        problem=verdict.problem,
     )
 
 
