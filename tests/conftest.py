@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import huggingface_hub.constants  # noqa: F401 - it reads HF_HUB_OFFLINE once, which some tests set for themselves
@@ -11,6 +12,9 @@ from tests.tiny_model import make_tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+gc.set_threshold(100_000, 50, 100)
+"""Screens and torch hold so many objects that looking for cycles after every 700 new ones takes a tenth of the time."""
 
 
 @pytest.fixture(scope="session")
