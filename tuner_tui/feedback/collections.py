@@ -473,11 +473,12 @@ def _take_out_of_trash(path: Path, target: Path) -> None:
     if not folders:
         raise _nothing_to_restore(path)
     folder = folders[0]
-    parts = sorted(folder.iterdir(), key=lambda part: part.name == path.name)  # the collection itself last
+    parts = [part for part in folder.iterdir() if part.name.startswith(path.name)]  # others are the person's
     try:
-        for part in parts:
+        for part in sorted(parts, key=lambda part: part.name == path.name):  # the collection itself last
             owned().move(part, target.with_name(part.name.replace(path.name, target.name, 1)))
-        owned().remove(folder)
+        if not any(folder.iterdir()):
+            owned().remove(folder)
     except OSError as error:
         raise TunerError(
             "The collection cannot be restored",
