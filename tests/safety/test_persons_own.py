@@ -138,3 +138,43 @@ def test_what_a_person_put_into_the_trash_of_collections_stays_there(home: Path)
     command("feedback", "delete", "evening", "--yes")
     command("feedback", "restore", "evening")
     assert list(trash_dir().iterdir()) == [folder]
+
+
+def test_a_run_that_is_queued_while_it_is_measured_is_not_deleted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(home, NAMES[0], recorded_events())
+
+    def queued_meanwhile(_: Path) -> int:
+        queue.enqueue(run)
+        return 0
+
+    monkeypatch.setattr("tuner_tui.runs.trash.folder_size", queued_meanwhile)
+    with pytest.raises(TunerError, match="live"):
+        delete_run(run)
+    assert run.spec.is_file()
+    assert [path.name for path in (home / "data" / "runs" / ".trash").iterdir()] == [".tuner-tui"]
+
+
+@pytest.mark.parametrize("key", ["folders.cache", "folders.data"])
+def test_no_folder_is_set_inside_one_that_is_deleted_as_a_whole(
+    home: Path, tmp_path: Path, key: str
+) -> None:
+    run = make_run(home, NAMES[0], recorded_events())
+    delete_run(run)
+    assert restore_last() == run.name
+    (tmp_path / "link").symlink_to(run.path)
+    for place in (run.path / "caches", run.path / "x" / "y", tmp_path / "link" / "z", home / "data/runs/.trash"):
+        with pytest.raises(TunerError, match="inside one of"):
+            command("config", "set", key, str(place))
+    assert not (run.path / "caches").exists()
+
+
+@pytest.mark.parametrize("key", ["folders.cache", "folders.data"])
+def test_the_home_of_an_unknown_user_is_no_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TunerError, match="absolute path"):
+        command("config", "set", key, "~nobody-of-that-name/x")
+    assert list(tmp_path.iterdir()) == []

@@ -61,6 +61,7 @@ def delete_run(folder: RunFolder) -> Deletion:
     with _explained(folder.path):
         folder.owned.require()
     with _filling(_root(folder.path), record) as place, _explained(folder.path):
+        require_idle(folder)  # again: it may have been queued while it was measured
         folder.owned.move_all(place / RUN_FOLDER)
         with contextlib.suppress(OSError):  # a note that stays is used again if the run is restored
             notes.owned().move(notes.note_file(folder.name), place / NOTE_FILE)
