@@ -178,3 +178,13 @@ def test_the_home_of_an_unknown_user_is_no_folder(
     with pytest.raises(TunerError, match="absolute path"):
         command("config", "set", key, "~nobody-of-that-name/x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_deleted_to_where_it_cannot_be_restored_from(home: Path, tmp_path: Path) -> None:
+    command("feedback", "add", "evening", "--prompt", "p", "--answer", "a", "--answer", "b", "--choose", "1")
+    (tmp_path / "mine").mkdir()
+    trash_dir().symlink_to(tmp_path / "mine")
+    with pytest.raises(TunerError, match="is a symlink"):
+        command("feedback", "delete", "evening", "--yes")
+    assert (trash_dir().parent / "evening.sqlite3").is_file()
+    assert list((tmp_path / "mine").iterdir()) == []

@@ -294,6 +294,12 @@ def delete_collection(name: str) -> Path:
     if not os.path.lexists(path) and not copy_path(path).exists():
         raise NotFoundError("No such collection", name, "See: tuner-tui feedback list")
     _require_owned(path)
+    if trash_dir().is_symlink():
+        raise TunerError(
+            "The collection cannot be deleted",
+            f"{trash_dir()} is a symlink, and nothing is restored through one.",
+            "Replace it by a folder.",
+        )
     with use_lock.take_alone(path):
         _write_log_back(path)
         try:
