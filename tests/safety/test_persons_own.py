@@ -157,14 +157,17 @@ def test_a_run_that_is_queued_while_it_is_measured_is_not_deleted(
 
 
 @pytest.mark.parametrize("key", ["folders.cache", "folders.data"])
-def test_no_folder_is_set_inside_one_that_is_deleted_as_a_whole(
-    home: Path, tmp_path: Path, key: str
-) -> None:
+def test_no_folder_is_set_inside_one_that_is_deleted_as_a_whole(home: Path, tmp_path: Path, key: str) -> None:
     run = make_run(home, NAMES[0], recorded_events())
     delete_run(run)
     assert restore_last() == run.name
     (tmp_path / "link").symlink_to(run.path)
-    for place in (run.path / "caches", run.path / "x" / "y", tmp_path / "link" / "z", home / "data/runs/.trash"):
+    for place in (
+        run.path / "caches",
+        run.path / "x" / "y",
+        tmp_path / "link" / "z",
+        home / "data/runs/.trash",
+    ):
         with pytest.raises(TunerError, match="inside one of"):
             command("config", "set", key, str(place))
     assert not (run.path / "caches").exists()

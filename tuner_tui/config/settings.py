@@ -465,8 +465,13 @@ def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
 
             if not can_be_path(given):
                 return f"must be a path that a folder can have {got}", None
-            if not Path(folder := _expanded(given)).is_absolute():  # it would be another one in each current folder
-                return f"must be an absolute path: the home folder of {folder.split('/')[0]} is not known", None
+            if not Path(
+                folder := _expanded(given)
+            ).is_absolute():  # it would be another one in each current folder
+                return (
+                    f"must be an absolute path: the home folder of {folder.split('/')[0]} is not known",
+                    None,
+                )
             return "", folder
     if not isinstance(given, str) or "\0" in given:
         return f"must be text in quotes {got}", None
