@@ -53,6 +53,11 @@ def plain(text: str) -> str:
     return _UNPRINTABLE.sub(_escaped, text)
 
 
+def utf8(text: str) -> str:
+    """A file's name or path as text that JSON can hold: bytes that are not UTF-8 become escapes such as \\xff."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def plain_lines(text: str) -> str:
     """Literal text of several lines: only its line breaks stay, and tabs become spaces."""
     return "\n".join(plain(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n"))

@@ -24,7 +24,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import incident_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
-from tuner_tui.text import shell_command
+from tuner_tui.text import shell_command, utf8
 
 if TYPE_CHECKING:
     from tuner_tui.runs.events import Request
@@ -322,8 +322,8 @@ def _ask(folder: RunFolder, request: Request) -> None:
 
 def _summary(folder: RunFolder, summary: RunSummary) -> dict[str, Any]:
     return {
-        "run": folder.name,
-        "folder": str(folder.path),
+        "run": utf8(folder.name),
+        "folder": utf8(str(folder.path)),
         "status": summary.status,
         "step": summary.step,
         "total_steps": summary.total_steps,
@@ -331,7 +331,7 @@ def _summary(folder: RunFolder, summary: RunSummary) -> dict[str, Any]:
         "started_at": summary.started_at,
         "ended_at": summary.ended_at,
         "can_resume": summary.can_resume,
-        "adapter": str(folder.adapter) if folder.adapter.is_dir() else None,
+        "adapter": utf8(str(folder.adapter)) if folder.adapter.is_dir() else None,
         "problem": summary.problem or None,
     }
 

@@ -10,7 +10,7 @@ import click
 from tuner_tui.cli.output import plain, plain_lines
 from tuner_tui.errors import InputError
 from tuner_tui.runs import folder as folders
-from tuner_tui.text import shell_command
+from tuner_tui.text import shell_command, utf8
 
 if TYPE_CHECKING:
     from tuner_tui.runs.comparison import ComparedRun, Difference
@@ -140,7 +140,7 @@ def _print_json(compared: tuple[ComparedRun, ...], differing: tuple[Difference, 
     report = {
         "runs": [
             {
-                "run": run.folder.name,
+                "run": utf8(run.folder.name),
                 "status": run.status,
                 "problem": run.problem,
                 "energy_wh": run.energy_wh,

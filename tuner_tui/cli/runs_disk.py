@@ -9,7 +9,7 @@ import click
 from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.errors import NotFoundError, TunerError
-from tuner_tui.text import size
+from tuner_tui.text import size, utf8
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def disk(as_json: bool) -> None:
             {
                 "runs": [
                     {
-                        "run": usage.folder.name,
+                        "run": utf8(usage.folder.name),
                         "total_bytes": usage.total,
                         "checkpoints_bytes": usage.checkpoints,
                         "checkpoints": usage.checkpoint_count,
@@ -120,10 +120,10 @@ def _list(items: list[CleanUpItem]) -> None:
 def _as_json(item: CleanUpItem) -> dict[str, object]:
     return {
         "kind": item.kind,
-        "name": item.name,
+        "name": utf8(item.name),
         "size_bytes": item.size_bytes,
         "loses": item.loses,
-        "paths": [str(path) for path in item.paths],
+        "paths": [utf8(str(path)) for path in item.paths],
     }
 
 

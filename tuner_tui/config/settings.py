@@ -465,7 +465,14 @@ def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
 
             if not can_be_path(given):
                 return f"must be a path that a folder can have {got}", None
-            return "", _expanded(given)
+            if not Path(
+                folder := _expanded(given)
+            ).is_absolute():  # it would be another one in each current folder
+                return (
+                    f"must be an absolute path: the home folder of {folder.split('/')[0]} is not known",
+                    None,
+                )
+            return "", folder
     if not isinstance(given, str) or "\0" in given:
         return f"must be text in quotes {got}", None
     return "", given
@@ -487,8 +494,17 @@ OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lo
 def _make_folder(folder: Path) -> None:
     """Create a folder if it is missing. Raises InputError for one with other files, TunerError."""
     from tuner_tui.files import make_folder
+    from tuner_tui.owned import MARK
 
     try:
+        whole = folder.resolve()
+        for place in (whole, *whole.parents):
+            if (place / MARK).is_file():
+                raise InputError(
+                    "The folder is inside one of tuner-tui's own",
+                    f"{place} is a folder in which tuner-tui deletes, such as a run or the trash.",
+                    "Use one outside of it.",
+                )
         make_folder(folder)
         names = {path.name for path in folder.iterdir()}
         if names and not names & OURS:

@@ -294,6 +294,12 @@ def delete_collection(name: str) -> Path:
     if not os.path.lexists(path) and not copy_path(path).exists():
         raise NotFoundError("No such collection", name, "See: tuner-tui feedback list")
     _require_owned(path)
+    if trash_dir().is_symlink():
+        raise TunerError(
+            "The collection cannot be deleted",
+            f"{trash_dir()} is a symlink, and nothing is restored through one.",
+            "Replace it by a folder.",
+        )
     with use_lock.take_alone(path):
         _write_log_back(path)
         try:
@@ -473,11 +479,12 @@ def _take_out_of_trash(path: Path, target: Path) -> None:
     if not folders:
         raise _nothing_to_restore(path)
     folder = folders[0]
-    parts = sorted(folder.iterdir(), key=lambda part: part.name == path.name)  # the collection itself last
+    parts = [part for part in folder.iterdir() if part.name.startswith(path.name)]  # others are the person's
     try:
-        for part in parts:
+        for part in sorted(parts, key=lambda part: part.name == path.name):  # the collection itself last
             owned().move(part, target.with_name(part.name.replace(path.name, target.name, 1)))
-        owned().remove(folder)
+        if not any(folder.iterdir()):
+            owned().remove(folder)
     except OSError as error:
         raise TunerError(
             "The collection cannot be restored",

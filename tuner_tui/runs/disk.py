@@ -15,7 +15,7 @@ from tuner_tui.models import dequantised, remote_headers
 from tuner_tui.models.dequantised import list_entries
 from tuner_tui.owned import MARK, Layout, Owned
 from tuner_tui.runs.export_events import FORMS
-from tuner_tui.runs.folder import RunFolder, list_runs
+from tuner_tui.runs.folder import CHECKPOINT_NAME, RunFolder, list_runs
 from tuner_tui.runs.status import LIVE
 from tuner_tui.runs.summary import SummaryReader
 from tuner_tui.runs.trash import empty_expired, expired_bytes
@@ -77,7 +77,7 @@ def run_disk(folder: RunFolder) -> RunDisk:
 
 def complete_checkpoints(folder: RunFolder) -> list[Path]:
     """A run's whole checkpoints, the oldest first; those being written have other names."""
-    found = [path for path in entries(folder.checkpoints, 10_000) if path.name.startswith("step-")]
+    found = [path for path in entries(folder.checkpoints, 10_000) if CHECKPOINT_NAME.fullmatch(path.name)]
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 

@@ -24,6 +24,8 @@ SPEC_FILE, LOCK_FILE = "run.toml", "lock"
 LONGEST_FIRST_EVENT = 64 << 10
 _MADE_NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-(?P<given>.+)-[0-9a-f]{4}")
 """The name of a run as it is made: its date, what it was named, and a number that tells it from others."""
+CHECKPOINT_NAME = re.compile(r"step-[0-9]{6,}", re.ASCII)
+"""The name of a checkpoint as it is made; any other folder beside, such as a copy of one, is the person's."""
 RUN_LOCK_VARIABLE = "TUNER_TUI_RUN_LOCK"
 """Environment variable of a run's processes: the identity of its lock, which stays when the folder is renamed."""
 

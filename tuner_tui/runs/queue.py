@@ -8,6 +8,7 @@ worker has started, so that a keeper that crashes in between loses nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import time
 from pathlib import Path
@@ -60,6 +61,10 @@ def enqueue(
 ) -> None:
     """Add a run to the end of the queue. Raises OSError when the data folder cannot be written."""
     waiting = owned().claim()
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        raise OSError(errno.EILSEQ, "its name is not UTF-8 text; rename the folder", folder.name) from None
     entry = QueueEntry(
         folder=str(folder.path),
         resume=resume,

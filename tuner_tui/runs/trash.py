@@ -18,12 +18,12 @@ import msgspec
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.errors import NotFoundError, RunProblem, TunerError
-from tuner_tui.files import can_be_path, folder_size, make_folder, path_problem, write_atomic
+from tuner_tui.files import can_be_path, entries, folder_size, make_folder, path_problem, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Layout, Owned
 from tuner_tui.runs import lock, notes, queue
 from tuner_tui.runs.folder import RunFolder, pick_name
-from tuner_tui.text import shell_command
+from tuner_tui.text import plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LOCK_FILE, RECORD_FILE, RUN_FOLDER, NOTE_FILE = "lock", "deleted.json", "run", "note.json"
 KEPT_DAYS = 30
 KEPT_SECONDS = KEPT_DAYS * 86400.0
+LATEST = 4102444800.0
+"""The year 2100: later times in a record, or of a file, are not those of a clock that was right."""
 
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,7 @@ def delete_run(folder: RunFolder) -> Deletion:
     with _explained(folder.path):
         folder.owned.require()
     with _filling(_root(folder.path), record) as place, _explained(folder.path):
+        require_idle(folder)  # again: it may have been queued while it was measured
         folder.owned.move_all(place / RUN_FOLDER)
         with contextlib.suppress(OSError):  # a note that stays is used again if the run is restored
             notes.owned().move(notes.note_file(folder.name), place / NOTE_FILE)
@@ -154,13 +157,39 @@ def require_idle(folder: RunFolder) -> None:
 
 
 def _record_of(name: str, size_bytes: int, items: tuple[str, ...] = ()) -> Deletion:
-    now = time.time()
+    now = _now()
     return Deletion(name=name, at=now, size_bytes=size_bytes, kept_until=now + KEPT_SECONDS, items=items)
+
+
+def _now() -> float:
+    """The time, or what is known to be past already: with a clock that was set back, KEPT_DAYS would end too soon.
+
+    Later than every other deletion, so that the last one is the first to be restored.
+    """
+    places = (*entries(paths.data_dir(), 1000), *entries(paths.runs_dir(), 1000))
+    changes = [_changed(place) for place in places]
+    earlier = [record.at + 0.001 for record, _ in _deleted()]
+    return max(time.time(), *(moment for moment in (*changes, *earlier) if moment < LATEST), 0.0)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 @contextlib.contextmanager
 def _filling(root: Path, record: Deletion) -> Iterator[Path]:
     """A new, locked folder in a trash with a record; removed again when filling it fails. Raises TunerError."""
+    try:
+        content = msgspec.json.encode(record)
+    except UnicodeEncodeError as error:
+        raise TunerError(
+            "It cannot be deleted",
+            f"{plain(record.name)}: a name that is not UTF-8 text cannot be recorded for restoring it.",
+            "Rename the folder first.",
+        ) from error
     with _explained(root):
         place = _trash(root).claim() / secrets.token_hex(6)
         make_folder(place)
@@ -168,7 +197,7 @@ def _filling(root: Path, record: Deletion) -> Iterator[Path]:
     assert folder_lock is not None  # the name is new
     try:
         with _explained(place):
-            write_atomic(place / RECORD_FILE, msgspec.json.encode(record))
+            write_atomic(place / RECORD_FILE, content)
         yield place
     except BaseException:
         if not _contents(place):
@@ -331,6 +360,9 @@ def _record(folder: Path) -> Deletion | None:
     is_plain = "/" not in record.name and "\0" not in record.name and record.name not in ("", ".", "..")
     if not is_plain or not all(_is_below(item, folder.parent.name) for item in record.items):
         return None
+    if not (0 <= record.at < LATEST and 0 <= record.until < LATEST):  # of a wrong clock, or not written by us
+        changed = min(_changed(folder), LATEST - KEPT_SECONDS)
+        return msgspec.structs.replace(record, at=changed, kept_until=changed + KEPT_SECONDS)
     return msgspec.structs.replace(record, kept_until=record.until)
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import threading
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.models.adapter import PICKLES
 from tuner_tui.owned import NotOurs, Owned
 from tuner_tui.runs.events import CheckpointSaved
+from tuner_tui.runs.folder import CHECKPOINT_NAME
 from tuner_tui.versions import library_versions
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ LARGEST_STATE_BYTES = 256 << 20
 STAGING = ".staging-"
 OLD = ".old-"
 KEEPERS_FILES = ("plan.json", "summary.json", "report.md")
+_LEFT_BEHIND = re.compile(
+    rf"{re.escape(STAGING)}([0-9]{{6,}}|start|adapter)-[0-9]+"
+    rf"|{re.escape(OLD)}({CHECKPOINT_NAME.pattern}|adapter|started-from)-[0-9]+"
+    rf"|\.({'|'.join(map(re.escape, KEEPERS_FILES))})\.[a-z0-9_]{{8}}",
+    re.ASCII,
+)
 Reason = Literal["schedule", "request", "stop", "end"]
 NOT_NEEDED = ("training_args.bin", "README.md")
 """Files that trainers add and that resuming does not use; training_args.bin is also a pickle."""
@@ -215,15 +223,15 @@ def folder_name(step: int) -> str:
 def checkpoint_folders(parent: Path) -> list[Path]:
     """All checkpoints, the oldest first."""
     try:
-        return sorted((path for path in parent.glob("step-*") if path.is_dir()), key=step_of)
+        named = [path for path in parent.glob("step-*") if CHECKPOINT_NAME.fullmatch(path.name)]
+        return sorted((path for path in named if path.is_dir()), key=step_of)
     except OSError:
         return []
 
 
 def step_of(path: Path) -> int:
     """The step in a checkpoint's name."""
-    digits = path.name.removeprefix("step-")
-    return int(digits) if digits.isdigit() else -1
+    return int(path.name.removeprefix("step-"))
 
 
 def read_manifest(checkpoint: Path) -> Manifest:
@@ -294,14 +302,11 @@ def replace_folder(written: Path, target: Path, owned: Owned) -> None:
 
 
 def remove_leftovers(owned: Owned, *parents: Path) -> None:
-    """Delete what a killed worker or keeper left unfinished or half deleted."""
+    """Delete what a killed worker or keeper left unfinished or half deleted, by the whole names that we give."""
     for parent in parents:
-        for prefix in (STAGING, OLD):
-            for folder in parent.glob(f"{prefix}*"):
-                owned.discard(folder)
-        for name in KEEPERS_FILES:  # no keeper writes them while a worker runs
-            for unfinished in parent.glob(f".{name}.*"):
-                owned.discard(unfinished)
+        for path in parent.glob(".*"):
+            if _LEFT_BEHIND.fullmatch(path.name):  # no keeper writes its files while a worker runs
+                owned.discard(path)
 
 
 def _remove(folder: Path, owned: Owned) -> None:
