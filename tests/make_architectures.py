@@ -192,7 +192,8 @@ def _beside(whole: Any) -> set[str]:
         if not is_without_text(name, outside)
         for part in name.split(".")
     }
-    return names | {name.rpartition(".")[2] for name in outside} - inside
+    missed = {name.rpartition(".")[2] for name in outside} - inside
+    return names | {name for name in missed if not name.isdigit()}
 
 
 class _Stored(NamedTuple):
