@@ -220,7 +220,8 @@ def _stored(whole: Any, beside: set[str], linear: set[str]) -> _Stored:
     renamings = [each for each in changes if isinstance(each, WeightRenaming)]
     divided: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
     joined: dict[str, tuple[str, ...]] = {}
-    inside, outside = set(), set()
+    inside: set[str] = set()
+    outside: set[str] = set()
     for stored in revert_weight_conversion(whole, state):
         loaded, pattern = rename_source_key(
             stored, renamings, [each for each in changes if isinstance(each, WeightConverter)],
@@ -232,7 +233,7 @@ def _stored(whole: Any, beside: set[str], linear: set[str]) -> _Stored:
         if is_outside or new not in linear or ".experts" in loaded:
             continue
         converter = converters.get(pattern or "")
-        targets = (new,)
+        targets: tuple[str, ...] = (new,)
         if converter is not None and len(converter.target_patterns) > 1:
             targets = tuple(_last(each) for each in converter.target_patterns)
         elif converter is not None and len(converter.source_patterns) > 1:

@@ -379,8 +379,8 @@ def _least(row: Row, shape: ModelShape, load: Workload, estimate: Estimate) -> E
 def _most(row: Row, shape: ModelShape, load: Workload, estimate: Estimate) -> Estimate:
     """The same with the most that the row allows.
 
-    A notebook's output may be older than its code: Unsloth's earlier loss kernel takes whole logits in 16 bit, over which
-    it writes their gradient.
+    A notebook's output may be older than its code: Unsloth's earlier loss kernel takes whole logits in 16 bit, over
+    which it writes their gradient.
     """
     if not (row.is_unsloth and "may be newer" in row.notes):
         return estimate

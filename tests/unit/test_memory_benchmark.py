@@ -140,8 +140,8 @@ def test_the_ranges_hold_the_rows_of_every_stack() -> None:
             if row[side] is not None and (is_a_range or side == "smi_in_range"):
                 in_range.setdefault(row["source"].split()[0], []).append(row[side])
     assert {stack: len(rows) for stack, rows in in_range.items()} == {
-        "Lightning-AI/litgpt": 6, "QwenLM/Qwen": 12, "foundation-model-stack/fms-acceleration": 61, "huggingface/peft": 57,
-        "modelscope/ms-swift": 39, "unslothai/notebooks": 17,
+        "Lightning-AI/litgpt": 6, "QwenLM/Qwen": 12, "foundation-model-stack/fms-acceleration": 61,
+        "huggingface/peft": 57, "modelscope/ms-swift": 39, "unslothai/notebooks": 17,
     }  # fmt: skip
     shares = {stack: sum(rows) / len(rows) for stack, rows in in_range.items()}
     assert all(share >= RANGE_SHARE for share in shares.values()), shares

@@ -23,7 +23,7 @@ from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
 from tuner_tui.data.recognition.python_text import python_part
 from tuner_tui.data.recognition.reading import Reading, plain_rows
-from tuner_tui.data.recognition.verdict_names import may_hold_verdict
+from tuner_tui.data.recognition.verdict_names import unused_verdicts
 from tuner_tui.data.rows.content import content_key, has_marked_side, is_empty, says_same, texts_of
 from tuner_tui.data.rows.faults import LeftOut, left_out_words
 from tuner_tui.data.rows.for_method import OtherMethod, plain_for, require_trainable
@@ -43,8 +43,6 @@ SAMPLE_ROWS = 2000
 MOST_UNLIKE = 10_000
 """Rows with parts of a new kind that are kept to be rendered."""
 BLOCK_TEXTS = 400
-ANSWERED = ("messages", "instruction", "prompt_completion")
-"""Dataset types whose answers are all trained on."""
 PROGRESS_ROWS = 5000
 
 
@@ -83,8 +81,7 @@ KINDS: dict[str, _Kind] = {
     VERDICTS_UNUSED: _Kind(
         "note",
         "",
-        "Every answer is trained on alike. Leave out rows with a poor one; or map prompt, completion and label, and "
-        "train with kto",
+        "Every answer is trained on alike. Leave out rows with a poor one, or map prompt, completion and label for kto",
     ),
     "identical sides": _Kind(
         "error", "chosen and rejected are the same", "Nothing is preferred; leave them out", "drop_same_sides"
@@ -234,8 +231,7 @@ class Checker:
         if self._layout.shape == "rated" and len(self._labels) == 1 and self.rows > 1:
             tally = self._tallies["one label"]
             tally.count, tally.detail = self.rows, f"every label is {str(next(iter(self._labels))).lower()}"
-        verdicts = [name for name in self._unused.names if may_hold_verdict(name)]
-        if verdicts and self._layout.shape in ANSWERED:
+        if verdicts := unused_verdicts(self._unused, self._layout.shape):
             tally = self._tallies[VERDICTS_UNUSED]
             tally.count = max(self._unused.counts[name] for name in verdicts)
             tally.detail = f"{', '.join(map(field_name, verdicts[:8]))} may say how good each answer is"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tuner_tui.data.files.rows import Found, each_row, locate
 from tuner_tui.data.recognition.answer_columns import answer_columns
+from tuner_tui.data.recognition.bare_prompts import require_bare_prompts
 from tuner_tui.data.recognition.columns import ANSWERS, QUESTIONS, RANKED, Columns
 from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
@@ -20,13 +21,11 @@ from tuner_tui.data.recognition.mapping import mapped_layout, mapping_lines, par
 from tuner_tui.data.recognition.python_text import is_mostly_python, python_fault, python_part
 from tuner_tui.data.recognition.stepwise import stepwise_fault
 from tuner_tui.data.recognition.trees import conversations_of_messages
-from tuner_tui.data.recognition.verdict_names import may_hold_answer, may_hold_verdict
 from tuner_tui.data.rows.content import FINISHED, content_key, prompt_text, unfinished_sides
 from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
 from tuner_tui.data.rows.mixture import Source, mixed, parse_source
 from tuner_tui.data.rows.unused import UnusedFields, field_name
 from tuner_tui.errors import InputError
-from tuner_tui.text import listed
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import DataShape, DataSpec
@@ -317,7 +316,7 @@ def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
     )
     dropped = [name for name in names if name not in layout.used]
     if not dropped and layout.shape == "prompts":
-        _require_bare_prompts(columns, layout, path)
+        require_bare_prompts(columns, layout, path)
     if not dropped:
         return
     others = [name for name in columns.names if name not in {*names, *layout.used}]
@@ -328,25 +327,6 @@ def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
         "Name the field that does: --map 'verdict = {FIELD}' (in run.toml: data.mapping). To use the rest alone: "
         + " ".join(f"--map '{line}'" for line in mapping_lines(layout.mapping)),
     )
-
-
-def _require_bare_prompts(columns: Columns, layout: Layout, path: Path) -> None:
-    """Raise InputError where fields beside a prompt may hold answers or verdicts, by their names."""
-    dropped = [
-        name
-        for name in columns.names
-        if name not in layout.used
-        and columns.kinds[name] != "empty"
-        and (may_hold_answer(name) or may_hold_verdict(name))
-    ]
-    if dropped:
-        raise InputError(
-            "Fields are not understood",
-            f"{path}: {', '.join(map(field_name, dropped[:12]))} may hold answers or verdicts, and only "
-            f"{listed([f'`{name}`' for name in layout.used], 'and')} would be used.",
-            "Say what they are with --map lines (in run.toml: data.mapping). To use the prompts alone: "
-            + " ".join(f"--map '{line}'" for line in mapping_lines(layout.mapping)),
-        )
 
 
 def wrong_columns(found: Found, columns: Columns, asked: str = "auto") -> InputError:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tuner_tui.data.recognition.answer_columns import tokens_of
+
+if TYPE_CHECKING:
+    from tuner_tui.data.rows.unused import UnusedFields
 
 JUDGING = {
     "winner", "winning", "wins", "preferred", "preference", "better", "best", "chosen", "rejected", "choice", "verdict",
@@ -30,3 +35,12 @@ def may_hold_answer(name: str) -> bool:
     """Whether a field may hold an answer, by its name, such as edited_response; one of its id or model does not."""
     words = tokens_of(name)
     return bool(words) and words[-1].removesuffix("s") in ANSWERING
+
+
+ANSWERED = ("messages", "instruction", "prompt_completion")
+"""Dataset types whose answers are all trained on."""
+
+
+def unused_verdicts(unused: UnusedFields, shape: str) -> list[str]:
+    """Fields that may say how good an answer is, and that nobody takes, of rows whose answers are all trained on."""
+    return [name for name in unused.names if may_hold_verdict(name)] if shape in ANSWERED else []
