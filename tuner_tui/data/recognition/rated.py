@@ -41,11 +41,13 @@ def find(columns: Columns) -> Iterator[Layout]:
     more = columns.context_of(prompt) if prompt and columns.kinds[prompt] == "text" else None
     more = None if more == answer else more
 
+    annotators = columns.find((f"{chosen}.responses.users",))
+
     def convert(row: Row) -> Row:
         asked, end = side_of(row, prompt) if prompt else None, side_of(row, answer)
         if isinstance(asked, str):
             asked = with_context(asked, row, more)
-        if row.get(chosen) is None:
+        if annotators is not None and row.get(chosen) is None:
             raise NothingPreferred("not annotated", f"`{chosen}` is empty.")
         label = {"label": read_label(row.get(chosen))}
         if not isinstance(asked, list) and isinstance(end, str) and not beside.has_system(row):
@@ -61,7 +63,6 @@ def find(columns: Columns) -> Iterator[Layout]:
 
     mapping = {"prompt": f"{{{prompt}}}\n\n{{{more}}}" if more else f"{{{prompt}}}"} if prompt else {}
     mapping |= {"completion": f"{{{answer}}}", "label": f"{{{chosen}}}{read_label.rule}"} | beside.mapping
-    annotators = columns.find((f"{chosen}.responses.users",))
     is_named = annotators is not None or answer.lower() in ("completion", "response", "generation")
     confidence = (0.98 if label or annotators else 0.96) if is_named else 0.6 if label else 0.5
     if prompt is None and columns.kinds[answer] != "turns":
