@@ -9,8 +9,9 @@ import dataclasses
 import re
 import sys
 import warnings
+from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import peft
@@ -21,6 +22,13 @@ from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from peft.utils import get_peft_model_state_dict
 from peft.utils import transformers_weight_conversion as conversion
 from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    rename_source_key,
+    revert_weight_conversion,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -35,7 +43,12 @@ from tests.tiny_architectures import LANGUAGE_TYPES, tiny_config, whole_class
 from tuner_tui.models.architectures import TABLE, Architecture, Table, encode
 from tuner_tui.models.config_keys import SIZE_KEYS
 from tuner_tui.models.weight_count import is_in_tower
-from tuner_tui.worker.model.reached import _beside_decoder
+from tuner_tui.worker.model.reached import (
+    _beside_decoder,
+    is_without_text,
+    parts_without_text,
+    takes_more_than_text,
+)
 from tuner_tui.worker.model.targets import gives_several
 
 if TYPE_CHECKING:
@@ -123,8 +136,7 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
     except Exception as error:
         print(f"{model_type}: modules unknown: {str(error).splitlines()[0][:150]}", file=sys.stderr)
         return {}
-    parts = getattr(whole.config, "sub_configs", {})
-    beside = {name.rpartition(".")[2] for name in _beside_decoder(whole) if parts} - {"lm_head"}
+    beside = _beside(whole)
     linear, plain, transposed, refused, names = set(), set(), set(), set(), {}
     for name, module in model.named_modules():
         last = name.rpartition(".")[2]
@@ -142,6 +154,7 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
                 refused.add(last)
         elif isinstance(weight, torch.nn.Parameter) and weight.dim() == 2:
             plain.add(last)
+    stored = _stored(whole, beside, linear)
     is_text = model.config.model_type != model_type and model.config.model_type != config.model_type
     known = {"sdpa": "_supports_sdpa", "flash_attention_2": "_supports_flash_attn"}
     facts = {
@@ -150,14 +163,99 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
         "plain": tuple(sorted(plain - linear)),
         "refused": tuple(sorted(refused)),
         "transposed": tuple(sorted(transposed)),
+        "divided": stored.divided,
+        "joined": stored.joined,
         "head": names.get(id(head), ""),
         "embedding": names.get(id(embedding), ""),
-        "beside": tuple(sorted(beside)),
+        "beside": tuple(sorted(beside | stored.beside)),
         "ignored": tuple(_ignored(model)),
         "attention": tuple(name for name, flag in known.items() if getattr(model, flag, False)),
         "can_checkpoint": model.supports_gradient_checkpointing,
     }
     return facts | {"lost": _lost(model, beside, refused)}
+
+
+def _beside(whole: Any) -> set[str]:
+    """The last parts of the names of the modules that text does not run through."""
+    parts = getattr(whole.config, "sub_configs", {})
+    names = {name.rpartition(".")[2] for name in _beside_decoder(whole) if parts} - {"lm_head"}
+    if not takes_more_than_text(whole) or whole.num_parameters() > LARGEST_MADE:
+        return names
+    with torch.random.fork_rng(devices=[]):
+        made = type(whole)(whole.config)
+    for parameter in made.parameters():
+        parameter.data = torch.nan_to_num(parameter.data, 0.0, 0.0, 0.0)
+    outside = parts_without_text(made)
+    inside = {
+        part
+        for name, _ in made.named_modules()
+        if not is_without_text(name, outside)
+        for part in name.split(".")
+    }
+    missed = {name.rpartition(".")[2] for name in outside} - inside
+    return names | {name for name in missed if not name.isdigit()}
+
+
+class _Stored(NamedTuple):
+    """How the files of a type name what is loaded otherwise; see Architecture."""
+
+    divided: dict[str, tuple[str, ...]]
+    joined: dict[str, tuple[str, ...]]
+    beside: set[str]
+
+
+def _stored(whole: Any, beside: set[str], linear: set[str]) -> _Stored:
+    """The names in files as transformers saves them, and those of the modules as its conversions load them.
+
+    Only linear layers are followed, and conversions that divide or join outputs: experts have their own count.
+    """
+    state = {name: tensor for name, tensor in whole.state_dict().items() if name.endswith(".weight")}
+    changes = get_model_conversion_mapping(whole, add_legacy=False)
+    converters = {
+        pattern: each
+        for each in changes
+        if isinstance(each, WeightConverter)
+        for pattern in each.source_patterns
+    }
+    renamings = [each for each in changes if isinstance(each, WeightRenaming)]
+    divided: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+    joined: dict[str, tuple[str, ...]] = {}
+    inside: set[str] = set()
+    outside: set[str] = set()
+    for stored in revert_weight_conversion(whole, state):
+        loaded, pattern = rename_source_key(
+            stored, renamings, [each for each in changes if isinstance(each, WeightConverter)],
+            whole.base_model_prefix, state,
+        )  # fmt: skip
+        is_outside = not beside.isdisjoint(loaded.split(".")) or is_in_tower(loaded)
+        (outside if is_outside else inside).add(stored)
+        old, new = (name.removesuffix(".weight").rpartition(".")[2] for name in (stored, loaded))
+        if is_outside or new not in linear or ".experts" in loaded:
+            continue
+        converter = converters.get(pattern or "")
+        targets: tuple[str, ...] = (new,)
+        if converter is not None and len(converter.target_patterns) > 1:
+            targets = tuple(_last(each) for each in converter.target_patterns)
+        elif converter is not None and len(converter.source_patterns) > 1:
+            joined[new] = tuple(_last(each) for each in converter.source_patterns)
+            targets = (old,)
+        divided[old].add(targets)
+    parts = {part for name in inside for part in name.split(".")}
+    begins = (next((part for part in name.split(".") if part not in parts), "") for name in outside)
+    return _Stored(
+        {
+            old: next(iter(each))
+            for old, each in sorted(divided.items())
+            if len(each) == 1 and each != {(old,)}
+        },
+        joined,
+        {part for part in begins if part and not part.isdigit()},
+    )
+
+
+def _last(pattern: str) -> str:
+    """The module that a conversion's pattern of a weight is of."""
+    return pattern.removesuffix(".weight").removesuffix(r"\.weight").rpartition(".")[2]
 
 
 def _lost(model: Any, beside: set[str], refused: set[str]) -> tuple[str, ...]:

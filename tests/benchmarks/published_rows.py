@@ -25,11 +25,13 @@ CARDS = {
     "A100-40GB": 39.5,
     "L40S": 44.5,
     "A10G": 22.3,
-    "T4": 14.8,
+    "T4": 14.74,
     "H100": 79.2,
     "H200": 140.0,
 }
 """GiB that CUDA shows of cards as the rows name them."""
+LEAST_CONTEXT = 0.2
+"""GiB that a process has outside torch's allocator at least: runs on a T4 have reserved all but 0.23 GiB of it."""
 SUFFIXES = re.compile(r"(-unsloth)?(-bnb-4bit)?$|-(gptq|awq)$", re.IGNORECASE)
 ADAPTERS = (
     "adalora", "adamss", "boft", "c3a", "deft", "delora", "fourierft", "frod", "glora", "gralora", "hira", "ia3",
@@ -95,12 +97,13 @@ def predict(row: Row, configs: dict[str, Any]) -> Prediction:
     estimate = estimate_memory(shape, load, _stored_bytes(row, shape, load))
     least = _least(row, shape, load, estimate) if is_rough else estimate
     card = next((gib for name, gib in CARDS.items() if name in row["gpu"]), None)
-    high, low = estimate.high / GIB, least.low / GIB
+    most = _most(row, shape, load, estimate)
+    high, low = most.high / GIB, least.low / GIB
     if card is not None and low < card:
         high = min(high, card)
     in_torch_low, in_torch_high = (
         low - CONTEXT_LOW / GIB,
-        high - (CONTEXT_LOW if card else CONTEXT_HIGH) / GIB,
+        high - (LEAST_CONTEXT if card else CONTEXT_HIGH / GIB),
     )
     value, is_known = estimate.allocated / GIB, shape.is_known
     if row["metric"] == "max_allocated" and is_known:
@@ -371,3 +374,15 @@ def _least(row: Row, shape: ModelShape, load: Workload, estimate: Estimate) -> E
     share = 16 if "unknown" in row["seq_len"] else 2
     least = replace(load, length=max(32, load.length // share), padded=False)
     return estimate_memory(shape, least, _stored_bytes(row, shape, load))
+
+
+def _most(row: Row, shape: ModelShape, load: Workload, estimate: Estimate) -> Estimate:
+    """The same with the most that the row allows.
+
+    A notebook's output may be older than its code: Unsloth's earlier loss kernel takes whole logits in 16 bit, over
+    which it writes their gradient.
+    """
+    if not (row.is_unsloth and "may be newer" in row.notes):
+        return estimate
+    with_logits = replace(load, loss="plain", stack=replace(load.stack, bytes_per_logit=2.0))
+    return estimate_memory(shape, with_logits, _stored_bytes(row, shape, load))

@@ -628,3 +628,109 @@ def test_nan_in_jsonl_is_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"rows\.jsonl:2") as told:
         outcomes(path)
     assert "NaN" in told.value.hint and "write null" in told.value.hint
+
+
+# What may be a verdict and is not read -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"context": turns("q"), "original_response": "one", "edited_response": "two"}, "edited_response"),
+        ({"prompt": "q", "feedback": ["too short"]}, "feedback"),
+        ({"input": "p Step 1: x", "label": "p Step 1: +", "task": "GSM8K"}, "label"),
+    ],
+)
+def test_answers_and_verdicts_beside_a_prompt_are_never_left_out_in_silence(
+    tmp_path: Path, row: Row, named: str
+) -> None:
+    path = write(tmp_path, [row, row])
+    with pytest.raises(InputError, match=named) as refused:
+        outcomes(path)
+    assert refused.value.title == "Fields are not understood" and "--map 'prompt = " in str(
+        refused.value.hint
+    )
+    notes = {"prompt": "q", "source": "s", "model_id": "m", "response_id": 4}
+    [(_, _, plain)] = plain_rows(Reading(write(tmp_path, [notes]))).rows
+    assert plain == {"prompt": "q"}
+
+
+def test_edits_that_are_better_and_worse_are_pairs(tmp_path: Path) -> None:
+    row = {"context": turns("q"), "good_edited_response": "two", "bad_edited_response": "one"}
+    assert outcomes(write(tmp_path, [row])) == ["two"]  # HelpSteer3's edit quality
+
+
+@pytest.mark.parametrize("answer", ["answer", "response"])
+def test_ratings_of_one_answer_are_labels(tmp_path: Path, answer: str) -> None:
+    def argilla_rating(*values: int, status: str = "submitted") -> Row:
+        return {
+            "prompt": "q", answer: "one", "rating.responses": list(values), "rating.suggestion": None,
+            "rating.responses.users": ["u"] * len(values), "rating.responses.status": [status] * len(values),
+        }  # fmt: skip
+
+    rows = [argilla_rating(5), argilla_rating(1), argilla_rating(4, 5), argilla_rating(5, status="draft")]
+    path = write(tmp_path, rows)
+    assert [example.label for example in read_rated(path)] == [True, False, True]
+    with pytest.raises(InputError, match=r"rows\.jsonl:21.*rating\.responses"):
+        read_rated(write(tmp_path, [*rows * 5, argilla_rating(1) | {"rating.responses": ["good"]}]))
+    tasks = [
+        {
+            "data": {"prompt": "q", answer: "one"},
+            "annotations": [
+                {"result": [{"from_name": "rating", "type": "rating", "value": {"rating": stars}}]}
+            ],
+        }
+        for stars in (2, 4)
+    ]
+    assert [example.label for example in read_rated(write(tmp_path, tasks))] == [False, True]
+
+
+def test_a_rating_question_for_each_of_two_answers_is_a_verdict(tmp_path: Path) -> None:
+    def task(first: int, second: int) -> Row:
+        results = [
+            {"from_name": name, "type": "rating", "value": {"rating": stars}}
+            for name, stars in (("rating1", first), ("rating2", second))
+        ]
+        return {
+            "data": {"prompt": "q", "answer1": "one", "answer2": "two"},
+            "annotations": [{"result": results}],
+        }
+
+    assert outcomes(write(tmp_path, [task(1, 5), task(4, 2), task(3, 3)])) == ["two", "one", "tie"]
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"prompt": "q", "response_a": "one", "response_b": "two", "strength": -2}, "strength"),
+        ({"instruction": "q", "input": "", "output": ["one", "two"]}, "output"),
+    ],
+)
+def test_what_may_be_a_verdict_is_not_imported_as_something_else(
+    tmp_path: Path, row: Row, named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        read_import(write(tmp_path, [row, row]))
+
+
+def test_ranks_in_message_trees_are_not_lost_in_an_import(tmp_path: Path) -> None:
+    tree: list[Row] = [
+        {"message_id": "1", "parent_id": None, "text": "q", "role": "prompter", "rank": None},
+        *(
+            {"message_id": str(rank + 2), "parent_id": "1", "text": text, "role": "assistant", "rank": rank}
+            for rank, text in enumerate(("two", "one"))
+        ),
+    ]
+    with pytest.raises(InputError, match="rank"):
+        read_import(write(tmp_path, tree))
+
+
+def test_verdicts_on_answers_that_are_trained_on_alike_are_told(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {"input": f"question {n}", "output": f"reply {n}", "user_feedback": n % 2} for n in range(4)
+    ]
+    path = write(tmp_path, rows)
+    [problem] = check(Reading(path)).problems
+    assert problem.level == "note" and problem.count == 4 and "user_feedback" in problem.message
+    plain = [{name: value for name, value in row.items() if name != "user_feedback"} for row in rows]
+    assert not check(Reading(write(tmp_path, [row | {"source": "s"} for row in plain]))).problems

@@ -18,6 +18,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoModelForSequenceClassification
 from trl.trainer.utils import add_fused_lm_head, selective_log_softmax
 
+from tuner_tui.models.architectures import architecture
+
 FLASH = "as_on_a_gpu"
 
 
@@ -181,17 +183,23 @@ def _measure(run: FakeRun, live: LiveBytes, keep_snapshot: bool) -> Measured:
     return Measured(static, peaks["forward"], peaks["backward"], peaks["step"], snapshots[highest])
 
 
+def _attention(config: Any) -> str:
+    """Flash attention as on a GPU; eager, where the model's classes know nothing else."""
+    known = architecture(config.model_type)
+    return FLASH if known is None or known.attention else "eager"
+
+
 def _build(run: FakeRun) -> Any:
     config = run.config
-    config._attn_implementation = FLASH
+    config._attn_implementation = _attention(config)
     if run.method == "reward":
         config.num_labels, config.pad_token_id = 1, 0
         model = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=run.dtype, attn_implementation=FLASH
+            config, dtype=run.dtype, attn_implementation=_attention(config)
         )
     else:
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=run.dtype, attn_implementation=FLASH
+            config, dtype=run.dtype, attn_implementation=_attention(config)
         )
         outputs = (
             ("log_probs", "entropy", "is_top1")
@@ -241,7 +249,7 @@ def _reference(run: FakeRun) -> Any:
     if run.method != "dpo" or run.tuning != "full":
         return None
     model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        run.config, dtype=run.dtype, attn_implementation=FLASH
+        run.config, dtype=run.dtype, attn_implementation=_attention(run.config)
     )
     model.requires_grad_(False)
     add_fused_lm_head(model)

@@ -9,6 +9,7 @@ from tuner_tui.data.files.rows import locate, read_rows
 from tuner_tui.data.recognition.annotated import annotated_rows, is_note
 from tuner_tui.data.recognition.choices import WITHOUT_VERDICT
 from tuner_tui.data.recognition.reading import Reading
+from tuner_tui.data.recognition.verdict_names import may_hold_verdict
 from tuner_tui.data.rows.comparison import Comparison
 from tuner_tui.data.rows.faults import LeftOut
 from tuner_tui.data.rows.unused import UnusedFields, field_name, not_read_words
@@ -182,11 +183,18 @@ def _recognised(path: Path, mapping: tuple[str, ...]) -> ImportedFile:
             imported.dropped_thoughts += has_thoughts(row)
         except NotForCollections as error:
             imported.left_out.setdefault(error.reason, []).append(number)
-        beyond = [name for name in unused.names if "[" not in name and not is_note(name)]
+        beyond = [name for name in unused.names if _may_be_lost(name)]
         if beyond and not is_judged and not mapping:
             raise _not_understood(f"{file}:{number}", beyond)
     imported.unused, imported.not_read = unused.names, unused.not_read
     return imported
+
+
+def _may_be_lost(name: str) -> bool:
+    """Whether a field that nobody takes may hold an answer or a verdict; of what stands in others, by its name."""
+    if "[" not in name:
+        return not is_note(name)
+    return name.endswith("[1:]") or may_hold_verdict(name)
 
 
 def _reader(layout: Layout) -> Callable[[object, Path, int], ImportedRow]:

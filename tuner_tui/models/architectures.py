@@ -43,10 +43,14 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     what has its final name already."""
     transposed: tuple[str, ...] = ()
     """Of `linear`, those that store (inputs, outputs)."""
+    divided: dict[str, tuple[str, ...]] = {}
+    """Matrices of the files that are loaded as others, by name: in equal parts where there is more than one."""
+    joined: dict[str, tuple[str, ...]] = {}
+    """Linear layers that are loaded from several matrices of the files, one below the other."""
     head: str = ""
     embedding: str = ""
     beside: tuple[str, ...] = ()
-    """Modules beside the language model: towers and projectors."""
+    """Modules beside the language model: towers and projectors; by their names in the files, too."""
     ignored: tuple[str, ...] = ()
     """Patterns of tensors in the files that are not loaded."""
     attention: tuple[str, ...] = ()

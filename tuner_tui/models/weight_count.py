@@ -89,6 +89,10 @@ class WeightCount:
     """The mapping by which PEFT adapts the tensors of all experts; empty where it leaves them out."""
     refused_targets: tuple[str, ...] = ()
     """Names of linear layers on which PEFT refuses a low-rank adapter."""
+    has_parts_beside: bool = False
+    """Whether a run loads a tower as well, and therefore names the linear layers that get an adapter in full."""
+    other_of_tower: int = 0
+    """Of `other`, what is in vision and audio towers."""
 
     @cached_property
     def linear(self) -> int:
@@ -113,8 +117,9 @@ class WeightCount:
 
     @cached_property
     def tower(self) -> int:
-        """Elements of matrices of vision and audio towers."""
-        return sum(matrix.elements for matrix in self.matrices if matrix.place == "tower")
+        """Parameters of vision and audio towers."""
+        matrices = sum(matrix.elements for matrix in self.matrices if matrix.place == "tower")
+        return matrices + self.other_of_tower
 
     @cached_property
     def total(self) -> int:
@@ -132,7 +137,7 @@ def count_tensors(
     if not shapes:
         return None
     counts: Counter[tuple[str, int, int, Place]] = Counter()
-    embedding = head = other = 0
+    embedding = head = other = other_of_tower = 0
     for full_name, shape in shapes.items():
         elements = math.prod(shape)
         name = full_name.removesuffix(".weight")
@@ -144,14 +149,31 @@ def count_tensors(
                 head += elements
             case "other":
                 other += elements
+                other_of_tower += elements if is_in_tower(name, known) else 0
             case "expert" if len(shape) == 3:
                 counts[last, shape[2], shape[1], "expert"] += shape[0]
             case place:
                 is_turned = known is not None and last in known.transposed
                 outputs, inputs = reversed(shape) if is_turned else shape
-                counts[last, inputs, outputs, place] += 1
+                names = (
+                    known.divided.get(last, (last,)) if known is not None and place != "tower" else (last,)
+                )
+                for part in names:
+                    counts[part, inputs, outputs // len(names), place] += 1
+    _join(counts, known)
     matrices = tuple(Matrix(name, d_in, d_out, n, place) for (name, d_in, d_out, place), n in counts.items())
-    return WeightCount(matrices, embedding, head, other)
+    return WeightCount(matrices, embedding, head, other, other_of_tower=other_of_tower)
+
+
+def _join(counts: Counter[tuple[str, int, int, Place]], known: Architecture | None) -> None:
+    """Put linear layers of one matrix in the place of those of the files that they are made from; changes `counts`."""
+    for joined, (first, *others) in known.joined.items() if known is not None else ():
+        for key in [key for key in counts if key[0] == first and key[3] == "layer"]:
+            parts = [key, *((other, *key[1:]) for other in others)]
+            if len({counts.get(part) for part in parts}) == 1:  # parts of one size, such as gate and up
+                counts[joined, key[1], len(parts) * key[2], "layer"] += counts[key]
+                for part in parts:
+                    del counts[part]
 
 
 def _kind(

@@ -12,8 +12,6 @@ CONTEXT_LOW, CONTEXT_HIGH = round(0.3 * GIB), round(1.46 * GIB)
 """CUDA's memory outside torch's allocator, by GPU and driver; measured values replace them."""
 PROCESS_LOW, PROCESS_HIGH = round(0.4 * GIB), round(1.0 * GIB)
 """Memory of a worker on a CPU before the model: libraries, tokenizer and data."""
-VARIED_SHARE = 0.8
-"""Largest share of temporary memory that varying lengths may leave in split blocks."""
 UNKNOWN_LESS, UNKNOWN_MORE = 0.8, 1.25
 """Relative errors allowed for the activations of an unverified architecture, downwards and upwards."""
 STATE_COPIES = 8
@@ -27,7 +25,8 @@ def driver_range(shape: ModelShape, load: Workload, parts: Parts, peaks: tuple[P
 
     The allocator reuses freed blocks only where they fit: at worst a loss with full logits keeps its own blocks beside
     the layers', and a fused one at most those of the smaller of the two. Varying lengths split blocks further, most
-    without expandable segments (published runs: 14 to 80 % above allocated memory).
+    without expandable segments (published runs: 14 to 80 % above allocated memory), where all of a step's temporary
+    memory may be left in split blocks.
     """
     allocated = peaks[0].bytes
     moving = max(0, allocated - peaks[-1].bytes)
@@ -44,7 +43,7 @@ def driver_range(shape: ModelShape, load: Workload, parts: Parts, peaks: tuple[P
     else:
         reserve = max(GIB, round(0.05 * allocated)) + min(parts.head.backward, parts.in_layer)
     if load.varied:
-        reserve += round(0.1 * allocated) if load.stack.expandable_segments else round(VARIED_SHARE * moving)
+        reserve += round(0.1 * allocated) if load.stack.expandable_segments else moving
     low, high = allocated - less, allocated + reserve + more
     paged = parts.states if is_paged(load.optimizer) else 0
     return low + CONTEXT_LOW, high + CONTEXT_HIGH + paged

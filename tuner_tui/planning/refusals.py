@@ -155,7 +155,7 @@ def _modules(facts: ModelFacts) -> frozenset[str]:
     """The last parts of the names of the model's linear layers; empty if they are not known."""
     if facts.weights is None or facts.known is None or not facts.known.is_known:
         return frozenset()
-    stored = {matrix.name for matrix in facts.weights.matrices}
+    stored = {matrix.name for matrix in facts.weights.matrices if matrix.place != "tower"}
     return frozenset((*facts.known.linear, *facts.known.plain, *stored))
 
 

@@ -123,7 +123,7 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
     of_experts = (facts.expert_intermediate_size or 0, facts.shared_intermediate_size or 0)
     if layers > MOST_LAYERS or heads > MOST_HEADS or max(*widths, *of_experts) > WIDEST:
         return None
-    experts, chosen = facts.experts or 0, facts.experts_per_token or 0
+    experts, chosen = _mixture(facts)
     if kv_heads > heads or experts > MOST_EXPERTS or chosen > experts or (experts and not chosen):
         return None
     known = facts.known
@@ -149,6 +149,13 @@ def shape_of(facts: ModelFacts) -> ModelShape | None:
     return replace(shape, weights=counted, is_known=shape.is_known and not doubt, doubt=doubt)
 
 
+def _mixture(facts: ModelFacts) -> tuple[int, int]:
+    """Experts of a layer and those of a token; none where the weights have none, whatever the settings say."""
+    if facts.weights is not None and facts.quantisation is None and not facts.weights.experts:
+        return 0, 0
+    return facts.experts or 0, facts.experts_per_token or 0
+
+
 def _types(facts: ModelFacts) -> tuple[str | None, ...]:
     """The model types that a model's layers may be of, its own first."""
     return facts.model_type, facts.loaded_type, facts.text_type
@@ -168,6 +175,9 @@ def _as_peft_sees(weights: WeightCount, facts: ModelFacts) -> WeightCount:
         weights,
         expert_mapping=table().expert_types.get(facts.loaded_type or "", ""),
         refused_targets=known.refused if known is not None else (),
+        has_parts_beside=facts.known is not None
+        and bool(facts.known.beside)
+        and facts.known.loader != "text",
     )
 
 

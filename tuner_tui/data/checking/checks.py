@@ -23,11 +23,12 @@ from tuner_tui.data.files.rows import Found
 from tuner_tui.data.recognition.formats import Layout
 from tuner_tui.data.recognition.python_text import python_part
 from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.data.recognition.verdict_names import unused_verdicts
 from tuner_tui.data.rows.content import content_key, has_marked_side, is_empty, says_same, texts_of
 from tuner_tui.data.rows.faults import LeftOut, left_out_words
 from tuner_tui.data.rows.for_method import OtherMethod, plain_for, require_trainable
 from tuner_tui.data.rows.near_duplicates import near_duplicates
-from tuner_tui.data.rows.unused import is_used_with
+from tuner_tui.data.rows.unused import UnusedFields, field_name, is_used_with
 from tuner_tui.data.tokens.row_kinds import RowKinds
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
@@ -55,6 +56,7 @@ class _Kind:
 
 NO_PREFERENCE = "rows without a preference"
 PYTHON_TEXT = "answers in Python's notation"
+VERDICTS_UNUSED = "verdicts that are not used"
 KINDS: dict[str, _Kind] = {
     "rows that cannot be read": _Kind("error", "", "Fix the file, or leave them out", "drop_broken"),
     "empty answers": _Kind(
@@ -76,6 +78,11 @@ KINDS: dict[str, _Kind] = {
         "Many chat templates refuse such rows; fix them",
     ),
     NO_PREFERENCE: _Kind("note", "", "They are left out of training; the others are trained on"),
+    VERDICTS_UNUSED: _Kind(
+        "note",
+        "",
+        "Every answer is trained on alike. Leave out rows with a poor one, or map prompt, completion and label for kto",
+    ),
     "identical sides": _Kind(
         "error", "chosen and rejected are the same", "Nothing is preferred; leave them out", "drop_same_sides"
     ),
@@ -107,7 +114,7 @@ KINDS: dict[str, _Kind] = {
 class Checker:
     """Takes a data set's rows one by one and gathers what is wrong with them."""
 
-    def __init__(self, root: Path, layout: Layout, seed: int = 0) -> None:
+    def __init__(self, root: Path, layout: Layout, seed: int = 0, unused: UnusedFields | None = None) -> None:
         self.rows = 0
         self.sample: list[Found] = []
         self._unlike: list[Found] = []
@@ -122,6 +129,7 @@ class Checker:
         self._text_rows: list[tuple[Found, list[str]]] = []
         self._labels: set[bool] = set()
         self._left_out: Counter[str] = Counter()
+        self._unused = unused if unused is not None else UnusedFields()
         self._random = random.Random(seed).random
 
     def take(self, found: Found) -> None:
@@ -223,6 +231,10 @@ class Checker:
         if self._layout.shape == "rated" and len(self._labels) == 1 and self.rows > 1:
             tally = self._tallies["one label"]
             tally.count, tally.detail = self.rows, f"every label is {str(next(iter(self._labels))).lower()}"
+        if verdicts := unused_verdicts(self._unused, self._layout.shape):
+            tally = self._tallies[VERDICTS_UNUSED]
+            tally.count = max(self._unused.counts[name] for name in verdicts)
+            tally.detail = f"{', '.join(map(field_name, verdicts[:8]))} may say how good each answer is"
         if self._left_out:
             self._tallies[NO_PREFERENCE].detail = left_out_words(self._left_out)
         found = [self._problem(kind, tally) for kind, tally in self._tallies.items() if tally.count]
@@ -327,7 +339,7 @@ def check(
     started = time.perf_counter()
     held_out = _keys_of(evaluation) if evaluation is not None else None
     plain, other = _plain(reading, method)
-    checker = Checker(reading.path, plain.layout)
+    checker = Checker(reading.path, plain.layout, unused=plain.unused)
     is_partial = False
     with _collecting_seldom():
         for found in _until_broken(plain.rows, checker):

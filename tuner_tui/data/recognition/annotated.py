@@ -11,6 +11,7 @@ from tuner_tui.data.recognition.choices import answers_alone
 from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.layout import Layout
 from tuner_tui.data.recognition.reading import SAMPLE_ROWS, layout_of, raw_rows, read_row
+from tuner_tui.data.recognition.verdict_names import JUDGING
 from tuner_tui.data.rows.content import FINISHED
 from tuner_tui.data.rows.unused import UnusedFields
 from tuner_tui.errors import InputError
@@ -33,11 +34,6 @@ NOTES = {
 """The last word of a field's name that only describes a row."""
 KEPT = (*FINISHED, "completion_model", "chosen_model", "rejected_model")
 """What is said of an answer besides, and taken with a row in plain form."""
-JUDGING = {
-    "winner", "winning", "wins", "preferred", "preference", "better", "best", "chosen", "rejected", "choice", "verdict",
-    "vote", "votes", "selected", "ranking", "judgment", "judgement", "loser", "worse", "worst",
-}  # fmt: skip
-"""Words of a field's name by which it may hold a verdict, whatever the last one is, as in winner_model."""
 OWN_NOTES = ("rater", "strength")
 """Fields of our own exports."""
 ID_ENDS = ("at", "id", "ids", "count", "hash", "date", "time", "url")
@@ -78,7 +74,7 @@ def _layout(head: list[Found], reading: Reading) -> Layout:
         columns = Columns(tuple(found.row for found in head if isinstance(found.row, dict)))
         alone = None if reading.mapping else answers_alone(columns)
         if alone is None or any(
-            not is_note(name) and columns.kinds[name] != "empty"
+            (not is_note(name) or name == "strength") and columns.kinds[name] != "empty"
             for name in columns.names
             if name not in alone.used
         ):

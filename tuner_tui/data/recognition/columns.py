@@ -82,7 +82,7 @@ PAIRS = (
     ("chosen_messages", "rejected_messages"), ("chosen_conversations", "rejected_conversations"),
     ("chosen_conversation", "rejected_conversation"), ("chosen_output", "rejected_output"),
     ("chosen_completion", "rejected_completion"), ("chosen_answer", "rejected_answer"),
-    ("answer_chosen", "answer_rejected"),
+    ("answer_chosen", "answer_rejected"), ("good_edited_response", "bad_edited_response"),
 )  # fmt: skip
 RANKED = (
     "responses",

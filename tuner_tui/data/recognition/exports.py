@@ -10,9 +10,13 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.data.recognition.answer_columns import tokens_of
 from tuner_tui.data.recognition.open_webui import is_feedback, rated_of_feedback
+from tuner_tui.data.recognition.verdict_values import unwrapped
+from tuner_tui.data.recognition.verdicts import number_of
 from tuner_tui.data.rows.faults import LeftOut, NothingPreferred, RowFault
 from tuner_tui.data.rows.written import as_object
 from tuner_tui.errors import InputError
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from tuner_tui.data.files.rows import Found
 
 LOOKED_AT_ROWS = 20
+RATING_WORDS = frozenset(("rating", "ratings", "score", "quality", "stars"))
+"""Words in the name of a question that rates one answer with a number."""
 Flatten = Callable[["Row"], "Row"]
 """An export's row as plain columns. Raises RowFault."""
 
@@ -35,10 +41,15 @@ def plain_columns(rows: Iterator[Found]) -> Iterator[Found]:
     except InputError as error:  # reported after the rows up to there
         broken = error
     flatten = _export_of([found.row for found in head if isinstance(found.row, dict)])
-    yield from (_flat(found, flatten) for found in head) if flatten else head
+    if flatten is not None:
+        head = [_flat(found, flatten) for found in head]
+    rated = _rating_questions([found.row for found in head if isinstance(found.row, dict)])
+    yield from (_flat(found, partial(_with_ratings, questions=rated)) for found in head) if rated else head
     if broken is not None:
         raise broken
-    yield from (_flat(found, flatten) for found in rows) if flatten else rows
+    if flatten is not None:
+        rows = (_flat(found, flatten) for found in rows)
+    yield from (_flat(found, partial(_with_ratings, questions=rated)) for found in rows) if rated else rows
 
 
 def _export_of(rows: list[Row]) -> Flatten | None:
@@ -70,6 +81,57 @@ def _flat(found: Found, flatten: Flatten) -> Found:
             "A row is not like the others", f"{found.file}:{found.number}: its objects are others."
         )
     return found._replace(row=error)
+
+
+# Ratings -------------------------------------------------------------------------------------------------------------
+
+
+def _rating_questions(rows: list[Row]) -> tuple[str, ...]:
+    """The questions by which annotators rate one answer with a number."""
+    names = dict.fromkeys(name for row in rows for name in row if name.endswith(".responses"))
+    questions = [name.removesuffix(".responses") for name in names]
+    return tuple(
+        question
+        for question in questions
+        if RATING_WORDS.intersection(tokens_of(question))
+        and not any(row.get(question) is not None for row in rows)
+        and any(_numbers(row, question) for row in rows)
+        and all(_numbers(row, question) is not None for row in rows)
+    )
+
+
+def _numbers(row: Row, question: str) -> list[float] | None:
+    """What was submitted to a question; None where something of it is no number."""
+    values = row.get(f"{question}.responses") or []
+    statuses = row.get(f"{question}.responses.status") or []
+    if not isinstance(values, list) or not isinstance(statuses, list):
+        return None
+    if len(statuses) != len(values):
+        statuses = ["submitted"] * len(values)
+    submitted = [
+        number_of(unwrapped(value.get("rating", value) if isinstance(value, dict) else value))
+        for value, status in zip(values, statuses, strict=True)
+        if status in ("submitted", None)
+    ]
+    return None if None in submitted else [number for number in submitted if number is not None]
+
+
+def _with_ratings(row: Row, questions: tuple[str, ...]) -> Row:
+    """The row with each question's mean in place of its responses. Raises RowFault for one that is no number."""
+    plain = dict(row)
+    for question in questions:
+        numbers = _numbers(row, question)
+        if numbers is None:
+            raise RowFault(
+                "A rating is not a number",
+                f"`{question}.responses` is {row.get(f'{question}.responses')!r}.",
+                "Give numbers, as the rows before it do, or leave the row out.",
+            )
+        for end in ("", ".status"):
+            plain.pop(f"{question}.responses{end}", None)
+        mean = sum(numbers) / len(numbers) if numbers else None
+        plain[question] = int(mean) if mean is not None and mean.is_integer() else mean
+    return plain
 
 
 # Label Studio --------------------------------------------------------------------------------------------------------

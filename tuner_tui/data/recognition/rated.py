@@ -12,7 +12,7 @@ from tuner_tui.data.recognition.layout import Convert, Layout
 from tuner_tui.data.recognition.side_columns import SideColumns
 from tuner_tui.data.recognition.verdicts import number_of
 from tuner_tui.data.rows.comparison import Comparison
-from tuner_tui.data.rows.faults import RowFault
+from tuner_tui.data.rows.faults import NothingPreferred, RowFault
 from tuner_tui.data.rows.labels import BAD, GOOD, LabelReader, is_absent, label_reader
 
 if TYPE_CHECKING:
@@ -41,10 +41,14 @@ def find(columns: Columns) -> Iterator[Layout]:
     more = columns.context_of(prompt) if prompt and columns.kinds[prompt] == "text" else None
     more = None if more == answer else more
 
+    annotators = columns.find((f"{chosen}.responses.users",))
+
     def convert(row: Row) -> Row:
         asked, end = side_of(row, prompt) if prompt else None, side_of(row, answer)
         if isinstance(asked, str):
             asked = with_context(asked, row, more)
+        if annotators is not None and row.get(chosen) is None:
+            raise NothingPreferred("not annotated", f"`{chosen}` is empty.")
         label = {"label": read_label(row.get(chosen))}
         if not isinstance(asked, list) and isinstance(end, str) and not beside.has_system(row):
             return (
@@ -59,12 +63,12 @@ def find(columns: Columns) -> Iterator[Layout]:
 
     mapping = {"prompt": f"{{{prompt}}}\n\n{{{more}}}" if more else f"{{{prompt}}}"} if prompt else {}
     mapping |= {"completion": f"{{{answer}}}", "label": f"{{{chosen}}}{read_label.rule}"} | beside.mapping
-    is_named = answer.lower() in ("completion", "response", "generation")
-    confidence = (0.98 if label else 0.96) if is_named else 0.6 if label else 0.5
+    is_named = annotators is not None or answer.lower() in ("completion", "response", "generation")
+    confidence = (0.98 if label or annotators else 0.96) if is_named else 0.6 if label else 0.5
     if prompt is None and columns.kinds[answer] != "turns":
         confidence = 0.4
     reason = f"`{answer}` is one answer, rated by `{chosen}`{read_label.rule}"
-    used = tuple(name for name in (prompt, more, answer, chosen, *beside.names) if name)
+    used = tuple(name for name in (prompt, more, answer, chosen, annotators, *beside.names) if name)
     compare = _scored(convert, read_label, chosen, columns.values(chosen))
     yield Layout("rated", "unpaired preference", confidence, reason, mapping, convert, used, compare)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tuner_tui.data.files.rows import Found, each_row, locate
 from tuner_tui.data.recognition.answer_columns import answer_columns
+from tuner_tui.data.recognition.bare_prompts import require_bare_prompts
 from tuner_tui.data.recognition.columns import ANSWERS, QUESTIONS, RANKED, Columns
 from tuner_tui.data.recognition.exports import plain_columns
 from tuner_tui.data.recognition.fixes import Fixer
@@ -314,6 +315,8 @@ def _require_no_answers(columns: Columns, layout: Layout, path: Path) -> None:
         else tuple(filter(None, (columns.find(RANKED, "texts", "objects"),)))
     )
     dropped = [name for name in names if name not in layout.used]
+    if not dropped and layout.shape == "prompts":
+        require_bare_prompts(columns, layout, path)
     if not dropped:
         return
     others = [name for name in columns.names if name not in {*names, *layout.used}]

@@ -29,13 +29,16 @@ def parts_without_text(model: Any) -> tuple[str, ...]:
     """
     known: tuple[str, ...] | None = getattr(model, _KEPT_AS, None)
     if known is None:
-        known = _find(model) if takes_more_than_text(model.config) else ()
+        known = _find(model) if takes_more_than_text(model) else ()
         setattr(model, _KEPT_AS, known)
     return known
 
 
-def takes_more_than_text(config: Any) -> bool:
-    """Whether a model has parts for images, sound and the like, by its configuration."""
+def takes_more_than_text(model: Any) -> bool:
+    """Whether a model has parts for images, sound and the like, by its class or its configuration."""
+    modalities, config = getattr(model, "input_modalities", "text"), model.config
+    if modalities not in ("text", ("text",), ["text"]):
+        return True
     parts = {*getattr(config, "sub_configs", {})} - TEXT_CONFIGS
     return any(getattr(config, name, None) is not None for name in parts) or any(
         OTHER_CONFIG.fullmatch(name) and value for name, value in vars(config).items()
