@@ -15,8 +15,8 @@ _UNPRINTABLE = re.compile(
 _LEADS = {
     "See: ": "",
     "See all: ": "",
-    "Such as: ": "for example ",
-    "Such as ": "for example ",
+    "For example: ": "for example ",
+    "For example ": "for example ",
     "Available: ": "use one of ",
     "There are: ": "use one of ",
 }

@@ -612,7 +612,7 @@ def test_verdicts_of_exports_keep_their_direction(name: str, ties: int) -> None:
     rows = [found.row for found in plain_rows(Reading(PREFERENCES / name)).rows]
     refused = [row for row in rows if isinstance(row, InputError)]
     chosen = [row["chosen"] for row in rows if not isinstance(row, InputError)]
-    assert [row.title for row in refused] == ["Nothing is preferred"] * ties and len(chosen) == 5 - ties
+    assert [row.title for row in refused] == ["No answer is preferred"] * ties and len(chosen) == 5 - ties
     assert {side if isinstance(side, str) else side[-1]["content"] for side in chosen} <= BETTER
 
 

@@ -179,7 +179,7 @@ def text(said: str, **more: Any) -> dict[str, Any]:
 
 def test_an_answer_marked_in_part_is_refused(tmp_path: Path) -> None:
     turns = [user(), said([text("a guess. ", train=False), text("right.")])]  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="A part of a turn is not to be trained"):
+    with pytest.raises(InputError, match="A part of a turn is marked as not trained"):
         plain(reading(tmp_path, {"messages": turns}))
 
 

@@ -76,7 +76,8 @@ def test_one_odd_row_among_many_is_found(model: Path, tmp_path: Path) -> None:
     problem = problems["not rendered in full"]
     assert (code, problem["count"], problem["rows"]) == (2, 1, [str(FAR + 1)])
     assert (
-        problem["message"] == "the chat template leaves out the assistant's thoughts, of 2,001 rows looked at"
+        problem["message"]
+        == "the chat template leaves out the assistant's reasoning, of 2,001 rows looked at"
     )
 
 

@@ -143,7 +143,7 @@ def test_what_cannot_be_used_is_listed_with_the_reason(tmp_path: Path) -> None:
     refused = ["lora_r", "lora_alpha", "learning_rate", "micro_batch_size", "num_epochs", "warmup_ratio"]
     refused += ["val_set_size", "early_stopping_patience", "seed", "base_modle"]
     assert [key for key in refused if reasons[key].account != "not_taken" or not reasons[key].reason] == []
-    assert "no setting of Axolotl" in reasons["base_modle"].reason
+    assert "not a setting of Axolotl" in reasons["base_modle"].reason
     assert reasons["lora_dropout"].account == "not_needed"
 
 

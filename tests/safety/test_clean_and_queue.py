@@ -88,7 +88,7 @@ def test_an_entry_without_a_run_can_be_taken_out(home: Path, content: bytes) -> 
     (folder / f"{1:020d}-zz.json").write_bytes(content)
     (folder / f"{2:020d}-other.json").write_bytes(content)
     done = CliRunner().invoke(tuner_tui, ["queue", "remove", "zz"], catch_exceptions=False)
-    assert done.exit_code == 0 and "taken out" in done.stdout
+    assert done.exit_code == 0 and "removed from the queue" in done.stdout
     assert queue.queued_names() == {"other"}
     assert CliRunner().invoke(tuner_tui, ["queue", "remove", "oth"], catch_exceptions=False).exit_code == 0
     with pytest.raises(NotFoundError):

@@ -65,7 +65,7 @@ def test_an_entry_that_cannot_be_looked_at_is_blocked(home: Home, monkeypatch: p
     monkeypatch.setattr(lock, "look", look)
     places = Line().places()
     assert [place.state for place in places] == ["blocked", "ready"]
-    assert "cannot be looked at" in places[0].reason
+    assert "its run cannot be read" in places[0].reason
 
 
 @pytest.mark.parametrize("text", IMPOSSIBLE.values(), ids=IMPOSSIBLE)

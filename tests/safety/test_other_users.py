@@ -107,7 +107,7 @@ def test_the_doctor_looks_into_the_data_folder(home: Path) -> None:
     for name in ("data", "data/runs"):
         (home / name).chmod(0o777)
     check = as_somebody(lambda: check_folder("Data folder", home / "data", ("runs", "feedback")))
-    assert (check.status, check.value) == ("problem", "cannot be written: feedback is closed to you")
+    assert (check.status, check.value) == ("problem", "cannot be written: feedback is not accessible to you")
     assert check.detail.startswith(f"{home}/data/feedback may not be ")
 
 

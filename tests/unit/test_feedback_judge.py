@@ -197,7 +197,7 @@ def test_verdicts(text: str, better: int | None, certainty: float) -> None:
     ("reply", "words"),
     [
         (JudgeReply(""), "empty"),
-        (JudgeReply("", thoughts="Hm, A is"), "thoughts and no answer"),
+        (JudgeReply("", thoughts="Hm, A is"), "reasoning but no answer"),
         (
             JudgeReply("", thoughts="Hm, A is", is_truncated=True),
             "empty: truncated while thinking; raise the limit",

@@ -282,7 +282,7 @@ def test_gguf_header_agrees_with_the_library(tmp_path: Path) -> None:
         ("llama", 0, {}, "No tokenizer"),
         ("llama", 32, {"general__type": "adapter"}, "This is an adapter"),
         ("clip", 0, {"general__type": "mmproj"}, "Not a language model"),
-        ("llama", 32, {"split__count": 3}, "Only a part of a model"),
+        ("llama", 32, {"split__count": 3}, "Only part of a model"),
     ],
 )
 def test_gguf_files_that_are_no_base(

@@ -257,8 +257,8 @@ def test_an_error_is_title_message_and_next(capsys: pytest.CaptureFixture[str]) 
     [
         ("See: tuner-tui runs list", "tuner-tui runs list"),
         ("See all: tuner-tui runs restore", "tuner-tui runs restore"),
-        ("Such as: prompt = {question}", "for example prompt = {question}"),
-        ("Such as demo, or demo+my-run.", "for example demo, or demo+my-run."),
+        ("For example: prompt = {question}", "for example prompt = {question}"),
+        ("For example demo, or demo+my-run.", "for example demo, or demo+my-run."),
         ("Available: a, b.", "use one of a, b."),
         ("Take a smaller micro-batch.", "Take a smaller micro-batch."),
     ],

@@ -337,7 +337,7 @@ def test_the_commands(home: Path) -> None:
         run_command("move", "b", "0")
     with pytest.raises(RunProblem):
         run_command("move", make_run(home, "idle").name, "first")
-    assert "taken out" in run_command("remove", "b")
+    assert "removed from the queue" in run_command("remove", "b")
     with pytest.raises(RunProblem):
         run_command("remove", "b")
     run_command("hold")

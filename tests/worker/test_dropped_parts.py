@@ -52,7 +52,7 @@ CALL = {
 PARTS = {
     "what the user says": "questionone",
     "what the assistant says": "answertwo",
-    "the assistant's thoughts": "thoughttwo",
+    "the assistant's reasoning": "thoughttwo",
     "the assistant's tool calls": "Porto",
     "what the tool says": "nineteen",
     "the tools": "Meteorology",
@@ -220,7 +220,7 @@ def run_case(
     ("template", "rows", "words"),
     [
         ("its own", "tools_sft", ("leaves out the assistant's tool calls and the tools", "turn 2")),
-        ("strip", "think", ("leaves out the assistant's thoughts", "turn 2")),
+        ("strip", "think", ("leaves out the assistant's reasoning", "turn 2")),
         ("next", "multi_turn", ("end_never_trained",)),
     ],
 )

@@ -202,7 +202,7 @@ def test_a_model_that_building_the_trainer_changes_stops_the_run(
     if changed == "policy":  # what is known of the weights puts them back
         monkeypatch.setattr("tuner_tui.worker.training.common.tuning.put_back", lambda *_: None)
     failure = train(pairs(), **tables).last(RunFailed)
-    assert failure.title == "The model is another one than before", failure
+    assert failure.title == "The model has changed", failure
     assert (
         "changed the base" if changed == "base" else "adapter that the run starts from"
     ) in failure.message

@@ -185,7 +185,7 @@ def test_cut_and_dropped_rows_are_counted_and_said(train: Callable[..., Run]) ->
     assert data.shape == "prompt_completion"
     assert (data.tokens, data.trained_tokens) == (3 + 12, 2 + 8)
     assert (
-        "2 rows have no trained token within 12 tokens and are left out (lines 2, 4)"
+        "2 rows have no token with loss within 12 tokens and are left out (lines 2, 4)"
         in run.last(Warned).message
     )
 

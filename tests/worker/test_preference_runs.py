@@ -174,7 +174,7 @@ def test_over_long_pairs_are_counted_and_said(train: Callable[..., Run]) -> None
         prepared = run.last(DataPrepared)
         assert (prepared.rows, prepared.dropped_rows) == (4 - dropped, dropped)
         assert prepared.cut_rows == (1 if method == "dpo" else 0)
-        (warning,) = [each for each in run.all(Warned) if "no trained token within" in each.message]
+        (warning,) = [each for each in run.all(Warned) if "no token with loss within" in each.message]
         assert "(lines 2, 3)" in warning.message if method == "reward" else "(line 2)" in warning.message
 
 

@@ -66,7 +66,7 @@ def far(odd: dict[str, Any]) -> list[dict[str, Any]]:
 
 ODD = {
     "calls": ({"messages": turns(0, tool_calls=[CALL])}, "the assistant's tool calls"),
-    "thoughts": ({"messages": turns(0, reasoning_content="hm")}, "the assistant's thoughts"),
+    "thoughts": ({"messages": turns(0, reasoning_content="hm")}, "the assistant's reasoning"),
     "tools": (row(0, tools=[{"type": "function", "function": {"name": "weather_of"}}]), "the tools"),
     "a kwarg": (
         row(0, chat_template_kwargs={"custom_instructions": "Be a pirate"}),
@@ -128,7 +128,7 @@ def test_each_row_is_asked_for_its_texts(
     told = findings(tmp_path, tokenizer, far(odd), doubtful=doubtful, loss_on=loss_on)
     assert told["template_drops_turns"] == (
         "the chat template leaves out what the assistant says",
-        f"{tmp_path}/rows.jsonl:{FAR + 1}: nowhere in what the model is fed in turn 2.",
+        f"{tmp_path}/rows.jsonl:{FAR + 1}: not in the tokens that the model receives in turn 2.",
     )
 
 
@@ -330,7 +330,7 @@ def test_prompts_and_sides_are_looked_through_as_they_are_trained(tokenizer: Any
     told = findings(
         tmp_path, tokenizer, [pair], method="dpo"
     )  # a side is one answer, of which Qwen3 writes the last
-    assert told["template_drops_turns"][0] == "the chat template leaves out the assistant's thoughts"
+    assert told["template_drops_turns"][0] == "the chat template leaves out the assistant's reasoning"
 
 
 def test_rows_of_text_have_nothing_to_leave_out(tokenizer: Any, tmp_path: Path) -> None:

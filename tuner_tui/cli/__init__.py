@@ -169,7 +169,7 @@ def _system_error(error: OSError) -> TunerError:
         return TunerError(
             "Permission denied",
             f"{problem_text}.",
-            "Its owner can open it to you, such as with chmod g+rwX; or use another folder: TUNER_TUI_HOME.",
+            "Its owner can give you access, for example with chmod g+rwX; or set TUNER_TUI_HOME to another folder.",
         )
     return TunerError(title, f"{problem_text}.", "See: tuner-tui doctor")
 

@@ -26,10 +26,34 @@ if TYPE_CHECKING:
 @click.option(
     "--prompt", "prompts", multiple=True, help="Ask this, print the answers and exit; repeat for more turns."
 )
-@click.option("--max-new-tokens", type=click.IntRange(1, 32768), default=256, show_default=True)
-@click.option("--temperature", type=Finite(0, 10), default=0.7, show_default=True)
-@click.option("--top-p", type=Finite(0, 1, min_open=True), default=0.95, show_default=True)
-@click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 disables it.")
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(1, 32768),
+    default=256,
+    show_default=True,
+    help="Maximum length of an answer in tokens.",
+)
+@click.option(
+    "--temperature",
+    type=Finite(0, 10),
+    default=0.7,
+    show_default=True,
+    help="Sampling temperature; 0 is greedy.",
+)
+@click.option(
+    "--top-p",
+    type=Finite(0, 1, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="Nucleus sampling: keep the likeliest tokens up to this total probability.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Sample from this many likeliest tokens; 0 disables it.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="The seed for sampling; random by default.")
 @click.option(
     "--collection", default="chat", show_default=True, help="The collection for annotations of the answers."
@@ -63,7 +87,7 @@ def chat(
     collection_path(collection)
     names = [*([model] if model else []), *sides]
     if not names:
-        raise InputError("No model to chat with", "No model was named.", "Such as: tuner-tui chat demo")
+        raise InputError("No model to chat with", "No model was named.", "For example: tuner-tui chat demo")
     candidates = [candidate_of(name) for name in names]
     if system:
         candidates.append(candidate_of(names[0], system))

@@ -96,7 +96,7 @@ def _require_theme(name: str) -> None:
 
     names = [DARK.name, LIGHT.name, TERMINAL.name, *BUILTIN_THEMES]
     if name and name not in names:
-        raise InputError("No such theme", f"There is no theme {name!r}.", f"There are: {', '.join(names)}.")
+        raise InputError("No such theme", f"There is no theme {name!r}.", f"Available: {', '.join(names)}.")
 
 
 def _as_json(setting: Setting, settings: Settings) -> dict[str, Any]:

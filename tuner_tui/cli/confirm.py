@@ -10,7 +10,7 @@ from tuner_tui.errors import InputError
 
 
 def confirm(question: str, declined: str, *, yes: bool, err: bool = False) -> bool:
-    """Whether to go on: `--yes`, or the answer; prints `declined` for a no.
+    """Whether to continue: `--yes`, or the answer; prints `declined` for a no.
 
     Raises InputError where nobody can answer.
     """

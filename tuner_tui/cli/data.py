@@ -41,7 +41,11 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="The dataset type, where the detection is wrong.",
         ),
         click.option(
-            "--map", "mapping", multiple=True, metavar="PART=TEMPLATE", help="Such as 'prompt={question}'."
+            "--map",
+            "mapping",
+            multiple=True,
+            metavar="PART=TEMPLATE",
+            help="For example 'prompt={question}'.",
         ),
         click.option(
             "--fix", "fixes", multiple=True, metavar="STEP", help="Fix rows, such as drop_duplicates."
@@ -71,11 +75,17 @@ def data() -> None:
 @click.option(
     "--method",
     type=click.Choice(tuple(TRAITS)),
-    help="Check the rows for this training method; by default for those that take their dataset type.",
+    help="Check the rows for this training method; by default for all methods that accept the dataset type.",
 )
 @click.option("--model", help="Render the rows with this model's chat template, and count their tokens.")
 @template_option
-@click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
+@click.option(
+    "--loss-on",
+    type=click.Choice(["answers", "all"]),
+    default="answers",
+    show_default=True,
+    help="Which tokens have loss: the assistant's, or all.",
+)
 @click.option("--length", type=LENGTH, default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(
@@ -91,8 +101,8 @@ def check(
 ) -> None:
     """Check FILE and list its problems.
 
-    FILE is a data file, a folder of them, hub:owner/name, feedback:COLLECTION, or "demo". Ends with exit code 2 when
-    something in it cannot be trained on as it is.
+    FILE is a data file, a folder of them, hub:owner/name, feedback:COLLECTION, or "demo". Exits with code 2 if some
+    of it cannot be trained on as it is.
     """
     from tuner_tui.data.checking.checks import check as check_data
 
@@ -132,7 +142,13 @@ def check(
     help="The training method.",
 )
 @template_option
-@click.option("--loss-on", type=click.Choice(["answers", "all"]), default="answers", show_default=True)
+@click.option(
+    "--loss-on",
+    type=click.Choice(["answers", "all"]),
+    default="answers",
+    show_default=True,
+    help="Which tokens have loss: the assistant's, or all.",
+)
 @click.option("--length", type=LENGTH, default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(

@@ -39,7 +39,7 @@ COLOURS: dict[Status, str] = {"ok": "green", "note": "cyan", "warning": "yellow"
     "--bundle",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write a report to attach to a bug, without rows, prompts, answers, names and secrets.",
+    help="Write a report to attach to a bug, without rows, prompts, answers, names or secrets.",
 )
 @click.option(
     "--run", "run_name", metavar="NAME", help="The run that the report is about.  [default: the last]"
@@ -48,12 +48,14 @@ COLOURS: dict[Status, str] = {"ok": "green", "note": "cyan", "warning": "yellow"
 def doctor(
     context: click.Context, as_json: bool, no_torch: bool, bundle: Path | None, run_name: str | None
 ) -> None:
-    """Check whether this machine is ready to train, and how to fix problems.
+    """Check whether this machine is ready to train, and show how to fix problems.
 
-    With --bundle FILE (such as bug.md) it writes what it finds, and what is known of one run, to a Markdown file.
+    With --bundle FILE (such as bug.md) it writes the results and the facts about one run to a Markdown file.
     """
     if bundle is None and run_name is not None:
-        raise InputError("--run needs --bundle", "The checks are about the machine.", "Add: --bundle bug.md")
+        raise InputError(
+            "--run needs --bundle", "Without --bundle, only the machine is checked.", "Add: --bundle bug.md"
+        )
     run = None if bundle is None else _run_to_report(bundle, run_name)
     torch = None if no_torch else _ask_torch(quiet=as_json)
     gpu = read_gpus()
@@ -109,12 +111,12 @@ def _write_bundle(bundle: Path, report: BugReport, as_json: bool) -> None:
         click.echo(json.dumps({"file": str(bundle), "holds": report.holds, "removed": removed}, indent=2))
         return
     click.echo(
-        fill(f"Wrote {bundle}: {counted(len(report.text), 'character')} of Markdown, readable by you alone.")
+        fill(f"Wrote {bundle}: {counted(len(report.text), 'character')} of Markdown, readable only by you.")
     )
-    click.echo(fill(f"It holds: {', '.join(report.holds)}.", hanging="  "))
+    click.echo(fill(f"It contains: {', '.join(report.holds)}.", hanging="  "))
     if report.removed:
         what = ", ".join(f"{what} ({times})" for what, times in report.removed.items())
-        click.echo(fill(f"Taken out by the last check: {what}.", hanging="  "))
+        click.echo(fill(f"Removed by the last check: {what}.", hanging="  "))
     click.echo(
         fill("Nothing was sent. Read all of it before you do: paste it into the issue, or attach the file.")
     )

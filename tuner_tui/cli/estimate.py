@@ -51,7 +51,7 @@ def estimate(
 ) -> None:
     """Estimate the memory for tuning MODEL: a Hub name, a folder, a GGUF file or "demo".
 
-    Of a model on the Hub only config and headers are read, and the tokenizer to count tokens of --data.
+    For a model on the Hub, only its config and headers are read, and with --data also its tokenizer.
     """
     from tuner_tui.planning.planner import plan_memory
     from tuner_tui.planning.table import memory_table

@@ -33,7 +33,7 @@ def feedback() -> None:
 @feedback.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(as_json: bool) -> None:
-    """All collections, the last changed first."""
+    """List all collections, the most recently changed first."""
     from tuner_tui.feedback.collections import list_collections
 
     summaries = list_collections()
@@ -85,7 +85,7 @@ def stats(name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(name: str, as_json: bool) -> None:
-    """Whether a collection is complete: its file, its last good copy, and each row that cannot be read."""
+    """Check whether a collection is intact: its file, its last good copy, and its unreadable rows."""
     from tuner_tui.feedback.checking import check_collection
 
     report = check_collection(name)
@@ -148,7 +148,7 @@ def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, 
 )
 @click.option("--person-only", is_flag=True, help="Only annotations made here by a person.")
 @click.option("--ai", is_flag=True, help="Include proposals of a judge model that you have not annotated.")
-@click.option("--clear", is_flag=True, help="No slight preferences.")
+@click.option("--clear", is_flag=True, help="Leave out slight preferences.")
 @click.option("--agreed", is_flag=True, help="Leave out items on which annotations disagree.")
 @click.option("--finished", is_flag=True, help="Leave out truncated answers.")
 @click.option("--text", "is_text", is_flag=True, help="Plain text in place of turns.")
@@ -389,7 +389,7 @@ def collect(
 @click.option(
     "--max-tokens",
     type=click.IntRange(1, 1_000_000),
-    help="Maximum length of a reply in tokens, thoughts included; 2048 on a server and 200 without one by default.",
+    help="Maximum length of a reply in tokens, including reasoning; 2048 on a server and 200 without one by default.",
 )
 @click.option("--share", is_flag=True, help="Load the model even while a run is training.")
 def judge(
@@ -404,9 +404,9 @@ def judge(
 ) -> None:
     """Have a judge model propose which answer is better; it is asked in both orders.
 
-    Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the orders
-    disagree, the item is left to you; collect --unsure-first begins there. A reply without a verdict is none: the item
-    stays open for the next judge.
+    Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the
+    orders disagree, the item is left to you; collect --unsure-first begins there. A reply without a verdict is not
+    saved: the item stays open for the next judge.
     """
     import os
 

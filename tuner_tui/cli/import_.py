@@ -33,13 +33,15 @@ TITLES: dict[Account, str] = {
 @click.option(
     "--out", type=click.Path(path_type=Path), default="run.toml", help="Where to write; run.toml by default."
 )
-@click.option("--from", "tool", type=click.Choice(TOOLS), help="The tool, if its keys do not tell.")
+@click.option(
+    "--from", "tool", type=click.Choice(TOOLS), help="The tool, if it is not recognised by its keys."
+)
 @click.option(
     "--method", type=click.Choice(list(TRAITS)), help="The method, if the file does not name it (TRL)."
 )
 @click.option("--model", help="The model to use instead of the file's.")
 @click.option("--data", help="The training data to use instead of the file's.")
-@click.option("--force", is_flag=True, help="Overwrite a file that exists.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def import_(
     file: Path,
@@ -53,10 +55,10 @@ def import_(
 ) -> None:
     """Write a run.toml from the settings of another tool.
 
-    FILE is a YAML of Axolotl, LLaMA-Factory (also JSON), Unsloth or TRL, or a folder with adapter_config.json,
-    training_args.json or trainer_state.json. Every key is listed: taken, converted with the reason, not needed, or not
-    taken with the reason. Nothing is trained, downloaded or run. A model or data set that is not on this machine is
-    listed and is no error. Pickles such as training_args.bin are never read.
+    FILE is a YAML file of Axolotl, LLaMA-Factory (also JSON), Unsloth or TRL, or a folder with adapter_config.json,
+    training_args.json or trainer_state.json. Every key is listed: taken, converted with the reason, not needed, or
+    not taken with the reason. Nothing is trained, downloaded or run. A model or data set that is not on this
+    machine is listed; that is not an error. Pickles such as training_args.bin are never read.
     """
     from tuner_tui.config.spec_file import parse_spec
     from tuner_tui.files import write_atomic
@@ -95,7 +97,7 @@ def _show(imported: Imported, out: Path) -> None:
         for line in _lines(entries, several=several):
             click.echo(fill(line, "  ", "  "))
     if imported.defaults:
-        click.echo("\n" + click.style("Defaults of the tool that are others here, written out", bold=True))
+        click.echo("\n" + click.style("Defaults of the tool that differ here, written out", bold=True))
         for default in imported.defaults:
             click.echo(fill(f"{default.key} = {_value(default.value)}: {default.reason}", "  ", "  "))
     for title, lines in (("Not on this machine", imported.missing), ("Notes", imported.notes)):

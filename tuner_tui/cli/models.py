@@ -87,8 +87,8 @@ def list_models(as_json: bool) -> None:
 def trust(source: str, revision: str | None) -> None:
     """Allow SOURCE (a folder or a Hub name) to run the Python code that it contains.
 
-    It runs with your rights whenever a run with model.trust_remote_code loads the model. Code that changes is asked
-    about again; of a repository that is not downloaded yet, the code that the Hub has now is allowed.
+    It runs with your permissions whenever a run with model.trust_remote_code loads the model. If the code changes, you
+    are asked again. For a repository that is not downloaded yet, the code that is on the Hub now is allowed.
     """
     from tuner_tui.models import trusted_code
     from tuner_tui.models.model_code import code_on_hub

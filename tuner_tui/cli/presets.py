@@ -59,7 +59,7 @@ def show(name: str) -> None:
 @click.argument("path", type=click.Path(path_type=Path), default="run.toml")
 @click.option("--model", help="The model to use instead of the preset's.")
 @click.option("--data", help="The training data to use instead of train.jsonl.")
-@click.option("--force", is_flag=True, help="Overwrite a file that exists.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def copy(name: str, path: Path, model: str | None, data: str | None, force: bool) -> None:
     """Write a preset as your own run.toml, with its comments."""
     from tuner_tui.config.spec_file import parse_spec

@@ -28,14 +28,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run")
 @click.option("--to", "repo_id", required=True, metavar="OWNER/NAME", help="The repository.")
-@click.option("--as", "form", type=click.Choice(get_args(Form)), default="adapter", show_default=True)
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(get_args(Form)),
+    default="adapter",
+    show_default=True,
+    help="The form to push; see `export`.",
+)
 @click.option(
     "--private",
     "visibility",
     flag_value="private",
-    help="Only you, or your organisation's members, see it (the default).",
+    help="Only you, or your organisation's members, can see it (the default).",
 )
-@click.option("--public", "visibility", flag_value="public", help="Everyone sees it.")
+@click.option("--public", "visibility", flag_value="public", help="Everyone can see it.")
 @click.option("--dry-run", is_flag=True, help="Prepare and check everything, show the files, send nothing.")
 @click.option("--branch", help="A branch other than main; created if missing.")
 @click.option("--pr", is_flag=True, help="As a pull request.")

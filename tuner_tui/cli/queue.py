@@ -74,8 +74,8 @@ def remove(run: str) -> None:
     """Take RUN out of the queue; its folder stays, and `runs resume` queues it again."""
     name = _waiting_name(run)
     if not waiting.withdraw(name):
-        raise RunProblem("The run does not wait", name, "See: tuner-tui queue list")
-    click.echo(f"{plain(name)} was taken out of the queue.")
+        raise RunProblem("The run is not waiting", name, "See: tuner-tui queue list")
+    click.echo(f"{plain(name)} was removed from the queue.")
 
 
 @queue.command()

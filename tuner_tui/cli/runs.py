@@ -55,7 +55,7 @@ for command in (compare, tree, branch, note, disk, clean):
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="Maximum number of runs, the newest.",
+    help="Maximum number of runs to list.",
 )
 @click.option(
     "--find",
@@ -193,7 +193,7 @@ def resume(context: click.Context, run: str, detach: bool, as_json: bool) -> Non
 @runs.command()
 @click.argument("run")
 @click.option(
-    "--lines", type=click.IntRange(1), default=40, show_default=True, help="Maximum number of last lines."
+    "--lines", type=click.IntRange(1), default=40, show_default=True, help="Number of lines to print."
 )
 def log(run: str, lines: int) -> None:
     """Print the end of a run's log: the output of libraries."""
@@ -221,7 +221,7 @@ def delete(run: str, yes: bool) -> None:
     if yes and run != folder.name:
         raise InputError(
             "Confirmation needed",
-            f"{run!r} is {folder.name}; with --yes only the full name is taken.",
+            f"{run!r} is {folder.name}; with --yes only the full name is accepted.",
             f"Delete it: {shell_command('runs delete', folder.name, options=['--yes'])}",
         )
     question = f"Delete {plain(folder.name)} ({size(folder_size(folder.path))})?"

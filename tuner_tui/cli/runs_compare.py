@@ -64,7 +64,13 @@ def tree(run: str) -> None:
 @click.command()
 @click.argument("run")
 @click.option("--step", default="last", show_default=True, help="The checkpoint's step; see `runs show`.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("run.toml"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("run.toml"),
+    show_default=True,
+    help="The file to write.",
+)
 def branch(run: str, step: str, out: Path) -> None:
     """Write a run.toml that starts from a checkpoint of RUN, to edit and train."""
     from tuner_tui.config.spec_writer import spec_text

@@ -74,7 +74,7 @@ def clean(only: tuple[str, ...], names: tuple[str, ...], yes: bool) -> None:
     items = [item for item in clean_up_items(queued_names()) if not only or item.kind in only]
     if missing := set(names) - {item.name for item in items}:
         raise NotFoundError(
-            "Nothing of that name is removable", ", ".join(sorted(missing)), "See: tuner-tui runs disk"
+            "Nothing removable has that name", ", ".join(sorted(missing)), "See: tuner-tui runs disk"
         )
     items = [item for item in items if not names or item.name in names]
     _list(items)

@@ -49,10 +49,10 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--precision", metavar="TYPE", help="auto, fp32, bf16, fp16, int8 or nf4."),
             click.option("--epochs", metavar="COUNT", help="Passes over the data."),
             click.option("--max-steps", metavar="COUNT", help="Stop after this many optimizer steps."),
-            click.option("--learning-rate", metavar="RATE", help="Peak step size, e.g. 2e-4."),
+            click.option("--learning-rate", metavar="RATE", help="Peak learning rate, e.g. 2e-4."),
             click.option("--batch-size", metavar="ROWS", help="Rows per optimizer step."),
             click.option("--max-length", metavar="TOKENS", help="Longest row in tokens."),
-            click.option("--rank", metavar="R", help="Width of LoRA's matrices."),
+            click.option("--rank", metavar="R", help="LoRA rank (r)."),
             click.option("--name", metavar="NAME", help="A name for the run."),
         )
     ):
@@ -93,9 +93,9 @@ def train(
       tuner-tui train qlora-8gb --model Qwen/Qwen3-4B --data rows.jsonl
       tuner-tui train --model demo --data rows.jsonl --epochs 1
 
-    Options replace what SPEC says, and --set replaces both. What neither says has its default: sft with LoRA.
+    Options override SPEC, and --set overrides both. All else has its default: sft with LoRA.
 
-    A model or data set of the Hub that is not on this machine is downloaded first and verified by its hashes; after an
+    A model or data set on the Hub that is not on this machine is downloaded first and verified by its hashes; after an
     interruption, the same command resumes.
 
     If model.adapter names a run that has not finished, the new run waits for it and starts from its adapter.

@@ -100,7 +100,8 @@ def tell(event: Event) -> str | None:
         case StepSkipped():
             return f"step {event.step} is skipped: {plain(event.reason)}"
         case RolledBack():
-            return f"step {event.step} went bad: {plain(event.reason)}; back to {event.checkpoint or 'the beginning'}"
+            place = event.checkpoint or "the beginning"
+            return f"bad loss at step {event.step}: {plain(event.reason)}; back to {place}"
         case Warned():
             return f"warning: {plain(event.message)} {plain(event.hint)}".rstrip()
         case AdapterSaved():

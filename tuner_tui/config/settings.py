@@ -73,7 +73,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "energy.price",
         "Price of energy",
-        "What a kilowatt hour costs you; a run's energy is then shown in money too, as far as it could be measured.",
+        "Price of a kilowatt-hour; a run's measured energy is then also shown as a cost.",
         "number",
         most=1000.0,
     ),
@@ -124,9 +124,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "trackers.report_to",
         "Trackers",
-        "Send each run's curves to these too: tensorboard and trackio write files here, wandb sends them to its "
-        "maker's service. Each has to be installed (pip install 'tuner-tui[tensorboard]' and so on). A tracker "
-        "that fails never ends a run.",
+        "Send each run's curves to these too: tensorboard and trackio write files here, wandb sends them to Weights & "
+        "Biases. Each has to be installed (pip install 'tuner-tui[tensorboard]' and so on). A tracker that fails never "
+        "ends a run.",
         "words",
         (),
         ("tensorboard", "trackio", "wandb"),
@@ -134,7 +134,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "trackers.project",
         "Project",
-        "The project that wandb and trackio file runs under.",
+        "The project to which wandb and trackio add runs.",
         "text",
         "tuner-tui",
     ),
@@ -149,7 +149,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "limits.seconds",
         "Time limit",
-        "Seconds of CPU time that one step of reading somebody else's file may take: a row written by a chat template, "
+        "Seconds of CPU time that one step of reading an untrusted file may take: a row rendered by a chat template, "
         "a batch of rows of a Parquet file, loading a tokenizer. Beyond it, reading ends with an error.",
         "number",
         10.0,
@@ -159,8 +159,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "limits.memory",
         "Memory limit",
-        "Gigabytes that reading somebody else's chat template, tokenizer, Parquet or Arrow file may take in total. "
-        "Beyond it, reading ends with an error.",
+        "Gigabytes of memory that reading an untrusted chat template, tokenizer, Parquet or Arrow file may take in "
+        "total. Beyond it, reading ends with an error.",
         "number",
         4.0,
         least=0.1,

@@ -39,7 +39,7 @@ class ModelSpec(Section):
         ...,
         "Model",
         'A Hub repository ("owner/name"), a local folder, a GGUF file, or "demo" for SmolLM2-135M-Instruct.',
-        "More parameters answer better and need more memory and time.",
+        "Larger models answer better and need more memory and time.",
         min_length=1,
     )
     revision: str | None = option(
@@ -67,7 +67,7 @@ class ModelSpec(Section):
         "Adapter's base confirmed",
         "You know that the adapter was trained on this base, although its folder names another one, a path of another "
         "machine, or none. The shapes of its weights are compared all the same.",
-        "An adapter of another base with the same shapes would silently be nonsense.",
+        "An adapter of another base with the same shapes would silently give nonsense.",
     )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
         "auto",
@@ -98,7 +98,7 @@ class TrainingSpec(Section):
     learning_rate: float | None = option(
         None,
         "Learning rate",
-        "Peak step size; if unset, the usual value for method and tuning, such as 2e-4 for sft with LoRA.",
+        "Peak learning rate; if unset, the usual value for method and tuning, such as 2e-4 for sft with LoRA.",
         "Too high forgets or diverges, too low learns nothing.",
         gt=0,
         le=1,
@@ -107,9 +107,7 @@ class TrainingSpec(Section):
     warmup: float = option(
         0.05, "Warm-up", "Share of the steps over which the learning rate rises from zero.", ge=0, lt=1
     )
-    weight_decay: float = option(
-        0.0, "Weight decay", "Pull of trained weights towards zero (AdamW, decoupled).", ge=0, le=1
-    )
+    weight_decay: float = option(0.0, "Weight decay", "Decoupled weight decay, as in AdamW.", ge=0, le=1)
     max_grad_norm: float = option(
         1.0, "Gradient clipping", "Largest gradient norm of a step; 0 turns clipping off.", ge=0, le=1000
     )
@@ -147,14 +145,14 @@ class TrainingSpec(Section):
     optimizer: Optimizer = option(
         "adamw",
         "Optimizer",
-        "adamw; adamw_8bit and paged_adamw_8bit (bitsandbytes) keep their states in 8 bit.",
+        "adamw; adamw_8bit and paged_adamw_8bit (bitsandbytes) keep their states in 8 bits.",
         "8-bit states need a quarter of the memory of adamw's.",
     )
     group_by_length: Literal["auto", True, False] = option(
         "auto",
         "Group by length",
-        "Group rows by length. auto: where padding would be a fifth of the computation, and there are "
-        "rows enough to keep their order random.",
+        "Group rows by length. auto: where padding would be a fifth of the computation, and there "
+        "are enough rows to keep their order random.",
         "Less padding; the order is less random.",
     )
     seed: int = option(42, "Seed", "Fixes the order of rows, adapter weights and dropout.", ge=0, lt=2**32)
@@ -170,7 +168,7 @@ class EvaluationSpec(Section):
         None,
         "Early stopping",
         "Stop after this many evaluations without a better loss; the best adapter is kept.",
-        "Saves time and overfitting; needs evaluation data.",
+        "Saves time and limits overfitting; needs evaluation data.",
         ge=1,
     )
 

@@ -184,9 +184,9 @@ def open_or_create(name: str, settings: CollectionSettings | None = None) -> Sto
             owned().claim()
         except OSError as error:
             raise TunerError(
-                "The collection cannot be made",
+                "The collection cannot be created",
                 f"{path_problem(error, feedback_dir())}.",
-                "Free space or rights there.",
+                "Free disk space there, or change its permissions.",
             ) from error
         try:
             return Store.create(path, settings or CollectionSettings())
@@ -489,7 +489,7 @@ def _take_out_of_trash(path: Path, target: Path) -> None:
         raise TunerError(
             "The collection cannot be restored",
             f"{path_problem(error, path)}.",
-            f"It lies in {folder}.",
+            f"It is in {folder}.",
         ) from error
     sync_folder(path.parent)
 

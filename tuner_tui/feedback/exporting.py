@@ -38,7 +38,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     with_ai: bool = False
     """Also a judge model's proposals that no person has annotated."""
     clear_only: bool = False
-    """No slight preferences."""
+    """Leave out slight preferences."""
     agreed_only: bool = False
     """No items on which annotations disagree (own repeats, or two annotators)."""
     finished_only: bool = False

@@ -71,7 +71,7 @@ class ImportedFile:
             )
         if self.dropped_thoughts:
             lines.append(
-                f"Thoughts in {self.dropped_thoughts} rows are not kept; a collection holds what is answered."
+                f"Reasoning in {self.dropped_thoughts} rows is not kept; a collection stores answers only."
             )
         if self.dropped_answers:
             lines.append(

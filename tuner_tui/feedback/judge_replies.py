@@ -123,7 +123,7 @@ def _unreadable(reply: JudgeReply, text: str, has_thoughts: bool) -> UnreadableR
         return UnreadableReply(what, LIMIT_HINT)
     if has_thoughts:
         return UnreadableReply(
-            "empty: it has thoughts and no answer", "Turn thinking off on the server, or raise --max-tokens"
+            "empty: it has reasoning but no answer", "Turn thinking off on the server, or raise --max-tokens"
         )
     return UnreadableReply("empty")
 

@@ -77,7 +77,7 @@ def origin_of(url: str) -> Origin:
         raise InputError(
             "Not a server's address",
             f"{plain(url)!r}: expected http://... or https://...",
-            "Such as http://localhost:11434/v1",
+            "For example http://localhost:11434/v1",
         )
     return Origin(parsed.scheme, host.lower(), port or {"http": 80, "https": 443}[parsed.scheme])
 

@@ -22,7 +22,7 @@ def candidate_of(text: str, system: str = "") -> Candidate:
     model, plus, adapter = text.rpartition("+") if "+" in text else (text, "", "")
     if not model.strip() or (plus and not adapter.strip()):
         raise InputError(
-            "Not a model", f"{text!r}: expected MODEL or MODEL+ADAPTER.", "Such as demo, or demo+my-run."
+            "Not a model", f"{text!r}: expected MODEL or MODEL+ADAPTER.", "For example demo, or demo+my-run."
         )
     source = find_source(model)
     path = source.path

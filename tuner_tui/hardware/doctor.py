@@ -322,7 +322,7 @@ def check_folder(name: str, folder: Path, parts: Sequence[str] = ()) -> Check:
     place = folder
     for path in (folder / each for each in parts):
         if reason is None and is_folder(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            place, reason = path, f"{path.name} is closed to you"
+            place, reason = path, f"{path.name} is not accessible to you"
     if reason is not None:
         remedy = "Change its owner, or choose another folder: TUNER_TUI_HOME for the app's own, HF_HOME for models."
         return Check(name, "problem", f"cannot be written: {reason}", barred(place) or str(place), remedy)

@@ -20,7 +20,7 @@ THROTTLE_WORDS = (
     (0x020, "thermal"),
     (0x040, "thermal"),
     (0x080, "power brake"),
-    (0x002, "clocks set by hand"),
+    (0x002, "clocks set manually"),
     (0x010, "sync boost"),
     (0x100, "display clocks"),
     (0x200, "board limit"),

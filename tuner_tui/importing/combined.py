@@ -92,7 +92,7 @@ def length_of_run(rules: Rules) -> None:
         rules.take(steps, {"training.max_steps": count})
     epochs = rules.role("epochs")
     if epochs and number(epochs.value) == 0 and count:
-        rules.skip(epochs, "the number of steps counts")
+        rules.skip(epochs, "the number of steps takes precedence")
     elif epochs:
         rules.take(epochs, {"training.epochs": plain_number(epochs.value)})
     elif count is None and rules.role_default("epochs") is not None:
@@ -109,14 +109,14 @@ def warm_up(rules: Rules, rows: int | None) -> None:
     if steps and count is not None and 0 < count < 1:
         rules.take(steps, {"training.warmup": count}, "below 1 it is a share of the steps")
     elif steps and count == 0 and ratio:
-        rules.skip(steps, "the ratio counts")
+        rules.skip(steps, "the ratio takes precedence")
     elif steps and count == 0:
         rules.take(steps, {"training.warmup": 0.0}, "no warm-up")
     elif steps and count is not None:
         _warm_up_steps(rules, steps, int(count), total_steps(rules, rows))
     if ratio:
         if "training.warmup" in rules.ledger.spec:
-            rules.refuse(ratio, "the number of steps counts where both are given")
+            rules.refuse(ratio, "the number of steps takes precedence where both are given")
         else:
             rules.take(ratio, {"training.warmup": plain_number(ratio.value)})
     if steps or ratio:
@@ -356,7 +356,7 @@ def _steps(rules: Rules, given: Given, key: str, *, is_used: bool) -> None:
     count = number(given.value)
     total = rules.ledger.spec.get("training.max_steps")
     if not is_used or count == 0:
-        rules.skip(given, "no use is made of it")
+        rules.skip(given, "it is not used")
     elif count is not None and 0 < count < 1 and total:
         rules.take(given, {key: max(1, math.ceil(count * total))}, f"a share of {total} steps")
     elif whole(given.value):

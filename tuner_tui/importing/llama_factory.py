@@ -36,7 +36,7 @@ def read_data(rules: Rules, source: Source) -> None:
     if tests := _sets(rules, source, "eval_dataset", info):
         data_sets.evaluation(rules, tests[0], tests[1:])
     rules.ledger.close(
-        source.name, [("dataset_dir",)], "not_needed", f"the folder of {INFO}; paths are whole here"
+        source.name, [("dataset_dir",)], "not_needed", f"the folder of {INFO}; paths are complete here"
     )
     _template(rules, source)
 

@@ -76,7 +76,10 @@ class Rules:
                     found = Given(part.source.name, place, value)
                 else:
                     self.ledger.close(
-                        part.source.name, [place], "not_taken", f"{found.key} says the same and counts"
+                        part.source.name,
+                        [place],
+                        "not_taken",
+                        f"{found.key} is the same setting and takes precedence",
                     )
         return found
 
@@ -142,7 +145,7 @@ class Rules:
         for part in self.parts:
             self._leave(part)
             self._set_defaults(part.table)
-        self.ledger.leave_rest(f"is no setting of {self.parts[0].table.label} that is known here")
+        self.ledger.leave_rest(f"is not a setting of {self.parts[0].table.label} that is known here")
 
     def set_default(self, key: str, value: Any, reason: str = "") -> None:
         """A default of the tool, where the option exists and ours is another one."""

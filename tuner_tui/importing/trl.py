@@ -30,7 +30,7 @@ def read_data(rules: Rules, source: Source) -> None:
     ledger, file = rules.ledger, source.name
     name, split = source.values.get("dataset_name"), source.values.get("dataset_train_split")
     if sets:
-        reason = "datasets counts where both are given"
+        reason = "datasets takes precedence where both are given"
         ledger.close(file, [("dataset_name",), ("dataset_config",)], "not_needed", reason)
     elif isinstance(name, str) and (found := data_source(name.strip(), rules.folders)):
         sets = [_named(source, found, ("dataset_name",), ("dataset_config",))]

@@ -32,7 +32,7 @@ def read_data(rules: Rules, source: Source) -> None:
     hub = given.get("dataset")
     if isinstance(hub, str) and hub.strip():
         if sets:
-            ledger.close(file, [("data", "dataset")], "not_taken", "the local files count")
+            ledger.close(file, [("data", "dataset")], "not_taken", "the local files take precedence")
         elif found := data_source(hub.strip(), rules.folders):
             sets = [
                 DataSet(

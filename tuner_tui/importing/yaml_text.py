@@ -139,7 +139,7 @@ class _Builder:
             if key_node.tag == _MERGE:
                 for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
                     if not isinstance(source, yaml.MappingNode):
-                        raise BadText("<< merges a value that is no table of keys", line)
+                        raise BadText("<< merges a value that is not a table of keys", line)
                     merged = self._mapping(source, place) | merged  # the first one counts
                 continue
             if not isinstance(key_node, yaml.ScalarNode):

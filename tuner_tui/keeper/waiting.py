@@ -95,7 +95,7 @@ class Line:
         try:
             return self._looked_at(path, entry)
         except (OSError, ValueError) as error:
-            reason = f"its run cannot be looked at: {plain(str(error))}"
+            reason = f"its run cannot be read: {plain(str(error))}"
             return Place(path, entry, RunFolder(Path(entry.folder)), "blocked", reason)
 
     def _looked_at(self, path: Path, entry: QueueEntry) -> Place:

@@ -59,7 +59,7 @@ def check_source(source: ModelSource) -> None:
         raise NotFoundError("The model is missing", f"{error.path} does not exist any more.") from error
     except PermissionError as error:
         message = f"{error.filename or source.name}: {error.strerror or error}."
-        raise InputError("Cannot read the model", message, "Check who may read the file.") from error
+        raise InputError("Cannot read the model", message, "Check the file's permissions.") from error
     except FileNotFoundError as error:
         raise NotFoundError(
             "The model is missing", f"{error.filename or source.name} does not exist any more."
@@ -201,7 +201,7 @@ def _refuse_other_gguf(path: Path, header: GgufHeader) -> None:
     parts = header.number("split.count") or 1
     if parts > 1:
         raise InputError(
-            "Only a part of a model",
+            "Only part of a model",
             f"{path} is one of {counted(parts, 'part')} of a model.",
             "Join them first: llama-gguf-split --merge FIRST-PART OUTPUT.gguf",
         )

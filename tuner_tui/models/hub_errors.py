@@ -46,7 +46,7 @@ def _explain(error: Exception, repo_id: str, revision: str | None) -> TunerError
             if has_token():
                 return InputError(
                     "This model is gated",
-                    f"The account of your token may not read {repo_id} yet.",
+                    f"Your token's account has no access to {repo_id} yet.",
                     f"Accept the terms at {page} (a fine-grained token must allow gated models too).",
                 )
             return InputError(

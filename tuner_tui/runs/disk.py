@@ -187,7 +187,9 @@ def _leftovers() -> list[CleanUpItem]:
         if path.name.startswith((".making-", ".deleting-")) and _is_quiet(path) and owned.is_ours():
             items.append(CleanUpItem("leftovers", path.name, (path,), folder_size(path), loses, owned))
     if size := expired_bytes():
-        items.append(CleanUpItem("leftovers", "trash", (), size, "Nothing: its time in the trash is over."))
+        items.append(
+            CleanUpItem("leftovers", "trash", (), size, "Nothing: its time in the trash has expired.")
+        )
     return items
 
 

@@ -143,7 +143,7 @@ def unlisted_runs() -> TunerError | None:
         return TunerError(
             "The runs cannot be listed",
             f"{path_problem(error, paths.runs_dir())}.",
-            "Its owner can open it to you, such as with chmod g+rwX; or use another folder: TUNER_TUI_HOME.",
+            "Its owner can give you access, for example with chmod g+rwX; or set TUNER_TUI_HOME to another folder.",
         )
     return None
 
@@ -182,7 +182,7 @@ def find_run_or_folder(text: str) -> RunFolder:
         except (OSError, ValueError, RuntimeError):  # too long, a NUL, "~name" of nobody we know
             path, is_there = Path(text), False
         if not is_there:
-            raise NotFoundError("No such run", f"{path} is no run's folder: it holds no {SPEC_FILE}.")
+            raise NotFoundError("No such run", f"{path} is not a run's folder: it has no {SPEC_FILE}.")
         return RunFolder(path.resolve())
     return find_run(text)
 

@@ -98,7 +98,7 @@ def _require_same_base(name: str, base: NamedBase, source: ModelSource) -> None:
     if {base.name} & {source.repo_id, str(source.path)}:
         raise InputError(
             "The base has changed",
-            f"{name} was trained on {base.name}, whose weights were others then.",
+            f"{name} was trained on {base.name}, whose weights were different then.",
             f"Use the model.revision that it was trained on, or {confirm} to train on all the same.",
         )
     raise InputError(
@@ -110,7 +110,7 @@ def _require_same_base(name: str, base: NamedBase, source: ModelSource) -> None:
 
 
 def _require_trainable(spec: RunSpec, facts: AdapterFacts, source: ModelSource, folder: Path) -> None:
-    """Raise InputError for what an adapter trains besides low rank that the run could not go on with."""
+    """Raise InputError for what an adapter trains besides low rank that the run could not continue with."""
     require_convertible(folder, facts, is_quantised=spec.model.precision in ("int8", "nf4"))
     if facts.tokens and source.path is not None and read_facts(source).tied_embeddings:
         require_untied_tokens(spec.method.kind)

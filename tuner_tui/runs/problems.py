@@ -93,7 +93,7 @@ def in_one_line(problems: Iterable[str]) -> str:
 def _require_samples(path: Path) -> None:
     _require_file(path)
     if path.stat().st_size and last_sample(path) is None:
-        raise Unreadable(path, "its last lines are no telemetry")
+        raise Unreadable(path, "its last lines are not telemetry")
 
 
 def _require_json(path: Path) -> None:

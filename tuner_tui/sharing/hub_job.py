@@ -66,7 +66,7 @@ def _token() -> str | None:
         raise InputError(
             "Your token cannot be read",
             f"{error.filename or 'the file with it'}: {error.strerror or type(error).__name__}.",
-            "Log in anew with `hf auth login`, or set HF_TOKEN.",
+            "Log in again with `hf auth login`, or set HF_TOKEN.",
         ) from None
     except ValueError:  # the error may quote it
         raise InputError(

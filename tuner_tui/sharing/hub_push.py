@@ -412,7 +412,7 @@ def _require_secure_hub() -> None:
     if address := insecure_hub():
         raise InputError(
             "Your token is not sent over plain http",
-            f"HF_ENDPOINT is {address}: everybody on the way could read the token that a push needs.",
+            f"HF_ENDPOINT is {address}: anyone on the network path could read the token that a push needs.",
             "Give an https:// address, or unset HF_ENDPOINT.",
         )
 

@@ -149,8 +149,8 @@ def require_target(options: PushOptions) -> None:
         )
     if options.form not in PUSHED_FORMS:
         raise InputError(
-            "This form stays at home",
-            f"{options.form} holds training data or everything of the run.",
+            "This form cannot be pushed",
+            f"{options.form} contains training data or the whole run.",
             f"Forms for the Hub: {', '.join(PUSHED_FORMS)}",
         )
 

@@ -265,7 +265,7 @@ def encode(text, begin, is_finished, is_rendered, tokenizer):
 
 
 def encode_pair(row, tokenizer):
-    """(prompt, chosen, rejected) as ids, and whether the limit cuts one; both sides share the prompt's tokens."""
+    """(prompt, chosen, rejected) as ids, and whether the limit truncates one; both sides share the prompt's tokens."""
     sides = [
         encode(row[side], row[f"{side}_from"], row[f"{side}_finished"], row["rendered"], tokenizer)
         for side in ("chosen", "rejected")

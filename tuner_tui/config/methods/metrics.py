@@ -56,7 +56,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "log_odds_chosen",
         "log odds",
-        "Of chosen over rejected: rises above 0 and then slowly on; below 0 rejected answers are still more likely.",
+        "Log odds of chosen over rejected: rises above 0, then slowly further; below 0 rejected "
+        "answers are still more likely.",
     ),
     Metric("log_odds_ratio", "log odds ratio", "Negative, and rises towards 0."),
     Metric(

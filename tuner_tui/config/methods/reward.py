@@ -14,7 +14,7 @@ class RewardMethod(Section):
     center_rewards: float = option(
         0.01,
         "Centring",
-        "Pull of the scores towards zero (times the square of the pair's sum).",
+        "Weight of a penalty on the squared sum of a pair's scores, which centres them at zero.",
         "Keeps scores of different runs comparable; too much flattens them.",
         ge=0,
         le=1,

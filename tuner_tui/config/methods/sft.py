@@ -30,7 +30,7 @@ class SftMethod(Section):
         "Packing",
         "Join short rows into full sequences. Attention keeps them apart, which is checked on the model before "
         "the first step.",
-        "Much faster on short rows; a step then holds more rows. Fastest with flash_attention_2.",
+        "Much faster on short rows; a step then contains more rows. Fastest with flash_attention_2.",
     )
 
 

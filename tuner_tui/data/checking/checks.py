@@ -84,7 +84,7 @@ KINDS: dict[str, _Kind] = {
         "Every answer is trained on alike. Leave out rows with a poor one, or map prompt, completion and label for kto",
     ),
     "identical sides": _Kind(
-        "error", "chosen and rejected are the same", "Nothing is preferred; leave them out", "drop_same_sides"
+        "error", "chosen and rejected are the same", "No answer is preferred; leave them out", "drop_same_sides"
     ),
     "one label": _Kind("error", "", "Add answers with the other label; to train on good answers alone, use method sft"),
     PYTHON_TEXT: _Kind(
@@ -98,7 +98,7 @@ KINDS: dict[str, _Kind] = {
     ),
     "mojibake": _Kind(
         "warning",
-        "letters broken by a wrong encoding, such as Ã©",
+        "characters garbled by a wrong encoding, such as Ã©",
         "Read the source with the right encoding; see data.encoding",
     ),
     "secrets": _Kind(
@@ -201,7 +201,7 @@ class Checker:
         self._texts, self._text_rows = [], []
 
     def stop(self, error: TunerError) -> None:
-        """Note why reading could not go on."""
+        """Note why reading could not continue."""
         tally = self._tallies["reading stopped"]
         tally.count, tally.detail = 1, f"{error.title}: {error.message}"
 

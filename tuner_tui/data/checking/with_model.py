@@ -56,7 +56,7 @@ def look_with_model(
 ) -> ModelLook:
     """Render the rows that a check chose, and count the tokens of its sample against a length limit.
 
-    `allowed` are the names of findings that training goes on with. Raises InputError where the model has no chat
+    `allowed` are the names of findings that training continues with. Raises InputError where the model has no chat
     template for rows of turns, or its tokenizer cannot be read.
     """
     problems, refused = _template_problems(report, text, loss_on, allowed)

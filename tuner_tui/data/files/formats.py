@@ -53,7 +53,7 @@ def format_of(path: Path, encoding: str | None = None) -> Format:
         raise InputError(
             "The contents do not match the file name",
             f"{path} does not begin like {'a Parquet' if named == 'parquet' else 'an Arrow'} file.",
-            "Fetch it again: it may be truncated, or a pointer to the real file.",
+            "Download it again: it may be truncated, or a pointer to the real file.",
         )
     if named in ("csv", "tsv", "text"):
         return named
@@ -90,7 +90,7 @@ def _json_kind(head: bytes) -> Literal["json", "jsonl"] | None:
 
 
 def _begins_pretty(line: bytes) -> bool:
-    """Whether a line opens an object or a list that goes on below."""
+    """Whether a line opens an object or a list that continues below."""
     return line.rstrip()[-1:] in (b"{", b"[", b",")
 
 

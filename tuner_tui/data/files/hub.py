@@ -46,7 +46,9 @@ def _parts(name: str) -> tuple[str, str]:
     """The repository, and what is named within it."""
     parts = [part for part in name.split("/") if part]
     if len(parts) < 2 or ".." in parts:
-        raise InputError("Not a Hub data set", f"{name!r}: expected owner/name.", "Such as hub:openai/gsm8k.")
+        raise InputError(
+            "Not a Hub data set", f"{name!r}: expected owner/name.", "For example hub:openai/gsm8k."
+        )
     return "/".join(parts[:2]), "/".join(parts[2:])
 
 

@@ -48,7 +48,9 @@ class Scanner:
             problem_text = "the file ends" if not found else f"found {found!r}"
             hint = "The file may be truncated." if not found else "Fix the file at this line."
             raise InputError(
-                "The JSON is broken", f"{self.path}:{self.line}: expected {expected!r}, {problem_text}.", hint
+                "The JSON is invalid",
+                f"{self.path}:{self.line}: expected {expected!r}, {problem_text}.",
+                hint,
             )
         self._move(self._at + 1)
 
@@ -100,7 +102,7 @@ class Scanner:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                "A character is broken", f"{self.path}:{self.line} (row {number}): half of a surrogate pair."
+                "A character is invalid", f"{self.path}:{self.line} (row {number}): half of a surrogate pair."
             ) from error
 
     def _is_hopeless(self, error: ValueError) -> bool:
@@ -116,7 +118,7 @@ class Scanner:
             problem_text = error.msg
         row = f" (row {number})" if number else ""
         hint = "The file is truncated." if self._is_at_end else "Fix the file at this line."
-        return InputError("The JSON is broken", f"{self.path}:{line}{row}: {problem_text}.", hint)
+        return InputError("The JSON is invalid", f"{self.path}:{line}{row}: {problem_text}.", hint)
 
     def _more(self) -> bool:
         """Read on, at least doubling what is held of an unfinished value; False at the file's end."""
@@ -140,4 +142,4 @@ class Scanner:
 
 
 def _refuse_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")

@@ -109,7 +109,7 @@ def look_at_reading(reading: Reading, method: MethodKind) -> DataLook:
 
 
 def _first_rows(method: MethodKind, reading: Reading) -> tuple[Shape, list[AnyExample]]:
-    """A few rows; where these alone do not do, such as rated answers that are all good, more are read at once."""
+    """A few rows; where these are not enough, such as unpaired preferences all good, more are read at once."""
     try:
         return read_for(method, reading)
     except OtherMethod:

@@ -272,7 +272,7 @@ def require_unchanged(path: Path, before: os.stat_result, number: int) -> None:
         raise InputError(
             "The data file changes while it is read",
             f"{path}:{number}: {size(before.st_size)} at the beginning, {size(now.st_size)} at the end.",
-            "Wait until it is written whole, and read it again.",
+            "Wait until it is written completely, and read it again.",
         )
 
 

@@ -161,7 +161,7 @@ def each_row(
     """Every row of a file or of a folder's files, and in the place of a broken one what is wrong with it.
 
     Lazy: a file larger than memory works. `not_read` gets the other splits of a folder or a JSON file as they come up.
-    Raises InputError, naming file and line, where reading cannot go on: a file
+    Raises InputError, naming file and line, where reading cannot continue: a file
     that is truncated, no text, not what its name says, or changes while it is read.
     """
     count = 0

@@ -88,9 +88,9 @@ def _column_names(cells: list[str], path: Path) -> list[str]:
     names = [cell.strip() for cell in cells]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(
-            "Two columns have one name",
+            "Two columns have the same name",
             f"{path}:1: {', '.join(twice)}.",
-            "Give each column a name of its own.",
+            "Give each column a unique name.",
         )
     return names
 

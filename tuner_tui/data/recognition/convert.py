@@ -56,7 +56,7 @@ CONVERSIONS: dict[str, tuple[str, ...]] = {
     "rated": ("messages", "instruction", "prompt_completion", "text", "rated", "prompts"),
     "prompts": ("prompts",),
 }
-"""Which shapes can be made of which; of pairs and rated answers the good ones are taken."""
+"""Which shapes can be made of which; of pairs and unpaired preferences the good ones are taken."""
 
 
 def _require(have: str, wanted: str, path: Path) -> None:
@@ -69,7 +69,7 @@ def _require(have: str, wanted: str, path: Path) -> None:
 
 
 def converted(row: Row, wanted: str) -> Iterator[Row]:
-    """A row in plain form as none, one or (a pair as rated answers) two rows of another shape."""
+    """A row in plain form as none, one or (a pair as unpaired preferences) two rows of another shape."""
     if wanted == "preference" or (wanted == "rated" and "label" in row):
         yield row
     elif wanted == "rated":
@@ -97,8 +97,8 @@ def _made(row: Row, wanted: str) -> Row:
             return {"text": "\n\n".join(part for part in (_as_text(prompt), _as_text(answer)) if part)}
         case "text":
             raise InputError(
-                "The rows say more than text holds",
-                "Thoughts, tool calls, tools or marks of turns that are not trained would be lost.",
+                "The rows contain more than text can hold",
+                "Reasoning, tool calls, tools or marks of turns that are not trained would be lost.",
                 "Convert to messages or prompt_completion.",
             )
     if (

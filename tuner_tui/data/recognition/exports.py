@@ -78,7 +78,7 @@ def _flat(found: Found, flatten: Flatten) -> Found:
         error = InputError(fault.title, f"{found.file}:{found.number}: {fault.message}", fault.hint)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
         error = InputError(
-            "A row is not like the others", f"{found.file}:{found.number}: its objects are others."
+            "A row differs from the others", f"{found.file}:{found.number}: its objects are different."
         )
     return found._replace(row=error)
 

@@ -26,7 +26,7 @@ FIXES = {
     "drop_leaked": "leave out rows that are also in the evaluation data",
     "drop_secrets": "leave out rows with likely secrets or e-mail addresses",
     "trim": "strip whitespace around texts",
-    "clean": "take control, direction and zero-width characters out",
+    "clean": "remove control, direction and zero-width characters",
     "merge_system": "put the system prompt at the beginning of the first user turn, for templates without that role",
 }
 """The steps by name, and what each does; the order is that in which they are taken."""

@@ -55,13 +55,13 @@ def parse_mapping(lines: tuple[str, ...]) -> dict[str, str]:
             raise InputError(
                 "A mapping cannot be read",
                 f"data.mapping: {line!r}: expected PART = TEMPLATE, with one of {', '.join(PARTS)} as the part.",
-                "Such as: prompt = {question}",
+                "For example: prompt = {question}",
             )
         if not any(match[1] for match in _FIELD.finditer(template)):
             raise InputError(
                 "A mapping names no column",
                 f"data.mapping: {line!r}: a template holds at least one {{column}}.",
-                f"Such as: {part} = {{question}}",
+                f"For example: {part} = {{question}}",
             )
         found[part] = template
     shape_of_mapping(found)
@@ -134,7 +134,7 @@ def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:
         raise InputError(
             "A mapping cannot be read",
             f"data.mapping: verdict = {template}: expected a column, or a column and the middle of its scale.",
-            "Such as: verdict = {winner}, or verdict = {preference} < 0, which prefers the first answer below 0.",
+            "For example: verdict = {winner}, or verdict = {preference} < 0, which prefers the first answer below 0.",
         )
     sides = [part for part in ("first", "second") if part in mapping]
     if len(sides) == 1 or not all(_FIELD.fullmatch(mapping[part]) for part in sides):

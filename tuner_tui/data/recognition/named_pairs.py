@@ -56,7 +56,7 @@ def find(columns: Columns) -> Iterator[Layout]:
         confidence = 0.97 if is_turns else 0.55
     reason = f"`{chosen}` is preferred over `{rejected}` as an answer{prompt_note}"
     if any(thoughts.values()):
-        reason += f", with the thoughts in {' and '.join(f'`{name}`' for name in thoughts.values() if name)}"
+        reason += f", with the reasoning in {' and '.join(f'`{name}`' for name in thoughts.values() if name)}"
     yield Layout("preference", variant, confidence, reason, mapping, convert, used)
 
 

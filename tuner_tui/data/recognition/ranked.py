@@ -48,7 +48,9 @@ def _texts(columns: Columns, name: str) -> Iterator[Layout]:
             raise RowFault("The ranks do not match", f"`{measure}` holds a value that is not a number.")
         return answers, [-n if measure is None or measure == ranks else n for n in numbers], ()
 
-    reason = f"`{name}` are answers in the order of `{measure}`" if measure else f"`{name}` stands best first"
+    reason = (
+        f"`{name}` are answers in the order of `{measure}`" if measure else f"`{name}` is listed best first"
+    )
     if scores and not ranks:
         reason = f"`{name}` are answers, and the higher of `{measure}` is the better"
     used = (name, *([measure] if measure else []))

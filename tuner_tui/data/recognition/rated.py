@@ -1,4 +1,4 @@
-"""Rated answers: one answer a row with a label or a score."""
+"""Unpaired preferences: one answer per row with a label or a score."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELPSTEER_SCALE = (0.0, 4.0)
 
 
 def find(columns: Columns) -> Iterator[Layout]:
-    """The rated answers that a sample of rows has, if any."""
+    """The unpaired preferences that a sample of rows has, if any."""
     prompt = columns.find(QUESTIONS, "text", "turns", "turn")
     answer = columns.find(("completion", "response", *ANSWERS), "text", "turns", "turn")
     label = columns.find(LABELS, "bool", "number", "text")

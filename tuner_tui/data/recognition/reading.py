@@ -39,7 +39,7 @@ SHAPES_HELP = (
     "`chosen` and `rejected`; `completion` with `label`; or `prompt`. Map other columns with data.mapping."
 )
 
-ANSWER_HELP = 'Write it as text, such as "yes" for true, in the words that the model shall answer with.'
+ANSWER_HELP = 'Write it as text, such as "yes" for true, in the words that the model should answer with.'
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def raw_rows(reading: Reading, not_read: dict[str, str] | None = None) -> Iterat
     Those of annotation tools have a column for everything that they hold. A mapping names the columns of the file,
     unless it says what a verdict means. `not_read` gets the other splits of the file or folder, by name.
 
-    Raises InputError where reading cannot go on.
+    Raises InputError where reading cannot continue.
     """
     rows = each_row(
         reading.path,
@@ -389,7 +389,7 @@ def read_row(found: Found, variant: str, read: Callable[[Row], T]) -> T | InputE
     except RowFault as fault:
         return InputError(fault.title, f"{file}:{number}: {fault.message}", fault.hint)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError):
-        return InputError("A row is not like the others", f"{file}:{number}: it does not fit {variant}.")
+        return InputError("A row differs from the others", f"{file}:{number}: it does not fit {variant}.")
 
 
 def _require_sides(row: Row) -> None:

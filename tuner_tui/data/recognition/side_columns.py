@@ -159,7 +159,7 @@ def kwargs_of(value: Any, name: str) -> dict[str, Any]:
         return {}
     decoded = as_object(value)
     if not isinstance(decoded, dict):
-        found = "text that is no JSON" if isinstance(value, str) else type(value).__name__
+        found = "text that is not JSON" if isinstance(value, str) else type(value).__name__
         raise RowFault(
             "Names for the template are not an object",
             f"`{name}` is {found}.",

@@ -127,7 +127,7 @@ class ValueReader:
             case Scale() as scale:
                 if not scale.least <= number <= scale.most:
                     raise RowFault(
-                        "A verdict is beyond its scale",
+                        "A verdict is outside its scale",
                         f"`{self.column}` is {number:g}; expected {scale.least:g} to {scale.most:g}.",
                         CODES_HINT,
                     )

@@ -34,7 +34,7 @@ class NothingPreferred(RowFault):
     """A row that is understood, and in which no answer is preferred to another."""
 
     def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__("Nothing is preferred", message, "Pairs are made of the other rows.")
+        super().__init__("No answer is preferred", message, "Pairs are made of the other rows.")
         self.reason: Reason = reason
 
 

@@ -1,4 +1,4 @@
-"""The rows of a data set as a method learns from them: examples, pairs of answers, or rated answers."""
+"""The rows of a data set as a method learns from them: examples, pairs of answers, or unpaired preferences."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read_pairs_for(
 def read_rated_or_pairs(
     method: MethodKind, reading: Reading, left_out: Counter[str] | None = None
 ) -> tuple[Shape, list[RatedExample]]:
-    """(shape, rated answers); the sides of a pair are a good and a bad answer. Raises InputError as `read_for` does."""
+    """(shape, unpaired preferences); a pair gives a good and a bad one. Raises InputError as `read_for` does."""
     plain = plain_for(method, reading)
     rated: list[RatedExample] = []
     for file, number, row in plain.strict():

@@ -78,7 +78,7 @@ class LabelReader:
 
     def _other_scale(self, value: float) -> RowFault:
         return RowFault(
-            "A score is beyond the scale of the rows before it",
+            "A score is outside the scale of earlier rows",
             f"`{self.name}` is {value:g}, and the first rows have {self.least:g} to {self.most:g}, so what is good is "
             "not certain.",
             f"State it: --map 'label={{{self.name}}} > LIMIT', with --map lines for prompt and completion "

@@ -33,7 +33,7 @@ def parse_source(line: str) -> Source:
     wrong = InputError(
         "A further source cannot be read",
         f"data.also: {line!r}: expected FILE, FILE weight=SHARE (above 0, below 1) or FILE rows=COUNT.",
-        "Such as: poems.jsonl weight=0.3",
+        "For example: poems.jsonl weight=0.3",
     )
     try:
         weight = float(value) if key == "weight" else None

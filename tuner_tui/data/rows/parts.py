@@ -68,7 +68,7 @@ class Content:
             return False
         if False in self.marks and set(self.marks) != {False}:
             raise RowFault(
-                "A part of a turn is not to be trained",
+                "A part of a turn is marked as not trained",
                 f"{where}: some parts of `content` are marked so, and others are not.",
                 "A turn is trained as a whole or not at all: split it, or remove the marks.",
             )
@@ -200,7 +200,7 @@ def thought_of(value: Any, where: str) -> str:
                 pass_over(f"{where.partition('[')[0]}[].reasoning.{key}")
         if given:
             return thought_of(value[(filled or given)[0]], where)
-    raise RowFault("Thoughts are not text", f"{where}: they are {_kind(value)}.")
+    raise RowFault("Reasoning is not text", f"{where}: it is {_kind(value)}.")
 
 
 def _result(part: dict[str, Any], where: str) -> dict[str, Any]:

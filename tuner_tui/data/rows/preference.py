@@ -1,4 +1,4 @@
-"""What people prefer, as methods see it: pairs of answers and rated answers, and readers of the plain layouts.
+"""What people prefer, as methods see it: pairs of answers and unpaired preferences, and readers of the plain layouts.
 
 A pair is `prompt`, `chosen` and `rejected`; a rated answer is `prompt`, `completion` and `label`. Each side is text as
 it stands, or turns for the chat template. Where `prompt` is missing, the leading turns that both sides share are it.
@@ -90,12 +90,12 @@ def no_rows(path: Path, left_out: Mapping[str, int], hint: str) -> InputError:
     """The error for a data set of which nothing is left."""
     if left_out:
         problem_text = f"{path}: no answer is preferred in any row ({left_out_words(left_out)})."
-        return InputError("Nothing is preferred", problem_text, "Add rows with a preference.")
+        return InputError("No answer is preferred", problem_text, "Add rows with a preference.")
     return InputError("The data file is empty", f"{path} holds no rows.", hint)
 
 
 def read_rated(data: Path | Reading, limit: int | None = None) -> list[RatedExample]:
-    """All rated answers of a data set, in whatever layout.
+    """All unpaired preferences of a data set, in whatever layout.
 
     Raises InputError that names file and line, also for an empty file and for one in which all labels are the same.
     """
@@ -170,7 +170,7 @@ def make_pair(prompt: Side | None, chosen: Side, rejected: Side, path: Path, num
         )
     if _said(example.chosen) == _said(example.rejected):
         raise InputError(
-            "The sides of a pair are equal",
+            "Chosen and rejected are the same",
             f"{where}: `chosen` and `rejected` are the same, so nothing is preferred.",
             "Leave the row out.",
         )

@@ -50,7 +50,7 @@ def call_of(call: Any, where: str) -> dict[str, Any]:
     marks = [marked(each) for each in (call, inner)]
     if any(is_trained is False for is_trained, _ in marks):
         raise RowFault(
-            "A part of a turn is not to be trained",
+            "A part of a turn is marked as not trained",
             f"{where}: a tool call is marked so, and a turn is trained as a whole or not at all.",
             "Mark the turn itself, or remove the mark.",
         )
@@ -113,7 +113,7 @@ def tools_of(value: Any) -> list[Any]:
     if not isinstance(tools, list):
         raise RowFault(
             "The tools are not a list",
-            f"`tools` is {'no JSON' if isinstance(value, str) else type(value).__name__}.",
+            f"`tools` is {'not JSON' if isinstance(value, str) else type(value).__name__}.",
             "Each tool is an object with its name and parameters (a JSON schema).",
         )
     return [made for tool in tools if tool is not None for made in _tools(tool)]

@@ -214,9 +214,9 @@ def _add(found: list[dict[str, Any]], turn: Any, where: str, name: str) -> None:
     if last.get("channel") == "analysis" and role == "assistant":
         if last.get("weight") != plain.get("weight"):
             raise RowFault(
-                "A part of a turn is not to be trained",
-                f"{where}: its thoughts (channel analysis) and its answer are marked differently.",
-                "Thoughts and answer are one turn, trained as a whole or not at all: mark both alike.",
+                "A part of a turn is marked as not trained",
+                f"{where}: its reasoning (channel analysis) and its answer are marked differently.",
+                "Reasoning and answer are one turn, trained as a whole or not at all: mark both alike.",
             )
         plain["reasoning_content"] = _joined(found.pop()["reasoning_content"], plain.get("reasoning_content"))
     found.append(plain)

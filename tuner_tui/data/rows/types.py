@@ -82,7 +82,7 @@ def read_examples(
     """All rows of an SFT data set, of one dataset type.
 
     Raises InputError that names file and line for an empty file, unknown columns and fields that are not text; and for
-    pairs, rated answers and lone prompts, which are for other methods.
+    pairs, unpaired preferences and lone prompts, which are for other methods.
     """
     reading = data if isinstance(data, Reading) else Reading(data, asked, limit)
     shape, rows = iterate_examples(reading)

@@ -39,7 +39,7 @@ class Dropped(NamedTuple):
     place: int | None
     """The turn, counted from 0; None for the tools and for what else the row hands to the template."""
     what: str
-    """In words, such as "what the user says" or "the assistant's thoughts"."""
+    """In words, such as "what the user says" or "the assistant's reasoning"."""
     is_minor: bool = False
     """Whether it is a detail, such as who of several users speaks, a tool's `minimum`, or a template's switch."""
 

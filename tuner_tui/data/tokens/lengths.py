@@ -53,7 +53,7 @@ class RowLength:
         return sum(end - begin for begin, end in self.answers)
 
     def answer_tokens_within(self, limit: int) -> int:
-        """Learnt tokens that a length limit leaves."""
+        """Tokens with loss that a length limit leaves."""
         return sum(max(0, min(end, limit) - begin) for begin, end in self.answers)
 
 

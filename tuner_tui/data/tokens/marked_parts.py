@@ -12,7 +12,7 @@ from tuner_tui.data.tokens.chat_template import REASONING_FIELDS
 Turn = dict[str, Any]
 CONTENT, THOUGHTS, CALLS, NAMES, TOOLS, KWARGS = (
     "content",
-    "thoughts",
+    "reasoning",
     "tool calls",
     "name",
     "tools",
@@ -86,7 +86,7 @@ def marked(turns: Sequence[Turn], tools: Sequence[Any], template_kwargs: Mapping
 
 
 def pieces_of(text: str, role: str) -> Iterator[Piece]:
-    """What stands between the tags of a text; within tags of thinking it is the assistant's thoughts."""
+    """What stands between the tags of a text; within tags of thinking it is the assistant's reasoning."""
     split = _TAG.split(text)
     for number in range(0, len(split), 2):
         piece = split[number]

@@ -215,7 +215,7 @@ def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
                 where,
                 "what the template writes for the prompt changes when an answer follows, so the answer's ",
             )
-            + "tokens cannot be told from the rest.",
+            + "tokens cannot be separated from the rest.",
             "Use another model.",
         )
     return InputError(
@@ -223,7 +223,7 @@ def rewrites(where: str, position: int, *, is_side: bool = False) -> InputError:
         _said_of(
             where, f"what the template writes before turn {position + 1} changes with that turn, so the "
         )
-        + "answer's tokens cannot be told from the rest.",
+        + "answer's tokens cannot be separated from the rest.",
         'Set method.loss_on = "all", or use another model.',
     )
 

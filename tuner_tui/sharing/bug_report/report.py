@@ -39,7 +39,7 @@ TERMINALS = re.compile(
 PROGRAMS = frozenset(
     {"Apple_Terminal", "iTerm.app", "WezTerm", "vscode", "ghostty", "tmux", "WarpTerminal", "Hyper", "rio"}
 )
-HEAD = """# A bug of tuner-tui
+HEAD = """# Bug report for tuner-tui
 
 **Read all of this before you send it**, and delete what should not be public: it was made without rows, prompts,
 answers, names and secrets, but nobody can promise that for every text. `[…]` stands for what was left out.
@@ -47,7 +47,7 @@ answers, names and secrets, but nobody can promise that for every text. `[…]` 
 - What did you do?
 - What did you expect?
 - What happened?
-- Which model, if that may be known?
+- Which model, if you may name it?
 """
 
 

@@ -95,8 +95,8 @@ class ChatScreen(TunerScreen):
     TITLE_WORDS = "Chat"
     HELP_TEXT = (
         "All models get the same question. Tab goes from the input to the answers, where g and b save one "
-        "as good or bad, 1 to 4 save which is best, and i goes back to the input. What is said is kept in the folder "
-        "chats of the data folder."
+        "as good or bad, 1 to 4 save which is best, and i goes back to the input. Chats are kept in "
+        "the folder chats of the data folder."
     )
     CSS_PATH = "chat.tcss"
     BINDINGS = [  # noqa: RUF012

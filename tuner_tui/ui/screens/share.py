@@ -84,7 +84,7 @@ class ShareScreen(TunerScreen):
         ),
         Binding("v", "visibility", "Visibility", tooltip="Visibility on the Hub: private or public"),
         Binding("p", "push", "Push", tooltip="Push the files shown"),
-        Binding("x", "cancel", "Cancel", tooltip="Cancel; a second start resumes where it can"),
+        Binding("x", "cancel", "Cancel", tooltip="Cancel; starting again resumes where possible"),
     ]
 
     lines: var[tuple[str, ...]] = var(())

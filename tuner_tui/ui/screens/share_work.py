@@ -114,12 +114,16 @@ class Work:
         try:
             ending = work()
         except Cancelled:
-            ending = Ended(("Cancelled; a second start resumes where it can.",), is_cancelled=True)
+            ending = Ended(("Cancelled; starting again resumes where possible.",), is_cancelled=True)
         except TunerError as error:
             ending = Ended(error=error)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            ending = Ended(error=TunerError("The system refuses", f"{where}{error.strerror or error}."))
+            ending = Ended(
+                error=TunerError(
+                    "The operating system reports an error", f"{where}{error.strerror or error}."
+                )
+            )
         self._post(ending)
 
     def _export(self) -> Ended:

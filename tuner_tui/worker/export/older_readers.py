@@ -1,7 +1,7 @@
 """Settings files that transformers 5 writes, with what transformers 4, vLLM and llama.cpp's converter look for beside.
 
 transformers 5 keeps rotary settings in `rope_parameters`; transformers 4 reads `rope_theta` and `rope_scaling`, and
-where these are missing takes its default without a word. It names tokenizer classes that transformers 4 does not have,
+where these are missing silently takes its default. It names tokenizer classes that transformers 4 does not have,
 and writes `extra_special_tokens` as a list where transformers 4 wants an object. What is added here says the same, and
 transformers 5 reads it as before.
 """

@@ -124,7 +124,7 @@ def load_base(
 
 
 def _require_all_weights(model: PreTrainedModel, missing: Collection[str], location: str) -> None:
-    """Raise InputError where weights are not in the files: transformers gives them random values and goes on."""
+    """Raise InputError where weights are not in the files: transformers gives them random values and continues."""
     parameters = {name for name, _ in model.named_parameters()}
     if absent := sorted(parameters.intersection(missing)):
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""

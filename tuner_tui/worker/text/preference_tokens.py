@@ -1,4 +1,4 @@
-"""Pairs and rated answers become tokens: where the prompt ends, and what the length limit leaves of an answer."""
+"""Pairs and unpaired preferences become tokens: where the prompt ends, what the length limit leaves."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def tokenise_pairs(
     if rows and all(pair.chosen == pair.rejected and not pair.is_cut for pair in rows):
         raise InputError(
             "Nothing would be trained",
-            f"{reading}: the chat template writes both sides of every pair alike: what differs, such as calls or "
-            "thoughts, has no place in it.",
+            f"{reading}: the chat template renders both sides of every pair alike: what differs, such "
+            "as calls or reasoning, has no place in it.",
             "Take another template with data.template, or other pairs.",
         )
     return replace(kept_and_dropped("preference", rows, reading, HINT), left_out=left_out)
@@ -135,7 +135,7 @@ def tokenise_pairs(
 def tokenise_answers(
     reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int, method: MethodKind, seed: int
 ) -> TokenisedData[TokenisedAnswer]:
-    """Read and tokenise rated answers, in an order drawn by seed, since each may be compared with the one before it.
+    """Read and tokenise unpaired preferences, in an order drawn by seed, as each may be compared with the previous one.
 
     Raises InputError for rows that cannot be used, and when all that are left are good or all are bad.
     """

@@ -267,7 +267,7 @@ def _shown(
     if traits.loss_on_chosen_prompt and full.title == "chosen":
         notes.append(PROMPT_NOTE)
     if is_scored:
-        notes.append("A reward model scores the whole; no single token carries loss.")
+        notes.append("A reward model scores the whole sequence; no single token has loss.")
     return Sequence(full.title, tokens, is_dropped, tuple(notes))
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tuner_tui.data.tokens.merged import Merge
 
 IGNORED = -100
-"""The label of a token that carries no loss, by PyTorch's convention."""
+"""The label of a token that has no loss, by PyTorch's convention."""
 
 
 class TokenSequence(NamedTuple):
@@ -29,7 +29,7 @@ class TokenSequence(NamedTuple):
 
 
 def answered(title: str, prompt: list[int], answer: list[int]) -> TokenSequence:
-    """A prompt and an answer, which carries the loss."""
+    """A prompt and an answer, which has the loss."""
     return TokenSequence(title, prompt + answer, [IGNORED] * len(prompt) + answer)
 
 
@@ -50,7 +50,7 @@ class TokenisedRow:
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens that carry loss. The first token is never predicted, so its label never counts."""
+        """Tokens that have loss. The first token is never predicted, so its label never counts."""
         return sum(label != IGNORED for label in self.labels[1:])
 
     @property

@@ -1,4 +1,4 @@
-"""Rows become tokens: the chat template, which tokens carry the loss, and where a row is cut."""
+"""Rows become tokens: the chat template, which tokens have loss, and where a row is cut."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SequenceText(NamedTuple):
 
     text: str
     spans: tuple[tuple[int, int], ...]
-    """What carries loss, in characters; with loss on all tokens, what does not."""
+    """What has loss, in characters; with loss on all tokens, what does not."""
     is_rendered: bool
     """Whether the template wrote it, special tokens and all."""
     is_doubtful: bool = False
@@ -55,7 +55,7 @@ class Tokenised(Protocol):
 
     @property
     def trained_tokens(self) -> int:
-        """Those that carry loss; a row without any is left out."""
+        """Those that have loss; a row without any is left out."""
 
     @property
     def longest(self) -> int:
@@ -117,7 +117,7 @@ def kept_and_dropped(shape: str, rows: Sequence[AnyRow], where: object, hint: st
 def tokenise(
     example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int, loss_on: str, file: str = ""
 ) -> list[TokenisedRow]:
-    """One row as ids and labels; with loss_on "answers" only what the assistant says carries loss.
+    """One row as ids and labels; with loss_on "answers" only what the assistant says has loss.
 
     A conversation whose earlier turns the template rewrites becomes a row for each answer.
     """
@@ -247,7 +247,7 @@ def _labelled(
 ) -> tuple[list[int], list[int], Merge]:
     """(ids, labels, whether an answer's first token merges with what stands before it).
 
-    The tokens that reach into a span or begin there carry loss, and so does the end of a text.
+    The tokens that reach into a span or begin there have loss, and so does the end of a text.
     """
     ids: list[int] = encoding.ids
     labels = [IGNORED] * len(ids)

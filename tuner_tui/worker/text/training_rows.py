@@ -30,7 +30,7 @@ def prepare(
 ) -> tuple[TokenisedData[AnyRow], TokenisedData[AnyRow] | None]:
     """(training rows, evaluation rows), looked through before any training; says how many.
 
-    Raises InputError, also when a run goes on and its rows are no longer the same.
+    Raises InputError, also when a run is resumed and its rows are no longer the same.
     """
     spec = job.spec
     training = training_reading(spec.data, spec.training.seed)
@@ -56,7 +56,7 @@ def prepare(
         if dropped:
             lines = ", ".join(str(row.line) for row in dropped[:5])
             job.warn(
-                f"{counted(len(dropped), f'{kind}row has', f'{kind}rows have')} no trained token within "
+                f"{counted(len(dropped), f'{kind}row has', f'{kind}rows have')} no token with loss within "
                 f"{counted(spec.training.max_length, 'token')} and {'is' if len(dropped) == 1 else 'are'} left out "
                 f"({'line' if len(dropped) == 1 else 'lines'} {lines}{', ...' if len(dropped) > 5 else ''}).",
                 "Raise training.max_length.",
@@ -80,15 +80,15 @@ def _require_same(job: Job, checkpoint: Path, training: str, held_out: str) -> N
     if manifest.data != job.data_fingerprint:
         raise InputError(
             "The training rows have changed",
-            f"{training}: its tokens are not those that {checkpoint.name} was trained on, so half of the run "
-            "would be on other rows.",
+            f"{training}: its tokens are not those that {checkpoint.name} was trained on, so part of "
+            "the run would use other rows.",
             hint,
         )
     if manifest.held_out and manifest.held_out != job.held_out_fingerprint:
         raise InputError(
             "The held-out rows have changed",
-            f"{held_out}: its tokens are not those that {checkpoint.name} was judged by, so the best evaluation "
-            "would mean nothing.",
+            f"{held_out}: its tokens are not those that {checkpoint.name} was evaluated on, so the best "
+            "evaluation would mean nothing.",
             hint,
         )
 
@@ -102,7 +102,7 @@ def split(
     if held < 1:
         raise InputError(
             "Too few rows to hold any out",
-            "data.evaluation_share needs at least two rows that are trained.",
+            "data.evaluation_share needs at least two rows to train on.",
             "Give more rows, or leave data.evaluation_share out.",
         )
     order = torch.randperm(len(data.rows), generator=torch.Generator().manual_seed(seed)).tolist()

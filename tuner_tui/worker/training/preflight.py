@@ -272,7 +272,7 @@ def _require_own_loss(model: Any, own: float, trained: float) -> None:
         "The trainer's loss is not the model's",
         f"On the first row TRL's fused output layer gives a loss of {trained:.3g}, and the logits of "
         f"{model.config.model_type} give {own:.3g}.",
-        "Use another model: this one would be trained towards something else.",
+        "Use another model: this one would be trained on another objective.",
     )
 
 

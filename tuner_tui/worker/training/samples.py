@@ -133,7 +133,7 @@ class Sampler:
             self._has_warned = True
             self._job.warn(
                 f"Samples are skipped: they may take {self._job.spec.samples.budget_percent:g} % of the run's time.",
-                "Raise samples.budget_percent, or sample more rarely or shorter.",
+                "Raise samples.budget_percent, or take fewer or shorter samples.",
             )
 
 

@@ -76,9 +76,9 @@ def _require(expected: torch.Tensor | None, before: StartLogits, model: Any, wha
     if expected is None or now is None or is_same(now, expected, model):
         return
     raise TunerError(
-        "The model is another one than before",
+        "The model has changed",
         f"Building the trainer has changed the {what}: a row's logits differ by {difference(now, expected):.1%}.",
-        "Use another adapter or tuning; the run would train something else than it was given.",
+        "Use another adapter or tuning; the run would train something other than what it was given.",
     )
 
 

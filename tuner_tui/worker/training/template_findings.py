@@ -112,7 +112,7 @@ def dropped_turns(
         for part in look.dropped:
             turn = "" if part.place is None else f" in turn {part.place + 1}"
             seen = details if part.is_minor else parts
-            seen.setdefault(part.what, f"{where}: nowhere in what the model is fed{turn}.")
+            seen.setdefault(part.what, f"{where}: not in the tokens that the model receives{turn}.")
     findings = []
     if parts:
         findings.append(Finding("template_drops_turns", left_out_words(parts), _where(parts), PARTS_HINT))

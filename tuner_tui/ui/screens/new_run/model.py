@@ -201,7 +201,7 @@ class ModelPane(Vertical):
 
 
 class SearchInput(Input):
-    """An input above a list, whose cursor moves while the typing goes on."""
+    """An input above a list, whose cursor moves while the person types."""
 
     BINDINGS = [  # noqa: RUF012
         *(
