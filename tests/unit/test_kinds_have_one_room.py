@@ -28,7 +28,7 @@ PRODUCT = Path(tuner_tui.__file__).parent
 KINDS: frozenset[str] = frozenset((*METHODS, *TUNINGS))
 ROOMS = re.compile(
     rf"(config/(methods|tunings)|worker/(methods|tunings)|planning/tunings|sharing/scripts/(methods|tunings))"
-    rf"/({'|'.join((*KINDS, 'prompt', 'traits', 'options'))})\.py"
+    rf"/({'|'.join((*KINDS, 'prompt', 'traits', 'options', 'own_options'))})\.py"
 )
 AMBIGUOUS = frozenset(("reward", "full"))
 """Kinds that are everyday words, too: of these only comparisons, branches, tables and defaults are looked at."""
@@ -50,12 +50,32 @@ OPTION_CLASSES = frozenset(
 )
 
 
+OWNERS = {
+    name: [kind for kind, options in kinds_of(section).items() if name in options.model_fields]
+    for section in ("method", "tuning")
+    for options in kinds_of(section).values()
+    for name in options.model_fields
+}
+"""By option, the kinds that have it."""
+
 TAKERS = frozenset(("method_traits", "tuning_traits", "memory_of", "usual_learning_rate", "import_module"))
 """Functions that take a kind."""
 TABLES = frozenset(("TRAITS", "METHODS", "TUNINGS", "_ALL"))
 COLLECTIONS = frozenset(("frozenset", "set", "tuple", "list", "dict"))
 PARTS = frozenset(
-    ("startswith", "endswith", "find", "index", "count", "removeprefix", "removesuffix", "partition", "match")
+    (
+        "startswith",
+        "endswith",
+        "find",
+        "index",
+        "count",
+        "removeprefix",
+        "removesuffix",
+        "partition",
+        "match",
+        "fullmatch",
+        "search",
+    )
 )
 """What tells a kind by a part of its name."""
 SHORTEST_PART = 2
@@ -69,13 +89,14 @@ def kinds_in(node: ast.AST | None) -> set[str]:
 def _named_by(node: ast.AST) -> set[str]:
     if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
         return set()
-    word = node.value
-    return {word} & KINDS or ({OTHER_NAMES[word]} if word in OTHER_NAMES else set())
+    word = node.value.strip()
+    return {word.casefold()} & KINDS or ({OTHER_NAMES[word]} if word in OTHER_NAMES else set())
 
 
 def _classes_in(node: ast.AST) -> set[str]:
     """The kinds' classes of options in an expression or pattern."""
     names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    names |= {child.value for child in ast.walk(node) if isinstance(child, ast.Constant)}
     return (
         names | {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
     ) & OPTION_CLASSES
@@ -85,13 +106,20 @@ def _called(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _by_part(call: ast.Call) -> set[str]:
-    """The kinds that a call such as `kind.startswith("lor")` tells from others."""
-    receiver = ast.unparse(call.func).rpartition(".")[0]
-    if re.search(r"\b(kind|method|tuning|peft_type|title)\b", receiver) is None:
+def _without_texts(node: ast.AST) -> str:
+    return " ".join(
+        child.id if isinstance(child, ast.Name) else child.attr
+        for child in ast.walk(node)
+        if isinstance(child, (ast.Name, ast.Attribute))
+    )
+
+
+def _by_part(call: ast.Call | ast.Compare) -> set[str]:
+    """The kinds that a call such as `kind.startswith("lor")` or `kind[:3] == "lor"` tells from others."""
+    if re.search(r"\b(kind|method|tuning|peft_type|title)\b", _without_texts(call)) is None:
         return set()
     parts = {
-        part.value
+        re.sub(r"\W", "", part.value)
         for part in ast.walk(call)
         if isinstance(part, ast.Constant) and isinstance(part.value, str)
     }
@@ -99,6 +127,15 @@ def _by_part(call: ast.Call) -> set[str]:
     return {
         kind for name, kind in names.items() for part in parts if len(part) >= SHORTEST_PART and part in name
     }
+
+
+def _by_own_option(call: ast.Call) -> set[str]:
+    """The kind that `hasattr(method, "margin")` tells from others, where only one has the option."""
+    match call.args:
+        case [asked, ast.Constant(value=str() as option), *_] if _called(asked) in ("method", "tuning"):
+            owners = OWNERS.get(option, [])
+            return set(owners) if len(owners) == 1 else set()
+    return set()
 
 
 def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
@@ -111,8 +148,14 @@ def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
                 kinds = ({text} & (KINDS - AMBIGUOUS)) or (
                     {OTHER_NAMES[text]} if text in PEFT_TYPES else set()
                 )
+            case ast.Compare(left=ast.Subscript(slice=ast.Slice())):
+                kinds = kinds_in(node) | _by_part(node)
             case ast.Compare():
                 kinds = kinds_in(node) | _classes_in(node)
+            case ast.Call(func=ast.Attribute(value=ast.Constant(value=str() as text), attr="split")):
+                kinds = set(re.split(r"[\s,]+", text)) & KINDS
+            case ast.Call(func=function) if _called(function) in ("hasattr", "getattr", "setattr"):
+                kinds = _by_own_option(node)
             case ast.match_case():
                 kinds = kinds_in(node.pattern) | _classes_in(node.pattern)
             case ast.Dict():
@@ -173,10 +216,16 @@ def named_kinds(tree: ast.AST) -> set[tuple[int, str]]:
         ('if "reward models" in titles: pass', "reward"),
         ('adapter_type = "LORA"', "lora"),
         ('write(peft_type="IA3")', "ia3"),
+        ('if kind[:3] == "lor": pass', "lora"),
+        ('if re.match("^dpo$", kind): pass', "dpo"),
+        ('if kind in "dpo kto".split(): pass', "dpo, kto"),
+        ('if kind.upper() == "DPO": pass', "dpo"),
+        ('if type(tuning).__name__ == "FullTuning": pass', "FullTuning"),
+        ('if hasattr(spec.method, "center_rewards"): pass', "reward"),
     ],
 )
 def test_the_walk_sees_every_way_to_name_a_kind(code: str, kind: str) -> None:
-    assert {named for _, named in named_kinds(ast.parse(code))} == {kind}
+    assert {named for _, named in named_kinds(ast.parse(code))} == set(kind.split(", "))
 
 
 def test_the_walk_lets_other_words_pass() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tuner_tui.config.methods import own_options
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.text import counted
 
@@ -52,7 +53,7 @@ def too_few_rows(spec: RunSpec, rows: int) -> TooFew | None:
 def part_batch(spec: RunSpec, rows: int) -> str:
     """A sentence where there are fewer rows than a batch takes; empty where there are enough."""
     left = rows - held_out_of(spec, rows)
-    if getattr(spec.method, "packing", False) or left >= spec.training.batch_size:
+    if own_options.is_packed(spec.method) or left >= spec.training.batch_size:
         return ""
     return (
         f"There are fewer rows to train on ({left:,}) than a batch takes ({spec.training.batch_size}): "

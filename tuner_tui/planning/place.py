@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tuner_tui.config.methods import own_options
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.models.stored import is_unpacked
@@ -180,7 +181,7 @@ def workload_of(
     else:
         autocast = is_short and not (loaded_as == "bf16" and is_full)
     length = rows.longest_within(training.max_length)
-    is_packed = bool(getattr(method, "packing", False))
+    is_packed = own_options.is_packed(method)
     if is_packed:
         length = training.max_length
     on = checkpoints_activations(training.checkpointing, is_gpu=place.is_gpu)
@@ -191,7 +192,7 @@ def workload_of(
         checkpointing="on" if on else "off", optimizer=training.optimizer,
         attention="eager" if spec.model.attention == "eager" else "fused",
         packed=is_packed, varied=not is_packed, labelled_share=rows.labelled_share,
-        precomputed_reference=bool(getattr(method, "precompute_reference", False)), is_gpu=place.is_gpu,
+        precomputed_reference=own_options.precomputes_reference(method), is_gpu=place.is_gpu,
     )  # fmt: skip
     load = replace(load, is_continued=spec.model.adapter is not None, **tuning_fields(tuning))
     if not place.is_gpu:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from tuner_tui.config.methods import own_options
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.planning.calibration import estimate_here
 from tuner_tui.planning.checkpointing import checkpoints_activations
@@ -188,7 +189,7 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
     if training.micro_batch is not None:
         return [training.micro_batch]
     sequences, least = traits.sequences_per_row, traits.fewest_rows
-    is_packed = getattr(spec.method, "packing", False)
+    is_packed = own_options.is_packed(spec.method)
     length = training.max_length if is_packed else rows.longest_within(training.max_length)
     most = MOST_TOKENS // max(1, length * sequences) if place.is_gpu else LARGEST_CPU_MICRO_BATCH // sequences
     if is_packed and spec.model.attention != "flash_attention_2":
@@ -303,7 +304,7 @@ def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
 
 def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     """Whether rows are grouped by length, and what that saves."""
-    if getattr(spec.method, "packing", False):
+    if own_options.is_packed(spec.method):
         return PlannedChoice("rows", "packed", "as set; no padding")
     share = rows.padding_share(load.sequences, spec.training.max_length)
     if share is None or load.sequences == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from tuner_tui.config.methods import own_options
 from tuner_tui.planning.enough_rows import held_out_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def steps_of(spec: RunSpec, rows: int) -> int | None:
     training = spec.training
     if training.max_steps is not None:
         return training.max_steps
-    if getattr(spec.method, "packing", False):
+    if own_options.is_packed(spec.method):
         return None
     rows -= held_out_of(spec, rows)
     return math.ceil(math.ceil(rows / training.batch_size) * training.epochs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuner_tui.config.methods import own_options
 from tuner_tui.data.recognition.reading import training_reading
 from tuner_tui.data.rows.for_method import read_for
 from tuner_tui.data.rows.preference import PairExample, RatedExample
@@ -54,7 +55,7 @@ class _Writer:
     def __init__(self, facts: RunFacts) -> None:
         self._facts = facts
         self._model: ModelText | None = None
-        self._loss_on = getattr(facts.spec.method, "loss_on", "answers")
+        self._loss_on = own_options.loss_on(facts.spec.method)
 
     @property
     def model(self) -> ModelText:

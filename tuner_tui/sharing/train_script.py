@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
+from tuner_tui.config.methods import own_options
 from tuner_tui.config.methods.traits import TRAITS, method_traits
 from tuner_tui.config.reference import reference_of
 from tuner_tui.config.tunings.traits import tuning_traits
@@ -73,7 +74,7 @@ def require_repeatable(facts: RunFacts) -> None:
         reason = f"Steps with a bad loss were skipped: {', '.join(map(str, facts.plan.skipped_steps))}."
     elif spec.data.evaluation_share and spec.data.hold_out_by != "prompt":
         reason = "It held out random rows, which tuner-tui chooses in its own way."
-    elif planned(spec, facts.plan).training.group_by_length is True or getattr(method, "packing", False):
+    elif planned(spec, facts.plan).training.group_by_length is True or own_options.is_packed(method):
         reason = "It grouped rows by length or packed them, which tuner-tui does in its own way."
     elif spec.evaluation.early_stopping:
         reason = "It stopped early, and went back to its best evaluation."
@@ -98,7 +99,7 @@ def script(facts: RunFacts) -> str:
     head = _HEAD.format(
         name=ascii(facts.folder.name),
         base=ascii(_base(facts)),
-        loss_on=ascii(getattr(method, "loss_on", "answers")),
+        loss_on=ascii(own_options.loss_on(method)),
         trainer=traits.script_trainer,
         config=of_tuning.CONFIG if of_tuning else "LoraConfig",
         kind=_model_class(facts),
@@ -139,7 +140,7 @@ def _trainer(facts: RunFacts) -> str:
 def _reference(facts: RunFacts) -> str:
     """The second model of a full tuning with a reference; with adapters the base is the reference."""
     method = facts.spec.method
-    is_precomputed = getattr(method, "precompute_reference", False)
+    is_precomputed = own_options.precomputes_reference(method)
     reference = reference_of(method.kind, facts.spec.tuning.kind, is_continued=facts.plan.start is not None)
     return "    ref_model=load(),\n" if reference == "second model" and not is_precomputed else ""
 

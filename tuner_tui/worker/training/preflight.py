@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuner_tui.config.methods import own_options
 from tuner_tui.data.tokens.merged import KINDS, WHAT, merge_hint
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
@@ -308,7 +309,7 @@ def before_loading(
         findings += dropped_turns(
             reading,
             tokenizer,
-            getattr(spec.method, "loss_on", "answers"),
+            own_options.loss_on(spec.method),
             method=spec.method.kind,
             doubtful={row.line for row in (*data.rows, *data.dropped) if row.is_doubtful},
         )

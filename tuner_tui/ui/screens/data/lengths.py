@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from tuner_tui.config.draft import UNSET
+from tuner_tui.config.methods import own_options
 from tuner_tui.data.tokens.length_picture import length_bars, length_title, length_words
 from tuner_tui.errors import TunerError
 from tuner_tui.models.tokenizer_folder import NoTokenizer
@@ -142,6 +143,6 @@ def _look(spec: RunSpec, report: DataReport) -> ModelLook:
             report,
             text,
             spec.training.max_length,
-            loss_on=getattr(spec.method, "loss_on", "answers"),
+            loss_on=own_options.loss_on(spec.method),
             allowed=spec.data.allow,
         )

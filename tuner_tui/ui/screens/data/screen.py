@@ -12,6 +12,7 @@ from textual.reactive import reactive
 from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui.config.draft import UNSET
+from tuner_tui.config.methods import own_options
 from tuner_tui.errors import TunerError
 from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
@@ -87,7 +88,7 @@ class DataScreen(TunerScreen):
 
     def _words_of_training(self) -> list[str]:
         """Options of the command for how the rows are trained."""
-        spec, loss_on = self.spec, getattr(self.spec.method, "loss_on", "answers")
+        spec, loss_on = self.spec, own_options.loss_on(self.spec.method)
         words = ["--method", spec.method.kind, "--length", str(spec.training.max_length)]
         if spec.data.template is not None:
             words += ["--template", spec.data.template]

@@ -14,6 +14,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from tuner_tui.config.draft import UNSET
+from tuner_tui.config.methods import own_options
 from tuner_tui.data.tokens.microscope import LookReply, Sequence, Token
 from tuner_tui.errors import TunerError
 from tuner_tui.keeper.microscope import Microscope, request_for
@@ -141,8 +142,8 @@ def look_at(microscope: Microscope, spec: RunSpec, reading: Reading, row: int) -
         spec.model.source,
         method.kind,
         revision=spec.model.revision,
-        loss_on=getattr(method, "loss_on", "answers"),
-        packing=bool(getattr(method, "packing", False)),
+        loss_on=own_options.loss_on(method),
+        packing=own_options.is_packed(method),
         max_length=spec.training.max_length,
         template=spec.data.template,
     )
