@@ -19,7 +19,8 @@ from pydantic_core import PydanticUndefined
 
 from tuner_tui.cli import EXIT_CODES, tuner_tui
 from tuner_tui.config.sections import kinds_of
-from tuner_tui.config.settings import SETTINGS, value_text
+from tuner_tui.config.setting_list import SETTINGS
+from tuner_tui.config.setting_values import value_text
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.planning import oom_fallback, plan
 from tuner_tui.runs import events

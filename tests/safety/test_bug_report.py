@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from tests.unit.test_import_hygiene import HEAVY, loaded_modules
 from tuner_tui.cli.doctor import doctor
-from tuner_tui.config import settings
+from tuner_tui.config import setting_list
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.hardware.doctor import Check
 from tuner_tui.hardware.gpu import GpuReport
@@ -168,7 +168,7 @@ def test_every_option_and_setting_that_takes_text_is_decided() -> None:
         key for key, kinds in options.option_types().items() if any(map(options.takes_text, kinds))
     }
     assert open_options == set(options.OPTION_TEXTS)
-    assert {setting.key for setting in settings.SETTINGS if setting.kind in ("text", "folder")} == set(
+    assert {setting.key for setting in setting_list.SETTINGS if setting.kind in ("text", "folder")} == set(
         options.SETTING_TEXTS
     )
 

@@ -8,7 +8,9 @@ import pytest
 
 from tests.ui.looking import screen_lines, screen_text, until, wait_for
 from tests.ui.recorded_runs import make_run
-from tuner_tui.config.settings import SETTINGS, read_settings, set_setting, settings_file, value_text
+from tuner_tui.config.setting_list import SETTINGS
+from tuner_tui.config.setting_values import value_text
+from tuner_tui.config.settings import read_settings, set_setting, settings_file
 from tuner_tui.runs import queue
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.modals.confirm import ConfirmModal

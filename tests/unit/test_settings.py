@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tuner_tui.config import paths
+from tuner_tui.config.setting_list import SETTINGS
 from tuner_tui.config.settings import (
-    SETTINGS,
     SettingsError,
     read_settings,
     set_setting,

@@ -128,7 +128,7 @@ def test_one_that_is_not_installed_is_a_warning_with_the_remedy(
 def test_transformers_knows_every_tracker_of_the_settings() -> None:
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-    from tuner_tui.config.settings import BY_KEY
+    from tuner_tui.config.setting_list import BY_KEY
 
     find: Any = get_reporting_integration_callbacks
     for name in BY_KEY["trackers.report_to"].choices:

@@ -8,19 +8,9 @@ from typing import Any
 import click
 
 from tuner_tui.cli.output import fill, plain
-from tuner_tui.config.settings import (
-    BY_KEY,
-    SETTINGS,
-    Setting,
-    Settings,
-    find_setting,
-    parse_value,
-    read_settings,
-    set_setting,
-    settings_file,
-    unset_setting,
-    value_text,
-)
+from tuner_tui.config.setting_list import BY_KEY, SETTINGS, Setting, find_setting
+from tuner_tui.config.setting_values import parse_value, value_text
+from tuner_tui.config.settings import Settings, read_settings, set_setting, settings_file, unset_setting
 from tuner_tui.errors import InputError
 from tuner_tui.runs.left_behind import left_behind
 

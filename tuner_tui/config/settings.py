@@ -1,177 +1,29 @@
-"""The user's settings in settings.toml, each declared once with its help.
+"""The user's settings in settings.toml: read, checked and changed.
 
 Uses only the standard library, because the app's first screen, the keeper and `config/paths.py` need some settings.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tuner_tui import guarded
+from tuner_tui.config.setting_list import BY_KEY, SECTIONS, Value, find_setting
+from tuner_tui.config.setting_values import checked_value, parse_value, without_point
 from tuner_tui.config.standard_folders import standard_folder
 from tuner_tui.config.toml_file import SettingsError as SettingsError
 from tuner_tui.config.toml_file import changing, readable_tables
-from tuner_tui.errors import InputError, NotFoundError, TunerError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.guarded import Unreadable
 from tuner_tui.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-SettingKind = Literal["switch", "choice", "number", "text", "folder", "words"]
-"""The type of a value; `words` are a list of choices."""
-Value = str | float | bool | tuple[str, ...] | None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting; None means not set."""
-
-    key: str
-    title: str
-    help: str
-    kind: SettingKind
-    default: Value = None
-    choices: tuple[str, ...] = ()
-    least: float = 0.0
-    most: float = math.inf
-
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "folders.data",
-        "Data folder",
-        "Where runs, the queue, notes and feedback are stored; if unset, the system's default. Existing runs stay "
-        "where they are: move them yourself while nothing trains. A running keeper continues in its own folder.",
-        "folder",
-    ),
-    Setting(
-        "folders.cache",
-        "Cache folder",
-        "Where files are stored that can be recreated, such as dequantised models: gigabytes each. If unset, the "
-        "system's default. The contents of the old folder are not moved; they can be deleted.",
-        "folder",
-    ),
-    Setting(
-        "app.theme",
-        "Theme",
-        "The app's colours by name, such as tuner-dark, tuner-light or terminal-colours; if unset, the terminal "
-        "decides. The command palette shows all.",
-        "text",
-    ),
-    Setting(
-        "memory.leave_free",
-        "Leave free",
-        "Gigabytes of GPU memory left free, for a GPU that also drives the desktop; plans and estimates respect it.",
-        "number",
-        0.0,
-    ),
-    Setting(
-        "energy.price",
-        "Price of energy",
-        "Price of a kilowatt-hour; a run's measured energy is then also shown as a cost.",
-        "number",
-        most=1000.0,
-    ),
-    Setting("energy.currency", "Currency", "The currency shown after the cost of energy.", "text", "EUR"),
-    Setting(
-        "notify.bell",
-        "Bell",
-        "Ring the terminal's bell when a run ends while the app, or a command that follows it, is open.",
-        "switch",
-        True,
-    ),
-    Setting(
-        "notify.terminal",
-        "Terminal notification",
-        "Ask the terminal itself to show a notification when a run ends, also over SSH: by OSC 9 (iTerm2, WezTerm, "
-        "kitty, Ghostty), OSC 777 (foot, urxvt), or the one this terminal supports (auto). tmux needs "
-        "allow-passthrough.",
-        "choice",
-        "auto",
-        ("auto", "osc9", "osc777", "off"),
-    ),
-    Setting(
-        "notify.desktop",
-        "Desktop notification",
-        "Show a desktop notification when a run ends, with notify-send, where the machine that trains has a desktop; "
-        "the app may be closed.",
-        "switch",
-        True,
-    ),
-    Setting(
-        "notify.on_finish",
-        "Command after a run",
-        "A shell command that the keeper runs when a run has ended, with TUNER_RUN (its name), "
-        "TUNER_STATUS (finished, stopped, paused or failed), TUNER_FOLDER, TUNER_STEP, TUNER_TOTAL_STEPS, TUNER_LOSS, "
-        "TUNER_SECONDS, TUNER_ADAPTER, TUNER_TITLE and TUNER_MESSAGE in its environment; unknown values are empty. "
-        "Its output goes to keeper.log; its failure never affects a run.",
-        "text",
-    ),
-    Setting(
-        "notify.on_finish_seconds",
-        "Time for the command",
-        "The command is killed after this many seconds; the next run in the queue starts without waiting for it.",
-        "number",
-        60.0,
-        least=1.0,
-        most=3600.0,
-    ),
-    Setting(
-        "trackers.report_to",
-        "Trackers",
-        "Send each run's curves to these too: tensorboard and trackio write files here, wandb sends them to Weights & "
-        "Biases. Each has to be installed (pip install 'tuner-tui[tensorboard]' and so on). A tracker that fails never "
-        "ends a run.",
-        "words",
-        (),
-        ("tensorboard", "trackio", "wandb"),
-    ),
-    Setting(
-        "trackers.project",
-        "Project",
-        "The project to which wandb and trackio add runs.",
-        "text",
-        "tuner-tui",
-    ),
-    Setting(
-        "privacy.offline",
-        "Offline",
-        "Make no requests to the Hub: use only models and data that are already on this machine. With or without it, "
-        "libraries' usage statistics are off, and nothing is uploaded unless you push it.",
-        "switch",
-        False,
-    ),
-    Setting(
-        "limits.seconds",
-        "Time limit",
-        "Seconds of CPU time that one step of reading an untrusted file may take: a row rendered by a chat template, "
-        "a batch of rows of a Parquet file, loading a tokenizer. Beyond it, reading ends with an error.",
-        "number",
-        10.0,
-        least=0.1,
-        most=86400.0,
-    ),
-    Setting(
-        "limits.memory",
-        "Memory limit",
-        "Gigabytes of memory that reading an untrusted chat template, tokenizer, Parquet or Arrow file may take in "
-        "total. Beyond it, reading ends with an error.",
-        "number",
-        4.0,
-        least=0.1,
-        most=4096.0,
-    ),
-)
-BY_KEY = {setting.key: setting for setting in SETTINGS}
-
 
 LARGEST_FILE_BYTES = 1 << 18
-SECTIONS = frozenset(setting.key.partition(".")[0] for setting in SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -297,7 +149,7 @@ def _salvaged(text: str) -> tuple[Settings, str]:
     lost = {key.partition(".")[0] for key in BY_KEY if any(part in dropped_lines for part in key.split("."))}
     for key, value in _given(tables):
         if key in BY_KEY:
-            problem, checked = _checked(BY_KEY[key], value)
+            problem, checked = checked_value(BY_KEY[key], value)
             if problem:
                 lost.add(key.partition(".")[0])
             else:
@@ -326,7 +178,7 @@ def set_setting(key: str, text: str) -> Value:
             import tomlkit
 
             document[section] = tomlkit.table()
-        _table(document, section)[name] = list(value) if isinstance(value, tuple) else _whole(value)
+        _table(document, section)[name] = list(value) if isinstance(value, tuple) else without_point(value)
     return value
 
 
@@ -354,67 +206,6 @@ def _table(document: Any, section: str) -> Any:
     return table
 
 
-def find_setting(key: str) -> Setting:
-    """The setting of a key. Raises NotFoundError that suggests the nearest."""
-    if key in BY_KEY:
-        return BY_KEY[key]
-    import difflib
-
-    by_name = {setting.partition(".")[2]: setting for setting in BY_KEY}
-    nearest = by_name.get(key) or next(iter(difflib.get_close_matches(key[:60], BY_KEY, n=1)), None)
-    raise NotFoundError(
-        "No such setting",
-        f"There is no setting {key!r}.",
-        f"Did you mean {nearest}?" if nearest else "See: tuner-tui config list",
-    )
-
-
-def parse_value(setting: Setting, text: str) -> Value:
-    """Parse a text as the setting's value; empty is None. Raises InputError."""
-    typed = text.strip()
-    if not typed:
-        return None
-    given: Any = typed
-    match setting.kind:
-        case "switch":
-            words = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
-            given = words.get(typed.lower(), typed)
-        case "number":
-            try:
-                given = float(typed)
-            except ValueError:
-                given = typed
-        case "words":
-            given = [word.strip().strip("\"'") for word in typed.strip("[]").split(",") if word.strip()]
-        case "folder":
-            if typed[0] not in "/~":
-                raise InputError(
-                    f"Invalid value for {setting.key}",
-                    f"It must be an absolute path (got {typed!r}; from the current folder that would be "
-                    f"{Path(typed).absolute()}).",
-                    setting.help,
-                )
-            given = _expanded(typed)
-    problem, value = _checked(setting, given)
-    if problem:
-        raise InputError(f"Invalid value for {setting.key}", f"It {problem}.", setting.help)
-    return value
-
-
-def value_text(value: Value) -> str:
-    """A value as text for input; empty for None."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "on" if value else "off"
-        case float():
-            return f"{value:.12g}"
-        case tuple():
-            return ", ".join(value)
-    return value
-
-
 def worker_variables(settings: Settings) -> dict[str, str]:
     """The environment variables that the settings give processes with libraries."""
     variables = {}
@@ -436,53 +227,6 @@ def money_words(energy_wh: float | None) -> str:
     if price is None or energy_wh is None:
         return ""
     return f"{price * energy_wh / 1000:.2g} {settings.text('energy.currency') or ''}".rstrip()
-
-
-def _checked(setting: Setting, given: Any) -> tuple[str, Value]:
-    """(problem, value): the problem is empty for a valid value."""
-    got = f"(got {json.dumps(given, default=str, ensure_ascii=False)[:80]})"
-    match setting.kind:
-        case "switch":
-            return ("", given) if isinstance(given, bool) else (f"must be true or false {got}", None)
-        case "number":
-            is_number = (
-                isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
-            )
-            if not is_number or not setting.least <= given <= setting.most:
-                bound = f" to {setting.most:g}" if setting.most < math.inf else " or more"
-                return f"must be a number, {setting.least:g}{bound} {got}", None
-            return "", float(given)
-        case "words":
-            if not isinstance(given, list) or not set(map(str, given)) <= set(setting.choices):
-                return f"must be a list of {', '.join(setting.choices)} {got}", None
-            return "", tuple(dict.fromkeys(given))
-        case "choice" if given not in setting.choices:
-            return f"must be one of {', '.join(setting.choices)} {got}", None
-        case "folder":
-            if not isinstance(given, str) or not given.startswith(("/", "~")):
-                return f"must be an absolute path such as /mnt/big/tuner {got}", None
-            from tuner_tui.files import can_be_path
-
-            if not can_be_path(given):
-                return f"must be a path that a folder can have {got}", None
-            if not Path(
-                folder := _expanded(given)
-            ).is_absolute():  # it would be another one in each current folder
-                return (
-                    f"must be an absolute path: the home folder of {folder.split('/')[0]} is not known",
-                    None,
-                )
-            return "", folder
-    if not isinstance(given, str) or "\0" in given:
-        return f"must be text in quotes {got}", None
-    return "", given
-
-
-def _expanded(folder: str) -> str:
-    try:
-        return str(Path(folder).expanduser())
-    except RuntimeError:  # "~name" of an unknown user
-        return folder
 
 
 OURS = {"runs", "queue", "notes", "feedback", "probes", "keeper.lock", "queue.lock"} | {
@@ -537,7 +281,7 @@ def _parse(text: str, path: Path) -> Settings:
         if key not in BY_KEY:
             unknown.append(key)
             continue
-        problem, given[key] = _checked(BY_KEY[key], value)
+        problem, given[key] = checked_value(BY_KEY[key], value)
         if problem:
             problems.append(f"{path}{_line(text, *key.split('.'))}: {key} {problem}.")
     if problems:
@@ -575,8 +319,3 @@ def _line(text: str, *key: str) -> str:
 
     line = key_lines(text).get(key)
     return f", line {line}" if line else ""
-
-
-def _whole(value: Value) -> Value:
-    """Whole numbers are written without a decimal point."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -11,14 +11,15 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from tuner_tui.config.sections import kinds_of
-from tuner_tui.config.settings import BY_KEY, Settings
+from tuner_tui.config.setting_list import BY_KEY
+from tuner_tui.config.settings import Settings
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.config.standard_folders import standard_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tuner_tui.config.settings import Setting, Value
+    from tuner_tui.config.setting_list import Setting, Value
 
 TextDecision = Literal["stays", "data", "model", "encoding", "modules", "count"]
 OPTION_TEXTS: dict[str, TextDecision] = {

@@ -8,7 +8,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from tuner_tui.config.settings import Setting, parse_value
+from tuner_tui.config.setting_list import Setting
+from tuner_tui.config.setting_values import parse_value
 from tuner_tui.errors import InputError
 from tuner_tui.ui.widgets.literal import literal
 

@@ -10,16 +10,9 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import OptionList, Static
 
-from tuner_tui.config.settings import (
-    BY_KEY,
-    SETTINGS,
-    Setting,
-    parse_value,
-    set_setting,
-    settings_file,
-    usable_settings,
-    value_text,
-)
+from tuner_tui.config.setting_list import BY_KEY, SETTINGS, Setting
+from tuner_tui.config.setting_values import parse_value, value_text
+from tuner_tui.config.settings import set_setting, settings_file, usable_settings
 from tuner_tui.errors import TunerError
 from tuner_tui.text import shell_command
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
