@@ -20,7 +20,8 @@ from tuner_tui.generation.candidates import candidate_of
 from tuner_tui.generation.conversation import Conversation, Reply, parse_sampling, sampling_text
 from tuner_tui.generation.messages import Base, Candidate, Sampling, Turn
 from tuner_tui.ui.app import TunerApp
-from tuner_tui.ui.screens.chat import ChatColumn, ChatScreen
+from tuner_tui.ui.screens.chat import ChatScreen
+from tuner_tui.ui.widgets.chat_column import ChatColumn
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from textual import on, work
 from textual.binding import Binding
-from textual.containers import Horizontal, VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal
 from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Input, Static
@@ -19,13 +18,13 @@ from tuner_tui.generation.conversation import Conversation, parse_sampling, samp
 from tuner_tui.generation.conversation import Reply as Answer
 from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
 from tuner_tui.generation.transcripts import keep_transcript, new_transcript
-from tuner_tui.text import counted, plain, shell_command
-from tuner_tui.ui.answer_words import answer_content
+from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.modals.pick_sides import MOST_CANDIDATES
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
-from tuner_tui.ui.widgets.literal import literal, literal_lines, show
+from tuner_tui.ui.widgets.chat_column import ChatColumn
+from tuner_tui.ui.widgets.literal import literal, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,35 +57,6 @@ class StateHeard(Message):
     def __init__(self, words: str) -> None:
         super().__init__()
         self.words = words
-
-
-class ChatColumn(VerticalScroll, can_focus=True):
-    """The questions and one candidate's answers."""
-
-    def __init__(self, place: int) -> None:
-        super().__init__()
-        self.place = place
-
-    def compose(self) -> ComposeResult:
-        yield Static("")
-
-    def show_talk(self, talk: Conversation) -> None:
-        """Draw, and scroll to the end."""
-        candidate = talk.candidates[self.place]
-        parts: list[Content] = []
-        for question, row in zip(talk.questions, talk.replies, strict=True):
-            reply = row[self.place]
-            parts.append(literal_lines(f"> {question}", "bold"))
-            if reply.problem:
-                parts.append(literal_lines(reply.problem, "$error"))
-            elif reply.text or reply.is_done:
-                parts.append(answer_content(reply.text, reply.is_finished if reply.is_done else None))
-            parts.append(Content(""))
-        title = f"{self.place + 1} {plain(candidate.name)}"
-        speed = talk.replies[-1][self.place].tokens_per_second if talk.replies else None
-        self.border_title = Content(title + (f"  {speed:.1f} tokens/s" if speed else ""))
-        show(self.query_one(Static), Content("\n").join(parts))
-        self.scroll_end(animate=False)
 
 
 class ChatScreen(TunerScreen):
