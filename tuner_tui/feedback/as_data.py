@@ -61,7 +61,7 @@ def data_for(data: DataSpec, method: str) -> DataSpec:
         raise InputError(
             "The method does not train on feedback",
             f"method.kind is {method}.",
-            f"Take one of: {', '.join(fitting)}.",
+            f"Use one of: {', '.join(fitting)}.",
         )
     changes: dict[str, object] = {}
     if is_collection(data.train):

@@ -29,7 +29,7 @@ NOTED_SHARE = 0.01
 LEFT_OUT = "not rendered in full"
 NO_PLACE = "with fields that are not rendered"
 NO_END = "answers without an EOS token"
-END_HINT = "Take a template that ends every answer with the EOS token"
+END_HINT = "Use a template that ends every answer with the EOS token"
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,7 @@ class _Child:
                 f"{self.source} has only {', '.join(self.templates)}."
                 if self.templates
                 else f"{self.source} cannot render turns.",
-                'Take an instruct model, or set data.template = "chatml".',
+                'Use an instruct model, or set data.template = "chatml".',
                 place=place,
             )
         return template

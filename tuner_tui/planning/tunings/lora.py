@@ -79,7 +79,7 @@ def refusal(tuning: LoraTuning, model_type: str, modules: frozenset[str]) -> tup
         if given and missing:
             return (
                 f"{of_mixture} {' and '.join(fused)} of its experts are one tensor, and only {given[0]} is named",
-                f'Name {missing[0]} in tuning.targets, too, or take "all-linear".',
+                f'Name {missing[0]} in tuning.targets, too, or use "all-linear".',
             )
     return None
 

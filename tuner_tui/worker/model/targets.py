@@ -49,7 +49,7 @@ def where_text_is(targets: str | Sequence[str], model: Any) -> str | list[str]:
         raise InputError(
             "Text never reaches the targets",
             f"tuning.targets: {', '.join(targets)} stand in {listed(parts)} only, where adapters would not learn.",
-            f'Take "{ALL_LINEAR}", or modules of the language model; a module named in full is adapted all the same.',
+            f'Use "{ALL_LINEAR}", or modules of the language model; a module named in full is adapted all the same.',
         )
     return names
 

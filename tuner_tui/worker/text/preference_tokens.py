@@ -127,7 +127,7 @@ def tokenise_pairs(
             "Nothing would be trained",
             f"{reading}: the chat template renders both sides of every pair alike: what differs, such "
             "as calls or reasoning, has no place in it.",
-            "Take another template with data.template, or other pairs.",
+            "Use another template with data.template, or other pairs.",
         )
     return replace(kept_and_dropped("preference", rows, reading, HINT), left_out=left_out)
 

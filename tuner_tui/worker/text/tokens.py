@@ -301,7 +301,7 @@ def turns_for(messages: Iterable[Message], tokenizer: PreTrainedTokenizerBase) -
         raise InputError(
             "The model has no chat template",
             f"{tokenizer.name_or_path} cannot render turns.",
-            'Take an instruct model; set data.template = "chatml" or to a file; or give `prompt` and `completion`, or '
+            'Use an instruct model; set data.template = "chatml" or to a file; or give `prompt` and `completion`, or '
             "`text`. With template_missing in data.allow, chatml is taken.",
         )
     return [message.turn for message in messages]
@@ -337,5 +337,5 @@ def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
         raise InputError(
             "The tokenizer is too old",
             f"{tokenizer.name_or_path} has no fast tokenizer, which is needed to find the answer's tokens.",
-            "Take a model with a tokenizer.json.",
+            "Use a model with a tokenizer.json.",
         )

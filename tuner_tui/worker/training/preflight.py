@@ -118,7 +118,7 @@ def look(data: TokenisedData[Any], ends: Ends, max_length: int) -> list[Finding]
                 f"{unended} of {counted(answers, 'such answer')} {'lacks' if unended == 1 else 'lack'} it: the "
                 "template writes it at a conversation's end only, so "
                 "the model would learn not to stop.",
-                "Take a template that ends every answer with the EOS token, or rows with one answer each.",
+                "Use a template that ends every answer with the EOS token, or rows with one answer each.",
             )
         )
     doubled = [ends.begin] * 2
