@@ -96,7 +96,7 @@ def _named_by(node: ast.AST) -> set[str]:
 def _classes_in(node: ast.AST) -> set[str]:
     """The kinds' classes of options in an expression or pattern."""
     names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
-    names |= {child.value for child in ast.walk(node) if isinstance(child, ast.Constant)}
+    names |= {str(child.value) for child in ast.walk(node) if isinstance(child, ast.Constant)}
     return (
         names | {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
     ) & OPTION_CLASSES

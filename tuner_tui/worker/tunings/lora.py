@@ -66,7 +66,7 @@ def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
             raise InputError(
                 "A target cannot be adapted",
                 f"tuning.targets: PEFT does not adapt {name} of {model.config.model_type}.",
-                f"Remove it, or take {ALL_LINEAR!r}.",
+                f"Remove it, or use {ALL_LINEAR!r}.",
             )
     return where_text_is(list(tuning.targets), model)
 
