@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 
 from tuner_tui.config.draft import UNSET
+from tuner_tui.config.methods import own_options
 from tuner_tui.data.checking.checks import check
 from tuner_tui.data.checking.problems import DataProblem
 from tuner_tui.data.checking.report import DataReport, unused_words
@@ -126,7 +127,7 @@ class ChecksPane(Vertical):
                     reading,
                     held_out if held_out is None else replace(held_out, fixes=()),
                     method=spec.method.kind,
-                    loss_on=getattr(spec.method, "loss_on", "answers"),
+                    loss_on=own_options.loss_on(spec.method),
                     on_progress=lambda rows: self._tell_progress(rows, is_stopped),
                     is_cancelled=is_stopped.is_set,
                 )
