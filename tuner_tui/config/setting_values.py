@@ -86,7 +86,10 @@ def checked_value(setting: Setting, given: Any) -> tuple[str, Value]:
                 return f"must be a path that a folder can have {got}", None
             folder = _expanded(given)
             if not Path(folder).is_absolute():  # it would be another one in each current folder
-                return f"must be an absolute path: the home folder of {folder.split('/')[0]} is not known", None
+                return (
+                    f"must be an absolute path: the home folder of {folder.split('/')[0]} is not known",
+                    None,
+                )
             return "", folder
     if not isinstance(given, str) or "\0" in given:
         return f"must be text in quotes {got}", None
