@@ -82,7 +82,7 @@ def test_a_vision_tower_is_counted_apart() -> None:
             **layers(LAYER),
         }
     )
-    assert counted.tower == M * H
+    assert counted.tower == M * H + H * 3 * 2 * 2
     assert counted.linear == M * H + 2 * (2 * H * Q + 2 * H * KV)
     assert counted.embedding == V * H
 
