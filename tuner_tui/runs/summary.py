@@ -38,6 +38,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     started_at: Moment | None = None
     ended_at: Moment | None = None
+    idle_seconds: Annotated[float, msgspec.Meta(ge=0, le=LATEST_TIME)] = 0.0
+    """Time between its attempts, such as pauses; 0 in summaries of earlier versions."""
     seconds_left: float | None = None
     failure: str = ""
     problem: str = ""
@@ -70,6 +72,7 @@ def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
         model=state.model.source if state.model else None,
         started_at=state.started_at,
         ended_at=ending.at if ending else None,
+        idle_seconds=state.idle_seconds,
         seconds_left=snapshot.seconds_left,
         failure=ending.title if isinstance(ending, RunFailed) else "",
         problem=follower.problem,

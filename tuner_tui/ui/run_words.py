@@ -68,11 +68,11 @@ def when_words(summary: RunSummary, now: float) -> str:
 
 
 def took_words(summary: RunSummary, now: float) -> str:
-    """How long a run has taken so far, or took."""
+    """How long a run has taken so far, or took, without pauses."""
     if summary.started_at is None:
         return ""
     end = summary.ended_at or (now if summary.is_live else None)
-    return duration(end - summary.started_at) if end else ""
+    return duration(end - summary.started_at - summary.idle_seconds) if end else ""
 
 
 def rough(seconds: float) -> str:
