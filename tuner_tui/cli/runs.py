@@ -24,7 +24,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import incident_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
-from tuner_tui.text import shell_command, utf8
+from tuner_tui.text import column, shell_command, utf8
 
 if TYPE_CHECKING:
     from tuner_tui.runs.events import Request
@@ -90,7 +90,7 @@ def list_(as_json: bool, limit: int, find: str) -> None:
         return
     for folder, summary in matching:
         tags = " ".join(f"#{plain(tag)}" for tag in notes.get(folder.name, Note()).tags)
-        line = f"{_clipped(folder.name, 44):<44} {summary.status:<12}{_progress(summary)}"
+        line = f"{_clipped(folder.name, 44):<44} {column(summary.status, 13)}{_progress(summary)}"
         click.echo(f"{line}  {tags}".rstrip())
         if summary.problem:
             click.echo(f"  ! {plain(summary.problem)}")
@@ -401,7 +401,7 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         rows.append(("adapter", str(folder.adapter)))
     if folder.report.is_file():
         rows.append(("report", str(folder.report)))
-    lines = [fill(f"{name:<15}{value}", hanging=" " * 15) for name, value in rows]
+    lines = [fill(f"{column(name, 15)}{value}", hanging=" " * 15) for name, value in rows]
     for sample in (*state.base_samples.values(), *list(state.samples)[-len(state.base_samples) or -3 :]):
         lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))
         lines.append(fill(sample.answer, "    "))
