@@ -207,12 +207,12 @@ async def test_resizing_to_almost_nothing_and_back(runs: dict[str, RunFolder]) -
 
 async def test_what_would_ruin_a_run_stands_above_the_list(runs: dict[str, RunFolder]) -> None:
     from tuner_tui.ui.hardware_words import Machine
-    from tuner_tui.ui.screens.home import MachineRead
+    from tuner_tui.ui.machine_watch import MachineRead
 
     app = TunerApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "2 live", "CPU cores")
-        app.screen._has_left.set()  # type: ignore[attr-defined]  # its own looks at this machine end
+        app.screen._machine.end()  # type: ignore[attr-defined]  # its own looks at this machine end
         trouble = "torch: 2.13.0+cpu cannot use the [red]GPU: CPU-only build"
         await pilot.pause(0.1)
         machine = Machine(line="RTX 4070 · 10.3 of 12.0 GB free", troubles=(trouble, "another"))

@@ -370,7 +370,9 @@ async def test_the_log_part_has_what_happened_beside_the_raw_log(home: Path, siz
         story = str(pane.query_one("#timeline", Static).content)
         clock = time.strftime("%H:%M:%S", time.localtime(start.at + 20))
         assert f"{clock}  Evaluation at step 4: loss 1.25  best so far" in story
-        assert [story.count(f"  {words}") for words in ("Starting", "Resuming", "Warning: [red]beware\\x1b[0m")] == [
+        assert [
+            story.count(f"  {words}") for words in ("Starting", "Resuming", "Warning: [red]beware\\x1b[0m")
+        ] == [
             1,
             1,
             1,

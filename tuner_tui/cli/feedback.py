@@ -51,7 +51,8 @@ def list_command(as_json: bool) -> None:
     for summary in summaries:
         if summary.is_usable:
             click.echo(
-                f"{column(summary.name, 24)}{column(summary.mode, 16)}{summary.judged:>10}{summary.left:>7}{summary.waiting:>11}"
+                f"{column(summary.name, 24)}{column(summary.mode, 16)}"
+                f"{summary.judged:>10}{summary.left:>7}{summary.waiting:>11}"
             )
         if summary.problem:
             name = "" if summary.is_usable else summary.name

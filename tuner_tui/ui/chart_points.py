@@ -19,7 +19,12 @@ SHARES: dict[Zoom, float] = {"whole run": 1.0, "last half": 0.5, "last tenth": 0
 
 LOSS = "loss"
 """The measure that has evaluations beside it."""
-CURVE_NAMES = {LOSS: "loss", "learning_rate": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens/s"}
+CURVE_NAMES = {
+    LOSS: "loss",
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm",
+    "tokens_per_second": "tokens/s",
+}
 """The measures of each run by their names in its curves, and how they are titled."""
 SMOOTHED = (LOSS, "grad_norm", "tokens_per_second")
 """Measures with noise; others are drawn as they are."""
@@ -54,7 +59,12 @@ class ChartPoints:
 
 
 def chart_points(
-    curves: Curves, evaluations: Sequence[Evaluated], axis: Axis, zoom: Zoom, columns: int, measure: str = LOSS
+    curves: Curves,
+    evaluations: Sequence[Evaluated],
+    axis: Axis,
+    zoom: Zoom,
+    columns: int,
+    measure: str = LOSS,
 ) -> ChartPoints:
     """A measure raw and smoothed, and the held-out loss beside the loss, thinned for a number of columns."""
     xs = along(curves, axis)

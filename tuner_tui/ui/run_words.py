@@ -59,6 +59,11 @@ def loss_words(summary: RunSummary) -> str:
     return number(summary.loss) if summary.step and summary.total_steps else ""
 
 
+def model_words(summary: RunSummary) -> str:
+    """The model without its folders or its owner on the Hub."""
+    return (summary.model or "").rstrip("/").rpartition("/")[2]
+
+
 def when_words(summary: RunSummary, now: float) -> str:
     """The time left of a live run; how long ago others ended."""
     if summary.is_live:

@@ -40,6 +40,10 @@ class HelpModal(ModalScreen[None]):
                 yield Static(literal_lines(self._purpose))
                 yield Static("")
             for key in self._keys:
-                line = ((column(key.display, 10), "bold $accent"), column(key.name, 13), (key.tooltip, "$faint"))
+                line = (
+                    (column(key.display, 10), "bold $accent"),
+                    column(key.name, 13),
+                    (key.tooltip, "$faint"),
+                )
                 yield Static(Content.assemble(*line))
             yield Static(Content.styled("esc closes", "$faint"), classes="hint")

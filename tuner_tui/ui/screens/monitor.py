@@ -87,7 +87,12 @@ class Monitor(TunerScreen):
         Binding("a", "chat", "Chat", tooltip="Ask this run's model and its base, side by side"),
         Binding("e", "share", "Share", tooltip="Export the result, or push it to the Hub"),
         Binding("L", "log", "Log/events", tooltip="Go to the raw log, or back to what happened"),
-        Binding("Y", "curve", "Curve", tooltip="Y axis: loss, learning rate, gradient norm and the method's metrics"),
+        Binding(
+            "Y",
+            "curve",
+            "Curve",
+            tooltip="Y axis: loss, learning rate, gradient norm and the method's metrics",
+        ),
         Binding("X", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
         Binding("z", "zoom", "Zoom", tooltip="Zoom: whole run, last half or last tenth"),
     ]

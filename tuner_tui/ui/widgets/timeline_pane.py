@@ -1,4 +1,4 @@
-"""What happened in a run, with times: its start, plan, OOM fallback steps, evaluations, checkpoints, pauses and its end."""
+"""What happened in a run, with times: start, plan, OOM fallback steps, evaluations, checkpoints, pauses, end."""
 
 from __future__ import annotations
 
