@@ -160,18 +160,17 @@ class RunChart(Vertical):
     def _legend(self, points: ChartPoints) -> Content:
         if points.is_empty:
             return Content("")
-        parts: list[Content | tuple[str, str] | str] = [
-            literal(f"{title_of(self.measure)}  ", "bold"),
-            ("· each step  ", "$faint"),
-        ]
+        parts = [literal(title_of(self.measure), "bold"), Content.styled("· each step", "$faint")]
         if points.smooth[0]:
-            parts.append(("─ smoothed  ", "$primary"))
+            parts.append(Content.styled("─ smoothed", "$primary"))
         if points.evaluations[0]:
-            parts.append((f"● held out {number(points.evaluations[1][-1])}  ", "$accent"))
+            parts.append(Content.styled(f"● held out {number(points.evaluations[1][-1])}", "$accent"))
         if points.gaps:
-            parts.append(("! not finite in places  ", "$error"))
-        parts.append((f"by {self.axis}, {self.zoom}", "$faint"))
-        return Content.assemble(*parts)
+            parts.append(Content.styled("! not finite in places", "$error"))
+        parts.append(Content.styled(f"by {self.axis}, {self.zoom}", "$faint"))
+        while sum(part.cell_length + 2 for part in parts) > self.size.width and len(parts) > 1:
+            parts.pop()  # whole parts only
+        return Content("  ").join(parts)
 
     def _waiting_words(self, view: RunView) -> str:
         """Why there is no curve yet."""

@@ -45,6 +45,8 @@ class TimelinePane(VerticalScroll, can_focus=True):
     help_text = "What happened in this run, with times. L goes to the raw log, and back."
 
     view: var[RunView | None] = var(None)
+    is_following: var[bool] = var(True)
+    """Whether it stays at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,17 +64,34 @@ class TimelinePane(VerticalScroll, can_focus=True):
         shown = (len(view.timeline), view.timeline[-1] if view.timeline else None, width)
         if shown == self._shown:
             return
-        is_at_end = self._shown[1] is None or self.scroll_offset.y >= self.max_scroll_y
         self._shown = shown
         show(text, Content("\n").join([entry.wrapped(width) for entry in timeline_entries(view.timeline)]))
-        if is_at_end:
-            self.scroll_end(animate=False, force=True)
+        if self.is_following:
+            self.call_after_refresh(self.scroll_end, animate=False, force=True)
 
     def on_show(self) -> None:
         self.watch_view(self.view)
 
     def on_resize(self) -> None:
         self.watch_view(self.view)
+        if self.is_following:
+            self.call_after_refresh(self.scroll_end, animate=False, force=True)
+
+    def action_scroll_up(self) -> None:
+        self.is_following = False
+        super().action_scroll_up()
+
+    def action_page_up(self) -> None:
+        self.is_following = False
+        super().action_page_up()
+
+    def action_scroll_home(self) -> None:
+        self.is_following = False
+        super().action_scroll_home()
+
+    def action_scroll_end(self) -> None:
+        self.is_following = True
+        super().action_scroll_end()
 
 
 def timeline_entries(events: Sequence[Event]) -> Iterator[Entry]:
