@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.summary import RunSummary
 
 Mark = tuple[str, str]
-STATUS, LOSS, WHEN, METHOD = 14, 10, 11, 7
+STATUS, LOSS, WHEN, METHOD = 14, 10, 11, 8
 GAP = 2
 
 
@@ -99,7 +99,7 @@ class RunsHeading(Widget):
             ("model", at.model),
         ):
             if width:
-                words = f"{name} ▼"[-width:] if name and name == self.order else name
+                words = f"{name} ▼" if name and name == self.order else name
                 is_number = name in ("steps", "loss")
                 cells.append(" " * GAP + fit(words.rjust(width) if is_number else words, width))
         return Content("".join(cells))
