@@ -61,7 +61,7 @@ for command in (compare, tree, branch, note, disk, clean):
     "--find",
     default="",
     metavar="WORDS",
-    help="Only runs with this text in name, status or note; #word is a tag.",
+    help="Only runs with these words in name, status, method, model, data or note; #word is a tag.",
 )
 def list_(as_json: bool, limit: int, find: str) -> None:
     """List runs, the newest first."""
@@ -76,7 +76,7 @@ def list_(as_json: bool, limit: int, find: str) -> None:
     matching: list[tuple[RunFolder, RunSummary]] = []
     for folder in folders.list_runs():
         summary = summaries.read(folder, queued)
-        if fits(find.lower().split(), folder.name, summary.status, notes.get(folder.name, Note())):
+        if fits(find.lower().split(), f"{folder.name} {summary.words}", notes.get(folder.name, Note())):
             matching.append((folder, summary))
         if len(matching) == limit:
             break

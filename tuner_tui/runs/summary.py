@@ -56,6 +56,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The size of events.jsonl when this was computed."""
 
     @property
+    def words(self) -> str:
+        """What is searched for a word, beside the name and the note."""
+        known = (self.status, self.method, self.tuning, self.model, self.data, self.failure, self.problem)
+        return " ".join(filter(None, known))
+
+    @property
     def is_live(self) -> bool:
         return self.status in LIVE
 

@@ -59,17 +59,5 @@ def shown_text(folder: RunFolder, summary: RunSummary | None) -> str:
     """Everything that a list shows of a run, but its times."""
     if summary is None:
         return folder.name
-    return " ".join(
-        (
-            folder.name,
-            summary.status,
-            run_words.progress_words(summary),
-            run_words.loss_words(summary),
-            summary.method,
-            summary.tuning,
-            summary.model or "",
-            summary.data,
-            summary.failure,
-            summary.problem,
-        )
-    )
+    figures = (run_words.progress_words(summary), run_words.loss_words(summary))
+    return " ".join((folder.name, summary.words, *figures))

@@ -57,8 +57,8 @@ class TimelinePane(VerticalScroll, can_focus=True):
         yield Static("", id="timeline", markup=False)
 
     def watch_view(self, view: RunView | None) -> None:
-        if view is None or not self.is_mounted or not self.display:
-            return
+        if view is None or not self.is_mounted or not self.region:
+            return  # another part is shown; `on_show` comes back to it
         text = self.query_one("#timeline", Static)
         width = text.size.width or self.size.width
         shown = (len(view.timeline), view.timeline[-1] if view.timeline else None, width)
