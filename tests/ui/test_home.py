@@ -14,7 +14,7 @@ from tests.ui.looking import footer_keys, screen_lines, until, wait_for
 from tests.ui.recorded_runs import make_run, recorded_events, until_step
 from tuner_tui.runs import queue
 from tuner_tui.runs.control import take_requests
-from tuner_tui.runs.events import RunStarted, RunStopped
+from tuner_tui.runs.events import Event, RunStarted, RunStopped
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
@@ -339,7 +339,7 @@ def row(app: TunerApp, plot: Plot) -> str:
 
 async def test_a_paused_run_took_the_time_that_it_ran(home: Path) -> None:
     started = RunStarted(protocol=1, at=1000.0)
-    events = [
+    events: list[Event] = [
         started,
         RunStopped(step=0, checkpoint=None, seconds=60, is_pause=True, at=1060.0),
         RunStarted(protocol=1, at=8000.0, is_resumed=True),

@@ -39,6 +39,7 @@ from tuner_tui.runs.events import (
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.queue import enqueue
 from tuner_tui.ui.app import TunerApp
+from tuner_tui.ui.chart_points import measures_of
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
 from tuner_tui.ui.widgets.log_pane import LogPane
@@ -401,6 +402,10 @@ async def test_learning_rate_and_gradient_norm_have_curves(runs: dict[str, RunFo
             await wait_for(pilot, f"{title}  · each step")
             drawn[title] = chart(app)
             await pilot.press("Y")
+        await wait_for(pilot, "entropy  · each step")  # a metric of the method
+        assert isinstance(app.screen, Monitor) and app.screen.view is not None
+        more = measures_of(app.screen.view.run.curves)[4:]
+        await pilot.press(*["Y"] * len(more))
         await wait_for(pilot, "loss  · each step")
         assert len(set(drawn.values())) == 4
         assert "0.0005" in drawn["learning rate"]  # the run's peak, as its run.toml has it

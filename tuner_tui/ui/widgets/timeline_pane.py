@@ -100,16 +100,16 @@ def timeline_entries(events: Sequence[Event]) -> Iterator[Entry]:
         yield Entry(Content(""), literal("Nothing has happened yet.", "$secondary"))
         return
     if len(events) >= KEPT_TIMELINE:
-        words = f"The last {KEPT_TIMELINE:,} events; events.jsonl has all."
-        yield Entry(Content(""), literal(words, "$faint"))
+        note = f"The last {KEPT_TIMELINE:,} events; events.jsonl has all."
+        yield Entry(Content(""), literal(note, "$faint"))
     for before, event in pairwise((None, *events)):
         assert event is not None
         moment = time.localtime(event.at)
         if before is None or time.localtime(before.at)[:3] != moment[:3]:
             yield Entry(Content(""), literal(time.strftime("%a %d %b %Y", moment), "bold $primary"))
         if isinstance(event, RunStarted) and before is not None:
-            idle = f"{duration(event.at - before.at)} between two attempts"
-            yield Entry(Content(" " * 10), literal(idle, "$faint"))
+            gap = f"{duration(event.at - before.at)} between two attempts"
+            yield Entry(Content(" " * 10), literal(gap, "$faint"))
         if (words := event_words(event)) is not None:
             label = Content.styled(time.strftime("%H:%M:%S  ", moment), "$faint")
             yield Entry(label, literal_lines(words[:1].upper() + words[1:], _style(event)))
