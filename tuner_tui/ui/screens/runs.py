@@ -63,7 +63,11 @@ class RunsScreen(RunKeys, TrashKeys):
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("X", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
         Binding(
-            "Y", "measure", "Curve", tooltip="Y axis: loss, held-out loss, learning rate or gradient norm"
+            "Y",
+            "measure",
+            "Curve",
+            show=False,
+            tooltip="Y axis: loss, held-out loss, learning rate or gradient norm",
         ),
         Binding("ctrl+e", "note", "Edit note", tooltip="Edit the note and tags"),
         Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
