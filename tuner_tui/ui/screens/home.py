@@ -180,7 +180,7 @@ class Home(RunKeys):
         show(self.query_one("#about", Static), literal(about_words(summary)))
         self.refresh_command()
         offered = (
-            summary and (summary.is_live, summary.can_resume),
+            summary and (summary.status, summary.can_resume),
             bool(self.folders),
             bool(self._list.sought),
         )

@@ -247,7 +247,7 @@ class RunsScreen(RunKeys, TrashKeys):
         """Update the keys where the chosen run allows others: each change of the footer rebuilds many widgets."""
         chosen = self.chosen_run
         known = self.summaries.get(chosen.name) if chosen else None
-        offered = (chosen is None, known and known.is_live)
+        offered = (chosen is None, known and known.status)
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()

@@ -93,9 +93,9 @@ class RunsHeading(Widget):
             ("", at.bar),
             ("loss", at.loss),
             ("course", at.spark),
+            ("method", at.method),
             ("left, ended", at.when),
             ("took", at.took),
-            ("method", at.method),
             ("model", at.model),
         ):
             if width:
@@ -233,17 +233,17 @@ class RunsTable(ScrollView, can_focus=True):
         cells = [(fit(f"{mark} {summary.status}", STATUS), self._style(colour)), (name, plain)]
         if summary.is_damaged or (not summary.is_live and (summary.problem or summary.failure)):
             words = summary.problem or summary.failure
-            rest = sum(cells + GAP for cells in (at.progress, at.bar, at.loss, at.spark) if cells)
+            rest = sum(cells + GAP for cells in (at.progress, at.bar, at.loss, at.spark, at.method) if cells)
             cells.append((" " * GAP + fit(words, max(0, rest - GAP)), self._style("warning")))
         else:
             cells += self._course(summary, at)
+            if at.method:
+                cells.append((" " * GAP + fit(summary.method, at.method), faint))
         now = time.time()
         if at.when:
             cells.append((" " * GAP + fit(run_words.when_words(summary, now), at.when), faint))
         if at.took:
             cells.append((" " * GAP + fit(run_words.took_words(summary, now), at.took), faint))
-        if at.method:
-            cells.append((" " * GAP + fit(summary.method, at.method), faint))
         if at.model:
             cells.append((" " * GAP + fit(run_words.model_words(summary), at.model), faint))
         return cells
