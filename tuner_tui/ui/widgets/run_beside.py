@@ -14,9 +14,7 @@ from tuner_tui.runs.ending_words import ending_words
 from tuner_tui.text import counted, duration, number
 from tuner_tui.ui import run_words
 from tuner_tui.ui.feeders import start_feeder
-from tuner_tui.ui.run_watch import RunView, RunViewed, RunWatch
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
-from tuner_tui.ui.widgets.run_chart import RunChart
 from tuner_tui.ui.widgets.wrapped_entry import Entry
 
 if TYPE_CHECKING:
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.summary import RunSummary
+    from tuner_tui.ui.run_watch import RunView, RunViewed, RunWatch
 
 SETTLED_SECONDS = 0.15
 """A run is read once it stayed selected for so long."""
@@ -64,7 +63,6 @@ class RunBeside(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static("", id="beside-facts", markup=False)
-        yield RunChart().data_bind(RunBeside.view)
 
     def on_unmount(self) -> None:
         self._end()
@@ -79,7 +77,15 @@ class RunBeside(Vertical):
     def watch_summary(self) -> None:
         self._show()
 
-    def watch_view(self) -> None:
+    async def watch_view(self, view: RunView | None) -> None:
+        """The chart is made when it is needed: the app starts without what draws it."""
+        if view is None:
+            return
+        from tuner_tui.ui.widgets.run_chart import RunChart
+
+        if not self.query(RunChart):
+            await self.mount(RunChart())
+        self.query_one(RunChart).view = view
         self._show()
 
     def on_resize(self) -> None:
@@ -95,6 +101,8 @@ class RunBeside(Vertical):
             self._timer = self.set_timer(SETTLED_SECONDS, self._begin)
 
     def _begin(self) -> None:
+        from tuner_tui.ui.run_watch import RunWatch
+
         if self.folder is not None and self.is_watching:
             self._watch = RunWatch(self.folder, self.post_message)
             start_feeder(self.app, self._watch.run)
@@ -110,7 +118,8 @@ class RunBeside(Vertical):
         if not self.is_mounted or not self.display:
             return
         is_known = self.view is not None and self.view.folder == self.folder
-        self.query_one(RunChart).display = is_known
+        for chart in self.query("RunChart"):
+            chart.display = is_known
         facts = self.query_one("#beside-facts", Static)
         width = max(1, self.content_size.width - 2)
         lines = [entry.wrapped(width) for entry in self._facts(self.view if is_known else None)]
