@@ -290,7 +290,7 @@ async def test_runs_are_sorted_by_a_column_and_back(
         await pilot.press("S")
         await wait_for(pilot, "method ▼")
         await until(pilot, lambda: table(app).folders[0] == runs["stopped"])
-        assert line_with(app, "haiku").split()[-1] == "dpo" or "  dpo  " in line_with(app, "haiku")
+        assert "dpo" in line_with(app, "haiku").split()
         await pilot.press("S", "S", "S")
         await until(pilot, lambda: table(app).folders == newest_first)
 
