@@ -136,6 +136,11 @@ def duration_range(low: float, high: float) -> str:
     return f"{first} to {second} {unit}" if unit == other else f"{first} {unit} to {second} {other}"
 
 
+def column(words: str, width: int) -> str:
+    """Words padded to a width, with a gap of at least two blanks before what follows."""
+    return f"{words:<{max(0, width - 2)}}  "
+
+
 def size(count: int | None) -> str:
     """Bytes in decimal units, such as 19.6 MB."""
     if count is None:

@@ -147,7 +147,7 @@ def wait_for_run(terminal: Terminal, environment: dict[str, str]) -> list[str]:
             text=True,
             check=True,
         )
-        runs = re.findall(r'"(\d{4}-\d\d-\d\d-[a-z0-9-]+)"', json.dumps(json.loads(listed.stdout)))
+        runs = [run["run"] for run in json.loads(listed.stdout)]
         if runs:
             return sorted(set(runs))
     raise AssertionError(f"no run:\n{terminal.text()}")

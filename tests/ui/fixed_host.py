@@ -123,7 +123,7 @@ def fixed_host(patch: pytest.MonkeyPatch) -> Iterator[dict[str, RunFolder]]:
         shutil.rmtree(PLACE, ignore_errors=True)
         (PLACE / "work").mkdir(mode=0o700, parents=True)
         _fix_environment(patch)
-        _fix_hardware(patch)
+        fix_hardware(patch)
         try:
             runs = every_status(PLACE)
             gpu_telemetry(runs["running"])
@@ -181,7 +181,7 @@ def _fix_environment(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(time, "time", lambda: NOW)
 
 
-def _fix_hardware(patch: pytest.MonkeyPatch) -> None:
+def fix_hardware(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("tuner_tui.hardware.gpu.GpuReader.read", lambda _: GPUS)
     patch.setattr("tuner_tui.hardware.system.SystemReader.read", lambda _: SYSTEM)
     patch.setattr("tuner_tui.feedback.session.secrets.randbits", lambda _: 1)

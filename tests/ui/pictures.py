@@ -93,7 +93,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("runs-settings", "2", "3 marked"),
         stop("runs-lineage", "3", "base model"),
         stop("runs-note", "4", "note"),
-        stop("runs-edit-note", "e", "Note on"),
+        stop("runs-edit-note", "ctrl+e", "Note on"),
         stop("runs-disk", "escape 5", "This run:"),
     ),
     "small": (

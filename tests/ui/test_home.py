@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from textual.widgets import Input
 
 from tests.ui.looking import footer_keys, screen_lines, until, wait_for
 from tests.ui.recorded_runs import make_run, recorded_events, until_step
 from tuner_tui.runs import queue
 from tuner_tui.runs.control import take_requests
+from tuner_tui.runs.events import Event, RunStarted, RunStopped
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
+from tuner_tui.ui.widgets.run_beside import RunBeside
+from tuner_tui.ui.widgets.run_chart import Plot
 from tuner_tui.ui.widgets.runs_table import RunsTable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tuner_tui.runs.folder import RunFolder
 
@@ -207,12 +210,12 @@ async def test_resizing_to_almost_nothing_and_back(runs: dict[str, RunFolder]) -
 
 async def test_what_would_ruin_a_run_stands_above_the_list(runs: dict[str, RunFolder]) -> None:
     from tuner_tui.ui.hardware_words import Machine
-    from tuner_tui.ui.screens.home import MachineRead
+    from tuner_tui.ui.machine_watch import MachineRead
 
     app = TunerApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "2 live", "CPU cores")
-        app.screen._has_left.set()  # type: ignore[attr-defined]  # its own looks at this machine end
+        app.screen._machine.end()  # type: ignore[attr-defined]  # its own looks at this machine end
         trouble = "torch: 2.13.0+cpu cannot use the [red]GPU: CPU-only build"
         await pilot.pause(0.1)
         machine = Machine(line="RTX 4070 · 10.3 of 12.0 GB free", troubles=(trouble, "another"))
@@ -266,10 +269,17 @@ async def test_home_names_its_doors_and_its_columns(runs: dict[str, RunFolder]) 
         await until(pilot, lambda: screen_lines(app)[-1].rstrip().endswith("? Help"))
 
 
-async def test_runs_are_sorted_by_a_column_and_back(runs: dict[str, RunFolder]) -> None:
+@pytest.mark.parametrize("size", [(80, 24), (140, 45)])
+async def test_runs_are_sorted_by_a_column_and_back(
+    runs: dict[str, RunFolder], size: tuple[int, int]
+) -> None:
+    spec = runs["stopped"].spec
+    made_at = spec.stat().st_mtime
+    spec.write_text(spec.read_text().replace('kind = "sft"', 'kind = "dpo"'))
+    os.utime(spec, (made_at, made_at))  # which orders the list
     app = TunerApp()
-    async with app.run_test(size=(140, 45)) as pilot:
-        await wait_for(pilot, "10 runs, 2 live", "model")
+    async with app.run_test(size=size) as pilot:
+        await wait_for(pilot, "10 runs, 2 live")
         newest_first = table(app).folders
         await pilot.press("S")
         await wait_for(pilot, "loss ▼")
@@ -277,5 +287,65 @@ async def test_runs_are_sorted_by_a_column_and_back(runs: dict[str, RunFolder]) 
         losses = [loss for loss in known if loss is not None]
         assert losses == sorted(losses)
         assert known[: len(losses)] == losses
+        await pilot.press("S")
+        await wait_for(pilot, "method ▼")
+        await until(pilot, lambda: table(app).folders[0] == runs["stopped"])
+        assert "dpo" in line_with(app, "haiku").split()
         await pilot.press("S", "S", "S")
         await until(pilot, lambda: table(app).folders == newest_first)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [("dpo", "haiku"), ("16/36 dpo", "haiku"), ("2.312 haiku", "haiku"), ("short-and-sweet", "haiku")],
+)
+async def test_the_filter_looks_in_all_that_is_shown(
+    runs: dict[str, RunFolder], words: str, name: str
+) -> None:
+    spec = runs["stopped"].spec
+    text = spec.read_text().replace('kind = "sft"', 'kind = "dpo"')
+    spec.write_text(text.replace('train = "demo"', 'train = "/data/short-and-sweet.jsonl"'))
+    app = TunerApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "10 runs, 2 live")
+        await pilot.press("slash", *(" " if each == " " else each for each in words))
+        text = await wait_for(pilot, "1 of 10 runs")
+        assert name in text
+
+
+async def test_a_big_screen_has_the_run_beside_the_list(runs: dict[str, RunFolder]) -> None:
+    app = TunerApp()
+    async with app.run_test(size=(140, 45)) as pilot:
+        await wait_for(
+            pilot, "10 runs, 2 live", "method    sft", "tuning    lora", "steps     16/36", "loss  · each"
+        )
+        beside = app.screen.query_one(RunBeside)
+        await until(pilot, lambda: max(row(app, beside.query_one(Plot))) > "\u2801")
+        await pilot.press("down", "down")
+        await wait_for(pilot, "steps     36/36", "Finished at step 36")
+        await until(pilot, lambda: beside.view is not None and beside.view.folder == runs["finished"])
+        await pilot.resize_terminal(80, 24)
+        await wait_for(pilot, "sft, lora of SmolLM2-135M-Instruct.Q4_1.gguf on demo, 3 min 30 s")
+        assert not beside.display
+        watch = beside._watch
+        assert watch is None  # nothing reads a run that is not shown
+
+
+def row(app: TunerApp, plot: Plot) -> str:
+    """All that is drawn in a chart."""
+    lines = screen_lines(app)[plot.region.y : plot.region.bottom]
+    return "".join(line[plot.region.x : plot.region.right] for line in lines)
+
+
+async def test_a_paused_run_took_the_time_that_it_ran(home: Path) -> None:
+    started = RunStarted(protocol=1, at=1000.0)
+    events: list[Event] = [
+        started,
+        RunStopped(step=0, checkpoint=None, seconds=60, is_pause=True, at=1060.0),
+        RunStarted(protocol=1, at=8000.0, is_resumed=True),
+        RunStopped(step=0, checkpoint=None, seconds=60, is_pause=True, at=8065.0),
+    ]
+    make_run(home, "demo-sft-brave-otter", events)
+    app = TunerApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "brave-otter", "sft, lora of demo on demo, 2 min 5 s")

@@ -44,15 +44,52 @@ def all_bindings() -> Iterator[tuple[str, str, str]]:
     ("key", "names"),
     [
         ("a", {"Chat"}),
+        ("c", {"Copy command"}),
+        ("f1", {"Help", "Close"}),
+        ("r", {"Resume"}),
         ("s", {"Start"}),
+        ("h", {"Downloads"}),
+        ("E", {"Empty trash"}),
+        ("F", {"Follow"}),
+        ("H", {"Hold"}),
+        ("L", {"Log/events"}),
         ("N", {"Again"}),
+        ("S", {"Sort"}),
+        ("T", {"To front"}),
         ("X", {"Axis"}),
+        ("Y", {"Curve"}),
+        ("ctrl+e", {"Edit", "Edit note"}),
+        ("delete", {"Delete", "Remove"}),
         ("ctrl+r", {"Again", "Check again"}),
         ("q", {"Quit", "No", "Keep running", "Close", "Back"}),
     ],
 )
 def test_a_key_means_one_thing_on_all_screens(key: str, names: set[str]) -> None:
-    assert {name for bound, name, _ in all_bindings() if bound == key} <= names
+    bound = {name for keys, name, _ in all_bindings() if key in keys.split(",")}
+    assert bound
+    assert bound <= names
+
+
+RUN_SCREENS = (
+    "Home",
+    "RunsScreen",
+    "Monitor",
+    "RunsTable",
+    "RunChart",
+    "LogPane",
+    "TimelinePane",
+    "TunerApp",
+)
+
+
+def test_a_key_means_one_thing_where_runs_are() -> None:
+    """From the list to a run and back, no key changes its meaning; numbers choose a part of the screen."""
+    names: dict[str, set[str]] = {}
+    for keys, name, kind in all_bindings():
+        for key in keys.split(",") if kind in RUN_SCREENS else ():
+            names.setdefault(key, set()).add(name)
+    apart = {key: sorted(of) for key, of in names.items() if len(of) > 1 and not key.isdecimal()}
+    assert apart == {"escape": ["All runs", "Back"]}
 
 
 @pytest.fixture

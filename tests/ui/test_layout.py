@@ -91,11 +91,11 @@ async def test_the_queues_keys_say_what_they_do(runs: dict[str, RunFolder], home
         await wait_for(pilot, "2 waiting")
         told = {key.name: (key.display, key.tooltip) for key in keys_of(app.screen)}
         assert told["Earlier"] == ("K", "Move up")
-        assert told["To front"] == ("f", "Move it to the front of the queue")
+        assert told["To front"] == ("T", "Move it to the front of the queue")
         await pilot.press("question_mark")
         await wait_for(pilot, "Help: Queue", "K         Earlier", "q         Quit")
         await pilot.press("end")
-        await wait_for(pilot, "f         To front")
+        await wait_for(pilot, "T         To front")
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from textual.widgets import Static
 
 from tests.ui.looking import footer_keys, screen_lines, screen_text, until, wait_for
 from tests.ui.recorded_runs import (
@@ -19,12 +21,17 @@ from tests.ui.recorded_runs import (
     until_step,
 )
 from tuner_tui.keeper.start import hold_queue
+from tuner_tui.planning.oom_fallback import FallbackStep
 from tuner_tui.runs.control import is_to_end_now, take_requests
 from tuner_tui.runs.events import (
     CheckpointSaved,
     ChoicesMade,
     ChosenMachine,
+    Evaluated,
+    FallbackTaken,
     RequestAccepted,
+    RunFailed,
+    RunStarted,
     RunStopped,
     StepLogged,
     Warned,
@@ -32,10 +39,12 @@ from tuner_tui.runs.events import (
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.queue import enqueue
 from tuner_tui.ui.app import TunerApp
+from tuner_tui.ui.chart_points import measures_of
 from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.screens.monitor import Monitor
 from tuner_tui.ui.widgets.log_pane import LogPane
-from tuner_tui.ui.widgets.loss_chart import LossChart, Plot
+from tuner_tui.ui.widgets.run_chart import Plot, RunChart
+from tuner_tui.ui.widgets.timeline_pane import TimelinePane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -296,7 +305,7 @@ async def test_samples_side_by_side_and_back_in_time(runs: dict[str, RunFolder])
         await wait_for(pilot, "after step 8 (1 of 3)", "I am Ember, a brave")
         await pilot.press("right", "right")
         await wait_for(pilot, "after step 36 (3 of 3)")
-        assert app.screen.query_one(LossChart).display
+        assert app.screen.query_one(RunChart).display
 
 
 async def test_a_large_log_costs_its_end_only(runs: dict[str, RunFolder]) -> None:
@@ -312,13 +321,13 @@ async def test_a_large_log_costs_its_end_only(runs: dict[str, RunFolder]) -> Non
         with log.open("ab") as file:
             file.write(b"and one more\n")
         await wait_for(pilot, "and one more")
-        await pilot.press("f", "pageup")
+        await pilot.press("L", "F", "pageup")
         with log.open("ab") as file:
             file.write(b"unseen\n" * 3)
         await asyncio.sleep(0.6)
         await pilot.pause()
         assert "unseen" not in screen_text(app)
-        await pilot.press("f")
+        await pilot.press("F")
         await wait_for(pilot, "unseen")
 
 
@@ -333,6 +342,85 @@ async def test_details_tell_choices_with_reasons(runs: dict[str, RunFolder]) -> 
             "96 rows of messages",
             "Saved",
         )
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 45)])
+async def test_the_log_part_has_what_happened_beside_the_raw_log(home: Path, size: tuple[int, int]) -> None:
+    start, *steps = until_step(4)
+    assert isinstance(start, RunStarted)
+    fallback = FallbackStep(
+        kind="micro_batch", before="8 x 1", after="4 x 2", reason="it [b]fits", micro_batch=4
+    )
+    later = start.at + 7200
+    events = [
+        start,
+        *steps,
+        Evaluated(step=4, loss=1.25, seconds=1, is_best=True, at=start.at + 20),
+        FallbackTaken(fallback=fallback, at=start.at + 30),
+        Warned(message="[red]beware\x1b[0m", at=start.at + 40),
+        RunStopped(step=4, checkpoint="step-000004", seconds=9, is_pause=True, at=start.at + 50),
+        msgspec.structs.replace(start, is_resumed=True, at=later),
+        RunFailed(kind="error", title="No such file", at=later + 10),
+    ]
+    async with monitor(make_run(home, "2026-11-21-story-0001", events), size) as (app, pilot):
+        await wait_for(pilot, "took 1 min 0 s")  # and not two hours
+        await pilot.press("3")
+        await wait_for(pilot, "Failed: No such file", "train_runtime")
+        await until(pilot, lambda: isinstance(app.focused, TimelinePane))
+        pane = app.screen.query_one(TimelinePane)
+        story = str(pane.query_one("#timeline", Static).content)
+        clock = time.strftime("%H:%M:%S", time.localtime(start.at + 20))
+        assert f"{clock}  Evaluation at step 4: loss 1.25  best so far" in story
+        assert [
+            story.count(f"  {words}") for words in ("Starting", "Resuming", "Warning: [red]beware\\x1b[0m")
+        ] == [
+            1,
+            1,
+            1,
+        ]
+        flat = " ".join(story.split())
+        for words in (
+            "Data: 96 rows (messages)",
+            "Training: 36 steps, batch 8 x 1",
+            "Trying a smaller micro-batch: 8 x 1 -> 4 x 2 (it [b]fits)",
+            "Paused at step 4; saved as step-000004",
+            "1 h 59 min between two attempts",
+        ):
+            assert words in flat
+        await pilot.press("home")
+        await wait_for(pilot, "Starting")
+        await pilot.press("L")
+        await until(pilot, lambda: isinstance(app.focused, LogPane))
+        await pilot.press("L")
+        await until(pilot, lambda: isinstance(app.focused, TimelinePane))
+
+
+async def test_learning_rate_and_gradient_norm_have_curves(runs: dict[str, RunFolder]) -> None:
+    async with monitor(runs["finished"]) as (app, pilot):
+        drawn = {}
+        for title in ("loss", "learning rate", "gradient norm", "tokens/s"):
+            await wait_for(pilot, f"{title}  · each step")
+            drawn[title] = chart(app)
+            if title == "learning rate":  # its peak is the one of run.toml
+                assert app.screen.query_one(Plot).points.y_range[1] == pytest.approx(0.0005)
+            await pilot.press("Y")
+        await wait_for(pilot, "entropy  · each step")  # a metric of the method
+        assert isinstance(app.screen, Monitor) and app.screen.view is not None
+        more = measures_of(app.screen.view.run.curves)[4:]
+        await pilot.press(*["Y"] * len(more))
+        await wait_for(pilot, "loss  · each step")
+        assert len(set(drawn.values())) == 4
+        await pilot.resize_terminal(140, 45)
+        await wait_for(pilot, "loss  · each step", "learning rate  · each step", "gradient norm  · each step")
+
+
+async def test_a_metrics_value_stands_apart_from_its_title(home: Path) -> None:
+    *events, step = until_step(3)
+    assert isinstance(step, StepLogged)
+    step = msgspec.structs.replace(step, metrics={"rewards/chosen": 0.5896, "logps/rejected": -12.5})
+    async with monitor(make_run(home, "2026-11-21-pairs-0001", [*events, step])) as (_, pilot):
+        await pilot.press("4")
+        await wait_for(pilot, "reward of chosen  0.5896", "log-prob. of rejected  -12.5")
 
 
 async def test_axis_and_zoom_turn(runs: dict[str, RunFolder]) -> None:

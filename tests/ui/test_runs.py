@@ -66,9 +66,13 @@ async def test_marked_runs_are_drawn_together(runs: dict[str, RunFolder]) -> Non
         await pilot.press("X")
         await wait_for(pilot, "by tokens")
         await until(pilot, lambda: screen.query_one(CurvesPlot).lines[1].points[0][-1] == 16524)
-        await pilot.press("h")
+        await pilot.press("Y")
         await wait_for(pilot, "No held-out rows")
-        await pilot.press("h", "space")  # the run under the cursor goes, its letter is free again
+        await pilot.press("Y")
+        await wait_for(pilot, "learning rate, by tokens")
+        await pilot.press("Y")
+        await wait_for(pilot, "gradient norm, smoothed, by tokens")
+        await pilot.press("Y", "space")  # the run under the cursor goes, its letter is free again
         await wait_for(pilot, "1 marked")
         await mark(pilot, 3)
         await wait_for(pilot, "B 2.205")
@@ -147,7 +151,7 @@ async def test_notes_and_tags_are_kept_and_sought(runs: dict[str, RunFolder]) ->
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_runs(pilot)
         screen.query_one(RunsTable).cursor = 2
-        await pilot.press("e")
+        await pilot.press("ctrl+e")
         await wait_for(pilot, "Note on", "ctrl+s saves it")
         await pilot.press(*"good", "shift+tab", *"keep best", "ctrl+s")
         await wait_for(pilot, "[4 Note]", "#keep #best", "good")

@@ -148,8 +148,8 @@ def test_tags_are_short_words() -> None:
         parse_tags("x" * 31)
     with pytest.raises(InputError, match="too long"):
         write_note("a", Note(text="x" * 20_001))
-    assert fits(["#good", "run"], "a-run", "failed", Note(tags=("good",)))
-    assert not fits(["#goo"], "a-run", "failed", Note(tags=("good",)))
+    assert fits(["#good", "run"], "a-run failed", Note(tags=("good",)))
+    assert not fits(["#goo"], "a-run failed", Note(tags=("good",)))
 
 
 def test_a_family_from_its_first_to_its_last(home: Path) -> None:

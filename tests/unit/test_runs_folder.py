@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,8 @@ from tuner_tui.runs.events import (
 )
 from tuner_tui.runs.folder import RunFolder, find_run, find_run_or_folder, list_runs
 from tuner_tui.runs.journal import append_event
+from tuner_tui.runs.notes import Note, write_note
+from tuner_tui.runs.run_names import ADJECTIVES, ANIMALS, fresh_name, given_name
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
 from tuner_tui.ui.widgets.literal import fit_name
 
@@ -62,7 +65,7 @@ def make_run(name: str | None = "one") -> RunFolder:
 def test_a_new_run_is_whole() -> None:
     run = make_run("My Run: \x1b[31m äöü/../..")
     assert run.path.parent == paths.runs_dir()
-    assert run.name.split("-", 3)[3].rsplit("-", 1)[0] == "my-run-31m"
+    assert run.name.rsplit("-", 2)[0] == given_name(run.name) == "my-run-31m"
     assert read_spec(run.spec).model.source == "/models/m"
     assert decode_plan(run.plan.read_bytes()) == PLAN
     assert run.control.is_dir() and run.checkpoints.is_dir()
@@ -71,13 +74,56 @@ def test_a_new_run_is_whole() -> None:
 
 
 def test_a_name_that_is_taken_is_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = iter(["0a0a", "0a0a", "0b0b"])
-    monkeypatch.setattr(secrets, "token_hex", lambda _: next(drawn))
-    assert [make_run("twin").name[-4:] for _ in range(2)] == ["0a0a", "0b0b"]
+    drawn = iter(("brave", "otter") * 2 + ("calm", "heron") * 2 + ("calm", "owl"))
+    monkeypatch.setattr(secrets, "choice", lambda _: next(drawn))
+    assert [make_run("twin").name for _ in range(2)] == ["twin-brave-otter", "twin-calm-heron"]
+    write_note("twin-calm-heron", Note(text="of a run that was deleted"))
+    shutil.rmtree(paths.runs_dir() / "twin-calm-heron")
+    assert make_run("twin").name == "twin-calm-owl"
 
 
-def test_a_run_without_a_name_is_called_after_model_and_data() -> None:
-    assert "-m-rows-" in make_run(None).name
+@pytest.mark.parametrize(
+    ("model", "begins"),
+    [
+        ("/models/m", "m-sft"),
+        ("demo", "demo-sft"),
+        ("Qwen/Qwen3-4B-Instruct-2507", "qwen3-4b-sft"),
+        ("Qwen/Qwen2.5-0.5B", "qwen2-5-0-5b-sft"),
+        ("mistralai/Mixtral-8x7B-v0.1", "mixtral-8x7b-sft"),
+        ("./SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-sft"),
+        ("openai-community/some-very-long-name-without-a-size", "some-very-long-name-sft"),
+    ],
+)
+def test_a_run_without_a_name_is_called_after_model_and_method(model: str, begins: str) -> None:
+    spec = RunSpec(model=ModelSpec(source=model), data=DataSpec(train="/data/rows.jsonl"))
+    name = fresh_name(spec, lambda _: False)
+    given, adjective, animal = name.rsplit("-", 2)
+    assert (given, adjective in ADJECTIVES, animal in ANIMALS) == (begins, True, True)
+    assert given_name(name) == begins
+    assert len(name) <= 40
+
+
+def test_the_words_of_names_are_short_and_many() -> None:
+    assert all(word.isascii() and word.isalpha() and len(word) <= 7 for word in (*ADJECTIVES, *ANIMALS))
+    assert len(set(ADJECTIVES)) * len(set(ANIMALS)) > 10_000
+
+
+@pytest.mark.parametrize(
+    "text", ["brave-otter", "otter", "tools", "Tools!", "tools-brave", "tools-brave-otter"]
+)
+def test_a_run_is_found_by_what_a_person_says(text: str) -> None:
+    for name in ("tools-brave-otter", "my-tools-calm-heron", "tools-and-more-brave-owl"):
+        (paths.runs_dir() / name).mkdir(parents=True)
+    assert find_run(text).name == "tools-brave-otter"
+
+
+@pytest.mark.parametrize("width", [16, 19, 24, 40])
+def test_a_shortened_name_keeps_the_words_that_tell_it_from_others(width: int) -> None:
+    shown = fit_name("qwen3-4b-sft-brave-otter", width)
+    assert len(shown) == width
+    assert shown.strip().endswith("brave-otter")
+    (paths.runs_dir() / "qwen3-4b-sft-brave-otter").mkdir(parents=True)
+    assert find_run(shown.strip()).name == "qwen3-4b-sft-brave-otter"
 
 
 @pytest.mark.parametrize("below", ["", "data", "data/runs"])
@@ -121,12 +167,12 @@ def test_runs_are_listed_the_newest_first() -> None:
 def test_a_run_is_found_by_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFoundError):
         find_run("last")
-    first, second = make_run("apple"), make_run("pear")
+    first, second = make_run("on a day in May"), make_run("on a day in June")
     os.utime(first.spec, (1.0, 1.0))
     assert find_run(first.name) == first
     assert find_run("last") == second
-    assert find_run(first.name[-4:]) == first
-    assert find_run(first.name[:-4]) == first
+    assert find_run(first.name.rpartition("-")[2]) == first
+    assert find_run(first.name[:-2]) == first
     assert find_run_or_folder(str(second.path)) == second
     monkeypatch.chdir(paths.runs_dir())
     assert find_run_or_folder(f"./{second.name}") == second
@@ -134,7 +180,7 @@ def test_a_run_is_found_by_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(InputError, match="Not a run's name"):
             find_run(no_name)
     with pytest.raises(InputError, match="ambiguous") as caught:
-        find_run(first.name[:10])
+        find_run("on-a-day")
     assert first.name in caught.value.message and second.name in caught.value.message
     with pytest.raises(NotFoundError):
         find_run("banana")
@@ -179,11 +225,17 @@ def test_two_runs_of_one_name_are_told_apart() -> None:
         ("tools-52a6", "Did you mean 2026-11-30-tools-52a5?"),
         ("2026-11-30-tool-52a5", "Did you mean 2026-11-30-tools-52a5?"),
         ("octopuss", "Did you mean 2026-11-21-octopus-3f2a or 2026-11-21-octopus-b-aaaa?"),
+        ("brave-oter", "Did you mean demo-sft-brave-otter?"),
         ("zzz", "See: tuner-tui runs list"),
     ],
 )
 def test_near_names_are_listed(text: str, hint: str) -> None:
-    for name in ("2026-11-30-tools-52a5", "2026-11-21-octopus-3f2a", "2026-11-21-octopus-b-aaaa"):
+    for name in (
+        "2026-11-30-tools-52a5",
+        "2026-11-21-octopus-3f2a",
+        "2026-11-21-octopus-b-aaaa",
+        "demo-sft-brave-otter",
+    ):
         (paths.runs_dir() / name).mkdir(parents=True)
     with pytest.raises(NotFoundError) as caught:
         find_run(text)

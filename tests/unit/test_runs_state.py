@@ -221,3 +221,21 @@ def test_what_grows_with_a_run_is_bounded() -> None:
     assert len(run.snapshot().samples) == state.KEPT_SAMPLES
     assert len(run.snapshot().warnings) == state.KEPT_NOTES
     assert run.snapshot().samples[-1].step == 3 * state.KEPT_SAMPLES - 1
+
+
+def test_pauses_are_no_part_of_a_runs_time() -> None:
+    """Ten minutes of training, an hour of pause, and five minutes more."""
+    state = RunState()
+    state.apply_all(
+        [
+            RunStarted(protocol=1, at=1000),
+            StepLogged(step=1, total_steps=3, epoch=0.3, loss=2.0, at=1300),
+            RunStopped(step=1, checkpoint="step-000001", seconds=600, is_pause=True, at=1600),
+            RunStarted(protocol=1, is_resumed=True, at=5200),
+            StepLogged(step=2, total_steps=3, epoch=0.6, loss=1.5, at=5300),
+            RunFinished(step=2, loss=1.5, seconds=300, at=5500),
+        ]
+    )
+    assert (state.idle_seconds, state.active_seconds) == (3600, 900)
+    assert state.snapshot().curves.seconds == (300, 700)
+    assert [type(event) for event in state.timeline] == [RunStarted, RunStopped, RunStarted, RunFinished]

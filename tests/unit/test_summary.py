@@ -8,12 +8,14 @@ import msgspec
 import pytest
 
 from tests.ui.recorded_runs import every_status, held, make_run, recorded_events, until_step
+from tuner_tui.config.spec_file import read_spec
 from tuner_tui.errors import RunProblem
 from tuner_tui.runs import lock
 from tuner_tui.runs.events import RunStarted, encode
 from tuner_tui.runs.folder import RunFolder, list_runs
 from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.queue import queued_names
+from tuner_tui.runs.spec_facts import read_spec_facts
 from tuner_tui.runs.status import read_run
 from tuner_tui.runs.summary import SUMMARY_FILE, SummaryReader, write_summary
 from tuner_tui.runs.trash import delete_run
@@ -107,3 +109,13 @@ def test_deleting_refuses_what_lives(home: Path) -> None:
     assert not runs["finished"].path.exists()
     assert [path.name for path in runs["finished"].path.parent.glob(".*")] == [".trash"]
     assert lock.acquire(runs["stopped"].lock) is not None
+
+
+def test_defaults_of_method_and_tuning_are_the_specs(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('[model]\nsource = "a/b"\n\n[data]\ntrain = "rows.jsonl"\n')
+    spec = read_spec(path)
+    assert read_spec_facts(path) == ("a/b", "rows.jsonl", spec.method.kind, spec.tuning.kind)
+    for broken in ("[model", "model = 3", '[model]\nsource = ["x"]\n'):
+        path.write_text(broken)
+        assert read_spec_facts(path).model == ""

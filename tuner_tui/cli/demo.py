@@ -14,6 +14,7 @@ from tuner_tui import guarded
 from tuner_tui.cli import words
 from tuner_tui.cli.output import fill, plain
 from tuner_tui.config import paths
+from tuner_tui.text import column
 
 if TYPE_CHECKING:
     from tuner_tui.generation.compare import CompareResult
@@ -147,7 +148,7 @@ def _print_report(report: DemoReport, folder: RunFolder) -> None:
         ),
     ]
     for name, value in rows:
-        click.echo(f"{name:<38}{value}")
+        click.echo(f"{column(name, 38)}{value}")
     weights = folder.adapter / "adapter_model.safetensors"
     program = words.program()
     click.echo(f"\nThe adapter ({words.size(weights.stat().st_size)}):\n  {report.adapter}")

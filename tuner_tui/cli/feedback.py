@@ -13,7 +13,7 @@ from tuner_tui.cli.numbers import Finite
 from tuner_tui.cli.output import fill
 from tuner_tui.config.methods.traits import Feedback, trained_with
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.text import counted, plain, shell_command
+from tuner_tui.text import column, counted, plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,11 +51,12 @@ def list_command(as_json: bool) -> None:
     for summary in summaries:
         if summary.is_usable:
             click.echo(
-                f"{summary.name:<24}{summary.mode:<16}{summary.judged:>10}{summary.left:>7}{summary.waiting:>11}"
+                f"{column(summary.name, 24)}{column(summary.mode, 16)}"
+                f"{summary.judged:>10}{summary.left:>7}{summary.waiting:>11}"
             )
         if summary.problem:
             name = "" if summary.is_usable else summary.name
-            click.echo(f"{name:<24}{summary.problem}")
+            click.echo(f"{column(name, 24)}{summary.problem}")
             click.echo(fill(f"  {summary.detail}"))
 
 

@@ -24,7 +24,7 @@ from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
 from tuner_tui.runs.report import incident_rows
 from tuner_tui.runs.status import LIVE, RunFollower, read_run
-from tuner_tui.text import shell_command, utf8
+from tuner_tui.text import column, shell_command, utf8
 
 if TYPE_CHECKING:
     from tuner_tui.runs.events import Request
@@ -61,7 +61,7 @@ for command in (compare, tree, branch, note, disk, clean):
     "--find",
     default="",
     metavar="WORDS",
-    help="Only runs with this text in name, status or note; #word is a tag.",
+    help="Only runs with these words in name, status, method, model, data or note; #word is a tag.",
 )
 def list_(as_json: bool, limit: int, find: str) -> None:
     """List runs, the newest first."""
@@ -76,7 +76,7 @@ def list_(as_json: bool, limit: int, find: str) -> None:
     matching: list[tuple[RunFolder, RunSummary]] = []
     for folder in folders.list_runs():
         summary = summaries.read(folder, queued)
-        if fits(find.lower().split(), folder.name, summary.status, notes.get(folder.name, Note())):
+        if fits(find.lower().split(), f"{folder.name} {summary.words}", notes.get(folder.name, Note())):
             matching.append((folder, summary))
         if len(matching) == limit:
             break
@@ -90,7 +90,7 @@ def list_(as_json: bool, limit: int, find: str) -> None:
         return
     for folder, summary in matching:
         tags = " ".join(f"#{plain(tag)}" for tag in notes.get(folder.name, Note()).tags)
-        line = f"{_clipped(folder.name, 44):<44} {summary.status:<12}{_progress(summary)}"
+        line = f"{_clipped(folder.name, 44):<44} {column(summary.status, 13)}{_progress(summary)}"
         click.echo(f"{line}  {tags}".rstrip())
         if summary.problem:
             click.echo(f"  ! {plain(summary.problem)}")
@@ -328,6 +328,9 @@ def _summary(folder: RunFolder, summary: RunSummary) -> dict[str, Any]:
         "step": summary.step,
         "total_steps": summary.total_steps,
         "loss": summary.loss,
+        "model": summary.model,
+        "method": summary.method or None,
+        "tuning": summary.tuning or None,
         "started_at": summary.started_at,
         "ended_at": summary.ended_at,
         "can_resume": summary.can_resume,
@@ -401,7 +404,7 @@ def _description(run: RunFollower, problems: list[str]) -> list[str]:
         rows.append(("adapter", str(folder.adapter)))
     if folder.report.is_file():
         rows.append(("report", str(folder.report)))
-    lines = [fill(f"{name:<15}{value}", hanging=" " * 15) for name, value in rows]
+    lines = [fill(f"{column(name, 15)}{value}", hanging=" " * 15) for name, value in rows]
     for sample in (*state.base_samples.values(), *list(state.samples)[-len(state.base_samples) or -3 :]):
         lines.append(fill(f"{sample.source} at step {sample.step}: {sample.prompt}"))
         lines.append(fill(sample.answer, "    "))

@@ -27,7 +27,7 @@ class Outcome:
     total_steps: int
     loss: float | None
     seconds: float | None
-    """From the run's first start to its end."""
+    """From the run's first start to its end, without pauses."""
     adapter: str | None
     title: str = ""
     """Title of the failure, if it failed."""
@@ -74,7 +74,6 @@ def read_outcome(folder: RunFolder) -> Outcome | None:
     state, ending = run.state, run.state.ending
     if not state.attempt or run.status in LIVE:
         return None
-    is_known = ending is not None and state.started_at is not None
     return Outcome(
         name=folder.name,
         status=run.status,
@@ -82,7 +81,7 @@ def read_outcome(folder: RunFolder) -> Outcome | None:
         step=state.step,
         total_steps=state.total_steps,
         loss=state.last_step.loss if state.last_step else None,
-        seconds=ending.at - state.started_at if is_known and ending and state.started_at else None,
+        seconds=state.active_seconds if ending is not None and state.started_at is not None else None,
         adapter=str(folder.adapter) if folder.adapter.is_dir() else None,
         title=ending.title if isinstance(ending, RunFailed) else "",
         message=ending.message if isinstance(ending, RunFailed) else "",

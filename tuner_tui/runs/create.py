@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +12,10 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import make_empty, make_folder, path_problem, sync_folder, write_atomic
 from tuner_tui.models.weights_digest import weights_digest
 from tuner_tui.planning.plan import encode_plan
-from tuner_tui.runs.folder import SPEC_FILE, RunFolder, run_slug
+from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 from tuner_tui.runs.lineage import keep_start
+from tuner_tui.runs.notes import note_file
+from tuner_tui.runs.run_names import fresh_name
 
 if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
@@ -29,7 +29,7 @@ def create_run(spec: RunSpec, plan: Plan) -> RunFolder:
     plan = with_digest(plan)
     contents: dict[str, str | bytes] = {SPEC_FILE: spec_text(spec), "plan.json": encode_plan(plan)}
     parent = paths.runs_dir()
-    name = _fresh_name(spec, parent)
+    name = fresh_name(spec, lambda name: (parent / name).exists() or note_file(name).exists())
     making = parent / f".making-{name}"
     try:
         RunFolder(making).owned.claim()
@@ -59,12 +59,3 @@ def with_digest(plan: Plan) -> Plan:
     return msgspec.structs.replace(
         plan, base_digest=weights_digest(location) if location.is_absolute() else ""
     )
-
-
-def _fresh_name(spec: RunSpec, parent: Path) -> str:
-    words = spec.name or f"{Path(spec.model.source).stem}-{Path(spec.data.train).stem}"
-    slug = run_slug(words) or "run"
-    while True:
-        name = f"{datetime.date.today().isoformat()}-{slug}-{secrets.token_hex(2)}"
-        if not (parent / name).exists():
-            return name

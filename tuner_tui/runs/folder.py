@@ -15,6 +15,7 @@ from tuner_tui.files import path_problem
 from tuner_tui.guarded import Unreadable
 from tuner_tui.owned import Owned
 from tuner_tui.runs.lock import identity
+from tuner_tui.runs.run_names import given_name, run_slug, two_words, without_date
 from tuner_tui.text import SHORTENED, listed
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 SPEC_FILE, LOCK_FILE = "run.toml", "lock"
 LONGEST_FIRST_EVENT = 64 << 10
-_MADE_NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-(?P<given>.+)-[0-9a-f]{4}")
-"""The name of a run as it is made: its date, what it was named, and a number that tells it from others."""
 CHECKPOINT_NAME = re.compile(r"step-[0-9]{6,}", re.ASCII)
 """The name of a checkpoint as it is made; any other folder beside, such as a copy of one, is the person's."""
 RUN_LOCK_VARIABLE = "TUNER_TUI_RUN_LOCK"
@@ -212,26 +211,11 @@ def pick_name(text: str, names: Sequence[str]) -> str:
     )
 
 
-def run_slug(words: str) -> str:
-    """Words as they stand in a run's name, such as my-tools for "My tools!"; empty if nothing of them can."""
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-")
-
-
-def given_name(name: str) -> str:
-    """The part of a run's name between its date and its number; empty for a folder that was renamed."""
-    made = _MADE_NAME.fullmatch(name)
-    return made["given"] if made else ""
-
-
 def near_names(text: str, names: Sequence[str], most: int = 3) -> list[str]:
-    """Names of which the whole, the given part, or the part behind the date is written much like a text."""
+    """Names of which the whole, or a part that a person would say, is written much like a text."""
     forms: dict[str, str] = {}
     for name in names:
-        for form in (
-            name,
-            name[len("2026-01-01-") :] if _MADE_NAME.fullmatch(name) else "",
-            given_name(name),
-        ):
+        for form in (name, without_date(name), given_name(name), two_words(name)):
             forms.setdefault(form, name)
     forms.pop("", None)
     written_alike = difflib.get_close_matches(text[:80].lower(), forms, n=3 * most, cutoff=0.75)
@@ -242,8 +226,7 @@ def _is_part(text: str, name: str) -> bool:
     """Whether a text is the start or end of a name, or the name shortened in its middle."""
     start, gap, end = text.partition(SHORTENED)
     if gap:
-        shown = name[len("2026-01-01-") :] if _MADE_NAME.fullmatch(name) else name
-        return any(whole.startswith(start) and whole.endswith(end) for whole in (name, shown))
+        return any(whole.startswith(start) and whole.endswith(end) for whole in (name, without_date(name)))
     return name.startswith(text) or name.endswith(text)
 
 

@@ -90,7 +90,7 @@ class History:
         seconds: Sequence[float],
         measures: dict[str, Sequence[float | None]],
     ) -> None:
-        """Add points; all sequences have the same length, tokens and seconds count from the run's start."""
+        """Add points; all sequences have the same length, tokens and seconds of activity count from the run's start."""
         for name in measures:
             if name not in self._measures:
                 self._measures[name] = _Measure(len(self._steps))

@@ -127,7 +127,7 @@ class NotesReader:
         return self._notes
 
 
-def fits(words: Iterable[str], name: str, status: str, note: Note) -> bool:
-    """Whether a run matches a search: each word is in its name, status or note, or with a # is one of its tags."""
-    text = f"{name} {status} {note.text} {' '.join(note.tags)}".lower()
+def fits(words: Iterable[str], shown: str, note: Note) -> bool:
+    """Whether a run matches: each word is in what is shown of it or in its note, or with a # is one of its tags."""
+    text = f"{shown} {note.text} {' '.join(note.tags)}".lower()
     return all(word[1:] in note.tags if word.startswith("#") else word in text for word in words)

@@ -101,7 +101,7 @@ def _figures(run: RunFollower) -> list[tuple[str, str]]:
     rows = [("steps", f"{state.step} of {state.total_steps}"), ("attempts", str(state.attempt))]
     if state.started_at is not None and ending is not None:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.started_at))
-        rows.append(("started, took", f"{began}, {duration(ending.at - state.started_at)}"))
+        rows.append(("started, took", f"{began}, {duration(state.active_seconds)}"))
     if state.last_step is not None:
         rows.append(("loss", number(state.last_step.loss)))
         rows += [(figure.title, number(value)) for figure, value in told(state.last_step.metrics)]

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 KEPT_SAMPLES = 200
 KEPT_EVALUATIONS = 2000
 KEPT_NOTES = 200
+KEPT_TIMELINE = 1000
+NOT_IN_TIMELINE = (StepLogged, Sampled, WorkerStarted, OverheadMeasured)
+"""Too many, or nothing that a person asks about."""
 
 
 class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,8 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None
     ended_at: float | None
     last_event_at: float | None
+    active_seconds: float
+    """From the first start to the last event, without the time between attempts."""
     seconds_left: float | None
     tokens: int
     tokens_per_second: float | None
@@ -105,6 +110,10 @@ class RunState:
         self.phase_detail = ""
         self.started_at: float | None = None
         self.last_event_at: float | None = None
+        self.idle_seconds = 0.0
+        """Time between the attempts: paused, stopped, or waiting to be resumed."""
+        self.timeline: deque[Event] = deque(maxlen=KEPT_TIMELINE)
+        """What happened, without the steps."""
         self.last_step: StepLogged | None = None
         self.model: ModelLoaded | None = None
         self.data: DataPrepared | None = None
@@ -144,6 +153,10 @@ class RunState:
 
     def apply(self, event: Event) -> None:
         """Apply one event; the only place that interprets events."""
+        if isinstance(event, RunStarted) and self.last_event_at is not None:
+            self.idle_seconds += max(0.0, event.at - self.last_event_at)
+        if not isinstance(event, NOT_IN_TIMELINE):
+            self.timeline.append(event)
         self.last_event_at = event.at
         match event:
             case StepLogged():
@@ -212,6 +225,13 @@ class RunState:
         return self.training.from_step if self.training else 0
 
     @property
+    def active_seconds(self) -> float:
+        """From the first start to the last event, without the time between attempts."""
+        if self.started_at is None or self.last_event_at is None:
+            return 0.0
+        return max(0.0, self.last_event_at - self.started_at - self.idle_seconds)
+
+    @property
     def total_steps(self) -> int:
         return self.training.total_steps if self.training else 0
 
@@ -240,6 +260,7 @@ class RunState:
             started_at=self.started_at,
             ended_at=self.ending.at if self.ending else None,
             last_event_at=self.last_event_at,
+            active_seconds=self.active_seconds,
             seconds_left=(self.total_steps - self.step) * per_step if is_moving and per_step else None,
             tokens=self._tokens,
             tokens_per_second=sum(step.tokens for step in self._recent) / seconds if seconds else None,
@@ -300,7 +321,7 @@ class RunState:
     def _apply_steps(self, steps: Sequence[StepLogged]) -> None:
         if self.started_at is None:
             self.started_at = steps[0].at
-        first_at = self.started_at
+        begins_at = self.started_at + self.idle_seconds
         tokens, total = [], self._tokens
         for step in steps:
             total += step.tokens
@@ -314,7 +335,7 @@ class RunState:
         names = dict.fromkeys(name for step in steps for name in step.metrics)
         measures |= {name: [step.metrics.get(name) for step in steps] for name in names}
         self.history.extend(
-            [step.step for step in steps], tokens, [step.at - first_at for step in steps], measures
+            [step.step for step in steps], tokens, [step.at - begins_at for step in steps], measures
         )
         self._tokens = total
         self._recent.extend(steps[-50:])

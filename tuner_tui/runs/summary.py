@@ -13,6 +13,7 @@ from tuner_tui.guarded import Unreadable
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.events import LATEST_TIME, Count, RunFailed
 from tuner_tui.runs.problems import ProblemsReader, in_one_line
+from tuner_tui.runs.spec_facts import SpecFacts, read_spec_facts
 from tuner_tui.runs.status import LIVE, RunFollower, Status, read_run
 
 if TYPE_CHECKING:
@@ -36,8 +37,15 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     loss_curve: tuple[float, ...] = ()
     """Mean losses of at most CURVE_POINTS sections of the run; sections without a finite loss are omitted."""
     model: str | None = None
+    """As the worker loaded it; before that, as the spec names it."""
+    data: str = ""
+    method: str = ""
+    tuning: str = ""
+    """These three from the spec; empty where it cannot be read."""
     started_at: Moment | None = None
     ended_at: Moment | None = None
+    idle_seconds: Annotated[float, msgspec.Meta(ge=0, le=LATEST_TIME)] = 0.0
+    """Time between its attempts, such as pauses; 0 in summaries of earlier versions."""
     seconds_left: float | None = None
     failure: str = ""
     problem: str = ""
@@ -46,6 +54,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the problem prevents resuming the run."""
     events_bytes: int = 0
     """The size of events.jsonl when this was computed."""
+
+    @property
+    def words(self) -> str:
+        """What is searched for a word, beside the name and the note."""
+        known = (self.status, self.method, self.tuning, self.model, self.data, self.failure, self.problem)
+        return " ".join(filter(None, known))
 
     @property
     def is_live(self) -> bool:
@@ -70,6 +84,7 @@ def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
         model=state.model.source if state.model else None,
         started_at=state.started_at,
         ended_at=ending.at if ending else None,
+        idle_seconds=state.idle_seconds,
         seconds_left=snapshot.seconds_left,
         failure=ending.title if isinstance(ending, RunFailed) else "",
         problem=follower.problem,
@@ -95,6 +110,7 @@ class SummaryReader:
         """Summaries of runs that are not live, regardless of the queue."""
         self._live: dict[str, RunFollower] = {}
         self._problems = ProblemsReader()
+        self._facts: dict[str, SpecFacts] = {}
 
     def read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
         """The run's current summary; `queued` are the names of queued runs (queue.queued_names())."""
@@ -104,6 +120,7 @@ class SummaryReader:
             return RunSummary(
                 status="interrupted", problem=error.strerror or "cannot be read", is_damaged=True
             )
+        summary = self._with_facts(folder, summary)
         file_problems = self._problems.read(folder)
         queue_problem = queue.problems().get(folder.name, "") if folder.name in queued else ""
         if not file_problems and not queue_problem:
@@ -114,6 +131,19 @@ class SummaryReader:
                 (queue_problem, *(problem.words for problem in file_problems), summary.problem)
             ),
             is_damaged=summary.is_damaged or any(problem.is_vital for problem in file_problems),
+        )
+
+    def _with_facts(self, folder: RunFolder, summary: RunSummary) -> RunSummary:
+        """The summary with what the spec says, which never changes."""
+        facts = self._facts.get(folder.name)
+        if facts is None:
+            facts = self._facts[folder.name] = read_spec_facts(folder.spec)
+        return msgspec.structs.replace(
+            summary,
+            model=summary.model or facts.model or None,
+            data=facts.data,
+            method=facts.method,
+            tuning=facts.tuning,
         )
 
     def _read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:

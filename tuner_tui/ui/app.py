@@ -16,9 +16,10 @@ from tuner_tui.config.settings import go_on_with_bad_settings
 from tuner_tui.errors import TunerError
 from tuner_tui.ui.feeders import FeederFailed, start_feeder
 from tuner_tui.ui.keys import keys_of
+from tuner_tui.ui.machine_watch import SettingsLookedAt
 from tuner_tui.ui.plain_terminal import PlainFilter, speaks_utf8
 from tuner_tui.ui.screens.base import TunerScreen
-from tuner_tui.ui.screens.home import Home, SettingsLookedAt
+from tuner_tui.ui.screens.home import Home
 from tuner_tui.ui.theme import DARK, DEFAULT_VARIABLES, LIGHT, TERMINAL, prefers_light
 
 if TYPE_CHECKING:

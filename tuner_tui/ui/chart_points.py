@@ -17,6 +17,18 @@ AXES: tuple[Axis, ...] = ("steps", "tokens", "time")
 ZOOMS: tuple[Zoom, ...] = ("whole run", "last half", "last tenth")
 SHARES: dict[Zoom, float] = {"whole run": 1.0, "last half": 0.5, "last tenth": 0.1}
 
+LOSS = "loss"
+"""The measure that has evaluations beside it."""
+CURVE_NAMES = {
+    LOSS: "loss",
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm",
+    "tokens_per_second": "tokens/s",
+}
+"""The measures of each run by their names in its curves, and how they are titled."""
+SMOOTHED = (LOSS, "grad_norm", "tokens_per_second")
+"""Measures with noise; others are drawn as they are."""
+
 Points = tuple[tuple[float, ...], tuple[float, ...]]
 """Where along the axis, and how high."""
 
@@ -47,22 +59,27 @@ class ChartPoints:
 
 
 def chart_points(
-    curves: Curves, evaluations: Sequence[Evaluated], axis: Axis, zoom: Zoom, columns: int
+    curves: Curves,
+    evaluations: Sequence[Evaluated],
+    axis: Axis,
+    zoom: Zoom,
+    columns: int,
+    measure: str = LOSS,
 ) -> ChartPoints:
-    """Raw, smoothed and held-out loss, thinned for a number of columns."""
+    """A measure raw and smoothed, and the held-out loss beside the loss, thinned for a number of columns."""
     xs = along(curves, axis)
     if not xs:
         return ChartPoints()
     start = xs[-1] - SHARES[zoom] * (xs[-1] - xs[0])
     first = next(index for index, x in enumerate(xs) if x >= start)
-    loss = curves.measures.get("loss")
-    means = loss.mean if loss else (None,) * len(xs)
-    smoothed = _smoothed(means)
+    curve = curves.measures.get(measure)
+    means = curve.mean if curve else (None,) * len(xs)
+    smoothed = _smoothed(means) if measure not in CURVE_NAMES or measure in SMOOTHED else [None] * len(means)
     seen = [(x, y) for x, y in zip(xs[first:], means[first:], strict=True) if y is not None]
     smooth = [(x, y) for x, y in zip(xs[first:], smoothed[first:], strict=True) if y is not None]
     held_out = [
         (place, evaluation.loss)
-        for evaluation in evaluations
+        for evaluation in (evaluations if measure == LOSS else ())
         if evaluation.loss is not None and (place := _place(curves, xs, evaluation.step)) >= start
     ]
     return ChartPoints(
@@ -71,6 +88,24 @@ def chart_points(
         evaluations=_latest(held_out, columns),
         gaps=sum(mean is None for mean in means[first:]),
     )
+
+
+def measures_of(curves: Curves) -> tuple[str, ...]:
+    """The measures that a run has values of: its loss first, then those of every run, then its method's."""
+    known = [
+        name for name, curve in curves.measures.items() if any(value is not None for value in curve.mean)
+    ]
+    ordered = [name for name in CURVE_NAMES if name in known or name == LOSS]
+    return (*ordered, *(name for name in known if name not in CURVE_NAMES))
+
+
+def title_of(measure: str) -> str:
+    """A measure's title; one of a method that is not known has its own name."""
+    from tuner_tui.runs.metric_words import WORDS
+
+    if measure in CURVE_NAMES:
+        return CURVE_NAMES[measure]
+    return WORDS[measure].title if measure in WORDS else measure
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tuner_tui.runs.events import Event
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.state import RunSnapshot
     from tuner_tui.runs.status import Status
@@ -42,6 +43,8 @@ class RunView:
     run: RunSnapshot
     telemetry: tuple[TelemetrySample, ...]
     """The last few minutes, one a second."""
+    timeline: tuple[Event, ...]
+    """What happened, without the steps."""
     log: tuple[str, ...]
     """The log's last lines."""
     log_bytes: int
@@ -78,6 +81,7 @@ class RunWatch:
         self._follower = RunFollower(folder)
         self._ended = threading.Event()
         self._run: RunSnapshot | None = None
+        self._timeline: tuple[Event, ...] = ()
         self._telemetry: tuple[TelemetrySample, ...] = ()
         self._log: tuple[str, ...] = ()
         self._seen: dict[Path, int] = {}
@@ -110,6 +114,7 @@ class RunWatch:
             folder = self._follower.folder  # it may have been renamed
             if grew or self._run is None:
                 self._run, has_news = self._follower.state.snapshot(), True
+                self._timeline = tuple(self._follower.state.timeline)
             if self._has_changed(folder.telemetry):
                 self._telemetry, has_news = _telemetry_tail(folder.telemetry), True
             if self._has_changed(folder.log):
@@ -126,7 +131,17 @@ class RunWatch:
         run = self._run if self._run is not None else self._follower.state.snapshot()
         log_bytes = self._seen.get(folder.log, 0)
         status = self._follower.status
-        return RunView(folder, status, run, self._telemetry, self._log, log_bytes, problem, self._waits)
+        return RunView(
+            folder,
+            status,
+            run,
+            self._telemetry,
+            self._timeline,
+            self._log,
+            log_bytes,
+            problem,
+            self._waits,
+        )
 
     def _look_at_queue(self) -> str:
         """What a queued run waits for, read every few seconds."""

@@ -59,6 +59,11 @@ def loss_words(summary: RunSummary) -> str:
     return number(summary.loss) if summary.step and summary.total_steps else ""
 
 
+def model_words(summary: RunSummary) -> str:
+    """The model without its folders or its owner on the Hub."""
+    return (summary.model or "").rstrip("/").rpartition("/")[2]
+
+
 def when_words(summary: RunSummary, now: float) -> str:
     """The time left of a live run; how long ago others ended."""
     if summary.is_live:
@@ -68,11 +73,11 @@ def when_words(summary: RunSummary, now: float) -> str:
 
 
 def took_words(summary: RunSummary, now: float) -> str:
-    """How long a run has taken so far, or took."""
+    """How long a run has taken so far, or took, without pauses."""
     if summary.started_at is None:
         return ""
     end = summary.ended_at or (now if summary.is_live else None)
-    return duration(end - summary.started_at) if end else ""
+    return duration(end - summary.started_at - summary.idle_seconds) if end else ""
 
 
 def rough(seconds: float) -> str:

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tuner_tui.text import column
 from tuner_tui.ui.keys import keys_of
 from tuner_tui.ui.widgets.literal import literal_lines
 
@@ -39,6 +40,10 @@ class HelpModal(ModalScreen[None]):
                 yield Static(literal_lines(self._purpose))
                 yield Static("")
             for key in self._keys:
-                line = ((f"{key.display:<10}", "bold $accent"), f"{key.name:<13}", (key.tooltip, "$faint"))
+                line = (
+                    (column(key.display, 10), "bold $accent"),
+                    column(key.name, 13),
+                    (key.tooltip, "$faint"),
+                )
                 yield Static(Content.assemble(*line))
             yield Static(Content.styled("esc closes", "$faint"), classes="hint")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.binding import Binding
-from textual.containers import Container, Vertical
+from textual.containers import Container, Horizontal, Vertical
 from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Static
@@ -21,11 +21,12 @@ from tuner_tui.ui.widgets.details_pane import DetailsPane
 from tuner_tui.ui.widgets.ending_panel import EndingPanel
 from tuner_tui.ui.widgets.literal import literal, show
 from tuner_tui.ui.widgets.log_pane import LogPane
-from tuner_tui.ui.widgets.loss_chart import LossChart
 from tuner_tui.ui.widgets.progress_line import FiguresLine, ProgressLine
+from tuner_tui.ui.widgets.run_chart import RunChart
 from tuner_tui.ui.widgets.samples_pane import SamplesPane
 from tuner_tui.ui.widgets.tab_line import TabLine
 from tuner_tui.ui.widgets.telemetry_panel import TelemetryPanel
+from tuner_tui.ui.widgets.timeline_pane import TimelinePane
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -85,6 +86,13 @@ class Monitor(TunerScreen):
         Binding("N", "same_again", "Again", tooltip="New run from these settings"),
         Binding("a", "chat", "Chat", tooltip="Ask this run's model and its base, side by side"),
         Binding("e", "share", "Share", tooltip="Export the result, or push it to the Hub"),
+        Binding("L", "log", "Log/events", tooltip="Go to the raw log, or back to what happened"),
+        Binding(
+            "Y",
+            "curve",
+            "Curve",
+            tooltip="Y axis: loss, learning rate, gradient norm and the method's metrics",
+        ),
         Binding("X", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
         Binding("z", "zoom", "Zoom", tooltip="Zoom: whole run, last half or last tenth"),
     ]
@@ -113,10 +121,17 @@ class Monitor(TunerScreen):
         with Container(id="parts"):
             with Vertical(id="overview", classes="part"):
                 yield EndingPanel().data_bind(Monitor.view)
-                yield LossChart().data_bind(Monitor.view)
+                chart = RunChart().data_bind(Monitor.view)
+                chart.id = "main-chart"
+                yield chart
+                with Horizontal(id="more-charts"):
+                    yield RunChart("learning_rate").data_bind(Monitor.view)
+                    yield RunChart("grad_norm").data_bind(Monitor.view)
                 yield TelemetryPanel().data_bind(Monitor.view)
             yield SamplesPane().data_bind(Monitor.view).add_class("part")
-            yield LogPane().data_bind(Monitor.view).add_class("part")
+            with Container(id="log-part", classes="part"):
+                yield TimelinePane().data_bind(Monitor.view)
+                yield LogPane().data_bind(Monitor.view)
             yield DetailsPane().data_bind(Monitor.view).add_class("part")
 
     def on_mount(self) -> None:
@@ -137,6 +152,7 @@ class Monitor(TunerScreen):
             self.folder = view.folder
             self.query_one(TitleBar).words = self.folder.name
         self.query_one(TitleBar).state = _state_words(view)
+        self.set_class(view.run.last_step is not None, "-trains")
         if before is not None and (before.run.attempt != view.run.attempt or before.is_live < view.is_live):
             self._clear_notice()  # it was about the attempt before
         self._tell_answers(view)
@@ -149,7 +165,7 @@ class Monitor(TunerScreen):
         """Set the classes by which monitor.tcss shows parts for a size."""
         for index, name in enumerate(PARTS):
             self.set_class(index == self.shown, f"-{name.lower()}")
-        focus = (None, SamplesPane, LogPane, DetailsPane)[self.shown]
+        focus = (None, SamplesPane, TimelinePane, DetailsPane)[self.shown]
         self.set_focus(self.query_one(focus) if focus is not None else None)
         self.refresh_bindings()
 
@@ -198,8 +214,10 @@ class Monitor(TunerScreen):
                 return view is not None and not view.is_live
             case "share" | "chat":
                 return view is not None and not view.is_live and view.run.adapter is not None
-            case "axis" | "zoom":
+            case "axis" | "zoom" | "curve":
                 return self.shown == 0
+            case "log":
+                return PARTS[self.shown] == "Log"
         return True
 
     def action_show(self, index: int) -> None:
@@ -213,10 +231,20 @@ class Monitor(TunerScreen):
         self.shown = event.index
 
     def action_axis(self) -> None:
-        self.query_one(LossChart).turn_axis()
+        for chart in self.query(RunChart):
+            chart.turn_axis()
 
     def action_zoom(self) -> None:
-        self.query_one(LossChart).turn_zoom()
+        for chart in self.query(RunChart):
+            chart.turn_zoom()
+
+    def action_curve(self) -> None:
+        self.query_one("#main-chart", RunChart).turn_measure()
+
+    def action_log(self) -> None:
+        """The other half of the Log part; a short screen shows only one of them."""
+        self.set_class(not self.query_one(LogPane).has_focus, "-raw")
+        self.set_focus(self.query_one(LogPane if self.has_class("-raw") else TimelinePane))
 
     @work
     async def action_stop(self) -> None:

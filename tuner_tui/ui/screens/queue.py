@@ -59,10 +59,10 @@ class QueueScreen(TunerScreen):
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
         Binding("K,shift+up", "move(-1)", "Earlier", key_display="K", tooltip="Move up"),
         Binding("J,shift+down", "move(1)", "Later", key_display="J", tooltip="Move down"),
-        Binding("f", "first", "To front", show=False, tooltip="Move it to the front of the queue"),
+        Binding("T", "first", "To front", show=False, tooltip="Move it to the front of the queue"),
         Binding("s", "start", "Start", tooltip="Start it next, without waiting for memory"),
         Binding("x", "remove", "Remove", tooltip="Its folder stays; resume queues it again"),
-        Binding("h", "hold", "Hold", tooltip="Hold the queue, or release it"),
+        Binding("H", "hold", "Hold", tooltip="Hold the queue, or release it"),
     ]
 
     line: var[LineLooked | None] = var(None)

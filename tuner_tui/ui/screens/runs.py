@@ -8,20 +8,23 @@ from textual import on, work
 from textual.binding import Binding
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.reactive import var
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Static
 
 from tuner_tui.runs.folder import RunFolder, list_runs
-from tuner_tui.runs.notes import Note, fits
-from tuner_tui.text import counted, shell_command, size
+from tuner_tui.runs.notes import Note
+from tuner_tui.text import shell_command
 from tuner_tui.ui.compare_feed import PARTS, CompareFeed, Looked, LookedAt, Wanted
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.runs_feed import RunsFeed, RunsListed, SummariesRead
-from tuner_tui.ui.screens.base import ActionDone, TunerScreen
+from tuner_tui.ui.screens.base import ActionDone
+from tuner_tui.ui.screens.run_keys import RunKeys
+from tuner_tui.ui.screens.trash_keys import TrashKeys
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.comparison_table import comparison_content
 from tuner_tui.ui.widgets.curves_chart import CurvesChart
-from tuner_tui.ui.widgets.literal import literal, literal_lines, show
-from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+from tuner_tui.ui.widgets.literal import show
+from tuner_tui.ui.widgets.run_list import RunList
+from tuner_tui.ui.widgets.run_parts import DiskPart, LineagePart, NotePart
 from tuner_tui.ui.widgets.runs_table import Mark, RunsTable
 from tuner_tui.ui.widgets.tab_line import TabLine
 
@@ -30,18 +33,15 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from tuner_tui.runs.disk import CleanUpItem
     from tuner_tui.runs.summary import RunSummary
     from tuner_tui.runs.trash import Deletion
 
 NAMES = ("Curves", "Settings", "Lineage", "Note", "Disk")
 COLOURS = ("primary", "accent", "success", "error", "warning", "secondary")
 """One for each marked run, beside its letter."""
-MOST_NAMES = 10
-"""How many names a question lists."""
 
 
-class RunsScreen(TunerScreen):
+class RunsScreen(RunKeys, TrashKeys):
     """A list in which to mark runs, and one part at a time about the marked or selected runs."""
 
     TITLE_WORDS = "Runs"
@@ -62,8 +62,11 @@ class RunsScreen(TunerScreen):
         ),
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("X", "axis", "Axis", tooltip="X axis: steps, tokens or time"),
-        Binding("h", "measure", "Held out", show=False, tooltip="Training loss, or held-out loss"),
-        Binding("e", "note", "Edit note", tooltip="Edit the note and tags"),
+        Binding("Y", "measure", "Curve", show=False, tooltip="Y axis: loss, learning rate, gradient norm"),
+        Binding("ctrl+e", "note", "Edit note", tooltip="Edit the note and tags"),
+        Binding("e", "share", "Share", show=False, tooltip="Export the result, or push it to the Hub"),
+        Binding("N", "same_again", "Again", show=False, tooltip="New run from this run's settings"),
+        Binding("S", "sort", "Sort", show=False, tooltip="Sort by another column, or the newest first"),
         Binding("b", "branch", "Branch", tooltip="New run from this run's last checkpoint"),
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move the run to the trash"),
         Binding("u", "undo", "Undo", show=False, tooltip="Restore what was deleted last"),
@@ -77,14 +80,13 @@ class RunsScreen(TunerScreen):
             show=False,
             key_display="/",
             priority=True,
-            tooltip="Show only runs with this text in name, status or note; #word is a tag",
+            tooltip="Show only runs with this text in their line or note; #word is a tag",
         ),
     ]
 
     folders: var[tuple[RunFolder, ...]] = var(())
     summaries: var[Mapping[str, RunSummary]] = var({}, always_update=True)
     marks: var[Mapping[str, Mark]] = var({})
-    sought: var[str] = var("")
     part: var[int] = var(0)
 
     def __init__(self) -> None:
@@ -92,9 +94,9 @@ class RunsScreen(TunerScreen):
         self.set_reactive(RunsScreen.folders, tuple(list_runs()))
         self._feed = RunsFeed(self.post_message, self.folders)
         self._looking = CompareFeed(self.post_message)
-        self._notes: Mapping[str, Note] = {}
         self._looked: Looked | None = None
-        self._trash: tuple[Deletion, ...] = ()
+        self.in_trash: tuple[Deletion, ...] = ()
+        self._offered: tuple[object, ...] = ()
 
     @property
     def headless_command(self) -> str:
@@ -109,35 +111,22 @@ class RunsScreen(TunerScreen):
         return shell_command(f"runs {word}", names[0])
 
     def compose_body(self) -> ComposeResult:
-        table = RunsTable(id="runs-list")
-        table.set_reactive(RunsTable.folders, self.folders)
         with Container(id="runs-body"):
-            yield table
+            yield RunList(self.folders, id="runs-list").data_bind(RunsScreen.folders, RunsScreen.summaries)
             with Vertical(id="runs-shown"):
                 yield TabLine(NAMES).data_bind(shown=RunsScreen.part)
                 with Container(id="runs-parts"):
                     yield CurvesChart().add_class("part")
                     with VerticalScroll(id="runs-settings", classes="part"):
                         yield Static("", id="settings-table", markup=False)
-                    with Vertical(id="runs-family", classes="part"):
-                        yield Static("", id="family-words", markup=False)
-                        yield PickList(
-                            id="family-list",
-                            help_text="The lineage of the selected run, and its checkpoints.",
-                        )
-                    with VerticalScroll(id="runs-note", classes="part"):
-                        yield Static("", id="note-text", markup=False)
-                    with Vertical(id="runs-disk", classes="part"):
-                        yield Static("", id="disk-words", markup=False)
-                        yield PickList(
-                            id="disk-list",
-                            help_text="What can be removed. Enter asks, then moves it to the trash.",
-                        )
+                    yield LineagePart(id="runs-family", classes="part")
+                    yield NotePart(id="runs-note", classes="part")
+                    yield DiskPart(id="runs-disk", classes="part")
 
     def on_mount(self) -> None:
         self._table.focus()
         self._turn_to_part()
-        self._narrow()
+        self._tell()
         start_feeder(self.app, self._feed.run)
         start_feeder(self.app, self._looking.run)
 
@@ -163,11 +152,9 @@ class RunsScreen(TunerScreen):
 
     def on_looked_at(self, message: LookedAt) -> None:
         looked = message.looked
-        if looked.notes != self._notes:
-            self._notes = looked.notes
-            self._narrow()
-        if looked.trash != self._trash:
-            self._trash = looked.trash
+        self._list.notes = looked.notes
+        if looked.trash != self.in_trash:
+            self.in_trash = looked.trash
             self.refresh_bindings()
         if looked.wanted == self._wanted():
             self._looked = looked
@@ -179,17 +166,11 @@ class RunsScreen(TunerScreen):
         names = {folder.name for folder in self.folders}
         if not set(self.marks) <= names:
             self.marks = {name: mark for name, mark in self.marks.items() if name in names}
-        self._narrow()
+        self._tell()
 
-    def watch_summaries(self, summaries: Mapping[str, RunSummary]) -> None:
+    def watch_summaries(self) -> None:
         if self.is_mounted:
-            self._table.summaries = summaries
-            if self.sought:
-                self._narrow()
-
-    def watch_sought(self) -> None:
-        if self.is_mounted:
-            self._narrow()
+            self._offer()
 
     def watch_marks(self, marks: Mapping[str, Mark]) -> None:
         if self.is_mounted:
@@ -212,8 +193,8 @@ class RunsScreen(TunerScreen):
     def follow_cursor(self) -> None:
         self._feed.in_view = self._table.in_view
         self._feed.wake()
-        self._want()
-        self.refresh_bindings()
+        self._tell()
+        self._offer()
 
     def on_resize(self) -> None:
         if self._looked is not None:
@@ -222,47 +203,48 @@ class RunsScreen(TunerScreen):
     # Display
 
     @property
+    def _list(self) -> RunList:
+        return self.query_one(RunList)
+
+    @property
     def _table(self) -> RunsTable:
         return self.query_one(RunsTable)
 
-    def _chosen(self) -> RunFolder | None:
+    @property
+    def chosen_run(self) -> RunFolder | None:
         return self._table.chosen if self.is_mounted else None
 
     def _compared(self) -> tuple[RunFolder, ...]:
         """The marked runs in the order of their letters, or the selected one."""
         by_name = {folder.name: folder for folder in self.folders}
         marked = tuple(by_name[name] for name in self.marks if name in by_name)
-        chosen = self._chosen()
+        chosen = self.chosen_run
         return marked or ((chosen,) if chosen is not None else ())
 
     def _wanted(self) -> Wanted:
         part = PARTS[self.part]
         if part in ("curves", "settings"):
             return Wanted(part, compared=self._compared())
-        return Wanted(part, self._chosen(), folders=self.folders if part == "family" else ())
+        return Wanted(part, self.chosen_run, folders=self.folders if part == "family" else ())
 
     def _want(self) -> None:
         self._looking.want(self._wanted())
         self.refresh_command()
 
-    def _narrow(self) -> None:
-        """Show the filtered runs."""
-        words = self.sought.lower().split()
-        self._table.folders = tuple(
-            folder
-            for folder in self.folders
-            if fits(
-                words,
-                folder.name,
-                known.status if (known := self.summaries.get(folder.name)) else "",
-                self._notes.get(folder.name, Note()),
-            )
-        )
-        shown, total = len(self._table.folders), len(self.folders)
+    def _tell(self) -> None:
+        """Update the title, the command and what is read."""
         marked = f", {len(self.marks)} marked" if self.marks else ""
-        count = f"{shown} of {total} runs" if self.sought else f"{counted(total, 'run')}"
-        self.query_one(TitleBar).state = count + marked
+        self.query_one(TitleBar).state = self._list.count_words + marked
         self._want()
+
+    def _offer(self) -> None:
+        """Update the keys where the chosen run allows others: each change of the footer rebuilds many widgets."""
+        chosen = self.chosen_run
+        known = self.summaries.get(chosen.name) if chosen else None
+        offered = (chosen is None, known and known.status)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def _show_part(self, looked: Looked) -> None:
         match looked.wanted.part:
@@ -275,96 +257,43 @@ class RunsScreen(TunerScreen):
                 table = comparison_content(looked.compared, self.marks, width)
                 show(self.query_one("#settings-table", Static), table)
             case "family":
-                self._show_family(looked)
+                self.query_one(LineagePart).show(looked)
             case "note":
-                self._show_note()
+                chosen = self.chosen_run
+                self.query_one(NotePart).show(looked.notes.get(chosen.name, Note()) if chosen else Note())
             case "disk":
-                self._show_disk(looked)
-
-    def _show_family(self, looked: Looked) -> None:
-        chosen = looked.wanted.chosen
-        rows = [
-            PickRow(f"run:{member.name}", f"{'  ' * member.depth}{member.name}", (member.words,))
-            for member in looked.family
-        ]
-        rows += [
-            PickRow(f"checkpoint:{path.name}", f"  {path.name}", ("Enter starts a new run from here",))
-            for path in reversed(looked.checkpoints)
-        ]
-        count = len(looked.checkpoints)
-        words = f"{counted(count, 'checkpoint')} below" if count else "No checkpoints."
-        alone = (
-            "It started from the base model, and no run started from it. " if len(looked.family) < 2 else ""
-        )
-        show(self.query_one("#family-words", Static), literal(alone + words, "$faint"))
-        key = f"run:{chosen.name}" if chosen else None
-        self.query_one("#family-list", PickList).show(tuple(rows), key)
-
-    def _show_note(self) -> None:
-        chosen = self._chosen()
-        note = self._notes.get(chosen.name, Note()) if chosen else Note()
-        tags = " ".join(f"#{tag}" for tag in note.tags)
-        text = "\n".join(part for part in (tags, note.text) if part)
-        content = literal_lines(text) if text else literal("No note yet; e writes one.", "$faint")
-        show(self.query_one("#note-text", Static), content)
-
-    def _show_disk(self, looked: Looked) -> None:
-        disk = looked.disk
-        lines = []
-        if disk is not None:
-            lines.append(
-                f"This run: {size(disk.total)}, including {counted(disk.checkpoint_count, 'checkpoint')} "
-                f"{size(disk.checkpoints)}, adapter {size(disk.adapter)}"
-            )
-        could = sum(item.size_bytes for item in looked.items)
-        lines.append(f"Removable: {size(could)}" if looked.items else "Nothing else is removable.")
-        if looked.trash:
-            lines.append(f"In the trash: {_trash_size(looked.trash)}; u restores the last, E empties it.")
-        show(self.query_one("#disk-words", Static), literal_lines("\n".join(lines)))
-        rows = tuple(
-            PickRow(
-                f"{item.kind}:{item.name}",
-                f"{size(item.size_bytes):>9}  {item.name}",
-                (item.kind, item.loses),
-            )
-            for item in looked.items
-        )
-        self.query_one("#disk-list", PickList).show(rows)
+                self.query_one(DiskPart).show(looked)
 
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys that are not available."""
-        chosen = self._chosen()
-        is_filtering = bool(self.query("#runs-filter:focus")) if self.is_mounted else False
+        chosen = self.chosen_run
+        is_filtering = self.is_mounted and self._list.is_filtering
         match action:
             case "filter":
                 return not is_filtering
-            case "mark" | "note" | "branch":
+            case "mark" | "note" | "branch" | "same_again":
                 return chosen is not None and not is_filtering
             case "axis" | "measure":
                 return PARTS[self.part] == "curves"
-            case "delete":
-                known = self.summaries.get(chosen.name) if chosen else None
-                return known is not None and not known.is_live
             case "undo" | "empty":
-                return bool(self._trash)
-        return True
+                return bool(self.in_trash)
+        return self.allows(action, self.summaries.get(chosen.name) if chosen else None)
 
     def action_back(self) -> None:
         """Close a part's list, then the filter, then the screen."""
         if self.focused is not self._table:
             self._table.focus()
-        if self.query("#runs-filter"):
-            self.query("#runs-filter").remove()
-            self.sought = ""
-        elif PARTS[self.part] in ("family", "disk") and self.marks == {}:
+        if self._list.close_filter():
+            return
+        if PARTS[self.part] in ("family", "disk") and self.marks == {}:
             self.part = 0
         else:
             self.app.pop_screen()
 
     def action_mark(self) -> None:
-        chosen = self._chosen()
+        chosen = self.chosen_run
         if chosen is None:
             return
         if chosen.name in self.marks:
@@ -375,7 +304,7 @@ class RunsScreen(TunerScreen):
             taken = {letter for letter, _ in self.marks.values()}
             index = next(number for number in range(len(COLOURS)) if chr(65 + number) not in taken)
             self.marks = {**self.marks, chosen.name: (chr(65 + index), COLOURS[index])}
-        self._narrow()
+        self._tell()
 
     def action_show(self, index: int) -> None:
         self.part = index
@@ -406,13 +335,14 @@ class RunsScreen(TunerScreen):
         else:
             self.tuner.open_monitor(event.folder)
 
-    @on(OptionList.OptionSelected, "#family-list")
-    def take_relative(self, event: OptionList.OptionSelected) -> None:
-        kind, _, name = (event.option_id or "").partition(":")
-        if kind == "checkpoint":
-            self._branch(name)
-        elif name in (names := [folder.name for folder in self._table.folders]):
-            self._table.cursor = names.index(name)
+    @on(LineagePart.CheckpointTaken)
+    def take_checkpoint(self, event: LineagePart.CheckpointTaken) -> None:
+        self._branch(event.name)
+
+    @on(LineagePart.RelativeTaken)
+    def take_relative(self, event: LineagePart.RelativeTaken) -> None:
+        if event.name in (names := [folder.name for folder in self._table.folders]):
+            self._table.cursor = names.index(event.name)
             self._table.focus()
 
     def action_branch(self) -> None:
@@ -421,7 +351,7 @@ class RunsScreen(TunerScreen):
     def _branch(self, step: str) -> None:
         from tuner_tui.runs.family import branch_spec, find_checkpoint
 
-        folder = self._chosen()
+        folder = self.chosen_run
         if folder is not None:
             from tuner_tui.config.spec_writer import spec_text
 
@@ -437,7 +367,7 @@ class RunsScreen(TunerScreen):
         from tuner_tui.ui.modals.edit_note import EditNote
         from tuner_tui.ui.run_actions import keep_note
 
-        folder = self._chosen()
+        folder = self.chosen_run
         if folder is None:
             return
         from tuner_tui.errors import TunerError
@@ -452,74 +382,15 @@ class RunsScreen(TunerScreen):
             self.perform(lambda: keep_note(folder, note))
             self.part = PARTS.index("note")
 
-    @work
-    async def action_delete(self) -> None:
-        from tuner_tui.ui.modals.run_questions import asks_to_delete
-        from tuner_tui.ui.run_actions import delete_run
-
-        folder = self._chosen()
-        if folder is not None and await self.ask(await asks_to_delete(folder)):
-            self.perform(lambda: delete_run(folder))
-
-    @on(OptionList.OptionSelected, "#disk-list")
-    def take_item(self, event: OptionList.OptionSelected) -> None:
-        items = self._looked.items if self._looked else ()
-        item = next(
-            (candidate for candidate in items if f"{candidate.kind}:{candidate.name}" == event.option_id),
-            None,
-        )
-        if item is not None:
-            self._throw(item)
-
-    @work
-    async def _throw(self, item: CleanUpItem) -> None:
-        from tuner_tui.ui.modals.confirm import ConfirmModal
-        from tuner_tui.ui.run_actions import throw_item
-
-        if item.can_be_restored:
-            freed = f"Frees {size(item.size_bytes)} when the trash is emptied; u restores it until then."
-            question, yes = "Move it to the trash?", "Move"
-        else:
-            freed = f"Frees {size(item.size_bytes)} at once; it cannot be restored."
-            question, yes = "Delete it permanently?", "Delete"
-        detail = f"{item.name}\n\n{freed}\n{item.loses}"
-        if await self.app.push_screen_wait(ConfirmModal(question, detail, yes, "Cancel")):
-            self.perform(lambda: throw_item(item))
-
-    def action_undo(self) -> None:
-        from tuner_tui.ui.run_actions import undo
-
-        self.perform(undo)
-
-    @work
-    async def action_empty(self) -> None:
-        from tuner_tui.ui.modals.confirm import ConfirmModal
-        from tuner_tui.ui.run_actions import empty_trash
-
-        names = [deletion.name for deletion in self._trash]
-        more = f"\nand {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        detail = f"Deletes permanently, {_trash_size(self._trash)}:\n" + "\n".join(names[:MOST_NAMES]) + more
-        if await self.app.push_screen_wait(ConfirmModal("Empty the trash?", detail, "Empty it", "Keep it")):
-            self.perform(empty_trash)
-
     def on_action_done(self, message: ActionDone) -> None:
         self._feed.wake()
         self._looking.look_again()
         self.refresh_bindings()
 
     async def action_filter(self) -> None:
-        """The filter input above the list."""
-        if not self.query("#runs-filter"):
-            line = Input(placeholder="text in name, status or note; #tag", id="runs-filter", compact=True)
-            await self.mount(line, before=self.query_one("#runs-body"))
-        self.set_focus(self.query_one("#runs-filter"))
+        """The filter above the list."""
+        await self._list.open_filter()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self.sought = event.value.strip()
-
-    def on_input_submitted(self) -> None:
-        self._table.focus()
-
-
-def _trash_size(trash: tuple[Deletion, ...]) -> str:
-    return f"{size(sum(deletion.size_bytes for deletion in trash))} in {counted(len(trash), 'deletion')}"
+    def action_sort(self) -> None:
+        """By the next column."""
+        self._list.turn_order()

@@ -65,7 +65,7 @@ def _heads(shown: Sequence[ComparedRun], marks: Mapping[str, Mark], names: int, 
 
 def _row(row: Difference, names: int, cells: list[int]) -> Content:
     values = "  ".join(_ending(value, width) for value, width in zip(row.values, cells, strict=True))
-    return Content.assemble((fit(row.key, names), "$faint"), values)
+    return Content.assemble((fit(row.key, names - 2) + "  ", "$faint"), values)
 
 
 def _ending(value: str, width: int) -> str:

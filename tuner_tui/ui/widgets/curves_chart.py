@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from tuner_tui.runs.comparison import ComparedRun, has_one_kind_of_loss
 from tuner_tui.text import number
-from tuner_tui.ui.chart_points import AXES, Axis, Points, chart_points
+from tuner_tui.ui.chart_points import AXES, LOSS, Axis, Points, chart_points
 from tuner_tui.ui.plain_terminal import draws_braille
 from tuner_tui.ui.widgets.literal import fit_name, literal, show
 from tuner_tui.ui.widgets.plot_axes import TICK_COLUMNS, scale_axes, theme_colour
@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     pass
 
 
-Measure = Literal["training loss, smoothed", "held-out loss"]
-MEASURES: tuple[Measure, ...] = ("training loss, smoothed", "held-out loss")
+Measure = Literal["training loss, smoothed", "held-out loss", "learning rate", "gradient norm, smoothed"]
+MEASURES: tuple[Measure, ...] = (
+    "training loss, smoothed",
+    "held-out loss",
+    "learning rate",
+    "gradient norm, smoothed",
+)
+HELD_OUT = MEASURES[1]
+OTHERS = {"learning rate": "learning_rate", "gradient norm, smoothed": "grad_norm"}
+"""Names in the curves of what is not a loss."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class CurvesChart(Vertical):
         self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
 
     def turn_measure(self) -> None:
-        """The loss in training, or on held-out rows."""
+        """The loss in training or on held-out rows, the learning rate, or the gradient norm."""
         self.measure = MEASURES[(MEASURES.index(self.measure) + 1) % len(MEASURES)]
 
     def _show(self) -> None:
@@ -117,20 +125,22 @@ class CurvesChart(Vertical):
         has_curves = any(line.points[0] for line in lines)
         plot.display, none.display = has_curves, not has_curves
         if self.compared and not has_curves:
-            words = "No step with a loss yet." if self.measure == MEASURES[0] else "No held-out rows."
+            words = "No held-out rows." if self.measure == HELD_OUT else "No step with a loss yet."
             show(none, literal(words))
         show(self.query_one("#curves-legend", Static), self._legend(lines))
 
     def _line(self, run: ComparedRun, columns: int) -> Line:
         letter, colour = self.marks.get(run.folder.name, ("·", "primary"))
-        points = chart_points(run.run.curves, run.run.evaluations, self.axis, "whole run", columns)
-        is_training = self.measure == MEASURES[0]
-        return Line(letter, colour, points.smooth if is_training else points.evaluations)
+        measure = OTHERS.get(self.measure, LOSS)
+        points = chart_points(run.run.curves, run.run.evaluations, self.axis, "whole run", columns, measure)
+        if self.measure == HELD_OUT:
+            return Line(letter, colour, points.evaluations)
+        return Line(letter, colour, points.smooth if points.smooth[0] else points.raw)
 
     def _legend(self, lines: tuple[Line, ...]) -> Content:
         """What is drawn, then each run with its last value, as many per line as fit."""
         parts: list[Content | tuple[str, str] | str] = [(f"{self.measure}, by {self.axis}", "bold")]
-        if not has_one_kind_of_loss(self.compared):
+        if self.measure not in OTHERS and not has_one_kind_of_loss(self.compared):
             parts.append(("  ! losses of different kinds", "$warning"))
         width = max(20, self.size.width - 2)
         cell = width if width < 60 else (width - 2) // 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -18,13 +17,12 @@ from tuner_tui.runs.report import incident_rows
 from tuner_tui.text import count, counted, duration, number, size
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.widgets.literal import literal, show
+from tuner_tui.ui.widgets.wrapped_entry import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME_CELLS = 16
-NARROWEST = 20
-"""Cells of a text that has hardly any room."""
 
 
 class DetailsPane(VerticalScroll, can_focus=True):
@@ -52,20 +50,6 @@ class DetailsPane(VerticalScroll, can_focus=True):
         self.watch_view(self.view)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A text behind a label; its further lines begin where its first one does."""
-
-    label: Content
-    text: Content
-
-    def wrapped(self, width: int) -> Content:
-        """Lines of at most `width` cells."""
-        indent = self.label.cell_length
-        first, *more = self.text.wrap(max(NARROWEST, width - indent)) or [Content("")]
-        return Content("\n").join([self.label + first, *(Content(" " * indent) + line for line in more)])
-
-
 def details(view: RunView) -> Iterator[Content | Entry]:
     """All lines."""
     run = view.run
@@ -74,6 +58,8 @@ def details(view: RunView) -> Iterator[Content | Entry]:
         yield _line("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_at)))
     if run.attempt > 1:
         yield _line("attempts", str(run.attempt))
+    if run.active_seconds:
+        yield _line("time", duration(run.active_seconds), "without pauses" if run.attempt > 1 else "")
     if run.model is not None:
         model = run.model
         parameters = f"{count(model.parameters)} parameters, {count(model.trainable_parameters)} trained"
@@ -156,6 +142,6 @@ def _head(words: str) -> Content:
 def _line(name: str, words: str, more: str = "") -> Entry:
     """A name, what it is, and why."""
     shown = literal(name).plain
-    gap = " " * max(1, NAME_CELLS - cell_len(shown))
+    gap = " " * max(2, NAME_CELLS - cell_len(shown))
     text = Content.assemble(literal(words), "  ", literal(more, "$faint")) if more else literal(words)
     return Entry(Content.styled(shown + gap, "$faint"), text)

@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widgets import Static
 
+from tuner_tui.runs.run_names import two_words
 from tuner_tui.text import SHORTENED, plain, plain_lines
 
 _DATED = re.compile(r"\d{4}-\d\d-\d\d-.")
@@ -40,7 +41,8 @@ def fit_name(name: str, width: int) -> str:
         return fit(name, width)
     if _DATED.match(shown):  # the date is shown elsewhere, and takes the most space
         return fit_name(shown[11:], width)
-    tail = shown[-5:]
+    words = two_words(shown)
+    tail = f"-{words}" if words and cell_len(words) <= width - 4 else shown[-5:]
     return set_cell_size(shown, width - 1 - cell_len(tail)) + SHORTENED + tail
 
 

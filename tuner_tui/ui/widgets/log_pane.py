@@ -22,8 +22,8 @@ class LogPane(ScrollView, can_focus=True):
     LogPane > .log--note { color: $faint; }
     """
     COMPONENT_CLASSES = {"log--note"}  # noqa: RUF012
-    BINDINGS = [Binding("f", "follow", "Follow", tooltip="Follow the end of the log, or stop following")]  # noqa: RUF012
-    help_text = "The end of the run's log: what libraries printed. f follows its end, or stops following."
+    BINDINGS = [Binding("F", "follow", "Follow", tooltip="Follow the end of the log, or stop following")]  # noqa: RUF012
+    help_text = "The end of the run's log: what libraries printed. F follows its end, or stops following."
 
     view: var[RunView | None] = var(None)
     is_following: var[bool] = var(True)

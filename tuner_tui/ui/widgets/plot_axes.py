@@ -44,7 +44,10 @@ def scale_axes(
     low, high = y_range
     margin = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
     plot.ylim(low - margin, high + margin)
-    rows = nice_ticks(low - margin, high + margin, max(2, size.height // 3))
+    most = max(2, size.height // 3)
+    rows = nice_ticks(low - margin, high + margin, most)
+    if len(rows) < 2:  # one number gives no scale
+        rows = nice_ticks(low - margin, high + margin, most + 2)
     plot.yticks(*_apart(rows, [f"{tick:>{TICK_COLUMNS - 1}.4g}" for tick in rows]))
     left, right = x_range
     if right > left:

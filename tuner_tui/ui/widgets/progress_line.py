@@ -35,7 +35,7 @@ class ProgressLine(Widget):
         if run.seconds_left is not None and self.view.is_live:
             return f"  {duration(run.seconds_left)} left"
         if run.started_at and run.ended_at:
-            return f"  took {duration(run.ended_at - run.started_at)}"
+            return f"  took {duration(run.active_seconds)}"
         return ""
 
 
@@ -67,8 +67,8 @@ class FiguresLine(Widget):
         )
         figures.append(("epoch", f"{run.epoch:.2f}", "bold"))
         figures.append(("tokens", count(run.tokens), "bold"))
-        if run.started_at and self.view.is_live and step.at > run.started_at:
-            figures.append(("since", rough(step.at - run.started_at), "bold"))
+        if self.view.is_live and run.active_seconds:
+            figures.append(("since", rough(run.active_seconds), "bold"))
         return _joined(figures, self.content_size.width)
 
 

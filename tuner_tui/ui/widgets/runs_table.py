@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tuner_tui.runs.summary import RunSummary
 
 Mark = tuple[str, str]
-STATUS, LOSS, WHEN = 14, 11, 12
+STATUS, LOSS, WHEN, METHOD = 14, 10, 11, 8
 GAP = 2
 
 
@@ -44,19 +44,22 @@ class Columns:
     spark: int
     when: int
     took: int
+    method: int
     model: int
 
     @classmethod
     def at(cls, width: int) -> Columns:
         """The name gets what is left; the narrower the screen, the fewer columns."""
-        shown = {"progress": 0, "bar": 0, "loss": 0, "spark": 0, "when": 0, "took": 0, "model": 0}
+        shown = dict.fromkeys(("progress", "bar", "loss", "spark", "when", "took", "method", "model"), 0)
         left = width - 2 - STATUS - 12
         wishes = (
             ("progress", 9, 0),
             ("loss", LOSS, 66),
             ("when", WHEN, 56),
-            ("spark", 8, 78),
-            ("took", 15, 118),
+            ("method", METHOD, 78),
+            ("model", 14, 94),
+            ("spark", 8, 104),
+            ("took", 13, 118),
             ("model", 22, 130),
             ("model", 30, 160),
             ("bar", 12, 170),
@@ -81,12 +84,16 @@ class RunsHeading(Widget):
     def render(self) -> Content:
         at = Columns.at(self.size.width)
         words = "run, newest first" if not self.order and at.name >= len("run, newest first") else "run"
-        cells = [f"  {'status':<{STATUS}}", fit(words, at.name)]
+        if self.order and not getattr(at, self.order, 1):
+            words = f"run, by {self.order} ▼"  # its column has no room
+        status = "status ▼" if self.order == "status" else "status"
+        cells = [f"  {status:<{STATUS}}", fit(words, at.name)]
         for name, width in (
             ("steps", at.progress),
             ("", at.bar),
             ("loss", at.loss),
             ("course", at.spark),
+            ("method", at.method),
             ("left, ended", at.when),
             ("took", at.took),
             ("model", at.model),
@@ -134,7 +141,7 @@ class RunsTable(ScrollView, can_focus=True):
     ]
     help_text = (
         "Your runs, the newest first: status, steps, last loss with a sparkline from the first step to the "
-        "last, and the time left or since the end. Up and down select one, Enter opens it."
+        "last, the time left or since the end, method and model. Up and down select one, Enter opens it, S sorts."
     )
 
     folders: reactive[tuple[RunFolder, ...]] = reactive(())
@@ -226,17 +233,19 @@ class RunsTable(ScrollView, can_focus=True):
         cells = [(fit(f"{mark} {summary.status}", STATUS), self._style(colour)), (name, plain)]
         if summary.is_damaged or (not summary.is_live and (summary.problem or summary.failure)):
             words = summary.problem or summary.failure
-            rest = sum(cells + GAP for cells in (at.progress, at.bar, at.loss, at.spark) if cells)
+            rest = sum(cells + GAP for cells in (at.progress, at.bar, at.loss, at.spark, at.method) if cells)
             cells.append((" " * GAP + fit(words, max(0, rest - GAP)), self._style("warning")))
         else:
             cells += self._course(summary, at)
+            if at.method:
+                cells.append((" " * GAP + fit(summary.method, at.method), faint))
         now = time.time()
         if at.when:
             cells.append((" " * GAP + fit(run_words.when_words(summary, now), at.when), faint))
         if at.took:
             cells.append((" " * GAP + fit(run_words.took_words(summary, now), at.took), faint))
         if at.model:
-            cells.append((" " * GAP + fit(summary.model or "", at.model), faint))
+            cells.append((" " * GAP + fit(run_words.model_words(summary), at.model), faint))
         return cells
 
     def _course(self, summary: RunSummary, at: Columns) -> list[tuple[str, Style]]:

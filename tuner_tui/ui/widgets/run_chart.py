@@ -1,4 +1,4 @@
-"""A run's loss: each step faint, the smoothed curve on top, evaluations as marks."""
+"""A run's loss, or another measure: each step faint, the smoothed curve on top, evaluations as marks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from textual.widgets import Static
 from tuner_tui.text import PHASES, number
 from tuner_tui.ui.chart_points import (
     AXES,
+    LOSS,
     SHARES,
     ZOOMS,
     Axis,
@@ -21,6 +22,8 @@ from tuner_tui.ui.chart_points import (
     Zoom,
     along,
     chart_points,
+    measures_of,
+    title_of,
 )
 from tuner_tui.ui.plain_terminal import draws_braille
 from tuner_tui.ui.widgets.literal import literal, show
@@ -59,28 +62,30 @@ class Plot(ThemedPlot):
         self.refresh()
 
 
-class LossChart(Vertical):
+class RunChart(Vertical):
     """A line that says what is drawn, and the drawing; before the first step, what the run is doing."""
 
     DEFAULT_CSS = """
-    LossChart { height: 1fr; }
-    LossChart #legend { height: 1; padding: 0 1; }
-    LossChart #waiting { height: 1fr; content-align: center middle; color: $secondary; }
+    RunChart { height: 1fr; }
+    RunChart .legend { height: 1; padding: 0 1; }
+    RunChart .waiting { height: 1fr; content-align: center middle; color: $secondary; }
     """
 
     view: var[RunView | None] = var(None)
     axis: var[Axis] = var("steps")
     zoom: var[Zoom] = var("whole run")
+    measure: var[str] = var(LOSS)
 
-    def __init__(self) -> None:
+    def __init__(self, measure: str = LOSS) -> None:
         super().__init__()
+        self.set_reactive(RunChart.measure, measure)
         self._drawn: tuple[object, ...] = ()
         self._drawn_to = 0.0
 
     def compose(self) -> ComposeResult:
-        yield Static("", id="legend", markup=False)
+        yield Static("", classes="legend", markup=False)
         yield Plot()
-        yield Static("", id="waiting", markup=False)
+        yield Static("", classes="waiting", markup=False)
 
     def watch_view(self) -> None:
         self._show()
@@ -91,8 +96,18 @@ class LossChart(Vertical):
     def watch_zoom(self) -> None:
         self._show()
 
+    def watch_measure(self) -> None:
+        self._show()
+
     def on_resize(self) -> None:
         self._show()
+
+    def turn_measure(self) -> None:
+        """The next measure that the run has values of."""
+        if self.view is not None:
+            measures = measures_of(self.view.run.curves)
+            place = measures.index(self.measure) if self.measure in measures else -1
+            self.measure = measures[(place + 1) % len(measures)]
 
     def turn_axis(self) -> None:
         """By steps, tokens or time."""
@@ -109,19 +124,22 @@ class LossChart(Vertical):
         columns = max(8, self.size.width - TICK_COLUMNS)
         if not self._is_due(view, columns):
             return
-        points = chart_points(view.run.curves, view.run.evaluations, self.axis, self.zoom, columns)
-        plot, waiting = self.query_one(Plot), self.query_one("#waiting", Static)
+        points = chart_points(
+            view.run.curves, view.run.evaluations, self.axis, self.zoom, columns, self.measure
+        )
+        plot, waiting = self.query_one(Plot), self.query_one(".waiting", Static)
         plot.display, waiting.display = not points.is_empty, points.is_empty
         plot.axis = self.axis
         plot.points = points
         if points.is_empty:
-            show(waiting, literal(_waiting_words(view)))
-        show(self.query_one("#legend", Static), self._legend(points))
+            show(waiting, literal(self._waiting_words(view)))
+        show(self.query_one(".legend", Static), self._legend(points))
 
     def _is_due(self, view: RunView, columns: int) -> bool:
         """Whether the chart would differ by at least half a column."""
         run = view.run
         settings = (
+            self.measure,
             self.axis,
             self.zoom,
             columns,
@@ -142,25 +160,24 @@ class LossChart(Vertical):
     def _legend(self, points: ChartPoints) -> Content:
         if points.is_empty:
             return Content("")
-        parts: list[Content | tuple[str, str] | str] = [
-            ("loss  ", "bold"),
-            ("· each step  ", "$faint"),
-            ("─ smoothed  ", "$primary"),
-        ]
+        parts = [literal(title_of(self.measure), "bold"), Content.styled("· each step", "$faint")]
+        if points.smooth[0]:
+            parts.append(Content.styled("─ smoothed", "$primary"))
         if points.evaluations[0]:
-            parts.append((f"● held out {number(points.evaluations[1][-1])}  ", "$accent"))
+            parts.append(Content.styled(f"● held out {number(points.evaluations[1][-1])}", "$accent"))
         if points.gaps:
-            parts.append(("! not finite in places  ", "$error"))
-        parts.append((f"by {self.axis}, {self.zoom}", "$faint"))
-        return Content.assemble(*parts)
+            parts.append(Content.styled("! not finite in places", "$error"))
+        parts.append(Content.styled(f"by {self.axis}, {self.zoom}", "$faint"))
+        while sum(part.cell_length + 2 for part in parts) > self.size.width and len(parts) > 1:
+            parts.pop()  # whole parts only
+        return Content("  ").join(parts)
 
-
-def _waiting_words(view: RunView) -> str:
-    """Why there is no curve yet."""
-    if view.status == "queued":
-        return f"Queued: {view.waits.rstrip('.') or 'starts when enough memory is free'}."
-    if not view.is_live:
-        return "This run has no step with a loss."
-    phase = view.run.phase
-    detail = f": {view.run.phase_detail}" if view.run.phase_detail else ""
-    return f"{PHASES[phase].capitalize()}{detail} ..." if phase else "Starting ..."
+    def _waiting_words(self, view: RunView) -> str:
+        """Why there is no curve yet."""
+        if view.status == "queued":
+            return f"Queued: {view.waits.rstrip('.') or 'starts when enough memory is free'}."
+        if not view.is_live:
+            return f"This run has no step with a {title_of(self.measure)}."
+        phase = view.run.phase
+        detail = f": {view.run.phase_detail}" if view.run.phase_detail else ""
+        return f"{PHASES[phase].capitalize()}{detail} ..." if phase else "Starting ..."
