@@ -50,7 +50,8 @@ def of_file(spec: RunSpec, name: str) -> RunSpec:
         return spec
     fresh = type(spec.data)(train=name)
     unchanged_keys = {
-        key: getattr(spec.data, key) for key in ("evaluation", "evaluation_share", "hold_out_by", "limit")
+        key: getattr(spec.data, key)
+        for key in ("evaluation", "evaluation_share", "hold_out_by", "limit", "chunk_bytes")
     }
     return spec.model_copy(update={"data": fresh.model_copy(update=unchanged_keys)})
 
