@@ -46,9 +46,9 @@ class DataSpec(Section):
     train: str = option(
         ...,
         "Training data",
-        "A file of rows (JSONL, JSON, CSV, TSV, Parquet, Arrow, text or PDF, also gzip or zstd), a folder of such files, "
-        'or "hub:owner/name" for a Hub data set that is on this machine; a relative path is relative to the folder of '
-        'run.toml. "demo" is the shipped demo data.',
+        "A file of rows (JSONL, JSON, CSV, TSV, Parquet, Arrow, text or PDF, also gzip or zstd), a folder of such "
+        'files, or "hub:owner/name" for a Hub data set that is on this machine; a relative path is relative to the '
+        'folder of run.toml. "demo" is the shipped demo data.',
         min_length=1,
     )
     split: str | None = option(

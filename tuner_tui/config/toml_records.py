@@ -44,10 +44,14 @@ def read_records(path: Path, kind: type[T], title: str) -> T:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         from tuner_tui.config.toml_lines import toml_problem
 
-        line, problem = toml_problem(text, error) if isinstance(error, tomllib.TOMLDecodeError) else (None, "")
+        line, problem = (
+            toml_problem(text, error) if isinstance(error, tomllib.TOMLDecodeError) else (None, "")
+        )
         place = f", line {line}" if line else ""
         problem = problem or "it is not TOML"
-        raise InputError(title, plain(f"{path}{place}: {problem}."), "Fix it there, or remove the file.") from None
+        raise InputError(
+            title, plain(f"{path}{place}: {problem}."), "Fix it there, or remove the file."
+        ) from None
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:

@@ -69,7 +69,13 @@ def candidates_of(table: ModelTable, listings: Iterable[ModelListing]) -> list[C
 
 def _of_table(model: OpenModel) -> Candidate:
     return Candidate(
-        find_source(model.name), model.name, model.facts, model.parameters, model.licence, model.good_at, model.gated
+        find_source(model.name),
+        model.name,
+        model.facts,
+        model.parameters,
+        model.licence,
+        model.good_at,
+        model.gated,
     )
 
 
@@ -98,6 +104,5 @@ def _local(listing: ModelListing, known: OpenModel | None, *, is_demo: bool) -> 
 
 def facts_by_name(candidates: Sequence[Candidate]) -> dict[str, ModelFacts]:
     """What is known of each model, by what model.source would say."""
-    return {candidate.named: candidate.facts for candidate in candidates} | {
-        DEMO_REPO: candidate.facts for candidate in candidates if candidate.is_demo
-    }
+    facts = {candidate.named: candidate.facts for candidate in candidates}
+    return {DEMO_REPO: facts[DEMO], **facts} if DEMO in facts else facts

@@ -60,6 +60,8 @@ class Proposal:
     spec: RunSpec
     memory: MemoryPlan
     outlook: Outlook
+    rows: int | None = None
+    """Rows of the data, if they are known."""
 
     @property
     def verdict(self) -> Verdict:
@@ -157,7 +159,7 @@ def _proposal(
         return None
     shape = memory.estimate.shape
     outlook = outlook_of(spec, memory.load, assumed, place.measured, candidate.source.name, shape=shape)
-    return Proposal(goal, recipe, candidate, spec, memory, outlook)
+    return Proposal(goal, recipe, candidate, spec, memory, outlook, rows)
 
 
 def guessed_seconds(outlook: Outlook) -> float | None:
@@ -203,7 +205,7 @@ def size_class(parameters: int | None) -> int:
 
 def _few_words(goal: Goal, rows: int) -> str:
     return (
-        f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} few: with fewer than {goal.fewest_rows} it rarely works. "
+        f"{counted(rows, 'row is', 'rows are')} few: with fewer than {goal.fewest_rows} it rarely works. "
         "Try a system prompt first, or collect more."
     )
 
@@ -224,8 +226,9 @@ def _reasons(proposal: Proposal) -> Iterator[Reason]:
             continue
         yield Reason(choice.name, choice.value, choice.reason)
     if proposal.time_words:
-        rows = f"{counted(goal.usual_rows, 'row')} of some {goal.usual_tokens} tokens, until your data are counted"
-        yield Reason("time", proposal.time_words, f"for {rows}")
+        rows = counted(proposal.rows or goal.usual_rows, "row")
+        doubt = "" if proposal.rows else ", until you choose data"
+        yield Reason("time", proposal.time_words, f"for {rows} of some {goal.usual_tokens} tokens{doubt}")
 
 
 def _model_why(proposal: Proposal) -> str:
