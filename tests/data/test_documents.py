@@ -23,6 +23,8 @@ from tuner_tui.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tuner_tui.data.files.json_rows import Numbered
+
 LONG = "Eight arms hold eight catalogues, and each of them is read from the last page to the first one,"
 PAGES = [
     [LONG, "which takes an after-", "noon of low tide.", "", "The second paragraph is short."],
@@ -106,8 +108,8 @@ def test_a_split_is_by_sentences_then_words_then_characters() -> None:
 
 def test_a_broken_row_keeps_its_place_among_chunks() -> None:
     fault = InputError("bad", "here")
-    rows = iter([(1, {"text": "a"}), (2, fault), (3, {"text": "b"})])
-    assert [*chunked(rows, 200)] == [(1, {"text": "a"}), (2, fault), (3, {"text": "b"})]
+    rows: list[Numbered] = [(1, {"text": "a"}), (2, fault), (3, {"text": "b"})]
+    assert [*chunked(iter(rows), 200)] == rows
 
 
 def test_a_pages_number_and_hyphens_are_no_text() -> None:

@@ -65,10 +65,11 @@ def test_within_a_wait_the_larger_model_comes_first(candidates: list[Candidate])
     fitting = [proposal for proposal in items if proposal.verdict == "fits"]
     waits = [wait_of(guessed_seconds(proposal.outlook)) for proposal in fitting]
     assert waits == sorted(waits)
+    assert set(waits) == {0}
+    good = [not set(STYLE.wants).isdisjoint(proposal.model.good_at) for proposal in fitting]
+    assert good == sorted(good, reverse=True) and not all(good)
     first = [
-        size_class(proposal.model.parameters)
-        for proposal, wait in zip(fitting, waits, strict=True)
-        if not wait
+        size_class(proposal.model.parameters) for proposal in fitting if "chat" in proposal.model.good_at
     ]
     assert len(first) > 5 and first == sorted(first, reverse=True)
 
@@ -77,7 +78,7 @@ def test_beyond_a_day_the_quicker_comes_first(candidates: list[Candidate]) -> No
     place = Place(False, "RAM", 60 * GB, 64 * GB, has_16_bit=False)
     items = propose(find_goal("facts"), candidates, place, data="?").items[:-1]
     long = [
-        seconds
+        (not set(proposal.goal.wants) & set(proposal.model.good_at), seconds or 0.0)
         for proposal in items
         if proposal.verdict == "fits" and wait_of(seconds := guessed_seconds(proposal.outlook)) == 3
     ]

@@ -18,7 +18,8 @@ def test_the_parameters_are_those_of_transformers(model: Any) -> None:
     if sizes["vocab_size"] < 60_000:
         sizes["pad_token_id"] = 0  # the default of some classes is beyond a small vocabulary
     with torch.device("meta"):
-        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(model.config["model_type"], **sizes))
+        config = AutoConfig.for_model(model.config["model_type"], **sizes)
+        made = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     assert sum(each.numel() for each in made.parameters()) == model.parameters
     shape = shape_of(model.facts)
     assert shape is not None and shape.is_known

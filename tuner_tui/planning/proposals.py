@@ -176,9 +176,9 @@ def wait_of(seconds: float | None) -> int:
 
 
 def _rank(proposal: Proposal) -> tuple[object, ...]:
-    """Sorts by fit and wait; then the larger model, what it is good at, what is on this machine, and the time.
+    """Sorts by fit and wait; then models that are good at it, the larger first, and those on this machine.
 
-    Beyond the longest wait the time comes first.
+    Beyond the longest wait the quicker comes first.
     """
     model, goal = proposal.model, proposal.goal
     seconds = guessed_seconds(proposal.outlook)
@@ -188,6 +188,7 @@ def _rank(proposal: Proposal) -> tuple[object, ...]:
         model.is_demo,
         _ORDER[proposal.verdict],
         wait,
+        bool(model.good_at) and not matches,
         seconds or 0.0 if wait == len(WAITS) else -size_class(model.parameters),
         -matches,
         not model.is_here,
