@@ -205,5 +205,5 @@ def _proposal_json(proposal: Proposal) -> dict[str, Any]:
         "seconds": outlook.seconds,
         "rough_seconds": None if outlook.rough is None else list(outlook.rough),
         "reasons": [vars(reason) for reason in proposal.reasons],
-        "spec": proposal.spec.model_dump(exclude_defaults=True),
+        "spec": proposal.spec.model_dump(exclude_none=True),
     }

@@ -68,9 +68,11 @@ def _explained(message: str, content: Any) -> tuple[str, str]:
     """msgspec's message as (key, problem): `model 3 (Qwen/Qwen3-4B), context`, `expected a whole number, got text`."""
     match = _PLACE.match(message)
     problem, place = (match["problem"], match["place"] or "") if match else (message, "")
+    if problem.startswith("Object "):
+        problem = problem.replace("Object missing required field", "it lacks the key")
+        problem = problem.replace("Object contains unknown field", "it has the unknown key").replace("`", "")
     for word, plainer in _EXPECTED.items():
         problem = problem.replace(word, plainer)
-    problem = re.sub(r"^Object (missing|contains)", r"it \1", problem)
     parts: list[str] = []
     value = content
     for name, index in _PART.findall(place):

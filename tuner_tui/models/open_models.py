@@ -9,6 +9,8 @@ import msgspec
 
 from tuner_tui.config import paths
 from tuner_tui.config.toml_records import bad_record, read_records
+from tuner_tui.models import config_keys as keys
+from tuner_tui.models.config_sizes import ConfigSizes
 from tuner_tui.models.facts import ModelFacts, facts_from
 from tuner_tui.models.source import is_hub_id
 
@@ -16,8 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TITLE = "The table of models cannot be read"
-NEEDED = ("hidden_size", "layers", "heads", "head_dim", "intermediate_size", "vocab_size")
-"""Facts without which nothing can be estimated."""
+NEEDED = {
+    "hidden_size": (keys.HIDDEN, "hidden_size"),
+    "num_hidden_layers": (keys.LAYERS, "layers"),
+    "num_attention_heads": (keys.HEADS, "heads"),
+    "intermediate_size": (keys.INTERMEDIATE, "intermediate_size"),
+    "vocab_size": (keys.VOCABULARY, "vocab_size"),
+}
+"""Sizes that a configuration has to state, by their usual name: the names that count, and the fact that they give."""
 
 
 class OpenModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,8 +89,13 @@ def read_open_models(path: Path | None = None) -> ModelTable:
         for field in ("parameters", "context"):
             if getattr(model, field) < 1:
                 raise bad_record(path, TITLE, f"{key}, {field}", "expected a number above 0")
-        facts = model.facts
-        if missing := [field for field in NEEDED if not getattr(facts, field)]:
+        facts, sizes = model.facts, ConfigSizes(model.config)
+        missing = [
+            name
+            for name, (names_here, fact) in NEEDED.items()
+            if not sizes.mentions(names_here) or not getattr(facts, fact)
+        ]
+        if missing:
             problem = f"it does not say: {', '.join(missing)}; copy them from the model's config.json"
             raise bad_record(path, TITLE, f"{key}, config", problem)
     return table
