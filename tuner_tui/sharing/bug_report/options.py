@@ -57,6 +57,8 @@ SUFFIXES = frozenset(
         ".parquet",
         ".arrow",
         ".txt",
+        ".md",
+        ".pdf",
         ".gz",
         ".zst",
         ".jinja",
