@@ -122,7 +122,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
     "pick": (
         stop("pick", "n enter", "What do you want", "as of 2025-10-01", "fits here", "sft, lora"),
         stop("pick-facts", "down", "Facts that change", "Markdown and PDF files, read as", "fits here"),
-        stop("pick-data", "enter end up enter", "documents in this folder", "fits"),
+        stop("pick-data", "enter end up enter", "documents in that folder", "fits"),
     ),
     "feedback": (
         stop("collections", "f", "evening", "2 ready"),
