@@ -168,7 +168,9 @@ def test_a_marked_turn_of_any_role_has_no_loss(
     assert sequence.ids == every[0].ids
     assert said_there in text(sequence, tokenizer) and said_there not in learnt(sequence, tokenizer)
     others = [turn["content"] for turn in turns if turn["content"] != said_there]
-    others = [other for other in others if other in text(sequence, tokenizer)]  # Llama 3.1 drops what is beside a call
+    others = [
+        other for other in others if other in text(sequence, tokenizer)
+    ]  # Llama 3.1 drops what is beside a call
     assert others[-1] == "Rain."
     assert all(other in learnt(sequence, tokenizer) for other in others)
     masked = [token for token, label in zip(sequence.ids, sequence.labels, strict=True) if label == IGNORED]
