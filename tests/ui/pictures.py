@@ -120,8 +120,8 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("new-terms", "m", "Peak:"),
     ),
     "pick": (
-        stop("pick", "n enter", "What do you want", "as of 2025-10-01", "fits here", "sft, lora"),
-        stop("pick-facts", "down", "Facts that change", "Markdown and PDF files, read as", "fits here"),
+        stop("pick", "n enter", "What do you want", "as of 2025-10-01", "fits, ", "sft, lora"),
+        stop("pick-facts", "down", "Facts that change", "Markdown and PDF files, read as", "fits, "),
         stop("pick-data", "enter end up enter", "documents in that folder", "fits"),
     ),
     "feedback": (

@@ -102,7 +102,7 @@ async def test_each_goal_shows_its_proposals_and_when_it_is_not_fine_tuning() ->
             )
             assert goal.instead in str(screen.query_one("#instead", Static).content)
             rows = screen.query_one("#proposals", PickList).rows
-            assert rows[0].cells[0].startswith("fits here")
+            assert rows[0].cells[0].startswith("fits, ")
             reasons = str(screen.query_one("#reasons Static", Static).content)
             assert goal.recipes[0].method_why.split(",")[0][:20] in " ".join(reasons.split())
             assert screen.headless_command == f"tuner-tui pick --goal {name}"

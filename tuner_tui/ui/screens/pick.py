@@ -16,7 +16,7 @@ from tuner_tui.config.draft import UNSET
 from tuner_tui.config.goals import find_goal, list_goals
 from tuner_tui.config.spec_paths import DEMO
 from tuner_tui.errors import TunerError
-from tuner_tui.planning.proposals import FIT_WORDS, Proposal, Proposals, propose
+from tuner_tui.planning.proposals import Proposal, Proposals, propose
 from tuner_tui.runs.proposal_basis import ProposalBasis, read_basis
 from tuner_tui.text import counted, shell_command, size
 from tuner_tui.ui.background import in_background
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from tuner_tui.config.goals import Goal
 
-LABEL_CELLS = 14
-LONGEST_LABEL = 24
+LABEL_CELLS = 20
+WORDS_CELLS = 70
+"""Cells from which a goal is shown with its words."""
 GB = 1e9
 
 
@@ -84,10 +85,17 @@ class PickScreen(TunerScreen):
                     yield Static("", markup=False)
 
     def on_mount(self) -> None:
-        goals = self.query_one("#goals", PickList)
-        goals.show(tuple(PickRow(goal.name, goal.title, (goal.words,)) for goal in list_goals()))
-        self.set_focus(goals)
+        self._show_goals()
+        self.set_focus(self.query_one("#goals", PickList))
         self._read_basis()
+
+    def _show_goals(self) -> None:
+        """With their words where there is room for these."""
+        goals = self.query_one("#goals", PickList)
+        has_room = not goals.size.width or goals.size.width >= WORDS_CELLS
+        goals.show(
+            tuple(PickRow(goal.name, goal.title, (goal.words,) if has_room else ()) for goal in list_goals())
+        )
 
     @property
     def _goal(self) -> Goal:
@@ -158,7 +166,7 @@ class PickScreen(TunerScreen):
         width = max(40, pane.size.width - 3)
         lines = [
             Entry(
-                Content.styled(f"{reason.name[:LONGEST_LABEL]:<{LABEL_CELLS}} ", "bold"),
+                Content.styled(f"{reason.name:<{LABEL_CELLS}} ", "bold"),
                 Content.assemble(literal(reason.value), (f"  {reason.reason}", "$secondary")),
             ).wrapped(width)
             for reason in proposal.reasons
@@ -167,6 +175,7 @@ class PickScreen(TunerScreen):
         show(pane.query_one(Static), Content("\n").join(lines))
 
     def on_resize(self) -> None:
+        self.call_after_refresh(self._show_goals)
         self.call_after_refresh(self.explain)
 
     @on(OptionList.OptionSelected, "#goals")
@@ -205,12 +214,8 @@ class PickScreen(TunerScreen):
 
 def _row(key: str, proposal: Proposal) -> PickRow:
     model, memory = proposal.model, proposal.memory
-    used = (
-        f"{FIT_WORDS[proposal.verdict]}, {memory.estimate.words()} GB"
-        if FIT_WORDS[proposal.verdict]
-        else "memory unknown"
-    )
-    where = "on this machine" if model.is_here else f"{size(model.download_bytes)} to download"
+    used = f"{proposal.verdict}, {memory.estimate.words()} GB"
+    where = "on this machine" if model.is_here else f"{size(model.download_bytes)} to get"
     gated = ", gated" if model.gated else ""
     time = proposal.time_words.partition(" on a ")[0].partition(", by")[0]
     return PickRow(key, model.name, (used, time, proposal.how, f"{where}{gated}"))
