@@ -121,7 +121,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
     ),
     "pick": (
         stop("pick", "n enter", "What do you want", "as of 2025-10-01", "fits, ", "sft, lora"),
-        stop("pick-facts", "down", "Facts that change", "Markdown and PDF files, read as", "fits, "),
+        stop("pick-facts", "down", "Facts that change", "text, Markdown and PDF files,", "fits, "),
         stop("pick-data", "enter end up enter", "documents in that folder", "fits"),
     ),
     "feedback": (
