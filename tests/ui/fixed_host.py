@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.pdf_file import write_pdf
 from tests.ui.feedback_host import collection
 from tests.ui.recorded_runs import every_status, gpu_telemetry, held
 from tuner_tui.data.tokens.microscope import LookReply, Sequence, Token
@@ -130,6 +131,7 @@ def fixed_host(patch: pytest.MonkeyPatch) -> Iterator[dict[str, RunFolder]]:
             write_note(runs["finished"].name, Note(text="The first run; answers stay short.", tags=("demo",)))
             collection("evening", ANSWERS, prompt=PROMPT)
             _write_rows(PLACE / "work" / "rows.jsonl")
+            _write_documents(PLACE / "work" / "manual")
             _fix_times()
             with held(PLACE, runs["running"]):
                 yield runs
@@ -191,6 +193,7 @@ def fix_hardware(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("tuner_tui.hardware.doctor.run_checks", lambda *_: CHECKS)
     patch.setattr("tuner_tui.hardware.torch_report.ask_torch", _AnsweredTorch)
     patch.setattr("tuner_tui.ui.screens.new_run.memory.read_free_memory", lambda *_, **__: FREE)
+    patch.setattr("tuner_tui.runs.proposal_basis.read_free_memory", lambda *_, **__: FREE)
     patch.setattr("tuner_tui.ui.screens.new_run.review.why_it_ends", lambda: "")
     for name in ("revive", "wake", "adopt_if_needed"):
         patch.setattr(f"tuner_tui.keeper.start.{name}", lambda *_: "")
@@ -214,6 +217,14 @@ def _fix_times() -> None:
     for path in sorted(PLACE.rglob("*")):
         if not path.is_symlink() and path.name != "run.toml":
             os.utime(path, (NOW - 300, NOW - 300))
+
+
+def _write_documents(folder: Path) -> None:
+    """A short manual in Markdown, and a page of notes as PDF."""
+    folder.mkdir()
+    chapters = [f"## {n}\n\nThe reading room {n} opens at {n} o'clock, at low tide." for n in range(1, 40)]
+    (folder / "manual.md").write_text("\n\n".join(chapters))
+    write_pdf(folder / "notes.pdf", [["Eight arms, eight catalogues.", "", "Ink is kept in the cellar."]])
 
 
 def _write_rows(path: Path) -> None:

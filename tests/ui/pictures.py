@@ -105,8 +105,8 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("chat-start", "escape a", "Models to chat with"),
     ),
     "new": (
-        stop("new-start", "n", "Start from a preset"),
-        stop("new-model", "enter", "the demo's model", "fits"),
+        stop("new-start", "n", "Start from a preset", "fits here"),
+        stop("new-model", "down enter", "the demo's model", "fits"),
         stop("new-data", "ctrl+n", "rows, dataset type", "fits"),
         stop("data-checks", "f2", "rows, dataset type", "not checked with the model"),
         stop("data-lengths", "2", "tokenizer"),
@@ -118,6 +118,11 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("new-find", "ctrl+f r a n k", "Find an option"),
         stop("new-review", "escape 5", "Chosen for this machine", "fits"),
         stop("new-terms", "m", "Peak:"),
+    ),
+    "pick": (
+        stop("pick", "n enter", "What do you want", "as of 2025-10-01", "fits, ", "sft, lora"),
+        stop("pick-facts", "down", "Facts that change", "text, Markdown and PDF files,", "fits, "),
+        stop("pick-data", "enter end up enter", "documents in that folder", "fits"),
     ),
     "feedback": (
         stop("collections", "f", "evening", "2 ready"),

@@ -107,7 +107,7 @@ async def test_a_models_name_is_typed_without_a_key_before_it(
 ) -> None:
     monkeypatch.setattr(model, "DEBOUNCE_SECONDS", 600.0)
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         for text in ("qwen", "Qwen3-8B"):
             await walk.type(text)
             assert walk.step == "model"
@@ -121,7 +121,7 @@ async def test_a_path_and_enter_at_once_choose_it(
     """Enter comes before the pause after which the text is looked up."""
     monkeypatch.setattr(model, "DEBOUNCE_SECONDS", 600.0)
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         walk.screen.query_one("#model Input", Input).value = str(tiny_model)
         await walk.press("enter")
         await walk.until(lambda: walk.step == "data", "the next step")
@@ -131,7 +131,7 @@ async def test_a_path_and_enter_at_once_choose_it(
 async def test_a_path_that_is_not_there_is_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "DEBOUNCE_SECONDS", 600.0)
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.type("./nowhere")
         await walk.press("enter")
         await walk.until(lambda: "no model folder or GGUF file at ./nowhere" in walk.text(), "the reason")
@@ -141,7 +141,7 @@ async def test_a_path_that_is_not_there_is_told(here: Path, monkeypatch: pytest.
 async def test_arrows_move_the_list_while_typing(here: Path, tiny_model: Path) -> None:
     (here / "tiny").symlink_to(tiny_model)
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.until(lambda: "./tiny" in walk.text(), "the folder")
         await walk.press("down", "enter")
         assert walk.spec.model.source == "./tiny"
@@ -150,7 +150,7 @@ async def test_arrows_move_the_list_while_typing(here: Path, tiny_model: Path) -
 @pytest.mark.parametrize("keys", ["q", "ctrl+q"])
 async def test_quitting_with_an_unsaved_new_run_asks_and_the_draft_comes_back(here: Path, keys: str) -> None:
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.settled()
         await walk.go_to("settings")
         await walk.find("rank")

@@ -51,14 +51,14 @@ async def pick_preset(walk: Walk, name: str) -> None:
     await walk.settled()
 
 
-async def test_from_a_preset_to_a_queued_run_in_seven_keys(
+async def test_from_a_preset_to_a_queued_run_in_eight_keys(
     tiny_model: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Enter all the way: recipe, model, data, method, tuning, settings, Start (and one for `n` on Home)."""
+    """Enter all the way from the first preset: model, data, method, tuning, settings, Start (and `n` on Home)."""
     (home / "tiny").symlink_to(tiny_model)
     monkeypatch.setattr("tuner_tui.keeper.start.ensure_keeper", lambda: None)
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.settled()
         for step in ("model", "data", "method"):
             assert walk.step == step
@@ -95,7 +95,7 @@ async def test_a_local_model_and_file_are_picked_from_the_lists(tiny_model: Path
 
 async def test_a_broken_file_is_shown_with_its_line_and_is_not_taken() -> None:
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.go_to("data")
         files = walk.screen.query_one("#data PickList", PickList)
         await walk.until(lambda: len(files.rows) == 3, "the list of files")
@@ -115,7 +115,7 @@ async def test_a_bad_row_is_fixed_from_the_typed_name_with_enter(home: Path) -> 
     rows = [{"question": f"What is {n}?", "answer": f"It is {n}." if n != 4 else None} for n in range(12)]
     (home / "bad.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.go_to("data")
         await walk.type("bad.jsonl")
         await walk.until(lambda: "Enter shows its problems" in walk.text(), "the way out")
@@ -131,7 +131,7 @@ async def test_a_bad_row_is_fixed_from_the_typed_name_with_enter(home: Path) -> 
 
 async def test_a_missing_file_is_told_in_words(home: Path) -> None:
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.go_to("data")
         await walk.type("none.jsonl")
         await walk.until(lambda: "! No such" in walk.text(), "what is wrong")
@@ -424,7 +424,7 @@ async def test_the_footer_is_true_on_each_step() -> None:
 async def test_markup_in_data_is_literal(home: Path) -> None:
     (home / "good.jsonl").write_text('{"text": "[bold]x[/bold] \\u001b[31m \\u202e [link=http://a]b"}\n')
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.go_to("data")
         await walk.until(
             lambda: len(walk.screen.query_one("#data PickList", PickList).rows) == 3, "the list of files"

@@ -40,7 +40,7 @@ def set_editor(monkeypatch: pytest.MonkeyPatch, walk: Walk, folder: Path, progra
 
 
 async def at_review(walk: Walk) -> None:
-    await walk.press("enter")
+    await walk.press("down", "enter")
     await walk.settled()
     await walk.go_to("review")
 

@@ -65,7 +65,7 @@ async def test_a_demo_that_starts_late_leaves_the_person_typing(
             await pilot.press("n")
             await until(pilot, lambda: isinstance(app.screen, NewRunScreen))
             await wait_for(pilot, "Start from a preset")
-            await pilot.press("enter")
+            await pilot.press("down", "enter")
             await until(pilot, lambda: app.screen.step == "model")  # type: ignore[attr-defined]
             await pilot.press("ctrl+n")
             await until(pilot, lambda: app.screen.step == "data")  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_the_basic_options_come_first_and_the_rest_is_made_when_opened() -> None:
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.go_to("settings")
         fields = [
             field.option.key for field in walk.screen.query("#settings OptionField").results(OptionField)
@@ -48,7 +48,7 @@ async def test_the_basic_options_come_first_and_the_rest_is_made_when_opened() -
 
 async def test_an_option_in_a_fold_is_found_and_gets_the_keys_that_follow() -> None:
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.go_to("settings")
         await walk.find("warmup")
         await walk.until(lambda: isinstance(walk.screen.focused, Input), "the field")
@@ -60,7 +60,7 @@ async def test_an_option_in_a_fold_is_found_and_gets_the_keys_that_follow() -> N
 
 async def test_enter_on_the_last_basic_option_continues_to_review() -> None:
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.go_to("settings")
         await walk.press("down")
         for _ in BASIC:
@@ -93,7 +93,7 @@ async def test_data_of_ones_own_get_held_out_rows_and_sample_prompts_that_stay_o
     rows = [f'{{"prompt": "What is {n}?", "completion": "It is {n}."}}\n' for n in range(200)]
     (here / "own.jsonl").write_text("".join(rows))
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         assert walk.spec.data.evaluation_share == 0
         await walk.go_to("data")
         await walk.type("own.jsonl")

@@ -43,6 +43,7 @@ def loaded_modules(code: str, home: Path) -> set[str]:
         ["queue", "list"],
         ["config", "list"],
         ["presets", "list"],
+        ["pick", "--goal", "style"],
         ["presets", "show", "first-try"],
         ["presets", "check", "run.toml"],
         ["models", "list"],

@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "Train a small model on this machine, in a few minutes.",
     "doctor": "Check this machine and show what to fix.",
     "presets": "Presets to start from.",
+    "pick": "Propose model, method and settings for a goal on this machine.",
     "import": "Write a run.toml from settings of Axolotl, LLaMA-Factory, Unsloth or TRL.",
     "config": "Settings: list, get, set and unset.",
     "data": "Check, show and convert data sets.",

@@ -14,6 +14,7 @@ import click
 from tuner_tui.cli.data_words import report_lines, row_lines, token_lines
 from tuner_tui.cli.numbers import LENGTH
 from tuner_tui.cli.output import plain, tell_left_out
+from tuner_tui.config.data_section import FEWEST_BYTES
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, TRAITS
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.text import counted
@@ -52,6 +53,12 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--split", help="The split of a folder or a Hub data set."),
         click.option("--encoding", help="The encoding of a text file that is not UTF-8."),
+        click.option(
+            "--chunk-bytes",
+            type=click.IntRange(min=FEWEST_BYTES),
+            metavar="BYTES",
+            help="Join and split paragraphs of text, Markdown and PDF files to rows of at most so many bytes.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -280,6 +287,7 @@ def _reading(file: str, how: dict[str, Any]) -> Reading:
         how["encoding"],
         tuple(how["mapping"]),
         tuple(how["fixes"]),
+        chunk_bytes=how["chunk_bytes"],
     )
 
 

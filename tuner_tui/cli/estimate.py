@@ -95,17 +95,24 @@ def parse_gpu(text: str) -> int:
 
 def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
     """The device that would train, and its memory; of a given GPU only its size."""
-    from tuner_tui.planning.place import Place, leave_free_bytes, place_of
+    from tuner_tui.planning.place import leave_free_bytes, place_of
 
     if gpu is not None:
-        size = parse_gpu(gpu)
-        name = f"a GPU given as {gpu.strip()}, counted as {size / GIB:.4g} GiB"
-        return Place(True, name, size - DRIVER_BYTES, size), None
+        return place_of_gpu(gpu), None
     from tuner_tui.hardware.free_memory import read_free_memory
     from tuner_tui.runs.measurements import all_measured
 
     free = read_free_memory()
     return place_of(free, leave_free_bytes(), all_measured()), free
+
+
+def place_of_gpu(gpu: str) -> Place:
+    """A GPU of which only the advertised size is given. Raises InputError as `parse_gpu` does."""
+    from tuner_tui.planning.place import Place
+
+    size = parse_gpu(gpu)
+    name = f"a GPU given as {gpu.strip()}, counted as {size / GIB:.4g} GiB"
+    return Place(True, name, size - DRIVER_BYTES, size)
 
 
 def _others(free: FreeMemory | None) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ Allowed = Literal[
 """Findings of the pre-flight checks that may be allowed."""
 
 
+FEWEST_BYTES = 200
+"""The smallest chunk of a document that can be asked for: some 50 tokens."""
 _HOW = re.compile(r"^(?P<file>.+?)(?P<how>\s+(?:weight|rows)=\S+)?$", re.DOTALL)
 
 
@@ -44,9 +46,9 @@ class DataSpec(Section):
     train: str = option(
         ...,
         "Training data",
-        "A file of rows (JSONL, JSON, CSV, TSV, Parquet, Arrow or text, also gzip or zstd), a folder of such files, or "
-        '"hub:owner/name" for a Hub data set that is on this machine; a relative path is relative to the folder of '
-        'run.toml. "demo" is the shipped demo data.',
+        "A file of rows (JSONL, JSON, CSV, TSV, Parquet, Arrow, text or PDF, also gzip or zstd), a folder of such "
+        'files, or "hub:owner/name" for a Hub data set that is on this machine; a relative path is relative to the '
+        'folder of run.toml. "demo" is the shipped demo data.',
         min_length=1,
     )
     split: str | None = option(
@@ -104,6 +106,14 @@ class DataSpec(Section):
         None,
         "Encoding",
         "Of text files that are not UTF-8, such as cp1252; UTF-16 is recognised by its byte order mark.",
+    )
+    chunk_bytes: int | None = option(
+        None,
+        "Chunk size",
+        "Of text, Markdown and PDF files: paragraphs are joined to rows of at most this many bytes of UTF-8, and "
+        "longer ones are split between sentences; about 3 to 4 bytes make a token. If unset, each paragraph is a row.",
+        "Longer rows keep more context together and take more memory; those beyond the length limit are truncated.",
+        ge=FEWEST_BYTES,
     )
     template: str | None = option(
         None,

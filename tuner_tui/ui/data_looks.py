@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner_tui.config.methods.traits import TRAITS
-from tuner_tui.data.files.listing import CHECKED_ROWS, DataListing, DataLook, list_data, look_at_reading
+from tuner_tui.data.files.listing import (
+    CHECKED_ROWS,
+    DataListing,
+    DataLook,
+    list_data,
+    list_documents,
+    look_at_reading,
+)
 from tuner_tui.data.ready import refused_rows
 from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
 from tuner_tui.data.rows.for_method import OtherMethod
@@ -21,8 +28,13 @@ if TYPE_CHECKING:
     from tuner_tui.feedback.collections import CollectionSummary
 
 
-def list_all(folder: Path) -> list[DataListing]:
-    """The demo, the data files in a folder and its subfolders, and collections with annotations."""
+def list_all(folder: Path, *, documents: bool = False) -> list[DataListing]:
+    """The demo, the data files in a folder and its subfolders, and collections with annotations.
+
+    With `documents` what plain text can be read from: files of text, and folders of them.
+    """
+    if documents:
+        return list_documents(folder)
     listings = list_data(folder)
     try:
         collections = list_collections()
@@ -50,7 +62,8 @@ def of_file(spec: RunSpec, name: str) -> RunSpec:
         return spec
     fresh = type(spec.data)(train=name)
     unchanged_keys = {
-        key: getattr(spec.data, key) for key in ("evaluation", "evaluation_share", "hold_out_by", "limit")
+        key: getattr(spec.data, key)
+        for key in ("evaluation", "evaluation_share", "hold_out_by", "limit", "chunk_bytes")
     }
     return spec.model_copy(update={"data": fresh.model_copy(update=unchanged_keys)})
 

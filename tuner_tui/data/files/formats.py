@@ -13,16 +13,24 @@ from tuner_tui.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "text"]
+Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "text", "pdf"]
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
     ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
-    ".txt": "text", ".text": "text", ".md": "text",
+    ".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", ".pdf": "pdf",
 }  # fmt: skip
+_ARTICLES = {"parquet": "a Parquet", "arrow": "an Arrow", "pdf": "a PDF"}
 _SPLITS = re.compile(
     rb'\{\s*"(?:train|training|test|valid|validation|dev|eval|data|rows|examples|items)\w*"\s*:\s*\[\s*[{\]]'
 )
 """How an object of splits, each an array of rows, begins."""
+BESIDE_ROWS, WITHOUT_TEXT = "PDF files beside rows", "pages without text"
+"""What is not read of documents, as `not_read` names it."""
+PDF_MAGIC = b"%PDF-"
+PDF_HEAD_BYTES = 1024
+"""How far from its beginning a PDF file may say that it is one."""
+DOCUMENTS: tuple[Format, ...] = ("text", "pdf")
+"""Formats that hold text and no rows of columns."""
 PACKED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 
 
@@ -35,7 +43,7 @@ def format_by_name(path: Path) -> Format | None:
 
 
 def is_data_name(path: Path) -> bool:
-    """Whether a name is that of a data file, by which a folder is searched; READMEs and the like are not."""
+    """Whether a name is that of a data file, by which a folder is searched; READMEs and similar files are not."""
     return format_by_name(path) is not None and path.stem.lower() not in ("readme", "license", "licence")
 
 
@@ -43,16 +51,19 @@ def format_of(path: Path, encoding: str | None = None) -> Format:
     """A file's format. Raises InputError for one that cannot be read or that nothing fits, or OSError."""
     require_file(path)
     with open_bytes(path) as file:
-        magic = file.read(6)
+        head = file.read(PDF_HEAD_BYTES)
+    magic = head[:6]
     if magic[:4] == b"PAR1":
         return "parquet"
     if magic == b"ARROW1" or magic[:4] == b"\xff\xff\xff\xff":
         return "arrow"
     named = format_by_name(path)
-    if named in ("parquet", "arrow"):
+    if magic[:5] == PDF_MAGIC or (named == "pdf" and PDF_MAGIC in head):
+        return "pdf"
+    if named in ("parquet", "arrow", "pdf"):
         raise InputError(
             "The contents do not match the file name",
-            f"{path} does not begin like {'a Parquet' if named == 'parquet' else 'an Arrow'} file.",
+            f"{path} does not begin like {_ARTICLES[named]} file.",
             "Download it again: it may be truncated, or a pointer to the real file.",
         )
     if named in ("csv", "tsv", "text"):
@@ -65,7 +76,7 @@ def format_of(path: Path, encoding: str | None = None) -> Format:
     if named is None:
         raise InputError(
             "Unknown format",
-            f"{path} is neither JSON, JSONL, CSV, TSV, Parquet, Arrow nor text by name or beginning.",
+            f"{path} is neither JSON, JSONL, CSV, TSV, Parquet, Arrow, PDF nor text by name or beginning.",
             "Give it an extension such as .jsonl, .csv or .txt.",
         )
     return named

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from tuner_tui.config import paths
 from tuner_tui.config.methods.traits import DEFAULT_METHOD, method_traits
-from tuner_tui.data.files.formats import is_data_name
+from tuner_tui.data.files.formats import DOCUMENTS, format_by_name, is_data_name
 from tuner_tui.data.files.rows import DEMO, locate, read_rows
 from tuner_tui.data.recognition.reading import Reading
 from tuner_tui.data.rows.for_method import AnyExample, OtherMethod, read_for
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import entries
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +74,30 @@ def list_data(folder: Path) -> list[DataListing]:
         demo,
         *(DataListing(str(path.relative_to(folder)), _size(path)) for path in sorted(_files(folder))),
     ]
+
+
+def list_documents(folder: Path) -> list[DataListing]:
+    """What holds text, Markdown and PDF files: the folder and those below it, then the files, by relative paths."""
+    below = [
+        entry
+        for entry in entries(folder, LARGEST_FOLDER)
+        if entry.is_dir() and not entry.name.startswith(".")
+    ]
+    folders: list[DataListing] = []
+    files: list[DataListing] = []
+    for place in (folder, *sorted(below)):
+        inside = [
+            entry
+            for entry in sorted(entries(place, LARGEST_FOLDER))
+            if format_by_name(entry) in DOCUMENTS and entry.name not in OTHER_FILES and entry.is_file()
+        ]
+        if len(inside) > 1:
+            words = f"{counted(len(inside), 'document')} in {'this' if place == folder else 'that'} folder"
+            folders.append(
+                DataListing(f"./{place.relative_to(folder)}" if place != folder else ".", None, words)
+            )
+        files += [DataListing(str(entry.relative_to(folder)), _size(entry)) for entry in inside]
+    return [*folders, *files]
 
 
 def look_at_data(

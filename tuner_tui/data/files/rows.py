@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from tuner_tui import guarded
 from tuner_tui.config import paths
 from tuner_tui.data.files import table_rows
-from tuner_tui.data.files.formats import format_of, is_data_name
+from tuner_tui.data.files.chunks import chunked
+from tuner_tui.data.files.formats import BESIDE_ROWS, DOCUMENTS, format_by_name, format_of, is_data_name
 from tuner_tui.data.files.json_rows import Numbered, Row, read_json, read_jsonl
 from tuner_tui.data.files.opened import require_file, require_unchanged
+from tuner_tui.data.files.pdf import read_pdf
 from tuner_tui.errors import InputError, NotFoundError
 from tuner_tui.files import entries
 from tuner_tui.text import counted
@@ -36,6 +38,8 @@ SPLIT_WORDS = {
     "valid": "validation", "validation": "validation", "val": "validation", "dev": "validation",
     "eval": "validation", "evaluation": "validation",
 }  # fmt: skip
+DOCUMENT_SUFFIXES = (".md", ".markdown", ".pdf")
+"""Of files whose names tell what they are about, and never a split."""
 _WORD = re.compile(r"[a-z]+")
 
 
@@ -85,14 +89,16 @@ def _data_files(path: Path, split: str | None) -> tuple[list[Path], dict[str, st
     if not found:
         raise NotFoundError(
             "The folder holds no data files",
-            f"{path} has no JSONL, JSON, CSV, TSV, Parquet, Arrow or text files.",
+            f"{path} has no JSONL, JSON, CSV, TSV, Parquet, Arrow, PDF or text files.",
             "Name a data file, or a folder of them.",
         )
+    found, beside = _without_documents(found)
     split_names = {file: _saved_split(file, path) or _split_told(file.relative_to(path)) for file in found}
     names = sorted({name for name in split_names.values() if name})
     wanted = SPLIT_WORDS.get(split.lower(), split.lower()) if split else "train"
     if wanted in names:
-        return [file for file in found if split_names[file] == wanted], _others(split_names, wanted)
+        chosen = [file for file in found if split_names[file] == wanted]
+        return chosen, beside | _others(split_names, wanted)
     if split is not None:
         raise InputError(
             "There is no such split",
@@ -100,8 +106,17 @@ def _data_files(path: Path, split: str | None) -> tuple[list[Path], dict[str, st
             "Set data.split to one of them, or leave it out.",
         )
     if unnamed := [file for file in found if split_names[file] is None]:
-        return unnamed, _others(split_names, None)
-    return found, {}
+        return unnamed, beside | _others(split_names, None)
+    return found, beside
+
+
+def _without_documents(files: list[Path]) -> tuple[list[Path], dict[str, str]]:
+    """The files, without PDF files that stand beside rows, and how many those are."""
+    pdfs = [file for file in files if format_by_name(file) == "pdf"]
+    if not pdfs or all(format_by_name(file) in DOCUMENTS for file in files):
+        return files, {}
+    rows = [file for file in files if file not in pdfs]
+    return rows, {BESIDE_ROWS: counted(len(pdfs), "file")}
 
 
 def _others(split_names: dict[Path, str | None], wanted: str | None) -> dict[str, str]:
@@ -143,6 +158,8 @@ def _saved_split(file: Path, root: Path) -> str | None:
 
 def _split_told(relative: Path) -> str | None:
     """The split that a file's name, or the folder it stands in, tells of."""
+    if relative.suffix.lower() in DOCUMENT_SUFFIXES:  # test-plan.md is a document of its own
+        return None
     for part in reversed(relative.parts):
         for word in _WORD.findall(part.lower()):
             if word in SPLIT_WORDS:
@@ -156,11 +173,13 @@ def each_row(
     split: str | None = None,
     encoding: str | None = None,
     limit: int | None = None,
+    chunk_bytes: int | None = None,
     not_read: dict[str, str] | None = None,
 ) -> Iterator[Found]:
     """Every row of a file or of a folder's files, and in the place of a broken one what is wrong with it.
 
-    Lazy: a file larger than memory works. `not_read` gets the other splits of a folder or a JSON file as they come up.
+    Lazy: a file larger than memory works. `not_read` gets the other splits of a folder or a JSON file as they come up,
+    and pages without text. `chunk_bytes` is how long rows of documents may be; each paragraph is a row without it.
     Raises InputError, naming file and line, where reading cannot continue: a file
     that is truncated, no text, not what its name says, or changes while it is read.
     """
@@ -173,7 +192,7 @@ def each_row(
         number = 0
         is_alone = file == path
         try:
-            for number, row in _rows_of(file, encoding, split if is_alone else None, not_read):
+            for number, row in _rows_of(file, encoding, split if is_alone else None, chunk_bytes, not_read):
                 if isinstance(row, InputError):
                     require_unchanged(file, before, number)
                 yield Found(file, number, row)
@@ -193,7 +212,11 @@ def each_row(
 
 
 def _rows_of(
-    file: Path, encoding: str | None, split: str | None, not_read: dict[str, str] | None
+    file: Path,
+    encoding: str | None,
+    split: str | None,
+    chunk_bytes: int | None,
+    not_read: dict[str, str] | None,
 ) -> Iterator[Numbered]:
     kind = format_of(file, encoding)
     if split is not None and kind != "json":
@@ -216,7 +239,11 @@ def _rows_of(
         case "arrow":
             return table_rows.read_arrow(file)
         case "text":
-            return table_rows.read_text(file, encoding)
+            rows, between = table_rows.read_text(file, encoding), table_rows.between_texts(file, encoding)
+            return rows if chunk_bytes is None else chunked(rows, chunk_bytes, between)
+        case "pdf":
+            rows = read_pdf(file, not_read)
+            return rows if chunk_bytes is None else chunked(rows, chunk_bytes)
 
 
 def read_rows(

@@ -219,6 +219,11 @@ def read_text(path: Path, encoding: str | None = None) -> Iterator[Numbered]:
             yield begin, {"text": "\n".join(held)}
 
 
+def between_texts(path: Path, encoding: str | None = None) -> str:
+    """What stands between two rows of a text file: a blank line, or the end of a line."""
+    return "\n\n" if _has_blank_lines(path, encoding) else "\n"
+
+
 def _has_blank_lines(path: Path, encoding: str | None) -> bool:
     with open_utf8(path, encoding) as file:
         lines = file.read(HEAD_BYTES).rstrip().split(b"\n")

@@ -62,6 +62,8 @@ class Reading:
     """Of prompts that are held out, by a hash of each."""
     seed: int = 0
     """Fixes which rows of a mixture are drawn."""
+    chunk_bytes: int | None = None
+    """Bytes that a row of a document may have; None for a row of each paragraph."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -121,6 +123,7 @@ def training_reading(data: DataSpec, seed: int = 0) -> Reading:
         "kept" if by_prompt else "all",
         data.evaluation_share if by_prompt else 0.0,
         seed,
+        data.chunk_bytes,
     )
 
 
@@ -133,8 +136,9 @@ def evaluation_reading(data: DataSpec, seed: int = 0) -> Reading | None:
         return None
     steps = tuple(step for step in data.fixes if step != "drop_leaked")
     return Reading(
-        locate(data.evaluation), data.shape, None, None, data.encoding, data.mapping, steps, seed=seed
-    )
+        locate(data.evaluation), data.shape, None, None, data.encoding, data.mapping, steps, seed=seed,
+        chunk_bytes=data.chunk_bytes,
+    )  # fmt: skip
 
 
 def raw_rows(reading: Reading, not_read: dict[str, str] | None = None) -> Iterator[Found]:
@@ -150,6 +154,7 @@ def raw_rows(reading: Reading, not_read: dict[str, str] | None = None) -> Iterat
         split=reading.split,
         encoding=reading.encoding,
         limit=reading.limit,
+        chunk_bytes=reading.chunk_bytes,
         not_read=not_read,
     )
     if reading.mapping and not states_verdict(reading.mapping):
@@ -265,7 +270,10 @@ def _source_rows(reading: Reading, source: Source, unused: UnusedFields) -> Iter
 def _leaked(reading: Reading) -> frozenset[int]:
     if reading.leak is None:
         return frozenset()
-    plain = plain_rows(Reading(reading.leak, reading.asked, None, None, reading.encoding, reading.mapping))
+    evaluation = replace(
+        Reading(reading.leak, reading.asked), encoding=reading.encoding, mapping=reading.mapping
+    )
+    plain = plain_rows(replace(evaluation, chunk_bytes=reading.chunk_bytes))
     return frozenset(content_key(found.row) for found in plain.rows if not isinstance(found.row, InputError))
 
 

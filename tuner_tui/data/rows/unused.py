@@ -10,6 +10,8 @@ from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from typing import Any
 
+from tuner_tui.data.files.formats import BESIDE_ROWS, WITHOUT_TEXT
+
 _PLAIN_NAME = re.compile(r"[^\s,;:\"'`\x00-\x1f\x7f-\x9f]+")
 _OF_TURNS = re.compile(r" \(of \w+ turns\)$")
 """What `turns_of` adds to a name."""
@@ -47,7 +49,8 @@ def not_read_words(not_read: Mapping[str, str], option: str = "", most: int = 8)
         return ""
     parts = [f"{field_name(name)} ({much})" for name, much in [*not_read.items()][:most]]
     left = len(not_read) - len(parts)
-    hint = f" {option} selects a split." if option else ""
+    has_splits = any(WITHOUT_TEXT not in name and name != BESIDE_ROWS for name in not_read)
+    hint = f" {option} selects a split." if option and has_splits else ""
     return f"Not read: {', '.join(parts)}{f' and {left} more' if left else ''}.{hint}"
 
 

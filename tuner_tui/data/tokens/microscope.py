@@ -33,6 +33,7 @@ class LookRequest(msgspec.Struct, frozen=True, kw_only=True):
     encoding: str | None = None
     mapping: tuple[str, ...] = ()
     fixes: tuple[str, ...] = ()
+    chunk_bytes: int | None = None
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
@@ -104,4 +105,5 @@ def look_request(
         path=str(reading.path), row=row, model_kind=model_kind, model_location=model_location, revision=revision,
         method=method, loss_on=loss_on, packing=packing, max_length=max_length, template=template, shape=reading.asked,
         split=reading.split, encoding=reading.encoding, mapping=reading.mapping, fixes=reading.fixes,
+        chunk_bytes=reading.chunk_bytes,
     )  # fmt: skip

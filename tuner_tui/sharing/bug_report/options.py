@@ -58,6 +58,8 @@ SUFFIXES = frozenset(
         ".parquet",
         ".arrow",
         ".txt",
+        ".md",
+        ".pdf",
         ".gz",
         ".zst",
         ".jinja",

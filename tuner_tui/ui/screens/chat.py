@@ -102,8 +102,14 @@ class ChatScreen(TunerScreen):
     talk: var[Conversation] = var(Conversation(candidates=()), init=False)
 
     def __init__(
-        self, talk: Conversation, collection: str = "chat", generators: Generators | None = None
+        self,
+        talk: Conversation,
+        collection: str = "chat",
+        generators: Generators | None = None,
+        *,
+        first_prompt: str = "",
     ) -> None:
+        """`first_prompt` is a system prompt to begin with: it is shown to be completed at once."""
         super().__init__()
         self.set_reactive(ChatScreen.talk, talk)
         self._collection = collection
@@ -111,6 +117,7 @@ class ChatScreen(TunerScreen):
         self._requests: dict[str, tuple[int, int]] = {}
         """By a request's id: the question's number and the seed."""
         self._transcript: Path | None = None
+        self._first_prompt = first_prompt
 
     @property
     def headless_command(self) -> str:
@@ -132,6 +139,8 @@ class ChatScreen(TunerScreen):
         self._generators.listen(lambda words: self._post(StateHeard(words)))
         self.query_one(Input).focus()
         self._draw()
+        if self._first_prompt:
+            self.call_after_refresh(self.action_prompt_first)
 
     def on_unmount(self) -> None:
         self._generators.close()
@@ -314,7 +323,8 @@ class ChatScreen(TunerScreen):
     async def action_prompt_first(self) -> None:
         from tuner_tui.ui.modals.write_text import WriteText
 
-        text = await self.app.push_screen_wait(WriteText("A system prompt for the base"))
+        begun, self._first_prompt = self._first_prompt, ""
+        text = await self.app.push_screen_wait(WriteText("A system prompt for the base", begun))
         if text is not None and len(self.talk.candidates) < MOST_CANDIDATES:
             base = self.talk.candidates[0].base
             await self._change_candidates((*self.talk.candidates, Candidate(base=base, system=text)))

@@ -142,6 +142,7 @@ def look(request: LookRequest, tokenizer: PreTrainedTokenizerBase) -> LookReply:
         request.encoding,
         request.mapping,
         request.fixes,
+        chunk_bytes=request.chunk_bytes,
     )
     traits = method_traits(request.method)
     try:

@@ -79,6 +79,7 @@ class DataScreen(TunerScreen):
         words += ["--shape", data.shape] if data.shape != "auto" else []
         words += ["--split", data.split] if data.split else []
         words += ["--encoding", data.encoding] if data.encoding else []
+        words += ["--chunk-bytes", str(data.chunk_bytes)] if data.chunk_bytes else []
         words += ["--evaluation", data.evaluation] if data.evaluation else []
         for line in self.spec.data.mapping:
             words += ["--map", line]

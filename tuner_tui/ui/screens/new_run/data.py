@@ -96,6 +96,7 @@ class DataPane(Vertical):
         self._listed: list[DataListing] = []
         self._current = UNSET
         self._looks: dict[str, DataLook] = {}
+        self._wants_documents = False
 
     def compose(self) -> ComposeResult:
         yield SearchInput(
@@ -118,9 +119,13 @@ class DataPane(Vertical):
 
     async def show(self, state: NewRunState) -> None:
         """Follow the draft."""
-        if state.draft.spec.method.kind != self._draft.spec.method.kind:
-            self._looks.clear()  # another method reads rows differently
+        before, now = self._draft.spec, state.draft.spec
+        if (before.method.kind, before.data.chunk_bytes) != (now.method.kind, now.data.chunk_bytes):
+            self._looks.clear()  # rows are read differently
         self._draft = state.draft
+        if self._wants_documents != (now.data.chunk_bytes is not None):
+            self._wants_documents = not self._wants_documents
+            self._list_files()
         data = state.draft.spec.data
         if state.data is not None:
             self._looks[data.train] = state.data
@@ -156,7 +161,7 @@ class DataPane(Vertical):
 
     @work(exclusive=True, group="local-data")
     async def _list_files(self) -> None:
-        self._listed = await in_background(list_all, Path.cwd())
+        self._listed = await in_background(list_all, Path.cwd(), documents=self._wants_documents)
         self._show_rows(None if self._current == UNSET else self._current)
 
     @on(Input.Changed, "SearchInput")

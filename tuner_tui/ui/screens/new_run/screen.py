@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.planning.proposals import Proposal
     from tuner_tui.runs.folder import RunFolder
 
 KEEPING_SECONDS = 1.0
@@ -107,6 +108,8 @@ class NewRunScreen(NewRunMemory):
         """Whether the unfinished run on disk is this one."""
         self._is_newly_taken = False
         """Whether data were taken that get their held-out rows and sample prompts once they have been read."""
+        self._goal = ""
+        """The title of the goal that it started from; empty without one."""
         self._launched: RunFolder | None = None
         """The run that was started here and is to be shown."""
         self._steps = StepList()
@@ -221,6 +224,17 @@ class NewRunScreen(NewRunMemory):
             return
         self._begin(draft, "model")
 
+    @on(StartPane.GoalWanted)
+    def choose_goal(self) -> None:
+        from tuner_tui.ui.screens.pick import PickScreen
+
+        self.app.push_screen(PickScreen(self._begin_for_goal))
+
+    def _begin_for_goal(self, proposal: Proposal) -> None:
+        """Begin with what was proposed: only the data are missing."""
+        self._goal = proposal.goal.title
+        self._begin(replace(Draft.blank(), spec=proposal.spec), "data")
+
     @on(ModelPane.Picked)
     def take_model(self, message: ModelPane.Picked) -> None:
         listing: ModelListing = message.listing
@@ -231,7 +245,7 @@ class NewRunScreen(NewRunMemory):
     @on(DataPane.Picked)
     def take_data(self, message: DataPane.Picked) -> None:
         self._take_file(message.name)
-        self.step = "method"
+        self.step = "review" if self._goal else "method"  # the rest was proposed
 
     def _take_file(self, name: str) -> None:
         """Use other data, without the previous column mapping."""
@@ -373,7 +387,9 @@ class NewRunScreen(NewRunMemory):
         if self.state is None or self.step is None:
             return
         preset = self.state.draft.preset
-        bar.words = f"New run from {preset}" if preset else "New run"
+        bar.words = (
+            f"New run from {preset}" if preset else f"New run: {self._goal}" if self._goal else "New run"
+        )
         state = self.state.step(self.step)
         bar.state = f"step {STEPS.index(self.step) + 1} of {len(STEPS)}: {state.words}"
 
