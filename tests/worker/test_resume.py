@@ -216,7 +216,7 @@ def test_leftovers_of_a_killed_worker_are_removed(make_run: Callable[..., RunFol
     folder = make_run(training={"max_steps": 1})
     for name in (".staging-000004-99", ".old-step-000002-99"):
         (folder.checkpoints / name / "inner").mkdir(parents=True)
-    unfinished = folder.path / ".summary.json.x1y2"
+    unfinished = folder.path / ".summary.json.x1y2_z34"
     unfinished.touch()
     assert run_job(folder.path) == 0
     assert not [path.name for path in folder.checkpoints.iterdir() if path.name.startswith(".")]

@@ -22,9 +22,9 @@ from tuner_tui.text import counted, shell_command, size
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
-from tuner_tui.ui.widgets.details_pane import Entry
 from tuner_tui.ui.widgets.literal import literal, show
 from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+from tuner_tui.ui.widgets.wrapped_entry import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
