@@ -159,7 +159,7 @@ class Answered(RequestBase, frozen=True, kw_only=True, tag="answered"):
     """Whether the model ended with EOS; False when truncated or cancelled."""
     tokens: int
     seconds: float
-    """Of its batch, from the prompt to the last token."""
+    """From its batch's prompts to its own last token."""
     batch_size: int
     seed: int
     template: str
