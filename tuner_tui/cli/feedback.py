@@ -19,7 +19,7 @@ from tuner_tui.text import counted, plain, shell_command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tuner_tui.feedback.exporting import Filters, Kind
+    from tuner_tui.feedback.exporting import Filters
     from tuner_tui.feedback.records import Mode, RowProblem
 
 
@@ -158,46 +158,21 @@ def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, 
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: bool, **flags: bool) -> None:
     """Write a collection in TRL's formats, with a data card beside it."""
-    from tuner_tui.feedback.card import data_card
-    from tuner_tui.feedback.collections import open_collection
-    from tuner_tui.feedback.exporting import (
-        available_kind,
-        card_path,
-        export_rows,
-        nothing_to_export,
-        split_by_prompt,
-        write_rows,
-    )
+    from tuner_tui.cli.output import tell_left_out
+    from tuner_tui.feedback.export_file import export_collection
 
-    if out.suffix not in (".jsonl", ".parquet"):
-        raise InputError("Unsupported file type", f"{out}: expected a name that ends in .jsonl or .parquet.")
-    held_out_path = out.with_name(f"{out.stem}-evaluation{out.suffix}")
-    for path in (out, held_out_path) if split else (out,):
-        if path.exists() and not force:
-            raise InputError("The file exists", str(path), "Add --force to overwrite it.")
-    filters = _filters(**flags)
-    with open_collection(name) as store:
-        wanted: Kind = available_kind(store, filters) if kind == "auto" else kind  # type: ignore[assignment]
-        rows = export_rows(store, wanted, filters, is_text=is_text)
-        if not rows:
-            raise nothing_to_export(store, f"of the kind {wanted}")
-        train, held_out = split_by_prompt(rows, split)
-        write_rows(train, out, data_card(store, wanted, train, filters))
-        if held_out:
-            write_rows(held_out, held_out_path, data_card(store, wanted, held_out, filters))
-        problems = store.contents().problems
-    click.echo(f"{counted(len(train), 'row')} ({wanted}): {plain(str(out))}")
-    if held_out:
-        click.echo(f"{counted(len(held_out), 'row')} held out by prompt: {plain(str(held_out_path))}")
-    unfinished = sum(row.is_unfinished for row in rows)
-    if unfinished:
-        click.echo(
-            fill(
-                f"{counted(unfinished, 'row has', 'rows have')} a truncated answer; --finished leaves such rows out."
-            )
-        )
-    click.echo(f"card: {plain(str(card_path(out)))}")
-    _tell_unreadable(name, problems)
+    report = export_collection(
+        name,
+        out,
+        kind,  # type: ignore[arg-type]
+        _filters(**flags),
+        is_text=is_text,
+        split=split,
+        may_replace=force,
+    )
+    for line in report.lines:
+        click.echo(fill(line) if "--finished" in line else line)
+    tell_left_out(report.left_out)
 
 
 @feedback.command()

@@ -13,6 +13,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.feedback.session import Progress, Session, Shown, Stopwatch
 from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
+from tuner_tui.ui.collection_keys import EXPORT, TRAIN, export_from, train_on
 from tuner_tui.ui.screens.feedback_answers import AnswerPane
 from tuner_tui.ui.screens.feedback_session import FeedbackSession
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
@@ -54,6 +55,8 @@ class FeedbackScreen(FeedbackSession):
         Binding("w", "write", "Write", show=False, tooltip="Write your own answer: a demonstration"),
         Binding("d", "differences", "Differ", tooltip="Highlight the words in which the answers differ"),
         Binding("m", "statistics", "Stats", tooltip="Pace, biases, self-agreement, win rates"),
+        TRAIN,
+        EXPORT,
         Binding("f", "flag", "Flag", show=False, tooltip="Mark this item as unusable; exports leave it out"),
         Binding("n", "note", "Note", show=False, tooltip="Write a note about this item"),
         Binding("y", "accept", "Accept", show=False, tooltip="Accept the judge model's proposal"),
@@ -299,6 +302,15 @@ class FeedbackScreen(FeedbackSession):
                 self.show_error(error)
                 return
             self._say("note saved")
+
+    # -- using --------------------------------------------------------------------------------------------------
+
+    def action_train(self) -> None:
+        train_on(self, self.name_of_collection)
+
+    @work
+    async def action_export(self) -> None:
+        await export_from(self, self.name_of_collection)
 
     # -- looking --------------------------------------------------------------------------------------------------
 

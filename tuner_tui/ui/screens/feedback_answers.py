@@ -66,6 +66,9 @@ def waiting_words(collection: str, progress: Progress, generation: str | None) -
             + shell_command("feedback collect", collection, options=["--side", "demo"])
         )
     if progress.saved:
-        return f"Everything is annotated: {progress.saved} saved.\n\nm shows your statistics, esc goes back."
+        return (
+            f"Everything is annotated: {progress.saved} saved.\n\n"
+            "T trains on it, E exports it, m shows your statistics, esc goes back."
+        )
     command = shell_command("feedback import", collection, "FILE")
     return f"Nothing to annotate yet.\n\nImport prompts or answers:\n{command}"

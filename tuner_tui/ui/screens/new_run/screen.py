@@ -157,7 +157,7 @@ class NewRunScreen(NewRunMemory):
         self.set_interval(MEMORY_SECONDS, self._read_memory)
         self.query_one(ReviewPane).show_error(None)
         if self._given is not None:
-            self._begin(self._given, "settings")
+            self._begin(self._given, "model" if "model.source" in self._given.missing else "settings")
         else:
             self.query_one(StartPane).focus_first()
             self._show_memory()
