@@ -10,11 +10,12 @@ import click
 from tuner_tui.cli.numbers import Finite
 from tuner_tui.cli.output import fill
 from tuner_tui.errors import InputError, TunerError
-from tuner_tui.text import plain, shell_command
+from tuner_tui.text import counted, duration, plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tuner_tui.feedback.judge import JudgeReport
     from tuner_tui.feedback.records import CollectionSettings
     from tuner_tui.generation.messages import Candidate
 
@@ -181,7 +182,7 @@ def _prepare(
 @click.option(
     "--max-tokens",
     type=click.IntRange(1, 1_000_000),
-    help="Maximum length of a reply in tokens, thoughts included; 2048 on a server and 200 without one by default.",
+    help="Maximum length of a reply in tokens, including reasoning; 2048 on a server and 200 without one by default.",
 )
 @click.option("--share", is_flag=True, help="Load the model even while a run is training.")
 def judge(
@@ -196,12 +197,14 @@ def judge(
 ) -> None:
     """Have a judge model propose which answer is better; it is asked in both orders.
 
-    Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the orders
-    disagree, the item is left to you; collect --unsure-first begins there. A reply without a verdict is none: the item
-    stays open for the next judge.
+    Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the
+    orders disagree, the item is left to you; collect --unsure-first begins there. A reply without a verdict is not
+    saved: the item stays open for the next judge.
     """
     import os
+    import time
 
+    from tuner_tui.cli.progress import ProgressLine, tell_interrupted
     from tuner_tui.feedback.collections import open_collection
     from tuner_tui.feedback.judge import DEFAULT_PRINCIPLES, judge_collection, local_judge
     from tuner_tui.feedback.judge_server import key_for, server_judge
@@ -218,16 +221,19 @@ def judge(
         if server
         else local_judge(generators, read_side(model), max_tokens)
     )
+    line, began = ProgressLine(), time.monotonic()
+
+    def tell(so_far: JudgeReport) -> None:
+        left = (time.monotonic() - began) / so_far.done * (so_far.items - so_far.done)
+        line.move(f"{so_far.done} of {counted(so_far.items, 'item')}, {duration(left)} left: {so_far.words}")
+
     try:
-        with open_collection(name) as store:
-            report = judge_collection(
-                store,
-                ask,
-                f"{server} {model}" if server else model,
-                principles,
-                limit,
-                lambda so_far: click.echo(so_far.words, err=True),
-            )
+        with line, open_collection(name) as store:
+            judge_name = f"{server} {model}" if server else model
+            report = judge_collection(store, ask, judge_name, principles, limit, tell)
+    except KeyboardInterrupt:
+        tell_interrupted("Proposals so far are kept.")
+        raise
     finally:
         generators.close()
     click.echo(fill(report.words))
