@@ -48,7 +48,7 @@ async def test_progress_is_shown_and_a_stop_keeps_what_is_complete(home: Path) -
         with open_or_create("evening") as store:
             assert [len(item.answers) for item in store.items()] == [1, 0, 0]
         await pilot.press("r")
-        await until(pilot, lambda: len(models.waiting) == 3, lambda: screen_text(app))
+        await until(pilot, lambda: len(models.waiting) == 5, lambda: screen_text(app))
         models.answer(1)
         await wait_for(pilot, "saved 0, 1 ready, 2 without answers")
         assert "Choose" in footer_keys(app).values()

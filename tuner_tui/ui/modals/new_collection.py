@@ -72,7 +72,7 @@ class NewCollection(ModalScreen[str | None]):
             yield Static("Name")
             yield Input(placeholder="evening-1", id="name", compact=True)
             yield Static(
-                "Models that answer: space chooses them, backspace takes them off, for answers from a file"
+                "Models: space chooses them, backspace none (answers from a file)"
             )
             yield SidesField(id="sides")
             yield Static("A file of prompts, or of rows with answers")
