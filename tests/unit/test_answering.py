@@ -60,7 +60,7 @@ def test_the_figures_by_hand() -> None:
 
 
 def test_a_stop_keeps_complete_answers_and_resuming_asks_for_the_others(store: Store) -> None:
-    models, problems = ScriptedModels(), []
+    models, problems = ScriptedModels(), list[TunerError]()
     ahead = prefetcher(store, models, problems)
     ahead.fill()
     assert len(models.waiting) == 4  # two prompts, of two sides each
@@ -89,7 +89,7 @@ def test_a_stop_keeps_complete_answers_and_resuming_asks_for_the_others(store: S
 
 
 def test_leaving_keeps_complete_answers(store: Store) -> None:
-    models, problems = ScriptedModels(), []
+    models, problems = ScriptedModels(), list[TunerError]()
     ahead = prefetcher(store, models, problems)
     ahead.fill()
     models.answer()
@@ -99,7 +99,7 @@ def test_leaving_keeps_complete_answers(store: Store) -> None:
 
 
 def test_all_prompts_are_answered_and_counted(store: Store) -> None:
-    models, problems = ScriptedModels(), []
+    models, problems = ScriptedModels(), list[TunerError]()
     ahead = prefetcher(store, models, problems, ahead=None)
     ahead.fill()
     assert len(models.waiting) == 10
@@ -113,7 +113,7 @@ def test_all_prompts_are_answered_and_counted(store: Store) -> None:
 
 
 def test_when_nothing_can_be_answered_it_is_not_asked_for_ever(store: Store) -> None:
-    models, problems = ScriptedModels(), []
+    models, problems = ScriptedModels(), list[TunerError]()
     ahead = prefetcher(store, models, problems)
     ahead.fill()
     for _ in range(4):

@@ -71,9 +71,7 @@ class NewCollection(ModalScreen[str | None]):
             yield Static("New collection", classes="title")
             yield Static("Name")
             yield Input(placeholder="evening-1", id="name", compact=True)
-            yield Static(
-                "Models: space chooses them, backspace none (answers from a file)"
-            )
+            yield Static("Models: space chooses them, backspace none (answers from a file)")
             yield SidesField(id="sides")
             yield Static("A file of prompts, or of rows with answers")
             yield Input(placeholder="prompts.jsonl", id="file", compact=True)

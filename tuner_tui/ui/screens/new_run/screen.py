@@ -452,7 +452,7 @@ class NewRunScreen(NewRunMemory):
 
     def on_work_progress(self, message: WorkProgress) -> None:
         """Progress of a download that the run needs."""
-        transfer = f" {message.transfer.words}" if message.transfer else ""
+        transfer = f" {message.transfer.words}; x cancels" if message.transfer else ""
         self.query_one(ReviewPane).say(f"{message.steps[-1]}{transfer}")
         self._tell_downloading(self._is_starting)
 
