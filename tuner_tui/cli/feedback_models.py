@@ -104,7 +104,7 @@ def generate(
 
     _prepare(name, sides, files, typed, changes)
     line = ProgressLine(is_quiet=as_json)
-    generators = Generators(may_share=share, on_state=line.step)
+    generators = Generators(may_share=share, on_state=line.note)
     try:
         with line, open_or_create(name) as store:
             report = answer_all(store, annotator_name(), generators, lambda now: line.move(now.words))

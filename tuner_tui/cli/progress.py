@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 LINE_EVERY_SECONDS = 0.2
+LONGEST_LINE = 400
 CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -40,9 +41,13 @@ class ProgressLine:
 
     def step(self, what: str) -> None:
         """Another step begins; its line stays."""
+        self.note(f"{what} ...")
+
+    def note(self, words: str) -> None:
+        """A line that stays."""
         self.clear()
         if not self._is_quiet:
-            click.echo(f"{shortened_line(what, 400)} ...", err=True)
+            click.echo(shortened_line(words, LONGEST_LINE), err=True)
 
     def move(self, words: str, *, is_due: bool = False) -> None:
         """Draw the line anew, at most a few times a second unless it is due."""
@@ -108,5 +113,5 @@ class WorkTeller:
         """Each failed attempt is a line that stays; on a terminal a countdown follows it."""
         if self._attempt != (why, attempt):
             self._attempt = (why, attempt)
-            self.line.step(f"  {why}; attempt {attempt} of {attempts} in {seconds} s")
+            self.line.note(f"  {why}; attempt {attempt} of {attempts} in {seconds} s")
         self.line.move(f"in {duration(seconds)}", is_due=True)
