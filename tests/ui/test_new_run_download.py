@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.ui.new_run_host import new_run
+from tuner_tui.errors import TunerError
 from tuner_tui.sharing import start_run
 from tuner_tui.sharing.hub_protocol import Moved, Stepped
 from tuner_tui.sharing.worker_job import Cancelled
@@ -36,6 +37,7 @@ async def test_a_download_is_cancelled_and_resumed(monkeypatch: pytest.MonkeyPat
             if is_cancelled():
                 raise Cancelled
             threading.Event().wait(0.02)
+        raise TunerError("The download was not cancelled")  # or a real run would start
 
     monkeypatch.setattr(start_run, "fetch_needed", fetch_needed)
     async with new_run() as walk:

@@ -39,8 +39,8 @@ def test_an_interruption_keeps_answers_and_the_command_continues(home: Path, tin
     first = generate(home, "--side", str(tiny_model), "--max-new-tokens", "400", *questions)
     deadline = time.monotonic() + 240
     path = home / "data" / "feedback" / "evening.sqlite3"
-    while not (path.exists() and answers()):
-        assert first.poll() is None and time.monotonic() < deadline, first.communicate()
+    while not (path.exists() and answers()) and time.monotonic() < deadline:
+        assert first.poll() is None, first.communicate()
         time.sleep(0.1)
     first.send_signal(signal.SIGINT)
     output, errors = first.communicate(timeout=60)
