@@ -22,6 +22,7 @@ from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.hub_words import WorkProgress
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.share_work import (
+    FIRST_WORDS,
     SAMPLE_CHOICES,
     SAMPLE_WORDS,
     VERIFIED_WORDS,
@@ -30,6 +31,7 @@ from tuner_tui.ui.screens.share_work import (
     Visibility,
     Wish,
     Work,
+    error_lines,
     prepared_lines,
     read_run,
 )
@@ -47,10 +49,6 @@ if TYPE_CHECKING:
     from tuner_tui.sharing.card import SampleChoice
     from tuner_tui.sharing.push import Prepared
 
-FIRST_WORDS = (
-    "e exports the chosen form to the folder, and verifies that it behaves like the trained model.",
-    "w prepares and shows the files for the Hub, and scans them for secrets. Nothing is sent before p.",
-)
 NUMBER_TYPES: dict[Form, tuple[str, ...]] = {
     "gguf-adapter": ("f32", "f16"),
     "gguf": ("f16", "q8_0", "f32"),
@@ -86,6 +84,7 @@ class ShareScreen(TunerScreen):
             "skip",
             "Skip",
             key_display="→",
+            priority=True,  # lists have the arrow too
             tooltip="Skip the verification, which the export records",
         ),
         Binding("x", "cancel", "Cancel", tooltip="Cancel; starting again resumes where possible"),
@@ -174,7 +173,7 @@ class ShareScreen(TunerScreen):
     def on_facts_read(self, message: FactsRead) -> None:
         """Fill in known values, without overwriting typed text."""
         if message.error is not None:
-            self.lines = _error_lines(message.error)
+            self.lines = error_lines(message.error)
             return
         for name, known in (("#base", message.base), ("#licence", message.licence)):
             box = self.query_one(name, Input)
@@ -247,9 +246,8 @@ class ShareScreen(TunerScreen):
             case "cancel":
                 return self.is_busy
             case "skip":
-                return (
-                    self.is_mounted and self._form in WORKER_FORMS and not (self.is_busy and self._is_pushing)
-                )
+                is_typing = not self.is_mounted or isinstance(self.focused, Input)
+                return not (is_typing or (self.is_busy and self._is_pushing)) and self._form in WORKER_FORMS
             case "push" | "card":
                 return not self.is_busy and self.prepared is not None
             case "quant":
@@ -396,11 +394,7 @@ class ShareScreen(TunerScreen):
         self.query_one(TransferLine).transfer = None
         if not (self._is_pushing and message.is_unfinished):
             self.prepared = message.prepared
-        self.lines = message.lines if message.error is None else _error_lines(message.error)
+        self.lines = message.lines if message.error is None else error_lines(message.error)
         self.query_one("#progress", VerticalScroll).scroll_home(animate=False)
         if message.error is not None:
             self.show_error(message.error)
-
-
-def _error_lines(error: TunerError) -> tuple[str, ...]:
-    return tuple(line for line in (error.title, *error.message.splitlines(), error.hint) if line)

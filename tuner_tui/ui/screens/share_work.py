@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 Visibility = Literal["private", "public"]
 
 
+FIRST_WORDS = (
+    "e exports the chosen form to the folder, and verifies that it behaves like the trained model.",
+    "w prepares and shows the files for the Hub, and scans them for secrets. Nothing is sent before p.",
+)
 SAMPLE_WORDS: dict[SampleChoice, str] = {
     "all": "all; a sample that repeats a training row stops the push",
     "unseen": "only those that do not repeat a training row",
@@ -254,3 +258,8 @@ def agreement_words(agreement: Agreement) -> str:
         "of a probability "
         f"{agreement.largest_probability_difference:.2g}"
     )
+
+
+def error_lines(error: TunerError) -> tuple[str, ...]:
+    """An error and its next step."""
+    return tuple(line for line in (error.title, *error.message.splitlines(), error.hint) if line)
