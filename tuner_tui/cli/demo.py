@@ -54,7 +54,7 @@ def demo(context: click.Context, as_json: bool) -> None:
     Real training on this machine: a few minutes on two CPU cores, seconds on a GPU.
     """
     from tuner_tui.cli.follow import follow
-    from tuner_tui.cli.push import HubTeller
+    from tuner_tui.cli.progress import WorkTeller
     from tuner_tui.config.presets import find_preset, preset_spec
     from tuner_tui.generation.compare import CompareRequest, compare
     from tuner_tui.planning.plan import read_plan
@@ -62,7 +62,8 @@ def demo(context: click.Context, as_json: bool) -> None:
 
     assets = paths.shipped_dir("assets") / "demo"
     questions = guarded.read_json(assets / "questions.json", Questions)
-    folder = start_run(preset_spec(find_preset("first-try")), HubTeller(is_quiet=as_json))
+    with WorkTeller(is_quiet=as_json, left="No run was made; a partial download is kept.") as teller:
+        folder = start_run(preset_spec(find_preset("first-try")), teller)
     if not as_json:
         click.echo(fill("Training a small model to be Inkwell, the octopus librarian."))
         click.echo(f"run: {folder.name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -11,16 +10,18 @@ import click
 
 from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill, plain
-from tuner_tui.runs.export_events import FORMS, Agreement, BytesWritten, Checked, Event, Form, StepEntered
+from tuner_tui.cli.progress import WorkTeller
+from tuner_tui.runs.export_events import FORMS, Agreement, Checked, Form
 from tuner_tui.runs.folder import find_run_or_folder
-from tuner_tui.sharing.pace import Pace
 from tuner_tui.text import counted, size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.export import Exported
     from tuner_tui.sharing.run_facts import RunFacts
 
-LINE_EVERY_SECONDS = 2.0
+SKIPPABLE = ("verification",)
+"""The parts of an export that --skip takes."""
+SKIP_HELP = "Leave this part out; the record beside the files, the model card and --json say so."
 FORM_LIST = "\b\nForms:\n" + "\n".join(f"  {name:<13} {agreement}" for name, agreement in FORMS.items())
 
 
@@ -37,6 +38,7 @@ FORM_LIST = "\b\nForms:\n" + "\n".join(f"  {name:<13} {agreement}" for name, agr
 )
 @click.option("--base", help="The base's name on the Hub, where unknown.")
 @click.option("--ollama-name", help="With --as ollama: also create this model in the Ollama on this machine.")
+@click.option("--skip", type=click.Choice(SKIPPABLE), multiple=True, help=SKIP_HELP)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
 def export(
@@ -47,25 +49,27 @@ def export(
     into: Literal["trained", "original"],
     base: str | None,
     ollama_name: str | None,
+    skip: tuple[str, ...],
     yes: bool,
     as_json: bool,
 ) -> None:
     """Export RUN (a run's name, the path of its folder, or `last`) and verify that it behaves like the trained model.
 
     The export is read back by another process and compared on the run's sample prompts. A difference is an error, and
-    nothing is left behind then.
+    nothing is left behind then, nor after Ctrl-C. How it was verified, or that this was skipped, is in
+    verification.json beside its files.
     """
     from tuner_tui.sharing.export import ExportOptions, check_options, create_in_ollama
     from tuner_tui.sharing.export import export as make
     from tuner_tui.sharing.run_facts import read_facts
 
     facts = read_facts(find_run_or_folder(run), base)
-    options = ExportOptions(form, out, quant, into)
+    options = ExportOptions(form, out, quant, into, is_verified="verification" not in skip)
     check_options(facts, options)
-    teller = Teller(is_quiet=as_json)
-    if into == "original" and not show_difference(facts, teller, yes=yes, as_json=as_json):
-        return
-    exported = make(facts, options, teller)
+    with WorkTeller(is_quiet=as_json) as teller:
+        if into == "original" and not show_difference(facts, teller, yes=yes, as_json=as_json):
+            return
+        exported = make(facts, options, teller)
     if ollama_name and form == "ollama":
         create_in_ollama(exported.folder, ollama_name)
     if as_json:
@@ -75,34 +79,12 @@ def export(
         click.echo(line)
 
 
-class Teller:
-    """Prints an export's events as lines, progress at most every two seconds."""
-
-    def __init__(self, is_quiet: bool = False) -> None:
-        self._is_quiet = is_quiet
-        self._pace = Pace()
-        self._last = time.monotonic()
-
-    def __call__(self, event: Event) -> None:
-        if self._is_quiet:
-            return
-        match event:
-            case StepEntered(what=what):
-                self._pace.begin()
-                self._last = time.monotonic()
-                click.echo(f"{plain(what)} ...")
-            case BytesWritten(done_bytes=done, total_bytes=total):
-                words = self._pace.words(done, total)
-                if time.monotonic() - self._last >= LINE_EVERY_SECONDS:
-                    self._last = time.monotonic()
-                    click.echo(f"  {words}")
-
-
-def show_difference(facts: RunFacts, teller: Teller, *, yes: bool, as_json: bool) -> bool:
+def show_difference(facts: RunFacts, teller: WorkTeller, *, yes: bool, as_json: bool) -> bool:
     """Show how the adapter behaves on the original weights before merging into them, and ask whether to."""
     from tuner_tui.sharing.export import compare_bases
 
     agreement = compare_bases(facts, teller)
+    teller.line.clear()
     click.echo(
         agreement_line("on the original weights, compared with the training base", agreement), err=as_json
     )
@@ -145,11 +127,14 @@ def _report(exported: Exported) -> dict[str, object]:
     return {
         "folder": str(exported.folder),
         "files": {str(path.relative_to(exported.folder)): path.stat().st_size for path in exported.files},
+        "verification": exported.verification,
         "checked": msgspec.to_builtins(checked) if checked else None,
     }
 
 
 def _closing(exported: Exported, form: Form, ollama_name: str | None) -> list[str]:
+    from tuner_tui.sharing.verification import SKIPPED_WORDS
+
     lines = []
     checked = exported.checked
     if checked:
@@ -161,6 +146,8 @@ def _closing(exported: Exported, form: Form, ollama_name: str | None) -> list[st
         if checked.as_trained:
             lines.append(agreement_line("compared with the base as loaded in training", checked.as_trained))
         lines += variant_lines(checked)
+    if exported.verification == "skipped":
+        lines.append(fill(SKIPPED_WORDS))
     lines.append(f"{exported.folder} ({size(exported.size_bytes)})")
     lines += [f"  {size(path.stat().st_size):>9}  {plain(path.name)}" for path in exported.files]
     if form == "ollama" and not ollama_name:

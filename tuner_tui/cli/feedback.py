@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from tuner_tui.cli.confirm import confirm
+from tuner_tui.cli.feedback_models import MODE_NAMES, collect, generate, judge
 from tuner_tui.cli.numbers import Finite
 from tuner_tui.cli.output import fill
 from tuner_tui.config.methods.traits import Feedback, trained_with
-from tuner_tui.errors import InputError, TunerError
+from tuner_tui.errors import InputError
 from tuner_tui.text import column, counted, plain, shell_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tuner_tui.feedback.exporting import Filters, Kind
-    from tuner_tui.feedback.records import CollectionSettings, Mode, RowProblem
-    from tuner_tui.generation.messages import Candidate
-
-MODE_NAMES = ("pairs", "ranking", "thumbs", "scores", "demonstrations")
+    from tuner_tui.feedback.exporting import Filters
+    from tuner_tui.feedback.records import Mode, RowProblem
 
 
 @click.group()
 def feedback() -> None:
     """Annotate answers in the terminal; import, count and export annotations."""
+
+
+for command in (collect, generate, judge):
+    feedback.add_command(command)
 
 
 @feedback.command("list")
@@ -157,46 +159,21 @@ def import_command(name: str, file: str, mode: Mode | None, mapping: tuple[str, 
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export(name: str, out: Path, kind: str, is_text: bool, split: float, force: bool, **flags: bool) -> None:
     """Write a collection in TRL's formats, with a data card beside it."""
-    from tuner_tui.feedback.card import data_card
-    from tuner_tui.feedback.collections import open_collection
-    from tuner_tui.feedback.exporting import (
-        available_kind,
-        card_path,
-        export_rows,
-        nothing_to_export,
-        split_by_prompt,
-        write_rows,
-    )
+    from tuner_tui.cli.output import tell_left_out
+    from tuner_tui.feedback.export_file import export_collection
 
-    if out.suffix not in (".jsonl", ".parquet"):
-        raise InputError("Unsupported file type", f"{out}: expected a name that ends in .jsonl or .parquet.")
-    held_out_path = out.with_name(f"{out.stem}-evaluation{out.suffix}")
-    for path in (out, held_out_path) if split else (out,):
-        if path.exists() and not force:
-            raise InputError("The file exists", str(path), "Add --force to overwrite it.")
-    filters = _filters(**flags)
-    with open_collection(name) as store:
-        wanted: Kind = available_kind(store, filters) if kind == "auto" else kind  # type: ignore[assignment]
-        rows = export_rows(store, wanted, filters, is_text=is_text)
-        if not rows:
-            raise nothing_to_export(store, f"of the kind {wanted}")
-        train, held_out = split_by_prompt(rows, split)
-        write_rows(train, out, data_card(store, wanted, train, filters))
-        if held_out:
-            write_rows(held_out, held_out_path, data_card(store, wanted, held_out, filters))
-        problems = store.contents().problems
-    click.echo(f"{counted(len(train), 'row')} ({wanted}): {plain(str(out))}")
-    if held_out:
-        click.echo(f"{counted(len(held_out), 'row')} held out by prompt: {plain(str(held_out_path))}")
-    unfinished = sum(row.is_unfinished for row in rows)
-    if unfinished:
-        click.echo(
-            fill(
-                f"{counted(unfinished, 'row has', 'rows have')} a truncated answer; --finished leaves such rows out."
-            )
-        )
-    click.echo(f"card: {plain(str(card_path(out)))}")
-    _tell_unreadable(name, problems)
+    report = export_collection(
+        name,
+        out,
+        kind,  # type: ignore[arg-type]
+        _filters(**flags),
+        is_text=is_text,
+        split=split,
+        may_replace=force,
+    )
+    for line in report.lines:
+        click.echo(fill(line) if "--finished" in line else line)
+    tell_left_out(report.left_out)
 
 
 @feedback.command()
@@ -290,192 +267,6 @@ def delete(name: str, yes: bool) -> None:
     click.echo(
         f"{name} is deleted. It is in {plain(str(trash))}. Restore it: {shell_command('feedback restore', name)}"
     )
-
-
-@feedback.command()
-@click.argument("name")
-@click.option(
-    "--side",
-    "sides",
-    multiple=True,
-    metavar="MODEL[+ADAPTER]",
-    help="A model that answers; up to four, compared blind.",
-)
-@click.option(
-    "--prompts", "files", multiple=True, help="A file of prompts, or of any rows that import reads."
-)
-@click.option("--prompt", "typed", multiple=True, help="A prompt.")
-@click.option("--mode", type=click.Choice(MODE_NAMES), help="What is annotated.")
-@click.option("--answers", type=click.IntRange(1, 4), help="Answers per item.")
-@click.option(
-    "--max-new-tokens", type=click.IntRange(1, 32768), help="Maximum length of an answer in tokens."
-)
-@click.option("--temperature", type=Finite(0, 10), help="Sampling temperature; 0 is greedy.")
-@click.option(
-    "--unsure-first", is_flag=True, help="Start with the items on which a judge model was least certain."
-)
-def collect(
-    name: str,
-    sides: tuple[str, ...],
-    files: tuple[str, ...],
-    typed: tuple[str, ...],
-    unsure_first: bool,
-    **changes: Any,
-) -> None:
-    """Open the feedback screen on a collection, which is created if missing."""
-    import sys
-
-    from tuner_tui.cli.output import tell_left_out
-    from tuner_tui.data.files.rows import locate
-    from tuner_tui.feedback.collections import open_or_create
-    from tuner_tui.feedback.importing import read_import
-    from tuner_tui.feedback.saved_rows import keep_rows
-    from tuner_tui.generation.messages import Turn
-
-    candidates = tuple(read_side(side) for side in sides)
-    if len(candidates) > 4:
-        raise InputError("Too many models", f"{len(candidates)} were given; the maximum is four.")
-    paths = [locate(file) for file in files]
-    read_files = [
-        (path, read_import(path, prompts_only=True)) for path in paths
-    ]  # before a collection is created
-    with open_or_create(name) as store:
-        settings = _changed(store.settings(), candidates, changes)
-        if settings != store.settings():
-            store.change_settings(settings)
-        for path, imported in read_files:
-            keep_rows(store, imported.rows, annotator=f"file:{path.name}")
-            tell_left_out(imported.lines())
-        known_prompts = store.prompts()
-        store.add_items(
-            [
-                ((Turn("user", text),), "typed", ())
-                for text in typed
-                if (Turn("user", text),) not in known_prompts
-            ]
-        )
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise TunerError(
-            "No terminal",
-            "Annotating needs one.",
-            f"To see the collection: {shell_command('feedback stats', name)}",
-        )
-    from tuner_tui.ui.app import main_app
-    from tuner_tui.ui.screens.feedback import FeedbackScreen
-
-    main_app(FeedbackScreen(name, is_uncertain_first=unsure_first))
-
-
-@feedback.command()
-@click.argument("name")
-@click.option("--server", help="An OpenAI-compatible server, such as http://localhost:11434/v1.")
-@click.option(
-    "--model",
-    required=True,
-    help="The judge model: its name on the server, or MODEL[+ADAPTER] without a server.",
-)
-@click.option(
-    "--principles",
-    "principles_file",
-    type=click.Path(path_type=Path),
-    help="A text file with the criteria.",
-)
-@click.option(
-    "--key-env",
-    metavar="VARIABLE",
-    help="The environment variable with this server's key; without it OPENAI_API_KEY is sent only to "
-    "OpenAI's server or the one in OPENAI_BASE_URL.",
-)
-@click.option("--limit", type=click.IntRange(1), help="Maximum number of items.")
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(1, 1_000_000),
-    help="Maximum length of a reply in tokens, including reasoning; 2048 on a server and 200 without one by default.",
-)
-@click.option("--share", is_flag=True, help="Load the model even while a run is training.")
-def judge(
-    name: str,
-    server: str | None,
-    model: str,
-    principles_file: Path | None,
-    key_env: str | None,
-    limit: int | None,
-    max_tokens: int | None,
-    share: bool,
-) -> None:
-    """Have a judge model propose which answer is better; it is asked in both orders.
-
-    Proposals do not count as annotations: accept them with y on the feedback screen, or overrule them. Where the
-    orders disagree, the item is left to you; collect --unsure-first begins there. A reply without a verdict is not
-    saved: the item stays open for the next judge.
-    """
-    import os
-
-    from tuner_tui.feedback.collections import open_collection
-    from tuner_tui.feedback.judge import DEFAULT_PRINCIPLES, judge_collection, local_judge
-    from tuner_tui.feedback.judge_server import key_for, server_judge
-    from tuner_tui.generation.client import Generators
-
-    principles = DEFAULT_PRINCIPLES
-    if principles_file is not None:
-        from tuner_tui.config.spec_file import read_text
-
-        principles = read_text(principles_file).strip()
-    generators = Generators(may_share=share)
-    ask = (
-        server_judge(server, model, key_for(server, key_env, os.environ), max_tokens=max_tokens)
-        if server
-        else local_judge(generators, read_side(model), max_tokens)
-    )
-    try:
-        with open_collection(name) as store:
-            report = judge_collection(
-                store,
-                ask,
-                f"{server} {model}" if server else model,
-                principles,
-                limit,
-                lambda so_far: click.echo(so_far.words, err=True),
-            )
-    finally:
-        generators.close()
-    click.echo(fill(report.words))
-    if report.is_unanswered and report.unreadable:
-        raise TunerError("The judge gave no verdict", plain(report.last_unreadable), report.hint)
-    if report.is_unanswered:
-        raise TunerError("The judge did not reply", plain(report.last_failure), "Run the command again.")
-    if report.unreadable:
-        hint = f" {report.hint}." if report.hint else ""
-        click.echo(
-            fill(f"The last reply that was not read: {plain(report.last_unreadable)}.{hint}"), err=True
-        )
-    if report.failed:
-        click.echo(f"The last time there was no reply: {plain(report.last_failure)}", err=True)
-
-
-def read_side(text: str) -> Candidate:
-    """MODEL, or MODEL+ADAPTER where the adapter is a folder or a run's name. Raises InputError."""
-    from tuner_tui.generation.candidates import candidate_of
-
-    return candidate_of(text)
-
-
-def _changed(
-    settings: CollectionSettings, candidates: tuple[Candidate, ...], changes: dict[str, Any]
-) -> CollectionSettings:
-    import msgspec
-
-    sampling = {key: changes[key] for key in ("max_new_tokens", "temperature") if changes[key] is not None}
-    new: dict[str, Any] = {}
-    if candidates:
-        new["candidates"] = candidates
-    if changes["mode"]:
-        new["mode"] = changes["mode"]
-    if changes["answers"]:
-        new["answers_per_item"] = changes["answers"]
-    if sampling:
-        new["sampling"] = msgspec.structs.replace(settings.sampling, **sampling)
-    return msgspec.structs.replace(settings, **new)
 
 
 def _tell_unreadable(name: str, problems: Sequence[RowProblem]) -> None:

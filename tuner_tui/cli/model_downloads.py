@@ -9,7 +9,7 @@ import click
 
 from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import plain
-from tuner_tui.cli.push import HubTeller
+from tuner_tui.cli.progress import WorkTeller
 from tuner_tui.errors import TunerError
 from tuner_tui.text import counted, shell_line, size
 
@@ -34,7 +34,8 @@ def download(repo: str, revision: str | None, data: bool, as_json: bool) -> None
         repo_id=hub.require_name(repo), kind="dataset" if data else "model", revision=revision
     )
     try:
-        done = hub.download(request, HubTeller(is_quiet=as_json))
+        with WorkTeller(is_quiet=as_json, left="The partial download is kept.") as teller:
+            done = hub.download(request, teller)
     except TunerError as error:
         error.hint = f"{error.hint}\nAgain: {shell_line(['tuner-tui', *sys.argv[1:]])}".strip()
         raise

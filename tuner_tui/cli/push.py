@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
 from tuner_tui.cli.confirm import confirm
-from tuner_tui.cli.export import LINE_EVERY_SECONDS, Teller, show_difference
+from tuner_tui.cli.export import SKIP_HELP, SKIPPABLE, show_difference
 from tuner_tui.cli.output import fill, plain
+from tuner_tui.cli.progress import WorkTeller
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.runs.export_events import Form
 from tuner_tui.runs.folder import find_run_or_folder
-from tuner_tui.sharing.pace import Pace
 from tuner_tui.text import shell_line, size
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.card import SampleChoice
-    from tuner_tui.sharing.hub_protocol import Event, Pushed
+    from tuner_tui.sharing.hub_protocol import Pushed
     from tuner_tui.sharing.push import Prepared
 
 
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Samples in the generated card: `all` refuses answers that repeat training rows, `unseen` leaves them out.",
 )
+@click.option("--skip", type=click.Choice(SKIPPABLE), multiple=True, help=SKIP_HELP)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
 def push(
@@ -83,6 +83,7 @@ def push(
     languages: tuple[str, ...],
     datasets: tuple[str, ...],
     samples: SampleChoice,
+    skip: tuple[str, ...],
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -107,14 +108,16 @@ def push(
         )
     facts = read_facts(find_run_or_folder(run), base)
     card = CardOptions(languages, datasets, licence, samples=samples)
-    options = PushOptions(repo_id, form, quant, into, card_file, card)
-    teller = Teller(is_quiet=as_json)
+    is_verified = "verification" not in skip
+    options = PushOptions(repo_id, form, quant, into, card_file, is_verified, card)
+    teller = click.get_current_context().with_resource(WorkTeller(is_quiet=as_json))
     require_target(options)
     check_options(facts, ExportOptions(form, Path(), quant, into))
     if into == "original" and not show_difference(facts, teller, yes=yes or dry_run, as_json=as_json):
         return
     click.get_current_context().with_resource(only_push_of(facts.folder))  # until the command ends
     prepared = prepare(facts, options, teller)
+    teller.line.clear()
     if not as_json or not yes:
         for line in _what_goes(prepared, visibility, branch, pr):
             click.echo(line, err=as_json)
@@ -126,7 +129,8 @@ def push(
         return
     if not confirm("Push?", "Nothing was sent.", yes=yes, err=as_json):
         return
-    pushed = _send(prepared, visibility, branch, pr, is_quiet=as_json)
+    pushed = _send(prepared, visibility, branch, pr, teller)
+    teller.line.clear()
     if as_json:
         click.echo(json.dumps(_report(prepared, pushed), indent=2))
         return
@@ -139,8 +143,7 @@ def _send(
     visibility: Literal["private", "public"] | None,
     branch: str | None,
     pr: bool,
-    *,
-    is_quiet: bool,
+    teller: WorkTeller,
 ) -> Pushed:
     """Push the prepared files. Raises TunerError with the command to repeat as its hint."""
     from tuner_tui.sharing import hub
@@ -156,44 +159,12 @@ def _send(
         as_pull_request=pr,
     )
     try:
-        pushed = hub.push(request, HubTeller(is_quiet=is_quiet))
+        pushed = hub.push(request, teller)
     except TunerError as error:
         error.hint = f"{error.hint}\nAgain: {_command()}".strip()
         raise
     discard(prepared)
     return pushed
-
-
-class HubTeller:
-    """Prints a Hub process's events as lines; on a terminal a wait counts down in one line."""
-
-    def __init__(self, is_quiet: bool = False) -> None:
-        self._is_quiet = is_quiet
-        self._pace = Pace()
-        self._last = time.monotonic()
-
-    def __call__(self, event: Event) -> None:
-        from tuner_tui.sharing.hub_protocol import Moved, Stepped, Waiting
-
-        if self._is_quiet:
-            return
-        match event:
-            case Stepped(what=what):
-                self._pace.begin()
-                self._last = time.monotonic()
-                click.echo(f"{plain(what)} ...")
-            case Waiting():
-                again = f"attempt {event.attempt} of {event.attempts} in {event.seconds} s"
-                is_terminal = sys.stdout.isatty()
-                begin = "\r" if is_terminal else ""
-                click.echo(f"{begin}  {plain(event.why)}; {again} ", nl=not is_terminal)
-                if is_terminal and event.seconds <= 1:
-                    click.echo()
-            case Moved(done_bytes=done, total_bytes=total):
-                words = self._pace.words(done, total)
-                if time.monotonic() - self._last >= LINE_EVERY_SECONDS or done >= total:
-                    self._last = time.monotonic()
-                    click.echo(f"  {words}")
 
 
 def _what_goes(prepared: Prepared, visibility: str | None, branch: str | None, pr: bool) -> list[str]:
@@ -223,6 +194,7 @@ def _report(prepared: Prepared, pushed: Pushed | None) -> dict[str, object]:
         "files": {file.name: {"size": file.size, "sha256": file.sha256} for file in prepared.files},
         "licence": prepared.licence,
         "card": str(prepared.card),
+        "verification": prepared.verification,
         "remarks": list(prepared.remarks),
         "pushed": msgspec.to_builtins(pushed) if pushed else None,
     }

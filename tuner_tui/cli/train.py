@@ -103,7 +103,7 @@ def train(
     """
     from tuner_tui.cli.follow import follow
     from tuner_tui.cli.output import tell_left_out
-    from tuner_tui.cli.push import HubTeller
+    from tuner_tui.cli.progress import WorkTeller
     from tuner_tui.feedback.as_data import left_out, with_collections
     from tuner_tui.hardware.survival import why_it_ends
     from tuner_tui.keeper.launch import check
@@ -120,7 +120,9 @@ def train(
     if why := why_it_ends():
         click.echo(f"warning: {why} See: tuner-tui doctor", err=True)
     before = find_run(after) if after else None
-    folder = start_run(wanted, HubTeller(is_quiet=as_json or detach), before)
+    quiet = as_json or detach
+    with WorkTeller(is_quiet=quiet, left="No run was made; a partial download is kept.") as teller:
+        folder = start_run(wanted, teller, before)
     if detach:
         click.echo(json.dumps({"run": folder.name, "folder": str(folder.path)}) if as_json else folder.name)
         return

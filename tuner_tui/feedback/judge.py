@@ -56,6 +56,8 @@ UNREADABLE = "the reply could not be read"
 class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of a round of judging."""
 
+    items: int = 0
+    """Items to judge in this round."""
     proposed: int = 0
     undecided: int = 0
     """Left to the person: the two orders disagree."""
@@ -71,6 +73,11 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last one had none."""
     hint: str = ""
     """What to do about these."""
+
+    @property
+    def done(self) -> int:
+        """Items that the judge was asked about."""
+        return self.proposed + self.undecided + self.ties + self.unreadable + self.failed
 
     @property
     def is_unanswered(self) -> bool:
@@ -119,7 +126,6 @@ def judge_collection(
 
     Each proposal is saved at once. Raises TunerError when the judge fails, or cannot be read, several times in a row.
     """
-    report = JudgeReport()
     in_a_row = unreadable_in_a_row = 0
     contents = store.contents()
     handled = {
@@ -132,6 +138,7 @@ def judge_collection(
         for item in contents.items
         if item.id not in handled and len(answers := item.model_answers) >= 2
     ]
+    report = JudgeReport(items=len(waiting[:most]))
     for item, answers in waiting[:most]:
         try:
             proposal = propose(item, answers[0], answers[1], ask, judge, principles)

@@ -205,6 +205,17 @@ class Session:
             item=item, answers=tuple(shown), is_repeat=entry.annotation.is_repeat, proposal=proposal
         )
 
+    def missing_answers(self) -> dict[int, int]:
+        """How many answers each prompt still needs from models, by its item, in order."""
+        wanted = wanted_answers(self.store.settings())
+        with self._turn:
+            self._refresh()
+            return {
+                item: wanted - count
+                for item, count in self._index.left.items()
+                if count < wanted and item not in self._unreadable
+            }
+
     def unanswered(self, most: int) -> list[Item]:
         """The next prompts that need answers from models, in order."""
         wanted = wanted_answers(self.store.settings())

@@ -44,6 +44,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         parts = [model, adapter_name(self.adapter), "system prompt" if self.system else ""]
         return " + ".join(part for part in parts if part)
 
+    @property
+    def text(self) -> str:
+        """As `candidate_of` reads it: MODEL or MODEL+ADAPTER, without the system prompt."""
+        return f"{self.base.source}+{self.adapter}" if self.adapter else self.base.source
+
     def turns(self, conversation: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """The conversation with this candidate's system prompt before it, in place of the conversation's own."""
         if not self.system:
@@ -159,7 +164,7 @@ class Answered(RequestBase, frozen=True, kw_only=True, tag="answered"):
     """Whether the model ended with EOS; False when truncated or cancelled."""
     tokens: int
     seconds: float
-    """Of its batch, from the prompt to the last token."""
+    """From its batch's prompts to its own last token."""
     batch_size: int
     seed: int
     template: str

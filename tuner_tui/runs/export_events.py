@@ -47,6 +47,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The base's name on the Hub, for metadata."""
     prompts: tuple[str, ...] = ()
     max_new_tokens: int = 32
+    is_verified: bool = True
+    """Whether the export will be read back, which needs memory."""
 
 
 class ExportEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
@@ -64,6 +66,16 @@ class BytesWritten(ExportEvent, frozen=True, kw_only=True, tag="bytes"):
 
     done_bytes: int
     total_bytes: int
+
+
+class PromptsVerified(ExportEvent, frozen=True, kw_only=True, tag="verified"):
+    """Progress of the verification: one prompt of one model's run is one of its prompts."""
+
+    done_prompts: int
+    total_prompts: int
+    """Of all models that are run."""
+    seconds_left: float
+    """By the time that the prompts so far took; loading models is not included."""
 
 
 class ChatTemplate(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +159,7 @@ class Failed(ExportEvent, frozen=True, kw_only=True, tag="failed"):
     """Exit code of the command."""
 
 
-Event = StepEntered | BytesWritten | Written | Checked | Failed
+Event = StepEntered | BytesWritten | PromptsVerified | Written | Checked | Failed
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 

@@ -6,6 +6,8 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from tuner_tui.errors import InputError
+from tuner_tui.sharing.checksums import SUMS
+from tuner_tui.sharing.verification import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +39,7 @@ ALLOWED: dict[Form, tuple[str, ...]] = {
     "ollama": (CARD, "model.gguf", "Modelfile"),
 }
 PUSHED_FORMS: tuple[Form, ...] = ("adapter", "merged", "gguf-adapter", "gguf", "ollama")
-KEPT_AT_HOME = ("SHA256SUMS",)
+KEPT_AT_HOME = (SUMS, RECORD)
 RESULT = ("adapter_config.json", "adapter_model.safetensors", "config.json", "generation_config.json", CARD)
 """Files of a run's adapter folder, besides tokenizer files and shards of a full model."""
 

@@ -14,10 +14,11 @@ from tuner_tui.models.hub_cache import cached_snapshot
 from tuner_tui.models.model_folder import read_json
 from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import ancestors
+from tuner_tui.sharing.card_evaluation import evaluation
 from tuner_tui.sharing.card_usage import usage
 from tuner_tui.sharing.licences import alternatives, licence_of, told, what_it_asks
 from tuner_tui.sharing.scan import normalised, quotes, row_mark
-from tuner_tui.text import count, counted, duration, markdown, number, plain
+from tuner_tui.text import count, counted, duration, markdown, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +115,7 @@ def make_card(
         _opening(facts, made),
         str(usage(facts, made.form, repo_id, is_chat=made.is_chat)),
         _training(facts, options),
-        _evaluation(facts, checked),
+        evaluation(facts, checked),
         samples,
         _limits(facts, licence),
     ]
@@ -297,45 +298,6 @@ def _energy(facts: RunFacts) -> str:
     return "not measured: the machine has no power readings"
 
 
-def _evaluation(facts: RunFacts, checked: Checked | None) -> str:
-    lines = []
-    story = facts.story
-    if story.evaluations:
-        last, best = story.evaluations[-1], story.best_evaluation
-        held_out = f"{story.data.evaluation_rows} held-out rows" if story.data else "held-out rows"
-        lines.append(f"Loss on {held_out} (never trained on): {number(last.loss)} at step {last.step}.")
-        if best is not None and best.step != last.step:
-            lines.append(f"The best was {number(best.loss)} at step {best.step}.")
-    else:
-        lines.append("No held-out evaluation was made.")
-    if story.loss is not None:
-        lines.append(f"Training loss at the last step: {number(story.loss)}.")
-    if checked is not None:
-        agreement = checked.agreement
-        lines.append(
-            f"Read back by {checked.reader} and compared with {checked.against}: {agreement.equal_answers} of "
-            f"{counted(agreement.prompts, 'greedy answer')} equal, largest difference of a best token's probability "
-            f"{agreement.largest_probability_difference:.2g}."
-        )
-    return "## Evaluation\n\n" + " ".join(lines) + "\n" + _elsewhere(checked)
-
-
-def _elsewhere(checked: Checked | None) -> str:
-    """How an adapter from a quantised base behaves on others; otherwise empty."""
-    if checked is None or not checked.variants:
-        return ""
-    head = (
-        "\nThe same adapter on other bases, with the trained model's answers as input:\n\n"
-        "| adapter | equal answers | largest difference of a best token's probability |\n| --- | --- | --- |\n"
-    )
-    return head + "".join(
-        f"| {variant.name} | {agreement.equal_answers} of {agreement.prompts} | "
-        f"{agreement.largest_probability_difference:.2g} |\n"
-        for variant in checked.variants
-        if (agreement := variant.agreement)
-    )
-
-
 def _samples(
     facts: RunFacts, checked: Checked | None, rows: Sequence[Row], choice: SampleChoice
 ) -> tuple[str, int]:
@@ -378,7 +340,7 @@ def _repeated(samples: Sequence[tuple[str, str, str]]) -> InputError:
     return InputError(
         "A sample repeats a training row",
         "\n".join(line[:LONGEST_SAMPLE] for line in lines),
-        "Nothing was sent. The card can leave such samples out: --samples unseen, or s on the Share screen.",
+        "Nothing was sent. The card can leave such samples out: --samples unseen, or g on the Share screen.",
     )
 
 

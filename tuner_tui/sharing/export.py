@@ -36,7 +36,8 @@ from tuner_tui.sharing.archive import write_archive
 from tuner_tui.sharing.checksums import write_sums
 from tuner_tui.sharing.modelfile import modelfile
 from tuner_tui.sharing.train_script import write_script
-from tuner_tui.sharing.worker_job import run_job
+from tuner_tui.sharing.verification import Verification, write_record
+from tuner_tui.sharing.worker_job import Cancelled, run_job
 from tuner_tui.text import shell_line
 
 if TYPE_CHECKING:
@@ -51,13 +52,14 @@ DEQUANTISED_GROWTH = 8
 
 @dataclass(frozen=True)
 class Exported:
-    """A verified export."""
+    """An export in its place."""
 
     folder: Path
     files: tuple[Path, ...]
     size_bytes: int
     checked: Checked | None
-    """The comparison with the trained model; None for a script, and for an archive, which has the same bytes."""
+    """The comparison with the trained model; None where there was none, as `verification` says."""
+    verification: Verification
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class ExportOptions:
     out: Path
     quant: str | None = None
     base_as: BaseAs = "trained"
+    is_verified: bool = True
+    """Whether it is compared with the trained model."""
 
 
 def export(
@@ -75,8 +79,11 @@ def export(
     options: ExportOptions,
     tell: Tell = lambda event: None,
     is_cancelled: Callable[[], bool] = lambda: False,
+    is_skipping: Callable[[], bool] = lambda: False,
 ) -> Exported:
     """Export one form of a run to a new folder.
+
+    `is_skipping` is asked again and again during the verification, which ends once it is true.
 
     Raises InputError when the form or folder cannot be used, TunerError when it fails or does not behave like the
     trained model, and Cancelled; nothing is left behind then.
@@ -94,7 +101,8 @@ def export(
         making.claim()
         staging.mkdir()
         if options.form in WORKER_FORMS:
-            checked = _by_worker(facts, options, staging, tell, is_cancelled)
+            checked = _by_worker(facts, options, staging, tell, is_cancelled, is_skipping)
+            write_record(staging, checked)
         elif options.form == "script":
             write_script(facts, staging)
         else:
@@ -114,7 +122,9 @@ def export(
     finally:
         making.discard_all()
     files = tuple(sorted(path for path in out.rglob("*") if path.is_file()))
-    return Exported(out, files, folder_size(out), checked)
+    is_comparable = options.form in WORKER_FORMS
+    verification: Verification = "compared" if checked else "skipped" if is_comparable else "not needed"
+    return Exported(out, files, folder_size(out), checked, verification)
 
 
 def remove_leftovers(out: Path) -> None:
@@ -247,16 +257,28 @@ def _base_bytes(facts: RunFacts) -> int:
 
 
 def _by_worker(
-    facts: RunFacts, options: ExportOptions, staging: Path, tell: Tell, is_cancelled: Callable[[], bool]
-) -> Checked:
-    """Write in one process, verify in another."""
+    facts: RunFacts,
+    options: ExportOptions,
+    staging: Path,
+    tell: Tell,
+    is_cancelled: Callable[[], bool],
+    is_skipping: Callable[[], bool],
+) -> Checked | None:
+    """Write in one process, verify in another; None where the verification was skipped."""
     request = _request(facts, options.form, str(staging), options)
     written = run_job("export", request, facts.plan.threads, tell, is_cancelled)
     result = next(event for event in written if isinstance(event, Written))
     if options.form == "ollama" and result.template is not None:
         text = modelfile(result.template, result.stop, result.context_length, result.sampling, "model.gguf")
         (staging / "Modelfile").write_text(text, encoding="utf-8")
-    results = run_job("check", request, facts.plan.threads, tell, is_cancelled)
+    if not options.is_verified:
+        return None
+    try:
+        results = run_job("check", request, facts.plan.threads, tell, lambda: is_cancelled() or is_skipping())
+    except Cancelled:
+        if is_cancelled():
+            raise
+        return None
     return next(event for event in results if isinstance(event, Checked))
 
 
@@ -273,6 +295,7 @@ def _request(facts: RunFacts, form: Form, out: str, options: ExportOptions | Non
         quant=(quant or DEFAULT_QUANT.get(form, "f16")).lower(),
         base_name=facts.base_name,
         prompts=facts.prompts,
+        is_verified=options.is_verified if options else True,
     )
 
 

@@ -1,14 +1,16 @@
-"""Speed and time left of a transfer, in words."""
+"""Speed and time left of a transfer and of a verification, in words."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from tuner_tui.text import duration, size
+from tuner_tui.text import counted, duration, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tuner_tui.runs.export_events import PromptsVerified
 
 SHORTEST_SECONDS = 0.2
 """No speed is shown before."""
@@ -37,3 +39,9 @@ class Pace:
             return amount
         speed = moved / seconds
         return f"{amount}, {size(round(speed))}/s, {duration((total_bytes - done_bytes) / speed)} left"
+
+
+def verified_words(event: PromptsVerified) -> str:
+    """Such as "7 of 24 prompts, 1 min 5 s left"."""
+    amount = f"{event.done_prompts} of {counted(event.total_prompts, 'prompt')}"
+    return f"{amount}, {duration(event.seconds_left)} left"

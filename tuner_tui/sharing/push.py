@@ -35,10 +35,12 @@ from tuner_tui.sharing.hub_protocol import PushFile
 from tuner_tui.sharing.licences import licence_of, require_name, what_it_asks
 from tuner_tui.sharing.scan import is_clean, own_secrets, require_clean
 from tuner_tui.sharing.training_rows import training_rows
+from tuner_tui.sharing.verification import SKIPPED_WORDS
 
 if TYPE_CHECKING:
     from tuner_tui.sharing.run_facts import RunFacts
     from tuner_tui.sharing.scan import Row
+    from tuner_tui.sharing.verification import Verification
 
 Tell = Callable[[Any], None]
 LARGEST_GIT_FILE = 10_000_000
@@ -58,6 +60,7 @@ class Prepared:
     remarks: tuple[str, ...]
     message: str
     """The commit's message, without the run's name if that is private."""
+    verification: Verification = "compared"
 
     @property
     def size_bytes(self) -> int:
@@ -79,6 +82,8 @@ class PushOptions:
     base_as: BaseAs = "trained"
     card_file: Path | None = None
     """The user's own card, instead of the generated one."""
+    is_verified: bool = True
+    """Whether the export is compared with the trained model."""
     card: CardOptions = field(default_factory=CardOptions)
 
 
@@ -87,8 +92,12 @@ def prepare(
     options: PushOptions,
     tell: Tell = lambda event: None,
     is_cancelled: Callable[[], bool] = lambda: False,
+    is_skipping: Callable[[], bool] = lambda: False,
 ) -> Prepared:
-    """Prepare a push; nothing is sent. Raises InputError for private data, TunerError, Cancelled."""
+    """Prepare a push; nothing is sent. `is_skipping` ends a verification, as in `export`.
+
+    Raises InputError for private data, TunerError, Cancelled.
+    """
     require_target(options)
     if not facts.is_full:
         require_clean_result(facts.folder.adapter)
@@ -100,7 +109,7 @@ def prepare(
     rows, unread = _rows(facts)
     wanted = replace(options.card, samples="none") if own or rows is None else options.card
     require_unrepeated(facts, rows or (), wanted.samples)
-    folder, checked = _made(facts, options, tell, is_cancelled)
+    folder, checked = _made(facts, options, tell, is_cancelled, is_skipping)
     made = CardForm(options.form, options.quant, options.base_as, has_template(folder))
     card = make_card(facts, made, options.repo_id, checked, rows or (), wanted)
     write_atomic(folder / CARD, card.text if text is None else text)
@@ -118,6 +127,8 @@ def prepare(
         )
     message = f"Add {options.form} of {facts.folder.name}"
     remarks = card.remarks
+    if checked is None:
+        remarks += (f"{SKIPPED_WORDS} {'Your own card should' if own else 'The card does'} say so.",)
     if rows is None:
         effect = "your card was not compared with the training rows" if own else "the card shows no samples"
         remarks += (f"The training data can no longer be read, so {effect}: {unread}",)
@@ -130,6 +141,7 @@ def prepare(
         card.licence,
         remarks,
         message if is_clean(message, secrets) else f"Add {options.form}",
+        "compared" if checked else "skipped",
     )
 
 
@@ -178,7 +190,11 @@ def _rows(facts: RunFacts) -> tuple[tuple[Row, ...] | None, str]:
 
 
 def _made(
-    facts: RunFacts, options: PushOptions, tell: Tell, is_cancelled: Callable[[], bool]
+    facts: RunFacts,
+    options: PushOptions,
+    tell: Tell,
+    is_cancelled: Callable[[], bool],
+    is_skipping: Callable[[], bool],
 ) -> tuple[Path, Checked | None]:
     """The export in our cache: new, or from an earlier attempt with the same result."""
     root = owned_pushes().folder
@@ -189,10 +205,10 @@ def _made(
             fingerprint, checked = msgspec.json.decode(
                 guarded.read_bytes(stamp), type=tuple[str, Checked | None]
             )
-            if fingerprint == mark:
+            if fingerprint == mark and (checked is not None or not options.is_verified):
                 tell(StepEntered(what="checking what an earlier push prepared"))
-            if fingerprint == mark and matches_sums(folder, (CARD,)):
-                return folder, checked
+                if matches_sums(folder, (CARD,)):
+                    return folder, checked
         except (OSError, ValueError, RecursionError, Unreadable):
             pass
     try:
@@ -204,9 +220,8 @@ def _made(
         raise TunerError(
             "The push cannot be prepared", f"{error.filename or root}: {error.strerror}."
         ) from error
-    made = export(
-        facts, ExportOptions(options.form, folder, options.quant, options.base_as), tell, is_cancelled
-    )
+    wanted = ExportOptions(options.form, folder, options.quant, options.base_as, options.is_verified)
+    made = export(facts, wanted, tell, is_cancelled, is_skipping)
     settle_modes(folder)
     write_atomic(stamp, msgspec.json.encode((mark, made.checked)))
     return folder, made.checked

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def start_run(
-    spec: RunSpec, tell: Callable[[Event], None] = lambda event: None, after: RunFolder | None = None
+    spec: RunSpec,
+    tell: Callable[[Event], None] = lambda event: None,
+    after: RunFolder | None = None,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> RunFolder:
     """Prepare a run and queue it: collections become files, and missing downloads are made.
 
-    `tell` gets the downloads' events; `after` is a run that must finish first. Raises as `fetch_needed` and `launch`
-    do; no run is left behind then.
+    `tell` gets the downloads' events, which `is_cancelled` ends; `after` is a run that must finish first. Raises as
+    `fetch_needed` and `launch` do; no run is left behind then.
     """
     complete = with_collections(spec)
-    fetch_needed(complete, tell)
+    fetch_needed(complete, tell, is_cancelled)
     return launch(complete, after)

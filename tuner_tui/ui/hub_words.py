@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from tuner_tui.runs.export_events import BytesWritten, StepEntered
+from tuner_tui.runs.export_events import BytesWritten, PromptsVerified, StepEntered
 from tuner_tui.text import duration
 from tuner_tui.ui.widgets.transfer_line import Transfer
 
@@ -39,6 +39,7 @@ class ProgressReporter:
 
     def __call__(self, event: Any) -> None:
         from tuner_tui.sharing.hub_protocol import Moved, Stepped, Waiting
+        from tuner_tui.sharing.pace import verified_words
 
         transfer = None
         match event:
@@ -47,6 +48,8 @@ class ProgressReporter:
                 self._steps.append(what)
             case BytesWritten(done_bytes=done, total_bytes=total) | Moved(done_bytes=done, total_bytes=total):
                 transfer = Transfer(done / total if total else 1.0, self._pace.words(done, total))
+            case PromptsVerified(done_prompts=done, total_prompts=total):
+                transfer = Transfer(done / total if total else 1.0, verified_words(event))
             case Waiting():
                 self._pace.begin()
                 again = f"attempt {event.attempt} of {event.attempts} in {duration(event.seconds)}"

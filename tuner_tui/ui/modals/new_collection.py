@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from textual import on
+from textual import on, work
+from textual.binding import Binding
 from textual.containers import Vertical
+from textual.reactive import var
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -22,6 +24,41 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.feedback.records import Mode
+    from tuner_tui.generation.messages import Candidate
+
+
+class SidesField(Static, can_focus=True):
+    """The chosen models, on one line."""
+
+    DEFAULT_CSS = """
+    SidesField { height: 1; background: $surface; }
+    SidesField:focus { background: $primary 30%; }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding("space", "choose", "Models"),
+        Binding("backspace,delete", "clear", "No models"),
+        Binding("enter", "app.focus_next", "Next field", show=False),
+    ]
+
+    sides: var[tuple[Candidate, ...]] = var((), init=False)
+
+    def on_mount(self) -> None:
+        self.sides = (candidate_of("demo"),)
+
+    def watch_sides(self, sides: tuple[Candidate, ...]) -> None:
+        self.update(literal(", ".join(side.name for side in sides) or "none"))
+
+    @work
+    async def action_choose(self) -> None:
+        from tuner_tui.ui.modals.pick_sides import PickSides
+
+        marked = tuple(side.text for side in self.sides)
+        chosen = await self.app.push_screen_wait(PickSides(marked, title="Models that answer"))
+        if chosen:
+            self.sides = chosen
+
+    def action_clear(self) -> None:
+        self.sides = ()
 
 
 class NewCollection(ModalScreen[str | None]):
@@ -34,8 +71,8 @@ class NewCollection(ModalScreen[str | None]):
             yield Static("New collection", classes="title")
             yield Static("Name")
             yield Input(placeholder="evening-1", id="name", compact=True)
-            yield Static("Models: MODEL or MODEL+ADAPTER, separated by commas; empty for answers from a file")
-            yield Input("demo", id="sides", compact=True)
+            yield Static("Models: space chooses them, backspace none (answers from a file)")
+            yield SidesField(id="sides")
             yield Static("A file of prompts, or of rows with answers")
             yield Input(placeholder="prompts.jsonl", id="file", compact=True)
             yield Static(f"Mode: {', '.join(MODES)}")
@@ -59,14 +96,14 @@ class NewCollection(ModalScreen[str | None]):
 
     def _make(self) -> str:
         """Create it. Raises TunerError."""
-        value = {each.id: each.value.strip() for each in self.query(Input)}
+        value = {field.id: field.value.strip() for field in self.query(Input)}
         name = value["name"]
         if collection_path(name).exists():
             raise TunerError("The collection exists already", name)
         if value["mode"] not in MODES:
             raise TunerError("Unknown mode", value["mode"])
-        mode: Mode = next(each for each in MODES if each == value["mode"])
-        sides = tuple(candidate_of(each.strip()) for each in value["sides"].split(",") if each.strip())
+        mode: Mode = next(known for known in MODES if known == value["mode"])
+        sides = self.query_one(SidesField).sides
         imported = None
         if value["file"]:
             from tuner_tui.data.files.rows import locate

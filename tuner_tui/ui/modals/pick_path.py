@@ -47,7 +47,7 @@ class PickPath(ModalScreen[Path | None]):
             return
         path = expanded(Path(event.value.strip()))
         if path.is_dir():
-            path = path / "run.toml"
+            path = path / self._path.name
         if path.exists() and path != self._asked:
             self._asked = path
             hint.update(literal(f"{path} exists. Enter again overwrites it."))

@@ -1,4 +1,4 @@
-"""Asks which models answer in a chat: runs and their bases to mark, and any other model by its name."""
+"""Asks which models answer: runs and their bases to mark, and any other model by its name."""
 
 from __future__ import annotations
 
@@ -52,9 +52,12 @@ class PickSides(ModalScreen[tuple[Candidate, ...] | None]):
     """
     BINDINGS = [Binding("escape", "dismiss(None)", "Back", key_display="esc")]  # noqa: RUF012
 
-    def __init__(self, marked: Sequence[str] = (), run: RunFolder | None = None) -> None:
+    def __init__(
+        self, marked: Sequence[str] = (), run: RunFolder | None = None, title: str = "Models to chat with"
+    ) -> None:
         """`marked` are sides as `candidate_of` reads them; without any, a run (the last one) and its base."""
         super().__init__()
+        self._title = title
         self._marked = list(marked)
         self._sides = list(marked)
         self._run = run
@@ -63,7 +66,7 @@ class PickSides(ModalScreen[tuple[Candidate, ...] | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static("Models to chat with", classes="title")
+            yield Static(self._title, classes="title", markup=False)
             yield SideList(help_text="Space marks a model, Enter starts with the marked ones.")
             yield Input(placeholder="another: MODEL, or MODEL+ADAPTER; Enter adds it", compact=True)
             yield Static(_HINT, classes="hint")

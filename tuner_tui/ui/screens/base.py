@@ -56,7 +56,8 @@ class RunMade(Message):
 class SpecRead(Message):
     """A run's spec, to start a new run from."""
 
-    def __init__(self, spec: RunSpec, text: str) -> None:
+    def __init__(self, spec: RunSpec, text: str | None) -> None:
+        """`text` is the file that it came from; None for a spec without one."""
         super().__init__()
         self.spec = spec
         self.text = text
@@ -141,7 +142,7 @@ class TunerScreen(Screen[None]):
             self._is_opening = True
             self.report(lambda: RunMade(action()))
 
-    def open_same_again(self, read: Callable[[], tuple[RunSpec, str]]) -> None:
+    def open_same_again(self, read: Callable[[], tuple[RunSpec, str | None]]) -> None:
         """Read a run's spec and show it as a new run."""
         self.report(lambda: SpecRead(*read()))
 

@@ -123,9 +123,7 @@ class ChatScreen(TunerScreen):
     def headless_command(self) -> str:
         options: list[str] = []
         for candidate in self.talk.candidates:
-            options += (
-                ["--system", candidate.system] if candidate.system else ["--side", _side_text(candidate)]
-            )
+            options += ["--system", candidate.system] if candidate.system else ["--side", candidate.text]
         return shell_command("chat", options=options)
 
     def compose_body(self) -> ComposeResult:
@@ -310,12 +308,10 @@ class ChatScreen(TunerScreen):
     async def action_sides(self) -> None:
         from tuner_tui.ui.modals.pick_sides import PickSides
 
-        present = {
-            _side_text(candidate): candidate for candidate in self.talk.candidates if not candidate.system
-        }
+        present = {candidate.text: candidate for candidate in self.talk.candidates if not candidate.system}
         chosen = await self.app.push_screen_wait(PickSides(tuple(present)))
         if chosen:
-            known = [present.get(_side_text(candidate), candidate) for candidate in chosen]
+            known = [present.get(candidate.text, candidate) for candidate in chosen]
             prompted = [candidate for candidate in self.talk.candidates if candidate.system]
             await self._change_candidates(tuple(dict.fromkeys((*known, *prompted)))[:MOST_CANDIDATES])
 
@@ -357,12 +353,6 @@ class ChatScreen(TunerScreen):
             self.show_error(TunerError("These settings cannot be used", str(error)))
             return
         self.talk = msgspec.structs.replace(self.talk, sampling=sampling)
-
-
-def _side_text(candidate: Candidate) -> str:
-    """As `candidate_of` reads it."""
-    adapter = f"+{candidate.adapter}" if candidate.adapter else ""
-    return f"{candidate.base.source}{adapter}"
 
 
 def _keep_thumb(name: str, talk: Conversation, place: int, is_good: bool) -> str:

@@ -13,6 +13,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.feedback.collections import CollectionSummary, delete_collection, list_collections
 from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
+from tuner_tui.ui.collection_keys import EXPORT, TRAIN, export_from, train_on
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal_lines, show
@@ -28,11 +29,16 @@ class Collections(TunerScreen):
     """All collections with their progress; Enter continues annotating."""
 
     TITLE_WORDS = "Feedback"
-    HELP_TEXT = "Annotations are stored in collections. To train on one: data.train = feedback:NAME."
+    HELP_TEXT = (
+        "Annotations are stored in collections. T opens a new run on the marked one, with a method that fits what it "
+        "holds (data.train = feedback:NAME), and E writes its annotations to a file."
+    )
     CSS = "Collections #hint { padding: 1 2; height: 1fr; }"
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "app.pop_screen", "Back", key_display="esc"),
         Binding("n", "new", "New", tooltip="Create a collection"),
+        TRAIN,
+        EXPORT,
         Binding("delete,D", "delete", "Delete", key_display="del", tooltip="Move a collection to the trash"),
     ]
 
@@ -41,6 +47,15 @@ class Collections(TunerScreen):
     @property
     def headless_command(self) -> str:
         return "tuner-tui feedback list"
+
+    @property
+    def _picked(self) -> CollectionSummary | None:
+        name = self.query_one(PickList).picked_key if self.summaries else None
+        return next((summary for summary in self.summaries if summary.name == name), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show only the keys that are of use now."""
+        return bool(self.summaries) if action in ("train", "export", "delete") else True
 
     def compose_body(self) -> ComposeResult:
         yield Static("Loading ...", id="hint")
@@ -67,6 +82,7 @@ class Collections(TunerScreen):
         if summaries:
             rows.focus()
         self.query_one(TitleBar).state = counted(len(summaries), "collection")
+        self.refresh_bindings()
 
     @on(OptionList.OptionSelected)
     def open(self, event: OptionList.OptionSelected) -> None:
@@ -84,14 +100,23 @@ class Collections(TunerScreen):
         if name is not None:
             self.app.push_screen(FeedbackScreen(name))
 
+    def action_train(self) -> None:
+        if self._picked is not None:
+            train_on(self, self._picked.name)
+
+    @work
+    async def action_export(self) -> None:
+        if self._picked is not None:
+            await export_from(self, self._picked.name)
+
     @work
     async def action_delete(self) -> None:
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
-        name = self.query_one(PickList).picked_key if self.summaries else None
-        summary = next((other for other in self.summaries if other.name == name), None)
-        if name is None or summary is None:
+        summary = self._picked
+        if summary is None:
             return
+        name = summary.name
         detail = (
             f"{name}: {summary.judged} annotations and their last good copy are moved to the trash of collections. "
             f"{shell_command('feedback restore', name)} restores them."

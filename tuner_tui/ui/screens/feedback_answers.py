@@ -55,10 +55,10 @@ class AnswerPane(VerticalScroll, can_focus=False):
         self.scroll_home(animate=False)
 
 
-def waiting_words(collection: str, progress: Progress, model_state: str, *, has_model: bool) -> str:
-    """Why there is nothing to annotate now, and what to do."""
-    if progress.waiting and has_model:
-        return f"Generating answers{f' ({model_state})' if model_state else ''} ..."
+def waiting_words(collection: str, progress: Progress, generation: str | None) -> str:
+    """Why there is nothing to annotate now, and what to do; `generation` says how far the models are, if any."""
+    if progress.waiting and generation is not None:
+        return generation
     if progress.waiting:
         return (
             f"{counted(progress.waiting, 'prompt has', 'prompts have')} no answers, and no model is set to "
@@ -66,6 +66,9 @@ def waiting_words(collection: str, progress: Progress, model_state: str, *, has_
             + shell_command("feedback collect", collection, options=["--side", "demo"])
         )
     if progress.saved:
-        return f"Everything is annotated: {progress.saved} saved.\n\nm shows your statistics, esc goes back."
+        return (
+            f"Everything is annotated: {progress.saved} saved.\n\n"
+            "T trains on it, E exports it, m shows your statistics, esc goes back."
+        )
     command = shell_command("feedback import", collection, "FILE")
     return f"Nothing to annotate yet.\n\nImport prompts or answers:\n{command}"

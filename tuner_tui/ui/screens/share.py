@@ -16,17 +16,22 @@ from textual.widgets import Input, Label, OptionList, Static
 from tuner_tui import guarded
 from tuner_tui.errors import TunerError
 from tuner_tui.guarded import Unreadable
-from tuner_tui.runs.export_events import FORMS, Form
+from tuner_tui.runs.export_events import FORMS, WORKER_FORMS, Form
 from tuner_tui.text import plain, shell_command
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.hub_words import WorkProgress
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.share_work import (
+    FIRST_WORDS,
+    SAMPLE_CHOICES,
+    SAMPLE_WORDS,
+    VERIFIED_WORDS,
     Ended,
     FactsRead,
     Visibility,
     Wish,
     Work,
+    error_lines,
     prepared_lines,
     read_run,
 )
@@ -44,10 +49,6 @@ if TYPE_CHECKING:
     from tuner_tui.sharing.card import SampleChoice
     from tuner_tui.sharing.push import Prepared
 
-FIRST_WORDS = (
-    "e exports the chosen form to the folder, and verifies that it behaves like the trained model.",
-    "w prepares and shows the files for the Hub, and scans them for secrets. Nothing is sent before p.",
-)
 NUMBER_TYPES: dict[Form, tuple[str, ...]] = {
     "gguf-adapter": ("f32", "f16"),
     "gguf": ("f16", "q8_0", "f32"),
@@ -56,12 +57,6 @@ NUMBER_TYPES: dict[Form, tuple[str, ...]] = {
 """The default first; llama.cpp's own types need the command line."""
 
 NAME_FIRST = "Type the repository's name: owner/name. Press enter; then w shows the files to push."
-SAMPLE_WORDS: dict[SampleChoice, str] = {
-    "all": "all; a sample that repeats a training row stops the push",
-    "unseen": "only those that do not repeat a training row",
-    "none": "none",
-}
-SAMPLE_CHOICES = tuple(SAMPLE_WORDS)
 
 
 class ShareScreen(TunerScreen):
@@ -84,6 +79,14 @@ class ShareScreen(TunerScreen):
         ),
         Binding("v", "visibility", "Visibility", tooltip="Visibility on the Hub: private or public"),
         Binding("p", "push", "Push", tooltip="Push the files shown"),
+        Binding(
+            "right",
+            "skip",
+            "Skip",
+            key_display="→",
+            priority=True,  # lists have the arrow too
+            tooltip="Skip the verification, which the export records",
+        ),
         Binding("x", "cancel", "Cancel", tooltip="Cancel; starting again resumes where possible"),
     ]
 
@@ -91,13 +94,14 @@ class ShareScreen(TunerScreen):
     visibility: var[Visibility] = var("private")
     quant: var[str | None] = var(None)
     samples: var[SampleChoice] = var("all")
+    is_verified: var[bool] = var(True)
     is_busy: var[bool] = var(False)
     prepared: var[Prepared | None] = var(None)
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
         self.folder = folder
-        self._cancel = threading.Event()
+        self._cancel, self._skip = threading.Event(), threading.Event()
         self._card: Path | None = None
         self._is_pushing = False
 
@@ -109,19 +113,7 @@ class ShareScreen(TunerScreen):
         wish = self._wish
         is_for_hub = self.prepared is not None or getattr(self.focused, "id", None) == "repo"
         is_for_hub = is_for_hub and bool(wish.repo_id)
-        out = wish.out or f"{self.folder.name}-{wish.form}"
-        words = ["--as", wish.form]
-        words += ["--to", str(wish.repo_id)] if is_for_hub else ["--out", str(out)]
-        words += ["--quant", wish.quant] if wish.quant else []
-        if is_for_hub:
-            words += [f"--{wish.visibility}"]
-            words += ["--card", str(wish.card_file)] if wish.card_file else []
-        if is_for_hub and wish.samples != "all":
-            words += ["--samples", wish.samples]
-        if is_for_hub and wish.licence:
-            words += ["--licence", wish.licence]
-        words += ["--base", wish.base] if wish.base else []
-        return shell_command("push" if is_for_hub else "export", self.folder.name, options=words)
+        return wish.command(is_for_hub=is_for_hub)
 
     def compose_body(self) -> ComposeResult:
         yield PickList(id="forms", help_text="The form to export or push.")
@@ -175,12 +167,13 @@ class ShareScreen(TunerScreen):
             self.quant,
             self._card,
             self.samples,
+            self.is_verified,
         )
 
     def on_facts_read(self, message: FactsRead) -> None:
         """Fill in known values, without overwriting typed text."""
         if message.error is not None:
-            self.lines = _error_lines(message.error)
+            self.lines = error_lines(message.error)
             return
         for name, known in (("#base", message.base), ("#licence", message.licence)):
             box = self.query_one(name, Input)
@@ -241,7 +234,9 @@ class ShareScreen(TunerScreen):
     def _tell_state(self) -> None:
         numbers = NUMBER_TYPES.get(self._form)
         quant = f"data type: {self.quant or numbers[0]}, " if numbers else ""
-        self.query_one(TitleBar).state = "working ..." if self.is_busy else f"{quant}Hub: {self.visibility}"
+        verified = "" if self.is_verified else "not verified, "
+        idle = f"{quant}{verified}Hub: {self.visibility}"
+        self.query_one(TitleBar).state = "working ..." if self.is_busy else idle
         self.refresh_bindings()
         self.refresh_command()
 
@@ -250,6 +245,9 @@ class ShareScreen(TunerScreen):
         match action:
             case "cancel":
                 return self.is_busy
+            case "skip":
+                is_typing = not self.is_mounted or isinstance(self.focused, Input)
+                return not (is_typing or (self.is_busy and self._is_pushing)) and self._form in WORKER_FORMS
             case "push" | "card":
                 return not self.is_busy and self.prepared is not None
             case "quant":
@@ -259,14 +257,14 @@ class ShareScreen(TunerScreen):
         return True
 
     def action_export(self) -> None:
-        self._begin(Work(self._wish, self.post_message, self._fresh_cancel()).export)
+        self._begin(self._work().export)
 
     def action_look(self) -> None:
         if not self._text("#repo"):
             self.lines = (NAME_FIRST,)
             self.query_one("#repo").focus()
             return
-        self._begin(Work(self._wish, self.post_message, self._fresh_cancel()).prepare)
+        self._begin(self._work().prepare)
 
     def action_quant(self) -> None:
         """The next data type."""
@@ -304,7 +302,7 @@ class ShareScreen(TunerScreen):
         )
         question = f"Push to {prepared.repo_id}?"
         if await self.app.push_screen_wait(ConfirmModal(question, seen_by, "Push", "Cancel")):
-            upload = Work(self._wish, self.post_message, self._fresh_cancel())
+            upload = self._work()
             self._begin(lambda: upload.push(prepared), is_pushing=True)
 
     def action_card(self) -> None:
@@ -345,6 +343,17 @@ class ShareScreen(TunerScreen):
         self._card = card
         self.action_look()
 
+    def action_skip(self) -> None:
+        """Leave the verification out, or end the one that is under way."""
+        if self.is_busy:
+            self._skip.set()
+            self.notify("The verification is skipped; the export says so.", markup=False)
+        else:
+            self.is_verified = not self.is_verified
+            self._forget_prepared()
+            self.lines = (*FIRST_WORDS, VERIFIED_WORDS[self.is_verified])
+            self._tell_state()
+
     def action_cancel(self) -> None:
         self._cancel.set()
 
@@ -354,9 +363,10 @@ class ShareScreen(TunerScreen):
             return
         self.app.pop_screen()
 
-    def _fresh_cancel(self) -> threading.Event:
-        self._cancel = threading.Event()
-        return self._cancel
+    def _work(self) -> Work:
+        """The work by the current choices, which its keys can end."""
+        self._cancel, self._skip = threading.Event(), threading.Event()
+        return Work(self._wish, self.post_message, self._cancel, self._skip)
 
     def _begin(self, job: Callable[[], None], *, is_pushing: bool = False) -> None:
         self._is_pushing = is_pushing
@@ -384,11 +394,7 @@ class ShareScreen(TunerScreen):
         self.query_one(TransferLine).transfer = None
         if not (self._is_pushing and message.is_unfinished):
             self.prepared = message.prepared
-        self.lines = message.lines if message.error is None else _error_lines(message.error)
+        self.lines = message.lines if message.error is None else error_lines(message.error)
         self.query_one("#progress", VerticalScroll).scroll_home(animate=False)
         if message.error is not None:
             self.show_error(message.error)
-
-
-def _error_lines(error: TunerError) -> tuple[str, ...]:
-    return tuple(line for line in (error.title, *error.message.splitlines(), error.hint) if line)

@@ -10,7 +10,7 @@ from textual.message import Message
 
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.export_events import Agreement, Form
-from tuner_tui.text import counted, plain, size
+from tuner_tui.text import counted, plain, shell_command, size
 from tuner_tui.ui.hub_words import ProgressReporter
 
 if TYPE_CHECKING:
@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from tuner_tui.sharing.push import Prepared
 
 Visibility = Literal["private", "public"]
+
+
+FIRST_WORDS = (
+    "e exports the chosen form to the folder, and verifies that it behaves like the trained model.",
+    "w prepares and shows the files for the Hub, and scans them for secrets. Nothing is sent before p.",
+)
+SAMPLE_WORDS: dict[SampleChoice, str] = {
+    "all": "all; a sample that repeats a training row stops the push",
+    "unseen": "only those that do not repeat a training row",
+    "none": "none",
+}
+SAMPLE_CHOICES = tuple(SAMPLE_WORDS)
+VERIFIED_WORDS = {
+    True: "The export will be compared with the trained model.",
+    False: "The export will not be compared with the trained model; it, its card and its record say so.",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,26 @@ class Wish:
     """Data type of GGUF forms; None for the form's default."""
     card_file: Path | None = None
     samples: SampleChoice = "all"
+    is_verified: bool = True
+    """Whether the export is compared with the trained model."""
+
+    def command(self, *, is_for_hub: bool) -> str:
+        """The command that does the same."""
+        words = ["--as", self.form]
+        words += (
+            ["--to", self.repo_id] if is_for_hub else ["--out", self.out or f"{self.folder.name}-{self.form}"]
+        )
+        words += ["--quant", self.quant] if self.quant else []
+        if is_for_hub:
+            words += [f"--{self.visibility}"]
+            words += ["--card", str(self.card_file)] if self.card_file else []
+        if is_for_hub and self.samples != "all":
+            words += ["--samples", self.samples]
+        if is_for_hub and self.licence:
+            words += ["--licence", self.licence]
+        words += ["--base", self.base] if self.base else []
+        words += [] if self.is_verified else ["--skip", "verification"]
+        return shell_command("push" if is_for_hub else "export", self.folder.name, options=words)
 
 
 class FactsRead(Message):
@@ -90,10 +126,12 @@ class Ended(Message):
 
 
 class Work:
-    """One piece of work in a thread; `cancel` ends it at its next check."""
+    """One piece of work in a thread; `cancel` ends it at its next check, `skip` its verification."""
 
-    def __init__(self, wish: Wish, post: Callable[[Message], object], cancel: threading.Event) -> None:
-        self._wish, self._post, self._cancel = wish, post, cancel
+    def __init__(
+        self, wish: Wish, post: Callable[[Message], object], cancel: threading.Event, skip: threading.Event
+    ) -> None:
+        self._wish, self._post, self._cancel, self._skip = wish, post, cancel, skip
         self._tell = ProgressReporter(post)
 
     def export(self) -> None:
@@ -131,8 +169,11 @@ class Work:
         from tuner_tui.sharing.run_facts import read_facts
 
         facts = read_facts(self._wish.folder, self._wish.base)
-        options = ExportOptions(self._wish.form, Path(self._wish.out), self._wish.quant)
-        return Ended(tuple(exported_lines(export(facts, options, self._tell, self._cancel.is_set))))
+        options = ExportOptions(
+            self._wish.form, Path(self._wish.out), self._wish.quant, is_verified=self._wish.is_verified
+        )
+        exported = export(facts, options, self._tell, self._cancel.is_set, self._skip.is_set)
+        return Ended(tuple(exported_lines(exported)))
 
     def _prepare(self) -> Ended:
         from tuner_tui.sharing.card import CardOptions
@@ -146,11 +187,12 @@ class Work:
             wish.form,
             wish.quant,
             card_file=wish.card_file,
+            is_verified=wish.is_verified,
             card=CardOptions(licence=wish.licence, samples=wish.samples),
         )
         with only_push_of(wish.folder):
             facts = read_facts(wish.folder, wish.base)
-            prepared = prepare(facts, options, self._tell, self._cancel.is_set)
+            prepared = prepare(facts, options, self._tell, self._cancel.is_set, self._skip.is_set)
         return Ended(tuple(prepared_lines(prepared, wish.visibility)), prepared)
 
     def _push(self, prepared: Prepared) -> Ended:
@@ -173,7 +215,11 @@ class Work:
 
 def exported_lines(exported: Exported) -> list[str]:
     """An export's files, and how it was verified."""
+    from tuner_tui.sharing.verification import SKIPPED_WORDS
+
     lines = [f"Done: {exported.folder} ({size(exported.size_bytes)})"]
+    if exported.verification == "skipped":
+        lines.append(SKIPPED_WORDS)
     if exported.checked:
         lines.append(f"Read back by {exported.checked.reader}, against {exported.checked.against}:")
         lines.append(f"  {agreement_words(exported.checked.agreement)}")
@@ -212,3 +258,8 @@ def agreement_words(agreement: Agreement) -> str:
         "of a probability "
         f"{agreement.largest_probability_difference:.2g}"
     )
+
+
+def error_lines(error: TunerError) -> tuple[str, ...]:
+    """An error and its next step."""
+    return tuple(line for line in (error.title, *error.message.splitlines(), error.hint) if line)

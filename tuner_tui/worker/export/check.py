@@ -18,7 +18,8 @@ from tuner_tui.worker.export import readers
 from tuner_tui.worker.export.base_weights import BaseWeights
 from tuner_tui.worker.export.comparison import COARSE, EXACT, QUANTISED, ROUNDED, answer_all, compare
 from tuner_tui.worker.export.gguf_shapes import rope_factors
-from tuner_tui.worker.export.other_bases import on_other_bases
+from tuner_tui.worker.export.other_bases import OTHER_BASES, on_other_bases
+from tuner_tui.worker.export.rounds import Rounds
 from tuner_tui.worker.export.source import open_run
 from tuner_tui.worker.export.tokenizer_check import require_same_gguf_tokenizer, require_same_tokenizer
 from tuner_tui.worker.export.write import ADAPTER_FILE, MODEL_FILE
@@ -47,11 +48,14 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     emit(StepEntered(what="running the trained model"))
     precision = source.trained_as if request.form == "adapter" else source.merged_as
     dtype = readers.dtype_for(request, source)
-    answers, samples = _asked(source, precision, request, dtype)
+    rounds = _rounds(request, source, precision, emit)
+    answers, samples = _asked(source, precision, request, dtype, rounds)
     emit(StepEntered(what="running the export"))
     reader, other = _read_back(request, source, out, dtype)
     tolerance = _tolerance(request, source, dtype)
-    agreement, mismatch = compare(answers, other, tolerance, source.tokenizer.decode)
+    agreement, mismatch = compare(
+        answers, other, tolerance, source.tokenizer.decode, rounds.begin("comparisons")
+    )
     if mismatch is not None:
         raise TunerError(
             "The export does not behave like the trained model",
@@ -61,13 +65,13 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     as_trained = None
     if source.trained_as != precision:
         emit(StepEntered(what="running the model with the base as loaded in training"))
-        as_trained = _against_training(source, request, other, dtype)
+        as_trained = _against_training(source, request, other, dtype, rounds)
     variants: tuple[Variant, ...] = ()
-    if request.form == "adapter" and source.trained_as != "files":
+    if _has_other_bases(request, source):
         del other
         gc.collect()
         emit(StepEntered(what="running the adapter on other bases"))
-        variants = on_other_bases(source, answers)
+        variants = on_other_bases(source, answers, rounds)
     emit(
         Checked(
             reader=reader,
@@ -80,14 +84,31 @@ def check_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     )
 
 
+def _has_other_bases(request: ExportRequest, source: ExportSource) -> bool:
+    """Whether the adapter is also run on bases other than the one it was trained on."""
+    return request.form == "adapter" and source.trained_as != "files"
+
+
+def _rounds(
+    request: ExportRequest, source: ExportSource, precision: str, emit: Callable[[Event], None]
+) -> Rounds:
+    """What `check_form` is going to run."""
+    prompts = len(request.prompts)
+    is_twice = source.trained_as != precision
+    answers = prompts * (1 + is_twice) + (min(SAMPLES, prompts) if source.adapter is not None else 0)
+    others = OTHER_BASES if _has_other_bases(request, source) else 0
+    return Rounds({"answers": answers, "comparisons": prompts * (1 + is_twice + others)}, emit)
+
+
 def _check_scores(
     request: ExportRequest, source: ExportSource, adapter: Path, out: Path, emit: Callable[[Event], None]
 ) -> None:
     """A reward model's scores before and after export must be equal. Raises TunerError."""
     emit(StepEntered(what="scoring with the trained model and with the export"))
     dtype = readers.choose_dtype(source.base)
+    rounds = Rounds({"comparisons": 2 * len(request.prompts)}, emit)
     before, after = (
-        readers.scores_of(source.base, folder, request.prompts, source.tokenizer, dtype)
+        readers.scores_of(source.base, folder, request.prompts, source.tokenizer, dtype, rounds)
         for folder in (adapter, out)
     )
     differences = [abs(left - right) for left, right in zip(before, after, strict=True)]
@@ -119,10 +140,12 @@ def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None
     source = open_run(request)
     dtype = readers.choose_dtype(source.base)
     emit(StepEntered(what=f"running the model on its {source.trained_as} base"))
-    answers, _ = _asked(source, source.trained_as, request, dtype)
+    prompts = len(request.prompts)
+    rounds = Rounds({"answers": prompts, "comparisons": prompts}, emit)
+    answers, _ = _asked(source, source.trained_as, request, dtype, rounds, has_samples=False)
     emit(StepEntered(what="running it on the original base"))
     other = readers.load_trained(source.base, source.adapter, "files", source.compute, dtype)
-    agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode)
+    agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode, rounds.begin("comparisons"))
     emit(
         Checked(
             reader="PEFT, on the original weights",
@@ -133,15 +156,22 @@ def compare_bases(request: ExportRequest, emit: Callable[[Event], None]) -> None
 
 
 def _asked(
-    source: ExportSource, precision: str, request: ExportRequest, dtype: torch.dtype
+    source: ExportSource,
+    precision: str,
+    request: ExportRequest,
+    dtype: torch.dtype,
+    rounds: Rounds,
+    *,
+    has_samples: bool = True,
 ) -> tuple[list[Answer], tuple[BeforeAfter, ...]]:
-    """Answers of the trained model to all prompts, and of the base to the first few."""
+    """Answers of the trained model to all prompts, and of the base to the first few unless without samples."""
     model = readers.load_trained(source.base, source.adapter, precision, source.compute, dtype)
-    answers = answer_all(model, source.tokenizer, request.prompts, request.max_new_tokens)
+    tokenizer, most = source.tokenizer, request.max_new_tokens
+    answers = answer_all(model, tokenizer, request.prompts, most, rounds.begin("answers"))
     samples: tuple[BeforeAfter, ...] = ()
-    if source.adapter is not None:
+    if source.adapter is not None and has_samples:
         with model.disable_adapter():
-            before = answer_all(model, source.tokenizer, request.prompts[:SAMPLES], request.max_new_tokens)
+            before = answer_all(model, tokenizer, request.prompts[:SAMPLES], most, rounds.begin("answers"))
         samples = tuple(
             BeforeAfter(prompt=one.prompt, before=_text(source, one), after=_text(source, two))
             for one, two in zip(before, answers, strict=False)
@@ -157,10 +187,10 @@ def _text(source: ExportSource, answer: Answer) -> str:
 
 
 def _against_training(
-    source: ExportSource, request: ExportRequest, other: Any, dtype: torch.dtype
+    source: ExportSource, request: ExportRequest, other: Any, dtype: torch.dtype, rounds: Rounds
 ) -> Agreement:
-    answers, _ = _asked(source, source.trained_as, request, dtype)
-    agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode)
+    answers, _ = _asked(source, source.trained_as, request, dtype, rounds, has_samples=False)
+    agreement, _ = compare(answers, other, EXACT, source.tokenizer.decode, rounds.begin("comparisons"))
     return agreement
 
 

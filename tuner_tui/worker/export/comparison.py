@@ -64,7 +64,11 @@ class Mismatch:
 
 
 def answer_all(
-    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    prompt_done: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
     """Greedy answers to single-turn prompts, one at a time, with logits and hidden states."""
     if tokenizer.pad_token is None:
@@ -90,11 +94,16 @@ def answer_all(
         last = next((at for at in range(length, len(tokens)) if tokens[at] in ends), len(tokens) - 1)
         logits, layers = _look(model, output[: last + 1], length)
         answers.append(Answer(prompt, output[: last + 1].cpu(), length, logits, layers))
+        prompt_done()
     return answers
 
 
 def compare(
-    answers: Sequence[Answer], other: Any, tolerance: Tolerance, decode: Callable[..., Any]
+    answers: Sequence[Answer],
+    other: Any,
+    tolerance: Tolerance,
+    decode: Callable[..., Any],
+    prompt_done: Callable[[], None] = lambda: None,
 ) -> tuple[Agreement, Mismatch | None]:
     """Run another model on the same answers: how well it agrees, and where it first exceeds the tolerance."""
     totals = {"kl": 0.0, "probability": 0.0, "logit": 0.0, "tokens": 0, "ties": 0, "equal": 0}
@@ -119,6 +128,7 @@ def compare(
         totals["equal"] += int(not bool((differs & ~is_tie).any()))
         if first is None and bool(bad.any()):
             first = _mismatch(answer, int(bad.nonzero()[0]), logits, layers, decode)
+        prompt_done()
     mean_kl = totals["kl"] / max(1, totals["tokens"])
     agreement = Agreement(
         prompts=len(answers),

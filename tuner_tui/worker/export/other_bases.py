@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tuner_tui.worker.export.comparison import Answer
+    from tuner_tui.worker.export.rounds import Rounds
     from tuner_tui.worker.export.source import ExportSource
 
+OTHER_BASES = 3
+"""How many the adapter is run on."""
 
-def on_other_bases(source: ExportSource, answers: Sequence[Answer]) -> tuple[Variant, ...]:
+
+def on_other_bases(source: ExportSource, answers: Sequence[Answer], rounds: Rounds) -> tuple[Variant, ...]:
     """The adapter merged into the dequantised base, and on the original weights in fp32 and bf16.
 
     Each runs on the trained model's answers. One that does not fit in memory is listed with the reason.
@@ -27,15 +31,18 @@ def on_other_bases(source: ExportSource, answers: Sequence[Answer]) -> tuple[Var
         ("on the original weights in fp32", lambda: _on_original(source)),
         ("on the original weights in bf16", lambda: _on_original(source).bfloat16()),
     )
-    return tuple(_asked(name, load, source, answers) for name, load in ways)
+    return tuple(_asked(name, load, source, answers, rounds) for name, load in ways)
 
 
-def _asked(name: str, load: Callable[[], Any], source: ExportSource, answers: Sequence[Answer]) -> Variant:
+def _asked(
+    name: str, load: Callable[[], Any], source: ExportSource, answers: Sequence[Answer], rounds: Rounds
+) -> Variant:
     try:
         model = load()
     except TunerError as error:
+        rounds.leave_out("comparisons", len(answers))
         return Variant(name=name, problem=error.title)
-    agreement, _ = compare(answers, model, EXACT, source.tokenizer.decode)
+    agreement, _ = compare(answers, model, EXACT, source.tokenizer.decode, rounds.begin("comparisons"))
     del model
     gc.collect()
     return Variant(name=name, agreement=agreement)

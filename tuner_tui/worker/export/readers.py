@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tuner_tui.runs.export_events import ExportRequest
+    from tuner_tui.worker.export.rounds import Rounds
     from tuner_tui.worker.export.source import ExportSource
 
 ROOM = 1.15
@@ -85,7 +86,12 @@ def load_trained(
 
 
 def scores_of(
-    base: Path, adapter: Path, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+    base: Path,
+    adapter: Path,
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    rounds: Rounds,
 ) -> list[float]:
     """The scores that a reward model's adapter and head give texts, on the base's own weights, with PEFT alone."""
     model: Any = AutoModelForSequenceClassification.from_pretrained(
@@ -93,8 +99,12 @@ def scores_of(
     )
     model.config.pad_token_id = tokenizer.pad_token_id
     tuned = PeftModel.from_pretrained(model, str(adapter)).eval()
+    prompt_done, scores = rounds.begin("comparisons"), []
     with torch.no_grad():
-        return [float(tuned(**tokenizer(text, return_tensors="pt")).logits[0, 0]) for text in texts]
+        for text in texts:
+            scores.append(float(tuned(**tokenizer(text, return_tensors="pt")).logits[0, 0]))
+            prompt_done()
+    return scores
 
 
 def load_base(base: Path, precision: str, compute: str, dtype: torch.dtype = torch.float32) -> Any:
@@ -239,6 +249,7 @@ def _no_room(needed: int) -> TunerError:
     return TunerError(
         "Not enough memory to verify the export",
         f"Loading it needs {needed / 1e9:.1f} GB, and {_free_memory() / 1e9:.1f} GB are free. An export that cannot "
-        "be verified is not written.",
-        "Close programs that use memory, or export the run to a larger machine: --as archive",
+        "be verified is not written unless that is asked for.",
+        "Close programs that use memory, export the run to a larger machine (--as archive), or write it without "
+        "verifying it: --skip verification",
     )

@@ -40,7 +40,8 @@ def write_form(request: ExportRequest, emit: Callable[[Event], None]) -> None:
     """
     emit(StepEntered(what="reading the run"))
     source = open_run(request)
-    dtype_for(request, source)  # raises before anything is written
+    if request.is_verified:
+        dtype_for(request, source)  # raises before anything is written
     out = Path(request.out)
     written = Written(files=())
     match request.form:

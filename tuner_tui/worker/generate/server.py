@@ -239,9 +239,31 @@ class Server:
         for request in requests:
             self._send(Began(id=request.id, batch_size=len(requests)))
 
+        answered: set[str] = set()
+
+        def send_answer(request: Generate, row: Row) -> None:
+            answered.add(request.id)
+            self._desk.cancelled.discard(request.id)
+            self._send(
+                Answered(
+                    id=request.id,
+                    text=str(model.tokenizer.decode(row.tokens, skip_special_tokens=True)),
+                    is_finished=row.is_finished,
+                    tokens=len(row.tokens),
+                    seconds=time.perf_counter() - started,
+                    batch_size=len(requests),
+                    seed=request.seed,
+                    template=model.template_mark(request.adapter),
+                    is_cancelled=row.was_cancelled,
+                )
+            )
+
         def tell(rows: Sequence[Row]) -> None:
+            """Complete answers are sent at once: they stay when the batch is cancelled or fails."""
             for request, row in zip(requests, rows, strict=True):
-                if row.is_open and row.tokens:
+                if not row.is_open and request.id not in answered:
+                    send_answer(request, row)
+                elif row.is_open and row.tokens:
                     text = model.tokenizer.decode(row.tokens, skip_special_tokens=True)
                     self._send(Grew(id=request.id, text=str(text).rstrip("\ufffd"), tokens=len(row.tokens)))
 
@@ -253,38 +275,27 @@ class Server:
         except Exception as error:  # one bad request must not end the worker
             traceback.print_exc()
             problem = error
-        if problem is not None:
-            if is_out_of_memory(problem) and len(requests) > 1:
-                self._compute_halves(requests, rows)
-                return
-            for request in requests:
+        left = [
+            (request, row) for request, row in zip(requests, rows, strict=True) if request.id not in answered
+        ]
+        if problem is None:
+            for request, row in left:
+                send_answer(request, row)
+        elif is_out_of_memory(problem) and len(requests) > 1:
+            self._compute_halves([request for request, _ in left], [row for _, row in left])
+        else:
+            for request, _ in left:
                 self._send(_failed(request.id, problem, "The model failed while answering"))
-            return
-        seconds = time.perf_counter() - started
-        for request, row in zip(requests, rows, strict=True):
-            self._desk.cancelled.discard(request.id)
-            self._send(
-                Answered(
-                    id=request.id,
-                    text=str(model.tokenizer.decode(row.tokens, skip_special_tokens=True)),
-                    is_finished=row.is_finished,
-                    tokens=len(row.tokens),
-                    seconds=seconds,
-                    batch_size=len(requests),
-                    seed=request.seed,
-                    template=model.template_mark(request.adapter),
-                    is_cancelled=row.was_cancelled,
-                )
-            )
 
     def _compute_halves(self, requests: list[Generate], rows: list[Row]) -> None:
         """After an out-of-memory error: compute the same in two smaller batches."""
         for row in rows:
             row.tokens.clear()
             row.is_finished = row.was_cancelled = False
-        half = len(requests) // 2
-        self._compute(requests[:half], rows[:half])
-        self._compute(requests[half:], rows[half:])
+        half = (len(requests) + 1) // 2
+        for part in (slice(half), slice(half, None)):
+            if requests[part]:
+                self._compute(requests[part], rows[part])
 
     def _unsaid(self, request: Generate) -> Answered:
         return Answered(

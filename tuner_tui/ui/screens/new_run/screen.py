@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from textual import on, work
 from textual.app import SuspendNotSupported
 from textual.binding import Binding
 from textual.containers import Container, Vertical
+from textual.message import Message
 from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui import guarded
@@ -71,6 +73,10 @@ class LaunchRefused(ActionFailed):
     """The run could not be started."""
 
 
+class LaunchCancelled(Message):
+    """The person cancelled a download that the run needs."""
+
+
 class NewRunScreen(NewRunMemory):
     """One immutable draft; panes show it and report changes, each of which gives a new draft."""
 
@@ -94,6 +100,7 @@ class NewRunScreen(NewRunMemory):
             )
             for number, step in enumerate(STEPS, 1)
         ),
+        Binding("x", "cancel_download", "Cancel", tooltip="Cancel the download; what arrived is kept"),
         Binding("escape", "leave", "Leave", tooltip="Back to where you came from"),
         Binding("q", "app.quit", "Quit", show=False, tooltip="Close the app"),
     ]
@@ -102,6 +109,9 @@ class NewRunScreen(NewRunMemory):
         super().__init__()
         self._given = Draft.of_spec(spec, text) if spec is not None else None
         self._is_starting = False
+        self._is_downloading = False
+        self._cancel = threading.Event()
+        """Ends the downloads that a start needs."""
         self._file = "run.toml"
         """The file that the command names, where the run needs one."""
         self._has_kept = False
@@ -160,7 +170,7 @@ class NewRunScreen(NewRunMemory):
         self.set_interval(MEMORY_SECONDS, self._read_memory)
         self.query_one(ReviewPane).show_error(None)
         if self._given is not None:
-            self._begin(self._given, "settings")
+            self._begin(self._given, "model" if "model.source" in self._given.missing else "settings")
         else:
             self.query_one(StartPane).focus_first()
             self._show_memory()
@@ -175,6 +185,8 @@ class NewRunScreen(NewRunMemory):
                 return 0 <= index < len(STEPS)
             case "go_to":
                 return self.step is not None and not is_typing
+            case "cancel_download":
+                return self._is_downloading
             case "show_terms":
                 return self._panel.view.table is not None and not is_typing
         return True
@@ -423,6 +435,7 @@ class NewRunScreen(NewRunMemory):
         if self.state is None or self._is_starting or self.state.problems:
             return
         self._is_starting = True
+        self._cancel.clear()
         pane = self.query_one(ReviewPane)
         pane.probe.cancel()
         pane.show_error(None)
@@ -433,10 +446,13 @@ class NewRunScreen(NewRunMemory):
     def _launch(self, spec: RunSpec) -> None:
         """Check everything and queue the run; in a thread, since it reads all rows and may use the Hub."""
         from tuner_tui.sharing.start_run import start_run
+        from tuner_tui.sharing.worker_job import Cancelled
 
         app = self.app  # a closed screen has none
         try:
-            folder = start_run(spec, ProgressReporter(self.post_message))
+            folder = start_run(spec, ProgressReporter(self.post_message), is_cancelled=self._cancel.is_set)
+        except Cancelled:
+            self.post_or_tell(LaunchCancelled(), app)
         except TunerError as error:
             self.post_or_tell(LaunchRefused(error), app)
         except OSError as error:
@@ -452,12 +468,29 @@ class NewRunScreen(NewRunMemory):
 
     def on_work_progress(self, message: WorkProgress) -> None:
         """Progress of a download that the run needs."""
-        transfer = f" {message.transfer.words}" if message.transfer else ""
+        transfer = f" {message.transfer.words}; x cancels" if message.transfer else ""
         self.query_one(ReviewPane).say(f"{message.steps[-1]}{transfer}")
+        self._tell_downloading(self._is_starting)
+
+    def _tell_downloading(self, is_downloading: bool) -> None:
+        """The key that cancels is shown while there is a download."""
+        if is_downloading != self._is_downloading:
+            self._is_downloading = is_downloading
+            self.refresh_bindings()
+
+    def action_cancel_download(self) -> None:
+        self._cancel.set()
+
+    @on(LaunchCancelled)
+    def tell_cancelled(self) -> None:
+        self._is_starting = False
+        self._tell_downloading(False)
+        self.query_one(ReviewPane).say("Cancelled. The partial download is kept, and s resumes it.")
 
     @on(LaunchRefused)
     def show_refusal(self, message: LaunchRefused) -> None:
         self._is_starting = False
+        self._tell_downloading(False)
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
         pane.say("The run did not start.")
