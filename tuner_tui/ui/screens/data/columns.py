@@ -41,6 +41,8 @@ TYPING_SECONDS = 0.3
 TYPE, NONE, WRITE = " type", " none", " write"
 """Lines that are no part and no column; no template begins with a blank."""
 NEEDED = "choose a column"
+PART_WIDTH = 12
+"""Cells of a part's name; the few longer ones push their column to the right."""
 
 
 class ColumnsPane(Vertical):
@@ -164,14 +166,14 @@ class ColumnsPane(Vertical):
     def _show_parts(self, part: str | None = None) -> None:
         form = self._form
         if form is None:
-            rows = [PickRow(TYPE, "dataset type", ("as detected",))]
-            rows += [PickRow(f"{TYPE} {line}", *_halves(line)) for line in self._guess]
+            rows = [_part_row(TYPE, "dataset type", "as detected")]
+            rows += [_part_row(f"{TYPE} {line}", *line.split(" = ", 1)) for line in self._guess]
         else:
-            rows = [PickRow(TYPE, "dataset type", (form.type.name,))]
+            rows = [_part_row(TYPE, "dataset type", form.type.name)]
             for name in form.type.parts:
                 empty = NEEDED if name in form.missing else "-"
                 template = form.mapping.get(name, "").replace("\n", "\\n")
-                rows.append(PickRow(name, name, (template or empty,)))
+                rows.append(_part_row(name, name, template or empty))
         self.query_one(PickList).show(tuple(rows), part)
         self._preview()
 
@@ -311,9 +313,9 @@ class ColumnsPane(Vertical):
             self.query_one("#columns-words", Static).update(words)
 
 
-def _halves(line: str) -> tuple[str, tuple[str]]:
-    name, _, template = line.partition(" = ")
-    return name, (template,)
+def _part_row(key: str, name: str, chosen: str) -> PickRow:
+    """One cell, since the list is as narrow as the longest part's name."""
+    return PickRow(key, f"{name:<{PART_WIDTH}} {chosen}")
 
 
 def _column_row(sample: ColumnSample, used: dict[str, str]) -> PickRow:
