@@ -217,9 +217,7 @@ async def ours(names: list[str], rounds: int) -> list[Press]:
     from tuner_tui.ui.app import TunerApp
 
     class Measured(Painted, TunerApp):
-        CSS_PATH = [
-            Path(sys.modules[TunerApp.__module__].__file__ or "").parent / each for each in TunerApp.CSS_PATH
-        ]
+        CSS_PATH = _css_of(TunerApp)
 
     app = Measured()
     app.animation_level = "none"
@@ -240,6 +238,12 @@ async def ours(names: list[str], rounds: int) -> list[Press]:
                 app.pop_screen()
                 await pilot.pause()
     return presses
+
+
+def _css_of(kind: type[App[Any]]) -> list[Path]:
+    """The app's style sheets, which a class of its own would look for beside this file."""
+    folder = Path(sys.modules[kind.__module__].__file__ or "").parent
+    return [folder / str(name) for name in kind.CSS_PATH or ()]
 
 
 async def _base(pilot: Pilot[Any], prepare: Prepare) -> Screen[Any]:

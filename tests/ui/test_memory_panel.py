@@ -139,7 +139,7 @@ async def test_a_gpu_that_is_not_here_is_chosen_by_its_memory(home: Path) -> Non
         panel = walk.screen.query_one(MemoryPanel)
         await walk.until(lambda: panel.view.what_if == "24 GB", "the GPU")
         assert_same(panel.view, estimated(folder, "--gpu", "24GB"))
-        assert "What if: 23.7 GB free on a GPU of 24 GB" in walk.text()
+        assert "What if 24 GB: 23.7 GB free on a GPU" in walk.text()
         await walk.press("f4")
         await walk.type("5.5")
         await walk.press("enter")

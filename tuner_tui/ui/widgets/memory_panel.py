@@ -186,7 +186,7 @@ class MemoryPanel(Widget):
         if place is None:
             return "reading free memory"
         if self.view.what_if:
-            return f"What if: {gigabytes(place.room_bytes)} free on a GPU of {self.view.what_if} (f4)"
+            return f"What if {self.view.what_if}: {gigabytes(place.room_bytes)} free on a GPU"
         where = place.name if place.is_gpu else "RAM (no GPU)"
         if place.room_bytes is None:
             return f"{where}: free memory unknown"
