@@ -33,7 +33,7 @@ from textual.widgets import ContentSwitcher, Footer, Input, OptionList, Static
 
 RUNS, ROWS = 300, 100_000
 MOST_MS, MOST_TIMES = 100.0, 3.0
-QUIET_SECONDS, PATIENCE_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 60.0, 1.5
+QUIET_SECONDS, PATIENCE_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 60.0, 5.0
 LEFT_OUT = (
     "quit", "suspend", "command_palette", "demo", "start", "probe", "sample", "copy_command", "resume", "pause",
     "save", "edit_text", "screen.", "app.focus",
@@ -78,16 +78,21 @@ def picture(app: App[Any]) -> str:
     return "\n".join(str(list(strip)) for strip in app.screen._compositor.render_strips())
 
 
-async def quiet(app: Any) -> None:
-    """Wait until nothing is drawn any more."""
+async def quiet(pilot: Pilot[Any]) -> None:
+    """Wait until all messages were handled and nothing is drawn any more."""
+    app: Any = pilot.app
+    await pilot.pause()
     deadline = time.perf_counter() + PATIENCE_SECONDS
-    while time.perf_counter() - app.drawn_at < QUIET_SECONDS and time.perf_counter() < deadline:
+    while (
+        not app.drawn_at or time.perf_counter() - app.drawn_at < QUIET_SECONDS
+    ) and time.perf_counter() < deadline:
         await asyncio.sleep(0.02)
 
 
-async def press(app: Any, state: str, key: str) -> Press | None:
+async def press(pilot: Pilot[Any], state: str, key: str) -> Press | None:
     """Press a key once; None where nothing changes."""
-    await quiet(app)
+    app: Any = pilot.app
+    await quiet(pilot)
     stack, parts = list(app.screen_stack), _parts(app)
     is_typing = isinstance(app.focused, Input) and len(key) == 1
     app.changed, app.before, app.overhead = asyncio.Event(), picture(app), 0.0
@@ -101,6 +106,7 @@ async def press(app: Any, state: str, key: str) -> Press | None:
         app.before = ""
         return None
     app.before = ""
+    await pilot.pause()
     after = list(app.screen_stack)
     if len(after) > len(stack):
         kind = "dialog" if isinstance(after[-1], ModalScreen) else "screen"
@@ -182,14 +188,15 @@ async def smallest(rounds: int) -> list[Press]:
     """Each kind of change in the smallest app."""
     app = Smallest()
     presses: list[Press | None] = []
-    async with app.run_test(size=(120, 40)):
+    async with app.run_test(size=(120, 40)) as pilot:
         for number in range(rounds):
             app.set_focus(app.query_one("#one"))
             for key in ("down", "down", "f4", "f4", "f2", "escape", "f3", "escape"):
-                presses.append(await press(app, "smallest", key))
+                presses.append(await press(pilot, "smallest", key))
             app.set_focus(app.query_one(Input))
             app.query_one(Input).value = ""
-            presses.append(await press(app, "smallest", str(number % 10)))
+            presses.append(await press(pilot, "smallest", str(number % 10)))
+        await quiet(pilot)
     return [each for each in presses if each is not None]
 
 
@@ -226,17 +233,18 @@ async def ours(names: list[str], rounds: int) -> list[Press]:
         for name in names:
             for state, prepare in (await STATES[name](pilot)).items():
                 await prepare(pilot)
-                await quiet(app)
+                await quiet(pilot)
                 for key in _keys(app):
                     for _ in range(rounds):
                         if app.screen_stack[-1] is not await _base(pilot, prepare):
                             continue
-                        measured = await press(app, f"{name}: {state}", key)
+                        measured = await press(pilot, f"{name}: {state}", key)
                         if measured is not None:
                             presses.append(measured)
             while len(app.screen_stack) > 1:
                 app.pop_screen()
                 await pilot.pause()
+        await quiet(pilot)
     return presses
 
 
@@ -415,7 +423,7 @@ def main() -> int:
     parser.add_argument("--screens", default=",".join(STATES))
     parser.add_argument("--judge", choices=("wall", "cpu"), default="wall")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         make_home(home)
         os.environ.update(TUNER_TUI_HOME=str(home), HF_HUB_OFFLINE="1", HF_HUB_CACHE=str(home / "hub"))
