@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from textual import events, on
@@ -241,6 +241,7 @@ async def ours(names: list[str], rounds: int) -> list[Press]:
                         measured = await press(pilot, f"{name}: {state}", key)
                         if measured is not None:
                             presses.append(measured)
+                print(f"{name}: {state} done", file=sys.stderr, flush=True)
             while len(app.screen_stack) > 1:
                 app.pop_screen()
                 await pilot.pause()
@@ -248,10 +249,11 @@ async def ours(names: list[str], rounds: int) -> list[Press]:
     return presses
 
 
-def _css_of(kind: type[App[Any]]) -> list[Path]:
+def _css_of(kind: type[App[Any]]) -> list[str | PurePath]:
     """The app's style sheets, which a class of its own would look for beside this file."""
     folder = Path(sys.modules[kind.__module__].__file__ or "").parent
-    return [folder / str(name) for name in kind.CSS_PATH or ()]
+    names = kind.CSS_PATH if isinstance(kind.CSS_PATH, list) else [kind.CSS_PATH or ""]
+    return [folder / name for name in names]
 
 
 async def _base(pilot: Pilot[Any], prepare: Prepare) -> Screen[Any]:
@@ -391,7 +393,10 @@ STATES = {"home": home_states, "new": new_states, "monitor": monitor_states, "da
 
 def report(base: list[Press], presses: list[Press], judged: str) -> tuple[list[str], int]:
     """A line for each key, the slowest first, and how many are too slow."""
-    figure = {"wall": lambda each: each.wall_ms, "cpu": lambda each: each.cpu_ms}[judged]
+
+    def figure(each: Press) -> float:
+        return each.wall_ms if judged == "wall" else each.cpu_ms
+
     least = {
         kind: statistics.median(values)
         for kind in KINDS

@@ -59,7 +59,7 @@ def look_at_model(source: str, revision: str | None = None) -> ModelLook:
         check_source(resolved)
         return ModelLook(resolved, read_facts(resolved) if resolved.path else _remote_facts(resolved))
     except TunerError as error:
-        return ModelLook(resolved, resolved and _known_facts(resolved), error)
+        return ModelLook(resolved, _known_facts(resolved) if resolved else None, error)
 
 
 def _known_facts(source: ModelSource) -> ModelFacts | None:
