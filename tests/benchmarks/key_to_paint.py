@@ -236,8 +236,7 @@ async def ours(names: list[str], rounds: int) -> list[Press]:
                 await quiet(pilot)
                 for key in _keys(app):
                     for _ in range(rounds):
-                        if app.screen_stack[-1] is not await _base(pilot, prepare):
-                            continue
+                        await _base(pilot, prepare)
                         measured = await press(pilot, f"{name}: {state}", key)
                         if measured is not None:
                             presses.append(measured)
@@ -256,11 +255,10 @@ def _css_of(kind: type[App[Any]]) -> list[str | PurePath]:
     return [folder / name for name in names]
 
 
-async def _base(pilot: Pilot[Any], prepare: Prepare) -> Screen[Any]:
+async def _base(pilot: Pilot[Any], prepare: Prepare) -> None:
     """Back in the state in which a key is pressed."""
     await prepare(pilot)
     await pilot.pause()
-    return pilot.app.screen
 
 
 def _keys(app: App[Any]) -> list[str]:
