@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from textual.widgets import Input
 
 from tests.tiny_model import make_tiny_model
 from tests.ui.looking import footer_keys
@@ -19,6 +20,7 @@ from tuner_tui.config.spec import DataSpec, ModelSpec, RunSpec
 from tuner_tui.ui.modals.pick_gpu import PickGpu
 from tuner_tui.ui.screens.new_run import screen as new_run_screen
 from tuner_tui.ui.widgets.memory_panel import MemoryPanel, MemoryView
+from tuner_tui.ui.widgets.pick_list import PickList
 
 BIG = CONFIG | {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "vocab_size": 128256}
 
@@ -123,6 +125,14 @@ def _is_same(walk: Walk, by_command: dict[str, Any]) -> bool:
     return found == [(row["low_bytes"], row["high_bytes"]) for row in by_command["precisions"]]
 
 
+async def open_gpus(walk: Walk) -> None:
+    await walk.press("f4")
+    await walk.until(
+        lambda: isinstance(walk.app.screen, PickGpu) and isinstance(walk.app.focused, Input),
+        "the list of GPUs",
+    )
+
+
 async def test_a_gpu_that_is_not_here_is_chosen_by_its_memory(home: Path) -> None:
     folder = home / "config-only"
     folder.mkdir()
@@ -131,8 +141,7 @@ async def test_a_gpu_that_is_not_here_is_chosen_by_its_memory(home: Path) -> Non
         await figures(walk)
         assert footer_keys(walk.app)["f4"] == "GPU"
         here = walk.screen.query_one(MemoryPanel).view.rows
-        await walk.press("f4")
-        assert isinstance(walk.app.screen, PickGpu)
+        await open_gpus(walk)
         assert "RTX 3090, 4090" in walk.text()
         await walk.type("4090")
         await walk.press("enter")
@@ -140,19 +149,25 @@ async def test_a_gpu_that_is_not_here_is_chosen_by_its_memory(home: Path) -> Non
         await walk.until(lambda: panel.view.what_if == "24 GB", "the GPU")
         assert_same(panel.view, estimated(folder, "--gpu", "24GB"))
         assert "What if 24 GB: 23.7 GB free on a GPU" in walk.text()
-        await walk.press("f4")
+        await open_gpus(walk)
         await walk.type("5.5")
         await walk.press("enter")
         await walk.until(lambda: panel.view.what_if == "5.5 GB", "the other GPU")
         assert_same(panel.view, estimated(folder, "--gpu", "5.5GB"))
-        await walk.press("f4", "home", "up", "up", "up", "up", "enter")
+        await open_gpus(walk)
+        assert walk.app.screen.query_one(PickList).picked_key == "5.5 GB"
+        await walk.type("5.5")
+        assert walk.app.screen.query_one(PickList).picked_key == "5.5 GB"
+        await walk.press("home", "ctrl+k")
+        await walk.type("this")
+        await walk.press("enter")
         await walk.until(lambda: not panel.view.what_if, "this machine")
         assert panel.view.rows == here
 
 
 async def test_what_is_no_gpu_is_told(home: Path) -> None:
     async with new_run(spec_of(home)) as walk:
-        await walk.press("f4")
+        await open_gpus(walk)
         await walk.type("9000")
         await walk.press("enter")
         await walk.until(lambda: "'9000' is not a memory size of a GPU" in walk.text(), "the reason")

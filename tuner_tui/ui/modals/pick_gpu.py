@@ -78,11 +78,14 @@ class PickGpu(ModalScreen[str | None]):
         self.query_one(".hint", Static).update(_HINT)
         wanted = typed.strip().lower()
         rows = [PickRow(HERE, "this machine", (self._machine,))]
-        rows += [PickRow(memory, memory, (names,)) for memory, names in COMMON_GPUS.items()]
+        listed = dict(COMMON_GPUS)
+        if self._chosen and self._chosen not in listed:
+            listed = {self._chosen: "as typed before"} | listed
+        rows += [PickRow(memory, memory, (names,)) for memory, names in listed.items()]
         rows = [row for row in rows if wanted in " ".join((row.name, *row.cells)).lower()]
         rows.sort(key=lambda row: not row.name.startswith(wanted))
         memory = _as_size(wanted)
-        if memory is not None and memory not in COMMON_GPUS:
+        if memory is not None and memory not in listed:
             place = (
                 len(rows) if len(wanted) > LONGEST_SIZE and wanted.isdigit() else 0
             )  # 1660 is a name before

@@ -207,8 +207,8 @@ class ColumnsPane(Vertical):
         used = {template: name for name, template in form.mapping.items()}
         rows = [_column_row(sample, used) for sample in samples]
         if part in form.mapping and part not in form.type.needed:
-            rows.append(PickRow(NONE, "none", ("leave this part out",)))
-        rows.append(PickRow(WRITE, "write a template", ("several columns, text between them, a threshold",)))
+            rows.append(PickRow(NONE, "none", ("", "leave this part out")))
+        rows.append(PickRow(WRITE, "write a template", ("", "text, several columns, a threshold")))
         chosen = await self.app.push_screen_wait(
             PickOne(f"Column for {part}", tuple(rows), form.mapping.get(part))
         )
@@ -319,8 +319,9 @@ def _part_row(key: str, name: str, chosen: str) -> PickRow:
 
 
 def _column_row(sample: ColumnSample, used: dict[str, str]) -> PickRow:
+    """What a column is used for stands before its value, which may be long and is cut."""
     part = used.get(sample.template)
-    return PickRow(sample.template, sample.path, (sample.sample, f"used for {part}" if part else ""))
+    return PickRow(sample.template, sample.path, (f"used for {part}" if part else "", sample.sample))
 
 
 def _as_trained(row: int, reply: LookReply) -> Content:

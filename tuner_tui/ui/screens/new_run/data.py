@@ -52,7 +52,7 @@ class RowPreview(Static):
             if is_inspectable(look):
                 lines.append(
                     literal(
-                        "Enter shows its problems and what fixes them; f3 maps its columns.", "bold $accent"
+                        "Enter shows its problems and what fixes them. f3 maps its columns.", "bold $accent"
                     )
                 )
             lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
