@@ -113,7 +113,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("data-rows", "3", "as stored, row"),
         stop("data-tokens", "4", "EOS token", "tokens with loss"),
         stop("data-columns", "5", "detected:", "columns:", "as it is trained"),
-        stop("data-column", "down enter", "Column for user", "What is 0 plus 0?"),
+        stop("data-column", "down enter", "Column for messages", "used for messages"),
         stop("new-method", "escape escape ctrl+n", "Method: the training objective", "fits"),
         stop("new-settings", "4", "The defaults suit", "fits"),
         stop("new-find", "ctrl+f r a n k", "Find an option"),
