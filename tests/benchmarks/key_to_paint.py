@@ -238,8 +238,9 @@ async def ours(names: list[str], rounds: int) -> list[Press]:
                     for _ in range(rounds):
                         await _base(pilot, prepare)
                         measured = await press(pilot, f"{name}: {state}", key)
-                        if measured is not None:
-                            presses.append(measured)
+                        if measured is None:  # nor would it change anything the next time
+                            break
+                        presses.append(measured)
                 print(f"{name}: {state} done", file=sys.stderr, flush=True)
             while len(app.screen_stack) > 1:
                 app.pop_screen()
