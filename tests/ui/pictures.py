@@ -120,7 +120,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("new-review", "escape 5", "Chosen for this machine", "fits"),
         stop("new-terms", "m", "Peak:"),
         stop("new-gpu", "escape f4", "What would fit on another GPU?"),
-        stop("new-what-if", "2 4 enter", "What if 24 GB: 23.7 GB free"),
+        stop("new-what-if", "2 4 enter", "What if 24 GB: 23.7 GB"),
     ),
     "feedback": (
         stop("collections", "f", "evening", "2 ready"),
