@@ -147,24 +147,118 @@ async def test_tokens_are_those_of_the_worker(home: Path, model: Path) -> None:
         assert walk.spec.training.max_length == 64
 
 
-async def test_columns_are_said_by_hand(home: Path, model: Path) -> None:
+def write_odd_rows(path: Path) -> None:
+    """Rows whose columns have names that nobody knows."""
     rows = [{"frage": f"Wer ist {n}?", "zusatz": "bitte", "antwort": f"Nummer {n}."} for n in range(5)]
-    (home / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+async def test_columns_are_chosen_from_lists_beside_a_preview(home: Path, model: Path) -> None:
+    write_odd_rows(home / "odd.jsonl")
+    async with new_run(spec_of(model, "odd.jsonl")) as walk:
+        await walk.go_to("data")
+        await walk.settled()
+        await walk.until(lambda: "f3 maps its columns" in walk.text(), "the key's name")
+        assert footer_keys(walk.app)["f3"] == "Columns"
+        await walk.press("f3")
+        await wait_for(
+            walk.pilot, "[5 Columns]", "columns: frage, zusatz, antwort", "user         choose a column"
+        )
+        await walk.press("down", "enter")
+        await wait_for(walk.pilot, "Column for user", "Wer ist 0?", "Nummer 0.")
+        await walk.press("enter")
+        await wait_for(walk.pilot, "user         {frage}", "instruction needs a column for")
+        await walk.press("enter")
+        await wait_for(walk.pilot, "Column for assistant", "used for user")
+        await walk.type("antw")
+        await walk.press("enter")
+        await wait_for(walk.pilot, "assistant    {antwort}", "Wer ist 0?")
+        await walk.until(lambda: "Row 1 as it is trained" in walk.text(), "the tokens", 60)
+        assert "tokens with loss" in walk.text()
+        await walk.press("right")
+        await walk.until(
+            lambda: "Row 2 as it is trained" in walk.text() and "Wer ist 1?" in walk.text(), "row 2", 30
+        )
+        await walk.press("escape")
+        await walk.settled()
+        assert walk.spec.data.mapping == ("user = {frage}", "assistant = {antwort}")
+        assert not walk.state.problems
+
+
+async def test_a_dataset_type_is_chosen_and_an_incomplete_mapping_is_told(home: Path, model: Path) -> None:
+    write_odd_rows(home / "odd.jsonl")
+    async with new_run(spec_of(model, "odd.jsonl")) as walk:
+        screen = await inspect(walk)
+        await walk.press("5")
+        await wait_for(walk.pilot, "dataset type instruction")
+        await walk.press("enter")
+        await wait_for(walk.pilot, "a better and a worse answer")
+        await walk.type("prompt-comp")
+        await walk.press("enter")
+        await wait_for(walk.pilot, "dataset type prompt-completion", "completion   choose a column")
+        await walk.press("enter", "enter")
+        await wait_for(walk.pilot, "prompt       {frage}")
+        await walk.press("1")
+        why = "The mapping was not applied: prompt-completion needs a column for completion."
+        await walk.until(lambda: why in [told.message for told in walk.app._notifications], "the reason")
+        assert screen.spec.data.mapping == ()
+
+
+async def test_templates_are_written_as_lines(home: Path, model: Path) -> None:
+    write_odd_rows(home / "odd.jsonl")
     async with new_run(spec_of(model, "odd.jsonl")) as walk:
         screen = await inspect(walk)
         await wait_for(walk.pilot, "Unknown columns")
         await walk.press("5")
         await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no dataset type detected")
+        await walk.press("e")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwrt}"
         await wait_for(walk.pilot, "'antwrt'; there are")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwort}"
         await wait_for(walk.pilot, "Wer ist 0? bitte")
-        await walk.press("ctrl+s", "escape", "1")
+        await walk.press("f1")
+        help_text = " ".join((await wait_for(walk.pilot, "PART = TEMPLATE")).replace("│", " ").split())
+        assert "prompt = {question}\\n{context}" in help_text and "verdict = {column} < 4" in help_text
+        await walk.press("escape", "ctrl+s", "escape", "1")
         await wait_for(walk.pilot, "5 rows, dataset type instruction: mapped manually")
         await walk.press("escape")
         await walk.settled()
         assert walk.spec.data.mapping == ("user = {frage} {zusatz}", "assistant = {antwort}")
         assert not walk.state.problems
+
+
+async def test_a_detected_mapping_that_lines_cannot_say_is_shown_and_kept(home: Path, model: Path) -> None:
+    cases = Path(__file__).parents[1] / "data" / "cases"
+    shutil.copy(next(cases.rglob("arena55k.jsonl")), home)
+    spec = spec_of(model, "arena55k.jsonl").model_copy(update={"method": DpoMethod()})
+    async with new_run(spec) as walk:
+        screen = await inspect(walk)
+        await walk.press("5")
+        await wait_for(walk.pilot, "dataset type as detected", "the other")
+        await walk.press("escape")
+        assert screen.changes == {} and walk.spec.data.mapping == ()
+
+
+async def test_lengths_of_like_rows_have_bars_and_an_outlier_decides_nothing(home: Path, model: Path) -> None:
+    rows = [{"question": f"Q{n}?", "answer": "word " * (20 + n % 16)} for n in range(60)]
+    rows[7]["answer"] = "word " * 3000
+    (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with new_run(spec_of(model, max_length=1024), size=(80, 45)) as walk:
+        screen = await inspect(walk)
+        await walk.press("2")
+        text = await wait_for(walk.pilot, "suggested limit:", "█")
+        bars = [line.split() for line in text.splitlines() if "█" in line]
+        assert len(bars) >= 16 and sum(int(bar[-1]) for bar in bars) == 60
+        assert "it truncates 1 of 60 sequences (1.7%)" in text
+        limit = int(text.split("suggested limit: ")[1].split(";")[0])
+        assert limit < 512
+        await walk.press("l")
+        await wait_for(walk.pilot, f"over {limit} tokens: 1")
+        assert screen.changes["training.max_length"] == str(limit)
+        await walk.press("u")
+        await wait_for(walk.pilot, "over 1,024 tokens: 1")
+        await walk.press("escape")
+        assert walk.spec.training.max_length == 1024
 
 
 async def test_a_collection_of_feedback_is_a_data_set(home: Path, model: Path) -> None:

@@ -320,7 +320,7 @@ async def test_hub_search_asks_once_the_typing_pauses(monkeypatch: pytest.Monkey
     monkeypatch.setattr(model, "search_hub", answer)
     monkeypatch.setattr(model, "DEBOUNCE_SECONDS", 3.0)  # longer than any machine takes between two letters
     monkeypatch.setattr(
-        "tuner_tui.ui.screens.new_run.screen.look_at_model", lambda source, revision: new_run_look(source)
+        "tuner_tui.ui.screens.new_run.looks.look_at_model", lambda source, revision: new_run_look(source)
     )
     async with new_run() as walk:
         await pick_preset(walk, "first-try")

@@ -12,10 +12,11 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import save_file
 
 from tests.unit.models_on_disk import CONFIG, make_folder, write_header
-from tuner_tui.cli.estimate import estimate, parse_gpu
+from tuner_tui.cli.estimate import estimate
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.models.facts import facts_from
 from tuner_tui.planning.shape import shape_of
+from tuner_tui.planning.what_if import parse_gpu
 
 GIB = 1 << 30
 SMALL = CONFIG | {"hidden_size": 512, "intermediate_size": 2048, "head_dim": 128}

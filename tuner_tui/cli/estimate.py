@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,15 +20,8 @@ if TYPE_CHECKING:
     from tuner_tui.planning.planner import MemoryPlan
     from tuner_tui.planning.table import MemoryRow, MemoryTable
 
-GIB, GB = 1 << 30, 1_000_000_000
-DRIVER_BYTES = round(0.4 * GIB)
-"""Memory reserved by a GPU's driver."""
+GB = 1_000_000_000
 NAMES = {"fp32": "fp32", "bf16": "bf16", "int8": "int8", "nf4": "4-bit", "stored": "as stored"}
-HELD_BACK = 1 / 16
-"""The share of an advertised size that drivers and error correction may reserve: an L4 with 24 GB has 22.5 GiB, a T4
-with 16 GB has 15 GiB."""
-_GPU = re.compile(r"(\d+(?:\.\d+)?)\s*(gi?b?)?", re.IGNORECASE)
-_NAMED_GPU = re.compile(r"(?:^|\s|(?<=\w)-)(\d+(?:\.\d+)?)\s*(gi?b)\b", re.IGNORECASE)
 
 
 @click.command()
@@ -77,42 +69,18 @@ def estimate(
         click.echo(line)
 
 
-def parse_gpu(text: str) -> int:
-    """A GPU's usable bytes, from text such as "24GB", "RTX 3060 12GB" or "22.5GiB". Raises InputError.
-
-    A size in GB is the advertised one, of which a part is reserved; GiB are exact.
-    """
-    words = text.strip()
-    match = _GPU.fullmatch(words) or _NAMED_GPU.search(words)
-    size = float(match[1]) if match else 0.0
-    if not match or not 0.5 <= size <= 2000:
-        raise InputError(
-            "Not a memory size", f"--gpu {text!r} is not a memory size.", 'Use a size such as "24GB".'
-        )
-    is_exact = (match[2] or "").lower() in ("gi", "gib")
-    return round(size * GIB * (1 if is_exact else 1 - HELD_BACK))
-
-
 def _place(gpu: str | None) -> tuple[Place, FreeMemory | None]:
     """The device that would train, and its memory; of a given GPU only its size."""
     from tuner_tui.planning.place import leave_free_bytes, place_of
+    from tuner_tui.planning.what_if import gpu_of
 
     if gpu is not None:
-        return place_of_gpu(gpu), None
+        return gpu_of(gpu), None
     from tuner_tui.hardware.free_memory import read_free_memory
     from tuner_tui.runs.measurements import all_measured
 
     free = read_free_memory()
     return place_of(free, leave_free_bytes(), all_measured()), free
-
-
-def place_of_gpu(gpu: str) -> Place:
-    """A GPU of which only the advertised size is given. Raises InputError as `parse_gpu` does."""
-    from tuner_tui.planning.place import Place
-
-    size = parse_gpu(gpu)
-    name = f"a GPU given as {gpu.strip()}, counted as {size / GIB:.4g} GiB"
-    return Place(True, name, size - DRIVER_BYTES, size)
 
 
 def _others(free: FreeMemory | None) -> tuple[str, ...]:

@@ -50,10 +50,10 @@ def pick(
     Nothing is downloaded: sizes are those of models on this machine and of a dated table of open models, which
     models.toml in the configuration folder replaces.
     """
-    from tuner_tui.cli.estimate import place_of_gpu
     from tuner_tui.config.draft import UNSET
     from tuner_tui.config.goals import find_goal
     from tuner_tui.planning.proposals import propose
+    from tuner_tui.planning.what_if import gpu_of
     from tuner_tui.runs.proposal_basis import read_basis
 
     if goal_name is None:
@@ -63,7 +63,7 @@ def pick(
         raise InputError("Which data?", "--out writes a run.toml, which needs --data.", "Add --data FILE.")
     goal = find_goal(goal_name)
     rows = None if data is None else _count_rows(goal, data)
-    basis = read_basis(Path.cwd(), None if gpu is None else place_of_gpu(gpu))
+    basis = read_basis(Path.cwd(), None if gpu is None else gpu_of(gpu))
     proposals = propose(goal, basis.candidates, basis.place, data=data or UNSET, rows=rows)
     if number is not None and number > len(proposals.items):
         raise InputError(

@@ -47,6 +47,7 @@ class ModelLook:
 
     source: ModelSource | None = None
     facts: ModelFacts | None = None
+    """What is known of its sizes, also of one that has a problem, such as a folder without weights or tokenizer."""
     problem: TunerError | None = None
 
 
@@ -58,7 +59,15 @@ def look_at_model(source: str, revision: str | None = None) -> ModelLook:
         check_source(resolved)
         return ModelLook(resolved, read_facts(resolved) if resolved.path else _remote_facts(resolved))
     except TunerError as error:
-        return ModelLook(resolved, problem=error)
+        return ModelLook(resolved, _known_facts(resolved) if resolved else None, error)
+
+
+def _known_facts(source: ModelSource) -> ModelFacts | None:
+    """The facts of a model that has a problem; None if they cannot be read either."""
+    try:
+        return read_facts(source) if source.path else _remote_facts(source)
+    except TunerError:
+        return None
 
 
 def _remote_facts(source: ModelSource) -> ModelFacts | None:

@@ -26,17 +26,17 @@ PARTS = (
     "messages", "tools", "system", "user", "assistant", "prompt", "completion", "text", "chosen", "rejected", "label",
     "first", "second", "verdict", "reasoning", "chat_template_kwargs", "history",
 )  # fmt: skip
-_BESIDE = frozenset({"system", "tools", "chat_template_kwargs"})
+BESIDE = frozenset({"system", "tools", "chat_template_kwargs"})
 SHAPES_OF_PARTS: tuple[tuple[frozenset[str], frozenset[str], Shape], ...] = (
-    (frozenset({"messages", "assistant"}), _BESIDE | {"reasoning"}, "messages"),
-    (frozenset({"messages"}), _BESIDE, "messages"),
-    (frozenset({"user", "assistant"}), _BESIDE | {"reasoning", "history"}, "instruction"),
-    (frozenset({"prompt", "completion", "label"}), _BESIDE, "rated"),
-    (frozenset({"prompt", "completion"}), _BESIDE, "prompt_completion"),
-    (frozenset({"chosen", "rejected"}), _BESIDE | {"prompt"}, "preference"),
-    (frozenset({"verdict"}), _BESIDE | {"prompt", "first", "second"}, "preference"),
+    (frozenset({"messages", "assistant"}), BESIDE | {"reasoning"}, "messages"),
+    (frozenset({"messages"}), BESIDE, "messages"),
+    (frozenset({"user", "assistant"}), BESIDE | {"reasoning", "history"}, "instruction"),
+    (frozenset({"prompt", "completion", "label"}), BESIDE, "rated"),
+    (frozenset({"prompt", "completion"}), BESIDE, "prompt_completion"),
+    (frozenset({"chosen", "rejected"}), BESIDE | {"prompt"}, "preference"),
+    (frozenset({"verdict"}), BESIDE | {"prompt", "first", "second"}, "preference"),
     (frozenset({"text"}), frozenset(), "text"),
-    (frozenset({"prompt"}), _BESIDE, "prompts"),
+    (frozenset({"prompt"}), BESIDE, "prompts"),
 )
 """Which parts a shape needs, and which it may have."""
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -110,7 +110,7 @@ def mapped_layout(mapping: dict[str, str], columns: Columns) -> Layout:
 
     def convert(row: Row) -> Row:
         made: Row = {
-            part: _filled(template, row, is_optional=part in (*_BESIDE, "reasoning", "history"))
+            part: _filled(template, row, is_optional=part in (*BESIDE, "reasoning", "history"))
             for part, template in mapping.items()
             if part != "label"
         }
@@ -144,11 +144,11 @@ def _by_verdict(mapping: dict[str, str], columns: Columns) -> Layout:
             "Map both first and second, each to one column, or none of them.",
         )
     column = rule[1] if rule else _names(template)[0]
-    whole = {part: mapping[part] for part in ("prompt", *_BESIDE) if part in mapping}
+    whole = {part: mapping[part] for part in ("prompt", *BESIDE) if part in mapping}
     named = {part: _names(mapping[part])[0] for part in sides}
 
     def derived(row: Row) -> Row:
-        made = {part: _filled(text, row, is_optional=part in _BESIDE) for part, text in whole.items()}
+        made = {part: _filled(text, row, is_optional=part in BESIDE) for part, text in whole.items()}
         made |= {name: _value(row, name) for name in (*named.values(), column)}
         return {**row, **made}
 

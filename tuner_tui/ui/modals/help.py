@@ -16,6 +16,7 @@ from tuner_tui.ui.widgets.literal import literal_lines
 if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.screen import Screen
+    from textual.widget import Widget
 
 
 class HelpModal(ModalScreen[None]):
@@ -27,7 +28,7 @@ class HelpModal(ModalScreen[None]):
         super().__init__()
         self._title = str(getattr(screen, "TITLE_WORDS", "") or "This screen")
         self._purpose = str(getattr(screen, "HELP_TEXT", ""))
-        self._focused = str(getattr(screen.focused, "help_text", "") or "")
+        self._focused = _help_of(screen.focused)
         self._keys = keys_of(screen)
 
     def compose(self) -> ComposeResult:
@@ -47,3 +48,9 @@ class HelpModal(ModalScreen[None]):
                 )
                 yield Static(Content.assemble(*line))
             yield Static(Content.styled("esc closes", "$faint"), classes="hint")
+
+
+def _help_of(focused: Widget | None) -> str:
+    """The help of the focused widget, or of the nearest part around it that has one."""
+    nodes = focused.ancestors_with_self if focused is not None else []
+    return next((text for node in nodes if (text := str(getattr(node, "help_text", "") or ""))), "")

@@ -45,6 +45,8 @@ class MemoryView:
     """A note on that memory, such as what is unknown."""
     outlook: Outlook = UNKNOWN
     """The run's expected time and energy cost, from earlier runs here."""
+    what_if: str = ""
+    """Memory of the GPU that is shown in place of this machine, such as `24 GB`; empty for this machine."""
 
     @property
     def rows(self) -> tuple[MemoryRow, ...]:
@@ -59,7 +61,7 @@ class MemoryPanel(Widget):
     help_text = (
         "The run's memory in each precision. Fits: the whole range fits in free memory. Tight: only the lower end "
         "does, so a large batch may not fit. Too big by: the expected shortfall. "
-        "m shows every term."
+        "m shows every term, f4 shows what would fit on another GPU."
     )
 
     view: reactive[MemoryView] = reactive(MemoryView())
@@ -82,6 +84,8 @@ class MemoryPanel(Widget):
             amounts.append(f"{mark}{SHORT_NAMES[row.loaded_as]} {amount}")
         room = view.place.room_bytes if view.place else None
         ending = f" GB; {room / GB:.1f} free" if room is not None else " GB"
+        if view.what_if and room is not None:
+            ending = f" GB; what if {room / GB:.1f} free"
         while len(amounts) > 1 and len("  ".join(amounts) + ending) > width:
             amounts = amounts[1:]
         return Content(fit("  ".join(amounts) + ending, width))
@@ -181,6 +185,8 @@ class MemoryPanel(Widget):
         place = self.view.place
         if place is None:
             return "reading free memory"
+        if self.view.what_if:
+            return f"What if {self.view.what_if}: {gigabytes(place.room_bytes)} free on a GPU"
         where = place.name if place.is_gpu else "RAM (no GPU)"
         if place.room_bytes is None:
             return f"{where}: free memory unknown"

@@ -50,7 +50,7 @@ class DataScreen(TunerScreen):
     TITLE_WORDS = "Data"
     HELP_TEXT = (
         "1 to 5 show a part: problems, row lengths, the rows, the tokens of one row as the trainer gets them, and the "
-        "column mapping. Changes are stored in the run's spec; the file is not changed."
+        "columns, which are chosen from lists. Changes are stored in the run's spec; the file is not changed."
     )
     BINDINGS = [  # noqa: RUF012
         Binding("escape", "leave", "Back", key_display="esc", tooltip="Back to the new run, with the changes"),
@@ -62,8 +62,9 @@ class DataScreen(TunerScreen):
 
     part: reactive[str] = reactive("checks", init=False)
 
-    def __init__(self, spec: RunSpec, on_close: Callable[[Changes], None]) -> None:
+    def __init__(self, spec: RunSpec, on_close: Callable[[Changes], None], part: str = "checks") -> None:
         super().__init__()
+        self.set_reactive(DataScreen.part, part)
         self.spec = spec
         self.changes: Changes = {}
         self._on_close = on_close
@@ -97,7 +98,7 @@ class DataScreen(TunerScreen):
 
     def compose_body(self) -> ComposeResult:
         yield TabLine(tuple(part.capitalize() for part in PARTS))
-        with ContentSwitcher(initial="checks", id="data-parts"):
+        with ContentSwitcher(initial=self.part, id="data-parts"):
             yield ChecksPane(id="checks")
             yield LengthsPane(id="lengths")
             yield RowsPane(id="rows")
@@ -125,9 +126,10 @@ class DataScreen(TunerScreen):
         self.query_one(ChecksPane).open(self.spec, reading)
         self.query_one(LengthsPane).open(self.spec)
         self.query_one(RowsPane).open(reading)
-        self.query_one(TokensPane).open(self.spec, reading)
-        self.query_one(ColumnsPane).open(self.spec, reading)
-        self.watch_part()
+        tokens = self.query_one(TokensPane)
+        tokens.open(self.spec, reading)
+        self.query_one(ColumnsPane).open(self.spec, reading, tokens.microscope)
+        self._show_part()
 
     @property
     def unfixed(self) -> Reading:
@@ -144,12 +146,19 @@ class DataScreen(TunerScreen):
     def choose_part(self, message: TabLine.Chosen) -> None:
         self.part = PARTS[message.index]
 
-    def watch_part(self) -> None:
+    def watch_part(self, part_before: str) -> None:
+        if part_before == "columns":
+            self._use_mapping()
+        self._show_part()
+
+    def _show_part(self) -> None:
         self.query_one(TabLine).shown = PARTS.index(self.part)
         self.query_one(ContentSwitcher).current = self.part
         pane = self.query_one(f"#{self.part}")
-        if isinstance(pane, ChecksPane | LengthsPane | RowsPane | TokensPane | ColumnsPane):
+        if isinstance(pane, ChecksPane | LengthsPane | RowsPane | TokensPane):
             pane.focus_first()
+        if isinstance(pane, ColumnsPane):
+            pane.show()
         if isinstance(pane, TokensPane):
             pane.look()
         self.refresh_bindings()
@@ -198,11 +207,30 @@ class DataScreen(TunerScreen):
 
     @on(ColumnsPane.Mapped)
     def take_mapping(self, message: ColumnsPane.Mapped) -> None:
-        if message.lines != self.spec.data.mapping:
-            self._change_data("mapping", message.lines, "\n")
-            if message.lines and self.spec.data.shape != "auto":
-                self._change_data("shape", "auto", "")
+        if self._map(message.lines):
             self._open()
+
+    def _map(self, lines: tuple[str, ...]) -> bool:
+        """Use other mapping lines; whether they are others."""
+        if lines == self.spec.data.mapping:
+            return False
+        self._change_data("mapping", lines, "\n")
+        if lines and self.spec.data.shape != "auto":
+            self._change_data("shape", "auto", "")
+        return True
+
+    def _use_mapping(self) -> bool:
+        """Use the mapping that was chosen, when its part is left; whether the rows are read in another way now."""
+        pane = self.query_one(ColumnsPane)
+        if not pane.is_ready or pane.lines == self.spec.data.mapping:
+            return False
+        if pane.problem:
+            words = f"The mapping was not applied: {pane.problem}."
+            self.app.notify(words, severity="warning", markup=False)
+            return False
+        if is_changed := self._map(pane.lines):
+            self._open()
+        return is_changed
 
     @on(LengthsPane.LimitTaken)
     def take_limit(self, message: LengthsPane.LimitTaken) -> None:
@@ -225,6 +253,8 @@ class DataScreen(TunerScreen):
         if isinstance(self.focused, TextArea):
             self.query_one(ColumnsPane).leave_lines()
             return
+        if self.part == "columns":
+            self._use_mapping()
         changes = self.changes
         self.dismiss(None)
         self._on_close(changes)

@@ -54,7 +54,8 @@ class TokensPane(VerticalScroll):
         super().__init__(id=id)
         self._spec: RunSpec | None = None
         self._reading: Reading | None = None
-        self._microscope = Microscope()
+        self.microscope = Microscope()
+        """For all parts that show tokens; this one closes it."""
         self._reply: LookReply | None = None
         self._is_wanted = False
 
@@ -69,7 +70,7 @@ class TokensPane(VerticalScroll):
 
     @work(thread=True, group="microscope", exit_on_error=False)
     def _close(self) -> None:
-        self._microscope.close()
+        self.microscope.close()
 
     def open(self, spec: RunSpec, reading: Reading) -> None:
         """Follow another spec; the row is loaded when the pane is visible."""
@@ -104,7 +105,7 @@ class TokensPane(VerticalScroll):
         if self._reply is None:
             self._say(literal(f"Loading row {row:,}; the first time takes some seconds ...", "$faint"))
         try:
-            self._reply = await in_background(look_at, self._microscope, spec, reading, row)
+            self._reply = await in_background(look_at, self.microscope, spec, reading, row)
         except (TunerError, OSError) as error:
             self._reply = LookReply(problem=str(error))
         self.post_message(self.Looked())
@@ -118,7 +119,7 @@ class TokensPane(VerticalScroll):
         if reply.problem:
             lines.append(literal(f"✗ {reply.problem} {reply.hint}", "$error"))
         else:
-            lines.append(legend())
+            lines.append(Content.assemble(legend(), ("  i: one per line", "$faint")))
         lines += [literal(f"! {words}", "$warning") for words in reply.left_out]
         for sequence in reply.sequences:
             lines += [Content(""), title(sequence)]
@@ -153,9 +154,8 @@ def look_at(microscope: Microscope, spec: RunSpec, reading: Reading, row: int) -
 def legend() -> Content:
     """The legend of the styles."""
     return Content.assemble(
-        ("with loss", LOSS), "  ", ("template", TEMPLATE), "  ", ("truncated", CUT), "  ", ("EOS token", END),
-        ("  i: one per line", "$faint"),
-    )  # fmt: skip
+        ("with loss", LOSS), "  ", ("template", TEMPLATE), "  ", ("truncated", CUT), "  ", ("EOS token", END)
+    )
 
 
 def title(sequence: Sequence) -> Content:

@@ -50,12 +50,16 @@ class RowPreview(Static):
         if look.problem:
             problem = look.problem
             if is_inspectable(look):
-                lines.append(literal("Enter shows its problems and what fixes them.", "bold $accent"))
+                lines.append(
+                    literal(
+                        "Enter shows its problems and what fixes them. f3 maps its columns.", "bold $accent"
+                    )
+                )
             lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
         else:
             more = "more than " if look.is_partial else ""
             lines.append(literal(f"{more}{counted(look.rows, 'row')}, dataset type {look.shape}", "bold"))
-            lines.append(literal("f2 shows problems, lengths, tokens, and which columns are used.", "$faint"))
+            lines.append(literal("f2 shows problems, lengths and tokens; f3 maps the columns.", "$faint"))
         lines += [literal(line, "$warning") for line in look.left_out]
         width = max(20, self.size.width or 76)
         for example in look.first_rows:
@@ -74,6 +78,9 @@ class DataPane(Vertical):
             "Inspect",
             tooltip="Problems, lengths, rows, tokens and columns of this data",
         ),
+        Binding(
+            "f3", "map_columns", "Columns", tooltip="Choose which columns of this data are used, and for what"
+        ),
     ]
 
     class Picked(Message):
@@ -86,9 +93,11 @@ class DataPane(Vertical):
     class Inspected(Message):
         """A data file is to be inspected."""
 
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: str, part: str = "checks") -> None:
             super().__init__()
             self.name = name
+            self.part = part
+            """The part of the Data screen to begin with."""
 
     def __init__(self, draft: Draft, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -137,7 +146,7 @@ class DataPane(Vertical):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A slash typed into an input is text."""
-        if action == "inspect":
+        if action in ("inspect", "map_columns"):
             return self._inspected() is not None
         return action != "search" or not isinstance(self.screen.focused, Input)
 
@@ -151,6 +160,11 @@ class DataPane(Vertical):
         name = self._inspected()
         if name is not None:
             self.post_message(self.Inspected(name))
+
+    def action_map_columns(self) -> None:
+        name = self._inspected()
+        if name is not None:
+            self.post_message(self.Inspected(name, "columns"))
 
     def action_search(self) -> None:
         self.screen.set_focus(self.query_one(SearchInput))

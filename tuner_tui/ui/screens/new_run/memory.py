@@ -21,10 +21,12 @@ from tuner_tui.planning.run_time import UNKNOWN, Outlook, outlook_of
 from tuner_tui.planning.storage import storage_of
 from tuner_tui.planning.table import MemoryTable, memory_table
 from tuner_tui.planning.this_machine import rows_of
+from tuner_tui.planning.what_if import gpu_of
 from tuner_tui.runs.lineage import as_started
 from tuner_tui.runs.measurements import all_measured
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.modals.memory_terms import MemoryTermsModal
+from tuner_tui.ui.modals.pick_gpu import PickGpu
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.new_run.review import ReviewPane
 from tuner_tui.ui.screens.new_run.state import NewRunState, Step, model_name
@@ -44,7 +46,10 @@ class NewRunMemory(TunerScreen):
     """Owns the memory panel; the screen reports changes of the draft."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("m", "show_terms", "Memory", tooltip="All terms of the memory, and the plan's reasons")
+        Binding("m", "show_terms", "Memory", tooltip="All terms of the memory, and the plan's reasons"),
+        Binding(
+            "f4", "what_if", "GPU", tooltip="See what would fit on another GPU; the run stays on this machine"
+        ),
     ]
 
     state: reactive[NewRunState | None] = reactive[NewRunState | None](None, init=False)
@@ -59,6 +64,8 @@ class NewRunMemory(TunerScreen):
         self._measured: list[Measured] = []
         self._leave_bytes = leave_free_bytes()
         self._is_memory_due = False
+        self._what_if = ""
+        """Advertised memory of a GPU that the panel shows in place of this machine, such as `24 GB`."""
 
     @work(exclusive=True, group="measured")
     async def _read_measured(self) -> None:
@@ -93,6 +100,15 @@ class NewRunMemory(TunerScreen):
     def _place(self) -> Place | None:
         return None if self.free is None else place_of(self.free, self._leave_bytes, self._measured)
 
+    @work
+    async def action_what_if(self) -> None:
+        """Show the memory on a GPU that is not here, until this machine is chosen again."""
+        place = self._place
+        chosen = await self.app.push_screen_wait(PickGpu(place.name if place else "", self._what_if))
+        if chosen is not None:
+            self._what_if = chosen
+            self._show_memory()
+
     def action_show_terms(self) -> None:
         view = self._panel.view
         row = view.table.chosen_row if view.table else None
@@ -106,7 +122,9 @@ class NewRunMemory(TunerScreen):
             f"{name} uses {used_bytes / 1e9:.1f} GB of {view.place.name}" for name, used_bytes in view.holders
         ]
         beside += [view.note] if view.note else []
-        self.app.push_screen(MemoryTermsModal(view.model, row, view.place, self._plan(), tuple(beside)))
+        self.app.push_screen(
+            MemoryTermsModal(view.model, row, view.place, self._plan(view.place), tuple(beside))
+        )
 
     @property
     def _is_whole(self) -> bool:
@@ -123,11 +141,12 @@ class NewRunMemory(TunerScreen):
         self._is_memory_due = False
         if not self._is_whole:
             return
-        state, panel = self.state, self._panel
+        state, panel, what_if = self.state, self._panel, self._what_if
+        place = gpu_of(what_if) if what_if else self._place
         if state is None or state.draft.spec.model.source == UNSET:
-            panel.view = MemoryView(place=self._place)
+            panel.view = MemoryView(place=place, what_if=what_if)
             return
-        spec, look, place = self._started(state), state.model, self._place
+        spec, look = self._started(state), state.model
         table = None
         if look is not None:
             table = memory_table(spec, look.facts, place or Place(is_gpu=False), self._rows)
@@ -136,10 +155,11 @@ class NewRunMemory(TunerScreen):
             table=table,
             parameters=self._parameters(spec, look),
             place=place,
-            holders=self.free.holders if self.free else (),
+            holders=self.free.holders if self.free and not what_if else (),
             is_waiting=look is None,
-            note=self.free.note if self.free else "",
+            note=self.free.note if self.free and not what_if else "",
             outlook=self._outlook(spec, table, place),
+            what_if=what_if,
         )
         self._show_plan()
         self.refresh_bindings()
@@ -171,17 +191,17 @@ class NewRunMemory(TunerScreen):
         except TunerError:  # shown on the Model step
             return spec
 
-    def _plan(self) -> MemoryPlan | None:
-        """The plan by memory, for the chosen model."""
-        place = self._panel.view.place
+    def _plan(self, place: Place | None) -> MemoryPlan | None:
+        """The plan by memory at a place, for the chosen model."""
         if self.state is None or self.state.model is None or place is None:
             return None
         return plan_memory(self._started(self.state), self.state.model.facts, place, self._rows)
 
     def _show_plan(self) -> None:
-        """Show the plan in Review."""
+        """Show the plan for this machine in Review."""
         if self.step == "review":
-            self.query_one(ReviewPane).show_plan(self._plan(), self._panel.view.outlook)
+            outlook = UNKNOWN if self._what_if else self._panel.view.outlook
+            self.query_one(ReviewPane).show_plan(self._plan(self._place), outlook)
 
 
 def _rows_of(spec: RunSpec) -> Rows:

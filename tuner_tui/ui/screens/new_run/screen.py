@@ -17,20 +17,16 @@ from textual.message import Message
 from textual.widgets import ContentSwitcher, Input, TextArea
 
 from tuner_tui import guarded
-from tuner_tui.config.draft import UNSET, Draft
-from tuner_tui.config.options import value_of
+from tuner_tui.config.draft import Draft
 from tuner_tui.config.spec_paths import resolve_paths
 from tuner_tui.config.spec_writer import spec_text, write_spec
 from tuner_tui.config.unfinished import forget_unfinished, keep_unfinished
-from tuner_tui.data.own_data import own_data_options
 from tuner_tui.errors import TunerError
 from tuner_tui.files import path_problem
 from tuner_tui.guarded import Unreadable
-from tuner_tui.models.listing import ModelListing, ModelLook, look_at_model
 from tuner_tui.models.untrusted_code import UntrustedCode
 from tuner_tui.text import shell_command
-from tuner_tui.ui.background import in_background
-from tuner_tui.ui.data_looks import look_at_evaluation, look_at_training, of_file
+from tuner_tui.ui.data_looks import of_file
 from tuner_tui.ui.editor import edit_text
 from tuner_tui.ui.hub_words import ProgressReporter, WorkProgress
 from tuner_tui.ui.modals.confirm import ConfirmModal
@@ -38,7 +34,7 @@ from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
 from tuner_tui.ui.screens.base import ActionFailed, RunMade, tell_result
 from tuner_tui.ui.screens.new_run.data import DataPane
-from tuner_tui.ui.screens.new_run.memory import NewRunMemory
+from tuner_tui.ui.screens.new_run.looks import NewRunLooks
 from tuner_tui.ui.screens.new_run.method import MethodPane
 from tuner_tui.ui.screens.new_run.model import ModelPane
 from tuner_tui.ui.screens.new_run.review import ReviewPane
@@ -54,6 +50,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from tuner_tui.config.spec import RunSpec
+    from tuner_tui.models.listing import ModelListing
     from tuner_tui.planning.proposals import Proposal
     from tuner_tui.runs.folder import RunFolder
 
@@ -61,8 +58,8 @@ KEEPING_SECONDS = 1.0
 """A draft is written after a pause in changes."""
 MEMORY_SECONDS = 3.0
 """How often free memory is read."""
-TYPING_SECONDS = 0.15
-"""Typed text is processed after a pause, not at each key."""
+FILES_SECONDS = 2.0
+"""How often the files of model and data are compared with what was read."""
 
 
 class RunLaunched(RunMade):
@@ -77,7 +74,7 @@ class LaunchCancelled(Message):
     """The person cancelled a download that the run needs."""
 
 
-class NewRunScreen(NewRunMemory):
+class NewRunScreen(NewRunLooks):
     """One immutable draft; panes show it and report changes, each of which gives a new draft."""
 
     CSS_PATH = "screen.tcss"
@@ -85,7 +82,7 @@ class NewRunScreen(NewRunMemory):
     HELP_TEXT = (
         "Five steps. Enter chooses a line and continues; ctrl+n continues without a change, ctrl+o goes back, and 1 to "
         "5 go to a step. The table shows the run's memory in each precision and is updated with every change; m shows "
-        "its terms."
+        "its terms, and f4 what would fit on another GPU."
     )
     BINDINGS = [  # noqa: RUF012
         Binding("ctrl+n", "move(1)", "Next step", tooltip="Continue without a change"),
@@ -116,8 +113,6 @@ class NewRunScreen(NewRunMemory):
         """The file that the command names, where the run needs one."""
         self._has_kept = False
         """Whether the unfinished run on disk is this one."""
-        self._is_newly_taken = False
-        """Whether data were taken that get their held-out rows and sample prompts once they have been read."""
         self._goal = ""
         """The title of the goal that it started from; empty without one."""
         self._launched: RunFolder | None = None
@@ -168,6 +163,7 @@ class NewRunScreen(NewRunMemory):
         self._read_measured()
         self._read_memory()
         self.set_interval(MEMORY_SECONDS, self._read_memory)
+        self.set_interval(FILES_SECONDS, self._look_for_changes)
         self.query_one(ReviewPane).show_error(None)
         if self._given is not None:
             self._begin(self._given, "model" if "model.source" in self._given.missing else "settings")
@@ -276,7 +272,9 @@ class NewRunScreen(NewRunMemory):
         from tuner_tui.ui.screens.data.screen import DataScreen
 
         spec = of_file(self.state.draft.spec, message.name)
-        self.app.push_screen(DataScreen(spec, lambda changes: self._take_changes(message.name, changes)))
+        self.app.push_screen(
+            DataScreen(spec, lambda changes: self._take_changes(message.name, changes), message.part)
+        )
 
     def _take_changes(self, name: str, changes: dict[str, str]) -> None:
         """Apply changes made while inspecting data, which becomes the data of this run."""
@@ -349,50 +347,6 @@ class NewRunScreen(NewRunMemory):
             await pane.show(self.state)
         elif isinstance(pane, ModelPane | MethodPane | ReviewPane):
             pane.show(self.state)
-
-    @work(exclusive=True, group="model-look")
-    async def _look_at_model(self, spec: RunSpec) -> None:
-        if self.state is None:
-            return
-        self.state = replace(self.state, model=None)
-        if spec.model.source == UNSET:
-            look = ModelLook()
-        else:
-            await asyncio.sleep(TYPING_SECONDS)
-            look = await in_background(look_at_model, spec.model.source, spec.model.revision)
-        self.state = replace(self.state, model=look)
-
-    @work(exclusive=True, group="data-look")
-    async def _look_at_data(self, spec: RunSpec) -> None:
-        if self.state is None:
-            return
-        data = spec.data
-        self.state = replace(self.state, data=None, evaluation=None)
-        await asyncio.sleep(TYPING_SECONDS)
-        train = evaluation = None
-        if data.train != UNSET:
-            train = await in_background(look_at_training, spec)
-            evaluation = await in_background(look_at_evaluation, spec)
-        self.state = replace(self.state, data=train, evaluation=evaluation)
-        if self._is_newly_taken and train is not None and train.problem is None:
-            self._is_newly_taken = False
-            self._begin_with(await in_background(own_data_options, spec))
-
-    def _begin_with(self, options: dict[str, str]) -> None:
-        """Hold rows out of newly taken data and sample their prompts, where the person has not said otherwise."""
-        if self.state is None:
-            return
-        draft = self.state.draft
-        for key, text in options.items():
-            if value_of(draft.spec, key) == value_of(draft.base, key):
-                draft = draft.with_option(key, text)
-        if draft != self.state.draft:
-            self.state = replace(self.state, draft=draft)
-            self.notify(
-                "A tenth of the prompts is held out to evaluate on, and some of them are answered during training; "
-                "change it in the steps Data and Settings.",
-                markup=False,
-            )
 
     def _show_title(self) -> None:
         bar = self.query_one(TitleBar)
