@@ -100,7 +100,7 @@ async def test_help_names_the_keys_and_the_focused_part(runs: dict[str, RunFolde
         await pilot.press("enter")
         await wait_for(pilot, "[1 Overview]")
         await pilot.press("3", "f1")
-        await wait_for(pilot, "The end of the run's log", "Save a checkpoint now")
+        await wait_for(pilot, "What happened in this run, with times", "Save a checkpoint now")
         assert isinstance(app.screen, HelpModal)
 
 

@@ -181,7 +181,7 @@ async def test_five_thousand_runs_are_there_at_once(home: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "newest-0001")
         assert time.monotonic() - started < 3.0
-        await until(pilot, lambda: "✓ finished" in line_with(app, "newest"))
+        await until(pilot, lambda: "✓ finished" in line_with(app, "newest-0001"))
         assert table(app).chosen == newest
         pressed = time.monotonic()
         await pilot.press("end")

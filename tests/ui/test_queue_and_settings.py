@@ -129,7 +129,7 @@ async def test_settings_are_changed_and_written(home: Path) -> None:
         await until(pilot, lambda: read_settings().text("notify.terminal") == "osc9")
         await choose(pilot, "energy.price")
         await pilot.press("enter")
-        await wait_for(pilot, "Price of energy", "kilowatt hour", "Enter saves it")
+        await wait_for(pilot, "Price of energy", "kilowatt-hour", "Enter saves it")
         await pilot.press(*"much", "enter")
         await wait_for(pilot, "must be a number")
         await pilot.press("home", "ctrl+k", *"0.31", "enter")

@@ -96,7 +96,7 @@ def test_ratings_are_imported(tmp_path: Path) -> None:
         ({"prompt": "Hi", "answers": ["a"] * 5}, ["rows.jsonl:2", "is 5"]),
         ({"prompt": "Hi", "answers": ["a", "b"], "ranks": [1]}, ["rows.jsonl:2", "ranks"]),
         ({"prompt": "Hi", "completion": "a", "score": 7}, ["rows.jsonl:2", "score"]),
-        ({"prompt": "Hi", "chosen": "same", "rejected": "same"}, ["rows.jsonl:2", "equal"]),
+        ({"prompt": "Hi", "chosen": "same", "rejected": "same"}, ["rows.jsonl:2", "the same"]),
         ({"prompt": "", "answers": ["a", "b"]}, ["rows.jsonl:2", "prompt"]),
     ],
 )

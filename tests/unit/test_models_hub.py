@@ -146,7 +146,10 @@ def test_gated(hub: Any, client: dict[str, str], tmp_path: Path) -> None:
     add(hub, "owner/gated", files, gated="manual")
     answer = ask("owner/gated", env=client)
     assert (answer["title"], answer["exit_code"]) == ("This model is gated", 2)
-    assert "https://huggingface.co/owner/gated" in answer["hint"] and "your token" in answer["message"]
+    assert (
+        "https://huggingface.co/owner/gated" in answer["hint"]
+        and "Your token's account has no access" in answer["message"]
+    )
     answer = ask("owner/gated", env=without_token(client))
     assert (
         "no token is present" in answer["message"] and "https://huggingface.co/owner/gated" in answer["hint"]

@@ -64,8 +64,12 @@ def test_rated_answers_and_the_sides_of_pairs(tmp_path: Path) -> None:
 
 
 PAIRS_REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("equal sides", PAIR | {"rejected": [GOOD]}, "equal"),
-    ("equal but for a space", PAIR | {"rejected": [{"role": "assistant", "content": " Hello. "}]}, "equal"),
+    ("equal sides", PAIR | {"rejected": [GOOD]}, "the same"),
+    (
+        "equal but for a space",
+        PAIR | {"rejected": [{"role": "assistant", "content": " Hello. "}]},
+        "the same",
+    ),
     ("no prompt", {"chosen": [GOOD], "rejected": [BAD]}, "prompt"),
     ("no prompt for texts", {"chosen": "a", "rejected": "b"}, "prompt"),
     (

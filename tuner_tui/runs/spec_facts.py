@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuner_tui import guarded
+from tuner_tui.config.methods.traits import DEFAULT_METHOD
+from tuner_tui.config.tunings.traits import DEFAULT_TUNING
 from tuner_tui.guarded import Unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-DEFAULT_METHOD, DEFAULT_TUNING = "sft", "lora"
-"""What a run.toml without these sections means; a test compares them with the spec's own defaults."""
 
 
 class SpecFacts(NamedTuple):
