@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.reactive import var
-from textual.widget import Widget
+
+if TYPE_CHECKING:
+    from textual.widget import Widget as Scrolling
+else:
+    Scrolling = object
+    """No widget: Textual takes a widget's styles from its first base alone, which must be the one that scrolls."""
 
 
-class FollowsEnd(Widget):
+class FollowsEnd(Scrolling):
     """To be mixed in before a widget that scrolls."""
 
     is_following: var[bool] = var(True)
