@@ -32,3 +32,10 @@ class RunProblem(TunerError):
     """A run's state does not allow the request (already running, nothing to resume)."""
 
     exit_code = 4
+
+
+class SettingsError(InputError):
+    """The settings file is invalid; names the place."""
+
+    meanwhile = ""
+    """The settings that the app uses until it is fixed."""

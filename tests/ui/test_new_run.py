@@ -31,15 +31,12 @@ ROW = '{"prompt": "Who are you?", "completion": "Inkwell."}\n'
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(fresh_folder: Path) -> Path:
     """A fresh home, and a current folder with a good and a broken data file."""
-    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    here = tmp_path / "here"
-    (here / "below").mkdir(parents=True)
+    here = fresh_folder
+    (here / "below").mkdir()
     (here / "good.jsonl").write_text(ROW * 12)
     (here / "below" / "broken.jsonl").write_text(ROW + '{"prompt": 3}\n')
-    monkeypatch.chdir(here)
     return here
 
 

@@ -19,14 +19,8 @@ from tuner_tui.ui.screens.new_run.review import StartButton
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home and a current folder."""
-    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+def here(fresh_folder: Path) -> Path:
+    return fresh_folder
 
 
 def set_editor(monkeypatch: pytest.MonkeyPatch, walk: Walk, folder: Path, program: str) -> None:

@@ -14,14 +14,8 @@ from tuner_tui.ui.widgets.option_fold import FoldTitle, OptionFold
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh home and a current folder."""
-    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+def here(fresh_folder: Path) -> Path:
+    return fresh_folder
 
 
 async def test_the_basic_options_come_first_and_the_rest_is_made_when_opened() -> None:

@@ -22,13 +22,8 @@ ROW = '{"prompt": "Who are you?", "completion": "Inkwell."}\n'
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+def here(fresh_folder: Path) -> Path:
+    return fresh_folder
 
 
 def pick(*arguments: str) -> Result:
@@ -100,3 +95,15 @@ def test_rows_are_counted(here: Path) -> None:
     assert (found["rows"], found["notes"]) == (60, [])
     reasons = {reason["name"]: reason for reason in found["proposals"][0]["reasons"]}
     assert reasons["time"]["reason"].startswith("for 60 rows")
+
+
+def test_where_no_model_fits_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the demo's model, which is always proposed."""
+    monkeypatch.setattr("tuner_tui.runs.proposal_basis.list_models", lambda folder: [])
+    own_table_file().parent.mkdir(parents=True)
+    own_table_file().write_text(
+        'date = 2026-01-01\n[[model]]\nname = "a/b"\nparameters = 70_000_000_000\nlicence = "x"\ncontext = 8192\n'
+        'good_at = []\nconfig = {model_type = "llama", hidden_size = 8192, num_hidden_layers = 80, '
+        "num_attention_heads = 64, intermediate_size = 28672, vocab_size = 128256}\n"
+    )
+    assert "none fits a GPU given as 8GB" in refusal("--goal", "style", "--gpu", "8GB").message

@@ -48,18 +48,8 @@ def counted_and_adapted(kind: str, targets: Any, tmp_path: Path, tiny_model: Pat
 
 
 @pytest.mark.parametrize("targets", ["all-linear", "attention"])
-@pytest.mark.parametrize("kind", QUICK)
+@pytest.mark.parametrize("kind", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)])
 def test_adapters_are_counted_where_peft_puts_them(
-    kind: str, targets: str, tmp_path: Path, tiny_model: Path
-) -> None:
-    counted, trained = counted_and_adapted(kind, targets, tmp_path, tiny_model)
-    assert counted == trained > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("targets", ["all-linear", "attention"])
-@pytest.mark.parametrize("kind", OTHERS)
-def test_adapters_of_others_are_counted_where_peft_puts_them(
     kind: str, targets: str, tmp_path: Path, tiny_model: Path
 ) -> None:
     counted, trained = counted_and_adapted(kind, targets, tmp_path, tiny_model)

@@ -70,6 +70,15 @@ template_option = click.option(
 )
 
 
+loss_option = click.option(
+    "--loss-on",
+    type=click.Choice(["answers", "all"]),
+    default="answers",
+    show_default=True,
+    help="Which tokens have loss: the assistant's, or all.",
+)
+
+
 @click.group()
 def data() -> None:
     """Check, show and convert data sets."""
@@ -86,13 +95,7 @@ def data() -> None:
 )
 @click.option("--model", help="Render the rows with this model's chat template, and count their tokens.")
 @template_option
-@click.option(
-    "--loss-on",
-    type=click.Choice(["answers", "all"]),
-    default="answers",
-    show_default=True,
-    help="Which tokens have loss: the assistant's, or all.",
-)
+@loss_option
 @click.option("--length", type=LENGTH, default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(
@@ -149,13 +152,7 @@ def check(
     help="The training method.",
 )
 @template_option
-@click.option(
-    "--loss-on",
-    type=click.Choice(["answers", "all"]),
-    default="answers",
-    show_default=True,
-    help="Which tokens have loss: the assistant's, or all.",
-)
+@loss_option
 @click.option("--length", type=LENGTH, default=1024, show_default=True, help="The length limit in tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(

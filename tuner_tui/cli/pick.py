@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Proposals that are listed without --all."""
-GB = 1_000_000_000
 
 
 @click.command()
@@ -65,6 +64,12 @@ def pick(
     rows = None if data is None else _count_rows(goal, data)
     basis = read_basis(Path.cwd(), None if gpu is None else gpu_of(gpu))
     proposals = propose(goal, basis.candidates, basis.place, data=data or UNSET, rows=rows)
+    if not proposals.items:
+        raise InputError(
+            "Nothing fits",
+            f"{counted(len(basis.candidates), 'model')} looked at; none fits {basis.place_words}.",
+            "Name a larger GPU with --gpu, or add smaller models to models.toml in the configuration folder.",
+        )
     if number is not None and number > len(proposals.items):
         raise InputError(
             "No such proposal",
@@ -129,13 +134,10 @@ def _write(proposal: Proposal, out: Path, force: bool) -> None:
 
 
 def _lines(proposals: Proposals, basis: ProposalBasis, chosen: Proposal, *, show_all: bool) -> list[str]:
-    goal, place = proposals.goal, basis.place
-    free = f", {place.room_bytes / GB:.1f} GB free" if place.room_bytes is not None else ""
+    goal = proposals.goal
     lines = [
         fill(f"{goal.title}: {goal.words}."),
-        fill(
-            f"{counted(len(basis.table.models), 'open model')} as of {basis.table.date}; on {place.name}{free}."
-        ),
+        fill(f"{basis.table_words}; on {basis.place_words}."),
         "",
     ]
     shown = proposals.items if show_all else proposals.items[:SHOWN]

@@ -13,9 +13,8 @@ from tuner_tui import guarded
 from tuner_tui.config.setting_list import BY_KEY, SECTIONS, Value, find_setting
 from tuner_tui.config.setting_values import checked_value, parse_value, without_point
 from tuner_tui.config.standard_folders import standard_folder
-from tuner_tui.config.toml_file import SettingsError as SettingsError
-from tuner_tui.config.toml_file import changing, readable_tables
 from tuner_tui.errors import InputError, TunerError
+from tuner_tui.errors import SettingsError as SettingsError
 from tuner_tui.guarded import Unreadable
 from tuner_tui.text import plain
 
@@ -144,6 +143,8 @@ def _read(path: Path, stamp: tuple[int, ...], last_good: Settings | None) -> _Re
 
 def _salvaged(text: str) -> tuple[Settings, str]:
     """The valid settings of an invalid file, and the sections with lost settings."""
+    from tuner_tui.config.toml_file import readable_tables
+
     tables, dropped_lines = readable_tables(text)
     given: dict[str, Value] = {}
     lost = {key.partition(".")[0] for key in BY_KEY if any(part in dropped_lines for part in key.split("."))}
@@ -173,6 +174,8 @@ def set_setting(key: str, text: str) -> Value:
     if BY_KEY[key].kind == "folder":
         _make_folder(Path(str(value)))
     section, _, name = key.partition(".")
+    from tuner_tui.config.toml_file import changing
+
     with changing(settings_file()) as document:
         if section not in document:
             import tomlkit
@@ -187,6 +190,8 @@ def unset_setting(key: str) -> None:
     section, _, name = find_setting(key).key.partition(".")
     if not _stamp(settings_file()):
         return
+    from tuner_tui.config.toml_file import changing
+
     with changing(settings_file()) as document:
         if section in document and name in _table(document, section):
             del document[section][name]

@@ -11,20 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui import guarded
-from tuner_tui.errors import InputError, TunerError
+from tuner_tui.errors import SettingsError, TunerError
 from tuner_tui.guarded import Unreadable
 from tuner_tui.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-class SettingsError(InputError):
-    """The settings file is invalid; names the place."""
-
-    meanwhile = ""
-    """The settings that the app uses until it is fixed."""
 
 
 PATIENCE_SECONDS = 30.0

@@ -75,10 +75,15 @@ class Proposal:
     @property
     def time_words(self) -> str:
         """How long it takes, with where that is from: measured here, or by arithmetic; empty if unknown."""
+        if self.outlook.is_measured or not self.time_in_short:
+            return self.time_in_short
+        return self.outlook.rough_words or f"{self.time_in_short}, by arithmetic"
+
+    @property
+    def time_in_short(self) -> str:
+        """How long it takes, without where that is from."""
         outlook = self.outlook
-        if outlook.words or outlook.rough_words:
-            return outlook.words or outlook.rough_words
-        return "" if outlook.rough is None else "under 2 min, by arithmetic"
+        return outlook.words or outlook.rough_range or ("" if outlook.rough is None else "under 2 min")
 
     @property
     def reasons(self) -> tuple[Reason, ...]:

@@ -43,9 +43,18 @@ class Outlook:
 
         Empty, too, where even the most is so little that starting and loading take longer than the arithmetic.
         """
-        if self.seconds is not None or self.rough is None or self.rough[1] < SHORTEST_TOLD_SECONDS:
+        return f"{self.rough_range} on {self.where}, by arithmetic" if self.rough_range else ""
+
+    @property
+    def rough_range(self) -> str:
+        """The same without where, such as `9 to 90 days`."""
+        if self.is_measured or self.rough is None or self.rough[1] < SHORTEST_TOLD_SECONDS:
             return ""
-        return f"{duration_range(*self.rough)} on {self.where}, by arithmetic"
+        return duration_range(*self.rough)
+
+    @property
+    def is_measured(self) -> bool:
+        return self.seconds is not None
 
     @property
     def is_slow(self) -> bool:

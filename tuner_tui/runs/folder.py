@@ -13,13 +13,13 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import path_problem
 from tuner_tui.guarded import Unreadable
-from tuner_tui.owned import Owned
-from tuner_tui.runs.lock import identity
 from tuner_tui.runs.run_names import given_name, run_slug, two_words, without_date
 from tuner_tui.text import SHORTENED, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tuner_tui.owned import Owned
 
 SPEC_FILE, LOCK_FILE = "run.toml", "lock"
 LONGEST_FIRST_EVENT = 64 << 10
@@ -92,6 +92,8 @@ class RunFolder:
     @property
     def owned(self) -> Owned:
         """For deleting in it, or all of it."""
+        from tuner_tui.owned import Owned
+
         return Owned(self.path.absolute(), "run", was_made)
 
 
@@ -151,12 +153,16 @@ def find_moved(lock_identity: str) -> RunFolder | None:
     """The run that has this lock (lock.identity), whatever its folder is named now; None if there is none."""
     if not lock_identity:
         return None
+    from tuner_tui.runs.lock import identity
+
     return next((run for run in list_runs() if identity(run.lock) == lock_identity), None)
 
 
 def find_known(name: str, lock_identity: str) -> RunFolder:
     """The run with a name; if it was renamed, the run with this lock (lock.identity)."""
     folder = RunFolder(paths.runs_dir() / name)
+    from tuner_tui.runs.lock import identity
+
     if not lock_identity or identity(folder.lock) == lock_identity:
         return folder
     return find_moved(lock_identity) or folder

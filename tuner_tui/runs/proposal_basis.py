@@ -9,8 +9,9 @@ from tuner_tui.hardware.free_memory import read_free_memory
 from tuner_tui.models.listing import list_models
 from tuner_tui.models.open_models import ModelTable, read_open_models
 from tuner_tui.planning.candidates import Candidate, candidates_of
-from tuner_tui.planning.place import Place, leave_free_bytes, place_of
+from tuner_tui.planning.place import GB, Place, leave_free_bytes, place_of
 from tuner_tui.runs.measurements import all_measured
+from tuner_tui.text import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,17 @@ class ProposalBasis:
     place: Place
     table: ModelTable
     candidates: tuple[Candidate, ...]
+
+    @property
+    def table_words(self) -> str:
+        """The table's size and date."""
+        return f"{counted(len(self.table.models), 'open model')} as of {self.table.date}"
+
+    @property
+    def place_words(self) -> str:
+        """The device, with its free memory if that is known."""
+        room = self.place.room_bytes
+        return self.place.name if room is None else f"{self.place.name}, {room / GB:.1f} GB free"
 
 
 def read_basis(folder: Path, place: Place | None = None) -> ProposalBasis:

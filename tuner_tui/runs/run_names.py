@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,6 +44,8 @@ def run_slug(words: str) -> str:
 
 def fresh_name(spec: RunSpec, is_taken: Callable[[str], bool]) -> str:
     """A name for a new run that is not taken: what it was named, else its model and method, and two words."""
+    import secrets
+
     slug = run_slug(spec.name or f"{_short_model(spec.model.source)}-{spec.method.kind}") or "run"
     while True:
         name = f"{slug}-{secrets.choice(ADJECTIVES)}-{secrets.choice(ANIMALS)}"

@@ -70,8 +70,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ("paused", "stopped", "failed", "interrupted") and not self.is_damaged
 
 
-def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
-    """The summary of a run from its events alone, without problems of other files."""
+def summarise(follower: RunFollower, facts: SpecFacts, events_bytes: int = 0) -> RunSummary:
+    """The summary of a run from its events and the facts of its spec, without problems of other files."""
     state = follower.state
     ending = state.ending
     snapshot = state.snapshot()
@@ -81,7 +81,10 @@ def summarise(follower: RunFollower, events_bytes: int = 0) -> RunSummary:
         total_steps=state.total_steps,
         loss=state.last_step.loss if state.last_step else None,
         loss_curve=_thinned(snapshot.curves),
-        model=state.model.source if state.model else None,
+        model=(state.model.source if state.model else facts.model) or None,
+        data=facts.data,
+        method=facts.method,
+        tuning=facts.tuning,
         started_at=state.started_at,
         ended_at=ending.at if ending else None,
         idle_seconds=state.idle_seconds,
@@ -97,7 +100,7 @@ def write_summary(folder: RunFolder) -> None:
     """Store the summary of an ended run for lists; if that fails, lists read the events."""
     with contextlib.suppress(OSError):
         events_bytes = folder.events.stat().st_size
-        summary = summarise(read_run(folder), events_bytes)
+        summary = summarise(read_run(folder), read_spec_facts(folder.spec), events_bytes)
         if not summary.is_live and summary.status != "interrupted":
             write_atomic(folder.path / SUMMARY_FILE, msgspec.json.encode(summary))
 
@@ -120,7 +123,6 @@ class SummaryReader:
             return RunSummary(
                 status="interrupted", problem=error.strerror or "cannot be read", is_damaged=True
             )
-        summary = self._with_facts(folder, summary)
         file_problems = self._problems.read(folder)
         queue_problem = queue.problems().get(folder.name, "") if folder.name in queued else ""
         if not file_problems and not queue_problem:
@@ -133,23 +135,30 @@ class SummaryReader:
             is_damaged=summary.is_damaged or any(problem.is_vital for problem in file_problems),
         )
 
-    def _with_facts(self, folder: RunFolder, summary: RunSummary) -> RunSummary:
-        """The summary with what the spec says, which never changes."""
+    def _facts_of(self, folder: RunFolder) -> SpecFacts:
+        """What the spec says, which never changes."""
         facts = self._facts.get(folder.name)
         if facts is None:
             facts = self._facts[folder.name] = read_spec_facts(folder.spec)
+        return facts
+
+    def _stored(self, folder: RunFolder) -> RunSummary | None:
+        """The stored summary, if it can be read; those of earlier versions lack the facts of the spec."""
+        try:
+            stored = guarded.read_json(folder.path / SUMMARY_FILE, RunSummary)
+        except Unreadable:  # missing, damaged or of another version: read the events instead
+            return None
+        if stored.method:
+            return stored
+        model, data, method, tuning = self._facts_of(folder)
         return msgspec.structs.replace(
-            summary,
-            model=summary.model or facts.model or None,
-            data=facts.data,
-            method=facts.method,
-            tuning=facts.tuning,
+            stored, model=stored.model or model or None, data=data, method=method, tuning=tuning
         )
 
     def _read(self, folder: RunFolder, queued: Collection[str]) -> RunSummary:
         events_bytes = _events_bytes(folder)
         if folder.name not in self._live:
-            known = self._ended.get(folder.name) or _stored(folder)
+            known = self._ended.get(folder.name) or self._stored(folder)
             if (
                 known is not None
                 and known.events_bytes == events_bytes
@@ -159,7 +168,7 @@ class SummaryReader:
                 return msgspec.structs.replace(known, status="queued") if folder.name in queued else known
         follower = self._live.setdefault(folder.name, RunFollower(folder))
         follower.poll()
-        summary = summarise(follower, events_bytes or 0)
+        summary = summarise(follower, self._facts_of(folder), events_bytes or 0)
         if not summary.is_live:
             del self._live[folder.name]
             self._ended[folder.name] = summary
@@ -179,13 +188,6 @@ def _thinned(curves: Curves) -> tuple[float, ...]:
     sections = [losses[start : start + section] for start in range(0, len(losses), section)]
     finite = [[loss for loss in part if loss is not None] for part in sections]
     return tuple(round(sum(part) / len(part), 4) for part in finite if part)
-
-
-def _stored(folder: RunFolder) -> RunSummary | None:
-    try:
-        return guarded.read_json(folder.path / SUMMARY_FILE, RunSummary)
-    except Unreadable:  # missing, damaged or of another version: read the events instead
-        return None
 
 
 def _events_bytes(folder: RunFolder) -> int | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuner_tui.runs.notes import Note, fits
 from tuner_tui.ui import run_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.runs.notes import Note
     from tuner_tui.runs.summary import RunSummary
 
 SORTED_BY: dict[str, Callable[[RunSummary], float | str | None]] = {
@@ -37,13 +37,15 @@ def shown_runs(
     order: str,
 ) -> tuple[RunFolder, ...]:
     """The runs that have the sought words, sorted; runs without a value come last, the newest first among equals."""
-    words = sought.lower().split()
-    matching = [
-        folder
-        for folder in folders
-        if not words
-        or fits(words, shown_text(folder, summaries.get(folder.name)), notes.get(folder.name, Note()))
-    ]
+    matching = list(folders)
+    if words := sought.lower().split():
+        from tuner_tui.runs.notes import Note, fits
+
+        matching = [
+            folder
+            for folder in folders
+            if fits(words, shown_text(folder, summaries.get(folder.name)), notes.get(folder.name, Note()))
+        ]
     if order:
 
         def rank(folder: RunFolder) -> tuple[bool, float | str]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from tuner_tui.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tuner_tui.data.files.json_rows import Numbered
+
+    Splitter = Callable[[str, int], list[str]]
 
 BYTES_PER_TOKEN = 3
 """Bytes of UTF-8 for each token that a chunk is planned with. English text has about 4, other languages about 3, so
@@ -69,7 +71,7 @@ def _by_characters(word: str, most_bytes: int) -> list[str]:
     return [*parts, word[start:]]
 
 
-def _filled(pieces: list[str], most_bytes: int, finer: _Splitter) -> list[str]:
+def _filled(pieces: list[str], most_bytes: int, finer: Splitter) -> list[str]:
     """Pieces joined by blanks as far as they fit; a piece that is too long alone is split more finely."""
     parts: list[str] = []
     held: list[str] = []
@@ -85,9 +87,3 @@ def _filled(pieces: list[str], most_bytes: int, finer: _Splitter) -> list[str]:
         held_bytes += size + bool(held)
         held.append(piece)
     return [*parts, " ".join(held)] if held else parts
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Splitter = Callable[[str, int], list[str]]

@@ -35,7 +35,7 @@ def read_pdf(path: Path, not_read: dict[str, str] | None = None) -> Iterator[Num
     """
     number = read_bytes = pages = silent = 0
     held = ""
-    """A paragraph that goes on with the next page."""
+    """A paragraph that continues on the next page."""
     for page in _pages(path):
         pages += 1
         read_bytes += len(page.encode("utf-8", "replace"))

@@ -270,10 +270,11 @@ def _source_rows(reading: Reading, source: Source, unused: UnusedFields) -> Iter
 def _leaked(reading: Reading) -> frozenset[int]:
     if reading.leak is None:
         return frozenset()
-    evaluation = replace(
-        Reading(reading.leak, reading.asked), encoding=reading.encoding, mapping=reading.mapping
-    )
-    plain = plain_rows(replace(evaluation, chunk_bytes=reading.chunk_bytes))
+    evaluation = Reading(
+        reading.leak, reading.asked, encoding=reading.encoding, mapping=reading.mapping,
+        chunk_bytes=reading.chunk_bytes,
+    )  # fmt: skip
+    plain = plain_rows(evaluation)
     return frozenset(content_key(found.row) for found in plain.rows if not isinstance(found.row, InputError))
 
 

@@ -26,12 +26,9 @@ from tuner_tui.ui.widgets.run_list import RunList
 from tuner_tui.ui.widgets.runs_table import RunsTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from textual.app import ComposeResult
 
     from tuner_tui.runs.folder import RunFolder
-    from tuner_tui.runs.summary import RunSummary
     from tuner_tui.ui.hardware_words import Machine
 
 DOORS = "a Chat  f Feedback  m Runs  w Queue  h Downloads  o Settings  d Doctor  ^p All"
@@ -78,7 +75,6 @@ class Home(RunKeys):
     ]
 
     folders: var[tuple[RunFolder, ...]] = var(())
-    summaries: var[Mapping[str, RunSummary]] = var({}, always_update=True)
     machine: var[Machine | None] = var(None)
 
     def __init__(self) -> None:
@@ -90,7 +86,7 @@ class Home(RunKeys):
 
     @property
     def headless_command(self) -> str:
-        chosen = self._table.chosen if self.is_mounted and self.folders else None
+        chosen = self.run_list.table.chosen if self.is_mounted and self.folders else None
         return shell_command("runs show", chosen.name) if chosen else "tuner-tui demo"
 
     def compose_body(self) -> ComposeResult:
@@ -110,7 +106,7 @@ class Home(RunKeys):
 
     def _begin_reading(self) -> None:
         """Start threads after the first paint, which then does not wait for their imports."""
-        self._feed.in_view = self._table.in_view
+        self._feed.in_view = self.run_list.table.in_view
         start_feeder(self.app, self._feed.run)
         start_feeder(self.app, self._machine.run)
         start_feeder(self.app, _wake_keeper)
@@ -157,7 +153,7 @@ class Home(RunKeys):
         ways = self.query_one(BeginPanel)
         self.query_one("#runs-and-run").display, ways.display = has_runs, not has_runs
         if self.focused is None or not self.focused.display or not has_runs:
-            self.set_focus(self._table if has_runs else ways)
+            self.set_focus(self.run_list.table if has_runs else ways)
         self._show_beside()
         self._tell()
 
@@ -172,9 +168,9 @@ class Home(RunKeys):
     def _tell(self) -> None:
         """Update title, command and keys."""
         live = sum(known.is_live for known in self.summaries.values())
-        count = self._list.count_words
+        count = self.run_list.count_words
         self.query_one(TitleBar).state = f"{count}, {live} live" if live else count
-        chosen, summary = self._table.chosen, self._chosen_summary
+        chosen, summary = self.chosen_run, self.chosen_summary
         beside = self.query_one(RunBeside)
         beside.folder, beside.summary = chosen, summary
         show(self.query_one("#about", Static), literal(about_words(summary)))
@@ -182,32 +178,15 @@ class Home(RunKeys):
         offered = (
             summary and (summary.status, summary.can_resume),
             bool(self.folders),
-            bool(self._list.sought),
+            bool(self.run_list.sought),
         )
         if offered != self._offered:  # each footer change rebuilds many widgets
             self._offered = offered
             self.refresh_bindings()
 
-    @property
-    def _list(self) -> RunList:
-        return self.query_one(RunList)
-
-    @property
-    def _table(self) -> RunsTable:
-        return self.query_one(RunsTable)
-
-    @property
-    def _chosen_summary(self) -> RunSummary | None:
-        chosen = self._table.chosen
-        return self.summaries.get(chosen.name) if chosen is not None else None
-
-    @property
-    def chosen_run(self) -> RunFolder | None:
-        return self._table.chosen
-
     @on(RunsTable.Moved)
     def follow_cursor(self) -> None:
-        self._feed.in_view = self._table.in_view
+        self._feed.in_view = self.run_list.table.in_view
         self._feed.wake()
         self._tell()
 
@@ -221,19 +200,16 @@ class Home(RunKeys):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Show only the keys available for the selected run."""
-        if not self.is_mounted:
-            return action not in ("filter", "clear_filter")
-        summary = self._chosen_summary
         match action:
             case "demo":
                 return not self.folders
             case "filter":
-                return bool(self.folders) and not self._list.is_filtering
+                return bool(self.folders) and not (self.is_mounted and self.run_list.is_filtering)
             case "same_again" | "sort" | "runs":
                 return bool(self.folders)
             case "clear_filter":
-                return bool(self._list.sought)
-        return self.allows(action, summary)
+                return self.is_mounted and bool(self.run_list.sought)
+        return self.allows(action)
 
     def action_new_run(self) -> None:
         self.tuner.open_new_run()
@@ -258,14 +234,14 @@ class Home(RunKeys):
 
     async def action_filter(self) -> None:
         """The filter above the list."""
-        await self._list.open_filter()
+        await self.run_list.open_filter()
 
     def action_clear_filter(self) -> None:
-        self._list.close_filter()
+        self.run_list.close_filter()
 
     def action_sort(self) -> None:
         """By the next column."""
-        self._list.turn_order()
+        self.run_list.turn_order()
 
 
 def _wake_keeper() -> None:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 LABEL_CELLS = 20
 WORDS_CELLS = 70
 """Cells from which a goal is shown with its words."""
-GB = 1e9
 
 
 class PickScreen(TunerScreen):
@@ -217,15 +216,12 @@ def _row(key: str, proposal: Proposal) -> PickRow:
     used = f"{proposal.verdict}, {memory.estimate.words()} GB"
     where = "on this machine" if model.is_here else f"{size(model.download_bytes)} to get"
     gated = ", gated" if model.gated else ""
-    time = proposal.time_words.partition(" on a ")[0].partition(", by")[0]
-    return PickRow(key, model.name, (used, time, proposal.how, f"{where}{gated}"))
+    return PickRow(key, model.name, (used, proposal.time_in_short, proposal.how, f"{where}{gated}"))
 
 
 def _ranking_words(proposals: Proposals, basis: ProposalBasis) -> str:
     """What was ranked: the table with its date, the device, and what is not shown."""
-    place = basis.place
-    free = f", {place.room_bytes / GB:.1f} GB free" if place.room_bytes is not None else ""
-    parts = [f"{counted(len(basis.table.models), 'open model')} as of {basis.table.date}; {place.name}{free}"]
+    parts = [basis.table_words, basis.place_words]
     if proposals.too_big:
         parts.append(f"{counted(proposals.too_big, 'more is', 'more are')} too big")
     if proposals.left_out:

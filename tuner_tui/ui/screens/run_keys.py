@@ -5,24 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual import work
+from textual.reactive import var
 
 from tuner_tui.ui.screens.base import TunerScreen
+from tuner_tui.ui.widgets.run_list import RunList
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.summary import RunSummary
 
 
 class RunKeys(TunerScreen):
-    """A screen with a chosen run."""
+    """A screen with a list of runs, one of which is chosen."""
+
+    summaries: var[Mapping[str, RunSummary]] = var({}, always_update=True)
+
+    @property
+    def run_list(self) -> RunList:
+        return self.query_one(RunList)
 
     @property
     def chosen_run(self) -> RunFolder | None:
         """The run under the cursor."""
-        raise NotImplementedError
+        return self.run_list.table.chosen if self.is_mounted else None
 
-    def allows(self, action: str, summary: RunSummary | None) -> bool:
+    @property
+    def chosen_summary(self) -> RunSummary | None:
+        """What is known of it."""
+        chosen = self.chosen_run
+        return self.summaries.get(chosen.name) if chosen is not None else None
+
+    def allows(self, action: str) -> bool:
         """Whether the state of the chosen run allows an action."""
+        summary = self.chosen_summary
         match action:
             case "resume":
                 return summary is not None and summary.can_resume

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from tuner_tui.runs.summary import RunSummary
     from tuner_tui.runs.trash import Deletion
 
 NAMES = ("Curves", "Settings", "Lineage", "Note", "Disk")
@@ -85,7 +84,6 @@ class RunsScreen(RunKeys, TrashKeys):
     ]
 
     folders: var[tuple[RunFolder, ...]] = var(())
-    summaries: var[Mapping[str, RunSummary]] = var({}, always_update=True)
     marks: var[Mapping[str, Mark]] = var({})
     part: var[int] = var(0)
 
@@ -124,7 +122,7 @@ class RunsScreen(RunKeys, TrashKeys):
                     yield DiskPart(id="runs-disk", classes="part")
 
     def on_mount(self) -> None:
-        self._table.focus()
+        self.run_list.table.focus()
         self._turn_to_part()
         self._tell()
         start_feeder(self.app, self._feed.run)
@@ -152,7 +150,7 @@ class RunsScreen(RunKeys, TrashKeys):
 
     def on_looked_at(self, message: LookedAt) -> None:
         looked = message.looked
-        self._list.notes = looked.notes
+        self.run_list.notes = looked.notes
         if looked.trash != self.in_trash:
             self.in_trash = looked.trash
             self.refresh_bindings()
@@ -174,7 +172,7 @@ class RunsScreen(RunKeys, TrashKeys):
 
     def watch_marks(self, marks: Mapping[str, Mark]) -> None:
         if self.is_mounted:
-            self._table.marks = marks
+            self.run_list.table.marks = marks
             self.query_one(CurvesChart).marks = marks
             self._want()
 
@@ -191,7 +189,7 @@ class RunsScreen(RunKeys, TrashKeys):
 
     @on(RunsTable.Moved)
     def follow_cursor(self) -> None:
-        self._feed.in_view = self._table.in_view
+        self._feed.in_view = self.run_list.table.in_view
         self._feed.wake()
         self._tell()
         self._offer()
@@ -201,18 +199,6 @@ class RunsScreen(RunKeys, TrashKeys):
             self.call_after_refresh(self._show_part, self._looked)
 
     # Display
-
-    @property
-    def _list(self) -> RunList:
-        return self.query_one(RunList)
-
-    @property
-    def _table(self) -> RunsTable:
-        return self.query_one(RunsTable)
-
-    @property
-    def chosen_run(self) -> RunFolder | None:
-        return self._table.chosen if self.is_mounted else None
 
     def _compared(self) -> tuple[RunFolder, ...]:
         """The marked runs in the order of their letters, or the selected one."""
@@ -234,14 +220,13 @@ class RunsScreen(RunKeys, TrashKeys):
     def _tell(self) -> None:
         """Update the title, the command and what is read."""
         marked = f", {len(self.marks)} marked" if self.marks else ""
-        self.query_one(TitleBar).state = self._list.count_words + marked
+        self.query_one(TitleBar).state = self.run_list.count_words + marked
         self._want()
 
     def _offer(self) -> None:
         """Update the keys where the chosen run allows others: each change of the footer rebuilds many widgets."""
-        chosen = self.chosen_run
-        known = self.summaries.get(chosen.name) if chosen else None
-        offered = (chosen is None, known and known.status)
+        known = self.chosen_summary
+        offered = (self.chosen_run is None, known and known.status)
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -269,7 +254,7 @@ class RunsScreen(RunKeys, TrashKeys):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys that are not available."""
         chosen = self.chosen_run
-        is_filtering = self.is_mounted and self._list.is_filtering
+        is_filtering = self.is_mounted and self.run_list.is_filtering
         match action:
             case "filter":
                 return not is_filtering
@@ -279,13 +264,13 @@ class RunsScreen(RunKeys, TrashKeys):
                 return PARTS[self.part] == "curves"
             case "undo" | "empty":
                 return bool(self.in_trash)
-        return self.allows(action, self.summaries.get(chosen.name) if chosen else None)
+        return self.allows(action)
 
     def action_back(self) -> None:
         """Close a part's list, then the filter, then the screen."""
-        if self.focused is not self._table:
-            self._table.focus()
-        if self._list.close_filter():
+        if self.focused is not self.run_list.table:
+            self.run_list.table.focus()
+        if self.run_list.close_filter():
             return
         if PARTS[self.part] in ("family", "disk") and self.marks == {}:
             self.part = 0
@@ -319,7 +304,7 @@ class RunsScreen(RunKeys, TrashKeys):
     def _focus_part(self) -> None:
         """Only the list of Disk does not depend on the selected run."""
         is_disk = PARTS[self.part] == "disk"
-        self.set_focus(self.query_one("#disk-list") if is_disk else self._table)
+        self.set_focus(self.query_one("#disk-list") if is_disk else self.run_list.table)
 
     def action_axis(self) -> None:
         self.query_one(CurvesChart).turn_axis()
@@ -341,9 +326,9 @@ class RunsScreen(RunKeys, TrashKeys):
 
     @on(LineagePart.RelativeTaken)
     def take_relative(self, event: LineagePart.RelativeTaken) -> None:
-        if event.name in (names := [folder.name for folder in self._table.folders]):
-            self._table.cursor = names.index(event.name)
-            self._table.focus()
+        if event.name in (names := [folder.name for folder in self.run_list.table.folders]):
+            self.run_list.table.cursor = names.index(event.name)
+            self.run_list.table.focus()
 
     def action_branch(self) -> None:
         self._branch("last")
@@ -389,8 +374,8 @@ class RunsScreen(RunKeys, TrashKeys):
 
     async def action_filter(self) -> None:
         """The filter above the list."""
-        await self._list.open_filter()
+        await self.run_list.open_filter()
 
     def action_sort(self) -> None:
         """By the next column."""
-        self._list.turn_order()
+        self.run_list.turn_order()

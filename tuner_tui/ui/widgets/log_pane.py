@@ -12,9 +12,10 @@ from textual.strip import Strip
 
 from tuner_tui.text import counted, plain, size
 from tuner_tui.ui.run_watch import LOG_LINES, RunView
+from tuner_tui.ui.widgets.following import FollowsEnd
 
 
-class LogPane(ScrollView, can_focus=True):
+class LogPane(FollowsEnd, ScrollView, can_focus=True):
     """What the libraries printed."""
 
     DEFAULT_CSS = """
@@ -26,7 +27,6 @@ class LogPane(ScrollView, can_focus=True):
     help_text = "The end of the run's log: what libraries printed. F follows its end, or stops following."
 
     view: var[RunView | None] = var(None)
-    is_following: var[bool] = var(True)
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,22 +57,6 @@ class LogPane(ScrollView, can_focus=True):
         self.notify(
             "Following the end of the log." if self.is_following else "Not following the log.", timeout=2
         )
-
-    def action_scroll_up(self) -> None:
-        self.is_following = False
-        super().action_scroll_up()
-
-    def action_page_up(self) -> None:
-        self.is_following = False
-        super().action_page_up()
-
-    def action_scroll_home(self) -> None:
-        self.is_following = False
-        super().action_scroll_home()
-
-    def action_scroll_end(self) -> None:
-        self.is_following = True
-        super().action_scroll_end()
 
     def render_line(self, y: int) -> Strip:
         left, top = self.scroll_offset

@@ -10,7 +10,6 @@ from textual.content import Content
 from textual.reactive import var
 from textual.widgets import Static
 
-from tuner_tui.runs.ending_words import ending_words
 from tuner_tui.text import counted, duration, number
 from tuner_tui.ui import run_words
 from tuner_tui.ui.feeders import start_feeder
@@ -150,7 +149,9 @@ class RunBeside(Vertical):
 
 
 def _read(view: RunView) -> Iterator[Entry]:
-    """What only the run's events have."""
+    """What only the run's events have; what reads these is loaded by then, which the app starts without."""
+    from tuner_tui.runs.ending_words import ending_words
+
     run = view.run
     if run.best_evaluation is not None:
         yield _fact(

@@ -8,6 +8,7 @@ from textual.containers import Vertical
 from textual.reactive import var
 from textual.widgets import Input
 
+from tuner_tui.text import counted
 from tuner_tui.ui.run_order import next_order, shown_runs
 from tuner_tui.ui.widgets.runs_table import RunsHeading, RunsTable
 
@@ -58,7 +59,7 @@ class RunList(Vertical):
     def count_words(self) -> str:
         """How many runs are shown."""
         shown, total = len(self.table.folders), len(self.folders)
-        return f"{shown} of {total} runs" if self.sought else f"{total} run{'' if total == 1 else 's'}"
+        return f"{shown} of {total} runs" if self.sought else counted(total, "run")
 
     def watch_folders(self) -> None:
         self._narrow()

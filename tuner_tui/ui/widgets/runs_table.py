@@ -166,10 +166,6 @@ class RunsTable(ScrollView, can_focus=True):
         return self.folders[self.cursor] if self.cursor < len(self.folders) else None
 
     @property
-    def chosen_summary(self) -> RunSummary | None:
-        return self.summaries.get(self.chosen.name) if self.chosen else None
-
-    @property
     def in_view(self) -> tuple[RunFolder, ...]:
         """The runs whose lines can be seen."""
         top = round(self.scroll_y)

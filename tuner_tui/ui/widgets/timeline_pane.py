@@ -25,6 +25,7 @@ from tuner_tui.runs.events import (
 from tuner_tui.runs.state import KEPT_TIMELINE
 from tuner_tui.text import duration
 from tuner_tui.ui.run_watch import RunView
+from tuner_tui.ui.widgets.following import FollowsEnd
 from tuner_tui.ui.widgets.literal import literal, literal_lines, show
 from tuner_tui.ui.widgets.wrapped_entry import Entry
 
@@ -38,15 +39,13 @@ if TYPE_CHECKING:
 TROUBLE = (Warned, MemoryShort, FallbackTaken, RolledBack, StepSkipped)
 
 
-class TimelinePane(VerticalScroll, can_focus=True):
+class TimelinePane(FollowsEnd, VerticalScroll, can_focus=True):
     """One entry for each event but the steps; it stays at the end unless it was scrolled up."""
 
     DEFAULT_CSS = "TimelinePane { height: 1fr; padding: 0 1; scrollbar-gutter: stable; }"
     help_text = "What happened in this run, with times. L goes to the raw log, and back."
 
     view: var[RunView | None] = var(None)
-    is_following: var[bool] = var(True)
-    """Whether it stays at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,22 +75,6 @@ class TimelinePane(VerticalScroll, can_focus=True):
         self.watch_view(self.view)
         if self.is_following:
             self.call_after_refresh(self.scroll_end, animate=False, force=True)
-
-    def action_scroll_up(self) -> None:
-        self.is_following = False
-        super().action_scroll_up()
-
-    def action_page_up(self) -> None:
-        self.is_following = False
-        super().action_page_up()
-
-    def action_scroll_home(self) -> None:
-        self.is_following = False
-        super().action_scroll_home()
-
-    def action_scroll_end(self) -> None:
-        self.is_following = True
-        super().action_scroll_end()
 
 
 def timeline_entries(events: Sequence[Event]) -> Iterator[Entry]:
