@@ -105,6 +105,7 @@ def test_skipping_under_way_ends_the_verification_only(run: RunFolder, tmp_path:
     assert record == {"verification": "skipped", "meaning": SKIPPED_WORDS}
 
 
+@pytest.mark.slow
 def test_the_command_skips_by_name_and_says_so(tuner: Any, tmp_path: Path) -> None:
     done = tuner("export", "last", "--as", "adapter", "--out", "a", "--skip", "verification", "--json")
     assert done.returncode == 0, done.stderr
@@ -118,6 +119,7 @@ def test_the_command_skips_by_name_and_says_so(tuner: Any, tmp_path: Path) -> No
     assert json.loads((tmp_path / "b" / "verification.json").read_text())["verification"] == "skipped"
 
 
+@pytest.mark.slow
 def test_a_card_of_an_export_that_was_not_verified_says_so(run: RunFolder) -> None:
     facts = read_facts(run, "ada/base")
     wanted = PushOptions("ada/inkwell", is_verified=False)
@@ -172,8 +174,8 @@ async def test_the_screen_shows_prompts_and_skips_by_a_key(run: RunFolder, tmp_p
         assert "Skip" in footer_keys(app).values()
         screen.query_one("#out").value = str(tmp_path / "out")  # type: ignore[attr-defined]
         await pilot.press("e")
-        await until(pilot, lambda: "prompts, " in screen_text(app), lambda: screen_text(app))
+        await until(pilot, lambda: "prompts, " in screen_text(app), lambda: screen_text(app), seconds=120)
         await pilot.press("right")
-        await until(pilot, lambda: not screen.is_busy, lambda: screen_text(app))
+        await until(pilot, lambda: not screen.is_busy, lambda: screen_text(app), seconds=60)
         assert SKIPPED_WORDS in screen.lines
     assert json.loads((tmp_path / "out" / "verification.json").read_text())["verification"] == "skipped"

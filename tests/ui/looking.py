@@ -40,9 +40,11 @@ async def until(
     pilot: Pilot[Any],
     condition: Callable[[], bool],
     explain: Callable[[], str] = lambda: "it did not come true",
+    *,
+    seconds: float = PATIENCE_SECONDS,
 ) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Wait until something is so; longer than usual for a process that loads PyTorch."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, explain()
         await pilot.pause()

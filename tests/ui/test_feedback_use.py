@@ -67,7 +67,7 @@ async def test_t_opens_a_new_run_on_the_collection() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "3 annotated")
         assert {"Train", "Export"} <= set(footer_keys(app).values())
-        await pilot.press("T")
+        await pilot.press("R")
         await until(pilot, lambda: isinstance(app.screen, NewRunScreen), lambda: screen_text(app))
         await until(pilot, lambda: new_run(app).step == "settings", lambda: screen_text(app))
         state = new_run(app).state
@@ -81,7 +81,7 @@ async def test_without_one_base_the_new_run_asks_for_the_model() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "Everything is annotated: 3 saved", "T trains on it", "E exports it")
         assert {"Train", "Export"} <= set(footer_keys(app).values())
-        await pilot.press("T")
+        await pilot.press("R")
         await until(pilot, lambda: isinstance(app.screen, NewRunScreen), lambda: screen_text(app))
         await until(pilot, lambda: new_run(app).step == "model", lambda: screen_text(app))
 
@@ -91,12 +91,12 @@ async def test_nothing_annotated_is_told() -> None:
     app = TunerApp(Collections())
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_for(pilot, "0 annotated")
-        await pilot.press("T")
+        await pilot.press("R")
         await wait_for(pilot, "Nothing to export", "tuner-tui feedback collect evening")
 
 
 async def _export(pilot: Pilot[Any], path: Path) -> None:
-    await pilot.press("E")
+    await pilot.press("O")
     await wait_for(pilot, "Export evening to")
     assert isinstance(pilot.app.screen, PickPath)
     pilot.app.screen.query_one("Input").value = str(path)  # type: ignore[attr-defined]

@@ -54,6 +54,8 @@ def all_bindings() -> Iterator[tuple[str, str, str]]:
         ("H", {"Hold"}),
         ("L", {"Log/events"}),
         ("N", {"Again"}),
+        ("O", {"Export"}),
+        ("R", {"Train"}),
         ("S", {"Sort"}),
         ("T", {"To front"}),
         ("X", {"Axis"}),

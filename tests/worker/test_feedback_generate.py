@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PROMPTS = 24
+PROMPTS = 64
 
 
 def answers() -> dict[int, str]:
@@ -49,6 +49,7 @@ def generate(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         yield start
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_interruption_keeps_answers_and_the_command_continues(
     home: Path, tiny_model: Path, generate: Callable[..., subprocess.Popen[str]]

@@ -14,8 +14,8 @@ from tuner_tui.ui.modals.pick_path import PickPath
 if TYPE_CHECKING:
     from tuner_tui.ui.screens.base import TunerScreen
 
-TRAIN = Binding("T", "train", "Train", tooltip="A new run on this collection, with a method that fits it")
-EXPORT = Binding("E", "export", "Export", tooltip="Write the annotations to a file, in TRL's formats")
+TRAIN = Binding("R", "train", "Train", tooltip="A new run on this collection, with a method that fits it")
+EXPORT = Binding("O", "export", "Export", tooltip="Write the annotations to a file, in TRL's formats")
 
 
 def train_on(screen: TunerScreen, name: str) -> None:

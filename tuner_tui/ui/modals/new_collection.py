@@ -36,7 +36,7 @@ class SidesField(Static, can_focus=True):
     """
     BINDINGS = [  # noqa: RUF012
         Binding("space", "choose", "Models"),
-        Binding("backspace,delete", "clear", "No models"),
+        Binding("backspace", "clear", "No models"),
         Binding("enter", "app.focus_next", "Next field", show=False),
     ]
 

@@ -30,8 +30,8 @@ class Collections(TunerScreen):
 
     TITLE_WORDS = "Feedback"
     HELP_TEXT = (
-        "Annotations are stored in collections. T opens a new run on the marked one, with a method that fits what it "
-        "holds (data.train = feedback:NAME), and E writes its annotations to a file."
+        "Annotations are stored in collections. R opens a new run on the marked one, with a method that fits what it "
+        "holds (data.train = feedback:NAME), and O writes its annotations to a file."
     )
     CSS = "Collections #hint { padding: 1 2; height: 1fr; }"
     BINDINGS = [  # noqa: RUF012

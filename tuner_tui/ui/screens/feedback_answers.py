@@ -68,7 +68,7 @@ def waiting_words(collection: str, progress: Progress, generation: str | None) -
     if progress.saved:
         return (
             f"Everything is annotated: {progress.saved} saved.\n\n"
-            "T trains on it, E exports it, m shows your statistics, esc goes back."
+            "R trains on it, O exports it, m shows your statistics, esc goes back."
         )
     command = shell_command("feedback import", collection, "FILE")
     return f"Nothing to annotate yet.\n\nImport prompts or answers:\n{command}"
