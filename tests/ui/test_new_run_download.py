@@ -41,7 +41,7 @@ async def test_a_download_is_cancelled_and_resumed(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(start_run, "fetch_needed", fetch_needed)
     async with new_run() as walk:
-        await walk.press("enter")
+        await walk.press("down", "enter")
         await walk.settled()
         await walk.go_to("review")
         assert not walk.screen.check_action("cancel_download", ())

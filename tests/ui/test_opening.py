@@ -174,7 +174,7 @@ async def test_a_new_run_that_starts_behind_help_opens_after_it(
     from tuner_tui.config.presets import find_preset, preset_spec
     from tuner_tui.sharing import start_run
 
-    def start(spec: object, progress: object) -> RunFolder:
+    def start(spec: object, progress: object, **_: object) -> RunFolder:
         assert gate.wait(30)
         return make_run(home, "2026-11-21-first-try-0001", recorded_events())
 

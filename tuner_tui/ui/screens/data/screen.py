@@ -146,8 +146,8 @@ class DataScreen(TunerScreen):
     def choose_part(self, message: TabLine.Chosen) -> None:
         self.part = PARTS[message.index]
 
-    def watch_part(self, part_before: str) -> None:
-        if part_before == "columns":
+    def watch_part(self, before: str, part: str) -> None:
+        if before == "columns" != part:
             self._use_mapping()
         self._show_part()
 
