@@ -79,7 +79,7 @@ async def test_without_one_base_the_new_run_asks_for_the_model() -> None:
     annotated("evening", sides=("demo", "other/model"))
     app = TunerApp(FeedbackScreen("evening"))
     async with app.run_test(size=(80, 24)) as pilot:
-        await wait_for(pilot, "Everything is annotated: 3 saved", "T trains on it", "E exports it")
+        await wait_for(pilot, "Everything is annotated: 3 saved", "R trains on it", "O exports it")
         assert {"Train", "Export"} <= set(footer_keys(app).values())
         await pilot.press("R")
         await until(pilot, lambda: isinstance(app.screen, NewRunScreen), lambda: screen_text(app))

@@ -167,14 +167,15 @@ class ColumnsPane(Vertical):
         form = self._form
         if form is None:
             rows = [_part_row(TYPE, "dataset type", "as detected")]
-            rows += [_part_row(f"{TYPE} {line}", *line.split(" = ", 1)) for line in self._guess]
+            for line in self._guess:
+                name, _, template = line.partition(" = ")
+                rows.append(_part_row(f"{TYPE} {line}", name, template))
         else:
-            width = max(PART_WIDTH, *(len(name) for name in form.type.parts))
-            rows = [_part_row(TYPE, "dataset type", form.type.name, width)]
+            rows = [_part_row(TYPE, "dataset type", form.type.name)]
             for name in form.type.parts:
                 empty = NEEDED if name in form.missing else "-"
                 template = form.mapping.get(name, "").replace("\n", "\\n")
-                rows.append(_part_row(name, name, template or empty, width))
+                rows.append(_part_row(name, name, template or empty))
         self.query_one(PickList).show(tuple(rows), part)
         self._preview()
 
@@ -314,9 +315,9 @@ class ColumnsPane(Vertical):
             self.query_one("#columns-words", Static).update(words)
 
 
-def _part_row(key: str, name: str, chosen: str, width: int = PART_WIDTH) -> PickRow:
-    """One cell, since the list is as narrow as the longest part's name; `width`: of the names, in characters."""
-    return PickRow(key, f"{name:<{width}} {chosen}")
+def _part_row(key: str, name: str, chosen: str) -> PickRow:
+    """One cell, since the list is as narrow as the longest part's name."""
+    return PickRow(key, f"{name:<{PART_WIDTH}} {chosen}")
 
 
 def _column_row(sample: ColumnSample, used: dict[str, str]) -> PickRow:
