@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -16,6 +16,7 @@ from tuner_tui.ui.widgets.literal import fit, fit_name
 if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
+    from textual.screen import Screen
 
 
 class TitleBar(Widget):
@@ -66,13 +67,19 @@ HELP_ACTIONS = ("help", "app.help")
 class KeysFooter(Footer):
     """Textual's footer: as many keys as fit whole, help always at its right end, and none that it showed before.
 
-    They are bound to its `compact`, and the list of those is cleared of removed ones only when that changes (Textual
-    8.2.8): without this, each visit of another screen would leave all keys of the one below in memory.
+    It is composed anew only where other keys are available, and once for all changes before a refresh: Textual's own
+    makes a widget for each key whenever the focus moves, some ten times while a screen opens.
+
+    The keys are bound to its `compact`, and the list of those is cleared of removed ones only when that changes
+    (Textual 8.2.8): without this, each visit of another screen would leave all keys of the one below in memory.
     """
 
     _composed_width = 0
+    _composed: tuple[tuple[str, str, str, bool], ...] | None = None
+    _is_due = False
 
     def compose(self) -> ComposeResult:
+        self._composed = self._available() if self._bindings_ready else None
         bound = getattr(self, "__watchers", {}).get("compact", [])
         bound[:] = [(widget, callback) for widget, callback in bound if not widget._closing]
         keys = [key for key in super().compose() if isinstance(key, FooterKey)]
@@ -87,6 +94,25 @@ class KeysFooter(Footer):
             if room >= 0:
                 yield key
         yield from helps
+
+    def bindings_changed(self, screen: Screen[Any]) -> None:
+        self._bindings_ready = True
+        if screen.app.app_focus and self.is_attached and screen is self.screen and not self._is_due:
+            self._is_due = True
+            self.call_after_refresh(self._show_available)
+
+    async def _show_available(self) -> None:
+        self._is_due = False
+        if self.is_attached and self._available() != self._composed:
+            await self.recompose()
+
+    def _available(self) -> tuple[tuple[str, str, str, bool], ...]:
+        """Key, name and action of each binding that a footer shows, and whether it is enabled."""
+        return tuple(
+            (binding.key, binding.description, binding.action, is_enabled)
+            for _, binding, is_enabled, _ in self.screen.active_bindings.values()
+            if binding.show
+        )
 
     def on_resize(self, event: events.Resize) -> None:
         """Another width has room for other keys."""
