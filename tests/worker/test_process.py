@@ -20,6 +20,7 @@ from tuner_tui import worker
 from tuner_tui.cli.doctor import doctor
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.torch_report import TorchReport
+from tuner_tui.planning.plan import PlannedMemory, encode_plan, read_plan
 from tuner_tui.runs.events import RunStopped, StepLogged, WorkerStarted
 from tuner_tui.worker.training.checkpoints import why_corrupt
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 def test_a_signal_stops_after_a_step_and_interrupts_are_ignored(make_run: Callable[..., RunFolder]) -> None:
     folder = make_run(training={"max_steps": 100_000})
+    memory = PlannedMemory(
+        precision="fp32", micro_batch=1, is_checkpointing=False, allocated_bytes=1, low_bytes=1, high_bytes=1
+    )
+    folder.plan.write_bytes(encode_plan(msgspec.structs.replace(read_plan(folder.plan), memory=memory)))
     started = time.time()
     with folder.log.open("wb") as log:
         process = subprocess.Popen(
@@ -46,6 +51,9 @@ def test_a_signal_stops_after_a_step_and_interrupts_are_ignored(make_run: Callab
             assert time.time() - started < 120
             time.sleep(0.05)
         assert psutil.Process(process.pid).nice() == psutil.Process().nice() + 5
+        mapped = {Path(file.path).name for file in psutil.Process(process.pid).memory_maps()}
+        assert any(name.startswith("libtorch_cpu") for name in mapped)
+        assert not any("bitsandbytes" in name for name in mapped)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGHUP)
         time.sleep(0.3)

@@ -21,6 +21,9 @@ def main(arguments: list[str]) -> int:
 
             return inspect.main()
         case ["preview"]:
+            from tuner_tui.worker.unneeded import leave_out_bitsandbytes
+
+            leave_out_bitsandbytes()  # tokens alone are looked at, and no model is loaded
             from tuner_tui.worker.text import preview
 
             _leave(preview.main())

@@ -41,6 +41,7 @@ from tuner_tui.worker.training.checkpoints import (
     step_of,
     why_corrupt,
 )
+from tuner_tui.worker.unneeded import leave_out_unneeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +62,9 @@ def main(path: Path, *, is_resumed: bool) -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     os.nice(NICENESS)
-    return _do_job(enter(path), is_resumed=is_resumed, stop=stop)
+    folder = enter(path)
+    leave_out_unneeded(folder)
+    return _do_job(folder, is_resumed=is_resumed, stop=stop)
 
 
 def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | None = None) -> int:

@@ -1,0 +1,42 @@
+"""Libraries that others import wherever they are installed, though this job never calls them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import TunerError
+from tuner_tui.guarded import Unreadable
+from tuner_tui.planning.plan import planned, read_plan
+
+if TYPE_CHECKING:
+    from tuner_tui.runs.folder import RunFolder
+
+UNQUANTISED = ("fp32", "bf16", "fp16")
+
+
+def leave_out_bitsandbytes() -> None:
+    """Keep PEFT 0.21 from importing bitsandbytes and with it PyTorch's compiler: a sixth of a worker's start.
+
+    To this process it is as if the library were not installed; to be called before PEFT is imported.
+    """
+    if "bitsandbytes" not in sys.modules:
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+
+
+def leave_out_unneeded(folder: RunFolder) -> None:
+    """Do that for a training job whose base and optimizer are certainly not quantised."""
+    with contextlib.suppress(
+        TunerError, Unreadable, OSError
+    ):  # the job itself tells what is wrong with its folder
+        plan = read_plan(folder.plan)
+        spec = planned(read_spec(folder.spec), plan)
+        is_unquantised = plan.memory is not None and plan.memory.precision in UNQUANTISED
+        if (
+            is_unquantised
+            and spec.model.precision not in ("int8", "nf4")
+            and "8bit" not in spec.training.optimizer
+        ):
+            leave_out_bitsandbytes()
