@@ -16,6 +16,17 @@ PAIR_BYTES_PER_LOGIT, PAIR_BYTES_PER_16_BIT_LOGIT = 18.0, 6.0
 with 16-bit logits; from tests/worker/fake_memory."""
 
 
+ANSWER_BYTES_PER_LOGIT = 12.0
+"""Logits, log-probabilities and gradient in fp32, where only tokens with loss are scored."""
+ANSWER_BYTES = 2**30
+"""Above this a micro-batch is scored in TRL's tiles."""
+
+
+def most_answer_tokens(vocab: int) -> int:
+    """The most tokens with loss of a micro-batch that are scored alone and at once on a CPU."""
+    return int(ANSWER_BYTES / (ANSWER_BYTES_PER_LOGIT * vocab))
+
+
 @dataclass(frozen=True)
 class HeadBytes:
     """Peaks of the head in bytes."""
