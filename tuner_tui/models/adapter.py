@@ -118,7 +118,7 @@ def read_adapter(folder: Path) -> AdapterFacts:
 
 def require_untied_tokens(method: str) -> None:
     """Raise InputError for a method that cannot train an adapter's tokens on a base with tied embeddings."""
-    if method_traits(method).head != "fused":
+    if method_traits(method).head not in ("labels", "fused"):
         return
     methods = [kind for kind, traits in METHODS.items() if traits.head == "logits"]
     raise InputError(

@@ -16,6 +16,17 @@ PAIR_BYTES_PER_LOGIT, PAIR_BYTES_PER_16_BIT_LOGIT = 18.0, 6.0
 with 16-bit logits; from tests/worker/fake_memory."""
 
 
+ANSWER_BYTES_PER_LOGIT = 12.0
+"""Logits, log-probabilities and gradient in fp32, where only tokens with loss are scored."""
+ANSWER_BYTES = 2**30
+"""Above this a micro-batch is scored in TRL's tiles."""
+
+
+def most_answer_tokens(vocab: int) -> int:
+    """The most tokens with loss of a micro-batch that are scored alone and at once on a CPU."""
+    return int(ANSWER_BYTES / (ANSWER_BYTES_PER_LOGIT * vocab))
+
+
 @dataclass(frozen=True)
 class HeadBytes:
     """Peaks of the head in bytes."""
@@ -43,6 +54,8 @@ def head_bytes(shape: ModelShape, load: Workload) -> HeadBytes:
     match load.loss:
         case "trl_fused" if load.is_gpu:
             return _fused(shape, load, norm, trains_head=trains_head)
+        case "trl_fused" if load.scores_labels_alone:
+            return _labels_on_cpu(shape, load, norm, trains_head=trains_head)
         case "trl_fused":
             return _fused_on_cpu(shape, load, norm, trains_head=trains_head)
         case "liger":
@@ -75,6 +88,23 @@ def _fused(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -
         backward += (4 if load.weight_bytes == 4 else 6) * shape.table
     words = f"{min(labelled, TILE_ROWS):,} x {TILE_COLUMNS:,} x {c} + {labelled:,} x {h:,} x 4"
     return HeadBytes(norm + tile + pieces + hidden, norm + backward, words)
+
+
+def _labels_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:
+    """Logits of tokens with loss alone; a micro-batch with more of them than that is scored in tiles."""
+    h, v = shape.hidden, shape.vocab
+    most = most_answer_tokens(v)
+    # shares differ by row; where some micro-batches may have more labels than that, both are looked at
+    labelled = min(most, math.ceil(load.tokens * load.labelled_share))
+    per = ANSWER_BYTES_PER_LOGIT + (0 if load.stream_bytes == 4 else 2)
+    size = round(labelled * v * per) + 2 * load.stream_bytes * h * labelled
+    size += 4 * h * load.tokens + (4 * shape.table if trains_head else 0)
+    words = f"{labelled:,} x {v:,} x {per:g}"
+    alone = HeadBytes(norm + round(labelled * v * (per - 4)), norm + size, words)
+    if load.tokens <= most:
+        return alone
+    tiles = _fused_on_cpu(shape, load, norm, trains_head=trains_head)
+    return max(alone, tiles, key=lambda head: head.backward)
 
 
 def _fused_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:

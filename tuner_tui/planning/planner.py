@@ -260,7 +260,11 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on every GPU")
     elif spec.model.attention == "auto":
         yield PlannedChoice("attention", "eager", "the model's class does not have PyTorch's fused attention")
-    if load.method_traits.head == "fused":
+    if load.scores_labels_alone:
+        yield PlannedChoice(
+            "loss", "labels alone", "logits of tokens with loss, and of no others; no entropy"
+        )
+    elif load.method_traits.head in ("labels", "fused"):
         yield PlannedChoice("loss", "fused", "logits in tiles, never materialised in full")
     states = best.estimate.parts.states
     yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")

@@ -125,6 +125,11 @@ class Workload:
         return self.reference != "none" and not self.precomputed_reference
 
     @property
+    def scores_labels_alone(self) -> bool:
+        """Whether the logits are those of tokens with loss (worker/training/answer_loss.py)."""
+        return self.method_traits.head == "labels" and self.loss == "trl_fused" and not self.is_gpu
+
+    @property
     def sequences(self) -> int:
         """Token sequences in a forward pass."""
         return self.rows * self.method_traits.sequences_per_row

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 MethodKind = Literal["sft", "dpo", "cpo", "kto", "orpo", "reward", "alphapo"]
 RowType = Literal["examples", "pairs", "answers"]
 """What a row of the data becomes: an example to imitate, two answers to one prompt, or one answer with a label."""
-LossHead = Literal["fused", "logits", "score"]
-"""How the output layer is used: logits in tiles, full logits, or one score per sequence."""
+LossHead = Literal["labels", "fused", "logits", "score"]
+"""How the output layer is used: logits in tiles, on a CPU of tokens with loss alone; logits in tiles on each device;
+full logits; or one score per sequence."""
 Feedback = Literal["pairs", "rated", "demonstrations"]
 """Which annotations of a feedback collection can be trained on."""
 
@@ -87,7 +88,7 @@ TRAITS: dict[MethodKind, MethodTraits] = {
         fewest_rows=1,
         keeps_order=False,
         reference="none",
-        head="fused",
+        head="labels",
         generates=False,
         output="text",
         loss_on_chosen_prompt=False,

@@ -12,6 +12,7 @@ from tuner_tui.worker.text.token_cache import tokenise_file
 from tuner_tui.worker.text.tokens import TokenisedData, TokenisedRow
 from tuner_tui.worker.text.training_rows import prepare
 from tuner_tui.worker.training import common
+from tuner_tui.worker.training.answer_loss import AnswerLoss
 from tuner_tui.worker.training.even_loss import EvenEvaluation
 from tuner_tui.worker.training.row_order import OrderedRows
 from tuner_tui.worker.training.run_trainer import RunTrainer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tuner_tui.worker.training.result import Ending
 
 
-class Trainer(RunTrainer, OrderedRows, EvenEvaluation, SFTTrainer):  # type: ignore[misc]
+class Trainer(RunTrainer, OrderedRows, EvenEvaluation, AnswerLoss, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with checkpoints that are whole or absent, and an order of rows that can be resumed."""
 
 
