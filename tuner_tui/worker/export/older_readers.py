@@ -9,7 +9,6 @@ number of experts, kinds of layers, tied embeddings of a model with images) are 
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from tuner_tui.models.model_folder import read_json, weight_files
@@ -30,16 +29,18 @@ SETTINGS = {"num_experts": "num_local_experts"}
 """Settings that transformers 5 saves under another name, by their name in transformers 4."""
 LAYER_TYPES = {"granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"}}
 """By model type, what transformers 4 and llama.cpp call kinds of layers that transformers 5 renames."""
-PARTS = ("dtype", "rope", "settings", "layers")
+FLOAT = "__float__"
+"""The key of an object that stands for a number which JSON does not have, such as Infinity."""
+PARTS = ("dtype", "rope", "settings", "layers", "floats")
 """What a config gets, each by itself."""
 BACKENDS = ("TokenizersBackend", "PythonBackend")
 FAST_TOKENIZER = "PreTrainedTokenizerFast"
 
 
 def config_for_older(config: dict[str, Any]) -> dict[str, Any]:
-    """A model's config.json with rotary settings, dtype and renamed settings in both forms; those there stay as they are.
+    """A model's config.json with rotary settings, dtype and renamed settings in both forms; what it has stays.
 
-    It gets nothing that would make transformers 5 read it otherwise, and stays as it is if its type is not known there.
+    It gets nothing that would make transformers 5 read it otherwise, and nothing if its type is not known there.
     """
     read = _read(config)
     if read is None:
@@ -59,10 +60,19 @@ def _read(config: dict[str, Any], *, like: dict[str, Any] | None = None) -> dict
     from transformers import CONFIG_MAPPING
 
     try:
-        read = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(config)).to_dict()
+        read = CONFIG_MAPPING[config["model_type"]].from_dict(_with_floats(config)).to_dict()
     except Exception:  # an unknown type, or settings that its class refuses
         return None
     return _comparable(read, read if like is None else like)
+
+
+def _with_floats(value: Any) -> Any:
+    """A copy with the numbers that JSON does not have."""
+    if isinstance(value, dict):
+        if value.keys() == {FLOAT}:
+            return float(value[FLOAT])
+        return {key: _with_floats(inner) for key, inner in value.items()}
+    return [_with_floats(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _comparable(read: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +117,8 @@ def _in_both_forms(config: dict[str, Any], parts: set[str]) -> dict[str, Any]:
         for older, newer in SETTINGS.items():
             if newer in config:
                 found.setdefault(older, config[newer])
+    if "floats" in parts:  # transformers 4 does not know them, and has the same defaults
+        found = {key: value for key, value in found.items() if FLOAT not in str(value)}
     names = LAYER_TYPES.get(model_type, {})
     if "layers" in parts and names and isinstance(kinds := config.get("layer_types"), list):
         found["layer_types"] = [names.get(kind, kind) for kind in kinds]
@@ -164,7 +176,7 @@ def tokenizer_config_for_older(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def settle_for_older(folder: Path) -> None:
-    """Rewrite a saved model's settings files in place. Raises OSError."""
+    """Rewrite a saved model's settings files in place. Raises OSError, and InputError without whole weights."""
     for name, older in (
         ("config.json", lambda config: _with_tied_text(folder, config_for_older(config))),
         ("tokenizer_config.json", tokenizer_config_for_older),
