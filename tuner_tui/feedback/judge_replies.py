@@ -73,6 +73,8 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _BECAUSE = re.compile(r"\b(?:because|since|as|due to|for)\b|[,;(]|\s[-\u2013\u2014]\s", re.IGNORECASE)
+_OBJECT = re.compile(r"(?<![a-z])\{[^{}]*\}")
+"""An object, and not LaTeX's `\\boxed{...}`."""
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _YET = re.compile(r"\b(?:but|however|although|though|yet|still|whereas|while|except)\b", re.IGNORECASE)
 _LETTER = re.compile(r"\b(?:A(?!\s+(?:tie|draw)\b)|B)\b")
@@ -190,8 +192,8 @@ def _of_object(reply: dict[str, Any]) -> Verdict | None:
             return _of_object(value)
         if isinstance(value, list) and len(value) == 1:
             [value] = value
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
+        if key != "answer" and str(value).strip() in NUMBERS.marks:
+            value = f"Answer {value}"
         if isinstance(value, str) and (side := _side(value)) is not None:
             reason = next((lower[key] for key in REASON_KEYS if isinstance(lower.get(key), str)), "")
             certainty = next((lower[key] for key in CERTAINTY_KEYS if key in lower), None)
@@ -218,6 +220,7 @@ def _in_lines(text: str, is_truncated: bool) -> Verdict | None:
     A heading is no verdict, and a line before others only where these do not speak of the other answer. Of a truncated
     text, whose last line is not at its end, only lines that are called verdicts are.
     """
+    text = _OBJECT.sub("", text)
     lines = [line.strip().strip("> -") for line in text.splitlines() if line.strip()]
     if is_truncated:
         lines = lines[:-1]
@@ -253,9 +256,17 @@ def _side(text: str, *, is_whole: bool = False) -> tuple[int | None] | None:
     if not spoken or len(spoken) > LONGEST_LINE:
         return None
     boxed = re.search(r"\\boxed\{(?:\\text\{)?([^{}]*)\}", spoken)
-    spoken = _LABEL.sub("", boxed[1] if boxed else spoken, count=1).strip().strip("*_`\"' ")
+    spoken = boxed[1] if boxed else spoken
+    label = _LABEL.match(spoken)
+    is_verdict = (
+        label is not None
+        and re.search(r"better|verdict|judg|choice|winner|prefer", label[0].lower()) is not None
+    )
+    spoken = _LABEL.sub("", spoken, count=1).strip().strip("*_`\"' ")
     spoken = _BOTH.sub("both", spoken)
     for part in (spoken,) if is_whole else (spoken, _BECAUSE.split(spoken)[0]):
+        if part.strip("#. ").isdigit() and not is_verdict:
+            return None  # a number alone may be what was asked for
         word = word_of(part, SIDES) if part.strip() else None
         if word is not None and word.kind == "number" and not _LETTER.search(part):
             word = word_of(part, NUMBERS) if _is_one_number(part) else None
@@ -269,7 +280,9 @@ def _side(text: str, *, is_whole: bool = False) -> tuple[int | None] | None:
 def _is_one_number(text: str) -> bool:
     """Whether a text names one answer by its number, or compares two: "Winner: 2", "2 > 1"; and not "Answer 1: 2"."""
     numbers = re.findall(r"\d+", text)
-    return len(numbers) == 1 or (len(numbers) == 2 and re.search(r"[<>=]|\b(?:than|over|beats)\b", text) is not None)
+    return len(numbers) == 1 or (
+        len(numbers) == 2 and re.search(r"[<>=]|\b(?:than|over|beats)\b", text) is not None
+    )
 
 
 def _is_taken_back(side: int | None, spoken: str, rest: str) -> bool:
