@@ -259,7 +259,13 @@ SAVED: dict[str, tuple[str, dict[str, Any]]] = {
     "yarn, mscale": ("deepseek_v3", {"rope_type": "yarn", **DEEP, "mscale": 1.0, "mscale_all_dim": 0.7}),
     "llama3": ("llama", {"rope_type": "llama3", **DEEP, "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
     "longrope": ("llama", {"rope_type": "longrope", **STRETCH}),
-    "phi3": ("phi3", {"rope_type": "longrope", **STRETCH}),
+    "phi3": (
+        "phi3",
+        {
+            "rope_type": "longrope", **STRETCH, "short_factor": [1.1] * 2, "long_factor": [2.5] * 2,
+            "partial_rotary_factor": 0.5,
+        },
+    ),
     "partial": ("stablelm", {"rope_type": "default", "rope_theta": 3e4, "partial_rotary_factor": 0.5}),
     "gpt_oss": ("gpt_oss", {"rope_type": "default", "rope_theta": 3e4}),
     "granite": ("granitemoehybrid", {"rope_type": "default", "rope_theta": 3e4}),
