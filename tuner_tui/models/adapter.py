@@ -122,7 +122,10 @@ def require_plain_head(folder: Path, method: str) -> None:
     """Raise InputError for a method whose loss reads the output layer's weights, where the adapter is on that layer."""
     if method_traits(method).head != "fused":
         return
-    names = read_safetensors(folder / WEIGHTS_FILE)
+    try:
+        names = read_safetensors(folder / WEIGHTS_FILE)
+    except InputError:  # what is wrong with the file is told when it is compared with the base, or loaded
+        return
     if not any(re.search(r"\blm_head\.(lora_|ia3_l)", name) for name in names):
         return
     raise InputError(

@@ -154,10 +154,10 @@ def _scaling(rope: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     if rest == {"rope_type": "default"}:
         return {}
     if kind == "longrope" and str(config.get("model_type")).startswith(THREE_KEYS):
-        said = {"rope_type", "type", "original_max_position_embeddings"} | (
+        implied_keys = {"rope_type", "type", "original_max_position_embeddings"} | (
             {"factor"} if _is_ratio(rope, config) else set()
         )
-        three = {key: value for key, value in rest.items() if key not in said}
+        three = {key: value for key, value in rest.items() if key not in implied_keys}
         if three.keys() == {"short_factor", "long_factor"}:
             return {"type": kind} | three  # with another key transformers 4 refuses the model
     return rest | {"type": kind}
