@@ -161,6 +161,32 @@ def test_what_cannot_be_made_plain_is_refused_before_anything_is_loaded(
     assert repr(init) in caught.value.message and hint in caught.value.hint
 
 
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_the_changed_output_layer_in_an_adapter_s_file_stays_out_of_the_base(
+    train: Callable[..., Run], tiny_model: Path, tmp_path: Path, init: str
+) -> None:
+    """PEFT saves the output layer that an adapter is on, from which the start of the adapter is already taken out."""
+    config = lora(init_lora_weights=init, target_modules=["q_proj", "lm_head"])
+    given = make_adapter(tiny_model, tmp_path / "given", config)
+    assert any("lm_head.base_layer" in name for name in load_file(given / "adapter_model.safetensors"))
+    run = train(pairs(), method={"kind": "orpo"}, model={"adapter": str(given)}, training=ONCE)
+    assert run.last(RunFinished).step == 1, run.events[-1]
+    result = PeftModel.from_pretrained(load(tiny_model), str(run.folder.adapter))
+    assert torch.allclose(logits_of(result), trained_logits(given), atol=1e-5)
+    with result.disable_adapter():
+        assert torch.equal(logits_of(result), logits_of(load(tiny_model)))
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
+def test_an_adapter_on_the_output_layer_is_refused_where_the_loss_would_miss_it(
+    make_run: Callable[..., RunFolder], tiny_model: Path, tmp_path: Path, method: str
+) -> None:
+    given = make_adapter(tiny_model, tmp_path / "given", lora(target_modules=["q_proj", "lm_head"]))
+    with pytest.raises(InputError, match="on the output layer") as caught:
+        make_run(rows_for(method), method={"kind": method}, model={"adapter": str(given)})
+    assert "orpo" in caught.value.hint
+
+
 def test_a_base_that_an_adapter_changes_in_another_way_stops_the_run(
     train: Callable[..., Run], tiny_model: Path, tmp_path: Path
 ) -> None:

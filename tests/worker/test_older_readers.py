@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoTokenizer
 
+from tests.tiny_architectures import save_tiny, tiny_config, whole_class
 from tests.tiny_model import make_tiny_model
 from tuner_tui.models.demo import demo_gguf
 from tuner_tui.runs.export_events import ExportRequest
@@ -60,6 +62,19 @@ KINDS: dict[str, dict[str, Any]] = {
             "original_max_position_embeddings": 128,
         },
     },
+    "phi3, longrope and the factor of its lengths": {
+        "original_max_position_embeddings": 128, "pad_token_id": 0,
+        "rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 20000.0, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
+            "original_max_position_embeddings": 128, "factor": 4.0,
+        },
+    },
+    "llama, longrope": {
+        "rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 20000.0, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
+            "original_max_position_embeddings": 128, "factor": 4.0,
+        },
+    },
     "stablelm": {"rope_parameters": {"rope_type": "default", "rope_theta": 20000.0, "partial_rotary_factor": 0.5}},
     "gpt_neox": {"rope_parameters": {"rope_type": "default", "rope_theta": 20000.0, "partial_rotary_factor": 0.5}},
     "olmo2": {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
@@ -84,6 +99,9 @@ def test_transformers_5_reads_both_forms_as_one(kind: str, tmp_path: Path) -> No
     read = AutoConfig.from_pretrained(tmp_path)
     expected = made(kind).rope_parameters
     kept = read.rope_parameters
+    if kind.startswith("phi3"):  # whose factor is that of its lengths, given or not
+        assert read.max_position_embeddings / kept["original_max_position_embeddings"] == 4.0
+        expected = {key: value for key, value in expected.items() if key != "factor"}
     for layer in ("full_attention", "sliding_attention"):
         if layer in expected:
             assert {**kept[layer], "type": 0} == {**expected[layer], "type": 0}
@@ -100,6 +118,46 @@ def test_rotary_settings_in_transformers_4_s_form(tmp_path: Path) -> None:
     assert gemma["rope_scaling"] == {"rope_type": "linear", "type": "linear", "factor": 8.0}
     neox = rewritten("gpt_neox", tmp_path)
     assert (neox["rotary_emb_base"], neox["rotary_pct"]) == (20000.0, 0.5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "longrope" in kind])
+def test_longrope_names_the_length_that_transformers_4_switches_at(kind: str, tmp_path: Path) -> None:
+    config = rewritten(kind, tmp_path)
+    assert config["original_max_position_embeddings"] == 128 and config["rope_theta"] == 20000.0
+    assert config["rope_scaling"]["long_factor"] == [2.0] * 8
+    if kind.startswith("phi3"):  # transformers 4 refuses any other key
+        assert config["rope_scaling"].keys() == {"type", "short_factor", "long_factor"}
+
+
+def test_what_transformers_5_renames_has_its_older_name(tmp_path: Path) -> None:
+    scaled = AutoConfig.for_model(
+        "gpt_oss", rope_parameters={"rope_type": "default", "rope_theta": 5e4}
+    ).to_dict()
+    assert config_for_older(scaled)["rope_scaling"] is None  # else transformers 4 takes YaRN
+    experts = AutoConfig.for_model("qwen3_moe", num_experts=12).to_dict()
+    assert config_for_older(experts)["num_experts"] == 12
+    hybrid = tiny_config("granitemoehybrid")
+    hybrid.rope_parameters["rope_theta"] = 5e4
+    hybrid.save_pretrained(tmp_path)
+    settle_for_older(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["layer_types"] == ["mamba", "attention"] and config["rope_theta"] == 5e4
+    assert "__float__" not in json.dumps(config)
+    read = AutoConfig.from_pretrained(tmp_path)
+    assert read.to_dict()["time_step_limit"] == hybrid.to_dict()["time_step_limit"]
+    assert read.layer_types == hybrid.layer_types
+
+
+def test_tied_embeddings_are_said_of_the_text_model_where_the_file_has_no_output_layer(
+    tmp_path: Path,
+) -> None:
+    make_tiny_model(tmp_path / "tokenizer")
+    folder = save_tiny("qwen2_5_vl", tmp_path / "tied", tmp_path / "tokenizer", tie_word_embeddings=True)
+    settle_for_older(folder)
+    assert json.loads((folder / "config.json").read_text())["text_config"]["tie_word_embeddings"] is True
+    folder = save_tiny("qwen2_5_vl", tmp_path / "untied", tmp_path / "tokenizer", tie_word_embeddings=False)
+    settle_for_older(folder)
+    assert not json.loads((folder / "config.json").read_text())["text_config"].get("tie_word_embeddings")
 
 
 def test_what_a_config_says_already_stays() -> None:
@@ -171,11 +229,63 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 answers = []
 for prompt in prompts:
-    ids = tokenizer(prompt, return_tensors="pt").input_ids
+    turns = [{"role": "user", "content": prompt}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, return_tensors="pt").input_ids
     made = model.generate(ids, max_new_tokens=24, do_sample=False, pad_token_id=tokenizer.eos_token_id)
     answers.append(made[0, ids.shape[1]:].tolist())
 print(json.dumps(answers))
 """
+
+
+LOGITS = """
+import sys
+from pathlib import Path
+import torch, transformers
+folder, kind = Path(sys.argv[1]), sys.argv[2]
+with torch.no_grad():
+    model = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    logits = model(input_ids=torch.arange(5, 45)[None], use_cache=False).logits
+torch.save(logits, folder / f"logits-{transformers.__version__}")
+print("null")
+"""
+DEEP = {"rope_theta": 3e4, "factor": 4.0, "original_max_position_embeddings": 16}
+STRETCH = {"short_factor": [1.1] * 4, "long_factor": [2.5] * 4, **DEEP}
+SAVED: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {"rope_type": "default", "rope_theta": 3e4}),
+    "linear": ("llama", {"rope_type": "linear", "rope_theta": 3e4, "factor": 4.0}),
+    "dynamic": ("llama", {"rope_type": "dynamic", "rope_theta": 3e4, "factor": 4.0}),
+    "yarn": ("qwen3", {"rope_type": "yarn", **DEEP}),
+    "yarn, mscale": ("deepseek_v3", {"rope_type": "yarn", **DEEP, "mscale": 1.0, "mscale_all_dim": 0.7}),
+    "llama3": ("llama", {"rope_type": "llama3", **DEEP, "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
+    "longrope": ("llama", {"rope_type": "longrope", **STRETCH}),
+    "phi3": (
+        "phi3",
+        {
+            "rope_type": "longrope", **STRETCH, "short_factor": [1.1] * 2, "long_factor": [2.5] * 2,
+            "partial_rotary_factor": 0.5,
+        },
+    ),
+    "partial": ("stablelm", {"rope_type": "default", "rope_theta": 3e4, "partial_rotary_factor": 0.5}),
+    "gpt_oss": ("gpt_oss", {"rope_type": "default", "rope_theta": 3e4}),
+    "granite": ("granitemoehybrid", {"rope_type": "default", "rope_theta": 3e4}),
+    "gemma3": (
+        "gemma3_text",
+        {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 3e4},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    ),
+    "gemma3n": (
+        "gemma3n_text",
+        {
+            "full_attention": {"rope_type": "default", "rope_theta": 3e4},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    ),
+    "qwen2_5_vl": ("qwen2_5_vl", {"rope_type": "default", "rope_theta": 3e4, "mrope_section": [1, 1, 2]}),
+    "mistral3": ("mistral3", {"rope_type": "default", "rope_theta": 3e4}),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -212,10 +322,35 @@ def test_transformers_4_reads_the_same_rotary_settings(older: Path, tmp_path: Pa
         assert read["rope_theta"] == rope["rope_theta"], kind
         scaling = read["rope_scaling"] or {}
         assert scaling.get("rope_type", scaling.get("type", "default")) == rope["rope_type"], kind
-        assert scaling.get("factor") == rope.get("factor"), kind
+        if not kind.startswith("phi3"):
+            assert scaling.get("factor") == rope.get("factor"), kind
         assert read["partial_rotary_factor"] in (rope.get("partial_rotary_factor"), 1.0, None), kind
         if "sliding_attention" in said:
             assert read["rope_local_base_freq"] == said["sliding_attention"]["rope_theta"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", SAVED)
+def test_transformers_4_gives_the_logits_of_a_saved_model(older: Path, tmp_path: Path, name: str) -> None:
+    model_type, rope = SAVED[name]
+    config = tiny_config(model_type)
+    text = config.get_text_config()
+    text.max_position_embeddings = 32 if name == "dynamic" else 64
+    text.rope_parameters = json.loads(json.dumps(rope))
+    if name == "phi3":
+        text.original_max_position_embeddings = 16
+    torch.manual_seed(0)
+    model = whole_class(model_type)(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * (0.1 if parameter.ndim > 1 else 0.3))
+    model.save_pretrained(tmp_path)
+    settle_for_older(tmp_path)
+    for python in (Path(sys.executable), older):
+        run_python(python, LOGITS, str(tmp_path), type(model).__name__)
+    theirs, ours = (torch.load(path) for path in sorted(tmp_path.glob("logits-*")))
+    assert torch.allclose(theirs, ours, atol=1e-4 * float(ours.std()))
 
 
 @pytest.mark.slow

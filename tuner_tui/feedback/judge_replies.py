@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIDES = Answers(("Answer A", "Answer B"), ("a", "b"), "letters")
+NUMBERS = Answers(("Answer 1", "Answer 2"), ("1", "2"), "digits")
+"""As judges call them that do not keep to the letters."""
 VERDICT_KEYS = (
     "better",
     "better_answer",
@@ -36,23 +38,34 @@ MOST_OBJECTS = 400
 """Braces at which an object is looked for."""
 LONGEST_LINE = 300
 """Characters of a line that may be a verdict."""
-_THOUGHTS = re.compile(
-    r"<(think|thinking|thought|thoughts|reasoning|reflection)>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷",
-    re.DOTALL | re.IGNORECASE,
+_TAG = "(?:seed:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis)"
+_MARKS = (
+    (rf"<{_TAG}>", rf"</{_TAG}>"),
+    (r"\[THINK\]", r"\[/THINK\]"),
+    (r"◁think▷", r"◁/think▷"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
+    (r"<\|think\|>", r"<\|/think\|>"),
+    (r"<unused94>", r"<unused95>"),
+    (r"<\|channel>thought", r"<channel\|>"),
+    (r"<\|channel\|>\s*(?:analysis|commentary)", r"<\|end\|>"),
 )
-_END_OF_THOUGHTS = re.compile(
-    r"</(?:think|thinking|thought|thoughts|reasoning)>|\[/THINK\]|◁/think▷", re.IGNORECASE
-)
-_OPEN_THOUGHTS = re.compile(
-    r"<(?:think|thinking|thought|thoughts|reasoning)>|\[THINK\]|◁think▷", re.IGNORECASE
-)
+"""What stands around thoughts within a text, by model family: (before, after)."""
+_THOUGHTS = re.compile("|".join(f"{begin}.*?{end}" for begin, end in _MARKS), re.DOTALL | re.IGNORECASE)
+_END_OF_THOUGHTS = re.compile("|".join(end for _, end in _MARKS[:-1]), re.IGNORECASE)
+_OPEN_THOUGHTS = re.compile("|".join(begin for begin, _ in _MARKS), re.IGNORECASE)
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*<\|message\|>")
-_SPECIAL = re.compile(r"<\|[a-z_]+\|>|</?s>")
-_FIELD = re.compile(
-    rf"[\"']?\b(?:{'|'.join(VERDICT_KEYS)})\b[\"']?\s*[:=]\s*[\"'*`\[]*\s*((?:answer|response)?\s*[ab]\b|tie\b)",
+_SPECIAL = re.compile(
+    r"<\|[a-z_]+\|>|</?(?:s|answer|verdict|decision|judge?ment|winner|better|choice|result|final|final_answer)>",
     re.IGNORECASE,
 )
-"""A field of an object that is not quite JSON, or truncated."""
+_FIELD = re.compile(
+    rf"(?P<quote>(?<!\\)[\"']?)\b(?:{'|'.join(VERDICT_KEYS)})\b(?P=quote)\s*[:=]\s*[\"'*`]*\s*"
+    r"(?P<side>(?:answer|response)?\s*[ab]\b|tie\b)[\"'*`]*\s*(?=[,}\]\n]|$)",
+    re.IGNORECASE,
+)
+"""A field of an object that is not quite JSON, or truncated; nothing but the verdict is its value."""
+_QUOTED_KEY = re.compile(r"[{,]\s*([\"'])\w+\1\s*:")
 _LABEL = re.compile(
     r"^(?:(?:so|thus|therefore|overall|hence),?\s+)?(?:(?:the|my|final|overall)\s+)*"
     r"(?:verdict|decision|judge?ment|choice|winner|conclusion|better answer|better one|better|preference|result|answer)"
@@ -60,7 +73,12 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _BECAUSE = re.compile(r"\b(?:because|since|as|due to|for)\b|[,;(]|\s[-\u2013\u2014]\s", re.IGNORECASE)
+_OBJECT = re.compile(r"(?<![a-z])\{[^{}]*\}")
+"""An object, and not LaTeX's `\\boxed{...}`."""
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
+_YET = re.compile(r"\b(?:but|however|although|though|yet|still|whereas|while|except)\b", re.IGNORECASE)
+_LETTER = re.compile(r"\b(?:A(?!\s+(?:tie|draw)\b)|B)\b")
+_BOTH = re.compile(r"\b(?:answer\s+)?([ab])\s+(?:and|nor)\s+(?:answer\s+)?(?!\1)[ab]\b", re.IGNORECASE)
 
 
 class JudgeReply(NamedTuple):
@@ -96,7 +114,7 @@ def read_verdict(reply: JudgeReply) -> Verdict:
     Raises UnreadableReply that says why there is none.
     """
     text, inline_thoughts = _parted(reply.text)
-    verdict = _in_objects(text) or _in_field(text) or _in_lines(text)
+    verdict = _in_objects(text) or _in_field(text) or _in_lines(text, reply.is_truncated)
     if verdict is None and not text.strip() and not reply.is_truncated:
         # some servers take the whole answer for a thought
         verdict = _in_objects(reply.thoughts) or _in_objects(inline_thoughts)
@@ -172,6 +190,10 @@ def _of_object(reply: dict[str, Any]) -> Verdict | None:
         value = lower.get(key)
         if isinstance(value, dict):
             return _of_object(value)
+        if isinstance(value, list) and len(value) == 1:
+            [value] = value
+        if key != "answer" and str(value).strip() in NUMBERS.marks:
+            value = f"Answer {value}"
         if isinstance(value, str) and (side := _side(value)) is not None:
             reason = next((lower[key] for key in REASON_KEYS if isinstance(lower.get(key), str)), "")
             certainty = next((lower[key] for key in CERTAINTY_KEYS if key in lower), None)
@@ -183,21 +205,32 @@ def _in_field(text: str) -> Verdict | None:
     """The verdict of an object that is truncated or not quite JSON."""
     if "{" not in text:
         return None
-    sides = {side for match in _FIELD.finditer(text) if (side := _side(match[1])) is not None}
+    is_quoted = _QUOTED_KEY.search(text) is not None  # then a key without quotes stands within a value
+    sides = {
+        side
+        for match in _FIELD.finditer(text)
+        if (match["quote"] or not is_quoted) and (side := _side(match["side"])) is not None
+    }
     return Verdict(sides.pop()[0], _certainty(None), "") if len(sides) == 1 else None
 
 
-def _in_lines(text: str) -> Verdict | None:
+def _in_lines(text: str, is_truncated: bool) -> Verdict | None:
     """The verdict of the last line that is called one, else of the last sentence, else of lines that are nothing else.
 
-    A heading is no verdict, and a line before others only where these do not speak of the other answer.
+    A heading is no verdict, and a line before others only where these do not speak of the other answer. Of a truncated
+    text, whose last line is not at its end, only lines that are called verdicts are.
     """
+    text = _OBJECT.sub("", text)
     lines = [line.strip().strip("> -") for line in text.splitlines() if line.strip()]
+    if is_truncated:
+        lines = lines[:-1]
     called = [
-        side for line in lines if _LABEL.match(line.strip("*_` ")) and (side := _side(line)) is not None
+        side
+        for line in (each.strip("#*_` ") for each in lines)
+        if _LABEL.match(line) and (side := _side(line)) is not None
     ]
-    if called:
-        return Verdict(called[-1][0], _certainty(None), "")
+    if called or is_truncated:
+        return Verdict(called[-1][0], _certainty(None), "") if called else None
     is_heading = [line.startswith("#") or line.endswith((":", ":**")) for line in lines]
     spoken = [
         None if heading else _side(line, is_whole=True)
@@ -223,14 +256,42 @@ def _side(text: str, *, is_whole: bool = False) -> tuple[int | None] | None:
     if not spoken or len(spoken) > LONGEST_LINE:
         return None
     boxed = re.search(r"\\boxed\{(?:\\text\{)?([^{}]*)\}", spoken)
-    spoken = _LABEL.sub("", boxed[1] if boxed else spoken, count=1).strip().strip("*_`\"' ")
+    spoken = boxed[1] if boxed else spoken
+    label = _LABEL.match(spoken)
+    is_verdict = (
+        label is not None
+        and re.search(r"better|verdict|judg|choice|winner|prefer", label[0].lower()) is not None
+    )
+    spoken = _LABEL.sub("", spoken, count=1).strip().strip("*_`\"' ")
+    spoken = _BOTH.sub("both", spoken)
     for part in (spoken,) if is_whole else (spoken, _BECAUSE.split(spoken)[0]):
+        if part.strip("#. ").isdigit() and not is_verdict:
+            return None  # a number alone may be what was asked for
         word = word_of(part, SIDES) if part.strip() else None
-        if word is not None and word.kind == "choice":
-            return (word.place,)
-        if word is not None and word.kind in ("tie", "both bad"):
-            return (None,)
+        if word is not None and word.kind == "number" and not _LETTER.search(part):
+            word = word_of(part, NUMBERS) if _is_one_number(part) else None
+        if word is None or word.kind not in ("choice", "tie", "both bad"):
+            continue
+        side = word.place if word.kind == "choice" else None
+        return None if _is_taken_back(side, spoken, spoken[len(part) :]) else (side,)
     return None
+
+
+def _is_one_number(text: str) -> bool:
+    """Whether a text names one answer by its number, or compares two: "Winner: 2", "2 > 1"; and not "Answer 1: 2"."""
+    numbers = re.findall(r"\d+", text)
+    return len(numbers) == 1 or (
+        len(numbers) == 2 and re.search(r"[<>=]|\b(?:than|over|beats)\b", text) is not None
+    )
+
+
+def _is_taken_back(side: int | None, spoken: str, rest: str) -> bool:
+    """Whether what is said beside a verdict prefers another answer: "Both are good, but A is better"."""
+    if side is None:
+        return "=" not in spoken and _LETTER.search(spoken) is not None
+    yet = _YET.search(rest)
+    other = "BA"[side]
+    return yet is not None and re.search(rf"\b{other}\b", rest[yet.end() :]) is not None
 
 
 def _certainty(value: object) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tuner_tui.config.methods.traits import TRAITS as METHODS
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import TRAITS
 from tuner_tui.errors import InputError
+from tuner_tui.models.safetensors_header import read_safetensors
 from tuner_tui.text import listed
 
 CONFIG_FILE = "adapter_config.json"
@@ -116,14 +118,36 @@ def read_adapter(folder: Path) -> AdapterFacts:
     return facts
 
 
+def require_plain_head(folder: Path, method: str) -> None:
+    """Raise InputError for a method whose loss reads the output layer's weights, where the adapter is on that layer."""
+    if method_traits(method).head != "fused":
+        return
+    try:
+        names = read_safetensors(folder / WEIGHTS_FILE)
+    except InputError:  # what is wrong with the file is told when it is compared with the base, or loaded
+        return
+    if not any(re.search(r"\blm_head\.(lora_|ia3_l)", name) for name in names):
+        return
+    raise InputError(
+        "The adapter is on the output layer",
+        f"{folder}: it has weights for lm_head, and the loss of method {method} reads the output layer's weights "
+        "directly, without an adapter.",
+        f"Use an adapter without lm_head in its target_modules, or method {_with_logits()}.",
+    )
+
+
+def _with_logits() -> str:
+    """The methods that train with the model's own logits."""
+    return listed([kind for kind, traits in METHODS.items() if traits.head == "logits"], "or")
+
+
 def require_untied_tokens(method: str) -> None:
     """Raise InputError for a method that cannot train an adapter's tokens on a base with tied embeddings."""
     if method_traits(method).head not in ("labels", "fused"):
         return
-    methods = [kind for kind, traits in METHODS.items() if traits.head == "logits"]
     raise InputError(
         "The adapter has trained tokens, and the base ties its embeddings",
         f"trainable_token_indices: the loss of method {method} reads the output layer's weights directly, without the "
         "trained rows.",
-        f"Use an adapter without trained tokens, or method {listed(methods, 'or')}.",
+        f"Use an adapter without trained tokens, or method {_with_logits()}.",
     )

@@ -20,6 +20,7 @@ from tuner_tui.models.adapter import (
     AdapterFacts,
     is_adapter,
     read_adapter,
+    require_plain_head,
     require_untied_tokens,
 )
 from tuner_tui.models.adapter_base import NamedBase, is_same_base, require_shapes
@@ -112,6 +113,7 @@ def _require_same_base(name: str, base: NamedBase, source: ModelSource) -> None:
 def _require_trainable(spec: RunSpec, facts: AdapterFacts, source: ModelSource, folder: Path) -> None:
     """Raise InputError for what an adapter trains besides low rank that the run could not continue with."""
     require_convertible(folder, facts, is_quantised=spec.model.precision in ("int8", "nf4"))
+    require_plain_head(folder, spec.method.kind)
     if facts.tokens and source.path is not None and read_facts(source).tied_embeddings:
         require_untied_tokens(spec.method.kind)
     if facts.bias not in (None, "none") and compares(spec.method.kind):

@@ -41,7 +41,7 @@ _FILLER = {
     "model", "response", "answer", "assistant", "output", "completion", "generation", "candidate", "conversation",
     "text",
     "summary", "reply", "messages", "message", "option", "human", "ref", "solution", "translation", "the", "is", "was",
-    "i", "much", "far", "clearly", "strongly", "significantly", "very", "better", "best", "wins", "win", "won",
+    "i", "would", "much", "far", "clearly", "strongly", "significantly", "very", "better", "best", "wins", "win", "won",
     "winner",
     "preferred", "prefer", "prefers", "preference", "chosen", "choose", "selected", "side",
 }  # fmt: skip

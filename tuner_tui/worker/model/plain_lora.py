@@ -65,7 +65,8 @@ def convert(folder: Path, base: Any, out: Path) -> None:
         if factor is None:
             if "lora_embedding_" in name:
                 raise _cannot(folder, f"{name} is of an embedding")
-            plain[name] = tensor
+            if ".base_layer." not in name:  # of an output layer PEFT saves the changed base as well
+                plain[name] = tensor
             continue
         start = initial.get(name)
         if start is None or start.shape != tensor.shape:
