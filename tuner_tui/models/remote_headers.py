@@ -63,7 +63,11 @@ def read_remote_facts(source: ModelSource) -> ModelFacts:
         info = HfApi().model_info(source.repo_id, revision=source.revision, timeout=TIMEOUT_SECONDS)
         names = {file.rfilename for file in info.siblings or ()}
         remote = _Remote(source.repo_id, info.sha or source.revision or "main")
-        licence = licence_of_metadata(info.card_data.to_dict()).identifier if info.card_data else None
+        licence = (
+            licence_of_metadata({"license": info.card_data.get("license")}).identifier
+            if info.card_data
+            else None
+        )
         facts = _cached(remote, names, licence)
         _remember(source, remote.commit, names)
         return facts

@@ -42,7 +42,7 @@ def refusal(tuning: LoraTuning, model_type: str, modules: frozenset[str]) -> tup
     refused = _named(tuning.targets).intersection(known.refused if known is not None else ())
     if refused:
         named = ", ".join(sorted(refused))
-        return f"PEFT does not adapt {named} of {model_type}", f"Remove {named} from tuning.targets."
+        return f"LoRA does not adapt {named} of {model_type}", f"Remove {named} from tuning.targets."
     lost = lost_targets(tuning.targets, model_type)
     if lost:
         return (

@@ -65,7 +65,7 @@ def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
         if name.rpartition(".")[2] in refused:
             raise InputError(
                 "A target cannot be adapted",
-                f"tuning.targets: PEFT does not adapt {name} of {model.config.model_type}.",
+                f"tuning.targets: LoRA does not adapt {name} of {model.config.model_type}.",
                 f"Remove it, or use {ALL_LINEAR!r}.",
             )
     return where_text_is(list(tuning.targets), model)
