@@ -203,7 +203,7 @@ def test_targets_are_refused_where_the_worker_refuses_them(
 
 
 @pytest.mark.parametrize("precision", ["nf4", "int8"])
-@pytest.mark.parametrize("kind", ["mamba", "gemma3n_text", "falcon_mamba", "llama"])
+@pytest.mark.parametrize("kind", READ)
 def test_a_model_that_reads_its_own_weights_is_not_quantised(
     train: Callable[..., Run], make_model: Callable[..., Path], tmp_path: Path, kind: str, precision: str
 ) -> None:
@@ -214,9 +214,6 @@ def test_a_model_that_reads_its_own_weights_is_not_quantised(
         model={"source": str(folder), "precision": precision}, training={"max_steps": 1, "batch_size": 2}
     )
     table = memory_table(read_spec(run.folder.spec), facts, Place(True, "GPU", 8 * 10**9, 8 * 10**9))
-    if kind in ("falcon_mamba", "llama"):
-        assert not problem and run.last(RunFinished) and facts.can_be_quantised
-        return
     assert f"its code reads the weights of {READ[kind]} itself" in problem and not table.rows
     assert run.last(RunFailed)
     assert checked(tmp_path, folder, "auto") == ""
@@ -225,6 +222,19 @@ def test_a_model_that_reads_its_own_weights_is_not_quantised(
     assert {row.loaded_as for row in small.rows} == {"fp32", "bf16"} and small.chosen == "bf16"
     stored = refusal_of(spec, dataclasses.replace(facts, quantisation="bitsandbytes"))
     assert stored is not None and stored.hint == "Use the unquantised model."
+
+
+@pytest.mark.parametrize("precision", ["nf4", "int8"])
+@pytest.mark.parametrize("kind", ["falcon_mamba", "jamba"])
+def test_a_model_that_asks_whether_it_is_quantised_is_trained(
+    train: Callable[..., Run], make_model: Callable[..., Path], tmp_path: Path, kind: str, precision: str
+) -> None:
+    folder = make_model(kind)
+    assert checked(tmp_path, folder, precision) == ""
+    run = train(
+        model={"source": str(folder), "precision": precision}, training={"max_steps": 1, "batch_size": 2}
+    )
+    assert run.last(RunFinished) and run.last(ModelLoaded).precision == precision
 
 
 @pytest.mark.parametrize("kind", ["opt", "gpt_bigcode"])
