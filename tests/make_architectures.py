@@ -304,8 +304,9 @@ def _unquantised(model_type: str, loader: Any) -> tuple[str, ...]:
     if model is None:
         return ()
     for module in model.modules():
-        if hasattr(module, "config"):
-            module.config._is_quantized = True
+        config = getattr(module, "config", None)
+        if isinstance(config, transformers.PreTrainedConfig):
+            config._is_quantized = True
     called: set[str] = set()
     linear = {name: module for name, module in model.named_modules() if type(module) is torch.nn.Linear}
     for name, module in linear.items():
