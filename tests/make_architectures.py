@@ -172,7 +172,12 @@ def _modules(model_type: str, loader: Any) -> dict[str, Any]:
         "attention": tuple(name for name, flag in known.items() if getattr(model, flag, False)),
         "can_checkpoint": model.supports_gradient_checkpointing,
     }
-    return facts | {"lost": _lost(model, beside, refused)}
+    idle = _idle(model_type, loader, beside, refused)
+    facts["refused"] = tuple(sorted({*refused, *idle}))
+    return facts | {
+        "lost": _lost(model, beside, {*refused, *idle}),
+        "unquantised": _unquantised(model_type, loader),
+    }
 
 
 def _beside(whole: Any) -> set[str]:
@@ -260,15 +265,7 @@ def _last(pattern: str) -> str:
 
 def _lost(model: Any, beside: set[str], refused: set[str]) -> tuple[str, ...]:
     """Adapted layers whose saved names PEFT makes others of when it reads them; changes the model."""
-    names = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D)
-        and module is not model.get_output_embeddings()
-        and not beside & set(name.split("."))
-        and not is_in_tower(name)
-        and name.rpartition(".")[2] not in refused
-    ]
+    names = _adaptable(model, beside, refused)
     config = LoraConfig(target_modules=names, task_type="CAUSAL_LM")
     try:
         saved = get_peft_model_state_dict(get_peft_model(model, config))
@@ -277,6 +274,87 @@ def _lost(model: Any, beside: set[str], refused: set[str]) -> tuple[str, ...]:
     read = conversion.convert_peft_adapter_state_dict_for_transformers(model, config, saved)
     modules = (name.partition(".lora_")[0] for name in saved if name not in read)
     return tuple(sorted({".".join(name.split(".")[-2:]) for name in modules}))
+
+
+def _idle(model_type: str, loader: Any, beside: set[str], refused: set[str]) -> set[str]:
+    """The last parts of the names of linear layers whose adapters get no gradient, in whatever layer they stand."""
+    model = _with_weights(model_type, loader)
+    if model is None:
+        return set()
+    names = _adaptable(model, beside, refused)
+    tuned: Any = get_peft_model(model, LoraConfig(target_modules=names, task_type="CAUSAL_LM"))
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    if not _backward(tuned):
+        return set()
+    moved: defaultdict[str, bool] = defaultdict(bool)
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            module = name.partition(".lora_")[0].rpartition(".")[2]
+            moved[module] |= parameter.grad is not None and bool(parameter.grad.any())
+    return (
+        {name for name, has_gradient in moved.items() if not has_gradient} if any(moved.values()) else set()
+    )
+
+
+def _unquantised(model_type: str, loader: Any) -> tuple[str, ...]:
+    """Linear layers that are not called, though their weights are used, also in a model that says it is quantised."""
+    model = _with_weights(model_type, loader)
+    if model is None:
+        return ()
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if isinstance(config, transformers.PreTrainedConfig):
+            config._is_quantized = True
+    called: set[str] = set()
+    linear = {name: module for name, module in model.named_modules() if type(module) is torch.nn.Linear}
+    for name, module in linear.items():
+        module.register_forward_pre_hook(lambda *_, name=name: called.add(name))
+    if not _backward(model):
+        return ()
+    gradients = {name: module.weight.grad for name, module in linear.items() if name not in called}
+    used = (name for name, gradient in gradients.items() if gradient is not None and gradient.any())
+    return tuple(sorted({name.rpartition(".")[2] for name in used}))
+
+
+def _with_weights(model_type: str, loader: Any) -> Any:
+    """The tiny model with random weights everywhere, also where training would begin with zeros; None if too large."""
+    config = tiny_config(model_type)
+    with torch.device("meta"):
+        if loader.from_config(config).num_parameters() > LARGEST_MADE:
+            return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = loader.from_config(config).train()
+        for parameter in model.parameters():
+            parameter.data = torch.nan_to_num(parameter.data, 0.0, 0.0, 0.0) + 0.05 * torch.randn_like(
+                parameter
+            )
+    return model
+
+
+def _backward(model: Any) -> bool:
+    """Compute the gradients of a loss on a few tokens; False for a tiny model that fails for a reason of its sizes."""
+    ids = torch.arange(20, 52).reshape(2, 16)
+    try:
+        model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, use_cache=False).loss.backward()
+    except Exception:
+        return False
+    return True
+
+
+def _adaptable(model: Any, beside: set[str], refused: set[str]) -> list[str]:
+    """The full names of the linear layers of a text model, the output layer and some others apart."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module is not model.get_output_embeddings()
+        and not beside & set(name.split("."))
+        and not is_in_tower(name)
+        and name.rpartition(".")[2] not in refused
+    ]
 
 
 def _reads_text(model_type: str, loader: Any) -> bool | None:

@@ -17,7 +17,7 @@ from tuner_tui.cli.estimate import estimate
 from tuner_tui.cli.train import train
 from tuner_tui.errors import InputError
 from tuner_tui.models.facts import facts_from
-from tuner_tui.models.quantisation import UNNAMED, find_quantisation
+from tuner_tui.models.quantisation import UNNAMED
 from tuner_tui.models.safetensors_header import DTYPE_BITS, SafetensorsTensor
 from tuner_tui.planning.table import memory_table
 
@@ -127,6 +127,105 @@ def awq(name: str, outputs: int, inputs: int) -> Tensors:
     }  # fmt: skip
 
 
+def eetq(name: str, outputs: int, inputs: int) -> Tensors:
+    return {f"{name}.weight": ("I8", (inputs, outputs)), f"{name}.weight_scales": ("F16", (outputs,))}
+
+
+def bitnet(name: str, outputs: int, inputs: int) -> Tensors:
+    return {f"{name}.weight": ("U8", (outputs // 4, inputs)), f"{name}.weight_scale": ("BF16", (1,))}
+
+
+def aqlm(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.codes": ("I16", (outputs, inputs // 8, 1)), f"{name}.codebooks": ("F16", (1, 65_536, 1, 8)),
+        f"{name}.scales": ("F16", (outputs, 1, 1, 1)),
+    }  # fmt: skip
+
+
+def vptq(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.indices": ("I32", (1, inputs // 8, outputs // 2)), f"{name}.weight_scale": ("F16", (inputs,)),
+        f"{name}.centroids.weight": ("F16", (1, 65_536 * 8)), f"{name}.weight_bias": ("F16", (inputs,)),
+        f"{name}.perm": ("I16", (inputs,)),
+    }  # fmt: skip
+
+
+def layers_of_vptq() -> dict[str, Any]:
+    return {
+        f"model.layers.{layer}.{name}": {
+            "in_features": inputs,
+            "out_features": outputs,
+            "vector_lens": [-1, 8],
+        }
+        for layer in range(28)
+        for name, (outputs, inputs) in LINEAR.items()
+    }
+
+
+def higgs(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.weight": ("I16", (outputs * 4 // 16, inputs)), f"{name}.scales": ("F16", (outputs, inputs // 256)),
+        f"{name}.tables": ("F16", (16,)), f"{name}.tables2": ("F16", (16, 16, 2)),
+    }  # fmt: skip
+
+
+def torchao(dtype: str) -> Pack:
+    def pack(name: str, outputs: int, inputs: int) -> Tensors:
+        return {
+            f"{name}._weight_qdata": (dtype, (outputs, inputs)),
+            f"{name}._weight_scale": ("F32", (outputs, 1)),
+        }
+
+    return pack
+
+
+def fbgemm(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.weight": ("F8_E4M3", (outputs, inputs)), f"{name}.weight_scale": ("F32", (outputs, 1)),
+        f"{name}.input_scale_ub": ("F32", (1,)),
+    }  # fmt: skip
+
+
+def metal(name: str, outputs: int, inputs: int) -> Tensors:
+    of_groups = (outputs, inputs // 64)
+    return {
+        f"{name}.weight": ("U32", (outputs, inputs // 8)), f"{name}.scales": ("F32", of_groups),
+        f"{name}.qbiases": ("F32", of_groups),
+    }  # fmt: skip
+
+
+def spqr(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.dense_weights": ("I64", (outputs * inputs // 32,)), f"{name}.row_offsets": ("I32", (outputs + 1,)),
+        f"{name}.col_vals": ("I32", (1000,)), f"{name}.in_perm": ("I64", (inputs,)),
+    }  # fmt: skip
+
+
+def quanto(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.weight._data": ("I8", (outputs, inputs)), f"{name}.weight._scale": ("BF16", (outputs, 1)),
+        f"{name}.input_scale": ("BF16", ()),
+    }  # fmt: skip
+
+
+def exl3(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.trellis": ("I16", (inputs // 16, outputs // 16, 64)), f"{name}.suh": ("F16", (inputs,)),
+        f"{name}.svh": ("F16", (outputs,)),
+    }  # fmt: skip
+
+
+def hqq(name: str, outputs: int, inputs: int) -> Tensors:
+    return {
+        f"{name}.W_q": ("U8", (32, outputs * inputs // 64)), f"{name}.zero": ("F16", (1, outputs * inputs // 64)),
+        f"{name}.scale": ("F16", (1, outputs * inputs // 64)), f"{name}.shape": ("I64", (2,)),
+    }  # fmt: skip
+
+
+def by_method(method: str, **settings: Any) -> dict[str, Any]:
+    return {"quantization_config": {"quant_method": method, **settings}}
+
+
 def groups(some: dict[str, Any]) -> dict[str, Any]:
     return {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": some}}
 
@@ -197,6 +296,19 @@ KINDS: dict[str, tuple[Tensors, dict[str, Any], dict[str, Any] | None, str]] = {
         "bitsandbytes",
     ),
     "fp8": (tensors_of(blocks_fp8), {"quantization_config": {"quant_method": "fp8"}}, None, "fp8"),
+    "eetq": (tensors_of(eetq), by_method("eetq"), None, "eetq"),
+    "bitnet": (tensors_of(bitnet), by_method("bitnet", linear_class="autobitlinear"), None, "bitnet"),
+    "aqlm": (tensors_of(aqlm), by_method("aqlm", nbits_per_codebook=16), None, "aqlm"),
+    "vptq": (tensors_of(vptq), by_method("vptq", config_for_layers=layers_of_vptq()), None, "vptq"),
+    "higgs": (tensors_of(higgs), by_method("higgs", bits=4, p=2), None, "higgs"),
+    "torchao int8": (tensors_of(torchao("I8")), by_method("torchao"), None, "torchao"),
+    "torchao float8": (tensors_of(torchao("F8_E4M3")), by_method("torchao"), None, "torchao"),
+    "fbgemm": (tensors_of(fbgemm), by_method("fbgemm_fp8"), None, "fbgemm_fp8"),
+    "metal": (tensors_of(metal), by_method("metal", bits=4, group_size=64), None, "metal"),
+    "quark fp8": (tensors_of(modelopt_fp8), by_method("quark"), None, "quark"),
+    "modelopt without a method": (
+        tensors_of(modelopt_nvfp4), {"quantization_config": {"quant_algo": "NVFP4"}}, None, "modelopt nvfp4",
+    ),
     "not stated, nvfp4": (tensors_of(modelopt_nvfp4), {}, None, "unknown"),
     "not stated, gptq": (tensors_of(gptq(4)), {}, None, "unknown"),
     "not stated, mlx": (tensors_of(mlx(4, 64)), {"quantization": {"group_size": 64, "bits": 4}}, None, "mlx"),
@@ -254,11 +366,26 @@ def test_absurd_settings_are_no_crash_and_no_count(settings: dict[str, Any]) -> 
     assert facts.parameters in (None, PARAMETERS) and facts.quantisation
 
 
-def test_an_unknown_packing_is_not_counted() -> None:
-    settings = {"quantization_config": {"quant_method": "hqq"}}
-    odd = tensors_of(lambda name, outputs, inputs: {f"{name}.W_q": ("U8", (outputs, inputs // 2))})
-    assert find_quantisation(settings, header(odd)) is not None
-    assert facts_from(QWEN3_06B | settings, header(odd)).parameters is None
+@pytest.mark.parametrize(
+    ("method", "pack"),
+    [
+        ("hqq", hqq), ("spqr", spqr), ("quanto", quanto), ("exl3", exl3), ("vptq", vptq), ("higgs", spqr),
+        ("torchao", torchao("U8")), ("brand-new", hqq),
+    ],
+)  # fmt: skip
+def test_an_unknown_packing_is_not_counted_but_refused_by_name(method: str, pack: Pack) -> None:
+    facts = facts_from(QWEN3_06B | by_method(method), header(tensors_of(pack)))
+    assert (facts.quantisation, facts.parameters) == (method, None)
+    table = memory_table(spec(), facts, card(24))
+    assert not table.rows and f"quantised with {method}," in table.note
+
+
+@pytest.mark.parametrize(
+    "layers", [3, {"model.layers.0.self_attn.q_proj": 3}, {"a": {"in_features": "1024"}}]
+)
+def test_absurd_layers_of_vptq_are_not_counted(layers: Any) -> None:
+    settings = by_method("vptq", config_for_layers=layers)
+    assert facts_from(QWEN3_06B | settings, header(KINDS["vptq"][0])).parameters is None
 
 
 @pytest.fixture

@@ -81,6 +81,18 @@ def test_config_and_headers_tell_it_all(hub: Any, home: dict[str, str], tmp_path
     assert facts["weights"]["embedding"] == 256
 
 
+@pytest.mark.parametrize(
+    ("stated", "licence"),
+    [("mit", "mit"), ("[mit, apache-2.0]", "mit or apache-2.0"), ("[]", None), ("{a: b}", None)],
+)
+def test_a_licence_is_read_as_from_a_folder(
+    hub: Any, home: dict[str, str], tmp_path: Path, stated: str, licence: str | None
+) -> None:
+    card = {"README.md": f"---\nlicense: {stated}\n---\n# A model\n".encode()}
+    hub.add_repo("owner/far", files_of(make_shards(tmp_path / "shards")) | card)
+    assert read(home)["licence"] == licence
+
+
 def test_only_the_header_is_fetched_and_once(hub: Any, home: dict[str, str], tmp_path: Path) -> None:
     files = big_model(tmp_path)
     hub.add_repo("owner/far", files)

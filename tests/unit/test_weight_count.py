@@ -87,6 +87,26 @@ def test_a_vision_tower_is_counted_apart() -> None:
     assert counted.embedding == V * H
 
 
+@pytest.mark.parametrize(
+    ("model_type", "buffers"),
+    [
+        ("gpt_neo", {"transformer.h.0.attn.attention.bias": (1, 1, 2048, 2048)}),
+        ("gptj", {"transformer.h.0.attn.bias": (1, 1, 2048, 2048), "transformer.h.0.attn.masked_bias": ()}),
+        ("codegen", {"transformer.h.0.attn.causal_mask": (1, 1, 2048, 2048)}),
+        ("llama", {"model.layers.0.self_attn.rotary_emb.inv_freq": (64,)}),
+    ],
+)
+def test_masks_that_older_code_stored_are_no_parameters(
+    model_type: str, buffers: dict[str, tuple[int, ...]]
+) -> None:
+    shapes = {"transformer.wte.weight": (1000, 64), "transformer.h.0.attn.out_proj.bias": (64,)} | buffers
+    tensors = {
+        name: SafetensorsTensor("F32", math.prod(shape), 4 * math.prod(shape), shape)
+        for name, shape in shapes.items()
+    }
+    assert facts_from({"model_type": model_type, "hidden_size": 64}, tensors).parameters == 64_064
+
+
 def test_nothing_is_not_a_model() -> None:
     assert count_tensors({}) is None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 
 from tests.tiny_architectures import save_tiny
 from tests.worker.merging import merges_as_peft
+from tests.worker.preferences import rows_for
 from tuner_tui.cli.models import show
 from tuner_tui.cli.train import train as train_command
 from tuner_tui.config.spec_file import read_spec
@@ -41,10 +44,22 @@ OTHERS = (
     "seed_oss", "smollm3", "smolvlm", "stablelm", "starcoder2",
     "aria", "bailing_hybrid", "exaone_moe", "flex_olmo", "glm_moe_dsa", "kimi_linear",
     "olmo_hybrid", "qwen3_vl_moe", "step3p7",
+    "aria_text", "bart", "beam", "bert-generation", "biogpt", "bitnet", "codegen", "deepseek_v2", "deepseek_vl",
+    "diffllama", "doge", "fuyu", "gemma3n_text", "gemma4", "gemma4_text", "glm4v", "glm4v_moe", "got_ocr2",
+    "gpt_neox_japanese", "hunyuan_v1_moe", "idefics2", "kimi_k25", "lighton_ocr", "marian", "minimax_m2", "mistral4",
+    "moshi", "nanochat", "olmo3", "openai-gpt", "persimmon", "phi4_multimodal", "qwen2_audio", "qwen3_5_text", "rwkv",
+    "vaultgemma", "video_llava", "vipllava", "voxtral", "whisper", "xglm", "xlnet", "zamba2",
 )  # fmt: skip
 REFUSED = ("llama4", "mllama", "cohere2_vision", "idefics")
 REFUSED_BEFORE_ALONE = ("bert", "xlm-roberta")
 """Their output layer has a part that TRL's fused loss leaves out, which random weights are too even to show."""
+READ = {"mamba": "dt_proj", "gemma3n_text": "correction_coefs"}
+"""Layers whose weights a model's code reads past their modules."""
+STILL = {
+    "doge": frozenset(("dt_proj",)),
+    "gemma3n_text": frozenset(("per_layer_input_gate", "per_layer_model_projection", "per_layer_projection")),
+}
+"""Layers that a fresh model multiplies by parameters that begin with zeros; a trained one does not."""
 BUFFERS = 300
 """Numbers in the files that are no parameters, such as biases that routers count with."""
 
@@ -54,13 +69,13 @@ def make_model(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
     return lambda kind, **own: save_tiny(kind, tmp_path / kind, tiny_model, **own)
 
 
-def checked(tmp_path: Path, folder: Path, **tuning: Any) -> str:
+def checked(tmp_path: Path, folder: Path, precision: str = "fp32", **tuning: Any) -> str:
     """What `train --check` says: its refusal, or nothing."""
     rows = tmp_path / "checked.jsonl"
     rows.write_text(json.dumps({"question": "a", "answer": "b"}) + "\n")
     options = "".join(f"{name} = {json.dumps(value)}\n" for name, value in tuning.items())
     (tmp_path / "run.toml").write_text(
-        f'[model]\nsource = "{folder}"\nprecision = "fp32"\n[data]\ntrain = "{rows}"\n'
+        f'[model]\nsource = "{folder}"\nprecision = "{precision}"\n[data]\ntrain = "{rows}"\n'
         f'[tuning]\nkind = "lora"\n{options}'
     )
     outcome = CliRunner().invoke(train_command, [str(tmp_path / "run.toml"), "--check"])
@@ -101,8 +116,20 @@ def agrees(kind: str, folder: Path, train: Callable[..., Run], tmp_path: Path) -
     assert counted == loaded.trainable_parameters
     tensors = load_file(run.folder.adapter / "adapter_model.safetensors")
     assert counted == sum(tensor.numel() for tensor in tensors.values())
+    require_all_moved(tensors, STILL.get(kind, frozenset()))
 
     merges_as_peft(folder, run.folder.adapter, tmp_path / "merged")
+
+
+def require_all_moved(tensors: dict[str, Any], still: frozenset[str]) -> None:
+    """Adapters of every kind of layer have learned something, in one of the layers at least: B begins with zeros."""
+    moved: dict[str, bool] = {}
+    for name, tensor in tensors.items():
+        if "lora_B" in name:
+            module = name.partition(".lora_")[0].rpartition(".")[2]
+            moved[module] = moved.get(module, False) or bool(tensor.any())
+    assert {name for name, has_moved in moved.items() if not has_moved} == still
+    assert len(moved) > len(still)
 
 
 @pytest.mark.parametrize("kind", QUICK)
@@ -158,6 +185,8 @@ def test_what_of_many_cannot_be_trained_is_refused_before(
     ("kind", "tuning", "words"),
     [
         ("mamba", {"targets": ["in_proj", "out_proj"]}, "does not adapt out_proj of mamba"),
+        ("mamba", {"targets": ["in_proj", "dt_proj"]}, "does not adapt dt_proj of mamba"),
+        ("jamba", {"targets": ["dt_proj"]}, "does not adapt dt_proj of jamba"),
         ("mamba", {"targets": "attention"}, "attention layers are unknown"),
         ("mamba", {"targets": ["in_proj", "x_proj"]}, ""),
         ("gpt2", {"targets": ["q_proj"]}, "names q_proj, which the model does not have"),
@@ -177,6 +206,56 @@ def test_targets_are_refused_where_the_worker_refuses_them(
         training={"max_steps": 1, "batch_size": 2},
     )
     assert run.last(RunFailed if words else RunFinished)
+
+
+@pytest.mark.parametrize("precision", ["nf4", "int8"])
+@pytest.mark.parametrize("kind", READ)
+def test_a_model_that_reads_its_own_weights_is_not_quantised(
+    train: Callable[..., Run], make_model: Callable[..., Path], tmp_path: Path, kind: str, precision: str
+) -> None:
+    folder = make_model(kind)
+    facts = read_facts(find_source(str(folder)))
+    problem = checked(tmp_path, folder, precision)
+    run = train(
+        model={"source": str(folder), "precision": precision}, training={"max_steps": 1, "batch_size": 2}
+    )
+    table = memory_table(read_spec(run.folder.spec), facts, Place(True, "GPU", 8 * 10**9, 8 * 10**9))
+    assert f"its code reads the weights of {READ[kind]} itself" in problem and not table.rows
+    assert run.last(RunFailed)
+    assert checked(tmp_path, folder, "auto") == ""
+    spec = read_spec(tmp_path / "run.toml")
+    small = memory_table(spec, facts, Place(True, "GPU", 10**6, 10**6))
+    assert {row.loaded_as for row in small.rows} == {"fp32", "bf16"} and small.chosen == "bf16"
+    stored = refusal_of(spec, dataclasses.replace(facts, quantisation="bitsandbytes"))
+    assert stored is not None and stored.hint == "Use the unquantised model."
+
+
+@pytest.mark.parametrize("precision", ["nf4", "int8"])
+@pytest.mark.parametrize("kind", ["falcon_mamba", "jamba"])
+def test_a_model_that_asks_whether_it_is_quantised_is_trained(
+    train: Callable[..., Run], make_model: Callable[..., Path], tmp_path: Path, kind: str, precision: str
+) -> None:
+    folder = make_model(kind)
+    assert checked(tmp_path, folder, precision) == ""
+    run = train(
+        model={"source": str(folder), "precision": precision}, training={"max_steps": 1, "batch_size": 2}
+    )
+    assert run.last(RunFinished) and run.last(ModelLoaded).precision == precision
+
+
+@pytest.mark.parametrize("kind", ["opt", "gpt_bigcode"])
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_dropout_in_a_models_own_code_is_off_where_a_reference_has_none(
+    train: Callable[..., Run], make_model: Callable[..., Path], kind: str, method: str
+) -> None:
+    run = train(
+        rows_for(method),
+        model={"source": str(make_model(kind)), "precision": "fp32"},
+        method={"kind": method},
+        training={"max_steps": 1, "batch_size": 4},
+    )
+    assert run.last(RunFinished)
+    assert run.losses[0] == pytest.approx({"dpo": math.log(2), "kto": 0.5}[method], abs=1e-4)
 
 
 def test_a_router_loss_that_cannot_be_computed_is_off_and_said(

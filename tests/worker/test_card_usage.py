@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,29 @@ def test_what_other_stands_for_goes_into_the_card(facts_of: Any, monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("LICENSE", "https://huggingface.co/org/base/blob/main/LICENSE"),
+        ("./docs/LICENSE.md", "https://huggingface.co/org/base/blob/main/docs/LICENSE.md"),
+        ("https://example.org/LICENSE", "https://example.org/LICENSE"),
+        (None, None),
+    ],
+)
+def test_a_link_to_a_file_of_the_base_leads_to_the_base(
+    facts_of: Any, monkeypatch: pytest.MonkeyPatch, link: str | None, shown: str | None
+) -> None:
+    """In the new repository there is no such file; a name without an identifier is of a licence of its own."""
+    monkeypatch.setattr(
+        "tuner_tui.sharing.licences.base_licence", lambda facts: CardLicence(None, "base-research", link)
+    )
+    facts = replace(facts_of(), base_name="org/base")
+    text = make_card(facts, CardForm("adapter"), "ada/x", None, (), CardOptions()).text
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["license"], front["license_name"]) == ("other", "base-research")
+    assert front.get("license_link") == shown
+
+
+@pytest.mark.parametrize(
     ("licence", "base", "is_asked"),
     [
         (CardLicence("llama3.1"), "org/m", True), (CardLicence("llama4"), "org/m", True),
@@ -165,6 +189,12 @@ def test_what_other_stands_for_goes_into_the_card(facts_of: Any, monkeypatch: py
         (CardLicence("other", "llama-4-community"), "org/m", True), (CardLicence("other", "qwen"), "org/m", False),
         (CardLicence(), "meta-llama/Meta-Llama-3-8B", True), (CardLicence("other"), "meta-llama/Llama-4-Scout", True),
         (CardLicence(), "Qwen/Qwen3-8B", False), (CardLicence("mit or llama3"), "org/m", False),
+        (CardLicence("other", "Llama 3.1 Community License"), "org/m", True),
+        (CardLicence("other", "META LLAMA 3 COMMUNITY LICENSE AGREEMENT"), "org/m", True),
+        (CardLicence("other", "llama_4"), "org/m", True), (CardLicence("other", "the-llama3.2-license"), "org/m", True),
+        (CardLicence("other", "Llama 2 Community License"), "meta-llama/Llama-2-7b", False),
+        (CardLicence("other", "codellama-7b"), "org/m", False), (CardLicence(), "models/Llama-3.2-1B/", True),
+        (CardLicence("other", "nvidia-open-model-license"), "nvidia/Llama-3.1-Nemotron", False),
     ],
 )  # fmt: skip
 def test_llama_s_naming_rule(licence: CardLicence, base: str, is_asked: bool) -> None:
@@ -174,6 +204,23 @@ def test_llama_s_naming_rule(licence: CardLicence, base: str, is_asked: bool) ->
             require_name(licence, base, "ada/mine")
     else:
         require_name(licence, base, "ada/mine")
+
+
+@pytest.mark.parametrize(
+    "licence", ["llama3.1", "llama-4-community", "Llama 3.1 Community License", "llama_4"]
+)
+def test_llama_s_requirements_are_told_in_whatever_words_it_is_named(licence: str) -> None:
+    assert "Built with Llama" in what_it_asks(licence)
+
+
+@pytest.mark.parametrize("licence", ["llama2", "Llama 2 Community License"])
+def test_llama_2_asks_for_no_name(licence: str) -> None:
+    asked = what_it_asks(licence)
+    assert "Llama 2 licence" in asked and "Built with" not in asked and "begin" not in asked
+
+
+def test_an_identifier_in_capitals_is_the_same_licence() -> None:
+    assert what_it_asks("MIT") == what_it_asks("mit")
 
 
 def test_settings_of_a_method_are_told(facts_of: Any) -> None:

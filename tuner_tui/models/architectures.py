@@ -36,8 +36,11 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     plain: tuple[str, ...] = ()
     """Modules with a matrix that are no linear layers, such as routers."""
     refused: tuple[str, ...] = ()
-    """Of `linear`, those that LoRA cannot adapt: PEFT refuses some whose weights kernels read past the adapter, and
-    routers that are linear layers give more than one tensor."""
+    """Of `linear`, those that LoRA cannot adapt: PEFT refuses some whose weights kernels read past the adapter, routers
+    that are linear layers give more than one tensor, and adapters get no gradient where the model's own code reads the
+    weight or chooses tokens by it."""
+    unquantised: tuple[str, ...] = ()
+    """Linear layers whose weights the model's own code reads even where they are quantised: its first step fails."""
     lost: tuple[str, ...] = ()
     """Linear layers whose adapters PEFT loses when it reads them back, by the last two parts of their names: it renames
     what has its final name already."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tuner_tui import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 OR = " or "
@@ -39,8 +40,11 @@ def licence_in(text: str) -> CardLicence:
         metadata = yaml.load(found[1], Loader=yaml.CBaseLoader) if found else None  # every value stays text
     except (yaml.YAMLError, RecursionError):
         return CardLicence()
-    if not isinstance(metadata, dict):
-        return CardLicence()
+    return licence_of_metadata(metadata) if isinstance(metadata, dict) else CardLicence()
+
+
+def licence_of_metadata(metadata: Mapping[str, Any]) -> CardLicence:
+    """The licence in a card's metadata, as a dictionary."""
     named = metadata.get("license")
     names = [_text(each) for each in (named if isinstance(named, list) else [named])]
     return CardLicence(

@@ -21,7 +21,7 @@ from tuner_tui.models.packed import unpacked_shapes
 from tuner_tui.models.quantisation import MODELOPT_FILE, find_quantisation
 from tuner_tui.models.safetensors_header import SafetensorsTensor, read_safetensors
 from tuner_tui.models.source import ModelSource
-from tuner_tui.models.weight_count import WeightCount, count_layers, count_tensors, is_loaded
+from tuner_tui.models.weight_count import WeightCount, count_layers, count_tensors, is_buffer, is_loaded
 from tuner_tui.text import shell_command
 
 _DTYPES = {
@@ -109,6 +109,12 @@ class ModelFacts:
         return self.text_type if self.known is not None and self.known.loader == "text" else self.model_type
 
     @property
+    def can_be_quantised(self) -> bool:
+        """Whether a run can load it as int8 or 4-bit: not what is quantised already, nor what reads its own weights."""
+        known = architecture(self.loaded_type)
+        return not self.quantisation and (known is None or not known.unquantised)
+
+    @property
     def embedding_rows(self) -> int | None:
         """Token IDs that the input embedding has."""
         if self.weights is not None and self.hidden_size and not self.weights.embedding % self.hidden_size:
@@ -166,7 +172,11 @@ def facts_from(
     kv_heads = sizes.kv_heads(heads)
     head_dim = sizes.number(keys.HEAD_DIM) or _divided(hidden, heads)
     intermediate = sizes.number(keys.INTERMEDIATE)
-    loaded = {name: tensor for name, tensor in tensors.items() if is_loaded(name, sizes.known)}
+    loaded = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if is_loaded(name, sizes.known) and not is_buffer(name, tensor.shape)
+    }
     shapes: dict[str, tuple[int, ...]] | None = {name: tensor.shape for name, tensor in loaded.items()}
     if how is not None:
         widths = {

@@ -43,6 +43,8 @@ def find_quantisation(
         method = settings.get("quant_method")
         if isinstance(method, str) and method:
             return _named(method.lower(), settings)
+        if isinstance(settings.get("quant_algo"), str):
+            return _named(MODELOPT, settings)
     for settings in (*_sections(config, "quantization"), *stated):
         is_mlx = isinstance(settings.get("bits"), int) and "group_size" in settings
         if is_mlx and not any(name.endswith("qweight") for name in tensors):

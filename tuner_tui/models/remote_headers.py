@@ -21,6 +21,7 @@ from tuner_tui.config import paths
 from tuner_tui.errors import InputError, NotFoundError, TunerError
 from tuner_tui.files import make_folder, write_atomic
 from tuner_tui.guarded import Unreadable
+from tuner_tui.models.card_metadata import licence_of_metadata
 from tuner_tui.models.facts import ModelFacts, facts_from, gguf_facts
 from tuner_tui.models.gguf_header import GgufHeader
 from tuner_tui.models.hub_errors import explain_hub_error
@@ -62,7 +63,11 @@ def read_remote_facts(source: ModelSource) -> ModelFacts:
         info = HfApi().model_info(source.repo_id, revision=source.revision, timeout=TIMEOUT_SECONDS)
         names = {file.rfilename for file in info.siblings or ()}
         remote = _Remote(source.repo_id, info.sha or source.revision or "main")
-        licence = str(info.card_data.get("license") or "") or None if info.card_data else None
+        licence = (
+            licence_of_metadata({"license": info.card_data.get("license")}).identifier
+            if info.card_data
+            else None
+        )
         facts = _cached(remote, names, licence)
         _remember(source, remote.commit, names)
         return facts

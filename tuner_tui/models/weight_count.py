@@ -35,6 +35,8 @@ _HEADS = frozenset(("lm_head", "embed_out", "output"))
 _ROUTER = re.compile(r"(?:^|\.)(?:gate|router|gate_inp|ffn_gate_inp|shared_expert_gate)(?:\.layer|\.wg)?$")
 _EXPERT = re.compile(r"\.experts\.|\.switch_mlp\.|_exps$")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk|blocks)\.(\d{1,6})\.")
+_BUFFER = re.compile(r"(?:^|\.)(?:masked_bias|causal_mask|inv_freq)$")
+SMALLEST_MASK = 64
 _NUMBER = re.compile(r"\d+")
 _QUANTISED = frozenset(("layer", "tower"))
 
@@ -44,6 +46,13 @@ def is_in_tower(name: str, known: Architecture | None = None) -> bool:
     if _TOWER.search(name) is not None:
         return True
     return known is not None and not set(known.beside).isdisjoint(name.split("."))
+
+
+def is_buffer(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor of the files is no parameter, but what older code stored beside: a causal mask, frequencies."""
+    if _BUFFER.search(name):
+        return True
+    return len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3] >= SMALLEST_MASK
 
 
 def is_loaded(name: str, known: Architecture | None) -> bool:

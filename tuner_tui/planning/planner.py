@@ -178,7 +178,7 @@ def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[LoadedAs
     if is_stored(facts):
         return ("stored",)
     chosen = loaded_precision(spec, place)
-    if spec.model.precision != "auto" or facts.quantisation or not is_applicable("nf4", spec):
+    if spec.model.precision != "auto" or not facts.can_be_quantised or not is_applicable("nf4", spec):
         return (chosen,)
     return (chosen, "nf4")
 

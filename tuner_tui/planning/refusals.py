@@ -13,8 +13,8 @@ from packaging.version import Version
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.errors import InputError
-from tuner_tui.models.architectures import EXTRA_PACKAGES, Architecture, table
-from tuner_tui.models.stored import missing_package, stored_refusal
+from tuner_tui.models.architectures import EXTRA_PACKAGES, Architecture, architecture, table
+from tuner_tui.models.stored import is_unpacked, missing_package, stored_refusal
 from tuner_tui.planning.place import UNCOUNTED, Rows
 from tuner_tui.planning.tunings import memory_of
 from tuner_tui.text import listed
@@ -65,6 +65,7 @@ def _refusals(spec: RunSpec, facts: ModelFacts, rows: Rows) -> Iterator[Refusal]
         yield Refusal("model.source", "The model's weights are quantised already", why, hint)
     if not facts.is_gguf:
         yield from _of_type(spec, facts)
+    yield from _of_precision(spec, facts)
     yield from _of_kernels(spec, facts.known)
     yield from _of_tuning(spec, facts)
     yield from _of_tokens(facts, rows)
@@ -117,6 +118,20 @@ def _uninstalled(facts: ModelFacts) -> Refusal | None:
         return None
     why = f"loading it needs the package {package}, which is not installed"
     return Refusal("model.source", "A package is missing", why, f"Install it: pip install {package}")
+
+
+def _of_precision(spec: RunSpec, facts: ModelFacts) -> Iterator[Refusal]:
+    """Quantised layers whose weights the model's own code reads: the first step would fail."""
+    known = architecture(facts.loaded_type)
+    is_stored = facts.quantisation is not None and not is_unpacked(facts.quantisation)
+    if known is None or not known.unquantised or not (is_stored or spec.model.precision in ("int8", "nf4")):
+        return
+    why = f"its code reads the weights of {listed(known.unquantised)} itself, which fails where they are quantised"
+    title = "The model cannot be quantised"
+    if is_stored:
+        yield Refusal("model.source", title, why, "Use the unquantised model.")
+    else:
+        yield Refusal("model.precision", title, why, 'Set model.precision to "auto", "bf16" or "fp32".')
 
 
 def _of_kernels(spec: RunSpec, known: Architecture | None) -> Iterator[Refusal]:

@@ -157,7 +157,7 @@ def _changes(
     spec: RunSpec, facts: ModelFacts, load: Workload, rows: Rows, *, can_checkpoint: bool
 ) -> Iterator[_Change]:
     """Possible changes, cheapest first."""
-    is_full, has_other_precisions = load.trains_base, not facts.quantisation
+    is_full = load.trains_base
     if load.checkpointing == "off" and can_checkpoint:
         yield _one("training.checkpointing", "on", "recomputing activations", "about a quarter slower")
     least = method_traits(spec.method.kind).fewest_rows
@@ -165,7 +165,7 @@ def _changes(
         yield _one(
             "training.micro_batch", least, f"micro-batch {least} instead of {load.rows}", "a little slower"
         )
-    larger = has_other_precisions and load.loaded_as in PRECISIONS and load.loaded_as != "nf4"
+    larger = facts.can_be_quantised and load.loaded_as in PRECISIONS and load.loaded_as != "nf4"
     if larger and is_applicable("nf4", spec):
         yield _one("model.precision", "nf4", f"4-bit instead of {load.loaded_as}", "slightly lower quality")
     if is_full and getattr(spec.method, "precompute_reference", None) is False:
@@ -184,7 +184,7 @@ def _changes(
     if is_full:
         title = tuning_traits(ADAPTER).title
         yield _one("tuning.kind", ADAPTER, f"{title} instead of full tuning", "a little less capacity")
-        if has_other_precisions:
+        if facts.can_be_quantised:
             settings = (("tuning.kind", ADAPTER), ("model.precision", "nf4"))
             yield _Change(
                 settings, f"{title} on a 4-bit base instead of full tuning", "a little less capacity"

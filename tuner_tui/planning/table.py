@@ -95,7 +95,7 @@ def memory_table(
         loaded_as: fastest(spec, shape, facts, place, rows, loaded_as)
         for loaded_as in offered
         if loaded_as == "stored"
-        or (is_applicable(loaded_as, spec) and not (facts.quantisation and loaded_as in ("int8", "nf4")))
+        or (is_applicable(loaded_as, spec) and (facts.can_be_quantised or loaded_as not in ("int8", "nf4")))
     }
     chosen = best_of([trials[loaded_as] for loaded_as in precisions(spec, facts, place)]).load.loaded_as
     rows_by_precision = tuple(_row(loaded_as, trial, place) for loaded_as, trial in trials.items())

@@ -16,7 +16,7 @@ from tuner_tui.runs.folder import RunFolder
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.sharing.card_evaluation import evaluation
 from tuner_tui.sharing.card_usage import usage
-from tuner_tui.sharing.licences import alternatives, licence_of, told, what_it_asks
+from tuner_tui.sharing.licences import alternatives, licence_of, link_from_elsewhere, told, what_it_asks
 from tuner_tui.sharing.scan import normalised, quotes, row_mark
 from tuner_tui.text import count, counted, duration, markdown, plain
 
@@ -140,7 +140,7 @@ def require_unrepeated(facts: RunFacts, rows: Sequence[Row], choice: SampleChoic
 def _front_matter(facts: RunFacts, made: CardForm, licence: CardLicence, options: CardOptions) -> str:
     from huggingface_hub import ModelCardData
 
-    licences = alternatives(licence.identifier)
+    licences = alternatives(licence.identifier) or (["other"] if licence.name else [])
     data = ModelCardData(
         base_model=facts.base_name,
         base_model_relation=made.relation,
@@ -148,7 +148,7 @@ def _front_matter(facts: RunFacts, made: CardForm, licence: CardLicence, options
         pipeline_tag="text-classification" if facts.gives_scores else "text-generation",
         license=licences[0] if len(licences) == 1 else licences or None,  # type: ignore[arg-type]
         license_name=licence.name if licences == ["other"] else None,
-        license_link=licence.link if licences == ["other"] else None,
+        license_link=link_from_elsewhere(licence.link, facts.base_name) if licences == ["other"] else None,
         language=list(options.languages) or None,
         datasets=list(options.datasets) or None,
         tags=["tuner-tui", facts.spec.method.kind, facts.spec.tuning.kind],

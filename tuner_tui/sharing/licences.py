@@ -11,6 +11,8 @@ from tuner_tui.models.card_metadata import OR, CardLicence, read_licence
 from tuner_tui.models.gguf_header import read_gguf
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tuner_tui.sharing.run_facts import RunFacts
 
 ASKS = {
@@ -26,9 +28,11 @@ ASKS = {
     "cc-by-nc-sa-4.0": "name the authors, share under the same licence; no commercial use",
     "other": "follow its own terms, see the base's page",
 }
-_NAMING = re.compile(r"(?:meta-)?llama-?([3-9]|guard-[3-9])", re.IGNORECASE)
-"""Licences and models whose derivatives must have a name that begins with Llama."""
+_NAMING = re.compile(r"(?:meta-)?llama-?(?:[3-9]|guard-[3-9])")
+"""How licences and models are called whose derivatives must have a name that begins with Llama."""
+_SEPARATORS = re.compile(r"[\s_-]+")
 LLAMA = 'pass on the Llama licence, show "Built with Llama", and begin the model\'s name with "Llama"'
+LLAMA_2 = "pass on the Llama 2 licence, its notice and its use policy"
 
 
 def base_licence(facts: RunFacts) -> CardLicence:
@@ -55,6 +59,13 @@ def licence_of(facts: RunFacts, chosen: str | None) -> CardLicence:
     return base if chosen in (None, "", base.identifier) else CardLicence(chosen)
 
 
+def link_from_elsewhere(link: str | None, base_name: str | None) -> str | None:
+    """A `license_link` that leads to the same text from another repository: it may name a file of the base's own."""
+    if link is None or ":" in link or base_name is None:
+        return link
+    return f"https://huggingface.co/{base_name}/blob/main/{link.removeprefix('./').lstrip('/')}"
+
+
 def told(licence: CardLicence) -> str | None:
     """A licence's name for people: the Hub's identifier, or what "other" stands for."""
     return licence.name if licence.identifier in (None, "other") and licence.name else licence.identifier
@@ -71,9 +82,27 @@ def what_it_asks(licence: str | None) -> str:
         return "unknown; see the base's page and set it with --licence"
     if OR in licence:
         return "; or ".join(map(what_it_asks, alternatives(licence)))
-    if licence.lower().startswith("llama"):
+    if _asks_for_name(licence):
         return LLAMA
-    return ASKS.get(licence, "follow its own terms, see the base's page")
+    if _plain(licence).startswith(("llama2", "llama-2")):
+        return LLAMA_2
+    return ASKS.get(licence.lower(), "follow its own terms, see the base's page")
+
+
+def _plain(name: str) -> str:
+    """A name as the Hub writes its own: in small letters, with hyphens between words."""
+    return _SEPARATORS.sub("-", name.strip().lower())
+
+
+def _asks_for_name(licence: str) -> bool:
+    """Whether it is one of Llama's licences from version 3 on, by the Hub's identifier or in whatever words."""
+    return any(_NAMING.match(part) for part in _tails(_plain(licence)))
+
+
+def _tails(name: str) -> Iterator[str]:
+    """A name from each of its words on."""
+    words = name.split("-")
+    return ("-".join(words[start:]) for start in range(len(words)))
 
 
 def require_name(licence: CardLicence, base: str, repo_id: str) -> None:
@@ -83,8 +112,11 @@ def require_name(licence: CardLicence, base: str, repo_id: str) -> None:
     at the beginning of any such AI model name"); the base's own name tells where its card says "other" or nothing.
     """
     names = alternatives(licence.identifier)
-    licence_names = [name for name in names if name != "other"] or [licence.name or base.rpartition("/")[2]]
-    is_asked = all(_NAMING.match(name) for name in licence_names)
+    licence_names = [name for name in names if name != "other"] or [licence.name or ""]
+    is_asked = all(map(_asks_for_name, licence_names))
+    if not any(licence_names):
+        licence_names = [base.rstrip("/").rpartition("/")[2]]
+        is_asked = _NAMING.match(_plain(licence_names[0])) is not None
     if is_asked and not repo_id.partition("/")[2].lower().startswith("llama"):
         raise TunerError(
             "The licence requires another name",

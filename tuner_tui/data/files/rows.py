@@ -67,7 +67,7 @@ def locate(name: str) -> Path:
             data_files(path)
             return path
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError("The data file cannot be read", f"{name}: {error}.") from error
+        raise InputError("The data file cannot be read", f"{name}: {str(error).rstrip('.')}.") from error
     require_file(path)
     return path
 

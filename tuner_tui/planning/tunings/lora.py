@@ -42,7 +42,7 @@ def refusal(tuning: LoraTuning, model_type: str, modules: frozenset[str]) -> tup
     refused = _named(tuning.targets).intersection(known.refused if known is not None else ())
     if refused:
         named = ", ".join(sorted(refused))
-        return f"PEFT does not adapt {named} of {model_type}", f"Remove {named} from tuning.targets."
+        return f"LoRA does not adapt {named} of {model_type}", f"Remove {named} from tuning.targets."
     lost = lost_targets(tuning.targets, model_type)
     if lost:
         return (
@@ -123,8 +123,9 @@ def is_target(matrix: Matrix, weights: WeightCount, load: Workload) -> bool:
     )
     if load.stack.fused_experts:
         parts = table().expert_parts.get(weights.expert_mapping, {}) if load.targets != "attention" else {}
-        if matrix.place == "router" and weights.has_parts_beside and load.targets == "all-linear":
-            return False  # full names of linear layers: PEFT finds no router among them
+        is_listed = weights.has_parts_beside or bool(weights.refused_targets)
+        if matrix.place == "router" and is_listed and load.targets == "all-linear":
+            return False  # names of linear layers: PEFT finds no router among them
         if matrix.place in ("expert", "router"):
             return bool(parts) and (is_named or _is_fused_from(name, load.targets, weights.expert_mapping))
         if name in parts:  # a router that is a linear layer is found by its weight

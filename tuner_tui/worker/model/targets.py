@@ -57,7 +57,8 @@ def where_text_is(targets: str | Sequence[str], model: Any) -> str | list[str]:
 def refused_targets(model: Any) -> frozenset[str]:
     """The last parts of the names of linear layers that LoRA cannot adapt, though PEFT's `all-linear` takes them.
 
-    PEFT refuses some of state-space models, and routers that are linear layers give more than one tensor.
+    PEFT refuses some of state-space models, routers that are linear layers give more than one tensor, and some get no
+    gradient.
     """
     known = architecture(getattr(model.config, "model_type", None))
     own = {name.rpartition(".")[2] for name, module in model.named_modules() if gives_several(module)}

@@ -141,6 +141,17 @@ def write_no_model_card(model: Any) -> None:
         model.create_or_update_model_card = lambda *_, **__: None
 
 
+def quiet_dropout(model: Any) -> None:
+    """Switch off dropout whose rate is a number in a model's own code; TRL's `disable_dropout` knows modules alone.
+
+    OPT and StarCoder's class would otherwise drop different values in the policy and in the reference.
+    """
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, float) and value > 0 and name.endswith(("dropout", "layerdrop")):
+                setattr(module, name, 0.0)
+
+
 def wake_dropout(model: Any, spec: RunSpec) -> None:
     """Re-enable the adapter's dropout: preference trainers disable all dropout, so that the reference has none."""
     if tuning_traits(spec.tuning.kind).is_adapter:

@@ -226,6 +226,8 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
     tuning.put_back(trainer.model, policy.exact)
     if policy.logits is not None:
         require_same(policy.logits, trainer.model)
+    if getattr(trainer.args, "disable_dropout", False):
+        tuning.quiet_dropout(trainer.model)
     require_first_loss(trainer)
     tuning.wake_dropout(trainer.model, job.spec)
     tuning.write_no_model_card(trainer.model)

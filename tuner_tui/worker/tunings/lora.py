@@ -54,18 +54,16 @@ def _targets(tuning: LoraTuning, model: Any) -> str | list[str]:
             return names
         full = linear_names(model) if isinstance(names, str) else names
         adaptable_names = [name for name in full if name.rpartition(".")[2] not in refused]
-        return (
-            sorted({name.rpartition(".")[2] for name in adaptable_names})
-            if isinstance(names, str)
-            else adaptable_names
-        )
+        last_parts = sorted({name.rpartition(".")[2] for name in adaptable_names})
+        is_numbered = any(part.isdigit() for part in last_parts)  # Gemma 3n: 0 is also a layer
+        return last_parts if isinstance(names, str) and not is_numbered else adaptable_names
     if tuning.targets == "attention":
         return where_text_is([name for name in attention_targets(model) if name not in refused], model)
     for name in require_targets(tuning.targets, model):
         if name.rpartition(".")[2] in refused:
             raise InputError(
                 "A target cannot be adapted",
-                f"tuning.targets: PEFT does not adapt {name} of {model.config.model_type}.",
+                f"tuning.targets: LoRA does not adapt {name} of {model.config.model_type}.",
                 f"Remove it, or use {ALL_LINEAR!r}.",
             )
     return where_text_is(list(tuning.targets), model)
