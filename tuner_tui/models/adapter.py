@@ -120,7 +120,7 @@ def read_adapter(folder: Path) -> AdapterFacts:
 
 def require_plain_head(folder: Path, method: str) -> None:
     """Raise InputError for a method whose loss reads the output layer's weights, where the adapter is on that layer."""
-    if method_traits(method).head != "fused":
+    if not method_traits(method).reads_head_weights:
         return
     try:
         names = read_safetensors(folder / WEIGHTS_FILE)
@@ -143,7 +143,7 @@ def _with_logits() -> str:
 
 def require_untied_tokens(method: str) -> None:
     """Raise InputError for a method that cannot train an adapter's tokens on a base with tied embeddings."""
-    if method_traits(method).head not in ("labels", "fused"):
+    if not method_traits(method).reads_head_weights:
         return
     raise InputError(
         "The adapter has trained tokens, and the base ties its embeddings",

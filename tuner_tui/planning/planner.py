@@ -264,7 +264,7 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
         yield PlannedChoice(
             "loss", "labels alone", "logits of tokens with loss, and of no others; no entropy"
         )
-    elif load.method_traits.head in ("labels", "fused"):
+    elif load.method_traits.reads_head_weights:
         yield PlannedChoice("loss", "fused", "logits in tiles, never materialised in full")
     states = best.estimate.parts.states
     yield PlannedChoice("optimizer", load.optimizer, f"as set; its states take {states / GB:.2f} GB")

@@ -65,6 +65,11 @@ class MethodTraits:
     answers_in_groups: bool
     """Whether several answers are generated per prompt and compared with each other."""
 
+    @property
+    def reads_head_weights(self) -> bool:
+        """Whether TRL's loss multiplies by the output layer's weights, past an adapter on that layer."""
+        return self.head in ("labels", "fused")
+
 
 PREFERENCE_METRICS = (
     "rewards/margins",
