@@ -72,6 +72,7 @@ Trainer.training_step = failing
 """
 
 
+@pytest.mark.slow
 def test_an_oom_in_a_step_takes_fallback_steps(home: Home, do_in_worker: Path, tmp_path: Path) -> None:
     """Against a run that began at the smaller micro-batch: each step has the same rows, and the same loss."""
     do_in_worker.write_text(RECORD_ROWS.format(path=str(tmp_path / "smaller")))

@@ -102,7 +102,7 @@ def dated_run(home: Home, name: str) -> WatchedRun:
 
 
 @pytest.mark.parametrize(
-    "how", ["kill", *(pytest.param(how, marks=pytest.mark.slow) for how in ("pause", "memory"))]
+    "how", [pytest.param(how, marks=pytest.mark.slow) for how in ("kill", "pause", "memory")]
 )
 def test_a_run_goes_on_after_midnight(dated_home: Home, clock: Path, do_in_worker: Path, how: str) -> None:
     run = dated_run(dated_home, "over-midnight")

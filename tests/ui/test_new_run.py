@@ -393,7 +393,14 @@ async def test_steps_by_number_by_click_and_not_while_typing() -> None:
         assert walk.screen.query_one("#model Input", Input).value == "3"
 
 
-@pytest.mark.parametrize("size", [(20, 5), (40, 15), (80, 24), (120, 40), (200, 50)])
+SIZES = [
+    (20, 5),
+    (80, 24),
+    *(pytest.param(size, marks=pytest.mark.slow) for size in ((40, 15), (120, 40), (200, 50))),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
 async def test_every_step_stands_at_every_size(size: tuple[int, int]) -> None:
     async with new_run(size=size) as walk:
         await pick_preset(walk, "first-try")

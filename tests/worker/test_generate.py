@@ -352,6 +352,7 @@ def test_it_asks_before_it_takes_memory_from_a_run(
     assert client_module.runs_at_work() == []
 
 
+@pytest.mark.slow
 def test_an_idle_worker_makes_room_for_a_run(tiny_model: Path, make_run: Callable[..., RunFolder]) -> None:
     folder = make_run()
     base = Base(source=str(tiny_model), precision="fp32", device="cpu")
