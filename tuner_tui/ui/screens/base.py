@@ -76,6 +76,14 @@ def tell_result(app: App[Any], message: Message) -> None:
             app.notify(words, severity="error", markup=False, timeout=10)
 
 
+def set_breakpoints(screen: Screen[Any]) -> None:
+    """Give a screen the classes of the terminal's size before it has widgets, which Textual would all style anew."""
+    (width, height), app = screen.app.size, screen.app
+    both = (width, app.HORIZONTAL_BREAKPOINTS), (height, app.VERTICAL_BREAKPOINTS)
+    names = [name for size, steps in both for name in screen._get_breakpoint_classes(size, list(steps or ()))]
+    screen.update_classes(dict.fromkeys(names, True), update=False)
+
+
 class TunerScreen(Screen[None]):
     """A title bar, the screen's own body (`compose_body`), its headless command and its keys."""
 
@@ -113,6 +121,7 @@ class TunerScreen(Screen[None]):
         return "tuner-tui"
 
     def compose(self) -> ComposeResult:
+        set_breakpoints(self)
         yield TitleBar(self.TITLE_WORDS)
         yield from self.compose_body()
         bar = CommandBar()

@@ -87,8 +87,13 @@ class KeysFooter(Footer):
         self._composed_width = self.size.width
         room = self.size.width - sum(_width(key) + 1 for key in helps)
         for key in keys:
+            key.set_class(
+                self.compact, "-compact", update=False
+            )  # before it is styled, and not once more after it
             if key in helps:
-                key.add_class("-command-palette")  # Textual's name for what is docked to the right
+                key.add_class(
+                    "-command-palette", update=False
+                )  # Textual's name for what is docked to the right
                 continue
             room -= _width(key)
             if room >= 0:
