@@ -282,7 +282,10 @@ def _idle(model_type: str, loader: Any, beside: set[str], refused: set[str]) -> 
     if model is None:
         return set()
     names = _adaptable(model, beside, refused)
-    tuned: Any = get_peft_model(model, LoraConfig(target_modules=names, task_type="CAUSAL_LM"))
+    try:
+        tuned: Any = get_peft_model(model, LoraConfig(target_modules=names, task_type="CAUSAL_LM"))
+    except Exception:  # a type that PEFT does not adapt
+        return set()
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
