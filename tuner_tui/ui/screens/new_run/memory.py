@@ -199,9 +199,9 @@ class NewRunMemory(TunerScreen):
 
     def _show_plan(self) -> None:
         """Show the plan for this machine in Review."""
-        if self.step == "review":
+        if self.step == "review" and (panes := self.query(ReviewPane)):
             outlook = UNKNOWN if self._what_if else self._panel.view.outlook
-            self.query_one(ReviewPane).show_plan(self._plan(self._place), outlook)
+            panes.only_one().show_plan(self._plan(self._place), outlook)
 
 
 def _rows_of(spec: RunSpec) -> Rows:

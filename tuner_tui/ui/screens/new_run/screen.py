@@ -118,6 +118,7 @@ class NewRunScreen(NewRunLooks):
         self._launched: RunFolder | None = None
         """The run that was started here and is to be shown."""
         self._steps = StepList()
+        self._has_panes = False
 
     @property
     def headless_command(self) -> str:
@@ -146,30 +147,48 @@ class NewRunScreen(NewRunLooks):
         return self.headless_command
 
     def compose_body(self) -> ComposeResult:
-        draft = self._given or Draft.blank()
         with Container(id="new-run"):
             with Vertical(id="aside"):
                 yield self._steps
                 yield self._panel
-            with ContentSwitcher(initial="start-pane", id="panes"):
-                yield StartPane(id="start-pane")
-                yield ModelPane(id="model")
-                yield DataPane(draft, id="data")
-                yield MethodPane(id="method")
-                yield SettingsPane(draft, id="settings")
-                yield ReviewPane(id="review")
+            if self._given is None:
+                yield ContentSwitcher(StartPane(id="start-pane"), initial="start-pane", id="panes")
+            else:
+                yield ContentSwitcher(id="panes")
 
     def on_mount(self) -> None:
         self._read_measured()
         self._read_memory()
         self.set_interval(MEMORY_SECONDS, self._read_memory)
         self.set_interval(FILES_SECONDS, self._look_for_changes)
-        self.query_one(ReviewPane).show_error(None)
-        if self._given is not None:
-            self._begin(self._given, "model" if "model.source" in self._given.missing else "settings")
-        else:
+        if self._given is None:
             self.query_one(StartPane).focus_first()
             self._show_memory()
+        self.call_after_refresh(self._open)
+
+    async def _open(self) -> None:
+        """Once the screen is painted: the panes of the steps, and the run that was given."""
+        await self._add_panes()
+        if self._given is not None:
+            self._begin(self._given, "model" if "model.source" in self._given.missing else "settings")
+
+    async def _add_panes(self) -> None:
+        """Add the panes of the steps, once."""
+        if self._has_panes:
+            return
+        self._has_panes = True
+        draft = self._given or Draft.blank()
+        panes = (
+            ModelPane(id="model"),
+            DataPane(draft, id="data"),
+            MethodPane(id="method"),
+            SettingsPane(draft, id="settings"),
+            ReviewPane(id="review"),
+        )
+        for pane in panes:
+            pane.display = False
+        await self.query_one(ContentSwitcher).mount_all(panes)
+        self.query_one(ReviewPane).show_error(None)
 
     # Steps -------------------------------------------------------------------------------------------------
 
@@ -202,6 +221,7 @@ class NewRunScreen(NewRunLooks):
     async def watch_step(self, step: Step | None) -> None:
         if step is None:
             return
+        await self._add_panes()
         self._steps.current = step
         self.query_one(ContentSwitcher).current = step
         pane = self.query_one(f"#{step}", ModelPane | DataPane | MethodPane | SettingsPane | ReviewPane)  # type: ignore[arg-type]
