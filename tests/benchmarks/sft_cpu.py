@@ -182,9 +182,8 @@ class Watch(threading.Thread):
                 lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
             except OSError:
                 return
-            self.peak = max(
-                self.peak, *(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-            )
+            found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
+            self.peak = max([self.peak, *found])  # none of a process that has ended
 
     def cpu(self) -> float:
         assert self.process is not None
