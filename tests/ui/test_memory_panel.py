@@ -139,7 +139,7 @@ async def test_a_gpu_that_is_not_here_is_chosen_by_its_memory(home: Path) -> Non
     (folder / "config.json").write_text(json.dumps(BIG))
     async with new_run(spec_of(folder), size=(140, 45)) as walk:
         await figures(walk)
-        assert footer_keys(walk.app)["f4"] == "GPU"
+        await walk.until(lambda: footer_keys(walk.app).get("f4") == "GPU", "the key")
         here = walk.screen.query_one(MemoryPanel).view.rows
         await open_gpus(walk)
         assert "RTX 3090, 4090" in walk.text()

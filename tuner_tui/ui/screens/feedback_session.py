@@ -311,6 +311,7 @@ class FeedbackSession(TunerScreen):
 
     def on_answers_failed(self, message: AnswersFailed) -> None:
         self._problem = message.error
+        self.refresh_bindings()
         if self.shown is None:
             self._tell(self._progress)
         else:

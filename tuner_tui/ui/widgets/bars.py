@@ -67,8 +67,8 @@ HELP_ACTIONS = ("help", "app.help")
 class KeysFooter(Footer):
     """Textual's footer: as many keys as fit whole, help always at its right end, and none that it showed before.
 
-    It is composed anew only where other keys are available, and once for all changes before a refresh: Textual's own
-    makes a widget for each key whenever the focus moves, some ten times while a screen opens.
+    It is composed anew only where other keys are available: Textual's own makes a widget for each key whenever the
+    focus moves, some ten times while a screen opens.
 
     The keys are bound to its `compact`, and the list of those is cleared of removed ones only when that changes
     (Textual 8.2.8): without this, each visit of another screen would leave all keys of the one below in memory.
@@ -76,7 +76,6 @@ class KeysFooter(Footer):
 
     _composed_width = 0
     _composed: tuple[tuple[str, str, str, bool], ...] | None = None
-    _is_due = False
 
     def compose(self) -> ComposeResult:
         self._composed = self._available() if self._bindings_ready else None
@@ -102,12 +101,10 @@ class KeysFooter(Footer):
 
     def bindings_changed(self, screen: Screen[Any]) -> None:
         self._bindings_ready = True
-        if screen.app.app_focus and self.is_attached and screen is self.screen and not self._is_due:
-            self._is_due = True
+        if screen.app.app_focus and self.is_attached and screen is self.screen:
             self.call_after_refresh(self._show_available)
 
     async def _show_available(self) -> None:
-        self._is_due = False
         if self.is_attached and self._available() != self._composed:
             await self.recompose()
 
