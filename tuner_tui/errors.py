@@ -15,6 +15,18 @@ class TunerError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def in_one_line(self) -> str:
+        """Title, message and hint as sentences: `Title: message. Hint.`"""
+        reason = ": ".join(part for part in (self.title, self.message) if part)
+        return " ".join(as_sentence(part) for part in (reason, self.hint) if part)
+
+
+def as_sentence(text: str) -> str:
+    """The text with a full stop, unless it ends with a punctuation mark."""
+    text = text.rstrip()
+    return text if not text or text.endswith((".", "?", "!", ":")) else f"{text}."
+
 
 class InputError(TunerError):
     """An input (a file, a key, a name) is invalid."""

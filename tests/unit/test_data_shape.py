@@ -143,7 +143,7 @@ def test_a_bad_row_is_named_by_file_and_line(
 @pytest.mark.parametrize("text", ["", "\n\n"])
 def test_an_empty_file_is_an_error(rows: Path, text: str) -> None:
     rows.write_text(text)
-    with pytest.raises(InputError, match="holds no rows"):
+    with pytest.raises(InputError, match="has no rows"):
         read_examples(rows)
 
 

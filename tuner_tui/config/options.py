@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 from dataclasses import dataclass
 from functools import cache
@@ -91,7 +92,10 @@ def as_toml(option: Option, text: str) -> str:
             return _listed(text.split("\n"))
         case "words" if typed not in option.choices:
             return _listed(typed.strip("[]").replace('"', "").split(","))
+        case "number" if typed.lower() == "auto" and option.default is None:
+            return ""  # as an empty field says
         case "number":
+            typed = re.sub(r"^([+-]?)0+(?=\d)", r"\1", typed)
             return f"0{typed}" if typed.startswith(".") else typed
         case "switch":
             return typed

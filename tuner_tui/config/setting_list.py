@@ -35,7 +35,7 @@ SETTINGS: tuple[Setting, ...] = (
         "folders.data",
         "Data folder",
         "Where runs, the queue, notes and feedback are stored; if unset, the system's default. Existing runs stay "
-        "where they are: move them yourself while nothing trains. A running keeper continues in its own folder.",
+        "where they are: move them yourself while nothing trains. The queue at work continues in its old folder.",
         "folder",
     ),
     Setting(

@@ -90,7 +90,7 @@ class TrainingSpec(Section):
         3.0,
         "Epochs",
         "How many times each row is trained on.",
-        "More fits better, then overfits.",
+        "More epochs fit the data better, until the model overfits.",
         gt=0,
         le=1000,
     )

@@ -27,6 +27,7 @@ class Microscope:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._asking = threading.Lock()
+        self._is_closed = False
 
     def __enter__(self) -> Microscope:
         return self
@@ -42,7 +43,10 @@ class Microscope:
             self._start()
 
     def look(self, request: LookRequest) -> LookReply:
-        """A row's tokens and loss mask, as the trainer gets them. Raises TunerError when the worker has exited."""
+        """A row's tokens and loss mask, as the trainer gets them.
+
+        Raises TunerError when the worker has exited, and after `close`.
+        """
         with self._asking:
             process = self._start()
             assert process.stdin is not None
@@ -63,7 +67,8 @@ class Microscope:
             )
 
     def close(self) -> None:
-        """End the worker process."""
+        """End the worker process; requests that still wait for it start no other one."""
+        self._is_closed = True
         process = self._process
         if process is not None:
             process.kill()  # even during a request: closing must not wait
@@ -71,6 +76,8 @@ class Microscope:
             self._end()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if self._is_closed:
+            raise TunerError("The token microscope is closed")
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 python_command("tuner_tui.worker", "preview"),

@@ -257,7 +257,7 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
             reason = "free memory unknown, so the setting with less memory" if is_on else "this is a CPU"
         yield PlannedChoice("checkpointing", "on" if is_on else "off", reason)
     if spec.model.attention == "auto" and best.estimate.shape.has_fused_attention:
-        yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on every GPU")
+        yield PlannedChoice("attention", "sdpa", "PyTorch's fused attention, on any GPU or CPU")
     elif spec.model.attention == "auto":
         yield PlannedChoice("attention", "eager", "the model's class does not have PyTorch's fused attention")
     if load.scores_labels_alone:

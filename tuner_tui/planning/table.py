@@ -79,7 +79,7 @@ def memory_table(
     """The memory of a run in each precision that its tuning allows, with the chosen one marked."""
     chosen = loaded_precision(spec, place)
     if facts is None:
-        return MemoryTable((), chosen, "the model's headers are unknown")
+        return MemoryTable((), chosen, "unknown, since the model could not be read")
     refusal = refusal_of(spec, facts, rows)
     if refusal is not None and not refusal.has_figures:
         return MemoryTable((), chosen, refusal.why, refusal.hint)

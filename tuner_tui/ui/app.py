@@ -273,7 +273,7 @@ class TunerApp(App[None]):
         try:
             command = self.screen.prepare_command()
         except TunerError as error:
-            self.notify(f"{error.title}: {error.message} {error.hint}", severity="warning", markup=False)
+            self.notify(error.in_one_line, severity="warning", markup=False)
             return
         self.copy_to_clipboard(command)
         self.notify(f"Copied: {command}", markup=False, timeout=3)

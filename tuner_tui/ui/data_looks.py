@@ -15,7 +15,13 @@ from tuner_tui.data.files.listing import (
     look_at_reading,
 )
 from tuner_tui.data.ready import refused_rows
-from tuner_tui.data.recognition.reading import Reading, evaluation_reading, plain_rows, training_reading
+from tuner_tui.data.recognition.reading import (
+    Reading,
+    evaluation_reading,
+    no_rows_left,
+    plain_rows,
+    training_reading,
+)
 from tuner_tui.data.rows.for_method import OtherMethod
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.feedback.as_data import PREFIX, data_for, is_collection, left_out, with_collections
@@ -97,7 +103,18 @@ def _refusal(spec: RunSpec, reading: Reading) -> TunerError | None:
         evaluation = evaluation_of(spec)
     except TunerError:  # shown with the evaluation data
         evaluation = None
-    return refused_rows(some, evaluation, spec.method.kind)
+    return _nothing_held(some) or refused_rows(some, evaluation, spec.method.kind)
+
+
+def _nothing_held(reading: Reading) -> TunerError | None:
+    """The error where a share of the prompts leaves no row of these for evaluation. Raises TunerError."""
+    if reading.part != "kept":
+        return None
+    held = replace(reading, part="held")
+    if next(plain_rows(held).rows, None) is not None:
+        return None
+    rows = sum(1 for _ in plain_rows(replace(reading, part="all", fixes=())).rows)
+    return no_rows_left(held) if rows < CHECKED_ROWS else None  # of more rows only the first are read here
 
 
 def evaluation_of(spec: RunSpec) -> Reading | None:

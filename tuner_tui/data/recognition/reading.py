@@ -69,6 +69,19 @@ class Reading:
         return str(self.path)
 
 
+def no_rows_left(reading: Reading, hint: str = SHAPES_HELP) -> InputError:
+    """The error for a data set of which no row is read: an empty file, or a share of the prompts that has none."""
+    if reading.part == "all":
+        return InputError("The data file is empty", f"{reading.path} has no rows.", hint)
+    part, set_another = ("evaluation", "larger") if reading.part == "held" else ("training", "smaller")
+    return InputError(
+        f"No rows for {part}",
+        f"data.evaluation_share = {reading.share:g} holds out prompts by a hash of each, and leaves no row of "
+        f"{reading.path} for {part}.",
+        f'Set a {set_another} data.evaluation_share; or 0 for no evaluation; or data.hold_out_by = "row".',
+    )
+
+
 @dataclass
 class _InUse:
     """The layout by which rows are read: one that a column which comes up later may add to."""
@@ -285,7 +298,7 @@ def layout_of(head: list[Found], reading: Reading) -> Layout:
         for found in head:
             if isinstance(found.row, InputError):
                 raise found.row
-        raise InputError("The data file is empty", f"{reading.path} holds no rows.", SHAPES_HELP)
+        raise no_rows_left(replace(reading, part="all"))
     columns = Columns(tuple(found.row for found in good if isinstance(found.row, dict)))
     if reading.mapping:
         layout = mapped_layout(parse_mapping(reading.mapping), columns)

@@ -69,7 +69,7 @@ def read_pairs_for(
     plain = plain_for(method, reading)
     pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
     if not pairs:
-        raise no_rows(reading.path, plain.left_out, PAIRS_HELP)
+        raise no_rows(reading, plain.left_out, PAIRS_HELP)
     if left_out is not None:
         left_out.update(plain.left_out)
     return pairs
@@ -96,8 +96,8 @@ def read_rated_or_pairs(
                 )
             )
     if not rated:
-        raise no_rows(reading.path, plain.left_out, RATED_HELP)
-    check_labels(rated, reading.path)
+        raise no_rows(reading, plain.left_out, RATED_HELP)
+    check_labels(rated, reading)
     if left_out is not None:
         left_out.update(plain.left_out)
     return plain.layout.shape, rated

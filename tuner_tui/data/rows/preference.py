@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tuner_tui.data.recognition.reading import Reading, plain_rows
+from tuner_tui.data.recognition.reading import Reading, no_rows_left, plain_rows
 from tuner_tui.data.rows.faults import RowFault, left_out_words
 from tuner_tui.data.rows.turns import turns_of
 from tuner_tui.data.rows.types import Message, kwargs_in, message_of, tools_in
@@ -82,16 +82,16 @@ def read_pairs(data: Path | Reading, limit: int | None = None) -> list[PairExamp
     plain = plain_rows(reading)
     pairs = [pair_of(row, file, number) for file, number, row in plain.strict()]
     if not pairs:
-        raise no_rows(reading.path, plain.left_out, PAIRS_HELP)
+        raise no_rows(reading, plain.left_out, PAIRS_HELP)
     return pairs
 
 
-def no_rows(path: Path, left_out: Mapping[str, int], hint: str) -> InputError:
+def no_rows(reading: Reading, left_out: Mapping[str, int], hint: str) -> InputError:
     """The error for a data set of which nothing is left."""
     if left_out:
-        problem_text = f"{path}: no answer is preferred in any row ({left_out_words(left_out)})."
+        problem_text = f"{reading.path}: no answer is preferred in any row ({left_out_words(left_out)})."
         return InputError("No answer is preferred", problem_text, "Add rows with a preference.")
-    return InputError("The data file is empty", f"{path} holds no rows.", hint)
+    return no_rows_left(reading, hint)
 
 
 def read_rated(data: Path | Reading, limit: int | None = None) -> list[RatedExample]:
@@ -101,19 +101,19 @@ def read_rated(data: Path | Reading, limit: int | None = None) -> list[RatedExam
     """
     reading = data if isinstance(data, Reading) else Reading(data, "rated", limit)
     rated = [rated_of(row, file, number) for file, number, row in plain_rows(reading).strict()]
-    check_labels(rated, reading.path)
+    check_labels(rated, reading)
     return rated
 
 
-def check_labels(rated: list[RatedExample], path: Path) -> None:
+def check_labels(rated: list[RatedExample], reading: Reading) -> None:
     """Raises InputError unless there are answers of both kinds."""
     if not rated:
-        raise InputError("The data file is empty", f"{path} holds no rows.", RATED_HELP)
+        raise no_rows_left(reading, RATED_HELP)
     if len({example.label for example in rated}) == 1:
         only = str(rated[0].label).lower()
         raise InputError(
             "All labels are the same",
-            f"{path}: from line {rated[0].line} to line {rated[-1].line} every label is {only}.",
+            f"{reading.path}: from line {rated[0].line} to line {rated[-1].line} every label is {only}.",
             "Add answers with the other label; to train on good answers alone, use method sft.",
         )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from tuner_tui.data.recognition.columns import Columns
 from tuner_tui.data.recognition.formats import SURE_ENOUGH, Shape, layouts_of
-from tuner_tui.data.recognition.reading import SHAPES_HELP, Reading, plain_rows
+from tuner_tui.data.recognition.reading import SHAPES_HELP, Reading, no_rows_left, plain_rows
 from tuner_tui.data.rows.content import said, turn_texts
 from tuner_tui.data.rows.flags import OF_PROMPT
 from tuner_tui.data.rows.roles import ROLES, Role
@@ -88,7 +88,7 @@ def read_examples(
     shape, rows = iterate_examples(reading)
     examples = list(rows)
     if not examples:
-        raise InputError("The data file is empty", f"{reading.path} holds no rows.", SHAPES_HELP)
+        raise no_rows_left(reading)
     return shape, examples
 
 

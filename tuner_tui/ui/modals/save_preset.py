@@ -53,7 +53,7 @@ class SavePreset(ModalScreen[Preset | None]):
             draft = self._draft
             preset = save_preset(name, draft.spec, draft.text, is_recipe=draft.is_recipe, overwrite=exists)
         except TunerError as error:
-            hint.update(literal(f"{error.title}: {error.message} {error.hint}"))
+            hint.update(literal(error.in_one_line))
         except OSError as error:
             hint.update(literal(f"It cannot be written: {error.strerror}."))
         else:

@@ -204,7 +204,7 @@ class ChatScreen(TunerScreen):
     async def _ask_to_share(self, error: MachineBusy) -> None:
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
-        question = ConfirmModal(error.title, f"{error.message}\n\nAnswer anyway?", yes="Share", no="Wait")
+        question = ConfirmModal(error.title, f"{error.message}\n\nAnswer anyway?", yes="Go ahead", no="Wait")
         if await self.ask(question):
             self._generators.agree_to_share()
             self._send_last()

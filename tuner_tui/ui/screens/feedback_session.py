@@ -292,7 +292,7 @@ class FeedbackSession(TunerScreen):
         from tuner_tui.ui.modals.confirm import ConfirmModal
 
         question = ConfirmModal(
-            error.title, f"{error.message}\n\nGenerate answers anyway?", yes="Share", no="Wait"
+            error.title, f"{error.message}\n\nGenerate answers anyway?", yes="Go ahead", no="Wait"
         )
         if await self.ask(question):
             self._generators.agree_to_share()

@@ -116,7 +116,7 @@ class PickScreen(TunerScreen):
         except TunerError as error:
             ranking = self.query_one("#ranking", Static)
             ranking.add_class("-problem")
-            show(ranking, literal(f"! {error.title}: {error.message} {error.hint}"))
+            show(ranking, literal(f"! {error.in_one_line}"))
 
     def watch_basis(self) -> None:
         self._propose()

@@ -62,7 +62,8 @@ class QueueScreen(TunerScreen):
         Binding("T", "first", "To front", show=False, tooltip="Move it to the front of the queue"),
         Binding("s", "start", "Start", tooltip="Start it next, without waiting for memory"),
         Binding("x", "remove", "Remove", tooltip="Its folder stays; resume queues it again"),
-        Binding("H", "hold", "Hold", tooltip="Hold the queue, or release it"),
+        Binding("H", "hold", "Hold", tooltip="Start nothing until you release the queue"),
+        Binding("H", "release", "Release", tooltip="Start the waiting runs again"),
     ]
 
     line: var[LineLooked | None] = var(None)
@@ -91,7 +92,7 @@ class QueueScreen(TunerScreen):
     def _look(self) -> None:
         """In a thread: read the queue every few seconds, and at once after a change."""
         from tuner_tui.keeper.start import revive
-        from tuner_tui.keeper.waiting import Line, hold_words
+        from tuner_tui.keeper.waiting import Line
         from tuner_tui.runs import queue
 
         line = Line()
@@ -99,7 +100,9 @@ class QueueScreen(TunerScreen):
             self._wake.clear()
             with contextlib.suppress(TunerError, OSError):  # without one the screen says so
                 revive()
-            self.post_message(LineLooked(line.places(), hold_words() if queue.is_on_hold() else ""))
+            self.post_message(
+                LineLooked(line.places(), _hold_words(queue.held_for()) if queue.is_on_hold() else "")
+            )
             self._wake.wait(LOOK_EVERY_SECONDS)
 
     def on_line_looked(self, message: LineLooked) -> None:
@@ -140,6 +143,10 @@ class QueueScreen(TunerScreen):
                 return len(places) > 1
             case "start" | "remove":
                 return bool(places)
+            case "hold":
+                return not (self.line and self.line.hold)
+            case "release":
+                return bool(self.line and self.line.hold)
         return True
 
     def _chosen(self) -> tuple[int, RunFolder] | None:
@@ -179,10 +186,14 @@ class QueueScreen(TunerScreen):
             self._change(lambda: queue.withdraw(chosen[1].name))
 
     def action_hold(self) -> None:
-        from tuner_tui.keeper.start import hold_queue, release_queue
+        from tuner_tui.keeper.start import hold_queue
 
-        is_held = bool(self.line and self.line.hold)
-        self._change(release_queue if is_held else hold_queue)
+        self._change(hold_queue)
+
+    def action_release(self) -> None:
+        from tuner_tui.keeper.start import release_queue
+
+        self._change(release_queue)
 
     def _change(self, change: Callable[[], object]) -> None:
         def act() -> str:
@@ -198,6 +209,13 @@ class QueueScreen(TunerScreen):
     def open_run(self) -> None:
         if (chosen := self._chosen()) is not None:
             self.tuner.open_monitor(chosen[1])
+
+
+def _hold_words(paused: str) -> str:
+    """Why nothing starts while the queue is on hold, and the key that releases it."""
+    if paused:
+        return f"The queue is on hold while {paused} is paused: resume that run, or release the queue with H."
+    return "The queue is on hold: H releases it."
 
 
 def _words(place: Place) -> str:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Mark = tuple[str, str]
 STATUS, LOSS, WHEN, METHOD = 14, 10, 11, 8
 GAP = 2
+AGES_EVERY_SECONDS = 10.0
+"""How long ago runs ended is shown anew, also where nothing else changes."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,9 @@ class RunsTable(ScrollView, can_focus=True):
         self.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
         self.refresh()
         self.post_message(self.Moved())
+
+    def on_mount(self) -> None:
+        self.set_interval(AGES_EVERY_SECONDS, self.refresh)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)

@@ -153,10 +153,9 @@ class ChecksPane(Vertical):
         self._say(literal(f"Checking ... {counted(message.rows, 'row')} so far; x stops", "$faint"))
 
     def on_checks_pane_refused(self, message: Refused) -> None:
-        message.stop()
         self._is_checking = False
         error = message.error
-        self._say(literal(f"✗ {error.title}: {error.message} {error.hint}", "$error"))
+        self._say(literal(f"✗ {error.in_one_line}", "$error"))
 
     def on_checks_pane_checked(self, message: Checked) -> None:
         self._is_checking = False

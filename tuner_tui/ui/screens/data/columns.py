@@ -256,7 +256,7 @@ class ColumnsPane(Vertical):
         try:
             parse_mapping(lines)
         except InputError as error:
-            return error.message
+            return f"{error.title}: {error.message}".rstrip(".")
         return ""
 
     def action_take(self) -> None:
@@ -353,6 +353,6 @@ def _row_at(reading: Reading, place: int) -> tuple[int, RowFound]:
     rows = zip(raw_rows(reading), plain_rows(reading, with_fixes=False).rows, strict=False)
     last = deque(enumerate(islice(rows, place), 1), maxlen=1)
     if not last:
-        raise InputError("There are no rows", f"{reading.path} holds no rows.")
+        raise InputError("There are no rows", f"{reading.path} has no rows.")
     [(at, (raw, plain))] = last
     return at, row_found(at, raw, plain)

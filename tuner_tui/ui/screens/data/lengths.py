@@ -73,7 +73,12 @@ class LengthsPane(VerticalScroll):
     def open(self, spec: RunSpec) -> None:
         """Follow another spec; lengths come with `measure`."""
         self._spec = spec
-        self._lengths = None
+        self._lengths = self._report = None
+        self.query_one("#lengths-words", Static).update("The rows are being read.")
+
+    def refuse(self) -> None:
+        """The rows cannot be read: there is nothing to measure."""
+        self.query_one("#lengths-words", Static).update("The rows cannot be read: 1 shows why.")
 
     @work(exclusive=True, group="lengths")
     async def measure(self, report: DataReport) -> None:

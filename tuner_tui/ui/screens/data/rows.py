@@ -125,7 +125,7 @@ class RowsPane(Vertical):
         self.query_one(PickList).show(shown, shown[0].key if shown else None)
         if message.error is not None:
             error = message.error
-            self._say(literal(f"✗ {error.title}: {error.message} {error.hint}", "$error"))
+            self._say(literal(f"✗ {error.in_one_line}", "$error"))
         elif not shown:
             self._say(literal("No row contains that.", "$faint"))
         else:
@@ -176,7 +176,7 @@ def row_words(row: RowFound) -> Content:
     """One row, as parsed and as stored; control characters are shown as escapes."""
     lines: list[Content] = []
     if row.problem is not None:
-        lines.append(literal(f"✗ {row.problem.title}: {row.problem.message} {row.problem.hint}", "$error"))
+        lines.append(literal(f"✗ {row.problem.in_one_line}", "$error"))
     if row.suspicions:
         lines.append(literal(f"! contains {', '.join(row.suspicions)}", "$warning"))
     lines += [_part(name, text) for name, text in row.read_as]

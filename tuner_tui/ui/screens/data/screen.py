@@ -176,6 +176,10 @@ class DataScreen(TunerScreen):
         self.query_one(TitleBar).state = f"{more}{counted(report.rows, 'row')}, {report.layout.shape}"
         self.query_one(LengthsPane).measure(report)
 
+    @on(ChecksPane.Refused)
+    def tell_refused(self) -> None:
+        self.query_one(LengthsPane).refuse()
+
     @on(TokensPane.Looked)
     def measure_again(self) -> None:
         """The first token view extracts a GGUF model's tokenizer, which lengths need."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,8 @@ class TokensPane(VerticalScroll):
         self.screen.set_focus(self)
 
     def on_unmount(self) -> None:
-        self._close()
-
-    @work(thread=True, group="microscope", exit_on_error=False)
-    def _close(self) -> None:
-        self.microscope.close()
+        # No worker of this widget, which would be cancelled with it. It waits for the request under way.
+        threading.Thread(target=self.microscope.close, name="close-microscope", daemon=True).start()
 
     def open(self, spec: RunSpec, reading: Reading) -> None:
         """Follow another spec; the row is loaded when the pane is visible."""

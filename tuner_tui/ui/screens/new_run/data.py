@@ -55,7 +55,7 @@ class RowPreview(Static):
                         "Enter shows its problems and what fixes them. f3 maps its columns.", "bold $accent"
                     )
                 )
-            lines.append(literal(f"! {problem.title}: {problem.message} {problem.hint}"))
+            lines.append(literal(f"! {problem.in_one_line}"))
         else:
             more = "more than " if look.is_partial else ""
             lines.append(literal(f"{more}{counted(look.rows, 'row')}, dataset type {look.shape}", "bold"))
@@ -139,6 +139,7 @@ class DataPane(Vertical):
         if state.data is not None:
             self._looks[data.train] = state.data
         if data.train != self._current:
+            self._looks.pop(self._current, None)  # by its mapping, which is dropped with it
             self._current = data.train
             self._show_rows(data.train)
         self._look()

@@ -80,7 +80,7 @@ class ModelPane(Vertical):
     def show(self, state: NewRunState) -> None:
         """Follow the draft: select its model, and show its problem below the list."""
         problem = state.model.problem if state.model else None
-        self._problem = f"{problem.title}: {problem.message} {problem.hint}" if problem else ""
+        self._problem = problem.in_one_line if problem else ""
         source = state.draft.spec.model.source
         if source != self._current:
             self._current = source
@@ -135,7 +135,7 @@ class ModelPane(Vertical):
         try:
             self._found = await in_background(search_hub, text)
         except TunerError as error:
-            self._say(f"{error.title}: {error.message} {error.hint}")
+            self._say(error.in_one_line)
         else:
             self._say("" if self._found else "No text model of this name on the Hub.")
         self._show_rows(None)

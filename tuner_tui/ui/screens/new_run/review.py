@@ -129,6 +129,8 @@ class ReviewPane(Vertical):
     def show(self, state: NewRunState) -> None:
         """Follow the draft."""
         had_problems = bool(self._problems)
+        if self._state is None or self._state.draft != state.draft:
+            self.show_error(None)  # of the draft as it was
         self._state = state
         self._problems = state.problems
         problems = self.query_one(ProblemList)
