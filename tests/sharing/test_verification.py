@@ -171,7 +171,7 @@ async def test_the_screen_shows_prompts_and_skips_by_a_key(run: RunFolder, tmp_p
         assert "--skip verification" in screen.headless_command and "not verified" in screen_text(app)
         await pilot.press("right")
         assert "--skip verification" not in screen.headless_command
-        assert "Skip" in footer_keys(app).values()
+        assert "Skip check" in footer_keys(app).values()
         screen.query_one("#out").value = str(tmp_path / "out")  # type: ignore[attr-defined]
         await pilot.press("e")
         await until(pilot, lambda: "prompts, " in screen_text(app), lambda: screen_text(app), seconds=120)

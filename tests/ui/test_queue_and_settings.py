@@ -58,7 +58,7 @@ async def test_the_queue_is_ordered_by_keys(home: Path, runs: dict[str, RunFolde
         await until(pilot, lambda: waiting() == ["77aa", "bbbb", "dddd"])
         await wait_for(pilot, "3 wait")
         await pilot.press("H")
-        await wait_for(pilot, "the queue is on hold")
+        await wait_for(pilot, "The queue is on hold: H releases it.", "H Release")
         assert queue.is_on_hold()
         await pilot.press("H")
         await until(pilot, lambda: not queue.is_on_hold())

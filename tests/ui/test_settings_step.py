@@ -100,3 +100,28 @@ async def test_data_of_ones_own_get_held_out_rows_and_sample_prompts_that_stay_o
         walk.screen._change("data.evaluation_share", "0")
         await walk.settled()
         assert walk.spec.data.evaluation_share == 0
+
+
+async def test_other_data_drop_what_the_data_before_began_with_and_their_mapping(here: Path) -> None:
+    rows = [f'{{"prompt": "What is {n}?", "completion": "It is {n}."}}\n' for n in range(200)]
+    (here / "many.jsonl").write_text("".join(rows))
+    odd = [f'{{"customer asks": "What is {n}?", "our reply": "It is {n}."}}\n' for n in range(12)]
+    (here / "odd.jsonl").write_text("".join(odd))
+    async with new_run() as walk:
+        await walk.press("end", "enter")
+        walk.screen._take_file("odd.jsonl")
+        walk.screen._change("data.mapping", "user = {customer asks}\nassistant = {our reply}")
+        await walk.until(lambda: walk.state.data and walk.state.data.problem is None, "the mapped rows")
+        walk.screen._take_file("many.jsonl")
+        await walk.until(lambda: walk.spec.data.evaluation_share == 0.1, "a share that is held out")
+        walk.screen._change("training.epochs", "2")
+        await walk.go_to("data")
+        walk.screen._take_file("odd.jsonl")
+        assert walk.spec.data.evaluation_share == 0
+        assert walk.spec.samples.prompts == ()
+        assert walk.spec.training.epochs == 2
+        await walk.settled()
+        walk.screen._take_file("many.jsonl")
+        await walk.settled()
+        await walk.type("odd.jsonl")
+        await walk.until(lambda: "Unknown columns" in walk.text(), "the preview without the mapping")

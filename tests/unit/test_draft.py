@@ -54,6 +54,9 @@ def test_each_value_survives_the_form(draft: Draft) -> None:
         ("name", 'a "b" \\ c', 'a "b" \\ c'),
         ("samples.prompts", "one\n\n two ", ("one", "two")),
         ("model.precision", "nf4", "nf4"),
+        ("training.learning_rate", "auto", None),
+        ("training.max_steps", "08", 8),
+        ("data.evaluation_share", "00", 0),
     ],
 )
 def test_typed_text_becomes_a_value(draft: Draft, key: str, text: str, value: object) -> None:
@@ -67,6 +70,7 @@ def test_typed_text_becomes_a_value(draft: Draft, key: str, text: str, value: ob
     [
         ("tuning.rank", "0", "at least 1"),
         ("tuning.rank", "many", "whole number"),
+        ("tuning.rank", "auto", "whole number"),
         ("tuning.dropout", "1", "below 1"),
         ("name", "x" * 61, "at most 60 characters"),
         ("model.source", " ", "must be given"),

@@ -15,6 +15,8 @@ from tuner_tui.config.spec import RunSpec
 from tuner_tui.data.own_data import own_data_options
 from tuner_tui.data.recognition.reading import evaluation_reading, training_reading
 from tuner_tui.data.rows.for_method import read_for
+from tuner_tui.errors import InputError
+from tuner_tui.keeper.launch import check_data
 from tuner_tui.planning.enough_rows import held_out_of, part_batch, too_few_rows
 from tuner_tui.planning.place import Rows
 from tuner_tui.planning.run_time import Outlook, outlook_of
@@ -218,3 +220,23 @@ def test_a_reward_model_gets_no_prompts_since_it_answers_none(tmp_path: Path) ->
     rows = [{"prompt": f"What is {n}?", "chosen": f"It is {n}.", "rejected": "No."} for n in range(200)]
     options = own_data_options(spec_of(rows, tmp_path, method={"kind": "reward"}))
     assert set(options) == {"data.evaluation_share", "data.hold_out_by"}
+
+
+def test_a_share_of_the_prompts_that_holds_none_out_is_named_before_the_start(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {n}?", "answer": "It is so."} for n in range(200)]
+    share = {"evaluation_share": 0.1, "hold_out_by": "prompt"}
+    all_of_them = spec_of(rows, tmp_path, data=share)
+    kept = [row.messages[0].content for row in read_for("sft", training_reading(all_of_them.data))[1]]  # type: ignore[union-attr]
+    held = next(row for row in rows if row["question"] not in kept)
+    rows = [row for row in rows if row["question"] in kept][:30]
+    spec = spec_of(rows, tmp_path, data=share)
+    look = look_at_training(spec)
+    assert look.problem is not None
+    assert look.problem.title == "No rows for evaluation"
+    with pytest.raises(InputError, match=r"data\.evaluation_share = 0\.1 holds out prompts"):
+        check_data(spec)
+    spec = spec_of([*rows, held], tmp_path, data=share)
+    assert look_at_training(spec).problem is None
+    assert check_data(spec) == 30
+    with pytest.raises(InputError, match="No rows for training"):
+        check_data(spec_of([held], tmp_path, data=share))

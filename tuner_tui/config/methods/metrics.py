@@ -86,7 +86,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mean_token_accuracy",
         "token accuracy",
-        "How often the answer's next token is the likeliest: rises slowly.",
+        "Share of the answer's tokens that the model ranks first: rises slowly.",
     ),
     Metric("logits/chosen", "logits of chosen", "Drift slowly; only a sudden jump matters."),
     Metric("logits/rejected", "logits of rejected", "Drift slowly; only a sudden jump matters."),

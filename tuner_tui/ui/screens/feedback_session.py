@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 """How often the figures of answers that are being generated are drawn."""
 HOW: dict[Mode, str] = {
-    "pairs": "Which is better? 1-4 choose, 5-8 slightly, t tie, b both bad, → skip",
+    "pairs": "Which is better? Its number; slightly better: its number + 4; t tie, b both bad, → skip",
     "ranking": "Best first: type the numbers in order; → skip, backspace starts again",
     "thumbs": "Is it good? 1 yes, 2 no; → skip",
     "scores": "1 poor to 5 excellent; → skip",

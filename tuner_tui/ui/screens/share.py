@@ -82,10 +82,10 @@ class ShareScreen(TunerScreen):
         Binding(
             "right",
             "skip",
-            "Skip",
+            "Skip check",
             key_display="→",
             priority=True,  # lists have the arrow too
-            tooltip="Skip the verification, which the export records",
+            tooltip="Export without verifying, or with it again; an export under way skips it",
         ),
         Binding("x", "cancel", "Cancel", tooltip="Cancel; starting again resumes where possible"),
     ]

@@ -33,7 +33,7 @@ class NewRunLooks(NewRunMemory):
         super().__init__()
         self._is_newly_taken = False
         """Whether data were taken that get their held-out rows and sample prompts once they have been read."""
-        self._given: dict[str, str] = {}
+        self._with_data: dict[str, str] = {}
         """What the data that were taken last began with, by key."""
         self._model_mark: Mark = ()
         self._data_mark: Mark = ()
@@ -67,16 +67,16 @@ class NewRunLooks(NewRunMemory):
             self._is_newly_taken = False
             self._begin_with(await in_background(own_data_options, spec))
 
-    def _take_back_given(self) -> None:
+    def _take_back_defaults(self) -> None:
         """Other data are taken: what the data before began with goes, unless the person has changed it since."""
         if self.state is None:
             return
         draft = self.state.draft
-        for key, text in self._given.items():
+        for key, text in self._with_data.items():
             option = find_option(draft.spec, key)
             if option is not None and draft.with_option(key, text).spec == draft.spec:
                 draft = draft.with_option(key, as_text(option, value_of(draft.base, key)))
-        self._given = {}
+        self._with_data = {}
         self.state = replace(self.state, draft=draft)
 
     def _begin_with(self, options: dict[str, str]) -> None:
@@ -87,7 +87,7 @@ class NewRunLooks(NewRunMemory):
         for key, text in options.items():
             if value_of(draft.spec, key) == value_of(draft.base, key):
                 draft = draft.with_option(key, text)
-                self._given[key] = text
+                self._with_data[key] = text
         if draft != self.state.draft:
             self.state = replace(self.state, draft=draft)
             self.notify(

@@ -277,7 +277,7 @@ class NewRunScreen(NewRunLooks):
 
     def _take_file(self, name: str) -> None:
         """Use other data, without the previous column mapping."""
-        self._take_back_given()
+        self._take_back_defaults()
         if self.state is not None:
             data = of_file(self.state.draft.spec, name).data
             for key in ("split", "encoding", "mapping", "fixes", "shape", "also"):
