@@ -208,12 +208,17 @@ async def test_templates_are_written_as_lines(home: Path, model: Path) -> None:
     write_odd_rows(home / "odd.jsonl")
     async with new_run(spec_of(model, "odd.jsonl")) as walk:
         screen = await inspect(walk)
-        await wait_for(walk.pilot, "Unknown columns")
+        await wait_for(walk.pilot, "Unknown columns", "Map other columns with data.mapping.")
+        await walk.press("2")
+        await wait_for(walk.pilot, "The rows cannot be read: 1 shows why.")
         await walk.press("5")
         await wait_for(walk.pilot, "columns: frage, zusatz, antwort", "no dataset type detected")
         await walk.press("e")
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwrt}"
         await wait_for(walk.pilot, "'antwrt'; there are")
+        screen.query_one(TextArea).text = "system = {frage}"
+        words = " ".join((await wait_for(walk.pilot, "The mapping is incomplete")).replace("│", " ").split())
+        assert "data.mapping has system." in words and ".." not in words
         screen.query_one(TextArea).text = "user = {frage} {zusatz}\nassistant = {antwort}"
         await wait_for(walk.pilot, "Wer ist 0? bitte")
         await walk.press("f1")

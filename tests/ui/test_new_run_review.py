@@ -13,9 +13,11 @@ from tests.ui.new_run_host import Walk, new_run
 from tuner_tui.config.presets import find_preset
 from tuner_tui.config.spec import LoraTuning
 from tuner_tui.config.spec_file import read_spec
+from tuner_tui.errors import InputError
 from tuner_tui.ui.modals.pick_path import PickPath
 from tuner_tui.ui.modals.save_preset import SavePreset
 from tuner_tui.ui.screens.new_run.review import StartButton
+from tuner_tui.ui.screens.new_run.screen import LaunchRefused
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +166,13 @@ async def test_save_as_preset_and_overwrite_only_when_asked_again() -> None:
     async with new_run() as walk:
         await walk.press("end")
         assert "mine" in walk.text()
+
+
+async def test_why_the_start_failed_goes_with_the_next_change(here: Path) -> None:
+    async with new_run() as walk:
+        await at_review(walk)
+        walk.screen.post_message(LaunchRefused(InputError("The data file is empty", "a.jsonl has no rows.")))
+        await walk.until(lambda: "! The data file is empty" in walk.text(), "the reason")
+        assert "The run did not start." in walk.text()
+        walk.screen._change("training.epochs", "2")
+        await walk.until(lambda: "The data file is empty" not in walk.text(), "the page without the reason")
