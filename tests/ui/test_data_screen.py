@@ -208,7 +208,7 @@ async def test_templates_are_written_as_lines(home: Path, model: Path) -> None:
     write_odd_rows(home / "odd.jsonl")
     async with new_run(spec_of(model, "odd.jsonl")) as walk:
         screen = await inspect(walk)
-        await wait_for(walk.pilot, "Unknown columns", "Map other columns with data.mapping.")
+        await wait_for(walk.pilot, "Unknown columns", "  data.mapping.")
         await walk.press("2")
         await wait_for(walk.pilot, "The rows cannot be read: 1 shows why.")
         await walk.press("5")
