@@ -58,12 +58,23 @@ class AnswerRow(Vertical):
             yield Static("", classes="base", markup=False)
             yield Static("", classes="tuned", markup=False)
 
-    def watch_answered(self, answered: Answered | None) -> None:
-        if answered is None:
+    def on_mount(self) -> None:
+        self._show()
+
+    def watch_answered(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        """Show what is answered; a row whose screen is opening or closing may have no parts."""
+        if self.answered is None:
             return
-        self.query_one(".prompt", Static).update(literal(answered.prompt))
-        self.query_one(".base", Static).update(_said("base", answered.base))
-        self.query_one(".tuned", Static).update(_said("tuned", answered.tuned))
+        for part, words in (
+            (".prompt", literal(self.answered.prompt)),
+            (".base", _said("base", self.answered.base)),
+            (".tuned", _said("tuned", self.answered.tuned)),
+        ):
+            for static in self.query(part).results(Static):
+                static.update(words)
 
 
 class SamplesPane(VerticalScroll, can_focus=True):
