@@ -27,7 +27,7 @@ from tuner_tui.ui.screens.monitor import Monitor
 from tuner_tui.ui.screens.new_run.screen import NewRunScreen
 from tuner_tui.ui.screens.runs import RunsScreen
 from tuner_tui.ui.widgets.curves_chart import CurvesChart, CurvesPlot
-from tuner_tui.ui.widgets.runs_table import RunsTable
+from tuner_tui.ui.widgets.runs_table import Columns, RunsTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -289,3 +289,10 @@ async def test_a_live_run_grows_on_the_chart(home: Path, runs: dict[str, RunFold
         runs["running"].events.write_bytes(runs["finished"].events.read_bytes())
         await until(pilot, lambda: chart.compared[0].run.step == 36)
         assert "1.6" in screen_text(app)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 140, 200])
+def test_a_run_s_name_keeps_its_room(width: int) -> None:
+    """Names such as qwen3-4b-sft-brave-otter are told apart by their end."""
+    assert Columns.at(width).name >= (14 if width < 94 else 22)
+    assert Columns.at(120).name >= len("qwen3-4b-sft-brave-otter")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
@@ -93,6 +94,9 @@ class PickGpu(ModalScreen[str | None]):
         self.query_one(PickList).show(tuple(rows))
         if rows:
             self.query_one(PickList).highlighted = 0
+        else:
+            words = "No GPU of that name is listed: type its memory, such as 24 GB."
+            self.query_one(".hint", Static).update(Content(words))
 
 
 def _as_size(text: str) -> str | None:

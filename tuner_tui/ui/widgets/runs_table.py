@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Mark = tuple[str, str]
 STATUS, LOSS, WHEN, METHOD = 14, 10, 11, 8
 GAP = 2
+NAME = 22
+"""Cells that a run's name keeps on a wide screen, before the model, which most names begin with, and the course."""
 AGES_EVERY_SECONDS = 10.0
 """How long ago runs ended is shown anew, also where nothing else changes."""
 
@@ -53,7 +55,8 @@ class Columns:
     def at(cls, width: int) -> Columns:
         """The name gets what is left; the narrower the screen, the fewer columns."""
         shown = dict.fromkeys(("progress", "bar", "loss", "spark", "when", "took", "method", "model"), 0)
-        left = width - 2 - STATUS - 12
+        least = NAME if width >= 94 else 12
+        left = width - 2 - STATUS - least
         wishes = (
             ("progress", 9, 0),
             ("loss", LOSS, 66),
@@ -72,7 +75,7 @@ class Columns:
             if width >= at_width and left >= more:
                 left -= more
                 shown[column] = cells
-        return cls(name=max(4, left + 12), **shown)
+        return cls(name=max(4, left + least), **shown)
 
 
 class RunsHeading(Widget):
