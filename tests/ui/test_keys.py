@@ -51,7 +51,7 @@ def all_bindings() -> Iterator[tuple[str, str, str]]:
         ("h", {"Downloads"}),
         ("E", {"Empty trash"}),
         ("F", {"Follow"}),
-        ("H", {"Hold"}),
+        ("H", {"Hold", "Release"}),  # the same key, by what it does now
         ("L", {"Log/events"}),
         ("N", {"Again"}),
         ("O", {"Export"}),
