@@ -65,6 +65,7 @@ class Watched:
     sequences: list[int] = field(default_factory=list)
     """Token sequences of each forward pass with gradients."""
     output_layer_calls: int = 0
+    scores_labels_alone: bool = False
     metrics: set[str] = field(default_factory=set)
 
     @property
@@ -125,8 +126,9 @@ def _listen(watched: Watched) -> None:
         if is_in_step and torch.is_grad_enabled():
             watched.sequences.append(len(named["input_ids"] if "input_ids" in named else args[0]))
 
-    def at_output(*_: Any) -> None:
+    def at_output(_: Any, hidden: tuple[torch.Tensor], __: Any) -> None:
         watched.output_layer_calls += is_in_step
+        watched.scores_labels_alone |= is_in_step and hidden[0].dim() == 2
 
     trainer.training_step = training_step
     model.register_forward_pre_hook(before_forward, with_kwargs=True)
@@ -196,7 +198,9 @@ def method_checks(kind: str, watched: Watched) -> Checks:
     words = f"{library.__doc__} {library_options(trainer)}".casefold()
     has_groups = hasattr(trainer.args, "num_generations")
     order = list(trainer._get_train_sampler(trainer.train_dataset))
-    head = "score" if is_scored else "logits" if watched.output_layer_calls else "fused"
+    full = "labels" if watched.scores_labels_alone else "logits"
+    head = "score" if is_scored else full if watched.output_layer_calls else "fused"
+    elsewhere = {"entropy"} if head == "labels" else set()  # logged by evaluations, and on a GPU
     includes_prompt, fewest = sft_loss_includes_prompt(watched), fewest_rows(watched)
     script = library.__name__.removesuffix("Trainer") if is_stable else None
     has_value_model = getattr(trainer, "value_model", None) is not None
@@ -218,7 +222,7 @@ def method_checks(kind: str, watched: Watched) -> Checks:
             abs(base * its.learning_rate_factor / rate - 1) < 1e-6 for rate in rates
         ),
         "feedback": lambda its: its.feedback == FEEDBACK[rows],
-        "metrics": lambda its: set(its.metrics) == watched.metrics | logs_router_loss,
+        "metrics": lambda its: set(its.metrics) == watched.metrics | elsewhere | logs_router_loss,
         "script_trainer": lambda its: its.script_trainer == script,
         "trained_models": lambda its: its.trained_models == len(trained_adapters(trainer.model)),
         "models": lambda its: its.models == 1 + has_value_model,
