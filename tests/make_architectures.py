@@ -321,8 +321,11 @@ def _unquantised(model_type: str, loader: Any) -> tuple[str, ...]:
     return tuple(sorted({name.rpartition(".")[2] for name in used}))
 
 
-def _with_weights(model_type: str, loader: Any) -> Any:
-    """The tiny model with random weights everywhere, also where training would begin with zeros; None if too large."""
+def _with_weights(model_type: str, loader: Any, *, has_random_vectors: bool = True) -> Any:
+    """The tiny model with random weights, also where training would begin with zeros; None if it is too large.
+
+    Without `has_random_vectors` parameters of one dimension keep what they begin with.
+    """
     config = tiny_config(model_type)
     with torch.device("meta"):
         if loader.from_config(config).num_parameters() > LARGEST_MADE:
@@ -331,9 +334,9 @@ def _with_weights(model_type: str, loader: Any) -> Any:
         torch.manual_seed(0)
         model = loader.from_config(config).train()
         for parameter in model.parameters():
-            parameter.data = torch.nan_to_num(parameter.data, 0.0, 0.0, 0.0) + 0.05 * torch.randn_like(
-                parameter
-            )
+            spread = 0.05 if has_random_vectors or parameter.dim() > 1 else 0.0
+            noise = torch.randn_like(parameter) * spread
+            parameter.data = torch.nan_to_num(parameter.data, 0.0, 0.0, 0.0) + noise
     return model
 
 
@@ -365,16 +368,12 @@ def _reads_text(model_type: str, loader: Any) -> bool | None:
 
     None where the tiny model fails for a reason of its sizes, or is too large to make.
     """
-    config = tiny_config(model_type)
-    with torch.device("meta"):
-        if loader.from_config(config).num_parameters() > LARGEST_MADE:
-            return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = loader.from_config(config).eval()
-        for parameter in model.parameters():  # fresh weights are too small to tell two losses apart
-            spread = torch.randn_like(parameter) * (0.05 if parameter.dim() > 1 else 0.0)
-            parameter.data = torch.nan_to_num(parameter.data, 0.0, 0.0, 0.0) + spread
+    model = _with_weights(
+        model_type, loader, has_random_vectors=False
+    )  # fresh ones are too small to tell losses apart
+    if model is None:
+        return None
+    model.eval()
     ids = torch.arange(20, 28)[None]
     wanted = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     try:

@@ -20,13 +20,9 @@ from tuner_tui.ui.screens.data.tokens import TokensPane
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
+def home(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return folder
+    return fresh_folder
 
 
 @pytest.fixture(scope="module")

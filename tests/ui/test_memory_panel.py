@@ -26,14 +26,10 @@ BIG = CONFIG | {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_laye
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("TUNER_TUI_HOME", str(tmp_path / "home"))
+def home(fresh_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(new_run_screen, "FILES_SECONDS", 0.1)
-    return folder
+    return fresh_folder
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import pytest
 
 from tuner_tui.config.spec import RunSpec
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.plan import PlannedMemory, make_plan
-from tuner_tui.runs.create import create_run
+from tuner_tui.planning.plan import PlannedMemory, make_plan, planned
 from tuner_tui.worker.unneeded import leave_out_bitsandbytes, leave_out_unneeded
 
 if TYPE_CHECKING:
@@ -58,11 +57,10 @@ def test_it_is_left_out_where_nothing_is_quantised(
     spec = RunSpec.model_validate(
         {name: tables.get(name, {}) | settings.get(name, {}) for name in {*tables, *settings}}
     )
-    plan = make_plan(spec, find_source(str(tiny_model)))
-    folder = create_run(spec, msgspec.structs.replace(plan, memory=planned_memory))
+    plan = msgspec.structs.replace(make_plan(spec, find_source(str(tiny_model))), memory=planned_memory)
     with monkeypatch.context() as patch:
         patch.delitem(sys.modules, "bitsandbytes", raising=False)
-        leave_out_unneeded(folder)
+        leave_out_unneeded(planned(spec, plan), plan)
         assert ("bitsandbytes" in sys.modules) is is_left_out
         sys.modules.pop("bitsandbytes", None)
 

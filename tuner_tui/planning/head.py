@@ -14,8 +14,6 @@ LIGER_BYTES_PER_LOGIT = 6.0
 PAIR_BYTES_PER_LOGIT, PAIR_BYTES_PER_16_BIT_LOGIT = 18.0, 6.0
 """Bytes per logit of TRL's trainers that materialise full logits, at the peak of the loss's backward pass: in fp32, and
 with 16-bit logits; from tests/worker/fake_memory."""
-
-
 ANSWER_BYTES_PER_LOGIT = 12.0
 """Logits, log-probabilities and gradient in fp32, where only tokens with loss are scored."""
 ANSWER_BYTES = 2**30
@@ -90,23 +88,6 @@ def _fused(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -
     return HeadBytes(norm + tile + pieces + hidden, norm + backward, words)
 
 
-def _labels_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:
-    """Logits of tokens with loss alone; a micro-batch with more of them than that is scored in tiles."""
-    h, v = shape.hidden, shape.vocab
-    most = most_answer_tokens(v)
-    # shares differ by row; where some micro-batches may have more labels than that, both are looked at
-    labelled = min(most, math.ceil(load.tokens * load.labelled_share))
-    per = ANSWER_BYTES_PER_LOGIT + (0 if load.stream_bytes == 4 else 2)
-    size = round(labelled * v * per) + 2 * load.stream_bytes * h * labelled
-    size += 4 * h * load.tokens + (4 * shape.table if trains_head else 0)
-    words = f"{labelled:,} x {v:,} x {per:g}"
-    alone = HeadBytes(norm + round(labelled * v * (per - 4)), norm + size, words)
-    if load.tokens <= most:
-        return alone
-    tiles = _fused_on_cpu(shape, load, norm, trains_head=trains_head)
-    return max(alone, tiles, key=lambda head: head.backward)
-
-
 def _fused_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:
     """The same without Triton: all positions are scored, and each tile has fp32 copies."""
     c, s, h = load.compute_bytes, load.stream_bytes, shape.hidden
@@ -122,6 +103,23 @@ def _fused_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: 
     if trains_head:
         backward += 4 * shape.table
     return HeadBytes(norm + forward, norm + backward, f"{rows:,} x {columns:,} x 24")
+
+
+def _labels_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:
+    """Logits of tokens with loss alone; a micro-batch with more of them than that is scored in tiles."""
+    h, v = shape.hidden, shape.vocab
+    most = most_answer_tokens(v)
+    # shares differ by row; where some micro-batches may have more labels than that, both are looked at
+    labelled = min(most, math.ceil(load.tokens * load.labelled_share))
+    per = ANSWER_BYTES_PER_LOGIT + (0 if load.stream_bytes == 4 else 2)
+    size = round(labelled * v * per) + 2 * load.stream_bytes * h * labelled
+    size += 4 * h * load.tokens + (4 * shape.table if trains_head else 0)
+    words = f"{labelled:,} x {v:,} x {per:g}"
+    alone = HeadBytes(norm + round(labelled * v * (per - 4)), norm + size, words)
+    if load.tokens <= most:
+        return alone
+    tiles = _fused_on_cpu(shape, load, norm, trains_head=trains_head)
+    return max(alone, tiles, key=lambda head: head.backward)
 
 
 def _power_of_two(number: int) -> int:

@@ -62,9 +62,7 @@ def main(path: Path, *, is_resumed: bool) -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     os.nice(NICENESS)
-    folder = enter(path)
-    leave_out_unneeded(folder)
-    return _do_job(folder, is_resumed=is_resumed, stop=stop)
+    return _do_job(enter(path), is_resumed=is_resumed, stop=stop, has_own_process=True)
 
 
 def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | None = None) -> int:
@@ -72,7 +70,9 @@ def run_job(path: Path, *, is_resumed: bool = False, stop: threading.Event | Non
     return _do_job(RunFolder(path), is_resumed=is_resumed, stop=stop)
 
 
-def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None) -> int:
+def _do_job(
+    folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None, has_own_process: bool = False
+) -> int:
     now = datetime.now().replace(microsecond=0)
     template_time.fix(template_time.run_began(folder.events) or now)
     events = EventWriter(folder.events)
@@ -83,6 +83,8 @@ def _do_job(folder: RunFolder, *, is_resumed: bool, stop: threading.Event | None
         _log.exception("the run's folder cannot be read")
         events.write(_explained(error))
         return 1
+    if has_own_process:
+        leave_out_unneeded(job.planned, job.plan)
     job.stop = stop or job.stop
     watcher = RequestWatcher(job)
     watcher.start()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from tuner_tui.config.spec_file import read_spec
-from tuner_tui.errors import TunerError
-from tuner_tui.guarded import Unreadable
-from tuner_tui.planning.plan import planned, read_plan
-
 if TYPE_CHECKING:
-    from tuner_tui.runs.folder import RunFolder
+    from tuner_tui.config.spec import RunSpec
+    from tuner_tui.planning.plan import Plan
 
 UNQUANTISED = ("fp32", "bf16", "fp16")
 
@@ -26,17 +21,12 @@ def leave_out_bitsandbytes() -> None:
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
 
 
-def leave_out_unneeded(folder: RunFolder) -> None:
-    """Do that for a training job whose base and optimizer are certainly not quantised."""
-    with contextlib.suppress(
-        TunerError, Unreadable, OSError
-    ):  # the job itself tells what is wrong with its folder
-        plan = read_plan(folder.plan)
-        spec = planned(read_spec(folder.spec), plan)
-        is_unquantised = plan.memory is not None and plan.memory.precision in UNQUANTISED
-        if (
-            is_unquantised
-            and spec.model.precision not in ("int8", "nf4")
-            and "8bit" not in spec.training.optimizer
-        ):
-            leave_out_bitsandbytes()
+def leave_out_unneeded(spec: RunSpec, plan: Plan) -> None:
+    """Do that where base and optimizer of a planned training job are certainly not quantised."""
+    is_unquantised = plan.memory is not None and plan.memory.precision in UNQUANTISED
+    if (
+        is_unquantised
+        and spec.model.precision not in ("int8", "nf4")
+        and "8bit" not in spec.training.optimizer
+    ):
+        leave_out_bitsandbytes()

@@ -146,8 +146,8 @@ class DataScreen(TunerScreen):
     def choose_part(self, message: TabLine.Chosen) -> None:
         self.part = PARTS[message.index]
 
-    def watch_part(self, before: str, part: str) -> None:
-        if before == "columns" != part:
+    def watch_part(self, before: str, _: str) -> None:
+        if before == "columns":
             self._use_mapping()
         self._show_part()
 
@@ -211,30 +211,27 @@ class DataScreen(TunerScreen):
 
     @on(ColumnsPane.Mapped)
     def take_mapping(self, message: ColumnsPane.Mapped) -> None:
-        if self._map(message.lines):
-            self._open()
+        self._map(message.lines)
 
-    def _map(self, lines: tuple[str, ...]) -> bool:
-        """Use other mapping lines; whether they are others."""
+    def _map(self, lines: tuple[str, ...]) -> None:
+        """Read the rows by other mapping lines."""
         if lines == self.spec.data.mapping:
-            return False
+            return
         self._change_data("mapping", lines, "\n")
         if lines and self.spec.data.shape != "auto":
             self._change_data("shape", "auto", "")
-        return True
+        self._open()
 
-    def _use_mapping(self) -> bool:
-        """Use the mapping that was chosen, when its part is left; whether the rows are read in another way now."""
+    def _use_mapping(self) -> None:
+        """Use the mapping that was chosen, when its part is left."""
         pane = self.query_one(ColumnsPane)
         if not pane.is_ready or pane.lines == self.spec.data.mapping:
-            return False
+            return
         if pane.problem:
             words = f"The mapping was not applied: {pane.problem}."
             self.app.notify(words, severity="warning", markup=False)
-            return False
-        if is_changed := self._map(pane.lines):
-            self._open()
-        return is_changed
+            return
+        self._map(pane.lines)
 
     @on(LengthsPane.LimitTaken)
     def take_limit(self, message: LengthsPane.LimitTaken) -> None:

@@ -118,7 +118,6 @@ class NewRunScreen(NewRunLooks):
         self._launched: RunFolder | None = None
         """The run that was started here and is to be shown."""
         self._steps = StepList()
-        self._has_panes = False
 
     @property
     def headless_command(self) -> str:
@@ -174,9 +173,8 @@ class NewRunScreen(NewRunLooks):
 
     async def _add_panes(self) -> None:
         """Add the panes of the steps, once."""
-        if self._has_panes:
+        if self.query(ReviewPane):
             return
-        self._has_panes = True
         draft = self._given or Draft.blank()
         panes = (
             ModelPane(id="model"),
