@@ -7,6 +7,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from textual.worker import active_worker
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +19,8 @@ T = TypeVar("T")
 async def in_background(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """The result of a blocking function; a dead network must not keep the app from closing.
 
-    Limited child processes that it starts end when the waiting task is cancelled.
+    Limited child processes that it starts end when the waiting task is cancelled. A worker whose widget is being
+    removed meanwhile ends here as cancelled: Textual 8.2 cancels it only once the widget's children are gone.
     """
     from tuner_tui.limited.process import Children
 
@@ -41,7 +44,17 @@ async def in_background(function: Callable[P, T], *arguments: P.args, **named: P
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        return await future
+        outcome = await future
+        if _is_worker_of_removed():
+            raise asyncio.CancelledError
+        return outcome
     except asyncio.CancelledError:  # the waiting task is gone, such as when a screen is closed
         children.end()
         raise
+
+
+def _is_worker_of_removed() -> bool:
+    worker = active_worker.get(None)
+    if worker is None or not worker.is_running:  # no worker, or the one that opened this task's screen
+        return False
+    return any(getattr(node, "_pruning", False) for node in worker.node.ancestors_with_self)

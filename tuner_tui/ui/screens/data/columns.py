@@ -141,8 +141,6 @@ class ColumnsPane(Vertical):
         except (TunerError, OSError) as error:
             self._say(literal(str(error), "$error"))
             return
-        if not self.query(TextArea):  # the screen is gone
-            return
         self._guess = mapping_lines(layout.mapping) if layout else ()
         self.is_ready = True
         why = f"detected: {layout.shape}, because {layout.reason}" if layout else "no dataset type detected"
