@@ -28,8 +28,9 @@ from tuner_tui.config.spec import (
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.plan import choose_threads, make_plan
+from tuner_tui.planning.plan import make_plan
 from tuner_tui.planning.this_machine import plan_here
+from tuner_tui.planning.threads import choose_threads
 from tuner_tui.runs.create import create_run
 from tuner_tui.runs.events import StepLogged, decode_lines
 

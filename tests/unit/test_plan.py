@@ -17,11 +17,11 @@ from tuner_tui.config.spec import (
 from tuner_tui.models.source import ModelSource
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.plan import (
-    choose_threads,
     decode_plan,
     encode_plan,
     make_plan,
 )
+from tuner_tui.planning.threads import choose_threads
 
 SOURCE = ModelSource("hub", "owner/name", repo_id="owner/name", revision="abc")
 

@@ -262,7 +262,11 @@ def test_rows_are_grouped_where_much_is_padded_and_there_are_enough(
     assert planned(wanted, decode_plan(encode_plan(made))).training.group_by_length is is_grouped
     if rows.sample and found.load.sequences > 1:
         [order] = [choice for choice in found.choices if choice.name == "rows"]
-        assert order.value == ("grouped by length" if is_grouped else "in random order")
+        otherwise = (
+            "in random order" if wanted.training.group_by_length is False else "sorted within each step"
+        )
+        otherwise = "in random order" if wanted.method.kind == "kto" else otherwise
+        assert order.value == ("grouped by length" if is_grouped else otherwise)
 
 
 def test_padding_is_what_the_longest_of_a_batch_costs() -> None:

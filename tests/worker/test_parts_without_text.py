@@ -26,7 +26,7 @@ from transformers import (
 from tests.worker.merging import merges_as_peft
 from tuner_tui.config.spec_file import read_spec
 from tuner_tui.models.source import find_source
-from tuner_tui.planning.plan import ADAPTED_PART
+from tuner_tui.planning.choices import ADAPTED_PART
 from tuner_tui.planning.this_machine import facts_of
 from tuner_tui.planning.tunings import memory_of, tuning_fields
 from tuner_tui.planning.workload import Workload

@@ -35,7 +35,7 @@ from tuner_tui.generation.messages import (
 from tuner_tui.hardware.environment import worker_environment
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.owned import LOG_TITLE, open_own_log
-from tuner_tui.planning.plan import choose_threads
+from tuner_tui.planning.threads import choose_threads
 from tuner_tui.python import python_command
 from tuner_tui.runs import lock, queue
 from tuner_tui.runs.folder import list_runs

@@ -91,7 +91,7 @@ def _fused(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -
 def _fused_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:
     """The same without Triton: all positions are scored, and each tile has fp32 copies."""
     c, s, h = load.compute_bytes, load.stream_bytes, shape.hidden
-    rows = min(load.tokens, TILE_ROWS)
+    rows = load.concurrent * min(load.micro_batch_tokens, TILE_ROWS)
     tile = rows * TILE_COLUMNS
     columns = min(TILE_COLUMNS, shape.vocab)
     folded = rows * columns
@@ -108,7 +108,7 @@ def _fused_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: 
 def _labels_on_cpu(shape: ModelShape, load: Workload, norm: int, *, trains_head: bool) -> HeadBytes:
     """Logits of tokens with loss alone; a micro-batch with more of them than that is scored in tiles."""
     h, v = shape.hidden, shape.vocab
-    most = most_answer_tokens(v)
+    most = load.concurrent * most_answer_tokens(v)
     # shares differ by row; where some micro-batches may have more labels than that, both are looked at
     labelled = min(most, math.ceil(load.tokens * load.labelled_share))
     per = ANSWER_BYTES_PER_LOGIT + (0 if load.stream_bytes == 4 else 2)

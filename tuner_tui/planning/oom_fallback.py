@@ -36,6 +36,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     is_checkpointing: bool
     at_least: int = 1
     """The smallest possible micro-batch."""
+    concurrent: int = 1
+    """How many micro-batches are computed at a time."""
 
 
 def next_fallback(
@@ -56,6 +58,14 @@ def next_fallback(
             before="a process with fragmented memory",
             after="a fresh process",
             reason="earlier steps fitted, so a process without fragmentation may be enough",
+        )
+    if "micro_batch" in allowed and shape.concurrent > 1:
+        return FallbackStep(
+            kind="micro_batch",
+            before=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}, {shape.concurrent} at a time",
+            after=f"{shape.micro_batch} x {shape.batch_size // shape.micro_batch}, one after another",
+            reason="one micro-batch at a time needs less memory: each optimizer step still has the same rows",
+            micro_batch=shape.micro_batch,
         )
     smaller = halved(shape)
     if "micro_batch" in allowed and smaller < shape.micro_batch:
@@ -84,8 +94,11 @@ def halved(shape: Shape) -> int:
 
 def apply_fallbacks(shape: Shape, fallbacks: tuple[FallbackStep, ...]) -> Shape:
     """The settings after the given fallback steps."""
-    micro_batch, is_checkpointing = shape.micro_batch, shape.is_checkpointing
+    micro_batch, is_checkpointing, concurrent = shape.micro_batch, shape.is_checkpointing, shape.concurrent
     for fallback in fallbacks:
+        concurrent = 1 if fallback.kind == "micro_batch" else concurrent
         micro_batch = min(micro_batch, fallback.micro_batch or micro_batch)
         is_checkpointing |= fallback.kind == "checkpointing"
-    return msgspec.structs.replace(shape, micro_batch=micro_batch, is_checkpointing=is_checkpointing)
+    return msgspec.structs.replace(
+        shape, micro_batch=micro_batch, is_checkpointing=is_checkpointing, concurrent=concurrent
+    )

@@ -82,17 +82,20 @@ def parts_of(shape: ModelShape, load: Workload, stored_bytes: int | None = None)
     states = optimizer_bytes(shape, load, gradients)
     traits, tuning = load.method_traits, memory_of(load.tuning)
     trained = traits.trained_models
+    # micro-batches that are computed at the same time keep theirs until the step's last one has ended
+    kept_gradients = 1 if load.concurrent == 1 else 1 + load.concurrent
     adapter_copies = traits.models if load.shared_base else 1
     experts, is_kept = tuning.expert_copies(shape, load), load.checkpointing == "off"
     product = 2 * load.compute_bytes * load.tokens * shape.intermediate
     moving = max(
         load.tokens * layer.transient,
-        product + _dequantised(shape, load),
+        product + load.concurrent * _dequantised(shape, load),
         tuning.moving(shape, load),
     )
     moving += experts // 3  # the gradient of the smaller of the two tensors
     return Parts(
-        loaded_weights(shape, load, stored_bytes), _copies(load), adapters * adapter_copies, gradients * trained,
+        loaded_weights(shape, load, stored_bytes), _copies(load), adapters * adapter_copies,
+        gradients * trained * kept_gradients,
         states * trained, layer, head_bytes(shape, load), _activations(shape, load, layer, experts), experts,
         tuning.autocast_copies(shape, load, adapters), moving + (0 if is_kept else load.tokens * layer.saved + experts),
         adapters if load.reference == "frozen copy" else 0, _holes(shape, load, layer),
@@ -164,9 +167,10 @@ def _holes(shape: ModelShape, load: Workload, layer: LayerBytes) -> int:
     if load.is_gpu or load.trains_base or load.checkpointing != "off":
         return 0
     per_token = 0
-    if load.tokens * shape.hidden * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
+    tokens = load.micro_batch_tokens
+    if tokens * shape.hidden * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
         per_token += layer.saved - layer.wide
-    if load.tokens * shape.intermediate * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
+    if tokens * shape.intermediate * load.compute_bytes < MALLOC_THRESHOLD_BYTES:
         per_token += layer.wide
     return round(HOLES * load.tokens * per_token * shape.layers)
 

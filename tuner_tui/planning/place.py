@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods import own_options
 from tuner_tui.config.methods.traits import method_traits
 from tuner_tui.config.tunings.traits import tuning_traits
+from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.models.stored import is_unpacked
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.measurement import Measured, matching
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.precision import ShortType, resolve_precision
+from tuner_tui.planning.threads import choose_threads
 from tuner_tui.planning.tunings import tuning_fields
 from tuner_tui.planning.workload import Checkpointing, LoadedAs, Stack, Workload
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 PRECISIONS: tuple[LoadedAs, ...] = ("fp32", "bf16", "int8", "nf4")
 Verdict = Literal["fits", "tight", "too big", "unknown"]
 GB = 1_000_000_000
+DRAWN_STEPS = 64
+"""Steps that padding is counted in."""
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
@@ -43,6 +48,8 @@ class Place:
     """Memory to leave free, for a GPU that also drives the desktop."""
     has_16_bit: bool = True
     """Whether 16-bit compute is fast there."""
+    threads: int = 1
+    """Threads that a CPU computes with."""
     measured: tuple[Measured, ...] = ()
     """Measurements of earlier runs and probes there, with the same libraries."""
 
@@ -59,7 +66,10 @@ def place_of(free: FreeMemory, leave_bytes: int = 0, measured: Sequence[Measured
     where = free.where if free.is_gpu else None
     same = matching(measured, where, library_versions(), free.driver) if measured else ()
     has_16_bit = free.is_gpu or cpu_has_16_bit()
-    return Place(free.is_gpu, free.where, free.free_bytes, free.total_bytes, leave_bytes, has_16_bit, same)
+    threads = 1 if free.is_gpu else choose_threads(usable_cpu_count())[0]
+    return Place(
+        free.is_gpu, free.where, free.free_bytes, free.total_bytes, leave_bytes, has_16_bit, threads, same
+    )
 
 
 def leave_free_bytes() -> int:
@@ -113,6 +123,10 @@ class Rows:
         """Share of padding tokens in micro-batches of this many random rows."""
         return _padding_share(self.sample, at_once, limit) if self.sample else None
 
+    def sorted_padding_share(self, at_once: int, of: int, limit: int) -> float | None:
+        """The same in micro-batches of `at_once` sequences, where each `of` random ones are sorted by length before."""
+        return _sorted_padding_share(self.sample, at_once, of, limit) if self.sample else None
+
 
 @lru_cache(maxsize=256)
 def _padding_share(sample: tuple[int, ...], at_once: int, limit: int) -> float:
@@ -123,6 +137,17 @@ def _padding_share(sample: tuple[int, ...], at_once: int, limit: int) -> float:
         for rank, length in enumerate(lengths)
     )
     return 1 - sum(lengths) / count / longest if longest else 0.0
+
+
+@lru_cache(maxsize=256)
+def _sorted_padding_share(sample: tuple[int, ...], at_once: int, of: int, limit: int) -> float:
+    draw = Random(0)
+    rows = padded = 0
+    for _ in range(DRAWN_STEPS):
+        lengths = sorted(min(tokens, limit) for tokens in draw.choices(sample, k=of))
+        rows += sum(lengths)
+        padded += sum(at_once * lengths[last] for last in range(at_once - 1, of, at_once))
+    return 1 - rows / padded if padded else 0.0
 
 
 UNCOUNTED = Rows()
@@ -200,11 +225,14 @@ def workload_of(
     return with_rows(load, spec, training.micro_batch or default_micro_batch(spec, place), load.checkpointing)
 
 
-def with_rows(load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Checkpointing) -> Workload:
+def with_rows(
+    load: Workload, spec: RunSpec, micro_batch: int, checkpointing: Checkpointing, concurrent: int = 1
+) -> Workload:
     """The step with this micro-batch, with gradient accumulation up to the batch size."""
     return replace(
         load,
         rows=micro_batch,
+        concurrent=concurrent,
         checkpointing=checkpointing,
         accumulates=spec.training.batch_size > micro_batch,
         padded=spec.model.attention != "flash_attention_2"

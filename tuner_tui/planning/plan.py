@@ -10,6 +10,7 @@ from tuner_tui import guarded
 from tuner_tui.config.learning_rate import usual_learning_rate
 from tuner_tui.hardware.system import usable_cpu_count
 from tuner_tui.planning.oom_fallback import FallbackStep
+from tuner_tui.planning.threads import choose_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
     from tuner_tui.config.spec import RunSpec
     from tuner_tui.models.source import ModelSource
     from tuner_tui.planning.planner import MemoryPlan
-
-
-ADAPTED_PART, ADAPTED_LAYERS = "adapted part", "adapted layers"
-"""The names of the choices that say which part of a model has adapters, where text does not reach all of it, and which
-linear layers, where not all of them can be adapted."""
-MODEL_CLASS, ROUTER_LOSS = "model class", "router loss"
-"""The names of two choices: transformers' auto class, where it is not the usual one, and a mixture's added loss."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +52,10 @@ class PlannedMemory(msgspec.Struct, frozen=True, kw_only=True):
     high_bytes: int
     is_grouped: bool = False
     """Whether rows are grouped by length."""
+    is_sorted: bool = False
+    """Whether each step's rows are sorted by length into micro-batches."""
+    concurrent: int = 1
+    """How many micro-batches a CPU computes at the same time."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +134,8 @@ def planned_memory(memory: MemoryPlan) -> PlannedMemory:
         low_bytes=memory.estimate.low,
         high_bytes=memory.estimate.high,
         is_grouped=memory.is_grouped,
+        is_sorted=memory.is_sorted,
+        concurrent=memory.load.concurrent,
     )
 
 
@@ -155,16 +155,6 @@ def planned(spec: RunSpec, plan: Plan) -> RunSpec:
     if training.group_by_length == "auto":
         training = training.model_copy(update={"group_by_length": memory.is_grouped})
     return spec.model_copy(update={"model": model, "training": training})
-
-
-def choose_threads(cores: int) -> tuple[int, str]:
-    """The worker's threads, and the reason: one core is left for the app if there are more than two.
-
-    On two cores both are used, since waiting threads sleep and the worker has a lower priority.
-    """
-    if cores <= 2:
-        return cores, f"both of {cores} cores, at low priority" if cores == 2 else "one core"
-    return cores - 1, f"{cores} cores, one left for the app"
 
 
 def encode_plan(plan: Plan) -> bytes:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from tuner_tui.config.methods import own_options
 from tuner_tui.config.methods.traits import method_traits
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.planning.calibration import estimate_here
 from tuner_tui.planning.checkpointing import checkpoints_activations
+from tuner_tui.planning.choices import CONCURRENT
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.micro_batch import LARGEST_CPU_MICRO_BATCH
 from tuner_tui.planning.place import (
@@ -46,6 +49,9 @@ GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
 """Fixed cost of a micro-batch, in tokens: launching the operations."""
 CPU_BUSY_TOKENS = 256
 """Tokens per micro-batch from which a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
+THREADS_POWER = 0.4
+"""Threads of one micro-batch speed it up by about this power of their number, micro-batches at the same time by theirs
+(tests/benchmarks/planner_speed.py)."""
 CHECKPOINTING_COST = 1.3
 PRECISION_COST: dict[LoadedAs, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
 """Rough relative step times of the precisions on a GPU with 16-bit units."""
@@ -76,6 +82,8 @@ class MemoryPlan:
     verdict: Verdict
     is_grouped: bool = False
     """Whether rows are grouped by length."""
+    is_sorted: bool = False
+    """Whether each step's rows are sorted by length into micro-batches."""
     choices: tuple[PlannedChoice, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
 
@@ -118,7 +126,8 @@ def plan_memory(
     best = best_of(trials)
     plan = MemoryPlan(
         best.load.loaded_as, best.load.rows, best.load.checkpointing == "on", best.estimate, best.load, best.verdict,
-        is_grouped(spec, best.load, rows), tuple(_choices(spec, best, trials[0], place, rows)),
+        is_grouped(spec, best.load, rows), is_sorted(spec, best.load),
+        tuple(_choices(spec, best, trials[0], place, rows)),
     )  # fmt: skip
     if best.verdict != "too big":
         return plan
@@ -132,20 +141,20 @@ def fastest(
 
     unsplit = workload_of(spec, place, rows, loaded_as=loaded_as)
 
-    def trial(micro: int, switch: Literal["on", "off"]) -> Trial:
-        load = with_rows(unsplit, spec, micro, switch)
-        estimate = estimate_here(shape, load, facts, spec, place)
-        return Trial(load, estimate, judge(estimate, place), cost(micro, switch))
+    def load_of(micro: int, switch: Literal["on", "off"], most: int) -> Workload:
+        return with_rows(unsplit, spec, micro, switch, min(most, max(1, spec.training.batch_size // micro)))
 
-    def cost(micro: int, switch: Literal["on", "off"]) -> float:
-        load = with_rows(unsplit, spec, micro, switch)
+    def trial(micro: int, switch: Literal["on", "off"], most: int = 1) -> Trial:
+        load = load_of(micro, switch, most)
+        estimate = estimate_here(shape, load, facts, spec, place)
+        return Trial(load, estimate, judge(estimate, place), cost(micro, switch, most))
+
+    def cost(micro: int, switch: Literal["on", "off"], most: int = 1) -> float:
+        load = load_of(micro, switch, most)
         if not unsplit.varied:
-            return _cost(load, place, load.tokens, 0.0)
+            return _cost(load, place, load.micro_batch_tokens, 0.0)
         tokens = min(rows.mean or load.length, load.length) * load.sequences
-        share = (
-            None if spec.training.group_by_length is True else rows.padding_share(load.sequences, load.length)
-        )
-        return _cost(load, place, tokens, share or 0.0)
+        return _cost(load, place, tokens, _padding(spec, load, rows))
 
     sizes, checkpointing = micro_batches(spec, place, rows), spec.training.checkpointing
     if place.room_bytes is None:  # free memory is unknown: conservative defaults
@@ -158,19 +167,43 @@ def fastest(
     if not shape.can_checkpoint:
         switches = ("off",)
     fitting: list[Trial] = []
-    for switch in switches:
+    for switch, most in product(switches, most_at_a_time(spec, place)):
         # more rows never take less, so those that fit come first
-        number = bisect.bisect_left(sizes, True, key=lambda size: trial(size, switch).verdict != "fits")
+        number = bisect.bisect_left(sizes, True, key=lambda size: trial(size, switch, most).verdict != "fits")
         if number:
-            size = min(sizes[:number], key=lambda rows_at_once: round(cost(rows_at_once, switch), 3))
+            size = min(sizes[:number], key=lambda rows_at_once: round(cost(rows_at_once, switch, most), 3))
             is_largest = size == sizes[number - 1]
-            larger = trial(sizes[number], switch).estimate if is_largest and number < len(sizes) else None
-            fitting.append(replace(trial(size, switch), larger=larger, has_faster_small=not is_largest))
+            larger = (
+                trial(sizes[number], switch, most).estimate if is_largest and number < len(sizes) else None
+            )
+            fitting.append(replace(trial(size, switch, most), larger=larger, has_faster_small=not is_largest))
     if fitting:
         return min(fitting, key=lambda trial: (round(trial.cost, 3), trial.estimate.high))
     least = [trial(sizes[0], switch) for switch in switches]
     larger = trial(sizes[1], switches[-1]).estimate if len(sizes) > 1 else None
     return replace(min(least, key=lambda trial: trial.estimate.high), larger=larger)
+
+
+def most_at_a_time(spec: RunSpec, place: Place) -> tuple[int, ...]:
+    """How many micro-batches may be computed at the same time: one for each thread of a CPU, or one after another."""
+    wanted = spec.machine.concurrent_micro_batches
+    if wanted is not None:
+        return (1 if place.is_gpu else wanted,)
+    # each of them has its own gradients, which are as large as the model where that is trained itself
+    if place.is_gpu or not tuning_traits(spec.tuning.kind).is_adapter:
+        return (1,)
+    threads = spec.machine.threads or place.threads
+    return (threads, 1) if threads > 1 else (1,)
+
+
+def _padding(spec: RunSpec, load: Workload, rows: Rows) -> float:
+    """Share of padding in micro-batches of rows as they come, or sorted by length; 0 where it is unknown."""
+    if spec.training.group_by_length is True:
+        return 0.0
+    if is_sorted(spec, load):
+        of = spec.training.batch_size * load.method_traits.sequences_per_row
+        return rows.sorted_padding_share(load.sequences, of, load.length) or 0.0
+    return rows.padding_share(load.sequences, load.length) or 0.0
 
 
 def precisions(spec: RunSpec, facts: ModelFacts, place: Place) -> tuple[LoadedAs, ...]:
@@ -209,6 +242,8 @@ def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
     else:
         start = CPU_START_TOKENS / min(tokens, CPU_BUSY_TOKENS)
     cost = (1 / (1 - padding) + start) * (CHECKPOINTING_COST if load.checkpointing == "on" else 1.0)
+    threads_each = max(1, place.threads // load.concurrent)
+    cost /= load.concurrent * float(threads_each**THREADS_POWER)
     return cost * (PRECISION_COST[load.loaded_as] if place.is_gpu else 1.0 + 0.1 * (load.loaded_as == "nf4"))
 
 
@@ -244,6 +279,11 @@ def _choices(spec: RunSpec, best: Trial, first: Trial, place: Place, rows: Rows)
             )
         accumulated = f", {steps} times for a batch of {training.batch_size}" if steps > 1 else ""
         yield PlannedChoice("micro-batch", f"{load.rows} x {load.length} tokens{accumulated}", reason)
+    if load.concurrent > 1:
+        reason = (
+            "as set" if spec.machine.concurrent_micro_batches else "faster on a CPU than one with all threads"
+        )
+        yield PlannedChoice(CONCURRENT, str(load.concurrent), reason)
     if training.checkpointing == "auto" and not best.estimate.shape.can_checkpoint:
         yield PlannedChoice("checkpointing", "off", "the model's class does not have it")
     elif training.checkpointing == "auto":
@@ -300,28 +340,33 @@ def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
     """Whether rows are grouped by length: as set, else if there is much padding and there are enough rows."""
     if spec.training.group_by_length != "auto":
         return spec.training.group_by_length
-    share = rows.padding_share(load.sequences, spec.training.max_length)
+    share = _padding(spec, load, rows)
     has_enough = (rows.count or rows.first or 0) >= FEWEST_BATCHES * spec.training.batch_size
     is_free = load.varied and not load.method_traits.keeps_order
-    return is_free and has_enough and share is not None and share >= WORTH_GROUPING
+    return is_free and has_enough and share >= WORTH_GROUPING
+
+
+def is_sorted(spec: RunSpec, load: Workload) -> bool:
+    """Whether each step's rows are sorted by length into micro-batches, which pads less and changes no step's rows."""
+    has_several = load.sequences > 1 and spec.training.batch_size > load.rows
+    is_free = load.varied and not load.method_traits.keeps_order
+    return spec.training.group_by_length == "auto" and has_several and is_free
 
 
 def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
     """Whether rows are grouped by length, and what that saves."""
     if own_options.is_packed(spec.method):
         return PlannedChoice("rows", "packed", "as set; no padding")
-    share = rows.padding_share(load.sequences, spec.training.max_length)
-    if share is None or load.sequences == 1:
+    if rows.mean is None or load.sequences == 1:
         return None
-    setting, padding = spec.training.group_by_length, f"{100 * share:.0f} %"
+    share = rows.padding_share(load.sequences, load.length) or 0.0
+    padding = f"{100 * share:.0f} %"
     if is_grouped(spec, load, rows):
-        why = "as set; " if setting is True else ""
+        why = "as set; " if spec.training.group_by_length is True else ""
         return PlannedChoice("rows", "grouped by length", f"{why}avoids most of {padding} padding")
-    more = f"{padding} of the tokens are padding"
-    if setting == "auto" and share >= WORTH_GROUPING and not load.method_traits.keeps_order:
-        least = FEWEST_BATCHES * spec.training.batch_size
-        more += (
-            f"; with fewer than {counted(least, 'row')}, grouping would make the order nearly the same in "
-            "each epoch"
+    if is_sorted(spec, load):
+        left = _padding(spec, load, rows)
+        return PlannedChoice(
+            "rows", "sorted within each step", f"{100 * left:.0f} % padding instead of {padding}"
         )
-    return PlannedChoice("rows", "in random order", more)
+    return PlannedChoice("rows", "in random order", f"{padding} of the tokens are padding")

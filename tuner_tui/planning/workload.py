@@ -58,6 +58,8 @@ class Workload:
     """Rows in a micro-batch; a pair counts as one, and so does each generated answer."""
     length: int = 1024
     """Tokens of its longest row, to which the others are padded; of the prompt, if answers are generated."""
+    concurrent: int = 1
+    """How many micro-batches a CPU computes at the same time."""
     method: str = DEFAULT_METHOD
     tuning: str = DEFAULT_TUNING
     loaded_as: LoadedAs = "bf16"
@@ -131,13 +133,18 @@ class Workload:
 
     @property
     def sequences(self) -> int:
-        """Token sequences in a forward pass."""
+        """Token sequences in a micro-batch."""
         return self.rows * self.method_traits.sequences_per_row
 
     @property
-    def tokens(self) -> int:
+    def micro_batch_tokens(self) -> int:
         """Tokens in a micro-batch, padding included."""
         return self.sequences * self.sequence_length
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all micro-batches that are computed at the same time, padding included."""
+        return self.concurrent * self.micro_batch_tokens
 
     @property
     def sequence_length(self) -> int:
@@ -148,7 +155,7 @@ class Workload:
     @property
     def attended_length(self) -> int:
         """Tokens that attention computes with for each token, masked ones included."""
-        return self.tokens if self.packed else self.sequence_length
+        return self.micro_batch_tokens if self.packed else self.sequence_length
 
     @property
     def compute_bytes(self) -> int:

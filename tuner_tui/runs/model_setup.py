@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tuner_tui.planning.plan import ADAPTED_LAYERS, ADAPTED_PART, MODEL_CLASS, ROUTER_LOSS, Choice
+from tuner_tui.planning.choices import ADAPTED_LAYERS, ADAPTED_PART, MODEL_CLASS, ROUTER_LOSS
+from tuner_tui.planning.plan import Choice
 
 
 class ModelSetup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from tuner_tui.planning.measurement import Measured
 from tuner_tui.planning.place import Place, Rows, is_stored, with_rows, workload_of
 from tuner_tui.planning.shape import shape_of
 from tuner_tui.planning.this_machine import facts_of
-from tuner_tui.planning.workload import LoadedAs
+from tuner_tui.planning.workload import Checkpointing, LoadedAs
 from tuner_tui.runs.events import DataPrepared, StepLogged, decode_lines
 from tuner_tui.runs.lineage import with_adapter_of
 from tuner_tui.runs.measurements import write_measured
@@ -90,7 +90,8 @@ class MemoryMeter(TrainerCallback):
             with_adapter_of(job.planned, job.folder.started_from) if plan.start is not None else job.planned
         )
         load = workload_of(spec, place, Rows(longest=prepared.longest_row), loaded_as=loaded_as)
-        load = with_rows(load, job.spec, job.shape.micro_batch, "on" if job.shape.is_checkpointing else "off")
+        switch: Checkpointing = "on" if job.shape.is_checkpointing else "off"
+        load = with_rows(load, job.spec, job.shape.micro_batch, switch, job.shape.concurrent)
         allocated, reserved, context = _gpu_bytes() if machine.is_gpu else _process_bytes(self._baseline)
         timed = [step for step in steps if step.seconds]
         timed = timed[1:] or timed  # the first step includes warm-up

@@ -31,6 +31,7 @@ class Trainer(RunTrainer, WholeReference, OrderedRows, EvenRows, DPOTrainer):  #
     """TRL's trainer on tokenised rows."""
 
     length_columns = ("chosen_ids", "rejected_ids")
+    reference_names = ("ref_chosen_logps", "ref_rejected_logps")
     sft_weight = 0.0
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 class Trainer(RunTrainer, WholeReference, EvenRows, KTOTrainer):  # type: ignore[misc]
     """TRL's trainer on tokenised rows."""
 
+    reference_names = ("ref_logps", "ref_KL_logps")
     _held_out_kl: torch.Tensor | None = None
     """The KL estimate over all held-out rows, while they are evaluated."""
 

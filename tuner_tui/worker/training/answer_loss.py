@@ -5,6 +5,7 @@ TRL 1.16 scores every position where its Triton kernels do not run, and computes
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from tuner_tui.worker.text.tokenised import IGNORED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_HOOKING = threading.Lock()
+_selected = threading.local()
 _Trainer: Any = object  # TRL's own comes with the class that this is mixed into
 
 
@@ -38,7 +41,7 @@ class AnswerLoss(_Trainer):  # type: ignore[misc]
         wanted = int(has_loss.sum())
         if return_outputs or not self._is_scored_here(model, labels, wanted):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        with _only(self._head(), has_loss):
+        with only_positions(self._head(), has_loss):
             passed = {name: value for name, value in inputs.items() if name != "labels"}
             logits = model(**passed, use_cache=False).logits.float()
         targets = labels[has_loss]
@@ -65,13 +68,21 @@ class AnswerLoss(_Trainer):  # type: ignore[misc]
 
 
 @contextmanager
-def _only(head: torch.nn.Module, has_loss: torch.Tensor) -> Iterator[None]:
-    """Hand the output layer those positions alone, (labels, hidden), whose next token has loss."""
-    handle = head.register_forward_pre_hook(lambda _, given: (given[0][:, :-1][has_loss], *given[1:]))
+def only_positions(head: torch.nn.Module, has_loss: torch.Tensor) -> Iterator[None]:
+    """In this thread, hand the output layer those positions alone, (labels, hidden), whose next token has loss."""
+    with _HOOKING:  # another thread may be running the layer, so a hook is added once and stays
+        if _select not in head._forward_pre_hooks.values():
+            head.register_forward_pre_hook(_select)
+    _selected.has_loss = has_loss
     try:
         yield
     finally:
-        handle.remove()
+        _selected.has_loss = None
+
+
+def _select(_: torch.nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    has_loss = getattr(_selected, "has_loss", None)
+    return None if has_loss is None else (given[0][:, :-1][has_loss], *given[1:])
 
 
 def _count_tokens(inputs: dict[str, Any]) -> int:

@@ -16,9 +16,10 @@ from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.files import make_folder, settle_modes
 from tuner_tui.models.adapter import read_adapter_facts
 from tuner_tui.planning.checkpointing import checkpoints_activations
+from tuner_tui.planning.choices import ADAPTED_LAYERS, ADAPTED_PART, MODEL_CLASS, ROUTER_LOSS
 from tuner_tui.planning.micro_batch import choose_micro_batch
 from tuner_tui.planning.oom_fallback import Shape, apply_fallbacks
-from tuner_tui.planning.plan import ADAPTED_LAYERS, ADAPTED_PART, MODEL_CLASS, ROUTER_LOSS, Choice
+from tuner_tui.planning.plan import Choice
 from tuner_tui.runs.events import ChoicesMade, ModelLoaded
 from tuner_tui.runs.model_setup import ModelSetup
 from tuner_tui.text import listed
@@ -32,6 +33,7 @@ from tuner_tui.worker.model.reached import parts_without_text
 from tuner_tui.worker.training import preflight, result
 from tuner_tui.worker.training.arguments import training_arguments
 from tuner_tui.worker.training.checkpoints import STAGING, is_at_end, replace_folder
+from tuner_tui.worker.training.concurrency import begin_concurrent
 from tuner_tui.worker.training.findings import settle
 from tuner_tui.worker.training.packed_rows import require_rows_apart
 from tuner_tui.worker.training.reference import adapter_state, require_first_loss
@@ -205,6 +207,7 @@ def arguments(job: Job, resolved: ResolvedBase, *, has_evaluation: bool) -> dict
         batch_size=training.batch_size,
         is_checkpointing=checkpoints_activations(training.checkpointing, is_gpu=resolved.machine.is_gpu),
         at_least=traits.fewest_rows,
+        concurrent=_concurrent(job, micro_batch) if not resolved.machine.is_gpu else 1,
     )
     job.shape = apply_fallbacks(chosen, job.plan.fallbacks)
     if job.spec.training.micro_batch is None and training.micro_batch is not None:
@@ -214,6 +217,13 @@ def arguments(job: Job, resolved: ResolvedBase, *, has_evaluation: bool) -> dict
     size = str(job.shape.micro_batch)
     job.emit(ChoicesMade(choices=(Choice(name="micro-batch", value=size, reason=reason),)))
     return training_arguments(job, resolved.machine, job.shape, has_evaluation=has_evaluation)
+
+
+def _concurrent(job: Job, micro_batch: int) -> int:
+    """How many micro-batches are computed at a time: as planned, as far as a step has so many."""
+    memory = job.plan.memory
+    planned = job.spec.machine.concurrent_micro_batches or (1 if memory is None else memory.concurrent)
+    return max(1, min(planned, job.planned.training.batch_size // micro_batch))
 
 
 def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> result.Ending:
@@ -246,6 +256,7 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
 
     require_rows_apart(trainer)
     preflight.before_first_step(job, trainer)
+    begin_concurrent(job, trainer)
     can_answer = method_traits(job.spec.method.kind).output == "text"
     sampler = Sampler(job, trainer.model, resolved.tokenizer, can_answer=can_answer)
     reporting = ReportingCallback(job, sampler)
