@@ -14,6 +14,7 @@ from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.planning.calibration import estimate_here
 from tuner_tui.planning.checkpointing import checkpoints_activations
 from tuner_tui.planning.choices import CONCURRENT
+from tuner_tui.planning.cpu_steps import step_cost, token_cost
 from tuner_tui.planning.estimate import Estimate
 from tuner_tui.planning.micro_batch import LARGEST_CPU_MICRO_BATCH
 from tuner_tui.planning.place import (
@@ -45,13 +46,8 @@ MOST_TOKENS = 32_768
 """Tokens per micro-batch from which a GPU is fully busy; more only take memory."""
 MOST_MASKED_TOKENS = 4096
 """Tokens per micro-batch of packed rows without flash attention, which computes all pairs of them and masks most."""
-GPU_START_TOKENS, CPU_START_TOKENS = 1500, 40
+GPU_START_TOKENS = 1500
 """Fixed cost of a micro-batch, in tokens: launching the operations."""
-CPU_BUSY_TOKENS = 256
-"""Tokens per micro-batch from which a CPU gains nothing more (tests/benchmarks/planner_speed.py)."""
-THREADS_POWER = 0.4
-"""Threads of one micro-batch speed it up by about this power of their number, micro-batches at the same time by theirs
-(tests/benchmarks/planner_speed.py)."""
 CHECKPOINTING_COST = 1.3
 PRECISION_COST: dict[LoadedAs, float] = {"fp32": 1.6, "bf16": 1.0, "nf4": 1.2, "int8": 1.6, "stored": 1.3}
 """Rough relative step times of the precisions on a GPU with 16-bit units."""
@@ -150,11 +146,7 @@ def fastest(
         return Trial(load, estimate, judge(estimate, place), cost(micro, switch, most))
 
     def cost(micro: int, switch: Literal["on", "off"], most: int = 1) -> float:
-        load = load_of(micro, switch, most)
-        if not unsplit.varied:
-            return _cost(load, place, load.micro_batch_tokens, 0.0)
-        tokens = min(rows.mean or load.length, load.length) * load.sequences
-        return _cost(load, place, tokens, _padding(spec, load, rows))
+        return _cost(load_of(micro, switch, most), spec, place, rows)
 
     sizes, checkpointing = micro_batches(spec, place, rows), spec.training.checkpointing
     if place.room_bytes is None:  # free memory is unknown: conservative defaults
@@ -185,15 +177,18 @@ def fastest(
 
 
 def most_at_a_time(spec: RunSpec, place: Place) -> tuple[int, ...]:
-    """How many micro-batches may be computed at the same time: one for each thread of a CPU, or one after another."""
+    """How many micro-batches may be computed at the same time: one for each thread of a CPU, or fewer."""
     wanted = spec.machine.concurrent_micro_batches
     if wanted is not None:
         return (1 if place.is_gpu else wanted,)
     # each of them has its own gradients, which are as large as the model where that is trained itself
     if place.is_gpu or not tuning_traits(spec.tuning.kind).is_adapter:
         return (1,)
-    threads = spec.machine.threads or place.threads
-    return (threads, 1) if threads > 1 else (1,)
+    at_once = spec.machine.threads or place.threads
+    offered = [at_once]
+    while offered[-1] > 1:
+        offered.append(offered[-1] // 2)
+    return tuple(offered)
 
 
 def _padding(spec: RunSpec, load: Workload, rows: Rows) -> float:
@@ -232,19 +227,23 @@ def micro_batches(spec: RunSpec, place: Place, rows: Rows = UNCOUNTED) -> list[i
     return fitting or [next((size for size in divisors if size >= least), training.batch_size)]
 
 
-def _cost(load: Workload, place: Place, tokens: float, padding: float) -> float:
-    """Time per token, relative to a large micro-batch without padding, in 16 bit, without checkpointing.
-
-    `tokens`: in the rows of an average micro-batch; `padding`: share of padding.
-    """
+def _cost(load: Workload, spec: RunSpec, place: Place, rows: Rows) -> float:
+    """Time per token of a row, relative to a large micro-batch without padding, in 16 bit, without checkpointing."""
+    mean = min(rows.mean or load.length, load.length) if load.varied else load.length
+    of_checkpointing = CHECKPOINTING_COST if load.checkpointing == "on" else 1.0
     if place.is_gpu:
-        start = GPU_START_TOKENS / tokens
+        cost = 1 / (1 - _padding(spec, load, rows)) + GPU_START_TOKENS / (mean * load.sequences)
+        return cost * of_checkpointing * PRECISION_COST[load.loaded_as]
+    threads, each = spec.machine.threads or place.threads, load.method_traits.sequences_per_row
+    if load.varied and rows.sample:
+        lengths = tuple(each * min(tokens, load.length) for tokens in rows.sample)
+        order = is_sorted(spec, load) or spec.training.group_by_length is True
+        cost = step_cost(
+            lengths, load.rows, spec.training.batch_size, load.concurrent, threads, is_sorted=order
+        )
     else:
-        start = CPU_START_TOKENS / min(tokens, CPU_BUSY_TOKENS)
-    cost = (1 / (1 - padding) + start) * (CHECKPOINTING_COST if load.checkpointing == "on" else 1.0)
-    threads_each = max(1, place.threads // load.concurrent)
-    cost /= load.concurrent * float(threads_each**THREADS_POWER)
-    return cost * (PRECISION_COST[load.loaded_as] if place.is_gpu else 1.0 + 0.1 * (load.loaded_as == "nf4"))
+        cost = token_cost(load.micro_batch_tokens, load.concurrent, threads)
+    return cost * of_checkpointing * (1.0 + 0.1 * (load.loaded_as == "nf4"))
 
 
 def best_of(trials: list[Trial]) -> Trial:
