@@ -56,7 +56,9 @@ LONG, SHORT = Rows(longest=400, count=100, sample=(400,)), Rows(longest=58, coun
 
 
 def cpu(gigabytes: float, threads: int) -> Place:
-    return Place(False, "CPU", round(gigabytes * GB), round(gigabytes * GB), has_16_bit=False, threads=threads)
+    return Place(
+        False, "CPU", round(gigabytes * GB), round(gigabytes * GB), has_16_bit=False, threads=threads
+    )
 
 
 def test_a_cpu_computes_one_micro_batch_for_each_thread_where_they_fit() -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tuner_tui.planning.oom_fallback import FALLBACK_KINDS, FallbackStep, Shape, apply_fallbacks, next_fallback
+from tuner_tui.planning.oom_fallback import (
+    FALLBACK_KINDS,
+    FallbackStep,
+    Shape,
+    apply_fallbacks,
+    next_fallback,
+)
 
 FIRST = Shape(micro_batch=2, batch_size=8, is_checkpointing=False, concurrent=4)
 
@@ -10,7 +16,7 @@ FIRST = Shape(micro_batch=2, batch_size=8, is_checkpointing=False, concurrent=4)
 def fallbacks_of(shape: Shape) -> list[tuple[str, Shape]]:
     """(what it was, the settings after it) of each fallback step until none is left."""
     taken: tuple[FallbackStep, ...] = ()
-    found = []
+    found: list[tuple[str, Shape]] = []
     while True:
         now = apply_fallbacks(shape, taken)
         step = next_fallback(now, taken, FALLBACK_KINDS, has_made_steps=False)

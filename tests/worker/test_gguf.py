@@ -16,6 +16,7 @@ from tuner_tui.models.check import check_source
 from tuner_tui.models.dequantised import ORIGIN_FILE, list_entries
 from tuner_tui.models.source import ModelSource
 from tuner_tui.runs.events import ModelLoaded, RunFinished
+from tuner_tui.worker.model import gguf_reading
 from tuner_tui.worker.model.loading import dequantise_once
 
 if TYPE_CHECKING:
@@ -211,3 +212,27 @@ def test_an_entry_of_an_earlier_reading_is_made_again(tiny_gguf: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"of an earlier reading")
     assert dequantise_once(tiny_gguf) == folder
     assert (folder / "model.safetensors").stat().st_size > 1000
+
+
+def test_a_header_is_read_once_for_all_that_is_loaded(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    path = write_llama_gguf(model, AutoTokenizer.from_pretrained(tiny_model), tmp_path / "model.gguf")
+    readers = gguf.GGUFReader, gguf.get_tensor_name_map
+    read = []
+
+    class Counted(gguf_reading.PlainReader):
+        def __init__(self, path: str) -> None:
+            read.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf_reading, "PlainReader", Counted)
+    folder = dequantise_once(path)
+    assert len(read) == 1
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map) == readers  # transformers has its own again
+
+    plain = AutoModelForCausalLM.from_pretrained(str(tmp_path), gguf_file=path.name).state_dict()
+    made = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    assert made.keys() == plain.keys()
+    assert all(torch.equal(made[name], plain[name]) for name in plain)

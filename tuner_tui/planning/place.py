@@ -101,6 +101,8 @@ class Rows:
     """How many rows were read, if there are more: the rest may be longer."""
     sample: tuple[int, ...] = ()
     """Tokens of an even sample of sequences."""
+    is_guessed: bool = False
+    """Whether the sample was guessed from the rows' bytes, since there is no tokenizer yet."""
     labelled_share: float = 1.0
     """Share of tokens with loss, at most."""
     token_ids: tuple[tuple[str, int], ...] = ()
@@ -117,7 +119,9 @@ class Rows:
 
     def share_over(self, length: int) -> float | None:
         """Share of the sequences that are longer than this many tokens."""
-        return sum(tokens > length for tokens in self.sample) / len(self.sample) if self.sample else None
+        if not self.sample or self.is_guessed:
+            return None
+        return sum(tokens > length for tokens in self.sample) / len(self.sample)
 
     def padding_share(self, at_once: int, limit: int) -> float | None:
         """Share of padding tokens in micro-batches of this many random rows."""

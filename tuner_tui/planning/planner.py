@@ -364,8 +364,7 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
         why = "as set; " if spec.training.group_by_length is True else ""
         return PlannedChoice("rows", "grouped by length", f"{why}avoids most of {padding} padding")
     if is_sorted(spec, load):
-        left = _padding(spec, load, rows)
-        return PlannedChoice(
-            "rows", "sorted within each step", f"{100 * left:.0f} % padding instead of {padding}"
-        )
+        left = f"{100 * _padding(spec, load, rows):.0f} % padding instead of {padding}"
+        why = "less padding" if rows.is_guessed else left
+        return PlannedChoice("rows", "sorted within each step", why)
     return PlannedChoice("rows", "in random order", f"{padding} of the tokens are padding")

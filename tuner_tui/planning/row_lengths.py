@@ -22,6 +22,8 @@ LOOKED_AT = 50_000
 """Rows whose texts are read."""
 LONGEST, SAMPLE = 32, 512
 """Rows that are tokenised: the longest by bytes, and an even sample of the first."""
+BYTES_PER_TOKEN, TEMPLATE_TOKENS = 5, 20
+"""A guess for rows as JSON, and for what a chat template adds; the demo's rows have 57 tokens on average by both."""
 USED_TOKENS = {"pad_token": "the pad token", "eos_token": "the EOS token", "bos_token": "the BOS token"}
 """Special tokens that runs use besides those in the rows."""
 
@@ -62,6 +64,21 @@ def count_rows(reading: Reading, tokenizer_folder: Path) -> Rows:
         sample=tuple(each.tokens for each in measured[1]),
         token_ids=tuple(token_ids.items()),
     )
+
+
+def guess_rows(reading: Reading) -> Rows:
+    """The rows' lengths by their bytes, for a model whose tokenizer is not here yet. Raises TunerError.
+
+    The longest stays unknown, since memory is planned for it.
+    """
+    from tuner_tui.data.recognition.reading import plain_rows
+
+    read = (row for _, _, row in plain_rows(reading).strict())
+    _, sample, looked_at = _pick(itertools.islice(read, LOOKED_AT))
+    if next(read, None) is not None:
+        return Rows(first=looked_at)
+    guessed = tuple(TEMPLATE_TOKENS + _size(row) // BYTES_PER_TOKEN for row in sample)
+    return Rows(count=looked_at, sample=guessed, is_guessed=True)
 
 
 def longest_rows(rows: Iterable[Row], tokenizer_folder: Path | None, limit: int) -> list[Row]:

@@ -76,14 +76,19 @@ def facts_of(source: ModelSource) -> ModelFacts | None:
 
 
 def rows_of(spec: RunSpec) -> Rows:
-    """The lengths of the spec's rows; unknown if tokenizer or rows cannot be read yet."""
+    """The lengths of the spec's rows; guessed if the tokenizer is not here yet, unknown if rows cannot be read."""
     from tuner_tui.data.recognition.reading import training_reading
     from tuner_tui.models.source import find_source
-    from tuner_tui.planning.row_lengths import count_rows
+    from tuner_tui.models.tokenizer_folder import NoTokenizer
+    from tuner_tui.planning.row_lengths import count_rows, guess_rows
 
     try:
+        reading = training_reading(spec.data)
         source = find_source(spec.model.source, spec.model.revision)
-        return count_rows(training_reading(spec.data), tokenizer_of(spec, source))
+        try:
+            return count_rows(reading, tokenizer_of(spec, source))
+        except NoTokenizer:
+            return guess_rows(reading)
     except TunerError:
         return UNCOUNTED
 

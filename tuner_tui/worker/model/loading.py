@@ -30,6 +30,7 @@ from tuner_tui.models.stored import is_unpacked
 from tuner_tui.models.trusted_code import require_trusted
 from tuner_tui.worker.model.classes import language_model_class
 from tuner_tui.worker.model.gguf_loading import load_gguf_model
+from tuner_tui.worker.model.gguf_reading import read_once
 from tuner_tui.worker.text.tokenizer_trial import require_loadable_tokenizer
 
 if TYPE_CHECKING:
@@ -211,8 +212,9 @@ def dequantise_once(gguf: Path) -> Path:
 def _dequantise(gguf: Path, target: Path) -> None:
     source = str(gguf.parent)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
-        model = load_gguf_model(gguf)
+        with read_once():
+            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf.name)
+            model = load_gguf_model(gguf)
     except (OSError, TunerError):
         raise
     except Exception as error:
