@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tuner_tui.worker.job import Job
 
-TRIAL_TOKENS = 24
+TRIAL_TOKENS = 8
 """Tokens of each row in the trial: the last ones, which have loss."""
 VARYING_ROTATIONS = ("dynamic", "longrope")
 """Kinds of RoPE whose frequencies a model changes while it computes, by the length of what it computes."""
