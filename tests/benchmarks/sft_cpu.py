@@ -1,15 +1,19 @@
-"""Supervised fine-tuning on this CPU beside its rivals: `python -m tests.benchmarks.sft_cpu MODEL ROWS HELD_OUT`.
+"""Fine-tuning on this CPU beside its rivals: `python -m tests.benchmarks.sft_cpu MODEL ROWS HELD_OUT`.
 
 MODEL is a folder with safetensors, ROWS and HELD_OUT are JSONL files with question and answer. By turns, each in a
 fresh process, on the same rows with the same adapter in fp32: `trl sft` at its defaults, TRL tuned by hand, a plain
 loop of PyTorch and PEFT, `tuner-tui train`, and with `--against CHECKOUT` that of another checkout. Medians of the
 rounds: tokens per second and per processor second after the first two steps, peak memory, seconds from start to the
 first step, and the held-out loss of what was trained.
+
+With `--method dpo` the same for DPO, where the answer of the next row is the rejected one: `trl dpo` at its defaults,
+and ours; in place of a held-out loss, the mean loss of the steps, and the largest difference of a step's loss.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -41,6 +45,7 @@ def main() -> int:
         "--against", type=Path, help="another checkout of tuner-tui, with a .venv of its own or none"
     )
     parser.add_argument("--only", action="append", choices=["trl", "tuned", "loop", "ours", "against"])
+    parser.add_argument("--method", choices=["sft", "dpo"], default="sft")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--shortest", type=int, help="take the shortest rows alone, so many")
@@ -50,37 +55,49 @@ def main() -> int:
     if asked.child:
         print(json.dumps(CHILDREN[asked.child](asked)))
         return 0
-    names = asked.only or ["trl", "tuned", "loop", *(["against"] if asked.against else []), "ours"]
+    rivals = ["trl", "tuned", "loop"] if asked.method == "sft" else ["trl"]
+    names = asked.only or [*rivals, *(["against"] if asked.against else []), "ours"]
+    curves: dict[str, list[float]] = {}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        asked.rows = conversations(asked.rows, Path(folder) / "rows", asked.steps * BATCH, asked.shortest)
-        asked.held_out = conversations(asked.held_out, Path(folder) / "held", 40, None)
+        asked.rows = conversations(asked, Path(folder) / "rows", asked.steps * BATCH)
+        asked.held_out = conversations(asked, Path(folder) / "held", 40, is_held_out=True)
         for number in range(asked.rounds):
             for name in names:
                 out = Path(folder) / f"{name}{number}"
                 out.mkdir()
                 figures = measure(name, asked, out)
+                curves[name] = figures.pop("losses", [])
                 found[name].append(figures)
                 print(name, json.dumps({key: round(value, 4) for key, value in figures.items()}), flush=True)
     medians = {name: median(all_figures) for name, all_figures in found.items()}
     for key in medians[names[-1]]:
         line = "  ".join(f"{name} {medians[name][key]:.4g}" for name in names)
         print(f"{key:<22}{line}")
+    if asked.method == "dpo" and {"trl", "ours"} <= curves.keys():
+        apart = max(abs(one - other) for one, other in zip(curves["trl"], curves["ours"], strict=True))
+        print(f"losses of the steps differ by {apart:.2g} at the most")
     return 0
 
 
-def conversations(source: Path, folder: Path, count: int, shortest: int | None) -> Path:
-    """Rows of two turns, as TRL's `prompt` and `completion`; the folder has one file, `train.jsonl`."""
+def conversations(asked: argparse.Namespace, folder: Path, count: int, *, is_held_out: bool = False) -> Path:
+    """Rows of two turns in TRL's columns; the folder has one file, `train.jsonl`."""
+    source = asked.held_out if is_held_out else asked.rows
     rows = [json.loads(line) for line in source.read_text().splitlines()]
-    if shortest:
-        rows = sorted(rows, key=lambda row: len(row["question"] + row["answer"]))[:shortest]
+    if asked.shortest and not is_held_out:
+        rows = sorted(rows, key=lambda row: len(row["question"] + row["answer"]))[: asked.shortest]
+    rows = (rows * (count // len(rows) + 2))[: count + 1]
     folder.mkdir()
     with (folder / "train.jsonl").open("w") as file:
-        for row in (rows * (count // len(rows) + 1))[:count]:
-            turns = {
-                "prompt": [{"role": "user", "content": row["question"]}],
-                "completion": [{"role": "assistant", "content": row["answer"]}],
-            }
+        for row, following in itertools.pairwise(rows):
+            turns = {"prompt": [{"role": "user", "content": row["question"]}]}
+            answers = (
+                {"completion": row}
+                if asked.method == "sft" or is_held_out
+                else {"chosen": row, "rejected": following}
+            )
+            for name, answered in answers.items():
+                turns[name] = [{"role": "assistant", "content": answered["answer"]}]
             file.write(json.dumps(turns) + "\n")
     return folder / "train.jsonl"
 
@@ -90,7 +107,7 @@ def median(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {key: statistics.median(figures[key] for figures in rounds) for key in rounds[0]}
 
 
-def measure(name: str, asked: argparse.Namespace, out: Path) -> dict[str, float]:
+def measure(name: str, asked: argparse.Namespace, out: Path) -> dict[str, Any]:
     """One contestant in a process of its own, and the held-out loss of its adapter in another."""
     cores = len(os.sched_getaffinity(0))
     if name in ("ours", "against"):
@@ -98,28 +115,31 @@ def measure(name: str, asked: argparse.Namespace, out: Path) -> dict[str, float]
     else:
         threads = 1 if name == "trl" else cores  # accelerate's launcher, behind `trl sft`, sets one
         figures, adapter = child(name, asked, out, threads), out / "adapter"
+    if asked.method == "dpo":
+        return figures | {"mean_loss": statistics.mean(figures["losses"])}
     return figures | child("loss", asked, adapter, cores)
 
 
-def child(name: str, asked: argparse.Namespace, out: Path, threads: int) -> dict[str, float]:
+def child(name: str, asked: argparse.Namespace, out: Path, threads: int) -> dict[str, Any]:
     """Run this file once more."""
     own = [sys.executable, "-m", "tests.benchmarks.sft_cpu", asked.model, asked.rows, asked.held_out]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     done = subprocess.run(
-        [*map(str, own), "--child", name, "--out", str(out), "--steps", str(asked.steps)],
+        [*map(str, own), "--child", name, "--out", str(out), "--steps", str(asked.steps), "--method", asked.method],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
     )  # fmt: skip
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def train_ours(asked: argparse.Namespace, out: Path, tree: Path) -> tuple[dict[str, float], Path]:
+def train_ours(asked: argparse.Namespace, out: Path, tree: Path) -> tuple[dict[str, Any], Path]:
     """`tuner-tui train` of a checkout, as a person types it; times are those of its events."""
     spec = out / "run.toml"
     spec.write_text(
         f'[model]\nsource = "{asked.model}"\nprecision = "fp32"\n[data]\ntrain = "{asked.rows}"\n'
-        f'[tuning]\nkind = "lora"\nrank = {RANK}\nalpha = {ALPHA}\n[training]\nepochs = 1\nlearning_rate = {RATE}\n'
-        f'schedule = "linear"\nwarmup = 0.0\nbatch_size = {BATCH}\nmax_length = {LENGTH}\n[machine]\ndevice = "cpu"\n'
+        f'[method]\nkind = "{asked.method}"\n[tuning]\nkind = "lora"\nrank = {RANK}\nalpha = {ALPHA}\n'
+        f'[training]\nepochs = 1\nlearning_rate = {RATE}\nschedule = "linear"\nwarmup = 0.0\n'
+        f'batch_size = {BATCH}\nmax_length = {LENGTH}\n[machine]\ndevice = "cpu"\n'
     )
     python = tree / ".venv" / "bin" / "python"
     environment = {
@@ -158,6 +178,7 @@ def train_ours(asked: argparse.Namespace, out: Path, tree: Path) -> tuple[dict[s
         "tokens_per_cpu_second": tokens / (steps[-1]["cpu"] - steps[WARM_UP - 1]["cpu"]),
         "peak_gb": watch.peak / 1e9,
         "seconds_to_step_1": first,
+        "losses": [step["loss"] for step in steps],
     }
     return result, next((out / "home").glob("**/adapter_model.safetensors")).parent
 
@@ -200,11 +221,12 @@ class Meter:
     def __init__(self) -> None:
         self.step = 0
         self.at: list[tuple[float, float]] = []
+        self.losses: list[float] = []
 
     def end_step(self) -> None:
         self.at.append((time.perf_counter(), time.process_time()))
 
-    def figures(self, tokens: float) -> dict[str, float]:
+    def figures(self, tokens: float) -> dict[str, Any]:
         """`tokens`: of the steps after the warm-up."""
         (wall, cpu), (wall_end, cpu_end) = self.at[WARM_UP - 1], self.at[-1]
         return {
@@ -212,6 +234,7 @@ class Meter:
             "tokens_per_cpu_second": tokens / (cpu_end - cpu),
             "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
             "seconds_to_step_1": self.at[0][0] - BEGAN,
+            "losses": self.losses,
         }
 
 
@@ -233,7 +256,7 @@ def train_trl(asked: argparse.Namespace, more: list[str]) -> dict[str, float]:
     """TRL's own script in this process."""
     from transformers import TrainerCallback
     from transformers import trainer as module
-    from trl.scripts import sft
+    from trl.scripts import dpo, sft
 
     class Told(TrainerCallback, Meter):
         def __init__(self) -> None:
@@ -242,6 +265,10 @@ def train_trl(asked: argparse.Namespace, more: list[str]) -> dict[str, float]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             self.end_step()
 
+        def on_log(self, *_: Any, **told: Any) -> None:
+            if "loss" in told["logs"]:
+                self.losses.append(float(told["logs"]["loss"]))
+
     meter = Told()
     module.DEFAULT_CALLBACKS.append(meter)  # type: ignore[arg-type]
     arguments = [
@@ -249,8 +276,10 @@ def train_trl(asked: argparse.Namespace, more: list[str]) -> dict[str, float]:
         "--lora_alpha", ALPHA, "--lora_dropout", 0.0, "--lora_target_modules", "all-linear", "--learning_rate", RATE,
         "--per_device_train_batch_size", BATCH, "--num_train_epochs", 1, "--max_length", LENGTH, "--use_cpu", "--bf16",
         "false", "--dtype", "float32", "--output_dir", asked.out / "adapter", "--report_to", "none", "--seed", 42,
+        "--logging_steps", 1,
     ]  # fmt: skip
-    sft.main(*sft.make_parser().parse_args_and_config(args=[*map(str, arguments), *more]))
+    script = dpo if asked.method == "dpo" else sft
+    script.main(*script.make_parser().parse_args_and_config(args=[*map(str, arguments), *more]))
     return meter.figures(count_tokens(asked))
 
 
@@ -323,9 +352,11 @@ def tokenised(rows: Path, tokenizer: Any) -> list[tuple[list[int], list[int]]]:
     made = []
     for line in rows.read_text().splitlines():
         row = json.loads(line)
+        answers = [row[name] for name in ("completion", "chosen", "rejected") if name in row]
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
-        ids = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=False)
-        made.append((ids, [-100] * len(prompt) + ids[len(prompt) :]))
+        for answer in answers:
+            ids = tokenizer.apply_chat_template(row["prompt"] + answer, return_dict=False)
+            made.append((ids, [-100] * len(prompt) + ids[len(prompt) :]))
     return made
 
 
