@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.worker.runs import StopAfter
+from tuner_tui.config.spec_file import read_spec
+from tuner_tui.planning.plan import read_plan
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import CheckpointSaved, RequestAccepted, RunFinished, Sampled, Warned
+from tuner_tui.runs.journal import EventWriter
+from tuner_tui.worker.job import Job
 from tuner_tui.worker.train import run_job
 from tuner_tui.worker.training import samples
 
@@ -169,3 +174,28 @@ def test_a_request_that_will_not_be_carried_out_is_refused(make_run: Callable[..
     answer = Run(folder, 0).last(RequestAccepted)
     assert answer.is_refused
     assert answer.words == "sample: not done, this run has no samples.prompts to answer."
+
+
+def test_the_first_answers_leave_time_for_the_last(
+    make_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed: list[float] = []
+
+    def slow(_model: Any, _tokenizer: Any, prompts: list[str], _tokens: int, seconds: float) -> list[Any]:
+        allowed.append(seconds)
+        return [("So.", False) for _ in prompts]
+
+    monkeypatch.setattr(samples, "generate", slow)
+    folder = make_run(samples={"prompts": PROMPTS, "budget_percent": 15})
+    job = Job(folder, read_spec(folder.spec), read_plan(folder.plan), EventWriter(folder.events))
+    model = type("Model", (), {"disable_adapter": lambda self: contextlib.nullcontext()})()
+    sampler = samples.Sampler(job, model, None)  # type: ignore[arg-type]
+    sampler.answer(5, 100.0)
+    assert allowed == [5.0, 5.0]  # base, tuned, and as much is left for the last
+    job.times.samples = 10.0  # as long as both took
+    sampler._last_seconds = 5.0
+    sampler.answer(10, 100.0)
+    assert len(allowed) == 2  # that left nothing for the last
+    sampler.answer(24, 100.0, is_last=True)
+    assert allowed[2:] == [5.0]
+    job.events.close()

@@ -96,11 +96,12 @@ class Sampler:
         """
         needs_base = self._has_adapter and not self._has_base
         left = self._job.spec.samples.budget_percent / 100 * projected_seconds - self._job.times.samples
-        wanted = max(SMALLEST_SLICE_SECONDS, self._last_seconds) * (1 + needs_base + (not is_last))
+        times = 1 + needs_base + (not is_last)
+        wanted = max(SMALLEST_SLICE_SECONDS, self._last_seconds) * times
         if not is_asked and left < wanted:
             self._warn_once()
             return
-        limit = None if is_asked else left / (1 + needs_base)
+        limit = None if is_asked else left / times
         if needs_base:
             self.answer_as_base(limit)
         self._answer("tuned", step, limit)
