@@ -346,8 +346,12 @@ def is_grouped(spec: RunSpec, load: Workload, rows: Rows) -> bool:
 
 
 def is_sorted(spec: RunSpec, load: Workload) -> bool:
-    """Whether each step's rows are sorted by length into micro-batches, which pads less and changes no step's rows."""
-    has_several = load.sequences > 1 and spec.training.batch_size > load.rows
+    """Whether each step's rows are sorted by length into micro-batches, the longest first.
+
+    That pads less, keeps threads busy to the end of a step, and changes no step's rows.
+    """
+    is_padded_or_shared = load.sequences > 1 or load.concurrent > 1
+    has_several = is_padded_or_shared and spec.training.batch_size > load.rows
     is_free = load.varied and not load.method_traits.keeps_order
     return spec.training.group_by_length == "auto" and has_several and is_free
 
