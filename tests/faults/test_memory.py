@@ -148,6 +148,7 @@ def test_what_can_never_fit_ends_with_figures(home: Home, do_in_worker: Path) ->
     assert len(run.all(MemoryShort)) == 4
 
 
+@pytest.mark.slow
 def test_forbidden_fallback_steps_are_not_taken(home: Home, do_in_worker: Path) -> None:
     do_in_worker.write_text(FAIL_ABOVE.format(rows=2, step=0))
     run = home.make_run("forbidden", STEPS, guards={"memory_rungs": ()})

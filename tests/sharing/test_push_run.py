@@ -177,6 +177,7 @@ def test_without_a_terminal_nothing_goes_unasked(push: Any, hub: Any) -> None:
     assert not hub.requests
 
 
+@pytest.mark.slow
 def test_a_pushed_adapter_is_loaded_by_plain_peft(push: Any, hub: Any, made: Path, tmp_path: Path) -> None:
     result = push("--yes", "--licence", "mit", "--dataset", "owner/rows", "--language", "en")
     assert result.returncode == 0, result.stderr

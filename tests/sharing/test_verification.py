@@ -72,6 +72,7 @@ def test_the_time_left_is_each_kinds_own_pace() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_every_prompt_is_counted_and_the_record_is_what_was_compared(run: RunFolder, tmp_path: Path) -> None:
     facts = read_facts(run)
     events: list[Event] = []
@@ -90,6 +91,7 @@ def test_every_prompt_is_counted_and_the_record_is_what_was_compared(run: RunFol
     assert "samples" not in record and facts.prompts[0] not in json.dumps(record)
 
 
+@pytest.mark.slow
 def test_skipping_under_way_ends_the_verification_only(run: RunFolder, tmp_path: Path) -> None:
     events: list[Event] = []
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
+import pytest
 from click.testing import CliRunner
 
 from tests.worker.runs import Run
@@ -74,6 +75,7 @@ def test_a_signal_stops_after_a_step_and_interrupts_are_ignored(make_run: Callab
     assert "{'loss'" not in log_text  # the events hold the figures; the log is for what goes wrong
 
 
+@pytest.mark.slow
 def test_the_doctor_is_told_what_trains_here() -> None:
     answer = CliRunner().invoke(doctor, ["--json"], catch_exceptions=False)
     report = msgspec.convert(json.loads(answer.output)["torch"], TorchReport)
