@@ -143,6 +143,13 @@ def test_a_live_run_says_what_is_left_and_how_fast_it_is() -> None:
     assert snapshot.tokens == 100
 
 
+def test_after_the_last_step_no_time_is_left_to_tell() -> None:
+    """It evaluates and saves then, for longer than its steps say: 0 s would be wrong."""
+    run = folded([*begin(), *(step(number) for number in range(1, 101))])
+    assert run.step == run.total_steps == 100
+    assert run.snapshot().seconds_left is None
+
+
 def test_a_resumed_run_rewinds_to_its_checkpoint() -> None:
     late = Sampled(
         step=8, prompt_index=0, prompt="p", answer="a", source="tuned", seconds=0.1, is_finished=True

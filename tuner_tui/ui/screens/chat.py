@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from tuner_tui.errors import TunerError
 from tuner_tui.generation.client import Generators, MachineBusy, new_id, new_seed
-from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text
+from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text, why_stopped
 from tuner_tui.generation.conversation import Reply as Answer
 from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
 from tuner_tui.generation.transcripts import keep_transcript, new_transcript
@@ -75,7 +75,14 @@ class ChatScreen(TunerScreen):
         Binding("i", "type", "Type", tooltip="Back to the input"),
         Binding("ctrl+r", "regenerate", "Again", tooltip="Regenerate the last answers with other seeds"),
         Binding("ctrl+e", "edit", "Edit", show=False, tooltip="Edit the last question and ask it again"),
-        Binding("x,ctrl+x", "stop", "Stop", show=False, tooltip="Stop answering"),
+        Binding(
+            "ctrl+x",
+            "stop",
+            "Stop",
+            priority=True,  # while there is something to stop; else the input cuts its text
+            tooltip="Stop answering; what was said so far stays",
+        ),
+        Binding("x", "stop", "Stop", show=False, tooltip="Stop answering; what was said so far stays"),
         Binding("g", "thumb(True)", "Good", tooltip="Save this column's answer as good"),
         Binding("b", "thumb(False)", "Bad", tooltip="Save this column's answer as bad"),
         *(
@@ -147,9 +154,15 @@ class ChatScreen(TunerScreen):
         if self.is_attached:
             self.post_message(message)
 
-    def watch_talk(self) -> None:
+    def watch_talk(self, before: Conversation, talk: Conversation) -> None:
         if self.is_mounted:
             self._draw()
+            if before.is_waiting != talk.is_waiting:
+                self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is something to stop while an answer is being generated."""
+        return action != "stop" or self.talk.is_waiting
 
     def _draw(self) -> None:
         for column in self.query(ChatColumn):
@@ -228,6 +241,7 @@ class ChatScreen(TunerScreen):
                         text=reply.text,
                         is_done=True,
                         is_finished=reply.is_finished,
+                        stopped=why_stopped(reply, self.talk.sampling),
                         tokens=reply.tokens,
                         tokens_per_second=reply.tokens / reply.seconds if reply.seconds else None,
                         seed=seed,
