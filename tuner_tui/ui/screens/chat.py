@@ -86,9 +86,10 @@ class ChatScreen(TunerScreen):
         Binding("g", "thumb(True)", "Good", tooltip="Save this column's answer as good"),
         Binding("b", "thumb(False)", "Bad", tooltip="Save this column's answer as bad"),
         *(
-            Binding(str(place), f"better({place})", "Better", key_display="1-4", show=place == 1)
-            for place in range(1, 5)
+            Binding("1", f"better(1, {count})", "Better", key_display=f"1-{count}")
+            for count in range(2, MOST_CANDIDATES + 1)
         ),
+        *(Binding(str(place), f"better({place})", "Better", show=False) for place in range(2, 5)),
         Binding("plus", "sides", "Models", key_display="+", tooltip="Choose the models that answer"),
         Binding(
             "p",
@@ -161,8 +162,14 @@ class ChatScreen(TunerScreen):
                 self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is something to stop while an answer is being generated."""
-        return action != "stop" or self.talk.is_waiting
+        """An answer that is being generated can be stopped; of several, one can be better."""
+        if action == "stop":
+            return self.talk.is_waiting
+        if action == "better":
+            place, *named = parameters
+            count = len(self.talk.candidates)
+            return count > 1 and (named == [count] if named else place in range(1, count + 1))
+        return True
 
     def _draw(self) -> None:
         for column in self.query(ChatColumn):
@@ -303,7 +310,7 @@ class ChatScreen(TunerScreen):
             place, talk, name = column.place, self.talk, self._collection
             self.perform(lambda: _keep_thumb(name, talk, place, is_good))
 
-    def action_better(self, place: int) -> None:
+    def action_better(self, place: int, _: int = 0) -> None:
         talk, name = self.talk, self._collection
         if self._has_answers() and 1 < len(talk.candidates) >= place:
             self.perform(lambda: _keep_better(name, talk, place - 1))
@@ -350,6 +357,7 @@ class ChatScreen(TunerScreen):
             await box.mount_all([ChatColumn(place) for place in range(len(candidates))])
         self._draw()
         self.refresh_command()
+        self.refresh_bindings()
         self.action_type()
 
     @work

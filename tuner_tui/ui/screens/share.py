@@ -37,7 +37,7 @@ from tuner_tui.ui.screens.share_work import (
 )
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal_lines, show
-from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+from tuner_tui.ui.widgets.pick_list import CursorList, PickList, PickRow
 from tuner_tui.ui.widgets.transfer_line import TransferLine
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class ShareScreen(TunerScreen):
         return wish.command(is_for_hub=is_for_hub)
 
     def compose_body(self) -> ComposeResult:
-        yield PickList(id="forms", help_text="The form to export or push.")
+        yield CursorList(id="forms", help_text="The form to export or push.")
         out = str(Path.cwd() / f"{self.folder.name}-adapter")
         for label, box in (
             ("Folder", Input(out, id="out", compact=True)),
