@@ -75,6 +75,19 @@ def chart(app: TunerApp) -> str:
     return "\n".join(screen_lines(app)[region.y : region.bottom])
 
 
+async def test_no_frame_stands_around_a_chart_before_its_run_is_read(
+    runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner_tui.ui.run_watch.RunWatch.run", lambda _: None)
+    app = TunerApp()
+    async with app.run_test(size=(140, 45)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, Home))
+        app.open_monitor(runs["running"])
+        await wait_for(pilot, "Overview", runs["running"].name)
+        await until(pilot, lambda: app.screen.query_one(Plot).size.height > 0)
+        assert "┌" not in screen_text(app)
+
+
 async def test_a_live_run_is_there_at_once_and_moves(runs: dict[str, RunFolder]) -> None:
     steps = [event for event in recorded_events() if isinstance(event, StepLogged)]
     async with monitor(runs["running"]) as (app, pilot):
