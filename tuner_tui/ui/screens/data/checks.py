@@ -164,8 +164,11 @@ class ChecksPane(Vertical):
         self._say(literal(f"Checking ... {counted(message.rows, 'row')} so far; x stops", "$faint"))
 
     def on_checks_pane_refused(self, message: Refused) -> None:
+        self.refuse(message.error)
+
+    def refuse(self, error: TunerError) -> None:
+        """The data cannot be read: there is nothing to check."""
         self._is_checking = False
-        error = message.error
         self._say(literal(f"✗ {error.in_one_line}", "$error"))
 
     def on_checks_pane_checked(self, message: Checked) -> None:

@@ -94,6 +94,10 @@ class RowsPane(Vertical):
         self._begins = [0]
         self._read()
 
+    def refuse(self, error: TunerError) -> None:
+        """The data cannot be read: there are no rows."""
+        self._say(literal(f"✗ {error.in_one_line}", "$error"))
+
     def go_to(self, place: int) -> None:
         """Show the rows from a place on."""
         self.query_one(SearchInput).value = ""
