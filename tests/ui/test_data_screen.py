@@ -254,7 +254,7 @@ async def test_leaving_with_lines_that_cannot_be_used_asks(home: Path, model: Pa
         )  # out of the lines first, where the cursor is then
         await wait_for(walk.pilot, "This mapping cannot be used")
         await walk.press("y")
-        await walk.until(lambda: walk.app.screen is walk.screen, "New run")
+        await walk.until(lambda: walk.app.screen_stack[-1] is walk.screen, "New run")
         assert walk.spec.data.mapping == ()
 
 

@@ -182,7 +182,7 @@ async def test_words_that_narrow_a_list_are_no_choice(home: Path) -> None:
 async def test_an_error_about_columns_is_whole(home: Path) -> None:
     row = {f"a_column_with_a_name_{number}": 1 for number in range(5)}
     (home / "odd.jsonl").write_text(f"{json.dumps(row)}\n" * 3)
-    (home / "many.jsonl").write_text(json.dumps({f"a_column_{number:02}": 1 for number in range(60)}) + "\n")
+    (home / "many.jsonl").write_text(json.dumps({f"{'long_' * 12}{number}": 1 for number in range(9)}) + "\n")
     async with new_run() as walk:
         await walk.press("down", "enter")
         await walk.go_to("data")
