@@ -168,7 +168,7 @@ async def test_nan_is_said_and_drawn_around(runs: dict[str, RunFolder]) -> None:
 
 async def test_interrupted_and_queued_say_so(runs: dict[str, RunFolder]) -> None:
     async with monitor(runs["interrupted"]) as (app, pilot):
-        await wait_for(pilot, "! interrupted", "r resumes from", "16/36")
+        await wait_for(pilot, "! interrupted", "r resumes from", "step 12.", "16/36")
         assert "Resume" in footer_keys(app).values()
     async with monitor(runs["queued"]) as (_, pilot):
         name = runs["running"].name  # and not the GPU, which this machine may not have
