@@ -55,8 +55,10 @@ def ending_lines(view: RunView) -> list[Content]:
             return [literal(words, "bold $warning")]
         case RunFailed() as ending:
             return _failure_lines(ending)
-    saved = max((checkpoint.step for checkpoint in view.run.checkpoints), default=None)
-    start = "starts again: no checkpoint was saved" if saved is None else f"resumes from step {saved}"
+    last_saved = max((checkpoint.step for checkpoint in view.run.checkpoints), default=None)
+    start = (
+        "starts again: no checkpoint was saved" if last_saved is None else f"resumes from step {last_saved}"
+    )
     words = f"! Interrupted: its process ended before the run was finished. r {start}."
     return [literal(words, "bold $warning")]
 
