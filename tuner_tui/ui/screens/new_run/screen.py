@@ -422,7 +422,8 @@ class NewRunScreen(NewRunLooks):
         pane = self.query_one(ReviewPane)
         pane.probe.cancel()
         pane.show_error(None)
-        pane.say("Starting ...")
+        pane.say("Starting ... its Monitor opens in a few seconds.")
+        self.opening = "starting the run"
         self._launch(resolve_paths(self.state.draft.spec, Path.cwd()))
 
     @work(thread=True, group="launch")
@@ -466,13 +467,13 @@ class NewRunScreen(NewRunLooks):
 
     @on(LaunchCancelled)
     def tell_cancelled(self) -> None:
-        self._is_starting = False
+        self._is_starting, self.opening = False, ""
         self._tell_downloading(False)
         self.query_one(ReviewPane).say("Cancelled. The partial download is kept, and s resumes it.")
 
     @on(LaunchRefused)
     def show_refusal(self, message: LaunchRefused) -> None:
-        self._is_starting = False
+        self._is_starting, self.opening = False, ""
         self._tell_downloading(False)
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
