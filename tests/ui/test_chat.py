@@ -206,6 +206,8 @@ async def test_an_answer_that_stops_in_a_sentence_says_why(tokens: int, words: s
         await wait_for(pilot, "Ask a question")
         await pilot.press("h", "i", "enter")
         await until(pilot, lambda: bool(models.waiting))
+        models.tell("loading [bold]small")
+        await wait_for(pilot, "> hi", "…", "loading [bold]small ... 1 s")
         models.stop_at(tokens)
         await wait_for(pilot, words)
         await pilot.press("tab", "o")

@@ -175,6 +175,15 @@ async def test_interrupted_and_queued_say_so(runs: dict[str, RunFolder]) -> None
         await wait_for(pilot, "○ queued", f"Queued: starts when {name} has ended.", "no steps yet")
 
 
+async def test_a_run_that_was_taken_out_of_the_queue_has_not_started(home: Path) -> None:
+    """It was said to be interrupted, and its process to have ended."""
+    folder = make_run(home, "2026-11-21-only-0001", [])
+    with held(home):
+        async with monitor(folder) as (app, pilot):
+            await wait_for(pilot, "! Not started: it is not in the queue any more. r queues it again.")
+            assert "Resume" in footer_keys(app).values()
+
+
 async def test_the_only_queued_run_waits_for_no_other(home: Path) -> None:
     folder = make_run(home, "2026-11-21-only-0001", [])
     enqueue(folder)

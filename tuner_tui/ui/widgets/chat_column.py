@@ -39,6 +39,8 @@ class ChatColumn(VerticalScroll, can_focus=True):
                 parts.append(literal_lines(reply.problem, "$error"))
             elif reply.text or reply.is_done:
                 parts.append(answer_content(reply.text, _ending(reply) if reply.is_done else ""))
+            else:
+                parts.append(Content.styled("…", "$faint"))  # its turn comes
             parts.append(Content(""))
         title = f"{self.place + 1} {plain(candidate.name)}"
         speed = talk.replies[-1][self.place].tokens_per_second if talk.replies else None
