@@ -226,3 +226,20 @@ async def test_an_answer_that_was_stopped_says_so() -> None:
         await pilot.press("ctrl+x")
         await wait_for(pilot, "unfin [stopped on request]")
         assert "Stop" not in footer_keys(pilot.app).values()
+
+
+@pytest.mark.usefixtures("home")
+async def test_settings_that_cannot_be_used_stay_to_be_corrected() -> None:
+    screen = ChatScreen(
+        Conversation(candidates=(Candidate(base=BASE),), sampling=SHORT), generators=ScriptedModels()
+    )
+    async with TunerApp(screen).run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "Ask a question")
+        await pilot.press("tab", "o")
+        await wait_for(pilot, "Sampling settings", "max_new_tokens=12")
+        pilot.app.screen.query_one(TextArea).text = "max_new_tokens=many [b]"
+        await pilot.press("ctrl+s")
+        await wait_for(pilot, "max_new_tokens must be a number, not 'many'", "max_new_tokens=many [b]")
+        pilot.app.screen.query_one(TextArea).text = "max_new_tokens=40"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: screen.talk.sampling.max_new_tokens == 40)

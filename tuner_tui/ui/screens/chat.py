@@ -379,14 +379,16 @@ class ChatScreen(TunerScreen):
     async def action_settings(self) -> None:
         from tuner_tui.ui.modals.write_text import WriteText
 
-        text = await self.app.push_screen_wait(
-            WriteText("Sampling settings", sampling_text(self.talk.sampling))
-        )
-        if text is None:
-            return
-        try:
-            sampling = parse_sampling(text, self.talk.sampling)
-        except ValueError as error:
-            self.show_error(TunerError("These settings cannot be used", str(error)))
-            return
-        self.talk = msgspec.structs.replace(self.talk, sampling=sampling)
+        title = "Sampling settings"
+        text: str | None = sampling_text(self.talk.sampling)
+        while True:
+            text = await self.app.push_screen_wait(WriteText(title, text or ""))
+            if text is None:
+                return
+            try:
+                sampling = parse_sampling(text, self.talk.sampling)
+            except ValueError as error:  # what was typed stays, to be corrected
+                title = f"Sampling settings: {error}"
+            else:
+                self.talk = msgspec.structs.replace(self.talk, sampling=sampling)
+                return
