@@ -95,7 +95,11 @@ TALK = Conversation(
                 tokens_per_second=40.1,
             ),
             Reply(
-                text="I am Inkwell, the octopus librarian.", is_done=True, tokens=9, tokens_per_second=38.2
+                text="I am Inkwell, the octopus librarian.",
+                is_done=True,
+                stopped="limit",
+                tokens=9,
+                tokens_per_second=38.2,
             ),
         ),
     ),

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.widgets import Input, TextArea
 
-from tests.ui.looking import screen_text, until, wait_for
+from tests.scripted_models import ScriptedModels
+from tests.ui.looking import footer_keys, screen_text, until, wait_for
 from tuner_tui.errors import InputError
 from tuner_tui.feedback.collections import open_collection
 from tuner_tui.feedback.from_chat import keep_better, keep_prompts
 from tuner_tui.generation.candidates import candidate_of
 from tuner_tui.generation.conversation import Conversation, Reply, parse_sampling, sampling_text
-from tuner_tui.generation.messages import Base, Candidate, Sampling, Turn
+from tuner_tui.generation.messages import Answered, Base, Candidate, Sampling, Turn
 from tuner_tui.ui.app import TunerApp
 from tuner_tui.ui.screens.chat import ChatScreen
 from tuner_tui.ui.widgets.chat_column import ChatColumn
@@ -168,3 +169,77 @@ def test_sides_are_named(home: Path, tiny_model: Path, tmp_path: Path) -> None:
             candidate_of(text)
     with pytest.raises(InputError, match="adapter_config"):
         candidate_of(f"{tiny_model}+{tmp_path}")
+
+
+class LimitedModels(ScriptedModels):
+    """Answers stop at a number of tokens, as the generation worker's do at the token limit or a full context."""
+
+    def stop_at(self, tokens: int) -> None:
+        for identity in list(self.waiting):
+            request, listener = self.waiting.pop(identity)
+            listener(
+                Answered(
+                    id=identity,
+                    text="The sea is",
+                    is_finished=False,
+                    tokens=tokens,
+                    seconds=1.0,
+                    batch_size=1,
+                    seed=request.seed,
+                    template="",
+                )
+            )
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (12, "The sea is [stopped at 12 new tokens; tab, then o: max_new_tokens]"),
+        (5, "The sea is [stopped at 5 new tokens: the context is full]"),
+    ],
+)
+async def test_an_answer_that_stops_in_a_sentence_says_why(tokens: int, words: str) -> None:
+    models = LimitedModels()
+    talk = Conversation(candidates=(Candidate(base=BASE),), sampling=SHORT)
+    async with TunerApp(ChatScreen(talk, generators=models)).run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "Ask a question")
+        await pilot.press("h", "i", "enter")
+        await until(pilot, lambda: bool(models.waiting))
+        models.tell("loading [bold]small")
+        await wait_for(pilot, "> hi", "…", "loading [bold]small ... 1 s")
+        models.stop_at(tokens)
+        await wait_for(pilot, words)
+        await pilot.press("tab", "o")
+        await wait_for(pilot, "Sampling settings", "max_new_tokens=12")
+
+
+@pytest.mark.usefixtures("home")
+async def test_an_answer_that_was_stopped_says_so() -> None:
+    models = ScriptedModels()
+    talk = Conversation(candidates=(Candidate(base=BASE),), sampling=SHORT)
+    async with TunerApp(ChatScreen(talk, generators=models)).run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "Ask a question")
+        await pilot.press("h", "i", "enter")
+        await until(pilot, lambda: bool(models.waiting))
+        await until(pilot, lambda: "Stop" in footer_keys(pilot.app).values())
+        await pilot.press("ctrl+x")
+        await wait_for(pilot, "unfin [stopped on request]")
+        assert "Stop" not in footer_keys(pilot.app).values()
+
+
+@pytest.mark.usefixtures("home")
+async def test_settings_that_cannot_be_used_stay_to_be_corrected() -> None:
+    screen = ChatScreen(
+        Conversation(candidates=(Candidate(base=BASE),), sampling=SHORT), generators=ScriptedModels()
+    )
+    async with TunerApp(screen).run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "Ask a question")
+        await pilot.press("tab", "o")
+        await wait_for(pilot, "Sampling settings", "max_new_tokens=12")
+        pilot.app.screen.query_one(TextArea).text = "max_new_tokens=many [b]"
+        await pilot.press("ctrl+s")
+        await wait_for(pilot, "max_new_tokens must be a number, not 'many'", "max_new_tokens=many [b]")
+        pilot.app.screen.query_one(TextArea).text = "max_new_tokens=40"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: screen.talk.sampling.max_new_tokens == 40)

@@ -97,6 +97,39 @@ async def test_what_the_template_leaves_out_is_listed_and_shown_for_a_row(home: 
         )
 
 
+async def test_rows_that_cannot_be_read_say_so_in_tokens_without_a_worker(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It seemed to load a row, for as long as a worker takes to start."""
+
+    def unwanted(*_: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("tuner_tui.keeper.microscope.Microscope.look", unwanted)
+    (home / "unknown.jsonl").write_text('{"foo": 1}\n' * 3)
+    async with new_run(spec_of(model, "unknown.jsonl")) as walk:
+        await inspect(walk)
+        await wait_for(walk.pilot, "✗ Unknown columns")
+        await walk.press("4")
+        text = await wait_for(walk.pilot, "[4 Tokens]", "✗ Unknown columns: unknown.jsonl:1", "data.mapping")
+        assert "Loading" not in text
+
+
+async def test_data_that_are_gone_say_so_in_every_part(home: Path, model: Path) -> None:
+    write_rows(home / "rows.jsonl", 10)
+    async with new_run(spec_of(model)) as walk:
+        await walk.go_to("data")
+        await walk.settled()
+        (home / "rows.jsonl").unlink()
+        walk.app.push_screen(DataScreen(walk.spec, lambda _: None))
+        await wait_for(walk.pilot, "No such data file", "rows.jsonl")
+        await walk.press("escape")
+        for part, words in (("1", "✗ "), ("2", "cannot be read"), ("3", "✗ "), ("4", "✗ ")):
+            await walk.press(part)
+            text = await wait_for(walk.pilot, words)
+            assert "Loading" not in text and "Reading" not in text and "being read" not in text
+
+
 async def test_rows_that_the_method_refuses_are_listed(home: Path, model: Path) -> None:
     asked, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
     good = {"prompt": [asked], "chosen": [answer], "rejected": [{**answer, "content": "b"}]}
@@ -198,6 +231,31 @@ async def test_a_dataset_type_is_chosen_and_an_incomplete_mapping_is_told(home: 
         why = "The mapping was not applied: prompt-completion needs a column for completion."
         await walk.until(lambda: why in [told.message for told in walk.app._notifications], "the reason")
         assert screen.spec.data.mapping == ()
+
+
+@pytest.mark.parametrize("part", ["5", "1"])
+async def test_leaving_with_lines_that_cannot_be_used_asks(home: Path, model: Path, part: str) -> None:
+    """They were dropped, and a toast over the next screen was all that said so."""
+    write_odd_rows(home / "odd.jsonl")
+    async with new_run(spec_of(model, "odd.jsonl")) as walk:
+        screen = await inspect(walk)
+        await walk.press("5")
+        await wait_for(walk.pilot, "no dataset type detected")
+        await walk.press("e")
+        screen.query_one(TextArea).text = "user = {frage"
+        await wait_for(walk.pilot, "✗ ")
+        await walk.press("escape", part, "escape")
+        await wait_for(walk.pilot, "This mapping cannot be used", "'user = {frage'", "y  Leave", "n  Stay")
+        await walk.press("n")
+        await wait_for(walk.pilot, "[5 Columns]", "user = {frage")
+        assert walk.app.screen is screen
+        await walk.press(
+            *["escape"] * (1 if part == "5" else 2)
+        )  # out of the lines first, where the cursor is then
+        await wait_for(walk.pilot, "This mapping cannot be used")
+        await walk.press("y")
+        await walk.until(lambda: walk.app.screen_stack[-1] is walk.screen, "New run")
+        assert walk.spec.data.mapping == ()
 
 
 async def test_templates_are_written_as_lines(home: Path, model: Path) -> None:

@@ -149,8 +149,12 @@ async def test_filter_by_name_and_status(runs: dict[str, RunFolder]) -> None:
         await pilot.press("slash", *"failed")
         text = await wait_for(pilot, "2 of 10 runs")
         assert "haiku" not in text
-        await pilot.press("enter", "escape")
+        await pilot.press(*"zz", "enter")
+        await wait_for(pilot, "0 of 10 runs", "No run matches 'failedzz'; esc shows all.")
+        await until(pilot, lambda: "Open" not in footer_keys(app).values(), lambda: f"{footer_keys(app)}")
+        await pilot.press("escape")
         await wait_for(pilot, "10 runs, 2 live", "haiku")
+        await until(pilot, lambda: "Open" in footer_keys(app).values(), lambda: f"{footer_keys(app)}")
         assert not app.screen.query(Input)
 
 

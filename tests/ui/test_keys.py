@@ -136,7 +136,10 @@ async def test_a_path_that_is_not_there_is_told(here: Path, monkeypatch: pytest.
         await walk.press("down", "enter")
         await walk.type("./nowhere")
         await walk.press("enter")
-        await walk.until(lambda: "no model folder or GGUF file at ./nowhere" in walk.text(), "the reason")
+        await walk.until(
+            lambda: "No such folder: ./nowhere does not exist. Give a folder, a GGUF file" in walk.text(),
+            "the reason",
+        )
         assert walk.step == "model"
 
 

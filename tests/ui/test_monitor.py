@@ -75,6 +75,19 @@ def chart(app: TunerApp) -> str:
     return "\n".join(screen_lines(app)[region.y : region.bottom])
 
 
+async def test_no_frame_stands_around_a_chart_before_its_run_is_read(
+    runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner_tui.ui.run_watch.RunWatch.run", lambda _: None)
+    app = TunerApp()
+    async with app.run_test(size=(140, 45)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, Home))
+        app.open_monitor(runs["running"])
+        await wait_for(pilot, "Overview", runs["running"].name)
+        await until(pilot, lambda: app.screen.query_one(Plot).size.height > 0)
+        assert "┌" not in screen_text(app)
+
+
 async def test_a_live_run_is_there_at_once_and_moves(runs: dict[str, RunFolder]) -> None:
     steps = [event for event in recorded_events() if isinstance(event, StepLogged)]
     async with monitor(runs["running"]) as (app, pilot):
@@ -155,11 +168,20 @@ async def test_nan_is_said_and_drawn_around(runs: dict[str, RunFolder]) -> None:
 
 async def test_interrupted_and_queued_say_so(runs: dict[str, RunFolder]) -> None:
     async with monitor(runs["interrupted"]) as (app, pilot):
-        await wait_for(pilot, "! interrupted", "r resumes from", "16/36")
+        await wait_for(pilot, "! interrupted", "r resumes from", "step 12.", "16/36")
         assert "Resume" in footer_keys(app).values()
     async with monitor(runs["queued"]) as (_, pilot):
         name = runs["running"].name  # and not the GPU, which this machine may not have
         await wait_for(pilot, "○ queued", f"Queued: starts when {name} has ended.", "no steps yet")
+
+
+async def test_a_run_that_was_taken_out_of_the_queue_has_not_started(home: Path) -> None:
+    """It was said to be interrupted, and its process to have ended."""
+    folder = make_run(home, "2026-11-21-only-0001", [])
+    with held(home):
+        async with monitor(folder) as (app, pilot):
+            await wait_for(pilot, "! Not started: it is not in the queue any more. r queues it again.")
+            assert "Resume" in footer_keys(app).values()
 
 
 async def test_the_only_queued_run_waits_for_no_other(home: Path) -> None:

@@ -90,7 +90,7 @@ async def test_a_local_model_and_file_are_picked_from_the_lists(tiny_model: Path
         assert "12 rows" in walk.state.step("data").detail
 
 
-async def test_a_broken_file_is_shown_with_its_line_and_is_not_taken() -> None:
+async def test_a_broken_file_is_shown_with_its_line_and_is_no_data_to_train_on() -> None:
     async with new_run() as walk:
         await walk.press("down", "enter")
         await walk.go_to("data")
@@ -103,8 +103,9 @@ async def test_a_broken_file_is_shown_with_its_line_and_is_not_taken() -> None:
         await walk.until(lambda: isinstance(walk.app.screen, DataScreen), "its problems")
         await walk.until(lambda: "broken.jsonl:2" in walk.text(), "the broken line")
         await walk.press("escape")
+        await walk.settled()
         assert walk.step == "data"
-        assert walk.spec.data.train == "demo"
+        assert (walk.spec.data.train, walk.state.step("data").status) == ("below/broken.jsonl", "needs")
 
 
 async def test_a_bad_row_is_fixed_from_the_typed_name_with_enter(home: Path) -> None:
@@ -126,18 +127,74 @@ async def test_a_bad_row_is_fixed_from_the_typed_name_with_enter(home: Path) -> 
         await walk.until(lambda: walk.state.step("data").status == "done", "usable data")
 
 
-async def test_a_missing_file_is_told_in_words(home: Path) -> None:
-    async with new_run() as walk:
+@pytest.mark.parametrize("key", ["enter", "ctrl+n"])
+@pytest.mark.parametrize("size", [(80, 24), (140, 45)], ids=str)
+async def test_a_wrong_path_stands_with_its_error(home: Path, key: str, size: tuple[int, int]) -> None:
+    """The preset's data stayed chosen, so that the run would have been trained on them."""
+    async with new_run(size=size) as walk:
         await walk.press("down", "enter")
         await walk.go_to("data")
+        await walk.settled()
+        assert walk.spec.data.train == "demo"
         await walk.type("none.jsonl")
         await walk.until(lambda: "! No such" in walk.text(), "what is wrong")
         assert "Enter shows" not in walk.text()
-        await walk.press("enter")
-        await walk.until(lambda: bool(walk.app._notifications), "words")
-        (told,) = walk.app._notifications
-        assert "none.jsonl" in told.message
-        assert walk.step == "data"
+        await walk.press(key)
+        await walk.until(lambda: walk.state.step("data").status == "needs", "the step to be open")
+        assert walk.step == ("data" if key == "enter" else "method")
+        assert walk.spec.data.train == "none.jsonl"
+        await walk.go_to("review")
+        assert [problem.key for problem in walk.state.problems] == ["data.train"]
+        assert "none.jsonl" in walk.text() and "Not ready" in walk.text()
+        await walk.go_to("data")
+        assert "! No such data file: none.jsonl" in walk.text()
+
+
+@pytest.mark.parametrize("key", ["enter", "ctrl+n"])
+async def test_a_wrong_path_of_a_model_stands_with_its_error(home: Path, key: str) -> None:
+    async with new_run() as walk:
+        await walk.press("down", "enter")
+        await walk.settled()
+        assert (walk.step, walk.spec.model.source) == ("model", "demo")
+        await walk.type("./nowhere")
+        await walk.press(key)
+        await walk.until(lambda: walk.state.step("model").status == "needs", "the step to be open")
+        assert walk.spec.model.source == "./nowhere"
+        assert walk.step == ("model" if key == "enter" else "data")
+        await walk.go_to("model")
+        assert "! " in walk.text() and "./nowhere" in walk.text()
+
+
+async def test_words_that_narrow_a_list_are_no_choice(home: Path) -> None:
+    async with new_run() as walk:
+        await walk.press("down", "enter")
+        await walk.settled()
+        await walk.type("smol")
+        await walk.press("ctrl+n")
+        files = walk.screen.query_one("#data PickList", PickList)
+        await walk.until(lambda: len(files.rows) == 3, "the list of files")
+        await walk.type("goo")
+        await walk.press("ctrl+n")
+        assert walk.step == "method"
+        assert (walk.spec.model.source, walk.spec.data.train) == ("demo", "demo")
+
+
+async def test_an_error_about_columns_is_whole(home: Path) -> None:
+    row = {f"a_column_with_a_name_{number}": 1 for number in range(5)}
+    (home / "odd.jsonl").write_text(f"{json.dumps(row)}\n" * 3)
+    (home / "many.jsonl").write_text(json.dumps({f"{'long_' * 12}{number}": 1 for number in range(9)}) + "\n")
+    async with new_run() as walk:
+        await walk.press("down", "enter")
+        await walk.go_to("data")
+        await walk.type("odd.jsonl")
+        await walk.until(lambda: "! Unknown columns" in walk.text(), "what is wrong")
+        assert "with data.mapping." in " ".join(walk.text().split()), walk.text()
+        await walk.press(*["backspace"] * 9)
+        await walk.type("many.jsonl")
+        await walk.until(lambda: "… f2 shows all of it." in walk.text(), "where the rest stands")
+        await walk.press("f2")
+        await walk.until(lambda: isinstance(walk.app.screen, DataScreen), "the data screen")
+        await walk.until(lambda: "data.mapping." in walk.text(), "all of it")
 
 
 async def test_a_missing_data_file_needs_you_and_leads_back_from_review() -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from tests.ui.new_run_host import new_run
 from tuner_tui.errors import TunerError
+from tuner_tui.planning.run_time import Outlook
 from tuner_tui.sharing import start_run
 from tuner_tui.sharing.hub_protocol import Moved, Stepped
 from tuner_tui.sharing.worker_job import Cancelled
+from tuner_tui.ui.screens.new_run.review import ReviewPane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,3 +57,31 @@ async def test_a_download_is_cancelled_and_resumed(monkeypatch: pytest.MonkeyPat
             assert not walk.screen.check_action("cancel_download", ())
             assert len(fetches) == count
         assert not walk.app.opened
+
+
+async def test_a_start_is_said_until_it_is_made_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures that came in meanwhile took the words away, and nothing seemed to happen."""
+    gate = threading.Event()
+
+    def refuse_late(*_: object, **__: object) -> None:
+        assert gate.wait(30)
+        raise TunerError("The disk is full", "0.1 GB free.")
+
+    monkeypatch.setattr(start_run, "start_run", refuse_late)
+    async with new_run() as walk:
+        await walk.press("down", "enter")
+        await walk.settled()
+        await walk.go_to("review")
+        await walk.press("s")
+        await walk.until(lambda: "Starting ... its Monitor opens" in walk.text(), "words")
+        pane = walk.screen.query_one(ReviewPane)
+        pane.show(walk.state)
+        pane.show_plan(None, Outlook(seconds=60.0))
+        await walk.pilot.pause()
+        assert "Starting ... its Monitor opens" in walk.text()
+        assert "… starting the run" in walk.text()
+        gate.set()
+        await walk.until(lambda: "The run did not start." in walk.text(), "the refusal")
+        assert "The disk is full" in walk.text() and "starting the run" not in walk.text()
+        walk.screen._change("training.epochs", "5")
+        await walk.until(lambda: "It continues without the app" in walk.text(), "another draft")

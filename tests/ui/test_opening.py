@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input
 
-from tests.ui.looking import until, wait_for
+from tests.ui.looking import screen_text, until, wait_for
 from tests.ui.recorded_runs import held, make_run, recorded_events
 from tuner_tui.errors import TunerError
 from tuner_tui.runs.folder import RunFolder, list_runs
@@ -89,9 +89,31 @@ async def test_a_demo_opens_where_it_was_asked_for(
         async with app.run_test(size=(80, 24)) as pilot:
             await wait_for(pilot, "No runs yet")
             await pilot.press("t")
-            await until(pilot, lambda: "Starting the demo" in told(app))
+            await wait_for(pilot, "… starting the demo", "Starting the demo ... its Monitor opens")
             gate.set()
             await until(pilot, lambda: isinstance(app.screen, Monitor))
+            await pilot.press("escape")
+            await until(pilot, lambda: isinstance(app.screen, Home))
+            assert "starting the demo" not in screen_text(app)
+
+
+async def test_a_demo_that_cannot_start_no_longer_says_that_it_does(
+    home: Path, monkeypatch: pytest.MonkeyPatch, gate: threading.Event
+) -> None:
+    def refused() -> RunFolder:
+        raise TunerError("The disk is full", "0.1 GB free.")
+
+    monkeypatch.setattr(run_actions, "start_demo", slowly(gate, refused))
+    app = TunerApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "No runs yet")
+        await pilot.press("t")
+        await wait_for(pilot, "… starting the demo")
+        gate.set()
+        await wait_for(pilot, "The disk is full")
+        await pilot.press("escape")
+        await wait_for(pilot, "No runs yet", "0 runs")
+        assert "its Monitor opens" not in screen_text(app)
 
 
 async def test_a_late_question_is_not_asked_elsewhere(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,21 @@ async def test_an_archive_is_made_and_holds_the_run(runs: dict[str, RunFolder], 
         names = archive.getnames()
     assert f"{folder.name}/events.jsonl" in names and f"{folder.name}/adapter/adapter_config.json" in names
     assert not any(name.endswith("/lock") for name in names)
+
+
+async def test_work_without_figures_counts_its_seconds(runs: dict[str, RunFolder]) -> None:
+    """PyTorch loads for half a minute on a slow machine, under "starting ..."."""
+    gate = threading.Event()
+
+    def wait() -> None:
+        assert gate.wait(30)
+
+    async with share(runs["finished"]) as (screen, pilot):
+        screen._begin(wait)
+        await wait_for(pilot, "> starting ...", "working ... 2 s")
+        gate.set()
+        screen.is_busy = False
+        await wait_for(pilot, "Hub: private")
 
 
 async def test_a_refusal_says_what_to_do(runs: dict[str, RunFolder]) -> None:

@@ -142,6 +142,9 @@ def test_gauges_call_what_is_missing_unknown() -> None:
     words = {gauge.name: gauge.words for gauge in gauges([bare], True)}
     assert words == {"GPU": "unknown: no readings", "CPU": "unknown", "RAM": "unknown", "energy": "unknown"}
     assert gauges([bare], False)[0].words == "not used: trains on the CPU"
+    loading = [gauge.name for gauge in gauges([bare], None)]
+    assert loading == ["CPU", "RAM", "energy"], "where a run trains is known once its model is loaded"
+    assert gauges([], None, is_live=False)[0].words == "no readings"
     hot = TelemetrySample(at=1.0, gpu_percent=99.0, temperature_celsius=88.0, throttle_reasons=("thermal",))
     found = {gauge.name: gauge for gauge in gauges([bare, hot], True)}
     assert found["heat"].words == "88 °C slowed: thermal"

@@ -59,6 +59,25 @@ def test_the_figures_by_hand() -> None:
     assert meter.look().words == "0 of 0 prompts answered"
 
 
+def test_an_estimate_that_is_over_says_so() -> None:
+    times = iter([100.0, 110.0, 115.0, 120.0, 130.0])
+    meter = AnswerMeter(lambda: next(times))
+    meter.plan(prompts_left=3, answers_left=3, longest=40)
+    meter.grew("a", 0)
+    meter.answered("a", 20)
+    meter.done_prompts += 1
+    meter.grew("b", 30)  # longer than the usual 20: its end is unknown, and it shortens no other answer
+    assert (
+        meter.look().words == "1 of 3 prompts answered, 5.0 tokens/s, 4 s left"
+    )  # at 110 s: 50 tokens; c has 20
+    meter.grew("c", 25)
+    assert meter.look().words == "1 of 3 prompts answered, 5.0 tokens/s, taking longer than estimated"
+    meter.answered("b", 40)
+    meter.answered("c", 40)
+    meter.done_prompts += 2
+    assert meter.look().words == "3 of 3 prompts answered, 5.0 tokens/s"  # at 120 s: 100 tokens
+
+
 def test_a_stop_keeps_complete_answers_and_resuming_asks_for_the_others(store: Store) -> None:
     models, problems = ScriptedModels(), list[TunerError]()
     ahead = prefetcher(store, models, problems)

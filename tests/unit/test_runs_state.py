@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tuner_tui.runs import state
+from tuner_tui.runs.ending_words import ending_words
 from tuner_tui.runs.events import (
     TERMINAL,
     Evaluated,
@@ -143,6 +144,13 @@ def test_a_live_run_says_what_is_left_and_how_fast_it_is() -> None:
     assert snapshot.tokens == 100
 
 
+def test_after_the_last_step_no_time_is_left_to_tell() -> None:
+    """It evaluates and saves then, for longer than its steps say: 0 s would be wrong."""
+    run = folded([*begin(), *(step(number) for number in range(1, 101))])
+    assert run.step == run.total_steps == 100
+    assert run.snapshot().seconds_left is None
+
+
 def test_a_resumed_run_rewinds_to_its_checkpoint() -> None:
     late = Sampled(
         step=8, prompt_index=0, prompt="p", answer="a", source="tuned", seconds=0.1, is_finished=True
@@ -239,3 +247,13 @@ def test_pauses_are_no_part_of_a_runs_time() -> None:
     assert (state.idle_seconds, state.active_seconds) == (3600, 900)
     assert state.snapshot().curves.seconds == (300, 700)
     assert [type(event) for event in state.timeline] == [RunStarted, RunStopped, RunStarted, RunFinished]
+
+
+def test_the_time_of_a_resumed_run_is_said_to_be_that_since_it_was_resumed() -> None:
+    """Beside the time of all attempts it looked like a contradiction."""
+    finished = RunFinished(step=36, seconds=529.0, loss=1.272)
+    assert ending_words(finished) == "finished at step 36 in 8 min 49 s, loss 1.272"
+    assert (
+        ending_words(finished, attempt=2)
+        == "finished at step 36 in 8 min 49 s since it was resumed, loss 1.272"
+    )

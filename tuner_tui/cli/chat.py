@@ -114,7 +114,7 @@ def _ask(
     talk: Conversation, prompt: str, seed: int | None, generators: Generators, *, as_json: bool
 ) -> Conversation:
     from tuner_tui.generation.client import new_id, new_seed
-    from tuner_tui.generation.conversation import Reply
+    from tuner_tui.generation.conversation import Reply, why_stopped
     from tuner_tui.generation.messages import Generate
 
     talk = talk.asking(prompt)
@@ -128,7 +128,14 @@ def _ask(
             is_alone=True,
         )
         answer = generators.of(candidate.base).ask(request)
-        reply = Reply(text=answer.text, is_done=True, is_finished=answer.is_finished, seed=answer.seed)
+        reply = Reply(
+            text=answer.text,
+            is_done=True,
+            is_finished=answer.is_finished,
+            stopped=why_stopped(answer, talk.sampling),
+            tokens=answer.tokens,
+            seed=answer.seed,
+        )
         talk = talk.replying(len(talk.questions) - 1, place, reply)
         if as_json:
             row = {
@@ -144,5 +151,7 @@ def _ask(
             continue
         if len(talk.candidates) > 1:
             click.echo(click.style(f"[{candidate.name}]", bold=True))
-        click.echo(plain_lines(answer.text.strip()) + ("" if answer.is_finished else " [truncated]"))
+        more = "; --max-new-tokens raises it" if reply.stopped == "limit" else ""
+        ending = f" [{reply.stopped_words}{more}]" if reply.stopped else ""
+        click.echo(f"{plain_lines(answer.text.strip())}{ending}")
     return talk

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SHORTEST_SECONDS = 0.5
 """No speed is given before."""
+SHORTEST_LEFT = 0.5
+"""Seconds left that would be shown as 0 s while answers are open: the estimate was too short."""
 
 
 class GenerationProgress(NamedTuple):
@@ -29,11 +31,13 @@ class GenerationProgress(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Such as "3 of 12 prompts answered, 14.2 tokens/s, 1 min 5 s left"."""
+        """Such as "3 of 12 prompts answered, 14.2 tokens/s, 1 min 5 s left", or "taking longer than estimated"."""
         parts = [f"{self.done_prompts} of {counted(self.total_prompts, 'prompt')} answered"]
         if self.tokens_per_second is not None:
             parts.append(f"{self.tokens_per_second:.1f} tokens/s")
-        if self.seconds_left is not None:
+        if self.seconds_left is not None and self.seconds_left < SHORTEST_LEFT:
+            parts.append("taking longer than estimated")
+        elif self.seconds_left is not None:
             parts.append(f"{'at most ' if self.is_at_most else ''}{duration(self.seconds_left)} left")
         return ", ".join(parts)
 
@@ -92,7 +96,9 @@ class AnswerMeter:
         speed = moved / (now - begun)
         is_at_most = not self._complete_answers
         usual = self._longest if is_at_most else self._complete_tokens / self._complete_answers
-        tokens_left = max(0.0, self._answers_left * usual - sum(self._open.values()))
+        to_begin = max(0, self._answers_left - len(self._open)) * usual
+        tokens_left = to_begin + sum(max(0.0, usual - tokens) for tokens in self._open.values())
+        seconds_left = tokens_left / speed if self._answers_left > 0 else None
         return GenerationProgress(
-            self.done_prompts, self._total_prompts, self._tokens, speed, tokens_left / speed, is_at_most
+            self.done_prompts, self._total_prompts, self._tokens, speed, seconds_left, is_at_most
         )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from tuner_tui.generation.messages import Candidate, Sampling, Turn
+from tuner_tui.generation.messages import Answered, Candidate, Sampling, Turn
+from tuner_tui.text import counted
+
+Stopped = Literal["", "limit", "context", "request"]
+"""Why an answer ended without EOS: at `max_new_tokens`, at the context length, or cancelled; empty with EOS."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,12 +20,24 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     is_done: bool = False
     is_finished: bool = False
     """Whether the model ended it with EOS."""
+    stopped: Stopped = ""
     tokens: int = 0
     tokens_per_second: float | None = None
     seed: int = 0
     template: str = ""
     problem: str = ""
     """Why there is no answer."""
+
+    @property
+    def stopped_words(self) -> str:
+        """Such as "stopped at 256 new tokens"; empty where the model ended the answer."""
+        tokens = counted(self.tokens, "new token")
+        return {
+            "": "",
+            "limit": f"stopped at {tokens}",
+            "context": f"stopped at {tokens}: the context is full",
+            "request": "stopped on request",
+        }[self.stopped]
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +90,15 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
             if number < question_count - 1 and self.replies[number][place].text:
                 turns.append(Turn("assistant", self.replies[number][place].text))
         return self.candidates[place].turns(tuple(_alternating(turns)))
+
+
+def why_stopped(answer: Answered, sampling: Sampling) -> Stopped:
+    """Why an answer ended without EOS."""
+    if answer.is_finished:
+        return ""
+    if answer.is_cancelled:
+        return "request"
+    return "limit" if answer.tokens >= sampling.max_new_tokens else "context"
 
 
 def _alternating(turns: list[Turn]) -> list[Turn]:

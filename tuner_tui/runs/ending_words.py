@@ -29,14 +29,13 @@ def stopped_as_it_is(folder: RunFolder, state: RunState, *, is_pause: bool = Fal
     )
 
 
-def ending_words(event: RunFinished | RunStopped | RunFailed) -> str:
-    """How a run ended, in one or a few lines."""
+def ending_words(event: RunFinished | RunStopped | RunFailed, attempt: int = 1) -> str:
+    """How a run ended, in one or a few lines; the event's time is that of its last attempt."""
     match event:
         case RunFinished():
             why = " (early stopping)" if event.reason == "early_stopping" else ""
-            return (
-                f"finished at step {event.step}{why} in {duration(event.seconds)}, loss {number(event.loss)}"
-            )
+            took = f"{duration(event.seconds)}{' since it was resumed' if attempt > 1 else ''}"
+            return f"finished at step {event.step}{why} in {took}, loss {number(event.loss)}"
         case RunStopped():
             action = "paused" if event.is_pause else "stopped"
             return f"{action} at step {event.step}; {plain(saved_words(event))}"

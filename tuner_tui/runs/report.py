@@ -61,7 +61,7 @@ def _lines(run: RunFollower) -> list[str]:
     state = run.state
     assert state.ending is not None
     lines = [f"# {markdown(run.folder.name)}", ""]
-    lines += [*map(markdown, ending_words(state.ending).splitlines()), ""]
+    lines += [*map(markdown, ending_words(state.ending, state.attempt).splitlines()), ""]
     rows = [*_what_it_was(state), *_figures(run)]
     rows += [(name, f"{what} ({why})") for name, what, why in incident_rows(state.fallbacks, state.skipped)]
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {markdown(words)} |" for name, words in rows)]

@@ -71,6 +71,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     active_seconds: float
     """From the first start to the last event, without the time between attempts."""
     seconds_left: float | None
+    """Until the last step; None before the first one and after the last."""
     tokens: int
     tokens_per_second: float | None
     loss: float | None
@@ -247,7 +248,8 @@ class RunState:
         """A frozen copy for a screen or a command."""
         seconds = sum(step.seconds for step in self._recent)
         per_step = self.seconds_per_step
-        is_moving = self.ending is None and self.training is not None and per_step is not None
+        # After the last step a run evaluates, answers samples and saves; its steps do not say for how long.
+        is_moving = self.ending is None and self.training is not None and self.step < self.total_steps
         return RunSnapshot(
             attempt=self.attempt,
             versions=self.versions,

@@ -14,8 +14,8 @@ MOST_COMPARED_WORDS = 4000
 _WORDS = re.compile(r"\s+|\S+")
 
 
-def answer_content(text: str, is_finished: bool | None, against: str | None = None) -> Content:
-    """An answer; with `against`, the words that only this one has are highlighted."""
+def answer_content(text: str, ending: str = "", against: str | None = None) -> Content:
+    """An answer, and why it ended where it did not end by itself; `against`: words only this one has stand out."""
     if not text.strip():
         text_shown = f"(only whitespace: {len(text)} characters)" if text else "(an empty answer)"
         body = Content.styled(text_shown, "$warning italic")
@@ -23,9 +23,7 @@ def answer_content(text: str, is_finished: bool | None, against: str | None = No
         body = _marked(plain_lines(text), plain_lines(against))
     else:
         body = literal_lines(text.rstrip())
-    if is_finished is False:
-        body = Content.assemble(body, Content.styled(" [truncated]", "$faint"))
-    return body
+    return Content.assemble(body, Content.styled(f" [{ending}]", "$faint")) if ending else body
 
 
 def _marked(text: str, against: str) -> Content:

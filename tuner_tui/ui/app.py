@@ -257,9 +257,9 @@ class TunerApp(App[None]):
         """Queue the demo's run and show it."""
         from tuner_tui.ui.run_actions import start_demo
 
-        if isinstance(self.screen, TunerScreen):
+        if isinstance(self.screen, TunerScreen) and not self.screen.opening:
             self.notify("Starting the demo ...", timeout=3)
-            self.screen.perform_and_open(start_demo)
+            self.screen.perform_and_open(start_demo, "starting the demo")
 
     def action_help(self) -> None:
         from tuner_tui.ui.modals.help import HelpModal

@@ -44,11 +44,15 @@ def pause_run(folder: RunFolder) -> str:
 
 
 def resume_run(folder: RunFolder) -> str:
-    """Resume from the last checkpoint."""
+    """Resume from the last checkpoint, whose step is said."""
     from tuner_tui.keeper.launch import resume
+    from tuner_tui.runs.disk import complete_checkpoints
 
     resume(folder)
-    return "Resuming from the last checkpoint."
+    saved = complete_checkpoints(folder)
+    if not saved:
+        return "Starting again: no checkpoint was saved."
+    return f"Resuming from the checkpoint of step {int(saved[-1].name.rpartition('-')[2])}."
 
 
 def delete_run(folder: RunFolder) -> str:

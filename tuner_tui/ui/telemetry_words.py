@@ -27,12 +27,15 @@ class Gauge(NamedTuple):
     """Details for where there is room."""
 
 
-def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool) -> list[Gauge]:
-    """All gauges; a single one says when there is no sample or GPU."""
+def gauges(samples: Sequence[TelemetrySample], uses_gpu: bool | None, *, is_live: bool = True) -> list[Gauge]:
+    """All gauges; a single one says when there is no sample.
+
+    `uses_gpu` is None until the run says where it trains; a GPU without readings is then not spoken of.
+    """
     if not samples:
-        return [Gauge("machine", "no readings yet", (), False)]
+        return [Gauge("machine", "no readings yet" if is_live else "no readings", (), False)]
     last = samples[-1]
-    gauge_list = _gpu_gauges(samples, last) if _knows_gpu(last) else [_no_gpu(uses_gpu)]
+    gauge_list = _gpu_gauges(samples, last) if _knows_gpu(last) else _no_gpu(uses_gpu)
     gauge_list.append(_gauge("CPU", samples, lambda s: s.cpu_percent, 100, "{:.0f} %", _run_share(last)))
     ram_total = last.ram_total_bytes
     if ram_total is None or last.ram_available_bytes is None:
@@ -103,8 +106,10 @@ def _knows_gpu(sample: TelemetrySample) -> bool:
     return any(value is not None for value in known)
 
 
-def _no_gpu(uses_gpu: bool) -> Gauge:
-    return Gauge("GPU", "unknown: no readings" if uses_gpu else "not used: trains on the CPU", (), False)
+def _no_gpu(uses_gpu: bool | None) -> list[Gauge]:
+    if uses_gpu is None:
+        return []
+    return [Gauge("GPU", "unknown: no readings" if uses_gpu else "not used: trains on the CPU", (), False)]
 
 
 def _run_share(sample: TelemetrySample) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual import work
 from textual._styles_cache import StylesCache
 from textual.message import Message
+from textual.reactive import var
 from textual.screen import Screen
 from textual.worker import WorkerState
 
@@ -90,8 +91,8 @@ class TunerScreen(Screen[None]):
     TITLE_WORDS: ClassVar[str] = ""
     HELP_TEXT: ClassVar[str] = ""
     """What the screen is for, shown by `?`; a focused widget's own `help_text` is shown above it."""
-    _is_opening = False
-    """Whether a run is being made that is to be shown."""
+    opening: var[str] = var("", init=False)
+    """What is being made and will be shown, such as "starting the demo"; empty while nothing is."""
 
     @property
     def is_in_front(self) -> bool:
@@ -145,10 +146,13 @@ class TunerScreen(Screen[None]):
         """Run a blocking action in a thread; its confirmation or error comes back as a message."""
         self.report(lambda: ActionDone(action()))
 
-    def perform_and_open(self, action: Callable[[], RunFolder]) -> None:
-        """Run a blocking action that returns a run to show; one at a time."""
-        if not self._is_opening:
-            self._is_opening = True
+    def watch_opening(self, words: str) -> None:
+        self.query_one(TitleBar).busy = words
+
+    def perform_and_open(self, action: Callable[[], RunFolder], words: str) -> None:
+        """Run a blocking action that returns a run to show, one at a time; `words` say meanwhile what it does."""
+        if not self.opening:
+            self.opening = words
             self.report(lambda: RunMade(action()))
 
     def open_same_again(self, read: Callable[[], tuple[RunSpec, str | None]]) -> None:
@@ -176,7 +180,7 @@ class TunerScreen(Screen[None]):
             app.call_from_thread(tell_result, app, message)
 
     def on_run_made(self, message: RunMade) -> None:
-        self._is_opening = False
+        self.opening = ""
         if self.is_in_front:
             self.tuner.open_monitor(message.folder)
         else:
@@ -189,7 +193,7 @@ class TunerScreen(Screen[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An internal error in a thread is shown, and the app stays up."""
         if event.state is WorkerState.ERROR:
-            self._is_opening = False
+            self.opening = ""
         if event.state is WorkerState.ERROR and isinstance(event.worker.error, Exception):
             self.app.post_message(FeederFailed(event.worker.error))
 
@@ -198,7 +202,7 @@ class TunerScreen(Screen[None]):
         tell_result(self.app, message)
 
     def on_action_failed(self, message: ActionFailed) -> None:
-        self._is_opening = False
+        self.opening = ""
         if isinstance(message.error, UntrustedCode) and message.again is not None and self.is_in_front:
             self.ask_to_trust(message.error, message.again)
         else:

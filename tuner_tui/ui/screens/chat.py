@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,11 +15,12 @@ from textual.widgets import Input, Static
 
 from tuner_tui.errors import TunerError
 from tuner_tui.generation.client import Generators, MachineBusy, new_id, new_seed
-from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text
+from tuner_tui.generation.conversation import Conversation, parse_sampling, sampling_text, why_stopped
 from tuner_tui.generation.conversation import Reply as Answer
 from tuner_tui.generation.messages import Answered, Candidate, Failed, Generate, Grew
 from tuner_tui.generation.transcripts import keep_transcript, new_transcript
-from tuner_tui.text import counted, shell_command
+from tuner_tui.text import counted, duration, shell_command
+from tuner_tui.ui import chat_keeping
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.modals.pick_sides import MOST_CANDIDATES
 from tuner_tui.ui.screens.base import ActionDone, TunerScreen
@@ -75,13 +77,21 @@ class ChatScreen(TunerScreen):
         Binding("i", "type", "Type", tooltip="Back to the input"),
         Binding("ctrl+r", "regenerate", "Again", tooltip="Regenerate the last answers with other seeds"),
         Binding("ctrl+e", "edit", "Edit", show=False, tooltip="Edit the last question and ask it again"),
-        Binding("x,ctrl+x", "stop", "Stop", show=False, tooltip="Stop answering"),
+        Binding(
+            "ctrl+x",
+            "stop",
+            "Stop",
+            priority=True,  # while there is something to stop; else the input cuts its text
+            tooltip="Stop answering; what was said so far stays",
+        ),
+        Binding("x", "stop", "Stop", show=False, tooltip="Stop answering; what was said so far stays"),
         Binding("g", "thumb(True)", "Good", tooltip="Save this column's answer as good"),
         Binding("b", "thumb(False)", "Bad", tooltip="Save this column's answer as bad"),
         *(
-            Binding(str(place), f"better({place})", "Better", key_display="1-4", show=place == 1)
-            for place in range(1, 5)
+            Binding("1", f"better(1, {count})", "Better", key_display=f"1-{count}")
+            for count in range(2, MOST_CANDIDATES + 1)
         ),
+        *(Binding(str(place), f"better({place})", "Better", show=False) for place in range(2, 5)),
         Binding("plus", "sides", "Models", key_display="+", tooltip="Choose the models that answer"),
         Binding(
             "p",
@@ -117,6 +127,7 @@ class ChatScreen(TunerScreen):
         self._requests: dict[str, tuple[int, int]] = {}
         """By a request's id: the question's number and the seed."""
         self._transcript: Path | None = None
+        self._model_state, self._asked_at = "", 0.0
         self._first_prompt = first_prompt
 
     @property
@@ -136,6 +147,7 @@ class ChatScreen(TunerScreen):
     def on_mount(self) -> None:
         self._generators.listen(lambda words: self._post(StateHeard(words)))
         self.query_one(Input).focus()
+        self.set_interval(1.0, self._count)
         self._draw()
         if self._first_prompt:
             self.call_after_refresh(self.action_prompt_first)
@@ -147,9 +159,21 @@ class ChatScreen(TunerScreen):
         if self.is_attached:
             self.post_message(message)
 
-    def watch_talk(self) -> None:
+    def watch_talk(self, before: Conversation, talk: Conversation) -> None:
         if self.is_mounted:
             self._draw()
+            if before.is_waiting != talk.is_waiting:
+                self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """An answer that is being generated can be stopped; of several, one can be better."""
+        if action == "stop":
+            return self.talk.is_waiting
+        if action == "better":
+            place, *named = parameters
+            count = len(self.talk.candidates)
+            return count > 1 and (named == [count] if named else place in range(1, count + 1))
+        return True
 
     def _draw(self) -> None:
         for column in self.query(ChatColumn):
@@ -158,7 +182,17 @@ class ChatScreen(TunerScreen):
         self.query_one(TitleBar).state = counted(count, "question")
 
     def on_state_heard(self, message: StateHeard) -> None:
-        show(self.query_one("#state", Static), literal(message.words))
+        self._model_state = message.words
+        self._show_state()
+
+    def _show_state(self) -> None:
+        show(self.query_one("#state", Static), literal(self._model_state))
+
+    def _count(self) -> None:
+        """How long a question waits for its first words, which is long while a model is loaded."""
+        if self.talk.is_waiting and not any(reply.text for reply in self.talk.replies[-1]):
+            words = f"{self._model_state or 'asking'} ... {duration(time.monotonic() - self._asked_at)}"
+            show(self.query_one("#state", Static), literal(words))
 
     def on_action_done(self, message: ActionDone) -> None:
         message.prevent_default()
@@ -178,6 +212,7 @@ class ChatScreen(TunerScreen):
 
     def _send_last(self) -> None:
         number = len(self.talk.questions) - 1
+        self._asked_at = time.monotonic()
         for place, candidate in enumerate(self.talk.candidates):
             request = Generate(
                 id=new_id(),
@@ -228,6 +263,7 @@ class ChatScreen(TunerScreen):
                         text=reply.text,
                         is_done=True,
                         is_finished=reply.is_finished,
+                        stopped=why_stopped(reply, self.talk.sampling),
                         tokens=reply.tokens,
                         tokens_per_second=reply.tokens / reply.seconds if reply.seconds else None,
                         seed=seed,
@@ -287,16 +323,16 @@ class ChatScreen(TunerScreen):
         column = self.focused
         if isinstance(column, ChatColumn) and self._has_answers():
             place, talk, name = column.place, self.talk, self._collection
-            self.perform(lambda: _keep_thumb(name, talk, place, is_good))
+            self.perform(lambda: chat_keeping.keep_thumb(name, talk, place, is_good))
 
-    def action_better(self, place: int) -> None:
+    def action_better(self, place: int, _: int = 0) -> None:
         talk, name = self.talk, self._collection
         if self._has_answers() and 1 < len(talk.candidates) >= place:
-            self.perform(lambda: _keep_better(name, talk, place - 1))
+            self.perform(lambda: chat_keeping.keep_better(name, talk, place - 1))
 
     def action_keep_prompts(self) -> None:
         talk, name = self.talk, self._collection
-        self.perform(lambda: _keep_prompts(name, talk))
+        self.perform(lambda: chat_keeping.keep_prompts(name, talk))
 
     def _has_answers(self) -> bool:
         if not self.talk.replies or self.talk.is_waiting or any(r.problem for r in self.talk.replies[-1]):
@@ -336,39 +372,23 @@ class ChatScreen(TunerScreen):
             await box.mount_all([ChatColumn(place) for place in range(len(candidates))])
         self._draw()
         self.refresh_command()
+        self.refresh_bindings()
         self.action_type()
 
     @work
     async def action_settings(self) -> None:
         from tuner_tui.ui.modals.write_text import WriteText
 
-        text = await self.app.push_screen_wait(
-            WriteText("Sampling settings", sampling_text(self.talk.sampling))
-        )
-        if text is None:
-            return
-        try:
-            sampling = parse_sampling(text, self.talk.sampling)
-        except ValueError as error:
-            self.show_error(TunerError("These settings cannot be used", str(error)))
-            return
-        self.talk = msgspec.structs.replace(self.talk, sampling=sampling)
-
-
-def _keep_thumb(name: str, talk: Conversation, place: int, is_good: bool) -> str:
-    from tuner_tui.feedback.from_chat import keep_thumb
-
-    count = keep_thumb(name, talk, place, is_good=is_good)
-    return f"{'Good' if is_good else 'Bad'}; saved to {name} ({count} in total)"
-
-
-def _keep_better(name: str, talk: Conversation, place: int) -> str:
-    from tuner_tui.feedback.from_chat import keep_better
-
-    return f"{place + 1} is better; saved to {name} ({keep_better(name, talk, place)} in total)"
-
-
-def _keep_prompts(name: str, talk: Conversation) -> str:
-    from tuner_tui.feedback.from_chat import keep_prompts
-
-    return f"{counted(keep_prompts(name, talk), 'new prompt')} in {name}"
+        title = "Sampling settings"
+        text: str | None = sampling_text(self.talk.sampling)
+        while True:
+            text = await self.app.push_screen_wait(WriteText(title, text or ""))
+            if text is None:
+                return
+            try:
+                sampling = parse_sampling(text, self.talk.sampling)
+            except ValueError as error:  # what was typed stays, to be corrected
+                title = f"Sampling settings: {error}"
+            else:
+                self.talk = msgspec.structs.replace(self.talk, sampling=sampling)
+                return

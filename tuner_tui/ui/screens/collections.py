@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 EMPTY = "No collections yet. n creates one: a model answers your prompts, and you choose the better answer."
 
 
+class CollectionList(PickList):
+    """The collections."""
+
+    BINDINGS = [Binding("enter", "select", "Open", tooltip="Annotate its answers")]  # noqa: RUF012
+
+
 class Collections(TunerScreen):
     """All collections with their progress; Enter continues annotating."""
 
@@ -59,7 +65,7 @@ class Collections(TunerScreen):
 
     def compose_body(self) -> ComposeResult:
         yield Static("Loading ...", id="hint")
-        yield PickList(id="collections")
+        yield CollectionList(id="collections", help_text="Your collections. Enter opens one.")
 
     def on_screen_resume(self) -> None:
         self._look()

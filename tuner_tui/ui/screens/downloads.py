@@ -53,6 +53,12 @@ class DownloadEnded(Message):
         self.words, self.error = words, error
 
 
+class CacheList(PickList):
+    """What is in the cache."""
+
+    BINDINGS = [Binding("enter", "select", "Update", tooltip="Resume it, or fetch it anew")]  # noqa: RUF012
+
+
 class DownloadsScreen(TunerScreen):
     """The cache's repositories by their last use; one download at a time."""
 
@@ -108,7 +114,7 @@ class DownloadsScreen(TunerScreen):
         return shell_command(f"models {word}", chosen.repo_id, options=_data_option(chosen.kind))
 
     def compose_body(self) -> ComposeResult:
-        yield PickList(id="cache-list", help_text="Contents of the Hub's cache, last used first.")
+        yield CacheList(id="cache-list", help_text="Contents of the Hub's cache, last used first.")
         with Horizontal(classes="field"):
             yield Label("Model", id="kind-label")
             yield Input(placeholder="owner/name, or owner/name@revision", id="name", compact=True)

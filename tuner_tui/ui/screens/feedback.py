@@ -38,15 +38,10 @@ class FeedbackScreen(FeedbackSession):
     CSS_PATH = "feedback.tcss"
     BINDINGS = [  # noqa: RUF012
         *(
-            Binding(
-                str(place),
-                f"digit({place})",
-                "Choose",
-                key_display="1-4" if place == 1 else "",
-                show=place == 1,
-            )
-            for place in range(1, 10)
+            Binding("1", f"digit(1, {most})", "Choose", key_display="1" if most == 1 else f"1-{most}")
+            for most in range(1, 10)
         ),
+        *(Binding(str(place), f"digit({place})", "Choose", show=False) for place in range(2, 10)),
         Binding("t,0", "tie", "Tie", key_display="t", tooltip="Neither is better"),
         Binding("b", "both_bad", "Bad", tooltip="None of them is good"),
         Binding("right", "skip", "Skip", key_display="→", show=False, tooltip="Skip this item"),
@@ -142,7 +137,13 @@ class FeedbackScreen(FeedbackSession):
             return ""
         return "A judge model has a proposal; y accepts it."
 
-    async def action_digit(self, digit: int) -> None:
+    @property
+    def _most(self) -> int:
+        """The last of the numbers from 1 that choose an answer or score it; 0 where none does."""
+        count = len(self.shown.answers) if self.shown is not None else 0
+        return {"thumbs": 2, "scores": 5, "demonstrations": 0}.get(self._mode, min(count, 9)) if count else 0
+
+    async def action_digit(self, digit: int, _: int = 0) -> None:
         shown = self.shown
         if shown is None:
             return
@@ -361,10 +362,20 @@ class FeedbackScreen(FeedbackSession):
         """Show only the keys that the mode uses, and those for answers only while there are some."""
         if self.shown is None and action in FOR_ANSWERS:
             return False
+        count = len(self.shown.answers) if self.shown is not None else 0
         if action in ("tie", "both_bad"):
-            return self._mode == "pairs"
+            return self._mode == "pairs" and count > 1
+        if action == "edit":
+            return count > 0
         if action == "differences":
             return self._mode in ("pairs", "ranking")
-        if action in ("digit",):
-            return self._mode != "demonstrations"
+        if action == "digit":
+            return self._allows_digit(*parameters)
         return super().check_action(action, parameters)
+
+    def _allows_digit(self, digit: object, most: object = None) -> bool:
+        """Whether a number says something here; of the bindings of 1, that which names them all."""
+        if most is not None:
+            return most == self._most
+        is_slightly = self._mode == "pairs" and digit in range(5, 5 + self._most)
+        return digit in range(1, self._most + 1) or is_slightly

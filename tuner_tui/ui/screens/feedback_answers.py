@@ -14,6 +14,7 @@ from tuner_tui.ui.answer_words import answer_content
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+    from textual.content import Content
 
     from tuner_tui.feedback.records import Answer
     from tuner_tui.feedback.session import Progress
@@ -44,15 +45,19 @@ class AnswerPane(VerticalScroll, can_focus=False):
         self.border_title = str(place + 1)
 
     def compose(self) -> ComposeResult:
-        yield Static(answer_content(self.answer.text, self.answer.is_finished, self._against))
+        yield Static(_content(self.answer, self._against))
 
     def change(self, answer: Answer, against: str | None) -> None:
         """Show another answer, from its beginning: faster than a new pane."""
         self.answer, self._against = answer, against
         self.border_title = str(self.place + 1)
         self.remove_class("-ranked")
-        self.query_one(Static).update(answer_content(answer.text, answer.is_finished, against))
+        self.query_one(Static).update(_content(answer, against))
         self.scroll_home(animate=False)
+
+
+def _content(answer: Answer, against: str | None) -> Content:
+    return answer_content(answer.text, "truncated" if answer.is_finished is False else "", against)
 
 
 def waiting_words(collection: str, progress: Progress, generation: str | None) -> str:

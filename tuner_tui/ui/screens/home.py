@@ -94,7 +94,7 @@ class Home(RunKeys):
         with Horizontal(id="runs-and-run"):
             yield RunList(self.folders).data_bind(Home.folders, Home.summaries)
             yield RunBeside()
-        yield BeginPanel()
+        yield BeginPanel().data_bind(Home.opening)
         yield Static("", id="about", markup=False)
         yield Static(DOORS, id="doors", markup=False)
 

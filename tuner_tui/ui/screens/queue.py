@@ -43,6 +43,12 @@ class LineLooked(Message):
         return isinstance(message, LineLooked)
 
 
+class QueueList(PickList):
+    """The waiting runs."""
+
+    BINDINGS = [Binding("enter", "select", "Open", tooltip="Watch this run")]  # noqa: RUF012
+
+
 class QueueScreen(TunerScreen):
     """One list; each change is written at once and applies from the next start."""
 
@@ -79,7 +85,7 @@ class QueueScreen(TunerScreen):
 
     def compose_body(self) -> ComposeResult:
         yield Static("Loading ...", id="queue-words", markup=False)
-        yield PickList(id="queue-list", help_text="The waiting runs, the next one first. Enter opens one.")
+        yield QueueList(id="queue-list", help_text="The waiting runs, the next one first. Enter opens one.")
 
     def on_mount(self) -> None:
         self.query_one(PickList).focus()

@@ -76,7 +76,6 @@ class RunsScreen(RunKeys, TrashKeys):
             "slash",
             "filter",
             "Filter",
-            show=False,
             key_display="/",
             priority=True,
             tooltip="Show only runs with this text in their line or note; #word is a tag",

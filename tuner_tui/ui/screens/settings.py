@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
+class SettingsList(PickList):
+    """The settings."""
+
+    BINDINGS = [Binding("enter", "select", "Change", tooltip="Change this setting")]  # noqa: RUF012
+
+
 class SettingsScreen(TunerScreen):
     """A list of settings; each change is written at once to settings.toml, whose comments stay."""
 
@@ -52,7 +58,7 @@ class SettingsScreen(TunerScreen):
         return shell_command("config set", setting.key, value) if value else "tuner-tui config list"
 
     def compose_body(self) -> ComposeResult:
-        yield PickList(id="settings-list", help_text="Enter changes a setting; switches change at once.")
+        yield SettingsList(id="settings-list", help_text="Enter changes a setting; switches change at once.")
         yield Static("", id="setting-help", markup=False)
 
     def on_mount(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +18,7 @@ from tuner_tui import guarded
 from tuner_tui.errors import TunerError
 from tuner_tui.guarded import Unreadable
 from tuner_tui.runs.export_events import FORMS, WORKER_FORMS, Form
-from tuner_tui.text import plain, shell_command
+from tuner_tui.text import duration, plain, shell_command
 from tuner_tui.ui.feeders import start_feeder
 from tuner_tui.ui.hub_words import WorkProgress
 from tuner_tui.ui.screens.base import TunerScreen
@@ -37,7 +38,7 @@ from tuner_tui.ui.screens.share_work import (
 )
 from tuner_tui.ui.widgets.bars import TitleBar
 from tuner_tui.ui.widgets.literal import literal_lines, show
-from tuner_tui.ui.widgets.pick_list import PickList, PickRow
+from tuner_tui.ui.widgets.pick_list import CursorList, PickList, PickRow
 from tuner_tui.ui.widgets.transfer_line import TransferLine
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class ShareScreen(TunerScreen):
         self._cancel, self._skip = threading.Event(), threading.Event()
         self._card: Path | None = None
         self._is_pushing = False
+        self._began_at = 0.0
 
     @property
     def headless_command(self) -> str:
@@ -116,7 +118,7 @@ class ShareScreen(TunerScreen):
         return wish.command(is_for_hub=is_for_hub)
 
     def compose_body(self) -> ComposeResult:
-        yield PickList(id="forms", help_text="The form to export or push.")
+        yield CursorList(id="forms", help_text="The form to export or push.")
         out = str(Path.cwd() / f"{self.folder.name}-adapter")
         for label, box in (
             ("Folder", Input(out, id="out", compact=True)),
@@ -133,6 +135,7 @@ class ShareScreen(TunerScreen):
 
     def on_mount(self) -> None:
         self._show_forms()
+        self.set_interval(1.0, self._count)
         self.query_one("#forms").focus()
         self.query_one(TitleBar).words = f"Share {self.folder.name}"
         self.set_reactive(ShareScreen.lines, FIRST_WORDS)
@@ -224,8 +227,14 @@ class ShareScreen(TunerScreen):
         show(self.query_one("#lines", Static), literal_lines("\n".join(self.lines)))
 
     def watch_is_busy(self) -> None:
+        self._began_at = time.monotonic()
         if self.is_mounted:
             self._tell_state()
+
+    def _count(self) -> None:
+        """A step without figures, such as loading PyTorch, is seen to go on by its seconds."""
+        if self.is_busy:
+            self.query_one(TitleBar).state = f"working ... {duration(time.monotonic() - self._began_at)}"
 
     def watch_prepared(self) -> None:
         if self.is_mounted:

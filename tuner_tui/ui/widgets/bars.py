@@ -28,6 +28,8 @@ class TitleBar(Widget):
 
     words: reactive[str] = reactive("")
     state: reactive[str] = reactive("")
+    busy: reactive[str] = reactive("")
+    """What is being done, in place of the state meanwhile; empty otherwise."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
@@ -35,11 +37,14 @@ class TitleBar(Widget):
 
     def render(self) -> Content:
         width = self.content_size.width
-        state = fit(self.state, min(cell_len(self.state), max(0, width - 12)))
+        words = f"… {self.busy}" if self.busy else self.state
+        state = fit(words, min(cell_len(words), max(0, width - 12)))
         brand = "tuner-tui  " if width >= 60 else ""
         room = width - len(brand) - cell_len(state)
         return Content.assemble(
-            (brand, "bold $primary"), (fit_name(self.words, max(0, room)), "bold"), (state, "bold")
+            (brand, "bold $primary"),
+            (fit_name(self.words, max(0, room)), "bold"),
+            (state, "bold $accent" if self.busy else "bold"),
         )
 
 

@@ -39,6 +39,8 @@ class BeginPanel(Widget, can_focus=True):
     help_text = "Three ways to start. Up and down choose one, Enter starts it; each also has its own key."
 
     chosen: reactive[int] = reactive(0)
+    opening: reactive[str] = reactive("")
+    """What was chosen and is being started; empty while nothing is."""
 
     class Chosen(Message):
         """A way was chosen; `action` is the screen's action."""
@@ -62,6 +64,9 @@ class BeginPanel(Widget, can_focus=True):
                     (way.words, "$faint"),
                 )
             )
+        if self.opening:
+            words = f"\n{self.opening.capitalize()} ... its Monitor opens in a few seconds."
+            lines.append(Content.styled(words, "bold $accent"))
         return Content("\n").join(lines)
 
     def action_move(self, lines: int) -> None:

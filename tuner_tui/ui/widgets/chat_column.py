@@ -15,7 +15,7 @@ from tuner_tui.ui.widgets.literal import literal_lines, show
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from tuner_tui.generation.conversation import Conversation
+    from tuner_tui.generation.conversation import Conversation, Reply
 
 
 class ChatColumn(VerticalScroll, can_focus=True):
@@ -38,10 +38,18 @@ class ChatColumn(VerticalScroll, can_focus=True):
             if reply.problem:
                 parts.append(literal_lines(reply.problem, "$error"))
             elif reply.text or reply.is_done:
-                parts.append(answer_content(reply.text, reply.is_finished if reply.is_done else None))
+                parts.append(answer_content(reply.text, _ending(reply) if reply.is_done else ""))
+            else:
+                parts.append(Content.styled("…", "$faint"))  # its turn comes
             parts.append(Content(""))
         title = f"{self.place + 1} {plain(candidate.name)}"
         speed = talk.replies[-1][self.place].tokens_per_second if talk.replies else None
         self.border_title = Content(title + (f"  {speed:.1f} tokens/s" if speed else ""))
         show(self.query_one(Static), Content("\n").join(parts))
         self.scroll_end(animate=False)
+
+
+def _ending(reply: Reply) -> str:
+    """Why the answer stopped, and the keys that let the next one be longer."""
+    more = "; tab, then o: max_new_tokens" if reply.stopped == "limit" else ""
+    return f"{reply.stopped_words}{more}"

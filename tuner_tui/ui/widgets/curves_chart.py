@@ -60,7 +60,8 @@ class CurvesPlot(ThemedPlot):
         plot = self.plt
         plot.clear_figure()
         drawn = [line for line in self.lines if line.points[0]]
-        if drawn and self.size.width > TICK_COLUMNS:
+        self.is_empty = not drawn or self.size.width <= TICK_COLUMNS
+        if not self.is_empty:
             marker = "braille" if draws_braille(os.environ) else "dot"
             xs = [x for line in drawn for x in line.points[0]]
             ys = [y for line in drawn for y in line.points[1]]

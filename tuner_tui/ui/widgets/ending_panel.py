@@ -55,9 +55,15 @@ def ending_lines(view: RunView) -> list[Content]:
             return [literal(words, "bold $warning")]
         case RunFailed() as ending:
             return _failure_lines(ending)
-    words = (
-        "! Interrupted: its process ended before the run was finished. r resumes from the last checkpoint."
+    if view.run.started_at is None:
+        return [
+            literal("! Not started: it is not in the queue any more. r queues it again.", "bold $warning")
+        ]
+    last_saved = max((checkpoint.step for checkpoint in view.run.checkpoints), default=None)
+    start = (
+        "starts again: no checkpoint was saved" if last_saved is None else f"resumes from step {last_saved}"
     )
+    words = f"! Interrupted: its process ended before the run was finished. r {start}."
     return [literal(words, "bold $warning")]
 
 

@@ -61,6 +61,8 @@ class PickList(OptionList):
         if rows == self.rows and key in (None, self.picked_key):
             return
         wanted = key if key is not None else self.picked_key
+        if self.is_attached and bool(rows) != bool(self.rows):
+            self.screen.refresh_bindings()
         self.rows = rows
         keys = [row.key for row in rows]
         with self.prevent(OptionList.OptionHighlighted):
@@ -69,6 +71,10 @@ class PickList(OptionList):
                 Option(prompt, id=row.key) for row, prompt in zip(rows, self._prompts(), strict=True)
             )
         self.highlighted = keys.index(wanted) if wanted in keys else (0 if rows else None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without a row there is nothing to choose."""
+        return bool(self.rows) if action == "select" else True
 
     def on_resize(self, event: events.Resize) -> None:
         for index, prompt in enumerate(self._prompts()):
@@ -103,3 +109,10 @@ class PickList(OptionList):
             if width:
                 parts += [Content(" " * GAP), Content.styled(fit(cell, width), "$secondary")]
         return Content("").join(parts)
+
+
+class CursorList(PickList):
+    """A list whose line under the cursor is the choice, so that Enter has nothing to do."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "select"

@@ -166,7 +166,7 @@ def _read(view: RunView) -> Iterator[Entry]:
     if view.waits:
         yield _fact("waits", view.waits)
     if run.ending is not None:
-        words = ending_words(run.ending)
+        words = ending_words(run.ending, run.attempt)
         yield Entry(Content(""), literal_lines(words[:1].upper() + words[1:], "$secondary"))
 
 

@@ -46,7 +46,8 @@ class Plot(ThemedPlot):
     def draw(self) -> None:
         plot, points = self.plt, self.points
         plot.clear_figure()
-        if not points.is_empty and self.size.width > TICK_COLUMNS:
+        self.is_empty = points.is_empty or self.size.width <= TICK_COLUMNS
+        if not self.is_empty:
             marker = "braille" if draws_braille(os.environ) else "dot"
             draw_raw = (
                 plot.scatter if self.app.no_color else plot.plot

@@ -86,6 +86,7 @@ class RunList(Vertical):
         if self.is_mounted:
             table = self.table
             shown = shown_runs(self.folders, self.summaries, self.notes, self.sought, self.order)
+            table.none_words = f"No run matches {self.sought!r}; esc shows all." if self.sought else ""
             table.folders = shown
             table.post_message(table.Moved())  # also where the same runs are shown, of more or of fewer
 

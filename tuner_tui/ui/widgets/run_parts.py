@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual import on
+from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import OptionList, Static
@@ -88,6 +89,12 @@ class NotePart(VerticalScroll):
         show(self.query_one("#note-text", Static), content)
 
 
+class DiskList(PickList):
+    """What can be removed."""
+
+    BINDINGS = [Binding("enter", "select", "Remove", tooltip="Ask, then move this to the trash")]  # noqa: RUF012
+
+
 class DiskPart(Vertical):
     """What a run takes on the disk, and what can be removed."""
 
@@ -106,7 +113,7 @@ class DiskPart(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static("", id="disk-words", markup=False)
-        yield PickList(
+        yield DiskList(
             id="disk-list", help_text="What can be removed. Enter asks, then moves it to the trash."
         )
 

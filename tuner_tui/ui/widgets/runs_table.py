@@ -152,6 +152,8 @@ class RunsTable(ScrollView, can_focus=True):
     folders: reactive[tuple[RunFolder, ...]] = reactive(())
     summaries: reactive[Mapping[str, RunSummary]] = reactive({}, always_update=True)
     cursor: reactive[int] = reactive(0)
+    none_words: reactive[str] = reactive("")
+    """Why there is no run in the list."""
     marks: reactive[Mapping[str, Mark]] = reactive({})
     """A letter and a colour of the theme for runs that are marked, by name."""
 
@@ -185,6 +187,8 @@ class RunsTable(ScrollView, can_focus=True):
         self.virtual_size = Size(self.size.width, len(folders))
         self.cursor = folders.index(chosen) if chosen in folders else self.cursor
         self.refresh()
+        if self.is_attached and bool(before) != bool(folders):
+            self.screen.refresh_bindings()
         self.post_message(self.Moved())
 
     def watch_summaries(self) -> None:
@@ -212,6 +216,9 @@ class RunsTable(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         index = y + round(self.scroll_offset.y)
         width = self.size.width
+        if not self.folders and y == 0 and self.none_words:
+            words = Segment(fit(f"  {self.none_words}", width), self.rich_style)
+            return Strip([words], width)
         if index >= len(self.folders):
             return Strip.blank(width, self.rich_style)
         is_chosen = index == self.cursor
@@ -276,6 +283,10 @@ class RunsTable(ScrollView, can_focus=True):
 
     def action_page(self, pages: int) -> None:
         self.cursor += pages * max(1, self.size.height - 1)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is a run to open."""
+        return self.chosen is not None if action == "open" else True
 
     def action_open(self) -> None:
         if self.chosen is not None:

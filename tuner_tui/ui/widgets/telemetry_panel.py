@@ -30,9 +30,9 @@ class TelemetryPanel(Widget):
         """Readings come once a second; a new gauge, such as a GPU's first reading, needs another line."""
         if view is None or (before is not None and before.telemetry is view.telemetry and view.is_live):
             return
-        uses_gpu = view.run.model is None or view.run.model.device != "cpu"
+        uses_gpu = None if view.run.model is None else view.run.model.device != "cpu"
         known = len(self._gauges)
-        self._gauges = gauges(view.telemetry, uses_gpu)
+        self._gauges = gauges(view.telemetry, uses_gpu, is_live=view.is_live)
         self.refresh(layout=len(self._gauges) != known)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from textual_plotext import PlotextPlot
 
 if TYPE_CHECKING:
-    from textual.app import App
+    from textual.app import App, RenderResult
 
 
 class ThemedPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no types
     """The drawing area; what is drawn, `draw` says."""
 
     app: App[Any]
+    is_empty = True
+    """Whether there is nothing to draw yet: plotext would draw a frame around nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,6 +24,9 @@ class ThemedPlot(PlotextPlot):  # type: ignore[misc]  # textual-plotext has no t
     def draw(self) -> None:
         """Draw everything again and refresh."""
         raise NotImplementedError
+
+    def render(self) -> RenderResult:
+        return "" if self.is_empty else super().render()
 
     def on_resize(self) -> None:
         self.draw()

@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 SIGNS = {"error": "✗ error", "warning": "! warning", "note": "· note"}
 
 
+class FindingList(PickList):
+    """The problems; most have rows to show."""
+
+    BINDINGS = [Binding("enter", "select", "Rows", tooltip="Show the rows that have this problem")]  # noqa: RUF012
+    has_place = False
+    """Whether the selected problem says where its rows are."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.has_place if action == "select" else True
+
+
 class ChecksPane(Vertical):
     """Runs the checks in a thread, with progress; they can be stopped."""
 
@@ -93,7 +104,7 @@ class ChecksPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static("Reading ...", id="checks-words", markup=False)
-        yield PickList(
+        yield FindingList(
             id="findings", help_text="Problems, the most serious first. Enter shows the rows, f fixes it."
         )
         yield Static("", id="finding-words", markup=False)
@@ -153,8 +164,11 @@ class ChecksPane(Vertical):
         self._say(literal(f"Checking ... {counted(message.rows, 'row')} so far; x stops", "$faint"))
 
     def on_checks_pane_refused(self, message: Refused) -> None:
+        self.refuse(message.error)
+
+    def refuse(self, error: TunerError) -> None:
+        """The data cannot be read: there is nothing to check."""
         self._is_checking = False
-        error = message.error
         self._say(literal(f"✗ {error.in_one_line}", "$error"))
 
     def on_checks_pane_checked(self, message: Checked) -> None:
@@ -215,6 +229,7 @@ class ChecksPane(Vertical):
     def _explain(self) -> None:
         problem = self._picked()
         words = self.query_one("#finding-words", Static)
+        self.query_one(FindingList).has_place = _first_place(problem) is not None
         if problem is None:
             words.update("")
             return
@@ -231,10 +246,9 @@ class ChecksPane(Vertical):
     @on(OptionList.OptionSelected, "#findings")
     def show_rows(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        problem = self._picked()
-        first = problem.rows[0].partition("~")[0].rpartition(":")[2] if problem and problem.rows else ""
-        if first.isdigit():
-            self.post_message(self.RowsAsked(int(first)))
+        place = _first_place(self._picked())
+        if place is not None:
+            self.post_message(self.RowsAsked(place))
 
     def _picked(self) -> DataProblem | None:
         key = self.query_one(PickList).picked_key
@@ -258,3 +272,9 @@ class ChecksPane(Vertical):
     def _say(self, words: Content) -> None:
         if self.query("#checks-words"):  # the screen may be gone
             self.query_one("#checks-words", Static).update(words)
+
+
+def _first_place(problem: DataProblem | None) -> int | None:
+    """The position of a problem's first row; None where it names none."""
+    first = problem.rows[0].partition("~")[0].rpartition(":")[2] if problem and problem.rows else ""
+    return int(first) if first.isdigit() else None

@@ -29,6 +29,19 @@ LONGEST_SHOWN = 20_000
 """Characters shown of one text; the rest is counted."""
 
 
+class RowList(PickList):
+    """Rows of the data."""
+
+    BINDINGS = [Binding("enter", "select", "Tokens", tooltip="Show this row as the trainer gets it")]  # noqa: RUF012
+
+
+class RowSearch(SearchInput):
+    """The text that rows are to contain."""
+
+    BINDINGS = [Binding("enter", "submit", "Search", tooltip="Show only rows that contain this text")]  # noqa: RUF012
+    help_text = "Enter shows only the rows that contain this text; without text it shows all again."
+
+
 class RowsPane(Vertical):
     """Reads as far as needed, in a thread."""
 
@@ -63,8 +76,8 @@ class RowsPane(Vertical):
         self._cancelled, self._children = threading.Event(), Children()
 
     def compose(self) -> ComposeResult:
-        yield SearchInput(placeholder="text to search for", compact=True)
-        yield PickList(id="row-list", help_text="Rows in file order. Enter shows a row's tokens.")
+        yield RowSearch(placeholder="text to search for", compact=True)
+        yield RowList(id="row-list", help_text="Rows in file order. Enter shows a row's tokens.")
         with VerticalScroll(id="row-whole", can_focus=True):
             yield Static("", id="row-words", markup=False)
 
@@ -80,6 +93,10 @@ class RowsPane(Vertical):
         self._reading = reading
         self._begins = [0]
         self._read()
+
+    def refuse(self, error: TunerError) -> None:
+        """The data cannot be read: there are no rows."""
+        self._say(literal(f"✗ {error.in_one_line}", "$error"))
 
     def go_to(self, place: int) -> None:
         """Show the rows from a place on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.text import counted, shell_command
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import reading_of
+from tuner_tui.ui.modals.confirm import ConfirmModal
 from tuner_tui.ui.screens.base import TunerScreen
 from tuner_tui.ui.screens.data.checks import ChecksPane
 from tuner_tui.ui.screens.data.columns import ColumnsPane
@@ -118,7 +120,7 @@ class DataScreen(TunerScreen):
             problem = (
                 error if isinstance(error, TunerError) else TunerError("The data cannot be read", str(error))
             )
-            self.show_error(problem)
+            self._refuse(problem)
             return
         if not self.query(ChecksPane):  # it was closed meanwhile
             return
@@ -130,6 +132,16 @@ class DataScreen(TunerScreen):
         tokens.open(self.spec, reading)
         self.query_one(ColumnsPane).open(self.spec, reading, tokens.microscope)
         self._show_part()
+
+    def _refuse(self, problem: TunerError) -> None:
+        """No part has anything to show, and each says why; so it does not look as if it were still reading."""
+        if not self.query(ChecksPane):
+            return
+        self.query_one(ChecksPane).refuse(problem)
+        self.query_one(LengthsPane).refuse()
+        self.query_one(RowsPane).refuse(problem)
+        self.query_one(TokensPane).refuse(problem)
+        self.show_error(problem)
 
     @property
     def unfixed(self) -> Reading:
@@ -225,7 +237,7 @@ class DataScreen(TunerScreen):
     def _use_mapping(self) -> None:
         """Use the mapping that was chosen, when its part is left."""
         pane = self.query_one(ColumnsPane)
-        if not pane.is_ready or pane.lines == self.spec.data.mapping:
+        if not self._has_other_mapping:
             return
         if pane.problem:
             words = f"The mapping was not applied: {pane.problem}."
@@ -254,8 +266,33 @@ class DataScreen(TunerScreen):
         if isinstance(self.focused, TextArea):
             self.query_one(ColumnsPane).leave_lines()
             return
-        if self.part == "columns":
+        self._leave()
+
+    @work(exclusive=True, group="leave")
+    async def _leave(self) -> None:
+        """With the changes; a mapping that cannot be used goes only when the person says so."""
+        question = self.leaving
+        if question is not None:
+            if not await self.app.push_screen_wait(question):
+                self.part = "columns"
+                return
+        elif self.part == "columns":
             self._use_mapping()
         changes = self.changes
-        self.dismiss(None)
-        self._on_close(changes)
+        with contextlib.suppress(IndexError):
+            self.dismiss(None)
+            self._on_close(changes)
+
+    @property
+    def leaving(self) -> ConfirmModal | None:
+        pane = self.query_one(ColumnsPane)
+        if not self._has_other_mapping or not pane.problem:
+            return None
+        message = f"{pane.problem}.\n\nLeaving drops it, and the rows are read as before."
+        return ConfirmModal("This mapping cannot be used", message, "Leave", "Stay")
+
+    @property
+    def _has_other_mapping(self) -> bool:
+        """Whether the mapping that is shown is not the one that the rows are read by."""
+        pane = self.query_one(ColumnsPane)
+        return pane.is_ready and pane.lines != self.spec.data.mapping

@@ -16,6 +16,7 @@ from textual.widgets import Static
 
 from tuner_tui.config.draft import UNSET
 from tuner_tui.config.methods import own_options
+from tuner_tui.data.recognition.reading import plain_rows
 from tuner_tui.data.tokens.microscope import LookReply, Sequence, Token
 from tuner_tui.errors import TunerError
 from tuner_tui.keeper.microscope import Microscope, request_for
@@ -59,6 +60,8 @@ class TokensPane(VerticalScroll):
         """For all parts that show tokens; this one closes it."""
         self._reply: LookReply | None = None
         self._is_wanted = False
+        self._is_readable = False
+        """Whether rows can be read at all, which is known long before a worker has started."""
 
     def compose(self) -> ComposeResult:
         yield Static("", id="token-words", markup=False)
@@ -73,9 +76,14 @@ class TokensPane(VerticalScroll):
     def open(self, spec: RunSpec, reading: Reading) -> None:
         """Follow another spec; the row is loaded when the pane is visible."""
         self._spec, self._reading = spec, reading
-        self._reply = None
+        self._reply, self._is_readable = None, False
         if self._is_wanted:
             self.look()
+
+    def refuse(self, error: TunerError) -> None:
+        """The data cannot be read."""
+        self._reply = LookReply(problem=str(error), hint=error.hint)
+        self._show()
 
     def watch_row(self) -> None:
         if self._is_wanted:
@@ -103,8 +111,13 @@ class TokensPane(VerticalScroll):
         if self._reply is None:
             self._say(literal(f"Loading row {row:,}; the first time takes some seconds ...", "$faint"))
         try:
+            if not self._is_readable:
+                await in_background(plain_rows, reading, with_fixes=False)
+                self._is_readable = True
             self._reply = await in_background(look_at, self.microscope, spec, reading, row)
-        except (TunerError, OSError) as error:
+        except TunerError as error:
+            self._reply = LookReply(problem=str(error), hint=error.hint)
+        except OSError as error:
             self._reply = LookReply(problem=str(error))
         self.post_message(self.Looked())
         self._show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -16,7 +17,7 @@ from tuner_tui.config.draft import UNSET
 from tuner_tui.data.files.listing import DataListing, DataLook
 from tuner_tui.data.rows.preference import PairExample, RatedExample
 from tuner_tui.errors import NotFoundError
-from tuner_tui.text import counted, size
+from tuner_tui.text import counted, plain, size
 from tuner_tui.ui.background import in_background
 from tuner_tui.ui.data_looks import list_all, look_at_training, of_file
 from tuner_tui.ui.path_suggester import PathSuggester
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from tuner_tui.config.options import Option
     from tuner_tui.data.rows.for_method import AnyExample
     from tuner_tui.data.rows.preference import Side
+    from tuner_tui.errors import TunerError
     from tuner_tui.ui.screens.new_run.state import NewRunState
 
+PROBLEM_LINES = ((34, 14), (22, 6), (0, 2))
+"""Lines for a problem beside its hint, from a terminal's height on; as many as `screen.tcss` leaves."""
 FORM_KEYS = ("data.evaluation_share", "data.evaluation")
 
 
@@ -47,24 +51,27 @@ class RowPreview(Static):
             self.update(literal(f"Reading {name} ..." if name else "", "$faint"))
             return
         lines: list[Content] = []
+        width = max(20, self.size.width or 76)
         if look.problem:
-            problem = look.problem
             if is_inspectable(look):
-                lines.append(
-                    literal(
-                        "Enter shows its problems and what fixes them. f3 maps its columns.", "bold $accent"
-                    )
-                )
-            lines.append(literal(f"! {problem.in_one_line}"))
+                words = "Enter shows its problems and what fixes them. f3 maps its columns."
+                lines.append(literal(words, "bold $accent"))
+            lines += [literal(line) for line in self._problem_lines(look.problem, width - 2)]
         else:
             more = "more than " if look.is_partial else ""
             lines.append(literal(f"{more}{counted(look.rows, 'row')}, dataset type {look.shape}", "bold"))
             lines.append(literal("f2 shows problems, lengths and tokens; f3 maps the columns.", "$faint"))
         lines += [literal(line, "$warning") for line in look.left_out]
-        width = max(20, self.size.width or 76)
         for example in look.first_rows:
             lines += [literal(fit(line, width).rstrip()) for line in _row_lines(example)]
         self.update(Content("\n").join(lines))
+
+    def _problem_lines(self, problem: TunerError, width: int) -> list[str]:
+        """A problem in as many lines as there are; what does not fit is one key away, and says so."""
+        lines = wrap(f"! {plain(problem.in_one_line)}", width)
+        height = self.app.size.height
+        room = next(room for least, room in PROBLEM_LINES if height >= least)
+        return lines if len(lines) <= room else [*lines[: room - 1], "… f2 shows all of it."]
 
 
 class DataPane(Vertical):
@@ -86,9 +93,11 @@ class DataPane(Vertical):
     class Picked(Message):
         """A data file was chosen."""
 
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: str, *, is_usable: bool = True) -> None:
             super().__init__()
             self.name = name
+            self.is_usable = is_usable
+            """Whether the next step can follow; a file with a problem is chosen with it."""
 
     class Inspected(Message):
         """A data file is to be inspected."""
@@ -198,18 +207,24 @@ class DataPane(Vertical):
     def look_at_highlighted(self) -> None:
         self._look()
 
+    @property
+    def typed_choice(self) -> str | None:
+        """What stands in the input and is no part of a listed name, where it is not chosen yet: a path."""
+        typed = self.query_one(SearchInput).value.strip()
+        is_choice = typed in [row.key for row in self.query_one(PickList).rows]
+        return typed if is_choice and typed != self._current else None
+
     def _pick(self, name: str | None) -> None:
+        """Choose a file, also one with a problem: else the run would be trained on the data before."""
         if name is None:
             return
         look = self._looks.get(name)
-        if look is None or look.problem is None or look.is_for_other_method:
-            self.post_message(self.Picked(name))
-        elif is_inspectable(look):
-            self.post_message(self.Inspected(name))
-        else:
+        is_usable = look is None or look.problem is None or look.is_for_other_method
+        self.post_message(self.Picked(name, is_usable=is_usable))
+        if look is not None and not is_usable:
             self.app.bell()
-            problem = look.problem
-            self.notify(f"{problem.title}: {problem.message}", severity="warning", markup=False)
+            if is_inspectable(look):
+                self.post_message(self.Inspected(name))
 
     @work(exclusive=True, group="data-look")
     async def _look(self) -> None:

@@ -48,9 +48,11 @@ class ModelPane(Vertical):
     class Picked(Message):
         """A model was chosen."""
 
-        def __init__(self, listing: ModelListing) -> None:
+        def __init__(self, listing: ModelListing, *, is_usable: bool = True) -> None:
             super().__init__()
             self.listing = listing
+            self.is_usable = is_usable
+            """Whether the next step can follow; a path without a model is chosen with its error."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -127,7 +129,9 @@ class ModelPane(Vertical):
             self.post_message(self.Picked(self._typed))
             return
         if takes_it and is_path:
-            self._say(f"There is no model folder or GGUF file at {text}.")
+            self.app.bell()
+            self.post_message(self.Picked(_as_typed(text), is_usable=False))
+            return
         is_local = is_path or (self._typed is not None and not self._typed.remark)
         if len(text) < SEARCH_SHORTEST or is_local:
             return
@@ -151,6 +155,14 @@ class ModelPane(Vertical):
             self._search(text, takes_it=True)
         elif listing is not None:
             self.post_message(self.Picked(listing))
+
+    @property
+    def typed_choice(self) -> ModelListing | None:
+        """What stands in the input and names a model, where it is not chosen yet; None for words to search for."""
+        text = self.query_one(SearchInput).value.strip()
+        if text == self._current or not (text.startswith(PATH_BEGINNINGS) or "/" in text):
+            return self.listing(text) if text != self._current else None
+        return self.listing(text) or _as_typed(text)
 
     @on(OptionList.OptionSelected)
     def pick(self, event: OptionList.OptionSelected) -> None:
@@ -182,12 +194,9 @@ class ModelPane(Vertical):
         local = [listing for listing in self._local if typed in f"{listing.name} {listing.source}".lower()]
         listings = [self._typed, *local] if self._typed and not self._is_known(self._typed, local) else local
         listings += [listing for listing in self._found if not self._is_known(listing, listings)]
-        if (
-            not typed
-            and self._current != UNSET
-            and self._current not in [listing.source for listing in listings]
-        ):
-            listings.insert(1, ModelListing(self._current, self._current, "typed", remark="as given"))
+        is_wanted = self._current != UNSET and typed in ("", self._current.lower())
+        if is_wanted and self._current not in [listing.source for listing in listings]:
+            listings.insert(1, _as_typed(self._current))
         return listings
 
     def _is_known(self, listing: ModelListing, listings: list[ModelListing]) -> bool:
@@ -230,6 +239,11 @@ class SearchInput(Input):
             event.stop()
             event.prevent_default()
             self.value = ""
+
+
+def _as_typed(source: str) -> ModelListing:
+    """A model that is in no list."""
+    return ModelListing(source, source, "typed", remark="as given")
 
 
 def _row(listing: ModelListing) -> PickRow:

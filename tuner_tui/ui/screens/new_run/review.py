@@ -90,6 +90,8 @@ class ReviewPane(Vertical):
         self.probe = ProbeLine(id="probe")
         self._memory: MemoryPlan | None = None
         self._outlook = UNKNOWN
+        self._doing = ""
+        """What the screen said last of the start, until the draft changes."""
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="start-line"):
@@ -131,6 +133,7 @@ class ReviewPane(Vertical):
         had_problems = bool(self._problems)
         if self._state is None or self._state.draft != state.draft:
             self.show_error(None)  # of the draft as it was
+            self._doing = ""
         self._state = state
         self._problems = state.problems
         problems = self.query_one(ProblemList)
@@ -153,7 +156,7 @@ class ReviewPane(Vertical):
         self._memory, self._outlook = memory, outlook
         self._show_choices()
         if is_other and self._state is not None:
-            self.say(self._words(self._state))
+            self.query_one("#start-words", Static).update(literal(self._words(self._state)))
 
     def _show_choices(self) -> None:
         if self._state is not None:
@@ -168,7 +171,8 @@ class ReviewPane(Vertical):
             line.update(literal_lines(words))
 
     def say(self, words: str) -> None:
-        """Show the state beside the button."""
+        """Show beside the button what is being done, also while figures come in."""
+        self._doing = words
         self.query_one("#start-words", Static).update(literal(words))
 
     def action_ask(self, what: str) -> None:
@@ -196,6 +200,8 @@ class ReviewPane(Vertical):
             self.post_message(self.ProblemPicked(problem.key))
 
     def _words(self, state: NewRunState) -> str:
+        if self._doing:
+            return self._doing
         if state.draft.broken is not None:
             return "The edited text cannot be used: e edits it again, x discards it."
         if self._problems:

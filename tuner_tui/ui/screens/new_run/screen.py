@@ -206,15 +206,21 @@ class NewRunScreen(NewRunLooks):
 
     def action_move(self, by: int) -> None:
         if self.step is not None:
-            self.step = STEPS[STEPS.index(self.step) + by]
+            self.action_go_to(STEPS[STEPS.index(self.step) + by])
 
     def action_go_to(self, step: Step) -> None:
+        """Go to a step, with the path that was typed in this one: the run would else use the one before."""
+        pane = self.query_one(f"#{self.step}") if self.step is not None else None
+        if isinstance(pane, ModelPane) and (listing := pane.typed_choice) is not None:
+            self._take_listing(listing)
+        elif isinstance(pane, DataPane) and (name := pane.typed_choice) is not None:
+            self._take_file(name)
         self.step = step
 
     @on(StepPicked)
     def go_to_clicked(self, message: StepPicked) -> None:
         if self.step is not None:
-            self.step = message.step
+            self.action_go_to(message.step)
 
     async def watch_step(self, step: Step | None) -> None:
         if step is None:
@@ -263,15 +269,19 @@ class NewRunScreen(NewRunLooks):
 
     @on(ModelPane.Picked)
     def take_model(self, message: ModelPane.Picked) -> None:
-        listing: ModelListing = message.listing
+        self._take_listing(message.listing)
+        if message.is_usable:
+            self.step = "data"
+
+    def _take_listing(self, listing: ModelListing) -> None:
         self._hub_parameters[listing.source] = listing.parameters
         self._change("model.source", listing.source)
-        self.step = "data"
 
     @on(DataPane.Picked)
     def take_data(self, message: DataPane.Picked) -> None:
         self._take_file(message.name)
-        self.step = "review" if self._goal else "method"  # the rest was proposed
+        if message.is_usable:
+            self.step = "review" if self._goal else "method"  # the rest was proposed
 
     def _take_file(self, name: str) -> None:
         """Use other data, without the previous column mapping."""
@@ -412,7 +422,8 @@ class NewRunScreen(NewRunLooks):
         pane = self.query_one(ReviewPane)
         pane.probe.cancel()
         pane.show_error(None)
-        pane.say("Starting ...")
+        pane.say("Starting ... its Monitor opens in a few seconds.")
+        self.opening = "starting the run"
         self._launch(resolve_paths(self.state.draft.spec, Path.cwd()))
 
     @work(thread=True, group="launch")
@@ -456,13 +467,13 @@ class NewRunScreen(NewRunLooks):
 
     @on(LaunchCancelled)
     def tell_cancelled(self) -> None:
-        self._is_starting = False
+        self._is_starting, self.opening = False, ""
         self._tell_downloading(False)
         self.query_one(ReviewPane).say("Cancelled. The partial download is kept, and s resumes it.")
 
     @on(LaunchRefused)
     def show_refusal(self, message: LaunchRefused) -> None:
-        self._is_starting = False
+        self._is_starting, self.opening = False, ""
         self._tell_downloading(False)
         pane = self.query_one(ReviewPane)
         pane.show_error(message.error)
