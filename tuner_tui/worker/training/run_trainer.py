@@ -1,10 +1,11 @@
-"""The mixins that the trainers of all methods share: atomic checkpoints and guarded steps."""
+"""The mixins that the trainers of all methods share: atomic checkpoints, guarded and profiled steps."""
 
 from __future__ import annotations
 
 from tuner_tui.worker.training.checkpoints import CompleteCheckpoints
 from tuner_tui.worker.training.guarded_steps import GuardedSteps
+from tuner_tui.worker.training.profiled_steps import ProfiledSteps
 
 
-class RunTrainer(GuardedSteps, CompleteCheckpoints):
+class RunTrainer(ProfiledSteps, GuardedSteps, CompleteCheckpoints):
     """To be mixed in before the trainer's own class."""
