@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from tests.worker.runs import Run
 from tuner_tui.profiling.profile import PARTS, Profile
@@ -61,7 +62,139 @@ def profile_of(folder: RunFolder, order: ProfileOrder) -> Profile:
 def test_parts_are_the_steps_time(make_run: Callable[..., RunFolder], seen: Seen) -> None:
     folder = make_run(ROWS, training={"max_steps": 1000, "epochs": 900.0, "batch_size": 4, "micro_batch": 2})
     result = profile_of(folder, ProfileOrder(warm_up=3, measured=4, plain=3))
-    import json, msgspec
-    print(json.dumps(msgspec.to_builtins(result), indent=1))
-    for row in seen.averages.table(sort_by="cpu_time_total", row_limit=25).splitlines(): print(row)
-    assert 0
+    measured = seen.profiler.measured
+    assert [part.name for part in result.parts] == list(PARTS)
+    assert (result.first_step, result.steps, len(measured)) == (4, 4, 4)
+    wall = 1000 * sum(step.seconds for step in measured) / 4
+    assert result.ms(*PARTS) == pytest.approx(wall, rel=0.05)
+    assert result.ms(*PARTS) == pytest.approx(result.step_ms)
+    assert sum(part.share for part in result.parts) == pytest.approx(1.0)
+    assert all(part.ms > 0 for part in result.parts)
+    assert all(part.thread_ms == pytest.approx(part.ms) for part in result.parts if part.name != "waiting")
+
+    totals = {average.key: average.cpu_time_total / 4000 for average in seen.averages}  # ms per step
+    prefix = profiled_steps.PREFIX
+    assert totals["ProfilerStep*"] == pytest.approx(wall, rel=0.05)
+    assert result.ms("forward") == pytest.approx(totals[f"{prefix}forward"])
+    assert result.ms("backward") == pytest.approx(totals[f"{prefix}backward"])
+    assert result.ms("head") == pytest.approx(totals[f"{prefix}head"] - totals[f"{prefix}forward"])
+    assert 0 < result.head_backward_ms < result.ms("backward")
+    in_parts = Counter({average.key: average.self_cpu_time_total / 4000 for average in seen.averages})
+    for name in ("aten::mm", "aten::_scaled_dot_product_flash_attention_for_cpu_backward"):
+        ours = sum(operator.ms for operator in result.operators if operator.name == name)
+        assert ours == pytest.approx(in_parts[name], rel=0.02)
+
+
+def test_tokens_are_counted(make_run: Callable[..., RunFolder], seen: Seen) -> None:
+    folder = make_run(ROWS, training={"max_steps": 1000, "epochs": 900.0, "batch_size": 4, "micro_batch": 2})
+    result = profile_of(folder, ProfileOrder(warm_up=2, measured=2, plain=2))
+    logged = {event.step: event.tokens for event in Run(folder, 0).all(StepLogged)}
+    assert result.first_step == 3
+    assert result.tokens == (logged[3] + logged[4]) / 2
+    assert result.padded_tokens > result.tokens > (result.tokens_with_loss or 0) > 0
+    assert result.rows == 4
+    assert len(logged) == 6
+
+
+@pytest.mark.parametrize(
+    "tables", [{}, {"tuning": {"kind": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.2}}]
+)
+def test_a_profiled_run_is_the_same_run(make_run: Callable[..., RunFolder], tables: dict[str, Any]) -> None:
+    options = {"training": {"max_steps": STEPS, "batch_size": 4, "micro_batch": 2}, **tables}
+    plain = make_run(ROWS, **options)
+    run_job(plain.path)
+    folder = make_run(ROWS, **options)
+    asked = leave_request(folder, "profile")
+    profiled = Run(folder, run_job(folder.path))
+    assert profiled.last(RequestAccepted).id == asked and isinstance(profiled.events[-1], RunFinished)
+    assert profiled.losses == Run(plain, 0).losses and len(profiled.losses) == STEPS
+    norms = [[event.grad_norm for event in Run(run, 0).all(StepLogged)] for run in (plain, folder)]
+    assert norms[0] == norms[1]
+    weights = [(run.adapter / "adapter_model.safetensors").read_bytes() for run in (plain, folder)]
+    assert weights[0] == weights[1]
+    result, event = read_profile(folder.path), profiled.last(StepsProfiled)
+    assert result is not None and read_profile(plain.path) is None
+    assert (event.first_step, event.steps) == (result.first_step, result.steps)
+    assert result.steps == 5 and result.outside.evaluation_ms is not None
+    assert not [warning for warning in profiled.all(Warned) if "profile" in warning.message]
+
+
+def test_rows_side_by_side_are_counted_in_each_thread(
+    make_run: Callable[..., RunFolder], seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tuner_tui.worker.methods.sft import Trainer
+
+    def step(self: Any, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Each row of a micro-batch in a thread of its own: forward, loss and backward."""
+        rows = [{name: value[index : index + 1] for name, value in inputs.items()} for index in range(2)]
+
+        def compute(row: Any) -> Any:
+            labels = row.pop("labels")[0, 1:]
+            logits = model(**row, use_cache=False).logits[0, :-1]
+            loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / num_items_in_batch
+            loss.backward()
+            return loss.detach()
+
+        model.train()
+        with ThreadPoolExecutor(2) as pool:
+            return sum(pool.map(compute, rows))
+
+    from transformers import Trainer as Original
+
+    monkeypatch.setattr(Original, "training_step", step)
+    assert Trainer.training_step is not step
+    folder = make_run(ROWS, training={"max_steps": 1000, "epochs": 900.0, "batch_size": 4, "micro_batch": 2})
+    result = profile_of(folder, ProfileOrder(warm_up=2, measured=3, plain=1))
+    wall = 1000 * sum(one.seconds for one in seen.profiler.measured) / 3
+    assert result.ms(*PARTS) == pytest.approx(wall, rel=0.05)
+    beside = {part.name: part.thread_ms / part.ms for part in result.parts if part.ms}
+    assert 1.2 < beside["forward"] <= 2.001 and 1.2 < beside["backward"] <= 2.001
+    assert result.ms("forward", "head", "backward") > 0.5 * wall
+    averages = {average.key: average.cpu_time_total / 3000 for average in seen.averages}
+    by_name = {part.name: part for part in result.parts}
+    assert by_name["forward"].thread_ms == pytest.approx(
+        averages[f"{profiled_steps.PREFIX}forward"], rel=0.02
+    )
+    assert not [span for span in ("forward", "backward") if by_name[span].ms <= 0]
+
+
+@pytest.mark.parametrize("tables", [
+    {"method": {"kind": "dpo"}}, {"tuning": {"kind": "full"}}, {"training": {"checkpointing": "on"}},
+])  # fmt: skip
+def test_other_methods_and_tunings_have_every_part(
+    make_run: Callable[..., RunFolder], seen: Seen, tables: dict[str, Any]
+) -> None:
+    rows: list[dict[str, Any]] = ROWS
+    if "method" in tables:
+        rows = [{"prompt": row["question"], "chosen": row["answer"], "rejected": "No."} for row in ROWS]
+    training = {"max_steps": 1000, "epochs": 900.0, "batch_size": 4, "micro_batch": 2}
+    folder = make_run(rows, **{**tables, "training": {**training, **tables.get("training", {})}})
+    result = profile_of(folder, ProfileOrder(warm_up=2, measured=2, plain=1))
+    assert all(part.ms > 0 for part in result.parts)
+    assert result.ms("forward") > result.ms("head")
+    assert result.rows == 4 and result.head_backward_ms > 0
+    assert result.settings.is_checkpointing == ("training" in tables)
+
+
+def test_a_profile_that_fails_does_not_end_the_run(
+    make_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("CUPTI is missing")
+
+    monkeypatch.setattr(profile_figures, "figures", broken)
+    folder = make_run(ROWS, training={"max_steps": STEPS, "batch_size": 4})
+    leave_request(folder, "profile")
+    run = Run(folder, run_job(folder.path))
+    assert isinstance(run.events[-1], RunFinished)
+    assert "CUPTI is missing" in run.last(Warned).message
+    assert not run.all(StepsProfiled)
+
+
+def test_a_run_that_ends_meanwhile_ends_as_usual(make_run: Callable[..., RunFolder]) -> None:
+    folder = make_run(ROWS, training={"max_steps": 4, "batch_size": 4})
+    leave_request(folder, "profile")
+    run = Run(folder, run_job(folder.path))
+    assert isinstance(run.events[-1], RunFinished) and not run.all(StepsProfiled)

@@ -75,7 +75,9 @@ def _larger_micro_batch(profile: Profile) -> Iterator[Advice]:
     options = []
     for rows, fits in profile.room.micro_batches.items():
         factor = rows / settings.micro_batch
-        speed = next((speed for speed in speeds[1:] if _is_near(speed.tokens, factor * speeds[0].tokens)), None)
+        speed = next(
+            (speed for speed in speeds[1:] if _is_near(speed.tokens, factor * speeds[0].tokens)), None
+        )
         if not fits or factor <= 1 or speed is None:
             continue
         saved = profile.matrix_ms * max(0.0, 1 - speeds[0].gflops / speed.gflops)
@@ -85,7 +87,9 @@ def _larger_micro_batch(profile: Profile) -> Iterator[Advice]:
     if not options:
         return
     most = max(saved for saved, _, _ in options)
-    saved, rows, speed = min((option for option in options if option[0] >= 0.9 * most), key=lambda option: option[1])
+    saved, rows, speed = min(
+        (option for option in options if option[0] >= 0.9 * most), key=lambda option: option[1]
+    )
     reason = (
         f"Matrix products of {counted(speeds[0].tokens, 'token')} run at {speeds[0].gflops:.0f} GFLOP/s here, those "
         f"of {speed.tokens} at {speed.gflops:.0f}; they are {profile.matrix_ms / profile.step_ms:.0%} of a step."

@@ -20,17 +20,9 @@ NAMES = {
     "backward": "backward",
     "optimizer": "optimizer",
     "callbacks": "callbacks",
-    "waiting": "waiting",
+    "waiting": "idle, other",
 }
-MEANINGS = {
-    "data": "reading, padding and copying rows",
-    "forward": "the layers of the model",
-    "head": "output layer and loss",
-    "backward": "gradients, recomputed activations included",
-    "optimizer": "clipping and the update",
-    "callbacks": "events, logging, saving, evaluation",
-    "waiting": "between parts; on a GPU, idle",
-}
+NAME_CELLS = 13
 BAR_CELLS = 20
 SHOWN_OPERATORS = 3
 BAR, BAR_REST = "█", "·"
@@ -57,10 +49,10 @@ def settings_line(profile: Profile) -> str:
 
 
 def part_line(part: PartTime) -> str:
-    """For example `backward       812.4 ms  54.0 %  ██████████··········`."""
+    """For example `backward         812.4 ms  54.0 %  ██████████··········`."""
     filled = round(BAR_CELLS * part.share)
     bar = BAR * filled + BAR_REST * (BAR_CELLS - filled)
-    return f"{NAMES[part.name]:<11}{part.ms:>9.1f} ms {part.share:>6.1%}  {bar}"
+    return f"{NAMES[part.name]:<{NAME_CELLS}}{part.ms:>9.1f} ms {part.share:>6.1%}  {bar}"
 
 
 def operators_line(part: PartTime) -> str:
@@ -109,8 +101,34 @@ def overhead_line(profile: Profile) -> str:
     if overhead is None:
         return "Measured with the profiler on; no step without it was made to compare."
     if overhead < 0.005:
-        return "Measured with the profiler on; steps take no longer than without, as far as could be measured."
+        return (
+            "Measured with the profiler on; steps take no longer than without, as far as could be measured."
+        )
     return f"Measured with the profiler on: steps take {overhead:.0%} longer than without."
+
+
+def figures_lines(profile: Profile) -> list[str]:
+    """Everything but the parts and the advice, a sentence or a list of figures each."""
+    lines = [
+        *speed_lines(profile), head_line(profile), threads_line(profile), outside_line(profile), overhead_line(profile),
+    ]  # fmt: skip
+    return [line for line in lines if line]
+
+
+def outside_line(profile: Profile) -> str:
+    """Time between steps; empty if there is none."""
+    outside = profile.outside
+    spent = [
+        f"{name} {ms:.0f} ms"
+        for name, ms in (
+            ("evaluation", outside.evaluation_ms),
+            ("checkpoints", outside.checkpoints_ms),
+            ("samples", outside.samples_ms),
+        )
+        if ms and ms >= 0.5
+    ]
+    by = " (by arithmetic)" if outside.is_estimated else ""
+    return f"between steps, per step: {', '.join(spent)}{by}" if spent else ""
 
 
 def advice_lines(advice: Advice | None) -> list[str]:

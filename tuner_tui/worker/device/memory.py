@@ -110,7 +110,9 @@ class MemoryMeter(TrainerCallback):
             watts=self._power.watts,
         )  # fmt: skip
 
-    def would_fit(self, micro_batch: int | None = None, *, is_checkpointing: bool | None = None) -> bool | None:
+    def would_fit(
+        self, micro_batch: int | None = None, *, is_checkpointing: bool | None = None
+    ) -> bool | None:
         """Whether the run would fit with another micro-batch, or with or without checkpointing; None where unknown.
 
         The memory that it has taken so far is scaled by the estimates of both, and a tenth of what is free stays free.

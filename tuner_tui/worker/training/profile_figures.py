@@ -131,9 +131,7 @@ def _spans(events: Iterable[Any], main: int) -> list[Span]:
 
 def _head_backward(spans: Sequence[Span], main: int, thread: int, moment: float) -> Span | None:
     """The beginning of the backward pass up to the marker, in the marker's thread or else in the main thread."""
-    around = [
-        span for span in spans if span.part == BACKWARD and span.start <= moment <= span.end
-    ]
+    around = [span for span in spans if span.part == BACKWARD and span.start <= moment <= span.end]
     for owner in (thread, main):
         for span in around:
             if span.thread == owner:
@@ -227,9 +225,9 @@ def _settings(profiler: StepProfiler) -> Settings:
 
 def _larger(batch_size: int, micro_batch: int) -> list[int]:
     """The next larger micro-batches that divide the batch."""
-    return [
-        rows for rows in range(micro_batch + 1, batch_size + 1) if batch_size % rows == 0
-    ][:LARGER_BATCHES]
+    return [rows for rows in range(micro_batch + 1, batch_size + 1) if batch_size % rows == 0][
+        :LARGER_BATCHES
+    ]
 
 
 def _room(profiler: StepProfiler, larger: Sequence[int]) -> Any:
@@ -298,5 +296,3 @@ def _compute_dtype(trainer: Any) -> torch.dtype:
         return torch.float16
     kinds = (parameter.dtype for parameter in trainer.model.parameters())
     return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
-
-
