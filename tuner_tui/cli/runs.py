@@ -15,12 +15,11 @@ from tuner_tui.cli.run_requests import ask
 from tuner_tui.cli.runs_compare import branch, compare, note, tree
 from tuner_tui.cli.runs_disk import clean, disk
 from tuner_tui.cli.runs_profile import profile
-from tuner_tui.errors import InputError, RunProblem, TunerError
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs import lock
-from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import RunFailed
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
@@ -29,7 +28,6 @@ from tuner_tui.runs.status import LIVE, RunFollower, read_run
 from tuner_tui.text import column, shell_command, utf8
 
 if TYPE_CHECKING:
-    from tuner_tui.runs.events import Request
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.summary import RunSummary
 

@@ -61,6 +61,7 @@ def _candidates(profile: Profile) -> Iterator[Advice]:
     yield from _larger_micro_batch(profile)
     yield from _no_checkpointing(profile)
     yield from _more_threads(profile)
+    yield from _other_programs(profile)
     yield from _less_padding(profile)
     yield from _answers_alone(profile)
     yield from _rarer(profile)
@@ -133,6 +134,24 @@ def _more_threads(profile: Profile) -> Iterator[Advice]:
         change=f"Set machine.threads = {usable} (now {settings.threads}), or leave it unset.",
         reason=f"The worker computes with {settings.threads} of {counted(settings.cores, 'core')}.",
         saving=computed * busy * (1 - settings.threads / usable),
+        is_bound=True,
+    )
+
+
+def _other_programs(profile: Profile) -> Iterator[Advice]:
+    """Threads that were ready and did not compute, as far as other programs had the cores."""
+    settings, used, others = profile.settings, profile.threads_used, profile.others_cores
+    if settings.is_gpu or used is None or not others or not settings.all_cores:
+        return
+    lost = profile.step_ms * max(0.0, 1 - used / settings.threads)
+    yield Advice(
+        key="",
+        change="Close other programs that compute, or train when they are done.",
+        reason=(
+            f"Other programs keep {others:.1f} of {counted(settings.all_cores, 'core')} busy; of the worker's "
+            f"{counted(settings.threads, 'thread')} {used:.1f} computed at a time."
+        ),
+        saving=min(lost, profile.step_ms * min(1.0, others / settings.all_cores)),
         is_bound=True,
     )
 

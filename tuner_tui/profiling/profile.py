@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     cores: int
     """Cores that this process may use."""
+    all_cores: int = 0
+    """Cores of the machine; 0 where unknown."""
     loss_on: str = ""
     """A value of method.loss_on; empty if the method has no such choice."""
     is_grouped: bool = False
@@ -116,6 +118,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The first at the tokens of a micro-batch, then at those of larger ones."""
     cpu_ms: float | None = None
     """Processor time of all threads of the process."""
+    others_cores: float | None = None
+    """How many cores other programs kept busy meanwhile, on average."""
     settings: Settings
     room: Room = Room()
     outside: Outside = Outside()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ WAITING = "waiting"
 """The part of moments in which nothing of a step was computed."""
 FORWARD, HEAD, BACKWARD = "forward", "head", "backward"
 SEEN_BY_CPU = ("data", "callbacks")
-"""Parts that keep a GPU waiting by themselves; while any other part is under way, an idle GPU waits for its commands."""
+"""Parts that keep a GPU waiting by themselves; in any other part, an idle GPU waits for its commands."""
 
 
 class Span(NamedTuple):
@@ -48,9 +49,9 @@ class Kernel(NamedTuple):
 class Division:
     """One or several steps' time by part."""
 
-    wall: Counter[str] = field(default_factory=Counter)
+    wall: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Adds up to the steps' wall time."""
-    threads: Counter[str] = field(default_factory=Counter)
+    threads: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Time of every thread that computed, summed; more than `wall` where threads computed side by side."""
 
 
@@ -103,10 +104,10 @@ def flatten(spans: Sequence[Span]) -> list[Span]:
 
 
 def _with_heads(spans: Sequence[Span]) -> list[Span]:
-    """A side thread's spans, and between a forward and the next backward pass the loss head, if nothing stands there."""
+    """A side thread's spans, and the loss head between forward and backward pass, where nobody marked it."""
     ordered = sorted(spans, key=lambda span: span.start)
     heads = []
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if (before.part, after.part) == (FORWARD, BACKWARD) and before.end < after.start:
             heads.append(Span(before.thread, HEAD, before.end, after.start))
     return [*ordered, *heads]

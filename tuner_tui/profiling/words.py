@@ -74,7 +74,7 @@ def speed_lines(profile: Profile) -> list[str]:
     if profile.tokens_with_loss is not None and profile.tokens:
         more.append(f"loss on {profile.tokens_with_loss / profile.tokens:.0%} of the tokens")
     if profile.threads_used is not None:
-        more.append(f"{profile.threads_used:.1f} threads busy on average")
+        more.append(f"{profile.threads_used:.1f} of {counted(profile.settings.threads, 'thread')} busy")
     return [*lines, ", ".join(more)]
 
 

@@ -6,8 +6,9 @@ import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
-from torch.autograd import DeviceType
+from torch.autograd.profiler_util import DeviceType  # type: ignore[attr-defined]
 from torch.utils.benchmark import Timer
 
 from tuner_tui.config.methods import own_options
@@ -26,7 +27,7 @@ from tuner_tui.profiling.profile import (
 from tuner_tui.profiling.timeline import BACKWARD, WAITING, Interval, Kernel, Span, Threads, divide
 from tuner_tui.worker.device.memory import MemoryMeter, device_name
 from tuner_tui.worker.model.loading import is_out_of_memory
-from tuner_tui.worker.training.profiled_steps import HEAD_DONE, PREFIX
+from tuner_tui.worker.training.step_time import HEAD_DONE, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -97,6 +98,9 @@ def figures(profiler: StepProfiler, trace: Any) -> Profile:
         head_backward_ms=head_backward / ms, matrix_ms=_matrix_ms(operators, parts, on_gpu=kernels is not None),
         matrix_speeds=_matrix_speeds(trainer, padded * count / max(1, len(batches)), settings.micro_batch, larger),
         cpu_ms=None if profiler.machine.is_gpu else 1000 * sum(step.cpu_seconds for step in measured) / count,
+        others_cores=(
+            sum(step.others_seconds for step in measured) / max(1e-9, sum(step.seconds for step in measured))
+        ),
         settings=settings, room=_room(profiler, larger), outside=_outside(profiler),
     )  # fmt: skip
 
@@ -126,7 +130,7 @@ def _spans(events: Iterable[Any], main: int) -> list[Span]:
             unmarked.append(Span(event.thread, BACKWARD, start, end))
     marked = {span.thread for span in spans if span.part == BACKWARD}
     spans += [span for span in unmarked if span.thread != main and span.thread not in marked]
-    return spans + [span for span in map(lambda mark: _head_backward(spans, main, *mark), markers) if span]
+    return spans + [span for span in (_head_backward(spans, main, *mark) for mark in markers) if span]
 
 
 def _head_backward(spans: Sequence[Span], main: int, thread: int, moment: float) -> Span | None:
@@ -191,7 +195,7 @@ def _operators(
 
 
 def _matrix_ms(operators: Iterable[Operator], parts: Iterable[PartTime], *, on_gpu: bool) -> float:
-    """Matrix products of forward and backward pass as milliseconds of wall time: threads beside each other count once."""
+    """Matrix products of forward and backward pass, in milliseconds of wall time."""
     scales = {
         part.name: 1.0 if on_gpu or not part.thread_ms else part.ms / part.thread_ms
         for part in parts
@@ -214,7 +218,7 @@ def _settings(profiler: StepProfiler) -> Settings:
         method=method.kind, tuning=spec.tuning.kind, micro_batch=args.per_device_train_batch_size,
         accumulation=args.gradient_accumulation_steps,
         is_checkpointing=bool(job.shape and job.shape.is_checkpointing), is_gpu=profiler.machine.is_gpu,
-        threads=torch.get_num_threads(), cores=usable_cpu_count(), loss_on=own_options.loss_on(method),
+        threads=torch.get_num_threads(), cores=usable_cpu_count(), all_cores=psutil.cpu_count() or 1, loss_on=own_options.loss_on(method),
         is_grouped=spec.training.group_by_length is True, is_packed=own_options.is_packed(method),
         can_pack=own_options.can_pack(method) and not tuning_traits(spec.tuning.kind).has_virtual_tokens,
         max_length=spec.training.max_length, evaluation_every=spec.evaluation.every_steps,

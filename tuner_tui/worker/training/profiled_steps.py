@@ -10,9 +10,8 @@ import contextlib
 import logging
 import statistics
 import threading
-import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._C._profiler import _ExperimentalConfig
@@ -22,6 +21,14 @@ from tuner_tui.runs.events import StepsProfiled
 from tuner_tui.runs.profiles import MEASURED_STEPS, PROFILE_FILE, read_order, write_profile
 from tuner_tui.worker.device.memory import MemoryMeter
 from tuner_tui.worker.job import StopRequested
+from tuner_tui.worker.training.step_time import (
+    HEAD_DONE,
+    PREFIX,
+    BatchCount,
+    Clock,
+    StepTime,
+    count_batch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,10 +36,6 @@ if TYPE_CHECKING:
 
     from tuner_tui.worker.device.machine import Machine
 
-PREFIX = "tuner-tui: "
-"""How the names of our ranges begin in a trace; the part follows."""
-HEAD_DONE = "head done"
-"""The moment in which the backward pass has left the loss head."""
 REMEMBERED = 10
 """Steps without the profiler that a profile is compared with."""
 _Trainer: Any = object  # the real base comes from the class that this is mixed into
@@ -41,27 +44,6 @@ _log = logging.getLogger(__name__)
 
 class ProfileDone(StopRequested):
     """A run that was made for its profile alone has made its steps."""
-
-
-class BatchCount(NamedTuple):
-    """What a micro-batch holds; tensors of one number are read when the profile ends, so that no step waits for them."""
-
-    sequences: int
-    padded: int
-    tokens: int | torch.Tensor
-    with_loss: int | torch.Tensor | None
-
-
-class StepTime(NamedTuple):
-    """A step's time, and what was computed in it."""
-
-    seconds: float
-    cpu_seconds: float
-    batches: Sequence[BatchCount]
-
-    @property
-    def padded(self) -> int:
-        return sum(batch.padded for batch in self.batches)
 
 
 class ProfiledSteps(_Trainer):  # type: ignore[misc]
@@ -136,8 +118,7 @@ class StepProfiler:
         self._recorded = 0
         """Steps that began since the profiler was started."""
         self._steps = 0
-        self._began: float | None = None
-        self._cpu_began = 0.0
+        self._clock: Clock | None = None
         self._batches: list[BatchCount] = []
         self._open = threading.local()
         self._undo = contextlib.ExitStack()
@@ -166,8 +147,8 @@ class StepProfiler:
 
     def begin_step(self, done: int) -> None:
         """A step begins; `done` steps of the run were made before. Raises ProfileDone."""
-        if self._began is not None:
-            self._keep_time()
+        if self._clock is not None:
+            self._keep_time(self._clock)
         elif not self._steps:
             self.began_at = done
         try:
@@ -177,7 +158,7 @@ class StepProfiler:
         except Exception as error:  # measuring never ends a run
             self._fail(error)
         self._steps += 1
-        self._began, self._cpu_began = time.perf_counter(), time.process_time()
+        self._clock = Clock()
 
     def close(self) -> None:
         """End a profile that is under way, without a result."""
@@ -188,11 +169,8 @@ class StepProfiler:
                 under_way.on_trace_ready = None
                 under_way.stop()
 
-    def _keep_time(self) -> None:
-        assert self._began is not None
-        step = StepTime(
-            time.perf_counter() - self._began, time.process_time() - self._cpu_began, self._batches
-        )
+    def _keep_time(self, clock: Clock) -> None:
+        step = clock.time(self._batches)
         if self._profile is None:
             if self._steps > 1:  # the first step warms up
                 self.plain.append(step)
@@ -293,7 +271,7 @@ class StepProfiler:
     def _enter_forward(self, module: Any, given: Any) -> None:
         if self.is_computing:
             marked = record_function(PREFIX + "forward")
-            marked.__enter__()
+            marked.__enter__()  # type: ignore[no-untyped-call]
             self._opened().append(marked)
 
     def _leave_forward(self, module: Any, given: Any, output: Any) -> None:
@@ -301,7 +279,7 @@ class StepProfiler:
             self._opened().pop().__exit__(None, None, None)
             hidden = output[0] if isinstance(output, (tuple, dict)) and len(output) else output
             if isinstance(hidden, torch.Tensor) and hidden.requires_grad:
-                hidden.register_hook(self._leave_head)
+                hidden.register_hook(self._leave_head)  # type: ignore[no-untyped-call]
 
     def _leave_head(self, gradient: torch.Tensor) -> None:
         if self._profile is not None:
@@ -317,34 +295,7 @@ class StepProfiler:
 
 
 def layers_of(model: Any) -> torch.nn.Module:
-    """The model without its output layer, as transformers names it; the model itself where it does not tell them apart."""
+    """The model without its output layer, or the model itself where transformers does not tell them apart."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     layers: torch.nn.Module = getattr(inner, "base_model", inner)
     return layers
-
-
-def count_batch(batch: Any) -> BatchCount | None:
-    """What a collated micro-batch holds; None for a batch without token IDs.
-
-    Trainers of pairs have several kinds of token IDs; prompts that are repeated with their answers do not count.
-    """
-    if not isinstance(batch, dict) and not hasattr(batch, "items"):
-        return None
-    names = [name for name in batch if name.endswith("input_ids") and not name.startswith("prompt")]
-    sequences, padded = 0, 0
-    tokens: Any = 0
-    with_loss: Any = None
-    for name in names:
-        ids, stem = batch[name], name.removesuffix("input_ids")
-        if not isinstance(ids, torch.Tensor):
-            continue
-        mask, labels = batch.get(f"{stem}attention_mask"), batch.get(f"{stem}labels")
-        sequences += len(ids)
-        padded += ids.numel()
-        tokens = tokens + (ids.numel() if mask is None else mask.sum())
-        counted = (
-            (labels[..., 1:] != -100).sum() if labels is not None else batch.get(f"{stem}completion_mask")
-        )
-        if counted is not None:
-            with_loss = (0 if with_loss is None else with_loss) + counted.sum()
-    return BatchCount(sequences, padded, tokens, with_loss) if padded else None
