@@ -14,7 +14,7 @@ from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import RequestAccepted, RunFinished, RunStopped, StepLogged, StepsProfiled, Warned
 from tuner_tui.runs.profiles import ProfileOrder, read_profile, write_order
 from tuner_tui.worker.train import run_job
-from tuner_tui.worker.training import profile_figures, profiled_steps
+from tuner_tui.worker.training import profile_figures, step_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def test_parts_are_the_steps_time(make_run: Callable[..., RunFolder], seen: Seen
     assert all(part.thread_ms == pytest.approx(part.ms) for part in result.parts if part.name != "waiting")
 
     totals = {average.key: average.cpu_time_total / 4000 for average in seen.averages}  # ms per step
-    prefix = profiled_steps.PREFIX
+    prefix = step_time.PREFIX
     assert totals["ProfilerStep*"] == pytest.approx(wall, rel=0.05)
     assert result.ms("forward") == pytest.approx(totals[f"{prefix}forward"])
     assert result.ms("backward") == pytest.approx(totals[f"{prefix}backward"])
@@ -154,9 +154,7 @@ def test_rows_side_by_side_are_counted_in_each_thread(
     assert result.ms("forward", "head", "backward") > 0.5 * wall
     averages = {average.key: average.cpu_time_total / 3000 for average in seen.averages}
     by_name = {part.name: part for part in result.parts}
-    assert by_name["forward"].thread_ms == pytest.approx(
-        averages[f"{profiled_steps.PREFIX}forward"], rel=0.02
-    )
+    assert by_name["forward"].thread_ms == pytest.approx(averages[f"{step_time.PREFIX}forward"], rel=0.02)
     assert not [span for span in ("forward", "backward") if by_name[span].ms <= 0]
 
 
