@@ -53,6 +53,10 @@ def only(profile: Profile) -> Advice:
     return advice
 
 
+def saves(advice: Advice, key: str, share: float) -> bool:
+    return advice.key == key and advice.saving == pytest.approx(share)
+
+
 def test_a_step_that_is_as_it_should_be_has_no_advice() -> None:
     assert best_advice(profile_of()) is None
     assert words.advice_lines(None) == ["No single change would save a twentieth of a step."]
@@ -103,7 +107,7 @@ def test_on_a_gpu_fewer_commands_save_waiting_too() -> None:
 def test_checkpointing_costs_a_forward_pass() -> None:
     on = {"is_checkpointing": True}
     advice = only(profile_of(on, room=Room(is_checkpointing_needed=False)))
-    assert (advice.key, advice.saving) == ("training.checkpointing", pytest.approx(0.3))
+    assert saves(advice, "training.checkpointing", 0.3)
     assert best_advice(profile_of(on, room=Room(is_checkpointing_needed=True))) is None
     assert best_advice(profile_of(on)) is None, "unknown whether it fits"
 
@@ -128,7 +132,7 @@ def test_other_programs() -> None:
 
 
 def test_padding() -> None:
-    padded = {"padded_tokens": 2000.0}
+    padded: dict[str, Any] = {"padded_tokens": 2000.0}
     ungrouped = only(profile_of({"is_grouped": False}, **padded))
     assert ungrouped.key == "training.group_by_length" and "50%" in ungrouped.reason
     assert ungrouped.saving == pytest.approx(0.95 * 0.5 * 0.8)
@@ -139,19 +143,16 @@ def test_padding() -> None:
 def test_loss_on_answers_alone() -> None:
     times = {"head": 200.0, "forward": 150.0}
     advice = only(profile_of({"loss_on": "all"}, times, head_backward_ms=200.0))
-    assert (advice.key, advice.saving) == ("method.loss_on", pytest.approx(0.4 / 2))
+    assert saves(advice, "method.loss_on", 0.4 / 2)
     assert advice.changes_result and "40%" in advice.reason
 
 
 def test_time_between_steps() -> None:
     outside = Outside(evaluation_ms=600.0, checkpoints_ms=400.0)
     evaluation, checkpoints = all_advice(profile_of({"evaluation_every": 2}, outside=outside))
-    assert (evaluation.key, evaluation.saving) == ("evaluation.every_steps", pytest.approx(600 * 0.75 / 2000))
+    assert saves(evaluation, "evaluation.every_steps", 600 * 0.75 / 2000)
     assert "= 8 (now 2)" in evaluation.change and "30%" in evaluation.reason
-    assert (checkpoints.key, checkpoints.saving) == (
-        "checkpoints.every_steps",
-        pytest.approx(400 * 0.75 / 2000),
-    )
+    assert saves(checkpoints, "checkpoints.every_steps", 400 * 0.75 / 2000)
     assert "larger interval" in checkpoints.change
 
 
@@ -160,11 +161,7 @@ def test_data_optimizer_and_trackers() -> None:
     assert only(profile_of(times=times)).saving == pytest.approx(0.2)
     times = {"optimizer": 500.0, "forward": 50.0, "backward": 100.0}
     advice = only(profile_of(times=times))
-    assert (advice.key, advice.saving, advice.changes_result) == (
-        "training.batch_size",
-        pytest.approx(0.25),
-        True,
-    )
+    assert saves(advice, "training.batch_size", 0.25) and advice.changes_result
     times = {"callbacks": 100.0, "forward": 200.0}
     assert only(profile_of({"has_trackers": True}, times)).key == "trackers.report_to"
     assert best_advice(profile_of(times=times)) is None
