@@ -10,6 +10,7 @@ import torch
 
 from tests.worker.runs import Run
 from tuner_tui.profiling.profile import PARTS, Profile
+from tuner_tui.profiling.timeline import Threads
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import RequestAccepted, RunFinished, RunStopped, StepLogged, StepsProfiled, Warned
 from tuner_tui.runs.profiles import ProfileOrder, read_profile, write_order
@@ -196,3 +197,46 @@ def test_a_run_that_ends_meanwhile_ends_as_usual(make_run: Callable[..., RunFold
     leave_request(folder, "profile")
     run = Run(folder, run_job(folder.path))
     assert isinstance(run.events[-1], RunFinished) and not run.all(StepsProfiled)
+
+
+def test_kernels_belong_to_the_part_that_launched_them() -> None:
+    """Events as PyTorch's parser makes them: kernels are linked to the operator that launched them."""
+    from torch.autograd.profiler_util import DeviceType, FunctionEvent  # type: ignore[attr-defined]
+
+    def event(number: int, name: str, thread: int, start: float, end: float, **more: Any) -> FunctionEvent:
+        return FunctionEvent(number, name, thread, start, end, use_device="cuda", **more)  # type: ignore[no-untyped-call]
+
+    on_gpu: dict[str, Any] = {"device_type": DeviceType.CUDA}
+    forward = f"{step_time.PREFIX}forward"
+    events = [
+        event(1, forward, 1, 0, 10, is_user_annotation=True),
+        event(2, f"{step_time.PREFIX}backward", 1, 10, 30, is_user_annotation=True),
+        event(3, "aten::mm", 1, 2, 4),
+        event(4, "aten::mm", 77, 15, 16),  # in autograd's own thread
+        event(5, "cudaLaunchKernel", 1, 3, 4, linked_correlation_id=3),
+        event(6, "gemm", 0, 12, 19, linked_correlation_id=3, **on_gpu),
+        event(7, "gemm", 0, 19, 26, linked_correlation_id=4, **on_gpu),
+        event(8, forward, 0, 12, 19, is_user_annotation=True, **on_gpu),
+    ]
+    threads = Threads(profile_figures._spans(events, 1), 1)
+    assert profile_figures._kernels(events, threads) == [("forward", 12, 19), ("backward", 19, 26)]
+
+
+def test_the_beginning_of_a_backward_pass_is_the_heads() -> None:
+    from torch.autograd.profiler_util import FunctionEvent
+
+    def event(name: str, thread: int, start: float, end: float) -> FunctionEvent:
+        return FunctionEvent(1, f"{step_time.PREFIX}{name}", thread, start, end)  # type: ignore[no-untyped-call]
+
+    done = step_time.HEAD_DONE
+    events = [
+        event("backward", 1, 0, 9),
+        event(done, 1, 2, 2.1),
+        event("backward", 5, 4, 8),
+        event(done, 5, 5, 5.1),
+    ]
+    heads = [span for span in profile_figures._spans(events, 1) if span.part == profile_figures.HEAD_BACKWARD]
+    assert [(span.thread, span.start, span.end) for span in heads] == [(1, 0, 2), (5, 4, 5)]
+    on_gpu = [event("backward", 1, 0, 9), event(done, 77, 3, 3.1)]
+    heads = [span for span in profile_figures._spans(on_gpu, 1) if span.part == profile_figures.HEAD_BACKWARD]
+    assert [(span.thread, span.start, span.end) for span in heads] == [(1, 0, 3)]

@@ -59,10 +59,11 @@ def report(result: Profile) -> list[str]:
     lines.append(f"{'a step':<{words.NAME_CELLS}}{result.step_ms:>9.1f} ms")
     for part in result.parts:
         lines.append(words.part_line(part))
-        if operators := words.operators_line(part):
-            lines.append(fill(operators, "    ", ""))
     lines.append("")
     lines += [fill(line) for line in words.figures_lines(result)]
     change, *reason = words.advice_lines(best_advice(result))
+    lines += ["", words.OPERATORS_TITLE]
+    for name, operators in words.operators_of(result):
+        lines.append(fill(f"{name:<{words.NAME_CELLS}}{operators}", hanging=" " * words.NAME_CELLS))
     lines += ["", fill(plain(change)), *(fill(plain(line), "  ") for line in reason)]
     return lines

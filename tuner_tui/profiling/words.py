@@ -25,6 +25,7 @@ NAMES = {
 NAME_CELLS = 13
 BAR_CELLS = 20
 SHOWN_OPERATORS = 3
+OPERATORS_TITLE = "Longest operators, in ms per step"
 BAR, BAR_REST = "█", "·"
 
 
@@ -55,11 +56,18 @@ def part_line(part: PartTime) -> str:
     return f"{NAMES[part.name]:<{NAME_CELLS}}{part.ms:>9.1f} ms {part.share:>6.1%}  {bar}"
 
 
-def operators_line(part: PartTime) -> str:
-    """A part's longest operators; empty without any."""
-    return ", ".join(
-        f"{plain(operator.name)} {operator.ms:.1f}" for operator in part.operators[:SHOWN_OPERATORS]
-    )
+def operators_of(profile: Profile) -> list[tuple[str, str]]:
+    """Each part that has operators, and those that took most of it with their milliseconds."""
+    return [
+        (
+            NAMES[part.name],
+            ", ".join(
+                f"{plain(operator.name)} {operator.ms:.1f}" for operator in part.operators[:SHOWN_OPERATORS]
+            ),
+        )
+        for part in profile.parts
+        if part.operators
+    ]
 
 
 def speed_lines(profile: Profile) -> list[str]:

@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
     from tuner_tui.profiling.profile import Profile
 
-INDENT = "    "
-
 
 class ProfilePane(VerticalScroll, can_focus=True):
-    """The change first, then the parts of a step with their operators, then further figures."""
+    """The change first, then the parts of a step, further figures, and the operators of each part."""
 
     DEFAULT_CSS = "ProfilePane { height: 1fr; padding: 0 1; scrollbar-gutter: stable; }"
     help_text = (
@@ -80,11 +78,13 @@ def profile_entries(profile: Profile) -> Iterator[Entry]:
     yield _entry(words.settings_line(profile), "$faint")
     for part in profile.parts:
         yield _entry(words.part_line(part))
-        if operators := words.operators_line(part):
-            yield _entry(operators, "$faint", INDENT)
     yield _entry("")
     for line in words.figures_lines(profile):
         yield _entry(line)
+    yield _entry("")
+    yield _entry(words.OPERATORS_TITLE, "bold $primary")
+    for name, operators in words.operators_of(profile):
+        yield Entry(Content.styled(f"{name:<{words.NAME_CELLS}}", "$faint"), literal(operators))
 
 
 def _entry(text: str, style: str = "", indent: str = "") -> Entry:

@@ -160,7 +160,7 @@ def _kernels(events: Iterable[Any], threads: Threads) -> list[Kernel]:
     launches = {event.id: event for event in events if _is_on_cpu(event) and not event.linked_correlation_id}
     kernels = []
     for event in events:
-        if _is_on_cpu(event) or event.is_user_annotation:
+        if _is_on_cpu(event) or event.is_user_annotation or event.name.startswith((PREFIX, STEP)):
             continue
         launch = launches.get(event.linked_correlation_id)
         thread, moment = (

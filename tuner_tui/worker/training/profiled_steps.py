@@ -201,7 +201,7 @@ class StepProfiler:
                 callback.settle()  # a trace takes memory, which is not the run's
         self.measured, self._recorded = [], 1
         self.first_step = done + 2  # the one between warms the profiler up
-        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
+        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self.machine.is_gpu
         self._profile = profile(
             activities=activities,
             schedule=schedule(wait=0, warmup=1, active=self.wanted_steps, repeat=1),
